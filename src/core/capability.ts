@@ -1,0 +1,22 @@
+/** One capability object of a replica: what it can do, as key-value pairs that hold together. */
+export interface Capability {
+  /** Its scalar pairs with the values as text, so that the registered number 1 and the asked text `1` are equal. */
+  readonly pairs: ReadonlyMap<string, string>;
+  /** The whole object as it was registered, as compact JSON: shown to people and programs, never read here. */
+  readonly source: string;
+}
+
+/** What a caller asks for: every pair must be found in one capability object. The empty query asks for anything. */
+export type CapabilityQuery = ReadonlyMap<string, string>;
+
+/** Whether the query's pairs are a subset of the pairs of ONE of these capability objects. */
+export function matches(query: CapabilityQuery, capabilities: readonly Capability[]): boolean {
+  return capabilities.some((capability) => isSubset(query, capability.pairs));
+}
+
+function isSubset(query: CapabilityQuery, pairs: ReadonlyMap<string, string>): boolean {
+  for (const [key, value] of query) {
+    if (pairs.get(key) !== value) return false;
+  }
+  return true;
+}

@@ -1,0 +1,15 @@
+/** What holds when nobody says otherwise: for the command line, which shows it, and for the library alike. */
+export const DEFAULTS = {
+  /** Loopback: nothing is offered to other machines unless told. */
+  host: '127.0.0.1',
+  apiPort: 8080,
+  apiServer: 'http://localhost:8080',
+  heartbeatMs: 2000,
+  workerPort: 50051,
+  maxConcurrency: 64,
+  maxQueue: 1024,
+  /** The same on both ends of a call. */
+  maxMessageBytes: 64 * 1024 * 1024,
+  drainTimeoutMs: 30_000,
+  callTimeoutMs: 60_000,
+} as const;

@@ -1,0 +1,39 @@
+import type { LeaseId, ReplicaId } from '../core/ids.js';
+import type { RegistrationStore, StoreEvent } from '../core/ports.js';
+import type { Registration } from '../core/replica.js';
+
+/** A store in this process alone: what it holds is gone with it, and every change is told before the call returns. */
+export function createMemoryStore(): RegistrationStore {
+  const byReplica = new Map<ReplicaId, Registration>();
+  const byLease = new Map<LeaseId, Registration>();
+  const listeners = new Set<(event: StoreEvent) => void>();
+
+  function tell(event: StoreEvent): void {
+    for (const listener of listeners) listener(event);
+  }
+
+  return {
+    async put(registration) {
+      const previous = byReplica.get(registration.replica.id);
+      if (previous) byLease.delete(previous.lease);
+      byReplica.set(registration.replica.id, registration);
+      byLease.set(registration.lease, registration);
+      tell({ kind: 'put', registration });
+    },
+    async delete(lease, end) {
+      const registration = byLease.get(lease);
+      if (!registration) return;
+      byLease.delete(lease);
+      byReplica.delete(registration.replica.id);
+      tell({ kind: 'delete', lease, replicaId: registration.replica.id, end });
+    },
+    subscribe(listener) {
+      for (const registration of byReplica.values()) listener({ kind: 'put', registration });
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    async close() {
+      listeners.clear();
+    },
+  };
+}

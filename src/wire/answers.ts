@@ -1,0 +1,73 @@
+import { type Endpoint, parseEndpoint, parseReplicaId, type ReplicaId } from '../core/ids.js';
+import type { Replica } from '../core/replica.js';
+import { isJsonObject, type JsonObject, JsonSyntaxError, parseJson } from './json.js';
+import { replicaFromJson, replicaText } from './replica-json.js';
+
+/** What `GET /route` answers. */
+export interface Route {
+  readonly replicaId: ReplicaId;
+  readonly endpoint: Endpoint;
+}
+
+/** The detail of the 404 answer when nothing matches. */
+export const NO_MATCH = 'no matching replica';
+
+/** The body of an answer that is an error: what went wrong, in a few words. */
+export function detailText(detail: string): string {
+  return JSON.stringify({ detail });
+}
+
+/** The body of `GET /route`. */
+export function routeText({ endpoint, id }: Replica): string {
+  return `{"endpoint":${JSON.stringify(endpoint)},"replica_id":${JSON.stringify(id)}}`;
+}
+
+/** The body of `GET /registry`. */
+export function replicasText(replicas: readonly Replica[]): string {
+  return `{"replicas":[${replicas.map(replicaText).join(',')}]}`;
+}
+
+/** The detail of an error answer; undefined when the body is not one of ours. */
+export function detailFromText(body: string): string | undefined {
+  const detail = objectFromText(body)?.get('detail');
+  return typeof detail === 'string' ? detail : undefined;
+}
+
+/** What a 422 answer finds wrong, in one line; undefined when the body is not one. */
+export function faultsLine(body: string): string | undefined {
+  const faults = objectFromText(body)?.get('detail');
+  if (!Array.isArray(faults)) return undefined;
+  const lines = faults.filter(isJsonObject).map((fault) => {
+    const loc = fault.get('loc');
+    const place = Array.isArray(loc) ? loc.slice(1).map((step) => (typeof step === 'string' ? step : step.text)) : [];
+    return `${place.join('.')}: ${String(fault.get('msg'))}`;
+  });
+  return lines.join('; ');
+}
+
+/** Reads the body of `GET /route`; undefined when it is not one. */
+export function routeFromText(body: string): Route | undefined {
+  const answer = objectFromText(body);
+  const endpoint = answer?.get('endpoint');
+  const id = answer?.get('replica_id');
+  if (typeof endpoint !== 'string' || typeof id !== 'string') return undefined;
+  return { endpoint: parseEndpoint(endpoint), replicaId: parseReplicaId(id) };
+}
+
+/** Reads the body of `GET /registry`; undefined when it is not one. */
+export function replicasFromText(body: string): Replica[] | undefined {
+  const entries = objectFromText(body)?.get('replicas');
+  if (!Array.isArray(entries)) return undefined;
+  const replicas = entries.map(replicaFromJson);
+  return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
+}
+
+function objectFromText(body: string): JsonObject | undefined {
+  try {
+    const json = parseJson(body);
+    return isJsonObject(json) ? json : undefined;
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) return undefined;
+    throw error;
+  }
+}

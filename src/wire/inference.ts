@@ -1,0 +1,119 @@
+import { AnyserveError } from '../core/errors.js';
+import type { ModelInferRequest, ModelInferResponse } from './gen/open_inference.js';
+import { messageFromParameters, type Parameters, parametersFromMessage } from './parameters.js';
+import {
+  contentsFromTensor,
+  isRawOnly,
+  rawFromTensor,
+  type Tensor,
+  type TensorMessage,
+  tensorFromMessage,
+} from './tensor.js';
+
+/** Tensors by name, in order. The object has no prototype, so that `__proto__` is a name like any other. */
+export type Tensors = Readonly<Record<string, Tensor>>;
+
+/** One inference as it is asked for. */
+export interface InferenceRequest {
+  readonly model: string;
+  /** Empty: the server chooses. */
+  readonly version: string;
+  readonly id: string;
+  readonly inputs: Tensors;
+  readonly parameters: Parameters;
+  /** The outputs wanted; none: all. */
+  readonly outputs: readonly string[];
+  /** Whether the tensors travel as raw bytes; a request's answer takes the request's form. */
+  readonly raw: boolean;
+}
+
+/** One inference as it is answered. */
+export interface InferenceAnswer {
+  readonly model: string;
+  readonly version: string;
+  readonly id: string;
+  readonly outputs: Tensors;
+  readonly parameters: Parameters;
+}
+
+/** The message of a request. */
+export function messageFromRequest(request: InferenceRequest): ModelInferRequest {
+  const { tensors, raw } = packed(request.inputs, request.raw);
+  return {
+    modelName: request.model,
+    modelVersion: request.version,
+    id: request.id,
+    parameters: messageFromParameters(request.parameters),
+    inputs: tensors,
+    outputs: request.outputs.map((name) => ({ name, parameters: new Map() })),
+    rawInputContents: raw,
+  };
+}
+
+/** The request of a message. Throws `invalid_argument` that names the input. */
+export function requestFromMessage(message: ModelInferRequest): InferenceRequest {
+  return {
+    model: message.modelName,
+    version: message.modelVersion,
+    id: message.id,
+    inputs: unpacked('input', message.inputs, message.rawInputContents),
+    parameters: parametersFromMessage(message.parameters),
+    outputs: message.outputs.map(({ name }) => name),
+    raw: message.rawInputContents.length > 0,
+  };
+}
+
+/** The message of an answer; raw where the request was, or where an output cannot travel otherwise. */
+export function messageFromAnswer(answer: InferenceAnswer, raw: boolean): ModelInferResponse {
+  const { tensors, raw: rawContents } = packed(answer.outputs, raw);
+  return {
+    modelName: answer.model,
+    modelVersion: answer.version,
+    id: answer.id,
+    parameters: messageFromParameters(answer.parameters),
+    outputs: tensors,
+    rawOutputContents: rawContents,
+  };
+}
+
+/** The answer of a message. Throws `invalid_argument` that names the output. */
+export function answerFromMessage(message: ModelInferResponse): InferenceAnswer {
+  return {
+    model: message.modelName,
+    version: message.modelVersion,
+    id: message.id,
+    outputs: unpacked('output', message.outputs, message.rawOutputContents),
+    parameters: parametersFromMessage(message.parameters),
+  };
+}
+
+function packed(tensors: Tensors, raw: boolean) {
+  const named = Object.entries(tensors);
+  const allRaw = raw || named.some(([, tensor]) => isRawOnly(tensor));
+  return {
+    tensors: named.map(([name, tensor]) => ({
+      name,
+      datatype: tensor.datatype,
+      shape: tensor.shape.map(BigInt),
+      parameters: new Map(),
+      contents: allRaw ? undefined : contentsFromTensor(tensor),
+    })),
+    raw: allRaw ? named.map(([, tensor]) => rawFromTensor(tensor) as Buffer) : [],
+  };
+}
+
+function unpacked(kind: 'input' | 'output', messages: readonly TensorMessage[], raw: readonly Uint8Array[]): Tensors {
+  if (raw.length > 0 && raw.length !== messages.length) {
+    throw new AnyserveError(
+      'invalid_argument',
+      `${raw.length} raw contents for ${messages.length} ${kind}s; either each ${kind} is raw or none`,
+    );
+  }
+  const tensors: Record<string, Tensor> = Object.create(null);
+  for (const [at, message] of messages.entries()) {
+    const label = `${kind} ${JSON.stringify(message.name)}`;
+    if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label} is given twice`);
+    tensors[message.name] = tensorFromMessage(label, message, raw[at]);
+  }
+  return tensors;
+}

@@ -1,0 +1,207 @@
+/**
+ * JSON as this project's two ends read and write it. `JSON.parse` will not do: it forgets how a number was written
+ * (`1.0`, integers over 2^53), and it says neither where a text breaks nor why in the words that clients of the
+ * original know, which are those of Python's `json` module. Nesting is bounded, and what other readers would choke
+ * on (a lone surrogate, a number no double can hold) is refused.
+ */
+
+/** A parsed value. Objects are maps, so that `__proto__` is a key like any other. */
+export type Json = null | boolean | string | JsonNumber | readonly Json[] | JsonObject;
+
+/** An object, its keys in the order of their first appearance; of a repeated key the last value counts. */
+export type JsonObject = ReadonlyMap<string, Json>;
+
+/** Whether a value is an object. */
+export function isJsonObject(value: Json): value is JsonObject {
+  return value instanceof Map;
+}
+
+/** A number as it was written. */
+export class JsonNumber {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What a text that is not JSON gets: the reason, and the place in characters from the start. */
+export class JsonSyntaxError extends Error {
+  override readonly name = 'JsonSyntaxError';
+  readonly position: number;
+
+  constructor(reason: string, position: number) {
+    super(reason);
+    this.position = position;
+  }
+}
+
+/** Deeper than any registration or tensor needs, and far from the end of any reader's stack. */
+const MAX_DEPTH = 64;
+
+const SPACE = /[ \t\n\r]*/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what a JSON string may not hold
+const PLAIN_CHARACTERS = /[^"\\\u0000-\u001f]*/y;
+const FOUR_HEX_DIGITS = /[0-9a-fA-F]{4}/y;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"',
+  '\\': '\\',
+  '/': '/',
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+};
+
+/** Whether a text nests deeper than {@link parseJson} follows, even where the text is cut off. */
+export function isTooDeep(text: string): boolean {
+  try {
+    parseJson(text);
+  } catch (error) {
+    return error instanceof JsonSyntaxError && error.message === TOO_DEEP;
+  }
+  return false;
+}
+
+const TOO_DEEP = `Nested deeper than ${MAX_DEPTH} levels`;
+
+/** Reads one JSON value. Throws {@link JsonSyntaxError}. */
+export function parseJson(text: string): Json {
+  let at = 0;
+
+  function fail(reason: string, unit: number): never {
+    throw new JsonSyntaxError(reason, [...text.slice(0, unit)].length);
+  }
+
+  /** What the sticky pattern matches here; moves behind it. */
+  function take(pattern: RegExp): string | undefined {
+    pattern.lastIndex = at;
+    const match = pattern.exec(text);
+    if (!match) return undefined;
+    at = pattern.lastIndex;
+    return match[0];
+  }
+
+  function value(depth: number): Json {
+    if (depth > MAX_DEPTH) fail(TOO_DEEP, at);
+    switch (text[at]) {
+      case '"':
+        return string();
+      case '{':
+        return object(depth);
+      case '[':
+        return array(depth);
+      case 't':
+        return word('true', true);
+      case 'f':
+        return word('false', false);
+      case 'n':
+        return word('null', null);
+      default:
+        return number();
+    }
+  }
+
+  function word<T>(spelled: string, meaning: T): T {
+    if (!text.startsWith(spelled, at)) fail('Expecting value', at);
+    at += spelled.length;
+    return meaning;
+  }
+
+  function number(): JsonNumber {
+    const start = at;
+    const written = take(NUMBER);
+    if (written === undefined) fail('Expecting value', start);
+    if (!Number.isFinite(Number(written))) fail('Number out of range', start);
+    return new JsonNumber(written);
+  }
+
+  function string(): string {
+    const start = at++;
+    let read = '';
+    for (;;) {
+      read += take(PLAIN_CHARACTERS);
+      if (at >= text.length) fail('Unterminated string starting at', start);
+      if (text[at] === '"') break;
+      if (text[at] !== '\\') fail('Invalid control character at', at);
+      read += escaped(start);
+    }
+    at++;
+    if (LONE_SURROGATE.test(read)) fail('Lone surrogate in string starting at', start);
+    return read;
+  }
+
+  function escaped(stringStart: number): string {
+    const backslash = at++;
+    if (at >= text.length) fail('Unterminated string starting at', stringStart);
+    const letter = text[at++] as string;
+    if (letter !== 'u') return ESCAPES[letter] ?? fail('Invalid \\escape', backslash);
+    const digits = take(FOUR_HEX_DIGITS);
+    if (digits === undefined || at >= text.length) fail('Invalid \\uXXXX escape', backslash + 1);
+    return String.fromCharCode(Number.parseInt(digits, 16));
+  }
+
+  function array(depth: number): Json[] {
+    const items: Json[] = [];
+    at++;
+    take(SPACE);
+    if (text[at] === ']') {
+      at++;
+      return items;
+    }
+    for (;;) {
+      items.push(value(depth + 1));
+      if (ends(']')) return items;
+    }
+  }
+
+  function object(depth: number): JsonObject {
+    const entries = new Map<string, Json>();
+    at++;
+    take(SPACE);
+    if (text[at] === '}') {
+      at++;
+      return entries;
+    }
+    for (;;) {
+      if (text[at] !== '"') fail('Expecting property name enclosed in double quotes', at);
+      const key = string();
+      take(SPACE);
+      if (text[at] !== ':') fail("Expecting ':' delimiter", at);
+      at++;
+      take(SPACE);
+      entries.set(key, value(depth + 1));
+      if (ends('}')) return entries;
+    }
+  }
+
+  /** Behind an item: true behind the bracket that ends them, false behind a comma. */
+  function ends(bracket: string): boolean {
+    take(SPACE);
+    const found = text[at];
+    if (found !== bracket && found !== ',') fail("Expecting ',' delimiter", at);
+    at++;
+    if (found === ',') take(SPACE);
+    return found === bracket;
+  }
+
+  take(SPACE);
+  const parsed = value(1);
+  take(SPACE);
+  if (at < text.length) fail('Extra data', at);
+  return parsed;
+}
+
+/** Writes a value as compact JSON, numbers as they were written. */
+export function jsonText(value: Json): string {
+  if (value instanceof JsonNumber) return value.text;
+  if (isJsonObject(value)) {
+    return `{${[...value].map(([key, item]) => `${JSON.stringify(key)}:${jsonText(item)}`).join(',')}}`;
+  }
+  if (Array.isArray(value)) return `[${value.map(jsonText).join(',')}]`;
+  return JSON.stringify(value);
+}

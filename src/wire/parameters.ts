@@ -1,0 +1,42 @@
+import { AnyserveError } from '../core/errors.js';
+import type { InferParameter } from './gen/open_inference.js';
+
+/** What a request or an answer carries beside its tensors: a sampling temperature, a finish reason. */
+export type Parameters = Readonly<Record<string, ParameterValue>>;
+
+/** A parameter's value. Whole numbers travel as int64, others as double. */
+export type ParameterValue = boolean | number | bigint | string;
+
+/** The message form of parameters. Throws `invalid_argument` for a value of another kind. */
+export function messageFromParameters(parameters: Parameters): Map<string, InferParameter> {
+  return new Map(Object.entries(parameters).map(([name, value]) => [name, { parameterChoice: choice(name, value) }]));
+}
+
+/** The parameters of a message. Integers that a number holds exactly are numbers, larger ones are bigints. */
+export function parametersFromMessage(message: ReadonlyMap<string, InferParameter>): Parameters {
+  const parameters: Record<string, ParameterValue> = Object.create(null);
+  for (const [name, { parameterChoice }] of message) {
+    if (parameterChoice) parameters[name] = narrowed(parameterChoice.value);
+  }
+  return parameters;
+}
+
+function choice(name: string, value: ParameterValue): NonNullable<InferParameter['parameterChoice']> {
+  if (typeof value === 'boolean') return { $case: 'boolParam', value };
+  if (typeof value === 'string') return { $case: 'stringParam', value };
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) return { $case: 'doubleParam', value };
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    const whole = BigInt(value);
+    if (BigInt.asIntN(64, whole) === whole) return { $case: 'int64Param', value: whole };
+    if (BigInt.asUintN(64, whole) === whole) return { $case: 'uint64Param', value: whole };
+  }
+  throw new AnyserveError(
+    'invalid_argument',
+    `parameter ${JSON.stringify(name)} is no boolean, text or number of at most 64 bits`,
+  );
+}
+
+function narrowed(value: ParameterValue): ParameterValue {
+  if (typeof value !== 'bigint') return value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+}

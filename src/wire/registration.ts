@@ -1,0 +1,140 @@
+import { type AnyserveError, messageOf } from '../core/errors.js';
+import { parseEndpoint, parseReplicaId, utf8Length } from '../core/ids.js';
+import type { Replica } from '../core/replica.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
+import { capabilityFromJson, scalarText } from './replica-json.js';
+
+/** What is wrong with one place of a body, in the form that FastAPI answers with. */
+export interface Fault {
+  readonly type: string;
+  /** The way to the place, from `body` on; for a text that is not JSON, the character where it breaks. */
+  readonly loc: readonly (string | number)[];
+  readonly msg: string;
+  /** What was found there. */
+  readonly input: Json;
+  readonly ctx?: JsonObject;
+}
+
+/** Either a registration that can be granted, or everything that is wrong with it. */
+export type RegistrationOutcome =
+  | { readonly kind: 'registration'; readonly replica: Replica }
+  | { readonly kind: 'faults'; readonly faults: readonly Fault[] };
+
+/** The largest registration, in bytes. */
+export const MAX_REGISTRATION_BYTES = 64 * 1024;
+
+const MAX_CAPABILITIES = 64;
+const MAX_PAIRS = 32;
+const MAX_TEXT_BYTES = 256;
+
+/** Reads the body of `POST /register`. */
+export function parseRegistration(body: string): RegistrationOutcome {
+  if (body === '') return refused([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
+  let json: Json;
+  try {
+    json = parseJson(body);
+  } catch (error) {
+    if (!(error instanceof JsonSyntaxError)) throw error;
+    return refused([
+      {
+        type: 'json_invalid',
+        loc: ['body', error.position],
+        msg: 'JSON decode error',
+        input: new Map(),
+        ctx: new Map([['error', error.message]]),
+      },
+    ]);
+  }
+  if (!isJsonObject(json)) return notAnObject(json);
+
+  const faults: Fault[] = [];
+  const id = field(json, 'replica_id', faults, (value) => text(value, ['body', 'replica_id'], faults, parseReplicaId));
+  const endpoint = field(json, 'endpoint', faults, (value) => text(value, ['body', 'endpoint'], faults, parseEndpoint));
+  const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
+  if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
+    return refused(faults);
+  }
+  return { kind: 'registration', replica: { id, endpoint, capabilities: capabilities.map(capabilityFromJson) } };
+}
+
+/** What a body gets that is not an object, or that its content type does not call JSON. */
+export function notAnObject(input: Json): RegistrationOutcome {
+  const msg = 'Input should be a valid dictionary or object to extract fields from';
+  return refused([{ type: 'model_attributes_type', loc: ['body'], msg, input }]);
+}
+
+/** The body of the 422 answer. */
+export function faultsText(faults: readonly Fault[]): string {
+  const entries = faults.map(({ type, loc, msg, input, ctx }) => {
+    const place = loc.map((step) => (typeof step === 'number' ? new JsonNumber(String(step)) : step));
+    const entry = new Map<string, Json>([
+      ['type', type],
+      ['loc', place],
+      ['msg', msg],
+      ['input', input],
+    ]);
+    if (ctx) entry.set('ctx', ctx);
+    return entry;
+  });
+  return jsonText(new Map([['detail', entries]]));
+}
+
+function refused(faults: readonly Fault[]): RegistrationOutcome {
+  return { kind: 'faults', faults };
+}
+
+function field<T>(body: JsonObject, name: string, faults: Fault[], read: (value: Json) => T): T | undefined {
+  const value = body.get(name);
+  if (value !== undefined) return read(value);
+  faults.push({ type: 'missing', loc: ['body', name], msg: 'Field required', input: body });
+  return undefined;
+}
+
+function text<T>(input: Json, loc: Fault['loc'], faults: Fault[], parse: (text: string) => T): T | undefined {
+  if (typeof input !== 'string') {
+    faults.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
+    return undefined;
+  }
+  try {
+    return parse(input);
+  } catch (error) {
+    faults.push(valueFault(loc, messageOf(error as AnyserveError), input));
+    return undefined;
+  }
+}
+
+function capabilityObjects(input: Json, faults: Fault[]): JsonObject[] {
+  const loc = ['body', 'capabilities'];
+  if (!Array.isArray(input)) {
+    faults.push({ type: 'list_type', loc, msg: 'Input should be a valid list', input });
+    return [];
+  }
+  if (input.length > MAX_CAPABILITIES) {
+    faults.push(valueFault(loc, `${input.length} capability objects; a replica has at most ${MAX_CAPABILITIES}`, null));
+    return [];
+  }
+  return input.filter((item: Json, at: number): item is JsonObject => isCapability(item, [...loc, at], faults));
+}
+
+function isCapability(input: Json, loc: Fault['loc'], faults: Fault[]): boolean {
+  if (!isJsonObject(input)) {
+    faults.push({ type: 'dict_type', loc, msg: 'Input should be a valid dictionary', input });
+    return false;
+  }
+  if (input.size > MAX_PAIRS) {
+    faults.push(valueFault(loc, `${input.size} pairs; a capability object has at most ${MAX_PAIRS}`, null));
+    return false;
+  }
+  for (const [key, value] of input) {
+    if (utf8Length(key) > MAX_TEXT_BYTES || utf8Length(scalarText(value) ?? '') > MAX_TEXT_BYTES) {
+      faults.push(valueFault([...loc, key], `a name or a value has at most ${MAX_TEXT_BYTES} bytes`, value));
+      return false;
+    }
+  }
+  return true;
+}
+
+/** A fault of ours that the original does not know, in the form of its own validators. */
+function valueFault(loc: Fault['loc'], message: string, input: Json): Fault {
+  return { type: 'value_error', loc, msg: `Value error, ${message}`, input, ctx: new Map([['error', new Map()]]) };
+}

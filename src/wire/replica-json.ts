@@ -1,0 +1,54 @@
+import type { Capability } from '../core/capability.js';
+import { parseEndpoint, parseReplicaId } from '../core/ids.js';
+import type { Replica } from '../core/replica.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
+
+/** A replica as it registers itself and as the list shows it. */
+export function replicaText({ id, endpoint, capabilities }: Replica): string {
+  const sources = capabilities.map(({ source }) => source).join(',');
+  return `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[${sources}]}`;
+}
+
+/** Reads an entry of the list; undefined when it is not one. */
+export function replicaFromJson(entry: Json): Replica | undefined {
+  if (!isJsonObject(entry)) return undefined;
+  const id = entry.get('replica_id');
+  const endpoint = entry.get('endpoint');
+  const capabilities = entry.get('capabilities');
+  if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;
+  return {
+    id: parseReplicaId(id),
+    endpoint: parseEndpoint(endpoint),
+    capabilities: capabilities.filter(isJsonObject).map(capabilityFromJson),
+  };
+}
+
+/** A capability from the object a replica registers; values other than text, numbers and booleans never match. */
+export function capabilityFromJson(object: JsonObject): Capability {
+  const pairs = new Map<string, string>();
+  for (const [key, value] of object) {
+    const text = scalarText(value);
+    if (text !== undefined) pairs.set(key, text);
+  }
+  return { pairs, source: jsonText(object) };
+}
+
+/** A scalar as the text that a query is compared with; undefined for null, objects and arrays. */
+export function scalarText(value: Json): string | undefined {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'boolean') return String(value);
+  if (value instanceof JsonNumber) return value.text;
+  return undefined;
+}
+
+/** A capability as a program gives it. */
+export type ScalarPairs = Readonly<Record<string, string | number | boolean>>;
+
+/** A capability from a program's object. */
+export function capabilityFromScalars(pairs: ScalarPairs): Capability {
+  const entries = Object.entries(pairs);
+  return {
+    pairs: new Map(entries.map(([key, value]) => [key, String(value)])),
+    source: JSON.stringify(Object.fromEntries(entries)),
+  };
+}

@@ -1,0 +1,198 @@
+import { AnyserveError } from '../core/errors.js';
+import {
+  type ContentsField,
+  DATATYPE_NAMES,
+  type Datatype,
+  datatypeRow,
+  isDatatype,
+  type NumericArray,
+} from './datatype.js';
+import type { InferTensorContents } from './gen/open_inference.js';
+import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
+
+/** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
+export type TensorData = NumericArray | readonly boolean[] | readonly Uint8Array[];
+
+/** A tensor: `data` holds as many elements as `shape` multiplies to; the empty shape is a scalar. */
+export interface Tensor {
+  readonly datatype: Datatype;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+/** What a request and an answer say of a tensor beside its contents. */
+export interface TensorMessage {
+  readonly name: string;
+  readonly datatype: string;
+  readonly shape: readonly bigint[];
+  readonly contents?: InferTensorContents | undefined;
+}
+
+const CONTENTS_FIELDS = [
+  'boolContents',
+  'intContents',
+  'int64Contents',
+  'uintContents',
+  'uint64Contents',
+  'fp32Contents',
+  'fp64Contents',
+  'bytesContents',
+] as const satisfies readonly ContentsField[];
+
+/**
+ * Reads a tensor from its message and, where the data came raw, its raw bytes. `label` names the tensor in the error
+ * (`input "a"`). Throws `invalid_argument` for whatever does not add up.
+ */
+export function tensorFromMessage(label: string, message: TensorMessage, raw: Uint8Array | undefined): Tensor {
+  if (!isDatatype(message.datatype)) {
+    throw invalid(label, `unknown datatype ${JSON.stringify(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
+  }
+  const { datatype, contents } = message;
+  const shape = message.shape.map(Number);
+  const wanted = elementCount(label, shape);
+  const filled = CONTENTS_FIELDS.filter((field) => contents && contents[field].length > 0);
+  if (raw !== undefined && filled.length > 0) throw invalid(label, 'has both typed and raw contents');
+  const data =
+    raw !== undefined ? dataFromRaw(label, datatype, raw) : dataFromContents(label, datatype, contents, filled, wanted);
+  return checkedTensor(label, { datatype, shape, data });
+}
+
+/** The tensor itself when its data has the elements that its shape asks for. Throws `invalid_argument`. */
+export function checkedTensor(label: string, tensor: Tensor): Tensor {
+  const { shape, data } = tensor;
+  const wanted = elementCount(label, shape);
+  if (data.length !== wanted) {
+    throw invalid(label, `shape [${shape.join(',')}] asks for ${wanted} elements, the data has ${data.length}`);
+  }
+  return tensor;
+}
+
+/** Whether a tensor can only travel raw: the protocol has no typed field for 16-bit floats. */
+export function isRawOnly({ datatype }: Tensor): boolean {
+  return datatypeRow(datatype).field === undefined;
+}
+
+/** The typed contents of a tensor that is not {@link isRawOnly}. */
+export function contentsFromTensor({ datatype, data }: Tensor): InferTensorContents {
+  const contents = emptyContents();
+  const { field } = datatypeRow(datatype);
+  // The encoder only iterates and asks for the length, so that a typed array serves as well as a copy would.
+  if (field) (contents as unknown as Record<ContentsField, TensorData>)[field] = data;
+  return contents;
+}
+
+/** The raw contents of a tensor: little-endian, each BYTES element led by its length in 4 bytes. */
+export function rawFromTensor({ datatype, data }: Tensor): Uint8Array {
+  if (datatype === 'BYTES') return rawFromBytes(data as readonly Uint8Array[]);
+  if (datatype === 'BOOL') return Uint8Array.from(data as readonly boolean[], Number);
+  const array =
+    datatype === 'FP16'
+      ? halfsFromFloats(data as Float32Array)
+      : datatype === 'BF16'
+        ? bfloatsFromFloats(data as Float32Array)
+        : (data as NumericArray);
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function dataFromContents(
+  label: string,
+  datatype: Datatype,
+  contents: InferTensorContents | undefined,
+  filled: readonly ContentsField[],
+  wanted: number,
+): TensorData {
+  const { field, array } = datatypeRow(datatype);
+  if (field === undefined) {
+    if (wanted === 0 && filled.length === 0) return new Float32Array(0);
+    throw invalid(label, `${datatype} has no typed contents in the protocol; send it raw`);
+  }
+  const stray = filled.find((other) => other !== field);
+  if (stray) throw invalid(label, `${datatype} belongs in ${wireName(field)}, not in ${wireName(stray)}`);
+  const elements = contents?.[field] ?? [];
+  if (array === undefined) return elements as boolean[] | Uint8Array[];
+  const data = new array(elements.length);
+  for (let at = 0; at < elements.length; at++) data[at] = elements[at] as never;
+  const bits = datatypeRow(datatype).bytes * 8;
+  if (bits < 32) {
+    const at = (elements as number[]).findIndex((element, index) => data[index] !== element);
+    if (at >= 0) throw invalid(label, `${elements[at]} at position ${at} does not fit ${datatype}`);
+  }
+  return data;
+}
+
+function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): TensorData {
+  if (datatype === 'BYTES') return bytesFromRaw(label, raw);
+  const { bytes, array } = datatypeRow(datatype);
+  if (raw.length % bytes !== 0) {
+    throw invalid(label, `${raw.length} raw bytes are not a multiple of the ${bytes} bytes of ${datatype}`);
+  }
+  if (datatype === 'BOOL') return Array.from(raw, (byte, at) => boolFromByte(label, byte, at));
+  // A copy, because a typed array must begin at a multiple of its element size, and the message need not.
+  const buffer = new Uint8Array(raw).buffer;
+  if (datatype === 'FP16') return floatsFromHalfs(new Uint16Array(buffer));
+  if (datatype === 'BF16') return floatsFromBfloats(new Uint16Array(buffer));
+  return array === undefined ? [] : new array(buffer);
+}
+
+function boolFromByte(label: string, byte: number, at: number): boolean {
+  if (byte > 1) throw invalid(label, `raw byte ${byte} at position ${at} is no BOOL; 0 and 1 are`);
+  return byte === 1;
+}
+
+function bytesFromRaw(label: string, raw: Uint8Array): Uint8Array[] {
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  const elements: Uint8Array[] = [];
+  let at = 0;
+  while (at < raw.length) {
+    const start = at + 4;
+    const end = start <= raw.length ? start + view.getUint32(at, true) : Number.POSITIVE_INFINITY;
+    if (end > raw.length) throw invalid(label, `raw BYTES element ${elements.length} is longer than the data`);
+    elements.push(raw.subarray(start, end));
+    at = end;
+  }
+  return elements;
+}
+
+function rawFromBytes(elements: readonly Uint8Array[]): Uint8Array {
+  const raw = new Uint8Array(elements.reduce((total, element) => total + 4 + element.length, 0));
+  const view = new DataView(raw.buffer);
+  let at = 0;
+  for (const element of elements) {
+    view.setUint32(at, element.length, true);
+    raw.set(element, at + 4);
+    at += 4 + element.length;
+  }
+  return raw;
+}
+
+function elementCount(label: string, shape: readonly number[]): number {
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (!shape.every(isSize) || !isSize(count)) throw invalid(label, `shape [${shape.join(',')}] is impossible`);
+  return count;
+}
+
+function isSize(size: number): boolean {
+  return Number.isSafeInteger(size) && size >= 0;
+}
+
+function emptyContents(): InferTensorContents {
+  return {
+    boolContents: [],
+    intContents: [],
+    int64Contents: [],
+    uintContents: [],
+    uint64Contents: [],
+    fp32Contents: [],
+    fp64Contents: [],
+    bytesContents: [],
+  };
+}
+
+/** `fp32Contents` as the protocol's description spells it. */
+function wireName(field: ContentsField): string {
+  return field.replace('Contents', '_contents');
+}
+
+function invalid(label: string, problem: string): AnyserveError {
+  return new AnyserveError('invalid_argument', `${label}: ${problem}`);
+}

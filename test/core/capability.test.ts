@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { matches } from '../../src/core/capability.js';
+import { isJsonObject, parseJson } from '../../src/wire/json.js';
+import { capabilityFromJson } from '../../src/wire/replica-json.js';
+
+/** Whether a query matches capabilities given as JSON texts. */
+function match(query: [string, string][], ...capabilities: string[]): boolean {
+  const objects = capabilities.map(parseJson).filter(isJsonObject);
+  return matches(new Map(query), objects.map(capabilityFromJson));
+}
+
+describe('matching', () => {
+  it('asks for every pair of the query in one capability object', () => {
+    expect(match([['model', 'llama']], '{"model":"qwen2"}', '{"model":"llama","type":"chat"}')).toBe(true);
+    expect(
+      match(
+        [
+          ['model', 'llama'],
+          ['type', 'chat'],
+        ],
+        '{"model":"llama","type":"chat","gpu":"h100"}',
+      ),
+    ).toBe(true);
+  });
+
+  it('never gathers the pairs from several objects', () => {
+    expect(
+      match(
+        [
+          ['model', 'qwen2'],
+          ['type', 'chat'],
+        ],
+        '{"model":"qwen2"}',
+        '{"type":"chat"}',
+      ),
+    ).toBe(false);
+  });
+
+  it('lets the empty query match any capability object, and no object match nothing', () => {
+    expect(match([], '{"model":"x"}')).toBe(true);
+    expect(match([], '{}')).toBe(true);
+    expect(match([])).toBe(false);
+    expect(match([['a', '']], '{}')).toBe(false);
+  });
+
+  it.each([
+    ['1', '1'],
+    ['1.0', '1.0'],
+    ['true', 'true'],
+    ['false', 'false'],
+    ['12345678901234567890', '12345678901234567890'],
+    ['"1"', '1'],
+  ])('compares the registered scalar %s as the text %s', (registered, asked) => {
+    expect(match([['x', asked]], `{"x":${registered}}`)).toBe(true);
+    expect(match([['x', `${asked} `]], `{"x":${registered}}`)).toBe(false);
+  });
+
+  it.each(['null', '{}', '[]', '["a"]', '{"a":1}'])('never matches the registered value %s', (registered) => {
+    for (const asked of ['', 'null', '[]', '{}', 'a', registered]) {
+      expect(match([['x', asked]], `{"x":${registered}}`)).toBe(false);
+    }
+  });
+
+  it.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty'])('takes %s for a key like any other', (key) => {
+    expect(match([[key, 'x']], `{"${key}":"x"}`)).toBe(true);
+    expect(match([[key, 'x']], '{"a":"x"}')).toBe(false);
+  });
+
+  it('tells upper from lower case', () => {
+    expect(match([['Model', 'a']], '{"model":"a"}')).toBe(false);
+    expect(match([['model', 'A']], '{"model":"a"}')).toBe(false);
+  });
+});

@@ -1,0 +1,30 @@
+import { describe, expect, it } from 'vitest';
+import { AnyserveError, codeFromGrpcStatus, messageOf } from '../../src/core/errors.js';
+
+describe('errors', () => {
+  it('say the same failure to HTTP, gRPC and the shell', () => {
+    const error = new AnyserveError('no_match', 'none');
+    expect([error.httpStatus, error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
+  });
+
+  it('have one code for each canonical gRPC status', () => {
+    const codes = Array.from({ length: 16 }, (_, at) => codeFromGrpcStatus(at + 1));
+    expect(new Set(codes).size).toBe(16);
+    for (const [at, code] of codes.entries()) expect(new AnyserveError(code, '').grpcStatus).toBe(at + 1);
+    expect(codeFromGrpcStatus(99)).toBe('unknown');
+  });
+
+  it('are final exactly where another replica would fail alike', () => {
+    const final = Array.from({ length: 16 }, (_, at) => codeFromGrpcStatus(at + 1)).filter(
+      (code) => new AnyserveError(code, '').final,
+    );
+    expect(final.sort()).toEqual(['invalid_argument', 'out_of_range', 'permission_denied', 'unauthenticated']);
+  });
+
+  it('come down to one line', () => {
+    expect(messageOf(new Error('a\n  b\nc'))).toBe('a b c');
+    expect(messageOf(new TypeError())).toBe('TypeError');
+    expect(messageOf('text')).toBe('text');
+    expect(messageOf(undefined)).toBe('undefined');
+  });
+});

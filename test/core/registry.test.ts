@@ -1,0 +1,142 @@
+import { describe, expect, it, vi } from 'vitest';
+import { type LeaseId, parseReplicaId } from '../../src/core/ids.js';
+import { createRegistry, type Registry } from '../../src/core/registry.js';
+import type { LeaseEnd } from '../../src/core/replica.js';
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { chiSquare } from '../support/chi-square.js';
+import { countingIds, keptLog, query, replica } from '../support/replicas.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+const NONE: ReadonlySet<never> = new Set();
+
+function registryWith({ seed = 1, log = keptLog() } = {}): Registry {
+  return createRegistry({ store: createMemoryStore(), random: seededRandom(seed), ids: countingIds(), log });
+}
+
+function ids(registry: Registry): string[] {
+  return registry.replicas().map(({ id }) => id);
+}
+
+describe('registry', () => {
+  it('keeps the newer registration of an id when the older connection closes late', async () => {
+    const registry = registryWith();
+    const older = await registry.register(replica('r1', { model: 'old' }), () => {});
+    await registry.register(replica('r1', { model: 'new' }), () => {});
+    await registry.release(older, 'closed');
+    expect(registry.route(query({ model: 'new' }), NONE)?.id).toBe('r1');
+    expect(registry.route(query({ model: 'old' }), NONE)).toBeUndefined();
+  });
+
+  it('tells the older holder of an id, once, that it is superseded', async () => {
+    const registry = registryWith();
+    const older = vi.fn<(end: LeaseEnd) => void>();
+    const newer = vi.fn<(end: LeaseEnd) => void>();
+    await registry.register(replica('r1', {}), older);
+    await registry.register(replica('r1', {}), newer);
+    expect(older.mock.calls).toEqual([['superseded']]);
+    expect(newer).not.toHaveBeenCalled();
+  });
+
+  it('can route to a replica before its registration is confirmed', () => {
+    const registry = registryWith();
+    const confirmed = registry.register(replica('r1', { type: 'chat' }), () => {});
+    expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('r1');
+    return confirmed;
+  });
+
+  it('takes a replica out as soon as its lease is released, and says why in the log', async () => {
+    const log = keptLog();
+    const registry = registryWith({ log });
+    const lease = await registry.register(replica('r1', { type: 'chat' }), () => {});
+    const released = registry.release(lease, 'closed');
+    expect(registry.route(query(), NONE)).toBeUndefined();
+    await released;
+    expect(log.lines).toEqual(['registered "r1" at r1.test:50051', 'removed "r1": closed']);
+  });
+
+  it('changes nothing when a lease is released twice', async () => {
+    const registry = registryWith();
+    const lease = await registry.register(replica('r1', {}), () => {});
+    await registry.release(lease, 'closed');
+    await registry.register(replica('r1', {}), () => {});
+    await registry.release(lease, 'closed');
+    expect(ids(registry)).toEqual(['r1']);
+  });
+
+  it('lists replicas in the order of registration, one that registers again in its old place', async () => {
+    const registry = registryWith();
+    await registry.register(replica('r1', {}), () => {});
+    await registry.register(replica('r2', {}), () => {});
+    await registry.register(replica('r1', { model: 'x' }), () => {});
+    expect(ids(registry)).toEqual(['r1', 'r2']);
+  });
+
+  it('chooses evenly among the matching replicas, however many of their capabilities match', async () => {
+    const registry = registryWith({ seed: 7 });
+    const names = ['r1', 'r2', 'r3', 'r4', 'r5'];
+    for (const name of names) await registry.register(replica(name, { type: 'chat' }), () => {});
+    await registry.register(replica('r1', { type: 'chat', model: 'a' }, { type: 'chat', model: 'b' }), () => {});
+    await registry.register(replica('other', { type: 'embed' }), () => {});
+    const counts = new Map(names.map((name) => [name, 0]));
+    for (let n = 0; n < 3000; n++) {
+      const id = registry.route(query({ type: 'chat' }), NONE)?.id ?? '';
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+    }
+    expect([...counts.keys()]).toEqual(names);
+    expect(chiSquare([...counts.values()])).toBeLessThan(18.47);
+  });
+
+  it('leaves the excluded out, unless only they match', async () => {
+    const registry = registryWith();
+    await registry.register(replica('r1', { type: 'chat' }), () => {});
+    await registry.register(replica('r2', { type: 'chat' }), () => {});
+    const excluded = new Set([parseReplicaId('r1')]);
+    for (let n = 0; n < 50; n++) expect(registry.route(query({ type: 'chat' }), excluded)?.id).toBe('r2');
+    const both = new Set([parseReplicaId('r1'), parseReplicaId('r2')]);
+    expect(registry.route(query({ type: 'chat' }), both)).toBeDefined();
+  });
+
+  it('tells every holder when it closes', async () => {
+    const registry = registryWith();
+    const ends: LeaseEnd[] = [];
+    await registry.register(replica('r1', {}), (end) => ends.push(end));
+    await registry.register(replica('r2', {}), (end) => ends.push(end));
+    await registry.close();
+    expect(ends).toEqual(['shutdown', 'shutdown']);
+    expect(ids(registry)).toEqual([]);
+  });
+
+  it('forgets a lease that its store refused', async () => {
+    const store = { ...createMemoryStore(), put: () => Promise.reject(new Error('full')) };
+    const registry = createRegistry({ store, random: seededRandom(1), ids: countingIds(), log: keptLog() });
+    const holder = vi.fn();
+    await expect(registry.register(replica('r1', {}), holder)).rejects.toThrow('full');
+    await registry.close();
+    expect(holder).not.toHaveBeenCalled();
+  });
+
+  it.each([1, 2, 3])(
+    'loses nobody and keeps no ghost over random orders of register and close (seed %i)',
+    async (seed) => {
+      const registry = registryWith({ seed });
+      const random = seededRandom(seed);
+      const below = (most: number): number => Math.floor(random.fraction() * most);
+      /** The model of the rules: who holds each id, and which leases are still open. */
+      const holder = new Map<string, LeaseId>();
+      const open: { id: string; lease: LeaseId }[] = [];
+      for (let step = 0; step < 2000; step++) {
+        if (open.length === 0 || random.fraction() < 0.5) {
+          const id = `r${below(10)}`;
+          const lease = await registry.register(replica(id, { n: step }), () => {});
+          holder.set(id, lease);
+          open.push({ id, lease });
+        } else {
+          const [{ id, lease }] = open.splice(below(open.length), 1) as [{ id: string; lease: LeaseId }];
+          await registry.release(lease, 'closed');
+          if (holder.get(id) === lease) holder.delete(id);
+        }
+        expect(ids(registry).sort()).toEqual([...holder.keys()].sort());
+      }
+    },
+  );
+});

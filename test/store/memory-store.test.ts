@@ -1,0 +1,4 @@
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { registrationStoreContract } from '../contract/registration-store.js';
+
+registrationStoreContract('the memory store', createMemoryStore);

@@ -1,0 +1,44 @@
+import type { Clock } from '../../src/core/ports.js';
+
+interface Task {
+  readonly atMs: number;
+  readonly run: () => void;
+}
+
+/** Time that stands still until a test moves it. */
+export class ManualClock implements Clock {
+  #nowMs = 0;
+  readonly #tasks = new Set<Task>();
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  epochMs(): number {
+    return 1_700_000_000_000 + this.#nowMs;
+  }
+
+  schedule(delayMs: number, run: () => void): () => void {
+    const task = { atMs: this.#nowMs + delayMs, run };
+    this.#tasks.add(task);
+    return () => void this.#tasks.delete(task);
+  }
+
+  /** Moves time on and runs what falls due, in order. */
+  advance(ms: number): void {
+    const untilMs = this.#nowMs + ms;
+    for (;;) {
+      const [next] = [...this.#tasks].filter(({ atMs }) => atMs <= untilMs).sort((a, b) => a.atMs - b.atMs);
+      if (!next) break;
+      this.#tasks.delete(next);
+      this.#nowMs = next.atMs;
+      next.run();
+    }
+    this.#nowMs = untilMs;
+  }
+
+  /** The waits that are pending, in milliseconds from now, shortest first. */
+  pending(): number[] {
+    return [...this.#tasks].map(({ atMs }) => atMs - this.#nowMs).sort((a, b) => a - b);
+  }
+}

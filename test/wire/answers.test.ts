@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import {
+  detailFromText,
+  faultsLine,
+  replicasFromText,
+  replicasText,
+  routeFromText,
+  routeText,
+} from '../../src/wire/answers.js';
+import { replica } from '../support/replicas.js';
+
+describe('answers', () => {
+  it('are compact, in the order of the original', () => {
+    expect(routeText(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
+    expect(replicasText([])).toBe('{"replicas":[]}');
+    expect(replicasText([replica('r1', { model: 'qwen2' })])).toBe(
+      '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
+    );
+  });
+
+  it('are read back', () => {
+    const replicas = [replica('r1', { model: 'qwen2' }), replica('é', { __proto__: 'x', n: 1 }, {})];
+    expect(replicasFromText(replicasText(replicas))).toEqual(replicas);
+    expect(routeFromText('{"endpoint":"a:1","replica_id":"r1"}')).toEqual({ endpoint: 'a:1', replicaId: 'r1' });
+  });
+
+  it.each(['', 'null', '<html>', '[]', '{"endpoint":1,"replica_id":"r"}', '{"endpoint":"a:1"}'])(
+    'know %j for no route',
+    (body) => {
+      expect(routeFromText(body)).toBeUndefined();
+    },
+  );
+
+  it.each(['', '{}', '{"replicas":{}}', '{"replicas":[1]}', '{"replicas":[{"replica_id":"r"}]}'])(
+    'know %j for no list',
+    (body) => {
+      expect(replicasFromText(body)).toBeUndefined();
+    },
+  );
+
+  it('say in one line what a 422 finds wrong', () => {
+    const body =
+      '{"detail":[{"type":"missing","loc":["body","endpoint"],"msg":"Field required","input":{}},{"type":"dict_type","loc":["body","capabilities",0],"msg":"Input should be a valid dictionary","input":1}]}';
+    expect(faultsLine(body)).toBe('endpoint: Field required; capabilities.0: Input should be a valid dictionary');
+    expect(faultsLine('{"detail":"x"}')).toBeUndefined();
+    expect(detailFromText('{"detail":"x"}')).toBe('x');
+    expect(detailFromText(body)).toBeUndefined();
+  });
+});

@@ -1,0 +1,18 @@
+import { describe, expect, it } from 'vitest';
+import { messageFromParameters, parametersFromMessage } from '../../src/wire/parameters.js';
+
+describe('parameters', () => {
+  it('come back as they were', () => {
+    const parameters = { flag: false, text: '', whole: -7, float: 0.5, large: 2n ** 62n, unsigned: 2n ** 64n - 1n };
+    expect({ ...parametersFromMessage(messageFromParameters(parameters)) }).toEqual(parameters);
+  });
+
+  it('that the protocol cannot carry are refused by name', () => {
+    expect(() => messageFromParameters({ seed: 2n ** 65n })).toThrow('parameter "seed"');
+    expect(() => messageFromParameters({ seed: null as never })).toThrow('parameter "seed"');
+  });
+
+  it('without a value are left out', () => {
+    expect({ ...parametersFromMessage(new Map([['a', { parameterChoice: undefined }]])) }).toEqual({});
+  });
+});
