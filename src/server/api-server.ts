@@ -1,0 +1,63 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { type AppOptions, createApp } from './app.js';
+import { answerClientError } from './client-error.js';
+
+/** Where an API server listens, besides what its app needs. */
+export interface ApiServerOptions extends AppOptions {
+  /** A host name or address of this machine. */
+  readonly host: string;
+  /** A TCP port; 0 picks a free one. */
+  readonly port: number;
+}
+
+/** An API server that listens. */
+export interface ApiServer {
+  /** Where it listens: `http://127.0.0.1:8080`. */
+  readonly url: string;
+  readonly port: number;
+  /** Ends every lease and every connection; resolves when all are closed. */
+  close(): Promise<void>;
+}
+
+/** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
+export async function listen(options: ApiServerOptions): Promise<ApiServer> {
+  const { host, port, registry } = options;
+  const server = createServer(createApp(options));
+  server.on('clientError', answerClientError);
+  await bound(server, host, port);
+  const address = server.address() as AddressInfo;
+  const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return {
+    url: `http://${shownHost}:${address.port}`,
+    port: address.port,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await registry.close();
+      server.closeIdleConnections();
+      // One turn for what is being answered right now; whoever reads too slowly is cut off.
+      setImmediate(() => server.closeAllConnections());
+      await closed;
+    },
+  };
+}
+
+function bound(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(refused(error, host, port)));
+    server.listen(port, host, resolve);
+  });
+}
+
+function refused(error: NodeJS.ErrnoException, host: string, port: number): AnyserveError {
+  const where = `${host}:${port}`;
+  const reasons: Partial<Record<string, string>> = {
+    EADDRINUSE: `${where} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`,
+    EACCES: `${where} needs more rights than this process has; choose a port over 1023 with --port`,
+    EADDRNOTAVAIL: `${host} is no address of this machine; choose one with --host`,
+    ENOTFOUND: `${host} is no host name that this machine knows; choose one with --host`,
+  };
+  const message = reasons[error.code ?? ''] ?? `cannot listen on ${where}: ${messageOf(error)}`;
+  return new AnyserveError('failed', message, { cause: error });
+}

@@ -1,0 +1,66 @@
+import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from 'express';
+import { messageOf } from '../core/errors.js';
+import type { Clock, Log } from '../core/ports.js';
+import type { Registry } from '../core/registry.js';
+import { replicasText } from '../wire/answers.js';
+import { sendDetail, sendJson } from './answer.js';
+import { registerHandler } from './register-handler.js';
+import { parseTarget } from './request-target.js';
+import { routeHandler } from './route-handler.js';
+
+/** What the HTTP side of the API server needs. */
+export interface AppOptions {
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly heartbeatMs: number;
+}
+
+/** The API server's HTTP interface over a registry, as an ordinary express app. */
+export function createApp(options: AppOptions): Express {
+  const { registry, log } = options;
+  const endpoints: Readonly<Record<string, { method: string; handler: RequestHandler }>> = {
+    '/route': { method: 'GET', handler: routeHandler(registry) },
+    '/register': { method: 'POST', handler: registerHandler(options) },
+    '/registry': {
+      method: 'GET',
+      handler: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())),
+    },
+    '/health': { method: 'GET', handler: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
+  };
+
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('etag', false);
+  app.set('query parser', false);
+  app.enable('case sensitive routing');
+  app.enable('strict routing');
+  for (const [path, { method, handler }] of Object.entries(endpoints)) {
+    app.all(path, (request, response, next) => {
+      if (request.method === method) return handler(request, response, next);
+      sendDetail(response, 405, 'Method Not Allowed', { allow: method });
+    });
+  }
+  app.use((request, response) => {
+    const { path } = parseTarget(request.url);
+    const trimmed = path.replace(/\/+$/, '');
+    if (trimmed === path || !Object.hasOwn(endpoints, trimmed)) return sendDetail(response, 404, 'Not Found');
+    const location = `${origin(request)}${trimmed}${request.url.slice(path.length)}`;
+    response.writeHead(307, { location, 'content-length': 0 }).end();
+  });
+  app.use(failed(log));
+  return app;
+}
+
+function origin(request: Request): string {
+  return `${request.protocol}://${request.get('host') ?? 'localhost'}`;
+}
+
+/** The last resort: whatever a handler throws is logged here and told in two words there. */
+function failed(log: Log): ErrorRequestHandler {
+  return (error, request, response, _next) => {
+    log.warn(`${request.method} ${request.url} failed: ${messageOf(error)}`);
+    if (response.headersSent) response.destroy();
+    else sendDetail(response, 500, 'Internal Server Error');
+  };
+}

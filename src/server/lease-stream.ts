@@ -1,0 +1,75 @@
+import type { Response } from 'express';
+import type { Clock } from '../core/ports.js';
+import { ALIVE_EVENT } from '../wire/lease-events.js';
+
+/** A stream of server-sent events that stays open for as long as a lease runs. */
+export interface LeaseStream {
+  /** Answers the request and sends the first event, a heartbeat at once, and then one at every interval. */
+  open(firstEvent: string): void;
+  /** Sends a last event, if there is one to send, and closes the connection; before {@link open}, right after it. */
+  end(lastEvent?: string): void;
+}
+
+/** What a lease stream needs. */
+export interface LeaseStreamOptions {
+  readonly clock: Clock;
+  readonly heartbeatMs: number;
+  /** Called once, as soon as the other end has closed its side, by word or by breaking off. */
+  readonly onGone: () => void;
+}
+
+/**
+ * Takes over the connection of a request that has been read: from here on it carries events one way, and the only
+ * thing that the other end can say on it is that it goes.
+ */
+export function createLeaseStream(response: Response, { clock, heartbeatMs, onGone }: LeaseStreamOptions): LeaseStream {
+  const { socket } = response;
+  let state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
+  let lastWords: string | undefined;
+  let cancelHeartbeat = (): void => {};
+
+  function gone(): void {
+    if (state === 'gone') return;
+    state = 'gone';
+    cancelHeartbeat();
+    socket?.destroy();
+    onGone();
+  }
+
+  function beat(): void {
+    response.write(ALIVE_EVENT);
+    cancelHeartbeat = clock.schedule(heartbeatMs, beat);
+  }
+
+  function finish(): void {
+    cancelHeartbeat();
+    response.end(lastWords, () => socket?.destroySoon());
+  }
+
+  // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
+  // end, its socket would be paused, and a paused socket never tells that the other end has closed.
+  socket?.removeAllListeners('data');
+  socket?.on('data', () => {});
+  socket?.resume();
+  socket?.once('end', gone);
+  response.once('close', gone);
+  if (!socket || socket.destroyed) queueMicrotask(gone);
+
+  return {
+    open(firstEvent) {
+      if (state === 'gone') return;
+      response.writeHead(200, { 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+      response.write(firstEvent);
+      if (state === 'ended') return finish();
+      state = 'open';
+      beat();
+    },
+    end(lastEvent) {
+      if (state === 'gone' || state === 'ended') return;
+      lastWords = lastEvent;
+      const wasOpen = state === 'open';
+      state = 'ended';
+      if (wasOpen) finish();
+    },
+  };
+}

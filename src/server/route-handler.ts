@@ -1,0 +1,23 @@
+import type { RequestHandler } from 'express';
+import type { Registry } from '../core/registry.js';
+import { NO_MATCH, routeText } from '../wire/answers.js';
+import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
+import { sendDetail, sendJson } from './answer.js';
+import { parseTarget } from './request-target.js';
+
+/** `GET /route`: one replica that can do what the query asks for. */
+export function routeHandler(registry: Registry): RequestHandler {
+  return (request, response) => {
+    const excluded = excludedFromHeader(request.get(EXCLUDE_HEADER) ?? '');
+    if (excluded.length > MAX_EXCLUDED) {
+      return sendDetail(
+        response,
+        400,
+        `${EXCLUDE_HEADER} names ${excluded.length} replicas; give at most ${MAX_EXCLUDED}`,
+      );
+    }
+    const replica = registry.route(queryFromSearch(parseTarget(request.url).search), new Set(excluded));
+    if (!replica) return sendDetail(response, 404, NO_MATCH);
+    sendJson(response, 200, routeText(replica));
+  };
+}

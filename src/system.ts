@@ -1,0 +1,35 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { parseLeaseId } from './core/ids.js';
+import type { Clock, Ids, Random } from './core/ports.js';
+
+/** Real time. A scheduled task keeps the process alive until it ran or was called off. */
+export const clock: Clock = {
+  nowMs: () => performance.now(),
+  epochMs: () => Date.now(),
+  schedule(delayMs, task) {
+    const timer = setTimeout(task, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Real chance. */
+export const random: Random = { fraction: () => Math.random() };
+
+/** Names from the operating system's source of randomness. */
+export const ids: Ids = { lease: () => parseLeaseId(randomUUID()) };
+
+/** The process's environment, read when asked. */
+export function environment(): Readonly<Record<string, string | undefined>> {
+  return process.env;
+}
+
+/** The time of day as `14:03:07`, for the start of a log line. */
+export function timeOfDay(): string {
+  return new Date().toTimeString().slice(0, 8);
+}
+
+/** The name of this machine. */
+export function hostName(): string {
+  return hostname();
+}

@@ -1,0 +1,260 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  rawConnection,
+  registerRequest,
+  registrationBody,
+  startTestApiServer,
+  type TestApiServer,
+} from '../support/api-server.js';
+import { until } from '../support/until.js';
+
+let server: TestApiServer;
+
+beforeEach(async () => {
+  server = await startTestApiServer();
+});
+
+afterEach(async () => {
+  await server.close();
+});
+
+/** Registers over a bare connection, and waits for the first events. */
+async function registrant(body: string, options = {}) {
+  const connection = rawConnection(server.port, registerRequest(body, options));
+  await until('the first heartbeat', () => connection.received().includes('alive'));
+  return connection;
+}
+
+function registered(): string[] {
+  return server.registry.replicas().map(({ id }) => id);
+}
+
+async function get(path: string, init?: RequestInit) {
+  const response = await fetch(`${server.url}${path}`, { redirect: 'manual', ...init });
+  return { status: response.status, headers: response.headers, body: await response.text() };
+}
+
+describe('the answers', () => {
+  it('say health, nothing found, and an empty list, to the byte', async () => {
+    expect(await get('/health')).toMatchObject({ status: 200, body: '{"status":"healthy"}' });
+    expect(await get('/route?model=x')).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });
+    expect(await get('/registry')).toMatchObject({ status: 200, body: '{"replicas":[]}' });
+    expect((await get('/health')).headers.get('content-type')).toBe('application/json');
+  });
+
+  it('say a route and the list, to the byte', async () => {
+    const body =
+      '{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"model":"llama","type":"chat"}]}';
+    const { socket } = await registrant(body);
+    expect((await get('/route?model=llama&type=chat')).body).toBe('{"endpoint":"localhost:50051","replica_id":"r1"}');
+    expect((await get('/route')).body).toBe('{"endpoint":"localhost:50051","replica_id":"r1"}');
+    expect((await get('/registry')).body).toBe(`{"replicas":[${body}]}`);
+    socket.destroy();
+  });
+
+  it.each([
+    ['/nope', 'GET', 404, '{"detail":"Not Found"}', null],
+    ['/Route', 'GET', 404, '{"detail":"Not Found"}', null],
+    ['/', 'GET', 404, '{"detail":"Not Found"}', null],
+    ['/route', 'POST', 405, '{"detail":"Method Not Allowed"}', 'GET'],
+    ['/register', 'GET', 405, '{"detail":"Method Not Allowed"}', 'POST'],
+    ['/health', 'HEAD', 405, '', 'GET'],
+    ['/registry', 'OPTIONS', 405, '{"detail":"Method Not Allowed"}', 'GET'],
+  ])('to %s by %s are %i', async (path, method, status, body, allow) => {
+    const answer = await get(path, { method });
+    expect(answer).toMatchObject({ status, body });
+    expect(answer.headers.get('allow')).toBe(allow);
+  });
+
+  it('send a path with a slash too many to the one without', async () => {
+    const answer = await get('/route/?a=%zz');
+    expect(answer.status).toBe(307);
+    expect(answer.headers.get('location')).toBe(`${server.url}/route?a=%zz`);
+  });
+
+  it('refuse a request target in raw UTF-8, say how to write it, and go on', async () => {
+    const target = Buffer.from('/route?städte=köln').toString('latin1');
+    const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until('the answer', () => received().includes('write them as %XX'));
+    expect(received()).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
+    const { socket } = await registrant(registrationBody('r1', [{ städte: 'köln' }]));
+    expect((await get(`/route?${encodeURI('städte=köln')}`)).status).toBe(200);
+    socket.destroy();
+  });
+
+  it('refuse what is no HTTP at all', async () => {
+    const { received } = rawConnection(server.port, 'hello\r\n\r\n');
+    await until('the answer', () => received().includes('{"detail":"Invalid HTTP request received."}'));
+    const long = rawConnection(server.port, `GET /route?a=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until('the answer', () => long.received().includes('HTTP/1.1 431 '));
+    expect((await get('/health')).status).toBe(200);
+  });
+
+  it('leave out the replicas that the caller excludes, but at most 16', async () => {
+    await registrant(registrationBody('r1'));
+    await registrant(registrationBody('r2'));
+    for (let n = 0; n < 20; n++) {
+      const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': 'r1' } });
+      expect(JSON.parse(body).replica_id).toBe('r2');
+    }
+    expect((await get('/route', { headers: { 'X-Anyserve-Exclude': 'r1,r2' } })).status).toBe(200);
+    const many = Array.from({ length: 17 }, (_, n) => `x${n}`).join();
+    expect(await get('/route', { headers: { 'X-Anyserve-Exclude': many } })).toMatchObject({
+      status: 400,
+      body: '{"detail":"x-anyserve-exclude names 17 replicas; give at most 16"}',
+    });
+  });
+});
+
+describe('a registration', () => {
+  it('opens a stream of events, to the byte', async () => {
+    const { received, socket } = await registrant(registrationBody('é'));
+    const [head, ...chunks] = received().split('\r\n\r\n');
+    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(head?.toLowerCase().split('\r\n')).toEqual(
+      expect.arrayContaining(['content-type: text/event-stream', 'cache-control: no-cache']),
+    );
+    const events = chunks.join('\r\n\r\n').replace(/^[0-9a-f]+\r\n|\r\n[0-9a-f]+\r\n|\r\n$/g, '');
+    expect(events).toBe('data: {"status": "registered", "replica_id": "\\u00e9"}\n\ndata: {"status": "alive"}\n\n');
+    socket.destroy();
+  });
+
+  it('is given up when the connection closes', async () => {
+    const { socket } = await registrant(registrationBody('r1'));
+    socket.destroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('is given up when the connection is reset', async () => {
+    const { socket } = await registrant(registrationBody('r1'));
+    socket.resetAndDestroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('is given up when the other end closes its side alone', async () => {
+    const { socket } = await registrant(registrationBody('r1'));
+    socket.end();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('the server has closed its side, too', () => socket.readableEnded || socket.destroyed, 1000);
+  });
+
+  it.each([
+    ['a second request', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'],
+    [
+      'a second request with a large body',
+      `POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n${'x'.repeat(2_000_000)}`,
+    ],
+    ['a thousand requests', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
+    ['garbage', '\u0000\u0001garbage\r\n\r\n'],
+  ])('is given up after %s on its stream', async (_what, noise) => {
+    const { socket } = await registrant(registrationBody('r1'));
+    await new Promise<void>((resolve) => socket.write(noise, 'latin1', () => resolve()));
+    expect((await get('/route')).status).toBe(200);
+    socket.destroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('is given up when a second request came in the same packet', async () => {
+    const { socket } = rawConnection(
+      server.port,
+      `${registerRequest(registrationBody('r1'))}GET /health HTTP/1.1\r\nHost: x\r\n\r\n`,
+    );
+    await until('r1 is there', () => registered().includes('r1'));
+    socket.destroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('can be had with HTTP/1.0', async () => {
+    const { socket, received } = await registrant(registrationBody('r1'), { version: '1.0' });
+    expect(received()).toContain(
+      '\r\n\r\ndata: {"status": "registered", "replica_id": "r1"}\n\ndata: {"status": "alive"}\n\n',
+    );
+    expect(registered()).toEqual(['r1']);
+    socket.destroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('supersedes an older one of the same id, which is told so and closed', async () => {
+    const older = await registrant(registrationBody('r1', [{ model: 'old' }]));
+    const newer = await registrant(registrationBody('r1', [{ model: 'new' }]));
+    await until('the older stream has ended', () => older.socket.readableEnded);
+    expect(older.received()).toContain('data: {"status": "superseded", "replica_id": "r1"}\n\n');
+    older.socket.destroy();
+    expect((await get('/route?model=new')).status).toBe(200);
+    newer.socket.destroy();
+    await until('r1 is gone', () => registered().length === 0, 1000);
+  });
+
+  it('beats at every interval', async () => {
+    await server.close();
+    server = await startTestApiServer({ heartbeatMs: 20 });
+    const { received, socket } = await registrant(registrationBody('r1'));
+    await until('five heartbeats', () => received().split('"alive"').length > 5);
+    socket.destroy();
+  });
+
+  it.each([
+    [
+      '100,000 nested arrays',
+      `{"replica_id":"a","endpoint":"e","capabilities":${'['.repeat(100_000)}`,
+      422,
+      'json_invalid',
+    ],
+    ['a lone surrogate', '{"replica_id":"a\\ud800","endpoint":"e","capabilities":[]}', 422, 'Lone surrogate'],
+    ['1e999', '{"replica_id":"a","endpoint":"e","capabilities":[{"a":1e999}]}', 422, 'Number out of range'],
+    [
+      '1 MB',
+      JSON.stringify({ replica_id: 'a', endpoint: 'e', capabilities: [{ a: 'x'.repeat(1_000_000) }] }),
+      413,
+      'at most 65536 bytes',
+    ],
+    ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
+  ])('of %s is refused, and the server goes on', async (_what, body, status, words) => {
+    const request = `POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const { received, socket } = rawConnection(server.port, request);
+    await until('the answer', () => received().includes(words));
+    expect(received()).toContain(`HTTP/1.1 ${status} `);
+    socket.destroy();
+    expect(await get('/registry')).toMatchObject({ status: 200, body: '{"replicas":[]}' });
+  });
+
+  it('is no JSON when its content type says so', async () => {
+    const body = registrationBody('r1');
+    const answer = await get('/register', { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
+    expect(answer.status).toBe(422);
+    expect(JSON.parse(answer.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
+  });
+
+  it('whose sender goes away before the body is whole leaves nothing behind', async () => {
+    const { socket } = rawConnection(
+      server.port,
+      'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"repl',
+    );
+    await new Promise((resolve) => socket.once('connect', resolve));
+    socket.destroy();
+    expect((await get('/registry')).body).toBe('{"replicas":[]}');
+  });
+
+  it('of 200 at once, then gone all at once, leaves nobody out and no ghost', async () => {
+    const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(registrationBody(`r${n}`))));
+    expect(new Set(registered()).size).toBe(200);
+    for (const { socket } of all) socket.destroy();
+    await until('all are gone', () => registered().length === 0);
+  });
+});
+
+describe('the server', () => {
+  it('ends with streams attached, and tells them nothing false', async () => {
+    const { socket, received } = await registrant(registrationBody('r1'));
+    await server.close();
+    await until('the stream has ended', () => socket.readableEnded);
+    expect(received()).not.toContain('superseded');
+    server = await startTestApiServer();
+  });
+
+  it('says what to do about a port that is taken', async () => {
+    await expect(startTestApiServer({ port: server.port })).rejects.toThrow(
+      `127.0.0.1:${server.port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`,
+    );
+  });
+});

@@ -1,0 +1,49 @@
+import { connect, type Socket } from 'node:net';
+import { createRegistry, type Registry } from '../../src/core/registry.js';
+import { type ApiServer, listen } from '../../src/server/api-server.js';
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { clock, ids, random } from '../../src/system.js';
+import { keptLog } from './replicas.js';
+
+/** An API server on a free port, with its registry and log at hand. */
+export interface TestApiServer extends ApiServer {
+  readonly registry: Registry;
+  readonly log: ReturnType<typeof keptLog>;
+}
+
+/** Starts one on a free port of loopback, or on the one given. */
+export async function startTestApiServer({ heartbeatMs = 2000, port = 0 } = {}): Promise<TestApiServer> {
+  const log = keptLog();
+  const registry = createRegistry({ store: createMemoryStore(), random, ids, log });
+  const server = await listen({ registry, clock, log, heartbeatMs, host: '127.0.0.1', port });
+  return { ...server, registry, log };
+}
+
+/** A bare connection: what was read so far, and when it ends. */
+export interface RawConnection {
+  readonly socket: Socket;
+  received(): string;
+}
+
+/** Connects and sends a text as it stands. */
+export function rawConnection(port: number, text: string): RawConnection {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  let received = '';
+  socket.setEncoding('latin1').on('data', (chunk) => {
+    received += chunk;
+  });
+  socket.on('error', () => {});
+  socket.write(text, 'latin1');
+  return { socket, received: () => received };
+}
+
+/** The text of a `POST /register` with this body. */
+export function registerRequest(body: string, { version = '1.1' } = {}): string {
+  const bytes = Buffer.from(body);
+  return `POST /register HTTP/${version}\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n${bytes.toString('latin1')}`;
+}
+
+/** A registration's body. */
+export function registrationBody(id: string, capabilities: unknown[] = [{ type: 'chat' }]): string {
+  return JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities });
+}
