@@ -1,0 +1,181 @@
+import type { Readable } from 'node:stream';
+import type { CapabilityQuery } from '../core/capability.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import type { ReplicaId } from '../core/ids.js';
+import type { Replica } from '../core/replica.js';
+import { detailFromText, faultsLine, NO_MATCH, type Route, replicasFromText, routeFromText } from '../wire/answers.js';
+import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
+import { replicaText } from '../wire/replica-json.js';
+import { HttpConnections } from './http.js';
+
+/** How long an API server may take to answer before the next one is asked. */
+const ANSWER_TIMEOUT_MS = 3000;
+
+/** The largest answer that is read; a list of 100,000 replicas is about 15 MB. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+
+/** What a request may be told beside its question. */
+export interface AskOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** How long each server may take, in milliseconds. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** An open lease stream, as the client holds it. */
+export interface OpenLease {
+  /** The server that granted it. */
+  readonly server: string;
+  readonly body: Readable;
+}
+
+/**
+ * The API servers, as one: each question goes to the one that answered last, and from there down the list until one
+ * answers.
+ */
+export class ApiClient {
+  readonly #servers: readonly string[];
+  readonly #connections = new HttpConnections();
+  #current = 0;
+
+  /** Throws `usage` for a server that is no `http://` or `https://` URL. */
+  constructor(servers: readonly string[]) {
+    if (servers.length === 0) throw new AnyserveError('usage', 'give the URL of an API server');
+    this.#servers = servers.map(parseServer);
+  }
+
+  /** A replica that matches; undefined when none does. Throws `server_unreachable`. */
+  async route(
+    query: CapabilityQuery,
+    excluded: Iterable<ReplicaId> = [],
+    ask: AskOptions = {},
+  ): Promise<Route | undefined> {
+    const search = searchFromQuery(query);
+    const header = headerFromExcluded(excluded);
+    return this.#ask(
+      `/route${search && `?${search}`}`,
+      header ? { [EXCLUDE_HEADER]: header } : {},
+      ask,
+      (status, body) => {
+        if (status === 404 && detailFromText(body) === NO_MATCH) return { answer: undefined };
+        const route = status === 200 ? routeFromText(body) : undefined;
+        return route && { answer: route };
+      },
+    );
+  }
+
+  /** All replicas, in the order of registration. Throws `server_unreachable`. */
+  async replicas(ask: AskOptions = {}): Promise<Replica[]> {
+    return this.#ask('/registry', {}, ask, (status, body) => {
+      const replicas = status === 200 ? replicasFromText(body) : undefined;
+      return replicas && { answer: replicas };
+    });
+  }
+
+  /**
+   * Registers a replica with one server, the next of the list at each call, and returns the stream that is its lease.
+   * Throws `unprocessable` when the server refuses the registration, `not_an_api_server`, or `server_unreachable`.
+   */
+  async openLease(replica: Replica, signal: AbortSignal): Promise<OpenLease> {
+    const server = this.#servers[this.#current] as string;
+    this.#current = (this.#current + 1) % this.#servers.length;
+    const failed = (error: unknown): unknown => (signal.aborted ? signal.reason : unreachable(server, error));
+    const answer = await this.#connections
+      .send({
+        method: 'POST',
+        url: `${server}/register`,
+        headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+        body: replicaText(replica),
+        headTimeoutMs: ANSWER_TIMEOUT_MS,
+        signal,
+      })
+      .catch((error) => {
+        throw failed(error);
+      });
+    if (answer.status === 200 && answer.headers['content-type']?.startsWith('text/event-stream')) {
+      return { server, body: answer.body };
+    }
+    const body = await this.#connections.text(answer, ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES).catch((error) => {
+      throw failed(error);
+    });
+    const fault = answer.status === 422 ? faultsLine(body) : answer.status === 413 ? detailFromText(body) : undefined;
+    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
+    throw strangeAnswer(server, answer.status, body);
+  }
+
+  /** The server that the next lease is asked of. */
+  get nextServer(): string {
+    return this.#servers[this.#current] as string;
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    this.#connections.close();
+  }
+
+  async #ask<T>(
+    path: string,
+    headers: Record<string, string>,
+    { signal, timeoutMs = ANSWER_TIMEOUT_MS }: AskOptions,
+    read: (status: number, body: string) => { answer: T } | undefined,
+  ): Promise<T> {
+    let failure: unknown;
+    for (let tried = 0; tried < this.#servers.length; tried++) {
+      const server = this.#servers[this.#current] as string;
+      try {
+        const answer = await this.#connections.send({
+          method: 'GET',
+          url: `${server}${path}`,
+          headers,
+          headTimeoutMs: timeoutMs,
+          signal,
+        });
+        const body = await this.#connections.text(answer, timeoutMs, MAX_ANSWER_BYTES);
+        const found = read(answer.status, body);
+        if (found) return found.answer;
+        throw strangeAnswer(server, answer.status, body);
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason;
+        failure = unreachable(server, error);
+        this.#current = (this.#current + 1) % this.#servers.length;
+      }
+    }
+    throw failure;
+  }
+}
+
+function parseServer(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return text.replace(/\/+$/, '');
+  throw new AnyserveError(
+    'usage',
+    `${JSON.stringify(text)} is no URL of an API server; give one like http://localhost:8080`,
+  );
+}
+
+/** What to make of an answer that no API server gives to this question; 5xx may pass, and a proxy in front sends them. */
+function strangeAnswer(server: string, status: number, body: string): AnyserveError {
+  if (status < 500) return notAnApiServer(server, `HTTP ${status}`);
+  const said = detailFromText(body) ?? 'no reason given';
+  return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
+}
+
+function notAnApiServer(server: string, answer: string, cause?: unknown): AnyserveError {
+  const message = `${server} answers, but not as an AnyServe API server (${answer}); check the URL`;
+  return new AnyserveError('not_an_api_server', message, { cause });
+}
+
+function unreachable(server: string, error: unknown): AnyserveError {
+  if (error instanceof AnyserveError) return error;
+  const { code } = error as { code?: string };
+  if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
+  const message = `cannot reach the API server ${server}: ${REASONS[code ?? ''] ?? messageOf(error)}`;
+  return new AnyserveError('server_unreachable', message, { cause: error });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there; is "anyserve serve" running?',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no such host',
+  ETIMEDOUT: 'no answer in time',
+  ECONNRESET: 'it closed the connection without an answer',
+};

@@ -1,0 +1,33 @@
+import type { Clock } from '../core/ports.js';
+import { InferenceChannel } from './inference-channel.js';
+
+/** The open channels, one for each endpoint; a client talks to few, so none is closed before the pool is. */
+export class ChannelPool {
+  readonly #options: { maxMessageBytes: number; clock: Clock };
+  readonly #channels = new Map<string, InferenceChannel>();
+
+  constructor(options: { maxMessageBytes: number; clock: Clock }) {
+    this.#options = options;
+  }
+
+  /** The channel to an endpoint, opened if need be. Throws `invalid_argument` when it cannot be dialled. */
+  get(endpoint: string): InferenceChannel {
+    const open = this.#channels.get(endpoint);
+    if (open) return open;
+    const channel = new InferenceChannel(endpoint, this.#options);
+    this.#channels.set(endpoint, channel);
+    return channel;
+  }
+
+  /** Closes the channel to an endpoint that failed, so that the next call to its endpoint begins afresh. */
+  drop(endpoint: string): void {
+    this.#channels.get(endpoint)?.close();
+    this.#channels.delete(endpoint);
+  }
+
+  /** Closes all. */
+  close(): void {
+    for (const channel of this.#channels.values()) channel.close();
+    this.#channels.clear();
+  }
+}

@@ -1,0 +1,81 @@
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { addAbortSignal, type Readable } from 'node:stream';
+
+/** A request to send. */
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** How long the answer's head may take, from the first lookup of the host on. */
+  readonly headTimeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An answer whose head has arrived; the body comes as it is read. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Readable;
+}
+
+/** HTTP with connections of its own, so that closing it leaves none behind: a pool that belongs to all can't be closed. */
+export class HttpConnections {
+  readonly #http = new HttpAgent({ keepAlive: true });
+  readonly #https = new HttpsAgent({ keepAlive: true });
+
+  /** Sends a request. Rejects with the socket's error, or with `ETIMEDOUT` when the head takes too long. */
+  send({ method, url, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
+    return new Promise((resolve, reject) => {
+      const isSecure = url.startsWith('https:');
+      const request = (isSecure ? httpsRequest : httpRequest)(url, {
+        method,
+        headers: body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
+        agent: isSecure ? this.#https : this.#http,
+        signal,
+      });
+      const deadline = AbortSignal.timeout(headTimeoutMs);
+      const onDeadline = (): void => void request.destroy(timedOut());
+      deadline.addEventListener('abort', onDeadline, { once: true });
+      const settled = (): void => deadline.removeEventListener('abort', onDeadline);
+      request.once('error', (error) => {
+        settled();
+        reject(error);
+      });
+      request.once('response', (response: IncomingMessage) => {
+        settled();
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: response });
+      });
+      request.end(body);
+    });
+  }
+
+  /** Reads a body whole. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
+  async text({ body }: HttpAnswer, timeoutMs: number, maxBytes: number): Promise<string> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    addAbortSignal(deadline, body);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        chunks.push(chunk);
+        bytes += chunk.length;
+        if (bytes > maxBytes) throw new Error(`the answer has more than ${maxBytes} bytes`);
+      }
+    } catch (error) {
+      throw deadline.aborted ? timedOut() : error;
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  }
+
+  /** Ends every connection, those in use too. */
+  close(): void {
+    this.#http.destroy();
+    this.#https.destroy();
+  }
+}
+
+function timedOut(): NodeJS.ErrnoException {
+  return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
+}

@@ -1,0 +1,144 @@
+import {
+  type ChannelOptions,
+  connectivityState,
+  credentials,
+  Client as GrpcClient,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js';
+import { type Endpoint, parseDialable } from '../core/ids.js';
+import type { Clock } from '../core/ports.js';
+import type { ModelInferRequest, ModelInferResponse, ModelStreamInferResponse } from '../wire/gen/open_inference.js';
+import { INFERENCE_SERVICE, type Method } from '../wire/inference-service.js';
+
+/** What every call on a channel is told. */
+export interface CallOptions {
+  /** How long the call may take, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How long a connection may take to come about; what does not answer by then is as good as dead. */
+const CONNECT_TIMEOUT_MS = 3000;
+
+/** Asks a server that knows it (ours, Triton) to end a failed stream with a gRPC status instead of a mere text. */
+const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
+
+/** The Open Inference Protocol over one connection to one replica. Failures are thrown with the gRPC status's code. */
+export class InferenceChannel {
+  readonly endpoint: Endpoint;
+  readonly #client: GrpcClient;
+  readonly #clock: Clock;
+
+  /** Throws `invalid_argument` for an endpoint that cannot be dialled. */
+  constructor(endpoint: string, { maxMessageBytes, clock }: { maxMessageBytes: number; clock: Clock }) {
+    this.endpoint = parseDialable(endpoint);
+    this.#clock = clock;
+    const options: ChannelOptions = {
+      'grpc.max_receive_message_length': maxMessageBytes,
+      'grpc.max_send_message_length': maxMessageBytes,
+      // The call goes straight to the replica, whatever proxy the environment names for other traffic.
+      'grpc.enable_http_proxy': 0,
+      'grpc.enable_retries': 0,
+      // A channel of its own, so that closing it closes the connection.
+      'grpc.use_local_subchannel_pool': 1,
+    };
+    this.#client = new GrpcClient(this.endpoint, credentials.createInsecure(), options);
+  }
+
+  /** A call with one message each way. */
+  async call<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    { timeoutMs, signal }: CallOptions,
+  ): Promise<Response> {
+    const deadline = this.#clock.epochMs() + timeoutMs;
+    await this.#connected(deadline, signal);
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        new Metadata(),
+        { deadline },
+        (error, response) => {
+          signal?.removeEventListener('abort', cancel);
+          if (error) reject(this.#failure(error, signal));
+          else resolve(response as Response);
+        },
+      );
+      const cancel = (): void => call.cancel();
+      signal?.addEventListener('abort', cancel, { once: true });
+      if (signal?.aborted) cancel();
+    });
+  }
+
+  /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
+  async *stream(request: ModelInferRequest, { timeoutMs, signal }: CallOptions): AsyncGenerator<ModelInferResponse> {
+    const method = INFERENCE_SERVICE.modelStreamInfer;
+    const deadline = this.#clock.epochMs() + timeoutMs;
+    await this.#connected(deadline, signal);
+    const metadata = new Metadata();
+    metadata.set(STATUS_ON_STREAM_ERROR, 'true');
+    const call = this.#client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      metadata,
+      {
+        deadline,
+      },
+    );
+    const cancel = (): void => call.cancel();
+    signal?.addEventListener('abort', cancel, { once: true });
+    if (signal?.aborted) cancel();
+    try {
+      call.write(request);
+      call.end();
+      for await (const { errorMessage, inferResponse } of call as AsyncIterable<ModelStreamInferResponse>) {
+        if (errorMessage) throw new AnyserveError('unknown', `${this.endpoint}: ${errorMessage}`);
+        if (inferResponse) yield inferResponse;
+      }
+    } catch (error) {
+      throw error instanceof AnyserveError ? error : this.#failure(error as ServiceError, signal);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      call.cancel();
+    }
+  }
+
+  /** Ends the connection, and the calls on it. */
+  close(): void {
+    this.#client.close();
+  }
+
+  /**
+   * Waits until a connection is there or has failed, which the call itself then reports; but not as long as a call may
+   * take, because an address may swallow every packet.
+   */
+  async #connected(deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;
+    const channel = this.#client.getChannel();
+    for (;;) {
+      if (signal?.aborted) throw signal.reason;
+      const state = channel.getConnectivityState(true);
+      if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
+      const changed = await new Promise<boolean>((resolve) => {
+        channel.watchConnectivityState(state, Math.min(connectBy, deadline), (error) => resolve(!error));
+      });
+      if (changed) continue;
+      if (deadline <= connectBy)
+        throw new AnyserveError('deadline_exceeded', `${this.endpoint}: no connection in time`);
+      throw new AnyserveError('unavailable', `${this.endpoint}: no gRPC server answers there`);
+    }
+  }
+
+  #failure(error: ServiceError, signal: AbortSignal | undefined): unknown {
+    if (signal?.aborted) return signal.reason;
+    const code = typeof error.code === 'number' ? codeFromGrpcStatus(error.code) : 'internal';
+    const details = messageOf(error.details || error);
+    return new AnyserveError(code, `${this.endpoint}: ${details}`, { cause: error });
+  }
+}

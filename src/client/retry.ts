@@ -1,0 +1,205 @@
+import type { CapabilityQuery } from '../core/capability.js';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import type { ReplicaId } from '../core/ids.js';
+import type { Clock, Random } from '../core/ports.js';
+import type { ChannelPool } from './channel-pool.js';
+import { type Discovery, noMatch, queryText, type Target } from './discovery.js';
+import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { sleep } from './sleep.js';
+
+/** A try that failed and is followed by another. */
+export interface FailedAttempt {
+  /** The how-manieth it was, from 1. */
+  readonly attempt: number;
+  readonly endpoint: string;
+  readonly replicaId: ReplicaId | undefined;
+  readonly error: AnyserveError;
+}
+
+/** What a retrying caller needs. */
+export interface RetryingCallerOptions {
+  readonly discovery: Discovery;
+  readonly channels: ChannelPool;
+  readonly query: CapabilityQuery;
+  readonly timeoutMs: number;
+  readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** What a call may say of its retries. */
+export interface RetryOptions {
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly retryOnFailure?: boolean | undefined;
+}
+
+/** So few that the replicas to leave out always fit the request. */
+const MAX_ATTEMPTS = 5;
+const FIRST_PAUSE_MS = 100;
+const DISCOVERY_TIMEOUT_MS = 3000;
+
+/** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
+
+/**
+ * Makes a call at a discovered replica and, when that fails, at the next one, until it succeeds or cannot. Keeps to the
+ * target of the last success until that fails.
+ */
+export class RetryingCaller {
+  readonly #options: RetryingCallerOptions;
+  #kept: Target | undefined;
+
+  constructor(options: RetryingCallerOptions) {
+    this.#options = options;
+  }
+
+  /** The target of the last success. */
+  get kept(): Target | undefined {
+    return this.#kept;
+  }
+
+  /** A call with one result. */
+  async call<T>(options: RetryOptions, make: (channel: InferenceChannel, call: CallOptions) => Promise<T>): Promise<T> {
+    const attempts = new Attempts(this.#options, options);
+    for (;;) {
+      const target = await attempts.next(this.#kept);
+      try {
+        const result = await make(attempts.channel(target), attempts.callOptions());
+        this.#kept = target;
+        return result;
+      } catch (error) {
+        this.#giveUp(target);
+        attempts.failed(target, error);
+      }
+    }
+  }
+
+  /** A call whose result comes in parts; once one has come, a failure is final. */
+  async *stream<T>(
+    options: RetryOptions,
+    make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
+  ): AsyncGenerator<T> {
+    const attempts = new Attempts(this.#options, options);
+    for (;;) {
+      const target = await attempts.next(this.#kept);
+      let hasBegun = false;
+      try {
+        for await (const part of make(attempts.channel(target), attempts.callOptions())) {
+          hasBegun = true;
+          this.#kept = target;
+          yield part;
+        }
+        return;
+      } catch (error) {
+        this.#giveUp(target);
+        if (hasBegun) throw error;
+        attempts.failed(target, error);
+      }
+    }
+  }
+
+  #giveUp(target: Target): void {
+    if (this.#kept === target) this.#kept = undefined;
+  }
+}
+
+/** The tries of one call. */
+class Attempts {
+  readonly #caller: RetryingCallerOptions;
+  readonly #retryOnFailure: boolean;
+  readonly #signal: AbortSignal | undefined;
+  readonly #timeoutMs: number;
+  readonly #deadlineAtMs: number;
+  readonly #failed: Target[] = [];
+  #count = 0;
+  #lastError: AnyserveError | undefined;
+
+  constructor(
+    caller: RetryingCallerOptions,
+    { timeoutMs = caller.timeoutMs, signal, retryOnFailure = true }: RetryOptions,
+  ) {
+    this.#caller = caller;
+    this.#retryOnFailure = retryOnFailure;
+    this.#signal = signal;
+    this.#timeoutMs = timeoutMs;
+    this.#deadlineAtMs = caller.clock.nowMs() + timeoutMs;
+  }
+
+  /**
+   * Where the next try goes: first to the target kept, else to one that has not failed yet, or else, after a pause, to
+   * whichever is there.
+   */
+  async next(kept: Target | undefined): Promise<Target> {
+    for (;;) {
+      this.#count++;
+      if (kept && !this.#lastError) return kept;
+      const target = await this.#find();
+      if (!this.#lastError) {
+        if (target) return target;
+        throw noMatch(this.#caller.query);
+      }
+      if (target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint)) return target;
+      if (!PASSING.has(this.#lastError.code) || this.#count > MAX_ATTEMPTS) throw this.#noOther(this.#lastError);
+      await this.#pause();
+      if (target) return target;
+    }
+  }
+
+  /** The channel to a target. */
+  channel(target: Target): InferenceChannel {
+    try {
+      return this.#caller.channels.get(target.endpoint);
+    } catch (cause) {
+      const message = `replica ${JSON.stringify(target.replicaId)}: ${messageOf(cause)}`;
+      throw new AnyserveError('unavailable', message, { cause });
+    }
+  }
+
+  /** What is left of the time for one try. */
+  callOptions(): CallOptions {
+    return { timeoutMs: this.#remainingMs(), signal: this.#signal };
+  }
+
+  /** Takes note of a failed try; throws its error when no other may follow. */
+  failed(target: Target, error: unknown): void {
+    const { discovery, channels, onRetry } = this.#caller;
+    if (!(error instanceof AnyserveError) || this.#signal?.aborted) throw error;
+    if (error.code === 'unavailable') channels.drop(target.endpoint);
+    const isLast = error.final || error.code === 'deadline_exceeded' || this.#count >= MAX_ATTEMPTS;
+    if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
+    this.#failed.push(target);
+    this.#lastError = error;
+    onRetry?.({ attempt: this.#count, ...target, error });
+  }
+
+  async #find(): Promise<Target | undefined> {
+    const excluded = this.#failed.flatMap(({ replicaId }) => replicaId ?? []);
+    try {
+      const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);
+      return await this.#caller.discovery.find(excluded, timeoutMs, this.#signal);
+    } catch (error) {
+      if (!this.#lastError || this.#signal?.aborted) throw error;
+      const message = `${this.#lastError.message}; no other can be asked for: ${messageOf(error)}`;
+      throw new AnyserveError(this.#lastError.code, message, { cause: this.#lastError });
+    }
+  }
+
+  async #pause(): Promise<void> {
+    const { clock, random } = this.#caller;
+    const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#count;
+    await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#signal);
+    if (this.#signal?.aborted) throw this.#signal.reason;
+  }
+
+  #remainingMs(): number {
+    const remaining = this.#deadlineAtMs - this.#caller.clock.nowMs();
+    if (remaining > 0) return remaining;
+    throw this.#lastError ?? new AnyserveError('deadline_exceeded', `no answer within ${this.#timeoutMs} ms`);
+  }
+
+  #noOther(error: AnyserveError): AnyserveError {
+    const message = `${error.message}; no other replica offers ${queryText(this.#caller.query)}`;
+    return new AnyserveError(error.code, message, { cause: error });
+  }
+}

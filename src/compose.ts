@@ -1,0 +1,62 @@
+import { DEFAULTS } from './core/defaults.js';
+import type { Log } from './core/ports.js';
+import { createRegistry } from './core/registry.js';
+import type { ApiServer } from './server/api-server.js';
+import * as system from './system.js';
+import { VERSION } from './version.js';
+import type { Worker, WorkerOptions } from './worker/worker.js';
+
+/** How an API server listens; everything has a default. */
+export interface StartApiServerOptions {
+  /** A host name or address of this machine; 127.0.0.1 unless told. */
+  readonly host?: string | undefined;
+  /** A TCP port; 8080 unless told, 0 picks a free one. */
+  readonly port?: number | undefined;
+  /** The time between two heartbeats of a lease stream, in milliseconds; 2,000 unless told. */
+  readonly heartbeatMs?: number | undefined;
+  /** Told of registrations and removals, a line each; silent unless told. */
+  readonly log?: Log | undefined;
+}
+
+/** How a worker serves; everything but the backends has a default. */
+export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
+  Partial<Omit<WorkerOptions, 'backends'>> & {
+    /** Told of failed calls and of the end, a line each; silent unless told. */
+    readonly log?: Log | undefined;
+  };
+
+const SILENT: Log = { info: () => {}, warn: () => {} };
+
+/** Starts an API server in this process, with its registry in memory. */
+export async function startApiServer({
+  host = DEFAULTS.host,
+  port = DEFAULTS.apiPort,
+  heartbeatMs = DEFAULTS.heartbeatMs,
+  log = SILENT,
+}: StartApiServerOptions = {}): Promise<ApiServer> {
+  const [{ listen }, { createMemoryStore }] = await Promise.all([
+    import('./server/api-server.js'),
+    import('./store/memory-store.js'),
+  ]);
+  const registry = createRegistry({ store: createMemoryStore(), random: system.random, ids: system.ids, log });
+  return listen({ registry, host, port, heartbeatMs, log, clock: system.clock });
+}
+
+/** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */
+export async function startWorker({ log = SILENT, ...options }: StartWorkerOptions): Promise<Worker> {
+  const { startWorker: start } = await import('./worker/worker.js');
+  const { clock, random } = system;
+  return start(
+    {
+      host: DEFAULTS.host,
+      port: DEFAULTS.workerPort,
+      servers: [DEFAULTS.apiServer],
+      maxConcurrency: DEFAULTS.maxConcurrency,
+      maxQueue: DEFAULTS.maxQueue,
+      maxMessageBytes: DEFAULTS.maxMessageBytes,
+      drainTimeoutMs: DEFAULTS.drainTimeoutMs,
+      ...options,
+    },
+    { clock, random, log, hostName: system.hostName(), version: VERSION },
+  );
+}

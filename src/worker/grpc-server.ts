@@ -1,0 +1,84 @@
+import { fileURLToPath } from 'node:url';
+import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { INFERENCE_SERVICE, INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
+import { type InferenceServiceOptions, inferenceService } from './inference-service.js';
+
+/** Where a gRPC server listens, besides what its service needs. */
+export interface GrpcServerOptions extends InferenceServiceOptions {
+  /** A host name or address of this machine. */
+  readonly host: string;
+  /** A TCP port; 0 picks a free one. */
+  readonly port: number;
+  readonly maxMessageBytes: number;
+}
+
+/** A gRPC server that listens. */
+export interface GrpcServer {
+  readonly port: number;
+  /** Tells health checks that no new calls are welcome. */
+  announceLeaving(): void;
+  /** Takes no new connections or calls; resolves when those in flight are done. */
+  finish(): Promise<void>;
+  /** Ends every call at once. */
+  abort(): void;
+}
+
+/** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
+export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { host, port, maxMessageBytes } = options;
+  const server = new Server({
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_send_message_length': maxMessageBytes,
+  });
+  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, inferenceService(options));
+  const health = await addHealth(server);
+  await addReflection(server);
+  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const boundPort = await bound(server, address);
+  return {
+    port: boundPort,
+    announceLeaving() {
+      health.setStatus('', 'NOT_SERVING');
+      health.setStatus(INFERENCE_SERVICE_NAME, 'NOT_SERVING');
+    },
+    finish: () => new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve()))),
+    abort: () => server.forceShutdown(),
+  };
+}
+
+async function addHealth(server: Server) {
+  const { HealthImplementation } = await import('grpc-health-check');
+  const health = new HealthImplementation({ '': 'SERVING', [INFERENCE_SERVICE_NAME]: 'SERVING' });
+  health.addToServer(server);
+  return health;
+}
+
+async function addReflection(server: Server): Promise<void> {
+  const [{ ReflectionService }, { load }, { protoPath }] = await Promise.all([
+    import('@grpc/reflection'),
+    import('@grpc/proto-loader'),
+    import('grpc-health-check'),
+  ]);
+  const ourProto = fileURLToPath(new URL('../../proto/open_inference.proto', import.meta.url));
+  const definitions = await load([ourProto, protoPath]);
+  new ReflectionService(definitions).addToServer(server);
+}
+
+function bound(server: Server, address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+      if (error) reject(refused(error, address));
+      else resolve(port);
+    });
+  });
+}
+
+function refused(error: Error, address: string): AnyserveError {
+  const text = messageOf(error);
+  // The gRPC library keeps the system's error code only in its text.
+  const message = text.includes('EADDRINUSE')
+    ? `${address} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`
+    : `cannot listen on ${address}: ${text}`;
+  return new AnyserveError('failed', message, { cause: error });
+}

@@ -1,0 +1,171 @@
+import {
+  type handleBidiStreamingCall,
+  type handleUnaryCall,
+  Metadata,
+  type ServerDuplexStream,
+  type ServiceError,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import type { Log } from '../core/ports.js';
+import type {
+  ModelInferRequest,
+  ModelInferResponse,
+  ModelMetadataRequest,
+  ModelMetadataResponse,
+  ModelReadyRequest,
+  ModelReadyResponse,
+  ModelStreamInferResponse,
+  ServerLiveRequest,
+  ServerLiveResponse,
+  ServerMetadataRequest,
+  ServerMetadataResponse,
+  ServerReadyRequest,
+  ServerReadyResponse,
+} from '../wire/gen/open_inference.js';
+import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
+import type { TensorSpec } from '../wire/tensor-spec.js';
+import type { Admission } from './admission.js';
+import { runInference, runWholeInference } from './inference.js';
+import type { ModelTable } from './model-table.js';
+
+/** What the gRPC side of a worker needs. */
+export interface InferenceServiceOptions {
+  readonly models: ModelTable;
+  readonly admission: Admission;
+  readonly log: Log;
+  readonly version: string;
+  /** Whether new calls are welcome. */
+  readonly isReady: () => boolean;
+}
+
+/** A caller that wants a failed stream to end with a gRPC status says so with this, as Triton's clients do. */
+const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
+
+/** What fits a gRPC status: it travels in a header. */
+const MAX_DETAILS_LENGTH = 2000;
+
+/** The seven methods of the Open Inference Protocol over a worker's models. */
+export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
+  const { models, admission, log, version, isReady } = options;
+
+  const serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse> = (_call, answer) =>
+    answer(null, { live: true });
+
+  const serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse> = (_call, answer) =>
+    answer(null, { ready: isReady() });
+
+  const modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse> = ({ request }, answer) =>
+    answer(null, { ready: isReady() && models.find(request.name, request.version) !== undefined });
+
+  const serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse> = (_call, answer) =>
+    answer(null, { name: 'anyserve', version, extensions: [] });
+
+  const modelMetadata: handleUnaryCall<ModelMetadataRequest, ModelMetadataResponse> = ({ request }, answer) => {
+    try {
+      const model = models.get(request.name, request.version);
+      answer(null, {
+        name: model.name,
+        versions: [...model.versions],
+        platform: model.platform,
+        inputs: (model.inputs ?? []).map(metadataFromSpec),
+        outputs: (model.outputs ?? []).map(metadataFromSpec),
+        properties: new Map(),
+      });
+    } catch (error) {
+      answer(failure(error));
+    }
+  };
+
+  const modelInfer: handleUnaryCall<ModelInferRequest, ModelInferResponse> = async (call, answer) => {
+    const gone = new AbortController();
+    call.on('cancelled', () => gone.abort());
+    try {
+      const request = requestFromMessage(call.request);
+      const model = models.get(request.model, request.version);
+      const leave = await admission.enter(gone.signal);
+      try {
+        answer(null, messageFromAnswer(await runWholeInference(model, request, gone.signal), request.raw));
+      } finally {
+        leave();
+      }
+    } catch (error) {
+      if (gone.signal.aborted) return;
+      log.warn(`inference ${JSON.stringify(call.request.modelName)} for ${call.getPeer()}: ${messageOf(error)}`);
+      answer(failure(error));
+    }
+  };
+
+  const modelStreamInfer: handleBidiStreamingCall<ModelInferRequest, ModelStreamInferResponse> = async (call) => {
+    const gone = new AbortController();
+    call.on('cancelled', () => gone.abort());
+    const wantsStatus = call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true';
+    let failed: ServiceError | undefined;
+    try {
+      for await (const message of call.iterator({ destroyOnReturn: false })) {
+        try {
+          await answerInParts(call, message as ModelInferRequest, gone.signal);
+        } catch (error) {
+          if (gone.signal.aborted) return;
+          log.warn(`inference ${JSON.stringify(message.modelName)} for ${call.getPeer()}: ${messageOf(error)}`);
+          if (wantsStatus) {
+            failed = failure(error);
+            break;
+          }
+          call.write({ errorMessage: messageOf(error), inferResponse: undefined });
+        }
+      }
+      // Outside of the loop: inside, the error would end the reading, and with it what is still to be written.
+      if (failed) call.emit('error', failed);
+      else call.end();
+    } catch (error) {
+      // The stream itself broke; there is nobody left to tell but our own log.
+      if (!gone.signal.aborted) log.warn(`a stream from ${call.getPeer()} broke: ${messageOf(error)}`);
+    }
+  };
+
+  async function answerInParts(
+    call: ServerDuplexStream<ModelInferRequest, ModelStreamInferResponse>,
+    message: ModelInferRequest,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const request = requestFromMessage(message);
+    const model = models.get(request.model, request.version);
+    const leave = await admission.enter(signal);
+    try {
+      for await (const part of runInference(model, request, signal)) {
+        const hasRoom = call.write({ errorMessage: '', inferResponse: messageFromAnswer(part, request.raw) });
+        signal.throwIfAborted();
+        if (!hasRoom) await drained(call, signal);
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  return { serverLive, serverReady, modelReady, serverMetadata, modelMetadata, modelInfer, modelStreamInfer };
+}
+
+/** Waits until a slow reader has taken what was written, or has gone. */
+function drained(call: ServerDuplexStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const proceed = (): void => {
+      call.removeListener('drain', proceed);
+      signal.removeEventListener('abort', proceed);
+      resolve();
+    };
+    call.once('drain', proceed);
+    signal.addEventListener('abort', proceed, { once: true });
+  });
+}
+
+function metadataFromSpec({ name, datatype, shape }: TensorSpec) {
+  return { name, datatype, shape: shape.map(BigInt) };
+}
+
+function failure(error: unknown): ServiceError {
+  const known = error instanceof AnyserveError ? error : new AnyserveError('internal', messageOf(error));
+  const details =
+    known.message.length > MAX_DETAILS_LENGTH ? `${known.message.slice(0, MAX_DETAILS_LENGTH)}...` : known.message;
+  return Object.assign(new Error(details), { code: known.grpcStatus, details, metadata: new Metadata() });
+}

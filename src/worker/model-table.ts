@@ -1,0 +1,45 @@
+import { AnyserveError } from '../core/errors.js';
+import type { Model } from './backend.js';
+
+/** The models of a worker, by the names that callers use. */
+export interface ModelTable {
+  readonly models: readonly Model[];
+  /** The model of this name; undefined when there is none. */
+  find(name: string, version: string): Model | undefined;
+  /** The model of this name; throws `not_found` that says which there are. */
+  get(name: string, version: string): Model;
+}
+
+/**
+ * A model answers to its name, to the `type` of what it can do and to its `model`, in this order: a caller who found
+ * the replica by a capability calls it by that. The version may also be given as the capability's `model`, as the
+ * original's clients do.
+ */
+export function createModelTable(models: readonly Model[]): ModelTable {
+  const hasPair = (model: Model, key: string, value: string): boolean =>
+    model.capabilities.some(({ pairs }) => pairs.get(key) === value);
+  const hasVersion = (model: Model, version: string): boolean =>
+    version === '' || model.versions.includes(version) || hasPair(model, 'model', version);
+
+  function find(name: string, version: string): Model | undefined {
+    const named = [
+      ...models.filter((model) => model.name === name),
+      ...models.filter((model) => hasPair(model, 'type', name)),
+      ...models.filter((model) => hasPair(model, 'model', name)),
+    ];
+    return named.find((model) => hasVersion(model, version));
+  }
+
+  return {
+    models,
+    find,
+    get(name, version) {
+      const found = find(name, version);
+      if (found) return found;
+      const asked =
+        version === '' ? JSON.stringify(name) : `${JSON.stringify(name)} version ${JSON.stringify(version)}`;
+      const there = models.map((model) => JSON.stringify(model.name)).join(', ');
+      throw new AnyserveError('not_found', `no model ${asked} here; there is ${there}`);
+    },
+  };
+}

@@ -1,0 +1,136 @@
+import { ApiClient } from '../client/api-client.js';
+import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
+import { sleep } from '../client/sleep.js';
+import type { Capability } from '../core/capability.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
+import type { Clock, Log, Random } from '../core/ports.js';
+import type { Replica } from '../core/replica.js';
+import { type AdmissionLimits, createAdmission } from './admission.js';
+import type { Backend, Model } from './backend.js';
+import { listenGrpc } from './grpc-server.js';
+import { createModelTable } from './model-table.js';
+
+/** How a worker serves, and where it registers. */
+export interface WorkerOptions extends AdmissionLimits {
+  readonly backends: readonly Backend[];
+  /** A host name or address of this machine to listen on. */
+  readonly host: string;
+  /** A TCP port; 0 picks a free one. */
+  readonly port: number;
+  /** The replica's id; made of the host name and the port unless told. */
+  readonly id?: string | undefined;
+  /** The endpoint to register, when callers do not reach the worker where it listens. */
+  readonly advertise?: string | undefined;
+  /** The API servers to register with; none: it does not register. */
+  readonly servers: readonly string[];
+  /** What to register in place of what the one model says it can do. */
+  readonly capabilities?: readonly Capability[] | undefined;
+  readonly maxMessageBytes: number;
+  /** How long calls in flight may take when the worker stops, in milliseconds. */
+  readonly drainTimeoutMs: number;
+  readonly onLeaseChange?: ((change: LeaseChange, replica: Replica) => void) | undefined;
+}
+
+/** What the world gives a worker. */
+export interface WorkerWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly hostName: string;
+  readonly version: string;
+}
+
+/** A worker that serves. */
+export interface Worker {
+  readonly replica: Replica;
+  /** Resolves when the worker has stopped; rejects when it can no longer register. */
+  readonly stopped: Promise<void>;
+  /** Leaves the registry, finishes the calls in flight, and stops. A second call ends them at once. */
+  stop(): Promise<void>;
+}
+
+/** Serves the backends' models and keeps them registered. Resolves when calls are taken. */
+export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
+  const { clock, random, log, version } = world;
+  const models = createModelTable(servedModels(options));
+  const api = options.servers.length > 0 ? new ApiClient(options.servers) : undefined;
+  // What cannot be registered is refused before anything listens.
+  replicaAt(1);
+
+  let isLeaving = false;
+  const server = await listenGrpc({
+    ...options,
+    models,
+    admission: createAdmission(options),
+    log,
+    version,
+    isReady: () => !isLeaving,
+  });
+  const replica = replicaAt(server.port);
+  const keeper = api && new LeaseKeeper({ api, replica, clock, random, onChange: options.onLeaseChange });
+
+  let resolve: () => void;
+  let reject: (error: unknown) => void;
+  const stopped = new Promise<void>((...settle) => {
+    [resolve, reject] = settle;
+  });
+  keeper?.run().catch((error) => {
+    server.abort();
+    reject(error);
+  });
+
+  function replicaAt(port: number): Replica {
+    const parse = api ? parseAdvertised : parseDialable;
+    return {
+      id: parseReplicaId(options.id ?? `${world.hostName}-${port}`),
+      endpoint: parse(options.advertise ?? `${bracketed(options.host)}:${port}`),
+      capabilities: models.models.flatMap(({ capabilities }) => capabilities),
+    };
+  }
+
+  async function leave(): Promise<void> {
+    await keeper?.stop();
+    server.announceLeaving();
+    const tooLong = new AbortController();
+    const cutOff = sleep(clock, options.drainTimeoutMs, tooLong.signal).then(() => {
+      if (tooLong.signal.aborted) return;
+      log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
+      server.abort();
+    });
+    await server.finish().catch((error) => log.warn(messageOf(error)));
+    tooLong.abort();
+    await cutOff;
+    api?.close();
+    for (const backend of options.backends) await backend.close?.();
+  }
+
+  return {
+    replica,
+    stopped,
+    async stop() {
+      if (isLeaving) server.abort();
+      else {
+        isLeaving = true;
+        leave().then(resolve, reject);
+      }
+      await stopped;
+    },
+  };
+}
+
+function servedModels({ backends, capabilities }: WorkerOptions): readonly Model[] {
+  const models = backends.flatMap((backend) => backend.models);
+  const [first] = models;
+  if (!first) throw new AnyserveError('usage', 'there is no model to serve; give a module or a backend that has one');
+  if (!capabilities || capabilities.length === 0) return models;
+  if (models.length === 1) return [{ ...first, capabilities }];
+  throw new AnyserveError(
+    'usage',
+    `capabilities can be given for one model; this worker has ${models.length}, which say their own`,
+  );
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

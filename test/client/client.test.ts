@@ -1,0 +1,226 @@
+import { createServer, type Socket } from 'node:net';
+import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type ClientOptions, InferenceClient } from '../../src/client/client.js';
+import type { FailedAttempt } from '../../src/client/retry.js';
+import { parseEndpoint } from '../../src/core/ids.js';
+import { clock, random } from '../../src/system.js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { App } from '../../src/worker/app.js';
+import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { replica } from '../support/replicas.js';
+import { startTestWorker } from '../support/worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function client(options: ClientOptions): InferenceClient {
+  const made = new InferenceClient(options, { clock, random });
+  cleanups.push(() => made.close());
+  return made;
+}
+
+async function apiServer(): Promise<TestApiServer> {
+  const server = await startTestApiServer();
+  cleanups.push(() => server.close());
+  return server;
+}
+
+/** Registers an endpoint under an id for `type=x`; the registration stays, whatever becomes of the endpoint. */
+async function offer(server: TestApiServer, id: string, endpoint: string): Promise<void> {
+  await server.registry.register({ ...replica(id, { type: 'x' }), endpoint: parseEndpoint(endpoint) }, () => {});
+}
+
+/** A worker that answers who it is. */
+async function answering(name: string): Promise<string> {
+  const worker = await startTestWorker(new App().capability({ type: 'x' }, () => ({ who: [name] })));
+  cleanups.push(() => worker.stop());
+  return worker.replica.endpoint;
+}
+
+/** A server of the protocol whose inferences all end with this status; counts them. */
+async function failing(code: number) {
+  const calls = { count: 0 };
+  const server = new Server();
+  const fail = (_call: unknown, answer: (error: object) => void): void => {
+    calls.count++;
+    answer({ code, details: 'as told' });
+  };
+  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+    modelInfer: fail as never,
+    modelStreamInfer: ((call: { emit(event: string, error: object): void }) => {
+      calls.count++;
+      call.emit('error', { code, details: 'as told' });
+    }) as never,
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  cleanups.push(() => server.forceShutdown());
+  return { endpoint: `127.0.0.1:${port}`, calls };
+}
+
+/** Something that takes connections and says nothing. */
+async function silent(): Promise<string> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => sockets.add(socket));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return `127.0.0.1:${(server.address() as { port: number }).port}`;
+}
+
+const who = (answer: { outputs: Readonly<Record<string, { data: ArrayLike<unknown> }>> }): string =>
+  new TextDecoder().decode(answer.outputs['who']?.data[0] as Uint8Array);
+
+describe('a client', () => {
+  it('wants an endpoint, or a server and a capability', () => {
+    expect(() => client({})).toThrow('give an endpoint to call, or a server to ask for one');
+    expect(() => client({ server: 'http://localhost:1' })).toThrow('a server needs a capability to be asked for');
+    expect(() => client({ server: 'http://localhost:1', endpoint: 'a:1' })).toThrow(
+      'give an endpoint or a server, not both',
+    );
+    expect(() => client({ endpoint: 'http://a:1' })).toThrow('"http://a:1" is not an endpoint');
+  });
+
+  it('discovers a replica, keeps to it, and says which it is', async () => {
+    const server = await apiServer();
+    await offer(server, 'r1', await answering('r1'));
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    expect(asking.endpoint).toBeUndefined();
+    expect(who(await asking.infer('x', {}))).toBe('r1');
+    expect(asking.replicaId).toBe('r1');
+    await server.close();
+    expect(who(await asking.infer('x', {}))).toBe('r1');
+  });
+
+  it('says what nobody offers', async () => {
+    const server = await apiServer();
+    const asking = client({ server: server.url, capability: { type: 'x', gpu: 1 } });
+    await expect(asking.infer('x', {})).rejects.toMatchObject({
+      code: 'no_match',
+      message: 'no replica offers {"type":"x","gpu":"1"}',
+    });
+  });
+
+  it.each<[string, () => Promise<string>]>([
+    ['is not there', async () => '127.0.0.1:1'],
+    ['says nothing', silent],
+    ['has no endpoint that can be dialled', async () => 'nonsense'],
+    ['fails inside', async () => (await failing(status.INTERNAL)).endpoint],
+    ['is full', async () => (await failing(status.RESOURCE_EXHAUSTED)).endpoint],
+    ['does not have the model', async () => (await failing(status.NOT_FOUND)).endpoint],
+  ])('moves on to another replica when one %s', async (_what, start) => {
+    const server = await apiServer();
+    const [bad, good] = await Promise.all([start(), answering('good')]);
+    await offer(server, 'bad', bad);
+    const attempts: FailedAttempt[] = [];
+    const asking = client({
+      server: server.url,
+      capability: { type: 'x' },
+      onRetry: (attempt) => attempts.push(attempt),
+    });
+    const first = asking.infer('x', {}).catch((error) => error);
+    await offer(server, 'good', good);
+    const answer = await first;
+    expect(who(answer)).toBe('good');
+    expect(asking.replicaId).toBe('good');
+    for (const { replicaId } of attempts) expect(replicaId).toBe('bad');
+    expect(attempts.length).toBeLessThanOrEqual(1);
+  });
+
+  it.each(['INVALID_ARGUMENT', 'UNAUTHENTICATED', 'PERMISSION_DENIED', 'OUT_OF_RANGE'] as const)(
+    'does not try %s elsewhere',
+    async (name) => {
+      const server = await apiServer();
+      const { endpoint, calls } = await failing(status[name]);
+      await offer(server, 'r1', endpoint);
+      await offer(server, 'r2', endpoint);
+      const asking = client({ server: server.url, capability: { type: 'x' } });
+      await expect(asking.infer('x', {})).rejects.toMatchObject({
+        code: name.toLowerCase(),
+        message: `${endpoint}: as told`,
+      });
+      expect(calls.count).toBe(1);
+    },
+  );
+
+  it('tries a failure inside the model at other replicas alone, a passing one at the same, too', async () => {
+    const server = await apiServer();
+    const inside = await failing(status.INTERNAL);
+    await offer(server, 'r1', inside.endpoint);
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    await expect(asking.infer('x', {})).rejects.toMatchObject({
+      code: 'internal',
+      message: `${inside.endpoint}: as told; no other replica offers {"type":"x"}`,
+    });
+    expect(inside.calls.count).toBe(1);
+    const passing = await failing(status.UNAVAILABLE);
+    await offer(server, 'r1', passing.endpoint);
+    await expect(asking.infer('x', {})).rejects.toMatchObject({ code: 'unavailable' });
+    expect(passing.calls.count).toBe(5);
+  });
+
+  it('gives up at the first failure when told to', async () => {
+    const server = await apiServer();
+    const { endpoint, calls } = await failing(status.UNAVAILABLE);
+    await offer(server, 'r1', endpoint);
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    await expect(asking.infer('x', {}, { retryOnFailure: false })).rejects.toMatchObject({ code: 'unavailable' });
+    expect(calls.count).toBe(1);
+  });
+
+  it('does not try past its deadline', async () => {
+    const endpoint = await silent();
+    const asking = client({ endpoint, timeoutMs: 300 });
+    await expect(asking.infer('x', {})).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+
+  it('tries a stream elsewhere only before its first part', async () => {
+    const server = await apiServer();
+    const { endpoint } = await failing(status.UNAVAILABLE);
+    await offer(server, 'bad', endpoint);
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    const parts = asking.inferStream('x', {});
+    const first = parts.next();
+    await offer(server, 'good', await answering('good'));
+    expect(who((await first).value as never)).toBe('good');
+    expect((await parts.next()).done).toBe(true);
+  });
+
+  it('sends plain numbers in the datatype that the model declares', async () => {
+    const app = new App().capability(
+      { type: 'x' },
+      { inputs: { a: 'FP64', b: 'UINT8[1]', c: 'FP16' } },
+      ({ a, b, c }) => ({ a: a as never, b: b as never, c: c as never }),
+    );
+    const worker = await startTestWorker(app);
+    cleanups.push(() => worker.stop());
+    const asking = client({ endpoint: worker.replica.endpoint });
+    const { outputs } = await asking.infer('x', { a: [1, 2], b: [7], c: [0.5] });
+    expect(outputs['a']).toEqual({ datatype: 'FP64', shape: [2], data: Float64Array.of(1, 2) });
+    expect(outputs['b']).toEqual({ datatype: 'UINT8', shape: [1], data: Uint8Array.of(7) });
+    expect(outputs['c']).toEqual({ datatype: 'FP16', shape: [1], data: Float32Array.of(0.5) });
+    await expect(asking.infer('x', { a: [1], b: [256], c: [0] })).rejects.toThrow('input "b": 256 is no UINT8');
+  });
+
+  it('makes 200 calls at once', async () => {
+    const worker = await startTestWorker(
+      new App().capability({ type: 'x' }, (inputs) => inputs),
+      { maxQueue: 1000 },
+    );
+    cleanups.push(() => worker.stop());
+    const asking = client({ endpoint: worker.replica.endpoint });
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => asking.infer('x', { n: [n] })));
+    expect(answers.map(({ outputs }) => Number(outputs['n']?.data[0]))).toEqual(
+      Array.from({ length: 200 }, (_, n) => n),
+    );
+  });
+});

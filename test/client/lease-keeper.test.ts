@@ -1,0 +1,166 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ApiClient } from '../../src/client/api-client.js';
+import { type LeaseChange, LeaseKeeper } from '../../src/client/lease-keeper.js';
+import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { replica } from '../support/replicas.js';
+import { constantRandom } from '../support/seeded-random.js';
+import { until } from '../support/until.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function apiServer(port = 0): Promise<TestApiServer> {
+  const server = await startTestApiServer({ port });
+  cleanups.push(() => server.close());
+  return server;
+}
+
+/** A keeper of r1 whose time a test moves. */
+function keeper(...servers: string[]) {
+  const api = new ApiClient(servers);
+  const clock = new ManualClock();
+  const changes: LeaseChange[] = [];
+  const kept = new LeaseKeeper({
+    api,
+    replica: replica('r1', { type: 'chat' }),
+    clock,
+    random: constantRandom(0.5),
+    onChange: (change) => changes.push(change),
+  });
+  let failure: unknown;
+  kept.run().catch((error) => {
+    failure = error;
+  });
+  cleanups.push(
+    () => api.close(),
+    () => kept.stop(),
+  );
+  const kinds = (): string[] => changes.map(({ kind }) => kind);
+  return { kept, clock, changes, kinds, failure: () => failure };
+}
+
+/** Something else than an API server, on a free port. */
+async function otherServer(listener: Parameters<typeof createServer>[1]): Promise<string> {
+  const server = createServer(listener as never);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe('a lease keeper', () => {
+  it('registers, and gives the lease back when it stops', async () => {
+    const server = await apiServer();
+    const { kept, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().includes('registered'));
+    expect(server.registry.replicas()).toHaveLength(1);
+    await kept.stop();
+    await until('r1 is gone', () => server.registry.replicas().length === 0, 1000);
+  });
+
+  it('registers again after a wait when the server goes and comes back', async () => {
+    const first = await startTestApiServer();
+    const { clock, changes, kinds } = keeper(first.url);
+    await until('r1 is registered', () => kinds().includes('registered'));
+    await first.close();
+    await until('the loss is told', () => kinds().includes('lost'));
+    expect(changes.at(-1)).toMatchObject({
+      retryInMs: 500,
+      error: { message: `lost the API server ${first.url}: it closed the stream` },
+    });
+    const second = await apiServer(first.port);
+    expect(second.registry.replicas()).toHaveLength(0);
+    await until('it waits', () => clock.pending().length === 1);
+    clock.advance(500);
+    await until('r1 is back', () => second.registry.replicas().length === 1);
+  });
+
+  it('keeps trying a server that is not there, with longer and longer waits', async () => {
+    const { clock, changes } = keeper('http://127.0.0.1:1');
+    for (const [at, waitMs] of [500, 250, 500, 1000].entries()) {
+      await until(`try ${at + 1} has failed`, () => changes.length === at + 1 && clock.pending().length === 1);
+      expect(changes[at]).toMatchObject({ kind: 'lost', retryInMs: waitMs });
+      clock.advance(waitMs);
+    }
+  });
+
+  it('turns to the next server on each try', async () => {
+    const server = await apiServer();
+    const { clock, kinds } = keeper('http://127.0.0.1:1', server.url);
+    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
+    clock.advance(500);
+    await until('r1 is registered', () => kinds().includes('registered'));
+  });
+
+  it('does not fight back when it is superseded, and takes the id again once it is free', async () => {
+    const server = await apiServer();
+    const first = keeper(server.url);
+    await until('the first is registered', () => first.kinds().includes('registered'));
+    const second = keeper(server.url);
+    await until('the second is registered', () => second.kinds().includes('registered'));
+    await until('the first is told', () => first.kinds().includes('superseded') && first.clock.pending().length === 1);
+    for (let looks = 2; looks < 5; looks++) {
+      first.clock.advance(30_000);
+      await until(
+        'it looked and stands by',
+        () => first.changes.length === looks + 1 && first.clock.pending().length === 1,
+      );
+    }
+    expect(second.kinds()).toEqual(['registered']);
+    await second.kept.stop();
+    await until('the id is free', () => server.registry.replicas().length === 0);
+    first.clock.advance(30_000);
+    await until('the first is back', () => server.registry.replicas().length === 1);
+  });
+
+  it('takes a stream that says nothing for 15 s for dead', async () => {
+    const silent = await otherServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    });
+    const { clock, changes, kinds } = keeper(silent);
+    await until('r1 is registered', () => kinds().includes('registered'));
+    clock.advance(14_999);
+    expect(kinds()).toEqual(['registered']);
+    clock.advance(1);
+    await until('the loss is told', () => kinds().includes('lost'));
+    expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('nothing heard for 15 s') } });
+  });
+
+  it('gives up when the server refuses the registration', async () => {
+    const refusing = await otherServer((_request, response) => {
+      response
+        .writeHead(422)
+        .end('{"detail":[{"type":"x","loc":["body","endpoint"],"msg":"Field required","input":{}}]}');
+    });
+    const { failure } = keeper(refusing);
+    await until('it gives up', () => failure() !== undefined);
+    expect(failure()).toMatchObject({
+      code: 'unprocessable',
+      message: `${refusing} refuses the registration: endpoint: Field required`,
+    });
+  });
+
+  it('gives up at the first try when something else answers', async () => {
+    const other = await otherServer((_request, response) => response.writeHead(200).end('<html>'));
+    const { failure } = keeper(other);
+    await until('it gives up', () => failure() !== undefined);
+    expect(failure()).toMatchObject({ code: 'not_an_api_server' });
+  });
+
+  it('tries again when a server has passing troubles', async () => {
+    const troubled = await otherServer((_request, response) => response.writeHead(503).end('{"detail":"stopping"}'));
+    const { changes, failure } = keeper(troubled);
+    await until('the loss is told', () => changes.length === 1);
+    expect(changes[0]).toMatchObject({ error: { message: `the API server ${troubled} answers HTTP 503: stopping` } });
+    expect(failure()).toBeUndefined();
+  });
+});

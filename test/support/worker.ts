@@ -1,0 +1,27 @@
+import { clock, random } from '../../src/system.js';
+import type { App } from '../../src/worker/app.js';
+import { startWorker, type Worker, type WorkerOptions } from '../../src/worker/worker.js';
+import { keptLog } from './replicas.js';
+
+/** A worker on a free port, with its log at hand; it registers only with the servers given. */
+export async function startTestWorker(
+  app: App,
+  options: Partial<WorkerOptions> = {},
+): Promise<Worker & { readonly log: ReturnType<typeof keptLog> }> {
+  const log = keptLog();
+  const worker = await startWorker(
+    {
+      backends: [app],
+      host: '127.0.0.1',
+      port: 0,
+      servers: [],
+      maxConcurrency: 64,
+      maxQueue: 64,
+      maxMessageBytes: 64 * 1024 * 1024,
+      drainTimeoutMs: 5000,
+      ...options,
+    },
+    { clock, random, log, hostName: 'test', version: '0.0.0' },
+  );
+  return { ...worker, log };
+}

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest';
+import { App } from '../../src/worker/app.js';
+import { createModelTable } from '../../src/worker/model-table.js';
+
+const app = new App()
+  .capability({ type: 'chat', model: 'qwen2' }, () => ({}))
+  .capability({ type: 'chat', model: 'llama' }, { name: 'talker', version: '3' }, () => ({}))
+  .capability({ model: 'embedder', gpu: 1 }, () => ({}));
+const table = createModelTable(app.models);
+
+describe('the models of a worker', () => {
+  it('answer to their name, to the type of what they can do, and to its model', () => {
+    expect(table.get('talker', '')).toBe(app.models[1]);
+    expect(table.get('chat', '')).toBe(app.models[0]);
+    expect(table.get('llama', '')).toBe(app.models[1]);
+    expect(table.get('embedder', '')).toBe(app.models[2]);
+  });
+
+  it('answer to a version, which may be the model of what they can do', () => {
+    expect(table.get('chat', 'llama')).toBe(app.models[1]);
+    expect(table.get('talker', '3')).toBe(app.models[1]);
+    expect(table.find('talker', '4')).toBeUndefined();
+  });
+
+  it('say which there are when asked for another', () => {
+    expect(() => table.get('nope', '')).toThrow('no model "nope" here; there is "chat", "talker", "embedder"');
+    expect(() => table.get('chat', '9')).toThrow('no model "chat" version "9" here');
+  });
+});
+
+describe('an app', () => {
+  it('refuses what cannot be called or does not hold', () => {
+    expect(() => new App().capability({ gpu: 1 }, () => ({}))).toThrow(
+      'has neither a type nor a model to be called by',
+    );
+    expect(() => new App().capability({ type: 'x' }, undefined as never)).toThrow(
+      'capability {"type":"x"} has no handler',
+    );
+    expect(() => new App().capability({ type: 'x' }, { inputs: { a: 'FLOAT' } }, () => ({}))).toThrow(
+      'input "a": "FLOAT" is no datatype',
+    );
+  });
+
+  it('takes a datatype alone for one dimension of any length, and ? for optional', () => {
+    const [model] = new App().capability(
+      { type: 'x' },
+      { inputs: { a: 'FP32', b: 'INT64[2,-1]?' } },
+      () => ({}),
+    ).models;
+    expect(model?.inputs).toEqual([
+      { name: 'a', datatype: 'FP32', shape: [-1], optional: false },
+      { name: 'b', datatype: 'INT64', shape: [2, -1], optional: true },
+    ]);
+  });
+});

@@ -1,0 +1,307 @@
+import { credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
+import { load } from '@grpc/proto-loader';
+import { afterEach, describe, expect, it } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import { App } from '../../src/worker/app.js';
+import type { WorkerOptions } from '../../src/worker/worker.js';
+import { startTestApiServer } from '../support/api-server.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function serving(app: App, options: Partial<WorkerOptions> = {}) {
+  const worker = await startTestWorker(app, options);
+  cleanups.push(() => worker.stop());
+  const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
+  cleanups.push(() => client.close());
+  return { worker, client };
+}
+
+/** A promise that a test settles. */
+function gate(): { readonly passed: Promise<void>; open(): void } {
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open };
+}
+
+const arithmetic = new App()
+  .capability(
+    { type: 'multiply' },
+    { inputs: { a: 'INT32', b: 'INT32' }, outputs: { product: 'INT32' } },
+    ({ a, b }) => ({
+      product: Int32Array.from(a?.data as Int32Array, (value, at) => value * Number(b?.data[at])),
+    }),
+  )
+  .capability({ type: 'count' }, async function* ({ n }) {
+    for (let at = 0; at < Number(n?.data[0]); at++) yield { i: [at] };
+  });
+
+describe('a worker', () => {
+  it('answers what a handler gives', async () => {
+    const { client } = await serving(arithmetic);
+    const { outputs } = await client.infer('multiply', { a: [2, 3], b: [10, 20] });
+    expect(outputs['product']).toEqual({ datatype: 'INT32', shape: [2], data: Int32Array.of(20, 60) });
+  });
+
+  it('answers in parts where a handler gives parts, and joins them for a single call', async () => {
+    const { client } = await serving(arithmetic);
+    const parts: unknown[] = [];
+    for await (const { outputs } of client.inferStream('count', { n: [3] })) parts.push(outputs['i']?.data);
+    expect(parts).toEqual([Int32Array.of(0), Int32Array.of(1), Int32Array.of(2)]);
+    const { outputs } = await client.infer('count', { n: [3] });
+    expect(outputs['i']).toEqual({ datatype: 'INT32', shape: [3], data: Int32Array.of(0, 1, 2) });
+  });
+
+  it('repeats the request: its id, its names, and its form', async () => {
+    const { client } = await serving(new App().capability({ type: 'echo' }, (inputs) => inputs));
+    const answer = await client.infer('echo', { a: [1], __proto__: [2] }, { id: 'q7', version: '', raw: true });
+    expect(answer).toMatchObject({ model: 'echo', id: 'q7' });
+  });
+
+  it('tells a handler what the call carries', async () => {
+    const seen: unknown[] = [];
+    const app = new App().capability({ type: 'x' }, (_inputs, { model, id, parameters, outputs }) => {
+      seen.push({ model, id, parameters: { ...parameters }, outputs });
+      return { a: [1], b: [2] };
+    });
+    const { client } = await serving(app);
+    const { outputs } = await client.infer('x', {}, { id: '1', parameters: { t: 0.5, stop: 'a' }, outputs: ['b'] });
+    expect(seen).toEqual([{ model: 'x', id: '1', parameters: { t: 0.5, stop: 'a' }, outputs: ['b'] }]);
+    expect(Object.keys(outputs)).toEqual(['b']);
+  });
+
+  it.each<[string, Record<string, never[] | number[]>, object, string, string]>([
+    ['an input that is missing', { a: [1] }, {}, 'invalid_argument', 'model "multiply" needs input "b"'],
+    [
+      'an input that nobody asked for',
+      { a: [1], b: [1], c: [1] },
+      {},
+      'invalid_argument',
+      'model "multiply" has no input "c"; its inputs: "a", "b"',
+    ],
+    ['an output that is not there', { a: [1], b: [1] }, { outputs: ['x'] }, 'invalid_argument', 'gave no output "x"'],
+  ])('refuses %s', async (_what, inputs, options, code, words) => {
+    const { client } = await serving(arithmetic);
+    await expect(client.infer('multiply', inputs, options)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it('refuses a tensor that is not as declared, and shows both', async () => {
+    const { client } = await serving(arithmetic);
+    await expect(client.infer('multiply', { a: Float32Array.of(1), b: [1] })).rejects.toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringContaining('input "a": the model declares INT32[-1], given is FP32[1]'),
+    });
+  });
+
+  it.each<[string, () => never | object, string]>([
+    [
+      'throws',
+      () => {
+        throw new TypeError('no such\n  weight');
+      },
+      'model "bad" failed: no such weight',
+    ],
+    [
+      'throws no error',
+      () => {
+        throw 'text';
+      },
+      'model "bad" failed: text',
+    ],
+    ['gives nothing', () => undefined as never, 'model "bad" failed: its handler gave no outputs by name'],
+    ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is no FP32'],
+  ])('names model and cause when a handler %s', async (_what, handler, message) => {
+    const { client, worker } = await serving(
+      new App().capability({ type: 'bad' }, { outputs: { y: 'FP32' } }, handler as never),
+    );
+    await expect(client.infer('bad', {})).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining(message),
+    });
+    expect(worker.log.lines.at(-1)).toContain(message);
+    const parts = client.inferStream('bad', {});
+    await expect(parts.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(message) });
+  });
+
+  it('keeps the parts that came before a handler failed', async () => {
+    const app = new App().capability({ type: 'x' }, async function* () {
+      yield { i: [1] };
+      throw new Error('midway');
+    });
+    const { client } = await serving(app);
+    const parts: unknown[] = [];
+    const read = async () => {
+      for await (const { outputs } of client.inferStream('x', {})) parts.push(outputs['i']?.data);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('midway') });
+    expect(parts).toEqual([Int32Array.of(1)]);
+  });
+
+  it('tells a handler when its caller has gone, and when the deadline has passed', async () => {
+    const aborted: string[] = [];
+    const app = new App().capability({ type: 'slow' }, async (_inputs, { id, signal }) => {
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      aborted.push(id);
+      return {};
+    });
+    const { client } = await serving(app);
+    const cancel = new AbortController();
+    const cancelled = client.infer('slow', {}, { id: 'cancelled', signal: cancel.signal });
+    setTimeout(() => cancel.abort(new Error('enough')), 50);
+    await expect(cancelled).rejects.toThrow('enough');
+    await expect(client.infer('slow', {}, { id: 'late', timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+    });
+    await until('both were told', () => aborted.length === 2);
+    expect(aborted).toEqual(['cancelled', 'late']);
+  });
+
+  it('stops a handler whose reader leaves the loop', async () => {
+    let stopped = false;
+    const app = new App().capability({ type: 'x' }, async function* () {
+      try {
+        for (let i = 0; ; i++) {
+          yield { i: [i] };
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+      } finally {
+        stopped = true;
+      }
+    });
+    const { client } = await serving(app);
+    for await (const { outputs } of client.inferStream('x', {})) if (Number(outputs['i']?.data[0]) === 3) break;
+    await until('the handler was stopped', () => stopped);
+  });
+
+  it('turns calls away at once when its queue is full', async () => {
+    const { passed, open } = gate();
+    const app = new App().capability({ type: 'x' }, async () => {
+      await passed;
+      return {};
+    });
+    const { client } = await serving(app, { maxConcurrency: 1, maxQueue: 1 });
+    const calls = [1, 2, 3].map(() =>
+      client.infer('x', {}).then(
+        () => 'answered',
+        (error) => error.code,
+      ),
+    );
+    const first = await Promise.race(calls);
+    open();
+    expect(first).toBe('resource_exhausted');
+    expect((await Promise.all(calls)).sort()).toEqual(['answered', 'answered', 'resource_exhausted']);
+  });
+
+  it('tells its metadata', async () => {
+    const { client } = await serving(arithmetic);
+    expect(await client.serverMetadata()).toMatchObject({ name: 'anyserve', version: '0.0.0' });
+    expect(await client.modelMetadata('multiply')).toMatchObject({
+      name: 'multiply',
+      inputs: [
+        { name: 'a', datatype: 'INT32', shape: [-1n] },
+        { name: 'b', datatype: 'INT32', shape: [-1n] },
+      ],
+      outputs: [{ name: 'product', datatype: 'INT32', shape: [-1n] }],
+    });
+    expect(await client.modelReady('multiply')).toBe(true);
+    expect(await client.modelReady('nope')).toBe(false);
+    expect(await client.serverLive()).toBe(true);
+    await expect(client.modelMetadata('nope')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('answers health checks as gRPC tools ask', async () => {
+    const { worker } = await serving(arithmetic);
+    const SERVING = 1;
+    const { protoPath } = await import('grpc-health-check');
+    const loaded = loadPackageDefinition(await load(protoPath)) as never as {
+      grpc: {
+        health: {
+          v1: {
+            Health: new (
+              ...args: unknown[]
+            ) => {
+              check(request: object, done: (error: { code: number } | null, answer: object) => void): void;
+              close(): void;
+            };
+          };
+        };
+      };
+    };
+    const health = new loaded.grpc.health.v1.Health(worker.replica.endpoint, credentials.createInsecure());
+    cleanups.push(() => health.close());
+    const check = (service: string) =>
+      new Promise((resolve) => health.check({ service }, (error, answer) => resolve(error?.code ?? answer)));
+    expect(await check('')).toEqual({ status: SERVING });
+    expect(await check('inference.GRPCInferenceService')).toEqual({ status: SERVING });
+    expect(await check('nope')).toBe(status.NOT_FOUND);
+  });
+
+  it('registers what it can do, and on stop leaves the list first, then finishes the calls in flight', async () => {
+    const api = await startTestApiServer();
+    cleanups.push(() => api.close());
+    const { passed, open } = gate();
+    const app = new App().capability({ type: 'slow', gpu: 1 }, async () => {
+      await passed;
+      return { done: [true] };
+    });
+    const { client, worker } = await serving(app, { servers: [api.url], id: 'w1' });
+    await until('it is registered', () => api.registry.replicas().length === 1);
+    expect(api.registry.replicas()[0]).toMatchObject({ id: 'w1', endpoint: worker.replica.endpoint });
+    const call = client.infer('slow', {});
+    await until('the call is in flight', async () => {
+      const probe = await client.serverReady();
+      return probe;
+    });
+    const stopped = worker.stop();
+    await until('it has left', () => api.registry.replicas().length === 0);
+    open();
+    expect((await call).outputs['done']?.data).toEqual([true]);
+    await stopped;
+  });
+
+  it('ends calls that go on for longer than it may wait', async () => {
+    const app = new App().capability({ type: 'endless' }, () => new Promise<never>(() => {}));
+    const { client, worker } = await serving(app, { drainTimeoutMs: 100 });
+    const call = client.infer('endless', {}).catch((error) => error);
+    await client.serverLive();
+    await worker.stop();
+    expect((await call).code).toMatch(/unavailable|cancelled/);
+    expect(worker.log.lines.at(-1)).toContain('calls still run after 100 ms');
+  });
+
+  it('serves one model under what it is told it can do', async () => {
+    const capability = { pairs: new Map([['type', 'chat']]), source: '{"type":"chat"}' };
+    const { client, worker } = await serving(
+      new App().capability({ type: 'echo' }, (inputs) => inputs),
+      { capabilities: [capability] },
+    );
+    expect(worker.replica.capabilities).toEqual([capability]);
+    await client.infer('chat', { prompt: ['hi'] });
+    await expect(startTestWorker(arithmetic, { capabilities: [capability] })).rejects.toThrow(
+      'this worker has 2, which say their own',
+    );
+  });
+
+  it('refuses what cannot work before it listens', async () => {
+    await expect(startTestWorker(new App())).rejects.toThrow('there is no model to serve');
+    await expect(startTestWorker(arithmetic, { servers: ['http://127.0.0.1:1'], host: '0.0.0.0' })).rejects.toThrow(
+      'give a host name or one address',
+    );
+    const { worker } = await serving(arithmetic);
+    const port = Number(worker.replica.endpoint.split(':')[1]);
+    await expect(startTestWorker(arithmetic, { port })).rejects.toThrow(
+      `127.0.0.1:${port} is taken by another process`,
+    );
+  });
+});
