@@ -1,9 +1,12 @@
+import type { LeaseChange } from './client/lease-keeper.js';
 import { DEFAULTS } from './core/defaults.js';
+import { parseAdvertised, parseReplicaId } from './core/ids.js';
 import type { Log } from './core/ports.js';
 import { createRegistry } from './core/registry.js';
 import type { ApiServer } from './server/api-server.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
+import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
 import type { Worker, WorkerOptions } from './worker/worker.js';
 
 /** How an API server listens; everything has a default. */
@@ -59,4 +62,51 @@ export async function startWorker({ log = SILENT, ...options }: StartWorkerOptio
     },
     { clock, random, log, hostName: system.hostName(), version: VERSION },
   );
+}
+
+/** What to keep registered, and where. */
+export interface KeepRegisteredOptions {
+  /** The URL of an API server, or several to turn to when one fails. */
+  readonly server: string | readonly string[];
+  /** The replica's name, unique in the list. */
+  readonly id: string;
+  /** Where callers reach it: `host:port`, `[v6]:port` or `unix:PATH`. */
+  readonly endpoint: string;
+  /** What it can do; each object is one capability. */
+  readonly capabilities: readonly ScalarPairs[];
+  /** Told of each registration, loss and takeover. */
+  readonly onChange?: ((change: LeaseChange) => void) | undefined;
+}
+
+/** A registration that is being kept. */
+export interface Registered {
+  /** Resolves after {@link stop}; rejects when trying again is no use, because the registration is refused. */
+  readonly stopped: Promise<void>;
+  /** Gives the lease back; the replica is out of the list. */
+  stop(): Promise<void>;
+}
+
+/** Keeps a model server registered that knows nothing of us. Throws `usage` for what cannot be registered. */
+export async function keepRegistered(options: KeepRegisteredOptions): Promise<Registered> {
+  const [{ ApiClient }, { LeaseKeeper }] = await Promise.all([
+    import('./client/api-client.js'),
+    import('./client/lease-keeper.js'),
+  ]);
+  const replica = {
+    id: parseReplicaId(options.id),
+    endpoint: parseAdvertised(options.endpoint),
+    capabilities: options.capabilities.map(capabilityFromScalars),
+  };
+  const api = new ApiClient([options.server].flat());
+  const keeper = new LeaseKeeper({
+    api,
+    replica,
+    clock: system.clock,
+    random: system.random,
+    onChange: options.onChange,
+  });
+  const stopped = keeper.run().finally(() => api.close());
+  // Whoever does not look at it must not be brought down by it.
+  stopped.catch(() => {});
+  return { stopped, stop: () => keeper.stop() };
 }

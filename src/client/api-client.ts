@@ -102,9 +102,9 @@ export class ApiClient {
     throw strangeAnswer(server, answer.status, body);
   }
 
-  /** The server that the next lease is asked of. */
-  get nextServer(): string {
-    return this.#servers[this.#current] as string;
+  /** How many servers there are to ask. */
+  get serverCount(): number {
+    return this.#servers.length;
   }
 
   /** Ends every connection. */

@@ -10,7 +10,7 @@ export class ChannelPool {
     this.#options = options;
   }
 
-  /** The channel to an endpoint, opened if need be. Throws `invalid_argument` when it cannot be dialled. */
+  /** The channel to an endpoint, opened if need be. Throws `usage` when it cannot be dialled. */
   get(endpoint: string): InferenceChannel {
     const open = this.#channels.get(endpoint);
     if (open) return open;

@@ -75,7 +75,7 @@ export class InferenceClient {
   readonly #caller: RetryingCaller;
   readonly #declared = declaredDatatypes();
 
-  /** Throws `usage` unless given either an endpoint, or a server and a capability; `invalid_argument` for a bad endpoint. */
+  /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientWorld) {
     const { maxMessageBytes = DEFAULTS.maxMessageBytes, timeoutMs = DEFAULTS.callTimeoutMs, onRetry } = options;
     const query: CapabilityQuery = new Map(

@@ -31,7 +31,7 @@ export class InferenceChannel {
   readonly #client: GrpcClient;
   readonly #clock: Clock;
 
-  /** Throws `invalid_argument` for an endpoint that cannot be dialled. */
+  /** Throws `usage` for an endpoint that cannot be dialled. */
   constructor(endpoint: string, { maxMessageBytes, clock }: { maxMessageBytes: number; clock: Clock }) {
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;

@@ -47,7 +47,7 @@ export class LeaseKeeper {
 
   /**
    * Keeps the registration until {@link stop}. Rejects when trying again is no use: the server refuses this
-   * registration, or what answered the first try is no API server.
+   * registration, or no server of the list turned out to be an API server.
    */
   run(): Promise<void> {
     this.#running ??= this.#keep();
@@ -65,6 +65,7 @@ export class LeaseKeeper {
     const { signal } = this.#stop;
     const backoff = createBackoff(random);
     let wasRegistered = false;
+    let strangers = 0;
     while (!signal.aborted) {
       try {
         const lease = await api.openLease(replica, signal);
@@ -80,7 +81,10 @@ export class LeaseKeeper {
         throw new AnyserveError('server_unreachable', `lost the API server ${lease.server}: ${end.reason}`);
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof AnyserveError) || (error.final && !(wasRegistered && isServers(error)))) throw error;
+        if (!(error instanceof AnyserveError)) throw error;
+        if (error.code === 'not_an_api_server') strangers++;
+        const isHopeless = error.code === 'not_an_api_server' && !wasRegistered && strangers >= api.serverCount;
+        if (isHopeless || (error.final && error.code !== 'not_an_api_server')) throw error;
         const retryInMs = backoff.nextDelayMs();
         onChange?.({ kind: 'lost', error, retryInMs }, replica);
         await sleep(clock, retryInMs, signal);
@@ -139,9 +143,4 @@ export class LeaseKeeper {
       if (!held.some(({ id }) => id === replica.id)) return;
     }
   }
-}
-
-/** Whether it is the server's failure, which may pass, and not the registration's. */
-function isServers({ code }: AnyserveError): boolean {
-  return code === 'not_an_api_server' || code === 'server_unreachable';
 }

@@ -52,8 +52,11 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
+/** Where the caller has reached us: by the host it named, else by our own address. */
 function origin(request: Request): string {
-  return `${request.protocol}://${request.get('host') ?? 'localhost'}`;
+  const host = request.get('host') ?? '';
+  if (/^[\w.:[\]-]+$/.test(host)) return `http://${host}`;
+  return `http://${request.socket.localAddress}:${request.socket.localPort}`;
 }
 
 /** The last resort: whatever a handler throws is logged here and told in two words there. */

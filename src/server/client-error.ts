@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { detailText } from '../wire/answers.js';
+import { carriesLease } from './lease-stream.js';
 
 /** What the HTTP parser can find wrong with a request, by its code; every other fault of it is a 400 without more. */
 const ANSWERS: Readonly<Record<string, readonly [status: string, detail: string]>> = {
@@ -10,6 +11,7 @@ const ANSWERS: Readonly<Record<string, readonly [status: string, detail: string]
 
 /** Answers what is no HTTP request, where there is still somebody to answer, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (carriesLease(socket)) return;
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const [status, detail] = ANSWERS[error.code ?? ''] ?? ['400 Bad Request', 'Invalid HTTP request received.'];
   const body = detailText(detail);

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { Response } from 'express';
 import type { Clock } from '../core/ports.js';
 import { ALIVE_EVENT } from '../wire/lease-events.js';
@@ -16,6 +17,17 @@ export interface LeaseStreamOptions {
   readonly heartbeatMs: number;
   /** Called once, as soon as the other end has closed its side, by word or by breaking off. */
   readonly onGone: () => void;
+}
+
+/** The connections that carry a lease. */
+const leaseSockets = new WeakSet<Duplex>();
+
+/**
+ * Whether a connection carries a lease. What the HTTP parser still finds wrong with it, such as a second request that
+ * had begun before and now never goes on, is noise.
+ */
+export function carriesLease(socket: Duplex): boolean {
+  return leaseSockets.has(socket);
 }
 
 /**
@@ -48,6 +60,7 @@ export function createLeaseStream(response: Response, { clock, heartbeatMs, onGo
 
   // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
   // end, its socket would be paused, and a paused socket never tells that the other end has closed.
+  if (socket) leaseSockets.add(socket);
   socket?.removeAllListeners('data');
   socket?.on('data', () => {});
   socket?.resume();

@@ -38,7 +38,8 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
         body satisfies never;
     }
     const text = body.kind === 'text' ? body.text : body.beginning;
-    const outcome = isJsonContent(request.headers['content-type']) ? parseRegistration(text) : notAnObject(text);
+    const isJson = text === '' || isJsonContent(request.headers['content-type']);
+    const outcome = isJson ? parseRegistration(text) : notAnObject(text);
     if (outcome.kind === 'faults') return sendJson(response, 422, faultsText(outcome.faults));
     await grantLease(response, outcome.replica, options);
   };
@@ -68,5 +69,5 @@ async function grantLease(
 /** `application/json` and `application/*+json`; a request that does not say is taken at its word's absence. */
 function isJsonContent(contentType: string | undefined): boolean {
   if (contentType === undefined) return true;
-  return /^application\/(?:[^;\s]+\+)?json\s*(?:;|$)/i.test(contentType.trim());
+  return /^application\/(?:[^;\s]*\+)?json\s*(?:;|$)/i.test(contentType.trim());
 }

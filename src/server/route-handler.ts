@@ -8,7 +8,7 @@ import { parseTarget } from './request-target.js';
 /** `GET /route`: one replica that can do what the query asks for. */
 export function routeHandler(registry: Registry): RequestHandler {
   return (request, response) => {
-    const excluded = excludedFromHeader(request.get(EXCLUDE_HEADER) ?? '');
+    const excluded = excludedFromHeader(utf8(request.get(EXCLUDE_HEADER) ?? ''));
     if (excluded.length > MAX_EXCLUDED) {
       return sendDetail(
         response,
@@ -20,4 +20,9 @@ export function routeHandler(registry: Registry): RequestHandler {
     if (!replica) return sendDetail(response, 404, NO_MATCH);
     sendJson(response, 200, routeText(replica));
   };
+}
+
+/** A header's text: Node hands each byte of it on as one character. */
+function utf8(header: string): string {
+  return Buffer.from(header, 'latin1').toString('utf8');
 }

@@ -1,6 +1,6 @@
 import { type Endpoint, parseEndpoint, parseReplicaId, type ReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { isJsonObject, type JsonObject, JsonSyntaxError, parseJson } from './json.js';
+import { FROM_SERVER, isJsonObject, type JsonObject, JsonSyntaxError, parseJson } from './json.js';
 import { replicaFromJson, replicaText } from './replica-json.js';
 
 /** What `GET /route` answers. */
@@ -64,7 +64,7 @@ export function replicasFromText(body: string): Replica[] | undefined {
 
 function objectFromText(body: string): JsonObject | undefined {
   try {
-    const json = parseJson(body);
+    const json = parseJson(body, FROM_SERVER);
     return isJsonObject(json) ? json : undefined;
   } catch (error) {
     if (error instanceof JsonSyntaxError) return undefined;

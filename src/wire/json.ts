@@ -29,15 +29,27 @@ export class JsonNumber {
 export class JsonSyntaxError extends Error {
   override readonly name = 'JsonSyntaxError';
   readonly position: number;
+  readonly isTooDeep: boolean;
 
-  constructor(reason: string, position: number) {
+  constructor(reason: string, position: number, isTooDeep = false) {
     super(reason);
     this.position = position;
+    this.isTooDeep = isTooDeep;
   }
 }
 
-/** Deeper than any registration or tensor needs, and far from the end of any reader's stack. */
-const MAX_DEPTH = 64;
+/** What a text may hold, by who wrote it. */
+export interface JsonLimits {
+  readonly maxDepth: number;
+  /** Whether to refuse what other readers would choke on: lone surrogates, numbers that no double holds. */
+  readonly portable: boolean;
+}
+
+/** For texts from anyone, which others will read: deeper than any registration or tensor needs. */
+export const FROM_ANYONE: JsonLimits = { maxDepth: 64, portable: true };
+
+/** For the answers of a server we asked: whatever it took from others is shown, far from the end of our stack. */
+export const FROM_SERVER: JsonLimits = { maxDepth: 1000, portable: false };
 
 const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
@@ -62,19 +74,22 @@ export function isTooDeep(text: string): boolean {
   try {
     parseJson(text);
   } catch (error) {
-    return error instanceof JsonSyntaxError && error.message === TOO_DEEP;
+    return error instanceof JsonSyntaxError && error.isTooDeep;
   }
   return false;
 }
 
-const TOO_DEEP = `Nested deeper than ${MAX_DEPTH} levels`;
-
 /** Reads one JSON value. Throws {@link JsonSyntaxError}. */
-export function parseJson(text: string): Json {
+export function parseJson(text: string, { maxDepth, portable }: JsonLimits = FROM_ANYONE): Json {
   let at = 0;
 
   function fail(reason: string, unit: number): never {
-    throw new JsonSyntaxError(reason, [...text.slice(0, unit)].length);
+    throw new JsonSyntaxError(reason, characters(unit));
+  }
+
+  /** A place in characters, of which some take two units. */
+  function characters(unit: number): number {
+    return [...text.slice(0, unit)].length;
   }
 
   /** What the sticky pattern matches here; moves behind it. */
@@ -87,7 +102,7 @@ export function parseJson(text: string): Json {
   }
 
   function value(depth: number): Json {
-    if (depth > MAX_DEPTH) fail(TOO_DEEP, at);
+    if (depth > maxDepth) throw new JsonSyntaxError(`Nested deeper than ${maxDepth} levels`, characters(at), true);
     switch (text[at]) {
       case '"':
         return string();
@@ -116,7 +131,7 @@ export function parseJson(text: string): Json {
     const start = at;
     const written = take(NUMBER);
     if (written === undefined) fail('Expecting value', start);
-    if (!Number.isFinite(Number(written))) fail('Number out of range', start);
+    if (portable && !Number.isFinite(Number(written))) fail('Number out of range', start);
     return new JsonNumber(written);
   }
 
@@ -131,7 +146,7 @@ export function parseJson(text: string): Json {
       read += escaped(start);
     }
     at++;
-    if (LONE_SURROGATE.test(read)) fail('Lone surrogate in string starting at', start);
+    if (portable && LONE_SURROGATE.test(read)) fail('Lone surrogate in string starting at', start);
     return read;
   }
 

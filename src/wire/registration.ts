@@ -1,5 +1,4 @@
-import { type AnyserveError, messageOf } from '../core/errors.js';
-import { parseEndpoint, parseReplicaId, utf8Length } from '../core/ids.js';
+import { parseEndpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
@@ -23,6 +22,8 @@ export type RegistrationOutcome =
 /** The largest registration, in bytes. */
 export const MAX_REGISTRATION_BYTES = 64 * 1024;
 
+const MAX_ID_BYTES = 128;
+const MAX_ENDPOINT_BYTES = 256;
 const MAX_CAPABILITIES = 64;
 const MAX_PAIRS = 32;
 const MAX_TEXT_BYTES = 256;
@@ -48,13 +49,18 @@ export function parseRegistration(body: string): RegistrationOutcome {
   if (!isJsonObject(json)) return notAnObject(json);
 
   const faults: Fault[] = [];
-  const id = field(json, 'replica_id', faults, (value) => text(value, ['body', 'replica_id'], faults, parseReplicaId));
-  const endpoint = field(json, 'endpoint', faults, (value) => text(value, ['body', 'endpoint'], faults, parseEndpoint));
+  const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_ID_BYTES, faults));
+  const endpoint = field(json, 'endpoint', faults, (value) => text(value, 'endpoint', MAX_ENDPOINT_BYTES, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
     return refused(faults);
   }
-  return { kind: 'registration', replica: { id, endpoint, capabilities: capabilities.map(capabilityFromJson) } };
+  const replica = {
+    id: parseReplicaId(id),
+    endpoint: parseEndpoint(endpoint),
+    capabilities: capabilities.map(capabilityFromJson),
+  };
+  return { kind: 'registration', replica };
 }
 
 /** What a body gets that is not an object, or that its content type does not call JSON. */
@@ -90,17 +96,17 @@ function field<T>(body: JsonObject, name: string, faults: Fault[], read: (value:
   return undefined;
 }
 
-function text<T>(input: Json, loc: Fault['loc'], faults: Fault[], parse: (text: string) => T): T | undefined {
+function text(input: Json, name: string, maxBytes: number, faults: Fault[]): string | undefined {
+  const loc = ['body', name];
   if (typeof input !== 'string') {
     faults.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
     return undefined;
   }
-  try {
-    return parse(input);
-  } catch (error) {
-    faults.push(valueFault(loc, messageOf(error as AnyserveError), input));
+  if (utf8Length(input) > maxBytes) {
+    faults.push(valueFault(loc, `it has at most ${maxBytes} bytes`, input));
     return undefined;
   }
+  return input;
 }
 
 function capabilityObjects(input: Json, faults: Fault[]): JsonObject[] {
@@ -137,4 +143,11 @@ function isCapability(input: Json, loc: Fault['loc'], faults: Fault[]): boolean 
 /** A fault of ours that the original does not know, in the form of its own validators. */
 function valueFault(loc: Fault['loc'], message: string, input: Json): Fault {
   return { type: 'value_error', loc, msg: `Value error, ${message}`, input, ctx: new Map([['error', new Map()]]) };
+}
+
+const utf8 = new TextEncoder();
+
+/** The length of a text in UTF-8 bytes, which is what the limits count. */
+function utf8Length(text: string): number {
+  return utf8.encode(text).length;
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -10,6 +11,7 @@ import type { Backend } from './backend.js';
  * its time, to load weights), or an app. Throws `usage` that says what is wrong with it.
  */
 export async function loadModuleBackend(path: string): Promise<Backend> {
+  if (!existsSync(path)) throw new AnyserveError('usage', `there is no file ${path}`);
   const url = pathToFileURL(resolve(path)).href;
   const { default: exported } = await importModule(path, url);
   const backend = typeof exported === 'function' ? await declared(path, exported as (app: App) => unknown) : exported;
@@ -36,9 +38,6 @@ async function importModule(path: string, url: string): Promise<{ default?: unkn
   } catch (cause) {
     const { code } = cause as { code?: string };
     if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
-    if (code === 'ERR_MODULE_NOT_FOUND' && messageOf(cause).includes(resolve(path))) {
-      throw new AnyserveError('usage', `there is no file ${path}`, { cause });
-    }
     throw new AnyserveError('usage', `cannot load ${path}: ${messageOf(cause)}`, { cause });
   }
 }

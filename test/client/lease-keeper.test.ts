@@ -156,6 +156,15 @@ describe('a lease keeper', () => {
     expect(failure()).toMatchObject({ code: 'not_an_api_server' });
   });
 
+  it('turns to the next server when something else answers at one', async () => {
+    const other = await otherServer((_request, response) => response.writeHead(404).end('nope'));
+    const server = await apiServer();
+    const { clock, kinds } = keeper(other, server.url);
+    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
+    clock.advance(500);
+    await until('r1 is registered', () => kinds().includes('registered'));
+  });
+
   it('tries again when a server has passing troubles', async () => {
     const troubled = await otherServer((_request, response) => response.writeHead(503).end('{"detail":"stopping"}'));
     const { changes, failure } = keeper(troubled);

@@ -5,7 +5,7 @@ import { capabilityFromJson } from '../../src/wire/replica-json.js';
 
 /** Whether a query matches capabilities given as JSON texts. */
 function match(query: [string, string][], ...capabilities: string[]): boolean {
-  const objects = capabilities.map(parseJson).filter(isJsonObject);
+  const objects = capabilities.map((text) => parseJson(text)).filter(isJsonObject);
   return matches(new Map(query), objects.map(capabilityFromJson));
 }
 

@@ -1,4 +1,11 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createRegistry } from '../../src/core/registry.js';
+import { createApp } from '../../src/server/app.js';
+import { answerClientError } from '../../src/server/client-error.js';
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { clock, ids, random } from '../../src/system.js';
 import {
   rawConnection,
   registerRequest,
@@ -6,6 +13,7 @@ import {
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
+import { keptLog } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -70,6 +78,22 @@ describe('the answers', () => {
     const answer = await get('/route/?a=%zz');
     expect(answer.status).toBe(307);
     expect(answer.headers.get('location')).toBe(`${server.url}/route?a=%zz`);
+  });
+
+  it('leave out ids in raw UTF-8, and no id that is too long to be one', async () => {
+    await registrant(registrationBody('é'));
+    await registrant(registrationBody('r2'));
+    const raw = Buffer.from('é').toString('latin1');
+    for (let n = 0; n < 20; n++) {
+      const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': `${raw},${'a'.repeat(200)}` } });
+      expect(JSON.parse(body).replica_id).toBe('r2');
+    }
+  });
+
+  it('name the address itself when the caller names no host', async () => {
+    const { received } = rawConnection(server.port, 'GET /route/ HTTP/1.0\r\n\r\n');
+    await until('the answer', () => received().includes('\r\n\r\n'));
+    expect(received()).toContain(`location: ${server.url}/route\r\n`);
   });
 
   it('refuse a request target in raw UTF-8, say how to write it, and go on', async () => {
@@ -225,6 +249,11 @@ describe('a registration', () => {
     expect(JSON.parse(answer.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
   });
 
+  it('of nothing is missing, whatever its content type', async () => {
+    const answer = await get('/register', { method: 'POST', headers: { 'content-type': 'text/plain' } });
+    expect(answer.body).toBe('{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}');
+  });
+
   it('whose sender goes away before the body is whole leaves nothing behind', async () => {
     const { socket } = rawConnection(
       server.port,
@@ -240,6 +269,35 @@ describe('a registration', () => {
     expect(new Set(registered()).size).toBe(200);
     for (const { socket } of all) socket.destroy();
     await until('all are gone', () => registered().length === 0);
+  });
+});
+
+describe('a lease', () => {
+  it('outlives the time in which a second request, begun in the same packet, should have gone on', async () => {
+    const log = keptLog();
+    const registry = createRegistry({ store: createMemoryStore(), random, ids, log });
+    const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
+    const own = createServer(times, createApp({ registry, clock, log, heartbeatMs: 50 }));
+    const refused: string[] = [];
+    own.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      refused.push(String(error.code));
+      answerClientError(error, socket);
+    });
+    await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve));
+    const { port } = own.address() as AddressInfo;
+    const { socket, received } = rawConnection(
+      port,
+      `${registerRequest(registrationBody('r1'))}GET /health HTTP/1.1\r\nHost:`,
+    );
+    await until('the parser has lost its patience', () => refused.length > 0);
+    expect(refused[0]).toBe('ERR_HTTP_REQUEST_TIMEOUT');
+    const beats = (): number => received().split('alive').length;
+    const beatsSoFar = beats();
+    await until('the heart goes on', () => beats() > beatsSoFar + 2);
+    expect(registry.replicas()).toHaveLength(1);
+    socket.destroy();
+    await until('r1 is gone', () => registry.replicas().length === 0, 1000);
+    own.close();
   });
 });
 

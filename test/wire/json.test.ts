@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isTooDeep, JsonNumber, JsonSyntaxError, jsonText, parseJson } from '../../src/wire/json.js';
+import { FROM_SERVER, isTooDeep, JsonNumber, JsonSyntaxError, jsonText, parseJson } from '../../src/wire/json.js';
 
 /** The reason and the character at which a text breaks. */
 function fault(text: string): [string, number] | undefined {
@@ -59,6 +59,12 @@ describe('JSON', () => {
     expect(fault(`${'['.repeat(64)}${']'.repeat(64)}`)).toBeUndefined();
     expect(isTooDeep('{"a":'.repeat(70))).toBe(true);
     expect(isTooDeep('[[[')).toBe(false);
+  });
+
+  it('shows from a server whatever that took from others', () => {
+    const text = `${'['.repeat(80)}"\\ud800",${'9'.repeat(400)}${']'.repeat(80)}`;
+    expect(fault(text)).toBeDefined();
+    expect(jsonText(parseJson(text, FROM_SERVER))).toBe(text);
   });
 
   it('reads back what JSON.stringify writes, whatever it is', () => {

@@ -1,0 +1,177 @@
+import { closestMatch } from 'leven';
+import yargs from 'yargs';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { VERSION } from '../version.js';
+import { type Arguments, COMMON_OPTIONS, type Command, type CommandOption } from './command.js';
+import { COMMANDS } from './commands.js';
+
+/** What a command line asks for: a text to print (help, version), or a command to run. */
+export type Invocation =
+  | { readonly kind: 'print'; readonly text: string }
+  | { readonly kind: 'run'; readonly command: Command; readonly args: Arguments };
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
+
+/** Reads a command line. Throws `usage`. */
+export async function parseArguments(argv: readonly string[], env: Env): Promise<Invocation> {
+  const inherited = argv.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
+  // The parser would look these up on its own objects.
+  if (inherited !== undefined)
+    throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
+  let chosen: { command: Command; parsed: Parsed } | undefined;
+  let header = GENERAL_HELP;
+  let printed = '';
+  const parser = yargs()
+    .scriptName('anyserve')
+    .locale('en')
+    .version(VERSION)
+    .help('help')
+    .alias({ h: 'help', V: 'version' })
+    .completion('completion', 'print a script that completes commands in bash or zsh')
+    .exitProcess(false)
+    .wrap(100)
+    .parserConfiguration({
+      'boolean-negation': false,
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'greedy-arrays': false,
+      'parse-numbers': false,
+      'parse-positional-numbers': false,
+      'populate--': true,
+    })
+    .usage('')
+    .fail(false);
+  for (const entry of COMMANDS) {
+    let command: Command;
+    parser.command(
+      entry.name,
+      entry.summary,
+      async (building) => {
+        command = await entry.load();
+        header = commandHelp(command);
+        building.usage('');
+        for (const [name, option] of Object.entries({ ...command.options, ...COMMON_OPTIONS })) {
+          building.option(name, yargsOption(name, option));
+        }
+        return building;
+      },
+      (parsed) => {
+        chosen = { command, parsed: parsed as unknown as Parsed };
+      },
+    );
+  }
+  const parsed = (await parser
+    .parseAsync([...argv], {}, (_error, _parsed, output) => {
+      printed = output;
+    })
+    .catch(rethrowAsUsage)) as Parsed;
+  const isHelp = printed !== VERSION && !wantsCompletion(argv);
+  if (printed && !isHelp) return { kind: 'print', text: `${printed.trimEnd()}\n` };
+  if (printed) return { kind: 'print', text: `${header}\n\n${printed.trim()}\n` };
+  if (chosen)
+    return { kind: 'run', command: chosen.command, args: checkedArguments(chosen.command, chosen.parsed, env) };
+  const [word] = parsed._;
+  if (word === undefined) return { kind: 'print', text: `${header}\n\n${(await parser.getHelp()).trim()}\n` };
+  throw new AnyserveError(
+    'usage',
+    `there is no command ${JSON.stringify(word)}${suggestion(String(word), commandNames(), '')}`,
+  );
+}
+
+/** What the parser itself objects to is usage; anything else came out of a command's own file. */
+function rethrowAsUsage(error: Error): never {
+  if (error.name !== 'YError') throw error;
+  const option = /^Not enough arguments following: (.+)$/.exec(error.message)?.[1];
+  throw new AnyserveError('usage', option === undefined ? messageOf(error) : `--${option} needs a value`);
+}
+
+function wantsCompletion([first]: readonly string[]): boolean {
+  return first === 'completion' || first === '--get-yargs-completions';
+}
+
+const GENERAL_HELP = `Examples:
+  anyserve serve                                   run an API server
+  anyserve worker --backend echo --cap type=chat   serve a model and register it
+  anyserve route type=chat                         find a replica that can chat
+  anyserve infer chat --prompt "Hello"             call it
+
+"anyserve COMMAND --help" tells more of each command.`;
+
+function commandHelp({ name, usage, summary, examples }: Command): string {
+  const lines = examples.flatMap(([line, meaning]) => [`  ${line}`, `      ${meaning}`]);
+  return `Examples:\n${lines.join('\n')}\n\nUsage: anyserve ${name} ${usage}\n\n${summary}`;
+}
+
+function yargsOption(name: string, option: CommandOption) {
+  const notes = [
+    option.default === undefined ? [] : `default: ${option.default}`,
+    `variable: ${variableOf(name)}`,
+  ].flat();
+  return {
+    description: `${option.description} [${notes.join('; ')}]`,
+    requiresArg: option.type === 'text',
+    type: option.type === 'flag' ? ('boolean' as const) : ('string' as const),
+    ...(option.type === 'flag' ? { default: undefined } : {}),
+  };
+}
+
+/** The environment variable of an option. */
+function variableOf(option: string): string {
+  return `ANYSERVE_${option.replaceAll('-', '_').toUpperCase()}`;
+}
+
+function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments {
+  const options = { ...command.options, ...COMMON_OPTIONS };
+  const known = new Set([...Object.keys(options), '_', '$0', '--', 'help', 'h', 'version', 'V']);
+  for (const name of Object.keys(parsed)) {
+    if (known.has(name)) continue;
+    const dashes = name.length === 1 ? '-' : '--';
+    throw new AnyserveError(
+      'usage',
+      `anyserve ${command.name} has no option ${dashes}${name}${suggestion(name, Object.keys(options), '--')}`,
+    );
+  }
+  const words = [...parsed._.slice(1), ...((parsed['--'] as string[] | undefined) ?? [])].map(String);
+  if (words.length > command.maxWords) {
+    const extra = JSON.stringify(words[command.maxWords]);
+    throw new AnyserveError(
+      'usage',
+      `anyserve ${command.name} does not know what to do with ${extra}; see anyserve ${command.name} --help`,
+    );
+  }
+
+  function texts(name: string): readonly string[] {
+    const option = options[name] as CommandOption;
+    const given = [parsed[name] ?? []].flat().map(String);
+    if (given.length > 1 && !option.repeatable)
+      throw new AnyserveError('usage', `--${name} is given ${given.length} times`);
+    if (given.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
+    if (given.length > 0) return given;
+    const fromEnv = env[variableOf(name)];
+    if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
+    return option.default === undefined ? [] : [option.default];
+  }
+
+  return {
+    words,
+    texts,
+    text: (name) => texts(name)[0],
+    flag(name) {
+      if (parsed[name] !== undefined)
+        return parsed[name] === true || (Array.isArray(parsed[name]) && parsed[name].includes(true));
+      return /^(1|true|yes|on)$/i.test(env[variableOf(name)] ?? '');
+    },
+  };
+}
+
+function commandNames(): string[] {
+  return COMMANDS.map(({ name }) => name);
+}
+
+/** A name that the misspelt one is close to, as the end of a message. */
+function suggestion(name: string, names: readonly string[], dashes: string): string {
+  const nearest = closestMatch(name, names, { maxDistance: Math.min(3, name.length - 1) });
+  return nearest === undefined ? '; see anyserve --help' : `; did you mean ${dashes}${nearest}?`;
+}

@@ -1,0 +1,74 @@
+import type { Readable, Writable } from 'node:stream';
+import { DEFAULTS } from '../core/defaults.js';
+
+/** One option of a command. Its variable is `ANYSERVE_` and its name in capitals. */
+export interface CommandOption {
+  readonly type: 'text' | 'flag';
+  /** What stands for the value in the help: `PORT`. */
+  readonly value?: string;
+  readonly description: string;
+  /** What holds when neither the flag nor the variable is given, as the help shows it. */
+  readonly default?: string;
+  /** Whether it can be given several times; its variable then holds a value a line. */
+  readonly repeatable?: boolean;
+  /** Whether the variable of a repeatable option may also have spaces between the values. */
+  readonly spaced?: boolean;
+  /** Whether the empty text is a value. */
+  readonly mayBeEmpty?: boolean;
+}
+
+/** What the user gave, checked for form and not yet for meaning. */
+export interface Arguments {
+  /** The words that belong to no option. */
+  readonly words: readonly string[];
+  /** An option's value: the flag, else the variable, else the default. */
+  text(option: string): string | undefined;
+  /** All values of a repeatable option. */
+  texts(option: string): readonly string[];
+  flag(option: string): boolean;
+}
+
+/** The world as a command sees it: where it writes, what it reads, and when it must end. */
+export interface CommandIo {
+  readonly stdin: Readable;
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stderr: Writable & { readonly isTTY?: boolean };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted when nobody reads stdout any more; what runs only to print can end then. */
+  readonly unread: AbortSignal;
+  /** Aborted by Ctrl-C or SIGTERM; the reason is the signal's name. */
+  readonly interrupted: AbortSignal;
+  /** Aborted by the second of them: leave at once. */
+  readonly insisted: AbortSignal;
+}
+
+/** A command of the binary: everything that the help, the parser and the user need of it. */
+export interface Command {
+  readonly name: string;
+  /** What stands behind the name in the usage line. */
+  readonly usage: string;
+  readonly summary: string;
+  /** Command lines that work, each with what it does. */
+  readonly examples: readonly (readonly [commandLine: string, meaning: string])[];
+  readonly options: Readonly<Record<string, CommandOption>>;
+  /** How many words it takes at most. */
+  readonly maxWords: number;
+  /** Does it; resolves to the exit code. What it throws is reported in one line, with the failure's exit code. */
+  run(args: Arguments, io: CommandIo): Promise<number>;
+}
+
+/** The options every command has. */
+export const COMMON_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  json: { type: 'flag', description: 'print JSON, for programs' },
+  debug: { type: 'flag', description: 'with an error, print where it came from' },
+};
+
+/** The API servers to ask, for the commands that ask one. */
+export const SERVER_OPTION: CommandOption = {
+  type: 'text',
+  value: 'URL',
+  description: 'an API server; repeat it for others to turn to when it fails',
+  default: DEFAULTS.apiServer,
+  repeatable: true,
+  spaced: true,
+};

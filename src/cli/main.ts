@@ -1,0 +1,62 @@
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { environment } from '../system.js';
+import { parseArguments } from './arguments.js';
+import type { CommandIo } from './command.js';
+import { coloursFor, printable } from './output.js';
+
+/** Runs the command line of this process; resolves to its exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const { stdin, stdout, stderr } = process;
+  const interrupted = new AbortController();
+  const insisted = new AbortController();
+  const unread = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => (interrupted.signal.aborted ? insisted : interrupted).abort(signal));
+  }
+  let writeError: NodeJS.ErrnoException | undefined;
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    unread.abort(error);
+    // A reader that has seen enough, such as `head`, is no error.
+    if (error.code === 'EPIPE' || writeError) return;
+    writeError = error;
+    stderr.write(`anyserve: cannot write to standard output: ${messageOf(error)}\n`);
+    process.exitCode = 1;
+  });
+  // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
+  stderr.on('error', () => {});
+  const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
+  const exitCode = await runCommandLine(argv, { stdin, stdout, stderr, env: environment(), ...signals });
+  return writeError ? 1 : exitCode;
+}
+
+/** Runs a command line in a given world. Every failure becomes one line on stderr and its exit code. */
+export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
+  try {
+    const invocation = await parseArguments(argv, io.env);
+    if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
+    io.stdout.write(invocation.text);
+    return 0;
+  } catch (error) {
+    if (error === io.unread.reason) return 0;
+    const failure = failureFrom(error, io.interrupted);
+    const colours = coloursFor(io.stderr, io.env);
+    io.stderr.write(`${colours.red('anyserve:')} ${printable(failure.message)}\n`);
+    if (wantsStack(argv, io.env)) io.stderr.write(`${stackOf(error)}\n`);
+    return failure.exitCode;
+  }
+}
+
+function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
+  if (interrupted.aborted && !(error instanceof AnyserveError)) return new AnyserveError('interrupted', 'interrupted');
+  return error instanceof AnyserveError ? error : new AnyserveError('failed', messageOf(error), { cause: error });
+}
+
+function wantsStack(argv: readonly string[], env: CommandIo['env']): boolean {
+  return argv.includes('--debug') || Boolean(env['ANYSERVE_DEBUG']);
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`;
+  return `${error.stack ?? error.message}${cause}`;
+}

@@ -1,0 +1,64 @@
+import { Chalk, type ChalkInstance } from 'chalk';
+import Table from 'cli-table3';
+import type { Log } from '../core/ports.js';
+import { timeOfDay } from '../system.js';
+import type { CommandIo } from './command.js';
+
+/** Colours for a stream: none unless it is a terminal, and none when NO_COLOR is set. Source: no-color.org. */
+export function coloursFor(stream: { readonly isTTY?: boolean }, env: CommandIo['env']): ChalkInstance {
+  return new Chalk({ level: stream.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb' ? 1 : 0 });
+}
+
+/** A table for people: no borders, the columns as wide as they need be. */
+export function tableText(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  colours: ChalkInstance,
+): string {
+  const none = '';
+  const table = new Table({
+    head: head.map((title) => colours.bold(title)),
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    chars: {
+      top: none,
+      'top-mid': none,
+      'top-left': none,
+      'top-right': none,
+      bottom: none,
+      'bottom-mid': none,
+      'bottom-left': none,
+      'bottom-right': none,
+      left: none,
+      'left-mid': none,
+      mid: none,
+      'mid-mid': none,
+      right: none,
+      'right-mid': none,
+      middle: '   ',
+    },
+  });
+  table.push(...rows.map((row) => row.map(printable)));
+  return `${table.toString().replace(/[ \t]+$/gm, '')}\n`;
+}
+
+/**
+ * A line from outside as a terminal can show it: what would move the cursor or turn the text around is escaped, in the
+ * way of JSON, so that a line of JSON means the same as before.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** A log for people: a line each to stderr, led by the time of day. */
+export function logTo({ stderr, env }: CommandIo): Log {
+  const colours = coloursFor(stderr, env);
+  const write = (line: string): void => void stderr.write(`${colours.dim(timeOfDay())} ${line}\n`);
+  return {
+    info: (message) => write(printable(message)),
+    warn: (message) => write(colours.yellow(printable(message))),
+  };
+}

@@ -1,0 +1,33 @@
+import { ApiClient } from '../client/api-client.js';
+import { type Command, SERVER_OPTION } from './command.js';
+import { countReplicas, noMatchAmong } from './no-match.js';
+import { coloursFor, printable, tableText } from './output.js';
+import { queryFromWords } from './values.js';
+
+/** `anyserve route`: one replica by what it can do. */
+export const route: Command = {
+  name: 'route',
+  usage: '[KEY=VALUE ...]',
+  summary: 'Finds one replica with a capability that has all the pairs given; of several, any one.',
+  examples: [
+    ['anyserve route type=chat', 'any replica that can chat'],
+    ['anyserve route model=llama type=chat', 'one that can do both at once'],
+    ['anyserve route --json type=chat', 'the same, for programs'],
+  ],
+  options: { server: SERVER_OPTION },
+  maxWords: 64,
+  async run(args, { stdout, env, interrupted }) {
+    const query = queryFromWords(args.words);
+    const api = new ApiClient(args.texts('server'));
+    try {
+      const found = await api.route(query, [], { signal: interrupted });
+      if (!found) throw noMatchAmong(query, await countReplicas(api));
+      const { endpoint, replicaId } = found;
+      if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
+      else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], coloursFor(stdout, env)));
+      return 0;
+    } finally {
+      api.close();
+    }
+  },
+};

@@ -1,0 +1,48 @@
+import { startApiServer } from '../compose.js';
+import { DEFAULTS } from '../core/defaults.js';
+import type { Command } from './command.js';
+import { interruption } from './interruption.js';
+import { logTo } from './output.js';
+import { durationMs, wholeNumber } from './values.js';
+
+/** `anyserve serve`: the API server. */
+export const serve: Command = {
+  name: 'serve',
+  usage: '[--port PORT] [--host HOST]',
+  summary: 'Runs an API server. Replicas register with it, callers ask it for one; their calls never pass through it.',
+  examples: [
+    ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine alone'],
+    ['anyserve serve --host 0.0.0.0 --port 80', 'listen for other machines, too'],
+    ['anyserve serve --port 0', 'listen on a free port, and print it'],
+  ],
+  options: {
+    port: {
+      type: 'text',
+      value: 'PORT',
+      description: 'the TCP port; 0 picks a free one',
+      default: String(DEFAULTS.apiPort),
+    },
+    host: { type: 'text', value: 'HOST', description: 'the address to listen on', default: DEFAULTS.host },
+    heartbeat: {
+      type: 'text',
+      value: 'TIME',
+      description: 'the time between two heartbeats of a lease',
+      default: `${DEFAULTS.heartbeatMs}ms`,
+    },
+  },
+  maxWords: 0,
+  async run(args, io) {
+    const server = await startApiServer({
+      host: args.text('host'),
+      port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
+      heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? ''),
+      log: logTo(io),
+    });
+    io.stdout.write(
+      args.flag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
+    );
+    const exitCode = await interruption(io);
+    await server.close();
+    return exitCode;
+  },
+};

@@ -1,0 +1,84 @@
+import type { Capability, CapabilityQuery } from '../core/capability.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { isJsonObject, type Json, JsonSyntaxError, parseJson } from '../wire/json.js';
+import { capabilityFromJson } from '../wire/replica-json.js';
+
+/** A query from words like `type=chat`. Throws `usage` for another word, or a key given twice. */
+export function queryFromWords(words: readonly string[]): CapabilityQuery {
+  const query = new Map<string, string>();
+  for (const word of words) addPair(query, word);
+  return query;
+}
+
+/** A query from `--cap type=chat,gpu=h100`; what several of them say must hold together. Throws `usage`. */
+export function queryFromCaps(caps: readonly string[]): CapabilityQuery {
+  const query = new Map<string, string>();
+  for (const cap of caps) {
+    for (const [key, value] of capabilityFromCap(cap).pairs) {
+      if (query.has(key)) throw twice(key);
+      query.set(key, value);
+    }
+  }
+  return query;
+}
+
+/** A capability object from `--cap model=llama,type=chat` or `--cap '{"gpu":1}'`. Throws `usage`. */
+export function capabilityFromCap(cap: string): Capability {
+  if (cap.trimStart().startsWith('{')) {
+    const object = jsonFromArgument(`--cap ${cap}`, cap);
+    if (isJsonObject(object)) return capabilityFromJson(object);
+  }
+  const pairs = new Map<string, string>();
+  for (const pair of cap.split(',')) addPair(pairs, pair);
+  return capabilityFromJson(pairs);
+}
+
+/** JSON from an argument or a file; `where` begins the error. Throws `usage`. */
+export function jsonFromArgument(where: string, text: string): Json {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (!(error instanceof JsonSyntaxError)) throw error;
+    throw new AnyserveError('usage', `${where}: not JSON at character ${error.position}: ${error.message}`);
+  }
+}
+
+/** A whole number in a range. Throws `usage`. */
+export function wholeNumber(option: string, text: string, least: number, most: number): number {
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= least && number <= most) return number;
+  throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a whole number from ${least} to ${most}`);
+}
+
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m)?$/;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+
+/** A span of time in milliseconds from `5`, `5s`, `500ms` or `2m`; a bare number means seconds. Throws `usage`. */
+export function durationMs(option: string, text: string): number {
+  const [, amount, unit = 's'] = DURATION.exec(text) ?? [];
+  const ms = Number(amount) * (UNIT_MS[unit] ?? Number.NaN);
+  // What a timer can hold: 2^31 - 1 ms, about 24 days.
+  if (ms >= 1 && ms <= 2_147_483_647) return ms;
+  throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a time like 5s, 500ms or 2m`);
+}
+
+function addPair(pairs: Map<string, string>, word: string): void {
+  const at = word.indexOf('=');
+  if (at < 1) throw new AnyserveError('usage', `${JSON.stringify(word)} is no KEY=VALUE, such as type=chat`);
+  const key = word.slice(0, at);
+  if (pairs.has(key)) throw twice(key);
+  pairs.set(key, word.slice(at + 1));
+}
+
+function twice(key: string): AnyserveError {
+  return new AnyserveError('usage', `the key ${JSON.stringify(key)} is given twice; it can have one value`);
+}
+
+/** What is wrong with an argument is a matter of usage, whatever it is called further in. */
+export function asUsage<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    throw new AnyserveError('usage', messageOf(cause), { cause });
+  }
+}

@@ -1,0 +1,125 @@
+import { startWorker } from '../compose.js';
+import { DEFAULTS } from '../core/defaults.js';
+import { AnyserveError } from '../core/errors.js';
+import type { Backend } from '../worker/backend.js';
+import { type Command, SERVER_OPTION } from './command.js';
+import { quietGrpc } from './grpc-log.js';
+import { endCode } from './interruption.js';
+import { logTo } from './output.js';
+import { reporter } from './register.js';
+import { capabilityFromCap, durationMs, wholeNumber } from './values.js';
+
+/** `anyserve worker`: serves models, and keeps them registered. */
+export const worker: Command = {
+  name: 'worker',
+  usage: '[MODULE] [--backend NAME] [--port PORT]',
+  summary:
+    'Serves models over gRPC in the Open Inference Protocol and registers what they can do. MODULE is a file whose ' +
+    'default export is a function that declares them: (app) => app.capability({ type: "multiply" }, handler).',
+  examples: [
+    ['anyserve worker ./my-worker.js', 'the models that the module declares'],
+    ['anyserve worker --backend echo --cap type=chat', 'a model that answers with what it is given'],
+    ['anyserve worker ./my-worker.js --host 0.0.0.0 --advertise gpu7:50051', 'for callers on other machines'],
+  ],
+  options: {
+    backend: {
+      type: 'text',
+      value: 'NAME',
+      description: 'a built-in: echo, which answers with its inputs',
+      repeatable: true,
+    },
+    cap: {
+      type: 'text',
+      value: 'CAP',
+      description: 'what to register in place of what the one model says it can do',
+      repeatable: true,
+    },
+    port: {
+      type: 'text',
+      value: 'PORT',
+      description: 'the TCP port; 0 picks a free one',
+      default: String(DEFAULTS.workerPort),
+    },
+    host: { type: 'text', value: 'HOST', description: 'the address to listen on', default: DEFAULTS.host },
+    advertise: {
+      type: 'text',
+      value: 'HOST:PORT',
+      description: 'where callers reach it, when that is not where it listens',
+    },
+    id: { type: 'text', value: 'ID', description: "the replica's name; made of host name and port when not given" },
+    server: SERVER_OPTION,
+    'no-register': { type: 'flag', description: 'serve without registering' },
+    'max-concurrency': {
+      type: 'text',
+      value: 'N',
+      description: 'the most calls that run at once',
+      default: String(DEFAULTS.maxConcurrency),
+    },
+    'max-queue': {
+      type: 'text',
+      value: 'N',
+      description: 'the most calls that wait; others are refused',
+      default: String(DEFAULTS.maxQueue),
+    },
+    'max-message-bytes': {
+      type: 'text',
+      value: 'N',
+      description: 'the largest message taken or sent',
+      default: String(DEFAULTS.maxMessageBytes),
+    },
+    'drain-timeout': {
+      type: 'text',
+      value: 'TIME',
+      description: 'how long calls in flight may take when it stops',
+      default: `${DEFAULTS.drainTimeoutMs / 1000}s`,
+    },
+  },
+  maxWords: 1,
+  async run(args, io) {
+    quietGrpc(io);
+    const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
+    const backends = await backendsFrom(args.words[0], args.texts('backend'));
+    const json = args.flag('json');
+    const running = await startWorker({
+      backends,
+      port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
+      host: args.text('host') ?? DEFAULTS.host,
+      id: args.text('id'),
+      advertise: args.text('advertise'),
+      servers: args.flag('no-register') ? [] : args.texts('server'),
+      capabilities: args.texts('cap').map(capabilityFromCap),
+      maxConcurrency: whole('max-concurrency', 1),
+      maxQueue: whole('max-queue', 0),
+      maxMessageBytes: whole('max-message-bytes', 1024),
+      drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
+      log: logTo(io),
+      onLeaseChange: reporter(json, io),
+    });
+    const { endpoint } = running.replica;
+    io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);
+    const stop = (): void => void running.stop().catch(() => {});
+    io.interrupted.addEventListener('abort', stop, { once: true });
+    io.insisted.addEventListener('abort', stop, { once: true });
+    if (io.interrupted.aborted) stop();
+    await running.stopped;
+    return endCode(io.interrupted);
+  },
+};
+
+async function backendsFrom(module: string | undefined, names: readonly string[]): Promise<Backend[]> {
+  const backends: Backend[] = [];
+  if (module !== undefined) {
+    const { loadModuleBackend } = await import('../worker/module-backend.js');
+    backends.push(await loadModuleBackend(module));
+  }
+  for (const name of names) {
+    if (name !== 'echo')
+      throw new AnyserveError('usage', `there is no backend ${JSON.stringify(name)}; there is "echo"`);
+    const { createEchoBackend } = await import('../worker/echo-backend.js');
+    backends.push(createEchoBackend());
+  }
+  if (backends.length === 0) {
+    throw new AnyserveError('usage', 'give a MODULE that declares models, or --backend echo to try things out');
+  }
+  return backends;
+}

@@ -1,0 +1,46 @@
+import { type ClientOptions, InferenceClient } from './client/client.js';
+import * as system from './system.js';
+
+export type { ClientOptions, InferOptions, RequestOptions } from './client/client.js';
+export type { LeaseChange } from './client/lease-keeper.js';
+export type { FailedAttempt } from './client/retry.js';
+export {
+  type KeepRegisteredOptions,
+  keepRegistered,
+  type Registered,
+  type StartApiServerOptions,
+  type StartWorkerOptions,
+  startApiServer,
+  startWorker,
+} from './compose.js';
+export { AnyserveError, type ErrorCode } from './core/errors.js';
+export type { Endpoint, ReplicaId } from './core/ids.js';
+export type { Log } from './core/ports.js';
+export type { Replica } from './core/replica.js';
+export type { ApiServer } from './server/api-server.js';
+export type { Datatype } from './wire/datatype.js';
+export type { InferenceAnswer, Tensors } from './wire/inference.js';
+export type { Parameters, ParameterValue } from './wire/parameters.js';
+export type { ScalarPairs } from './wire/replica-json.js';
+export type { Tensor, TensorData } from './wire/tensor.js';
+export { textsFromTensor } from './wire/tensor-json.js';
+export type { TensorValue } from './wire/tensor-value.js';
+export { App, type DeclaredTensors, type ModelDeclaration } from './worker/app.js';
+export type { Backend, Handler, HandlerOutputs, InferenceContext, Model } from './worker/backend.js';
+export type { Worker } from './worker/worker.js';
+
+/**
+ * Calls models by what they can do, straight at a replica that can:
+ *
+ * ```ts
+ * const client = new Client({ server: 'http://localhost:8080', capability: { type: 'chat' } });
+ * const { outputs } = await client.infer('chat', { prompt: ['Hello, world!'] });
+ * await client.close();
+ * ```
+ */
+export class Client extends InferenceClient {
+  /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
+  constructor(options: ClientOptions) {
+    super(options, system);
+  }
+}

@@ -1,0 +1,118 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+/** Who may import whom, and which packages: the doors of the house. A room is a folder of src, or one of its files. */
+const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readonly packages: readonly string[] }>> = {
+  core: { rooms: [], packages: [] },
+  wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
+  store: { rooms: ['core'], packages: [] },
+  server: { rooms: ['core', 'wire'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
+  client: {
+    rooms: ['core', 'wire'],
+    packages: ['@grpc/grpc-js', 'eventsource-parser', 'node:http', 'node:https', 'node:stream'],
+  },
+  worker: {
+    rooms: ['core', 'wire', 'client'],
+    packages: [
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+      '@grpc/reflection',
+      'grpc-health-check',
+      'node:fs',
+      'node:module',
+      'node:path',
+      'node:url',
+    ],
+  },
+  cli: {
+    rooms: ['core', 'wire', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
+    packages: ['@grpc/grpc-js', 'chalk', 'cli-table3', 'leven', 'node:fs/promises', 'node:stream', 'yargs'],
+  },
+  'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
+  'version.ts': { rooms: [], packages: [] },
+  'compose.ts': {
+    rooms: ['core', 'wire', 'store', 'server', 'client', 'worker', 'system.ts', 'version.ts'],
+    packages: [],
+  },
+  'index.ts': { rooms: ['core', 'wire', 'client', 'server', 'worker', 'compose.ts', 'system.ts'], packages: [] },
+};
+
+const SRC = fileURLToPath(new URL('../src', import.meta.url));
+const IMPORT =
+  /(?:^|\s)(?:import|export)\s[^;'"]*?from\s*['"]([^'"]+)['"]|\bimport\s*\(\s*['"]([^'"]+)['"]\s*\)|^import\s*['"]([^'"]+)['"]/gm;
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The imports of a file's text, those of other files as paths below src. */
+function importsOf(file: string, text: string): Import[] {
+  return [...text.matchAll(IMPORT)].map((match) => {
+    const target = match[1] ?? match[2] ?? match[3] ?? '';
+    if (!target.startsWith('.')) return { from: file, to: target };
+    return { from: file, to: normalize(join(dirname(file), target)).replace(/\.js$/, '.ts') };
+  });
+}
+
+/** What a file may not import. */
+function violations(imports: readonly Import[]): string[] {
+  return imports.filter(({ from, to }) => !isAllowed(from, to)).map(({ from, to }) => `${from} imports ${to}`);
+}
+
+function isAllowed(from: string, to: string): boolean {
+  const door = DOORS[roomOf(from)];
+  if (!to.endsWith('.ts')) return door?.packages.includes(to) ?? false;
+  return roomOf(to) === roomOf(from) || (door?.rooms.includes(roomOf(to)) ?? false);
+}
+
+function roomOf(file: string): string {
+  return file.split('/')[0] ?? '';
+}
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const imports = files.flatMap((file) => importsOf(file, readFileSync(join(SRC, file), 'utf8')));
+
+describe('the architecture', () => {
+  it('has no room without doors, and no empty sight of the imports', () => {
+    expect([...new Set(files.map(roomOf))].sort()).toEqual(Object.keys(DOORS).sort());
+    expect(imports.length).toBeGreaterThan(200);
+  });
+
+  it('is kept: each room imports only what its doors allow', () => {
+    expect(violations(imports)).toEqual([]);
+  });
+
+  it('would show a violation', () => {
+    const text = `import { x } from '../store/memory-store.js';\nimport http from 'node:http';\nconst y = import('yargs');\nimport 'chalk';`;
+    expect(violations(importsOf('core/registry.ts', text))).toEqual([
+      'core/registry.ts imports store/memory-store.ts',
+      'core/registry.ts imports node:http',
+      'core/registry.ts imports yargs',
+      'core/registry.ts imports chalk',
+    ]);
+    expect(violations(importsOf('server/app.ts', `export {\n  a,\n} from '../store/memory-store.js';`))).toHaveLength(
+      1,
+    );
+  });
+
+  it('has no cycle between files', () => {
+    const edges = new Map<string, string[]>();
+    for (const { from, to } of imports) if (to.endsWith('.ts')) edges.set(from, [...(edges.get(from) ?? []), to]);
+    const done = new Set<string>();
+    const visit = (file: string, path: readonly string[]): void => {
+      expect(path, `a cycle: ${[...path, file].join(' -> ')}`).not.toContain(file);
+      if (done.has(file)) return;
+      for (const next of edges.get(file) ?? []) visit(next, [...path, file]);
+      done.add(file);
+    };
+    for (const file of files) visit(file, []);
+  });
+
+  it('has no drawer for odds and ends', () => {
+    const drawers = files.filter((file) => /(^|\/)(utils?|common|helpers?|types)(\/|\.ts$)/.test(file));
+    expect(drawers).toEqual([]);
+  });
+});

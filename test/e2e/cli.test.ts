@@ -1,0 +1,450 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { BINARY, type Running, run, start, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
+
+const NOWHERE = 'http://127.0.0.1:1';
+
+let api: Running;
+let server: string;
+const extras: Running[] = [];
+
+beforeAll(async () => {
+  api = start(['serve', '--port', '0']);
+  server = await api.printed(/listening on (http:\S+)/);
+});
+
+afterEach(async () => {
+  for (const extra of extras.splice(0)) if (extra.child.exitCode === null) await extra.stop('SIGKILL');
+  await until('the list is empty', async () => (await registered()) === 0);
+});
+
+afterAll(stopAll);
+
+async function registered(): Promise<number> {
+  const answer = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
+  return answer.replicas.length;
+}
+
+/** Starts a command that stays, and waits until it says so. */
+async function staying(pattern: RegExp, ...args: string[]): Promise<Running> {
+  const started = start([...args, '--server', server]);
+  extras.push(started);
+  await started.printed(pattern);
+  return started;
+}
+
+const registrant = (id: string, ...caps: string[]): Promise<Running> =>
+  staying(
+    /registered/,
+    'register',
+    '--id',
+    id,
+    '--endpoint',
+    'localhost:50051',
+    ...caps.flatMap((cap) => ['--cap', cap]),
+  );
+
+const echo = (...args: string[]): Promise<Running> =>
+  staying(/^registered/m, 'worker', '--backend', 'echo', '--port', '0', ...args);
+
+describe('the help', () => {
+  it('begins with examples, and shows defaults and variables', async () => {
+    for (const args of [[], ['--help'], ['route', '--help'], ['worker', '-h']]) {
+      const { code, stdout, stderr } = await run(args);
+      expect([code, stderr]).toEqual([0, '']);
+      expect(stdout).toMatch(/^Examples:\n {2}anyserve /);
+    }
+    const { stdout } = await run(['serve', '--help']);
+    expect(stdout.replace(/\s+/g, ' ')).toContain('[default: 8080; variable: ANYSERVE_PORT]');
+  });
+
+  it('tells the version', async () => {
+    expect((await run(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('completes for the shell', async () => {
+    const { code, stdout } = await run(['completion']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('anyserve');
+    expect((await run(['--get-yargs-completions', 'anyserve', 'reg'])).stdout.split('\n')).toEqual(
+      expect.arrayContaining(['register', 'registry']),
+    );
+  });
+});
+
+describe('wrong usage', () => {
+  it.each([
+    [['rout'], 'there is no command "rout"; did you mean route?'],
+    [['frobnicate'], 'there is no command "frobnicate"; see anyserve --help'],
+    [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
+    [['route', '--server'], '--server needs a value'],
+    [['serve', '--host', ''], '--host needs a value'],
+    [['route', '--constructor=1'], 'there is no option --constructor; see anyserve --help'],
+    [['route', 'chat'], '"chat" is no KEY=VALUE, such as type=chat'],
+    [['route', 'a=1', 'a=2'], 'the key "a" is given twice; it can have one value'],
+    [
+      ['route', '--server', 'localhost:8080'],
+      '"localhost:8080" is no URL of an API server; give one like http://localhost:8080',
+    ],
+    [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
+    [['serve', '--port', '1', '--port', '2'], '--port is given 2 times'],
+    [['serve', '--heartbeat', 'soon'], '--heartbeat "soon": give a time like 5s, 500ms or 2m'],
+    [['register', '--endpoint', 'a:1', '--cap', 'a=1'], 'give --id ID, a name that no other replica has'],
+    [['register', '--id', 'r', '--endpoint', 'a:1'], 'give --cap KEY=VALUE, what the model server can do'],
+    [
+      ['register', '--id', 'r', '--endpoint', 'a', '--cap', 'a=1'],
+      '"a" is not an endpoint; give HOST:PORT, [IPV6]:PORT or unix:PATH',
+    ],
+    [
+      ['register', '--id', 'r', '--endpoint', '0.0.0.0:1', '--cap', 'a=1'],
+      '0.0.0.0:1 names every address of this machine and none that others can call; give a host name or one address',
+    ],
+    [
+      ['register', '--id', 'r', '--endpoint', 'a:1', '--cap', '{"a":'],
+      '--cap {"a":: not JSON at character 5: Expecting value',
+    ],
+    [['infer'], 'give the name of a model, such as chat'],
+    [['infer', 'x', '--input', 'a=hello'], '--input a=hello: not JSON at character 0: Expecting value'],
+    [['infer', 'x', '--input', 'a'], '--input a: give NAME=JSON, NAME:DATATYPE[SHAPE]=JSON or NAME:DATATYPE=@FILE'],
+    [['infer', 'x', '--input', 'a:FP32[3]=[1,2]'], 'input "a": shape [3] asks for 3 elements, the data has 2'],
+    [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is no datatype like FP32 or FP32[2,3]'],
+    [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
+    [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
+    [['worker'], 'give a MODULE that declares models, or --backend echo to try things out'],
+    [['worker', '--backend', 'gpt'], 'there is no backend "gpt"; there is "echo"'],
+    [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],
+    [['worker', '--backend', 'echo', '--host', '0.0.0.0'], 'give a host name or one address'],
+  ])('anyserve %j is one line that says what to do', async (args, words) => {
+    const { code, stdout, stderr } = await run(args);
+    expect(stderr).toContain(words);
+    expect(stderr).toMatch(/^anyserve: .*\n$/);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it('shows where it came from when asked to', async () => {
+    expect((await run(['route', 'chat', '--debug'])).stderr).toMatch(/\n {4}at /);
+    expect((await run(['route', 'chat'], { env: { ANYSERVE_DEBUG: '1' } })).stderr).toMatch(/\n {4}at /);
+  });
+});
+
+describe('route and registry', () => {
+  it('print a table for people and JSON for programs', async () => {
+    await registrant('r1', 'model=qwen2', 'model=llama,type=chat', '{"gpu":1,"tags":["a"]}');
+    expect((await run(['registry', '--server', server])).stdout).toBe(
+      'REPLICA   ENDPOINT          CAPABILITIES\n' +
+        'r1        localhost:50051   model=qwen2; model=llama,type=chat; gpu=1,tags=["a"]\n',
+    );
+    expect((await run(['registry', '--server', server, '--json'])).stdout).toBe(
+      '{"replicas":[{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"model":"llama","type":"chat"},{"gpu":1,"tags":["a"]}]}]}\n',
+    );
+    expect((await run(['route', 'gpu=1', '--server', server])).stdout).toBe(
+      'REPLICA   ENDPOINT\nr1        localhost:50051\n',
+    );
+    expect((await run(['route', 'gpu=1', '--json'], { env: { ANYSERVE_SERVER: server } })).stdout).toBe(
+      '{"endpoint":"localhost:50051","replica_id":"r1"}\n',
+    );
+  });
+
+  it('end with 3 when nothing matches', async () => {
+    const none = await run(['route', 'model=x', '--server', server]);
+    expect(none).toEqual({
+      code: 3,
+      stdout: '',
+      stderr: 'anyserve: no replica offers {"model":"x"}; none is registered\n',
+    });
+    await registrant('r1', 'model=y');
+    const other = await run(['route', 'model=x', '--server', server]);
+    expect(other).toMatchObject({
+      code: 3,
+      stderr: 'anyserve: no replica offers {"model":"x"}; 1 is registered, see it with "anyserve registry"\n',
+    });
+    expect((await run(['registry', 'model=x', '--server', server])).code).toBe(3);
+    expect((await run(['registry', 'model=y', '--server', server])).code).toBe(0);
+  });
+
+  it('end with 4 when the server cannot be reached', async () => {
+    for (const command of ['route', 'registry']) {
+      const { code, stderr } = await run([command, '--server', NOWHERE]);
+      expect(code).toBe(4);
+      expect(stderr).toBe(
+        `anyserve: cannot reach the API server ${NOWHERE}: nothing listens there; is "anyserve serve" running?\n`,
+      );
+    }
+  });
+
+  it('turn to the next server, and mind no closed pipe', async () => {
+    await registrant('r1', 'model=y');
+    expect((await run(['route', '--server', NOWHERE, '--server', server])).code).toBe(0);
+    const piped = spawnSync('bash', [
+      '-o',
+      'pipefail',
+      '-c',
+      `"${process.execPath}" "${BINARY}" registry --server ${server} | true`,
+    ]);
+    expect([piped.status, piped.stderr.toString()]).toEqual([0, '']);
+  });
+
+  it('say what failed even when nobody reads it, and what cannot be written', async () => {
+    const piped = (line: string) =>
+      spawnSync('bash', ['-o', 'pipefail', '-c', `"${process.execPath}" "${BINARY}" ${line}`]);
+    expect(piped(`route x=1 --server ${server} 2>&1 | true`).status).toBe(3);
+    const full = piped(`registry --json --server ${server} >/dev/full`);
+    expect(full.status).toBe(1);
+    expect(full.stderr.toString()).toMatch(/^anyserve: cannot write to standard output: .*ENOSPC.*$/m);
+  });
+
+  it('show what would play tricks on a terminal', async () => {
+    await registrant('evil\u001b[2J', 'a=\u202e');
+    const { stdout } = await run(['registry', '--server', server]);
+    expect(stdout).toContain('evil\\u001b[2J');
+    expect(stdout).toContain('a=\\u202e');
+  });
+});
+
+describe('register', () => {
+  it('gives the lease back on Ctrl-C and on SIGTERM', async () => {
+    for (const [signal, code] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 0],
+    ] as const) {
+      const held = await registrant('r1', 'a=1');
+      const ended = await held.stop(signal);
+      expect(ended).toMatchObject({
+        code,
+        stdout: `registered r1 (localhost:50051) with ${server}\ngave the lease of r1 back\n`,
+      });
+      expect(await registered()).toBe(0);
+    }
+  });
+
+  it('comes back when the server was restarted', async () => {
+    const first = start(['serve', '--port', '0']);
+    const url = await first.printed(/listening on (http:\S+)/);
+    const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', url, '--json']);
+    extras.push(first, held);
+    await held.printed(/"state":"registered"/);
+    await first.stop('SIGKILL');
+    await held.printed(/"state":"lost"/);
+    extras.push(start(['serve', '--port', new URL(url).port]));
+    await held.printed(/"registered".*\n.*"registered"|"registered"[\s\S]*"lost"[\s\S]*"registered"/);
+  });
+
+  it('does not fight back when it is superseded', async () => {
+    const older = await registrant('r1', 'who=older');
+    const newer = await registrant('r1', 'who=newer');
+    await older.printed(/superseded r1: another process registered it/);
+    const { stdout } = await run(['route', 'who=newer', '--server', server]);
+    expect(stdout).toContain('r1');
+    await older.stop();
+    expect((await run(['route', 'who=newer', '--server', server])).code).toBe(0);
+    await newer.stop();
+  });
+
+  it('takes its options from the environment', async () => {
+    const env = {
+      ANYSERVE_SERVER: `${NOWHERE} ${server}`,
+      ANYSERVE_ID: 'r1',
+      ANYSERVE_ENDPOINT: 'a:1',
+      ANYSERVE_CAP: '{"gpu": 1}\ntype=chat',
+    };
+    const held = start(['register'], { env });
+    extras.push(held);
+    await held.printed(/^registered r1/m);
+    expect((await run(['registry', '--server', server])).stdout).toContain('gpu=1; type=chat');
+  });
+
+  it('keeps trying while there is no server', async () => {
+    const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', NOWHERE]);
+    extras.push(held);
+    await held.printed(/unregistered r1: cannot reach the API server .*; next try in \d\.\d s\n[\s\S]*next try/);
+    expect((await held.stop('SIGINT')).code).toBe(130);
+  });
+});
+
+describe('serve', () => {
+  it('ends cleanly with streams attached', async () => {
+    for (const [signal, code] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 0],
+    ] as const) {
+      const own = start(['serve', '--port', '0']);
+      const url = await own.printed(/listening on (http:\S+)/);
+      const stream = await fetch(`${url}/register`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"replica_id":"r1","endpoint":"a:1","capabilities":[{}]}',
+      });
+      const ended = await own.stop(signal);
+      expect(ended.code).toBe(code);
+      expect(ended.stderr).toContain('removed "r1": shutdown');
+      expect(await stream.text()).toContain('registered');
+    }
+  });
+
+  it('lives on when nobody reads its log any more', async () => {
+    const own = start(['serve', '--port', '0']);
+    const url = await own.printed(/listening on (http:\S+)/);
+    own.child.stderr?.destroy();
+    for (const id of ['r1', 'r2']) {
+      const stream = await fetch(`${url}/register`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: `{"replica_id":"${id}","endpoint":"a:1","capabilities":[{}]}`,
+      });
+      expect(stream.status).toBe(200);
+    }
+    expect((await fetch(`${url}/health`)).status).toBe(200);
+    expect((await own.stop()).code).toBe(0);
+  });
+
+  it('says in one line what to do about a port that is taken', async () => {
+    const { port } = new URL(server);
+    expect(await run(['serve', '--port', port])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `anyserve: 127.0.0.1:${port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)\n`,
+    });
+  });
+});
+
+describe('infer', () => {
+  it('prints texts as they are, tensors as a table, and everything as JSON', async () => {
+    await echo('--cap', 'type=chat,model=tiny');
+    const at = ['--server', server];
+    expect(await run(['infer', 'chat', '--prompt', 'Hello', ...at])).toEqual({
+      code: 0,
+      stdout: 'Hello\n',
+      stderr: '',
+    });
+    expect((await run(['infer', 'tiny', '--prompt', '-', ...at], { input: 'from stdin' })).stdout).toBe('from stdin\n');
+    expect((await run(['infer', 'chat', '--prompt', 'Hello', '--stream', ...at])).stdout).toBe('Hello\n');
+    const table = await run(['infer', 'chat', '--input', 'a:FP32[2,2]=[[1,2],[3,4.5]]', '--input', 'b=["x"]', ...at]);
+    expect(table.stdout).toBe(
+      'OUTPUT   DATATYPE    DATA\na        FP32[2,2]   1, 2, 3, 4.5\nb        BYTES[1]    "x"\n',
+    );
+    const json = await run(
+      ['infer', 'chat', '--input', 'n:INT64=[9007199254740993]', '--input', 'x:UINT8=@-', '--json', ...at],
+      {
+        input: Buffer.from([0, 255]),
+      },
+    );
+    expect(json.stdout).toBe(
+      '{"model_name":"chat","outputs":[{"name":"n","datatype":"INT64","shape":[1],"data":[9007199254740993]},{"name":"x","datatype":"UINT8","shape":[2],"data":[0,255]}]}\n',
+    );
+  });
+
+  it('reads inputs from a file, by name or as the REST protocol has them', async () => {
+    const worker = await echo('--cap', 'type=chat');
+    const endpoint = await worker.printed(/serving on (\S+)/);
+    const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+    writeFileSync(join(folder, 'named.json'), '{"a":[1,2],"b":["x"]}');
+    writeFileSync(join(folder, 'rest.json'), '{"inputs":[{"name":"a","datatype":"FP64","shape":[1,2],"data":[1,2]}]}');
+    const named = await run(['infer', 'chat', '--inputs', join(folder, 'named.json'), '--endpoint', endpoint]);
+    expect(named.stdout).toContain('INT32[2]   1, 2');
+    const rest = await run(['infer', 'chat', '--inputs', join(folder, 'rest.json'), '--endpoint', endpoint]);
+    expect(rest.stdout).toContain('FP64[1,2]   1, 2');
+  });
+
+  it('goes on at another replica when one has died, and says so', async () => {
+    await registrant('dead', 'type=chat');
+    const alive = await echo('--cap', 'type=chat', '--id', 'alive');
+    let told = 0;
+    for (let n = 0; n < 8; n++) {
+      const { code, stdout, stderr } = await run(['infer', 'chat', '--prompt', 'Hi', '--server', server]);
+      expect([code, stdout]).toEqual([0, 'Hi\n']);
+      if (stderr !== '') told++;
+      expect(stderr).toMatch(/^$|^replica "dead" failed \(localhost:50051: .*\); trying another\n$/);
+    }
+    expect(told).toBeGreaterThan(0);
+    await alive.stop();
+    const { code, stderr } = await run(['infer', 'chat', '--prompt', 'Hi', '--server', server]);
+    expect(code).toBe(5);
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(/^anyserve: localhost:50051: .*ECONNREFUSED.*$/);
+  });
+
+  it('has an exit code for each way to fail', async () => {
+    expect((await run(['infer', 'nope', '--prompt', 'x', '--server', server])).code).toBe(3);
+    expect((await run(['infer', 'nope', '--prompt', 'x', '--server', NOWHERE])).code).toBe(4);
+    expect((await run(['infer', 'nope', '--prompt', 'x', '--endpoint', '127.0.0.1:1'])).code).toBe(5);
+    expect(
+      (await run(['infer', 'nope', '--prompt', 'x', '--endpoint', server.replace('http://', ''), '--timeout', '5s']))
+        .code,
+    ).toBe(5);
+  });
+});
+
+describe('worker', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+  const module = (name: string, text: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return path;
+  };
+
+  it('serves a module, and finishes the calls in flight when it stops', async () => {
+    const path = module(
+      'slow.mjs',
+      `export default (app) => app.capability({ type: 'slow' }, async ({ ms }) => {
+         await new Promise((resolve) => setTimeout(resolve, ms.data[0]));
+         return { done: ['yes'] };
+       });`,
+    );
+    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const stopped = worker.stop();
+    await until('it has left the list', async () => (await registered()) === 0, 700);
+    expect(await call).toEqual({ code: 0, stdout: 'yes\n', stderr: '' });
+    expect((await stopped).code).toBe(0);
+  });
+
+  it.each([
+    ['empty.mjs', '', 'declares no model; let its default export be a function'],
+    ['nothing.mjs', 'export default () => {}', 'declares no model'],
+    ['throws.mjs', 'throw new Error("no GPU here")', 'no GPU here'],
+    [
+      'declares-badly.mjs',
+      'export default (app) => app.capability({ gpu: 1 }, () => ({}))',
+      'has neither a type nor a model to be called by',
+    ],
+    ['syntax.mjs', 'export default (', 'cannot load'],
+    ['imports.mjs', 'import "no-such-package"', 'no-such-package'],
+  ])('says what is wrong with %s', async (name, text, words) => {
+    const { code, stderr } = await run(['worker', module(name, text), '--port', '0', '--no-register']);
+    expect(stderr).toContain(words);
+    expect(stderr).toMatch(/^anyserve: .*\n$/);
+    expect(code).toBe(2);
+  });
+
+  it('loads TypeScript where this Node can, and says what to do where not', async () => {
+    const path = module(
+      'typed.ts',
+      `export default (app: any) => app.capability({ type: 'typed' }, () => ({ ok: ['yes'] }));`,
+    );
+    const started = start(['worker', path, '--port', '0', '--server', server]);
+    extras.push(started);
+    const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+    if (major > 22 || (major === 22 && minor >= 18)) {
+      await started.printed(/registered/);
+      expect((await run(['infer', 'typed', '--server', server])).stdout).toBe('yes\n');
+    } else {
+      const { code, stderr } = await started.ended;
+      expect(stderr).toContain('install tsx beside it (npm install tsx), or use Node 22.18 or newer');
+      expect(code).toBe(2);
+    }
+  });
+
+  it('says in one line what to do about a port that is taken', async () => {
+    const worker = await echo();
+    const port = (await worker.printed(/serving on \S+:(\d+)/)) as string;
+    const { code, stderr } = await run(['worker', '--backend', 'echo', '--port', port, '--no-register']);
+    expect([code, stderr]).toEqual([
+      1,
+      `anyserve: 127.0.0.1:${port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)\n`,
+    ]);
+  });
+});

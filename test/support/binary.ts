@@ -1,0 +1,94 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { until } from './until.js';
+
+/** The built binary. */
+export const BINARY = fileURLToPath(new URL('../../bin/anyserve.js', import.meta.url));
+
+/** How a command ended, and what it printed. */
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A process that runs, with what it printed so far. */
+export interface Running {
+  readonly child: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  /** Waits until stdout matches; returns the first group. */
+  printed(pattern: RegExp): Promise<string>;
+  /** Sends a signal and waits for the end. */
+  stop(signal?: NodeJS.Signals): Promise<Outcome>;
+  readonly ended: Promise<Outcome>;
+}
+
+const running = new Set<ChildProcess>();
+
+/** Starts the binary. */
+export function start(
+  args: readonly string[],
+  { env = {}, cwd }: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Running {
+  const child = spawn(process.execPath, [BINARY, ...args], { cwd, env: { ...cleanEnv(), ...env } });
+  running.add(child);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr.setEncoding('utf8').on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const ended = new Promise<Outcome>((resolve) =>
+    child.once('close', (code) => {
+      running.delete(child);
+      resolve({ code, stdout, stderr });
+    }),
+  );
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    ended,
+    async printed(pattern) {
+      await until(`it prints ${pattern}; so far: ${stdout}${stderr}`, () => pattern.test(stdout), 15_000);
+      return pattern.exec(stdout)?.[1] ?? '';
+    },
+    async stop(signal = 'SIGTERM') {
+      child.kill(signal);
+      return ended;
+    },
+  };
+}
+
+/** Runs the binary to its end. */
+export async function run(
+  args: readonly string[],
+  { input, ...options }: { input?: string | Buffer; env?: NodeJS.ProcessEnv } = {},
+): Promise<Outcome> {
+  const process = start(args, options);
+  process.child.stdin?.end(input);
+  return process.ended;
+}
+
+/** Ends what a test left running; for its teardown. */
+export async function stopAll(): Promise<void> {
+  const left = [...running];
+  for (const child of left) child.kill('SIGKILL');
+  await Promise.all(
+    left.map(
+      (child) =>
+        new Promise((resolve) =>
+          child.exitCode !== null || child.signalCode ? resolve(0) : child.once('close', resolve),
+        ),
+    ),
+  );
+}
+
+function cleanEnv(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(ANYSERVE_|NO_COLOR|FORCE_COLOR)/.test(name)),
+  );
+}
