@@ -3,15 +3,16 @@ import { hostname } from 'node:os';
 import { parseLeaseId } from './core/ids.js';
 import type { Clock, Ids, Random } from './core/ports.js';
 
-/** Real time. A scheduled task keeps the process alive until it ran or was called off. */
-export const clock: Clock = {
+/** Real time. A scheduled task keeps the process alive until it ran or was called off, unless it is in the background. */
+export const clock = {
   nowMs: () => performance.now(),
   epochMs: () => Date.now(),
-  schedule(delayMs, task) {
+  schedule(delayMs: number, task: () => void, { background = false } = {}) {
     const timer = setTimeout(task, delayMs);
+    if (background) timer.unref();
     return () => clearTimeout(timer);
   },
-};
+} satisfies Clock;
 
 /** Real chance. */
 export const random: Random = { fraction: () => Math.random() };

@@ -9,8 +9,9 @@ import { type Arguments, type Command, type CommandIo, SERVER_OPTION } from './c
 import { quietGrpc } from './grpc-log.js';
 import { inferenceInputs } from './inference-inputs.js';
 import { answerText, answerWriter } from './inference-output.js';
+import { unlessInterrupted } from './interruption.js';
 import { coloursFor, printable } from './output.js';
-import { durationMs, queryFromCaps } from './values.js';
+import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
 /** `anyserve infer`: finds a replica that has the model, and calls it. */
 export const infer: Command = {
@@ -86,10 +87,11 @@ export const infer: Command = {
     quietGrpc(io);
     const [model] = args.words;
     if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
-    const { inputs, parameters } = await inferenceInputs(args, io.stdin);
+    const { inputs, parameters, id, outputs } = await unlessInterrupted(io, inferenceInputs(args, io.stdin));
     const options = {
       parameters,
-      outputs: args.texts('output'),
+      id,
+      outputs,
       version: args.text('model-version'),
       raw: args.flag('raw'),
       retryOnFailure: !args.flag('no-retry'),
@@ -129,7 +131,7 @@ async function withClient(
       {
         ...target,
         timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
-        maxMessageBytes: Number(args.text('max-message-bytes')),
+        maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
         onRetry: (attempt) => tellRetry(attempt, io),
       },
       system,

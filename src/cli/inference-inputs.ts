@@ -2,25 +2,32 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { datatypeRow } from '../wire/datatype.js';
-import { isJsonObject, type Json, JsonNumber } from '../wire/json.js';
+import { isJsonObject } from '../wire/json.js';
 import type { Parameters, ParameterValue } from '../wire/parameters.js';
 import { tensorFromMessage } from '../wire/tensor.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
 import { type Declared, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
 import type { Arguments } from './command.js';
+import { isRestRequest, parameterFromJson, restRequest } from './rest-request.js';
 import { asUsage, jsonFromArgument } from './values.js';
 
 /** What an inference is given, as the command line says it. */
 export interface InferenceInputs {
   readonly inputs: Readonly<Record<string, TensorValue>>;
   readonly parameters: Parameters;
+  /** The request's id; a file in the form of the REST protocol may have one. */
+  readonly id: string;
+  /** The outputs wanted; none: all. */
+  readonly outputs: readonly string[];
 }
 
-/** Reads --prompt, --input, --inputs and --param. Throws `usage`. */
+/** Reads --prompt, --input, --inputs, --param and --output. Throws `usage`. */
 export async function inferenceInputs(args: Arguments, stdin: Readable): Promise<InferenceInputs> {
   const read = contentReader(stdin);
   const inputs: Record<string, TensorValue> = Object.create(null);
   const parameters: Record<string, ParameterValue> = Object.create(null);
+  let id = '';
+  const outputs = [...args.texts('output')];
   const add = (name: string, value: TensorValue): void => {
     if (name in inputs) throw new AnyserveError('usage', `input ${JSON.stringify(name)} is given twice`);
     inputs[name] = value;
@@ -29,9 +36,15 @@ export async function inferenceInputs(args: Arguments, stdin: Readable): Promise
   const file = args.text('inputs');
   if (file !== undefined) {
     const where = `--inputs ${file}`;
-    const json = jsonFromArgument(where, new TextDecoder().decode(await read(where, file)));
+    const json = jsonFromArgument(where, utf8Text(where, await read(where, file)));
     if (!isJsonObject(json)) throw new AnyserveError('usage', `${where}: give an object of inputs by name`);
-    addFromJson(where, json, add, parameters);
+    if (isRestRequest(json)) {
+      const request = restRequest(where, json);
+      for (const [name, value] of request.inputs) add(name, value);
+      Object.assign(parameters, request.parameters);
+      id = request.id;
+      outputs.push(...request.outputs);
+    } else for (const [name, value] of json) add(name, value as TensorValue);
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
   const prompt = args.text('prompt');
@@ -40,7 +53,7 @@ export async function inferenceInputs(args: Arguments, stdin: Readable): Promise
     add('prompt', { datatype: 'BYTES', shape: [1], data: [data] });
   }
   for (const argument of args.texts('param')) addParameter(argument, parameters);
-  return { inputs, parameters };
+  return { inputs, parameters, id, outputs };
 }
 
 type AddInput = (name: string, value: TensorValue) => void;
@@ -64,40 +77,15 @@ function contentReader(stdin: Readable): ReadContent {
   };
 }
 
-/** `{"a": [1, 2]}`, or the body that the protocol's REST side takes: `{"inputs": [{"name": ..., "data": ...}]}`. */
-function addFromJson(
-  where: string,
-  json: ReadonlyMap<string, Json>,
-  add: AddInput,
-  parameters: Record<string, ParameterValue>,
-): void {
-  const tensors = json.get('inputs');
-  if (!Array.isArray(tensors) || !tensors.every((tensor) => isJsonObject(tensor) && tensor.has('data'))) {
-    for (const [name, value] of json) add(name, value as TensorValue);
-    return;
-  }
-  for (const tensor of tensors.filter(isJsonObject)) {
-    const name = tensor.get('name');
-    const datatype = tensor.get('datatype');
-    const shape = tensor.get('shape');
-    if (typeof name !== 'string') throw new AnyserveError('usage', `${where}: an input has no name`);
-    const label = `input ${JSON.stringify(name)}`;
-    const sizes = Array.isArray(shape)
-      ? shape.map((size) => (size instanceof JsonNumber ? Number(size.text) : Number.NaN))
-      : undefined;
-    const declared = typeof datatype === 'string' ? asUsage(() => datatypeAndShape(label, datatype)) : {};
-    add(
-      name,
-      asUsage(() => declaredValue(label, tensor.get('data') as TensorValue, { ...declared, shape: sizes })),
-    );
-  }
-  const given = json.get('parameters');
-  for (const [name, value] of isJsonObject(given ?? null) ? (given as ReadonlyMap<string, Json>) : []) {
-    parameters[name] = parameterFromJson(name, value);
+function utf8Text(where: string, content: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(content);
+  } catch (cause) {
+    throw new AnyserveError('usage', `${where}: it is no UTF-8`, { cause });
   }
 }
 
-const INPUT = /^([^=]*?)(?::([A-Z0-9]+(?:\[[^\]]*\])?))?=(.*)$/s;
+const INPUT = /^([^=:]+)(?::([^=]*))?=(.*)$/s;
 
 /** `name=[1,2]`, `name:FP32[2,3]=[...]`, `name:UINT8=@file`. */
 async function addFromArgument(argument: string, read: ReadContent, add: AddInput): Promise<void> {
@@ -141,12 +129,6 @@ function addParameter(argument: string, parameters: Record<string, ParameterValu
   const name = argument.slice(0, at);
   const text = argument.slice(at + 1);
   if (name in parameters) throw new AnyserveError('usage', `--param ${name} is given twice`);
-  const isScalar = /^(?:true|false|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|".*")$/s.test(text);
+  const isScalar = /^(?:true|false|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|".*")$/s.test(text);
   parameters[name] = isScalar ? parameterFromJson(name, jsonFromArgument(`--param ${argument}`, text)) : text;
-}
-
-function parameterFromJson(name: string, value: Json): ParameterValue {
-  if (typeof value === 'string' || typeof value === 'boolean') return value;
-  if (value instanceof JsonNumber) return /^-?\d+$/.test(value.text) ? BigInt(value.text) : Number(value.text);
-  throw new AnyserveError('usage', `parameter ${JSON.stringify(name)}: give a text, a number, true or false`);
 }

@@ -21,14 +21,18 @@ export function answerText(answer: InferenceAnswer, json: boolean, colours: Chal
 }
 
 /** Prints the parts of an answer as they come; texts run on, as they would in one. */
-export function answerWriter(json: boolean, { stdout, env }: CommandIo) {
+export function answerWriter(json: boolean, { stdout, env, unread }: CommandIo) {
   let lastText = '\n';
   return {
     async part(part: InferenceAnswer): Promise<void> {
       const texts = json ? undefined : onlyTexts(part);
       const text = texts ? texts.join('') : answerText(part, json, coloursFor(stdout, env));
       if (text !== '') lastText = text;
-      if (!stdout.write(text)) await new Promise((resolve) => stdout.once('drain', resolve));
+      if (stdout.write(text) || unread.aborted) return;
+      await new Promise((resolve) => {
+        stdout.once('drain', resolve);
+        unread.addEventListener('abort', resolve, { once: true });
+      });
     },
     async end(): Promise<void> {
       if (!lastText.endsWith('\n')) stdout.write('\n');
@@ -66,5 +70,7 @@ function jsonFromAnswer({ model, version, id, outputs, parameters }: InferenceAn
 }
 
 function jsonFromParameter(value: ParameterValue): Json {
+  if (typeof value === 'object') return jsonFromParameter(value.double);
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   return typeof value === 'number' || typeof value === 'bigint' ? new JsonNumber(String(value)) : value;
 }

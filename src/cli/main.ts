@@ -1,8 +1,12 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
-import { environment } from '../system.js';
+import { clock, environment } from '../system.js';
 import { parseArguments } from './arguments.js';
 import type { CommandIo } from './command.js';
+import { endCode } from './interruption.js';
 import { coloursFor, printable } from './output.js';
+
+/** How long what was printed may take to be written. */
+const LAST_WORDS_MS = 250;
 
 /** Runs the command line of this process; resolves to its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -25,8 +29,18 @@ export async function main(argv: readonly string[]): Promise<number> {
   // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
   stderr.on('error', () => {});
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
+  insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
   const exitCode = await runCommandLine(argv, { stdin, stdout, stderr, env: environment(), ...signals });
+  if (interrupted.signal.aborted) endAnyway(exitCode);
   return writeError ? 1 : exitCode;
+}
+
+/**
+ * Ends the process soon even if something in it goes on: a timer of a user's module, a standard input that stays open.
+ * Whoever asked us to end is not kept waiting for those.
+ */
+function endAnyway(exitCode: number): void {
+  clock.schedule(LAST_WORDS_MS, () => process.exit(exitCode), { background: true });
 }
 
 /** Runs a command line in a given world. Every failure becomes one line on stderr and its exit code. */

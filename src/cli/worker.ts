@@ -1,10 +1,10 @@
 import { startWorker } from '../compose.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError } from '../core/errors.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Backend } from '../worker/backend.js';
 import { type Command, SERVER_OPTION } from './command.js';
 import { quietGrpc } from './grpc-log.js';
-import { endCode } from './interruption.js';
+import { endCode, unlessInterrupted } from './interruption.js';
 import { logTo } from './output.js';
 import { reporter } from './register.js';
 import { capabilityFromCap, durationMs, wholeNumber } from './values.js';
@@ -77,8 +77,10 @@ export const worker: Command = {
   maxWords: 1,
   async run(args, io) {
     quietGrpc(io);
+    const log = logTo(io);
     const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
-    const backends = await backendsFrom(args.words[0], args.texts('backend'));
+    process.on('unhandledRejection', (error) => log.warn(`a module left an error behind: ${messageOf(error)}`));
+    const backends = await unlessInterrupted(io, backendsFrom(args.words[0], args.texts('backend')));
     const json = args.flag('json');
     const running = await startWorker({
       backends,
@@ -92,7 +94,7 @@ export const worker: Command = {
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
       drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
-      log: logTo(io),
+      log,
       onLeaseChange: reporter(json, io),
     });
     const { endpoint } = running.replica;

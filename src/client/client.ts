@@ -1,9 +1,10 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError } from '../core/errors.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
+import type { Datatype } from '../wire/datatype.js';
+import type { ModelInferResponse, ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
 import {
   answerFromMessage,
   type InferenceAnswer,
@@ -74,6 +75,7 @@ export class InferenceClient {
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
   readonly #declared = declaredDatatypes();
+  readonly #closed = new AbortController();
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientWorld) {
@@ -89,6 +91,7 @@ export class InferenceClient {
       channels: this.#channels,
       query,
       timeoutMs,
+      closed: this.#closed.signal,
       onRetry,
       ...world,
     });
@@ -116,7 +119,7 @@ export class InferenceClient {
     return this.#caller.call(options, async (channel, call) => {
       const request = await this.#request(channel, model, inputs, options, call);
       const message = await channel.call(INFERENCE_SERVICE.modelInfer, messageFromRequest(request), call);
-      return answerFromMessage(message);
+      return checkedAnswer(channel, message);
     });
   }
 
@@ -129,7 +132,7 @@ export class InferenceClient {
     const request = this.#request.bind(this);
     return this.#caller.stream(options, async function* (channel, call) {
       const message = messageFromRequest(await request(channel, model, inputs, options, call));
-      for await (const part of channel.stream(message, call)) yield answerFromMessage(part);
+      for await (const part of channel.stream(message, call)) yield checkedAnswer(channel, part);
     });
   }
 
@@ -172,8 +175,9 @@ export class InferenceClient {
     return this.#caller.call(options, (channel, call) => channel.call(INFERENCE_SERVICE.modelMetadata, request, call));
   }
 
-  /** Ends every connection and the calls on them. */
+  /** Ends every call, those under way with `cancelled`, and every connection. */
   async close(): Promise<void> {
+    this.#closed.abort(new AnyserveError('cancelled', 'the client is closed'));
     this.#discovery.close();
     this.#channels.close();
   }
@@ -191,9 +195,27 @@ export class InferenceClient {
       : undefined;
     const inputs: Record<string, Tensor> = Object.create(null);
     for (const [name, value] of named) {
-      inputs[name] = tensorFromValue(`input ${JSON.stringify(name)}`, value, { datatype: declared?.get(name) });
+      inputs[name] = inputFrom(name, value, declared?.get(name));
     }
     return { model, version, id, inputs: inputs as Tensors, parameters, outputs, raw };
+  }
+}
+
+/** The answer of a message; one that does not hold is the replica's failure, and another may do better. */
+function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferResponse): InferenceAnswer {
+  try {
+    return answerFromMessage(message);
+  } catch (cause) {
+    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** An input of a request; one that does not hold is the caller's mistake. */
+function inputFrom(name: string, value: TensorValue, datatype: Datatype | undefined): Tensor {
+  try {
+    return tensorFromValue(`input ${JSON.stringify(name)}`, value, { datatype });
+  } catch (cause) {
+    throw new AnyserveError('usage', messageOf(cause), { cause });
   }
 }
 

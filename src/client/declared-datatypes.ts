@@ -1,7 +1,9 @@
-import { AnyserveError } from '../core/errors.js';
 import { type Datatype, isDatatype } from '../wire/datatype.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
+
+/** How long a model may take to say what it declares. */
+const ANSWER_TIMEOUT_MS = 3000;
 
 /** The datatypes a model declares for its inputs, by name. */
 export type DeclaredDatatypes = ReadonlyMap<string, Datatype>;
@@ -28,19 +30,18 @@ async function ask(
   channel: InferenceChannel,
   name: string,
   version: string,
-  call: CallOptions,
+  { timeoutMs, signal }: CallOptions,
 ): Promise<DeclaredDatatypes> {
   const declared = new Map<string, Datatype>();
   try {
-    const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, call);
+    const limited = { timeoutMs: Math.min(timeoutMs, ANSWER_TIMEOUT_MS), signal };
+    const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, limited);
     for (const input of inputs) {
       if (isDatatype(input.datatype)) declared.set(input.name, input.datatype);
     }
-  } catch (error) {
-    if (!(error instanceof AnyserveError) || !SAYS_NOTHING.has(error.code)) throw error;
+  } catch {
+    // It is only a hint: whether the replica and the model are there, the inference will tell.
+    signal?.throwIfAborted();
   }
   return declared;
 }
-
-/** How servers without metadata answer when asked for it; whether the model is there, the inference will tell. */
-const SAYS_NOTHING = new Set(['unimplemented', 'not_found', 'unknown', 'internal', 'invalid_argument']);

@@ -35,7 +35,7 @@ export class HttpConnections {
         agent: isSecure ? this.#https : this.#http,
         signal,
       });
-      const deadline = AbortSignal.timeout(headTimeoutMs);
+      const deadline = AbortSignal.timeout(Math.ceil(headTimeoutMs));
       const onDeadline = (): void => void request.destroy(timedOut());
       deadline.addEventListener('abort', onDeadline, { once: true });
       const settled = (): void => deadline.removeEventListener('abort', onDeadline);
@@ -53,7 +53,7 @@ export class HttpConnections {
 
   /** Reads a body whole. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
   async text({ body }: HttpAnswer, timeoutMs: number, maxBytes: number): Promise<string> {
-    const deadline = AbortSignal.timeout(timeoutMs);
+    const deadline = AbortSignal.timeout(Math.ceil(timeoutMs));
     addAbortSignal(deadline, body);
     const chunks: Buffer[] = [];
     let bytes = 0;

@@ -127,6 +127,7 @@ export class InferenceChannel {
       if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
       const changed = await new Promise<boolean>((resolve) => {
         channel.watchConnectivityState(state, Math.min(connectBy, deadline), (error) => resolve(!error));
+        signal?.addEventListener('abort', () => resolve(true), { once: true });
       });
       if (changed) continue;
       if (deadline <= connectBy)

@@ -22,6 +22,8 @@ export interface RetryingCallerOptions {
   readonly channels: ChannelPool;
   readonly query: CapabilityQuery;
   readonly timeoutMs: number;
+  /** Aborted when the client is closed: ends every call, and each that would come after. */
+  readonly closed: AbortSignal;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -108,7 +110,7 @@ export class RetryingCaller {
 class Attempts {
   readonly #caller: RetryingCallerOptions;
   readonly #retryOnFailure: boolean;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
@@ -121,7 +123,7 @@ class Attempts {
   ) {
     this.#caller = caller;
     this.#retryOnFailure = retryOnFailure;
-    this.#signal = signal;
+    this.#signal = signal ? AbortSignal.any([signal, caller.closed]) : caller.closed;
     this.#timeoutMs = timeoutMs;
     this.#deadlineAtMs = caller.clock.nowMs() + timeoutMs;
   }
@@ -132,6 +134,7 @@ class Attempts {
    */
   async next(kept: Target | undefined): Promise<Target> {
     for (;;) {
+      this.#signal.throwIfAborted();
       this.#count++;
       if (kept && !this.#lastError) return kept;
       const target = await this.#find();
@@ -164,7 +167,7 @@ class Attempts {
   /** Takes note of a failed try; throws its error when no other may follow. */
   failed(target: Target, error: unknown): void {
     const { discovery, channels, onRetry } = this.#caller;
-    if (!(error instanceof AnyserveError) || this.#signal?.aborted) throw error;
+    if (!(error instanceof AnyserveError) || this.#signal.aborted) throw error;
     if (error.code === 'unavailable') channels.drop(target.endpoint);
     const isLast = error.final || error.code === 'deadline_exceeded' || this.#count >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
@@ -179,7 +182,7 @@ class Attempts {
       const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);
       return await this.#caller.discovery.find(excluded, timeoutMs, this.#signal);
     } catch (error) {
-      if (!this.#lastError || this.#signal?.aborted) throw error;
+      if (!this.#lastError || this.#signal.aborted) throw error;
       const message = `${this.#lastError.message}; no other can be asked for: ${messageOf(error)}`;
       throw new AnyserveError(this.#lastError.code, message, { cause: this.#lastError });
     }
@@ -189,7 +192,7 @@ class Attempts {
     const { clock, random } = this.#caller;
     const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#count;
     await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#signal);
-    if (this.#signal?.aborted) throw this.#signal.reason;
+    this.#signal.throwIfAborted();
   }
 
   #remainingMs(): number {

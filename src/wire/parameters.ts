@@ -4,8 +4,8 @@ import type { InferParameter } from './gen/open_inference.js';
 /** What a request or an answer carries beside its tensors: a sampling temperature, a finish reason. */
 export type Parameters = Readonly<Record<string, ParameterValue>>;
 
-/** A parameter's value. Whole numbers travel as int64, others as double. */
-export type ParameterValue = boolean | number | bigint | string;
+/** A parameter's value. Whole numbers travel as int64, others as double; `{ double: 1 }` says so of a whole one. */
+export type ParameterValue = boolean | number | bigint | string | { readonly double: number };
 
 /** The message form of parameters. Throws `invalid_argument` for a value of another kind. */
 export function messageFromParameters(parameters: Parameters): Map<string, InferParameter> {
@@ -24,6 +24,9 @@ export function parametersFromMessage(message: ReadonlyMap<string, InferParamete
 function choice(name: string, value: ParameterValue): NonNullable<InferParameter['parameterChoice']> {
   if (typeof value === 'boolean') return { $case: 'boolParam', value };
   if (typeof value === 'string') return { $case: 'stringParam', value };
+  if (typeof value === 'object' && typeof value?.double === 'number') {
+    return { $case: 'doubleParam', value: value.double };
+  }
   if (typeof value === 'number' && !Number.isSafeInteger(value)) return { $case: 'doubleParam', value };
   if (typeof value === 'number' || typeof value === 'bigint') {
     const whole = BigInt(value);
@@ -36,7 +39,7 @@ function choice(name: string, value: ParameterValue): NonNullable<InferParameter
   );
 }
 
-function narrowed(value: ParameterValue): ParameterValue {
+function narrowed(value: boolean | number | bigint | string): ParameterValue {
   if (typeof value !== 'bigint') return value;
   return Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }

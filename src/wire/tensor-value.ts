@@ -41,6 +41,9 @@ const INTEGER_RANGES: Partial<Record<Datatype, readonly [bigint, bigint]>> = {
   INT64: [-0x8000000000000000n, 0x7fffffffffffffffn],
 };
 
+/** More than any model has, and far from the end of the stack. */
+const MAX_DIMENSIONS = 64;
+
 const utf8 = new TextEncoder();
 
 /** What the sender says or knows of a tensor beside its value. */
@@ -107,6 +110,8 @@ export function dataFromElements(label: string, datatype: Datatype, elements: re
 
 function givenTensor(label: string, { datatype, shape, data }: Tensor): Tensor {
   if (!isDatatype(datatype)) throw invalid(label, `unknown datatype ${JSON.stringify(datatype)}`);
+  if (!Array.isArray(shape)) throw invalid(label, 'its shape is no array of sizes');
+  if (!Array.isArray(data) && !ArrayBuffer.isView(data)) throw invalid(label, 'its data is no array');
   const { array } = datatypeRow(datatype);
   if (array && data instanceof array) return checkedTensor(label, { datatype, shape, data });
   return checkedTensor(label, {
@@ -126,12 +131,13 @@ function arrayClass(value: TensorValue): unknown {
 }
 
 /** Puts the elements of nested arrays in row-major order; returns the sizes of the nesting. */
-function flatten(label: string, value: ElementValue | NestedValues, into: ElementValue[]): number[] {
+function flatten(label: string, value: ElementValue | NestedValues, into: ElementValue[], depth = 0): number[] {
+  if (depth > MAX_DIMENSIONS) throw invalid(label, `is nested deeper than ${MAX_DIMENSIONS} dimensions`);
   if (!isNested(value)) {
     into.push(value);
     return [];
   }
-  const sizes = value.map((item) => flatten(label, item, into));
+  const sizes = value.map((item) => flatten(label, item, into, depth + 1));
   const first = sizes[0] ?? [];
   if (sizes.some((size) => size.join() !== first.join())) throw invalid(label, 'nested arrays differ in length');
   return [value.length, ...first];
@@ -172,9 +178,15 @@ function wholeFrom(element: ElementValue): bigint | undefined {
   if (typeof element === 'bigint') return element;
   if (typeof element === 'number') return Number.isInteger(element) ? BigInt(element) : undefined;
   if (!(element instanceof JsonNumber)) return undefined;
-  if (/^-?\d+$/.test(element.text)) return BigInt(element.text);
-  return wholeFrom(Number(element.text));
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] = DECIMAL.exec(element.text) ?? [];
+  const digits = whole + fraction;
+  // The point's place in the digits; a number with more of them than any datatype has is none of ours.
+  const point = whole.length + Number(exponent);
+  if (point > 40 || /[1-9]/.test(digits.slice(Math.max(point, 0)))) return undefined;
+  return BigInt(`${sign}${digits.slice(0, Math.max(point, 0)).padEnd(Math.max(point, 1), '0')}`);
 }
+
+const DECIMAL = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/;
 
 function floatFrom(element: ElementValue): number | undefined {
   if (typeof element === 'number') return element;

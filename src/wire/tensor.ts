@@ -126,7 +126,7 @@ function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): Tensor
   if (raw.length % bytes !== 0) {
     throw invalid(label, `${raw.length} raw bytes are not a multiple of the ${bytes} bytes of ${datatype}`);
   }
-  if (datatype === 'BOOL') return Array.from(raw, (byte, at) => boolFromByte(label, byte, at));
+  if (datatype === 'BOOL') return boolsFromRaw(label, raw);
   // A copy, because a typed array must begin at a multiple of its element size, and the message need not.
   const buffer = new Uint8Array(raw).buffer;
   if (datatype === 'FP16') return floatsFromHalfs(new Uint16Array(buffer));
@@ -134,9 +134,14 @@ function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): Tensor
   return array === undefined ? [] : new array(buffer);
 }
 
-function boolFromByte(label: string, byte: number, at: number): boolean {
-  if (byte > 1) throw invalid(label, `raw byte ${byte} at position ${at} is no BOOL; 0 and 1 are`);
-  return byte === 1;
+function boolsFromRaw(label: string, raw: Uint8Array): boolean[] {
+  const bools = new Array<boolean>(raw.length);
+  for (let at = 0; at < raw.length; at++) {
+    const byte = raw[at] as number;
+    if (byte > 1) throw invalid(label, `raw byte ${byte} at position ${at} is no BOOL; 0 and 1 are`);
+    bools[at] = byte === 1;
+  }
+  return bools;
 }
 
 function bytesFromRaw(label: string, raw: Uint8Array): Uint8Array[] {

@@ -21,13 +21,13 @@ export interface InferenceContext {
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
 /**
- * Answers an inference. An async generator answers in parts: a streaming call gets them one by one, a single call all
+ * Answers an inference. A generator answers in parts: a streaming call gets them one by one, a single call all
  * of them joined along the first dimension.
  */
 export type Handler = (
   inputs: Tensors,
   context: InferenceContext,
-) => HandlerOutputs | Promise<HandlerOutputs> | AsyncIterable<HandlerOutputs>;
+) => HandlerOutputs | Promise<HandlerOutputs> | AsyncGenerator<HandlerOutputs> | Generator<HandlerOutputs>;
 
 /** A model as a worker serves it. */
 export interface Model {

@@ -61,7 +61,7 @@ async function addReflection(server: Server): Promise<void> {
     import('grpc-health-check'),
   ]);
   const ourProto = fileURLToPath(new URL('../../proto/open_inference.proto', import.meta.url));
-  const definitions = await load([ourProto, protoPath]);
+  const definitions = await load([ourProto, protoPath], { keepCase: true });
   new ReflectionService(definitions).addToServer(server);
 }
 

@@ -28,6 +28,7 @@ import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
 import type { ModelTable } from './model-table.js';
+import { statusDetails } from './status-details.js';
 
 /** What the gRPC side of a worker needs. */
 export interface InferenceServiceOptions {
@@ -41,9 +42,6 @@ export interface InferenceServiceOptions {
 
 /** A caller that wants a failed stream to end with a gRPC status says so with this, as Triton's clients do. */
 const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
-
-/** What fits a gRPC status: it travels in a header. */
-const MAX_DETAILS_LENGTH = 2000;
 
 /** The seven methods of the Open Inference Protocol over a worker's models. */
 export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
@@ -112,7 +110,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
             failed = failure(error);
             break;
           }
-          call.write({ errorMessage: messageOf(error), inferResponse: undefined });
+          call.write(failedResponse(message, messageOf(error)));
         }
       }
       // Outside of the loop: inside, the error would end the reading, and with it what is still to be written.
@@ -146,6 +144,12 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
   return { serverLive, serverReady, modelReady, serverMetadata, modelMetadata, modelInfer, modelStreamInfer };
 }
 
+/** What a stream says of a request that failed, with the id that tells it from the others. */
+function failedResponse({ id, modelName, modelVersion }: ModelInferRequest, problem: string): ModelStreamInferResponse {
+  const empty = { outputs: [], rawOutputContents: [], parameters: new Map() };
+  return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };
+}
+
 /** Waits until a slow reader has taken what was written, or has gone. */
 function drained(call: ServerDuplexStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
@@ -165,7 +169,6 @@ function metadataFromSpec({ name, datatype, shape }: TensorSpec) {
 
 function failure(error: unknown): ServiceError {
   const known = error instanceof AnyserveError ? error : new AnyserveError('internal', messageOf(error));
-  const details =
-    known.message.length > MAX_DETAILS_LENGTH ? `${known.message.slice(0, MAX_DETAILS_LENGTH)}...` : known.message;
+  const details = statusDetails(known.message);
   return Object.assign(new Error(details), { code: known.grpcStatus, details, metadata: new Metadata() });
 }

@@ -18,12 +18,16 @@ export async function* runInference(
   checkInputs(model, request);
   const { version, id, parameters, outputs } = request;
   const context: InferenceContext = { model: request.model, version, id, parameters, outputs, signal };
+  const given = new Set<string>();
   try {
-    const given = await model.handle(request.inputs, context);
-    const parts = isAsyncIterable(given) ? given : [given];
-    for await (const part of parts) {
-      yield { model: request.model, version, id, outputs: outputsFrom(model, request, part), parameters: {} };
+    for await (const part of partsOf(await model.handle(request.inputs, context))) {
+      signal.throwIfAborted();
+      const tensors = outputsFrom(model, part);
+      for (const name of Object.keys(tensors)) given.add(name);
+      yield { model: request.model, version, id, outputs: chosen(tensors, outputs), parameters: {} };
+      signal.throwIfAborted();
     }
+    checkOutputs(model, request, given);
   } catch (cause) {
     if (cause instanceof AnyserveError || signal.aborted) throw cause;
     throw new AnyserveError('internal', `model ${JSON.stringify(model.name)} failed: ${messageOf(cause)}`, { cause });
@@ -63,28 +67,48 @@ function checkInputs(model: Model, { inputs }: InferenceRequest): void {
   );
 }
 
-function outputsFrom(model: Model, request: InferenceRequest, given: HandlerOutputs): Tensors {
-  if (typeof given !== 'object' || given === null) throw new TypeError('its handler gave no outputs by name');
+/** The parts of what a handler gave: those of a generator, or the one that it is. */
+function partsOf(given: unknown): AsyncIterable<unknown> | Iterable<unknown> {
+  const isGenerator = typeof given === 'object' && given !== null && 'next' in given;
+  return isGenerator ? (given as unknown as AsyncIterable<unknown> | Iterable<unknown>) : [given];
+}
+
+function outputsFrom(model: Model, part: unknown): Tensors {
+  if (!isPlainObject(part)) throw new TypeError('its handler gave no object of outputs by name');
   const tensors: Record<string, Tensor> = Object.create(null);
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(part)) {
     tensors[name] = outputFrom(
       name,
       value,
       model.outputs?.find((spec) => spec.name === name),
     );
   }
-  if (request.outputs.length === 0) return tensors;
-  const wanted: Record<string, Tensor> = Object.create(null);
-  for (const name of request.outputs) {
-    const tensor = tensors[name];
-    if (!tensor)
-      throw new AnyserveError(
-        'invalid_argument',
-        `model ${JSON.stringify(model.name)} gave no output ${JSON.stringify(name)}`,
-      );
-    wanted[name] = tensor;
+  return tensors;
+}
+
+function isPlainObject(value: unknown): value is HandlerOutputs {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** The outputs wanted, in the order they are wanted in; none named: all. */
+function chosen(tensors: Tensors, wanted: readonly string[]): Tensors {
+  if (wanted.length === 0) return tensors;
+  const named: Record<string, Tensor> = Object.create(null);
+  for (const name of wanted) if (tensors[name]) named[name] = tensors[name];
+  return named;
+}
+
+/** Whether everything that was asked for and everything that was declared has come, in whichever part. */
+function checkOutputs(model: Model, { outputs }: InferenceRequest, given: ReadonlySet<string>): void {
+  const shownModel = `model ${JSON.stringify(model.name)}`;
+  const unknown = outputs.find((name) => !given.has(name));
+  if (unknown !== undefined) {
+    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${JSON.stringify(unknown)}`);
   }
-  return wanted;
+  const missing = model.outputs?.find(({ name, optional }) => !optional && !given.has(name));
+  if (missing) throw new Error(`its handler gave no output ${JSON.stringify(missing.name)}, which it declares`);
 }
 
 /** A handler's output; one that does not hold is the handler's failure, not the caller's. */
@@ -97,8 +121,4 @@ function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpe
   } catch (cause) {
     throw new Error(messageOf(cause), { cause });
   }
-}
-
-function isAsyncIterable(value: unknown): value is AsyncIterable<HandlerOutputs> {
-  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }

@@ -36,7 +36,7 @@ async function importModule(path: string, url: string): Promise<{ default?: unkn
   try {
     return await import(url);
   } catch (cause) {
-    const { code } = cause as { code?: string };
+    const code = (cause as { code?: string } | null)?.code;
     if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
     throw new AnyserveError('usage', `cannot load ${path}: ${messageOf(cause)}`, { cause });
   }

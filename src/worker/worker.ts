@@ -50,6 +50,9 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
+/** How long the answers of the last calls may take to leave. */
+const LAST_ANSWERS_MS = 500;
+
 /** Serves the backends' models and keeps them registered. Resolves when calls are taken. */
 export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
   const { clock, random, log, version } = world;
@@ -58,11 +61,12 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   // What cannot be registered is refused before anything listens.
   replicaAt(1);
 
+  const admission = createAdmission(options);
   let isLeaving = false;
   const server = await listenGrpc({
     ...options,
     models,
-    admission: createAdmission(options),
+    admission,
     log,
     version,
     isReady: () => !isLeaving,
@@ -92,14 +96,17 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   async function leave(): Promise<void> {
     await keeper?.stop();
     server.announceLeaving();
-    const tooLong = new AbortController();
-    const cutOff = sleep(clock, options.drainTimeoutMs, tooLong.signal).then(() => {
-      if (tooLong.signal.aborted) return;
-      log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
-      server.abort();
+    const finished = new AbortController();
+    // What is left when the calls are done are streams that only watch, such as health checks.
+    const idle = admission.idle().then(() => sleep(clock, LAST_ANSWERS_MS, finished.signal));
+    const tooLong = sleep(clock, options.drainTimeoutMs, finished.signal).then(() => {
+      if (!finished.signal.aborted) log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
+    });
+    const cutOff = Promise.race([idle, tooLong]).then(() => {
+      if (!finished.signal.aborted) server.abort();
     });
     await server.finish().catch((error) => log.warn(messageOf(error)));
-    tooLong.abort();
+    finished.abort();
     await cutOff;
     api?.close();
     for (const backend of options.backends) await backend.close?.();

@@ -183,6 +183,71 @@ describe('a client', () => {
     await expect(asking.infer('x', {})).rejects.toMatchObject({ code: 'deadline_exceeded' });
   });
 
+  it('finds a replica though little time is left', async () => {
+    const server = await apiServer();
+    await offer(server, 'r1', await answering('r1'));
+    const asking = client({ server: server.url, capability: { type: 'x' }, timeoutMs: 1234.5 });
+    expect(who(await asking.infer('x', {}))).toBe('r1');
+  });
+
+  it('moves on when a replica answers what does not hold', async () => {
+    const server = await apiServer();
+    const malformed = new Server();
+    malformed.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) =>
+        answer(null, {
+          modelName: 'x',
+          modelVersion: '',
+          id: '',
+          parameters: new Map(),
+          outputs: [{ name: 'who', datatype: 'BYTES', shape: [3n], parameters: new Map(), contents: undefined }],
+          rawOutputContents: [],
+        })) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      malformed.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => malformed.forceShutdown());
+    await offer(server, 'bad', `127.0.0.1:${port}`);
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    await expect(asking.infer('x', {})).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining(
+        `127.0.0.1:${port}: a malformed answer: output "who": shape [3] asks for 3 elements`,
+      ),
+    });
+    await offer(server, 'good', await answering('good'));
+    expect(who(await asking.infer('x', {}))).toBe('good');
+  });
+
+  it('ends with its reason when it is cancelled while it connects', async () => {
+    const asking = client({ endpoint: await silent() });
+    const cancel = new AbortController();
+    const call = asking.infer('x', {}, { signal: cancel.signal });
+    setTimeout(() => cancel.abort(new Error('enough')), 50);
+    await expect(call).rejects.toThrow('enough');
+  });
+
+  it('ends every call when it is closed, and takes no more', async () => {
+    const app = new App().capability({ type: 'x' }, () => new Promise<never>(() => {}));
+    const worker = await startTestWorker(app, { drainTimeoutMs: 100 });
+    cleanups.push(() => worker.stop());
+    const asking = client({ endpoint: worker.replica.endpoint });
+    const call = asking.infer('x', {});
+    const stream = asking.inferStream('x', {}).next();
+    await asking.serverLive();
+    await asking.close();
+    for (const ended of [call, stream, asking.infer('x', {})]) {
+      await expect(ended).rejects.toMatchObject({ code: 'cancelled', message: 'the client is closed' });
+    }
+  });
+
+  it('takes what a model declares for a hint alone', async () => {
+    const { endpoint } = await failing(status.INTERNAL);
+    await expect(client({ endpoint }).infer('x', { a: [1] })).rejects.toThrow(`${endpoint}: as told`);
+    await expect(client({ endpoint }).infer('x', { a: [1, 'x'] })).rejects.toMatchObject({ code: 'usage' });
+  });
+
   it('tries a stream elsewhere only before its first part', async () => {
     const server = await apiServer();
     const { endpoint } = await failing(status.UNAVAILABLE);

@@ -51,6 +51,13 @@ const registrant = (id: string, ...caps: string[]): Promise<Running> =>
 const echo = (...args: string[]): Promise<Running> =>
   staying(/^registered/m, 'worker', '--backend', 'echo', '--port', '0', ...args);
 
+/** A module of a user's, as a file. */
+function module(name: string, text: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), name);
+  writeFileSync(path, text);
+  return path;
+}
+
 describe('the help', () => {
   it('begins with examples, and shows defaults and variables', async () => {
     for (const args of [[], ['--help'], ['route', '--help'], ['worker', '-h']]) {
@@ -114,6 +121,14 @@ describe('wrong usage', () => {
     [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is no datatype like FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
     [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
+    [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is no datatype like FP32 or FP32[2,3]'],
+    [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is no datatype'],
+    [
+      ['infer', 'x', '--param', 'n=99999999999999999999999'],
+      'parameter "n" is no boolean, text or number of at most 64 bits',
+    ],
+    [['infer', 'x', '--max-message-bytes', 'abc'], '--max-message-bytes "abc": give a whole number from 1024'],
+    [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is not an endpoint; give HOST:PORT'],
     [['worker'], 'give a MODULE that declares models, or --backend echo to try things out'],
     [['worker', '--backend', 'gpt'], 'there is no backend "gpt"; there is "echo"'],
     [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],
@@ -366,6 +381,48 @@ describe('infer', () => {
     expect(stderr.trimEnd().split('\n').at(-1)).toMatch(/^anyserve: localhost:50051: .*ECONNREFUSED.*$/);
   });
 
+  it('says what a file leaves out, and passes all of it on', async () => {
+    const worker = await echo('--cap', 'type=chat');
+    const endpoint = await worker.printed(/serving on (\S+)/);
+    const send = (text: string) =>
+      run(['infer', 'chat', '--inputs', '-', '--endpoint', endpoint, '--json'], { input: text });
+    const a = '{"name":"a","datatype":"FP32","shape":[2],"data":[1,2]}';
+    expect((await send(`{"id":"q1","inputs":[${a},${a.replace('"a"', '"b"')}],"outputs":[{"name":"b"}]}`)).stdout).toBe(
+      '{"model_name":"chat","id":"q1","outputs":[{"name":"b","datatype":"FP32","shape":[2],"data":[1,2]}]}\n',
+    );
+    for (const field of ['datatype', 'shape', 'data']) {
+      const { code, stderr } = await send(`{"inputs":[${a.replace(`"${field}"`, '"other"')}]}`);
+      expect([code, stderr]).toEqual([2, `anyserve: --inputs -: input "a" has no ${field}\n`]);
+    }
+  });
+
+  it('ends on Ctrl-C while it reads what nobody writes, and when nobody reads what it writes', async () => {
+    const waiting = start(['infer', 'chat', '--prompt', '-', '--endpoint', '127.0.0.1:1']);
+    extras.push(waiting);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
+    const worker = await staying(
+      /^registered/m,
+      'worker',
+      module(
+        'endless.mjs',
+        `export default (app) => app.capability({ type: 'endless' }, async function* () {
+      for (;;) { yield { text: ['x'.repeat(10000) + '\\n'] }; await new Promise((resolve) => setTimeout(resolve)); }
+    });`,
+      ),
+      '--port',
+      '0',
+    );
+    const piped = spawnSync('bash', [
+      '-o',
+      'pipefail',
+      '-c',
+      `"${process.execPath}" "${BINARY}" infer endless --stream --server ${server} | head -3 | wc -l`,
+    ]);
+    expect([piped.status, piped.stdout.toString().trim(), piped.stderr.toString()]).toEqual([0, '3', '']);
+    await worker.stop();
+  });
+
   it('has an exit code for each way to fail', async () => {
     expect((await run(['infer', 'nope', '--prompt', 'x', '--server', server])).code).toBe(3);
     expect((await run(['infer', 'nope', '--prompt', 'x', '--server', NOWHERE])).code).toBe(4);
@@ -378,13 +435,6 @@ describe('infer', () => {
 });
 
 describe('worker', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
-  const module = (name: string, text: string): string => {
-    const path = join(folder, name);
-    writeFileSync(path, text);
-    return path;
-  };
-
   it('serves a module, and finishes the calls in flight when it stops', async () => {
     const path = module(
       'slow.mjs',
@@ -413,11 +463,58 @@ describe('worker', () => {
     ],
     ['syntax.mjs', 'export default (', 'cannot load'],
     ['imports.mjs', 'import "no-such-package"', 'no-such-package'],
+    ['throws-nothing.mjs', 'throw null', 'cannot load'],
+    [
+      'no-handler.mjs',
+      'export default (app) => app.capability({ type: "x" })',
+      'capability {"type":"x"} has no handler',
+    ],
   ])('says what is wrong with %s', async (name, text, words) => {
     const { code, stderr } = await run(['worker', module(name, text), '--port', '0', '--no-register']);
     expect(stderr).toContain(words);
     expect(stderr).toMatch(/^anyserve: .*\n$/);
     expect(code).toBe(2);
+  });
+
+  it('is not kept by what a module leaves running, nor brought down by what it leaves behind', async () => {
+    const path = module(
+      'untidy.mjs',
+      `setInterval(() => {}, 1000);
+       export default (app) => app.capability({ type: 'untidy' }, () => {
+         Promise.reject(new Error('left behind'));
+         return { ok: ['yes'] };
+       });`,
+    );
+    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
+    expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
+    expect(worker.stderr()).toContain('a module left an error behind: left behind');
+    expect((await worker.stop()).code).toBe(0);
+  });
+
+  it('ends at once when told twice, whatever still runs', async () => {
+    const path = module(
+      'stuck.mjs',
+      `export default (app) => app.capability({ type: 'stuck' }, () => new Promise((resolve) => setTimeout(resolve, 60_000)));`,
+    );
+    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    const call = run(['infer', 'stuck', '--server', server, '--no-retry']);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    worker.child.kill('SIGTERM');
+    await until('it has left the list', async () => (await registered()) === 0);
+    expect((await worker.stop('SIGTERM')).code).toBe(0);
+    expect((await call).code).toBe(5);
+  });
+
+  it('ends on a signal while its module still loads', async () => {
+    const loading = start([
+      'worker',
+      module('loading.mjs', 'setInterval(() => {}, 1000); export default () => new Promise(() => {});'),
+      '--no-register',
+    ]);
+    extras.push(loading);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect((await loading.stop('SIGINT')).code).toBe(130);
   });
 
   it('loads TypeScript where this Node can, and says what to do where not', async () => {

@@ -12,6 +12,13 @@ describe('parameters', () => {
     expect(() => messageFromParameters({ seed: null as never })).toThrow('parameter "seed"');
   });
 
+  it('say so when a whole number is a double', () => {
+    expect(messageFromParameters({ t: { double: 1 } }).get('t')?.parameterChoice).toEqual({
+      $case: 'doubleParam',
+      value: 1,
+    });
+  });
+
   it('without a value are left out', () => {
     expect({ ...parametersFromMessage(new Map([['a', { parameterChoice: undefined }]])) }).toEqual({});
   });

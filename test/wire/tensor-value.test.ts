@@ -79,6 +79,9 @@ describe('a value becomes a tensor', () => {
     expect(made([1, 2], 'UINT8').data).toEqual(Uint8Array.of(1, 2));
     expect(made(json('[9007199254740993]'), 'INT64').data).toEqual(BigInt64Array.of(9007199254740993n));
     expect(made(json('[18446744073709551615]'), 'UINT64').data).toEqual(BigUint64Array.of(2n ** 64n - 1n));
+    expect(made(json('[9007199254740993.0, 1.5e1, -120e-1]'), 'INT64').data).toEqual(
+      BigInt64Array.of(9007199254740993n, 15n, -12n),
+    );
     expect(made(json('[1e3, 2.0]'), 'INT32').data).toEqual(Int32Array.of(1000, 2));
     expect(made(json('["NaN", "-Infinity"]'), 'FP32').data).toEqual(
       Float32Array.of(Number.NaN, Number.NEGATIVE_INFINITY),
@@ -97,6 +100,16 @@ describe('a value becomes a tensor', () => {
     [[1], 'BOOL', '1 is no BOOL'],
     [[1], 'BYTES', '1 is no BYTES'],
     [[2 ** 31], undefined, '2147483648 does not fit INT32, which integers are sent as; give the datatype'],
+    [json('[9007199254740993.5]'), 'INT64', '9007199254740993.5 is no INT64'],
+    [json('[1.00000000000000000001]'), 'INT64', '1.00000000000000000001 is no INT64'],
+    [json('[1e99]'), 'INT64', '1e99 is no INT64'],
+    [{ datatype: 'FP32', shape: undefined, data: [] } as never, undefined, 'its shape is no array of sizes'],
+    [{ datatype: 'FP32', shape: [1], data: undefined } as never, undefined, 'its data is no array'],
+    [
+      Array.from({ length: 100 }).reduce((inner) => [inner], 1) as never,
+      undefined,
+      'is nested deeper than 64 dimensions',
+    ],
     [[], undefined, 'has no elements to guess its datatype from'],
     [[1, 'x'], undefined, 'its elements are not all numbers, all booleans or all texts'],
     [[null], undefined, 'its elements are not all numbers'],

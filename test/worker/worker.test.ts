@@ -1,4 +1,4 @@
-import { credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
+import { Client, credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
 import { load } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
@@ -119,7 +119,7 @@ describe('a worker', () => {
       },
       'model "bad" failed: text',
     ],
-    ['gives nothing', () => undefined as never, 'model "bad" failed: its handler gave no outputs by name'],
+    ['gives nothing', () => undefined as never, 'model "bad" failed: its handler gave no object of outputs by name'],
     ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is no FP32'],
   ])('names model and cause when a handler %s', async (_what, handler, message) => {
     const { client, worker } = await serving(
@@ -132,6 +132,120 @@ describe('a worker', () => {
     expect(worker.log.lines.at(-1)).toContain(message);
     const parts = client.inferStream('bad', {});
     await expect(parts.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(message) });
+  });
+
+  it.each<[string, unknown, string]>([
+    ['a list', [1, 2], 'gave no object of outputs by name'],
+    ['a typed array', Float32Array.of(1), 'gave no object of outputs by name'],
+    ['a map', new Map([['y', [1]]]), 'gave no object of outputs by name'],
+    ['nothing of what it declares', {}, 'gave no output "y", which it declares'],
+  ])('does not take %s for an answer', async (_what, given, words) => {
+    const app = new App().capability({ type: 'x' }, { outputs: { y: 'FP32' } }, () => given as never);
+    const { client } = await serving(app);
+    await expect(client.infer('x', {})).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it('takes a generator that does not wait for one that does', async () => {
+    const app = new App().capability({ type: 'x' }, function* () {
+      yield { i: [1] };
+      yield { i: [2] };
+    });
+    const { client } = await serving(app);
+    expect((await client.infer('x', {})).outputs['i']?.data).toEqual(Int32Array.of(1, 2));
+  });
+
+  it('gives the outputs wanted, in whichever part they come', async () => {
+    const app = new App().capability({ type: 'x' }, async function* () {
+      yield { text: ['a'] };
+      yield { text: ['b'] };
+      yield { usage: [2] };
+    });
+    const { client } = await serving(app);
+    const { outputs } = await client.infer('x', {}, { outputs: ['text'] });
+    expect(Object.keys(outputs)).toEqual(['text']);
+    expect(outputs['text']?.shape).toEqual([2]);
+    await expect(client.infer('x', {}, { outputs: ['nope'] })).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+
+  it.each([
+    ['characters of two units', `x${'😀'.repeat(3000)}`],
+    ['lone surrogates', 'bad \ud83d here'],
+    ['letters that take nine bytes in a header', '中'.repeat(5000)],
+  ])('lives through error messages of %s', async (_what, text) => {
+    const app = new App().capability({ type: 'bad' }, () => {
+      throw new Error(text);
+    });
+    const { client } = await serving(app);
+    await expect(client.infer('bad', {})).rejects.toMatchObject({ code: 'internal' });
+    await expect(client.infer(text, {})).rejects.toMatchObject({ code: 'not_found' });
+    expect(await client.serverLive()).toBe(true);
+  });
+
+  it('gives the place of a cancelled stream back', async () => {
+    const app = new App().capability({ type: 'endless' }, async function* () {
+      for (let i = 0; ; i++) {
+        yield { i: [i] };
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    });
+    const { client } = await serving(app, { maxConcurrency: 1, maxQueue: 0 });
+    await expect(client.infer('endless', {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    await until('the place is free for a stream', async () => {
+      const parts = client.inferStream('endless', {}, { timeoutMs: 5000 });
+      const first = await parts.next().catch(() => undefined);
+      await parts.return(undefined);
+      return first !== undefined;
+    });
+    await until('the place is free again', async () => {
+      const { code } = await client.infer('endless', {}, { timeoutMs: 50 }).catch((error) => error);
+      return code === 'deadline_exceeded';
+    });
+  });
+
+  it('stops though somebody goes on watching its health', async () => {
+    const { worker } = await serving(arithmetic);
+    const { protoPath } = await import('grpc-health-check');
+    const loaded = loadPackageDefinition(await load(protoPath)) as never as {
+      grpc: {
+        health: { v1: { Health: new (...args: unknown[]) => { watch(request: object): Watch; close(): void } } };
+      };
+    };
+    interface Watch {
+      on(event: string, listener: (status: object) => void): Watch;
+    }
+    const health = new loaded.grpc.health.v1.Health(worker.replica.endpoint, credentials.createInsecure());
+    cleanups.push(() => health.close());
+    const seen: object[] = [];
+    health
+      .watch({ service: '' })
+      .on('data', (status) => seen.push(status))
+      .on('error', () => {});
+    await until('it is told', () => seen.length === 1);
+    await worker.stop();
+    expect(seen).toEqual([{ status: 1 }, { status: 2 }]);
+    expect(worker.log.lines).toEqual([]);
+  });
+
+  it('describes its messages by their published names', async () => {
+    const { worker } = await serving(arithmetic);
+    const reflection = new Client(worker.replica.endpoint, credentials.createInsecure());
+    cleanups.push(() => reflection.close());
+    // A ServerReflectionRequest with file_containing_symbol (4), and whatever file comes back, as bytes.
+    const symbol = Buffer.from('inference.ModelInferRequest');
+    const request = Buffer.concat([Buffer.of(0x22, symbol.length), symbol]);
+    const plain = (bytes: Buffer): Buffer => bytes;
+    const call = reflection.makeBidiStreamRequest(
+      '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+      plain,
+      plain,
+    );
+    const answer = new Promise<Buffer>((resolve, reject) => call.once('data', resolve).once('error', reject));
+    call.write(request);
+    call.end();
+    expect((await answer).toString('latin1')).toContain('raw_input_contents');
   });
 
   it('keeps the parts that came before a handler failed', async () => {
