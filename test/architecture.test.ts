@@ -11,16 +11,18 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   server: { rooms: ['core', 'wire'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
   client: {
     rooms: ['core', 'wire'],
-    packages: ['@grpc/grpc-js', 'eventsource-parser', 'node:http', 'node:https', 'node:stream'],
+    packages: ['@grpc/grpc-js', 'eventsource-parser', 'node:http', 'node:https', 'node:net', 'node:stream'],
   },
   worker: {
     rooms: ['core', 'wire', 'client'],
     packages: [
+      '@bufbuild/protobuf/wire',
       '@grpc/grpc-js',
       '@grpc/proto-loader',
       '@grpc/reflection',
       'grpc-health-check',
       'node:fs',
+      'node:fs/promises',
       'node:module',
       'node:path',
       'node:url',

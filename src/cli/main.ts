@@ -31,13 +31,14 @@ export async function main(argv: readonly string[]): Promise<number> {
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
   insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
   const exitCode = await runCommandLine(argv, { stdin, stdout, stderr, env: environment(), ...signals });
-  if (interrupted.signal.aborted) endAnyway(exitCode);
-  return writeError ? 1 : exitCode;
+  const lastCode = writeError ? 1 : exitCode;
+  endAnyway(lastCode);
+  return lastCode;
 }
 
 /**
  * Ends the process soon even if something in it goes on: a timer of a user's module, a standard input that stays open.
- * Whoever asked us to end is not kept waiting for those.
+ * Whoever waits for us is not kept waiting for those.
  */
 function endAnyway(exitCode: number): void {
   clock.schedule(LAST_WORDS_MS, () => process.exit(exitCode), { background: true });

@@ -11,6 +11,7 @@ import { type Endpoint, parseDialable } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ModelInferRequest, ModelInferResponse, ModelStreamInferResponse } from '../wire/gen/open_inference.js';
 import { INFERENCE_SERVICE, type Method } from '../wire/inference-service.js';
+import { reach } from './reach.js';
 
 /** What every call on a channel is told. */
 export interface CallOptions {
@@ -119,21 +120,41 @@ export class InferenceChannel {
    * take, because an address may swallow every packet.
    */
   async #connected(deadline: number, signal: AbortSignal | undefined): Promise<void> {
-    const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;
     const channel = this.#client.getChannel();
-    for (;;) {
-      if (signal?.aborted) throw signal.reason;
-      const state = channel.getConnectivityState(true);
-      if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
-      const changed = await new Promise<boolean>((resolve) => {
-        channel.watchConnectivityState(state, Math.min(connectBy, deadline), (error) => resolve(!error));
-        signal?.addEventListener('abort', () => resolve(true), { once: true });
-      });
-      if (changed) continue;
-      if (deadline <= connectBy)
-        throw new AnyserveError('deadline_exceeded', `${this.endpoint}: no connection in time`);
-      throw new AnyserveError('unavailable', `${this.endpoint}: no gRPC server answers there`);
+    if (channel.getConnectivityState(false) === connectivityState.READY) return;
+    const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;
+    const limit = Math.min(connectBy, deadline);
+    try {
+      await reach(this.endpoint, limit - this.#clock.epochMs(), signal);
+      for (;;) {
+        signal?.throwIfAborted();
+        const state = channel.getConnectivityState(true);
+        if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
+        const error = await this.#changed(channel, state, limit, signal);
+        if (error) throw new AnyserveError('deadline_exceeded', `${this.endpoint}: no gRPC server answers there`);
+      }
+    } catch (error) {
+      // Our own limit has passed and not the caller's: another replica may still do it in time.
+      const isOurs = error instanceof AnyserveError && error.code === 'deadline_exceeded' && connectBy < deadline;
+      throw isOurs ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
     }
+  }
+
+  /** Waits until the state is another; resolves with an error when it is not by then. */
+  #changed(
+    channel: ReturnType<GrpcClient['getChannel']>,
+    state: connectivityState,
+    byEpochMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Error | undefined> {
+    return new Promise((resolve) => {
+      const onAbort = (): void => resolve(undefined);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      channel.watchConnectivityState(state, byEpochMs, (error) => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve(error);
+      });
+    });
   }
 
   #failure(error: ServiceError, signal: AbortSignal | undefined): unknown {

@@ -41,6 +41,13 @@ export function parseDialable(text: string): Endpoint {
   );
 }
 
+/** Where an endpoint that can be dialled leads: a host and a port, or a path. */
+export function addressOf(endpoint: Endpoint): { host: string; port: number } | { path: string } {
+  const match = HOST_AND_PORT.exec(endpoint);
+  if (!match) return { path: endpoint.slice('unix:'.length) };
+  return { host: (match[1] as string).replace(/^\[|\]$/g, ''), port: Number(match[2]) };
+}
+
 /**
  * An endpoint to tell others: one that can be dialled, and not an address that only means something to a listener
  * (`0.0.0.0`, `[::]`). Throws `usage`.

@@ -10,7 +10,10 @@ import {
   tensorFromMessage,
 } from './tensor.js';
 
-/** Tensors by name, in order. The object has no prototype, so that `__proto__` is a name like any other. */
+/**
+ * Tensors by name, in order but for names that are whole numbers, which objects put first. The object has no prototype,
+ * so that `__proto__` is a name like any other.
+ */
 export type Tensors = Readonly<Record<string, Tensor>>;
 
 /** One inference as it is asked for. */

@@ -9,6 +9,7 @@ import {
 } from './datatype.js';
 import type { InferTensorContents } from './gen/open_inference.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
+import { MAX_BYTES_ELEMENTS } from './request-limits.js';
 
 /** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
 export type TensorData = NumericArray | readonly boolean[] | readonly Uint8Array[];
@@ -149,6 +150,8 @@ function bytesFromRaw(label: string, raw: Uint8Array): Uint8Array[] {
   const elements: Uint8Array[] = [];
   let at = 0;
   while (at < raw.length) {
+    if (elements.length >= MAX_BYTES_ELEMENTS)
+      throw invalid(label, `a tensor has at most ${MAX_BYTES_ELEMENTS} BYTES elements`);
     const start = at + 4;
     const end = start <= raw.length ? start + view.getUint32(at, true) : Number.POSITIVE_INFINITY;
     if (end > raw.length) throw invalid(label, `raw BYTES element ${elements.length} is longer than the data`);
@@ -171,8 +174,9 @@ function rawFromBytes(elements: readonly Uint8Array[]): Uint8Array {
 }
 
 function elementCount(label: string, shape: readonly number[]): number {
-  const count = shape.reduce((product, size) => product * size, 1);
-  if (!shape.every(isSize) || !isSize(count)) throw invalid(label, `shape [${shape.join(',')}] is impossible`);
+  // The sizes first: what is no size must not be multiplied.
+  const count = shape.every(isSize) ? shape.reduce((product, size) => product * size, 1) : Number.NaN;
+  if (!isSize(count)) throw invalid(label, `shape [${shape.join(',')}] is impossible`);
   return count;
 }
 

@@ -1,8 +1,10 @@
-import { fileURLToPath } from 'node:url';
+import { readFile } from 'node:fs/promises';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import { AnyserveError, messageOf } from '../core/errors.js';
-import { INFERENCE_SERVICE, INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
-import { type InferenceServiceOptions, inferenceService } from './inference-service.js';
+import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
+import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
 export interface GrpcServerOptions extends InferenceServiceOptions {
@@ -31,7 +33,7 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
   });
-  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, inferenceService(options));
+  server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
   const health = await addHealth(server);
   await addReflection(server);
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
@@ -54,15 +56,33 @@ async function addHealth(server: Server) {
   return health;
 }
 
+/**
+ * Tells gRPC's tools the services. The description of ours is the one that the proto compiler made; what a loader of
+ * proto files makes of it at run time has other names for map entries, which dynamic clients stumble over.
+ */
 async function addReflection(server: Server): Promise<void> {
-  const [{ ReflectionService }, { load }, { protoPath }] = await Promise.all([
+  const [{ ReflectionService }, { service: health }, descriptorSet] = await Promise.all([
     import('@grpc/reflection'),
-    import('@grpc/proto-loader'),
     import('grpc-health-check'),
+    readFile(new URL('../../proto/open_inference.binpb', import.meta.url)),
   ]);
-  const ourProto = fileURLToPath(new URL('../../proto/open_inference.proto', import.meta.url));
-  const definitions = await load([ourProto, protoPath], { keepCase: true });
-  new ReflectionService(definitions).addToServer(server);
+  const definitions = {
+    inference: { fileDescriptorProtos: filesOf(descriptorSet) },
+    health: { fileDescriptorProtos: health['Check']?.requestType.fileDescriptorProtos },
+  };
+  new ReflectionService(definitions as unknown as PackageDefinition).addToServer(server);
+}
+
+/** The files of an encoded `FileDescriptorSet`, each as bytes: its field 1. */
+function filesOf(descriptorSet: Uint8Array): Buffer[] {
+  const reader = new BinaryReader(descriptorSet);
+  const files: Buffer[] = [];
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (field === 1) files.push(Buffer.from(reader.bytes()));
+    else reader.skip(wireType);
+  }
+  return files;
 }
 
 function bound(server: Server, address: string): Promise<number> {

@@ -24,6 +24,8 @@ import type {
   ServerReadyResponse,
 } from '../wire/gen/open_inference.js';
 import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
+import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { checkRequestLimits } from '../wire/request-limits.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
@@ -42,6 +44,15 @@ export interface InferenceServiceOptions {
 
 /** A caller that wants a failed stream to end with a gRPC status says so with this, as Triton's clients do. */
 const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
+
+const asBytes = (bytes: Buffer): Buffer => bytes;
+
+/** The methods as the gRPC library serves them. Inference requests come as bytes, to be looked through before decoding. */
+export const SERVED_METHODS = {
+  ...INFERENCE_SERVICE,
+  modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asBytes },
+  modelStreamInfer: { ...INFERENCE_SERVICE.modelStreamInfer, requestDeserialize: asBytes },
+};
 
 /** The seven methods of the Open Inference Protocol over a worker's models. */
 export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
@@ -75,11 +86,13 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  const modelInfer: handleUnaryCall<ModelInferRequest, ModelInferResponse> = async (call, answer) => {
+  const modelInfer: handleUnaryCall<Buffer, ModelInferResponse> = async (call, answer) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
+    let message: ModelInferRequest | undefined;
     try {
-      const request = requestFromMessage(call.request);
+      message = messageFromBytes(call.request);
+      const request = requestFromMessage(message);
       const model = models.get(request.model, request.version);
       const leave = await admission.enter(gone.signal);
       try {
@@ -89,23 +102,25 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
       }
     } catch (error) {
       if (gone.signal.aborted) return;
-      log.warn(`inference ${JSON.stringify(call.request.modelName)} for ${call.getPeer()}: ${messageOf(error)}`);
+      warn(call, message, error);
       answer(failure(error));
     }
   };
 
-  const modelStreamInfer: handleBidiStreamingCall<ModelInferRequest, ModelStreamInferResponse> = async (call) => {
+  const modelStreamInfer: handleBidiStreamingCall<Buffer, ModelStreamInferResponse> = async (call) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
     const wantsStatus = call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true';
     let failed: ServiceError | undefined;
     try {
-      for await (const message of call.iterator({ destroyOnReturn: false })) {
+      for await (const bytes of call.iterator({ destroyOnReturn: false })) {
+        let message: ModelInferRequest | undefined;
         try {
-          await answerInParts(call, message as ModelInferRequest, gone.signal);
+          message = messageFromBytes(bytes as Buffer);
+          await answerInParts(call, message, gone.signal);
         } catch (error) {
           if (gone.signal.aborted) return;
-          log.warn(`inference ${JSON.stringify(message.modelName)} for ${call.getPeer()}: ${messageOf(error)}`);
+          warn(call, message, error);
           if (wantsStatus) {
             failed = failure(error);
             break;
@@ -122,8 +137,13 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
+  function warn(call: { getPeer(): string }, message: ModelInferRequest | undefined, error: unknown): void {
+    const named = message ? JSON.stringify(message.modelName) : 'of an unreadable request';
+    log.warn(`inference ${named} for ${call.getPeer()}: ${messageOf(error)}`);
+  }
+
   async function answerInParts(
-    call: ServerDuplexStream<ModelInferRequest, ModelStreamInferResponse>,
+    call: ServerDuplexStream<Buffer, ModelStreamInferResponse>,
     message: ModelInferRequest,
     signal: AbortSignal,
   ): Promise<void> {
@@ -144,8 +164,20 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
   return { serverLive, serverReady, modelReady, serverMetadata, modelMetadata, modelInfer, modelStreamInfer };
 }
 
+/** Reads a request. Throws `resource_exhausted` or `invalid_argument`, which the gRPC library would call internal. */
+function messageFromBytes(bytes: Buffer): ModelInferRequest {
+  try {
+    checkRequestLimits(bytes);
+    return INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
+  } catch (cause) {
+    if (cause instanceof AnyserveError) throw cause;
+    throw new AnyserveError('invalid_argument', `the request is no ModelInferRequest: ${messageOf(cause)}`, { cause });
+  }
+}
+
 /** What a stream says of a request that failed, with the id that tells it from the others. */
-function failedResponse({ id, modelName, modelVersion }: ModelInferRequest, problem: string): ModelStreamInferResponse {
+function failedResponse(message: ModelInferRequest | undefined, problem: string): ModelStreamInferResponse {
+  const { id = '', modelName = '', modelVersion = '' } = message ?? {};
   const empty = { outputs: [], rawOutputContents: [], parameters: new Map() };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };
 }

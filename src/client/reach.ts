@@ -1,0 +1,37 @@
+import { connect } from 'node:net';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { addressOf, type Endpoint } from '../core/ids.js';
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no such host',
+  ENOENT: 'no such socket',
+};
+
+/**
+ * Resolves once something takes a connection at an endpoint; rejects with `unavailable`, with
+ * `deadline_exceeded` when that takes too long, or with the signal's reason.
+ * The gRPC library does not give up a connection that hangs, which an address that swallows every packet makes it do,
+ * and such a connection keeps a process alive for minutes. So it only dials what was reached here.
+ */
+export function reach(endpoint: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(addressOf(endpoint));
+    const settle = (settled: () => void): void => {
+      signal?.removeEventListener('abort', onAbort);
+      socket.destroy();
+      settled();
+    };
+    const onAbort = (): void => settle(() => reject(signal?.reason));
+    const fail = (code: ErrorCode, reason: string, cause?: unknown): void =>
+      settle(() => reject(new AnyserveError(code, `${endpoint}: ${reason}`, { cause })));
+    socket.setTimeout(timeoutMs, () => fail('deadline_exceeded', 'no answer in time'));
+    socket.once('connect', () => settle(resolve));
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      fail('unavailable', REASONS[error.code ?? ''] ?? messageOf(error), error);
+    });
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}

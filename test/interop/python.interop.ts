@@ -1,0 +1,185 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run, start, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
+
+/** A Python with the packages of requirements.txt. */
+const PYTHON = process.env['ANYSERVE_TEST_PYTHON'] ?? 'python3';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const stubs = mkdtempSync(join(tmpdir(), 'anyserve-stubs-'));
+const env = { ...process.env, PYTHONPATH: stubs };
+const children: ChildProcess[] = [];
+
+beforeAll(() => {
+  const proto = here('../../proto');
+  execFileSync(PYTHON, [
+    '-m',
+    'grpc_tools.protoc',
+    `-I${proto}`,
+    `--python_out=${stubs}`,
+    `--grpc_python_out=${stubs}`,
+    `${proto}/open_inference.proto`,
+  ]);
+}, 60_000);
+
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  await stopAll();
+});
+
+function python(script: string, ...args: string[]) {
+  const child = spawn(PYTHON, [here(script), ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  children.push(child);
+  let output = '';
+  const keep = (chunk: string): void => {
+    output += chunk;
+  };
+  child.stdout.setEncoding('utf8').on('data', keep);
+  child.stderr.setEncoding('utf8').on('data', keep);
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { output: () => output, ended };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe("other implementations' clients", () => {
+  it('discover, call, check and reflect', async () => {
+    const api = start(['serve', '--port', '0']);
+    const server = await api.printed(/listening on (\S+)/);
+    const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server]);
+    await worker.printed(/^registered/m);
+    const clients = [
+      python('clients.py', server),
+      python('triton_client.py', await worker.printed(/^serving on (\S+)/m)),
+    ];
+    for (const client of clients) expect([await client.ended, client.output().slice(-500)]).toEqual([0, 'all held\n']);
+  }, 60_000);
+});
+
+describe("another implementation's inference server", () => {
+  it('that answers raw is called in every datatype, to the last digit', async () => {
+    const server = python('oip_server.py');
+    await until('it listens', () => server.output().includes('listening'), 30_000);
+    const endpoint = /listening on (\S+)/.exec(server.output())?.[1] ?? '';
+    const at = ['--endpoint', endpoint];
+    const inputs = [
+      'BOOL=[true,false]',
+      'INT8=[-128,127]',
+      'INT16=[-32768,32767]',
+      'INT32=[-2147483648,2147483647]',
+      'INT64=[-9223372036854775808,9007199254740993]',
+      'UINT8=[0,255]',
+      'UINT16=[0,65535]',
+      'UINT32=[0,4294967295]',
+      'UINT64=[0,18446744073709551615]',
+      'FP32=[1.5,-0.25]',
+      'FP64=[0.1,1e+300]',
+      'BYTES=["","Grüße"]',
+    ];
+    const args = inputs.flatMap((input) => ['--input', input.replace(/^(\w+)=/, '$1:$1=')]);
+    for (const form of [[], ['--raw']]) {
+      const { code, stdout } = await run(['infer', 'echo', ...args, '--json', ...at, ...form]);
+      expect(code).toBe(0);
+      const { outputs } = JSON.parse(stdout.replace(/-?\d{16,}/g, '"$&"')) as {
+        outputs: { name: string; data: unknown[] }[];
+      };
+      const shown = outputs.map(({ name, data }) => `${name}=${JSON.stringify(data).replace(/"(-?\d{16,})"/g, '$1')}`);
+      expect(shown).toEqual(inputs);
+    }
+    const halfs = await run([
+      'infer',
+      'echo',
+      '--input',
+      'x:FP16=[0.5,65504]',
+      '--input',
+      'y:BF16=[1.5,-2]',
+      '--json',
+      ...at,
+    ]);
+    expect(halfs.stdout).toContain('"data":[0.5,65504]');
+    expect(halfs.stdout).toContain('"data":[1.5,-2]');
+
+    // What the model declares is what plain numbers become.
+    const declared = await run([
+      'infer',
+      'echo',
+      '--input',
+      'd=[1,2]',
+      '--input',
+      'u=[7]',
+      '--input',
+      'n=[9007199254740993]',
+      ...at,
+    ]);
+    expect(declared.stdout).toBe(
+      'OUTPUT   DATATYPE   DATA\nd        FP64[2]    1, 2\nu        UINT8[1]   7\nn        INT64[1]   9007199254740993\n',
+    );
+    const streamed = await run(['infer', 'echo', '--prompt', 'a', '--stream', ...at]);
+    expect(streamed).toEqual({ code: 0, stdout: 'aaa\n', stderr: '' });
+  }, 60_000);
+});
+
+describe("the original's API server", () => {
+  it('serves every command that asks one', async () => {
+    const port = await freePort();
+    const api = python('api_server.py', String(port));
+    const server = `http://127.0.0.1:${port}`;
+    const answers = (): Promise<boolean> =>
+      fetch(`${server}/health`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await until(`it answers; so far ${api.output()}`, answers, 30_000);
+    const worker = start([
+      'worker',
+      '--backend',
+      'echo',
+      '--cap',
+      'type=chat',
+      '--port',
+      '0',
+      '--id',
+      'w1',
+      '--server',
+      server,
+    ]);
+    await worker.printed(/^registered w1/m);
+    const held = start([
+      'register',
+      '--id',
+      'r1',
+      '--endpoint',
+      'localhost:1',
+      '--cap',
+      'model=qwen2',
+      '--server',
+      server,
+    ]);
+    await held.printed(/^registered r1/m);
+    expect((await run(['registry', '--server', server])).stdout).toContain('r1        localhost:1       model=qwen2');
+    expect((await run(['route', 'model=qwen2', '--json', '--server', server])).stdout).toBe(
+      '{"endpoint":"localhost:1","replica_id":"r1"}\n',
+    );
+    expect((await run(['route', 'model=x', '--server', server])).code).toBe(3);
+    expect(await run(['infer', 'chat', '--prompt', 'Hi', '--server', server])).toEqual({
+      code: 0,
+      stdout: 'Hi\n',
+      stderr: '',
+    });
+    expect((await held.stop('SIGINT')).code).toBe(130);
+    await until('r1 is gone', async () => (await run(['route', 'model=qwen2', '--server', server])).code === 3);
+    expect((await worker.stop()).code).toBe(0);
+  }, 60_000);
+});

@@ -1,0 +1,70 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { describe, expect, it } from 'vitest';
+import { ModelInferRequest } from '../../src/wire/gen/open_inference.js';
+import { messageFromRequest } from '../../src/wire/inference.js';
+import { checkRequestLimits } from '../../src/wire/request-limits.js';
+
+/** An encoded request with this field this many times, each empty. */
+function repeated(field: number, times: number): Uint8Array {
+  const writer = new BinaryWriter();
+  for (let n = 0; n < times; n++) writer.uint32((field << 3) | 2).uint32(0);
+  return writer.finish();
+}
+
+/** An encoded request with one input whose contents, or whose shape, is this. */
+function withInput(field: number, content: Uint8Array): Uint8Array {
+  const input = new BinaryWriter()
+    .uint32((field << 3) | 2)
+    .bytes(content)
+    .finish();
+  return new BinaryWriter()
+    .uint32((5 << 3) | 2)
+    .bytes(input)
+    .finish();
+}
+
+describe('the limits of a request', () => {
+  it.each([
+    ['inputs', repeated(5, 1025)],
+    ['outputs', repeated(6, 1025)],
+    ['raw contents', repeated(7, 1025)],
+    ['parameters', repeated(4, 1025)],
+    ['dimensions', withInput(3, new Uint8Array(1000))],
+    ['BYTES elements', withInput(5, repeated(8, 1_000_001))],
+    [
+      'bytes of typed 64-bit elements',
+      withInput(
+        5,
+        new BinaryWriter()
+          .uint32((3 << 3) | 2)
+          .bytes(new Uint8Array(17_000_000))
+          .finish(),
+      ),
+    ],
+  ])('refuse too many %s', (what, encoded) => {
+    expect(() => checkRequestLimits(encoded)).toThrow(
+      expect.objectContaining({ code: 'resource_exhausted', message: expect.stringContaining(what) }),
+    );
+  });
+
+  it('let through what models take', () => {
+    const data = new Float32Array(100_000);
+    const request = messageFromRequest({
+      model: 'm',
+      version: '1',
+      id: 'q',
+      inputs: {
+        a: { datatype: 'FP32', shape: [10, 10, 1000], data },
+        b: { datatype: 'BYTES', shape: [2], data: [new Uint8Array(9), new Uint8Array(0)] },
+      },
+      parameters: { t: 0.5 },
+      outputs: ['x'],
+      raw: false,
+    });
+    checkRequestLimits(ModelInferRequest.encode(request).finish());
+  });
+
+  it('have nothing to say of bytes that are no message', () => {
+    expect(() => checkRequestLimits(Uint8Array.of(0xff, 0xff, 0xff))).toThrow();
+  });
+});
