@@ -21,9 +21,13 @@ export interface StartApiServerOptions {
   readonly log?: Log | undefined;
 }
 
+type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
 /** How a worker serves; everything but the backends has a default. */
 export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
-  Partial<Omit<WorkerOptions, 'backends'>> & {
+  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities'>> & {
+    /** What to register in place of what the one model says it can do. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
     readonly log?: Log | undefined;
   };
@@ -46,21 +50,23 @@ export async function startApiServer({
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */
-export async function startWorker({ log = SILENT, ...options }: StartWorkerOptions): Promise<Worker> {
+export async function startWorker({
+  host = DEFAULTS.host,
+  port = DEFAULTS.workerPort,
+  servers = [DEFAULTS.apiServer],
+  capabilities = [],
+  maxConcurrency = DEFAULTS.maxConcurrency,
+  maxQueue = DEFAULTS.maxQueue,
+  maxMessageBytes = DEFAULTS.maxMessageBytes,
+  drainTimeoutMs = DEFAULTS.drainTimeoutMs,
+  log = SILENT,
+  ...others
+}: StartWorkerOptions): Promise<Worker> {
   const { startWorker: start } = await import('./worker/worker.js');
-  const { clock, random } = system;
+  const limits = { maxConcurrency, maxQueue, maxMessageBytes, drainTimeoutMs };
   return start(
-    {
-      host: DEFAULTS.host,
-      port: DEFAULTS.workerPort,
-      servers: [DEFAULTS.apiServer],
-      maxConcurrency: DEFAULTS.maxConcurrency,
-      maxQueue: DEFAULTS.maxQueue,
-      maxMessageBytes: DEFAULTS.maxMessageBytes,
-      drainTimeoutMs: DEFAULTS.drainTimeoutMs,
-      ...options,
-    },
-    { clock, random, log, hostName: system.hostName(), version: VERSION },
+    { ...others, ...limits, host, port, servers, capabilities: capabilities.map(capabilityFromScalars) },
+    { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },
   );
 }
 

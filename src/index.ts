@@ -13,6 +13,7 @@ export {
   startApiServer,
   startWorker,
 } from './compose.js';
+export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, ReplicaId } from './core/ids.js';
 export type { Log } from './core/ports.js';
@@ -24,6 +25,7 @@ export type { Parameters, ParameterValue } from './wire/parameters.js';
 export type { ScalarPairs } from './wire/replica-json.js';
 export type { Tensor, TensorData } from './wire/tensor.js';
 export { textsFromTensor } from './wire/tensor-json.js';
+export type { TensorSpec } from './wire/tensor-spec.js';
 export type { TensorValue } from './wire/tensor-value.js';
 export { App, type DeclaredTensors, type ModelDeclaration } from './worker/app.js';
 export type { Backend, Handler, HandlerOutputs, InferenceContext, Model } from './worker/backend.js';

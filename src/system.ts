@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { parseLeaseId } from './core/ids.js';
+import { asLeaseId } from './core/ids.js';
 import type { Clock, Ids, Random } from './core/ports.js';
 
 /** Real time. A scheduled task keeps the process alive until it ran or was called off, unless it is in the background. */
@@ -18,7 +18,7 @@ export const clock = {
 export const random: Random = { fraction: () => Math.random() };
 
 /** Names from the operating system's source of randomness. */
-export const ids: Ids = { lease: () => parseLeaseId(randomUUID()) };
+export const ids: Ids = { lease: () => asLeaseId(randomUUID()) };
 
 /** The process's environment, read when asked. */
 export function environment(): Readonly<Record<string, string | undefined>> {

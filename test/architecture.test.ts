@@ -11,7 +11,15 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   server: { rooms: ['core', 'wire'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
   client: {
     rooms: ['core', 'wire'],
-    packages: ['@grpc/grpc-js', 'eventsource-parser', 'node:http', 'node:https', 'node:net', 'node:stream'],
+    packages: [
+      '@grpc/grpc-js',
+      'eventsource-parser',
+      'node:events',
+      'node:http',
+      'node:https',
+      'node:net',
+      'node:stream',
+    ],
   },
   worker: {
     rooms: ['core', 'wire', 'client'],

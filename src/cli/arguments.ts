@@ -84,7 +84,12 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
 function rethrowAsUsage(error: Error): never {
   if (error.name !== 'YError') throw error;
   const option = /^Not enough arguments following: (.+)$/.exec(error.message)?.[1];
-  throw new AnyserveError('usage', option === undefined ? messageOf(error) : `--${option} needs a value`);
+  throw new AnyserveError(
+    'usage',
+    option === undefined
+      ? messageOf(error)
+      : `--${option} needs a value; one that begins with - is written --${option}=VALUE`,
+  );
 }
 
 function wantsCompletion([first]: readonly string[]): boolean {
@@ -106,11 +111,13 @@ function commandHelp({ name, usage, summary, examples }: Command): string {
 
 function yargsOption(name: string, option: CommandOption) {
   const notes = [
-    option.default === undefined ? [] : `default: ${option.default}`,
+    ...(option.repeatable ? ['repeatable'] : []),
+    ...(option.default === undefined ? [] : [`default: ${option.default}`]),
     `variable: ${variableOf(name)}`,
-  ].flat();
+  ];
+  const value = option.value === undefined ? '' : `${option.value}: `;
   return {
-    description: `${option.description} [${notes.join('; ')}]`,
+    description: `${value}${option.description} [${notes.join('; ')}]`,
     requiresArg: option.type === 'text',
     type: option.type === 'flag' ? ('boolean' as const) : ('string' as const),
     ...(option.type === 'flag' ? { default: undefined } : {}),
@@ -161,9 +168,14 @@ function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments
     flag(name) {
       if (parsed[name] !== undefined)
         return parsed[name] === true || (Array.isArray(parsed[name]) && parsed[name].includes(true));
-      return /^(1|true|yes|on)$/i.test(env[variableOf(name)] ?? '');
+      return isOn(env[variableOf(name)]);
     },
   };
+}
+
+/** Whether the variable of a flag sets it. */
+export function isOn(value: string | undefined): boolean {
+  return /^(1|true|yes|on)$/i.test(value ?? '');
 }
 
 function commandNames(): string[] {

@@ -1,3 +1,4 @@
+import { ApiClient } from '../client/api-client.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/retry.js';
 import type { CapabilityQuery } from '../core/capability.js';
@@ -10,6 +11,7 @@ import { quietGrpc } from './grpc-log.js';
 import { inferenceInputs } from './inference-inputs.js';
 import { answerText, answerWriter } from './inference-output.js';
 import { unlessInterrupted } from './interruption.js';
+import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
@@ -118,34 +120,40 @@ async function withClient(
   io: CommandIo,
   call: (client: InferenceClient) => Promise<number>,
 ): Promise<number> {
+  const options = {
+    timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
+    maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
+    onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
+  };
   const endpoint = args.text('endpoint');
+  if (endpoint !== undefined) return closing(new InferenceClient({ ...options, endpoint }, system), call);
+
   const caps = args.texts('cap');
-  const queries: readonly CapabilityQuery[] =
-    caps.length > 0 ? [queryFromCaps(caps)] : [new Map([['type', model]]), new Map([['model', model]])];
-  const targets =
-    endpoint !== undefined
-      ? [{ endpoint }]
-      : queries.map((query) => ({ server: args.texts('server'), capability: Object.fromEntries(query) }));
-  for (const [at, target] of targets.entries()) {
-    const client = new InferenceClient(
-      {
-        ...target,
-        timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
-        maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
-        onRetry: (attempt) => tellRetry(attempt, io),
-      },
-      system,
-    );
+  const named: CapabilityQuery[] = [new Map([['type', model]]), new Map([['model', model]])];
+  const queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
+  const server = args.texts('server');
+  for (const query of queries) {
+    const client = new InferenceClient({ ...options, server, capability: Object.fromEntries(query) }, system);
     try {
-      return await call(client);
+      return await closing(client, call);
     } catch (error) {
-      const isLast = at === targets.length - 1;
-      if (isLast || !(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
-    } finally {
-      await client.close();
+      if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
     }
   }
-  throw new AnyserveError('no_match', `no replica offers ${JSON.stringify(model)}`);
+  const api = new ApiClient(server);
+  try {
+    throw noMatchAmong(queries, await countReplicas(api, io.interrupted));
+  } finally {
+    api.close();
+  }
+}
+
+async function closing<T>(client: InferenceClient, call: (client: InferenceClient) => Promise<T>): Promise<T> {
+  try {
+    return await call(client);
+  } finally {
+    await client.close();
+  }
 }
 
 function tellRetry({ replicaId, error }: FailedAttempt, { stderr, env }: CommandIo): void {

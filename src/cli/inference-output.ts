@@ -29,9 +29,14 @@ export function answerWriter(json: boolean, { stdout, env, unread }: CommandIo) 
       const text = texts ? texts.join('') : answerText(part, json, coloursFor(stdout, env));
       if (text !== '') lastText = text;
       if (stdout.write(text) || unread.aborted) return;
-      await new Promise((resolve) => {
-        stdout.once('drain', resolve);
-        unread.addEventListener('abort', resolve, { once: true });
+      await new Promise<void>((resolve) => {
+        const proceed = (): void => {
+          stdout.removeListener('drain', proceed);
+          unread.removeEventListener('abort', proceed);
+          resolve();
+        };
+        stdout.once('drain', proceed);
+        unread.addEventListener('abort', proceed, { once: true });
       });
     },
     async end(): Promise<void> {

@@ -1,11 +1,11 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { clock, environment } from '../system.js';
-import { parseArguments } from './arguments.js';
+import { isOn, parseArguments } from './arguments.js';
 import type { CommandIo } from './command.js';
 import { endCode } from './interruption.js';
 import { coloursFor, printable } from './output.js';
 
-/** How long what was printed may take to be written. */
+/** How long what goes on may take to end by itself. */
 const LAST_WORDS_MS = 250;
 
 /** Runs the command line of this process; resolves to its exit code. */
@@ -31,9 +31,22 @@ export async function main(argv: readonly string[]): Promise<number> {
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
   insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
   const exitCode = await runCommandLine(argv, { stdin, stdout, stderr, env: environment(), ...signals });
+  // A reader may be slow, and what it has not taken yet is lost with the process.
+  await Promise.race([written(stdout), aborted(unread.signal), aborted(insisted.signal)]);
   const lastCode = writeError ? 1 : exitCode;
   endAnyway(lastCode);
   return lastCode;
+}
+
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /**
@@ -67,7 +80,8 @@ function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
 }
 
 function wantsStack(argv: readonly string[], env: CommandIo['env']): boolean {
-  return argv.includes('--debug') || Boolean(env['ANYSERVE_DEBUG']);
+  const end = argv.indexOf('--');
+  return argv.slice(0, end < 0 ? undefined : end).includes('--debug') || isOn(env['ANYSERVE_DEBUG']);
 }
 
 function stackOf(error: unknown): string {

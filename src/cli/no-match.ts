@@ -1,18 +1,18 @@
 import type { ApiClient } from '../client/api-client.js';
-import { noMatch } from '../client/discovery.js';
+import { queryText } from '../client/discovery.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 
 /** The failure of a query that nothing matches, with how many replicas there are and how to see them. */
-export function noMatchAmong(query: CapabilityQuery, registered: number | undefined): AnyserveError {
-  const { code, message } = noMatch(query);
-  return new AnyserveError(code, `${message}${advice(registered)}`);
+export function noMatchAmong(queries: readonly CapabilityQuery[], registered: number | undefined): AnyserveError {
+  const asked = queries.map(queryText).join(' or ');
+  return new AnyserveError('no_match', `no replica offers ${asked}${advice(registered)}`);
 }
 
 /** How many replicas are registered; undefined when that cannot be asked. */
-export async function countReplicas(api: ApiClient): Promise<number | undefined> {
+export async function countReplicas(api: ApiClient, signal: AbortSignal): Promise<number | undefined> {
   try {
-    return (await api.replicas()).length;
+    return (await api.replicas({ signal })).length;
   } catch {
     return undefined;
   }

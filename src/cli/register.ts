@@ -1,13 +1,14 @@
 import { ApiClient } from '../client/api-client.js';
-import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
+import { LeaseKeeper } from '../client/lease-keeper.js';
 import { AnyserveError } from '../core/errors.js';
 import { parseAdvertised, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, random } from '../system.js';
-import { type Command, type CommandIo, SERVER_OPTION } from './command.js';
+import { type Command, SERVER_OPTION } from './command.js';
 import { endCode } from './interruption.js';
-import { coloursFor, printable } from './output.js';
-import { asUsage, capabilityFromCap } from './values.js';
+import { leaseReporter } from './lease-report.js';
+import { printable } from './output.js';
+import { capabilityFromCap } from './values.js';
 
 /** `anyserve register`: keeps a model server that knows nothing of us in the list. */
 export const register: Command = {
@@ -36,7 +37,7 @@ export const register: Command = {
   maxWords: 0,
   async run(args, io) {
     const replica: Replica = {
-      id: asUsage(() => parseReplicaId(needed(args.text('id'), '--id ID, a name that no other replica has'))),
+      id: parseReplicaId(needed(args.text('id'), '--id ID, a name that no other replica has')),
       endpoint: parseAdvertised(
         needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
       ),
@@ -44,8 +45,10 @@ export const register: Command = {
     };
     if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
     const api = new ApiClient(args.texts('server'));
-    const keeper = new LeaseKeeper({ api, replica, clock, random, onChange: reporter(args.flag('json'), io) });
-    io.interrupted.addEventListener('abort', () => keeper.stop(), { once: true });
+    const keeper = new LeaseKeeper({ api, replica, clock, random, onChange: leaseReporter(args.flag('json'), io) });
+    const stop = (): void => void keeper.stop();
+    io.interrupted.addEventListener('abort', stop, { once: true });
+    if (io.interrupted.aborted) stop();
     try {
       await keeper.run();
     } finally {
@@ -55,48 +58,6 @@ export const register: Command = {
     return endCode(io.interrupted);
   },
 };
-
-/** Tells each change of a registration: a line for people, or a JSON object a line. */
-export function reporter(json: boolean, { stdout, env }: CommandIo): (change: LeaseChange, replica: Replica) => void {
-  const colours = coloursFor(stdout, env);
-  return (change, replica) => {
-    const line = printable(json ? JSON.stringify(record(change, replica)) : sentence(change, replica));
-    const [, state = '', rest = ''] = /^([^ ]+)(.*)$/s.exec(line) ?? [];
-    const colour = change.kind === 'registered' ? colours.green : colours.yellow;
-    stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
-  };
-}
-
-function sentence(change: LeaseChange, { id, endpoint }: Replica): string {
-  switch (change.kind) {
-    case 'registered':
-      return `registered ${id} (${endpoint}) with ${change.server}`;
-    case 'lost':
-      return `unregistered ${id}: ${change.error.message}; next try in ${seconds(change.retryInMs)}`;
-    case 'superseded':
-      return `superseded ${id}: another process registered it with ${change.server}; standing by, next look in ${seconds(change.retryInMs)}`;
-    default:
-      return change satisfies never;
-  }
-}
-
-function record(change: LeaseChange, { id, endpoint }: Replica): Record<string, unknown> {
-  const replica = { replica_id: id, endpoint };
-  switch (change.kind) {
-    case 'registered':
-      return { state: 'registered', ...replica, server: change.server };
-    case 'lost':
-      return { state: 'lost', ...replica, error: change.error.message, retry_in_ms: Math.round(change.retryInMs) };
-    case 'superseded':
-      return { state: 'superseded', ...replica, server: change.server, retry_in_ms: Math.round(change.retryInMs) };
-    default:
-      return change satisfies never;
-  }
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
-}
 
 function needed(value: string | undefined, what: string): string {
   if (value === undefined || value === '') throw new AnyserveError('usage', `give ${what}`);

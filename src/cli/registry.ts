@@ -35,7 +35,7 @@ export const registry: Command = {
       if (args.flag('json')) stdout.write(`${printable(replicasText(replicas))}\n`);
       else if (rows.length > 0)
         stdout.write(tableText(['REPLICA', 'ENDPOINT', 'CAPABILITIES'], rows, coloursFor(stdout, env)));
-      if (replicas.length === 0 && query.size > 0) throw noMatchAmong(query, all.length);
+      if (replicas.length === 0 && query.size > 0) throw noMatchAmong([query], all.length);
       if (replicas.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {

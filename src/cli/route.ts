@@ -21,7 +21,7 @@ export const route: Command = {
     const api = new ApiClient(args.texts('server'));
     try {
       const found = await api.route(query, [], { signal: interrupted });
-      if (!found) throw noMatchAmong(query, await countReplicas(api));
+      if (!found) throw noMatchAmong([query], await countReplicas(api, interrupted));
       const { endpoint, replicaId } = found;
       if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], coloursFor(stdout, env)));

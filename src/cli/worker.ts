@@ -1,12 +1,15 @@
-import { startWorker } from '../compose.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import type { Log } from '../core/ports.js';
+import { clock, hostName, random } from '../system.js';
+import { VERSION } from '../version.js';
 import type { Backend } from '../worker/backend.js';
-import { type Command, SERVER_OPTION } from './command.js';
+import { startWorker } from '../worker/worker.js';
+import { type Arguments, type Command, type CommandIo, SERVER_OPTION } from './command.js';
 import { quietGrpc } from './grpc-log.js';
 import { endCode, unlessInterrupted } from './interruption.js';
+import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
-import { reporter } from './register.js';
 import { capabilityFromCap, durationMs, wholeNumber } from './values.js';
 
 /** `anyserve worker`: serves models, and keeps them registered. */
@@ -78,11 +81,22 @@ export const worker: Command = {
   async run(args, io) {
     quietGrpc(io);
     const log = logTo(io);
-    const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
-    process.on('unhandledRejection', (error) => log.warn(`a module left an error behind: ${messageOf(error)}`));
-    const backends = await unlessInterrupted(io, backendsFrom(args.words[0], args.texts('backend')));
-    const json = args.flag('json');
-    const running = await startWorker({
+    const leftBehind = (error: unknown): void => log.warn(`a module left an error behind: ${messageOf(error)}`);
+    process.on('unhandledRejection', leftBehind);
+    try {
+      return await serve(args, io, log);
+    } finally {
+      process.removeListener('unhandledRejection', leftBehind);
+    }
+  },
+};
+
+async function serve(args: Arguments, io: CommandIo, log: Log): Promise<number> {
+  const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
+  const backends = await unlessInterrupted(io, backendsFrom(args.words[0], args.texts('backend')));
+  const json = args.flag('json');
+  const running = await startWorker(
+    {
       backends,
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
       host: args.text('host') ?? DEFAULTS.host,
@@ -94,19 +108,19 @@ export const worker: Command = {
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
       drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
-      log,
-      onLeaseChange: reporter(json, io),
-    });
-    const { endpoint } = running.replica;
-    io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);
-    const stop = (): void => void running.stop().catch(() => {});
-    io.interrupted.addEventListener('abort', stop, { once: true });
-    io.insisted.addEventListener('abort', stop, { once: true });
-    if (io.interrupted.aborted) stop();
-    await running.stopped;
-    return endCode(io.interrupted);
-  },
-};
+      onLeaseChange: leaseReporter(json, io),
+    },
+    { clock, random, log, hostName: hostName(), version: VERSION },
+  );
+  const { endpoint } = running.replica;
+  io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);
+  const stop = (): void => void running.stop().catch(() => {});
+  io.interrupted.addEventListener('abort', stop, { once: true });
+  io.insisted.addEventListener('abort', stop, { once: true });
+  if (io.interrupted.aborted) stop();
+  await running.stopped;
+  return endCode(io.interrupted);
+}
 
 async function backendsFrom(module: string | undefined, names: readonly string[]): Promise<Backend[]> {
   const backends: Backend[] = [];

@@ -19,6 +19,8 @@ export interface AskOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long each server may take, in milliseconds. */
   readonly timeoutMs?: number | undefined;
+  /** The one server to ask; all in turn unless told. */
+  readonly server?: string | undefined;
 }
 
 /** An open lease stream, as the client holds it. */
@@ -115,12 +117,13 @@ export class ApiClient {
   async #ask<T>(
     path: string,
     headers: Record<string, string>,
-    { signal, timeoutMs = ANSWER_TIMEOUT_MS }: AskOptions,
+    { signal, timeoutMs = ANSWER_TIMEOUT_MS, server: only }: AskOptions,
     read: (status: number, body: string) => { answer: T } | undefined,
   ): Promise<T> {
+    const count = only === undefined ? this.#servers.length : 1;
     let failure: unknown;
-    for (let tried = 0; tried < this.#servers.length; tried++) {
-      const server = this.#servers[this.#current] as string;
+    for (let tried = 0; tried < count; tried++) {
+      const server = only ?? (this.#servers[this.#current] as string);
       try {
         const answer = await this.#connections.send({
           method: 'GET',
@@ -136,7 +139,7 @@ export class ApiClient {
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         failure = unreachable(server, error);
-        this.#current = (this.#current + 1) % this.#servers.length;
+        if (only === undefined) this.#current = (this.#current + 1) % this.#servers.length;
       }
     }
     throw failure;
@@ -145,7 +148,8 @@ export class ApiClient {
 
 function parseServer(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.protocol === 'http:' || url?.protocol === 'https:') return text.replace(/\/+$/, '');
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
+  if (isHttp && url.search === '' && url.hash === '') return text.replace(/\/+$/, '');
   throw new AnyserveError(
     'usage',
     `${JSON.stringify(text)} is no URL of an API server; give one like http://localhost:8080`,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { CapabilityQuery } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
@@ -74,7 +75,7 @@ export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
-  readonly #declared = declaredDatatypes();
+  readonly #declared: ReturnType<typeof declaredDatatypes>;
   readonly #closed = new AbortController();
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
@@ -84,6 +85,9 @@ export class InferenceClient {
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)]),
     );
     this.#given = options.endpoint;
+    this.#declared = declaredDatatypes(world.clock);
+    // Every call listens on it, and there may be many at once.
+    setMaxListeners(0, this.#closed.signal);
     this.#discovery = discoveryFrom(options, query);
     this.#channels = new ChannelPool({ maxMessageBytes, clock: world.clock });
     this.#caller = new RetryingCaller({
@@ -191,7 +195,7 @@ export class InferenceClient {
   ): Promise<InferenceRequest> {
     const named = Object.entries(values);
     const declared = named.some(([, value]) => isPlain(value))
-      ? await this.#declared(channel, model, version, call)
+      ? await this.#declared(channel, model, version, call.deadlineEpochMs)
       : undefined;
     const inputs: Record<string, Tensor> = Object.create(null);
     for (const [name, value] of named) {

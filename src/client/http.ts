@@ -25,8 +25,21 @@ export class HttpConnections {
   readonly #http = new HttpAgent({ keepAlive: true });
   readonly #https = new HttpsAgent({ keepAlive: true });
 
-  /** Sends a request. Rejects with the socket's error, or with `ETIMEDOUT` when the head takes too long. */
-  send({ method, url, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
+  /**
+   * Sends a request, once more when the connection kept from before was closed by the other end in that very moment.
+   * Rejects with the socket's error, or with `ETIMEDOUT` when the head takes too long.
+   */
+  async send(request: HttpRequest): Promise<HttpAnswer> {
+    try {
+      return await this.#sendOnce(request);
+    } catch (error) {
+      const { code, onKeptConnection } = error as { code?: string; onKeptConnection?: boolean };
+      if (code === 'ECONNRESET' && onKeptConnection) return this.#sendOnce(request);
+      throw error;
+    }
+  }
+
+  #sendOnce({ method, url, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
       const isSecure = url.startsWith('https:');
       const request = (isSecure ? httpsRequest : httpRequest)(url, {
@@ -41,7 +54,7 @@ export class HttpConnections {
       const settled = (): void => deadline.removeEventListener('abort', onDeadline);
       request.once('error', (error) => {
         settled();
-        reject(error);
+        reject(Object.assign(error, { onKeptConnection: request.reusedSocket }));
       });
       request.once('response', (response: IncomingMessage) => {
         settled();

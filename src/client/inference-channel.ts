@@ -10,21 +10,18 @@ import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js'
 import { type Endpoint, parseDialable } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ModelInferRequest, ModelInferResponse, ModelStreamInferResponse } from '../wire/gen/open_inference.js';
-import { INFERENCE_SERVICE, type Method } from '../wire/inference-service.js';
+import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
 import { reach } from './reach.js';
 
 /** What every call on a channel is told. */
 export interface CallOptions {
-  /** How long the call may take, in milliseconds. */
-  readonly timeoutMs: number;
+  /** When the call must have ended, in milliseconds since 1970. */
+  readonly deadlineEpochMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** How long a connection may take to come about; what does not answer by then is as good as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
-
-/** Asks a server that knows it (ours, Triton) to end a failed stream with a gRPC status instead of a mere text. */
-const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
 
 /** The Open Inference Protocol over one connection to one replica. Failures are thrown with the gRPC status's code. */
 export class InferenceChannel {
@@ -52,9 +49,8 @@ export class InferenceChannel {
   async call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
-    { timeoutMs, signal }: CallOptions,
+    { deadlineEpochMs: deadline, signal }: CallOptions,
   ): Promise<Response> {
-    const deadline = this.#clock.epochMs() + timeoutMs;
     await this.#connected(deadline, signal);
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
@@ -77,9 +73,11 @@ export class InferenceChannel {
   }
 
   /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
-  async *stream(request: ModelInferRequest, { timeoutMs, signal }: CallOptions): AsyncGenerator<ModelInferResponse> {
+  async *stream(
+    request: ModelInferRequest,
+    { deadlineEpochMs: deadline, signal }: CallOptions,
+  ): AsyncGenerator<ModelInferResponse> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
-    const deadline = this.#clock.epochMs() + timeoutMs;
     await this.#connected(deadline, signal);
     const metadata = new Metadata();
     metadata.set(STATUS_ON_STREAM_ERROR, 'true');

@@ -61,7 +61,7 @@ export class LeaseKeeper {
   }
 
   async #keep(): Promise<void> {
-    const { api, replica, clock, random, onChange } = this.#options;
+    const { api, replica, clock, random } = this.#options;
     const { signal } = this.#stop;
     const backoff = createBackoff(random);
     let wasRegistered = false;
@@ -86,7 +86,7 @@ export class LeaseKeeper {
         const isHopeless = error.code === 'not_an_api_server' && !wasRegistered && strangers >= api.serverCount;
         if (isHopeless || (error.final && error.code !== 'not_an_api_server')) throw error;
         const retryInMs = backoff.nextDelayMs();
-        onChange?.({ kind: 'lost', error, retryInMs }, replica);
+        this.#tell({ kind: 'lost', error, retryInMs });
         await sleep(clock, retryInMs, signal);
       }
     }
@@ -94,11 +94,11 @@ export class LeaseKeeper {
 
   /** Reads a lease's stream to its end, however it ends. */
   async #follow({ server, body }: OpenLease): Promise<StreamEnd> {
-    const { clock, replica, onChange } = this.#options;
+    const { clock } = this.#options;
     let superseded = false;
     let reason = 'it closed the stream';
     const onEvent = (event: LeaseEvent): void => {
-      if (event === 'registered') onChange?.({ kind: 'registered', server }, replica);
+      if (event === 'registered') this.#tell({ kind: 'registered', server });
       if (event === 'superseded') superseded = true;
     };
     const parser = createParser({ onEvent: ({ data }) => onEvent(leaseEventFromData(data)) });
@@ -132,15 +132,27 @@ export class LeaseKeeper {
 
   /** Waits until nobody holds the id any more. Taking it back at once would have two processes fight for ever. */
   async #standBy(server: string): Promise<void> {
-    const { api, replica, clock, random, onChange } = this.#options;
+    const { api, replica, clock, random } = this.#options;
     const { signal } = this.#stop;
     for (;;) {
       const retryInMs = STAND_BY_MS * (0.5 + random.fraction());
-      onChange?.({ kind: 'superseded', server, retryInMs }, replica);
+      this.#tell({ kind: 'superseded', server, retryInMs });
       await sleep(clock, retryInMs, signal);
       if (signal.aborted) return;
-      const held = await api.replicas({ signal }).catch(() => []);
-      if (!held.some(({ id }) => id === replica.id)) return;
+      // Whoever cannot be asked may still hold it.
+      const held = await api.replicas({ signal, server }).catch(() => undefined);
+      if (held && !held.some(({ id }) => id === replica.id)) return;
+    }
+  }
+
+  /** Tells a change. What the listener throws is its own failure, and must not be taken for the connection's. */
+  #tell(change: LeaseChange): void {
+    try {
+      this.#options.onChange?.(change, this.#options.replica);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
     }
   }
 }

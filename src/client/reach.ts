@@ -17,6 +17,7 @@ const REASONS: Readonly<Record<string, string>> = {
  */
 export function reach(endpoint: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (timeoutMs <= 0) return reject(new AnyserveError('deadline_exceeded', `${endpoint}: no time left to connect`));
     const socket = connect(addressOf(endpoint));
     const settle = (settled: () => void): void => {
       signal?.removeEventListener('abort', onAbort);

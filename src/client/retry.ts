@@ -114,7 +114,8 @@ class Attempts {
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
-  #count = 0;
+  /** How often a target was looked for, found or not. */
+  #rounds = 0;
   #lastError: AnyserveError | undefined;
 
   constructor(
@@ -135,7 +136,7 @@ class Attempts {
   async next(kept: Target | undefined): Promise<Target> {
     for (;;) {
       this.#signal.throwIfAborted();
-      this.#count++;
+      this.#rounds++;
       if (kept && !this.#lastError) return kept;
       const target = await this.#find();
       if (!this.#lastError) {
@@ -143,7 +144,7 @@ class Attempts {
         throw noMatch(this.#caller.query);
       }
       if (target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint)) return target;
-      if (!PASSING.has(this.#lastError.code) || this.#count > MAX_ATTEMPTS) throw this.#noOther(this.#lastError);
+      if (!PASSING.has(this.#lastError.code) || this.#rounds > MAX_ATTEMPTS) throw this.#noOther(this.#lastError);
       await this.#pause();
       if (target) return target;
     }
@@ -161,7 +162,7 @@ class Attempts {
 
   /** What is left of the time for one try. */
   callOptions(): CallOptions {
-    return { timeoutMs: this.#remainingMs(), signal: this.#signal };
+    return { deadlineEpochMs: this.#caller.clock.epochMs() + this.#remainingMs(), signal: this.#signal };
   }
 
   /** Takes note of a failed try; throws its error when no other may follow. */
@@ -169,11 +170,11 @@ class Attempts {
     const { discovery, channels, onRetry } = this.#caller;
     if (!(error instanceof AnyserveError) || this.#signal.aborted) throw error;
     if (error.code === 'unavailable') channels.drop(target.endpoint);
-    const isLast = error.final || error.code === 'deadline_exceeded' || this.#count >= MAX_ATTEMPTS;
+    const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
     this.#failed.push(target);
     this.#lastError = error;
-    onRetry?.({ attempt: this.#count, ...target, error });
+    onRetry?.({ attempt: this.#failed.length, ...target, error });
   }
 
   async #find(): Promise<Target | undefined> {
@@ -190,7 +191,7 @@ class Attempts {
 
   async #pause(): Promise<void> {
     const { clock, random } = this.#caller;
-    const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#count;
+    const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#rounds;
     await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#signal);
     this.#signal.throwIfAborted();
   }

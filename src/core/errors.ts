@@ -45,11 +45,6 @@ export class AnyserveError extends Error {
     this.code = code;
   }
 
-  /** The HTTP status code that stands for this failure. */
-  get httpStatus(): number {
-    return CODES[this.code].http;
-  }
-
   /** The canonical gRPC status number that stands for this failure. */
   get grpcStatus(): number {
     return CODES[this.code].grpc;
@@ -70,6 +65,11 @@ const byGrpcStatus = new Map<number, ErrorCode>();
 for (const [code, row] of Object.entries(CODES)) {
   // The canonical rows come first, so they win over our own with the same number.
   if (!byGrpcStatus.has(row.grpc)) byGrpcStatus.set(row.grpc, code as ErrorCode);
+}
+
+/** The HTTP status code that stands for a failure. */
+export function httpStatusOf(code: ErrorCode): number {
+  return CODES[code].http;
 }
 
 /** The code of a call that ended with this gRPC status number; `unknown` for one that is not canonical. */

@@ -12,18 +12,34 @@ export type LeaseId = Branded<'LeaseId'>;
 /** Where a replica takes calls, as it registered it: `host:port`, `[v6]:port`, `unix:PATH` or `dns:host:port`. */
 export type Endpoint = Branded<'Endpoint'>;
 
-/** A replica's id: any text. What a registration may use for one is the registration's business. */
+/** The longest replica id that can be registered, in UTF-8 bytes. */
+export const MAX_REPLICA_ID_BYTES = 128;
+
+const utf8 = new TextEncoder();
+
+/** The length of a text in UTF-8 bytes, which is what every limit on a text counts. */
+export function utf8Length(text: string): number {
+  return utf8.encode(text).length;
+}
+
+/** An id to register. Throws `usage` when it is empty or longer than 128 bytes. */
 export function parseReplicaId(text: string): ReplicaId {
+  if (text !== '' && utf8Length(text) <= MAX_REPLICA_ID_BYTES) return text as ReplicaId;
+  throw new AnyserveError('usage', `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${utf8Length(text)}`);
+}
+
+/** A text that names a replica on the word of whoever sent it, in a list or in a query. */
+export function asReplicaId(text: string): ReplicaId {
   return text as ReplicaId;
 }
 
-/** A lease's id, as the one who grants leases makes it. */
-export function parseLeaseId(text: string): LeaseId {
+/** A text that names a lease on the word of whoever granted it. */
+export function asLeaseId(text: string): LeaseId {
   return text as LeaseId;
 }
 
 /** An endpoint as the list carries it. It is handed on unread; whoever dials it reads it with {@link parseDialable}. */
-export function parseEndpoint(text: string): Endpoint {
+export function asEndpoint(text: string): Endpoint {
   return text as Endpoint;
 }
 

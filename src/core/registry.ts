@@ -27,7 +27,7 @@ export interface Registry {
   route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined;
   /** All replicas in the order of registration; one that registered again keeps its place. */
   replicas(): Replica[];
-  /** Ends every lease of this server, telling the holders. */
+  /** Ends every lease of this server, telling the holders, and closes the store. */
   close(): Promise<void>;
 }
 
@@ -81,6 +81,7 @@ export function createRegistry({ store, random, ids, log }: RegistryOptions): Re
     async close() {
       await Promise.all(leases.running().map((lease) => store.delete(lease, 'shutdown')));
       unsubscribe();
+      await store.close();
     },
   };
 }

@@ -14,8 +14,5 @@ export interface Registration {
   readonly replica: Replica;
 }
 
-/**
- * Why a lease ended: its connection closed, a newer registration took the id, the replica gave it back, or the
- * API server stops.
- */
-export type LeaseEnd = 'closed' | 'superseded' | 'released' | 'shutdown';
+/** Why a lease ended: its connection closed, a newer registration took the id, or the API server stops. */
+export type LeaseEnd = 'closed' | 'superseded' | 'shutdown';

@@ -1,4 +1,5 @@
 import type { Response } from 'express';
+import { type ErrorCode, httpStatusOf } from '../core/errors.js';
 import { detailText } from '../wire/answers.js';
 
 /** Answers with a JSON text as it stands: express's own `json` would add a charset that the original does not send. */
@@ -11,7 +12,12 @@ export function sendJson(response: Response, status: number, body: string, heade
   response.end(body);
 }
 
-/** Answers with an error: a status and what went wrong in a few words. */
-export function sendDetail(response: Response, status: number, detail: string, headers?: Record<string, string>): void {
-  sendJson(response, status, detailText(detail), headers);
+/** Answers with a failure: what went wrong in a few words, under the status that stands for its code. */
+export function sendFailure(
+  response: Response,
+  code: ErrorCode,
+  detail: string,
+  headers?: Record<string, string>,
+): void {
+  sendJson(response, httpStatusOf(code), detailText(detail), headers);
 }

@@ -2,8 +2,8 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Req
 import { messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { replicasText } from '../wire/answers.js';
-import { sendDetail, sendJson } from './answer.js';
+import { detailText, replicasText } from '../wire/answers.js';
+import { sendFailure, sendJson } from './answer.js';
 import { registerHandler } from './register-handler.js';
 import { parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
@@ -38,13 +38,13 @@ export function createApp(options: AppOptions): Express {
   for (const [path, { method, handler }] of Object.entries(endpoints)) {
     app.all(path, (request, response, next) => {
       if (request.method === method) return handler(request, response, next);
-      sendDetail(response, 405, 'Method Not Allowed', { allow: method });
+      sendJson(response, 405, detailText('Method Not Allowed'), { allow: method });
     });
   }
   app.use((request, response) => {
     const { path } = parseTarget(request.url);
     const trimmed = path.replace(/\/+$/, '');
-    if (trimmed === path || !Object.hasOwn(endpoints, trimmed)) return sendDetail(response, 404, 'Not Found');
+    if (trimmed === path || !Object.hasOwn(endpoints, trimmed)) return sendFailure(response, 'not_found', 'Not Found');
     const location = `${origin(request)}${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
   });
@@ -64,6 +64,6 @@ function failed(log: Log): ErrorRequestHandler {
   return (error, request, response, _next) => {
     log.warn(`${request.method} ${request.url} failed: ${messageOf(error)}`);
     if (response.headersSent) response.destroy();
-    else sendDetail(response, 500, 'Internal Server Error');
+    else sendFailure(response, 'failed', 'Internal Server Error');
   };
 }

@@ -1,12 +1,17 @@
 import type { RequestHandler, Response } from 'express';
-import { messageOf } from '../core/errors.js';
+import { httpStatusOf, messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
-import { isTooDeep } from '../wire/json.js';
 import { registeredEvent, supersededEvent } from '../wire/lease-events.js';
-import { faultsText, MAX_REGISTRATION_BYTES, notAnObject, parseRegistration } from '../wire/registration.js';
-import { sendDetail, sendJson } from './answer.js';
+import {
+  faultsText,
+  MAX_REGISTRATION_BYTES,
+  notAnObject,
+  oversizedFaults,
+  parseRegistration,
+} from '../wire/registration.js';
+import { sendFailure, sendJson } from './answer.js';
 import { createLeaseStream } from './lease-stream.js';
 import { readBody } from './request-body.js';
 
@@ -26,23 +31,26 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
       case 'aborted':
         return;
       case 'not_utf8':
-        return sendDetail(response, 400, 'There was an error parsing the body');
-      case 'too_large': {
-        if (isTooDeep(body.beginning)) break;
-        const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
-        return sendDetail(response, 413, detail, { connection: 'close' });
+        return sendFailure(response, 'usage', 'There was an error parsing the body');
+      case 'too_large':
+        return refuseOversized(response, body.beginning);
+      case 'text': {
+        const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
+        const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
+        if (outcome.kind === 'registration') return grantLease(response, outcome.replica, options);
+        return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
       }
-      case 'text':
-        break;
       default:
         body satisfies never;
     }
-    const text = body.kind === 'text' ? body.text : body.beginning;
-    const isJson = text === '' || isJsonContent(request.headers['content-type']);
-    const outcome = isJson ? parseRegistration(text) : notAnObject(text);
-    if (outcome.kind === 'faults') return sendJson(response, 422, faultsText(outcome.faults));
-    await grantLease(response, outcome.replica, options);
   };
+}
+
+function refuseOversized(response: Response, beginning: string): void {
+  const faults = oversizedFaults(beginning);
+  const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
+  if (faults) sendJson(response, httpStatusOf('unprocessable'), faultsText(faults));
+  else sendFailure(response, 'too_large', detail, { connection: 'close' });
 }
 
 async function grantLease(

@@ -2,7 +2,7 @@ import type { RequestHandler } from 'express';
 import type { Registry } from '../core/registry.js';
 import { NO_MATCH, routeText } from '../wire/answers.js';
 import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
-import { sendDetail, sendJson } from './answer.js';
+import { sendFailure, sendJson } from './answer.js';
 import { parseTarget } from './request-target.js';
 
 /** `GET /route`: one replica that can do what the query asks for. */
@@ -10,14 +10,14 @@ export function routeHandler(registry: Registry): RequestHandler {
   return (request, response) => {
     const excluded = excludedFromHeader(utf8(request.get(EXCLUDE_HEADER) ?? ''));
     if (excluded.length > MAX_EXCLUDED) {
-      return sendDetail(
+      return sendFailure(
         response,
-        400,
+        'usage',
         `${EXCLUDE_HEADER} names ${excluded.length} replicas; give at most ${MAX_EXCLUDED}`,
       );
     }
     const replica = registry.route(queryFromSearch(parseTarget(request.url).search), new Set(excluded));
-    if (!replica) return sendDetail(response, 404, NO_MATCH);
+    if (!replica) return sendFailure(response, 'no_match', NO_MATCH);
     sendJson(response, 200, routeText(replica));
   };
 }

@@ -1,4 +1,4 @@
-import { type Endpoint, parseEndpoint, parseReplicaId, type ReplicaId } from '../core/ids.js';
+import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { FROM_SERVER, isJsonObject, type JsonObject, JsonSyntaxError, parseJson } from './json.js';
 import { replicaFromJson, replicaText } from './replica-json.js';
@@ -51,7 +51,7 @@ export function routeFromText(body: string): Route | undefined {
   const endpoint = answer?.get('endpoint');
   const id = answer?.get('replica_id');
   if (typeof endpoint !== 'string' || typeof id !== 'string') return undefined;
-  return { endpoint: parseEndpoint(endpoint), replicaId: parseReplicaId(id) };
+  return { endpoint: asEndpoint(endpoint), replicaId: asReplicaId(id) };
 }
 
 /** Reads the body of `GET /registry`; undefined when it is not one. */

@@ -29,6 +29,9 @@ const { fullName, methods } = GRPCInferenceServiceDefinition;
 /** The name under which the service is served, and asked for in a health check. */
 export const INFERENCE_SERVICE_NAME = fullName;
 
+/** A caller that wants a failed stream to end with a gRPC status sends this as `true`, as Triton's clients do. */
+export const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
+
 /** The Open Inference Protocol's service, without a gRPC library. */
 export const INFERENCE_SERVICE = {
   serverLive: method(methods.serverLive),

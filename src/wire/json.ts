@@ -69,16 +69,6 @@ const ESCAPES: Readonly<Record<string, string>> = {
   t: '\t',
 };
 
-/** Whether a text nests deeper than {@link parseJson} follows, even where the text is cut off. */
-export function isTooDeep(text: string): boolean {
-  try {
-    parseJson(text);
-  } catch (error) {
-    return error instanceof JsonSyntaxError && error.isTooDeep;
-  }
-  return false;
-}
-
 /** Reads one JSON value. Throws {@link JsonSyntaxError}. */
 export function parseJson(text: string, { maxDepth, portable }: JsonLimits = FROM_ANYONE): Json {
   let at = 0;

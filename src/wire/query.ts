@@ -1,5 +1,5 @@
 import type { CapabilityQuery } from '../core/capability.js';
-import { parseReplicaId, type ReplicaId } from '../core/ids.js';
+import { asReplicaId, type ReplicaId } from '../core/ids.js';
 
 /**
  * Reads the part of a request target behind the `?`. The rules are those of form encoding: `+` is a space, a
@@ -24,7 +24,7 @@ export const MAX_EXCLUDED = 16;
 /** Reads {@link EXCLUDE_HEADER}: ids between commas, with `%` escapes for what a header cannot carry. */
 export function excludedFromHeader(header: string): ReplicaId[] {
   const names = header.split(',').map((name) => name.trim());
-  return names.filter((name) => name !== '').map((name) => parseReplicaId(unescaped(name)));
+  return names.filter((name) => name !== '').map((name) => asReplicaId(unescaped(name)));
 }
 
 /** Writes {@link EXCLUDE_HEADER}. */

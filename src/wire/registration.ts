@@ -1,4 +1,4 @@
-import { parseEndpoint, parseReplicaId } from '../core/ids.js';
+import { asEndpoint, asReplicaId, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
@@ -22,7 +22,6 @@ export type RegistrationOutcome =
 /** The largest registration, in bytes. */
 export const MAX_REGISTRATION_BYTES = 64 * 1024;
 
-const MAX_ID_BYTES = 128;
 const MAX_ENDPOINT_BYTES = 256;
 const MAX_CAPABILITIES = 64;
 const MAX_PAIRS = 32;
@@ -35,32 +34,36 @@ export function parseRegistration(body: string): RegistrationOutcome {
   try {
     json = parseJson(body);
   } catch (error) {
-    if (!(error instanceof JsonSyntaxError)) throw error;
-    return refused([
-      {
-        type: 'json_invalid',
-        loc: ['body', error.position],
-        msg: 'JSON decode error',
-        input: new Map(),
-        ctx: new Map([['error', error.message]]),
-      },
-    ]);
+    return refused([syntaxFault(error)]);
   }
   if (!isJsonObject(json)) return notAnObject(json);
 
   const faults: Fault[] = [];
-  const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_ID_BYTES, faults));
+  const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_REPLICA_ID_BYTES, faults));
   const endpoint = field(json, 'endpoint', faults, (value) => text(value, 'endpoint', MAX_ENDPOINT_BYTES, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
     return refused(faults);
   }
   const replica = {
-    id: parseReplicaId(id),
-    endpoint: parseEndpoint(endpoint),
+    id: asReplicaId(id),
+    endpoint: asEndpoint(endpoint),
     capabilities: capabilities.map(capabilityFromJson),
   };
   return { kind: 'registration', replica };
+}
+
+/**
+ * What is wrong with a body over {@link MAX_REGISTRATION_BYTES} besides its size, by its beginning: nesting too deep is
+ * said as such, at whatever size. Undefined when there is nothing else to say.
+ */
+export function oversizedFaults(beginning: string): readonly Fault[] | undefined {
+  try {
+    parseJson(beginning);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError && error.isTooDeep) return [syntaxFault(error)];
+  }
+  return undefined;
 }
 
 /** What a body gets that is not an object, or that its content type does not call JSON. */
@@ -83,6 +86,12 @@ export function faultsText(faults: readonly Fault[]): string {
     return entry;
   });
   return jsonText(new Map([['detail', entries]]));
+}
+
+function syntaxFault(error: unknown): Fault {
+  if (!(error instanceof JsonSyntaxError)) throw error;
+  const ctx = new Map([['error', error.message]]);
+  return { type: 'json_invalid', loc: ['body', error.position], msg: 'JSON decode error', input: new Map(), ctx };
 }
 
 function refused(faults: readonly Fault[]): RegistrationOutcome {
@@ -143,11 +152,4 @@ function isCapability(input: Json, loc: Fault['loc'], faults: Fault[]): boolean 
 /** A fault of ours that the original does not know, in the form of its own validators. */
 function valueFault(loc: Fault['loc'], message: string, input: Json): Fault {
   return { type: 'value_error', loc, msg: `Value error, ${message}`, input, ctx: new Map([['error', new Map()]]) };
-}
-
-const utf8 = new TextEncoder();
-
-/** The length of a text in UTF-8 bytes, which is what the limits count. */
-function utf8Length(text: string): number {
-  return utf8.encode(text).length;
 }

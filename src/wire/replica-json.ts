@@ -1,5 +1,5 @@
 import type { Capability } from '../core/capability.js';
-import { parseEndpoint, parseReplicaId } from '../core/ids.js';
+import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
 
@@ -17,8 +17,8 @@ export function replicaFromJson(entry: Json): Replica | undefined {
   const capabilities = entry.get('capabilities');
   if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;
   return {
-    id: parseReplicaId(id),
-    endpoint: parseEndpoint(endpoint),
+    id: asReplicaId(id),
+    endpoint: asEndpoint(endpoint),
     capabilities: capabilities.filter(isJsonObject).map(capabilityFromJson),
   };
 }

@@ -6,7 +6,9 @@ import { AnyserveError } from '../core/errors.js';
  * that a message within the size limit could otherwise take all there is; these are far beyond what models take.
  */
 const MAX_TENSORS = 1024;
-const MAX_DIMENSIONS = 64;
+
+/** The most dimensions of a tensor: more than any model has. */
+export const MAX_DIMENSIONS = 64;
 
 /** The most elements of BYTES tensors, in a request of typed contents as in a raw tensor. */
 export const MAX_BYTES_ELEMENTS = 1_000_000;
@@ -28,21 +30,26 @@ export function checkRequestLimits(encoded: Uint8Array): void {
     if (field === REQUEST.outputs) counts.add('outputs', MAX_TENSORS);
     if (field === REQUEST.rawInputContents) counts.add('raw contents', MAX_TENSORS);
     if (field === REQUEST.parameters) counts.add('parameters', MAX_TENSORS);
-    if (field === REQUEST.inputs && wireType === WireType.LengthDelimited) checkInput(reader, counts);
+    if (field === REQUEST.inputs && wireType === WireType.LengthDelimited) checkInput(encoded, reader, counts);
     else reader.skip(wireType);
   });
 }
 
-function checkInput(reader: BinaryReader, counts: Counts): void {
+/** How many varints there are: the last byte of each is the one without the upper bit. Their length leads them. */
+function varintsIn(bytes: Uint8Array): number {
+  return bytes.reduce((count, byte) => (byte < 0x80 ? count + 1 : count), 0);
+}
+
+function checkInput(encoded: Uint8Array, reader: BinaryReader, counts: Counts): void {
   let dimensions = 0;
   eachField(reader, reader.uint32() + reader.pos, (field, wireType) => {
     const start = reader.pos;
     if (field === INPUT.parameters) counts.add('parameters', MAX_TENSORS);
     if (field === INPUT.contents && wireType === WireType.LengthDelimited) return checkContents(reader, counts);
     reader.skip(wireType);
-    // A dimension takes at least a byte.
-    if (field === INPUT.shape) dimensions += wireType === WireType.LengthDelimited ? reader.pos - start - 1 : 1;
-    if (dimensions > MAX_DIMENSIONS * 10) throw exceeded('dimensions', MAX_DIMENSIONS);
+    if (field === INPUT.shape)
+      dimensions += wireType === WireType.Varint ? 1 : varintsIn(encoded.subarray(start, reader.pos)) - 1;
+    if (dimensions > MAX_DIMENSIONS) throw exceeded('dimensions', MAX_DIMENSIONS);
   });
 }
 

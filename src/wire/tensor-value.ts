@@ -2,6 +2,7 @@ import { AnyserveError } from '../core/errors.js';
 import { DATATYPES, type Datatype, datatypeRow, isDatatype, type NumericArray } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
 import { isJsonObject, type Json, JsonNumber, jsonText } from './json.js';
+import { MAX_DIMENSIONS } from './request-limits.js';
 import { checkedTensor, type Tensor, type TensorData } from './tensor.js';
 
 /** One element as a program or a JSON text gives it. In JSON, bytes that are no text are `{"b64": "..."}`. */
@@ -40,9 +41,6 @@ const INTEGER_RANGES: Partial<Record<Datatype, readonly [bigint, bigint]>> = {
   INT32: [-0x80000000n, 0x7fffffffn],
   INT64: [-0x8000000000000000n, 0x7fffffffffffffffn],
 };
-
-/** More than any model has, and far from the end of the stack. */
-const MAX_DIMENSIONS = 64;
 
 const utf8 = new TextEncoder();
 

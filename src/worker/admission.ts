@@ -7,8 +7,6 @@ export interface Admission {
    * queue is full, with the signal's reason when the caller goes while it waits.
    */
   enter(signal: AbortSignal): Promise<() => void>;
-  /** Resolves as soon as nobody is in or waits. */
-  idle(): Promise<void>;
 }
 
 /** What bounds an admission: places, and places in the queue before them. */
@@ -21,15 +19,11 @@ export interface AdmissionLimits {
 export function createAdmission({ maxConcurrency, maxQueue }: AdmissionLimits): Admission {
   let running = 0;
   const waiting = new Set<() => void>();
-  const whenIdle: (() => void)[] = [];
 
   function leave(): void {
     running--;
     const [next] = waiting;
-    if (!next) {
-      if (running === 0) for (const resolve of whenIdle.splice(0)) resolve();
-      return;
-    }
+    if (!next) return;
     waiting.delete(next);
     next();
   }
@@ -45,7 +39,6 @@ export function createAdmission({ maxConcurrency, maxQueue }: AdmissionLimits): 
   }
 
   return {
-    idle: () => new Promise((resolve) => (running === 0 ? resolve() : whenIdle.push(resolve))),
     async enter(signal) {
       signal.throwIfAborted();
       if (running < maxConcurrency) return enter();

@@ -1,6 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
-import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import {
+  type handleServerStreamingCall,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceDefinition,
+} from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
@@ -18,8 +24,6 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
 /** A gRPC server that listens. */
 export interface GrpcServer {
   readonly port: number;
-  /** Tells health checks that no new calls are welcome. */
-  announceLeaving(): void;
   /** Takes no new connections or calls; resolves when those in flight are done. */
   finish(): Promise<void>;
   /** Ends every call at once. */
@@ -38,22 +42,43 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   await addReflection(server);
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   const boundPort = await bound(server, address);
+  options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {
     port: boundPort,
-    announceLeaving() {
-      health.setStatus('', 'NOT_SERVING');
-      health.setStatus(INFERENCE_SERVICE_NAME, 'NOT_SERVING');
-    },
     finish: () => new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve()))),
     abort: () => server.forceShutdown(),
   };
 }
 
-async function addHealth(server: Server) {
+/** The health of a server, as gRPC's tools ask for it. */
+interface Health {
+  /** Tells those who ask, and those who watch, that no new calls are welcome; the watching ends with it. */
+  leave(): void;
+}
+
+async function addHealth(server: Server): Promise<Health> {
   const { HealthImplementation } = await import('grpc-health-check');
-  const health = new HealthImplementation({ '': 'SERVING', [INFERENCE_SERVICE_NAME]: 'SERVING' });
-  health.addToServer(server);
-  return health;
+  const names = ['', INFERENCE_SERVICE_NAME];
+  const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING' as const])));
+  const watching = new Set<ServerWritableStream<unknown, unknown>>();
+  health.addToServer({
+    addService(definition, implementation) {
+      const watch = implementation['watch'] as handleServerStreamingCall<unknown, unknown>;
+      const followed: typeof watch = (call) => {
+        watching.add(call);
+        call.on('cancelled', () => watching.delete(call));
+        watch(call);
+      };
+      server.addService(definition as ServiceDefinition, { ...implementation, watch: followed } as never);
+    },
+  });
+  return {
+    leave() {
+      for (const name of names) health.setStatus(name, 'NOT_SERVING');
+      // A load balancer watches for as long as there is something to watch, and would keep the server.
+      for (const call of watching) call.end();
+    },
+  };
 }
 
 /**

@@ -24,7 +24,7 @@ import type {
   ServerReadyResponse,
 } from '../wire/gen/open_inference.js';
 import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
 import { checkRequestLimits } from '../wire/request-limits.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
@@ -38,12 +38,9 @@ export interface InferenceServiceOptions {
   readonly admission: Admission;
   readonly log: Log;
   readonly version: string;
-  /** Whether new calls are welcome. */
-  readonly isReady: () => boolean;
+  /** Aborted when the worker leaves: new calls are not welcome any more, and streams end after the answer under way. */
+  readonly leaving: AbortSignal;
 }
-
-/** A caller that wants a failed stream to end with a gRPC status says so with this, as Triton's clients do. */
-const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
 
 const asBytes = (bytes: Buffer): Buffer => bytes;
 
@@ -56,16 +53,16 @@ export const SERVED_METHODS = {
 
 /** The seven methods of the Open Inference Protocol over a worker's models. */
 export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
-  const { models, admission, log, version, isReady } = options;
+  const { models, admission, log, version, leaving } = options;
 
   const serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse> = (_call, answer) =>
     answer(null, { live: true });
 
   const serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse> = (_call, answer) =>
-    answer(null, { ready: isReady() });
+    answer(null, { ready: !leaving.aborted });
 
   const modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse> = ({ request }, answer) =>
-    answer(null, { ready: isReady() && models.find(request.name, request.version) !== undefined });
+    answer(null, { ready: !leaving.aborted && models.find(request.name, request.version) !== undefined });
 
   const serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse> = (_call, answer) =>
     answer(null, { name: 'anyserve', version, extensions: [] });
@@ -112,9 +109,16 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     call.on('cancelled', () => gone.abort());
     const wantsStatus = call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true';
     let failed: ServiceError | undefined;
+    let isBusy = false;
+    // A stream between two requests would keep a leaving worker for as long as its client likes.
+    const onLeaving = (): void => {
+      if (!isBusy) call.end();
+    };
+    leaving.addEventListener('abort', onLeaving, { once: true });
     try {
       for await (const bytes of call.iterator({ destroyOnReturn: false })) {
         let message: ModelInferRequest | undefined;
+        isBusy = true;
         try {
           message = messageFromBytes(bytes as Buffer);
           await answerInParts(call, message, gone.signal);
@@ -127,6 +131,8 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
           }
           call.write(failedResponse(message, messageOf(error)));
         }
+        isBusy = false;
+        if (leaving.aborted) break;
       }
       // Outside of the loop: inside, the error would end the reading, and with it what is still to be written.
       if (failed) call.emit('error', failed);
@@ -134,6 +140,8 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     } catch (error) {
       // The stream itself broke; there is nobody left to tell but our own log.
       if (!gone.signal.aborted) log.warn(`a stream from ${call.getPeer()} broke: ${messageOf(error)}`);
+    } finally {
+      leaving.removeEventListener('abort', onLeaving);
     }
   };
 

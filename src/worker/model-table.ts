@@ -6,7 +6,7 @@ export interface ModelTable {
   readonly models: readonly Model[];
   /** The model of this name; undefined when there is none. */
   find(name: string, version: string): Model | undefined;
-  /** The model of this name; throws `not_found` that says which there are. */
+  /** The one model of this name; throws `not_found` that says which there are, `invalid_argument` when it is not one. */
   get(name: string, version: string): Model;
 }
 
@@ -21,20 +21,22 @@ export function createModelTable(models: readonly Model[]): ModelTable {
   const hasVersion = (model: Model, version: string): boolean =>
     version === '' || model.versions.includes(version) || hasPair(model, 'model', version);
 
-  function find(name: string, version: string): Model | undefined {
-    const named = [
-      ...models.filter((model) => model.name === name),
-      ...models.filter((model) => hasPair(model, 'type', name)),
-      ...models.filter((model) => hasPair(model, 'model', name)),
-    ];
-    return named.find((model) => hasVersion(model, version));
+  /** Those that answer to a name and a version, by the first of the ways in which any does. */
+  function fitting(name: string, version: string): readonly Model[] {
+    const ways = [
+      models.filter((model) => model.name === name),
+      models.filter((model) => hasPair(model, 'type', name)),
+      models.filter((model) => hasPair(model, 'model', name)),
+    ].map((found) => found.filter((model) => hasVersion(model, version)));
+    return ways.find((found) => found.length > 0) ?? [];
   }
 
   return {
     models,
-    find,
+    find: (name, version) => fitting(name, version)[0],
     get(name, version) {
-      const found = find(name, version);
+      const [found, ...others] = fitting(name, version);
+      if (found && others.length > 0) throw ambiguous(name, [found, ...others]);
       if (found) return found;
       const asked =
         version === '' ? JSON.stringify(name) : `${JSON.stringify(name)} version ${JSON.stringify(version)}`;
@@ -42,4 +44,10 @@ export function createModelTable(models: readonly Model[]): ModelTable {
       throw new AnyserveError('not_found', `no model ${asked} here; there is ${there}`);
     },
   };
+}
+
+function ambiguous(name: string, models: readonly Model[]): AnyserveError {
+  const choices = models.map(({ capabilities }) => capabilities.map(({ source }) => source).join(' ')).join(', ');
+  const message = `${models.length} models here answer to ${JSON.stringify(name)}: ${choices}; call one by its "model", or give that as the version`;
+  return new AnyserveError('invalid_argument', message);
 }

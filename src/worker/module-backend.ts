@@ -32,33 +32,63 @@ async function declared(path: string, declare: (app: App) => unknown): Promise<B
   return app;
 }
 
-async function importModule(path: string, url: string): Promise<{ default?: unknown }> {
+/** How Node says that it cannot load TypeScript: none at all, or none with what takes more than leaving types out. */
+const TYPESCRIPT_REFUSED: ReadonlySet<string | undefined> = new Set([
+  'ERR_UNKNOWN_FILE_EXTENSION',
+  'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
+]);
+
+async function importModule(path: string, url: string): Promise<LoadedModule> {
   try {
     return await import(url);
   } catch (cause) {
     const code = (cause as { code?: string } | null)?.code;
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
+    if (TYPESCRIPT_REFUSED.has(code) && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
     throw new AnyserveError('usage', `cannot load ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 
 /** Loads TypeScript on a Node that cannot, by way of the `tsx` that is installed beside the module. */
-async function importTypeScript(path: string, url: string): Promise<{ default?: unknown }> {
-  let tsx: string;
-  try {
-    tsx = createRequire(url).resolve('tsx/esm/api');
-  } catch (cause) {
-    const message = `${path} is TypeScript, which Node ${process.versions.node} cannot load; install tsx beside it (npm install tsx), or use Node 22.18 or newer`;
-    throw new AnyserveError('usage', message, { cause });
+async function importTypeScript(path: string, url: string): Promise<LoadedModule> {
+  const tsx = tsxBeside(url);
+  if (tsx === undefined) {
+    const advice = 'install tsx beside it (npm install tsx), or use Node 22.18 or newer';
+    throw new AnyserveError(
+      'usage',
+      `${path} is TypeScript, which Node ${process.versions.node} cannot load; ${advice}`,
+    );
   }
-  const { tsImport } = (await import(pathToFileURL(tsx).href)) as {
-    tsImport(url: string, parent: string): Promise<{ default?: unknown }>;
-  };
   try {
-    return await tsImport(url, import.meta.url);
+    const { tsImport } = (await import(tsx)) as { tsImport(url: string, parent: string): Promise<LoadedModule> };
+    const { default: exported } = await tsImport(url, import.meta.url);
+    // A module that counts as CommonJS has its exports, the default one among them, as its default.
+    return isModule(exported) ? exported : { default: exported };
   } catch (cause) {
     throw new AnyserveError('usage', `cannot load ${path}: ${messageOf(cause)}`, { cause });
   }
+}
+
+interface LoadedModule {
+  readonly default?: unknown;
+}
+
+function isModule(exported: unknown): exported is LoadedModule {
+  return typeof exported === 'object' && exported !== null && 'default' in exported;
+}
+
+/** The URL of tsx's ES module for programs; a `require` would be shown the other one. */
+function tsxBeside(url: string): string | undefined {
+  const require = createRequire(url);
+  try {
+    const { exports } = require('tsx/package.json') as TsxPackage;
+    return new URL(exports['./esm/api'].import.default, pathToFileURL(require.resolve('tsx/package.json'))).href;
+  } catch {
+    return undefined;
+  }
+}
+
+interface TsxPackage {
+  readonly exports: { readonly './esm/api': { readonly import: { readonly default: string } } };
 }
 
 function isBackend(value: unknown): value is Backend {

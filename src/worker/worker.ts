@@ -50,9 +50,6 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-/** How long the answers of the last calls may take to leave. */
-const LAST_ANSWERS_MS = 500;
-
 /** Serves the backends' models and keeps them registered. Resolves when calls are taken. */
 export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
   const { clock, random, log, version } = world;
@@ -61,28 +58,36 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   // What cannot be registered is refused before anything listens.
   replicaAt(1);
 
-  const admission = createAdmission(options);
-  let isLeaving = false;
+  const leaving = new AbortController();
   const server = await listenGrpc({
     ...options,
     models,
-    admission,
+    admission: createAdmission(options),
     log,
     version,
-    isReady: () => !isLeaving,
+    leaving: leaving.signal,
   });
   const replica = replicaAt(server.port);
   const keeper = api && new LeaseKeeper({ api, replica, clock, random, onChange: options.onLeaseChange });
 
+  let isStopping = false;
   let resolve: () => void;
   let reject: (error: unknown) => void;
   const stopped = new Promise<void>((...settle) => {
     [resolve, reject] = settle;
   });
-  keeper?.run().catch((error) => {
+  // Whoever does not look at it must not be brought down by it.
+  stopped.catch(() => {});
+  keeper?.run().catch(async (error) => {
     server.abort();
+    await cleanUp();
     reject(error);
   });
+
+  async function cleanUp(): Promise<void> {
+    api?.close();
+    for (const backend of options.backends) await backend.close?.();
+  }
 
   function replicaAt(port: number): Replica {
     const parse = api ? parseAdvertised : parseDialable;
@@ -95,30 +100,26 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
 
   async function leave(): Promise<void> {
     await keeper?.stop();
-    server.announceLeaving();
+    leaving.abort();
     const finished = new AbortController();
-    // What is left when the calls are done are streams that only watch, such as health checks.
-    const idle = admission.idle().then(() => sleep(clock, LAST_ANSWERS_MS, finished.signal));
     const tooLong = sleep(clock, options.drainTimeoutMs, finished.signal).then(() => {
-      if (!finished.signal.aborted) log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
-    });
-    const cutOff = Promise.race([idle, tooLong]).then(() => {
-      if (!finished.signal.aborted) server.abort();
+      if (finished.signal.aborted) return;
+      log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
+      server.abort();
     });
     await server.finish().catch((error) => log.warn(messageOf(error)));
     finished.abort();
-    await cutOff;
-    api?.close();
-    for (const backend of options.backends) await backend.close?.();
+    await tooLong;
+    await cleanUp();
   }
 
   return {
     replica,
     stopped,
     async stop() {
-      if (isLeaving) server.abort();
+      if (isStopping) server.abort();
       else {
-        isLeaving = true;
+        isStopping = true;
         leave().then(resolve, reject);
       }
       await stopped;

@@ -3,12 +3,13 @@ import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc
 import { afterEach, describe, expect, it } from 'vitest';
 import { type ClientOptions, InferenceClient } from '../../src/client/client.js';
 import type { FailedAttempt } from '../../src/client/retry.js';
-import { parseEndpoint } from '../../src/core/ids.js';
+import { asEndpoint } from '../../src/core/ids.js';
 import { clock, random } from '../../src/system.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
 import { App } from '../../src/worker/app.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { replica } from '../support/replicas.js';
+import { constantRandom } from '../support/seeded-random.js';
 import { startTestWorker } from '../support/worker.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -23,15 +24,16 @@ function client(options: ClientOptions): InferenceClient {
   return made;
 }
 
+/** An API server that chooses the first of those that match. */
 async function apiServer(): Promise<TestApiServer> {
-  const server = await startTestApiServer();
+  const server = await startTestApiServer({ random: constantRandom(0) });
   cleanups.push(() => server.close());
   return server;
 }
 
 /** Registers an endpoint under an id for `type=x`; the registration stays, whatever becomes of the endpoint. */
 async function offer(server: TestApiServer, id: string, endpoint: string): Promise<void> {
-  await server.registry.register({ ...replica(id, { type: 'x' }), endpoint: parseEndpoint(endpoint) }, () => {});
+  await server.registry.register({ ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) }, () => {});
 }
 
 /** A worker that answers who it is. */
@@ -63,6 +65,17 @@ async function failing(code: number) {
   );
   cleanups.push(() => server.forceShutdown());
   return { endpoint: `127.0.0.1:${port}`, calls };
+}
+
+/** A worker whose streams break after their first part. */
+async function halfway(): Promise<string> {
+  const app = new App().capability({ type: 'x' }, async function* () {
+    yield { who: ['halfway'] };
+    throw new Error('midway');
+  });
+  const worker = await startTestWorker(app);
+  cleanups.push(() => worker.stop());
+  return worker.replica.endpoint;
 }
 
 /** Something that takes connections and says nothing. */
@@ -127,13 +140,10 @@ describe('a client', () => {
       capability: { type: 'x' },
       onRetry: (attempt) => attempts.push(attempt),
     });
-    const first = asking.infer('x', {}).catch((error) => error);
     await offer(server, 'good', good);
-    const answer = await first;
-    expect(who(answer)).toBe('good');
+    expect(who(await asking.infer('x', {}))).toBe('good');
     expect(asking.replicaId).toBe('good');
-    for (const { replicaId } of attempts) expect(replicaId).toBe('bad');
-    expect(attempts.length).toBeLessThanOrEqual(1);
+    expect(attempts.map(({ attempt, replicaId }) => [attempt, replicaId])).toEqual([[1, 'bad']]);
   });
 
   it.each(['INVALID_ARGUMENT', 'UNAUTHENTICATED', 'PERMISSION_DENIED', 'OUT_OF_RANGE'] as const)(
@@ -242,6 +252,54 @@ describe('a client', () => {
     }
   });
 
+  it('holds its deadline though the model is asked what it declares first', async () => {
+    const hanging = new Server();
+    hanging.addService(
+      INFERENCE_SERVICE as unknown as ServiceDefinition,
+      { modelMetadata: () => {}, modelInfer: () => {} } as never,
+    );
+    const port = await new Promise<number>((resolve) =>
+      hanging.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => hanging.forceShutdown());
+    const startedAtMs = clock.nowMs();
+    const call = client({ endpoint: `127.0.0.1:${port}` }).infer('x', { a: [1] }, { timeoutMs: 500 });
+    await expect(call).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(950);
+  });
+
+  it('asks a model again what it declares when it could not say', async () => {
+    let asked = 0;
+    const sent: string[] = [];
+    const server = new Server();
+    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelMetadata: ((_call: unknown, answer: (error: object | null, message?: object) => void) => {
+        asked++;
+        if (asked === 1) answer({ code: status.UNAVAILABLE, details: 'not yet' });
+        else
+          answer(null, {
+            name: 'x',
+            versions: [],
+            platform: '',
+            inputs: [{ name: 'a', datatype: 'FP64', shape: [-1n] }],
+            outputs: [],
+            properties: new Map(),
+          });
+      }) as never,
+      modelInfer: ((call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+        sent.push(call.request.inputs[0]?.datatype ?? '');
+        answer({ code: status.INTERNAL, details: 'seen' });
+      }) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => server.forceShutdown());
+    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    for (let n = 0; n < 3; n++) await asking.infer('x', { a: [1] }).catch(() => {});
+    expect([asked, sent]).toEqual([2, ['INT32', 'FP64', 'FP64']]);
+  });
+
   it('takes what a model declares for a hint alone', async () => {
     const { endpoint } = await failing(status.INTERNAL);
     await expect(client({ endpoint }).infer('x', { a: [1] })).rejects.toThrow(`${endpoint}: as told`);
@@ -253,11 +311,14 @@ describe('a client', () => {
     const { endpoint } = await failing(status.UNAVAILABLE);
     await offer(server, 'bad', endpoint);
     const asking = client({ server: server.url, capability: { type: 'x' } });
-    const parts = asking.inferStream('x', {});
-    const first = parts.next();
     await offer(server, 'good', await answering('good'));
-    expect(who((await first).value as never)).toBe('good');
+    const parts = asking.inferStream('x', {});
+    expect(who((await parts.next()).value as never)).toBe('good');
     expect((await parts.next()).done).toBe(true);
+    await offer(server, 'bad', await halfway());
+    const broken = client({ server: server.url, capability: { type: 'x' } }).inferStream('x', {});
+    expect((await broken.next()).done).toBe(false);
+    await expect(broken.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('midway') });
   });
 
   it('sends plain numbers in the datatype that the model declares', async () => {

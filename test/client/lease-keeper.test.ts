@@ -121,6 +121,23 @@ describe('a lease keeper', () => {
     await until('the first is back', () => server.registry.replicas().length === 1);
   });
 
+  it('stands by at the server that told it, and while that cannot be asked', async () => {
+    const [a, b] = [await startTestApiServer(), await apiServer()];
+    const first = keeper(a.url, b.url);
+    await until('the first is registered', () => first.kinds().includes('registered'));
+    const second = keeper(a.url);
+    await until('the second is registered', () => second.kinds().includes('registered'));
+    await until('the first is told', () => first.changes.length === 2 && first.clock.pending().length === 1);
+    first.clock.advance(30_000);
+    await until('it stands by again', () => first.changes.length === 3 && first.clock.pending().length === 1);
+    await second.kept.stop();
+    await a.close();
+    first.clock.advance(30_000);
+    await until('it stands by again', () => first.changes.length === 4 && first.clock.pending().length === 1);
+    expect(first.kinds()).toEqual(['registered', 'superseded', 'superseded', 'superseded']);
+    expect(b.registry.replicas()).toHaveLength(0);
+  });
+
   it('takes a stream that says nothing for 15 s for dead', async () => {
     const silent = await otherServer((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });

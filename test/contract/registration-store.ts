@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseLeaseId } from '../../src/core/ids.js';
+import { asLeaseId } from '../../src/core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../../src/core/ports.js';
 import { registration, replica } from '../support/replicas.js';
 
@@ -25,8 +25,8 @@ export function registrationStoreContract(name: string, create: () => Registrati
     it('tells who has left, and how', async () => {
       const { store, events } = watched();
       await store.put(first);
-      await store.delete(first.lease, 'released');
-      expect(events[1]).toEqual({ kind: 'delete', lease: 'l1', replicaId: 'r1', end: 'released' });
+      await store.delete(first.lease, 'shutdown');
+      expect(events[1]).toEqual({ kind: 'delete', lease: 'l1', replicaId: 'r1', end: 'shutdown' });
     });
 
     it('replaces a registration with no moment in between', async () => {
@@ -48,7 +48,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
 
     it('ignores a lease it never had', async () => {
       const { store, events } = watched();
-      await store.delete(parseLeaseId('l9'), 'closed');
+      await store.delete(asLeaseId('l9'), 'closed');
       expect(events).toEqual([]);
     });
 

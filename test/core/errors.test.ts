@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { AnyserveError, codeFromGrpcStatus, messageOf } from '../../src/core/errors.js';
+import { AnyserveError, codeFromGrpcStatus, httpStatusOf, messageOf } from '../../src/core/errors.js';
 
 describe('errors', () => {
   it('say the same failure to HTTP, gRPC and the shell', () => {
     const error = new AnyserveError('no_match', 'none');
-    expect([error.httpStatus, error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
+    expect([httpStatusOf(error.code), error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
   });
 
   it('have one code for each canonical gRPC status', () => {

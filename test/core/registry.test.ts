@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type LeaseId, parseReplicaId } from '../../src/core/ids.js';
+import { asReplicaId, type LeaseId } from '../../src/core/ids.js';
 import { createRegistry, type Registry } from '../../src/core/registry.js';
 import type { LeaseEnd } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
@@ -90,9 +90,9 @@ describe('registry', () => {
     const registry = registryWith();
     await registry.register(replica('r1', { type: 'chat' }), () => {});
     await registry.register(replica('r2', { type: 'chat' }), () => {});
-    const excluded = new Set([parseReplicaId('r1')]);
+    const excluded = new Set([asReplicaId('r1')]);
     for (let n = 0; n < 50; n++) expect(registry.route(query({ type: 'chat' }), excluded)?.id).toBe('r2');
-    const both = new Set([parseReplicaId('r1'), parseReplicaId('r2')]);
+    const both = new Set([asReplicaId('r1'), asReplicaId('r2')]);
     expect(registry.route(query({ type: 'chat' }), both)).toBeDefined();
   });
 

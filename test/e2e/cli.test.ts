@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { BINARY, type Running, run, start, stopAll } from '../support/binary.js';
 import { until } from '../support/until.js';
@@ -88,7 +89,8 @@ describe('wrong usage', () => {
     [['rout'], 'there is no command "rout"; did you mean route?'],
     [['frobnicate'], 'there is no command "frobnicate"; see anyserve --help'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
-    [['route', '--server'], '--server needs a value'],
+    [['route', '--server'], '--server needs a value; one that begins with - is written --server=VALUE'],
+    [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
     [['serve', '--host', ''], '--host needs a value'],
     [['route', '--constructor=1'], 'there is no option --constructor; see anyserve --help'],
     [['route', 'chat'], '"chat" is no KEY=VALUE, such as type=chat'],
@@ -143,6 +145,7 @@ describe('wrong usage', () => {
   it('shows where it came from when asked to', async () => {
     expect((await run(['route', 'chat', '--debug'])).stderr).toMatch(/\n {4}at /);
     expect((await run(['route', 'chat'], { env: { ANYSERVE_DEBUG: '1' } })).stderr).toMatch(/\n {4}at /);
+    expect((await run(['route', 'chat'], { env: { ANYSERVE_DEBUG: '0' } })).stderr).not.toMatch(/\n {4}at /);
   });
 });
 
@@ -201,6 +204,21 @@ describe('route and registry', () => {
       `"${process.execPath}" "${BINARY}" registry --server ${server} | true`,
     ]);
     expect([piped.status, piped.stderr.toString()]).toEqual([0, '']);
+  });
+
+  it('give a late reader everything', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+    writeFileSync(join(folder, 'large.json'), JSON.stringify({ x: Array.from({ length: 200_000 }, (_, n) => n) }));
+    const late = `"${process.execPath}" "${BINARY}" infer chat --inputs "${folder}/large.json" --json --server ${server} | (sleep 1; wc -c)`;
+    const worker = spawnSync(
+      'bash',
+      [
+        '-c',
+        `"${process.execPath}" "${BINARY}" worker --backend echo --cap type=chat --port 0 --server ${server} & until "${process.execPath}" "${BINARY}" route type=chat --server ${server} >/dev/null 2>&1; do :; done; ${late}; kill $!; wait`,
+      ],
+      { encoding: 'utf8' },
+    );
+    expect(Number(/^(\d+)$/m.exec(worker.stdout)?.[1])).toBeGreaterThan(1_000_000);
   });
 
   it('say what failed even when nobody reads it, and what cannot be written', async () => {
@@ -368,7 +386,7 @@ describe('infer', () => {
     await registrant('dead', 'type=chat');
     const alive = await echo('--cap', 'type=chat', '--id', 'alive');
     let told = 0;
-    for (let n = 0; n < 8; n++) {
+    for (let n = 0; n < 8 || (told === 0 && n < 40); n++) {
       const { code, stdout, stderr } = await run(['infer', 'chat', '--prompt', 'Hi', '--server', server]);
       expect([code, stdout]).toEqual([0, 'Hi\n']);
       if (stderr !== '') told++;
@@ -399,7 +417,8 @@ describe('infer', () => {
   it('ends on Ctrl-C while it reads what nobody writes, and when nobody reads what it writes', async () => {
     const waiting = start(['infer', 'chat', '--prompt', '-', '--endpoint', '127.0.0.1:1']);
     extras.push(waiting);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    // More than a pipe holds: all of it can only be written when it is being read.
+    await new Promise((resolve) => waiting.child.stdin?.write('x'.repeat(2_000_000), resolve));
     expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
     const worker = await staying(
       /^registered/m,
@@ -424,7 +443,10 @@ describe('infer', () => {
   });
 
   it('has an exit code for each way to fail', async () => {
-    expect((await run(['infer', 'nope', '--prompt', 'x', '--server', server])).code).toBe(3);
+    expect(await run(['infer', 'nope', '--prompt', 'x', '--server', server])).toMatchObject({
+      code: 3,
+      stderr: 'anyserve: no replica offers {"type":"nope"} or {"model":"nope"}; none is registered\n',
+    });
     expect((await run(['infer', 'nope', '--prompt', 'x', '--server', NOWHERE])).code).toBe(4);
     expect((await run(['infer', 'nope', '--prompt', 'x', '--endpoint', '127.0.0.1:1'])).code).toBe(5);
     expect(
@@ -439,13 +461,14 @@ describe('worker', () => {
     const path = module(
       'slow.mjs',
       `export default (app) => app.capability({ type: 'slow' }, async ({ ms }) => {
+         console.log('reached');
          await new Promise((resolve) => setTimeout(resolve, ms.data[0]));
          return { done: ['yes'] };
        });`,
     );
     const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await worker.printed(/reached/);
     const stopped = worker.stop();
     await until('it has left the list', async () => (await registered()) === 0, 700);
     expect(await call).toEqual({ code: 0, stdout: 'yes\n', stderr: '' });
@@ -495,11 +518,11 @@ describe('worker', () => {
   it('ends at once when told twice, whatever still runs', async () => {
     const path = module(
       'stuck.mjs',
-      `export default (app) => app.capability({ type: 'stuck' }, () => new Promise((resolve) => setTimeout(resolve, 60_000)));`,
+      `export default (app) => app.capability({ type: 'stuck' }, () => new Promise((resolve) => { console.log('reached'); setTimeout(resolve, 60_000); }));`,
     );
     const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'stuck', '--server', server, '--no-retry']);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await worker.printed(/reached/);
     worker.child.kill('SIGTERM');
     await until('it has left the list', async () => (await registered()) === 0);
     expect((await worker.stop('SIGTERM')).code).toBe(0);
@@ -509,11 +532,14 @@ describe('worker', () => {
   it('ends on a signal while its module still loads', async () => {
     const loading = start([
       'worker',
-      module('loading.mjs', 'setInterval(() => {}, 1000); export default () => new Promise(() => {});'),
+      module(
+        'loading.mjs',
+        'console.log("loading"); setInterval(() => {}, 1000); export default () => new Promise(() => {});',
+      ),
       '--no-register',
     ]);
     extras.push(loading);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await loading.printed(/loading/);
     expect((await loading.stop('SIGINT')).code).toBe(130);
   });
 
@@ -533,6 +559,23 @@ describe('worker', () => {
       expect(stderr).toContain('install tsx beside it (npm install tsx), or use Node 22.18 or newer');
       expect(code).toBe(2);
     }
+  });
+
+  it('loads TypeScript by way of tsx where that is installed', async () => {
+    const path = module(
+      'with-tsx.mts',
+      `enum Answer { yes = 'yes' }\nexport default (app: any) => app.capability({ type: 'typed' }, () => ({ ok: [Answer.yes] }));`,
+    );
+    symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), join(dirname(path), 'node_modules'));
+    await staying(/^registered/m, 'worker', path, '--port', '0');
+    expect((await run(['infer', 'typed', '--server', server])).stdout).toBe('yes\n');
+    const plain = module(
+      'with-tsx.ts',
+      `export default (app: any) => app.capability({ type: 'plain' }, () => ({ ok: ['yes'] }));`,
+    );
+    symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), join(dirname(plain), 'node_modules'));
+    await staying(/^registered/m, 'worker', plain, '--port', '0');
+    expect((await run(['infer', 'plain', '--server', server])).stdout).toBe('yes\n');
   });
 
   it('says in one line what to do about a port that is taken', async () => {

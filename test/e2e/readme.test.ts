@@ -83,14 +83,15 @@ describe('the README', () => {
         .replace(/^anyserve serve/, `anyserve serve --port ${ports[8080]}`)
         .replace(/^anyserve worker --backend/, `anyserve worker --port ${ports[50051]} --backend`)
         .replace('my-worker.js', 'my-worker.mjs')
-        .replace('/register', `/register?from=${ports[8080]}`)
-        .replace(/^pkill .*/, `pkill -f 'curl -sN .*/register.from=${ports[8080]}'`);
+        // A shell that runs one command knows no jobs of others.
+        .replace(/^kill %(\d)$/, (_command, job) => `kill -- -${staying[Number(job) - 1]?.pid}`);
     const env = {
       ...process.env,
       PATH: `${folder}:${process.env['PATH']}`,
       ANYSERVE_SERVER: `http://localhost:${ports[8080]}`,
     };
 
+    const staying: ChildProcess[] = [];
     const all = steps();
     expect(all.length).toBeGreaterThan(10);
     for (const step of all) {
@@ -101,6 +102,7 @@ describe('the README', () => {
         stdio: ['ignore', 'pipe', 'pipe'],
       });
       children.add(child);
+      if (step.stays) staying.push(child);
       let output = '';
       child.stdout.setEncoding('utf8').on('data', (chunk) => {
         output += chunk;

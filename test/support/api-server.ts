@@ -1,8 +1,9 @@
 import { connect, type Socket } from 'node:net';
+import type { Random } from '../../src/core/ports.js';
 import { createRegistry, type Registry } from '../../src/core/registry.js';
 import { type ApiServer, listen } from '../../src/server/api-server.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
-import { clock, ids, random } from '../../src/system.js';
+import * as system from '../../src/system.js';
 import { keptLog } from './replicas.js';
 
 /** An API server on a free port, with its registry and log at hand. */
@@ -12,10 +13,14 @@ export interface TestApiServer extends ApiServer {
 }
 
 /** Starts one on a free port of loopback, or on the one given. */
-export async function startTestApiServer({ heartbeatMs = 2000, port = 0 } = {}): Promise<TestApiServer> {
+export async function startTestApiServer({
+  heartbeatMs = 2000,
+  port = 0,
+  random = system.random as Random,
+} = {}): Promise<TestApiServer> {
   const log = keptLog();
-  const registry = createRegistry({ store: createMemoryStore(), random, ids, log });
-  const server = await listen({ registry, clock, log, heartbeatMs, host: '127.0.0.1', port });
+  const registry = createRegistry({ store: createMemoryStore(), random, ids: system.ids, log });
+  const server = await listen({ registry, clock: system.clock, log, heartbeatMs, host: '127.0.0.1', port });
   return { ...server, registry, log };
 }
 

@@ -1,4 +1,4 @@
-import { parseEndpoint, parseLeaseId, parseReplicaId } from '../../src/core/ids.js';
+import { asEndpoint, asLeaseId, asReplicaId } from '../../src/core/ids.js';
 import type { Ids, Log } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
 import { capabilityFromScalars, type ScalarPairs } from '../../src/wire/replica-json.js';
@@ -6,21 +6,21 @@ import { capabilityFromScalars, type ScalarPairs } from '../../src/wire/replica-
 /** A replica of this id with these capability objects. */
 export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   return {
-    id: parseReplicaId(id),
-    endpoint: parseEndpoint(`${id}.test:50051`),
+    id: asReplicaId(id),
+    endpoint: asEndpoint(`${id}.test:50051`),
     capabilities: capabilities.map(capabilityFromScalars),
   };
 }
 
 /** A registration of a replica under a lease. */
 export function registration(lease: string, of: Replica): Registration {
-  return { lease: parseLeaseId(lease), replica: of };
+  return { lease: asLeaseId(lease), replica: of };
 }
 
 /** Lease ids in order: lease-1, lease-2. */
 export function countingIds(): Ids {
   let count = 0;
-  return { lease: () => parseLeaseId(`lease-${++count}`) };
+  return { lease: () => asLeaseId(`lease-${++count}`) };
 }
 
 /** A log that keeps its lines. */

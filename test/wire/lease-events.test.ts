@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { parseReplicaId } from '../../src/core/ids.js';
+import { asReplicaId } from '../../src/core/ids.js';
 import { ALIVE_EVENT, leaseEventFromData, registeredEvent, supersededEvent } from '../../src/wire/lease-events.js';
 
 describe('lease events', () => {
   it('are spaced as the original spaces them', () => {
-    expect(registeredEvent(parseReplicaId('r1'))).toBe('data: {"status": "registered", "replica_id": "r1"}\n\n');
-    expect(supersededEvent(parseReplicaId('r1'))).toBe('data: {"status": "superseded", "replica_id": "r1"}\n\n');
+    expect(registeredEvent(asReplicaId('r1'))).toBe('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    expect(supersededEvent(asReplicaId('r1'))).toBe('data: {"status": "superseded", "replica_id": "r1"}\n\n');
     expect(ALIVE_EVENT).toBe('data: {"status": "alive"}\n\n');
   });
 
   it('escape everything outside of printable ASCII', () => {
-    expect(registeredEvent(parseReplicaId('é\n😀/"\\\u007f'))).toBe(
+    expect(registeredEvent(asReplicaId('é\n😀/"\\\u007f'))).toBe(
       'data: {"status": "registered", "replica_id": "\\u00e9\\n\\ud83d\\ude00/\\"\\\\\\u007f"}\n\n',
     );
   });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { faultsText, parseRegistration } from '../../src/wire/registration.js';
+import { faultsText, oversizedFaults, parseRegistration } from '../../src/wire/registration.js';
 import { replicaText } from '../../src/wire/replica-json.js';
 
 /** The 422 body that a registration gets; undefined when it is granted. */
@@ -69,6 +69,13 @@ describe('registration', () => {
     const { detail } = JSON.parse(refusal(body) ?? '{}') as { detail: { type: string; msg: string }[] };
     expect(detail).toHaveLength(1);
     expect(detail[0]).toMatchObject({ type: 'value_error', msg: expect.stringContaining(limit) });
+  });
+
+  it('over the limit is too deep if it is, whatever else', () => {
+    expect(oversizedFaults('{"a":'.repeat(70))).toMatchObject([
+      { type: 'json_invalid', loc: ['body', expect.any(Number)] },
+    ]);
+    expect(oversizedFaults('{"a":[[[')).toBeUndefined();
   });
 
   it('ends in a registration or in faults, whatever the body', () => {

@@ -22,6 +22,19 @@ describe('the models of a worker', () => {
     expect(table.find('talker', '4')).toBeUndefined();
   });
 
+  it('are not taken for each other', () => {
+    const twins = createModelTable([
+      ...new App()
+        .capability({ type: 'chat', model: 'a' }, () => ({}))
+        .capability({ type: 'chat', model: 'b' }, () => ({})).models,
+    ]);
+    expect(() => twins.get('chat', '')).toThrow(
+      '2 models here answer to "chat": {"type":"chat","model":"a"}, {"type":"chat","model":"b"}; call one by its "model", or give that as the version',
+    );
+    expect(twins.get('chat', 'b').capabilities[0]?.pairs.get('model')).toBe('b');
+    expect(twins.get('b', '').capabilities[0]?.pairs.get('model')).toBe('b');
+  });
+
   it('say which there are when asked for another', () => {
     expect(() => table.get('nope', '')).toThrow('no model "nope" here; there is "chat", "talker", "embedder"');
     expect(() => table.get('chat', '9')).toThrow('no model "chat" version "9" here');

@@ -1,8 +1,13 @@
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { Client, credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
 import { load } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
+import { InferenceChannel } from '../../src/client/inference-channel.js';
 import { clock, random } from '../../src/system.js';
+import { messageFromRequest } from '../../src/wire/inference.js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
 import { App } from '../../src/worker/app.js';
 import type { WorkerOptions } from '../../src/worker/worker.js';
 import { startTestApiServer } from '../support/api-server.js';
@@ -60,10 +65,32 @@ describe('a worker', () => {
     expect(outputs['i']).toEqual({ datatype: 'INT32', shape: [3], data: Int32Array.of(0, 1, 2) });
   });
 
-  it('repeats the request: its id, its names, and its form', async () => {
+  it('repeats the id, the names, whatever they are, and the form', async () => {
     const { client } = await serving(new App().capability({ type: 'echo' }, (inputs) => inputs));
-    const answer = await client.infer('echo', { a: [1], __proto__: [2] }, { id: 'q7', version: '', raw: true });
-    expect(answer).toMatchObject({ model: 'echo', id: 'q7' });
+    for (const raw of [false, true]) {
+      const { id, model, outputs } = await client.infer('echo', { a: [1], ['__proto__']: [2] }, { id: 'q7', raw });
+      expect([id, model, Object.keys(outputs)]).toEqual(['q7', 'echo', ['a', '__proto__']]);
+    }
+    const forms: boolean[] = [];
+    const asked = (raw: boolean) =>
+      messageFromRequest({
+        model: 'echo',
+        version: '',
+        id: '',
+        parameters: {},
+        outputs: [],
+        raw,
+        inputs: { a: { datatype: 'INT32', shape: [1], data: Int32Array.of(1) } },
+      });
+    const channel = new InferenceChannel(client.endpoint as string, { maxMessageBytes: 1e6, clock });
+    cleanups.push(() => channel.close());
+    for (const raw of [false, true]) {
+      const answer = await channel.call(INFERENCE_SERVICE.modelInfer, asked(raw), {
+        deadlineEpochMs: clock.epochMs() + 5000,
+      });
+      forms.push(answer.rawOutputContents.length > 0, answer.outputs[0]?.contents !== undefined);
+    }
+    expect(forms).toEqual([false, true, true, false]);
   });
 
   it('tells a handler what the call carries', async () => {
@@ -365,7 +392,9 @@ describe('a worker', () => {
     const api = await startTestApiServer();
     cleanups.push(() => api.close());
     const { passed, open } = gate();
+    const reached = gate();
     const app = new App().capability({ type: 'slow', gpu: 1 }, async () => {
+      reached.open();
       await passed;
       return { done: [true] };
     });
@@ -373,10 +402,7 @@ describe('a worker', () => {
     await until('it is registered', () => api.registry.replicas().length === 1);
     expect(api.registry.replicas()[0]).toMatchObject({ id: 'w1', endpoint: worker.replica.endpoint });
     const call = client.infer('slow', {});
-    await until('the call is in flight', async () => {
-      const probe = await client.serverReady();
-      return probe;
-    });
+    await reached.passed;
     const stopped = worker.stop();
     await until('it has left', () => api.registry.replicas().length === 0);
     open();
@@ -384,11 +410,60 @@ describe('a worker', () => {
     await stopped;
   });
 
+  it('sends the last answers whole, to a slow reader, too', async () => {
+    const size = 24 * 1024 * 1024;
+    const app = new App().capability({ type: 'large' }, () => ({ x: new Uint8Array(size) }));
+    const { worker } = await serving(app);
+    let passed = 0;
+    const proxy = createServer((socket) => {
+      const upstream = connect(Number(worker.replica.endpoint.split(':')[1]), '127.0.0.1');
+      socket.pipe(upstream);
+      upstream.on('data', (chunk) => {
+        passed += chunk.length;
+        socket.write(chunk);
+        upstream.pause();
+        setTimeout(() => upstream.resume(), 3);
+      });
+      upstream.on('close', () => socket.end());
+      socket.on('close', () => upstream.destroy());
+      for (const end of [socket, upstream]) end.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    cleanups.push(() => proxy.close());
+    const client = new InferenceClient(
+      { endpoint: `127.0.0.1:${(proxy.address() as AddressInfo).port}` },
+      { clock, random },
+    );
+    cleanups.push(() => client.close());
+    const answer = client.infer('large', {});
+    await until('the answer is on its way', () => passed > 100_000);
+    const stopped = worker.stop();
+    expect((await answer).outputs['x']?.data).toHaveLength(size);
+    await client.close();
+    await stopped;
+  });
+
+  it('does not bring a program down when it is refused', async () => {
+    const stranger = createHttpServer((_request, response) => response.end('<html>'));
+    await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve));
+    cleanups.push(() => stranger.close());
+    let closed = 0;
+    const backend = { models: arithmetic.models, close: async () => void closed++ };
+    const { port } = stranger.address() as AddressInfo;
+    const worker = await startTestWorker(arithmetic, { backends: [backend], servers: [`http://127.0.0.1:${port}`] });
+    await until('it has cleaned up', () => closed === 1);
+    await expect(worker.stopped).rejects.toMatchObject({ code: 'not_an_api_server' });
+  });
+
   it('ends calls that go on for longer than it may wait', async () => {
-    const app = new App().capability({ type: 'endless' }, () => new Promise<never>(() => {}));
+    const reached = gate();
+    const app = new App().capability({ type: 'endless' }, () => {
+      reached.open();
+      return new Promise<never>(() => {});
+    });
     const { client, worker } = await serving(app, { drainTimeoutMs: 100 });
     const call = client.infer('endless', {}).catch((error) => error);
-    await client.serverLive();
+    await reached.passed;
     await worker.stop();
     expect((await call).code).toMatch(/unavailable|cancelled/);
     expect(worker.log.lines.at(-1)).toContain('calls still run after 100 ms');

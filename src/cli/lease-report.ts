@@ -1,0 +1,49 @@
+import type { LeaseChange } from '../client/lease-keeper.js';
+import type { Replica } from '../core/replica.js';
+import type { CommandIo } from './command.js';
+import { coloursFor, printable } from './output.js';
+
+/** Tells each change of a registration: a line for people, or a JSON object a line. */
+export function leaseReporter(
+  json: boolean,
+  { stdout, env }: CommandIo,
+): (change: LeaseChange, replica: Replica) => void {
+  const colours = coloursFor(stdout, env);
+  return (change, replica) => {
+    const line = printable(json ? JSON.stringify(record(change, replica)) : sentence(change, replica));
+    const [, state = '', rest = ''] = /^([^ ]+)(.*)$/s.exec(line) ?? [];
+    const colour = change.kind === 'registered' ? colours.green : colours.yellow;
+    stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
+  };
+}
+
+function sentence(change: LeaseChange, { id, endpoint }: Replica): string {
+  switch (change.kind) {
+    case 'registered':
+      return `registered ${id} (${endpoint}) with ${change.server}`;
+    case 'lost':
+      return `unregistered ${id}: ${change.error.message}; next try in ${seconds(change.retryInMs)}`;
+    case 'superseded':
+      return `superseded ${id}: another process registered it with ${change.server}; standing by, next look in ${seconds(change.retryInMs)}`;
+    default:
+      return change satisfies never;
+  }
+}
+
+function record(change: LeaseChange, { id, endpoint }: Replica): Record<string, unknown> {
+  const replica = { replica_id: id, endpoint };
+  switch (change.kind) {
+    case 'registered':
+      return { state: 'registered', ...replica, server: change.server };
+    case 'lost':
+      return { state: 'lost', ...replica, error: change.error.message, retry_in_ms: Math.round(change.retryInMs) };
+    case 'superseded':
+      return { state: 'superseded', ...replica, server: change.server, retry_in_ms: Math.round(change.retryInMs) };
+    default:
+      return change satisfies never;
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
