@@ -84,14 +84,15 @@ export const worker: Command = {
     const leftBehind = (error: unknown): void => log.warn(`a module left an error behind: ${messageOf(error)}`);
     process.on('unhandledRejection', leftBehind);
     try {
-      return await serve(args, io, log);
+      return await serveModels(args, io, log);
     } finally {
       process.removeListener('unhandledRejection', leftBehind);
     }
   },
 };
 
-async function serve(args: Arguments, io: CommandIo, log: Log): Promise<number> {
+/** Serves until it is told to stop; resolves to the exit code. */
+async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<number> {
   const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
   const backends = await unlessInterrupted(io, backendsFrom(args.words[0], args.texts('backend')));
   const json = args.flag('json');

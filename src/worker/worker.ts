@@ -80,7 +80,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   stopped.catch(() => {});
   keeper?.run().catch(async (error) => {
     server.abort();
-    await cleanUp();
+    await cleanUp().catch((failure) => log.warn(messageOf(failure)));
     reject(error);
   });
 
