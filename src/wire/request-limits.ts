@@ -21,7 +21,7 @@ const REQUEST = { parameters: 4, inputs: 5, outputs: 6, rawInputContents: 7 } as
 const INPUT = { shape: 3, parameters: 4, contents: 5 } as const;
 const CONTENTS = { int64: 3, uint64: 5, bytes: 8 } as const;
 
-/** Looks through an encoded `ModelInferRequest` before it is decoded. Throws `resource_exhausted`. */
+/** Looks through an encoded `ModelInferRequest` before it is decoded. Throws `invalid_argument`, as for whatever would be refused anywhere. */
 export function checkRequestLimits(encoded: Uint8Array): void {
   const reader = new BinaryReader(encoded);
   const counts = new Counts();
@@ -81,5 +81,5 @@ class Counts {
 }
 
 function exceeded(what: string, most: number): AnyserveError {
-  return new AnyserveError('resource_exhausted', `a request has at most ${most} ${what}`);
+  return new AnyserveError('invalid_argument', `a request has at most ${most} ${what}`);
 }

@@ -172,7 +172,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
   return { serverLive, serverReady, modelReady, serverMetadata, modelMetadata, modelInfer, modelStreamInfer };
 }
 
-/** Reads a request. Throws `resource_exhausted` or `invalid_argument`, which the gRPC library would call internal. */
+/** Reads a request. Throws `invalid_argument`, which the gRPC library would call internal. */
 function messageFromBytes(bytes: Buffer): ModelInferRequest {
   try {
     checkRequestLimits(bytes);

@@ -43,7 +43,7 @@ describe('the limits of a request', () => {
     ],
   ])('refuse too many %s', (what, encoded) => {
     expect(() => checkRequestLimits(encoded)).toThrow(
-      expect.objectContaining({ code: 'resource_exhausted', message: expect.stringContaining(what) }),
+      expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(what) }),
     );
   });
 
