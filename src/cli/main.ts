@@ -30,12 +30,31 @@ export async function main(argv: readonly string[]): Promise<number> {
   stderr.on('error', () => {});
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
   insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
-  const exitCode = await runCommandLine(argv, { stdin, stdout, stderr, env: environment(), ...signals });
+  const io = { stdin, stdout, stderr, env: environment(), ...signals };
+  const exitCode = await unlessStuck(runCommandLine(argv, io), io);
   // A reader may be slow, and what it has not taken yet is lost with the process.
   await Promise.race([written(stdout), aborted(unread.signal), aborted(insisted.signal)]);
   const lastCode = writeError ? 1 : exitCode;
   endAnyway(lastCode);
   return lastCode;
+}
+
+/**
+ * Runs a command line, unless nothing is left that could go on before it has ended: a worker's module that waits for
+ * what never comes while it loads would end the process without a word.
+ */
+async function unlessStuck(running: Promise<number>, { stderr }: CommandIo): Promise<number> {
+  let tell = (): void => {};
+  const stuck = new Promise<number>((resolve) => {
+    tell = () => {
+      stderr.write('anyserve: nothing is left to wait for; does the module wait for something that never comes?\n');
+      resolve(new AnyserveError('failed', '').exitCode);
+    };
+  });
+  process.once('beforeExit', tell);
+  const exitCode = await Promise.race([running, stuck]);
+  process.removeListener('beforeExit', tell);
+  return exitCode;
 }
 
 function written(stream: NodeJS.WriteStream): Promise<void> {

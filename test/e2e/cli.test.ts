@@ -543,6 +543,18 @@ describe('worker', () => {
     expect((await loading.stop('SIGINT')).code).toBe(130);
   });
 
+  it('says when its module can never finish loading', async () => {
+    const { code, stderr } = await run([
+      'worker',
+      module('stuck.mjs', 'await new Promise(() => {});'),
+      '--no-register',
+    ]);
+    expect([code, stderr]).toEqual([
+      1,
+      'anyserve: nothing is left to wait for; does the module wait for something that never comes?\n',
+    ]);
+  });
+
   it('loads TypeScript where this Node can, and says what to do where not', async () => {
     const path = module(
       'typed.ts',

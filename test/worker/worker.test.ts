@@ -413,7 +413,7 @@ describe('a worker', () => {
   it('sends the last answers whole, to a slow reader, too', async () => {
     const size = 24 * 1024 * 1024;
     const app = new App().capability({ type: 'large' }, () => ({ x: new Uint8Array(size) }));
-    const { worker } = await serving(app);
+    const { worker } = await serving(app, { drainTimeoutMs: 18_000 });
     let passed = 0;
     const proxy = createServer((socket) => {
       const upstream = connect(Number(worker.replica.endpoint.split(':')[1]), '127.0.0.1');
