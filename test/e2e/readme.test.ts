@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BINARY } from '../support/binary.js';
+import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
@@ -36,14 +36,6 @@ function steps(): Step[] {
         return { command: command.replace(/ &$/, ''), output: output.join('\n'), stays: command.endsWith(' &') };
       }),
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 const children = new Set<ChildProcess>();

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
+import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 /** A Python with the packages of requirements.txt. */
@@ -44,14 +44,6 @@ function python(script: string, ...args: string[]) {
   child.stderr.setEncoding('utf8').on('data', keep);
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   return { output: () => output, ended };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 describe("other implementations' clients", () => {
