@@ -1,6 +1,7 @@
 import { ApiClient } from '../client/api-client.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/retry.js';
+import { unlessAborted } from '../client/unless-aborted.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
@@ -10,7 +11,6 @@ import { type Arguments, type Command, type CommandIo, SERVER_OPTION } from './c
 import { quietGrpc } from './grpc-log.js';
 import { inferenceInputs } from './inference-inputs.js';
 import { answerText, answerWriter } from './inference-output.js';
-import { unlessInterrupted } from './interruption.js';
 import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
@@ -89,7 +89,7 @@ export const infer: Command = {
     quietGrpc(io);
     const [model] = args.words;
     if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
-    const { inputs, parameters, id, outputs } = await unlessInterrupted(io, inferenceInputs(args, io.stdin));
+    const { inputs, parameters, id, outputs } = await unlessAborted(inferenceInputs(args, io.stdin), io.interrupted);
     const options = {
       parameters,
       id,

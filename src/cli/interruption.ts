@@ -10,16 +10,6 @@ export function interruption({ interrupted }: CommandIo): Promise<number> {
   });
 }
 
-/** What is waited for, unless Ctrl-C or SIGTERM comes first: then rejects with the signal's name. */
-export function unlessInterrupted<T>({ interrupted }: CommandIo, awaited: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const end = (): void => reject(interrupted.reason);
-    if (interrupted.aborted) return end();
-    interrupted.addEventListener('abort', end, { once: true });
-    awaited.then(resolve, reject).finally(() => interrupted.removeEventListener('abort', end));
-  });
-}
-
 /** 130 after Ctrl-C; 0 after SIGTERM, which is how a service is told to stop. */
 export function endCode(interrupted: AbortSignal): number {
   return interrupted.reason === 'SIGINT' ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;

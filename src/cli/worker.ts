@@ -1,3 +1,4 @@
+import { unlessAborted } from '../client/unless-aborted.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
@@ -7,7 +8,7 @@ import type { Backend } from '../worker/backend.js';
 import { startWorker } from '../worker/worker.js';
 import { type Arguments, type Command, type CommandIo, SERVER_OPTION } from './command.js';
 import { quietGrpc } from './grpc-log.js';
-import { endCode, unlessInterrupted } from './interruption.js';
+import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
 import { capabilityFromCap, durationMs, wholeNumber } from './values.js';
@@ -94,7 +95,7 @@ export const worker: Command = {
 /** Serves until it is told to stop; resolves to the exit code. */
 async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<number> {
   const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
-  const backends = await unlessInterrupted(io, backendsFrom(args.words[0], args.texts('backend')));
+  const backends = await unlessAborted(backendsFrom(args.words[0], args.texts('backend')), io.interrupted);
   const json = args.flag('json');
   const running = await startWorker(
     {

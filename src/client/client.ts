@@ -195,7 +195,7 @@ export class InferenceClient {
   ): Promise<InferenceRequest> {
     const named = Object.entries(values);
     const declared = named.some(([, value]) => isPlain(value))
-      ? await this.#declared(channel, model, version, call.deadlineEpochMs)
+      ? await this.#declared(channel, model, version, call)
       : undefined;
     const inputs: Record<string, Tensor> = Object.create(null);
     for (const [name, value] of named) {

@@ -2,7 +2,8 @@ import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { type Datatype, isDatatype } from '../wire/datatype.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import type { InferenceChannel } from './inference-channel.js';
+import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { unlessAborted } from './unless-aborted.js';
 
 /** How long a model may take to say what it declares. */
 const ANSWER_TIMEOUT_MS = 3000;
@@ -16,9 +17,9 @@ export type DeclaredDatatypes = ReadonlyMap<string, Datatype>;
  */
 export function declaredDatatypes(
   clock: Clock,
-): (channel: InferenceChannel, name: string, version: string, deadlineEpochMs: number) => Promise<DeclaredDatatypes> {
+): (channel: InferenceChannel, name: string, version: string, call: CallOptions) => Promise<DeclaredDatatypes> {
   const known = new WeakMap<InferenceChannel, Map<string, Promise<DeclaredDatatypes>>>();
-  return async (channel, name, version, deadlineEpochMs) => {
+  return async (channel, name, version, { deadlineEpochMs, signal }) => {
     const ofChannel = known.get(channel) ?? new Map<string, Promise<DeclaredDatatypes>>();
     known.set(channel, ofChannel);
     const key = JSON.stringify([name, version]);
@@ -26,8 +27,10 @@ export function declaredDatatypes(
     const asked = ofChannel.get(key) ?? ask(channel, name, version, limit);
     ofChannel.set(key, asked);
     try {
-      return await asked;
+      // Others may wait for the same answer, so a caller that goes leaves it running.
+      return await unlessAborted(asked, signal);
     } catch {
+      signal?.throwIfAborted();
       ofChannel.delete(key);
       return new Map();
     }

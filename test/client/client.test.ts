@@ -238,6 +238,16 @@ describe('a client', () => {
     await expect(call).rejects.toThrow('enough');
   });
 
+  it('ends with its reason at once when it is cancelled while a model is asked what it declares', async () => {
+    const asking = client({ endpoint: await silent() });
+    const cancel = new AbortController();
+    const startedAtMs = clock.nowMs();
+    const call = asking.infer('x', { a: [1] }, { signal: cancel.signal });
+    setTimeout(() => cancel.abort(new Error('enough')), 50);
+    await expect(call).rejects.toThrow('enough');
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(2000);
+  });
+
   it('ends every call when it is closed, and takes no more', async () => {
     const app = new App().capability({ type: 'x' }, () => new Promise<never>(() => {}));
     const worker = await startTestWorker(app, { drainTimeoutMs: 100 });
