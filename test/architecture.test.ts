@@ -29,6 +29,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       '@grpc/proto-loader',
       '@grpc/reflection',
       'grpc-health-check',
+      'node:events',
       'node:fs',
       'node:fs/promises',
       'node:module',

@@ -1,4 +1,5 @@
 import type { ChalkInstance } from 'chalk';
+import { drained } from '../client/drained.js';
 import type { InferenceAnswer } from '../wire/inference.js';
 import { type Json, JsonNumber, jsonText } from '../wire/json.js';
 import type { ParameterValue } from '../wire/parameters.js';
@@ -28,16 +29,7 @@ export function answerWriter(json: boolean, { stdout, env, unread }: CommandIo) 
       const texts = json ? undefined : onlyTexts(part);
       const text = texts ? texts.join('') : answerText(part, json, coloursFor(stdout, env));
       if (text !== '') lastText = text;
-      if (stdout.write(text) || unread.aborted) return;
-      await new Promise<void>((resolve) => {
-        const proceed = (): void => {
-          stdout.removeListener('drain', proceed);
-          unread.removeEventListener('abort', proceed);
-          resolve();
-        };
-        stdout.once('drain', proceed);
-        unread.addEventListener('abort', proceed, { once: true });
-      });
+      if (!stdout.write(text)) await drained(stdout, unread);
     },
     async end(): Promise<void> {
       if (!lastText.endsWith('\n')) stdout.write('\n');

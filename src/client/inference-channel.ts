@@ -108,7 +108,7 @@ export class InferenceChannel {
     }
   }
 
-  /** Ends the connection, and the calls on it. */
+  /** Takes no more calls; the connection closes with the last of those under way. */
   close(): void {
     this.#client.close();
   }

@@ -6,6 +6,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { drained } from '../client/drained.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import type {
@@ -188,19 +189,6 @@ function failedResponse(message: ModelInferRequest | undefined, problem: string)
   const { id = '', modelName = '', modelVersion = '' } = message ?? {};
   const empty = { outputs: [], rawOutputContents: [], parameters: new Map() };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };
-}
-
-/** Waits until a slow reader has taken what was written, or has gone. */
-function drained(call: ServerDuplexStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const proceed = (): void => {
-      call.removeListener('drain', proceed);
-      signal.removeEventListener('abort', proceed);
-      resolve();
-    };
-    call.once('drain', proceed);
-    signal.addEventListener('abort', proceed, { once: true });
-  });
 }
 
 function metadataFromSpec({ name, datatype, shape }: TensorSpec) {

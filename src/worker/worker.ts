@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { ApiClient } from '../client/api-client.js';
 import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
@@ -59,6 +60,8 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   replicaAt(1);
 
   const leaving = new AbortController();
+  // Every stream listens on it, and there may be many at once.
+  setMaxListeners(0, leaving.signal);
   const server = await listenGrpc({
     ...options,
     models,

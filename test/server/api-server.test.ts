@@ -264,6 +264,23 @@ describe('a registration', () => {
     expect((await get('/registry')).body).toBe('{"replicas":[]}');
   });
 
+  it('comes and goes a thousand times beside those that stay, with no ghost and nobody lost', async () => {
+    const staying = await Promise.all(Array.from({ length: 10 }, (_, n) => registrant(registrationBody(`stays${n}`))));
+    const cycle = async (id: string): Promise<void> => {
+      for (let n = 0; n < 100; n++) {
+        const { socket } = await registrant(registrationBody(id));
+        if (n % 3 === 0) socket.destroy();
+        else if (n % 3 === 1) socket.end();
+        else socket.resetAndDestroy();
+        await until(`${id} is gone`, () => !registered().includes(id), 2000);
+      }
+    };
+    await Promise.all(Array.from({ length: 10 }, (_, n) => cycle(`goes${n}`)));
+    expect(new Set(registered())).toEqual(new Set(Array.from({ length: 10 }, (_, n) => `stays${n}`)));
+    for (const { socket } of staying) socket.destroy();
+    await until('all are gone', () => registered().length === 0);
+  });
+
   it('of 200 at once, then gone all at once, leaves nobody out and no ghost', async () => {
     const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(registrationBody(`r${n}`))));
     expect(new Set(registered()).size).toBe(200);

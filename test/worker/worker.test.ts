@@ -308,6 +308,24 @@ describe('a worker', () => {
     expect(aborted).toEqual(['cancelled', 'late']);
   });
 
+  it('serves many streams at once without a warning', async () => {
+    const warnings: Error[] = [];
+    const keep = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', keep);
+    cleanups.push(() => process.removeListener('warning', keep));
+    const { passed, open } = gate();
+    const app = new App().capability({ type: 'x' }, async function* () {
+      yield { i: [1] };
+      await passed;
+    });
+    const { client } = await serving(app);
+    const streams = Array.from({ length: 30 }, () => client.inferStream('x', {}));
+    await Promise.all(streams.map((stream) => stream.next()));
+    open();
+    for (const stream of streams) expect((await stream.next()).done).toBe(true);
+    expect(warnings.map(({ name }) => name)).not.toContain('MaxListenersExceededWarning');
+  });
+
   it('stops a handler whose reader leaves the loop', async () => {
     let stopped = false;
     const app = new App().capability({ type: 'x' }, async function* () {
