@@ -28,7 +28,15 @@ export { textsFromTensor } from './wire/tensor-json.js';
 export type { TensorSpec } from './wire/tensor-spec.js';
 export type { TensorValue } from './wire/tensor-value.js';
 export { App, type DeclaredTensors, type ModelDeclaration } from './worker/app.js';
-export type { Backend, Handler, HandlerOutputs, InferenceContext, Model } from './worker/backend.js';
+export {
+  Answer,
+  type Backend,
+  type Given,
+  type Handler,
+  type HandlerOutputs,
+  type InferenceContext,
+  type Model,
+} from './worker/backend.js';
 export type { Worker } from './worker/worker.js';
 
 /**

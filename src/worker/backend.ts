@@ -13,6 +13,8 @@ export interface InferenceContext {
   readonly parameters: Parameters;
   /** The outputs wanted; none: all. */
   readonly outputs: readonly string[];
+  /** Whether the caller takes the answer in parts, as they come; else it waits for the whole. */
+  readonly streaming: boolean;
   /** Aborted when the caller has gone or its deadline has passed. */
   readonly signal: AbortSignal;
 }
@@ -20,14 +22,28 @@ export interface InferenceContext {
 /** Outputs by name, as a handler gives them: tensors, typed arrays or plain values. */
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
+/** Outputs with parameters beside them: why a text ended, how many tokens it took. */
+export class Answer {
+  readonly outputs: HandlerOutputs;
+  readonly parameters: Parameters;
+
+  constructor(outputs: HandlerOutputs, parameters: Parameters) {
+    this.outputs = outputs;
+    this.parameters = parameters;
+  }
+}
+
+/** What a handler gives, whole or as a part. */
+export type Given = HandlerOutputs | Answer;
+
 /**
  * Answers an inference. A generator answers in parts: a streaming call gets them one by one, a single call all
- * of them joined along the first dimension.
+ * of them joined along the first dimension, with the parameters of all.
  */
 export type Handler = (
   inputs: Tensors,
   context: InferenceContext,
-) => HandlerOutputs | Promise<HandlerOutputs> | AsyncGenerator<HandlerOutputs> | Generator<HandlerOutputs>;
+) => Given | Promise<Given> | AsyncGenerator<Given> | Generator<Given>;
 
 /** A model as a worker serves it. */
 export interface Model {
@@ -41,12 +57,19 @@ export interface Model {
   /** What it takes; undefined: it does not say, and anything is let through. */
   readonly inputs: readonly TensorSpec[] | undefined;
   readonly outputs: readonly TensorSpec[] | undefined;
+  /** Whether it is the one to take when a caller asks for a type that several models have. */
+  readonly preferred?: boolean;
   readonly handle: Handler;
 }
 
-/** Something that runs models: a user's module, a built-in, or later an engine somewhere else. */
+/** Something that runs models: a user's module, a built-in, or an engine, here or somewhere else. */
 export interface Backend {
   readonly models: readonly Model[];
+  /**
+   * Looks whether the models can be called; rejects with the reason while they cannot. A worker whose backend fails
+   * this is not routed to. A backend without it is well for as long as its process.
+   */
+  check?(signal: AbortSignal): Promise<void>;
   /** Ends what it holds open. */
   close?(): Promise<void>;
 }

@@ -160,7 +160,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     const model = models.get(request.model, request.version);
     const leave = await admission.enter(signal);
     try {
-      for await (const part of runInference(model, request, signal)) {
+      for await (const part of runInference(model, request, signal, true)) {
         const hasRoom = call.write({ errorMessage: '', inferResponse: messageFromAnswer(part, request.raw) });
         signal.throwIfAborted();
         if (!hasRoom) await drained(call, signal);

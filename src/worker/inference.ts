@@ -4,27 +4,30 @@ import { joinedTensors } from '../wire/joined-tensors.js';
 import type { Tensor } from '../wire/tensor.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
-import type { HandlerOutputs, InferenceContext, Model } from './backend.js';
+import { Answer, type HandlerOutputs, type InferenceContext, type Model } from './backend.js';
 
 /**
- * Has a model answer a request, in as many parts as its handler gives. What the request does not get right is
+ * Has a model answer a request, in as many parts as its handler gives, to a caller that takes them in parts
+ * (`streaming`) or not. What the request does not get right is
  * `invalid_argument`, what the handler throws is `internal` and names the model; an `AnyserveError` keeps its code.
  */
 export async function* runInference(
   model: Model,
   request: InferenceRequest,
   signal: AbortSignal,
+  streaming: boolean,
 ): AsyncGenerator<InferenceAnswer> {
   checkInputs(model, request);
   const { version, id, parameters, outputs } = request;
-  const context: InferenceContext = { model: request.model, version, id, parameters, outputs, signal };
+  const context: InferenceContext = { model: request.model, version, id, parameters, outputs, streaming, signal };
   const given = new Set<string>();
   try {
     for await (const part of partsOf(await model.handle(request.inputs, context))) {
       signal.throwIfAborted();
-      const tensors = outputsFrom(model, part);
+      const answer = part instanceof Answer ? part : new Answer(part as HandlerOutputs, {});
+      const tensors = outputsFrom(model, answer.outputs);
       for (const name of Object.keys(tensors)) given.add(name);
-      yield { model: request.model, version, id, outputs: chosen(tensors, outputs), parameters: {} };
+      yield { model: request.model, version, id, outputs: chosen(tensors, outputs), parameters: answer.parameters };
       signal.throwIfAborted();
     }
     checkOutputs(model, request, given);
@@ -34,19 +37,20 @@ export async function* runInference(
   }
 }
 
-/** The same, for a call that takes one answer: parts are joined along their first dimension. */
+/** The same, for a call that takes one answer: parts are joined along their first dimension, and so are parameters. */
 export async function runWholeInference(
   model: Model,
   request: InferenceRequest,
   signal: AbortSignal,
 ): Promise<InferenceAnswer> {
   const parts: InferenceAnswer[] = [];
-  for await (const part of runInference(model, request, signal)) parts.push(part);
+  for await (const part of runInference(model, request, signal, false)) parts.push(part);
   const [first] = parts;
   if (first && parts.length === 1) return first;
   const { model: name, version, id } = request;
   const outputs = joinedTensors(parts.map((part) => part.outputs));
-  return { model: name, version, id, outputs, parameters: {} };
+  const parameters = Object.assign(Object.create(null), ...parts.map((part) => part.parameters));
+  return { model: name, version, id, outputs, parameters };
 }
 
 function checkInputs(model: Model, { inputs }: InferenceRequest): void {

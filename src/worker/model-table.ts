@@ -12,7 +12,7 @@ export interface ModelTable {
 
 /**
  * A model answers to its name, to the `type` of what it can do and to its `model`, in this order: a caller who found
- * the replica by a capability calls it by that. The version may also be given as the capability's `model`, as the
+ * the replica by a capability calls it by that. Of several, the preferred one answers. The version may also be given as the capability's `model`, as the
  * original's clients do.
  */
 export function createModelTable(models: readonly Model[]): ModelTable {
@@ -35,9 +35,14 @@ export function createModelTable(models: readonly Model[]): ModelTable {
     models,
     find: (name, version) => fitting(name, version)[0],
     get(name, version) {
-      const [found, ...others] = fitting(name, version);
-      if (found && others.length > 0) throw ambiguous(name, [found, ...others]);
-      if (found) return found;
+      const found = fitting(name, version);
+      const [only, ...others] = found;
+      if (only) {
+        if (others.length === 0) return only;
+        const preferred = found.find((model) => model.preferred);
+        if (preferred) return preferred;
+        throw ambiguous(name, found);
+      }
       const asked =
         version === '' ? JSON.stringify(name) : `${JSON.stringify(name)} version ${JSON.stringify(version)}`;
       const there = models.map((model) => JSON.stringify(model.name)).join(', ');

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { App } from '../../src/worker/app.js';
+import type { Model } from '../../src/worker/backend.js';
 import { createModelTable } from '../../src/worker/model-table.js';
 
 const app = new App()
@@ -33,6 +34,15 @@ describe('the models of a worker', () => {
     );
     expect(twins.get('chat', 'b').capabilities[0]?.pairs.get('model')).toBe('b');
     expect(twins.get('b', '').capabilities[0]?.pairs.get('model')).toBe('b');
+  });
+
+  it('give the preferred one to whoever asks for a type that several have', () => {
+    const [first, second] = new App()
+      .capability({ type: 'chat', model: 'a' }, () => ({}))
+      .capability({ type: 'chat', model: 'b' }, () => ({})).models as [Model, Model];
+    const served = createModelTable([first, { ...second, preferred: true }]);
+    expect(served.get('chat', '').capabilities[0]?.pairs.get('model')).toBe('b');
+    expect(served.get('chat', 'a').capabilities[0]?.pairs.get('model')).toBe('a');
   });
 
   it('say which there are when asked for another', () => {

@@ -6,9 +6,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { InferenceChannel } from '../../src/client/inference-channel.js';
 import { clock, random } from '../../src/system.js';
-import { messageFromRequest } from '../../src/wire/inference.js';
+import { type InferenceAnswer, messageFromRequest } from '../../src/wire/inference.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import type { Tensor } from '../../src/wire/tensor.js';
+import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import { App } from '../../src/worker/app.js';
+import { Answer } from '../../src/worker/backend.js';
 import type { WorkerOptions } from '../../src/worker/worker.js';
 import { startTestApiServer } from '../support/api-server.js';
 import { until } from '../support/until.js';
@@ -54,6 +57,24 @@ describe('a worker', () => {
     const { client } = await serving(arithmetic);
     const { outputs } = await client.infer('multiply', { a: [2, 3], b: [10, 20] });
     expect(outputs['product']).toEqual({ datatype: 'INT32', shape: [2], data: Int32Array.of(20, 60) });
+  });
+
+  it('passes parameters on that a handler gives beside its outputs, those of all parts in a single answer', async () => {
+    const app = new App().capability({ type: 'say' }, async function* (_inputs, { streaming }) {
+      yield { text: [streaming ? 'in parts' : 'as a whole'] };
+      yield new Answer({ text: [''] }, { finish_reason: 'stop', completion_tokens: 2 });
+    });
+    const { client } = await serving(app);
+    const whole = await client.infer('say', {});
+    expect(textsFromTensor(whole.outputs['text'] as Tensor)).toEqual(['as a whole', '']);
+    expect({ ...whole.parameters }).toEqual({ finish_reason: 'stop', completion_tokens: 2 });
+    const parts: InferenceAnswer[] = [];
+    for await (const part of client.inferStream('say', {})) parts.push(part);
+    expect(parts.map(({ outputs }) => textsFromTensor(outputs['text'] as Tensor))).toEqual([['in parts'], ['']]);
+    expect(parts.map(({ parameters }) => ({ ...parameters }))).toEqual([
+      {},
+      { finish_reason: 'stop', completion_tokens: 2 },
+    ]);
   });
 
   it('answers in parts where a handler gives parts, and joins them for a single call', async () => {
