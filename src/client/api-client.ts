@@ -74,12 +74,11 @@ export class ApiClient {
   }
 
   /**
-   * Registers a replica with one server, the next of the list at each call, and returns the stream that is its lease.
-   * Throws `unprocessable` when the server refuses the registration, `not_an_api_server`, or `server_unreachable`.
+   * Registers a replica with one server, the given one or else the next of the list at each call, and returns the stream
+   * that is its lease. Throws `unprocessable` when the server refuses the registration, `not_an_api_server`, or
+   * `server_unreachable`.
    */
-  async openLease(replica: Replica, signal: AbortSignal): Promise<OpenLease> {
-    const server = this.#servers[this.#current] as string;
-    this.#current = (this.#current + 1) % this.#servers.length;
+  async openLease(replica: Replica, signal: AbortSignal, server = this.#nextServer()): Promise<OpenLease> {
     const failed = (error: unknown): unknown => (signal.aborted ? signal.reason : unreachable(server, error));
     const answer = await this.#connections
       .send({
@@ -112,6 +111,12 @@ export class ApiClient {
   /** Ends every connection. */
   close(): void {
     this.#connections.close();
+  }
+
+  #nextServer(): string {
+    const server = this.#servers[this.#current] as string;
+    this.#current = (this.#current + 1) % this.#servers.length;
+    return server;
   }
 
   async #ask<T>(

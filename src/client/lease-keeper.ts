@@ -22,6 +22,8 @@ export interface LeaseKeeperOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly onChange?: ((change: LeaseChange, replica: Replica) => void) | undefined;
+  /** Whether the replica takes calls from the start; true unless told. See {@link LeaseKeeper.setReady}. */
+  readonly ready?: boolean | undefined;
 }
 
 /** Three heartbeats of the original; a stream that is silent for longer is taken for dead. */
@@ -33,16 +35,24 @@ const STEADY_AFTER_MS = 30_000;
 /** Around this long, ±50 %, the loser of an id stays away from it. */
 const STAND_BY_MS = 30_000;
 
-type StreamEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'superseded' };
+/** How a lease's stream ended; `left`: by our own will. */
+type StreamEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
 
-/** Keeps one replica registered: opens the lease, watches over it, and opens it again when it is lost. */
+/**
+ * Keeps one replica registered while it is ready: opens the lease, watches over it, and opens it again when it is lost.
+ */
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
   readonly #stop = new AbortController();
+  /** Aborted when the replica is not ready any more, or at the stop; another each time it gets ready. */
+  #leave = new AbortController();
+  #isReady: boolean;
+  #wake = (): void => {};
   #running: Promise<void> | undefined;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
+    this.#isReady = options.ready ?? true;
   }
 
   /**
@@ -54,37 +64,59 @@ export class LeaseKeeper {
     return this.#running;
   }
 
+  /**
+   * Says whether the replica takes calls. While it does not, no lease is held: the one that is there is given back at
+   * once, nothing is told of it, and one is opened as soon as the replica is ready again.
+   */
+  setReady(ready: boolean): void {
+    if (ready === this.#isReady) return;
+    this.#isReady = ready;
+    if (ready) {
+      this.#leave = new AbortController();
+      this.#wake();
+    } else {
+      this.#leave.abort();
+    }
+  }
+
   /** Gives the lease back: the connection is closed, and the replica is out of the list. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#leave.abort();
+    this.#wake();
     await this.#running?.catch(() => {});
   }
 
   async #keep(): Promise<void> {
     const { api, replica, clock, random } = this.#options;
-    const { signal } = this.#stop;
     const backoff = createBackoff(random);
     let wasRegistered = false;
     let strangers = 0;
-    while (!signal.aborted) {
+    /** Where the lease ended without a failure, which is where to come back; and whether somebody else has the id. */
+    let last: { readonly server: string; readonly isTaken: boolean } | undefined;
+    while (await this.#untilReady()) {
+      const { signal } = this.#leave;
       try {
-        const lease = await api.openLease(replica, signal);
+        if (last?.isTaken) {
+          if (!(await this.#standBy(last.server, signal))) continue;
+          last = { server: last.server, isTaken: false };
+        }
+        const lease = await api.openLease(replica, signal, last?.server);
         wasRegistered = true;
         const since = clock.nowMs();
-        const end = await this.#follow(lease);
-        if (signal.aborted) return;
+        const end = await this.#follow(lease, signal);
         if (clock.nowMs() - since >= STEADY_AFTER_MS) backoff.reset();
-        if (end.kind === 'superseded') {
-          await this.#standBy(lease.server);
-          continue;
+        if (end.kind === 'lost') {
+          throw new AnyserveError('server_unreachable', `lost the API server ${lease.server}: ${end.reason}`);
         }
-        throw new AnyserveError('server_unreachable', `lost the API server ${lease.server}: ${end.reason}`);
+        last = { server: lease.server, isTaken: end.kind === 'superseded' };
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) continue;
         if (!(error instanceof AnyserveError)) throw error;
         if (error.code === 'not_an_api_server') strangers++;
         const isHopeless = error.code === 'not_an_api_server' && !wasRegistered && strangers >= api.serverCount;
         if (isHopeless || (error.final && error.code !== 'not_an_api_server')) throw error;
+        last = undefined;
         const retryInMs = backoff.nextDelayMs();
         this.#tell({ kind: 'lost', error, retryInMs });
         await sleep(clock, retryInMs, signal);
@@ -92,8 +124,18 @@ export class LeaseKeeper {
     }
   }
 
+  /** Waits until the replica is ready; false: the keeper is told to stop. */
+  async #untilReady(): Promise<boolean> {
+    while (!this.#isReady && !this.#stop.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return !this.#stop.signal.aborted;
+  }
+
   /** Reads a lease's stream to its end, however it ends. */
-  async #follow({ server, body }: OpenLease): Promise<StreamEnd> {
+  async #follow({ server, body }: OpenLease, signal: AbortSignal): Promise<StreamEnd> {
     const { clock } = this.#options;
     let superseded = false;
     let reason = 'it closed the stream';
@@ -111,8 +153,9 @@ export class LeaseKeeper {
         body.destroy();
       });
     };
-    const onStop = (): void => void body.destroy();
-    this.#stop.signal.addEventListener('abort', onStop, { once: true });
+    const onLeave = (): void => void body.destroy();
+    signal.addEventListener('abort', onLeave, { once: true });
+    if (signal.aborted) onLeave();
     watch();
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -124,24 +167,27 @@ export class LeaseKeeper {
       if (reason === 'it closed the stream') reason = 'the connection broke off';
     } finally {
       cancelWatch();
-      this.#stop.signal.removeEventListener('abort', onStop);
+      signal.removeEventListener('abort', onLeave);
       body.destroy();
     }
-    return superseded ? { kind: 'superseded' } : { kind: 'lost', reason };
+    if (superseded) return { kind: 'superseded' };
+    return signal.aborted ? { kind: 'left' } : { kind: 'lost', reason };
   }
 
-  /** Waits until nobody holds the id any more. Taking it back at once would have two processes fight for ever. */
-  async #standBy(server: string): Promise<void> {
+  /**
+   * Waits until nobody holds the id any more; false: it was left before. Taking it back at once would have two processes
+   * fight for ever.
+   */
+  async #standBy(server: string, signal: AbortSignal): Promise<boolean> {
     const { api, replica, clock, random } = this.#options;
-    const { signal } = this.#stop;
     for (;;) {
       const retryInMs = STAND_BY_MS * (0.5 + random.fraction());
       this.#tell({ kind: 'superseded', server, retryInMs });
       await sleep(clock, retryInMs, signal);
-      if (signal.aborted) return;
+      if (signal.aborted) return false;
       // Whoever cannot be asked may still hold it.
       const held = await api.replicas({ signal, server }).catch(() => undefined);
-      if (held && !held.some(({ id }) => id === replica.id)) return;
+      if (held && !held.some(({ id }) => id === replica.id)) return true;
     }
   }
 

@@ -23,6 +23,10 @@ async function apiServer(port = 0): Promise<TestApiServer> {
 
 /** A keeper of r1 whose time a test moves. */
 function keeper(...servers: string[]) {
+  return keeperOf(servers, {});
+}
+
+function keeperOf(servers: string[], options: { ready?: boolean }) {
   const api = new ApiClient(servers);
   const clock = new ManualClock();
   const changes: LeaseChange[] = [];
@@ -32,6 +36,7 @@ function keeper(...servers: string[]) {
     clock,
     random: constantRandom(0.5),
     onChange: (change) => changes.push(change),
+    ...options,
   });
   let failure: unknown;
   kept.run().catch((error) => {
@@ -188,5 +193,80 @@ describe('a lease keeper', () => {
     await until('the loss is told', () => changes.length === 1);
     expect(changes[0]).toMatchObject({ error: { message: `the API server ${troubled} answers HTTP 503: stopping` } });
     expect(failure()).toBeUndefined();
+  });
+});
+
+describe('a lease keeper of a replica that is not ready', () => {
+  it('holds no lease until it is ready, gives it back at once when it is not, and says nothing of that', async () => {
+    const server = await apiServer();
+    const { kept, clock, kinds } = keeperOf([server.url], { ready: false });
+    const ids = (): string[] => server.registry.replicas().map(({ id }) => id);
+    expect(clock.pending()).toEqual([]);
+    kept.setReady(true);
+    await until('r1 is registered', () => kinds().length === 1);
+    expect(ids()).toEqual(['r1']);
+    kept.setReady(false);
+    await until('r1 is gone', () => ids().length === 0);
+    await until('it rests', () => clock.pending().length === 0);
+    kept.setReady(true);
+    await until('r1 is back, without a wait', () => ids().length === 1);
+    await until('that is told', () => kinds().length === 2);
+    expect(kinds()).toEqual(['registered', 'registered']);
+  });
+
+  it('calls off a registration that is under way, and a wait for the next try', async () => {
+    let asked = 0;
+    const closed: string[] = [];
+    const slow = await otherServer((request) => {
+      asked++;
+      request.socket.once('close', () => closed.push('closed'));
+    });
+    const pending = keeper(slow);
+    await until('it asks', () => asked === 1);
+    pending.kept.setReady(false);
+    await until('the request is called off', () => closed.length === 1);
+    expect(pending.kinds()).toEqual([]);
+    const waiting = keeper('http://127.0.0.1:1');
+    await until('it waits', () => waiting.kinds().length === 1 && waiting.clock.pending().length === 1);
+    waiting.kept.setReady(false);
+    expect(waiting.clock.pending()).toEqual([]);
+    waiting.kept.setReady(true);
+    await until('it tries again, without a wait', () => waiting.kinds().length === 2);
+  });
+
+  it('comes back to the server it left, and turns to the next one only after a failure', async () => {
+    const [a, b] = [await startTestApiServer(), await apiServer()];
+    const { kept, clock, changes } = keeper(a.url, b.url);
+    const servers = (): unknown[] =>
+      changes.flatMap((change) => (change.kind === 'registered' ? [change.server] : [change.kind]));
+    await until('r1 is registered', () => servers().length === 1);
+    kept.setReady(false);
+    kept.setReady(true);
+    await until('r1 is back', () => servers().length === 2);
+    await a.close();
+    await until('the loss is told', () => servers().length === 3 && clock.pending().length === 1);
+    clock.advance(500);
+    await until('r1 is elsewhere', () => servers().length === 4);
+    expect(servers()).toEqual([a.url, a.url, 'lost', b.url]);
+  });
+
+  it('does not take back an id that another has taken only because it is ready again', async () => {
+    const server = await apiServer();
+    const first = keeper(server.url);
+    await until('the first is registered', () => first.kinds().length === 1);
+    const second = keeper(server.url);
+    await until('the first is told', () => first.kinds().length === 2 && first.clock.pending().length === 1);
+    first.kept.setReady(false);
+    first.kept.setReady(true);
+    await until('it stands by again', () => first.kinds().length === 3 && first.clock.pending().length === 1);
+    expect([first.kinds(), second.kinds()]).toEqual([['registered', 'superseded', 'superseded'], ['registered']]);
+  });
+
+  it('ends when it is told to stop', async () => {
+    const { kept } = keeperOf(['http://127.0.0.1:1'], { ready: false });
+    await kept.stop();
+    await kept.run();
+    kept.setReady(true);
+    await kept.run();
   });
 });

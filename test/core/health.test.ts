@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import {
+  diagnose,
+  type HealthChange,
+  LOOK_AGAIN_MS,
+  LOOK_EVERY_MS,
+  type Look,
+  UNKNOWN,
+} from '../../src/core/health.js';
+
+const ANSWERED: Look = { kind: 'answered' };
+const failed = (reason = 'no answer'): Look => ({ kind: 'failed', reason });
+const refused = (reason = 'nothing listens there'): Look => ({ kind: 'refused', reason });
+
+/** What is told after each look, and when the next one comes. */
+function course(...looks: Look[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
+  const told: (HealthChange | undefined)[] = [];
+  const nextMs: number[] = [];
+  let health = UNKNOWN;
+  for (const look of looks) {
+    const diagnosis = diagnose(health, look);
+    health = diagnosis.health;
+    told.push(diagnosis.change);
+    nextMs.push(diagnosis.nextLookMs);
+  }
+  return { told, nextMs };
+}
+
+describe('the health of a server', () => {
+  it('is told once, and looked at every 3 s', () => {
+    expect(course(ANSWERED, ANSWERED, ANSWERED)).toEqual({
+      told: [{ kind: 'healthy' }, undefined, undefined],
+      nextMs: [3000, 3000, 3000],
+    });
+  });
+
+  it('ends with three failures in a row, which are looked at every second', () => {
+    expect(course(ANSWERED, failed('a'), failed('b'), failed('c'), failed('d'))).toEqual({
+      told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
+      nextMs: [LOOK_EVERY_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS],
+    });
+    expect(LOOK_AGAIN_MS).toBe(1000);
+  });
+
+  it('does not end with failures that are not in a row', () => {
+    const { told } = course(ANSWERED, failed(), failed(), ANSWERED, failed(), failed(), ANSWERED);
+    expect(told).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
+  });
+
+  it('ends with one refusal', () => {
+    expect(course(ANSWERED, refused('gone')).told).toEqual([
+      { kind: 'healthy' },
+      { kind: 'unhealthy', reason: 'gone' },
+    ]);
+  });
+
+  it('is back with one success', () => {
+    expect(course(ANSWERED, refused(), failed(), ANSWERED).told.at(-1)).toEqual({ kind: 'healthy' });
+  });
+
+  it('is waited for before the first success, and each new reason is told once', () => {
+    const reasons = course(
+      refused('a'),
+      refused('a'),
+      failed('b'),
+      failed('b'),
+      failed('b'),
+      failed('b'),
+      ANSWERED,
+    ).told;
+    expect(reasons).toEqual([
+      { kind: 'waiting', reason: 'a' },
+      undefined,
+      { kind: 'waiting', reason: 'b' },
+      undefined,
+      undefined,
+      undefined,
+      { kind: 'healthy' },
+    ]);
+  });
+});
