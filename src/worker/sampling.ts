@@ -1,0 +1,83 @@
+import { AnyserveError } from '../core/errors.js';
+import type { Parameters, ParameterValue } from '../wire/parameters.js';
+
+/** How a text is to be written, as a request's parameters say; what they leave out is for the model to choose. */
+export interface Sampling {
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly maxTokens?: number;
+  readonly seed?: number;
+  /** Texts that end the answer, and are no part of it. */
+  readonly stop: readonly string[];
+}
+
+/** The largest seed: generators take 32 bits. */
+const MAX_SEED = 2 ** 32 - 1;
+
+const KNOWN = ['temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
+
+/**
+ * Reads `temperature`, `top_p`, `max_tokens`, `seed` and `stop` (a text, or a JSON array of texts as a text). Throws
+ * `invalid_argument` that names the parameter, also for one that is not known: it would change nothing without a word.
+ * What clients of Triton send of their own (`triton_...`) is let through.
+ */
+export function samplingFromParameters(parameters: Parameters): Sampling {
+  const stray = Object.keys(parameters).find((name) => !KNOWN.includes(name) && !name.startsWith('triton_'));
+  if (stray !== undefined) throw invalid(stray, `is not known; known are ${KNOWN.join(', ')}`);
+
+  const { temperature, top_p: topP, max_tokens: maxTokens, seed, stop } = parameters;
+  return {
+    ...(temperature !== undefined && {
+      temperature: number('temperature', temperature, (value) => value >= 0, 'a number from 0 on'),
+    }),
+    ...(topP !== undefined && {
+      topP: number('top_p', topP, (value) => value > 0 && value <= 1, 'a number over 0 and up to 1'),
+    }),
+    ...(maxTokens !== undefined && {
+      maxTokens: number('max_tokens', maxTokens, (value) => isWhole(value) && value >= 1, 'a whole number from 1 on'),
+    }),
+    ...(seed !== undefined && {
+      seed: number(
+        'seed',
+        seed,
+        (value) => isWhole(value) && value >= 0 && value <= MAX_SEED,
+        `a whole number from 0 to ${MAX_SEED}`,
+      ),
+    }),
+    stop: stop === undefined ? [] : stopTexts(stop),
+  };
+}
+
+const isWhole = Number.isSafeInteger;
+
+function number(name: string, given: ParameterValue, fits: (value: number) => boolean, wanted: string): number {
+  if (typeof given === 'number' && Number.isFinite(given) && fits(given)) return given;
+  throw invalid(name, `is ${shown(given)}; give ${wanted}`);
+}
+
+function stopTexts(given: ParameterValue): readonly string[] {
+  const texts = typeof given === 'string' ? (listFrom(given) ?? [given]) : [];
+  if (texts.length > 0 && texts.every((text) => text !== '')) return texts;
+  throw invalid('stop', `is ${shown(given)}; give a text, or a JSON array of texts, none of them empty`);
+}
+
+/** The texts of a JSON array of texts; undefined for any other text, which stands for itself. */
+function listFrom(text: string): string[] | undefined {
+  if (!text.startsWith('[')) return undefined;
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list) && list.every((item) => typeof item === 'string') ? list : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function shown(value: ParameterValue): string {
+  if (typeof value === 'bigint') return String(value);
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+}
+
+function invalid(name: string, problem: string): AnyserveError {
+  return new AnyserveError('invalid_argument', `parameter ${JSON.stringify(name)} ${problem}`);
+}

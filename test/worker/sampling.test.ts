@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import type { ParameterValue } from '../../src/wire/parameters.js';
+import { samplingFromParameters } from '../../src/worker/sampling.js';
+
+describe('sampling', () => {
+  it('is what the parameters say, and nothing else', () => {
+    expect(samplingFromParameters({})).toEqual({ stop: [] });
+    expect(samplingFromParameters({ temperature: 0, top_p: 1, max_tokens: 1, seed: 0, stop: 'END' })).toEqual({
+      temperature: 0,
+      topP: 1,
+      maxTokens: 1,
+      seed: 0,
+      stop: ['END'],
+    });
+    expect(samplingFromParameters({ triton_enable_empty_final_response: true })).toEqual({ stop: [] });
+  });
+
+  it.each([
+    ['["a","b"]', ['a', 'b']],
+    ['[INST]', ['[INST]']],
+    ['[1]', ['[1]']],
+    ['[', ['[']],
+  ])('reads the stop texts of %s', (stop, texts) => {
+    expect(samplingFromParameters({ stop }).stop).toEqual(texts);
+  });
+
+  it.each<[string, ParameterValue, string]>([
+    ['temperature', -0.1, 'is -0.1; give a number from 0 on'],
+    ['temperature', '0.5', 'is "0.5"; give a number from 0 on'],
+    ['temperature', Number.NaN, 'is NaN; give a number from 0 on'],
+    ['temperature', Number.POSITIVE_INFINITY, 'is Infinity; give'],
+    ['top_p', 0, 'is 0; give a number over 0 and up to 1'],
+    ['top_p', 1.01, 'is 1.01; give'],
+    ['max_tokens', 0, 'is 0; give a whole number from 1 on'],
+    ['max_tokens', 1.5, 'is 1.5; give'],
+    ['max_tokens', 2n ** 63n, 'is 9223372036854775808; give'],
+    ['seed', -1, 'is -1; give a whole number from 0 to 4294967295'],
+    ['seed', 2 ** 32, 'is 4294967296; give'],
+    ['stop', '', 'is ""; give a text, or a JSON array of texts, none of them empty'],
+    ['stop', '[]', 'is "[]"; give'],
+    ['stop', '["a",""]', 'is "[\\"a\\",\\"\\"]"; give a text'],
+    ['stop', true, 'is true; give'],
+    ['top_k', 3, 'is not known; known are temperature, top_p, max_tokens, seed, stop'],
+    ['toString', 3, 'is not known'],
+  ])('refuses the parameter %s: %s', (name, value, message) => {
+    expect(() => samplingFromParameters({ [name]: value })).toThrow(
+      expect.objectContaining({
+        code: 'invalid_argument',
+        message: expect.stringContaining(`parameter "${name}" ${message}`),
+      }),
+    );
+  });
+});

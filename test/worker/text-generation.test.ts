@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import type { Tensors } from '../../src/wire/inference.js';
+import { jsonText } from '../../src/wire/json.js';
+import { Answer } from '../../src/worker/backend.js';
+import {
+  requestedMessages,
+  TEXT_INPUTS,
+  TEXT_OUTPUTS,
+  type TextEnd,
+  textAnswer,
+} from '../../src/worker/text-generation.js';
+
+function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
+  const named = Object.entries(texts).map(([name, text]) => {
+    const data = [typeof text === 'string' ? new TextEncoder().encode(text) : text];
+    return [name, { datatype: 'BYTES', shape: [1], data }] as const;
+  });
+  return Object.fromEntries(named);
+}
+
+async function allOf<T>(parts: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const part of parts) all.push(part);
+  return all;
+}
+
+it('what writes texts is declared: a prompt or messages, and a text', () => {
+  expect(TEXT_INPUTS.map(({ name, optional }) => [name, optional])).toEqual([
+    ['prompt', true],
+    ['messages', true],
+  ]);
+  expect(TEXT_OUTPUTS).toEqual([{ name: 'text', datatype: 'BYTES', shape: [1] }]);
+});
+
+describe('the messages of a request', () => {
+  it('are the one that a prompt is', () => {
+    expect(jsonText(requestedMessages(inputs({ prompt: 'Grüße "Gott"' })))).toBe(
+      '[{"role":"user","content":"Grüße \\"Gott\\""}]',
+    );
+    expect(jsonText(requestedMessages(inputs({ prompt: '' })))).toBe('[{"role":"user","content":""}]');
+  });
+
+  it.each([
+    '[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello"}]',
+    '[{"role":"user","content":[{"type":"text","text":"What is this?"},{"type":"image_url","image_url":{"url":"data:,x"}}]}]',
+    '[{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1"}]',
+    '[{"role":"user","content":"x","__proto__":{"a":1},"constructor":1.0,"id":9007199254740993}]',
+  ])('are handed on as they were written: %s', (text) => {
+    expect(jsonText(requestedMessages(inputs({ messages: text })))).toBe(text);
+  });
+
+  it.each<[string, Readonly<Record<string, string | Uint8Array>>, string]>([
+    ['neither', {}, 'give input "prompt" or input "messages", one of them; neither is given'],
+    ['both', { prompt: 'a', messages: '[]' }, 'one of them; both are given'],
+    ['bytes', { prompt: Uint8Array.of(0xff) }, 'input "prompt": its bytes are no UTF-8'],
+    ['no JSON', { messages: '[{"role":]' }, 'input "messages": not JSON at character 9: Expecting value'],
+    ['an empty array', { messages: '[]' }, 'input "messages": is no JSON array of messages'],
+    ['an object', { messages: '{"role":"user"}' }, 'input "messages": is no JSON array of messages'],
+    ['a text among them', { messages: '["Hello"]' }, 'input "messages": message 0 is no object'],
+    ['no role', { messages: '[{"content":"a"}]' }, 'message 0 has no "role" that is a text'],
+    ['an inherited role', { messages: '[{"__proto__":{"role":"user"}}]' }, 'message 0 has no "role"'],
+    ['a number as content', { messages: '[{"role":"user","content":1}]' }, 'message 0 has a "content" that is neither'],
+    ['deep nesting', { messages: '['.repeat(10_000) }, 'input "messages": not JSON at character 64: Nested deeper'],
+  ])('are refused when the request gives %s', (_what, given, message) => {
+    expect(() => requestedMessages(inputs(given))).toThrow(
+      expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(message) }),
+    );
+  });
+});
+
+describe('the answer that a text is', () => {
+  const END: TextEnd = { finishReason: 'stop', promptTokens: 3, completionTokens: 2, totalTokens: 5 };
+  let isEnded = false;
+
+  async function* pieces(): AsyncGenerator<string, TextEnd, void> {
+    isEnded = false;
+    try {
+      yield 'Once ';
+      yield 'upon';
+      return END;
+    } finally {
+      isEnded = true;
+    }
+  }
+
+  const parameters = { finish_reason: 'stop', prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
+
+  it('comes in pieces and an end without text to a caller that streams', async () => {
+    expect(await allOf(textAnswer(pieces(), true))).toEqual([
+      { text: ['Once '] },
+      { text: ['upon'] },
+      new Answer({ text: [''] }, parameters),
+    ]);
+  });
+
+  it('comes whole to one that does not', async () => {
+    expect(await allOf(textAnswer(pieces(), false))).toEqual([new Answer({ text: ['Once upon'] }, parameters)]);
+  });
+
+  it('says what is known of its end', async () => {
+    async function* upstream(): AsyncGenerator<string, TextEnd, void> {
+      yield 'a';
+      return { finishReason: undefined, totalTokens: 4 };
+    }
+    expect(await allOf(textAnswer(upstream(), false))).toEqual([new Answer({ text: ['a'] }, { total_tokens: 4 })]);
+  });
+
+  it('ends the writing when its caller goes', async () => {
+    for await (const _part of textAnswer(pieces(), true)) break;
+    expect(isEnded).toBe(true);
+  });
+});
