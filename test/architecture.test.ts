@@ -28,6 +28,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       '@grpc/grpc-js',
       '@grpc/proto-loader',
       '@grpc/reflection',
+      'eventsource-parser',
       'grpc-health-check',
       'node:events',
       'node:fs',

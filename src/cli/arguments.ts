@@ -118,7 +118,7 @@ function yargsOption(name: string, option: CommandOption) {
   const value = option.value === undefined ? '' : `${option.value}: `;
   return {
     description: `${value}${option.description} [${notes.join('; ')}]`,
-    requiresArg: option.type === 'text',
+    requiresArg: option.type === 'text' && !option.mayStandAlone,
     type: option.type === 'flag' ? ('boolean' as const) : ('string' as const),
     ...(option.type === 'flag' ? { default: undefined } : {}),
   };
@@ -184,6 +184,7 @@ function commandNames(): string[] {
 
 /** A name that the misspelt one is close to, as the end of a message. */
 function suggestion(name: string, names: readonly string[], dashes: string): string {
-  const nearest = closestMatch(name, names, { maxDistance: Math.min(3, name.length - 1) });
+  const longer = names.find((known) => known.startsWith(`${name}-`));
+  const nearest = longer ?? closestMatch(name, names, { maxDistance: Math.min(3, name.length - 1) });
   return nearest === undefined ? '; see anyserve --help' : `; did you mean ${dashes}${nearest}?`;
 }

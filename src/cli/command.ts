@@ -15,6 +15,8 @@ export interface CommandOption {
   readonly spaced?: boolean;
   /** Whether the empty text is a value. */
   readonly mayBeEmpty?: boolean;
+  /** Whether the value can be left out, which gives the empty text. */
+  readonly mayStandAlone?: boolean;
 }
 
 /** What the user gave, checked for form and not yet for meaning. */

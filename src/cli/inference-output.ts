@@ -1,8 +1,8 @@
 import type { ChalkInstance } from 'chalk';
 import { drained } from '../client/drained.js';
 import type { InferenceAnswer } from '../wire/inference.js';
-import { type Json, JsonNumber, jsonText } from '../wire/json.js';
-import type { ParameterValue } from '../wire/parameters.js';
+import { type Json, jsonText } from '../wire/json.js';
+import { jsonFromParameter } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
 import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
 import { specText } from '../wire/tensor-spec.js';
@@ -64,10 +64,4 @@ function jsonFromAnswer({ model, version, id, outputs, parameters }: InferenceAn
     Object.entries(outputs).map(([name, tensor]) => jsonFromTensor(name, tensor)),
   );
   return json;
-}
-
-function jsonFromParameter(value: ParameterValue): Json {
-  if (typeof value === 'object') return jsonFromParameter(value.double);
-  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
-  return typeof value === 'number' || typeof value === 'bigint' ? new JsonNumber(String(value)) : value;
 }

@@ -1,41 +1,37 @@
 import { unlessAborted } from '../client/unless-aborted.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { clock, hostName, random } from '../system.js';
 import { VERSION } from '../version.js';
-import type { Backend } from '../worker/backend.js';
 import { startWorker } from '../worker/worker.js';
 import { type Arguments, type Command, type CommandIo, SERVER_OPTION } from './command.js';
 import { quietGrpc } from './grpc-log.js';
 import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
-import { capabilityFromCap, durationMs, wholeNumber } from './values.js';
+import { durationMs, wholeNumber } from './values.js';
+import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 
 /** `anyserve worker`: serves models, and keeps them registered. */
 export const worker: Command = {
   name: 'worker',
-  usage: '[MODULE] [--backend NAME] [--port PORT]',
+  usage: '[MODULE] [--openai URL] [--backend NAME] [--port PORT]',
   summary:
     'Serves models over gRPC in the Open Inference Protocol and registers what they can do. MODULE is a file whose ' +
     'default export is a function that declares them: (app) => app.capability({ type: "multiply" }, handler).',
   examples: [
     ['anyserve worker ./my-worker.js', 'the models that the module declares'],
+    ['anyserve worker --openai http://localhost:8000/v1', 'those of vLLM, SGLang, llama.cpp, Ollama and their like'],
     ['anyserve worker --backend echo --cap type=chat', 'a model that answers with what it is given'],
     ['anyserve worker ./my-worker.js --host 0.0.0.0 --advertise gpu7:50051', 'for callers on other machines'],
   ],
   options: {
-    backend: {
-      type: 'text',
-      value: 'NAME',
-      description: 'a built-in: echo, which answers with its inputs',
-      repeatable: true,
-    },
+    ...BACKEND_OPTIONS,
     cap: {
       type: 'text',
       value: 'CAP',
-      description: 'what to register in place of what the one model says it can do',
+      description: 'what it can do: in place of what the one model says, or over what --openai finds',
       repeatable: true,
     },
     port: {
@@ -95,7 +91,7 @@ export const worker: Command = {
 /** Serves until it is told to stop; resolves to the exit code. */
 async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<number> {
   const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
-  const backends = await unlessAborted(backendsFrom(args.words[0], args.texts('backend')), io.interrupted);
+  const { backends, capabilities } = await unlessAborted(backendsFrom(args, io, log), io.interrupted);
   const json = args.flag('json');
   const running = await startWorker(
     {
@@ -105,7 +101,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       id: args.text('id'),
       advertise: args.text('advertise'),
       servers: args.flag('no-register') ? [] : args.texts('server'),
-      capabilities: args.texts('cap').map(capabilityFromCap),
+      capabilities,
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
@@ -122,22 +118,4 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   if (io.interrupted.aborted) stop();
   await running.stopped;
   return endCode(io.interrupted);
-}
-
-async function backendsFrom(module: string | undefined, names: readonly string[]): Promise<Backend[]> {
-  const backends: Backend[] = [];
-  if (module !== undefined) {
-    const { loadModuleBackend } = await import('../worker/module-backend.js');
-    backends.push(await loadModuleBackend(module));
-  }
-  for (const name of names) {
-    if (name !== 'echo')
-      throw new AnyserveError('usage', `there is no backend ${JSON.stringify(name)}; there is "echo"`);
-    const { createEchoBackend } = await import('../worker/echo-backend.js');
-    backends.push(createEchoBackend());
-  }
-  if (backends.length === 0) {
-    throw new AnyserveError('usage', 'give a MODULE that declares models, or --backend echo to try things out');
-  }
-  return backends;
 }

@@ -10,6 +10,8 @@ export interface HttpRequest {
   readonly body?: string;
   /** How long the answer's head may take, from the first lookup of the host on. */
   readonly headTimeoutMs: number;
+  /** How long the body may say nothing before it breaks off with `ETIMEDOUT`; for ever unless told. */
+  readonly silenceTimeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,7 +41,15 @@ export class HttpConnections {
     }
   }
 
-  #sendOnce({ method, url, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
+  #sendOnce({
+    method,
+    url,
+    headers,
+    body,
+    headTimeoutMs,
+    silenceTimeoutMs = 0,
+    signal,
+  }: HttpRequest): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
       const isSecure = url.startsWith('https:');
       const request = (isSecure ? httpsRequest : httpRequest)(url, {
@@ -58,6 +68,7 @@ export class HttpConnections {
       });
       request.once('response', (response: IncomingMessage) => {
         settled();
+        response.setTimeout(silenceTimeoutMs, () => response.destroy(timedOut()));
         resolve({ status: response.statusCode ?? 0, headers: response.headers, body: response });
       });
       request.end(body);

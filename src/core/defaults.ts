@@ -12,4 +12,6 @@ export const DEFAULTS = {
   maxMessageBytes: 64 * 1024 * 1024,
   drainTimeoutMs: 30_000,
   callTimeoutMs: 60_000,
+  /** As the official OpenAI clients have it. */
+  upstreamTimeoutMs: 600_000,
 } as const;

@@ -1,5 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import type { InferParameter } from './gen/open_inference.js';
+import { type Json, JsonNumber } from './json.js';
 
 /** What a request or an answer carries beside its tensors: a sampling temperature, a finish reason. */
 export type Parameters = Readonly<Record<string, ParameterValue>>;
@@ -19,6 +20,13 @@ export function parametersFromMessage(message: ReadonlyMap<string, InferParamete
     if (parameterChoice) parameters[name] = narrowed(parameterChoice.value);
   }
   return parameters;
+}
+
+/** A parameter as JSON: numbers as they are, and as a text where JSON has none for them. */
+export function jsonFromParameter(value: ParameterValue): Json {
+  if (typeof value === 'object') return jsonFromParameter(value.double);
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  return typeof value === 'number' || typeof value === 'bigint' ? new JsonNumber(String(value)) : value;
 }
 
 function choice(name: string, value: ParameterValue): NonNullable<InferParameter['parameterChoice']> {

@@ -24,6 +24,8 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
 /** A gRPC server that listens. */
 export interface GrpcServer {
   readonly port: number;
+  /** Tells those who ask for the health, and those who watch it, whether calls are welcome. */
+  setServing(serving: boolean): void;
   /** Takes no new connections or calls; resolves when those in flight are done. */
   finish(): Promise<void>;
   /** Ends every call at once. */
@@ -45,6 +47,7 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {
     port: boundPort,
+    setServing: (serving) => health.setServing(serving),
     finish: () => new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve()))),
     abort: () => server.forceShutdown(),
   };
@@ -52,6 +55,7 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
 
 /** The health of a server, as gRPC's tools ask for it. */
 interface Health {
+  setServing(serving: boolean): void;
   /** Tells those who ask, and those who watch, that no new calls are welcome; the watching ends with it. */
   leave(): void;
 }
@@ -72,9 +76,13 @@ async function addHealth(server: Server): Promise<Health> {
       server.addService(definition as ServiceDefinition, { ...implementation, watch: followed } as never);
     },
   });
+  const setServing = (serving: boolean): void => {
+    for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+  };
   return {
+    setServing,
     leave() {
-      for (const name of names) health.setStatus(name, 'NOT_SERVING');
+      setServing(false);
       // A load balancer watches for as long as there is something to watch, and would keep the server.
       for (const call of watching) call.end();
     },

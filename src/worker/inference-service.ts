@@ -41,6 +41,10 @@ export interface InferenceServiceOptions {
   readonly version: string;
   /** Aborted when the worker leaves: new calls are not welcome any more, and streams end after the answer under way. */
   readonly leaving: AbortSignal;
+  /** Whether the models can be called, as far as is known. */
+  isWell(): boolean;
+  /** Told of each inference that failed. */
+  onFailure(error: unknown): void;
 }
 
 const asBytes = (bytes: Buffer): Buffer => bytes;
@@ -55,15 +59,16 @@ export const SERVED_METHODS = {
 /** The seven methods of the Open Inference Protocol over a worker's models. */
 export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
   const { models, admission, log, version, leaving } = options;
+  const isReady = (): boolean => options.isWell() && !leaving.aborted;
 
   const serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse> = (_call, answer) =>
     answer(null, { live: true });
 
   const serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse> = (_call, answer) =>
-    answer(null, { ready: !leaving.aborted });
+    answer(null, { ready: isReady() });
 
   const modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse> = ({ request }, answer) =>
-    answer(null, { ready: !leaving.aborted && models.find(request.name, request.version) !== undefined });
+    answer(null, { ready: isReady() && models.find(request.name, request.version) !== undefined });
 
   const serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse> = (_call, answer) =>
     answer(null, { name: 'anyserve', version, extensions: [] });
@@ -100,7 +105,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
       }
     } catch (error) {
       if (gone.signal.aborted) return;
-      warn(call, message, error);
+      tell(call, message, error);
       answer(failure(error));
     }
   };
@@ -125,7 +130,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
           await answerInParts(call, message, gone.signal);
         } catch (error) {
           if (gone.signal.aborted) return;
-          warn(call, message, error);
+          tell(call, message, error);
           if (wantsStatus) {
             failed = failure(error);
             break;
@@ -146,9 +151,10 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  function warn(call: { getPeer(): string }, message: ModelInferRequest | undefined, error: unknown): void {
+  function tell(call: { getPeer(): string }, message: ModelInferRequest | undefined, error: unknown): void {
     const named = message ? JSON.stringify(message.modelName) : 'of an unreadable request';
     log.warn(`inference ${named} for ${call.getPeer()}: ${messageOf(error)}`);
+    options.onFailure(error);
   }
 
   async function answerInParts(

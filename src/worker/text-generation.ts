@@ -79,7 +79,7 @@ export async function* textAnswer(
 }
 
 /** How a text ended, as the parameters of an answer. */
-function parametersFromEnd(end: TextEnd): Readonly<Record<string, ParameterValue>> {
+export function parametersFromEnd(end: TextEnd): Readonly<Record<string, ParameterValue>> {
   const named: [string, ParameterValue | undefined][] = [
     ['finish_reason', end.finishReason],
     ['prompt_tokens', end.promptTokens],

@@ -4,11 +4,13 @@ import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import type { HealthChange } from '../core/health.js';
 import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import { type AdmissionLimits, createAdmission } from './admission.js';
 import type { Backend, Model } from './backend.js';
+import { BackendWatches } from './backend-watches.js';
 import { listenGrpc } from './grpc-server.js';
 import { createModelTable } from './model-table.js';
 
@@ -62,6 +64,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   const leaving = new AbortController();
   // Every stream listens on it, and there may be many at once.
   setMaxListeners(0, leaving.signal);
+  const watches = new BackendWatches(options.backends, clock, onHealthChange);
   const server = await listenGrpc({
     ...options,
     models,
@@ -69,9 +72,17 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     log,
     version,
     leaving: leaving.signal,
+    isWell: () => watches.areWell,
+    onFailure(error) {
+      // It need not wait for the next look to be noticed.
+      if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
+    },
   });
   const replica = replicaAt(server.port);
-  const keeper = api && new LeaseKeeper({ api, replica, clock, random, onChange: options.onLeaseChange });
+  const ready = watches.areWell;
+  server.setServing(ready);
+  const keeper = api && new LeaseKeeper({ api, replica, clock, random, ready, onChange: options.onLeaseChange });
+  watches.start();
 
   let isStopping = false;
   let resolve: () => void;
@@ -87,7 +98,15 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     reject(error);
   });
 
+  function onHealthChange(change: HealthChange): void {
+    if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
+    if (change.kind === 'unhealthy') log.warn(`out of the list: ${change.reason}`);
+    server.setServing(watches.areWell && !leaving.signal.aborted);
+    keeper?.setReady(watches.areWell);
+  }
+
   async function cleanUp(): Promise<void> {
+    watches.stop();
     api?.close();
     for (const backend of options.backends) await backend.close?.();
   }

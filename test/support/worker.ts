@@ -1,17 +1,17 @@
 import { clock, random } from '../../src/system.js';
-import type { App } from '../../src/worker/app.js';
+import type { Backend } from '../../src/worker/backend.js';
 import { startWorker, type Worker, type WorkerOptions } from '../../src/worker/worker.js';
 import { keptLog } from './replicas.js';
 
 /** A worker on a free port, with its log at hand; it registers only with the servers given. */
 export async function startTestWorker(
-  app: App,
+  backend: Backend,
   options: Partial<WorkerOptions> = {},
 ): Promise<Worker & { readonly log: ReturnType<typeof keptLog> }> {
   const log = keptLog();
   const worker = await startWorker(
     {
-      backends: [app],
+      backends: [backend],
       host: '127.0.0.1',
       port: 0,
       servers: [],

@@ -1,0 +1,264 @@
+import { createParser } from 'eventsource-parser';
+import { type HttpAnswer, HttpConnections } from '../client/http.js';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { type JsonObject, jsonText } from '../wire/json.js';
+
+/** How to reach an OpenAI-compatible server. */
+export interface OpenaiServerOptions {
+  /** The base that `/models` and `/chat/completions` stand below: `http://localhost:8000/v1`. */
+  readonly url: string;
+  /** Sent as the bearer token; never logged, and taken out of what the server says. */
+  readonly key: string | undefined;
+  /** How long the server may take to answer, and between two parts of an answer, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** An answer's JSON as the server wrote it. Nothing of it is certain. */
+// biome-ignore lint/suspicious/noExplicitAny: whoever reads it asks for each thing whether it is there
+export type Loose = any;
+
+/** How long the server may take to say whether it is well, and what it has. */
+const LOOK_TIMEOUT_MS = 3000;
+
+/** The largest whole answer that is read; 2,048 embeddings of 4,096 dimensions are about 100 MB. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+
+/** The HTTP side of an OpenAI-compatible server: what it is asked, and what its failures mean. */
+export class OpenaiServer {
+  /** The base URL, as messages show it. */
+  readonly url: string;
+  readonly #key: string | undefined;
+  readonly #timeoutMs: number;
+  readonly #connections = new HttpConnections();
+
+  /** Throws `usage` for a URL or a key that cannot be used. */
+  constructor({ url, key, timeoutMs }: OpenaiServerOptions) {
+    this.url = parseBase(url);
+    this.#key = key === undefined ? undefined : parseKey(key);
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** The names of the models on offer; undefined when the server has no such list. */
+  async models(signal: AbortSignal): Promise<string[] | undefined> {
+    const { status, text } = await this.#get(`${this.url}/models`, this.#authorization, signal);
+    if (status === 404 || status === 405 || status === 501) return undefined;
+    if (status !== 200) throw this.#refusal(status, text);
+    const { data } = this.#parsed(text);
+    if (!Array.isArray(data)) throw this.stranger('its list of models is none');
+    return data.map(({ id }: Loose) => String(id));
+  }
+
+  /**
+   * Resolves when the server says that it is well. `/health` beside the base tells, where there is one: vLLM, SGLang
+   * and llama.cpp have it, and theirs also fails while a model is being loaded. It needs no key and gets none.
+   */
+  async checkHealth(signal: AbortSignal): Promise<void> {
+    const { status, text } = await this.#get(`${this.url.replace(/\/v1$/, '')}/health`, {}, signal);
+    if (status >= 500) throw this.#refusal(status, text);
+  }
+
+  /** Asks for one whole answer. Rejects with what the failure means, or with the signal's reason. */
+  async post(path: string, body: JsonObject, signal: AbortSignal): Promise<Loose> {
+    const answer = await this.#open(path, body, signal);
+    return this.#parsed(await this.#text(answer, this.#timeoutMs, signal));
+  }
+
+  /**
+   * Asks for an answer in parts, and gives each as it comes. A server that knows no parts gives the whole as one.
+   * Rejects as {@link post} does, also when the stream breaks off.
+   */
+  async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
+    const answer = await this.#open(path, body, signal);
+    if (!answer.headers['content-type']?.startsWith('text/event-stream')) {
+      yield this.#parsed(await this.#text(answer, this.#timeoutMs, signal));
+      return;
+    }
+    const waiting: string[] = [];
+    const parser = createParser({ onEvent: ({ data }) => void waiting.push(data) });
+    const decoder = new TextDecoder();
+    let isDone = false;
+    try {
+      for await (const chunk of answer.body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        parser.feed(decoder.decode(chunk, { stream: true }));
+        for (const data of waiting.splice(0)) {
+          if (data === '[DONE]') {
+            isDone = true;
+            return;
+          }
+          const event = this.#parsed(data);
+          if (event.error) throw this.#refusal(statusOf(event.error), data);
+          isDone ||= event.choices?.some(({ finish_reason }: Loose) => finish_reason) ?? false;
+          yield event;
+        }
+      }
+      if (!isDone) throw new Error('its stream ended in the middle');
+    } catch (error) {
+      throw this.#failure(error, signal, 'broke off in the middle of its answer');
+    } finally {
+      // Behind the last event only the body's end is to come, and then the connection serves the next request.
+      if (isDone) answer.body.resume();
+      else answer.body.destroy();
+    }
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    this.#connections.close();
+  }
+
+  get #authorization(): Record<string, string> {
+    return this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` };
+  }
+
+  async #get(url: string, headers: Record<string, string>, signal: AbortSignal) {
+    const headTimeoutMs = LOOK_TIMEOUT_MS;
+    try {
+      const answer = await this.#connections.send({ method: 'GET', url, headers, signal, headTimeoutMs });
+      return { status: answer.status, text: await this.#text(answer, headTimeoutMs, signal) };
+    } catch (error) {
+      throw this.#failure(error, signal);
+    }
+  }
+
+  async #open(path: string, body: JsonObject, signal: AbortSignal): Promise<HttpAnswer> {
+    try {
+      const answer = await this.#connections.send({
+        method: 'POST',
+        url: `${this.url}${path}`,
+        headers: { 'content-type': 'application/json', accept: 'application/json', ...this.#authorization },
+        body: jsonText(body),
+        headTimeoutMs: this.#timeoutMs,
+        silenceTimeoutMs: this.#timeoutMs,
+        signal,
+      });
+      if (answer.status === 200) return answer;
+      throw this.#refusal(answer.status, await this.#text(answer, this.#timeoutMs, signal), answer);
+    } catch (error) {
+      throw this.#failure(error, signal);
+    }
+  }
+
+  async #text(answer: HttpAnswer, timeoutMs: number, signal: AbortSignal): Promise<string> {
+    try {
+      return await this.#connections.text(answer, timeoutMs, MAX_ANSWER_BYTES);
+    } catch (error) {
+      throw this.#failure(error, signal, 'broke off in the middle of its answer');
+    }
+  }
+
+  #parsed(text: string): Loose {
+    let json: Loose;
+    try {
+      json = JSON.parse(text);
+    } catch (cause) {
+      throw this.stranger('no JSON', cause);
+    }
+    if (typeof json === 'object' && json !== null) return json;
+    throw this.stranger('no JSON object');
+  }
+
+  /** What a connection's failure means to a caller; the signal's reason when it was we who ended it. */
+  #failure(error: unknown, signal: AbortSignal, otherwise?: string): unknown {
+    if (signal.aborted) return signal.reason;
+    if (error instanceof AnyserveError) return error;
+    const { code = '' } = error as { code?: string };
+    if (code === 'ETIMEDOUT') {
+      return new AnyserveError('deadline_exceeded', `${this.url}: no answer in time`, {
+        cause: error,
+      });
+    }
+    const reason = REASONS[code] ?? otherwise ?? messageOf(error);
+    return new AnyserveError('unavailable', `${this.url}: ${reason}`, { cause: error });
+  }
+
+  /** What an answer that is an error means to a caller. */
+  #refusal(status: number, body: string, answer?: HttpAnswer): AnyserveError {
+    const retryAfter = answer?.headers['retry-after'];
+    const advice =
+      status === 401
+        ? '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file'
+        : retryAfter === undefined
+          ? ''
+          : `; try again after ${retryAfter} s`;
+    const said = this.#withoutKey(saidIn(body)).slice(0, 1000);
+    return new AnyserveError(codeOf(status), `${this.url} answers HTTP ${status}: ${said}${advice}`);
+  }
+
+  /** The failure of an answer that no OpenAI-compatible server gives. */
+  stranger(what: string, cause?: unknown): AnyserveError {
+    const message = `${this.url} answers, but not as an OpenAI-compatible server (${what}); check the URL`;
+    return new AnyserveError('internal', message, { cause });
+  }
+
+  #withoutKey(text: string): string {
+    return this.#key === undefined ? text : text.replaceAll(this.#key, '***');
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no such host',
+};
+
+const CODES: Readonly<Record<number, ErrorCode>> = {
+  400: 'invalid_argument',
+  401: 'unauthenticated',
+  403: 'permission_denied',
+  404: 'not_found',
+  408: 'deadline_exceeded',
+  409: 'aborted',
+  413: 'invalid_argument',
+  422: 'invalid_argument',
+  429: 'resource_exhausted',
+  499: 'cancelled',
+  501: 'unimplemented',
+  502: 'unavailable',
+  503: 'unavailable',
+  504: 'deadline_exceeded',
+};
+
+/** The code of a call that an upstream answered with this HTTP status. */
+function codeOf(status: number): ErrorCode {
+  return CODES[status] ?? (status >= 400 && status < 500 ? 'failed_precondition' : 'internal');
+}
+
+/** The HTTP status that an error in the middle of a stream, whose own is 200, stands for. */
+function statusOf({ code, status }: Loose): number {
+  const found = [code, status].find((number) => Number.isInteger(number) && number >= 400 && number < 600);
+  return found ?? 500;
+}
+
+/** What an error's body says: `{"error":{"message":"..."}}` and its relatives, else its own text. */
+function saidIn(body: string): string {
+  try {
+    const { error, message, detail } = JSON.parse(body);
+    const said = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
+    if (said !== undefined) return messageOf(typeof said === 'string' ? said : JSON.stringify(said));
+  } catch {
+    // A proxy's page, or nothing: shown as it is.
+  }
+  return messageOf(body) || 'no reason given';
+}
+
+function parseBase(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
+  if (url?.username || url?.password) {
+    throw new AnyserveError(
+      'usage',
+      `the URL of ${url.host} holds a user name or password, which others can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+    );
+  }
+  if (isHttp && url.search === '' && url.hash === '') return text.replace(/\/+$/, '');
+  throw new AnyserveError(
+    'usage',
+    `${JSON.stringify(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
+  );
+}
+
+/** A key that a header can carry. What is wrong with one is said without showing it. */
+function parseKey(text: string): string {
+  if (/^[\x21-\x7e]+$/.test(text)) return text;
+  throw new AnyserveError('usage', 'the key is empty, or has spaces or characters that no header can carry');
+}

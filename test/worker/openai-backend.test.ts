@@ -1,0 +1,493 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import type { InferenceAnswer } from '../../src/wire/inference.js';
+import { capabilityFromScalars } from '../../src/wire/replica-json.js';
+import type { Tensor } from '../../src/wire/tensor.js';
+import { textsFromTensor } from '../../src/wire/tensor-json.js';
+import type { TensorValue } from '../../src/wire/tensor-value.js';
+import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
+import {
+  type Answering,
+  events,
+  finish,
+  json,
+  type OpenaiUpstream,
+  piece,
+  startOpenaiUpstream,
+  write,
+} from '../support/openai-upstream.js';
+import { keptLog } from '../support/replicas.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+const KEY = 'sk-not-for-anyone-to-see';
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function upstreamOf(answering?: Answering, models?: readonly string[]): Promise<OpenaiUpstream> {
+  const upstream = await startOpenaiUpstream({ ...(answering && { answering }), ...(models && { models }) });
+  cleanups.push(() => upstream.close());
+  return upstream;
+}
+
+async function backendOf(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const log = keptLog();
+  const backend = await createOpenaiBackend(
+    {
+      url: upstream.url,
+      key: undefined,
+      timeoutMs: 5000,
+      models: [],
+      embeddings: [],
+      capabilities: [],
+      clock,
+      log,
+      ...options,
+    },
+    new AbortController().signal,
+  );
+  return { ...backend, log };
+}
+
+/** A client of a worker in front of an upstream. */
+async function calling(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const worker = await startTestWorker(await backendOf(upstream, options));
+  cleanups.push(() => worker.stop());
+  const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
+  cleanups.push(() => client.close());
+  return { client, worker };
+}
+
+function textOf({ outputs }: InferenceAnswer): string {
+  return textsFromTensor(outputs['text'] as Tensor).join('');
+}
+
+const prompt = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
+
+describe('the models of an OpenAI-compatible server', () => {
+  it('are those that it lists, each with its capability', async () => {
+    const { models } = await backendOf(await upstreamOf(undefined, ['tiny', 'nomic']), { embeddings: ['nomic'] });
+    expect(models.flatMap(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
+      '{"type":"chat","model":"tiny"}',
+      '{"type":"embed","model":"nomic"}',
+    ]);
+  });
+
+  it('are those that were named, when some were', async () => {
+    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b:latest']), {
+      models: ['b'],
+      embeddings: 'all',
+    });
+    expect(models.map(({ name, capabilities }) => [name, capabilities[0]?.source])).toEqual([
+      ['b', '{"type":"embed","model":"b"}'],
+    ]);
+  });
+
+  it('offer what is said of them beside their type and name, or in its place', async () => {
+    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
+      capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(capabilityFromScalars),
+    });
+    expect(models.map(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
+      ['{"type":"chat","model":"a","gpu":"h100"}', '{"type":"chat","model":"alias"}'],
+      ['{"type":"chat","model":"b","gpu":"h100"}', '{"type":"code","model":"b"}', '{"type":"chat","model":"alias"}'],
+    ]);
+  });
+
+  it('are refused by name when the server does not have them', async () => {
+    const upstream = await upstreamOf();
+    await expect(backendOf(upstream, { models: ['nope'] })).rejects.toMatchObject({
+      code: 'usage',
+      message: `${upstream.url} offers no model "nope"; it offers "tiny"`,
+    });
+  });
+
+  it('are asked for again while the server is still loading', async () => {
+    let isLoading = true;
+    const upstream = await upstreamOf(({ path }, response) => {
+      if (path !== '/health' || !isLoading) return undefined;
+      isLoading = false;
+      json(response, 503, { error: { message: 'Loading model' } });
+      return true;
+    });
+    const { models, log } = await backendOf(upstream);
+    expect(models).toHaveLength(1);
+    expect(log.lines).toEqual([`waiting for ${upstream.url} answers HTTP 503: Loading model`]);
+  });
+
+  it('are not asked for again when the key is refused, or when it is no such server', async () => {
+    const closed = await upstreamOf((_request, response) => {
+      json(response, 401, { error: { message: `no key ${KEY} here` } });
+      return true;
+    });
+    await expect(backendOf(closed, { key: KEY })).rejects.toMatchObject({
+      code: 'failed',
+      message: `${closed.url} answers HTTP 401: no key *** here; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+    });
+    const other = await upstreamOf((_request, response) => {
+      json(response, 404, {});
+      return true;
+    });
+    await expect(backendOf(other)).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('--model'),
+    });
+    expect((await backendOf(other, { models: ['unlisted'] })).models).toHaveLength(1);
+  });
+
+  it('need a URL without a secret in it, and a key that a header can carry', async () => {
+    for (const url of ['localhost:8000', 'ftp://x/v1', 'http://x/v1?key=1']) {
+      await expect(backendOf({ url })).rejects.toMatchObject({
+        code: 'usage',
+        message: expect.stringContaining('/v1'),
+      });
+    }
+    await expect(backendOf({ url: 'http://me:secret@x/v1' })).rejects.not.toMatchObject({
+      message: expect.stringContaining('secret'),
+    });
+    await expect(backendOf({ url: 'http://x/v1' }, { key: 'two words' })).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.not.stringContaining('words'),
+    });
+  });
+
+  it('are looked after: the check fails while one of them cannot be called', async () => {
+    const upstream = await upstreamOf(undefined, ['a', 'b']);
+    const { check } = await backendOf(upstream);
+    const { signal } = new AbortController();
+    await check?.(signal);
+    upstream.offer(['a']);
+    await expect(check?.(signal)).rejects.toThrow(`${upstream.url} no longer offers "b"`);
+    await upstream.close();
+    await expect(check?.(signal)).rejects.toMatchObject({
+      code: 'unavailable',
+      message: `${upstream.url}: nothing listens there`,
+    });
+  });
+});
+
+describe('a chat', () => {
+  it('answers a prompt whole, with how it ended and what it took', async () => {
+    const upstream = await upstreamOf();
+    const { client } = await calling(upstream, { key: KEY });
+    const answer = await client.infer('chat', prompt('one two three'));
+    expect(answer.outputs['text']).toMatchObject({ datatype: 'BYTES', shape: [1] });
+    expect(textOf(answer)).toBe('one two three');
+    expect({ ...answer.parameters }).toEqual({
+      finish_reason: 'stop',
+      prompt_tokens: 1,
+      completion_tokens: 3,
+      total_tokens: 4,
+    });
+    expect(upstream.requests).toEqual([
+      {
+        path: '/v1/chat/completions',
+        authorization: `Bearer ${KEY}`,
+        body: { model: 'tiny', messages: [{ role: 'user', content: 'one two three' }] },
+      },
+    ]);
+  });
+
+  it('streams the tokens as they come', async () => {
+    const { client } = await calling(await upstreamOf());
+    const parts: InferenceAnswer[] = [];
+    for await (const part of client.inferStream('tiny', prompt('one two three'))) parts.push(part);
+    expect(parts.map(textOf)).toEqual(['one ', 'two ', 'three', '']);
+    expect(parts.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
+  });
+
+  it('hands messages on as they are, and parameters', async () => {
+    const upstream = await upstreamOf();
+    const { client } = await calling(upstream);
+    const messages = [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: [{ type: 'text', text: 'Hi' }], name: '__proto__' },
+    ];
+    await client.infer(
+      'chat',
+      { messages: [JSON.stringify(messages)] },
+      {
+        parameters: {
+          temperature: 0.5,
+          top_p: { double: 1 },
+          max_tokens: 7,
+          seed: 12345678901234567890n,
+          stop: '["\\n","END"]',
+          response_format: '{"type":"json_object"}',
+          user: '[not json',
+          triton_enable_empty_final_response: true,
+        },
+      },
+    );
+    expect(upstream.requests[0]?.body).toEqual({
+      model: 'tiny',
+      messages,
+      temperature: 0.5,
+      top_p: 1,
+      max_tokens: 7,
+      seed: 12345678901234567000,
+      stop: ['\n', 'END'],
+      response_format: { type: 'json_object' },
+      user: '[not json',
+    });
+  });
+
+  it('refuses what the worker itself has to say', async () => {
+    const { client } = await calling(await upstreamOf());
+    for (const name of ['model', 'stream', 'messages', 'n']) {
+      await expect(client.infer('chat', prompt('x'), { parameters: { [name]: 1 } })).rejects.toMatchObject({
+        code: 'invalid_argument',
+        message: expect.stringContaining(`parameter "${name}"`),
+      });
+    }
+  });
+
+  it('cuts no character in two', async () => {
+    const upstream = await upstreamOf((request, response) => {
+      if (!request.body?.stream) return undefined;
+      // One chunk of the connection ends within a character's bytes, one piece of the text within its two units.
+      const bytes = Buffer.from(`data: ${JSON.stringify(piece('dragons 🐉!'))}\n\n`);
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(bytes.subarray(0, bytes.length - 16));
+      setImmediate(() => {
+        response.write(bytes.subarray(bytes.length - 16));
+        events(response, piece('\ud83d'), piece('\udc32'), finish('stop'), '[DONE]');
+      });
+      return true;
+    });
+    const { client } = await calling(upstream);
+    const texts: string[] = [];
+    for await (const part of client.inferStream('chat', prompt('x'))) texts.push(textOf(part));
+    expect(texts).toEqual(['dragons 🐉!', '🐲', '']);
+  });
+
+  it('tells the thoughts of a model that thinks apart from its text', async () => {
+    const thought = { choices: [{ delta: { reasoning_content: 'hm' } }] };
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (body?.stream) events(response, thought, piece('yes'), finish('stop'), '[DONE]');
+      else if (body)
+        json(response, 200, { choices: [{ message: { reasoning: 'hm', content: 'yes' }, finish_reason: 'stop' }] });
+      return body && true;
+    });
+    const { client } = await calling(upstream);
+    const { outputs } = await client.infer('chat', prompt('x'));
+    expect(Object.entries(outputs).map(([name, tensor]) => [name, ...textsFromTensor(tensor)])).toEqual([
+      ['text', 'yes'],
+      ['reasoning', 'hm'],
+    ]);
+    const parts: string[][] = [];
+    for await (const part of client.inferStream('chat', prompt('x'))) {
+      parts.push(Object.values(part.outputs).flatMap(textsFromTensor));
+    }
+    expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
+  });
+
+  it('takes a whole answer from a server that does not stream', async () => {
+    const whole = { choices: [{ message: { content: 'all at once' }, finish_reason: 'length' }] };
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (body) json(response, 200, whole);
+      return body && true;
+    });
+    const { client } = await calling(upstream);
+    const parts: InferenceAnswer[] = [];
+    for await (const part of client.inferStream('chat', prompt('x'))) parts.push(part);
+    expect(parts.map(textOf)).toEqual(['all at once', '']);
+    expect({ ...parts[1]?.parameters }).toEqual({ finish_reason: 'length' });
+  });
+
+  it('keeps 64 streams at once apart and in order', async () => {
+    const { client } = await calling(await upstreamOf());
+    const counted = async (stream: number): Promise<string> => {
+      const words = Array.from({ length: 50 }, (_, at) => `${stream}:${at}`).join(' ');
+      let text = '';
+      for await (const part of client.inferStream('chat', prompt(words))) text += textOf(part);
+      return text === words ? 'whole' : text;
+    };
+    const all = await Promise.all(Array.from({ length: 64 }, (_, stream) => counted(stream)));
+    expect(new Set(all)).toEqual(new Set(['whole']));
+  });
+
+  it('ends the upstream request when the caller goes', async () => {
+    for (const streaming of [true, false]) {
+      const upstream = await upstreamOf(({ body }, response) => {
+        if (body?.stream) write(response, piece('first '));
+        return body && true;
+      });
+      const { client } = await calling(upstream);
+      const leaving = new AbortController();
+      const { signal } = leaving;
+      const called = streaming
+        ? (async () => {
+            for await (const _part of client.inferStream('chat', prompt('x'), { signal })) leaving.abort();
+          })()
+        : client.infer('chat', prompt('x'), { signal });
+      called.catch(() => {});
+      await until('the request is there', () => upstream.requests.length > 0);
+      if (!streaming) leaving.abort();
+      await until('the upstream request has ended', () => upstream.open() === 0, 100);
+      await expect(called).rejects.toBeDefined();
+    }
+  });
+});
+
+describe('an upstream that fails', () => {
+  const refusing =
+    (status: number, body: unknown, headers = {}): Answering =>
+    ({ body: asked }, response) => {
+      if (!asked) return undefined;
+      response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
+      return true;
+    };
+
+  it.each([
+    [400, 'invalid_argument'],
+    [401, 'unauthenticated'],
+    [403, 'permission_denied'],
+    [404, 'not_found'],
+    [408, 'deadline_exceeded'],
+    [422, 'invalid_argument'],
+    [429, 'resource_exhausted'],
+    [500, 'internal'],
+    [502, 'unavailable'],
+    [503, 'unavailable'],
+    [504, 'deadline_exceeded'],
+  ])('keeps the meaning of HTTP %i: %s', async (status, code) => {
+    const { client } = await calling(await upstreamOf(refusing(status, { error: { message: 'because' } })));
+    for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+      await expect(call).rejects.toMatchObject({
+        code,
+        message: expect.stringContaining(`answers HTTP ${status}: because`),
+      });
+    }
+  });
+
+  it('gives advice where there is some, and never its key', async () => {
+    const limited = await upstreamOf(refusing(429, { message: 'too many' }, { 'retry-after': '7' }));
+    await expect((await calling(limited)).client.infer('chat', prompt('x'))).rejects.toThrow('try again after 7 s');
+    const closed = await upstreamOf(refusing(401, { error: `wrong key: ${KEY}` }));
+    const { client, worker } = await calling(closed, { key: KEY });
+    await expect(client.infer('chat', prompt('x'))).rejects.toThrow(
+      /wrong key: \*\*\*; give the worker a key in ANYSERVE_OPENAI_KEY/,
+    );
+    expect(worker.log.lines.join()).not.toContain(KEY);
+  });
+
+  it('is an error when it breaks off in the middle, ends too soon, or reports one', async () => {
+    const breaking: [Answering, string, string][] = [
+      [
+        ({ body }, response) => {
+          if (body) write(response, piece('a'));
+          if (body) setImmediate(() => response.destroy());
+          return body && true;
+        },
+        'unavailable',
+        'broke off in the middle',
+      ],
+      [
+        ({ body }, response) => {
+          if (body) events(response, piece('a'));
+          return body && true;
+        },
+        'unavailable',
+        'in the middle',
+      ],
+      [
+        ({ body }, response) => {
+          if (body) events(response, piece('a'), { error: { message: 'out of memory', code: 503 } });
+          return body && true;
+        },
+        'unavailable',
+        'out of memory',
+      ],
+    ];
+    for (const [answering, code, message] of breaking) {
+      const { client } = await calling(await upstreamOf(answering));
+      const texts: string[] = [];
+      const reading = (async () => {
+        for await (const part of client.inferStream('chat', prompt('x'))) texts.push(textOf(part));
+      })();
+      await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+      expect(texts).toEqual(['a']);
+    }
+  });
+
+  it('is given up when it falls silent', async () => {
+    const silent: Answering = ({ body }, response) => {
+      if (body?.stream) write(response, piece('a'));
+      return body && true;
+    };
+    const { client } = await calling(await upstreamOf(silent), { timeoutMs: 200 });
+    const deadline = { code: 'deadline_exceeded', message: expect.stringContaining('no answer in time') };
+    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(deadline);
+    const stream = client.inferStream('chat', prompt('x'));
+    await stream.next();
+    await expect(stream.next()).rejects.toMatchObject(deadline);
+  });
+
+  it('is told from one that speaks something else', async () => {
+    for (const body of [{}, { choices: [] }, [], 'text']) {
+      const { client } = await calling(await upstreamOf(refusing(200, body)));
+      await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
+        code: 'internal',
+        message: expect.stringContaining('not as an OpenAI-compatible server'),
+      });
+    }
+  });
+
+  it('that is gone is unavailable', async () => {
+    const upstream = await upstreamOf();
+    const { client } = await calling(upstream);
+    await client.infer('chat', prompt('x'));
+    await upstream.close();
+    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('nothing listens there'),
+    });
+  });
+});
+
+describe('embeddings', () => {
+  it('are one vector a text, in the order of the texts', async () => {
+    const upstream = await upstreamOf();
+    const { client } = await calling(upstream, { embeddings: 'all' });
+    const { outputs, parameters } = await client.infer(
+      'embed',
+      { input: ['a', 'four', ''] },
+      { parameters: { dimensions: 3 } },
+    );
+    expect(outputs['embedding']).toEqual({
+      datatype: 'FP32',
+      shape: [3, 3],
+      data: Float32Array.of(1, 0, 0.5, 4, 1, 0.5, 0, 2, 0.5),
+    });
+    expect({ ...parameters }).toEqual({ prompt_tokens: 3, total_tokens: 3 });
+    expect(upstream.requests[0]?.body).toEqual({
+      model: 'tiny',
+      dimensions: 3,
+      input: ['a', 'four', ''],
+      encoding_format: 'float',
+    });
+  });
+
+  it('that are missing or uneven are an error', async () => {
+    for (const data of [
+      undefined,
+      [],
+      [{ embedding: [1] }],
+      [{ embedding: [1] }, { embedding: [1, 2] }],
+      [{ embedding: 'AAAA' }, { embedding: 'AAAA' }],
+    ]) {
+      const upstream = await upstreamOf(({ body }, response) => {
+        if (body) json(response, 200, { data });
+        return body && true;
+      });
+      const { client } = await calling(upstream, { embeddings: 'all' });
+      await expect(client.infer('embed', { input: ['a', 'b'] })).rejects.toMatchObject({
+        code: 'internal',
+        message: expect.stringContaining('no vector for each of 2 texts'),
+      });
+    }
+  });
+});
