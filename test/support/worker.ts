@@ -1,12 +1,14 @@
-import { clock, random } from '../../src/system.js';
+import type { Clock } from '../../src/core/ports.js';
+import * as system from '../../src/system.js';
 import type { Backend } from '../../src/worker/backend.js';
 import { startWorker, type Worker, type WorkerOptions } from '../../src/worker/worker.js';
 import { keptLog } from './replicas.js';
 
-/** A worker on a free port, with its log at hand; it registers only with the servers given. */
+/** A worker on a free port, with its log at hand; it registers only with the servers given, and lives in real time. */
 export async function startTestWorker(
   backend: Backend,
   options: Partial<WorkerOptions> = {},
+  clock: Clock = system.clock,
 ): Promise<Worker & { readonly log: ReturnType<typeof keptLog> }> {
   const log = keptLog();
   const worker = await startWorker(
@@ -21,7 +23,7 @@ export async function startTestWorker(
       drainTimeoutMs: 5000,
       ...options,
     },
-    { clock, random, log, hostName: 'test', version: '0.0.0' },
+    { clock, random: system.random, log, hostName: 'test', version: '0.0.0' },
   );
   return { ...worker, log };
 }
