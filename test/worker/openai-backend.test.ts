@@ -6,6 +6,7 @@ import { capabilityFromScalars } from '../../src/wire/replica-json.js';
 import type { Tensor } from '../../src/wire/tensor.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import type { TensorValue } from '../../src/wire/tensor-value.js';
+import type { Given, Model } from '../../src/worker/backend.js';
 import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
 import {
   type Answering,
@@ -189,6 +190,13 @@ describe('a chat', () => {
         body: { model: 'tiny', messages: [{ role: 'user', content: 'one two three' }] },
       },
     ]);
+  });
+
+  it('with no model in particular is one with the first of them', async () => {
+    const upstream = await upstreamOf(undefined, ['first', 'second']);
+    const { client } = await calling(upstream);
+    for (const model of ['chat', 'second', 'first']) await client.infer(model, prompt('x'));
+    expect(upstream.requests.map(({ body }) => body.model)).toEqual(['first', 'second', 'first']);
   });
 
   it('streams the tokens as they come', async () => {
@@ -411,6 +419,21 @@ describe('an upstream that fails', () => {
       await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
       expect(texts).toEqual(['a']);
     }
+  });
+
+  it('is left when its stream is of no more use, though it goes on', async () => {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (body) write(response, piece('a'), { error: { message: 'out of memory' } });
+      return body && true;
+    });
+    const [model] = (await backendOf(upstream)).models as [Model];
+    const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } } as const;
+    const { signal } = new AbortController();
+    const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
+    const parts = model.handle(inputs, context) as AsyncGenerator<Given>;
+    await parts.next();
+    await expect(parts.next()).rejects.toThrow('out of memory');
+    await until('nothing is left open', () => upstream.open() === 0);
   });
 
   it('is given up when it falls silent', async () => {
