@@ -36,6 +36,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:module',
       'node:path',
       'node:url',
+      'node-llama-cpp',
     ],
   },
   cli: {

@@ -6,6 +6,7 @@ import type { Log } from '../core/ports.js';
 import { clock } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
+import { LLAMA_OPTIONS, llamaBackendFrom } from './llama-options.js';
 import { capabilityFromCap, durationMs } from './values.js';
 
 /** The options of `anyserve worker` that say what it serves. */
@@ -21,16 +22,17 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     value: 'URL',
     description: 'the models of an OpenAI-compatible server, such as http://localhost:8000/v1',
   },
+  ...LLAMA_OPTIONS,
   model: {
     type: 'text',
     value: 'NAME',
-    description: 'with --openai: a model to offer; all that the server lists when not given',
+    description: 'a model to offer of those that --openai lists, all when not given; or the name of that of --llama',
     repeatable: true,
   },
   embeddings: {
     type: 'text',
     value: '[NAME]',
-    description: 'with --openai: a model that turns texts into vectors (type=embed), or all when no name follows',
+    description: 'a model of --openai or --llama that turns texts into vectors (type=embed); all when no name follows',
     repeatable: true,
     mayBeEmpty: true,
     mayStandAlone: true,
@@ -75,7 +77,7 @@ export async function backendsFrom(args: Arguments, io: CommandIo, log: Log): Pr
   if (backends.length > 0) return { backends, capabilities };
   throw new AnyserveError(
     'usage',
-    'give a MODULE that declares models, --openai URL for those of a server, or --backend echo to try things out',
+    'give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo to try things out',
   );
 }
 
@@ -87,11 +89,16 @@ async function engineFrom(
   capabilities: readonly Capability[],
 ): Promise<Backend | undefined> {
   const url = args.text('openai');
+  const llama = await llamaBackendFrom(args, log, capabilities);
+  if (llama && url !== undefined) {
+    throw new AnyserveError('usage', 'a worker has --openai or --llama, one of them; run one worker for each');
+  }
   if (url === undefined) {
-    for (const option of ['model', 'embeddings', 'openai-key-file']) {
-      if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} goes with --openai URL`);
+    for (const option of llama ? ['openai-key-file'] : ['model', 'embeddings', 'openai-key-file']) {
+      const engines = option === 'openai-key-file' ? '--openai URL' : '--openai URL or --llama FILE';
+      if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} goes with ${engines}`);
     }
-    return undefined;
+    return llama;
   }
   const { createOpenaiBackend } = await import('../worker/openai-backend.js');
   const embeddings = args.texts('embeddings');

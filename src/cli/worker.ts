@@ -23,6 +23,7 @@ export const worker: Command = {
   examples: [
     ['anyserve worker ./my-worker.js', 'the models that the module declares'],
     ['anyserve worker --openai http://localhost:8000/v1', 'those of vLLM, SGLang, llama.cpp, Ollama and their like'],
+    ['anyserve worker --llama ./model.gguf', 'a language model in this process, by llama.cpp'],
     ['anyserve worker --backend echo --cap type=chat', 'a model that answers with what it is given'],
     ['anyserve worker ./my-worker.js --host 0.0.0.0 --advertise gpu7:50051', 'for callers on other machines'],
   ],
@@ -31,7 +32,7 @@ export const worker: Command = {
     cap: {
       type: 'text',
       value: 'CAP',
-      description: 'what it can do: in place of what the one model says, or over what --openai finds',
+      description: 'what it can do: in place of what the one model says, or over what --openai or --llama says',
       repeatable: true,
     },
     port: {

@@ -18,13 +18,10 @@ const KNOWN = ['temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
 
 /**
  * Reads `temperature`, `top_p`, `max_tokens`, `seed` and `stop` (a text, or a JSON array of texts as a text). Throws
- * `invalid_argument` that names the parameter, also for one that is not known: it would change nothing without a word.
- * What clients of Triton send of their own (`triton_...`) is let through.
+ * `invalid_argument` that names the parameter.
  */
 export function samplingFromParameters(parameters: Parameters): Sampling {
-  const stray = Object.keys(parameters).find((name) => !KNOWN.includes(name) && !name.startsWith('triton_'));
-  if (stray !== undefined) throw invalid(stray, `is not known; known are ${KNOWN.join(', ')}`);
-
+  checkParameterNames(parameters, KNOWN);
   const { temperature, top_p: topP, max_tokens: maxTokens, seed, stop } = parameters;
   return {
     ...(temperature !== undefined && {
@@ -46,6 +43,15 @@ export function samplingFromParameters(parameters: Parameters): Sampling {
     }),
     stop: stop === undefined ? [] : stopTexts(stop),
   };
+}
+
+/**
+ * Refuses parameters that are not known, which would otherwise change nothing without a word. What clients of Triton
+ * send of their own (`triton_...`) is let through. Throws `invalid_argument`.
+ */
+export function checkParameterNames(parameters: Parameters, known: readonly string[]): void {
+  const stray = Object.keys(parameters).find((name) => !known.includes(name) && !name.startsWith('triton_'));
+  if (stray !== undefined) throw invalid(stray, `is not known; known are ${known.join(', ') || 'none'}`);
 }
 
 const isWhole = Number.isSafeInteger;

@@ -29,9 +29,9 @@ const running = new Set<ChildProcess>();
 /** Starts the binary. */
 export function start(
   args: readonly string[],
-  { env = {}, cwd }: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  { env = {}, cwd, binary = BINARY }: { env?: NodeJS.ProcessEnv; cwd?: string; binary?: string } = {},
 ): Running {
-  const child = spawn(process.execPath, [BINARY, ...args], { cwd, env: { ...cleanEnv(), ...env } });
+  const child = spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ...env } });
   running.add(child);
   let stdout = '';
   let stderr = '';
@@ -66,7 +66,7 @@ export function start(
 /** Runs the binary to its end. */
 export async function run(
   args: readonly string[],
-  { input, ...options }: { input?: string | Buffer; env?: NodeJS.ProcessEnv } = {},
+  { input, ...options }: { input?: string | Buffer; env?: NodeJS.ProcessEnv; binary?: string } = {},
 ): Promise<Outcome> {
   const process = start(args, options);
   process.child.stdin?.end(input);

@@ -1,0 +1,124 @@
+import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
+import type { Capability } from '../core/capability.js';
+import { AnyserveError } from '../core/errors.js';
+import type { Random } from '../core/ports.js';
+import { createAdmission } from './admission.js';
+import { Answer, type Handler, type Model } from './backend.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
+import type { LlamaCpp } from './llama-cpp.js';
+import { promptTokens } from './llama-prompt.js';
+import { llamaText } from './llama-text.js';
+import { offeredCapabilities } from './offered-capabilities.js';
+import { checkParameterNames, samplingFromParameters } from './sampling.js';
+import { TEXT_INPUTS, TEXT_OUTPUTS, textAnswer } from './text-generation.js';
+
+/** A model in memory, and how it is to run. */
+export interface LoadedModel {
+  readonly model: LlamaModel;
+  readonly name: string;
+  readonly threads: number;
+  /** In tokens; what the model was made for, up to 4096, unless told. */
+  readonly contextSize: number | undefined;
+  /** What to offer of it beside its type and name. */
+  readonly capabilities: readonly Capability[];
+}
+
+/** The largest context that is made without being asked for; memory grows with it. */
+const MAX_DEFAULT_CONTEXT = 4096;
+
+/** A model that writes texts: several at once, each in a sequence of its own; others wait for one, in order. */
+export async function llamaWriter(
+  { resolveChatWrapper }: LlamaCpp,
+  loaded: LoadedModel,
+  { sequences, random }: { readonly sequences: number; readonly random: Random },
+): Promise<Model> {
+  const { model, threads, contextSize } = loaded;
+  const hasTemplate = Boolean(model.fileInfo.metadata.tokenizer?.chat_template?.trim());
+  const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
+  const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
+  const context = await model.createContext({ sequences, contextSize: size, threads });
+  const free: LlamaContextSequence[] = Array.from({ length: sequences }, () => context.getSequence());
+  const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
+
+  const handle: Handler = async function* (inputs, { parameters, streaming, signal }) {
+    const given = samplingFromParameters(parameters);
+    const sampling = { ...given, seed: given.seed ?? Math.floor(random.fraction() * 2 ** 32) };
+    const prompt = promptTokens(model, template, inputs);
+    checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
+    const leave = await admission.enter(signal);
+    const sequence = free.pop() as LlamaContextSequence;
+    try {
+      yield* textAnswer(llamaText({ sequence, prompt, sampling, trimStart: hasTemplate, signal }), streaming);
+    } finally {
+      free.push(sequence);
+      leave();
+    }
+  };
+
+  return servedModel(loaded, 'chat', { inputs: TEXT_INPUTS, outputs: TEXT_OUTPUTS, handle });
+}
+
+/** A model that makes vectors of texts, each of length 1; one at a time. */
+export async function llamaEmbedder(loaded: LoadedModel): Promise<Model> {
+  const { model, threads, contextSize } = loaded;
+  const size = contextSize ?? Math.min(model.trainContextSize, MAX_DEFAULT_CONTEXT);
+  // Models that read a text from both ends need all of it in one batch.
+  const context = await model.createEmbeddingContext({ contextSize: size, batchSize: size, threads });
+  const length = model.embeddingVectorSize;
+  const admission = createAdmission({ maxConcurrency: 1, maxQueue: Number.POSITIVE_INFINITY });
+
+  const handle: Handler = async (inputs, { parameters, signal }) => {
+    checkParameterNames(parameters, []);
+    const texts = textsToEmbed(inputs).map((text, at) => {
+      const tokens = model.tokenize(text);
+      const label = `input "input", text ${at}`;
+      if (tokens.length === 0) throw new AnyserveError('invalid_argument', `${label}: it has no tokens`);
+      checkLength(label, tokens, size);
+      return tokens;
+    });
+    const embedding = new Float32Array(texts.length * length);
+    const leave = await admission.enter(signal);
+    try {
+      for (const [at, tokens] of texts.entries()) {
+        signal.throwIfAborted();
+        const { vector } = await context.getEmbeddingFor(tokens);
+        embedding.set(normalized(vector), at * length);
+      }
+    } finally {
+      leave();
+    }
+    const count = texts.reduce((total, tokens) => total + context.calculateInputLength(tokens), 0);
+    const outputs = { embedding: { datatype: 'FP32', shape: [texts.length, length], data: embedding } as const };
+    return new Answer(outputs, { prompt_tokens: count, total_tokens: count });
+  };
+
+  return servedModel(loaded, 'embed', {
+    inputs: EMBEDDING_INPUTS,
+    outputs: EMBEDDING_OUTPUTS.map((spec) => ({ ...spec, shape: [-1, length] })),
+    handle,
+  });
+}
+
+function servedModel(
+  { name, capabilities }: LoadedModel,
+  type: string,
+  does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
+): Model {
+  const offered = offeredCapabilities(type, name, capabilities, [name]);
+  return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ...does };
+}
+
+/** Room for one more token must be left. */
+function checkLength(label: string, tokens: readonly Token[], contextSize: number): void {
+  if (tokens.length < contextSize) return;
+  const problem = `it has ${tokens.length} tokens, and ${contextSize - 1} fit`;
+  throw new AnyserveError(
+    'invalid_argument',
+    `${label}: ${problem}; shorten it, or give the worker a larger --context`,
+  );
+}
+
+function normalized(vector: readonly number[]): number[] {
+  const length = Math.hypot(...vector);
+  return length === 0 ? [...vector] : vector.map((number) => number / length);
+}

@@ -1,0 +1,62 @@
+import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama-cpp';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import type { Tensors } from '../wire/inference.js';
+import { isJsonObject, type Json } from '../wire/json.js';
+import { type ChatMessage, requestedMessages, textInput } from './text-generation.js';
+
+/**
+ * The tokens that a request's `prompt` or `messages` are to a model: in its chat template, where it has one, else the
+ * prompt as it stands. Special tokens that a caller spells out are ordinary text. Throws `invalid_argument`.
+ */
+export function promptTokens(model: LlamaModel, template: ChatWrapper | undefined, inputs: Tensors): Token[] {
+  const tokens = template ? chatTokens(model, template, requestedMessages(inputs)) : plainTokens(model, inputs);
+  const { bos, shouldPrependBosToken } = model.tokens;
+  if (shouldPrependBosToken && bos !== null && tokens[0] !== bos) tokens.unshift(bos);
+  if (tokens.length === 0) throw new AnyserveError('invalid_argument', 'input "prompt": it has no tokens');
+  return tokens;
+}
+
+function plainTokens(model: LlamaModel, inputs: Tensors): Token[] {
+  if (inputs['messages']) {
+    const advice = 'the model has no chat template and only goes on with a text; give input "prompt"';
+    throw new AnyserveError('invalid_argument', `input "messages": ${advice}`);
+  }
+  const prompt = textInput(inputs, 'prompt');
+  if (prompt === undefined) throw new AnyserveError('invalid_argument', 'give input "prompt"');
+  return model.tokenize(prompt);
+}
+
+/** A chat in the model's template, up to where its answer begins; an answer at the end is one to go on with. */
+function chatTokens(model: LlamaModel, template: ChatWrapper, messages: readonly ChatMessage[]): Token[] {
+  const chatHistory = messages.map(historyItem);
+  if (chatHistory.at(-1)?.type !== 'model') chatHistory.push({ type: 'model', response: [] });
+  try {
+    return template.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
+  } catch (cause) {
+    const problem = `the model's chat template does not take them: ${messageOf(cause)}`;
+    throw new AnyserveError('invalid_argument', `input "messages": ${problem}`, { cause });
+  }
+}
+
+function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
+  const text = textOf(message, at);
+  const role = message.get('role');
+  if (role === 'system' || role === 'user') return { type: role, text };
+  if (role === 'assistant') return { type: 'model', response: [text] };
+  const problem = `message ${at} has the role ${JSON.stringify(role)}; the model knows system, user and assistant`;
+  throw new AnyserveError('invalid_argument', `input "messages": ${problem}`);
+}
+
+/** What a message says: its text, or those of its parts. */
+function textOf(message: ChatMessage, at: number): string {
+  const content = message.get('content');
+  if (typeof content === 'string') return content;
+  const texts = Array.isArray(content) ? content.map(partText) : [undefined];
+  if (texts.every((text) => text !== undefined)) return texts.join('');
+  throw new AnyserveError('invalid_argument', `input "messages": message ${at} has other "content" than text`);
+}
+
+function partText(part: Json): string | undefined {
+  const text = isJsonObject(part) && part.get('type') === 'text' ? part.get('text') : undefined;
+  return typeof text === 'string' ? text : undefined;
+}

@@ -1,0 +1,125 @@
+import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
+import type { Sampling } from './sampling.js';
+import { StopTexts } from './stop-texts.js';
+import type { TextEnd } from './text-generation.js';
+
+/** What a text is written from. */
+export interface LlamaTextOptions {
+  /** A sequence that nobody else uses for as long as the text is written. */
+  readonly sequence: LlamaContextSequence;
+  /** The prompt; it leaves room in the sequence for at least one token. */
+  readonly prompt: readonly Token[];
+  readonly sampling: Sampling & { readonly seed: number };
+  /** Whether white space before the text is left out, as in an answer, or belongs to it, as in a continuation. */
+  readonly trimStart: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What llama.cpp samples with when it is not told. Source: `common_params_sampling` in its common/common.h. */
+const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const;
+
+/**
+ * Writes a text, in pieces of whole characters. Ends at the model's own end, at a stop text, at `maxTokens` or when the
+ * sequence is full. Rejects with the signal's reason, within a token; the sequence can then be used again.
+ */
+export async function* llamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
+  const { sequence, prompt, sampling, trimStart } = options;
+  const { model } = sequence;
+  const most = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
+  const characters = new WholeCharacters(model, prompt);
+  const stops = new StopTexts(sampling.stop);
+  let written = 0;
+  let isAtStart = trimStart;
+
+  function piece(text: string): string {
+    const trimmed = isAtStart ? text.trimStart() : text;
+    if (trimmed !== '') isAtStart = false;
+    return trimmed;
+  }
+
+  function end(finishReason: string): TextEnd {
+    const totalTokens = prompt.length + written;
+    return { finishReason, promptTokens: prompt.length, completionTokens: written, totalTokens };
+  }
+
+  for await (const token of tokensAfter(options)) {
+    written++;
+    const isEnd = model.isEogToken(token);
+    const isLast = isEnd || written >= most;
+    const text = isEnd ? '' : characters.push(token);
+    const given = piece(stops.push(isLast ? text + characters.rest() : text));
+    const rest = isLast ? piece(stops.rest()) : '';
+    if (given + rest !== '') yield given + rest;
+    if (isEnd || stops.isFound) return end('stop');
+    if (isLast) break;
+  }
+  return end('length');
+}
+
+/** The tokens that the model puts behind the prompt, without an end of their own. */
+async function* tokensAfter(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
+  const { sequence, prompt, sampling, signal } = options;
+  // What an earlier call left there would change the order of additions, and with it the text, for the same seed.
+  await sequence.clearHistory();
+  const last = prompt.length - 1;
+  const step = sequence.context.batchSize;
+  for (let at = 0; at < last; at += step) {
+    signal.throwIfAborted();
+    await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(at, Math.min(at + step, last)));
+  }
+  const { temperature = DEFAULTS.temperature, topP = DEFAULTS.topP, seed } = sampling;
+  const sampled = { temperature, topP, topK: DEFAULTS.topK, minP: DEFAULTS.minP, seed, yieldEogToken: true };
+  for await (const token of sequence.evaluate(prompt.slice(last), sampled)) {
+    signal.throwIfAborted();
+    yield token;
+  }
+}
+
+/** The text of tokens as they come, in whole characters: the bytes of one may be spread over several tokens. */
+class WholeCharacters {
+  readonly #model: LlamaModel;
+  /** The tokens before those that are not all given yet; whether a token begins with a space depends on them. */
+  #before: readonly Token[];
+  #tokens: Token[] = [];
+  /** The text of the tokens that is given already. */
+  #given = '';
+
+  constructor(model: LlamaModel, before: readonly Token[]) {
+    this.#model = model;
+    this.#before = before.slice(-BEFORE);
+  }
+
+  /** Takes the next token; gives the characters that are whole with it, perhaps none. */
+  push(token: Token): string {
+    this.#tokens.push(token);
+    const text = this.#text();
+    const piece = this.#give(text.replace(UNFINISHED, ''));
+    if (this.#given.length === text.length) {
+      this.#before = [...this.#before, ...this.#tokens].slice(-BEFORE);
+      this.#tokens = [];
+      this.#given = '';
+    }
+    return piece;
+  }
+
+  /** Gives what is left when no token follows: U+FFFD for bytes that make no character. */
+  rest(): string {
+    return this.#give(this.#text());
+  }
+
+  #text(): string {
+    return this.#model.detokenize(this.#tokens, false, this.#before);
+  }
+
+  #give(text: string): string {
+    const piece = text.slice(this.#given.length);
+    this.#given = text;
+    return piece;
+  }
+}
+
+/** A character of which bytes are missing: at most three, each of which may be shown. */
+const UNFINISHED = /\uFFFD{1,3}$/;
+
+/** How many tokens before others have a say in their text. */
+const BEFORE = 4;

@@ -1,0 +1,96 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run, start, stopAll } from '../support/binary.js';
+import { writeTinyModel } from '../support/tiny-model.js';
+
+const PACKAGE = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'anyserve-llama-'));
+const model = join(folder, 'tiny.gguf');
+
+beforeAll(() => writeTinyModel(model, { rows: [['x', '▁Gr', '<0xC3>', '<0xBC>', 'ße', '!', '</s>']] }));
+
+afterAll(async () => {
+  await stopAll();
+  rmSync(folder, { recursive: true });
+});
+
+describe('anyserve worker --llama', () => {
+  it('needs one line, and is called like any other', async () => {
+    const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+    const options = ['--llama', model, '--threads', '1', '--context', '64', '--sequences', '2', '--cap', 'gpu=no'];
+    const worker = start(['worker', ...options, '--id', 'w1', '--port', '0', '--server', server]);
+    const endpoint = await worker.printed(/^serving on (\S+)\n(?=registered w1)/m);
+    expect((await run(['registry', '--server', server])).stdout).toContain('type=chat,model=tiny,gpu=no');
+    const call = ['--server', server, '--prompt', 'x', '--param', 'temperature=0'];
+    for (const form of [['chat'], ['tiny'], ['chat', '--stream']]) {
+      expect(await run(['infer', ...form, ...call])).toEqual({ code: 0, stdout: ' Grüße!\n', stderr: '' });
+    }
+    expect(await run(['infer', 'chat', '--endpoint', endpoint, '--prompt', 'x'.repeat(99)])).toMatchObject({
+      code: 5,
+      stdout: '',
+      stderr: expect.stringMatching(/^anyserve: .*input "prompt": it has 101 tokens, and \d+ fit; .*--context\n$/),
+    });
+    const { code, stdout, stderr } = await worker.stop();
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^serving on \S+\nregistered w1 [^\n]+\n$/)]);
+    expect(stderr.split('\n').map((line) => line.slice('14:03:07 '.length))).toEqual([
+      `loading ${model}`,
+      expect.stringContaining('it has 101 tokens'),
+      '',
+    ]);
+  }, 30_000);
+
+  it('makes vectors with --embeddings, under the name that --model gives', async () => {
+    const worker = start([
+      'worker',
+      '--llama',
+      model,
+      '--embeddings',
+      '--model',
+      'vectors',
+      '--port',
+      '0',
+      '--no-register',
+    ]);
+    const endpoint = await worker.printed(/^serving on (\S+)/m);
+    const { code, stdout } = await run(['infer', 'vectors', '--endpoint', endpoint, '--input', 'input=["a","b"]']);
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^embedding {3}FP32\[2,32\] /m)]);
+    expect(await worker.stop()).toMatchObject({ code: 0, stderr: expect.stringMatching(/^\S+ loading [^\n]+\n$/) });
+  }, 30_000);
+
+  it.each<[string, string[], string]>([
+    ['a file that is not there', ['--llama', 'nowhere.gguf'], 'there is no file nowhere.gguf'],
+    ['a file of another kind', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
+    ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads goes with --llama FILE'],
+    ['no number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],
+    ['two names', ['--llama', model, '--model', 'a', '--model', 'b'], '--llama runs one model; give it one name'],
+    ['two engines', ['--llama', model, '--openai', 'http://localhost:1/v1'], 'a worker has --openai or --llama'],
+  ])('refuses %s in one line', async (_what, options, words) => {
+    const { code, stdout, stderr } = await run(['worker', '--no-register', '--port', '0', ...options]);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/(^|\n)anyserve: [^\n]+\n$/);
+    expect(stderr).toContain(words);
+  });
+
+  it('says what to install where its package is not', async () => {
+    const without = join(folder, 'package');
+    mkdirSync(join(without, 'node_modules'), { recursive: true });
+    for (const part of ['bin', 'dist', 'proto', 'package.json']) {
+      cpSync(join(PACKAGE, part), join(without, part), { recursive: true });
+    }
+    for (const name of readdirSync(join(PACKAGE, 'node_modules'))) {
+      if (name === 'node-llama-cpp') continue;
+      symlinkSync(join(PACKAGE, 'node_modules', name), join(without, 'node_modules', name));
+    }
+    const binary = join(without, 'bin', 'anyserve.js');
+    expect(await run(['worker', '--llama', model, '--no-register', '--port', '0'], { binary })).toEqual({
+      code: 2,
+      stdout: '',
+      stderr:
+        'anyserve: --llama needs the package node-llama-cpp, which is not installed; ' +
+        'run npm install node-llama-cpp where anyserve is installed, with -g if that is globally\n',
+    });
+  });
+});

@@ -1,0 +1,94 @@
+import { writeFileSync } from 'node:fs';
+import { type GgufTensor, ggufBytes } from '../../examples/llm/gguf.js';
+import { seededRandom } from './seeded-random.js';
+
+/** The sizes of a model too small to know anything, in the architecture that most others follow. */
+const EMBEDDING = 32;
+const FEED_FORWARD = 32;
+const LAYERS = 2;
+const HEADS = 2;
+
+/** How the tokenizer numbers the kinds of its tokens. */
+const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
+
+/** What a tiny model says. */
+export interface TinyModel {
+  /**
+   * What follows what: each token makes the next one of its row by far the most likely. Tokens are texts with `▁` for
+   * a space, bytes like `<0xC3>`, `<s>` and `</s>`, and others in angle brackets that stand for no text. After the
+   * last of a row, and any other token, anything may come.
+   */
+  readonly rows?: readonly (readonly string[])[];
+  readonly chatTemplate?: string;
+  /** The most tokens that it was made for. */
+  readonly contextLength?: number;
+}
+
+/** Writes a model of random weights, the same each time, as a GGUF file of about 140 kB. */
+export function writeTinyModel(path: string, { rows = [], chatTemplate, contextLength = 256 }: TinyModel = {}): void {
+  const letters = [...'▁abcdefghijklmnopqrstuvwxyz.,!?:'];
+  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const tokens = [...new Set(['<unk>', '<s>', '</s>', ...bytes, ...letters, ...rows.flat()])];
+  const metadata = {
+    'general.architecture': 'llama',
+    'llama.context_length': contextLength,
+    'llama.embedding_length': EMBEDDING,
+    'llama.block_count': LAYERS,
+    'llama.feed_forward_length': FEED_FORWARD,
+    'llama.attention.head_count': HEADS,
+    'llama.attention.layer_norm_rms_epsilon': { float: 1e-5 },
+    'tokenizer.ggml.model': 'llama',
+    'tokenizer.ggml.tokens': tokens,
+    // Longer tokens win over shorter ones.
+    'tokenizer.ggml.scores': Float32Array.from(tokens, ({ length }) => length),
+    'tokenizer.ggml.token_type': Int32Array.from(tokens, kindOf),
+    'tokenizer.ggml.unknown_token_id': 0,
+    'tokenizer.ggml.bos_token_id': 1,
+    'tokenizer.ggml.eos_token_id': 2,
+    ...(chatTemplate !== undefined && { 'tokenizer.chat_template': chatTemplate }),
+  };
+  writeFileSync(path, ggufBytes(metadata, tensors(tokens, rows)));
+}
+
+function kindOf(token: string): number {
+  if (token === '<unk>') return KIND.unknown;
+  if (token.startsWith('<0x')) return KIND.byte;
+  return token.startsWith('<') ? KIND.control : KIND.normal;
+}
+
+function tensors(tokens: readonly string[], rows: TinyModel['rows'] & object): GgufTensor[] {
+  const random = seededRandom(1);
+  const weights = (name: string, shape: readonly [number, number], size = 0.1): GgufTensor => {
+    const data = Float32Array.from({ length: shape[0] * shape[1] }, () => (random.fraction() - 0.5) * size);
+    return { name, shape, encoding: 'F32', data };
+  };
+  const ones = (name: string): GgufTensor => {
+    return { name, shape: [EMBEDDING], encoding: 'F32', data: new Float32Array(EMBEDDING).fill(1) };
+  };
+  const embeddings = weights('token_embd.weight', [EMBEDDING, tokens.length], 2);
+  const output = weights('output.weight', [EMBEDDING, tokens.length], 0.2);
+  const of = ({ data }: GgufTensor, token: string): Float32Array => {
+    const start = tokens.indexOf(token) * EMBEDDING;
+    return data.subarray(start, start + EMBEDDING);
+  };
+  for (const row of rows) {
+    for (const [at, token] of row.slice(1).entries()) {
+      // The more a token's weights are like what the one before it looks like, the likelier it comes.
+      const before = of(embeddings, row[at] as string);
+      const after = of(output, token);
+      after.set(after.map((weight, i) => weight + (before[i] as number)));
+    }
+  }
+  const layers = Array.from({ length: LAYERS }, (_, at) => [
+    ones(`blk.${at}.attn_norm.weight`),
+    weights(`blk.${at}.attn_q.weight`, [EMBEDDING, EMBEDDING]),
+    weights(`blk.${at}.attn_k.weight`, [EMBEDDING, EMBEDDING]),
+    weights(`blk.${at}.attn_v.weight`, [EMBEDDING, EMBEDDING]),
+    weights(`blk.${at}.attn_output.weight`, [EMBEDDING, EMBEDDING]),
+    ones(`blk.${at}.ffn_norm.weight`),
+    weights(`blk.${at}.ffn_gate.weight`, [EMBEDDING, FEED_FORWARD]),
+    weights(`blk.${at}.ffn_up.weight`, [EMBEDDING, FEED_FORWARD]),
+    weights(`blk.${at}.ffn_down.weight`, [FEED_FORWARD, EMBEDDING]),
+  ]);
+  return [embeddings, ...layers.flat(), ones('output_norm.weight'), output];
+}
