@@ -16,6 +16,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'eventsource-parser',
       'node:events',
       'node:http',
+      'node:http2',
       'node:https',
       'node:net',
       'node:stream',

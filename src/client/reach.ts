@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
 import { addressOf, type Endpoint } from '../core/ids.js';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -8,6 +8,12 @@ const REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'no such host',
   ENOENT: 'no such socket',
 };
+
+/** The failure of a connection by the system's error; `where` begins the message. */
+export function connectionFailure(where: string, error: unknown): AnyserveError {
+  const { code } = error as NodeJS.ErrnoException;
+  return new AnyserveError('unavailable', `${where}: ${REASONS[code ?? ''] ?? messageOf(error)}`, { cause: error });
+}
 
 /**
  * Resolves once something takes a connection at an endpoint; rejects with `unavailable`, with
@@ -25,13 +31,10 @@ export function reach(endpoint: Endpoint, timeoutMs: number, signal: AbortSignal
       settled();
     };
     const onAbort = (): void => settle(() => reject(signal?.reason));
-    const fail = (code: ErrorCode, reason: string, cause?: unknown): void =>
-      settle(() => reject(new AnyserveError(code, `${endpoint}: ${reason}`, { cause })));
-    socket.setTimeout(timeoutMs, () => fail('deadline_exceeded', 'no answer in time'));
+    const fail = (error: AnyserveError): void => settle(() => reject(error));
+    socket.setTimeout(timeoutMs, () => fail(new AnyserveError('deadline_exceeded', `${endpoint}: no answer in time`)));
     socket.once('connect', () => settle(resolve));
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      fail('unavailable', REASONS[error.code ?? ''] ?? messageOf(error), error);
-    });
+    socket.on('error', (error) => fail(connectionFailure(endpoint, error)));
     if (signal?.aborted) onAbort();
     else signal?.addEventListener('abort', onAbort, { once: true });
   });

@@ -24,6 +24,12 @@ export interface Method<Request, Response> {
   readonly responseDeserialize: (bytes: Buffer) => Response;
 }
 
+/** What a caller needs to know of a method. */
+export type CallableMethod<Request, Response> = Pick<
+  Method<Request, Response>,
+  'path' | 'requestSerialize' | 'responseDeserialize'
+>;
+
 const { fullName, methods } = GRPCInferenceServiceDefinition;
 
 /** The name under which the service is served, and asked for in a health check. */

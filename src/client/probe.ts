@@ -1,0 +1,71 @@
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { LOOK_LIMIT_MS } from '../core/health.js';
+import { addressOf, type Endpoint } from '../core/ids.js';
+import { HttpConnections } from './http.js';
+import { connectionFailure, reach } from './reach.js';
+
+/**
+ * Looks at a server once, over a connection of its own, because new ones are what its callers will want. Rejects with
+ * what is wrong and where: with `unavailable` if that is certain, with another code if it may pass.
+ */
+export type Probe = (signal: AbortSignal) => Promise<void>;
+
+/** How long a probe waits: a little less than a look may take, so that the reason told is its own. */
+export const ANSWER_LIMIT_MS = LOOK_LIMIT_MS - 100;
+
+/** Healthy: something takes a connection. */
+export function tcpProbe(endpoint: Endpoint): Probe {
+  return async (signal) => {
+    try {
+      await reach(endpoint, ANSWER_LIMIT_MS, signal);
+    } catch (error) {
+      throw asProbed(error);
+    }
+  };
+}
+
+/** Healthy: a GET is answered with a status from 200 to 399, as Kubernetes has it. */
+export function httpProbe(url: string): Probe {
+  return async (signal) => {
+    const connections = new HttpConnections();
+    try {
+      const { status, body } = await connections.send({ method: 'GET', url, headTimeoutMs: ANSWER_LIMIT_MS, signal });
+      body.destroy();
+      if (status < 200 || status > 399) throw new AnyserveError('unavailable', `${url}: answers HTTP ${status}`);
+    } catch (error) {
+      throw error instanceof AnyserveError ? error : asProbed(connectionFailure(url, error));
+    } finally {
+      connections.close();
+    }
+  };
+}
+
+/** The URL of a path at an endpoint's host and port; a whole URL stands for itself. Throws `usage`. */
+export function probedUrl(endpoint: Endpoint, path: string): string {
+  if (/^https?:\/\//.test(path) && URL.canParse(path)) return path;
+  const authority = authorityOf(endpoint);
+  const url = `http://${authority}${path}`;
+  if (authority !== undefined && path.startsWith('/') && URL.canParse(url)) return url;
+  const advice = `give ${authority === undefined ? '' : 'a path like /health, or '}a whole URL like http://localhost:8000/health`;
+  throw new AnyserveError('usage', `--probe-path ${JSON.stringify(path)} cannot be asked at ${endpoint}; ${advice}`);
+}
+
+/** An endpoint's host and port as a URL has them; undefined for a socket that has none. */
+export function authorityOf(endpoint: Endpoint): string | undefined {
+  const address = addressOf(endpoint);
+  if ('path' in address) return undefined;
+  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** What the system says when nobody takes connections there. */
+const CERTAIN: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
+
+/**
+ * A failed connection as a probe tells it. Only that nobody is there is certain; a name that cannot be looked up or a
+ * route that is missing says nothing of the server, and must not take many out of the list at once.
+ */
+export function asProbed(error: unknown): unknown {
+  const { code } = ((error as Error).cause ?? {}) as { code?: unknown };
+  if (typeof code !== 'string' || CERTAIN.has(code)) return error;
+  return new AnyserveError('unknown', messageOf(error), { cause: error });
+}

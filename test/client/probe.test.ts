@@ -1,0 +1,267 @@
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import {
+  Server as GrpcServer,
+  ServerCredentials,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { grpcProbe } from '../../src/client/grpc-probe.js';
+import { asProbed, httpProbe, type Probe, probedUrl, tcpProbe } from '../../src/client/probe.js';
+import { connectionFailure } from '../../src/client/reach.js';
+import type { AnyserveError } from '../../src/core/errors.js';
+import { asEndpoint, type Endpoint } from '../../src/core/ids.js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { App } from '../../src/worker/app.js';
+import { freePort } from '../support/free-port.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** What a look says: undefined when all is well, else the code and the reason. */
+async function look(probe: Probe): Promise<[string, string] | undefined> {
+  try {
+    return void (await probe(new AbortController().signal));
+  } catch (error) {
+    const { code, message } = error as AnyserveError;
+    return [code, message];
+  }
+}
+
+async function listening(server: Pick<Server, 'listen' | 'address' | 'close'>): Promise<Endpoint> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => server.close());
+  return asEndpoint(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+}
+
+/** A server of bare connections, which does with each what it is told. */
+async function bare(take: (socket: Socket) => void): Promise<{ endpoint: Endpoint; open: Set<Socket> }> {
+  const open = new Set<Socket>();
+  const server = createServer((socket) => {
+    open.add(socket);
+    socket.on('error', () => {}).once('close', () => open.delete(socket));
+    take(socket);
+    // Else the end of a connection that nobody reads from would go unnoticed.
+    socket.resume();
+  });
+  const endpoint = await listening(server);
+  cleanups.push(() => open.forEach((socket) => void socket.destroy()));
+  return { endpoint, open };
+}
+
+async function http(listener: RequestListener): Promise<Endpoint> {
+  return listening(createHttpServer(listener));
+}
+
+/** A gRPC server with some of the services. */
+async function grpc(add: (server: GrpcServer) => void): Promise<Endpoint> {
+  const server = new GrpcServer();
+  add(server);
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  cleanups.push(() => server.forceShutdown());
+  return asEndpoint(`127.0.0.1:${port}`);
+}
+
+/** Answers `ServerReady`. */
+const serverReady =
+  (answer: { ready: boolean } | { code: status; details: string }) =>
+  (server: GrpcServer): void =>
+    server.addService(
+      { ServerReady: INFERENCE_SERVICE.serverReady } as unknown as ServiceDefinition,
+      {
+        ServerReady: (_call: unknown, done: (error: unknown, answer?: unknown) => void) =>
+          'ready' in answer ? done(null, answer) : done(answer),
+      } as unknown as UntypedServiceImplementation,
+    );
+
+async function nobody(): Promise<Endpoint> {
+  return asEndpoint(`127.0.0.1:${await freePort()}`);
+}
+
+describe('the gRPC probe', () => {
+  it('asks a worker for its health', async () => {
+    const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
+    cleanups.push(() => worker.stop());
+    expect(await look(grpcProbe(worker.replica.endpoint))).toBeUndefined();
+  });
+
+  it('believes a health service, and asks no further', async () => {
+    const health = new HealthImplementation({ '': 'SERVING' });
+    const endpoint = await grpc((server) => {
+      health.addToServer(server);
+      serverReady({ ready: false })(server);
+    });
+    const probe = grpcProbe(endpoint);
+    expect(await look(probe)).toBeUndefined();
+    health.setStatus('', 'NOT_SERVING');
+    expect(await look(probe)).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
+    health.setStatus('', 'SERVING');
+    expect(await look(probe)).toBeUndefined();
+  });
+
+  it('asks for ServerReady where there is no health service', async () => {
+    expect(await look(grpcProbe(await grpc(serverReady({ ready: true }))))).toBeUndefined();
+    const endpoint = await grpc(serverReady({ ready: false }));
+    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
+  });
+
+  it('is content with a connection where there is neither, or no gRPC', async () => {
+    expect(await look(grpcProbe(await grpc(() => {})))).toBeUndefined();
+    const plain = createHttp2Server((_request, response) => response.writeHead(404).end('no'));
+    expect(await look(grpcProbe(await listening(plain)))).toBeUndefined();
+    expect(await look(grpcProbe(await http((_request, response) => response.end())))).toBeUndefined();
+    const greeting = await bare((socket) => socket.write('220 ready\r\n'));
+    expect(await look(grpcProbe(greeting.endpoint))).toBeUndefined();
+    const echo = await bare((socket) => socket.pipe(socket));
+    expect(await look(grpcProbe(echo.endpoint))).toBeUndefined();
+  });
+
+  it('leaves no connection at a server that is well', async () => {
+    const server = createHttp2Server((_request, response) => response.writeHead(404).end());
+    let open = 0;
+    server.on('connection', (socket: Socket) => {
+      open++;
+      socket.once('close', () => open--);
+    });
+    expect(await look(grpcProbe(await listening(server)))).toBeUndefined();
+    await until('its connections are closed', () => open === 0);
+  });
+
+  it('tells what a server says is wrong with it', async () => {
+    const endpoint = await grpc(serverReady({ code: status.UNAVAILABLE, details: 'no GPU' }));
+    const method = '/inference.GRPCInferenceService/ServerReady';
+    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} ends with no GPU`]);
+  });
+
+  it('is sure when nobody listens', async () => {
+    const endpoint = await nobody();
+    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: nothing listens there`]);
+  });
+
+  it('does not take a silent server for a healthy one, and leaves no connection there', async () => {
+    const { endpoint, open } = await bare(() => {});
+    expect(await look(grpcProbe(endpoint))).toEqual([
+      'deadline_exceeded',
+      `${endpoint}: no answer in time; if it speaks no gRPC, choose --probe tcp or --probe http`,
+    ]);
+    await until('its connections are closed', () => open.size === 0);
+    const given = new AbortController();
+    const looking = grpcProbe(endpoint)(given.signal).catch(() => 'given up');
+    await until('it looks', () => open.size === 1);
+    given.abort();
+    expect(await looking).toBe('given up');
+    await until('its connections are closed', () => open.size === 0);
+  });
+
+  it('does not take one that closes its connections without a word for a healthy one', async () => {
+    const { endpoint } = await bare((socket) => socket.end());
+    expect((await look(grpcProbe(endpoint)))?.[1]).toContain(`${endpoint}: the connection was closed`);
+  });
+
+  it('does not take one that has stopped speaking gRPC for a healthy one', async () => {
+    const port = await freePort();
+    const endpoint = asEndpoint(`127.0.0.1:${port}`);
+    const probe = grpcProbe(endpoint);
+    const first = new GrpcServer();
+    await new Promise((resolve) => first.bindAsync(endpoint, ServerCredentials.createInsecure(), resolve));
+    expect(await look(probe)).toBeUndefined();
+    first.forceShutdown();
+    const second = createHttpServer((_request, response) => response.end());
+    await new Promise<void>((resolve) => second.listen(port, '127.0.0.1', resolve));
+    cleanups.push(() => second.close());
+    expect((await look(probe))?.[0]).toBe('deadline_exceeded');
+  });
+});
+
+describe('the TCP probe', () => {
+  it('is content with a connection', async () => {
+    const { endpoint } = await bare(() => {});
+    expect(await look(tcpProbe(endpoint))).toBeUndefined();
+    const none = await nobody();
+    expect(await look(tcpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    expect(await look(tcpProbe(asEndpoint('unix:/no/such.sock')))).toEqual([
+      'unavailable',
+      'unix:/no/such.sock: no such socket',
+    ]);
+  });
+
+  it('is not sure of a server whose name cannot be looked up just now', () => {
+    const failure = connectionFailure('gpu7:1', Object.assign(new Error(), { code: 'EAI_AGAIN' }));
+    expect(asProbed(failure)).toMatchObject({ code: 'unknown', message: 'gpu7:1: no such host' });
+  });
+});
+
+describe('the HTTP probe', () => {
+  it.each([
+    [200, true],
+    [204, true],
+    [302, true],
+    [399, true],
+    [400, false],
+    [404, false],
+    [503, false],
+  ])('takes HTTP %i for healthy: %s', async (code, isHealthy) => {
+    const endpoint = await http(({ url }, response) => response.writeHead(url === '/health' ? code : 500).end());
+    const url = probedUrl(endpoint, '/health');
+    const failure = ['unavailable', `${url}: answers HTTP ${code}`];
+    expect(await look(httpProbe(url))).toEqual(isHealthy ? undefined : failure);
+  });
+
+  it('says what keeps it from an answer, and is sure only when nobody listens', async () => {
+    const none = probedUrl(await nobody(), '/health');
+    expect(await look(httpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    const silent = await bare(() => {});
+    expect(await look(httpProbe(`http://${silent.endpoint}/`))).toEqual([
+      'unknown',
+      `http://${silent.endpoint}/: no answer in time`,
+    ]);
+    await until('its connections are closed', () => silent.open.size === 0);
+  });
+
+  it('reads no body, and leaves no connection', async () => {
+    let open = 0;
+    const endpoint = await http((request, response) => {
+      open++;
+      request.socket.once('close', () => open--);
+      if (request.url === '/endless') response.write('forever');
+      else response.end('short');
+    });
+    for (const path of ['/endless', '/short']) {
+      expect(await look(httpProbe(`http://${endpoint}${path}`))).toBeUndefined();
+      await until('its connections are closed', () => open === 0, 2000);
+    }
+  });
+});
+
+describe('the URL of an HTTP probe', () => {
+  it.each([
+    ['localhost:8001', '/v2/health/ready', 'http://localhost:8001/v2/health/ready'],
+    ['[::1]:8001', '/health', 'http://[::1]:8001/health'],
+    ['dns:///gpu7:8001', '/health?deep=1', 'http://gpu7:8001/health?deep=1'],
+    ['localhost:8001', 'http://localhost:8000/v2/health/ready', 'http://localhost:8000/v2/health/ready'],
+    ['unix:/run/x.sock', 'https://localhost/health', 'https://localhost/health'],
+  ])('at %s with %s is %s', (endpoint, path, url) => {
+    expect(probedUrl(asEndpoint(endpoint), path)).toBe(url);
+  });
+
+  it.each([
+    ['localhost:8001', 'health', 'give a path like /health, or a whole URL like http://localhost:8000/health'],
+    ['localhost:8001', 'http://', 'give a path like /health'],
+    ['unix:/run/x.sock', '/health', 'at unix:/run/x.sock; give a whole URL like http://localhost:8000/health'],
+  ])('at %s cannot be %s', (endpoint, path, words) => {
+    expect(() => probedUrl(asEndpoint(endpoint), path)).toThrow(words);
+  });
+});
