@@ -48,10 +48,8 @@ export async function inferenceInputs(args: Arguments, stdin: Readable): Promise
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
   const prompt = args.text('prompt');
-  if (prompt !== undefined) {
-    const data = prompt === '-' ? await read('--prompt -', '-') : new TextEncoder().encode(prompt);
-    add('prompt', { datatype: 'BYTES', shape: [1], data: [data] });
-  }
+  // A list of one, because bytes by themselves would be numbers.
+  if (prompt !== undefined) add('prompt', prompt === '-' ? [await read('--prompt -', '-')] : prompt);
   for (const argument of args.texts('param')) addParameter(argument, parameters);
   return { inputs, parameters, id, outputs };
 }

@@ -4,7 +4,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { Datatype } from '../wire/datatype.js';
+import { declaredTensor } from '../wire/declared-tensor.js';
 import type { ModelInferResponse, ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
 import {
   answerFromMessage,
@@ -19,7 +19,7 @@ import type { Tensor } from '../wire/tensor.js';
 import { isPlain, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
 import { ApiClient } from './api-client.js';
 import { ChannelPool } from './channel-pool.js';
-import { declaredDatatypes } from './declared-datatypes.js';
+import { type DeclaredInputs, declaredInputs } from './declared-inputs.js';
 import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { type FailedAttempt, RetryingCaller } from './retry.js';
@@ -75,7 +75,7 @@ export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
-  readonly #declared: ReturnType<typeof declaredDatatypes>;
+  readonly #declared: ReturnType<typeof declaredInputs>;
   readonly #closed = new AbortController();
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
@@ -85,7 +85,7 @@ export class InferenceClient {
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)]),
     );
     this.#given = options.endpoint;
-    this.#declared = declaredDatatypes(world.clock);
+    this.#declared = declaredInputs(world.clock);
     // Every call listens on it, and there may be many at once.
     setMaxListeners(0, this.#closed.signal);
     this.#discovery = discoveryFrom(options, query);
@@ -112,8 +112,10 @@ export class InferenceClient {
   }
 
   /**
-   * One inference. Plain numbers become the datatype that the model declares; where it declares none, integers become
-   * INT32 and other numbers FP32. Rejects with an `AnyserveError`, or with the signal's reason.
+   * One inference. Plain values become exactly what the model declares, datatype and shape; where it declares nothing,
+   * integers become INT32 and other numbers FP32, in the shape of their nesting. For plain values the model is asked
+   * what it declares, once a connection: the first call takes one more round trip. Typed arrays and
+   * `{ datatype, shape, data }` are sent as they are. Rejects with an `AnyserveError`, or with the signal's reason.
    */
   infer(
     model: string,
@@ -194,13 +196,11 @@ export class InferenceClient {
     call: CallOptions,
   ): Promise<InferenceRequest> {
     const named = Object.entries(values);
-    const declared = named.some(([, value]) => isPlain(value))
+    const declared: DeclaredInputs = named.some(([, value]) => isPlain(value))
       ? await this.#declared(channel, model, version, call)
-      : undefined;
+      : new Map();
     const inputs: Record<string, Tensor> = Object.create(null);
-    for (const [name, value] of named) {
-      inputs[name] = inputFrom(name, value, declared?.get(name));
-    }
+    for (const [name, value] of named) inputs[name] = inputFrom(model, name, value, declared);
     return { model, version, id, inputs: inputs as Tensors, parameters, outputs, raw };
   }
 }
@@ -215,9 +215,15 @@ function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferRespon
 }
 
 /** An input of a request; one that does not hold is the caller's mistake. */
-function inputFrom(name: string, value: TensorValue, datatype: Datatype | undefined): Tensor {
+function inputFrom(model: string, name: string, value: TensorValue, declared: DeclaredInputs): Tensor {
+  const label = `input ${JSON.stringify(name)}`;
+  if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
+    const there = [...declared.keys()].map((known) => JSON.stringify(known)).join(', ');
+    throw new AnyserveError('usage', `model ${JSON.stringify(model)} has no ${label}; its inputs: ${there}`);
+  }
+  const spec = declared.get(name);
   try {
-    return tensorFromValue(`input ${JSON.stringify(name)}`, value, { datatype });
+    return spec && isPlain(value) ? declaredTensor(label, value, spec) : tensorFromValue(label, value);
   } catch (cause) {
     throw new AnyserveError('usage', messageOf(cause), { cause });
   }

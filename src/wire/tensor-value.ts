@@ -52,7 +52,7 @@ export interface Declared {
 
 /**
  * Makes a tensor of a value. `label` names it in the error (`input "a"`). Integers become INT32 and other numbers
- * FP32 where nothing else is declared, as the original's client does. Throws `invalid_argument`.
+ * FP32 where nothing else is said, as the original's client does. Throws `invalid_argument`.
  */
 export function tensorFromValue(label: string, value: TensorValue, declared: Declared = {}): Tensor {
   if (isTensor(value)) return givenTensor(label, value);
@@ -61,15 +61,14 @@ export function tensorFromValue(label: string, value: TensorValue, declared: Dec
     const data = value as NumericArray;
     return checkedTensor(label, { datatype: ownDatatype, shape: declared.shape ?? [data.length], data });
   }
-  const elements: ElementValue[] = [];
-  const nesting = flatten(label, value as ElementValue | NestedValues, elements);
+  const { elements, nesting } = flattened(label, value as ElementValue | NestedValues);
   const datatype = declared.datatype ?? guessedDatatype(label, elements);
   const data = dataFromElements(label, datatype, elements);
   return checkedTensor(label, { datatype, shape: declared.shape ?? (Array.isArray(value) ? nesting : [1]), data });
 }
 
 /** Whether the datatype of a value would have to be guessed when nothing is declared. */
-export function isPlain(value: TensorValue): boolean {
+export function isPlain(value: TensorValue): value is ElementValue | NestedValues {
   return !isTensor(value) && !DATATYPE_OF_ARRAY.has(arrayClass(value));
 }
 
@@ -128,7 +127,16 @@ function arrayClass(value: TensorValue): unknown {
   return ArrayBuffer.isView(value) ? value.constructor : undefined;
 }
 
-/** Puts the elements of nested arrays in row-major order; returns the sizes of the nesting. */
+/** The elements of nested arrays in row-major order, and the sizes of the nesting: none for a single value. */
+export function flattened(
+  label: string,
+  value: ElementValue | NestedValues,
+): { elements: readonly ElementValue[]; nesting: readonly number[] } {
+  const elements: ElementValue[] = [];
+  const nesting = flatten(label, value, elements);
+  return { elements, nesting };
+}
+
 function flatten(label: string, value: ElementValue | NestedValues, into: ElementValue[], depth = 0): number[] {
   if (depth > MAX_DIMENSIONS) throw invalid(label, `is nested deeper than ${MAX_DIMENSIONS} dimensions`);
   if (!isNested(value)) {

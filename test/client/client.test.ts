@@ -344,7 +344,62 @@ describe('a client', () => {
     expect(outputs['a']).toEqual({ datatype: 'FP64', shape: [2], data: Float64Array.of(1, 2) });
     expect(outputs['b']).toEqual({ datatype: 'UINT8', shape: [1], data: Uint8Array.of(7) });
     expect(outputs['c']).toEqual({ datatype: 'FP16', shape: [1], data: Float32Array.of(0.5) });
-    await expect(asking.infer('x', { a: [1], b: [256], c: [0] })).rejects.toThrow('input "b": 256 is no UINT8');
+    await expect(asking.infer('x', { a: [1], b: [256], c: [0] })).rejects.toMatchObject({
+      code: 'usage',
+      message: 'input "b" (the model declares UINT8[1]): 256 is no UINT8',
+    });
+  });
+
+  it('sends plain values in the shape that the model declares, and any other value as it is', async () => {
+    const app = new App().capability({ type: 'x' }, { inputs: { a: 'FP32[-1,3]', b: 'BYTES[-1,1]?' } }, (inputs) =>
+      Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, Int32Array.from(shape)])),
+    );
+    const worker = await startTestWorker(app);
+    cleanups.push(() => worker.stop());
+    const asking = client({ endpoint: worker.replica.endpoint });
+    const { outputs } = await asking.infer('x', { a: [1, 2, 3], b: 'text' });
+    expect([outputs['a']?.data, outputs['b']?.data]).toEqual([Int32Array.of(1, 3), Int32Array.of(1, 1)]);
+    await expect(asking.infer('x', { a: [1, 2, 3, 4] })).rejects.toMatchObject({
+      code: 'usage',
+      message: 'input "a": the model declares FP32[-1,3], given is a list of 4',
+    });
+    await expect(asking.infer('x', { a: [1, 2, 3], c: 1 })).rejects.toMatchObject({
+      code: 'usage',
+      message: 'model "x" has no input "c"; its inputs: "a", "b"',
+    });
+    await expect(asking.infer('x', { b: 'text' })).rejects.toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringContaining('model "x" needs input "a"'),
+    });
+    for (const exact of [Float32Array.of(1, 2, 3), { datatype: 'FP32', shape: [3], data: [1, 2, 3] } as never]) {
+      await expect(asking.infer('x', { a: exact, b: 'text' })).rejects.toMatchObject({
+        code: 'invalid_argument',
+        message: expect.stringContaining('the model declares FP32[-1,3], given is FP32[3]'),
+      });
+    }
+  });
+
+  it('asks a model once a connection what it declares, and not at all when all is said', async () => {
+    const methods: string[] = [];
+    const server = new Server();
+    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelMetadata: ((_call: unknown, answer: (error: null, message: object) => void) => {
+        methods.push('metadata');
+        const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
+        answer(null, { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() });
+      }) as never,
+      modelInfer: ((_call: unknown, answer: (error: object) => void) => {
+        methods.push('infer');
+        answer({ code: status.INTERNAL, details: 'seen' });
+      }) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => server.forceShutdown());
+    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    for (const a of [Float64Array.of(1), [1], [2]]) await asking.infer('x', { a }).catch(() => {});
+    expect(methods).toEqual(['infer', 'metadata', 'infer', 'infer']);
   });
 
   it('makes 200 calls at once', async () => {

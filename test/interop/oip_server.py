@@ -1,4 +1,7 @@
-"""A server of the Open Inference Protocol that answers raw, as Triton does, and echoes its inputs."""
+"""
+A server of the Open Inference Protocol that answers raw, as Triton does, and echoes its inputs. What a model declares it
+takes exactly, the batch dimension included, and nothing else, as Triton does.
+"""
 
 import sys
 from concurrent import futures
@@ -40,14 +43,39 @@ def answer(request):
     return response
 
 
+DECLARED = {
+    "numbers": {"d": ("FP64", [-1]), "u": ("UINT8", [-1]), "n": ("INT64", [-1])},
+    "batched": {"x": ("FP32", [-1, 3]), "prompt": ("BYTES", [-1, 1]), "scale": ("FP64", [1, 1])},
+}
+
+
+def check(request, context):
+    """Refuses what is not declared, and what is declared and not there."""
+    declared = DECLARED.get(request.model_name)
+    if declared is None:
+        return
+    given = {tensor.name: tensor for tensor in request.inputs}
+    if set(given) != set(declared):
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"expected inputs {sorted(declared)}, got {sorted(given)}")
+    for name, (datatype, shape) in declared.items():
+        tensor = given[name]
+        fits = len(tensor.shape) == len(shape) and all(w in (-1, g) for w, g in zip(shape, tensor.shape))
+        if tensor.datatype != datatype or not fits:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"unexpected input '{name}': expected {datatype}{shape}, got {tensor.datatype}{list(tensor.shape)}",
+            )
+
+
 class Echo(service.GRPCInferenceServiceServicer):
     def ModelMetadata(self, request, context):
         metadata = pb.ModelMetadataResponse(name=request.name, platform="python")
-        for name, datatype in [("d", "FP64"), ("u", "UINT8"), ("n", "INT64")]:
-            metadata.inputs.add(name=name, datatype=datatype, shape=[-1])
+        for name, (datatype, shape) in DECLARED.get(request.name, {}).items():
+            metadata.inputs.add(name=name, datatype=datatype, shape=shape)
         return metadata
 
     def ModelInfer(self, request, context):
+        check(request, context)
         return answer(request)
 
     def ModelStreamInfer(self, requests, context):

@@ -106,7 +106,7 @@ describe("another implementation's inference server", () => {
     // What the model declares is what plain numbers become.
     const declared = await run([
       'infer',
-      'echo',
+      'numbers',
       '--input',
       'd=[1,2]',
       '--input',
@@ -120,6 +120,37 @@ describe("another implementation's inference server", () => {
     );
     const streamed = await run(['infer', 'echo', '--prompt', 'a', '--stream', ...at]);
     expect(streamed).toEqual({ code: 0, stdout: 'aaa\n', stderr: '' });
+  }, 60_000);
+
+  it('that refuses what it does not declare gets plain values as it declares them', async () => {
+    const server = python('oip_server.py');
+    await until('it listens', () => server.output().includes('listening'), 30_000);
+    const at = ['--endpoint', /listening on (\S+)/.exec(server.output())?.[1] ?? ''];
+    const infer = (...args: string[]) => run(['infer', 'batched', ...args, ...at]);
+    const scale = ['--input', 'scale=2'];
+    const plain = await infer('--input', 'x=[1,2,3]', '--input', 'prompt="Hi"', ...scale);
+    expect(plain.stdout).toBe(
+      'OUTPUT   DATATYPE     DATA\nx        FP32[1,3]    1, 2, 3\nprompt   BYTES[1,1]   "Hi"\nscale    FP64[1,1]    2\n',
+    );
+    const batch = await infer('--prompt', 'Hi', '--input', 'x=[1,2,3,4,5,6]', ...scale);
+    expect(batch.stdout).toContain('x        FP32[2,3]    1, 2, 3, 4, 5, 6\n');
+    expect(await infer('--prompt', 'Hi', '--input', 'x=[1,2]', ...scale)).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'anyserve: input "x": the model declares FP32[-1,3], given is a list of 2\n',
+    });
+    const exact = await infer('--prompt', 'Hi', '--input', 'x:FP32=[1,2,3]', ...scale);
+    expect([exact.code, exact.stderr]).toEqual([
+      5,
+      expect.stringContaining("unexpected input 'x': expected FP32[-1, 3], got FP32[3]"),
+    ]);
+    const missing = await infer('--prompt', 'Hi');
+    expect([missing.code, missing.stderr]).toEqual([5, expect.stringContaining("got ['prompt']")]);
+    const stray = await infer('--input', 'y=1');
+    expect([stray.code, stray.stderr]).toEqual([
+      2,
+      'anyserve: model "batched" has no input "y"; its inputs: "x", "prompt", "scale"\n',
+    ]);
   }, 60_000);
 });
 

@@ -1,26 +1,28 @@
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { type Datatype, isDatatype } from '../wire/datatype.js';
+import { isDatatype } from '../wire/datatype.js';
+import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../wire/gen/open_inference.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { unlessAborted } from './unless-aborted.js';
 
 /** How long a model may take to say what it declares. */
 const ANSWER_TIMEOUT_MS = 3000;
 
-/** The datatypes a model declares for its inputs, by name. */
-export type DeclaredDatatypes = ReadonlyMap<string, Datatype>;
+/** The inputs a model declares, by name; undefined: it has it, in a datatype that is none of the protocol's. */
+export type DeclaredInputs = ReadonlyMap<string, TensorSpec | undefined>;
 
 /**
- * Asks a model for its input datatypes. An answer is kept for as long as the channel; a failure that may pass is not,
+ * Asks a model for its inputs. An answer is kept for as long as the channel; a failure that may pass is not,
  * and until then counts as saying nothing: it is only a hint, and whether the replica is there the inference will tell.
  */
-export function declaredDatatypes(
+export function declaredInputs(
   clock: Clock,
-): (channel: InferenceChannel, name: string, version: string, call: CallOptions) => Promise<DeclaredDatatypes> {
-  const known = new WeakMap<InferenceChannel, Map<string, Promise<DeclaredDatatypes>>>();
+): (channel: InferenceChannel, name: string, version: string, call: CallOptions) => Promise<DeclaredInputs> {
+  const known = new WeakMap<InferenceChannel, Map<string, Promise<DeclaredInputs>>>();
   return async (channel, name, version, { deadlineEpochMs, signal }) => {
-    const ofChannel = known.get(channel) ?? new Map<string, Promise<DeclaredDatatypes>>();
+    const ofChannel = known.get(channel) ?? new Map<string, Promise<DeclaredInputs>>();
     known.set(channel, ofChannel);
     const key = JSON.stringify([name, version]);
     const limit = Math.min(deadlineEpochMs, clock.epochMs() + ANSWER_TIMEOUT_MS);
@@ -42,17 +44,18 @@ async function ask(
   name: string,
   version: string,
   deadlineEpochMs: number,
-): Promise<DeclaredDatatypes> {
-  const declared = new Map<string, Datatype>();
+): Promise<DeclaredInputs> {
   try {
     const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, { deadlineEpochMs });
-    for (const input of inputs) {
-      if (isDatatype(input.datatype)) declared.set(input.name, input.datatype);
-    }
+    return new Map(inputs.map((input) => [input.name, specFromMetadata(input)]));
   } catch (error) {
     if (!(error instanceof AnyserveError) || !SAYS_NOTHING.has(error.code)) throw error;
+    return new Map();
   }
-  return declared;
+}
+
+function specFromMetadata({ name, datatype, shape }: TensorMetadata): TensorSpec | undefined {
+  return isDatatype(datatype) ? { name, datatype, shape: shape.map(Number) } : undefined;
 }
 
 /** How a server that has no metadata answers, now and later. */
