@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Client, type InferenceAnswer, textsFromTensor } from '../../src/index.js';
+import { type Outcome, run, start, stopAll } from '../support/binary.js';
+import { writeTinyModel } from '../support/tiny-model.js';
+import { until } from '../support/until.js';
+
+const PYTHON = process.env['ANYSERVE_TEST_PYTHON'] ?? 'python3';
+const LLAMA_SERVER = fileURLToPath(new URL('llama_server.py', import.meta.url));
+
+const model = join(mkdtempSync(join(tmpdir(), 'anyserve-llama-')), 'tiny.gguf');
+const children: ChildProcess[] = [];
+let server: string;
+
+beforeAll(async () => {
+  // It says "one two three" and ends, or goes on and on.
+  const rows = [
+    ['x', '▁one', '▁two', '▁three', '</s>'],
+    ['y', '▁on', '▁and', '▁on'],
+  ];
+  const chatTemplate = '{% for message in messages %}{{ message.content }}{% endfor %}';
+  writeTinyModel(model, { rows, chatTemplate, contextLength: 2048 });
+  server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+});
+
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  await stopAll();
+});
+
+/** A llama.cpp server, with a worker in front of it that is in the list. */
+async function llamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
+  const child = spawn(PYTHON, [LLAMA_SERVER, model, ...options], { stdio: ['ignore', 'pipe', 'ignore'] });
+  children.push(child);
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    output += chunk;
+  });
+  await until('llama.cpp listens', () => output.includes('listening on'), 60_000);
+  const url = `${/listening on (\S+)/.exec(output)?.[1]}/v1`;
+  const args = ['worker', '--openai', url, '--port', '0', '--id', id, '--server', server, ...workerOptions];
+  const worker = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
+  await worker.printed(/^registered/m);
+  return { child, endpoint: await worker.printed(/^serving on (\S+)/m) };
+}
+
+const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--server', server]);
+
+it("a real llama.cpp server chats, in one piece and in many, and the worker's errors are its own", async () => {
+  const { child, endpoint } = await llamaServer('chat', [], []);
+  expect(await infer('chat', '--prompt', 'x', '--stream')).toEqual({ code: 0, stdout: ' one two three\n', stderr: '' });
+  const refused = await infer('chat', '--prompt', 'x'.repeat(5000));
+  expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/HTTP 400: request \(\d+ tokens\) exceeds/) });
+
+  const client = new Client({ endpoint });
+  const { outputs, parameters } = await client.infer('tiny', { prompt: ['x'] }, { parameters: { max_tokens: 2 } });
+  expect(outputs['text'] && textsFromTensor(outputs['text'])).toEqual([' one two']);
+  expect({ ...parameters }).toMatchObject({ finish_reason: 'length', completion_tokens: 2 });
+
+  const parts: InferenceAnswer[] = [];
+  const dying = async (): Promise<void> => {
+    for await (const part of client.inferStream('tiny', { prompt: ['y'] }, { retryOnFailure: false })) {
+      parts.push(part);
+      if (parts.length === 5) child.kill('SIGKILL');
+    }
+  };
+  await expect(dying()).rejects.toMatchObject({ code: 'unavailable' });
+  expect(parts.length).toBeGreaterThan(4);
+  await client.close();
+}, 90_000);
+
+it('a real llama.cpp server turns texts into vectors', async () => {
+  await llamaServer('embed', ['embeddings'], ['--embeddings']);
+  const { stderr, stdout } = await infer('embed', '--input', 'input=["x","y"]', '--json');
+  expect(stderr).toBe('');
+  expect(JSON.parse(stdout).outputs[0]).toMatchObject({
+    name: 'embedding',
+    datatype: 'FP32',
+    shape: [2, expect.any(Number)],
+  });
+}, 90_000);
