@@ -16,7 +16,8 @@ type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string
 
 /** Reads a command line. Throws `usage`. */
 export async function parseArguments(argv: readonly string[], env: Env): Promise<Invocation> {
-  const inherited = argv.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
+  const { own, behind } = splitAtDashes(argv);
+  const inherited = own.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
   // The parser would look these up on its own objects.
   if (inherited !== undefined)
     throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
@@ -39,7 +40,6 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
       'greedy-arrays': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
-      'populate--': true,
     })
     .usage('')
     .fail(false);
@@ -63,21 +63,33 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
     );
   }
   const parsed = (await parser
-    .parseAsync([...argv], {}, (_error, _parsed, output) => {
+    .parseAsync([...own], {}, (_error, _parsed, output) => {
       printed = output;
     })
     .catch(rethrowAsUsage)) as Parsed;
-  const isHelp = printed !== VERSION && !wantsCompletion(argv);
+  const isHelp = printed !== VERSION && !wantsCompletion(own);
   if (printed && !isHelp) return { kind: 'print', text: `${printed.trimEnd()}\n` };
   if (printed) return { kind: 'print', text: `${header}\n\n${printed.trim()}\n` };
   if (chosen)
-    return { kind: 'run', command: chosen.command, args: checkedArguments(chosen.command, chosen.parsed, env) };
+    return { kind: 'run', command: chosen.command, args: checkedArguments(chosen.command, chosen.parsed, behind, env) };
   const [word] = parsed._;
   if (word === undefined) return { kind: 'print', text: `${header}\n\n${(await parser.getHelp()).trim()}\n` };
   throw new AnyserveError(
     'usage',
     `there is no command ${JSON.stringify(word)}${suggestion(String(word), commandNames(), '')}`,
   );
+}
+
+/**
+ * A command line's own words, and those behind `--`, which are not looked into: they may be the options of another
+ * program.
+ */
+export function splitAtDashes(argv: readonly string[]): {
+  readonly own: readonly string[];
+  readonly behind: readonly string[] | undefined;
+} {
+  const at = argv.indexOf('--');
+  return at < 0 ? { own: argv, behind: undefined } : { own: argv.slice(0, at), behind: argv.slice(at + 1) };
 }
 
 /** What the parser itself objects to is usage; anything else came out of a command's own file. */
@@ -129,9 +141,14 @@ function variableOf(option: string): string {
   return `ANYSERVE_${option.replaceAll('-', '_').toUpperCase()}`;
 }
 
-function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments {
+function checkedArguments(
+  command: Command,
+  parsed: Parsed,
+  behind: readonly string[] | undefined,
+  env: Env,
+): Arguments {
   const options = { ...command.options, ...COMMON_OPTIONS };
-  const known = new Set([...Object.keys(options), '_', '$0', '--', 'help', 'h', 'version', 'V']);
+  const known = new Set([...Object.keys(options), '_', '$0', 'help', 'h', 'version', 'V']);
   for (const name of Object.keys(parsed)) {
     if (known.has(name)) continue;
     const dashes = name.length === 1 ? '-' : '--';
@@ -140,7 +157,7 @@ function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments
       `anyserve ${command.name} has no option ${dashes}${name}${suggestion(name, Object.keys(options), '--')}`,
     );
   }
-  const words = [...parsed._.slice(1), ...((parsed['--'] as string[] | undefined) ?? [])].map(String);
+  const words = [...parsed._.slice(1).map(String), ...((command.runsProgram ? undefined : behind) ?? [])];
   if (words.length > command.maxWords) {
     const extra = JSON.stringify(words[command.maxWords]);
     throw new AnyserveError(
@@ -163,6 +180,7 @@ function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments
 
   return {
     words,
+    program: command.runsProgram ? behind : undefined,
     texts,
     text: (name) => texts(name)[0],
     flag(name) {
@@ -170,6 +188,7 @@ function checkedArguments(command: Command, parsed: Parsed, env: Env): Arguments
         return parsed[name] === true || (Array.isArray(parsed[name]) && parsed[name].includes(true));
       return isOn(env[variableOf(name)]);
     },
+    isGiven: (name) => parsed[name] !== undefined,
   };
 }
 

@@ -23,11 +23,15 @@ export interface CommandOption {
 export interface Arguments {
   /** The words that belong to no option. */
   readonly words: readonly string[];
+  /** The words behind `--`, of a command that runs a program; undefined when there is no `--`. */
+  readonly program: readonly string[] | undefined;
   /** An option's value: the flag, else the variable, else the default. */
   text(option: string): string | undefined;
   /** All values of a repeatable option. */
   texts(option: string): readonly string[];
   flag(option: string): boolean;
+  /** Whether it stands on the command line itself. */
+  isGiven(option: string): boolean;
 }
 
 /** The world as a command sees it: where it writes, what it reads, and when it must end. */
@@ -55,6 +59,8 @@ export interface Command {
   readonly options: Readonly<Record<string, CommandOption>>;
   /** How many words it takes at most. */
   readonly maxWords: number;
+  /** Whether what stands behind `--` is a program to run, with its arguments, and not words like others. */
+  readonly runsProgram?: boolean;
   /** Does it; resolves to the exit code. What it throws is reported in one line, with the failure's exit code. */
   run(args: Arguments, io: CommandIo): Promise<number>;
 }

@@ -2,7 +2,7 @@ import { AnyserveError } from '../core/errors.js';
 import type { CommandIo } from './command.js';
 
 /** Waits for Ctrl-C or SIGTERM; resolves to the exit code of a role that then ends in good order. */
-export function interruption({ interrupted }: CommandIo): Promise<number> {
+export function interruption({ interrupted }: Pick<CommandIo, 'interrupted'>): Promise<number> {
   return new Promise((resolve) => {
     const end = (): void => resolve(endCode(interrupted));
     if (interrupted.aborted) return end();

@@ -1,20 +1,15 @@
 import type { LeaseChange } from '../client/lease-keeper.js';
 import type { Replica } from '../core/replica.js';
 import type { CommandIo } from './command.js';
-import { coloursFor, printable } from './output.js';
+import { changeTeller, seconds } from './output.js';
 
 /** Tells each change of a registration: a line for people, or a JSON object a line. */
 export function leaseReporter(
   json: boolean,
-  { stdout, env }: CommandIo,
+  io: Pick<CommandIo, 'stdout' | 'env'>,
 ): (change: LeaseChange, replica: Replica) => void {
-  const colours = coloursFor(stdout, env);
-  return (change, replica) => {
-    const line = printable(json ? JSON.stringify(record(change, replica)) : sentence(change, replica));
-    const [, state = '', rest = ''] = /^([^ ]+)(.*)$/s.exec(line) ?? [];
-    const colour = change.kind === 'registered' ? colours.green : colours.yellow;
-    stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
-  };
+  const tell = changeTeller(json, io);
+  return (change, replica) => tell(change.kind === 'registered', sentence(change, replica), record(change, replica));
 }
 
 function sentence(change: LeaseChange, { id, endpoint }: Replica): string {
@@ -42,8 +37,4 @@ function record(change: LeaseChange, { id, endpoint }: Replica): Record<string, 
     default:
       return change satisfies never;
   }
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
 }

@@ -1,6 +1,6 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { clock, environment } from '../system.js';
-import { isOn, parseArguments } from './arguments.js';
+import { isOn, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
 import { endCode } from './interruption.js';
 import { coloursFor, printable } from './output.js';
@@ -99,8 +99,7 @@ function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
 }
 
 function wantsStack(argv: readonly string[], env: CommandIo['env']): boolean {
-  const end = argv.indexOf('--');
-  return argv.slice(0, end < 0 ? undefined : end).includes('--debug') || isOn(env['ANYSERVE_DEBUG']);
+  return splitAtDashes(argv).own.includes('--debug') || isOn(env['ANYSERVE_DEBUG']);
 }
 
 function stackOf(error: unknown): string {

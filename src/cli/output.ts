@@ -62,3 +62,25 @@ export function logTo({ stderr, env }: CommandIo): Log {
     warn: (message) => write(colours.yellow(printable(message))),
   };
 }
+
+/**
+ * Tells changes on standard output: a line for people whose first word is green when things are well and else yellow, or
+ * a JSON object a line.
+ */
+export function changeTeller(
+  json: boolean,
+  { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>,
+): (isWell: boolean, sentence: string, record: Readonly<Record<string, unknown>>) => void {
+  const colours = coloursFor(stdout, env);
+  return (isWell, sentence, record) => {
+    const line = printable(json ? JSON.stringify(record) : sentence);
+    const [, state = '', rest = ''] = /^([^ ]+)(.*)$/s.exec(line) ?? [];
+    const colour = isWell ? colours.green : colours.yellow;
+    stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
+  };
+}
+
+/** A span of time as people read it: `0.4 s`. */
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}

@@ -1,20 +1,29 @@
 import { ApiClient } from '../client/api-client.js';
+import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
+import { httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
+import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
-import { parseAdvertised, parseReplicaId } from '../core/ids.js';
+import type { HealthChange } from '../core/health.js';
+import { type Endpoint, parseAdvertised, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, random } from '../system.js';
-import { type Command, SERVER_OPTION } from './command.js';
-import { endCode } from './interruption.js';
+import { type Arguments, type Command, SERVER_OPTION } from './command.js';
+import { interruption } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { printable } from './output.js';
-import { capabilityFromCap } from './values.js';
+import { programReporter } from './program-report.js';
+import { supervise } from './supervise.js';
+import { capabilityFromCap, durationMs } from './values.js';
 
-/** `anyserve register`: keeps a model server that knows nothing of us in the list. */
+/** `anyserve register`: keeps a model server that knows nothing of us in the list, and runs it if told to. */
 export const register: Command = {
   name: 'register',
-  usage: '--id ID --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...]',
-  summary: 'Keeps a model server registered for as long as it runs; Ctrl-C takes it out of the list.',
+  usage: '--id ID --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] [-- PROGRAM [ARG ...]]',
+  summary:
+    'Keeps a model server registered for as long as it runs; Ctrl-C takes it out of the list. A PROGRAM behind -- is ' +
+    'started, registered once it is healthy, and out of the list as soon as it is not or has ended. Ctrl-C and SIGTERM ' +
+    'take it out of the list first, and then end it; a second one ends it at once. The exit code is its own.',
   examples: [
     ['anyserve register --id r1 --endpoint localhost:50051 --cap model=qwen2', 'one capability'],
     [
@@ -22,6 +31,14 @@ export const register: Command = {
       'two, which do not mix',
     ],
     [`anyserve register --id r1 --endpoint gpu7:8001 --cap '{"gpu":1}'`, 'the same, as JSON'],
+    [
+      'anyserve register --id r1 --endpoint localhost:8001 --cap model=qwen2 --restart -- python serve.py --port 8001',
+      'run a model server, and register it whenever it is healthy',
+    ],
+    [
+      'anyserve register --id r1 --endpoint localhost:8001 --cap model=qwen2 --probe http --probe-path /v2/health/ready',
+      'watch over one that runs already',
+    ],
   ],
   options: {
     id: { type: 'text', value: 'ID', description: "the replica's name, unique in the list" },
@@ -32,32 +49,147 @@ export const register: Command = {
       description: 'one thing it can do: KEY=VALUE pairs, or a JSON object',
       repeatable: true,
     },
+    probe: {
+      type: 'text',
+      value: 'KIND',
+      description:
+        'register only while the endpoint is healthy: grpc (its health service, else ServerReady, else a connection), ' +
+        'tcp (a connection), http (an answer of 200 to 399), or none; grpc for a program that is run, else none',
+    },
+    'probe-path': {
+      type: 'text',
+      value: 'PATH',
+      description: 'what --probe http asks for: a path at the endpoint, or a whole URL',
+      default: '/health',
+    },
+    restart: { type: 'flag', description: 'start the program again whenever it ends by itself' },
+    'drain-timeout': {
+      type: 'text',
+      value: 'TIME',
+      description: 'how long the program may take to end when it is told to',
+      default: `${DEFAULTS.drainTimeoutMs / 1000}s`,
+    },
     server: SERVER_OPTION,
   },
   maxWords: 0,
+  runsProgram: true,
   async run(args, io) {
-    const replica: Replica = {
-      id: parseReplicaId(needed(args.text('id'), '--id ID, a name that no other replica has')),
-      endpoint: parseAdvertised(
-        needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
-      ),
-      capabilities: args.texts('cap').map(capabilityFromCap),
-    };
-    if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
+    const replica = replicaFrom(args);
+    const program = programFrom(args);
+    const probe = await probeFrom(args, replica.endpoint);
     const api = new ApiClient(args.texts('server'));
-    const keeper = new LeaseKeeper({ api, replica, clock, random, onChange: leaseReporter(args.flag('json'), io) });
-    const stop = (): void => void keeper.stop();
-    io.interrupted.addEventListener('abort', stop, { once: true });
-    if (io.interrupted.aborted) stop();
+    // The standard output of a program that is run belongs to it alone.
+    const told = program ? { ...io, stdout: io.stderr } : io;
+    const json = args.flag('json');
+    const report = programReporter(json, replica, told);
+    const keeper = new LeaseKeeper({
+      api,
+      replica,
+      clock,
+      random,
+      ready: false,
+      onChange: leaseReporter(json, told),
+    });
+    const refused = new AbortController();
+    const kept = keeper.run();
+    kept.catch(() => refused.abort('SIGTERM'));
+    const stop = AbortSignal.any([io.interrupted, refused.signal]);
+
+    /** Registers while the server is healthy, until what is returned is called. */
+    function watch(): () => void {
+      const onChange = (change: HealthChange): void => {
+        keeper.setReady(change.kind === 'healthy');
+        report(change);
+      };
+      const health = probe && new HealthWatch({ probe, clock, onChange });
+      if (health) health.start();
+      else keeper.setReady(true);
+      return () => {
+        health?.stop();
+        keeper.setReady(false);
+      };
+    }
+
+    async function leave(): Promise<void> {
+      await keeper.stop();
+      if (!json && !refused.signal.aborted) told.stdout.write(`gave the lease of ${printable(replica.id)} back\n`);
+    }
+
+    async function watchUntilStopped(): Promise<number> {
+      const unwatch = watch();
+      const exitCode = await interruption({ interrupted: stop });
+      unwatch();
+      await leave();
+      return exitCode;
+    }
+
     try {
-      await keeper.run();
+      const exitCode = program
+        ? await supervise({
+            program,
+            restart: args.flag('restart'),
+            drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
+            onStart: watch,
+            onStop: leave,
+            onChange: report,
+            stop,
+            insisted: io.insisted,
+            clock,
+            random,
+          })
+        : await watchUntilStopped();
+      await keeper.stop();
+      await kept;
+      return exitCode;
     } finally {
+      await keeper.stop();
       api.close();
     }
-    if (!args.flag('json')) io.stdout.write(`gave the lease of ${printable(replica.id)} back\n`);
-    return endCode(io.interrupted);
   },
 };
+
+function replicaFrom(args: Arguments): Replica {
+  const replica: Replica = {
+    id: parseReplicaId(needed(args.text('id'), '--id ID, a name that no other replica has')),
+    endpoint: parseAdvertised(
+      needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
+    ),
+    capabilities: args.texts('cap').map(capabilityFromCap),
+  };
+  if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
+  return replica;
+}
+
+/** The program to run; undefined: the model server runs already. */
+function programFrom(args: Arguments): readonly string[] | undefined {
+  const { program } = args;
+  if (program) needed(program[0], 'a program to run behind --');
+  for (const option of ['restart', 'drain-timeout']) {
+    if (program || !args.isGiven(option)) continue;
+    throw new AnyserveError('usage', `--${option} is for a program that is run; give one behind --`);
+  }
+  return program;
+}
+
+/** How to tell whether the model server is healthy; undefined: it is taken to be. */
+async function probeFrom(args: Arguments, endpoint: Endpoint): Promise<Probe | undefined> {
+  const kind = args.text('probe') ?? (args.program ? 'grpc' : 'none');
+  if (kind !== 'http' && args.isGiven('probe-path')) {
+    throw new AnyserveError('usage', '--probe-path is for --probe http');
+  }
+  switch (kind) {
+    case 'none':
+      return undefined;
+    case 'grpc':
+      return (await import('../client/grpc-probe.js')).grpcProbe(endpoint);
+    case 'tcp':
+      return tcpProbe(endpoint);
+    case 'http':
+      return httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''));
+    default:
+      throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);
+  }
+}
 
 function needed(value: string | undefined, what: string): string {
   if (value === undefined || value === '') throw new AnyserveError('usage', `give ${what}`);

@@ -29,6 +29,8 @@ const CODES = {
   unprocessable: { http: 422, grpc: 3, exit: 1, final: true },
   too_large: { http: 413, grpc: 8, exit: 1, final: true },
   not_an_api_server: { http: 502, grpc: 14, exit: 4, final: true },
+  program_not_executable: { http: 500, grpc: 13, exit: 126, final: true },
+  program_not_found: { http: 500, grpc: 13, exit: 127, final: true },
   server_unreachable: { http: 502, grpc: 14, exit: 4, final: false },
 } as const satisfies Record<string, { http: number; grpc: number; exit: number; final: boolean }>;
 

@@ -93,6 +93,7 @@ describe('wrong usage', () => {
     [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
     [['serve', '--host', ''], '--host needs a value'],
     [['route', '--constructor=1'], 'there is no option --constructor; see anyserve --help'],
+    [['route', '--', '--help'], '"--help" is no KEY=VALUE, such as type=chat'],
     [['route', 'chat'], '"chat" is no KEY=VALUE, such as type=chat'],
     [['route', 'a=1', 'a=2'], 'the key "a" is given twice; it can have one value'],
     [

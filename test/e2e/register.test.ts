@@ -1,0 +1,378 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { BINARY, type Outcome, type Running, run, start, stopAll } from '../support/binary.js';
+import { freePort } from '../support/free-port.js';
+import { until } from '../support/until.js';
+
+const NODE = process.execPath;
+
+let api: Running;
+let server: string;
+const cleanups: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  api = start(['serve', '--port', '0']);
+  server = await api.printed(/listening on (http:\S+)/);
+});
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await until('the list is empty', async () => !(await isListed()));
+});
+
+afterAll(stopAll);
+
+async function isListed(): Promise<boolean> {
+  const { replicas } = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
+  return replicas.length > 0;
+}
+
+/** `anyserve register` of r1 at a port. */
+function register(port: number, ...args: string[]): Running {
+  const own = ['--id', 'r1', '--endpoint', `127.0.0.1:${port}`, '--cap', 'type=chat', '--server', server];
+  const running = start(['register', ...own, ...args]);
+  cleanups.push(async () => {
+    if (running.child.exitCode === null) await running.stop();
+  });
+  return running;
+}
+
+/** Runs it to its end, with a program that needs no port. */
+const registerToEnd = (...args: string[]): Promise<Outcome> => register(1, ...args).ended;
+
+/** Waits until stderr matches so many times. */
+async function told(running: Running, pattern: RegExp, times = 1): Promise<void> {
+  const count = (): number => running.stderr().match(new RegExp(pattern, 'g'))?.length ?? 0;
+  await until(`it tells ${pattern} ${times} times`, () => count() >= times, 15_000);
+}
+
+/** A model server of a few lines, which prints its process id when it listens. */
+function modelServer(port: number, more = ''): string[] {
+  const code = `const server = require('node:http').createServer((request, response) => response.end('ok'));
+    server.listen(${port}, '127.0.0.1', () => console.log('pid ' + process.pid));
+    ${more}`;
+  return [NODE, '-e', code];
+}
+
+const pidOf = async (running: Running): Promise<number> => Number(await running.printed(/pid (\d+)/));
+
+/** What is told, but for whom it waits: a program may be there before it is looked for. */
+function withoutWaiting(text: string): string {
+  return text.replace(/^.*waiting.*\n/gm, '');
+}
+
+/** Whether a process runs; one that has ended and is not taken away by its parent does not. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  return !existsSync('/proc/self') || !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+}
+
+/** Something in this process that listens, with what it answers to be changed. */
+async function health(): Promise<{ port: number; answer: (status: number) => void }> {
+  let status = 503;
+  const listening = createServer((_request, response) => response.writeHead(status).end());
+  return {
+    port: await portOf(listening),
+    answer: (to) => {
+      status = to;
+    },
+  };
+}
+
+async function portOf(listening: Pick<Server, 'listen' | 'address' | 'close'>): Promise<number> {
+  await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => listening.close());
+  return (listening.address() as AddressInfo).port;
+}
+
+describe('register with a program', () => {
+  it('registers it once it is healthy, and takes it out of the list before it tells it to end', async () => {
+    const port = await freePort();
+    const look = `setTimeout(() => process.on('SIGTERM', async () => {
+      const { replicas } = await (await fetch('${server}/registry')).json();
+      console.log('replicas at SIGTERM: ' + replicas.length);
+      process.exit(7);
+    }))`;
+    const running = register(port, '--', ...modelServer(port, look));
+    await told(running, /registered r1/);
+    expect(await isListed()).toBe(true);
+    const { code, stdout, stderr } = await running.stop('SIGTERM');
+    expect(code).toBe(7);
+    expect(stdout).toMatch(/^pid \d+\nreplicas at SIGTERM: 0\n$/);
+    expect(withoutWaiting(stderr)).toBe(
+      `healthy\nregistered r1 (127.0.0.1:${port}) with ${server}\ngave the lease of r1 back\n`,
+    );
+  });
+
+  it('takes it out of the list when it is killed, and ends as it did', async () => {
+    const port = await freePort();
+    const running = register(port, '--', ...modelServer(port));
+    await told(running, /registered r1/);
+    process.kill(await pidOf(running), 'SIGKILL');
+    await until('it is out of the list', async () => !(await isListed()), 1000);
+    const { code, stderr } = await running.ended;
+    expect(code).toBe(137);
+    expect(stderr).toMatch(/^ended: \S+, by SIGKILL\n$/m);
+  });
+
+  it('starts it again when told to, and registers it again', async () => {
+    const port = await freePort();
+    const running = register(port, '--restart', '--', ...modelServer(port));
+    await told(running, /registered r1/);
+    process.kill(await pidOf(running), 'SIGKILL');
+    await until('it is out of the list', async () => !(await isListed()), 1000);
+    await told(running, /registered r1/, 2);
+    expect(running.stderr()).toMatch(/^ended: \S+, by SIGKILL; starting it again in \d\.\d s\n/m);
+    const { code, stderr } = await running.stop('SIGTERM');
+    expect(code).toBe(143);
+    expect(stderr.match(/^ended/gm)).toHaveLength(1);
+  });
+
+  it('starts nothing again once it is told to stop, not even what is just waited for', async () => {
+    const running = register(1, '--restart', '--', 'sh', '-c', 'exit 4');
+    await told(running, /starting it again/, 3);
+    expect(await running.stop('SIGINT')).toMatchObject({ code: 4 });
+  });
+
+  it('kills a program that does not end within the drain time', async () => {
+    const port = await freePort();
+    const running = register(
+      port,
+      '--drain-timeout',
+      '300ms',
+      '--',
+      ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"),
+    );
+    await told(running, /registered r1/);
+    const { code, stdout, stderr } = await running.stop('SIGTERM');
+    expect([code, stdout.includes('ignored')]).toEqual([137, true]);
+    expect(stderr).toMatch(/^killed \S+: it still ran after 0\.3 s\n/m);
+  });
+
+  it('kills it at once when told twice', async () => {
+    const port = await freePort();
+    const running = register(port, '--', ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"));
+    await told(running, /registered r1/);
+    running.child.kill('SIGTERM');
+    await running.printed(/ignored/);
+    expect((await running.stop('SIGTERM')).code).toBe(137);
+  });
+
+  it('ends all that a shell started', async () => {
+    const port = await freePort();
+    const [a, b] = [modelServer(port), modelServer(await freePort())].map(([, , code]) => `"${NODE}" -e "${code}"`);
+    for (const end of [`wait`, `exec sleep 60`]) {
+      const running = register(port, '--', 'sh', '-c', `${a} & ${b} & ${end}`);
+      await told(running, /registered r1/);
+      await running.printed(/pid \d+\n[\s\S]*pid \d+\n/);
+      const pids = [...running.stdout().matchAll(/pid (\d+)/g)].map(([, pid]) => Number(pid));
+      expect(pids.map(isAlive)).toEqual([true, true]);
+      await running.stop('SIGTERM');
+      expect(pids.map(isAlive)).toEqual([false, false]);
+    }
+  });
+
+  it('ends what the program leaves behind when it ends by itself, and has it out of the list before', async () => {
+    const port = await freePort();
+    const [, , code] = modelServer(port, "process.on('SIGTERM', () => setTimeout(() => process.exit(), 2000))");
+    const running = register(port, '--', 'sh', '-c', `"${NODE}" -e "${code}" & read line; exit 6`);
+    const pid = await pidOf(running);
+    await told(running, /registered r1/);
+    running.child.stdin?.end('\n');
+    await until('it is out of the list', async () => !(await isListed()));
+    expect(isAlive(pid)).toBe(true);
+    expect((await running.ended).code).toBe(6);
+    expect(isAlive(pid)).toBe(false);
+  });
+
+  it('passes other signals on, and stays', async () => {
+    const port = await freePort();
+    const signals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
+    const listen = `for (const name of ${JSON.stringify(signals).replaceAll('"', "'")}) process.on(name, () => console.log('got ' + name));`;
+    const running = register(port, '--', ...modelServer(port, listen));
+    await told(running, /registered r1/);
+    for (const signal of signals) {
+      running.child.kill(signal);
+      await running.printed(new RegExp(`got ${signal}`));
+    }
+    expect(await isListed()).toBe(true);
+    expect((await running.stop('SIGINT')).code).toBe(130);
+  });
+
+  it('goes out of the list while it is not healthy, and comes back', async () => {
+    const other = await health();
+    const url = `http://127.0.0.1:${other.port}/ready`;
+    const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
+    await told(running, new RegExp(`waiting for ${url}: answers HTTP 503\n`));
+    other.answer(200);
+    await told(running, /registered r1/);
+    other.answer(500);
+    await told(running, new RegExp(`unhealthy, out of the list: ${url}: answers HTTP 500\n`));
+    expect(await isListed()).toBe(false);
+    other.answer(204);
+    await told(running, /healthy\nregistered r1/, 2);
+    await running.stop();
+  });
+
+  it('asks a server that speaks gRPC for its health, and notices when it hangs', async () => {
+    const port = await freePort();
+    const worker = ['worker', '--backend', 'echo', '--cap', 'type=chat', '--no-register', '--port', `${port}`];
+    const running = register(port, '--', 'sh', '-c', `echo "pid $$"; exec "${NODE}" "${BINARY}" ${worker.join(' ')}`);
+    await told(running, /registered r1/);
+    expect((await run(['infer', 'chat', '--prompt', 'Hello', '--server', server])).stdout).toBe('Hello\n');
+    const pid = await pidOf(running);
+    process.kill(pid, 'SIGSTOP');
+    await until('it is out of the list', async () => !(await isListed()), 10_000);
+    expect(running.stderr()).toContain(`unhealthy, out of the list: 127.0.0.1:${port}: no answer in time\n`);
+    process.kill(pid, 'SIGCONT');
+    await until('it is back', isListed, 4000);
+    expect((await running.stop('SIGTERM')).code).toBe(0);
+  }, 40_000);
+
+  it('does not register what only takes connections, unless that is enough', async () => {
+    const port = await portOf(createTcpServer((socket) => socket.on('error', () => {})));
+    const silent = register(port, '--', 'sleep', '60');
+    await told(silent, /waiting for 127.0.0.1:\d+: no answer in time; if it speaks no gRPC, choose --probe tcp/);
+    expect(await isListed()).toBe(false);
+    await silent.stop();
+    for (const kind of ['tcp', 'none']) {
+      const enough = register(port, '--probe', kind, '--', 'sleep', '60');
+      await told(enough, /registered r1/);
+      expect(enough.stderr().includes('healthy')).toBe(kind === 'tcp');
+      await enough.stop();
+    }
+  });
+
+  it('is transparent to standard input and output, however much there is', async () => {
+    const running = register(1, '--', 'cat');
+    const text = 'a line of text\n'.repeat(500_000);
+    running.child.stdin?.end(text);
+    const { code, stdout } = await running.ended;
+    expect([code, stdout.length, stdout === text]).toEqual([0, text.length, true]);
+  });
+
+  it('does not look at the options of the program', async () => {
+    const words = ['--help', '--version', '--json', '--debug', '--port', '01', '--constructor', '', '--', '-x'];
+    const { code, stdout, stderr } = await registerToEnd(
+      '--',
+      NODE,
+      '-e',
+      'console.log(JSON.stringify(process.argv.slice(1)))',
+      '--',
+      ...words,
+    );
+    expect([code, JSON.parse(stdout), withoutWaiting(stderr)]).toEqual([
+      0,
+      words,
+      `ended: ${NODE}, with exit code 0\n`,
+    ]);
+  });
+
+  it('ends with the exit code of the program, or says why it cannot run it', async () => {
+    expect((await registerToEnd('--', 'sh', '-c', 'exit 3')).code).toBe(3);
+    expect((await registerToEnd('--', 'sh', '-c', 'kill -TERM $$')).code).toBe(143);
+    expect(await registerToEnd('--', 'no-such-program', '--debug')).toEqual({
+      code: 127,
+      stdout: '',
+      stderr: 'anyserve: there is no program "no-such-program"; check its name, and PATH\n',
+    });
+    expect(await registerToEnd('--', '/')).toEqual({
+      code: 126,
+      stdout: '',
+      stderr: 'anyserve: cannot run "/": it is not executable; see chmod +x\n',
+    });
+  });
+
+  it('tells programs in JSON', async () => {
+    const port = await freePort();
+    const running = register(port, '--json', '--', ...modelServer(port));
+    await told(running, /"registered"/);
+    process.kill(await pidOf(running), 'SIGKILL');
+    const lines = withoutWaiting((await running.ended).stderr)
+      .trimEnd()
+      .split('\n');
+    const replica = { replica_id: 'r1', endpoint: `127.0.0.1:${port}` };
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      { state: 'healthy', ...replica },
+      { state: 'registered', ...replica, server },
+      { state: 'ended', ...replica, exit_code: 137, signal: 'SIGKILL' },
+    ]);
+  });
+
+  it('tells in JSON what it waits for, and that it starts the program again', async () => {
+    const running = register(1, '--json', '--restart', '--', 'sh', '-c', 'sleep 0.5; exit 4');
+    await told(running, /"ended"/);
+    const replica = '"replica_id":"r1","endpoint":"127.0.0.1:1"';
+    expect(running.stderr()).toContain(
+      `{"state":"waiting",${replica},"reason":"127.0.0.1:1: nothing listens there"}\n{"state":"ended",${replica},"exit_code":4,"retry_in_ms":`,
+    );
+    await running.stop();
+  });
+
+  it('ends the program when no server takes the registration', async () => {
+    const port = await freePort();
+    const other = await portOf(createServer((_request, response) => response.end('<html>')));
+    const own = [
+      '--id',
+      'r1',
+      '--endpoint',
+      `127.0.0.1:${port}`,
+      '--cap',
+      'a=1',
+      '--server',
+      `http://127.0.0.1:${other}`,
+    ];
+    const running = start(['register', ...own, '--', ...modelServer(port)]);
+    const pid = await pidOf(running);
+    const { code, stderr } = await running.ended;
+    expect([code, isAlive(pid)]).toEqual([4, false]);
+    expect(stderr).toMatch(/anyserve: http\S+ answers, but not as an AnyServe API server/);
+  });
+});
+
+describe('register with a probe', () => {
+  it('watches over a server that runs already', async () => {
+    const port = await freePort();
+    const running = register(port, '--probe', 'tcp');
+    await running.printed(/^waiting for 127.0.0.1:\d+: nothing listens there\n$/);
+    const server = createTcpServer((socket) => socket.destroy());
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+    await running.printed(/^healthy\nregistered r1/m);
+    await new Promise((resolve) => server.close(resolve));
+    await running.printed(/^unhealthy, out of the list: 127.0.0.1:\d+: nothing listens there\n/m);
+    expect(await isListed()).toBe(false);
+    expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it.each([
+    [['--probe', 'udp'], '--probe "udp": give grpc, tcp, http or none'],
+    [['--probe-path', '/health'], '--probe-path is for --probe http'],
+    [
+      ['--probe', 'http', '--probe-path', 'health'],
+      '--probe-path "health" cannot be asked at 127.0.0.1:1; give a path',
+    ],
+    [['--restart'], '--restart is for a program that is run; give one behind --'],
+    [['--drain-timeout', '3s'], '--drain-timeout is for a program that is run; give one behind --'],
+    [['--drain-timeout', 'soon', '--', 'true'], '--drain-timeout "soon": give a time like 5s, 500ms or 2m'],
+    [['--'], 'give a program to run behind --'],
+    [['--', ''], 'give a program to run behind --'],
+  ])('refuses %j in one line', async (args, words) => {
+    const { code, stdout, stderr } = await registerToEnd(...args);
+    expect(stderr).toContain(words);
+    expect(stderr).toMatch(/^anyserve: .*\n$/);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it('takes no offence at variables that are meant for others', async () => {
+    const env = { ANYSERVE_DRAIN_TIMEOUT: '5s', ANYSERVE_RESTART: '1', ANYSERVE_SERVER: server };
+    const running = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1'], { env });
+    await running.printed(/^registered r1/m);
+    expect((await running.stop('SIGTERM')).code).toBe(0);
+  });
+});
