@@ -45,7 +45,13 @@ export async function startApiServer({
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
   ]);
-  const registry = createRegistry({ store: createMemoryStore(), random: system.random, ids: system.ids, log });
+  const registry = createRegistry({
+    store: createMemoryStore(),
+    clock: system.clock,
+    random: system.random,
+    ids: system.ids,
+    log,
+  });
   return listen({ registry, host, port, heartbeatMs, log, clock: system.clock });
 }
 

@@ -1,31 +1,92 @@
-import type { LeaseId } from './ids.js';
-import type { LeaseEnd } from './replica.js';
+import type { LeaseId, ReplicaId } from './ids.js';
+import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 
 /** Told once, when a lease ends for another reason than its holder's own wish. */
 export type LeaseHolder = (end: LeaseEnd) => void;
 
-/** The leases that this server granted and that still run, each with whoever must hear of its end. */
-export interface LeaseTable {
-  grant(lease: LeaseId, holder: LeaseHolder): void;
-  /** Ends a lease and tells its holder; nothing when it has ended already or is another server's. */
-  end(lease: LeaseId, end: LeaseEnd): void;
-  /** Ends a lease by its holder's own wish; false when it has ended already. */
-  giveUp(lease: LeaseId): boolean;
-  /** The leases that run, in the order they were granted. */
-  running(): LeaseId[];
+/** What a lease is granted for. */
+export interface LeaseTerms {
+  /** The address of the host that holds it. */
+  readonly host: string;
+  /** How long it lasts without being renewed, in milliseconds; for as long as its connection unless told. */
+  readonly ttlMs?: number | undefined;
 }
 
-/** A lease table with no leases. */
-export function createLeaseTable(): LeaseTable {
-  const holders = new Map<LeaseId, LeaseHolder>();
-  return {
-    grant: (lease, holder) => void holders.set(lease, holder),
-    end(lease, end) {
-      const holder = holders.get(lease);
-      holders.delete(lease);
-      holder?.(end);
-    },
-    giveUp: (lease) => holders.delete(lease),
-    running: () => [...holders.keys()],
-  };
+/** A lease that this server granted and that still runs. */
+export interface Lease extends LeaseTerms {
+  readonly id: LeaseId;
+  readonly replicaId: ReplicaId;
+  readonly holder: LeaseHolder;
+  /** When its holder was last heard of. */
+  seenAtMs: number;
+  /** What its replica last said of itself. */
+  declared: DeclaredState;
+  /** Why it is under suspicion; undefined while it is not. */
+  suspected: InferredEnd | undefined;
+  /** Calls its timer off. */
+  cancelTimer: () => void;
+}
+
+/** How long, and how many, superseded leases are remembered: their holders may still renew them, and are told why not. */
+const REMEMBERED_MS = 60_000;
+const MOST_REMEMBERED = 10_000;
+
+/** The leases of this server, by id. */
+export class LeaseTable {
+  readonly #running = new Map<LeaseId, Lease>();
+  /** How many of them each host holds. */
+  readonly #hosts = new Map<string, number>();
+  /** The superseded ones and when they ended, oldest first. */
+  readonly #superseded = new Map<LeaseId, number>();
+
+  grant(lease: Lease): void {
+    this.#running.set(lease.id, lease);
+    this.#hosts.set(lease.host, (this.#hosts.get(lease.host) ?? 0) + 1);
+  }
+
+  get(id: LeaseId): Lease | undefined {
+    return this.#running.get(id);
+  }
+
+  /** Ends a lease, its timer too; undefined when it has ended already, or is another server's. */
+  end(id: LeaseId): Lease | undefined {
+    const lease = this.#running.get(id);
+    if (!lease) return undefined;
+    lease.cancelTimer();
+    this.#running.delete(id);
+    const left = this.leasesOf(lease.host) - 1;
+    if (left > 0) this.#hosts.set(lease.host, left);
+    else this.#hosts.delete(lease.host);
+    return lease;
+  }
+
+  /** The hosts that hold any. */
+  get hosts(): Pick<ReadonlyMap<string, unknown>, 'size' | 'has'> {
+    return this.#hosts;
+  }
+
+  /** How many a host holds. */
+  leasesOf(host: string): number {
+    return this.#hosts.get(host) ?? 0;
+  }
+
+  /** Notes that a lease ended because a newer registration took its id. */
+  remember(id: LeaseId, nowMs: number): void {
+    this.#superseded.set(id, nowMs);
+    for (const [old, atMs] of this.#superseded) {
+      if (nowMs - atMs <= REMEMBERED_MS && this.#superseded.size <= MOST_REMEMBERED) break;
+      this.#superseded.delete(old);
+    }
+  }
+
+  /** Whether a lease that runs no more was superseded lately. */
+  wasSuperseded(id: LeaseId, nowMs: number): boolean {
+    const atMs = this.#superseded.get(id);
+    return atMs !== undefined && nowMs - atMs <= REMEMBERED_MS;
+  }
+
+  /** Those that run, in the order they were granted. */
+  running(): Iterable<Lease> {
+    return this.#running.values();
+  }
 }

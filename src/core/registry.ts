@@ -1,17 +1,31 @@
+import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import { createCapabilityIndex } from './capability-index.js';
 import { choose } from './choice.js';
+import { messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
-import { createLeaseTable, type LeaseHolder } from './lease-table.js';
-import type { Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
-import type { LeaseEnd, Replica } from './replica.js';
+import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
+import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
+import type { DeclaredState, InferredEnd, LeaseEnd, Registration, Replica } from './replica.js';
+import { createTakeovers } from './takeovers.js';
 
 /** What a registry needs from the world. */
 export interface RegistryOptions {
   readonly store: RegistrationStore;
+  readonly clock: Clock;
   readonly random: Random;
   readonly ids: Ids;
   readonly log: Log;
+}
+
+/** How a renewal went: the lease runs on, or a newer registration has its id, or there is no such lease. */
+export type Renewal = 'renewed' | 'superseded' | 'unknown';
+
+/** A registration, with what this server knows of the lease beside it. */
+export interface KnownReplica {
+  readonly registration: Registration;
+  /** Undefined for a lease that another server granted. */
+  readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
 
 /** The list of the replicas that live: who is in it, who leaves it, and which of them answers a query. */
@@ -20,21 +34,37 @@ export interface Registry {
    * Puts a replica in the list, in the place of whatever had its id, and grants it a lease. The replica can be
    * routed to before this resolves. `holder` is told when the lease ends for a reason that is not its own.
    */
-  register(replica: Replica, holder: LeaseHolder): Promise<LeaseId>;
-  /** Ends a lease, and with it the registration it names. An ended lease changes nothing. */
-  release(lease: LeaseId, end: LeaseEnd): Promise<void>;
+  register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId>;
+  /** Has a lease last for another of its times, and notes what its replica says of itself. */
+  renew(lease: LeaseId, declared?: DeclaredState): Promise<Renewal>;
+  /** Notes that a lease's holder was heard of in another way than by a renewal. */
+  seen(lease: LeaseId): Promise<void>;
+  /** Ends a lease, and with it the registration it names; false: it has ended already, and nothing changes. */
+  release(lease: LeaseId, end: LeaseEnd): Promise<boolean>;
+  /**
+   * Ends a lease for silence, or only suspects it where the brake says so; `lateByMs` is how late the timer came that
+   * brought it up. A suspicion ends with a sign of life, or after 60 s with the lease.
+   */
+  accuse(lease: LeaseId, end: InferredEnd, lateByMs: number): Promise<void>;
   /** A matching replica, uniformly chosen; see {@link choose} for what `excluded` means. */
   route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined;
   /** All replicas in the order of registration; one that registered again keeps its place. */
   replicas(): Replica[];
+  /** The same, with everything that is known of each. */
+  known(): KnownReplica[];
   /** Ends every lease of this server, telling the holders, and closes the store. */
   close(): Promise<void>;
 }
 
+/** How long a suspicion lasts at the most. */
+const SUSPECT_MS = 60_000;
+
 /** A registry over a store. */
-export function createRegistry({ store, random, ids, log }: RegistryOptions): Registry {
+export function createRegistry({ store, clock, random, ids, log }: RegistryOptions): Registry {
   const index = createCapabilityIndex();
-  const leases = createLeaseTable();
+  const leases = new LeaseTable();
+  const brake = createBrake();
+  const takeovers = createTakeovers();
 
   /** The index's one writer: everything that changes the list comes through here, from the store. */
   function apply(event: StoreEvent): void {
@@ -43,8 +73,20 @@ export function createRegistry({ store, random, ids, log }: RegistryOptions): Re
         const { lease, replica } = event.registration;
         const previous = index.get(replica.id);
         index.put(event.registration);
+        if (previous && previous.lease !== lease) {
+          log.info(`removed ${JSON.stringify(replica.id)}: superseded`);
+          noteTakeover(replica.id);
+          leases.remember(previous.lease, clock.nowMs());
+          leases.end(previous.lease)?.holder('superseded');
+        }
         log.info(`registered ${JSON.stringify(replica.id)} at ${replica.endpoint}`);
-        if (previous && previous.lease !== lease) leases.end(previous.lease, 'superseded');
+        break;
+      }
+      case 'state': {
+        const { replica, state, lease } = event.registration;
+        if (index.get(replica.id)?.lease !== lease) break;
+        index.put(event.registration);
+        log.info(`${JSON.stringify(replica.id)} is ${state}`);
         break;
       }
       case 'delete':
@@ -52,34 +94,110 @@ export function createRegistry({ store, random, ids, log }: RegistryOptions): Re
           index.delete(event.replicaId);
           log.info(`removed ${JSON.stringify(event.replicaId)}: ${event.end}`);
         }
-        leases.end(event.lease, event.end);
+        leases.end(event.lease)?.holder(event.end);
         break;
       default:
         event satisfies never;
     }
   }
 
+  function noteTakeover(id: ReplicaId): void {
+    if (!takeovers.note(id, clock.nowMs())) return;
+    log.warn(`${JSON.stringify(id)} goes from one to the other; have two processes the same id?`);
+  }
+
+  /** Has a task run later, for as long as the lease runs; tells it how late it came. A lease has one such task. */
+  function arm(lease: Lease, delayMs: number, task: (lateByMs: number) => void): void {
+    const dueAtMs = clock.nowMs() + delayMs;
+    lease.cancelTimer();
+    lease.cancelTimer = clock.schedule(delayMs, () => task(clock.nowMs() - dueAtMs));
+  }
+
+  /** Waits until a two-way lease has run out; one that was renewed meanwhile is waited for again. */
+  function awaitExpiry(lease: Lease): void {
+    const { id, ttlMs } = lease;
+    lease.cancelTimer();
+    if (ttlMs === undefined) return;
+    arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (lateByMs) => {
+      if (lease.seenAtMs + ttlMs > clock.nowMs()) awaitExpiry(lease);
+      else inBackground(accuse(id, 'expired', lateByMs));
+    });
+  }
+
+  /** What a timer began has nobody to fail to. */
+  function inBackground(work: Promise<unknown>): void {
+    work.catch((error) => log.warn(messageOf(error)));
+  }
+
+  async function accuse(id: LeaseId, end: InferredEnd, lateByMs: number): Promise<void> {
+    const lease = leases.get(id);
+    if (!lease || lease.suspected) return;
+    const nowMs = clock.nowMs();
+    const verdict = brake.judge({ host: lease.host, lateByMs, nowMs, hosts: leases.hosts });
+    if (verdict === 'remove') return store.delete(id, end);
+    lease.suspected = end;
+    arm(lease, SUSPECT_MS, () => inBackground(store.delete(id, end)));
+    await store.setState(id, 'suspect', clock.epochMs());
+  }
+
+  /** A sign of life: a suspicion ends, and a two-way lease lasts for another of its times. */
+  async function seen(lease: Lease, declared = lease.declared): Promise<void> {
+    const isNews = lease.suspected !== undefined || declared !== lease.declared;
+    lease.seenAtMs = clock.nowMs();
+    lease.declared = declared;
+    if (lease.suspected !== undefined) {
+      lease.suspected = undefined;
+      awaitExpiry(lease);
+    }
+    if (isNews) await store.setState(lease.id, declared, clock.epochMs());
+  }
+
   const unsubscribe = store.subscribe(apply);
 
   return {
-    async register(replica, holder) {
-      const lease = ids.lease();
-      leases.grant(lease, holder);
+    async register(replica, terms, holder) {
+      const lease: Lease = {
+        ...terms,
+        id: ids.lease(),
+        replicaId: replica.id,
+        holder,
+        seenAtMs: clock.nowMs(),
+        declared: 'ready',
+        suspected: undefined,
+        cancelTimer: () => {},
+      };
+      leases.grant(lease);
       try {
-        await store.put({ lease, replica });
+        await store.put({ lease: lease.id, replica, state: 'ready', sinceEpochMs: clock.epochMs() });
       } catch (error) {
-        leases.giveUp(lease);
+        leases.end(lease.id);
         throw error;
       }
-      return lease;
+      if (leases.get(lease.id)) awaitExpiry(lease);
+      return lease.id;
     },
-    async release(lease, end) {
-      if (leases.giveUp(lease)) await store.delete(lease, end);
+    async renew(id, declared) {
+      const lease = leases.get(id);
+      if (!lease) return leases.wasSuperseded(id, clock.nowMs()) ? 'superseded' : 'unknown';
+      await seen(lease, declared);
+      return 'renewed';
     },
+    async seen(id) {
+      const lease = leases.get(id);
+      if (lease) await seen(lease);
+    },
+    async release(id, end) {
+      // Whoever closed its connection need not hear of it.
+      const lease = end === 'closed' ? leases.end(id) : leases.get(id);
+      if (lease) await store.delete(id, end);
+      return lease !== undefined;
+    },
+    accuse,
     route: (query, excluded) => choose(index.match(query), excluded, random)?.replica,
     replicas: () => [...index.all()].map(({ replica }) => replica),
+    known: () => [...index.all()].map((registration) => ({ registration, lease: leases.get(registration.lease) })),
     async close() {
-      await Promise.all(leases.running().map((lease) => store.delete(lease, 'shutdown')));
+      await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();
       await store.close();
     },

@@ -3,7 +3,9 @@ import { messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { detailText, replicasText } from '../wire/answers.js';
+import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
+import { releaseHandler, renewHandler } from './lease-handlers.js';
 import { registerHandler } from './register-handler.js';
 import { parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
@@ -18,16 +20,18 @@ export interface AppOptions {
 
 /** The API server's HTTP interface over a registry, as an ordinary express app. */
 export function createApp(options: AppOptions): Express {
-  const { registry, log } = options;
-  const endpoints: Readonly<Record<string, { method: string; handler: RequestHandler }>> = {
-    '/route': { method: 'GET', handler: routeHandler(registry) },
-    '/register': { method: 'POST', handler: registerHandler(options) },
-    '/registry': {
-      method: 'GET',
-      handler: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())),
+  const { registry, clock, log } = options;
+  const endpoints: Readonly<Record<string, Readonly<Record<string, RequestHandler>>>> = {
+    '/route': { GET: routeHandler(registry) },
+    '/register': { POST: registerHandler(options) },
+    '/registry': { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) },
+    '/health': { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
+    '/replicas': {
+      GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
     },
-    '/health': { method: 'GET', handler: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
+    '/leases/:lease': { PUT: renewHandler(registry), DELETE: releaseHandler(registry) },
   };
+  const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
 
   const app = express();
   app.disable('x-powered-by');
@@ -35,10 +39,12 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
-  for (const [path, { method, handler }] of Object.entries(endpoints)) {
+  for (const [path, methods] of Object.entries(endpoints)) {
+    const allow = Object.keys(methods).join(', ');
     app.all(path, (request, response, next) => {
-      if (request.method === method) return handler(request, response, next);
-      sendJson(response, 405, detailText('Method Not Allowed'), { allow: method });
+      const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
+      if (handler) return handler(request, response, next);
+      sendJson(response, 405, detailText('Method Not Allowed'), { allow });
     });
   }
   app.use((request, response) => {

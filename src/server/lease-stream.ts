@@ -6,7 +6,7 @@ import { ALIVE_EVENT } from '../wire/lease-events.js';
 /** A stream of server-sent events that stays open for as long as a lease runs. */
 export interface LeaseStream {
   /** Answers the request and sends the first event, a heartbeat at once, and then one at every interval. */
-  open(firstEvent: string): void;
+  open(firstEvent: string, headers?: Readonly<Record<string, string>>): void;
   /** Sends a last event, if there is one to send, and closes the connection; before {@link open}, right after it. */
   end(lastEvent?: string): void;
 }
@@ -69,9 +69,9 @@ export function createLeaseStream(response: Response, { clock, heartbeatMs, onGo
   if (!socket || socket.destroyed) queueMicrotask(gone);
 
   return {
-    open(firstEvent) {
+    open(firstEvent, headers = {}) {
       if (state === 'gone') return;
-      response.writeHead(200, { 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+      response.writeHead(200, { ...headers, 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
       response.write(firstEvent);
       if (state === 'ended') return finish();
       state = 'open';

@@ -2,7 +2,7 @@ import type { RequestHandler, Response } from 'express';
 import { httpStatusOf, messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import type { Replica } from '../core/replica.js';
+import { LEASE_HEADER } from '../wire/lease.js';
 import { registeredEvent, supersededEvent } from '../wire/lease-events.js';
 import {
   faultsText,
@@ -10,6 +10,7 @@ import {
   notAnObject,
   oversizedFaults,
   parseRegistration,
+  type Registering,
 } from '../wire/registration.js';
 import { sendFailure, sendJson } from './answer.js';
 import { createLeaseStream } from './lease-stream.js';
@@ -37,7 +38,7 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
-        if (outcome.kind === 'registration') return grantLease(response, outcome.replica, options);
+        if (outcome.kind === 'registration') return grantLease(response, outcome, options);
         return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
       }
       default:
@@ -55,7 +56,7 @@ function refuseOversized(response: Response, beginning: string): void {
 
 async function grantLease(
   response: Response,
-  replica: Replica,
+  { replica, ttlMs }: Registering,
   { registry, clock, log, heartbeatMs }: RegisterHandlerOptions,
 ): Promise<void> {
   const stream = createLeaseStream(response, {
@@ -67,11 +68,17 @@ async function grantLease(
         .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
     },
   });
-  const granted = registry.register(replica, (end) => {
+  const host = hostOf(response.socket?.remoteAddress);
+  const granted = registry.register(replica, { host, ttlMs }, (end) => {
     stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });
-  await granted;
-  stream.open(registeredEvent(replica.id));
+  const lease = await granted;
+  stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
+}
+
+/** The address of the other end; an IPv4 one that came over an IPv6 socket is the same host. */
+function hostOf(address: string | undefined): string {
+  return (address ?? 'unknown').replace(/^::ffff:/, '');
 }
 
 /** `application/json` and `application/*+json`; a request that does not say is taken at its word's absence. */

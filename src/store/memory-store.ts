@@ -20,6 +20,14 @@ export function createMemoryStore(): RegistrationStore {
       byLease.set(registration.lease, registration);
       tell({ kind: 'put', registration });
     },
+    async setState(lease, state, sinceEpochMs) {
+      const previous = byLease.get(lease);
+      if (!previous) return;
+      const registration = { ...previous, state, sinceEpochMs };
+      byReplica.set(registration.replica.id, registration);
+      byLease.set(lease, registration);
+      tell({ kind: 'state', registration });
+    },
     async delete(lease, end) {
       const registration = byLease.get(lease);
       if (!registration) return;

@@ -15,9 +15,19 @@ export interface Fault {
 }
 
 /** Either a registration that can be granted, or everything that is wrong with it. */
-export type RegistrationOutcome =
-  | { readonly kind: 'registration'; readonly replica: Replica }
-  | { readonly kind: 'faults'; readonly faults: readonly Fault[] };
+export type RegistrationOutcome = ({ readonly kind: 'registration' } & Registering) | Refusal;
+
+/** Who registers, and for how long without a renewal; undefined: for as long as the connection. */
+export interface Registering {
+  readonly replica: Replica;
+  readonly ttlMs: number | undefined;
+}
+
+/** Everything that is wrong with a body. */
+export interface Refusal {
+  readonly kind: 'faults';
+  readonly faults: readonly Fault[];
+}
 
 /** The largest registration, in bytes. */
 export const MAX_REGISTRATION_BYTES = 64 * 1024;
@@ -26,6 +36,10 @@ const MAX_ENDPOINT_BYTES = 256;
 const MAX_CAPABILITIES = 64;
 const MAX_PAIRS = 32;
 const MAX_TEXT_BYTES = 256;
+
+/** What a lease's time can be, in seconds. */
+const MIN_TTL_S = 1;
+const MAX_TTL_S = 3600;
 
 /** Reads the body of `POST /register`. */
 export function parseRegistration(body: string): RegistrationOutcome {
@@ -42,6 +56,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_REPLICA_ID_BYTES, faults));
   const endpoint = field(json, 'endpoint', faults, (value) => text(value, 'endpoint', MAX_ENDPOINT_BYTES, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
+  const ttlMs = timeToLive(json.get('ttl') ?? null, faults);
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
     return refused(faults);
   }
@@ -50,7 +65,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
     endpoint: asEndpoint(endpoint),
     capabilities: capabilities.map(capabilityFromJson),
   };
-  return { kind: 'registration', replica };
+  return { kind: 'registration', replica, ttlMs };
 }
 
 /**
@@ -67,7 +82,7 @@ export function oversizedFaults(beginning: string): readonly Fault[] | undefined
 }
 
 /** What a body gets that is not an object, or that its content type does not call JSON. */
-export function notAnObject(input: Json): RegistrationOutcome {
+export function notAnObject(input: Json): Refusal {
   const msg = 'Input should be a valid dictionary or object to extract fields from';
   return refused([{ type: 'model_attributes_type', loc: ['body'], msg, input }]);
 }
@@ -88,13 +103,14 @@ export function faultsText(faults: readonly Fault[]): string {
   return jsonText(new Map([['detail', entries]]));
 }
 
-function syntaxFault(error: unknown): Fault {
+/** What is wrong with a body that is no JSON. Throws anything else on. */
+export function syntaxFault(error: unknown): Fault {
   if (!(error instanceof JsonSyntaxError)) throw error;
   const ctx = new Map([['error', error.message]]);
   return { type: 'json_invalid', loc: ['body', error.position], msg: 'JSON decode error', input: new Map(), ctx };
 }
 
-function refused(faults: readonly Fault[]): RegistrationOutcome {
+function refused(faults: readonly Fault[]): Refusal {
   return { kind: 'faults', faults };
 }
 
@@ -116,6 +132,20 @@ function text(input: Json, name: string, maxBytes: number, faults: Fault[]): str
     return undefined;
   }
   return input;
+}
+
+/** The time of a two-way lease, asked for in seconds; undefined when none is asked for. */
+function timeToLive(input: Json, faults: Fault[]): number | undefined {
+  if (input === null) return undefined;
+  const loc = ['body', 'ttl'];
+  if (!(input instanceof JsonNumber)) {
+    faults.push({ type: 'float_type', loc, msg: 'Input should be a valid number', input });
+    return undefined;
+  }
+  const seconds = Number(input.text);
+  if (seconds >= MIN_TTL_S && seconds <= MAX_TTL_S) return Math.ceil(seconds * 1000);
+  faults.push(valueFault(loc, `a lease lasts from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
+  return undefined;
 }
 
 function capabilityObjects(input: Json, faults: Fault[]): JsonObject[] {
@@ -150,6 +180,6 @@ function isCapability(input: Json, loc: Fault['loc'], faults: Fault[]): boolean 
 }
 
 /** A fault of ours that the original does not know, in the form of its own validators. */
-function valueFault(loc: Fault['loc'], message: string, input: Json): Fault {
+export function valueFault(loc: Fault['loc'], message: string, input: Json): Fault {
   return { type: 'value_error', loc, msg: `Value error, ${message}`, input, ctx: new Map([['error', new Map()]]) };
 }

@@ -36,7 +36,7 @@ describe('the API client', () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
     const offered = replica('r1', { type: 'chat', n: 1 });
-    await server.registry.register(offered, () => {});
+    await server.registry.register(offered, { host: '127.0.0.1' }, () => {});
     const api = client(`${server.url}/`);
     expect(await api.route(query({ type: 'chat', n: '1' }))).toEqual({ endpoint: 'r1.test:50051', replicaId: 'r1' });
     expect(await api.route(query({ type: 'embed' }))).toBeUndefined();

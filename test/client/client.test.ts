@@ -33,7 +33,11 @@ async function apiServer(): Promise<TestApiServer> {
 
 /** Registers an endpoint under an id for `type=x`; the registration stays, whatever becomes of the endpoint. */
 async function offer(server: TestApiServer, id: string, endpoint: string): Promise<void> {
-  await server.registry.register({ ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) }, () => {});
+  await server.registry.register(
+    { ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) },
+    { host: '127.0.0.1' },
+    () => {},
+  );
 }
 
 /** A worker that answers who it is. */

@@ -46,6 +46,16 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(3);
     });
 
+    it('tells the state of a registration, unless its lease was replaced', async () => {
+      const { store, events } = watched();
+      await store.put(first);
+      await store.setState(first.lease, 'draining', 7);
+      expect(events[1]).toEqual({ kind: 'state', registration: { ...first, state: 'draining', sinceEpochMs: 7 } });
+      await store.put(second);
+      await store.setState(first.lease, 'ready', 8);
+      expect(events).toHaveLength(3);
+    });
+
     it('ignores a lease it never had', async () => {
       const { store, events } = watched();
       await store.delete(asLeaseId('l9'), 'closed');

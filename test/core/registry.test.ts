@@ -4,13 +4,15 @@ import { createRegistry, type Registry } from '../../src/core/registry.js';
 import type { LeaseEnd } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { chiSquare } from '../support/chi-square.js';
+import { ManualClock } from '../support/manual-clock.js';
 import { countingIds, keptLog, query, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const NONE: ReadonlySet<never> = new Set();
+const AT_HOME = { host: '127.0.0.1' };
 
-function registryWith({ seed = 1, log = keptLog() } = {}): Registry {
-  return createRegistry({ store: createMemoryStore(), random: seededRandom(seed), ids: countingIds(), log });
+function registryWith({ seed = 1, log = keptLog(), clock = new ManualClock() } = {}): Registry {
+  return createRegistry({ store: createMemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), log });
 }
 
 function ids(registry: Registry): string[] {
@@ -20,8 +22,8 @@ function ids(registry: Registry): string[] {
 describe('registry', () => {
   it('keeps the newer registration of an id when the older connection closes late', async () => {
     const registry = registryWith();
-    const older = await registry.register(replica('r1', { model: 'old' }), () => {});
-    await registry.register(replica('r1', { model: 'new' }), () => {});
+    const older = await registry.register(replica('r1', { model: 'old' }), AT_HOME, () => {});
+    await registry.register(replica('r1', { model: 'new' }), AT_HOME, () => {});
     await registry.release(older, 'closed');
     expect(registry.route(query({ model: 'new' }), NONE)?.id).toBe('r1');
     expect(registry.route(query({ model: 'old' }), NONE)).toBeUndefined();
@@ -31,15 +33,15 @@ describe('registry', () => {
     const registry = registryWith();
     const older = vi.fn<(end: LeaseEnd) => void>();
     const newer = vi.fn<(end: LeaseEnd) => void>();
-    await registry.register(replica('r1', {}), older);
-    await registry.register(replica('r1', {}), newer);
+    await registry.register(replica('r1', {}), AT_HOME, older);
+    await registry.register(replica('r1', {}), AT_HOME, newer);
     expect(older.mock.calls).toEqual([['superseded']]);
     expect(newer).not.toHaveBeenCalled();
   });
 
   it('can route to a replica before its registration is confirmed', () => {
     const registry = registryWith();
-    const confirmed = registry.register(replica('r1', { type: 'chat' }), () => {});
+    const confirmed = registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('r1');
     return confirmed;
   });
@@ -47,7 +49,7 @@ describe('registry', () => {
   it('takes a replica out as soon as its lease is released, and says why in the log', async () => {
     const log = keptLog();
     const registry = registryWith({ log });
-    const lease = await registry.register(replica('r1', { type: 'chat' }), () => {});
+    const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     const released = registry.release(lease, 'closed');
     expect(registry.route(query(), NONE)).toBeUndefined();
     await released;
@@ -56,27 +58,31 @@ describe('registry', () => {
 
   it('changes nothing when a lease is released twice', async () => {
     const registry = registryWith();
-    const lease = await registry.register(replica('r1', {}), () => {});
+    const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.release(lease, 'closed');
-    await registry.register(replica('r1', {}), () => {});
+    await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.release(lease, 'closed');
     expect(ids(registry)).toEqual(['r1']);
   });
 
   it('lists replicas in the order of registration, one that registers again in its old place', async () => {
     const registry = registryWith();
-    await registry.register(replica('r1', {}), () => {});
-    await registry.register(replica('r2', {}), () => {});
-    await registry.register(replica('r1', { model: 'x' }), () => {});
+    await registry.register(replica('r1', {}), AT_HOME, () => {});
+    await registry.register(replica('r2', {}), AT_HOME, () => {});
+    await registry.register(replica('r1', { model: 'x' }), AT_HOME, () => {});
     expect(ids(registry)).toEqual(['r1', 'r2']);
   });
 
   it('chooses evenly among the matching replicas, however many of their capabilities match', async () => {
     const registry = registryWith({ seed: 7 });
     const names = ['r1', 'r2', 'r3', 'r4', 'r5'];
-    for (const name of names) await registry.register(replica(name, { type: 'chat' }), () => {});
-    await registry.register(replica('r1', { type: 'chat', model: 'a' }, { type: 'chat', model: 'b' }), () => {});
-    await registry.register(replica('other', { type: 'embed' }), () => {});
+    for (const name of names) await registry.register(replica(name, { type: 'chat' }), AT_HOME, () => {});
+    await registry.register(
+      replica('r1', { type: 'chat', model: 'a' }, { type: 'chat', model: 'b' }),
+      AT_HOME,
+      () => {},
+    );
+    await registry.register(replica('other', { type: 'embed' }), AT_HOME, () => {});
     const counts = new Map(names.map((name) => [name, 0]));
     for (let n = 0; n < 3000; n++) {
       const id = registry.route(query({ type: 'chat' }), NONE)?.id ?? '';
@@ -88,19 +94,85 @@ describe('registry', () => {
 
   it('leaves the excluded out, unless only they match', async () => {
     const registry = registryWith();
-    await registry.register(replica('r1', { type: 'chat' }), () => {});
-    await registry.register(replica('r2', { type: 'chat' }), () => {});
+    await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
+    await registry.register(replica('r2', { type: 'chat' }), AT_HOME, () => {});
     const excluded = new Set([asReplicaId('r1')]);
     for (let n = 0; n < 50; n++) expect(registry.route(query({ type: 'chat' }), excluded)?.id).toBe('r2');
     const both = new Set([asReplicaId('r1'), asReplicaId('r2')]);
     expect(registry.route(query({ type: 'chat' }), both)).toBeDefined();
   });
 
+  it('routes to a suspect only when nothing that is ready matches, and rather than to an excluded one', async () => {
+    const clock = new ManualClock();
+    const registry = registryWith({ clock });
+    await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
+    const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
+    await registry.accuse(lease, 'unacknowledged', 5000);
+    for (let n = 0; n < 30; n++) expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('ready');
+    expect(registry.route(query({ model: 'a' }), NONE)?.id).toBe('suspect');
+    expect(registry.route(query({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
+  });
+
+  it('routes to nobody who is unready or draining', async () => {
+    const registry = registryWith();
+    const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
+    for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
+      expect(await registry.renew(lease, state)).toBe('renewed');
+      expect(registry.route(query(), NONE)?.id).toBe(id);
+      expect(ids(registry)).toEqual(['r1']);
+    }
+  });
+
+  it('removes whoever does not renew, within the time of its lease, and tells the holder', async () => {
+    const clock = new ManualClock();
+    const log = keptLog();
+    const registry = registryWith({ clock, log });
+    const holder = vi.fn();
+    const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, holder);
+    clock.advance(8999);
+    await registry.renew(lease);
+    clock.advance(8999);
+    expect(ids(registry)).toEqual(['r1']);
+    clock.advance(1);
+    expect(ids(registry)).toEqual([]);
+    expect(holder.mock.calls).toEqual([['expired']]);
+    expect(log.lines.at(-1)).toBe('removed "r1": expired');
+    expect(await registry.renew(lease)).toBe('unknown');
+  });
+
+  it('suspects whoever fell silent while this server stood still, until it is heard of or a minute has passed', async () => {
+    const clock = new ManualClock();
+    const registry = registryWith({ clock });
+    const lease = await registry.register(replica('alive', {}), { host: 'a', ttlMs: 9000 }, () => {});
+    await registry.register(replica('dead', {}), { host: 'b', ttlMs: 9000 }, () => {});
+    clock.pause(20_000);
+    const states = (): string[] => registry.known().map(({ registration: { state } }) => state);
+    expect(states()).toEqual(['suspect', 'suspect']);
+    await registry.renew(lease);
+    expect(states()).toEqual(['ready', 'suspect']);
+    clock.advance(8000);
+    await registry.seen(lease);
+    for (let at = 0; at < 7; at++) {
+      clock.advance(8000);
+      await registry.renew(lease);
+    }
+    expect(ids(registry)).toEqual(['alive']);
+  });
+
+  it('calls it a conflict when an id goes to and fro', async () => {
+    const log = keptLog();
+    const registry = registryWith({ log });
+    for (let n = 0; n < 9; n++) await registry.register(replica('r1', {}), AT_HOME, () => {});
+    expect(log.lines.filter((line) => line.includes('same id'))).toEqual([
+      '"r1" goes from one to the other; have two processes the same id?',
+    ]);
+  });
+
   it('tells every holder when it closes', async () => {
     const registry = registryWith();
     const ends: LeaseEnd[] = [];
-    await registry.register(replica('r1', {}), (end) => ends.push(end));
-    await registry.register(replica('r2', {}), (end) => ends.push(end));
+    await registry.register(replica('r1', {}), AT_HOME, (end) => ends.push(end));
+    await registry.register(replica('r2', {}), AT_HOME, (end) => ends.push(end));
     await registry.close();
     expect(ends).toEqual(['shutdown', 'shutdown']);
     expect(ids(registry)).toEqual([]);
@@ -108,9 +180,15 @@ describe('registry', () => {
 
   it('forgets a lease that its store refused', async () => {
     const store = { ...createMemoryStore(), put: () => Promise.reject(new Error('full')) };
-    const registry = createRegistry({ store, random: seededRandom(1), ids: countingIds(), log: keptLog() });
+    const registry = createRegistry({
+      store,
+      clock: new ManualClock(),
+      random: seededRandom(1),
+      ids: countingIds(),
+      log: keptLog(),
+    });
     const holder = vi.fn();
-    await expect(registry.register(replica('r1', {}), holder)).rejects.toThrow('full');
+    await expect(registry.register(replica('r1', {}), AT_HOME, holder)).rejects.toThrow('full');
     await registry.close();
     expect(holder).not.toHaveBeenCalled();
   });
@@ -127,7 +205,7 @@ describe('registry', () => {
       for (let step = 0; step < 2000; step++) {
         if (open.length === 0 || random.fraction() < 0.5) {
           const id = `r${below(10)}`;
-          const lease = await registry.register(replica(id, { n: step }), () => {});
+          const lease = await registry.register(replica(id, { n: step }), AT_HOME, () => {});
           holder.set(id, lease);
           open.push({ id, lease });
         } else {

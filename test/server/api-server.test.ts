@@ -292,7 +292,7 @@ describe('a registration', () => {
 describe('a lease', () => {
   it('outlives the time in which a second request, begun in the same packet, should have gone on', async () => {
     const log = keptLog();
-    const registry = createRegistry({ store: createMemoryStore(), random, ids, log });
+    const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log });
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
     const own = createServer(times, createApp({ registry, clock, log, heartbeatMs: 50 }));
     const refused: string[] = [];
@@ -331,5 +331,102 @@ describe('the server', () => {
     await expect(startTestApiServer({ port: server.port })).rejects.toThrow(
       `127.0.0.1:${server.port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`,
     );
+  });
+});
+
+describe('a two-way lease', () => {
+  const body = (ttl: number): string =>
+    JSON.stringify({ replica_id: 'r1', endpoint: 'h:1', capabilities: [{ type: 'chat' }], ttl });
+  const leaseIn = (text: string): string => /^x-anyserve-lease: (\S+)\r$/im.exec(text)?.[1] ?? '';
+  const at = (lease: string): string => `${server.url}/leases/${lease}`;
+
+  async function granted(ttl = 9): Promise<{ connection: Awaited<ReturnType<typeof registrant>>; lease: string }> {
+    const connection = await registrant(body(ttl));
+    return { connection, lease: leaseIn(connection.received()) };
+  }
+
+  it('is named in the answer; a one-way lease is not', async () => {
+    expect((await granted()).lease).toMatch(/^[0-9a-f-]{36}$/);
+    expect((await registrant(registrationBody('r2'))).received()).not.toMatch(/anyserve/i);
+  });
+
+  it('is renewed, with a state or without, and given back', async () => {
+    const { connection, lease } = await granted();
+    expect((await fetch(at(lease), { method: 'PUT' })).status).toBe(200);
+    const unready = await fetch(at(lease), { method: 'PUT', body: '{"state":"unready"}' });
+    expect([unready.status, await unready.text()]).toEqual([200, '{"status":"renewed"}']);
+    expect((await fetch(`${server.url}/route`)).status).toBe(404);
+    expect(registered()).toEqual(['r1']);
+    expect((await fetch(at(lease), { method: 'DELETE' })).status).toBe(200);
+    expect(registered()).toEqual([]);
+    await until('the stream is closed', () => connection.socket.closed || connection.socket.readableEnded);
+    for (const method of ['PUT', 'DELETE']) {
+      const gone = await fetch(at(lease), { method });
+      expect([gone.status, ((await gone.json()) as { detail: string }).detail]).toEqual([
+        404,
+        'no such lease; it has ended, or another server granted it',
+      ]);
+    }
+    expect(server.log.lines.at(-1)).toBe('removed "r1": released');
+  });
+
+  it('cannot be renewed once a newer registration has taken the id', async () => {
+    const { lease } = await granted();
+    await granted();
+    const late = await fetch(at(lease), { method: 'PUT' });
+    expect(late.status).toBe(409);
+    expect(registered()).toEqual(['r1']);
+  });
+
+  it('runs out though its connection stays open, and the connection is closed', async () => {
+    const { connection } = await granted(1);
+    await until('it has run out', () => registered().length === 0, 3000);
+    expect(server.log.lines.at(-1)).toBe('removed "r1": expired');
+    await until('the stream is closed', () => connection.socket.readableEnded);
+  });
+
+  it('ends with its connection', async () => {
+    const { connection } = await granted(3600);
+    connection.socket.destroy();
+    await until('it is gone', () => registered().length === 0);
+    expect(server.log.lines.at(-1)).toBe('removed "r1": closed');
+  });
+
+  it('refuses what is no renewal, in the form of any other refusal', async () => {
+    const { lease } = await granted();
+    const refused = async (init: RequestInit) => {
+      const answer = await fetch(at(lease), init);
+      return [answer.status, await answer.text()];
+    };
+    expect(await refused({ method: 'PUT', body: '{"state":"dead"}' })).toEqual([
+      422,
+      '{"detail":[{"type":"value_error","loc":["body","state"],"msg":"Value error, a state is one of ready, unready, draining","input":"dead","ctx":{"error":{}}}]}',
+    ]);
+    expect((await refused({ method: 'PUT', body: 'x'.repeat(5000) }))[0]).toBe(413);
+    const wrong = await fetch(at(lease), { method: 'POST' });
+    expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
+  });
+
+  it('shows in the list of all that is known, which nobody can end it with', async () => {
+    const { lease } = await granted();
+    await registrant(registrationBody('r2'));
+    const text = await (await fetch(`${server.url}/replicas`)).text();
+    expect(text).not.toContain(lease);
+    const { now, replicas } = JSON.parse(text) as { now: number; replicas: Record<string, unknown>[] };
+    expect(replicas).toMatchObject([
+      {
+        replica_id: 'r1',
+        capabilities: [{ type: 'chat' }],
+        state: 'ready',
+        lease: lease.slice(0, 8),
+        peer: '127.0.0.1',
+        ttl: 9,
+      },
+      { replica_id: 'r2', state: 'ready', ttl: null },
+    ]);
+    for (const { since, last_seen } of replicas as { since: number; last_seen: number }[]) {
+      expect(now - since).toBeGreaterThanOrEqual(0);
+      expect(now - last_seen).toBeLessThan(5);
+    }
   });
 });

@@ -19,7 +19,7 @@ export async function startTestApiServer({
   random = system.random as Random,
 } = {}): Promise<TestApiServer> {
   const log = keptLog();
-  const registry = createRegistry({ store: createMemoryStore(), random, ids: system.ids, log });
+  const registry = createRegistry({ store: createMemoryStore(), clock: system.clock, random, ids: system.ids, log });
   const server = await listen({ registry, clock: system.clock, log, heartbeatMs, host: '127.0.0.1', port });
   return { ...server, registry, log };
 }

@@ -31,10 +31,16 @@ export class ManualClock implements Clock {
       const [next] = [...this.#tasks].filter(({ atMs }) => atMs <= untilMs).sort((a, b) => a.atMs - b.atMs);
       if (!next) break;
       this.#tasks.delete(next);
-      this.#nowMs = next.atMs;
+      this.#nowMs = Math.max(this.#nowMs, next.atMs);
       next.run();
     }
     this.#nowMs = untilMs;
+  }
+
+  /** Moves time on while nothing runs, as a process that is stopped sees it; what fell due meanwhile then comes late. */
+  pause(ms: number): void {
+    this.#nowMs += ms;
+    this.advance(0);
   }
 
   /** The waits that are pending, in milliseconds from now, shortest first. */

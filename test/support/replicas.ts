@@ -14,7 +14,7 @@ export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
 
 /** A registration of a replica under a lease. */
 export function registration(lease: string, of: Replica): Registration {
-  return { lease: asLeaseId(lease), replica: of };
+  return { lease: asLeaseId(lease), replica: of, state: 'ready', sinceEpochMs: 0 };
 }
 
 /** Lease ids in order: lease-1, lease-2. */

@@ -1,0 +1,61 @@
+import type { Request, RequestHandler } from 'express';
+import { httpStatusOf } from '../core/errors.js';
+import { asLeaseId, type LeaseId } from '../core/ids.js';
+import type { Registry } from '../core/registry.js';
+import { parseRenewal } from '../wire/lease.js';
+import { faultsText } from '../wire/registration.js';
+import { sendFailure, sendJson } from './answer.js';
+import { readBody } from './request-body.js';
+
+/** The largest renewal, in bytes: a state, and what later versions may say beside it. */
+const MAX_RENEWAL_BYTES = 4096;
+
+/** `PUT /leases/{lease}`: has a lease last for another of its times. */
+export function renewHandler(registry: Registry): RequestHandler {
+  return async (request, response) => {
+    const body = await readBody(request, MAX_RENEWAL_BYTES);
+    switch (body.kind) {
+      case 'aborted':
+        return;
+      case 'not_utf8':
+        return sendFailure(response, 'usage', 'There was an error parsing the body');
+      case 'too_large':
+        return sendFailure(response, 'too_large', `a renewal has at most ${MAX_RENEWAL_BYTES} bytes`, {
+          connection: 'close',
+        });
+      case 'text':
+        break;
+      default:
+        body satisfies never;
+    }
+    const outcome = parseRenewal(body.text);
+    if (outcome.kind === 'faults') {
+      return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
+    }
+    const renewal = await registry.renew(leaseOf(request), outcome.state);
+    switch (renewal) {
+      case 'renewed':
+        return sendJson(response, 200, '{"status":"renewed"}');
+      case 'superseded':
+        return sendFailure(response, 'already_exists', 'a newer registration has taken the id of this lease');
+      case 'unknown':
+        return sendFailure(response, 'not_found', UNKNOWN_LEASE);
+      default:
+        renewal satisfies never;
+    }
+  };
+}
+
+/** `DELETE /leases/{lease}`: gives a lease back, and its replica is out of the list. */
+export function releaseHandler(registry: Registry): RequestHandler {
+  return async (request, response) => {
+    if (await registry.release(leaseOf(request), 'released')) sendJson(response, 200, '{"status":"released"}');
+    else sendFailure(response, 'not_found', UNKNOWN_LEASE);
+  };
+}
+
+const UNKNOWN_LEASE = 'no such lease; it has ended, or another server granted it';
+
+function leaseOf(request: Request): LeaseId {
+  return asLeaseId(String(request.params['lease']));
+}
