@@ -132,7 +132,7 @@ describe('wrong usage', () => {
     ],
     [['infer', 'x', '--max-message-bytes', 'abc'], '--max-message-bytes "abc": give a whole number from 1024'],
     [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is not an endpoint; give HOST:PORT'],
-    [['worker'], 'give a MODULE that declares models, or --backend echo to try things out'],
+    [['worker'], 'give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo to try things out'],
     [['worker', '--backend', 'gpt'], 'there is no backend "gpt"; there is "echo"'],
     [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],
     [['worker', '--backend', 'echo', '--host', '0.0.0.0'], 'give a host name or one address'],
