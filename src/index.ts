@@ -1,7 +1,7 @@
 import { type ClientOptions, InferenceClient } from './client/client.js';
 import * as system from './system.js';
 
-export type { ClientOptions, InferOptions, RequestOptions } from './client/client.js';
+export type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client/client.js';
 export type { LeaseChange } from './client/lease-keeper.js';
 export type { FailedAttempt } from './client/retry.js';
 export {

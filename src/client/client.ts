@@ -4,7 +4,6 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import { declaredTensor } from '../wire/declared-tensor.js';
 import type { ModelInferResponse, ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
 import {
   answerFromMessage,
@@ -16,12 +15,13 @@ import {
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import type { Parameters } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
-import { isPlain, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
+import { isPlain, type TensorValue } from '../wire/tensor-value.js';
 import { ApiClient } from './api-client.js';
 import { ChannelPool } from './channel-pool.js';
-import { type DeclaredInputs, declaredInputs } from './declared-inputs.js';
+import { type DeclaredInputs, declaredInputs, inputTensor } from './declared-inputs.js';
 import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { partsOrWhole } from './parts-or-whole.js';
 import { type FailedAttempt, RetryingCaller } from './retry.js';
 
 /** How a client finds its replica: by asking API servers for a capability, or by being told the endpoint. */
@@ -61,6 +61,12 @@ export interface InferOptions extends RequestOptions {
   readonly raw?: boolean | undefined;
   /** Whether a failed call is tried at another replica; true unless told. Only discovery finds others. */
   readonly retryOnFailure?: boolean | undefined;
+}
+
+/** What an inference in parts can be told. */
+export interface InferStreamOptions extends InferOptions {
+  /** Whether a replica that cannot stream answers whole, as the one part; else that fails with `unimplemented`. */
+  readonly orWhole?: boolean | undefined;
 }
 
 /** What the world gives a client. */
@@ -133,12 +139,13 @@ export class InferenceClient {
   inferStream(
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
-    options: InferOptions = {},
+    options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceAnswer> {
     const request = this.#request.bind(this);
     return this.#caller.stream(options, async function* (channel, call) {
       const message = messageFromRequest(await request(channel, model, inputs, options, call));
-      for await (const part of channel.stream(message, call)) yield checkedAnswer(channel, part);
+      const parts = options.orWhole ? partsOrWhole(channel, message, call) : channel.stream(message, call);
+      for await (const part of parts) yield checkedAnswer(channel, part);
     });
   }
 
@@ -200,7 +207,7 @@ export class InferenceClient {
       ? await this.#declared(channel, model, version, call)
       : new Map();
     const inputs: Record<string, Tensor> = Object.create(null);
-    for (const [name, value] of named) inputs[name] = inputFrom(model, name, value, declared);
+    for (const [name, value] of named) inputs[name] = inputTensor(model, name, value, declared);
     return { model, version, id, inputs: inputs as Tensors, parameters, outputs, raw };
   }
 }
@@ -211,21 +218,6 @@ function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferRespon
     return answerFromMessage(message);
   } catch (cause) {
     throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
-  }
-}
-
-/** An input of a request; one that does not hold is the caller's mistake. */
-function inputFrom(model: string, name: string, value: TensorValue, declared: DeclaredInputs): Tensor {
-  const label = `input ${JSON.stringify(name)}`;
-  if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
-    const there = [...declared.keys()].map((known) => JSON.stringify(known)).join(', ');
-    throw new AnyserveError('usage', `model ${JSON.stringify(model)} has no ${label}; its inputs: ${there}`);
-  }
-  const spec = declared.get(name);
-  try {
-    return spec && isPlain(value) ? declaredTensor(label, value, spec) : tensorFromValue(label, value);
-  } catch (cause) {
-    throw new AnyserveError('usage', messageOf(cause), { cause });
   }
 }
 

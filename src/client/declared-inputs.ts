@@ -1,9 +1,12 @@
-import { AnyserveError, type ErrorCode } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { isDatatype } from '../wire/datatype.js';
+import { declaredTensor } from '../wire/declared-tensor.js';
 import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../wire/gen/open_inference.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import type { Tensor } from '../wire/tensor.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
+import { isPlain, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { unlessAborted } from './unless-aborted.js';
 
@@ -37,6 +40,24 @@ export function declaredInputs(
       return new Map();
     }
   };
+}
+
+/**
+ * The tensor of an input: of a plain value what is declared, of any other what it says. Throws `usage`, because one that
+ * does not hold is the caller's mistake.
+ */
+export function inputTensor(model: string, name: string, value: TensorValue, declared: DeclaredInputs): Tensor {
+  const label = `input ${JSON.stringify(name)}`;
+  if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
+    const there = [...declared.keys()].map((known) => JSON.stringify(known)).join(', ');
+    throw new AnyserveError('usage', `model ${JSON.stringify(model)} has no ${label}; its inputs: ${there}`);
+  }
+  const spec = declared.get(name);
+  try {
+    return spec && isPlain(value) ? declaredTensor(label, value, spec) : tensorFromValue(label, value);
+  } catch (cause) {
+    throw new AnyserveError('usage', messageOf(cause), { cause });
+  }
 }
 
 async function ask(

@@ -3,6 +3,7 @@ import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc
 import { afterEach, describe, expect, it } from 'vitest';
 import { type ClientOptions, InferenceClient } from '../../src/client/client.js';
 import type { FailedAttempt } from '../../src/client/retry.js';
+import { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { clock, random } from '../../src/system.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
@@ -404,6 +405,48 @@ describe('a client', () => {
     const asking = client({ endpoint: `127.0.0.1:${port}` });
     for (const a of [Float64Array.of(1), [1], [2]]) await asking.infer('x', { a }).catch(() => {});
     expect(methods).toEqual(['infer', 'metadata', 'infer', 'infer']);
+  });
+
+  it('takes the whole answer of a replica that cannot stream when it may', async () => {
+    const server = await apiServer();
+    const unary = new Server();
+    const calls: string[] = [];
+    unary.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) => {
+        calls.push('modelInfer');
+        const outputs = [{ name: 'who', datatype: 'BYTES', shape: [1n], parameters: new Map(), contents: undefined }];
+        const rawOutputContents = [Buffer.from('\x05\0\0\0unary')];
+        answer(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
+      }) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      unary.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => unary.forceShutdown());
+    await offer(server, 'unary', `127.0.0.1:${port}`);
+    const attempts: FailedAttempt[] = [];
+    const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
+    const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
+    const parts: string[] = [];
+    for await (const part of asking.inferStream('x', {}, { orWhole: true })) parts.push(who(part));
+    expect([parts, calls, attempts, asking.replicaId]).toEqual([['unary'], ['modelInfer'], [], 'unary']);
+    await expect(asking.inferStream('x', {}).next()).rejects.toMatchObject({ code: 'unimplemented' });
+    expect(calls).toHaveLength(1);
+  });
+
+  it('takes a failure that comes after a part for no lack of streams', async () => {
+    let runs = 0;
+    const app = new App().capability({ type: 'x' }, async function* () {
+      runs++;
+      yield { who: ['half'] };
+      throw new AnyserveError('unimplemented', 'the other half');
+    });
+    const worker = await startTestWorker(app);
+    cleanups.push(() => worker.stop());
+    const parts = client({ endpoint: worker.replica.endpoint }).inferStream('x', {}, { orWhole: true });
+    expect((await parts.next()).done).toBe(false);
+    await expect(parts.next()).rejects.toMatchObject({ code: 'unimplemented' });
+    expect(runs).toBe(1);
   });
 
   it('makes 200 calls at once', async () => {

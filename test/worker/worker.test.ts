@@ -126,11 +126,11 @@ describe('a worker', () => {
     expect(Object.keys(outputs)).toEqual(['b']);
   });
 
-  it.each<[string, Record<string, never[] | number[]>, object, string, string]>([
+  it.each<[string, Record<string, never[] | number[] | Int32Array>, object, string, string]>([
     ['an input that is missing', { a: [1] }, {}, 'invalid_argument', 'model "multiply" needs input "b"'],
     [
       'an input that nobody asked for',
-      { a: [1], b: [1], c: [1] },
+      { a: Int32Array.of(1), b: Int32Array.of(1), c: Int32Array.of(1) },
       {},
       'invalid_argument',
       'model "multiply" has no input "c"; its inputs: "a", "b"',

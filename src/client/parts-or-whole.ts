@@ -1,0 +1,26 @@
+import { AnyserveError } from '../core/errors.js';
+import type { ModelInferRequest, ModelInferResponse } from '../wire/gen/open_inference.js';
+import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import type { CallOptions, InferenceChannel } from './inference-channel.js';
+
+/**
+ * The parts of an answer as they come; from a server that has no streams, the whole as the one part. Such a server says
+ * `unimplemented` before it has done anything.
+ */
+export async function* partsOrWhole(
+  channel: InferenceChannel,
+  message: ModelInferRequest,
+  call: CallOptions,
+): AsyncGenerator<ModelInferResponse> {
+  let hasBegun = false;
+  try {
+    for await (const part of channel.stream(message, call)) {
+      hasBegun = true;
+      yield part;
+    }
+  } catch (error) {
+    const hasNoStreams = error instanceof AnyserveError && error.code === 'unimplemented' && !hasBegun;
+    if (!hasNoStreams) throw error;
+    yield await channel.call(INFERENCE_SERVICE.modelInfer, message, call);
+  }
+}
