@@ -36,9 +36,9 @@ export interface Arguments {
 
 /** The world as a command sees it: where it writes, what it reads, and when it must end. */
 export interface CommandIo {
-  readonly stdin: Readable;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
-  readonly stderr: Writable & { readonly isTTY?: boolean };
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted when nobody reads stdout any more; what runs only to print can end then. */
   readonly unread: AbortSignal;

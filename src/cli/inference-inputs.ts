@@ -3,12 +3,14 @@ import type { Readable } from 'node:stream';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { datatypeRow } from '../wire/datatype.js';
 import { isJsonObject } from '../wire/json.js';
-import type { Parameters, ParameterValue } from '../wire/parameters.js';
+import type { Parameters } from '../wire/parameters.js';
 import { tensorFromMessage } from '../wire/tensor.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
 import { type Declared, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
-import type { Arguments } from './command.js';
-import { isRestRequest, parameterFromJson, restRequest } from './rest-request.js';
+import type { Arguments, CommandIo, CommandOption } from './command.js';
+import { openingMessages, SYSTEM_OPTION } from './messages.js';
+import { requestParameters } from './request-parameters.js';
+import { isRestRequest, restRequest } from './rest-request.js';
 import { asUsage, jsonFromArgument } from './values.js';
 
 /** What an inference is given, as the command line says it. */
@@ -21,11 +23,34 @@ export interface InferenceInputs {
   readonly outputs: readonly string[];
 }
 
-/** Reads --prompt, --input, --inputs, --param and --output. Throws `usage`. */
-export async function inferenceInputs(args: Arguments, stdin: Readable): Promise<InferenceInputs> {
+/** The options that say what a model is given, and which of its outputs are wanted. */
+export const INPUT_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  prompt: {
+    type: 'text',
+    value: 'TEXT',
+    description: 'an input called prompt; - reads standard input, as does a pipe when no input is given',
+    mayBeEmpty: true,
+  },
+  system: SYSTEM_OPTION,
+  input: {
+    type: 'text',
+    value: 'NAME=JSON',
+    description: 'an input: NAME=[1,2], NAME:FP32[2,3]=[...] or NAME:UINT8=@FILE',
+    repeatable: true,
+  },
+  inputs: {
+    type: 'text',
+    value: 'FILE',
+    description: 'a JSON file of inputs by name, or in the form of the REST protocol; - reads standard input',
+  },
+  output: { type: 'text', value: 'NAME', description: 'an output wanted; all when not given', repeatable: true },
+};
+
+/** Reads {@link INPUT_OPTIONS} and the options of the request's parameters. Throws `usage`. */
+export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']): Promise<InferenceInputs> {
   const read = contentReader(stdin);
   const inputs: Record<string, TensorValue> = Object.create(null);
-  const parameters: Record<string, ParameterValue> = Object.create(null);
+  let given: Parameters = {};
   let id = '';
   const outputs = [...args.texts('output')];
   const add = (name: string, value: TensorValue): void => {
@@ -41,17 +66,37 @@ export async function inferenceInputs(args: Arguments, stdin: Readable): Promise
     if (isRestRequest(json)) {
       const request = restRequest(where, json);
       for (const [name, value] of request.inputs) add(name, value);
-      Object.assign(parameters, request.parameters);
+      given = request.parameters;
       id = request.id;
       outputs.push(...request.outputs);
     } else for (const [name, value] of json) add(name, value as TensorValue);
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
+  const prompt = await promptFrom(args, stdin, read);
+  const system = openingMessages(args);
+  if (system.length === 0) {
+    // Bytes in a list, because by themselves they would be numbers.
+    if (prompt !== undefined) add('prompt', typeof prompt === 'string' ? prompt : [prompt]);
+  } else {
+    if (prompt === undefined) throw new AnyserveError('usage', '--system needs a prompt; give --prompt TEXT');
+    const content = typeof prompt === 'string' ? prompt : utf8Text('the prompt', prompt);
+    add('messages', JSON.stringify([...system, { role: 'user', content }]));
+  }
+  return { inputs, parameters: requestParameters(args, given), id, outputs };
+}
+
+/** The prompt given, or what a pipe holds when no other input is given. */
+async function promptFrom(
+  args: Arguments,
+  stdin: CommandIo['stdin'],
+  read: ReadContent,
+): Promise<string | Uint8Array | undefined> {
   const prompt = args.text('prompt');
-  // A list of one, because bytes by themselves would be numbers.
-  if (prompt !== undefined) add('prompt', prompt === '-' ? [await read('--prompt -', '-')] : prompt);
-  for (const argument of args.texts('param')) addParameter(argument, parameters);
-  return { inputs, parameters, id, outputs };
+  if (prompt === '-') return read('--prompt -', '-');
+  const isGiven = prompt !== undefined || args.texts('input').length > 0 || args.text('inputs') !== undefined;
+  if (isGiven || stdin.isTTY) return prompt;
+  const piped = await read('the prompt', '-');
+  return piped.length > 0 ? piped : undefined;
 }
 
 type AddInput = (name: string, value: TensorValue) => void;
@@ -119,14 +164,4 @@ function tensorFromContent(label: string, content: Uint8Array, { datatype = 'BYT
   if (shape) return tensorFromMessage(label, message(shape), content);
   const { bytes } = datatypeRow(datatype);
   return tensorFromMessage(label, message([Math.floor(content.length / bytes)]), content);
-}
-
-function addParameter(argument: string, parameters: Record<string, ParameterValue>): void {
-  const at = argument.indexOf('=');
-  if (at < 1) throw new AnyserveError('usage', `--param ${JSON.stringify(argument)}: give NAME=VALUE`);
-  const name = argument.slice(0, at);
-  const text = argument.slice(at + 1);
-  if (name in parameters) throw new AnyserveError('usage', `--param ${name} is given twice`);
-  const isScalar = /^(?:true|false|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|".*")$/s.test(text);
-  parameters[name] = isScalar ? parameterFromJson(name, jsonFromArgument(`--param ${argument}`, text)) : text;
 }

@@ -6,41 +6,64 @@ import { jsonFromParameter } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
 import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
 import { specText } from '../wire/tensor-spec.js';
+import { textOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';
-import { coloursFor, printable, tableText } from './output.js';
+import { coloursFor, printable, tableText, textFor } from './output.js';
 
 /** How many elements of a tensor a table shows; JSON shows all. */
 const MAX_SHOWN = 20;
 
-/** An answer as it is printed: JSON in the form of the protocol's REST side, a text as it is, other tensors as a table. */
-export function answerText(answer: InferenceAnswer, json: boolean, colours: ChalkInstance): string {
-  if (json) return `${printable(jsonText(jsonFromAnswer(answer)))}\n`;
-  const texts = onlyTexts(answer);
-  if (texts) return texts.map((text) => (text.endsWith('\n') ? text : `${text}\n`)).join('');
-  const rows = Object.entries(answer.outputs).map(([name, tensor]) => [name, specText(tensor), elementsText(tensor)]);
-  return tableText(['OUTPUT', 'DATATYPE', 'DATA'], rows, colours);
+/** An answer as people read it: texts as they are, a line each, other tensors as a table. */
+export function answerText(answer: InferenceAnswer, { stdout, env }: CommandIo): string {
+  const name = textOutput(answer.outputs);
+  if (name === undefined) return outputsTable(answer, coloursFor(stdout, env));
+  const texts = textsFromTensor(answer.outputs[name] as Tensor);
+  return texts.map((text) => textFor(stdout, text.endsWith('\n') ? text : `${text}\n`)).join('');
 }
 
-/** Prints the parts of an answer as they come; texts run on, as they would in one. */
-export function answerWriter(json: boolean, { stdout, env, unread }: CommandIo) {
-  let lastText = '\n';
+/** JSON as a line of output. */
+export function jsonLine(json: Json): string {
+  return `${printable(jsonText(json))}\n`;
+}
+
+/** Prints the parts of an answer as they come, as JSON a line each; else texts run on, as they would in one. */
+export function answerWriter(json: boolean, io: CommandIo) {
+  const { stdout, env, unread } = io;
+  const read = textReader();
+  const texts = textWriter(io);
+  const print = async (line: string): Promise<void> => {
+    texts.end();
+    if (!stdout.write(line)) await drained(stdout, unread);
+  };
   return {
     async part(part: InferenceAnswer): Promise<void> {
-      const texts = json ? undefined : onlyTexts(part);
-      const text = texts ? texts.join('') : answerText(part, json, coloursFor(stdout, env));
-      if (text !== '') lastText = text;
-      if (!stdout.write(text)) await drained(stdout, unread);
+      if (json) return print(jsonLine(jsonFromAnswer(part)));
+      const text = read(part);
+      if (text !== undefined) return texts.write(text);
+      if (Object.keys(part.outputs).length > 0) await print(outputsTable(part, coloursFor(stdout, env)));
     },
-    async end(): Promise<void> {
-      if (!lastText.endsWith('\n')) stdout.write('\n');
+    end: texts.end,
+  };
+}
+
+/** Prints a text in pieces; `end` ends its last line, also that of an empty text. */
+export function textWriter({ stdout, unread }: CommandIo) {
+  let isLineOpen: boolean | undefined;
+  return {
+    async write(piece: string): Promise<void> {
+      isLineOpen = piece === '' ? (isLineOpen ?? true) : !piece.endsWith('\n');
+      if (!stdout.write(textFor(stdout, piece))) await drained(stdout, unread);
+    },
+    end(): void {
+      if (isLineOpen) stdout.write('\n');
+      isLineOpen = undefined;
     },
   };
 }
 
-/** The texts of an answer that consists of one BYTES output. */
-function onlyTexts({ outputs }: InferenceAnswer): string[] | undefined {
-  const [only, ...others] = Object.values(outputs);
-  return only?.datatype === 'BYTES' && others.length === 0 ? textsFromTensor(only) : undefined;
+function outputsTable({ outputs }: InferenceAnswer, colours: ChalkInstance): string {
+  const rows = Object.entries(outputs).map(([name, tensor]) => [name, specText(tensor), elementsText(tensor)]);
+  return tableText(['OUTPUT', 'DATATYPE', 'DATA'], rows, colours);
 }
 
 function elementsText(tensor: Tensor): string {
@@ -53,7 +76,8 @@ function elementsText(tensor: Tensor): string {
   return all.length > MAX_SHOWN ? `${shown}, ... (${all.length} in all; --json prints them)` : shown;
 }
 
-function jsonFromAnswer({ model, version, id, outputs, parameters }: InferenceAnswer): Json {
+/** An answer in the form of the protocol's REST side. */
+export function jsonFromAnswer({ model, version, id, outputs, parameters }: InferenceAnswer): Map<string, Json> {
   const json = new Map<string, Json>([['model_name', model]]);
   if (version) json.set('model_version', version);
   if (id) json.set('id', id);

@@ -3,7 +3,7 @@ import { clock, environment } from '../system.js';
 import { isOn, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
 import { endCode } from './interruption.js';
-import { coloursFor, printable } from './output.js';
+import { tellFailure } from './output.js';
 
 /** How long what goes on may take to end by itself. */
 const LAST_WORDS_MS = 250;
@@ -86,8 +86,7 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
   } catch (error) {
     if (error === io.unread.reason) return 0;
     const failure = failureFrom(error, io.interrupted);
-    const colours = coloursFor(io.stderr, io.env);
-    io.stderr.write(`${colours.red('anyserve:')} ${printable(failure.message)}\n`);
+    tellFailure(failure, io);
     if (wantsStack(argv, io.env)) io.stderr.write(`${stackOf(error)}\n`);
     return failure.exitCode;
   }

@@ -1,5 +1,6 @@
 import { Chalk, type ChalkInstance } from 'chalk';
 import Table from 'cli-table3';
+import type { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { timeOfDay } from '../system.js';
 import type { CommandIo } from './command.js';
@@ -51,6 +52,20 @@ export function printable(text: string): string {
     /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
+}
+
+/**
+ * A text from outside for a stream: a terminal gets what would move the cursor or change colours escaped, its lines kept;
+ * anything else gets the text as it is.
+ */
+export function textFor(stream: { readonly isTTY?: boolean }, text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return stream.isTTY ? text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]+/g, printable) : text;
+}
+
+/** Reports a failure in its one line. */
+export function tellFailure({ message }: AnyserveError, { stderr, env }: Pick<CommandIo, 'stderr' | 'env'>): void {
+  stderr.write(`${coloursFor(stderr, env).red('anyserve:')} ${printable(message)}\n`);
 }
 
 /** A log for people: a line each to stderr, led by the time of day. */

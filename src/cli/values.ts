@@ -50,6 +50,12 @@ export function wholeNumber(option: string, text: string, least: number, most: n
   throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a whole number from ${least} to ${most}`);
 }
 
+/** A number. Throws `usage`. */
+export function decimalNumber(option: string, text: string): number {
+  if (/^-?\d+(?:\.\d+)?$/.test(text)) return Number(text);
+  throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a number like 0.7`);
+}
+
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m)?$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
 

@@ -347,7 +347,7 @@ describe('serve', () => {
 
 describe('infer', () => {
   it('prints texts as they are, tensors as a table, and everything as JSON', async () => {
-    await echo('--cap', 'type=chat,model=tiny');
+    await echo('--cap', 'type=chat,model=tiny', '--id', 'w1');
     const at = ['--server', server];
     expect(await run(['infer', 'chat', '--prompt', 'Hello', ...at])).toEqual({
       code: 0,
@@ -366,8 +366,8 @@ describe('infer', () => {
         input: Buffer.from([0, 255]),
       },
     );
-    expect(json.stdout).toBe(
-      '{"model_name":"chat","outputs":[{"name":"n","datatype":"INT64","shape":[1],"data":[9007199254740993]},{"name":"x","datatype":"UINT8","shape":[2],"data":[0,255]}]}\n',
+    expect(json.stdout).toMatch(
+      /^\{"model_name":"chat","outputs":\[\{"name":"n","datatype":"INT64","shape":\[1\],"data":\[9007199254740993\]\},\{"name":"x","datatype":"UINT8","shape":\[2\],"data":\[0,255\]\}\],"replica":\{"replica_id":"w1","endpoint":"127.0.0.1:\d+"\},"latency_ms":\{"total":\d+(\.\d)?\}\}\n$/,
     );
   });
 
@@ -406,8 +406,9 @@ describe('infer', () => {
     const send = (text: string) =>
       run(['infer', 'chat', '--inputs', '-', '--endpoint', endpoint, '--json'], { input: text });
     const a = '{"name":"a","datatype":"FP32","shape":[2],"data":[1,2]}';
-    expect((await send(`{"id":"q1","inputs":[${a},${a.replace('"a"', '"b"')}],"outputs":[{"name":"b"}]}`)).stdout).toBe(
-      '{"model_name":"chat","id":"q1","outputs":[{"name":"b","datatype":"FP32","shape":[2],"data":[1,2]}]}\n',
+    const answer = await send(`{"id":"q1","inputs":[${a},${a.replace('"a"', '"b"')}],"outputs":[{"name":"b"}]}`);
+    expect(answer.stdout).toContain(
+      '{"model_name":"chat","id":"q1","outputs":[{"name":"b","datatype":"FP32","shape":[2],"data":[1,2]}],"replica":',
     );
     for (const field of ['datatype', 'shape', 'data']) {
       const { code, stderr } = await send(`{"inputs":[${a.replace(`"${field}"`, '"other"')}]}`);

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.js';
 
@@ -31,7 +31,19 @@ export function start(
   args: readonly string[],
   { env = {}, cwd, binary = BINARY }: { env?: NodeJS.ProcessEnv; cwd?: string; binary?: string } = {},
 ): Running {
-  const child = spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ...env } });
+  return follow(spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ...env } }));
+}
+
+/** Gives a program a terminal of its own, and carries between that and its pipes. */
+const IN_A_TERMINAL = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
+
+/** Starts the binary at a terminal: what is written to its standard input is typed, and stdout is what the screen shows. */
+export function startAtTerminal(args: readonly string[]): Running {
+  const env = { ...cleanEnv(), TERM: 'xterm', NO_COLOR: '1' };
+  return follow(spawn('python3', ['-c', IN_A_TERMINAL, process.execPath, BINARY, ...args], { env }));
+}
+
+function follow(child: ChildProcessWithoutNullStreams): Running {
   running.add(child);
   let stdout = '';
   let stderr = '';

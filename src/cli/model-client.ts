@@ -1,0 +1,97 @@
+import { ApiClient } from '../client/api-client.js';
+import { InferenceClient } from '../client/client.js';
+import type { FailedAttempt } from '../client/retry.js';
+import type { CapabilityQuery } from '../core/capability.js';
+import { DEFAULTS } from '../core/defaults.js';
+import { AnyserveError } from '../core/errors.js';
+import * as system from '../system.js';
+import { type Arguments, type CommandIo, type CommandOption, SERVER_OPTION } from './command.js';
+import { countReplicas, noMatchAmong } from './no-match.js';
+import { coloursFor, printable } from './output.js';
+import { durationMs, queryFromCaps, wholeNumber } from './values.js';
+
+/** The options of the commands that call a model: where to look for it, and how long it may take. */
+export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  cap: {
+    type: 'text',
+    value: 'CAP',
+    description: 'what to ask for in place of the name: KEY=VALUE pairs',
+    repeatable: true,
+  },
+  server: SERVER_OPTION,
+  endpoint: { type: 'text', value: 'HOST:PORT', description: 'call this replica, and ask no API server' },
+  'model-version': {
+    type: 'text',
+    value: 'VERSION',
+    description: "the model's version; the replica chooses when not given",
+  },
+  timeout: {
+    type: 'text',
+    value: 'TIME',
+    description: 'how long a call may take, all tries together',
+    default: `${DEFAULTS.callTimeoutMs / 1000}s`,
+  },
+  'max-message-bytes': {
+    type: 'text',
+    value: 'N',
+    description: 'the largest message taken or sent',
+    default: String(DEFAULTS.maxMessageBytes),
+  },
+};
+
+/** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
+export class ModelClient {
+  readonly #queries: readonly CapabilityQuery[];
+  readonly #clients: readonly InferenceClient[];
+  readonly #servers: readonly string[];
+  readonly #io: CommandIo;
+
+  /** Throws `usage`. */
+  constructor(model: string, args: Arguments, io: CommandIo) {
+    this.#io = io;
+    this.#servers = args.texts('server');
+    const options = {
+      timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
+      maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
+      onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
+    };
+    const endpoint = args.text('endpoint');
+    const caps = args.texts('cap');
+    const named: CapabilityQuery[] = [new Map([['type', model]]), new Map([['model', model]])];
+    this.#queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
+    this.#clients =
+      endpoint !== undefined
+        ? [new InferenceClient({ ...options, endpoint }, system)]
+        : this.#queries.map((query) => {
+            const capability = Object.fromEntries(query);
+            return new InferenceClient({ ...options, server: this.#servers, capability }, system);
+          });
+  }
+
+  /** Makes a call with the client of each way to look for the model, until one finds a replica. */
+  async call<T>(make: (client: InferenceClient) => Promise<T>): Promise<T> {
+    for (const client of this.#clients) {
+      try {
+        return await make(client);
+      } catch (error) {
+        if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
+      }
+    }
+    const api = new ApiClient(this.#servers);
+    try {
+      throw noMatchAmong(this.#queries, await countReplicas(api, this.#io.interrupted));
+    } finally {
+      api.close();
+    }
+  }
+
+  /** Ends every call and every connection. */
+  async close(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.close()));
+  }
+}
+
+function tellRetry({ replicaId, error }: FailedAttempt, { stderr, env }: CommandIo): void {
+  const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); trying another`;
+  stderr.write(`${coloursFor(stderr, env).yellow(printable(line))}\n`);
+}

@@ -1,0 +1,51 @@
+import type { InferenceAnswer, Tensors } from './inference.js';
+import { joinedTensors } from './joined-tensors.js';
+import type { Tensor } from './tensor.js';
+
+/** The names that texts go by: ours, and that of Triton's backends for language models. */
+const TEXT_NAMES = ['text', 'text_output'];
+
+/** The name of the output that is an answer's text: the BYTES output called so, else the only output if it is BYTES. */
+export function textOutput(outputs: Tensors): string | undefined {
+  const called = TEXT_NAMES.find((name) => outputs[name]?.datatype === 'BYTES');
+  if (called !== undefined) return called;
+  const [only, ...others] = Object.entries(outputs);
+  return only?.[1].datatype === 'BYTES' && others.length === 0 ? only[0] : undefined;
+}
+
+/**
+ * Reads the text of an answer that comes in parts: each call gives what the part adds, undefined when it has no text. A
+ * character may be split between two parts; bytes that are no UTF-8 become U+FFFD.
+ */
+export function textReader(): (part: InferenceAnswer) => string | undefined {
+  const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+  return ({ outputs }) => {
+    const name = textOutput(outputs);
+    if (name === undefined) return undefined;
+    return elementsOf(outputs[name])
+      .map((bytes) => utf8.decode(bytes, { stream: true }))
+      .join('');
+  };
+}
+
+/**
+ * The one answer that the parts of a written text make: the text in one element, other outputs joined along their first
+ * dimension, and of a parameter that comes several times the last. Throws `internal` where parts do not fit.
+ */
+export function joinedTextAnswer(parts: readonly [InferenceAnswer, ...InferenceAnswer[]]): InferenceAnswer {
+  const [first] = parts;
+  const outputs: Record<string, Tensor> = Object.assign(
+    Object.create(null),
+    joinedTensors(parts.map((part) => part.outputs)),
+  );
+  const name = parts.map((part) => textOutput(part.outputs)).find((found) => found !== undefined);
+  if (name !== undefined && outputs[name]?.data.length !== 1) {
+    outputs[name] = { datatype: 'BYTES', shape: [1], data: [Buffer.concat(elementsOf(outputs[name]))] };
+  }
+  const parameters = Object.assign(Object.create(null), ...parts.map((part) => part.parameters));
+  return { ...first, outputs, parameters };
+}
+
+function elementsOf(tensor: Tensor | undefined): readonly Uint8Array[] {
+  return (tensor?.data ?? []) as readonly Uint8Array[];
+}

@@ -1,0 +1,175 @@
+import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
+import { textModel } from '../support/text-model.js';
+import { until } from '../support/until.js';
+
+let worker: Running;
+let at: string[];
+
+beforeAll(async () => {
+  worker = start(['worker', textModel(), '--port', '0', '--no-register']);
+  at = ['--endpoint', await worker.printed(/^serving on (\S+)/m)];
+});
+
+afterAll(stopAll);
+
+const infer = (args: readonly string[], input?: string | Buffer) =>
+  run(['infer', 'chat', ...args, ...at], input === undefined ? {} : { input });
+
+/** Waits until this is what the model was asked last. */
+async function asked(what: string): Promise<void> {
+  const last = (): string => worker.stdout().trimEnd().split('\n').at(-1) ?? '';
+  await until(`it is asked ${what}; the last: ${last()}`, () => last() === what);
+}
+
+describe('a text', () => {
+  it('is printed with one newline at its end, in parts and whole', async () => {
+    const whole = await infer(['--prompt', 'Hello']);
+    expect(whole).toEqual({ code: 0, stdout: 'heard Hello\n', stderr: '' });
+    await asked('whole: user Hello');
+    const inParts = await infer(['--prompt', 'Hello', '--stream']);
+    expect(inParts.stdout).toBe('heard Hello\n');
+    await asked('in parts: user Hello');
+    expect((await infer(['--prompt', 'line\n', '--stream'])).stdout).toBe('heard line\n');
+    expect((await infer(['--prompt', '', '--stream'])).stdout).toBe('heard \n');
+  });
+
+  it('is printed alone, whatever comes beside it', async () => {
+    expect((await infer(['--prompt', 'parameters'])).stdout).toBe('{}\n');
+    expect((await infer(['--prompt', 'parameters', '--stream'])).stdout).toBe('{}\n');
+    expect((await infer(['--prompt', 'numbers'])).stdout).toBe('OUTPUT   DATATYPE   DATA\nn        INT32[2]   1, 2\n');
+  });
+
+  it('is told as JSON with how it ended, what it took and who wrote it', async () => {
+    const { stdout } = await infer(['--prompt', 'Hello', '--json']);
+    await asked('in parts: user Hello');
+    expect(JSON.parse(stdout)).toEqual({
+      model_name: 'chat',
+      parameters: { finish_reason: 'stop', prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 },
+      outputs: [{ name: 'text', datatype: 'BYTES', shape: [1], data: ['heard Hello'] }],
+      text: 'heard Hello',
+      finish_reason: 'stop',
+      usage: { prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 },
+      replica: { replica_id: null, endpoint: at[1] },
+      latency_ms: { first_token: expect.any(Number), total: expect.any(Number) },
+    });
+    expect(stdout).toMatch(/"latency_ms":\{"first_token":\d+(\.\d)?,"total":\d+(\.\d)?\}\}\n$/);
+    const whole = await infer(['--prompt', 'Hello', '--json', '--no-stream']);
+    expect(JSON.parse(whole.stdout).text).toBe('heard Hello');
+    await asked('whole: user Hello');
+    const parts = (await infer(['--prompt', 'Hello', '--json', '--stream'])).stdout.trimEnd().split('\n');
+    expect(parts.map((part) => JSON.parse(part).outputs[0].data)).toEqual([['heard '], ['Hello'], ['']]);
+  });
+
+  it('is asked for by what a pipe holds when no input is given', async () => {
+    expect((await infer([], 'Hi')).stdout).toBe('heard Hi\n');
+    expect((await infer(['--prompt', 'Ho'], 'Hi')).stdout).toBe('heard Ho\n');
+    expect((await infer([], '')).code).toBe(5);
+  });
+
+  it('is asked for by messages when the model is told something first', async () => {
+    await infer(['--system', 'Be brief.', '--prompt', 'Hello']);
+    await asked('whole: system Be brief., user Hello');
+    await infer(['--system', 'Be brief.'], 'Hi');
+    await asked('whole: system Be brief., user Hi');
+  });
+
+  it('is written as the options say', async () => {
+    const options = ['--max-tokens', '7', '--temperature', '1', '--top-p', '0.5', '--seed', '3', '--stop', 'END'];
+    const parameters = await infer(['--prompt', 'parameters', ...options, '--param', 'min_p=0.1']);
+    expect(JSON.parse(parameters.stdout)).toEqual({
+      max_tokens: 7,
+      temperature: 1,
+      top_p: 0.5,
+      seed: 3,
+      stop: 'END',
+      min_p: 0.1,
+    });
+    const stops = await infer(['--prompt', 'parameters', '--stop', 'a', '--stop', 'b']);
+    expect(stops.stdout).toBe('{"stop":"[\\"a\\",\\"b\\"]"}\n');
+  });
+
+  it.each([
+    [['--system', 'x'], '--system needs a prompt; give --prompt TEXT'],
+    [['--system', 'x', '--prompt', 'x', '--input', 'messages="x"'], 'input "messages" is given twice'],
+    [['--prompt', 'x', '--max-tokens', '1.5'], '--max-tokens "1.5": give a whole number from 1 to'],
+    [['--prompt', 'x', '--temperature', 'hot'], '--temperature "hot": give a number like 0.7'],
+    [['--prompt', 'x', '--top-p', ''], '--top-p needs a value'],
+    [['--prompt', 'x', '--seed', '-1'], '--seed "-1": give a whole number from 0 to'],
+    [['--prompt', 'x', '--seed', '1', '--param', 'seed=1'], 'parameter seed is given twice: --seed sets it, too'],
+    [['--prompt', 'x', '--stream', '--no-stream'], 'give --stream or --no-stream, not both'],
+  ])('is not asked for with %j', async (args, words) => {
+    const { code, stdout, stderr } = await infer(args);
+    expect(stderr).toContain(words);
+    expect(stderr).toMatch(/^anyserve: .*\n$/);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it('ends on Ctrl-C, and so does the work at the replica', async () => {
+    const call = start(['infer', 'chat', '--prompt', 'forever', '--stream', ...at]);
+    await call.printed(/heard /);
+    expect(await call.stop('SIGINT')).toEqual({ code: 130, stdout: 'heard \n', stderr: 'anyserve: interrupted\n' });
+    await worker.printed(/user forever\nthe caller is gone\n$/);
+    const whole = start(['infer', 'chat', '--prompt', 'forever', '--no-stream', ...at]);
+    await worker.printed(/whole: user forever\n$/);
+    expect((await whole.stop('SIGINT')).code).toBe(130);
+    await worker.printed(/whole: user forever\nthe caller is gone\n$/);
+  });
+
+  it('that breaks off ends its line', async () => {
+    const { code, stdout, stderr } = await infer(['--prompt', 'fail', '--stream']);
+    expect([code, stdout]).toEqual([5, 'heard \n']);
+    expect(stderr).toMatch(/^anyserve: .* failed: as told\n$/);
+  });
+});
+
+describe('a text in a terminal', () => {
+  it('comes as it is written, and ends on Ctrl-C', async () => {
+    const call = startAtTerminal(['infer', 'chat', '--prompt', 'forever', ...at]);
+    await call.printed(/heard /);
+    await asked('in parts: user forever');
+    call.child.stdin?.write('\x03');
+    expect(await call.ended).toMatchObject({
+      code: 130,
+      stdout: expect.stringMatching(/\r\nanyserve: interrupted\r\n$/),
+    });
+    await worker.printed(/the caller is gone\n$/);
+  });
+
+  it('comes whole when told to, and plays no tricks', async () => {
+    const call = startAtTerminal(['infer', 'chat', '--prompt', 'red \x1b[31m\tand\nmore', '--no-stream', ...at]);
+    expect(await call.ended).toMatchObject({ code: 0, stdout: 'heard red \\u001b[31m\tand\r\nmore\r\n' });
+  });
+});
+
+describe('a replica that cannot stream', () => {
+  it('writes its text whole, unless parts are insisted on', async () => {
+    const server = new Server();
+    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) => {
+        const outputs = [
+          { name: 'text_output', datatype: 'BYTES', shape: [1n, 1n], parameters: new Map(), contents: undefined },
+        ];
+        const rawOutputContents = [Buffer.from('\x05\0\0\0Hello')];
+        answer(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
+      }) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    try {
+      const call = (...args: string[]) =>
+        run(['infer', 'x', '--prompt', 'Hi', '--endpoint', `127.0.0.1:${port}`, ...args]);
+      expect(JSON.parse((await call('--json')).stdout)).toMatchObject({
+        text: 'Hello',
+        outputs: [{ name: 'text_output', shape: [1, 1] }],
+      });
+      expect((await call()).stdout).toBe('Hello\n');
+      expect((await call('--stream')).code).toBe(5);
+    } finally {
+      server.forceShutdown();
+    }
+  });
+});

@@ -1,0 +1,39 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const LIBRARY = new URL('../../dist/index.js', import.meta.url).href;
+
+/**
+ * A worker's module with a model that writes texts, as a file. It tells on stdout what it is asked and whether in parts,
+ * and answers "heard " and the last thing said, in pieces; a last thing of "forever", "fail", "die" or "parameters" is
+ * an order.
+ */
+export function textModel(): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'text-model.mjs');
+  writeFileSync(
+    path,
+    `import { Answer } from '${LIBRARY}';
+
+const text = (tensor) => new TextDecoder().decode(tensor.data[0]);
+
+export default (app) => app.capability({ type: 'chat', model: 'parrot' }, async function* (inputs, context) {
+  const messages = inputs.messages ? JSON.parse(text(inputs.messages)) : [{ role: 'user', content: text(inputs.prompt) }];
+  console.log((context.streaming ? 'in parts: ' : 'whole: ') + messages.map(({ role, content }) => role + ' ' + content).join(', '));
+  const order = messages.at(-1).content;
+  if (order === 'parameters') return yield { text: [JSON.stringify(context.parameters)], score: [1.5] };
+  if (order === 'numbers') return yield { n: [1, 2] };
+  yield { text: [context.streaming ? 'heard ' : 'heard ' + order] };
+  if (order === 'fail') throw new Error('as told');
+  if (order === 'die') setTimeout(() => process.exit(1), 20);
+  while (order === 'forever' || order === 'die') {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (context.signal.aborted) return console.log('the caller is gone');
+  }
+  if (context.streaming) yield { text: [order] };
+  if (context.streaming) yield new Answer({ text: [''] }, { finish_reason: 'stop', prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 });
+});
+`,
+  );
+  return path;
+}
