@@ -45,7 +45,16 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   },
   cli: {
     rooms: ['core', 'wire', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
-    packages: ['@grpc/grpc-js', 'chalk', 'cli-table3', 'leven', 'node:fs/promises', 'node:stream', 'yargs'],
+    packages: [
+      '@grpc/grpc-js',
+      'chalk',
+      'cli-table3',
+      'leven',
+      'node:fs/promises',
+      'node:readline',
+      'node:stream',
+      'yargs',
+    ],
   },
   'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { rooms: [], packages: [] },

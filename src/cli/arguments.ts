@@ -113,6 +113,7 @@ const GENERAL_HELP = `Examples:
   anyserve worker --backend echo --cap type=chat   serve a model and register it
   anyserve route type=chat                         find a replica that can chat
   anyserve infer chat --prompt "Hello"             call it
+  anyserve chat chat                               talk with it
 
 "anyserve COMMAND --help" tells more of each command.`;
 

@@ -35,6 +35,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./infer.js')).infer,
   },
   {
+    name: 'chat',
+    summary: 'talk with a model',
+    load: async () => (await import('./chat.js')).chat,
+  },
+  {
     name: 'worker',
     summary: 'serve models from a module of yours, and keep them registered',
     load: async () => (await import('./worker.js')).worker,

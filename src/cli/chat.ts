@@ -1,0 +1,52 @@
+import { createInterface } from 'node:readline';
+import { AnyserveError } from '../core/errors.js';
+import type { Command, CommandIo } from './command.js';
+import { Conversation } from './conversation.js';
+import { quietGrpc } from './grpc-log.js';
+import { SYSTEM_OPTION } from './messages.js';
+import { MODEL_CLIENT_OPTIONS } from './model-client.js';
+import { PARAMETER_OPTIONS } from './request-parameters.js';
+import { talkAtTerminal } from './terminal-chat.js';
+
+/** `anyserve chat`: a conversation with a model. */
+export const chat: Command = {
+  name: 'chat',
+  usage: 'NAME [--system TEXT]',
+  summary:
+    'Talks with a model: finds a replica that offers type=NAME, else model=NAME, and sends it the whole conversation ' +
+    'with each turn; when a replica goes, the next turn finds another. Ctrl-C ends an answer, Ctrl-D the conversation. ' +
+    'From a pipe, each line is a turn.',
+  examples: [
+    ['anyserve chat chat', 'talk with any replica that can chat'],
+    ['anyserve chat llama --system "Answer in French." --temperature 0.7', 'tell it how to answer'],
+    ['anyserve chat chat --endpoint localhost:50051', 'straight at a replica'],
+    [`printf 'Hello\\nAnd in French?\\n' | anyserve chat chat --json`, 'two turns, an object each'],
+  ],
+  options: { system: SYSTEM_OPTION, ...PARAMETER_OPTIONS, ...MODEL_CLIENT_OPTIONS },
+  maxWords: 1,
+  async run(args, io) {
+    quietGrpc(io);
+    const [model] = args.words;
+    if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
+    const conversation = new Conversation(model, args, io);
+    try {
+      // Lines are edited on stderr, because stdout carries the answers alone.
+      return io.stdin.isTTY && io.stderr.isTTY
+        ? await talkAtTerminal(conversation, io)
+        : await talkInLines(conversation, io);
+    } finally {
+      await conversation.close();
+    }
+  },
+};
+
+/** Each line is a turn; the first that fails ends it. */
+async function talkInLines(conversation: Conversation, { stdin, interrupted }: CommandIo): Promise<number> {
+  const lines = createInterface({ input: stdin, signal: interrupted });
+  const { signal: never } = new AbortController();
+  for await (const line of lines) {
+    if (line.trim() !== '') await conversation.turn(line, never);
+  }
+  interrupted.throwIfAborted();
+  return 0;
+}

@@ -1,0 +1,81 @@
+import { AnyserveError } from '../core/errors.js';
+import { clock } from '../system.js';
+import type { Parameters } from '../wire/parameters.js';
+import { AnswerRecord } from './answer-record.js';
+import type { Arguments, CommandIo } from './command.js';
+import { jsonLine, textWriter } from './inference-output.js';
+import { type Message, openingMessages } from './messages.js';
+import { ModelClient } from './model-client.js';
+import { requestParameters } from './request-parameters.js';
+
+/** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */
+export class Conversation {
+  readonly #model: string;
+  readonly #client: ModelClient;
+  readonly #io: CommandIo;
+  readonly #parameters: Parameters;
+  readonly #version: string | undefined;
+  readonly #opening: readonly Message[];
+  readonly #json: boolean;
+  #messages: readonly Message[];
+
+  /** Throws `usage`. */
+  constructor(model: string, args: Arguments, io: CommandIo) {
+    this.#model = model;
+    this.#io = io;
+    this.#parameters = requestParameters(args);
+    this.#version = args.text('model-version');
+    this.#json = args.flag('json');
+    this.#opening = openingMessages(args);
+    this.#messages = this.#opening;
+    this.#client = new ModelClient(model, args, io);
+  }
+
+  /**
+   * Says something, and prints the answer as it comes. When `enough` is aborted, the answer ends where it is, and what has
+   * come counts; a turn that fails is no part of the conversation.
+   */
+  async turn(content: string, enough: AbortSignal): Promise<void> {
+    const asked: readonly Message[] = [...this.#messages, { role: 'user', content }];
+    const record = new AnswerRecord(clock, true);
+    try {
+      await this.#answer(asked, record, enough);
+    } catch (error) {
+      if (!enough.aborted) throw error;
+    }
+    if (enough.aborted && !record.text) return;
+    if (record.text === undefined) {
+      throw new AnyserveError('internal', `model ${JSON.stringify(this.#model)} answers without a text`);
+    }
+    this.#messages = [...asked, { role: 'assistant', content: record.text }];
+  }
+
+  /** Forgets what was said, but for what the model was told first. */
+  reset(): void {
+    this.#messages = this.#opening;
+  }
+
+  /** Ends the answer under way, and every connection. */
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  async #answer(messages: readonly Message[], record: AnswerRecord, enough: AbortSignal): Promise<void> {
+    const { interrupted, unread, stdout } = this.#io;
+    const inputs = { messages: JSON.stringify(messages) };
+    const signal = AbortSignal.any([enough, interrupted, unread]);
+    const options = { parameters: this.#parameters, version: this.#version, orWhole: true, signal };
+    const text = textWriter(this.#io);
+    try {
+      await this.#client.call(async (client) => {
+        for await (const part of client.inferStream(this.#model, inputs, options)) {
+          const piece = record.add(part);
+          if (!this.#json && record.text !== undefined) await text.write(piece);
+        }
+        if (this.#json && record.text !== undefined) stdout.write(jsonLine(record.json(client)));
+      });
+    } finally {
+      text.end();
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
+import { AnyserveError } from '../core/errors.js';
+import type { CommandIo } from './command.js';
+import type { Conversation } from './conversation.js';
+import { tellFailure } from './output.js';
+
+const HELP = `/reset   forget what was said
+/exit    end the conversation, as does Ctrl-D
+/help    this
+Ctrl-C   end the answer under way, or clear the line; on an empty line, leave
+`;
+
+/** Holds a conversation with whoever sits at the terminal; resolves to the exit code. */
+export async function talkAtTerminal(conversation: Conversation, io: CommandIo): Promise<number> {
+  const { stdin, stderr, interrupted } = io;
+  const screen = new Screen(stderr);
+  const lines = createInterface({ input: stdin, output: screen, terminal: true, prompt: '> ', signal: interrupted });
+  let answering: AbortController | undefined;
+  let isOpen = true;
+  let wasInterrupted = false;
+  lines.once('close', () => {
+    isOpen = false;
+  });
+  const clearLine = (): void => {
+    lines.write(null, { ctrl: true, name: 'e' });
+    lines.write(null, { ctrl: true, name: 'u' });
+  };
+  // The line editor takes the key itself, so that it reaches nobody as a signal.
+  lines.on('SIGINT', () => {
+    if (answering) return answering.abort();
+    if (lines.line !== '') return clearLine();
+    wasInterrupted = true;
+    lines.close();
+  });
+  const answer = async (text: string): Promise<void> => {
+    answering = new AbortController();
+    screen.isOn = false;
+    try {
+      await conversation.turn(text, answering.signal);
+    } catch (error) {
+      if (!(error instanceof AnyserveError) || interrupted.aborted) throw error;
+      tellFailure(error, io);
+    } finally {
+      answering = undefined;
+      screen.isOn = true;
+    }
+  };
+
+  try {
+    stderr.write('/help tells what can be typed; Ctrl-D ends the conversation\n');
+    lines.prompt();
+    for await (const line of lines) {
+      const text = line.trim();
+      if (text === '/exit') return 0;
+      if (text === '/help') stderr.write(HELP);
+      else if (text === '/reset') conversation.reset();
+      else if (/^\/[a-z]+$/.test(text)) stderr.write(`there is no ${text}; /help tells what there is\n`);
+      else if (text !== '') await answer(line);
+      // It may have been closed during an answer.
+      if (isOpen) lines.prompt(true);
+    }
+    // The cursor stands behind the prompt.
+    stderr.write('\n');
+    interrupted.throwIfAborted();
+    return wasInterrupted ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;
+  } finally {
+    lines.close();
+  }
+}
+
+/** What the line editor writes to a terminal. Off while an answer comes, so that what is typed does not run into it. */
+class Screen extends Writable {
+  isOn = true;
+  readonly #terminal: CommandIo['stderr'];
+
+  constructor(terminal: CommandIo['stderr']) {
+    super();
+    this.#terminal = terminal;
+  }
+
+  /** How wide the terminal is; the line editor asks. */
+  get columns(): number | undefined {
+    return this.#terminal.columns;
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    if (this.isOn) this.#terminal.write(chunk);
+    done();
+  }
+}

@@ -1,0 +1,175 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
+import { textModel } from '../support/text-model.js';
+import { until } from '../support/until.js';
+
+const MODEL = textModel();
+
+let worker: Running;
+let at: string[];
+const extras: Running[] = [];
+
+beforeAll(async () => {
+  worker = start(['worker', MODEL, '--port', '0', '--no-register']);
+  at = ['--endpoint', await worker.printed(/^serving on (\S+)/m)];
+});
+
+afterEach(async () => {
+  for (const extra of extras.splice(0)) await extra.stop('SIGKILL');
+});
+
+afterAll(stopAll);
+
+/** A conversation at a terminal, and a way to type. */
+async function atTerminal(...args: string[]) {
+  const chat = startAtTerminal(['chat', ...args]);
+  extras.push(chat);
+  await chat.printed(/> /);
+  return {
+    ...chat,
+    type: (keys: string): void => void chat.child.stdin?.write(keys),
+    /** Says something, and waits for its answer and the next prompt. */
+    async say(text: string): Promise<void> {
+      const from = chat.stdout().length;
+      chat.child.stdin?.write(`${text}\r`);
+      await until(`"${text}" is answered; so far ${chat.stdout()}`, () =>
+        /\r\n[\s\S]*> [^>]*$/.test(chat.stdout().slice(from)),
+      );
+    },
+  };
+}
+
+describe('chat from a pipe', () => {
+  it('answers line by line, and sends the whole conversation with each', async () => {
+    const input = 'Hello\n\nAnd now?\n';
+    const talk = await run(['chat', 'chat', '--system', 'Be brief.', ...at], { input });
+    expect(talk).toEqual({ code: 0, stdout: 'heard Hello\nheard And now?\n', stderr: '' });
+    await worker.printed(
+      /in parts: system Be brief., user Hello\nin parts: system Be brief., user Hello, assistant heard Hello, user And now\?\n$/,
+    );
+  });
+
+  it('prints an object a turn, and passes options on', async () => {
+    const talk = await run(['chat', 'chat', '--json', '--seed', '3', '--param', 'min_p=0.5', ...at], {
+      input: 'Hello\nparameters',
+    });
+    const [first, second, ...others] = talk.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(first).toMatchObject({
+      text: 'heard Hello',
+      finish_reason: 'stop',
+      usage: { prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 },
+      replica: { replica_id: null, endpoint: at[1] },
+      latency_ms: { first_token: expect.any(Number), total: expect.any(Number) },
+    });
+    expect([second.text, others]).toEqual(['{"min_p":0.5,"seed":3}', []]);
+  });
+
+  it('ends with the exit code of the first failure', async () => {
+    const failed = await run(['chat', 'chat', ...at], { input: 'Hello\nfail\nmore\n' });
+    expect([failed.code, failed.stdout]).toEqual([5, 'heard Hello\nheard \n']);
+    expect(failed.stderr).toMatch(/^anyserve: .* failed: as told\n$/);
+    const wordless = await run(['chat', 'chat', ...at], { input: 'numbers\n' });
+    expect(wordless).toEqual({ code: 5, stdout: '', stderr: 'anyserve: model "chat" answers without a text\n' });
+    expect((await run(['chat', 'chat', '--endpoint', '127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(5);
+    expect((await run(['chat', 'chat', '--server', 'http://127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(4);
+    expect((await run(['chat', 'chat', '--seed', 'x', ...at])).code).toBe(2);
+    expect((await run(['chat'])).stderr).toBe('anyserve: give the name of a model, such as chat\n');
+  });
+
+  it('ends on Ctrl-C while it waits for a line, and during an answer', async () => {
+    const waiting = start(['chat', 'chat', ...at]);
+    waiting.child.stdin?.write('Hello\n');
+    await waiting.printed(/heard Hello\n/);
+    expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
+    const answering = start(['chat', 'chat', ...at]);
+    answering.child.stdin?.write('forever\n');
+    await answering.printed(/heard /);
+    expect((await answering.stop('SIGINT')).code).toBe(130);
+    await worker.printed(/user forever\nthe caller is gone\n$/);
+  });
+});
+
+describe('chat in a terminal', () => {
+  it('edits lines, knows those before, and ends on Ctrl-D', async () => {
+    const chat = await atTerminal('chat', ...at);
+    await chat.say('Hellp\x7fo');
+    await worker.printed(/in parts: user Hello\n$/);
+    await chat.say('\x1b[A!');
+    await worker.printed(/in parts: user Hello, assistant heard Hello, user Hello!\n$/);
+    expect(chat.stdout()).toContain('heard Hello!\r\n');
+    chat.type('\x04');
+    expect((await chat.ended).code).toBe(0);
+  });
+
+  it('knows commands', async () => {
+    const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
+    await chat.say('one');
+    await chat.say('/help');
+    expect(chat.stdout()).toContain('/reset   forget what was said');
+    await chat.say('/rest');
+    expect(chat.stdout()).toContain('there is no /rest; /help tells what there is');
+    await chat.say('/reset');
+    await chat.say('two');
+    await worker.printed(/user one\nin parts: system Be brief., user two\n$/);
+    chat.type('/exit\r');
+    expect((await chat.ended).code).toBe(0);
+  });
+
+  it('ends an answer on Ctrl-C and goes on with what came of it', async () => {
+    const chat = await atTerminal('chat', ...at);
+    chat.type('forever\r');
+    await chat.printed(/heard /);
+    // What is typed during an answer waits for the prompt behind it.
+    chat.type('and now?\x03');
+    await worker.printed(/user forever\nthe caller is gone\n$/);
+    await chat.printed(/heard \r\n[\s\S]*> and now\?/);
+    await chat.say('');
+    await worker.printed(/in parts: user forever, assistant heard , user and now\?\n$/);
+    // On a line that is not empty it clears the line, on an empty one it leaves.
+    chat.type('never mind\x03');
+    await chat.printed(/never mind[\s\S]*> /);
+    chat.type('\x03');
+    expect((await chat.ended).code).toBe(130);
+    expect(worker.stdout()).not.toContain('never mind');
+  });
+
+  it('tells a failure in one line, and goes on without that turn', async () => {
+    const chat = await atTerminal('chat', ...at);
+    await chat.say('one');
+    await chat.say('fail');
+    expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told\r\n/);
+    await chat.say('two');
+    await worker.printed(/in parts: user one, assistant heard one, user two\n$/);
+    chat.type('\x04');
+    expect((await chat.ended).code).toBe(0);
+  });
+
+  it('goes on at another replica when one dies between turns or within', async () => {
+    const api = start(['serve', '--port', '0']);
+    const server = await api.printed(/listening on (http:\S+)/);
+    const join = async (id: string): Promise<Running> => {
+      const replica = start(['worker', MODEL, '--port', '0', '--id', id, '--server', server]);
+      extras.push(replica);
+      await replica.printed(/^registered/m);
+      return replica;
+    };
+    const first = await join('r1');
+    const chat = await atTerminal('parrot', '--server', server);
+    await chat.say('one');
+    await first.stop('SIGKILL');
+    const second = await join('r2');
+    await chat.say('two');
+    await second.printed(/in parts: user one, assistant heard one, user two\n$/);
+    await chat.say('die');
+    expect(chat.stdout()).toMatch(/heard \r\nanyserve: \S+: .*\r\n/);
+    const third = await join('r3');
+    await chat.say('three');
+    await third.printed(/in parts: user one, assistant heard one, user two, assistant heard two, user three\n$/);
+    chat.type('\x04');
+    expect((await chat.ended).code).toBe(0);
+    await api.stop();
+  });
+});
