@@ -12,7 +12,7 @@ export const LLAMA_OPTIONS: Readonly<Record<string, CommandOption>> = {
   threads: {
     type: 'text',
     value: 'N',
-    description: 'with --llama: how many threads compute; one for each core when not given',
+    description: 'with --llama: how many threads compute; one fewer than there are cores when not given',
   },
   context: {
     type: 'text',

@@ -15,7 +15,7 @@ export interface LlamaBackendOptions {
   readonly name?: string | undefined;
   /** Whether it makes vectors of texts; else it writes texts. */
   readonly embeddings: boolean;
-  /** How many threads compute; one for each core that is good at it unless told. */
+  /** How many threads compute; unless told, one for each core that is good at it but one, which takes the calls. */
   readonly threads?: number | undefined;
   /** How many tokens a call may have, prompt and answer together; what the model was made for, up to 4096, unless told. */
   readonly contextSize?: number | undefined;
@@ -38,7 +38,8 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
     log.info(`loading ${path}`);
     const model = await llama.loadModel({ modelPath: resolve(path) });
     const name = options.name ?? nameFromPath(path);
-    const loaded = { model, name, threads: options.threads ?? llama.cpuMathCores, contextSize, capabilities };
+    const threads = options.threads ?? Math.max(1, llama.cpuMathCores - 1);
+    const loaded = { model, name, threads, contextSize, capabilities };
     const served = embeddings
       ? await llamaEmbedder(loaded)
       : await llamaWriter(llamaCpp, loaded, { sequences, random });
