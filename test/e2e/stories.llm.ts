@@ -1,0 +1,37 @@
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+
+const here = (path: string): string => fileURLToPath(new URL(`../../examples/llm/${path}`, import.meta.url));
+
+/** The lines that the example shows behind a name. */
+function shown(...args: string[]) {
+  const { status, stdout } = spawnSync(process.execPath, [here('run.js'), 'stories', ...args], { encoding: 'utf8' });
+  const behind = (name: string): string[] =>
+    stdout.split('\n').flatMap((line) => new RegExp(`^${name} *\\| (.*)`).exec(line)?.slice(1) ?? []);
+  return { status, behind };
+}
+
+it('examples/llm converts the model, serves it twice, and tells stories', () => {
+  rmSync(here('stories15M.gguf'), { force: true });
+  const first = shown();
+  expect(first.behind('model')[1]).toMatch(/^wrote .*stories15M\.gguf \(16\.9 MB\)$/);
+  expect(first.behind('registry').slice(1).sort()).toEqual([
+    expect.stringMatching(/^worker1 +127\.0\.0\.1:\d+ +type=chat,model=stories15M$/),
+    expect.stringMatching(/^worker2 +127\.0\.0\.1:\d+ +type=chat,model=stories15M$/),
+  ]);
+  const story = first.behind('story').join('\n');
+  expect(story).toMatch(/^Once upon a time.*\nThe little dragon was/s);
+  // Words of a story in every sentence, and whole ones: a model with a wrong weight or token stammers.
+  const words = story.toLowerCase().match(/[a-z']+/g) ?? [];
+  expect(words.length).toBeGreaterThan(100);
+  expect(new Set(words).size / words.length).toBeGreaterThan(0.25);
+  for (const word of ['the', 'was', 'and', 'to', 'a']) expect(words).toContain(word);
+  expect(first.status).toBe(0);
+
+  const second = shown('The', 'cat');
+  expect(second.behind('model')).toEqual([]);
+  expect(second.behind('story')[0]).toMatch(/^The cat\b.{20}/);
+  expect(second.status).toBe(0);
+});
