@@ -1,11 +1,13 @@
 import type { Readable } from 'node:stream';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
-import type { ReplicaId } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
+import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
+import type { Renewal } from '../core/registry.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
 import { detailFromText, faultsLine, NO_MATCH, type Route, replicasFromText, routeFromText } from '../wire/answers.js';
+import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
-import { replicaText } from '../wire/replica-json.js';
+import { registrationText } from '../wire/replica-json.js';
 import { HttpConnections } from './http.js';
 
 /** How long an API server may take to answer before the next one is asked. */
@@ -28,6 +30,8 @@ export interface OpenLease {
   /** The server that granted it. */
   readonly server: string;
   readonly body: Readable;
+  /** Its name, where the server has granted a two-way lease; the original's servers know only the other kind. */
+  readonly lease: LeaseId | undefined;
 }
 
 /**
@@ -74,33 +78,53 @@ export class ApiClient {
   }
 
   /**
-   * Registers a replica with one server, the given one or else the next of the list at each call, and returns the stream
-   * that is its lease. Throws `unprocessable` when the server refuses the registration, `not_an_api_server`, or
-   * `server_unreachable`.
+   * Registers a replica with one server, the given one or else the next of the list at each call, for a time after which
+   * it is to be renewed, and returns the stream that is its lease. Throws `unprocessable` when the server refuses the
+   * registration, `not_an_api_server`, or `server_unreachable`.
    */
-  async openLease(replica: Replica, signal: AbortSignal, server = this.#nextServer()): Promise<OpenLease> {
-    const failed = (error: unknown): unknown => (signal.aborted ? signal.reason : unreachable(server, error));
-    const answer = await this.#connections
-      .send({
-        method: 'POST',
-        url: `${server}/register`,
-        headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
-        body: replicaText(replica),
-        headTimeoutMs: ANSWER_TIMEOUT_MS,
-        signal,
-      })
-      .catch((error) => {
-        throw failed(error);
-      });
-    if (answer.status === 200 && answer.headers['content-type']?.startsWith('text/event-stream')) {
-      return { server, body: answer.body };
+  async openLease(
+    replica: Replica,
+    ttlMs: number,
+    signal: AbortSignal,
+    server = this.#nextServer(),
+  ): Promise<OpenLease> {
+    // It calls the request off and not the stream: whoever has that may have something to say before it closes.
+    const opening = new AbortController();
+    const onAbort = (): void => opening.abort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      return await this.#lease(server, registrationText(replica, ttlMs), opening.signal);
+    } catch (error) {
+      throw signal.aborted ? signal.reason : unreachable(server, error);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
-    const body = await this.#connections.text(answer, ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES).catch((error) => {
-      throw failed(error);
-    });
-    const fault = answer.status === 422 ? faultsLine(body) : answer.status === 413 ? detailFromText(body) : undefined;
-    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
-    throw strangeAnswer(server, answer.status, body);
+  }
+
+  /** Renews a two-way lease, and says how its replica is. Rejects when the server does not answer. */
+  async renew(server: string, lease: LeaseId, state: DeclaredState, signal: AbortSignal): Promise<Renewal> {
+    const status = await this.#atLease('PUT', server, lease, signal, renewalText(state));
+    if (status === 200) return 'renewed';
+    if (status === 404) return 'unknown';
+    if (status === 409) return 'superseded';
+    throw strangeAnswer(server, status, '');
+  }
+
+  /** Gives a two-way lease back. Rejects when the server does not answer. */
+  async release(server: string, lease: LeaseId, signal: AbortSignal): Promise<void> {
+    await this.#atLease('DELETE', server, lease, signal);
+  }
+
+  /** Whether a server answers at all. */
+  async isAlive(server: string, signal: AbortSignal): Promise<boolean> {
+    const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: ANSWER_TIMEOUT_MS, signal };
+    try {
+      (await this.#connections.send(request)).body.resume();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** How many servers there are to ask. */
@@ -111,6 +135,42 @@ export class ApiClient {
   /** Ends every connection. */
   close(): void {
     this.#connections.close();
+  }
+
+  async #atLease(method: string, server: string, lease: LeaseId, signal: AbortSignal, body?: string): Promise<number> {
+    const url = `${server}/leases/${encodeURIComponent(lease)}`;
+    const headers = { 'content-type': 'application/json' };
+    const request = {
+      method,
+      url,
+      headers,
+      headTimeoutMs: ANSWER_TIMEOUT_MS,
+      signal,
+      ...(body !== undefined && { body }),
+    };
+    const answer = await this.#connections.send(request);
+    answer.body.resume();
+    return answer.status;
+  }
+
+  async #lease(server: string, body: string, signal: AbortSignal): Promise<OpenLease> {
+    const answer = await this.#connections.send({
+      method: 'POST',
+      url: `${server}/register`,
+      headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+      body,
+      headTimeoutMs: ANSWER_TIMEOUT_MS,
+      signal,
+    });
+    const { status, headers } = answer;
+    if (status === 200 && headers['content-type']?.startsWith('text/event-stream')) {
+      const lease = headers[LEASE_HEADER];
+      return { server, body: answer.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
+    }
+    const text = await this.#connections.text(answer, ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES);
+    const fault = status === 422 ? faultsLine(text) : status === 413 ? detailFromText(text) : undefined;
+    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
+    throw strangeAnswer(server, status, text);
   }
 
   #nextServer(): string {

@@ -1,10 +1,13 @@
 import { createParser } from 'eventsource-parser';
+import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
+import type { LeaseId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { Replica } from '../core/replica.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
 import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient, OpenLease } from './api-client.js';
 import { createBackoff } from './backoff.js';
+import { Renewals } from './renewals.js';
 import { sleep } from './sleep.js';
 
 /** What happens to a registration that is being kept. */
@@ -24,10 +27,18 @@ export interface LeaseKeeperOptions {
   readonly onChange?: ((change: LeaseChange, replica: Replica) => void) | undefined;
   /** Whether the replica takes calls from the start; true unless told. See {@link LeaseKeeper.setReady}. */
   readonly ready?: boolean | undefined;
+  /** How long the lease is to last without a renewal, in milliseconds; 9,000 unless told. */
+  readonly ttlMs?: number | undefined;
 }
 
-/** Three heartbeats of the original; a stream that is silent for longer is taken for dead. */
+/** Three heartbeats of the original; when a stream is silent for longer, its server is asked whether it is there. */
 const SILENCE_LIMIT_MS = 15_000;
+
+/** And again after so long, until it answers. */
+const ASK_AGAIN_MS = 1000;
+
+/** How long the server may take to note that a lease is given back, before the connection is simply closed. */
+const RELEASE_LIMIT_MS = 1000;
 
 /** A lease held this long was a success: the next loss begins with short waits again. */
 const STEADY_AFTER_MS = 30_000;
@@ -39,20 +50,24 @@ const STAND_BY_MS = 30_000;
 type StreamEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
 
 /**
- * Keeps one replica registered while it is ready: opens the lease, watches over it, and opens it again when it is lost.
+ * Keeps one replica registered: opens the lease, renews it, watches over it, and opens it again when it is lost. It asks
+ * for a two-way lease; a server that grants only the other kind, as the original does, cannot be told more than that
+ * the replica is there or not.
  */
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
   readonly #stop = new AbortController();
-  /** Aborted when the replica is not ready any more, or at the stop; another each time it gets ready. */
+  /** Aborted when no lease is to be held any more; another each time the replica gets ready. */
   #leave = new AbortController();
-  #isReady: boolean;
+  /** Of the two-way lease that is held; undefined while there is none. */
+  #renewals: Renewals | undefined;
+  #state: DeclaredState;
   #wake = (): void => {};
   #running: Promise<void> | undefined;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
-    this.#isReady = options.ready ?? true;
+    this.#state = (options.ready ?? true) ? 'ready' : 'unready';
   }
 
   /**
@@ -65,21 +80,19 @@ export class LeaseKeeper {
   }
 
   /**
-   * Says whether the replica takes calls. While it does not, no lease is held: the one that is there is given back at
-   * once, nothing is told of it, and one is opened as soon as the replica is ready again.
+   * Says whether the replica takes calls. While it does not, it is not routed to: a two-way lease says so at once, and a
+   * one-way lease is given back. None is taken before the replica is ready.
    */
   setReady(ready: boolean): void {
-    if (ready === this.#isReady) return;
-    this.#isReady = ready;
-    if (ready) {
-      this.#leave = new AbortController();
-      this.#wake();
-    } else {
-      this.#leave.abort();
-    }
+    this.#declare(ready ? 'ready' : 'unready');
   }
 
-  /** Gives the lease back: the connection is closed, and the replica is out of the list. */
+  /** Says that the replica takes no new calls and finishes those it has; {@link stop} follows. */
+  drain(): void {
+    this.#declare('draining');
+  }
+
+  /** Gives the lease back, and the replica is out of the list. */
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#leave.abort();
@@ -87,8 +100,18 @@ export class LeaseKeeper {
     await this.#running?.catch(() => {});
   }
 
+  #declare(state: DeclaredState): void {
+    this.#state = state;
+    if (this.#renewals) this.#renewals.declare(state);
+    else if (state !== 'ready') this.#leave.abort();
+    else {
+      if (this.#leave.signal.aborted) this.#leave = new AbortController();
+      this.#wake();
+    }
+  }
+
   async #keep(): Promise<void> {
-    const { api, replica, clock, random } = this.#options;
+    const { api, replica, clock, random, ttlMs = DEFAULTS.leaseTtlMs } = this.#options;
     const backoff = createBackoff(random);
     let wasRegistered = false;
     let strangers = 0;
@@ -101,10 +124,10 @@ export class LeaseKeeper {
           if (!(await this.#standBy(last.server, signal))) continue;
           last = { server: last.server, isTaken: false };
         }
-        const lease = await api.openLease(replica, signal, last?.server);
+        const lease = await api.openLease(replica, ttlMs, signal, last?.server);
         wasRegistered = true;
         const since = clock.nowMs();
-        const end = await this.#follow(lease, signal);
+        const end = await this.#follow(lease, ttlMs, signal);
         if (clock.nowMs() - since >= STEADY_AFTER_MS) backoff.reset();
         if (end.kind === 'lost') {
           throw new AnyserveError('server_unreachable', `lost the API server ${lease.server}: ${end.reason}`);
@@ -126,7 +149,7 @@ export class LeaseKeeper {
 
   /** Waits until the replica is ready; false: the keeper is told to stop. */
   async #untilReady(): Promise<boolean> {
-    while (!this.#isReady && !this.#stop.signal.aborted) {
+    while (this.#state !== 'ready' && !this.#stop.signal.aborted) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -134,44 +157,93 @@ export class LeaseKeeper {
     return !this.#stop.signal.aborted;
   }
 
-  /** Reads a lease's stream to its end, however it ends. */
-  async #follow({ server, body }: OpenLease, signal: AbortSignal): Promise<StreamEnd> {
-    const { clock } = this.#options;
+  /** Reads a lease's stream to its end, however it ends, and renews the lease meanwhile. */
+  async #follow({ server, body, lease }: OpenLease, ttlMs: number, signal: AbortSignal): Promise<StreamEnd> {
+    const { api, clock } = this.#options;
     let superseded = false;
     let reason = 'it closed the stream';
+    const lose = (why: string): void => {
+      reason = why;
+      body.destroy();
+    };
     const onEvent = (event: LeaseEvent): void => {
       if (event === 'registered') this.#tell({ kind: 'registered', server });
       if (event === 'superseded') superseded = true;
     };
     const parser = createParser({ onEvent: ({ data }) => onEvent(leaseEventFromData(data)) });
     const decoder = new TextDecoder();
-    let cancelWatch = (): void => {};
-    const watch = (): void => {
-      cancelWatch();
-      cancelWatch = clock.schedule(SILENCE_LIMIT_MS, () => {
-        reason = `nothing heard for ${SILENCE_LIMIT_MS / 1000} s`;
-        body.destroy();
-      });
+    const silence = new AbortController();
+    const heard = this.#watchSilence(server, silence.signal, lose);
+    let givenBack: Promise<void> | undefined;
+    const onLeave = (): void => {
+      givenBack = this.#giveBack(server, lease).finally(() => body.destroy());
     };
-    const onLeave = (): void => void body.destroy();
     signal.addEventListener('abort', onLeave, { once: true });
     if (signal.aborted) onLeave();
-    watch();
+    this.#renewals =
+      lease &&
+      new Renewals('ready', {
+        renew: (state, renewing) => api.renew(server, lease, state, renewing),
+        ttlMs,
+        clock,
+        onEnd: (end) => {
+          superseded = end === 'superseded';
+          lose('it knows nothing of the lease any more');
+        },
+      });
+    this.#renewals?.start();
+    this.#renewals?.declare(this.#state);
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) {
-        watch();
+        heard();
         parser.feed(decoder.decode(chunk, { stream: true }));
       }
     } catch {
       // Broken off or destroyed by us: the reason is told already.
       if (reason === 'it closed the stream') reason = 'the connection broke off';
     } finally {
-      cancelWatch();
+      silence.abort();
+      this.#renewals?.stop();
+      this.#renewals = undefined;
       signal.removeEventListener('abort', onLeave);
       body.destroy();
+      await givenBack;
     }
     if (superseded) return { kind: 'superseded' };
     return signal.aborted ? { kind: 'left' } : { kind: 'lost', reason };
+  }
+
+  /**
+   * Asks a server that says nothing whether it is there; the returned function is told when it says something. One that
+   * answers has lost the stream. One that does not may stand still, and what it has of us then is the stream; closed, it
+   * would take the replica out of the list as soon as the server goes on.
+   */
+  #watchSilence(server: string, signal: AbortSignal, lose: (reason: string) => void): () => void {
+    const { api, clock } = this.#options;
+    let cancel = (): void => {};
+    const wait = (delayMs: number): void => {
+      cancel();
+      if (!signal.aborted) cancel = clock.schedule(delayMs, () => void ask());
+    };
+    const ask = async (): Promise<void> => {
+      const isLost = api.serverCount > 1 || (await api.isAlive(server, signal));
+      if (signal.aborted) return;
+      if (isLost) lose(`nothing heard for ${SILENCE_LIMIT_MS / 1000} s`);
+      else wait(ASK_AGAIN_MS);
+    };
+    signal.addEventListener('abort', () => cancel(), { once: true });
+    wait(SILENCE_LIMIT_MS);
+    return () => wait(SILENCE_LIMIT_MS);
+  }
+
+  /** Has the server note that a two-way lease is given back, if it can do so soon. */
+  async #giveBack(server: string, lease: LeaseId | undefined): Promise<void> {
+    if (lease === undefined) return;
+    const { api, clock } = this.#options;
+    const limit = new AbortController();
+    const cancel = clock.schedule(RELEASE_LIMIT_MS, () => limit.abort());
+    await api.release(server, lease, limit.signal).catch(() => {});
+    cancel();
   }
 
   /**

@@ -24,3 +24,8 @@ export function choose(
 
 /** The states in which a replica is routed to, the better first. */
 const ROUTABLE: readonly ReplicaState[] = ['ready', 'suspect'];
+
+/** Whether a replica is ever chosen. */
+export function isRoutable({ state }: Registration): boolean {
+  return ROUTABLE.includes(state);
+}

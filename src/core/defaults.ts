@@ -5,6 +5,8 @@ export const DEFAULTS = {
   apiPort: 8080,
   apiServer: 'http://localhost:8080',
   heartbeatMs: 2000,
+  /** How long a lease lasts that nobody renews; renewals come three times as often. */
+  leaseTtlMs: 9000,
   workerPort: 50051,
   maxConcurrency: 64,
   maxQueue: 1024,

@@ -1,7 +1,7 @@
 import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import { createCapabilityIndex } from './capability-index.js';
-import { choose } from './choice.js';
+import { choose, isRoutable } from './choice.js';
 import { messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
@@ -48,9 +48,9 @@ export interface Registry {
   accuse(lease: LeaseId, end: InferredEnd, lateByMs: number): Promise<void>;
   /** A matching replica, uniformly chosen; see {@link choose} for what `excluded` means. */
   route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined;
-  /** All replicas in the order of registration; one that registered again keeps its place. */
+  /** The replicas that can be routed to, in the order of registration; one that registered again keeps its place. */
   replicas(): Replica[];
-  /** The same, with everything that is known of each. */
+  /** All replicas in the same order, with everything that is known of each. */
   known(): KnownReplica[];
   /** Ends every lease of this server, telling the holders, and closes the store. */
   close(): Promise<void>;
@@ -194,7 +194,7 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
     },
     accuse,
     route: (query, excluded) => choose(index.match(query), excluded, random)?.replica,
-    replicas: () => [...index.all()].map(({ replica }) => replica),
+    replicas: () => [...index.all()].filter(isRoutable).map(({ replica }) => replica),
     known: () => [...index.all()].map((registration) => ({ registration, lease: leases.get(registration.lease) })),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));

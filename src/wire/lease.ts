@@ -28,3 +28,8 @@ export function parseRenewal(body: string): RenewalOutcome {
     throw error;
   }
 }
+
+/** The body of a renewal. */
+export function renewalText(state: DeclaredState): string {
+  return JSON.stringify({ state });
+}

@@ -9,6 +9,11 @@ export function replicaText({ id, endpoint, capabilities }: Replica): string {
   return `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[${sources}]}`;
 }
 
+/** The body of `POST /register`, for a lease that lasts so long without being renewed. */
+export function registrationText(replica: Replica, ttlMs: number): string {
+  return `${replicaText(replica).slice(0, -1)},"ttl":${ttlMs / 1000}}`;
+}
+
 /** Reads an entry of the list; undefined when it is not one. */
 export function replicaFromJson(entry: Json): Replica | undefined {
   if (!isJsonObject(entry)) return undefined;

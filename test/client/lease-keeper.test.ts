@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
 import { type LeaseChange, LeaseKeeper } from '../../src/client/lease-keeper.js';
+import type { LeaseId } from '../../src/core/ids.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { replica } from '../support/replicas.js';
@@ -59,6 +60,18 @@ async function otherServer(listener: Parameters<typeof createServer>[1]): Promis
     server.close();
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A server that grants one-way leases only, as the original does; `open` counts them. */
+async function originalServer(): Promise<{ readonly url: string; open(): number }> {
+  let open = 0;
+  const url = await otherServer((_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    open++;
+    response.once('close', () => open--);
+  });
+  return { url, open: () => open };
 }
 
 describe('a lease keeper', () => {
@@ -143,18 +156,38 @@ describe('a lease keeper', () => {
     expect(b.registry.replicas()).toHaveLength(0);
   });
 
-  it('takes a stream that says nothing for 15 s for dead', async () => {
-    const silent = await otherServer((_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
-    });
-    const { clock, changes, kinds } = keeper(silent);
+  it('takes a stream that says nothing for 15 s for lost when its server is there', async () => {
+    const { url } = await originalServer();
+    const { clock, changes, kinds } = keeper(url);
     await until('r1 is registered', () => kinds().includes('registered'));
     clock.advance(14_999);
     expect(kinds()).toEqual(['registered']);
     clock.advance(1);
     await until('the loss is told', () => kinds().includes('lost'));
     expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('nothing heard for 15 s') } });
+  });
+
+  it('holds a stream that says nothing for as long as its server stands still', async () => {
+    let isStill = true;
+    let asked = 0;
+    const still = await otherServer((request, response) => {
+      if (request.url === '/health') {
+        asked++;
+        if (!isStill) response.end('{"status":"healthy"}');
+        return;
+      }
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    });
+    const { clock, kinds } = keeper(still);
+    await until('r1 is registered', () => kinds().includes('registered'));
+    clock.advance(15_000);
+    await until('the server is asked', () => asked === 1);
+    await until('it has not answered', () => clock.pending().length === 1);
+    expect(kinds()).toEqual(['registered']);
+    isStill = false;
+    clock.advance(1000);
+    await until('the loss is told', () => kinds().includes('lost'));
   });
 
   it('gives up when the server refuses the registration', async () => {
@@ -197,19 +230,38 @@ describe('a lease keeper', () => {
 });
 
 describe('a lease keeper of a replica that is not ready', () => {
-  it('holds no lease until it is ready, gives it back at once when it is not, and says nothing of that', async () => {
+  it('holds no lease until it is ready, and then keeps it and says how the replica is', async () => {
     const server = await apiServer();
     const { kept, clock, kinds } = keeperOf([server.url], { ready: false });
-    const ids = (): string[] => server.registry.replicas().map(({ id }) => id);
+    const states = (): string[] => server.registry.known().map(({ registration: { state } }) => state);
     expect(clock.pending()).toEqual([]);
     kept.setReady(true);
     await until('r1 is registered', () => kinds().length === 1);
-    expect(ids()).toEqual(['r1']);
+    expect(states()).toEqual(['ready']);
+    for (const [state, change] of [
+      ['unready', () => kept.setReady(false)],
+      ['ready', () => kept.setReady(true)],
+      ['draining', () => kept.drain()],
+    ] as const) {
+      change();
+      await until(`r1 is ${state}`, () => states()[0] === state);
+    }
+    expect(kinds()).toEqual(['registered']);
+    await kept.stop();
+    expect(states()).toEqual([]);
+    expect(server.log.lines.at(-1)).toBe('removed "r1": released');
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('gives a one-way lease back at once when it is not ready, and says nothing of that', async () => {
+    const server = await originalServer();
+    const { kept, clock, kinds } = keeper(server.url);
+    await until('r1 is registered', () => server.open() === 1 && kinds().length === 1);
     kept.setReady(false);
-    await until('r1 is gone', () => ids().length === 0);
+    await until('r1 is gone', () => server.open() === 0);
     await until('it rests', () => clock.pending().length === 0);
     kept.setReady(true);
-    await until('r1 is back, without a wait', () => ids().length === 1);
+    await until('r1 is back, without a wait', () => server.open() === 1);
     await until('that is told', () => kinds().length === 2);
     expect(kinds()).toEqual(['registered', 'registered']);
   });
@@ -234,20 +286,15 @@ describe('a lease keeper of a replica that is not ready', () => {
     await until('it tries again, without a wait', () => waiting.kinds().length === 2);
   });
 
-  it('comes back to the server it left, and turns to the next one only after a failure', async () => {
-    const [a, b] = [await startTestApiServer(), await apiServer()];
-    const { kept, clock, changes } = keeper(a.url, b.url);
-    const servers = (): unknown[] =>
-      changes.flatMap((change) => (change.kind === 'registered' ? [change.server] : [change.kind]));
-    await until('r1 is registered', () => servers().length === 1);
+  it('comes back to the server it left', async () => {
+    const [a, b] = [await originalServer(), await originalServer()];
+    const { kept, kinds } = keeper(a.url, b.url);
+    await until('r1 is registered', () => kinds().length === 1);
     kept.setReady(false);
+    await until('r1 is gone', () => a.open() === 0);
     kept.setReady(true);
-    await until('r1 is back', () => servers().length === 2);
-    await a.close();
-    await until('the loss is told', () => servers().length === 3 && clock.pending().length === 1);
-    clock.advance(500);
-    await until('r1 is elsewhere', () => servers().length === 4);
-    expect(servers()).toEqual([a.url, a.url, 'lost', b.url]);
+    await until('r1 is back', () => kinds().length === 2);
+    expect([a.open(), b.open()]).toEqual([1, 0]);
   });
 
   it('does not take back an id that another has taken only because it is ready again', async () => {
@@ -268,5 +315,64 @@ describe('a lease keeper of a replica that is not ready', () => {
     await kept.run();
     kept.setReady(true);
     await kept.run();
+  });
+});
+
+describe('a two-way lease', () => {
+  it('is renewed three times in the time it lasts', async () => {
+    const server = await apiServer();
+    const seenAt = (): number | undefined => server.registry.known()[0]?.lease?.seenAtMs;
+    const { clock, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().length === 1);
+    for (let n = 0; n < 3; n++) {
+      const before = seenAt();
+      await until('it waits', () => clock.pending().includes(3000));
+      clock.advance(3000);
+      await until('it is renewed', () => seenAt() !== before);
+    }
+  });
+
+  it('is taken anew when the server knows nothing of it any more', async () => {
+    const server = await apiServer();
+    const { clock, changes, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().length === 1);
+    const lease = server.registry.known()[0]?.registration.lease as LeaseId;
+    await server.registry.release(lease, 'expired');
+    await until('the loss is told', () => kinds().includes('lost') && clock.pending().length === 1);
+    clock.advance(changes.at(-1)?.kind === 'lost' ? 500 : 0);
+    await until('r1 is back', () => server.registry.replicas().length === 1);
+  });
+
+  it('outlives renewals that are not answered', async () => {
+    let renewals = 0;
+    const deaf = await otherServer((request, response) => {
+      if (request.method === 'PUT') {
+        renewals++;
+        response.writeHead(500).end();
+        return;
+      }
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    });
+    const { clock, kinds } = keeper(deaf);
+    await until('r1 is registered', () => kinds().length === 1);
+    for (let n = 1; n <= 3; n++) {
+      await until('it waits', () => clock.pending().includes(3000));
+      clock.advance(3000);
+      await until('it has tried', () => renewals === n);
+    }
+    expect(kinds()).toEqual(['registered']);
+  });
+
+  it('is superseded when the server says so', async () => {
+    const taken = await otherServer((request, response) => {
+      if (request.method === 'PUT') return void response.writeHead(409).end();
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    });
+    const { clock, kinds } = keeper(taken);
+    await until('r1 is registered', () => kinds().length === 1 && clock.pending().includes(3000));
+    clock.advance(3000);
+    await until('it stands by', () => kinds().at(-1) === 'superseded');
   });
 });

@@ -119,7 +119,8 @@ describe('registry', () => {
     for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
       expect(await registry.renew(lease, state)).toBe('renewed');
       expect(registry.route(query(), NONE)?.id).toBe(id);
-      expect(ids(registry)).toEqual(['r1']);
+      expect(ids(registry)).toEqual(id === undefined ? [] : [id]);
+      expect(registry.known()).toMatchObject([{ registration: { state } }]);
     }
   });
 

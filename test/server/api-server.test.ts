@@ -356,9 +356,10 @@ describe('a two-way lease', () => {
     const unready = await fetch(at(lease), { method: 'PUT', body: '{"state":"unready"}' });
     expect([unready.status, await unready.text()]).toEqual([200, '{"status":"renewed"}']);
     expect((await fetch(`${server.url}/route`)).status).toBe(404);
-    expect(registered()).toEqual(['r1']);
+    expect(await (await fetch(`${server.url}/registry`)).text()).toBe('{"replicas":[]}');
+    expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"state":"unready"');
     expect((await fetch(at(lease), { method: 'DELETE' })).status).toBe(200);
-    expect(registered()).toEqual([]);
+    expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"replicas":[]');
     await until('the stream is closed', () => connection.socket.closed || connection.socket.readableEnded);
     for (const method of ['PUT', 'DELETE']) {
       const gone = await fetch(at(lease), { method });
