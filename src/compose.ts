@@ -64,12 +64,13 @@ export async function startWorker({
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
+  drainDelayMs = DEFAULTS.drainDelayMs,
   drainTimeoutMs = DEFAULTS.drainTimeoutMs,
   log = SILENT,
   ...others
 }: StartWorkerOptions): Promise<Worker> {
   const { startWorker: start } = await import('./worker/worker.js');
-  const limits = { maxConcurrency, maxQueue, maxMessageBytes, drainTimeoutMs };
+  const limits = { maxConcurrency, maxQueue, maxMessageBytes, drainDelayMs, drainTimeoutMs };
   return start(
     { ...others, ...limits, host, port, servers, capabilities: capabilities.map(capabilityFromScalars) },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },

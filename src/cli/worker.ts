@@ -68,6 +68,12 @@ export const worker: Command = {
       description: 'the largest message taken or sent',
       default: String(DEFAULTS.maxMessageBytes),
     },
+    'drain-delay': {
+      type: 'text',
+      value: 'TIME',
+      description: 'after SIGTERM, how long it goes on taking calls of those who found it before it left the list',
+      default: `${DEFAULTS.drainDelayMs / 1000}s`,
+    },
     'drain-timeout': {
       type: 'text',
       value: 'TIME',
@@ -106,6 +112,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
+      drainDelayMs: durationMs('drain-delay', args.text('drain-delay') ?? ''),
       drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
       onLeaseChange: leaseReporter(json, io),
     },
@@ -114,9 +121,11 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   const { endpoint } = running.replica;
   io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);
   const stop = (): void => void running.stop().catch(() => {});
-  io.interrupted.addEventListener('abort', stop, { once: true });
+  // SIGTERM is how a service is told to go, and its callers are to notice nothing; who sits before it need not wait.
+  const end = (): void => (io.interrupted.reason === 'SIGTERM' ? void running.drain().catch(() => {}) : stop());
+  io.interrupted.addEventListener('abort', end, { once: true });
   io.insisted.addEventListener('abort', stop, { once: true });
-  if (io.interrupted.aborted) stop();
+  if (io.interrupted.aborted) end();
   await running.stopped;
   return endCode(io.interrupted);
 }

@@ -5,6 +5,7 @@ import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { detailFromText, faultsLine, NO_MATCH, type Route, replicasFromText, routeFromText } from '../wire/answers.js';
+import { type ListedReplica, listedReplicasFromText } from '../wire/known-replicas.js';
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
@@ -74,6 +75,21 @@ export class ApiClient {
     return this.#ask('/registry', {}, ask, (status, body) => {
       const replicas = status === 200 ? replicasFromText(body) : undefined;
       return replicas && { answer: replicas };
+    });
+  }
+
+  /** All replicas with all that is told of them, unroutable ones too. Throws `server_unreachable`. */
+  async list(ask: AskOptions = {}): Promise<ListedReplica[]> {
+    const known = await this.#ask('/replicas', {}, ask, (status, body) => {
+      // The original has no such list.
+      if (status === 404) return { answer: undefined };
+      const listed = status === 200 ? listedReplicasFromText(body) : undefined;
+      return listed && { answer: listed };
+    });
+    if (known) return known;
+    return this.#ask('/registry', {}, ask, (status, body) => {
+      const listed = status === 200 ? listedReplicasFromText(body) : undefined;
+      return listed && { answer: listed };
     });
   }
 

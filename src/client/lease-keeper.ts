@@ -258,8 +258,8 @@ export class LeaseKeeper {
       await sleep(clock, retryInMs, signal);
       if (signal.aborted) return false;
       // Whoever cannot be asked may still hold it.
-      const held = await api.replicas({ signal, server }).catch(() => undefined);
-      if (held && !held.some(({ id }) => id === replica.id)) return true;
+      const held = await api.list({ signal, server }).catch(() => undefined);
+      if (held && !held.some((listed) => listed.replica.id === replica.id)) return true;
     }
   }
 

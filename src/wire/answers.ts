@@ -1,6 +1,6 @@
 import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { FROM_SERVER, isJsonObject, type JsonObject, JsonSyntaxError, parseJson } from './json.js';
+import { isJsonObject, objectFromText } from './json.js';
 import { replicaFromJson, replicaText } from './replica-json.js';
 
 /** What `GET /route` answers. */
@@ -60,14 +60,4 @@ export function replicasFromText(body: string): Replica[] | undefined {
   if (!Array.isArray(entries)) return undefined;
   const replicas = entries.map(replicaFromJson);
   return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
-}
-
-function objectFromText(body: string): JsonObject | undefined {
-  try {
-    const json = parseJson(body, FROM_SERVER);
-    return isJsonObject(json) ? json : undefined;
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) return undefined;
-    throw error;
-  }
 }

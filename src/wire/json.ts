@@ -210,3 +210,14 @@ export function jsonText(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(jsonText).join(',')}]`;
   return JSON.stringify(value);
 }
+
+/** The object that a server's answer is; undefined when it is none. */
+export function objectFromText(text: string): JsonObject | undefined {
+  try {
+    const json = parseJson(text, FROM_SERVER);
+    return isJsonObject(json) ? json : undefined;
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) return undefined;
+    throw error;
+  }
+}

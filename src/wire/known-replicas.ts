@@ -1,5 +1,7 @@
 import type { KnownReplica } from '../core/registry.js';
-import { replicaText } from './replica-json.js';
+import type { Replica } from '../core/replica.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, objectFromText } from './json.js';
+import { replicaFromJson, replicaText } from './replica-json.js';
 
 /** How much of a lease's name is shown: enough to tell two apart, too little to end one. */
 const SHOWN_LEASE = 8;
@@ -29,4 +31,49 @@ function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochM
     last_seen: lease ? Math.round(epochMs - (nowMs - lease.seenAtMs)) / 1000 : null,
   };
   return `${replicaText(replica).slice(0, -1)},${JSON.stringify(about).slice(1)}`;
+}
+
+/** An entry of the list, as whoever asked for it sees it. */
+export interface ListedReplica {
+  readonly replica: Replica;
+  /** What a server that knows no states does not tell. */
+  readonly state: string | undefined;
+  /** How long it has been in this state, in milliseconds. */
+  readonly forMs: number | undefined;
+  /** How long ago it was last heard of, in milliseconds. */
+  readonly seenBeforeMs: number | undefined;
+  /** The entry as it was told. */
+  readonly entry: Json;
+}
+
+/** Reads the body of `GET /replicas`, or of `GET /registry`, which has less. Undefined for what is neither. */
+export function listedReplicasFromText(body: string): ListedReplica[] | undefined {
+  const answer = objectFromText(body);
+  const entries = answer?.get('replicas');
+  if (!answer || !Array.isArray(entries)) return undefined;
+  const nowS = secondsIn(answer, 'now');
+  const listed = entries.map((entry: Json) => listedReplica(entry, nowS));
+  return listed.every((one) => one !== undefined) ? listed : undefined;
+}
+
+function listedReplica(entry: Json, nowS: number | undefined): ListedReplica | undefined {
+  const replica = replicaFromJson(entry);
+  if (!replica || !isJsonObject(entry)) return undefined;
+  const state = entry.get('state');
+  const before = (name: string): number | undefined => {
+    const atS = secondsIn(entry, name);
+    return atS === undefined || nowS === undefined ? undefined : Math.max(0, (nowS - atS) * 1000);
+  };
+  return {
+    replica,
+    state: typeof state === 'string' ? state : undefined,
+    forMs: before('since'),
+    seenBeforeMs: before('last_seen'),
+    entry,
+  };
+}
+
+function secondsIn(object: JsonObject, name: string): number | undefined {
+  const value = object.get(name);
+  return value instanceof JsonNumber ? Number(value.text) : undefined;
 }

@@ -30,6 +30,8 @@ export interface WorkerOptions extends AdmissionLimits {
   /** What to register in place of what the one model says it can do. */
   readonly capabilities?: readonly Capability[] | undefined;
   readonly maxMessageBytes: number;
+  /** How long a worker that drains goes on taking calls, of those who found it before it left, in milliseconds. */
+  readonly drainDelayMs: number;
   /** How long calls in flight may take when the worker stops, in milliseconds. */
   readonly drainTimeoutMs: number;
   readonly onLeaseChange?: ((change: LeaseChange, replica: Replica) => void) | undefined;
@@ -49,6 +51,8 @@ export interface Worker {
   readonly replica: Replica;
   /** Resolves when the worker has stopped; rejects when it can no longer register. */
   readonly stopped: Promise<void>;
+  /** Is not routed to any more, goes on taking calls for the drain's delay, and then stops as {@link stop} does. */
+  drain(): Promise<void>;
   /** Leaves the registry, finishes the calls in flight, and stops. A second call ends them at once. */
   stop(): Promise<void>;
 }
@@ -64,6 +68,9 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   const leaving = new AbortController();
   // Every stream listens on it, and there may be many at once.
   setMaxListeners(0, leaving.signal);
+  const draining = new AbortController();
+  /** Ends the drain's delay. */
+  const hurry = new AbortController();
   const watches = new BackendWatches(options.backends, clock, onHealthChange);
   const server = await listenGrpc({
     ...options,
@@ -72,7 +79,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     log,
     version,
     leaving: leaving.signal,
-    isWell: () => watches.areWell,
+    isWell: () => watches.areWell && !draining.signal.aborted,
     onFailure(error) {
       // It need not wait for the next look to be noticed.
       if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
@@ -101,7 +108,8 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   function onHealthChange(change: HealthChange): void {
     if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
     if (change.kind === 'unhealthy') log.warn(`out of the list: ${change.reason}`);
-    server.setServing(watches.areWell && !leaving.signal.aborted);
+    if (draining.signal.aborted) return;
+    server.setServing(watches.areWell);
     keeper?.setReady(watches.areWell);
   }
 
@@ -122,6 +130,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
 
   async function leave(): Promise<void> {
     await keeper?.stop();
+    draining.abort();
     leaving.abort();
     const finished = new AbortController();
     const tooLong = sleep(clock, options.drainTimeoutMs, finished.signal).then(() => {
@@ -135,18 +144,28 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     await cleanUp();
   }
 
-  return {
-    replica,
-    stopped,
-    async stop() {
-      if (isStopping) server.abort();
-      else {
-        isStopping = true;
-        leave().then(resolve, reject);
-      }
-      await stopped;
-    },
-  };
+  async function stop(): Promise<void> {
+    hurry.abort();
+    if (isStopping) server.abort();
+    else {
+      isStopping = true;
+      leave().then(resolve, reject);
+    }
+    await stopped;
+  }
+
+  async function drain(): Promise<void> {
+    if (!draining.signal.aborted) {
+      draining.abort();
+      server.setServing(false);
+      keeper?.drain();
+      await sleep(clock, keeper ? options.drainDelayMs : 0, hurry.signal);
+      if (!isStopping) await stop();
+    }
+    await stopped;
+  }
+
+  return { replica, stopped, drain, stop };
 }
 
 function servedModels({ backends, capabilities }: WorkerOptions): readonly Model[] {

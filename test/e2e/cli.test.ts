@@ -153,12 +153,11 @@ describe('wrong usage', () => {
 describe('route and registry', () => {
   it('print a table for people and JSON for programs', async () => {
     await registrant('r1', 'model=qwen2', 'model=llama,type=chat', '{"gpu":1,"tags":["a"]}');
-    expect((await run(['registry', '--server', server])).stdout).toBe(
-      'REPLICA   ENDPOINT          CAPABILITIES\n' +
-        'r1        localhost:50051   model=qwen2; model=llama,type=chat; gpu=1,tags=["a"]\n',
+    expect((await run(['registry', '--server', server])).stdout).toMatch(
+      /^REPLICA {3}ENDPOINT {10}STATE {3}SINCE {3}SEEN {3}CAPABILITIES\nr1 {8}localhost:50051 {3}ready {3}\ds {6}\ds {5}model=qwen2; model=llama,type=chat; gpu=1,tags=\["a"\]\n$/,
     );
-    expect((await run(['registry', '--server', server, '--json'])).stdout).toBe(
-      '{"replicas":[{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"model":"llama","type":"chat"},{"gpu":1,"tags":["a"]}]}]}\n',
+    expect((await run(['registry', '--server', server, '--json'])).stdout).toMatch(
+      /^\{"replicas":\[\{"replica_id":"r1","endpoint":"localhost:50051","capabilities":\[\{"model":"qwen2"\},\{"model":"llama","type":"chat"\},\{"gpu":1,"tags":\["a"\]\}\],"state":"ready","since":[\d.]+,"lease":"\w{8}","peer":"127.0.0.1","ttl":9,"last_seen":[\d.]+\}\]\}\n$/,
     );
     expect((await run(['route', 'gpu=1', '--server', server])).stdout).toBe(
       'REPLICA   ENDPOINT\nr1        localhost:50051\n',
@@ -515,6 +514,21 @@ describe('worker', () => {
     expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
     expect(worker.stderr()).toContain('a module left an error behind: left behind');
     expect((await worker.stop()).code).toBe(0);
+  });
+
+  it('goes on taking calls for a while after it has left the list, so that nobody who found it is let down', async () => {
+    const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server], {
+      env: { ANYSERVE_DRAIN_DELAY: '1500ms' },
+    });
+    extras.push(worker);
+    await worker.printed(/^registered/m);
+    const endpoint = await worker.printed(/^serving on (\S+)/m);
+    const stopped = worker.stop('SIGTERM');
+    await until('it has left the list', async () => (await registered()) === 0);
+    expect(await run(['infer', 'echo', '--prompt', 'late', '--endpoint', endpoint])).toMatchObject({
+      stdout: 'late\n',
+    });
+    expect((await stopped).code).toBe(0);
   });
 
   it('ends at once when told twice, whatever still runs', async () => {

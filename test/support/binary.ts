@@ -26,12 +26,14 @@ export interface Running {
 
 const running = new Set<ChildProcess>();
 
-/** Starts the binary. */
+/** Starts the binary. A worker that is told to end does not wait for callers that may still come, unless told to. */
 export function start(
   args: readonly string[],
   { env = {}, cwd, binary = BINARY }: { env?: NodeJS.ProcessEnv; cwd?: string; binary?: string } = {},
 ): Running {
-  return follow(spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ...env } }));
+  return follow(
+    spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ANYSERVE_DRAIN_DELAY: '1ms', ...env } }),
+  );
 }
 
 /** Gives a program a terminal of its own, and carries between that and its pipes. */
