@@ -72,6 +72,8 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
     } else for (const [name, value] of json) add(name, value as TensorValue);
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
+  // What is wrong with them is said before a pipe is waited for.
+  const parameters = requestParameters(args, given);
   const prompt = await promptFrom(args, stdin, read);
   const system = openingMessages(args);
   if (system.length === 0) {
@@ -82,7 +84,7 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
     const content = typeof prompt === 'string' ? prompt : utf8Text('the prompt', prompt);
     add('messages', JSON.stringify([...system, { role: 'user', content }]));
   }
-  return { inputs, parameters: requestParameters(args, given), id, outputs };
+  return { inputs, parameters, id, outputs };
 }
 
 /** The prompt given, or what a pipe holds when no other input is given. */

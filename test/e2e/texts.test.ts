@@ -107,6 +107,11 @@ describe('a text', () => {
     expect([code, stdout]).toEqual([2, '']);
   });
 
+  it('is refused before a pipe that nobody writes to is waited for', async () => {
+    const call = start(['infer', 'chat', '--seed', 'x', ...at]);
+    expect(await call.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--seed "x"') });
+  });
+
   it('ends on Ctrl-C, and so does the work at the replica', async () => {
     const call = start(['infer', 'chat', '--prompt', 'forever', '--stream', ...at]);
     await call.printed(/heard /);
