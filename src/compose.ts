@@ -7,6 +7,9 @@ import type { ApiServer } from './server/api-server.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
 import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
+import type { Backend } from './worker/backend.js';
+import type { LlamaBackendOptions } from './worker/llama-backend.js';
+import type { OpenaiBackendOptions } from './worker/openai-backend.js';
 import type { Worker, WorkerOptions } from './worker/worker.js';
 
 /** How an API server listens; everything has a default. */
@@ -75,6 +78,51 @@ export async function startWorker({
     { ...others, ...limits, host, port, servers, capabilities: capabilities.map(capabilityFromScalars) },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },
   );
+}
+
+/** The models of an OpenAI-compatible server; everything but its URL has a default. */
+export type OpenaiModels = Pick<OpenaiBackendOptions, 'url'> &
+  Partialized<Pick<OpenaiBackendOptions, 'key' | 'timeoutMs' | 'models' | 'embeddings' | 'log'>> & {
+    /** What to offer of each beside its type and name. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
+    /** Calls off the waiting for a server that does not answer yet. */
+    readonly signal?: AbortSignal | undefined;
+  };
+
+/** A backend for {@link startWorker} that stands in front of an OpenAI-compatible server; waits until that answers. */
+export async function openaiBackend({
+  url,
+  key,
+  timeoutMs = DEFAULTS.upstreamTimeoutMs,
+  models = [],
+  embeddings = [],
+  capabilities = [],
+  log = SILENT,
+  signal = new AbortController().signal,
+}: OpenaiModels): Promise<Backend> {
+  const { createOpenaiBackend } = await import('./worker/openai-backend.js');
+  const offered = capabilities.map(capabilityFromScalars);
+  const options = { url, key, timeoutMs, models, embeddings, capabilities: offered, log, clock: system.clock };
+  return createOpenaiBackend(options, signal);
+}
+
+/** A GGUF model to run in this process; everything but its file has a default. */
+export type LlamaModel = Pick<LlamaBackendOptions, 'path'> &
+  Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
+    /** What to offer of it beside its type and name. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
+  };
+
+/** A backend for {@link startWorker} that runs a GGUF model by llama.cpp; needs the package node-llama-cpp. */
+export async function llamaBackend({
+  embeddings = false,
+  capabilities = [],
+  log = SILENT,
+  ...others
+}: LlamaModel): Promise<Backend> {
+  const { createLlamaBackend } = await import('./worker/llama-backend.js');
+  const offered = capabilities.map(capabilityFromScalars);
+  return createLlamaBackend({ ...others, embeddings, capabilities: offered, log, random: system.random });
 }
 
 /** What to keep registered, and where. */

@@ -7,6 +7,10 @@ export type { FailedAttempt } from './client/retry.js';
 export {
   type KeepRegisteredOptions,
   keepRegistered,
+  type LlamaModel,
+  llamaBackend,
+  type OpenaiModels,
+  openaiBackend,
   type Registered,
   type StartApiServerOptions,
   type StartWorkerOptions,

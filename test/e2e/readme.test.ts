@@ -60,9 +60,14 @@ function timeless(output: string): string {
 }
 
 describe('the README', () => {
-  it('names the two commands that set up and run', () => {
+  it('names the commands that set up and run', () => {
     const { scripts } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'));
-    expect(blocks('sh').map((block) => block.trim())).toEqual(['npm ci && npm run multiserver', 'npm ci && npm test']);
+    expect(blocks('sh').map((block) => block.trim())).toEqual([
+      'npm ci && npm run multiserver',
+      'npm ci && npm run llm',
+      'npm ci && npm test',
+    ]);
+    expect(scripts.llm).toContain('node examples/llm/run.js');
     expect(scripts.multiserver).toContain('node examples/multiserver/run.js');
     expect(scripts.test).toContain('vitest run');
   });
