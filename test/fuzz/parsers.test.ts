@@ -1,0 +1,327 @@
+import { createParser } from 'eventsource-parser';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { capabilityFromCap, durationMs, queryFromCaps, queryFromWords, wholeNumber } from '../../src/cli/values.js';
+import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
+import { addressOf, asReplicaId, parseAdvertised, parseDialable, parseReplicaId } from '../../src/core/ids.js';
+import { detailFromText, faultsLine, replicasFromText, replicasText, routeFromText } from '../../src/wire/answers.js';
+import { isDatatype } from '../../src/wire/datatype.js';
+import { requestFromMessage } from '../../src/wire/inference.js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { FROM_ANYONE, FROM_SERVER, JsonSyntaxError, jsonText, parseJson } from '../../src/wire/json.js';
+import { listedReplicasFromText } from '../../src/wire/known-replicas.js';
+import { parseRenewal } from '../../src/wire/lease.js';
+import { leaseEventFromData, registeredEvent, supersededEvent } from '../../src/wire/lease-events.js';
+import { excludedFromHeader, headerFromExcluded, queryFromSearch, searchFromQuery } from '../../src/wire/query.js';
+import { faultsText, oversizedFaults, parseRegistration } from '../../src/wire/registration.js';
+import { replicaText } from '../../src/wire/replica-json.js';
+import { checkRequestLimits } from '../../src/wire/request-limits.js';
+import { tensorFromMessage } from '../../src/wire/tensor.js';
+import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
+import { tensorFromValue } from '../../src/wire/tensor-value.js';
+import { samplingFromParameters } from '../../src/worker/sampling.js';
+import { statusDetails } from '../../src/worker/status-details.js';
+import { requestedMessages } from '../../src/worker/text-generation.js';
+
+/** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */
+const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 1000) };
+
+/** Any text, lone surrogates and control characters among it. */
+const anyText = fc.string({ unit: 'binary', maxLength: 60 });
+
+/** A text that is nearly JSON: whole, cut, or with a piece of another text in it. */
+const nearlyJson = fc
+  .tuple(fc.json({ maxDepth: 5 }), fc.nat(), anyText, fc.constantFrom('whole', 'cut', 'with a piece'))
+  .map(([json, at, piece, how]) => {
+    const cut = at % (json.length + 1);
+    if (how === 'whole') return json;
+    return how === 'cut' ? json.slice(0, cut) : json.slice(0, cut) + piece + json.slice(cut);
+  });
+
+const anyBody = fc.oneof(anyText, nearlyJson);
+
+/** A registration that has the right fields, with anything in them. */
+const nearlyRegistration = fc
+  .record(
+    {
+      replica_id: fc.oneof(anyText, fc.jsonValue()),
+      endpoint: fc.oneof(anyText, fc.jsonValue()),
+      capabilities: fc.oneof(fc.array(fc.dictionary(anyText, fc.jsonValue())), fc.jsonValue()),
+      ttl: fc.oneof(fc.double(), fc.jsonValue()),
+    },
+    { requiredKeys: [] },
+  )
+  .map((fields) => JSON.stringify(fields));
+
+/** Runs a parser that may refuse, but only with these codes, in one line. */
+function refusesOnlyWith(codes: readonly ErrorCode[], parse: () => unknown): void {
+  try {
+    parse();
+  } catch (error) {
+    expect(error).toBeInstanceOf(AnyserveError);
+    expect(codes).toContain((error as AnyserveError).code);
+    expect((error as AnyserveError).message).not.toBe('');
+  }
+}
+
+describe('the JSON reader', () => {
+  it.each([
+    ['anyone', FROM_ANYONE],
+    ['a server', FROM_SERVER],
+  ])('reads what it writes, and refuses the rest from %s with a place in the text', (_whom, limits) => {
+    fc.assert(
+      fc.property(anyBody, (text) => {
+        try {
+          const written = jsonText(parseJson(text, limits));
+          expect(jsonText(parseJson(written, limits))).toBe(written);
+        } catch (error) {
+          expect(error).toBeInstanceOf(JsonSyntaxError);
+          expect((error as JsonSyntaxError).position).toBeLessThanOrEqual(text.length);
+        }
+      }),
+      RUNS,
+    );
+  });
+});
+
+describe('what a replica sends', () => {
+  it('is a registration, or faults that are JSON', () => {
+    fc.assert(
+      fc.property(fc.oneof(anyBody, nearlyRegistration), (body) => {
+        const outcome = parseRegistration(body);
+        if (outcome.kind === 'registration') expect(() => JSON.parse(replicaText(outcome.replica))).not.toThrow();
+        else expect(JSON.parse(faultsText(outcome.faults)).detail.length).toBeGreaterThan(0);
+        oversizedFaults(body);
+      }),
+      RUNS,
+    );
+  });
+
+  it('is a renewal, or faults that are JSON', () => {
+    const nearlyRenewal = fc
+      .record({ state: fc.oneof(anyText, fc.jsonValue()) })
+      .map((fields) => JSON.stringify(fields));
+    fc.assert(
+      fc.property(fc.oneof(anyBody, nearlyRenewal), (body) => {
+        const outcome = parseRenewal(body);
+        if (outcome.kind === 'faults') JSON.parse(faultsText(outcome.faults));
+        else expect([undefined, 'ready', 'unready', 'draining']).toContain(outcome.state);
+      }),
+      RUNS,
+    );
+  });
+});
+
+describe('what a caller asks', () => {
+  it('is a query whatever it is, and comes back from what is written of it', () => {
+    fc.assert(
+      fc.property(anyText, (search) => {
+        const query = queryFromSearch(search);
+        expect(queryFromSearch(searchFromQuery(query))).toEqual(query);
+      }),
+      RUNS,
+    );
+  });
+
+  it('leaves replicas out by any well-formed id', () => {
+    const ids = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(asReplicaId), { maxLength: 5 });
+    fc.assert(
+      fc.property(ids, anyText, (excluded, header) => {
+        expect(excludedFromHeader(headerFromExcluded(excluded))).toEqual(excluded);
+        excludedFromHeader(header);
+      }),
+      RUNS,
+    );
+  });
+});
+
+describe('what an API server answers', () => {
+  it('is read, or is none of ours', () => {
+    fc.assert(
+      fc.property(anyBody, (body) => {
+        for (const read of [detailFromText, faultsLine, routeFromText, replicasFromText, listedReplicasFromText])
+          read(body);
+      }),
+      RUNS,
+    );
+  });
+
+  it('is the list that was written', () => {
+    fc.assert(
+      fc.property(fc.array(nearlyRegistration), (bodies) => {
+        const replicas = bodies
+          .map(parseRegistration)
+          .flatMap((outcome) => (outcome.kind === 'registration' ? [outcome.replica] : []));
+        expect(replicasFromText(replicasText(replicas))).toEqual(replicas);
+      }),
+      RUNS,
+    );
+  });
+
+  it('is events in whatever pieces they come', () => {
+    const id = fc.string({ unit: 'binary', maxLength: 40 }).map(asReplicaId);
+    fc.assert(
+      fc.property(id, fc.array(fc.nat({ max: 200 })), (replicaId, cuts) => {
+        const stream = registeredEvent(replicaId) + supersededEvent(replicaId);
+        const events: string[] = [];
+        const parser = createParser({ onEvent: ({ data }) => void events.push(leaseEventFromData(data)) });
+        const places = [0, ...cuts.map((cut) => cut % stream.length).sort((a, b) => a - b), stream.length];
+        for (const [at, end] of places.slice(1).entries()) parser.feed(stream.slice(places[at], end));
+        expect(events).toEqual(['registered', 'superseded']);
+      }),
+      RUNS,
+    );
+  });
+
+  it('may be an event that nobody knows', () => {
+    fc.assert(
+      fc.property(anyBody, (data) => {
+        expect(['registered', 'alive', 'superseded', 'unknown']).toContain(leaseEventFromData(data));
+      }),
+      RUNS,
+    );
+  });
+});
+
+describe('tensors', () => {
+  const datatype = fc.oneof(anyText, fc.constantFrom('BOOL', 'INT8', 'UINT64', 'FP16', 'BF16', 'FP32', 'BYTES'));
+  const shape = fc.array(fc.bigInt({ min: -3n, max: 5n }), { maxLength: 3 });
+
+  it('of any raw bytes are read, or refused by name', () => {
+    fc.assert(
+      fc.property(datatype, shape, fc.uint8Array({ maxLength: 64 }), (type, sizes, raw) => {
+        const message = { name: 'x', datatype: type, shape: sizes };
+        refusesOnlyWith(['invalid_argument'], () => tensorFromMessage('input "x"', message, raw));
+      }),
+      RUNS,
+    );
+  });
+
+  it('of any values are made, or refused by name', () => {
+    const declared = fc.record({
+      datatype: datatype.filter(isDatatype),
+      shape: fc.array(fc.integer(), { maxLength: 3 }),
+    });
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.option(declared, { nil: undefined }), (value, given) => {
+        refusesOnlyWith(['invalid_argument'], () => tensorFromValue('input "x"', value as never, given));
+        const json = parseJson(JSON.stringify(value).replace(/\\ud[89a-f]../g, ''), FROM_SERVER);
+        refusesOnlyWith(['invalid_argument'], () => tensorFromValue('input "x"', json as never, given));
+      }),
+      RUNS,
+    );
+  });
+
+  it('of any bytes of a request are read, or the request is refused', () => {
+    const whole = INFERENCE_SERVICE.modelInfer.requestSerialize({
+      modelName: 'm',
+      modelVersion: '',
+      id: '1',
+      parameters: new Map([['seed', { parameterChoice: { $case: 'int64Param', value: 7n } }]]),
+      inputs: [{ name: 'x', datatype: 'BYTES', shape: [1n], parameters: new Map(), contents: undefined }],
+      outputs: [],
+      rawInputContents: [Buffer.from([1, 0, 0, 0, 65])],
+    });
+    const broken = fc.tuple(fc.nat(), fc.uint8Array({ maxLength: 8 })).map(([at, piece]) => {
+      const cut = at % whole.length;
+      return Buffer.concat([whole.subarray(0, cut), piece, whole.subarray(cut + piece.length)]);
+    });
+    fc.assert(
+      fc.property(fc.oneof(broken, fc.uint8Array({ maxLength: 100 }).map(Buffer.from)), (bytes) => {
+        let message: Parameters<typeof requestFromMessage>[0];
+        try {
+          checkRequestLimits(bytes);
+          message = INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
+        } catch (error) {
+          // What the protobuf runtime refuses; the service calls it invalid_argument.
+          expect(error).toBeInstanceOf(Error);
+          return;
+        }
+        refusesOnlyWith(['invalid_argument'], () => requestFromMessage(message));
+      }),
+      RUNS,
+    );
+  });
+
+  it('are declared by a text, or it is refused', () => {
+    fc.assert(
+      fc.property(fc.oneof(anyText, fc.stringMatching(/^[A-Z0-9]{2,5}(\[[-0-9, ]*\])?$/)), (text) => {
+        refusesOnlyWith(['invalid_argument'], () => datatypeAndShape('input "x"', text));
+      }),
+      RUNS,
+    );
+  });
+});
+
+describe('texts for a model', () => {
+  const bytes = (text: string) => ({ datatype: 'BYTES', shape: [1], data: [Buffer.from(text)] }) as const;
+  const parameter = fc.oneof(anyText, fc.boolean(), fc.double(), fc.bigInt());
+
+  it('are messages, or refused by the name of the input', () => {
+    const turns = fc
+      .array(fc.record({ role: fc.jsonValue(), content: fc.jsonValue() }))
+      .map((list) => JSON.stringify(list));
+    fc.assert(
+      fc.property(fc.oneof(anyBody, turns), (messages) => {
+        refusesOnlyWith(['invalid_argument'], () => requestedMessages({ messages: bytes(messages) }));
+        refusesOnlyWith(['invalid_argument'], () => requestedMessages({ prompt: bytes(messages) }));
+      }),
+      RUNS,
+    );
+  });
+
+  it('have parameters, or they are refused by name', () => {
+    const named = fc.constantFrom('temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'triton_x', '__proto__');
+    fc.assert(
+      fc.property(fc.dictionary(fc.oneof(named, anyText), parameter), (parameters) => {
+        refusesOnlyWith(['invalid_argument'], () => samplingFromParameters(parameters));
+      }),
+      RUNS,
+    );
+  });
+
+  it('that go wrong are told in a status that any client takes', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 5000 }), (message) => {
+        expect(encodeURIComponent(statusDetails(message)).length).toBeLessThan(4200);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('the command line', () => {
+  it('is understood, or refused as usage', () => {
+    const nearlyCap = fc.oneof(anyBody, fc.stringMatching(/^[a-z]{0,3}=?[a-z,={}"]{0,12}$/));
+    fc.assert(
+      fc.property(nearlyCap, nearlyCap, (one, other) => {
+        refusesOnlyWith(['usage'], () => capabilityFromCap(one));
+        refusesOnlyWith(['usage'], () => queryFromCaps([one, other]));
+        refusesOnlyWith(['usage'], () => queryFromWords([one, other]));
+        refusesOnlyWith(['usage'], () => durationMs('timeout', one));
+        refusesOnlyWith(['usage'], () => wholeNumber('port', one, 0, 65535));
+        refusesOnlyWith(['usage'], () => parseReplicaId(one));
+      }),
+      RUNS,
+    );
+  });
+
+  it('has endpoints that can be dialled, or refuses them', () => {
+    const nearlyEndpoint = fc.oneof(
+      anyText,
+      fc.stringMatching(/^(dns:(\/\/\/)?|unix:|http:\/\/|ipv4:)?[a-z0-9.:[\]%-]{0,20}(:[0-9]{0,6})?$/),
+    );
+    fc.assert(
+      fc.property(nearlyEndpoint, (text) => {
+        refusesOnlyWith(['usage'], () => parseAdvertised(text));
+        refusesOnlyWith(['usage'], () => {
+          const address = addressOf(parseDialable(text));
+          if ('port' in address) expect(address.port).toBeGreaterThan(0);
+          // A line of a gRPC target that means more than one place, or another scheme, never gets through.
+          expect(text).not.toMatch(/[\s,]|:\/\/[^/]/);
+        });
+      }),
+      RUNS,
+    );
+  });
+});
