@@ -58,9 +58,10 @@ function refusesOnlyWith(codes: readonly ErrorCode[], parse: () => unknown): voi
   try {
     parse();
   } catch (error) {
-    expect(error).toBeInstanceOf(AnyserveError);
-    expect(codes).toContain((error as AnyserveError).code);
-    expect((error as AnyserveError).message).not.toBe('');
+    // An expectation of the parse's own, or what no parser may throw.
+    if (!(error instanceof AnyserveError)) throw error;
+    expect(codes).toContain(error.code);
+    expect(error.message).not.toBe('');
   }
 }
 
@@ -126,7 +127,7 @@ describe('what a caller asks', () => {
   it('leaves replicas out by any well-formed id', () => {
     const ids = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(asReplicaId), { maxLength: 5 });
     fc.assert(
-      fc.property(ids, anyText, (excluded, header) => {
+      fc.property(ids, fc.oneof(anyText, fc.stringMatching(/^[a-f0-9%, ]{0,12}$/)), (excluded, header) => {
         expect(excludedFromHeader(headerFromExcluded(excluded))).toEqual(excluded);
         excludedFromHeader(header);
       }),
@@ -274,7 +275,11 @@ describe('texts for a model', () => {
     const named = fc.constantFrom('temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'triton_x', '__proto__');
     fc.assert(
       fc.property(fc.dictionary(fc.oneof(named, anyText), parameter), (parameters) => {
-        refusesOnlyWith(['invalid_argument'], () => samplingFromParameters(parameters));
+        refusesOnlyWith(['invalid_argument'], () => {
+          const { stop, ...numbers } = samplingFromParameters(parameters);
+          expect(stop).not.toContain('');
+          for (const number of Object.values(numbers)) expect(number).toBeLessThan(Number.POSITIVE_INFINITY);
+        });
       }),
       RUNS,
     );
@@ -309,7 +314,7 @@ describe('the command line', () => {
   it('has endpoints that can be dialled, or refuses them', () => {
     const nearlyEndpoint = fc.oneof(
       anyText,
-      fc.stringMatching(/^(dns:(\/\/\/)?|unix:|http:\/\/|ipv4:)?[a-z0-9.:[\]%-]{0,20}(:[0-9]{0,6})?$/),
+      fc.stringMatching(/^(dns:(\/\/\/)?|unix:|http:\/\/|ipv4:)?[a-z0-9.:[\]% ,\n-]{0,20}(:[0-9]{0,6})?$/),
     );
     fc.assert(
       fc.property(nearlyEndpoint, (text) => {
@@ -318,7 +323,7 @@ describe('the command line', () => {
           const address = addressOf(parseDialable(text));
           if ('port' in address) expect(address.port).toBeGreaterThan(0);
           // A line of a gRPC target that means more than one place, or another scheme, never gets through.
-          expect(text).not.toMatch(/[\s,]|:\/\/[^/]/);
+          expect(text).not.toMatch(/\s|^(?!unix:).*,|:\/\/[^/]/);
         });
       }),
       RUNS,
