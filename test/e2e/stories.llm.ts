@@ -18,8 +18,8 @@ it('examples/llm converts the model, serves it twice, and tells stories', () => 
   const first = shown();
   expect(first.behind('model')[1]).toMatch(/^wrote .*stories15M\.gguf \(16\.9 MB\)$/);
   expect(first.behind('registry').slice(1).sort()).toEqual([
-    expect.stringMatching(/^worker1 +127\.0\.0\.1:\d+ +type=chat,model=stories15M$/),
-    expect.stringMatching(/^worker2 +127\.0\.0\.1:\d+ +type=chat,model=stories15M$/),
+    expect.stringMatching(/^worker1 .* type=chat,model=stories15M$/),
+    expect.stringMatching(/^worker2 .* type=chat,model=stories15M$/),
   ]);
   const story = first.behind('story').join('\n');
   expect(story).toMatch(/^Once upon a time.*\nThe little dragon was/s);
