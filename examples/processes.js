@@ -10,6 +10,10 @@ export const ANYSERVE = fileURLToPath(new URL('../bin/anyserve.js', import.meta.
 
 const children = [];
 
+// Nobody is left to show anything to, as behind `| head`, or whoever started this wants it to end.
+process.stdout.on('error', leave);
+process.once('SIGTERM', leave);
+
 /** Shows a text line by line, behind a name. */
 export function tell(name, text) {
   for (const line of text.split('\n')) console.log(`${name.padEnd(10)} | ${line}`);
@@ -57,4 +61,9 @@ export async function stopAll() {
     child.kill();
     await once(child, 'exit');
   }
+}
+
+async function leave() {
+  await stopAll();
+  process.exit(1);
 }
