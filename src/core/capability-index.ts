@@ -1,28 +1,202 @@
-import { type CapabilityQuery, matches } from './capability.js';
+import { Bitmap, eachCommon } from './bitmap.js';
+import type { CapabilityQuery } from './capability.js';
 import type { ReplicaId } from './ids.js';
+import { type Entry, MatchSet } from './match-set.js';
+import { PairTable } from './pair-table.js';
+import type { Random } from './ports.js';
+import { type QueryNode, QueryTrie } from './query-trie.js';
 import type { Registration } from './replica.js';
 
-/** The registrations by replica id, and which of them match a query. One writer: the registry's `apply`. */
+/** The registrations that can be routed to, by what they can do. One writer: the registry's `apply`. */
 export interface CapabilityIndex {
-  get(id: ReplicaId): Registration | undefined;
-  /** Puts a registration under its replica's id. An id that is held already keeps its place in the order. */
+  /** Puts a registration in the place of whatever has its replica's id. */
   put(registration: Registration): void;
   delete(id: ReplicaId): void;
-  /** Those with a capability object that holds every pair of the query, in the order of registration. */
-  match(query: CapabilityQuery): Registration[];
-  /** All, in the order of registration. */
-  all(): Iterable<Registration>;
+  /**
+   * One that has a capability object with every pair of the query, each as likely as the others, however many of its
+   * objects match; none of the excluded, which are few.
+   */
+  choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined;
 }
 
-/** The plain index: looks at every registration for every query. */
+/** Where one in twenty of the shortest list matches, so many draws from it find one all but surely. */
+const DRAWS = 128;
+
+/** Lists shorter than this are looked through; longer ones have a bitmap each, and the bitmaps are cut with each other. */
+const SHORT_LIST = 2048;
+
+/** Larger results are found by draws, and not worth keeping. */
+const MOST_MATCHES_KEPT = 16_000;
+
+/** So many queries are remembered that may come again. */
+const MOST_REMEMBERED = 4096;
+
+/**
+ * A set-trie over interned pairs. A query that is kept is answered in a few steps whatever the size; one never seen by
+ * draws from its shortest list, or by a cut of bitmaps. Joining and leaving cost as much as the sets joined.
+ */
 export function createCapabilityIndex(): CapabilityIndex {
-  const registrations = new Map<ReplicaId, Registration>();
+  const pairs = new PairTable();
+  const trie = new QueryTrie();
+  const entries = new Map<ReplicaId, Entry>();
+  const bySlot: (Entry | undefined)[] = [];
+  const freeSlots: number[] = [];
+  /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
+  const patience = new Map<string, number>();
+
+  function join(entry: Entry): void {
+    const isOnly = entry.objects.length === 1;
+    for (const object of entry.objects) {
+      joinSet(trie.root);
+      for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);
+    }
+
+    function visit(node: QueryNode, object: readonly number[], from: number): void {
+      joinSet(node);
+      if (node.children.size === 0) return;
+      for (let at = from; at < object.length; at++) {
+        const child = node.children.get(object[at] as number);
+        if (child) visit(child, object, at + 1);
+      }
+    }
+
+    function joinSet(node: QueryNode): void {
+      const { matches } = node;
+      if (!matches || !(isOnly || !matches.has(entry))) return;
+      matches.add(entry);
+      if (node.bitmap) node.bitmap.add(entry.slot);
+      else if (node.parent === trie.root && matches.size > SHORT_LIST) node.bitmap = bitmapOf(matches);
+    }
+  }
+
+  function leave(entry: Entry): void {
+    MatchSet.removeFromAll(entry);
+    bySlot[entry.slot] = undefined;
+    freeSlots.push(entry.slot);
+    for (const object of entry.objects) {
+      for (const pair of object) {
+        trie.list(pair).bitmap?.delete(entry.slot);
+        if (pairs.release(pair)) trie.dropList(pair);
+      }
+    }
+  }
+
+  /** The shortest of the lists that a query's pairs have; what matches is in all of them. */
+  function shortestOf(nodes: readonly QueryNode[]): MatchSet {
+    const shortest = nodes.reduce((least, node) => (sizeOf(node) < sizeOf(least) ? node : least));
+    return shortest.matches as MatchSet;
+  }
+
+  /** All that match, by looking through the shortest list, or where that is long by a cut of bitmaps. */
+  function allMatching(nodes: readonly QueryNode[], numbers: readonly number[]): Entry[] {
+    const shortest = shortestOf(nodes);
+    if (shortest.size <= SHORT_LIST) return shortest.entries.filter((entry) => matchesOne(entry, numbers));
+    const matching: Entry[] = [];
+    eachCommon(
+      nodes.map(({ bitmap }) => bitmap as Bitmap),
+      (slot) => {
+        const entry = bySlot[slot] as Entry;
+        if (entry.objects.length === 1 || matchesOne(entry, numbers)) matching.push(entry);
+      },
+    );
+    return matching;
+  }
+
+  /** Keeps the result of a query that comes again, unless it is large; that is looked at again much later. */
+  function consider(numbers: readonly number[], result: () => readonly Entry[], random: Random): void {
+    const key = numbers.join();
+    const left = (patience.get(key) ?? FIRST_PATIENCE) - 1;
+    patience.delete(key);
+    const matching = left > 0 ? undefined : result();
+    if (matching && matching.length <= MOST_MATCHES_KEPT) trie.keep(numbers, matching, random);
+    else patience.set(key, matching ? PATIENCE_WHEN_LARGE : left);
+    const [oldest] = patience.keys();
+    if (oldest !== undefined && patience.size > MOST_REMEMBERED) patience.delete(oldest);
+  }
+
+  function chooseEntry(numbers: readonly number[], excluded: readonly Entry[], random: Random): Entry | undefined {
+    const held = trie.find(numbers);
+    if (held) return held.choose(excluded, random);
+    const nodes = numbers.map((number) => trie.list(number));
+    const list = shortestOf(nodes);
+    for (let drawn = 1; drawn <= DRAWS && list.size > SHORT_DRAW; drawn++) {
+      const entry = list.entries[Math.floor(random.fraction() * list.size)] as Entry;
+      if (!matchesOne(entry, numbers) || excluded.includes(entry)) continue;
+      const isRare = drawn > FEW_DRAWS && list.size / drawn < MOST_MATCHES_KEPT;
+      if (isRare) consider(numbers, () => allMatching(nodes, numbers), random);
+      return entry;
+    }
+    const matching = allMatching(nodes, numbers);
+    consider(numbers, () => matching, random);
+    const left = excluded.length > 0 ? matching.filter((entry) => !excluded.includes(entry)) : matching;
+    return left[Math.floor(random.fraction() * left.length)];
+  }
+
   return {
-    get: (id) => registrations.get(id),
-    put: (registration) => void registrations.set(registration.replica.id, registration),
-    delete: (id) => void registrations.delete(id),
-    match: (query) =>
-      [...registrations.values()].filter((registration) => matches(query, registration.replica.capabilities)),
-    all: () => registrations.values(),
+    put(registration) {
+      const { id, capabilities } = registration.replica;
+      const previous = entries.get(id);
+      if (previous) leave(previous);
+      const objects = capabilities.map((capability) =>
+        [...capability.pairs].map(([key, value]) => pairs.use(key, value)).sort((a, b) => a - b),
+      );
+      const slot = freeSlots.pop() ?? bySlot.length;
+      const entry: Entry = { registration, objects, slot, sets: [], places: [] };
+      bySlot[slot] = entry;
+      entries.set(id, entry);
+      join(entry);
+    },
+    delete(id) {
+      const entry = entries.get(id);
+      if (!entry) return;
+      entries.delete(id);
+      leave(entry);
+    },
+    choose(query, excluded, random) {
+      const numbers: number[] = [];
+      for (const [key, value] of query) {
+        const number = pairs.find(key, value);
+        if (number === undefined) return undefined;
+        numbers.push(number);
+      }
+      if (numbers.length > 1) numbers.sort((a, b) => a - b);
+      const left = excluded.size > 0 ? [...excluded].flatMap((id) => entries.get(id) ?? []) : NONE;
+      return chooseEntry(numbers, left, random)?.registration;
+    },
   };
+}
+
+const NONE: readonly Entry[] = [];
+
+/** A query that takes more draws is worth keeping when it comes again. */
+const FEW_DRAWS = 6;
+
+/** A result is kept when its query comes for the second time; whether a large one still is, is looked at now and then. */
+const FIRST_PATIENCE = 2;
+const PATIENCE_WHEN_LARGE = 1000;
+
+/** Shorter lists are not drawn from: looking through them costs no more. */
+const SHORT_DRAW = 16;
+
+function bitmapOf(matches: MatchSet): Bitmap {
+  const bitmap = new Bitmap();
+  for (const { slot } of matches.entries) bitmap.add(slot);
+  return bitmap;
+}
+
+function sizeOf(node: QueryNode): number {
+  return node.matches?.size ?? 0;
+}
+
+/** Whether one of the entry's objects has all the pairs; both are ascending. */
+function matchesOne(entry: Entry, numbers: readonly number[]): boolean {
+  return entry.objects.some((object) => {
+    let at = 0;
+    for (const number of numbers) {
+      while (at < object.length && (object[at] as number) < number) at++;
+      if (object[at] !== number) return false;
+      at++;
+    }
+    return true;
+  });
 }

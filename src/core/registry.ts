@@ -1,7 +1,6 @@
 import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import { createCapabilityIndex } from './capability-index.js';
-import { choose, isRoutable } from './choice.js';
 import { messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
@@ -46,7 +45,10 @@ export interface Registry {
    * brought it up. A suspicion ends with a sign of life, or after 60 s with the lease.
    */
   accuse(lease: LeaseId, end: InferredEnd, lateByMs: number): Promise<void>;
-  /** A matching replica, uniformly chosen; see {@link choose} for what `excluded` means. */
+  /**
+   * A matching replica, uniformly chosen: of the ready ones, else of the suspects. The excluded are left out, unless
+   * nobody else matches.
+   */
   route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined;
   /** The replicas that can be routed to, in the order of registration; one that registered again keeps its place. */
   replicas(): Replica[];
@@ -56,23 +58,33 @@ export interface Registry {
   close(): Promise<void>;
 }
 
+const NOBODY: ReadonlySet<ReplicaId> = new Set();
+
+/** Whether a replica is ever chosen. */
+function isRoutable({ state }: Registration): boolean {
+  return state === 'ready' || state === 'suspect';
+}
+
 /** How long a suspicion lasts at the most. */
 const SUSPECT_MS = 60_000;
 
 /** A registry over a store. */
 export function createRegistry({ store, clock, random, ids, log }: RegistryOptions): Registry {
-  const index = createCapabilityIndex();
+  /** All registrations in the order of registration. */
+  const list = new Map<ReplicaId, Registration>();
+  const ready = createCapabilityIndex();
+  const suspect = createCapabilityIndex();
   const leases = new LeaseTable();
   const brake = createBrake();
   const takeovers = createTakeovers();
 
-  /** The index's one writer: everything that changes the list comes through here, from the store. */
+  /** The list's and the indexes' one writer: everything that changes them comes through here, from the store. */
   function apply(event: StoreEvent): void {
     switch (event.kind) {
       case 'put': {
         const { lease, replica } = event.registration;
-        const previous = index.get(replica.id);
-        index.put(event.registration);
+        const previous = list.get(replica.id);
+        put(event.registration);
         if (previous && previous.lease !== lease) {
           log.info(`removed ${JSON.stringify(replica.id)}: superseded`);
           noteTakeover(replica.id);
@@ -84,14 +96,16 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
       }
       case 'state': {
         const { replica, state, lease } = event.registration;
-        if (index.get(replica.id)?.lease !== lease) break;
-        index.put(event.registration);
+        if (list.get(replica.id)?.lease !== lease) break;
+        put(event.registration);
         log.info(`${JSON.stringify(replica.id)} is ${state}`);
         break;
       }
       case 'delete':
-        if (index.get(event.replicaId)?.lease === event.lease) {
-          index.delete(event.replicaId);
+        if (list.get(event.replicaId)?.lease === event.lease) {
+          list.delete(event.replicaId);
+          ready.delete(event.replicaId);
+          suspect.delete(event.replicaId);
           log.info(`removed ${JSON.stringify(event.replicaId)}: ${event.end}`);
         }
         leases.end(event.lease)?.holder(event.end);
@@ -99,6 +113,25 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
       default:
         event satisfies never;
     }
+  }
+
+  /** Puts a registration into the list, in its old place if it had one, and into the index of its state alone. */
+  function put(registration: Registration): void {
+    const { replica, state } = registration;
+    list.set(replica.id, registration);
+    if (state === 'ready') ready.put(registration);
+    else ready.delete(replica.id);
+    if (state === 'suspect') suspect.put(registration);
+    else suspect.delete(replica.id);
+  }
+
+  /** A ready one, else a suspect; else, of either, one that is excluded: better than none to whoever saw all fail. */
+  function choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
+    for (const leftOut of excluded.size > 0 ? [excluded, NOBODY] : [NOBODY]) {
+      const found = ready.choose(query, leftOut, random) ?? suspect.choose(query, leftOut, random);
+      if (found) return found;
+    }
+    return undefined;
   }
 
   function noteTakeover(id: ReplicaId): void {
@@ -193,9 +226,9 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
       return lease !== undefined;
     },
     accuse,
-    route: (query, excluded) => choose(index.match(query), excluded, random)?.replica,
-    replicas: () => [...index.all()].filter(isRoutable).map(({ replica }) => replica),
-    known: () => [...index.all()].map((registration) => ({ registration, lease: leases.get(registration.lease) })),
+    route: (query, excluded) => choose(query, excluded)?.replica,
+    replicas: () => [...list.values()].filter(isRoutable).map(({ replica }) => replica),
+    known: () => [...list.values()].map((registration) => ({ registration, lease: leases.get(registration.lease) })),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

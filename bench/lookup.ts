@@ -1,0 +1,129 @@
+/**
+ * Looking a replica up by what it can do, against a scan of the whole list: queries that come again, queries never seen,
+ * registering and leaving while queries run, and the memory of the index. A replica has a model out of 200 (Zipf), and
+ * one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
+ */
+import { availableParallelism, cpus } from 'node:os';
+import { type CapabilityIndex, createCapabilityIndex } from '../src/core/capability-index.js';
+import type { Registration } from '../src/core/replica.js';
+import { createLinearIndex } from '../test/support/linear-index.js';
+import { query, registration, replica } from '../test/support/replicas.js';
+import { seededRandom } from '../test/support/seeded-random.js';
+
+const SIZES = process.argv.slice(2).map(Number).filter(Boolean);
+const random = seededRandom(1);
+const below = (most: number): number => Math.floor(random.fraction() * most);
+
+const zipf = Array.from({ length: 200 }, (_, at) => 1 / (at + 1));
+const total = zipf.reduce((sum, weight) => sum + weight, 0);
+
+function someModel(): string {
+  let left = random.fraction() * total;
+  const at = zipf.findIndex((weight) => {
+    left -= weight;
+    return left < 0;
+  });
+  return `model-${Math.max(at, 0)}`;
+}
+
+const KEYS = {
+  model: someModel,
+  type: () => `type-${below(5)}`,
+  gpu: () => `gpu-${below(4)}`,
+  region: () => `region-${below(8)}`,
+  tier: () => `tier-${below(3)}`,
+};
+const NAMES = Object.keys(KEYS) as (keyof typeof KEYS)[];
+
+function someReplica(n: number): Registration {
+  const pairs = Object.fromEntries(NAMES.map((name) => [name, KEYS[name]()]));
+  return registration(`lease-${n}`, replica(`replica-${n}`, pairs));
+}
+
+function someQuery(): ReadonlyMap<string, string> {
+  const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
+  return query(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
+}
+
+const NOBODY: ReadonlySet<never> = new Set();
+const nowUs = (): number => Number(process.hrtime.bigint()) / 1000;
+
+function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) * part)] ?? Number.NaN;
+}
+
+/** Microseconds a choice, median over rounds. */
+function perChoice(index: CapabilityIndex, queries: readonly ReadonlyMap<string, string>[], rounds: number): number {
+  const times = Array.from({ length: rounds }, () => {
+    const start = nowUs();
+    for (const asked of queries) index.choose(asked, NOBODY, random);
+    return (nowUs() - start) / queries.length;
+  });
+  return quantile(times, 0.5);
+}
+
+function heapBytes(): number {
+  global.gc?.();
+  global.gc?.();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+const rows: Record<string, number>[] = [];
+for (const size of SIZES.length > 0 ? SIZES : [1000, 10_000, 100_000, 1_000_000]) {
+  const empty = heapBytes();
+  const registrations = Array.from({ length: size }, (_, n) => someReplica(n));
+  const payload = heapBytes();
+  const index = createCapabilityIndex();
+  for (const one of registrations) index.put(one);
+  const hotQueries = Array.from({ length: 100 }, someQuery);
+  for (let again = 0; again < 3; again++) perChoice(index, hotQueries, 1);
+  const indexed = heapBytes();
+
+  const manyHot = Array.from({ length: 100_000 }, () => hotQueries[below(hotQueries.length)] as (typeof hotQueries)[0]);
+  perChoice(index, manyHot, 3);
+  const hotUs = perChoice(index, manyHot, 7);
+  const linear = createLinearIndex();
+  for (const one of registrations) linear.put(one);
+  const linearUs = perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30), 7);
+
+  const unseen = createCapabilityIndex();
+  for (const one of registrations) unseen.put(one);
+  const seen = new Set<string>();
+  const coldUs: number[] = [];
+  while (coldUs.length < 500) {
+    const asked = someQuery();
+    const key = JSON.stringify([...asked].sort());
+    if (seen.has(key)) continue;
+    seen.add(key);
+    const start = nowUs();
+    unseen.choose(asked, NOBODY, random);
+    coldUs.push(nowUs() - start);
+  }
+
+  const churnUs: number[] = [];
+  for (let round = 0; round < 7; round++) {
+    const start = nowUs();
+    for (let n = 0; n < 2000; n++) {
+      const gone = registrations[below(size)] as Registration;
+      index.delete(gone.replica.id);
+      index.put(gone);
+      if (n % 10 === 0) index.choose(hotQueries[n % 100] as (typeof hotQueries)[0], NOBODY, random);
+    }
+    churnUs.push((nowUs() - start) / 2000);
+  }
+  rows.push({
+    replicas: size,
+    hotUs: Number(hotUs.toFixed(3)),
+    linearUs: Number(linearUs.toFixed(1)),
+    timesFaster: Math.round(linearUs / hotUs),
+    coldP50Us: Number(quantile(coldUs, 0.5).toFixed(1)),
+    coldP99Us: Number(quantile(coldUs, 0.99).toFixed(1)),
+    leaveAndRegisterUs: Number(quantile(churnUs, 0.5).toFixed(2)),
+    indexBytesEach: Math.round((indexed - payload) / size),
+    payloadBytesEach: Math.round((payload - empty) / size),
+  });
+}
+console.table(rows);
+console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, cores: availableParallelism(), rows }));

@@ -1,0 +1,114 @@
+import type { Bitmap } from './bitmap.js';
+import { type Entry, MatchSet } from './match-set.js';
+import type { Random } from './ports.js';
+
+/** Anyone may ask anything, so only so many results are kept. */
+const MOST_KEPT = 4096;
+
+/** A node of the trie of queries: the pairs on the way to it, ascending, are its query. */
+export class QueryNode {
+  /** What matches the node's query; undefined where the node is only on the way to others. */
+  matches: MatchSet | undefined;
+  /** Of the slots of the matches, where these are many and have one pair. */
+  bitmap: Bitmap | undefined;
+  readonly children = new Map<number, QueryNode>();
+  readonly pair: number;
+  readonly parent: QueryNode | undefined;
+  /** When it was last asked, in asks; and its place among the results that are kept. */
+  askedAt = 0;
+  place = 0;
+
+  constructor(pair: number, parent?: QueryNode) {
+    this.pair = pair;
+    this.parent = parent;
+  }
+}
+
+/**
+ * Queries as ways through interned pairs. The root holds all entries, and a node of one pair the list of those that have
+ * it. Deeper ones hold results that are kept, until they are given up for others.
+ */
+export class QueryTrie {
+  readonly root = new QueryNode(-1);
+  readonly #kept: QueryNode[] = [];
+  /** How many of the kept have a pair on their way. */
+  readonly #keptWith = new Map<number, number>();
+  /** Counts the times that any of the kept was asked. */
+  #asks = 0;
+
+  constructor() {
+    this.root.matches = new MatchSet();
+  }
+
+  /** The list of a pair, which is there from its first use until {@link dropList}. */
+  list(pair: number): QueryNode {
+    let node = this.root.children.get(pair);
+    if (!node) {
+      node = new QueryNode(pair, this.root);
+      node.matches = new MatchSet();
+      this.root.children.set(pair, node);
+    }
+    return node;
+  }
+
+  /** Forgets a pair that nobody has: its number will be another's, and what is kept with it must not be taken for that's. */
+  dropList(pair: number): void {
+    if (this.#keptWith.has(pair)) {
+      for (const node of this.#kept.filter((one) => isOnWay(pair, one))) this.#giveUp(node);
+    }
+    this.root.children.delete(pair);
+  }
+
+  /** What matches a query of these pairs, where that is held. */
+  find(pairs: readonly number[]): MatchSet | undefined {
+    let node: QueryNode | undefined = this.root;
+    for (const pair of pairs) node = node?.children.get(pair);
+    if (node?.matches) node.askedAt = ++this.#asks;
+    return node?.matches;
+  }
+
+  /** Keeps what matches a query, if need be in the place of what was not asked for long. */
+  keep(pairs: readonly number[], matching: readonly Entry[], random: Random): void {
+    if (this.#kept.length >= MOST_KEPT) this.#giveUp(this.#notAskedForLong(random));
+    let node = this.root;
+    for (const pair of pairs) {
+      let child = node.children.get(pair);
+      if (!child) {
+        child = new QueryNode(pair, node);
+        node.children.set(pair, child);
+      }
+      node = child;
+      this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? 0) + 1);
+    }
+    node.matches = new MatchSet();
+    for (const entry of matching) node.matches.add(entry);
+    node.askedAt = ++this.#asks;
+    node.place = this.#kept.push(node) - 1;
+  }
+
+  #giveUp(node: QueryNode): void {
+    const last = this.#kept.pop() as QueryNode;
+    if (last !== node) this.#kept[node.place] = last;
+    last.place = node.place;
+    node.matches?.clear();
+    node.matches = undefined;
+    for (let at = node; at.parent; at = at.parent) {
+      const left = (this.#keptWith.get(at.pair) as number) - 1;
+      if (left > 0) this.#keptWith.set(at.pair, left);
+      else this.#keptWith.delete(at.pair);
+      // A list stays, and so does what is on the way to others.
+      if (at.children.size === 0 && !at.matches) at.parent.children.delete(at.pair);
+    }
+  }
+
+  /** The one not asked for the longest time, of a few. */
+  #notAskedForLong(random: Random): QueryNode {
+    const pick = (): QueryNode => this.#kept[Math.floor(random.fraction() * this.#kept.length)] as QueryNode;
+    return Array.from({ length: 8 }, pick).reduce((oldest, node) => (node.askedAt < oldest.askedAt ? node : oldest));
+  }
+}
+
+function isOnWay(pair: number, node: QueryNode): boolean {
+  for (let at: QueryNode | undefined = node; at; at = at.parent) if (at.pair === pair) return true;
+  return false;
+}

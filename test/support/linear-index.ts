@@ -1,0 +1,20 @@
+import { type CapabilityQuery, matches } from '../../src/core/capability.js';
+import type { CapabilityIndex } from '../../src/core/capability-index.js';
+import type { ReplicaId } from '../../src/core/ids.js';
+import type { Registration } from '../../src/core/replica.js';
+
+/** The index in its plainest form, which looks at every registration for every query: what the other is held against. */
+export function createLinearIndex(): CapabilityIndex & { match(query: CapabilityQuery): Registration[] } {
+  const registrations = new Map<ReplicaId, Registration>();
+  const match = (query: CapabilityQuery): Registration[] =>
+    [...registrations.values()].filter(({ replica }) => matches(query, replica.capabilities));
+  return {
+    match,
+    put: (registration) => void registrations.set(registration.replica.id, registration),
+    delete: (id) => void registrations.delete(id),
+    choose(query, excluded, random) {
+      const left = match(query).filter(({ replica }) => !excluded.has(replica.id));
+      return left[Math.floor(random.fraction() * left.length)];
+    },
+  };
+}
