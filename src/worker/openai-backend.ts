@@ -8,8 +8,10 @@ import { jsonFromParameter, type Parameters } from '../wire/parameters.js';
 import { Answer, type Backend, type Given, type InferenceContext, type Model } from './backend.js';
 import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
 import { offeredCapabilities } from './offered-capabilities.js';
-import { type Loose, OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
-import { parametersFromEnd, requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from './text-generation.js';
+import type { Loose } from './openai-errors.js';
+import { endParameters, outputsFrom, wholeCharacters } from './openai-message.js';
+import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
+import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from './text-generation.js';
 
 /** What an OpenAI-compatible server is to be asked for. */
 export interface OpenaiBackendOptions extends OpenaiServerOptions {
@@ -148,45 +150,20 @@ async function* generate(
   }
   body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
   const whole = wholeCharacters();
+  let hasChoice = false;
   let finishReason: unknown;
   let usage: Loose;
   for await (const event of server.events(path, body, signal)) {
     const choice = event.choices?.[0];
+    hasChoice ||= choice !== undefined;
     usage = event.usage ?? usage;
     finishReason = choice?.finish_reason ?? finishReason;
     // A server that knows no parts answers with a whole message.
     const outputs = outputsFrom(choice?.delta ?? choice?.message ?? {}, whole);
     if (Object.values(outputs).some(([piece]) => piece !== '')) yield outputs;
   }
+  if (!hasChoice) throw server.stranger('its answer has no message');
   yield new Answer({ text: [''] }, endParameters(finishReason, usage));
-}
-
-/** What a message, or a piece of one, says: its text, and the thoughts before it where the server tells them. */
-function outputsFrom(message: Loose, whole: (piece: string) => string): Record<string, string[]> {
-  const reasoning = message.reasoning_content ?? message.reasoning;
-  const text = [whole(message.content ?? '')];
-  return typeof reasoning === 'string' && reasoning !== '' ? { text, reasoning: [reasoning] } : { text };
-}
-
-/** Makes pieces of a text end with a whole character: the first half of one that takes two units waits for the other. */
-function wholeCharacters(): (piece: string) => string {
-  let half = '';
-  return (piece) => {
-    const text = half + piece;
-    half = /[\ud800-\udbff]$/.exec(text)?.[0] ?? '';
-    return text.slice(0, text.length - half.length);
-  };
-}
-
-/** How a text ended and what it took, as far as the server says. */
-function endParameters(finishReason: unknown, usage: Loose): Parameters {
-  const count = (value: unknown): number | undefined => (Number.isSafeInteger(value) ? (value as number) : undefined);
-  return parametersFromEnd({
-    finishReason: typeof finishReason === 'string' ? finishReason : undefined,
-    promptTokens: count(usage?.prompt_tokens),
-    completionTokens: count(usage?.completion_tokens),
-    totalTokens: count(usage?.total_tokens),
-  });
 }
 
 /** One vector a text. */
@@ -205,9 +182,15 @@ async function embed(
     data.every(({ embedding: vector }: Loose) => Array.isArray(vector) && vector.length === length);
   if (!isWhole) throw server.stranger(`its answer has no vector for each of ${texts.length} texts`);
   const vectors = new Float32Array(texts.length * length);
-  for (const [at, { index = at, embedding: vector }] of data.entries()) vectors.set(vector, index * length);
+  for (const [at, { embedding: vector }] of inOrder(data).entries()) vectors.set(vector, at * length);
   const tensor = { datatype: 'FP32', shape: [texts.length, length], data: vectors } as const;
   return new Answer({ embedding: tensor }, endParameters(undefined, usage));
+}
+
+/** Vectors in the order of their texts: by index, where the indices are those of the texts, else as they come. */
+function inOrder(data: readonly Loose[]): readonly Loose[] {
+  const byIndex = data.toSorted((one, other) => one.index - other.index);
+  return byIndex.every(({ index }, at) => index === at) ? byIndex : data;
 }
 
 /** What of a request's body is the worker's to say. */

@@ -1,7 +1,8 @@
 import { createParser } from 'eventsource-parser';
 import { type HttpAnswer, HttpConnections } from '../client/http.js';
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
 import { type JsonObject, jsonText } from '../wire/json.js';
+import { codeOf, type Loose, saidIn, statusOf } from './openai-errors.js';
 
 /** How to reach an OpenAI-compatible server. */
 export interface OpenaiServerOptions {
@@ -12,10 +13,6 @@ export interface OpenaiServerOptions {
   /** How long the server may take to answer, and between two parts of an answer, in milliseconds. */
   readonly timeoutMs: number;
 }
-
-/** An answer's JSON as the server wrote it. Nothing of it is certain. */
-// biome-ignore lint/suspicious/noExplicitAny: whoever reads it asks for each thing whether it is there
-export type Loose = any;
 
 /** How long the server may take to say whether it is well, and what it has. */
 const LOOK_TIMEOUT_MS = 3000;
@@ -60,7 +57,7 @@ export class OpenaiServer {
   /** Asks for one whole answer. Rejects with what the failure means, or with the signal's reason. */
   async post(path: string, body: JsonObject, signal: AbortSignal): Promise<Loose> {
     const answer = await this.#open(path, body, signal);
-    return this.#parsed(await this.#text(answer, this.#timeoutMs, signal));
+    return this.#told(await this.#text(answer, this.#timeoutMs, signal));
   }
 
   /**
@@ -69,8 +66,8 @@ export class OpenaiServer {
    */
   async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
     const answer = await this.#open(path, body, signal);
-    if (!answer.headers['content-type']?.startsWith('text/event-stream')) {
-      yield this.#parsed(await this.#text(answer, this.#timeoutMs, signal));
+    if (!/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) {
+      yield this.#told(await this.#text(answer, this.#timeoutMs, signal));
       return;
     }
     const waiting: string[] = [];
@@ -85,8 +82,7 @@ export class OpenaiServer {
             isDone = true;
             return;
           }
-          const event = this.#parsed(data);
-          if (event.error) throw this.#refusal(statusOf(event.error), data);
+          const event = this.#told(data);
           isDone ||= event.choices?.some(({ finish_reason }: Loose) => finish_reason) ?? false;
           yield event;
         }
@@ -146,6 +142,14 @@ export class OpenaiServer {
     }
   }
 
+  /** What an answer or a part of one says; throws when that is an error, which can come under the status 200, too. */
+  #told(text: string): Loose {
+    const json = this.#parsed(text);
+    const error = json.object === 'error' ? json : json.error;
+    if (!error) return json;
+    throw new AnyserveError(codeOf(statusOf(error)), `${this.url} answers with an error: ${this.#said(text)}`);
+  }
+
   #parsed(text: string): Loose {
     let json: Loose;
     try {
@@ -173,15 +177,10 @@ export class OpenaiServer {
 
   /** What an answer that is an error means to a caller. */
   #refusal(status: number, body: string, answer?: HttpAnswer): AnyserveError {
-    const retryAfter = answer?.headers['retry-after'];
-    const advice =
-      status === 401
-        ? '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file'
-        : retryAfter === undefined
-          ? ''
-          : `; try again after ${retryAfter} s`;
-    const said = this.#withoutKey(saidIn(body)).slice(0, 1000);
-    return new AnyserveError(codeOf(status), `${this.url} answers HTTP ${status}: ${said}${advice}`);
+    return new AnyserveError(
+      codeOf(status),
+      `${this.url} answers HTTP ${status}: ${this.#said(body)}${adviceFor(status, answer?.headers ?? {})}`,
+    );
   }
 
   /** The failure of an answer that no OpenAI-compatible server gives. */
@@ -190,8 +189,10 @@ export class OpenaiServer {
     return new AnyserveError('internal', message, { cause });
   }
 
-  #withoutKey(text: string): string {
-    return this.#key === undefined ? text : text.replaceAll(this.#key, '***');
+  /** What an error's body says, without the key that it may say back. */
+  #said(body: string): string {
+    const said = saidIn(body);
+    return (this.#key === undefined ? said : said.replaceAll(this.#key, '***')).slice(0, 1000);
   }
 }
 
@@ -201,44 +202,13 @@ const REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'no such host',
 };
 
-const CODES: Readonly<Record<number, ErrorCode>> = {
-  400: 'invalid_argument',
-  401: 'unauthenticated',
-  403: 'permission_denied',
-  404: 'not_found',
-  408: 'deadline_exceeded',
-  409: 'aborted',
-  413: 'invalid_argument',
-  422: 'invalid_argument',
-  429: 'resource_exhausted',
-  499: 'cancelled',
-  501: 'unimplemented',
-  502: 'unavailable',
-  503: 'unavailable',
-  504: 'deadline_exceeded',
-};
-
-/** The code of a call that an upstream answered with this HTTP status. */
-function codeOf(status: number): ErrorCode {
-  return CODES[status] ?? (status >= 400 && status < 500 ? 'failed_precondition' : 'internal');
-}
-
-/** The HTTP status that an error in the middle of a stream, whose own is 200, stands for. */
-function statusOf({ code, status }: Loose): number {
-  const found = [code, status].find((number) => Number.isInteger(number) && number >= 400 && number < 600);
-  return found ?? 500;
-}
-
-/** What an error's body says: `{"error":{"message":"..."}}` and its relatives, else its own text. */
-function saidIn(body: string): string {
-  try {
-    const { error, message, detail } = JSON.parse(body);
-    const said = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
-    if (said !== undefined) return messageOf(typeof said === 'string' ? said : JSON.stringify(said));
-  } catch {
-    // A proxy's page, or nothing: shown as it is.
-  }
-  return messageOf(body) || 'no reason given';
+/** What to do about an answer that is an error, as far as it can be told. */
+function adviceFor(status: number, headers: HttpAnswer['headers']): string {
+  const { location, 'retry-after': retryAfter } = headers;
+  if (status === 401) return '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
+  if (status < 400 && location !== undefined) return `; it points to ${location}, give the URL that this is below`;
+  if (retryAfter === undefined) return '';
+  return `; try again after ${retryAfter}${/^\d+$/.test(retryAfter) ? ' s' : ''}`;
 }
 
 function parseBase(text: string): string {

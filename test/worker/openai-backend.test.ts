@@ -292,6 +292,36 @@ describe('a chat', () => {
     expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
   });
 
+  it('gives the reason of a model that refuses, and the texts of a content in parts', async () => {
+    const parts = [{ type: 'thinking' }, { type: 'text', text: 'in ' }, { type: 'text', text: 'parts' }];
+    for (const [message, text] of [
+      [{ content: null, refusal: 'I cannot.' }, 'I cannot.'],
+      [{ content: parts }, 'in parts'],
+    ] as const) {
+      const upstream = await upstreamOf(({ body }, response) => {
+        if (body?.stream) events(response, { choices: [{ delta: message }] }, finish('stop'), '[DONE]');
+        else if (body) json(response, 200, { choices: [{ message, finish_reason: 'stop' }] });
+        return body && true;
+      });
+      const { client } = await calling(upstream);
+      expect(textOf(await client.infer('chat', prompt('x')))).toBe(text);
+      const { value } = await client.inferStream('chat', prompt('x')).next();
+      expect(textOf(value)).toBe(text);
+    }
+  });
+
+  it('streams events, however their type is spelled', async () => {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (!body) return undefined;
+      response.writeHead(200, { 'content-type': 'Text/Event-Stream; charset=UTF-8' });
+      events(response, piece('a'), finish('stop'), '[DONE]');
+      return true;
+    });
+    const { client } = await calling(upstream);
+    const { value } = await client.inferStream('chat', prompt('x')).next();
+    expect(textOf(value)).toBe('a');
+  });
+
   it('takes a whole answer from a server that does not stream', async () => {
     const whole = { choices: [{ message: { content: 'all at once' }, finish_reason: 'length' }] };
     const upstream = await upstreamOf(({ body }, response) => {
@@ -374,6 +404,14 @@ describe('an upstream that fails', () => {
   it('gives advice where there is some, and never its key', async () => {
     const limited = await upstreamOf(refusing(429, { message: 'too many' }, { 'retry-after': '7' }));
     await expect((await calling(limited)).client.infer('chat', prompt('x'))).rejects.toThrow('try again after 7 s');
+    const date = 'Wed, 21 Oct 2026 07:28:00 GMT';
+    const dated = await upstreamOf(refusing(429, { message: 'too many' }, { 'retry-after': date }));
+    await expect((await calling(dated)).client.infer('chat', prompt('x'))).rejects.toThrow(/try again after .* GMT$/);
+    const moved = await upstreamOf(refusing(308, {}, { location: 'https://x/v1/chat/completions' }));
+    await expect((await calling(moved)).client.infer('chat', prompt('x'))).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining('it points to https://x/v1/chat/completions'),
+    });
     const closed = await upstreamOf(refusing(401, { error: `wrong key: ${KEY}` }));
     const { client, worker } = await calling(closed, { key: KEY });
     await expect(client.infer('chat', prompt('x'))).rejects.toThrow(
@@ -407,7 +445,23 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'out of memory',
+        'answers with an error: out of memory',
+      ],
+      [
+        ({ body }, response) => {
+          if (body) events(response, piece('a'), { error: { message: 'slow down', code: 'rate_limit_exceeded' } });
+          return body && true;
+        },
+        'resource_exhausted',
+        'slow down',
+      ],
+      [
+        ({ body }, response) => {
+          if (body) events(response, piece('a'), { object: 'error', message: 'too long', code: '400' }, '[DONE]');
+          return body && true;
+        },
+        'invalid_argument',
+        'too long',
       ],
     ];
     for (const [answering, code, message] of breaking) {
@@ -418,6 +472,16 @@ describe('an upstream that fails', () => {
       })();
       await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
       expect(texts).toEqual(['a']);
+    }
+  });
+
+  it('is an error when it reports one with HTTP 200', async () => {
+    const { client } = await calling(await upstreamOf(refusing(200, { error: { message: 'no credit', code: 429 } })));
+    for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+      await expect(call).rejects.toMatchObject({
+        code: 'resource_exhausted',
+        message: expect.stringContaining('answers with an error: no credit'),
+      });
     }
   });
 
@@ -452,10 +516,12 @@ describe('an upstream that fails', () => {
   it('is told from one that speaks something else', async () => {
     for (const body of [{}, { choices: [] }, [], 'text']) {
       const { client } = await calling(await upstreamOf(refusing(200, body)));
-      await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
-        code: 'internal',
-        message: expect.stringContaining('not as an OpenAI-compatible server'),
-      });
+      for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+        await expect(call).rejects.toMatchObject({
+          code: 'internal',
+          message: expect.stringContaining('not as an OpenAI-compatible server'),
+        });
+      }
     }
   });
 
@@ -492,6 +558,24 @@ describe('embeddings', () => {
       input: ['a', 'four', ''],
       encoding_format: 'float',
     });
+  });
+
+  it('come as they come where their indices are not those of the texts', async () => {
+    for (const indices of [
+      [23, 7],
+      [0, 0],
+      [undefined, undefined],
+      ['a', 'b'],
+    ]) {
+      const data = indices.map((index, at) => ({ index, embedding: [at] }));
+      const upstream = await upstreamOf(({ body }, response) => {
+        if (body) json(response, 200, { data });
+        return body && true;
+      });
+      const { client } = await calling(upstream, { embeddings: 'all' });
+      const { outputs } = await client.infer('embed', { input: ['a', 'b'] });
+      expect(outputs['embedding']?.data).toEqual(Float32Array.of(0, 1));
+    }
   });
 
   it('that are missing or uneven are an error', async () => {
