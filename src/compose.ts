@@ -1,8 +1,10 @@
 import type { LeaseChange } from './client/lease-keeper.js';
+import { type Changing, lookup } from './core/changing.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised, parseReplicaId } from './core/ids.js';
 import type { Log } from './core/ports.js';
 import { createRegistry } from './core/registry.js';
+import type { TokenSet } from './credentials/token-set.js';
 import type { ApiServer } from './server/api-server.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
@@ -20,6 +22,10 @@ export interface StartApiServerOptions {
   readonly port?: number | undefined;
   /** The time between two heartbeats of a lease stream, in milliseconds; 2,000 unless told. */
   readonly heartbeatMs?: number | undefined;
+  /** The tokens that may register replicas, and ask; no token is needed unless told. */
+  readonly registerTokens?: Changing<TokenSet> | undefined;
+  /** The tokens that may ask; no token is needed to ask unless told. */
+  readonly readTokens?: Changing<TokenSet> | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
   readonly log?: Log | undefined;
 }
@@ -42,6 +48,8 @@ export async function startApiServer({
   host = DEFAULTS.host,
   port = DEFAULTS.apiPort,
   heartbeatMs = DEFAULTS.heartbeatMs,
+  registerTokens,
+  readTokens,
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
   const [{ listen }, { createMemoryStore }] = await Promise.all([
@@ -55,7 +63,8 @@ export async function startApiServer({
     ids: system.ids,
     log,
   });
-  return listen({ registry, host, port, heartbeatMs, log, clock: system.clock });
+  const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
+  return listen({ registry, host, port, heartbeatMs, tokens, log, clock: system.clock });
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */

@@ -18,10 +18,12 @@ export {
   startWorker,
 } from './compose.js';
 export type { Capability } from './core/capability.js';
+export type { Changing } from './core/changing.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, ReplicaId } from './core/ids.js';
 export type { Log } from './core/ports.js';
 export type { Replica } from './core/replica.js';
+export { TokenSet } from './credentials/token-set.js';
 export type { ApiServer } from './server/api-server.js';
 export type { Datatype } from './wire/datatype.js';
 export type { InferenceAnswer, Tensors } from './wire/inference.js';

@@ -8,7 +8,8 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   core: { rooms: [], packages: [] },
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
   store: { rooms: ['core'], packages: [] },
-  server: { rooms: ['core', 'wire'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
+  credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs'] },
+  server: { rooms: ['core', 'wire', 'credentials'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
   client: {
     rooms: ['core', 'wire'],
     packages: [
@@ -44,7 +45,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   cli: {
-    rooms: ['core', 'wire', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
+    rooms: ['core', 'wire', 'credentials', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
     packages: [
       '@grpc/grpc-js',
       'chalk',
@@ -59,10 +60,13 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { rooms: [], packages: [] },
   'compose.ts': {
-    rooms: ['core', 'wire', 'store', 'server', 'client', 'worker', 'system.ts', 'version.ts'],
+    rooms: ['core', 'wire', 'credentials', 'store', 'server', 'client', 'worker', 'system.ts', 'version.ts'],
     packages: [],
   },
-  'index.ts': { rooms: ['core', 'wire', 'client', 'server', 'worker', 'compose.ts', 'system.ts'], packages: [] },
+  'index.ts': {
+    rooms: ['core', 'wire', 'credentials', 'client', 'server', 'worker', 'compose.ts', 'system.ts'],
+    packages: [],
+  },
 };
 
 const SRC = fileURLToPath(new URL('../src', import.meta.url));

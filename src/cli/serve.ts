@@ -3,6 +3,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { interruption } from './interruption.js';
 import { logTo } from './output.js';
+import { tokenFileOption, tokensAskedFor } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 
 /** `anyserve serve`: the API server. */
@@ -13,6 +14,7 @@ export const serve: Command = {
   examples: [
     ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine alone'],
     ['anyserve serve --host 0.0.0.0 --port 80', 'listen for other machines, too'],
+    ['anyserve serve --host 0.0.0.0 --register-token-file tokens', 'only those that show a token may register'],
     ['anyserve serve --port 0', 'listen on a free port, and print it'],
   ],
   options: {
@@ -29,6 +31,11 @@ export const serve: Command = {
       description: 'the time between two heartbeats of a lease',
       default: `${DEFAULTS.heartbeatMs}ms`,
     },
+    'register-token-file': tokenFileOption(
+      'tokens that may register and ask, one a line, each with a space and a prefix if it is for such ids only',
+      'ANYSERVE_REGISTER_TOKEN',
+    ),
+    'read-token-file': tokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
   },
   maxWords: 0,
   async run(args, io) {
@@ -36,6 +43,8 @@ export const serve: Command = {
       host: args.text('host'),
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
       heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? ''),
+      registerTokens: tokensAskedFor(args, io, 'register-token-file'),
+      readTokens: tokensAskedFor(args, io, 'read-token-file'),
       log: logTo(io),
     });
     io.stdout.write(

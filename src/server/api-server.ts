@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { isLoopback } from '../core/loopback.js';
 import { type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 
@@ -23,10 +24,13 @@ export interface ApiServer {
 
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry } = options;
+  const { host, port, registry, log, tokens } = options;
   const server = createServer(createApp(options));
   server.on('clientError', answerClientError);
   await bound(server, host, port);
+  if (!isLoopback(host) && !tokens?.register) {
+    log.warn(`whoever reaches ${host} can register replicas; ask for a token with --register-token-file`);
+  }
   const address = server.address() as AddressInfo;
   const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {

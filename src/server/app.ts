@@ -5,6 +5,7 @@ import type { Registry } from '../core/registry.js';
 import { detailText, replicasText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
+import { type AccessTokens, guarded } from './authorization.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
 import { registerHandler } from './register-handler.js';
 import { parseTarget } from './request-target.js';
@@ -16,20 +17,24 @@ export interface AppOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs: number;
+  /** The tokens that requests need; none unless told. */
+  readonly tokens?: AccessTokens | undefined;
 }
 
 /** The API server's HTTP interface over a registry, as an ordinary express app. */
 export function createApp(options: AppOptions): Express {
-  const { registry, clock, log } = options;
+  const { registry, clock, log, tokens = {} } = options;
+  const reading = (handler: RequestHandler): RequestHandler => guarded('read', tokens, handler);
+  const registering = (handler: RequestHandler): RequestHandler => guarded('register', tokens, handler);
   const endpoints: Readonly<Record<string, Readonly<Record<string, RequestHandler>>>> = {
-    '/route': { GET: routeHandler(registry) },
-    '/register': { POST: registerHandler(options) },
-    '/registry': { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) },
+    '/route': { GET: reading(routeHandler(registry)) },
+    '/register': { POST: registering(registerHandler({ ...options, tokens })) },
+    '/registry': { GET: reading((_request, response) => sendJson(response, 200, replicasText(registry.replicas()))) },
     '/health': { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
     '/replicas': {
-      GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
+      GET: reading((_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment()))),
     },
-    '/leases/:lease': { PUT: renewHandler(registry), DELETE: releaseHandler(registry) },
+    '/leases/:lease': { PUT: registering(renewHandler(registry)), DELETE: registering(releaseHandler(registry)) },
   };
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
 

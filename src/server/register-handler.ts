@@ -1,4 +1,4 @@
-import type { RequestHandler, Response } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import { httpStatusOf, messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
@@ -13,6 +13,7 @@ import {
   type Registering,
 } from '../wire/registration.js';
 import { sendFailure, sendJson } from './answer.js';
+import { type AccessTokens, authorizationOf, authorize, isOfOtherOrigin, refusalOfId } from './authorization.js';
 import { createLeaseStream } from './lease-stream.js';
 import { readBody } from './request-body.js';
 
@@ -22,11 +23,15 @@ export interface RegisterHandlerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs: number;
+  readonly tokens: AccessTokens;
 }
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
 export function registerHandler(options: RegisterHandlerOptions): RequestHandler {
   return async (request, response) => {
+    if (isOfOtherOrigin(request)) {
+      return sendFailure(response, 'permission_denied', 'web pages of other origins cannot register');
+    }
     const body = await readBody(request, MAX_REGISTRATION_BYTES);
     switch (body.kind) {
       case 'aborted':
@@ -38,13 +43,22 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
-        if (outcome.kind === 'registration') return grantLease(response, outcome, options);
-        return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
+        if (outcome.kind === 'faults')
+          return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
+        const refusal = refusalOf(request, outcome, options.tokens);
+        if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
+        return grantLease(response, outcome, options);
       }
       default:
         body satisfies never;
     }
   };
+}
+
+/** Why the token shown does not do for this replica; undefined when it does. */
+function refusalOf(request: Request, { replica }: Registering, tokens: AccessTokens): string | undefined {
+  const decision = authorize('register', authorizationOf(request), tokens);
+  return decision.kind === 'granted' ? refusalOfId(decision.prefixes, replica.id) : decision.detail;
 }
 
 function refuseOversized(response: Response, beginning: string): void {

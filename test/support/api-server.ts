@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Random } from '../../src/core/ports.js';
 import { createRegistry, type Registry } from '../../src/core/registry.js';
-import { type ApiServer, listen } from '../../src/server/api-server.js';
+import { type ApiServer, type ApiServerOptions, listen } from '../../src/server/api-server.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
 import { keptLog } from './replicas.js';
@@ -17,10 +17,19 @@ export async function startTestApiServer({
   heartbeatMs = 2000,
   port = 0,
   random = system.random as Random,
-} = {}): Promise<TestApiServer> {
+  ...options
+}: Partial<ApiServerOptions> & { readonly random?: Random } = {}): Promise<TestApiServer> {
   const log = keptLog();
   const registry = createRegistry({ store: createMemoryStore(), clock: system.clock, random, ids: system.ids, log });
-  const server = await listen({ registry, clock: system.clock, log, heartbeatMs, host: '127.0.0.1', port });
+  const server = await listen({
+    registry,
+    clock: system.clock,
+    log,
+    heartbeatMs,
+    host: '127.0.0.1',
+    port,
+    ...options,
+  });
   return { ...server, registry, log };
 }
 

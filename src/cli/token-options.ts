@@ -1,0 +1,42 @@
+import { AnyserveError } from '../core/errors.js';
+import { renewedFiles } from '../credentials/renewed-files.js';
+import { TokenSet } from '../credentials/token-set.js';
+import { clock } from '../system.js';
+import type { Arguments, CommandIo, CommandOption } from './command.js';
+import { logTo } from './output.js';
+
+/** An option that names a file with tokens; `variable` holds the token itself where there is no file. */
+export function tokenFileOption(description: string, variable: string): CommandOption {
+  return { type: 'text', value: 'FILE', description: `${description}; else ${variable} is the token` };
+}
+
+/** The tokens that callers must show, as they are now; undefined: none. Throws `usage`. */
+export function tokensAskedFor(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
+  return tokenSource(args, io, option, (text, where) => new TokenSet(text.split('\n'), where));
+}
+
+/**
+ * What an option's file says, or the variable of the same name without `FILE`. A token is never an argument, because
+ * every user of a machine sees those. Throws `usage`; a variable that is set to nothing is no wish for an open door.
+ */
+function tokenSource<T>(
+  args: Arguments,
+  io: CommandIo,
+  option: string,
+  parse: (text: string, where: string) => T,
+): (() => T) | undefined {
+  const path = args.text(option);
+  if (path !== undefined) {
+    const read = ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`);
+    return renewedFiles([{ option, path }], read, { clock, log: logTo(io) });
+  }
+  const variable = `ANYSERVE_${option
+    .replace(/-file$/, '')
+    .replaceAll('-', '_')
+    .toUpperCase()}`;
+  const given = io.env[variable];
+  if (given === undefined) return undefined;
+  if (given.trim() === '') throw new AnyserveError('usage', `${variable} is empty; give it a token, or unset it`);
+  const value = parse(given, variable);
+  return () => value;
+}

@@ -1,0 +1,66 @@
+import type { Request, RequestHandler } from 'express';
+import type { ReplicaId } from '../core/ids.js';
+import { bearerToken, type TokenSet } from '../credentials/token-set.js';
+import { sendFailure } from './answer.js';
+
+/** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
+export interface AccessTokens {
+  /** Those that may register replicas, and ask. */
+  readonly register?: (() => TokenSet) | undefined;
+  /** Those that may ask. */
+  readonly read?: (() => TokenSet) | undefined;
+}
+
+/** What a request wants to do: to ask, or to change what is registered. */
+export type Access = 'read' | 'register';
+
+/** Whether a request may; if so, how the ids begin that it may register. */
+export type Decision =
+  | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
+  | { readonly kind: 'refused'; readonly detail: string };
+
+const OPEN: Decision = { kind: 'granted', prefixes: [''] };
+
+/** Decides by the values of a request's `authorization` headers. */
+export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): Decision {
+  if (!tokens[access]) return OPEN;
+  const shown = bearerToken(headers);
+  const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
+  if (shown === undefined) return { kind: 'refused', detail: `this needs ${needed}: Authorization: Bearer TOKEN` };
+  const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
+    (known) => known?.().prefixesOf(shown) ?? [],
+  );
+  if (prefixes.length > 0) return { kind: 'granted', prefixes };
+  return { kind: 'refused', detail: `this needs ${needed}, and the token shown is none` };
+}
+
+/** What is wrong with registering an id, when it does not begin as one of these; undefined when it may be registered. */
+export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string | undefined {
+  if (prefixes.some((prefix) => id.startsWith(prefix))) return undefined;
+  const allowed = prefixes.map((prefix) => JSON.stringify(prefix)).join(' or ');
+  return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
+}
+
+/** The `authorization` headers of a request; Node itself would keep the first and say nothing of others. */
+export function authorizationOf(request: Request): readonly string[] {
+  return request.headersDistinct['authorization'] ?? [];
+}
+
+/** A handler behind a door that needs a token, if there are any. */
+export function guarded(access: Access, tokens: AccessTokens, handler: RequestHandler): RequestHandler {
+  return (request, response, next) => {
+    const decision = authorize(access, authorizationOf(request), tokens);
+    if (decision.kind === 'granted') return handler(request, response, next);
+    sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
+  };
+}
+
+/**
+ * Whether a web page of another site sends the request, which a browser then says. Registrations need no content type,
+ * so that any page could otherwise register at the servers that its visitors reach.
+ */
+export function isOfOtherOrigin(request: Request): boolean {
+  const origin = request.get('origin');
+  if (origin === undefined) return false;
+  return !URL.canParse(origin) || new URL(origin).host !== request.get('host');
+}

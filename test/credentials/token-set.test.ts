@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { bearerToken, firstToken, TokenSet } from '../../src/credentials/token-set.js';
+
+describe('a token set', () => {
+  const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
+
+  it('knows each token of its lines, and how the ids begin that it may register', () => {
+    expect(tokens.prefixesOf('first')).toEqual(['']);
+    expect(tokens.prefixesOf('second')).toEqual(['gpu-', 'cpu-']);
+  });
+
+  it.each(['', 'f', 'firs', 'first ', ' first', 'FIRST', 'first-', '#', '# rotated in May', 'gpu-', 'second gpu-'])(
+    'does not know %j',
+    (shown) => {
+      expect(tokens.prefixesOf(shown)).toEqual([]);
+    },
+  );
+
+  it.each([
+    [[], 'there is no token in it'],
+    [['', '# s3cret'], 'there is no token in it'],
+    [['one', 's3cret a b'], 'line 2 has more than a token and a prefix'],
+    [['s3crét'], 'the token in line 1 has characters outside of ASCII'],
+  ])('refuses %j, names the line, and shows no token', (lines, problem) => {
+    const failure = (() => new TokenSet(lines, '--read-token-file t')) as () => unknown;
+    expect(failure).toThrow(`--read-token-file t: ${problem}`);
+    expect(failure).not.toThrow(/s3cr/);
+  });
+
+  it('shows none of its tokens', () => {
+    expect(JSON.stringify(tokens)).not.toContain('first');
+  });
+});
+
+describe('the token to show', () => {
+  it('is the first of a file, without its prefix', () => {
+    expect(firstToken('# mine\n\nabc gpu-\nother\n', 'f')).toBe('abc');
+    expect(() => firstToken('\n', '--token-file f')).toThrow('--token-file f: there is no token in it');
+  });
+});
+
+describe('an authorization header', () => {
+  it.each([
+    [['Bearer abc'], 'abc'],
+    [['bearer abc'], 'abc'],
+    [['BEARER   abc'], 'abc'],
+    [[], undefined],
+    [[''], undefined],
+    [['abc'], undefined],
+    [['Bearer'], undefined],
+    [['Bearer '], undefined],
+    [['Bearer a b'], undefined],
+    [['Bearer abc '], undefined],
+    [['Bearer abc, Bearer abc'], undefined],
+    [['Bearerabc'], undefined],
+    [['Basic abc'], undefined],
+    [['Bearer abc', 'Bearer abc'], undefined],
+  ])('of %j shows %j', (headers, token) => {
+    expect(bearerToken(headers)).toBe(token);
+  });
+});

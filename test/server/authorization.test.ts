@@ -1,0 +1,174 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { asReplicaId } from '../../src/core/ids.js';
+import { TokenSet } from '../../src/credentials/token-set.js';
+import { type Access, authorize, refusalOfId } from '../../src/server/authorization.js';
+import {
+  type RawConnection,
+  rawConnection,
+  registrationBody,
+  startTestApiServer,
+  type TestApiServer,
+} from '../support/api-server.js';
+import { until } from '../support/until.js';
+
+const register = (): TokenSet => new TokenSet(['writer', 'old-writer', 'gpu-writer gpu-']);
+const read = (): TokenSet => new TokenSet(['reader']);
+const bearer = (token: string): string[] => [`Bearer ${token}`];
+
+describe('the decision', () => {
+  it.each<[Access, string[], string]>([
+    ['read', bearer('reader'), 'granted'],
+    ['read', bearer('writer'), 'granted'],
+    ['read', bearer('gpu-writer'), 'granted'],
+    ['register', bearer('writer'), 'granted'],
+    ['register', bearer('old-writer'), 'granted'],
+    ['register', bearer('reader'), 'this needs a register token, and the token shown is none'],
+    ['register', [], 'this needs a register token: Authorization: Bearer TOKEN'],
+    ['read', [], 'this needs a read token or a register token: Authorization: Bearer TOKEN'],
+    ['read', bearer('nobody'), 'this needs a read token or a register token, and the token shown is none'],
+  ])('to %s with %j is %s', (access, headers, outcome) => {
+    const decision = authorize(access, headers, { register, read });
+    expect(decision.kind === 'granted' ? 'granted' : decision.detail).toBe(outcome);
+  });
+
+  it('is to grant what no token is asked for', () => {
+    expect(authorize('read', [], { register }).kind).toBe('granted');
+    expect(authorize('register', [], { read }).kind).toBe('granted');
+    expect(authorize('register', bearer('x'), {})).toEqual({ kind: 'granted', prefixes: [''] });
+  });
+
+  it('keeps a token with a prefix to its ids', () => {
+    const decision = authorize('register', bearer('gpu-writer'), { register });
+    const prefixes = decision.kind === 'granted' ? decision.prefixes : [];
+    expect(refusalOfId(prefixes, asReplicaId('gpu-7'))).toBeUndefined();
+    expect(refusalOfId(prefixes, asReplicaId('xgpu-7'))).toBe(
+      'this token may only register ids that begin with "gpu-", not "xgpu-7"',
+    );
+  });
+});
+
+let server: TestApiServer;
+const connections: RawConnection[] = [];
+
+afterEach(async () => {
+  for (const { socket } of connections.splice(0)) socket.destroy();
+  await server?.close();
+});
+
+/** The whole answer to a request with these header lines; of a stream, its beginning. */
+async function answer(line: string, headers: readonly string[] = [], body = ''): Promise<string> {
+  const length = body ? [`Content-Length: ${Buffer.byteLength(body)}`] : [];
+  const head = [`${line} HTTP/1.1`, `Host: 127.0.0.1:${server.port}`, ...headers, ...length].join('\r\n');
+  const connection = rawConnection(server.port, `${head}\r\n\r\n${body}`);
+  connections.push(connection);
+  await until('the answer', () => connection.received().includes('\r\n\r\n'));
+  return connection.received();
+}
+
+const statusOf = (text: string): number => Number(text.split(' ')[1]);
+
+describe('a server that asks for tokens', () => {
+  const REGISTRATION = registrationBody('gpu-1');
+
+  it.each([
+    [[]],
+    [['Authorization:']],
+    [['Authorization: Bearer']],
+    [['Authorization: Bearer wrong']],
+    [['Authorization: Bearer write']],
+    [['Authorization: Bearer writer2']],
+    [['Authorization: Bearer wri ter']],
+    [['Authorization: Basic writer']],
+    [['Authorization: writer']],
+    [['Authorization: Bearer writer', 'Authorization: Bearer writer']],
+    [['Authorization: Bearer wrong', 'Authorization: Bearer writer']],
+    [['Authorization: Bearer reader']],
+  ])('refuses to change what is registered with %j', async (headers) => {
+    server = await startTestApiServer({ tokens: { register, read } });
+    for (const [line, body] of [
+      ['POST /register', REGISTRATION],
+      ['PUT /leases/x', '{}'],
+      ['DELETE /leases/x', ''],
+    ] as const) {
+      const text = await answer(line, headers, body);
+      expect(statusOf(text)).toBe(401);
+      expect(text.toLowerCase()).toContain('\r\nwww-authenticate: bearer\r\n');
+      expect(text).toContain('{"detail":"this needs a register token');
+      expect(text).not.toMatch(/wrong|writer|reader/);
+    }
+    expect(server.registry.replicas()).toEqual([]);
+    expect(server.log.lines.join()).not.toMatch(/writer|reader/);
+  });
+
+  it.each(['Authorization: Bearer writer', 'authorization: bearer old-writer', 'Authorization: Bearer  gpu-writer '])(
+    'takes a registration with %j',
+    async (header) => {
+      server = await startTestApiServer({ tokens: { register, read } });
+      expect(statusOf(await answer('POST /register', [header], REGISTRATION))).toBe(200);
+      expect(statusOf(await answer('PUT /leases/x', [header], '{}'))).toBe(404);
+    },
+  );
+
+  it('names the prefix to a token that is for other ids', async () => {
+    server = await startTestApiServer({ tokens: { register, read } });
+    const text = await answer('POST /register', ['Authorization: Bearer gpu-writer'], registrationBody('cpu-1'));
+    expect(statusOf(text)).toBe(403);
+    expect(text).toContain('this token may only register ids that begin with');
+    expect(text).not.toContain('gpu-writer');
+  });
+
+  it('tells the list to those alone that show a token, and its health to all', async () => {
+    server = await startTestApiServer({ tokens: { register, read } });
+    for (const path of ['/route', '/registry', '/replicas']) {
+      expect(statusOf(await answer(`GET ${path}`))).toBe(401);
+      expect(statusOf(await answer(`GET ${path}`, ['Authorization: Bearer wrong']))).toBe(401);
+      for (const token of ['reader', 'writer']) {
+        expect(statusOf(await answer(`GET ${path}`, [`Authorization: Bearer ${token}`]))).not.toBe(401);
+      }
+    }
+    expect(statusOf(await answer('GET /health'))).toBe(200);
+    expect(statusOf(await answer('GET /nope'))).toBe(404);
+    expect(statusOf(await answer('POST /route'))).toBe(405);
+  });
+
+  it('goes by the tokens that hold at the time', async () => {
+    let tokens = new TokenSet(['old', 'new']);
+    server = await startTestApiServer({ tokens: { read: () => tokens } });
+    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer old']))).toBe(200);
+    tokens = new TokenSet(['new']);
+    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer old']))).toBe(401);
+    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer new']))).toBe(200);
+  });
+});
+
+describe('a server that asks for none', () => {
+  it('pays no heed to those that are shown', async () => {
+    server = await startTestApiServer();
+    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer x', 'Authorization: Basic y']))).toBe(200);
+  });
+
+  it.each([
+    ['Origin: https://evil.test', 403],
+    ['Origin: null', 403],
+    ['Origin: http://127.0.0.1:1', 403],
+  ])('refuses a registration with %s', async (origin, status) => {
+    server = await startTestApiServer();
+    const text = await answer('POST /register', [origin], registrationBody('r1'));
+    expect(statusOf(text)).toBe(status);
+    expect(server.registry.replicas()).toEqual([]);
+  });
+
+  it('takes a registration from a page of its own origin', async () => {
+    server = await startTestApiServer();
+    const origin = `Origin: http://127.0.0.1:${server.port}`;
+    expect(statusOf(await answer('POST /register', [origin], registrationBody('r1')))).toBe(200);
+  });
+
+  it('warns when others than this machine reach it', async () => {
+    server = await startTestApiServer({ host: '0.0.0.0' });
+    expect(server.log.lines).toEqual([expect.stringContaining('whoever reaches 0.0.0.0 can register replicas')]);
+    await server.close();
+    server = await startTestApiServer({ host: '0.0.0.0', tokens: { register } });
+    expect(server.log.lines).toEqual([]);
+  });
+});
