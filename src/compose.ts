@@ -34,7 +34,9 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /** How a worker serves; everything but the backends has a default. */
 export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
-  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities'>> & {
+  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess'>> & {
+    /** The bearer token to show the API servers. */
+    readonly token?: Changing<string> | undefined;
     /** What to register in place of what the one model says it can do. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
@@ -73,6 +75,7 @@ export async function startWorker({
   port = DEFAULTS.workerPort,
   servers = [DEFAULTS.apiServer],
   capabilities = [],
+  token,
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -84,7 +87,15 @@ export async function startWorker({
   const { startWorker: start } = await import('./worker/worker.js');
   const limits = { maxConcurrency, maxQueue, maxMessageBytes, drainDelayMs, drainTimeoutMs };
   return start(
-    { ...others, ...limits, host, port, servers, capabilities: capabilities.map(capabilityFromScalars) },
+    {
+      ...others,
+      ...limits,
+      host,
+      port,
+      servers,
+      serverAccess: { token: lookup(token) },
+      capabilities: capabilities.map(capabilityFromScalars),
+    },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },
   );
 }
@@ -138,6 +149,8 @@ export async function llamaBackend({
 export interface KeepRegisteredOptions {
   /** The URL of an API server, or several to turn to when one fails. */
   readonly server: string | readonly string[];
+  /** The bearer token to show the API servers. */
+  readonly token?: Changing<string> | undefined;
   /** The replica's name, unique in the list. */
   readonly id: string;
   /** Where callers reach it: `host:port`, `[v6]:port` or `unix:PATH`. */
@@ -167,7 +180,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Re
     endpoint: parseAdvertised(options.endpoint),
     capabilities: options.capabilities.map(capabilityFromScalars),
   };
-  const api = new ApiClient([options.server].flat());
+  const api = new ApiClient([options.server].flat(), { token: lookup(options.token) });
   const keeper = new LeaseKeeper({
     api,
     replica,

@@ -1,5 +1,4 @@
 import type { Readable, Writable } from 'node:stream';
-import { DEFAULTS } from '../core/defaults.js';
 
 /** One option of a command. Its variable is `ANYSERVE_` and its name in capitals. */
 export interface CommandOption {
@@ -69,14 +68,4 @@ export interface Command {
 export const COMMON_OPTIONS: Readonly<Record<string, CommandOption>> = {
   json: { type: 'flag', description: 'print JSON, for programs' },
   debug: { type: 'flag', description: 'with an error, print where it came from' },
-};
-
-/** The API servers to ask, for the commands that ask one. */
-export const SERVER_OPTION: CommandOption = {
-  type: 'text',
-  value: 'URL',
-  description: 'an API server; repeat it for others to turn to when it fails',
-  default: DEFAULTS.apiServer,
-  repeatable: true,
-  spaced: true,
 };

@@ -1,13 +1,14 @@
-import { ApiClient } from '../client/api-client.js';
+import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/retry.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
-import { type Arguments, type CommandIo, type CommandOption, SERVER_OPTION } from './command.js';
+import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
+import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
 /** The options of the commands that call a model: where to look for it, and how long it may take. */
@@ -18,7 +19,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     description: 'what to ask for in place of the name: KEY=VALUE pairs',
     repeatable: true,
   },
-  server: SERVER_OPTION,
+  ...SERVER_OPTIONS,
   endpoint: { type: 'text', value: 'HOST:PORT', description: 'call this replica, and ask no API server' },
   'model-version': {
     type: 'text',
@@ -44,6 +45,7 @@ export class ModelClient {
   readonly #queries: readonly CapabilityQuery[];
   readonly #clients: readonly InferenceClient[];
   readonly #servers: readonly string[];
+  readonly #access: ServerAccess;
   readonly #io: CommandIo;
 
   /** Throws `usage`. */
@@ -56,6 +58,8 @@ export class ModelClient {
       onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
     };
     const endpoint = args.text('endpoint');
+    // Whoever is called without asking anyone needs no way to ask.
+    this.#access = endpoint === undefined ? serverAccessFrom(args, io) : {};
     const caps = args.texts('cap');
     const named: CapabilityQuery[] = [new Map([['type', model]]), new Map([['model', model]])];
     this.#queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
@@ -64,7 +68,7 @@ export class ModelClient {
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
             const capability = Object.fromEntries(query);
-            return new InferenceClient({ ...options, server: this.#servers, capability }, system);
+            return new InferenceClient({ ...options, ...this.#access, server: this.#servers, capability }, system);
           });
   }
 
@@ -77,7 +81,7 @@ export class ModelClient {
         if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
       }
     }
-    const api = new ApiClient(this.#servers);
+    const api = new ApiClient(this.#servers, this.#access);
     try {
       throw noMatchAmong(this.#queries, await countReplicas(api, this.#io.interrupted));
     } finally {

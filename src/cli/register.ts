@@ -1,4 +1,3 @@
-import { ApiClient } from '../client/api-client.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
@@ -8,11 +7,12 @@ import type { HealthChange } from '../core/health.js';
 import { type Endpoint, parseAdvertised, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, random } from '../system.js';
-import { type Arguments, type Command, SERVER_OPTION } from './command.js';
+import type { Arguments, Command } from './command.js';
 import { interruption } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { printable } from './output.js';
 import { programReporter } from './program-report.js';
+import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { supervise } from './supervise.js';
 import { capabilityFromCap, durationMs } from './values.js';
 
@@ -69,7 +69,7 @@ export const register: Command = {
       description: 'how long the program may take to end when it is told to',
       default: `${DEFAULTS.drainTimeoutMs / 1000}s`,
     },
-    server: SERVER_OPTION,
+    ...SERVER_OPTIONS,
   },
   maxWords: 0,
   runsProgram: true,
@@ -77,7 +77,7 @@ export const register: Command = {
     const replica = replicaFrom(args);
     const program = programFrom(args);
     const probe = await probeFrom(args, replica.endpoint);
-    const api = new ApiClient(args.texts('server'));
+    const api = apiClientFrom(args, io);
     // The standard output of a program that is run belongs to it alone.
     const told = program ? { ...io, stdout: io.stderr } : io;
     const json = args.flag('json');

@@ -1,11 +1,11 @@
-import { ApiClient } from '../client/api-client.js';
 import { type Capability, matches } from '../core/capability.js';
 import { FROM_SERVER, isJsonObject, jsonText, parseJson } from '../wire/json.js';
 import type { ListedReplica } from '../wire/known-replicas.js';
 import { scalarText } from '../wire/replica-json.js';
-import { type Command, SERVER_OPTION } from './command.js';
+import type { Command } from './command.js';
 import { noMatchAmong } from './no-match.js';
 import { coloursFor, printable, tableText } from './output.js';
+import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { queryFromWords } from './values.js';
 
 /** `anyserve registry`: the replicas, all or those that match. */
@@ -21,11 +21,12 @@ export const registry: Command = {
     ['anyserve registry type=chat', 'those that can chat'],
     ['anyserve registry --json', 'the answer of the API server, for programs'],
   ],
-  options: { server: SERVER_OPTION },
+  options: SERVER_OPTIONS,
   maxWords: 64,
-  async run(args, { stdout, stderr, env, interrupted }) {
+  async run(args, io) {
+    const { stdout, stderr, env, interrupted } = io;
     const query = queryFromWords(args.words);
-    const api = new ApiClient(args.texts('server'));
+    const api = apiClientFrom(args, io);
     try {
       const all = await api.list({ signal: interrupted });
       const listed = query.size === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));

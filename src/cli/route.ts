@@ -1,7 +1,7 @@
-import { ApiClient } from '../client/api-client.js';
-import { type Command, SERVER_OPTION } from './command.js';
+import type { Command } from './command.js';
 import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable, tableText } from './output.js';
+import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { queryFromWords } from './values.js';
 
 /** `anyserve route`: one replica by what it can do. */
@@ -14,11 +14,12 @@ export const route: Command = {
     ['anyserve route model=llama type=chat', 'one that can do both at once'],
     ['anyserve route --json type=chat', 'the same, for programs'],
   ],
-  options: { server: SERVER_OPTION },
+  options: SERVER_OPTIONS,
   maxWords: 64,
-  async run(args, { stdout, env, interrupted }) {
+  async run(args, io) {
+    const { stdout, env, interrupted } = io;
     const query = queryFromWords(args.words);
-    const api = new ApiClient(args.texts('server'));
+    const api = apiClientFrom(args, io);
     try {
       const found = await api.route(query, [], { signal: interrupted });
       if (!found) throw noMatchAmong([query], await countReplicas(api, interrupted));

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import { renewedFiles } from '../credentials/renewed-files.js';
-import { TokenSet } from '../credentials/token-set.js';
+import { firstToken, TokenSet } from '../credentials/token-set.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { logTo } from './output.js';
@@ -13,6 +13,11 @@ export function tokenFileOption(description: string, variable: string): CommandO
 /** The tokens that callers must show, as they are now; undefined: none. Throws `usage`. */
 export function tokensAskedFor(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
   return tokenSource(args, io, option, (text, where) => new TokenSet(text.split('\n'), where));
+}
+
+/** The token to show, as it is now; undefined: none. Throws `usage`. */
+export function tokenToShow(args: Arguments, io: CommandIo, option: string): (() => string) | undefined {
+  return tokenSource(args, io, option, firstToken);
 }
 
 /**

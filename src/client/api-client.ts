@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { CapabilityQuery } from '../core/capability.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
@@ -9,7 +9,7 @@ import { type ListedReplica, listedReplicasFromText } from '../wire/known-replic
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
-import { HttpConnections } from './http.js';
+import { type HttpAnswer, HttpConnections, type HttpRequest } from './http.js';
 
 /** How long an API server may take to answer before the next one is asked. */
 const ANSWER_TIMEOUT_MS = 3000;
@@ -24,6 +24,12 @@ export interface AskOptions {
   readonly timeoutMs?: number | undefined;
   /** The one server to ask; all in turn unless told. */
   readonly server?: string | undefined;
+}
+
+/** How API servers are asked. */
+export interface ServerAccess {
+  /** The bearer token to show them, looked up for each request. */
+  readonly token?: (() => string) | undefined;
 }
 
 /** An open lease stream, as the client holds it. */
@@ -41,13 +47,15 @@ export interface OpenLease {
  */
 export class ApiClient {
   readonly #servers: readonly string[];
+  readonly #access: ServerAccess;
   readonly #connections = new HttpConnections();
   #current = 0;
 
   /** Throws `usage` for a server that is no `http://` or `https://` URL. */
-  constructor(servers: readonly string[]) {
+  constructor(servers: readonly string[], access: ServerAccess = {}) {
     if (servers.length === 0) throw new AnyserveError('usage', 'give the URL of an API server');
     this.#servers = servers.map(parseServer);
+    this.#access = access;
   }
 
   /** A replica that matches; undefined when none does. Throws `server_unreachable`. */
@@ -96,7 +104,8 @@ export class ApiClient {
   /**
    * Registers a replica with one server, the given one or else the next of the list at each call, for a time after which
    * it is to be renewed, and returns the stream that is its lease. Throws `unprocessable` when the server refuses the
-   * registration, `not_an_api_server`, or `server_unreachable`.
+   * registration, `server_unauthenticated` or `server_permission_denied` when it refuses the token,
+   * `not_an_api_server`, or `server_unreachable`.
    */
   async openLease(
     replica: Replica,
@@ -164,13 +173,13 @@ export class ApiClient {
       signal,
       ...(body !== undefined && { body }),
     };
-    const answer = await this.#connections.send(request);
+    const answer = await this.#send(request);
     answer.body.resume();
     return answer.status;
   }
 
   async #lease(server: string, body: string, signal: AbortSignal): Promise<OpenLease> {
-    const answer = await this.#connections.send({
+    const answer = await this.#send({
       method: 'POST',
       url: `${server}/register`,
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
@@ -187,6 +196,13 @@ export class ApiClient {
     const fault = status === 422 ? faultsLine(text) : status === 413 ? detailFromText(text) : undefined;
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
     throw strangeAnswer(server, status, text);
+  }
+
+  /** Sends a request, with the token that holds now. */
+  #send(request: HttpRequest): Promise<HttpAnswer> {
+    const token = this.#access.token?.();
+    const shown = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    return this.#connections.send({ ...request, headers: { ...request.headers, ...shown } });
   }
 
   #nextServer(): string {
@@ -206,7 +222,7 @@ export class ApiClient {
     for (let tried = 0; tried < count; tried++) {
       const server = only ?? (this.#servers[this.#current] as string);
       try {
-        const answer = await this.#connections.send({
+        const answer = await this.#send({
           method: 'GET',
           url: `${server}${path}`,
           headers,
@@ -239,10 +255,21 @@ function parseServer(text: string): string {
 
 /** What to make of an answer that no API server gives to this question; 5xx may pass, and a proxy in front sends them. */
 function strangeAnswer(server: string, status: number, body: string): AnyserveError {
-  if (status < 500) return notAnApiServer(server, `HTTP ${status}`);
   const said = detailFromText(body) ?? 'no reason given';
+  const refusal = REFUSALS[status];
+  if (refusal) {
+    const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
+    return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
+  }
+  if (status < 500) return notAnApiServer(server, `HTTP ${status}`);
   return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
 }
+
+/** How a server answers to a token that is missing, wrong, or for something else. */
+const REFUSALS: Readonly<Partial<Record<number, ErrorCode>>> = {
+  401: 'server_unauthenticated',
+  403: 'server_permission_denied',
+};
 
 function notAnApiServer(server: string, answer: string, cause?: unknown): AnyserveError {
   const message = `${server} answers, but not as an AnyServe API server (${answer}); check the URL`;

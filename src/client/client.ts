@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { CapabilityQuery } from '../core/capability.js';
+import { type Changing, lookup } from '../core/changing.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
@@ -30,6 +31,8 @@ export interface ClientOptions {
   readonly server?: string | readonly string[] | undefined;
   /** What the replica must be able to do; goes with `server`. */
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
+  /** The bearer token to show the API servers. */
+  readonly token?: Changing<string> | undefined;
   /** The endpoint of a replica, `host:port`, to call without asking anyone. */
   readonly endpoint?: string | undefined;
   /** How long a call may take, all its tries together, in milliseconds; 60,000 unless told. */
@@ -221,7 +224,7 @@ function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferRespon
   }
 }
 
-function discoveryFrom({ endpoint, server, capability }: ClientOptions, query: CapabilityQuery): Discovery {
+function discoveryFrom({ endpoint, server, capability, token }: ClientOptions, query: CapabilityQuery): Discovery {
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
     throw new AnyserveError(
@@ -234,5 +237,5 @@ function discoveryFrom({ endpoint, server, capability }: ClientOptions, query: C
   if (capability === undefined) {
     throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
   }
-  return capabilityDiscovery(new ApiClient(servers), query);
+  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token) }), query);
 }

@@ -1,6 +1,6 @@
 import { createParser } from 'eventsource-parser';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError } from '../core/errors.js';
+import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
@@ -46,6 +46,12 @@ const STEADY_AFTER_MS = 30_000;
 /** Around this long, ±50 %, the loser of an id stays away from it. */
 const STAND_BY_MS = 30_000;
 
+/** A token that does not do. It may be replaced here or there while we run, so that another try may be granted. */
+const TOKEN_REFUSALS: ReadonlySet<ErrorCode> = new Set(['server_unauthenticated', 'server_permission_denied']);
+
+/** What another server of the list may not answer; only at the beginning, and from all of them, is it final. */
+const STRANGE: ReadonlySet<ErrorCode> = new Set(['not_an_api_server', ...TOKEN_REFUSALS]);
+
 /** How a lease's stream ended; `left`: by our own will. */
 type StreamEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
 
@@ -72,7 +78,7 @@ export class LeaseKeeper {
 
   /**
    * Keeps the registration until {@link stop}. Rejects when trying again is no use: the server refuses this
-   * registration, or no server of the list turned out to be an API server.
+   * registration, or before any was granted, no server of the list turned out to be an API server that takes our token.
    */
   run(): Promise<void> {
     this.#running ??= this.#keep();
@@ -115,6 +121,8 @@ export class LeaseKeeper {
     const backoff = createBackoff(random);
     let wasRegistered = false;
     let strangers = 0;
+    /** The refusals told since the last registration; nobody needs to read each of them at every try. */
+    const told = new Set<string>();
     /** Where the lease ended without a failure, which is where to come back; and whether somebody else has the id. */
     let last: { readonly server: string; readonly isTaken: boolean } | undefined;
     while (await this.#untilReady()) {
@@ -126,6 +134,7 @@ export class LeaseKeeper {
         }
         const lease = await api.openLease(replica, ttlMs, signal, last?.server);
         wasRegistered = true;
+        told.clear();
         const since = clock.nowMs();
         const end = await this.#follow(lease, ttlMs, signal);
         if (clock.nowMs() - since >= STEADY_AFTER_MS) backoff.reset();
@@ -136,12 +145,14 @@ export class LeaseKeeper {
       } catch (error) {
         if (signal.aborted) continue;
         if (!(error instanceof AnyserveError)) throw error;
-        if (error.code === 'not_an_api_server') strangers++;
-        const isHopeless = error.code === 'not_an_api_server' && !wasRegistered && strangers >= api.serverCount;
-        if (isHopeless || (error.final && error.code !== 'not_an_api_server')) throw error;
+        const isStrange = STRANGE.has(error.code);
+        if (isStrange) strangers++;
+        const isHopeless = isStrange && !wasRegistered && strangers >= api.serverCount;
+        if (isHopeless || (error.final && !isStrange)) throw error;
         last = undefined;
         const retryInMs = backoff.nextDelayMs();
-        this.#tell({ kind: 'lost', error, retryInMs });
+        if (!told.has(error.message)) this.#tell({ kind: 'lost', error, retryInMs });
+        if (TOKEN_REFUSALS.has(error.code)) told.add(error.message);
         await sleep(clock, retryInMs, signal);
       }
     }

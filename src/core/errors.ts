@@ -31,6 +31,8 @@ const CODES = {
   not_an_api_server: { http: 502, grpc: 14, exit: 4, final: true },
   program_not_executable: { http: 500, grpc: 13, exit: 126, final: true },
   program_not_found: { http: 500, grpc: 13, exit: 127, final: true },
+  server_unauthenticated: { http: 401, grpc: 16, exit: 1, final: true },
+  server_permission_denied: { http: 403, grpc: 7, exit: 1, final: true },
   server_unreachable: { http: 502, grpc: 14, exit: 4, final: false },
 } as const satisfies Record<string, { http: number; grpc: number; exit: number; final: boolean }>;
 

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { ApiClient } from '../client/api-client.js';
+import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
@@ -27,6 +27,8 @@ export interface WorkerOptions extends AdmissionLimits {
   readonly advertise?: string | undefined;
   /** The API servers to register with; none: it does not register. */
   readonly servers: readonly string[];
+  /** How to ask them. */
+  readonly serverAccess?: ServerAccess | undefined;
   /** What to register in place of what the one model says it can do. */
   readonly capabilities?: readonly Capability[] | undefined;
   readonly maxMessageBytes: number;
@@ -61,7 +63,7 @@ export interface Worker {
 export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
   const { clock, random, log, version } = world;
   const models = createModelTable(servedModels(options));
-  const api = options.servers.length > 0 ? new ApiClient(options.servers) : undefined;
+  const api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
   // What cannot be registered is refused before anything listens.
   replicaAt(1);
 

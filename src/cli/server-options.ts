@@ -1,0 +1,40 @@
+import { ApiClient, type ServerAccess } from '../client/api-client.js';
+import { DEFAULTS } from '../core/defaults.js';
+import { isLoopback } from '../core/loopback.js';
+import type { Arguments, CommandIo, CommandOption } from './command.js';
+import { logTo } from './output.js';
+import { tokenFileOption, tokenToShow } from './token-options.js';
+
+/** The options of the commands that ask an API server: which, and how. */
+export const SERVER_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  server: {
+    type: 'text',
+    value: 'URL',
+    description: 'an API server; repeat it for others to turn to when it fails',
+    default: DEFAULTS.apiServer,
+    repeatable: true,
+    spaced: true,
+  },
+  'token-file': tokenFileOption('a token to show the API server', 'ANYSERVE_TOKEN'),
+};
+
+/** The API servers that the options name, asked as they say. Throws `usage`. */
+export function apiClientFrom(args: Arguments, io: CommandIo): ApiClient {
+  return new ApiClient(args.texts('server'), serverAccessFrom(args, io));
+}
+
+/** How the API servers are to be asked. Throws `usage`. */
+export function serverAccessFrom(args: Arguments, io: CommandIo): ServerAccess {
+  const token = tokenToShow(args, io, 'token-file');
+  const open = args.texts('server').find(isOpenToOthers);
+  if (token && open !== undefined) {
+    logTo(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
+  }
+  return { token };
+}
+
+/** Whether what is sent to a server passes others on its way, who can read it. */
+function isOpenToOthers(server: string): boolean {
+  const url = URL.canParse(server) ? new URL(server) : undefined;
+  return url?.protocol === 'http:' && !isLoopback(url.hostname);
+}
