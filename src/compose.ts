@@ -4,6 +4,7 @@ import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised, parseReplicaId } from './core/ids.js';
 import type { Log } from './core/ports.js';
 import { createRegistry } from './core/registry.js';
+import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import type { ApiServer } from './server/api-server.js';
 import * as system from './system.js';
@@ -26,6 +27,8 @@ export interface StartApiServerOptions {
   readonly registerTokens?: Changing<TokenSet> | undefined;
   /** The tokens that may ask; no token is needed to ask unless told. */
   readonly readTokens?: Changing<TokenSet> | undefined;
+  /** What is shown to callers; with authorities, a certificate is asked of them; plain HTTP is spoken unless told. */
+  readonly tls?: Changing<ServerTls> | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
   readonly log?: Log | undefined;
 }
@@ -37,6 +40,8 @@ export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
   Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess'>> & {
     /** The bearer token to show the API servers. */
     readonly token?: Changing<string> | undefined;
+    /** Whom to trust behind `https`, and what to show there. */
+    readonly serverTls?: Changing<ClientTls> | undefined;
     /** What to register in place of what the one model says it can do. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
@@ -52,6 +57,7 @@ export async function startApiServer({
   heartbeatMs = DEFAULTS.heartbeatMs,
   registerTokens,
   readTokens,
+  tls,
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
   const [{ listen }, { createMemoryStore }] = await Promise.all([
@@ -66,7 +72,7 @@ export async function startApiServer({
     log,
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
-  return listen({ registry, host, port, heartbeatMs, tokens, log, clock: system.clock });
+  return listen({ registry, host, port, heartbeatMs, tokens, tls: lookup(tls), log, clock: system.clock });
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */
@@ -76,6 +82,7 @@ export async function startWorker({
   servers = [DEFAULTS.apiServer],
   capabilities = [],
   token,
+  serverTls,
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -93,7 +100,7 @@ export async function startWorker({
       host,
       port,
       servers,
-      serverAccess: { token: lookup(token) },
+      serverAccess: { token: lookup(token), tls: lookup(serverTls) },
       capabilities: capabilities.map(capabilityFromScalars),
     },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },
@@ -151,6 +158,8 @@ export interface KeepRegisteredOptions {
   readonly server: string | readonly string[];
   /** The bearer token to show the API servers. */
   readonly token?: Changing<string> | undefined;
+  /** Whom to trust behind `https`, and what to show there. */
+  readonly tls?: Changing<ClientTls> | undefined;
   /** The replica's name, unique in the list. */
   readonly id: string;
   /** Where callers reach it: `host:port`, `[v6]:port` or `unix:PATH`. */
@@ -180,7 +189,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Re
     endpoint: parseAdvertised(options.endpoint),
     capabilities: options.capabilities.map(capabilityFromScalars),
   };
-  const api = new ApiClient([options.server].flat(), { token: lookup(options.token) });
+  const api = new ApiClient([options.server].flat(), { token: lookup(options.token), tls: lookup(options.tls) });
   const keeper = new LeaseKeeper({
     api,
     replica,

@@ -23,6 +23,7 @@ export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, ReplicaId } from './core/ids.js';
 export type { Log } from './core/ports.js';
 export type { Replica } from './core/replica.js';
+export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';
 export type { ApiServer } from './server/api-server.js';
 export type { Datatype } from './wire/datatype.js';

@@ -8,8 +8,11 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   core: { rooms: [], packages: [] },
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
   store: { rooms: ['core'], packages: [] },
-  credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs'] },
-  server: { rooms: ['core', 'wire', 'credentials'], packages: ['express', 'node:http', 'node:net', 'node:stream'] },
+  credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:tls'] },
+  server: {
+    rooms: ['core', 'wire', 'credentials'],
+    packages: ['express', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
+  },
   client: {
     rooms: ['core', 'wire'],
     packages: [

@@ -3,6 +3,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { interruption } from './interruption.js';
 import { logTo } from './output.js';
+import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
 import { tokenFileOption, tokensAskedFor } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 
@@ -36,6 +37,7 @@ export const serve: Command = {
       'ANYSERVE_REGISTER_TOKEN',
     ),
     'read-token-file': tokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
+    ...SERVER_TLS_OPTIONS,
   },
   maxWords: 0,
   async run(args, io) {
@@ -45,6 +47,7 @@ export const serve: Command = {
       heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? ''),
       registerTokens: tokensAskedFor(args, io, 'register-token-file'),
       readTokens: tokensAskedFor(args, io, 'read-token-file'),
+      tls: serverTlsFrom(args, io),
       log: logTo(io),
     });
     io.stdout.write(

@@ -3,10 +3,11 @@ import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { logTo } from './output.js';
+import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
 import { tokenFileOption, tokenToShow } from './token-options.js';
 
-/** The options of the commands that ask an API server: which, and how. */
-export const SERVER_OPTIONS: Readonly<Record<string, CommandOption>> = {
+/** Which API server is asked, and with which token. */
+const WHICH: Readonly<Record<string, CommandOption>> = {
   server: {
     type: 'text',
     value: 'URL',
@@ -18,19 +19,28 @@ export const SERVER_OPTIONS: Readonly<Record<string, CommandOption>> = {
   'token-file': tokenFileOption('a token to show the API server', 'ANYSERVE_TOKEN'),
 };
 
+/** The options of the commands that ask an API server: which, and how. */
+export const SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions() };
+
+/** What stands before the names of a worker's TLS options as a caller; those without it are for what it serves. */
+export const WORKER_PREFIX = 'server-';
+
+/** The same options for a worker. */
+export const WORKER_SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions(WORKER_PREFIX) };
+
 /** The API servers that the options name, asked as they say. Throws `usage`. */
 export function apiClientFrom(args: Arguments, io: CommandIo): ApiClient {
   return new ApiClient(args.texts('server'), serverAccessFrom(args, io));
 }
 
 /** How the API servers are to be asked. Throws `usage`. */
-export function serverAccessFrom(args: Arguments, io: CommandIo): ServerAccess {
+export function serverAccessFrom(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
   const token = tokenToShow(args, io, 'token-file');
   const open = args.texts('server').find(isOpenToOthers);
   if (token && open !== undefined) {
     logTo(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
   }
-  return { token };
+  return { token, tls: clientTlsFrom(args, io, prefix) };
 }
 
 /** Whether what is sent to a server passes others on its way, who can read it. */

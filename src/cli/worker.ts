@@ -10,7 +10,7 @@ import { quietGrpc } from './grpc-log.js';
 import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
-import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
+import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { durationMs, wholeNumber } from './values.js';
 import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 
@@ -49,7 +49,7 @@ export const worker: Command = {
       description: 'where callers reach it, when that is not where it listens',
     },
     id: { type: 'text', value: 'ID', description: "the replica's name; made of host name and port when not given" },
-    ...SERVER_OPTIONS,
+    ...WORKER_SERVER_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },
     'max-concurrency': {
       type: 'text',
@@ -109,7 +109,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       id: args.text('id'),
       advertise: args.text('advertise'),
       servers: args.flag('no-register') ? [] : args.texts('server'),
-      serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io),
+      serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io, WORKER_PREFIX),
       capabilities,
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),

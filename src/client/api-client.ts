@@ -4,12 +4,14 @@ import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
+import type { ClientTls } from '../core/tls.js';
 import { detailFromText, faultsLine, NO_MATCH, type Route, replicasFromText, routeFromText } from '../wire/answers.js';
 import { type ListedReplica, listedReplicasFromText } from '../wire/known-replicas.js';
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
 import { type HttpAnswer, HttpConnections, type HttpRequest } from './http.js';
+import { tlsFailure } from './tls-failure.js';
 
 /** How long an API server may take to answer before the next one is asked. */
 const ANSWER_TIMEOUT_MS = 3000;
@@ -30,6 +32,8 @@ export interface AskOptions {
 export interface ServerAccess {
   /** The bearer token to show them, looked up for each request. */
   readonly token?: (() => string) | undefined;
+  /** Whom to trust behind `https`, and what to show there; looked up likewise. */
+  readonly tls?: (() => ClientTls) | undefined;
 }
 
 /** An open lease stream, as the client holds it. */
@@ -48,7 +52,7 @@ export interface OpenLease {
 export class ApiClient {
   readonly #servers: readonly string[];
   readonly #access: ServerAccess;
-  readonly #connections = new HttpConnections();
+  readonly #connections: HttpConnections;
   #current = 0;
 
   /** Throws `usage` for a server that is no `http://` or `https://` URL. */
@@ -56,6 +60,7 @@ export class ApiClient {
     if (servers.length === 0) throw new AnyserveError('usage', 'give the URL of an API server');
     this.#servers = servers.map(parseServer);
     this.#access = access;
+    this.#connections = new HttpConnections(access.tls);
   }
 
   /** A replica that matches; undefined when none does. Throws `server_unreachable`. */
@@ -280,7 +285,8 @@ function unreachable(server: string, error: unknown): AnyserveError {
   if (error instanceof AnyserveError) return error;
   const { code } = error as { code?: string };
   if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
-  const message = `cannot reach the API server ${server}: ${REASONS[code ?? ''] ?? messageOf(error)}`;
+  const reason = tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error);
+  const message = `cannot reach the API server ${server}: ${reason}`;
   return new AnyserveError('server_unreachable', message, { cause: error });
 }
 
@@ -289,5 +295,5 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'no such host',
   ETIMEDOUT: 'no answer in time',
-  ECONNRESET: 'it closed the connection without an answer',
+  ECONNRESET: 'it closed the connection without an answer; does it speak https, or ask for a certificate (--tls-cert)?',
 };

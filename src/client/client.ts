@@ -5,6 +5,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
+import type { ClientTls } from '../core/tls.js';
 import type { ModelInferResponse, ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
 import {
   answerFromMessage,
@@ -33,6 +34,8 @@ export interface ClientOptions {
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
   /** The bearer token to show the API servers. */
   readonly token?: Changing<string> | undefined;
+  /** Whom to trust behind `https`, and what to show there. */
+  readonly tls?: Changing<ClientTls> | undefined;
   /** The endpoint of a replica, `host:port`, to call without asking anyone. */
   readonly endpoint?: string | undefined;
   /** How long a call may take, all its tries together, in milliseconds; 60,000 unless told. */
@@ -224,7 +227,7 @@ function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferRespon
   }
 }
 
-function discoveryFrom({ endpoint, server, capability, token }: ClientOptions, query: CapabilityQuery): Discovery {
+function discoveryFrom({ endpoint, server, capability, token, tls }: ClientOptions, query: CapabilityQuery): Discovery {
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
     throw new AnyserveError(
@@ -237,5 +240,5 @@ function discoveryFrom({ endpoint, server, capability, token }: ClientOptions, q
   if (capability === undefined) {
     throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
   }
-  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token) }), query);
+  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token), tls: lookup(tls) }), query);
 }

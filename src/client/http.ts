@@ -1,6 +1,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
+import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 
 /** A request to send. */
 export interface HttpRequest {
@@ -25,7 +26,13 @@ export interface HttpAnswer {
 /** HTTP with connections of its own, so that closing it leaves none behind: a pool that belongs to all can't be closed. */
 export class HttpConnections {
   readonly #http = new HttpAgent({ keepAlive: true });
-  readonly #https = new HttpsAgent({ keepAlive: true });
+  readonly #https = new HttpsAgent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
+  readonly #tls: () => ClientTls;
+
+  /** Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. */
+  constructor(tls: () => ClientTls = () => ({})) {
+    this.#tls = tls;
+  }
 
   /**
    * Sends a request, once more when the connection kept from before was closed by the other end in that very moment.
@@ -57,6 +64,7 @@ export class HttpConnections {
         headers: body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
         agent: isSecure ? this.#https : this.#http,
         signal,
+        ...(isSecure && this.#tls()),
       });
       const deadline = AbortSignal.timeout(Math.ceil(headTimeoutMs));
       const onDeadline = (): void => void request.destroy(timedOut());

@@ -66,8 +66,8 @@ export function createApp(options: AppOptions): Express {
 /** Where the caller has reached us: by the host it named, else by our own address. */
 function origin(request: Request): string {
   const host = request.get('host') ?? '';
-  if (/^[\w.:[\]-]+$/.test(host)) return `http://${host}`;
-  return `http://${request.socket.localAddress}:${request.socket.localPort}`;
+  if (/^[\w.:[\]-]+$/.test(host)) return `${request.protocol}://${host}`;
+  return `${request.protocol}://${request.socket.localAddress}:${request.socket.localPort}`;
 }
 
 /** The last resort: whatever a handler throws is logged here and told in two words there. */

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { detailText } from '../wire/answers.js';
 import { carriesLease } from './lease-stream.js';
 
@@ -12,7 +13,9 @@ const ANSWERS: Readonly<Record<string, readonly [status: string, detail: string]
 /** Answers what is no HTTP request, where there is still somebody to answer, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (carriesLease(socket)) return;
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  // Where there is no TLS yet, there is nothing that the other end could read.
+  const isUnread = socket instanceof TLSSocket && socket.getSession() === undefined;
+  if (error.code === 'ECONNRESET' || !socket.writable || isUnread) return void socket.destroy();
   const [status, detail] = ANSWERS[error.code ?? ''] ?? ['400 Bad Request', 'Invalid HTTP request received.'];
   const body = detailText(detail);
   const head = `HTTP/1.1 ${status}\r\nConnection: close\r\ncontent-length: ${body.length}\r\ncontent-type: application/json`;

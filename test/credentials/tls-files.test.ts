@@ -1,0 +1,71 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { clientTlsFromFiles, serverTlsFromFiles } from '../../src/credentials/tls-files.js';
+import { createAuthority } from '../support/certificates.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog } from '../support/replicas.js';
+
+const authority = createAuthority();
+const [first, second] = [authority.sign('first'), authority.sign('second')];
+const world = (): { clock: ManualClock; log: ReturnType<typeof keptLog> } => ({
+  clock: new ManualClock(),
+  log: keptLog(),
+});
+const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+function read(cert: string, key: string, ca = authority.cert) {
+  return serverTlsFromFiles(
+    {
+      cert: { option: 'tls-cert', path: file('cert', cert) },
+      key: { option: 'tls-key', path: file('key', key) },
+      ca: { option: 'tls-ca', path: file('ca', ca) },
+    },
+    world(),
+  )();
+}
+
+describe('TLS files', () => {
+  it('are read as they are', () => {
+    expect(read(first.cert, first.key)).toEqual({ cert: first.cert, key: first.key, ca: authority.cert });
+    const ca = { option: 'tls-ca', path: file('ca', authority.cert) };
+    expect(clientTlsFromFiles({ ca }, world())()).toEqual({ ca: authority.cert });
+  });
+
+  it.each([
+    ['', first.key, authority.cert, '--tls-cert', 'it is not in the form of PEM'],
+    ['hello', first.key, authority.cert, '--tls-cert', 'it is not in the form of PEM'],
+    [first.cert, '', authority.cert, '--tls-key', 'it is not in the form of PEM'],
+    [first.cert, first.cert, authority.cert, '--tls-key', 'it is not in the form of PEM'],
+    [first.cert, second.key, authority.cert, '--tls-key', 'the key is not that of the certificate'],
+    [first.cert, first.key, '', '--tls-ca', 'it is not in the form of PEM'],
+    [first.cert, first.key, first.key, '--tls-ca', 'it is not in the form of PEM'],
+  ])('that cannot be used are named (%#)', (cert, key, ca, option, reason) => {
+    expect(() => read(cert, key, ca)).toThrow(new RegExp(`^${option}: cannot use \\S+: ${reason}$`));
+  });
+
+  it('are read again together: a certificate waits for its key', () => {
+    const { clock, log } = world();
+    const [certPath, keyPath] = [file('cert', first.cert), file('key', first.key)];
+    const current = serverTlsFromFiles(
+      { cert: { option: 'tls-cert', path: certPath }, key: { option: 'tls-key', path: keyPath } },
+      { clock, log },
+    );
+    file('cert', second.cert);
+    clock.advance(1000);
+    expect(current().cert).toBe(first.cert);
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^--tls-key: cannot use .*; going on with what was there before$/),
+    ]);
+    file('key', second.key);
+    clock.advance(1000);
+    expect(current()).toMatchObject({ cert: second.cert, key: second.key });
+  });
+});

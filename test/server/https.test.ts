@@ -1,0 +1,147 @@
+import { connect as connectTcp } from 'node:net';
+import { connect } from 'node:tls';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ApiClient } from '../../src/client/api-client.js';
+import type { ClientTls, ServerTls } from '../../src/core/tls.js';
+import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { createAuthority } from '../support/certificates.js';
+import { replica } from '../support/replicas.js';
+import { until } from '../support/until.js';
+
+const authority = createAuthority();
+const otherAuthority = createAuthority('other');
+const ca = authority.cert;
+const good = authority.sign('server');
+const mine = authority.sign('client');
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function secureServer(tls: ServerTls | (() => ServerTls)): Promise<TestApiServer> {
+  const server = await startTestApiServer({ tls: typeof tls === 'function' ? tls : () => tls });
+  cleanups.push(() => server.close());
+  return server;
+}
+
+function clientOf(url: string, tls: ClientTls): ApiClient {
+  const api = new ApiClient([url], { tls: () => tls });
+  cleanups.push(() => api.close());
+  return api;
+}
+
+const failure = (api: ApiClient): Promise<unknown> =>
+  api.replicas().then(
+    () => 'none',
+    (error) => error.message.replace(/^cannot reach the API server \S+: /, ''),
+  );
+
+describe('an API server over TLS', () => {
+  it('grants leases, and notices when their connections end', async () => {
+    const server = await secureServer(good);
+    expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
+    const api = clientOf(server.url, { ca });
+    for (const end of ['end', 'destroy'] as const) {
+      const { body } = await api.openLease(replica('r1', {}), 9000, new AbortController().signal);
+      body.resume();
+      await until('it is registered', () => server.registry.replicas().length === 1);
+      if (end === 'destroy') body.destroy();
+      else (body as unknown as { socket: { end(): void } }).socket.end();
+      await until('it is gone', () => server.registry.replicas().length === 0, 1000);
+    }
+  });
+
+  it('names itself with https when it sends a caller on', async () => {
+    const server = await secureServer(good);
+    const answer = await new Promise<string>((resolve) => {
+      const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
+        socket.end(`GET /registry/ HTTP/1.1\r\nHost: localhost:${server.port}\r\nConnection: close\r\n\r\n`),
+      );
+      socket.setEncoding('utf8').on('data', resolve);
+    });
+    expect(answer).toContain(`location: https://localhost:${server.port}/registry\r\n`);
+  });
+
+  it.each([
+    ['of no trusted authority', () => good, {}, /signed by no authority that is trusted here; name that with --tls-ca/],
+    ['of another authority', () => good, { ca: otherAuthority.cert }, /signed by no authority that is trusted here/],
+    ['that has expired', expired, { ca }, /^its certificate has expired/],
+    ['that is not valid yet', future, { ca }, /^its certificate is not valid yet/],
+    [
+      'for another name',
+      misnamed,
+      { ca },
+      /^its certificate is for another name \(IP: 127.0.0.1 is not in the cert's list\)$/,
+    ],
+    ['that is self-signed', () => otherAuthority, { ca }, /signed by no authority that is trusted here/],
+  ])('with a certificate %s is not talked to', async (_what, certificate, tls, message) => {
+    const server = await secureServer(certificate());
+    expect(await failure(clientOf(server.url, tls))).toMatch(message);
+  });
+
+  it('asks for the certificate of a caller when it has an authority for it', async () => {
+    const server = await secureServer({ ...good, ca });
+    expect(await failure(clientOf(server.url, { ca, cert: mine.cert, key: mine.key }))).toBe('none');
+    expect(await failure(clientOf(server.url, { ca }))).toMatch(/asks? for a certificate.*--tls-cert/);
+    const strange = otherAuthority.sign('stranger');
+    expect(await failure(clientOf(server.url, { ca, cert: strange.cert, key: strange.key }))).toMatch(
+      /does not take the certificate of --tls-cert|closed the connection without an answer/,
+    );
+    const { cert, key } = expired();
+    expect(await failure(clientOf(server.url, { ca, cert, key }))).toMatch(
+      /does not take the certificate of --tls-cert|closed the connection without an answer/,
+    );
+    expect(server.log.lines).toEqual([]);
+  });
+
+  it('takes up another certificate, for connections that come after it', async () => {
+    let tls: ServerTls = good;
+    const server = await secureServer(() => tls);
+    const kept = clientOf(server.url, { ca });
+    expect(await failure(kept)).toBe('none');
+    tls = otherAuthority.sign('server');
+    await until('new callers see the new one', async () => {
+      const api = clientOf(server.url, { ca: otherAuthority.cert });
+      return (await failure(api)) === 'none';
+    });
+    expect(await failure(kept)).toBe('none');
+    expect(await failure(clientOf(server.url, { ca }))).toMatch(/signed by no authority/);
+  });
+
+  it('outlives callers that speak no TLS, or too old a one, or nothing', async () => {
+    const server = await secureServer(good);
+    const plain = rawConnection(server.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it is closed', () => plain.socket.closed || plain.socket.readableEnded);
+    expect(plain.received()).not.toContain('HTTP/1.1');
+    const old = await new Promise<string>((resolve) => {
+      const options = { port: server.port, host: '127.0.0.1', ca, minVersion: 'TLSv1', maxVersion: 'TLSv1.1' } as const;
+      connect({ ...options, ciphers: 'DEFAULT@SECLEVEL=0' }, () => resolve('connected')).once('error', ({ message }) =>
+        resolve(message),
+      );
+    });
+    expect(old).toMatch(/protocol version|unsupported protocol|no protocols available/);
+    const silent = connectTcp(server.port, '127.0.0.1');
+    cleanups.push(() => silent.destroy());
+    expect(await failure(clientOf(server.url, { ca }))).toBe('none');
+    expect(await failure(clientOf(server.url.replace('https', 'http'), {}))).toMatch(/does it speak https/);
+  });
+
+  it('that is plain is found out behind https', async () => {
+    const server = await startTestApiServer();
+    cleanups.push(() => server.close());
+    expect(await failure(clientOf(server.url.replace('http', 'https'), { ca }))).toBe('it speaks no TLS');
+  });
+});
+
+function expired() {
+  return authority.sign('expired', { between: ['20200101000000Z', '20200102000000Z'] });
+}
+
+function future() {
+  return authority.sign('future', { between: ['20980101000000Z', '20990101000000Z'] });
+}
+
+function misnamed() {
+  return authority.sign('misnamed', { names: 'DNS:elsewhere.test' });
+}
