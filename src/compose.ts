@@ -37,11 +37,13 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /** How a worker serves; everything but the backends has a default. */
 export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
-  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess'>> & {
+  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess' | 'callTokens'>> & {
     /** The bearer token to show the API servers. */
     readonly token?: Changing<string> | undefined;
     /** Whom to trust behind `https`, and what to show there. */
     readonly serverTls?: Changing<ClientTls> | undefined;
+    /** The tokens one of which a call must show; none is asked for unless told. */
+    readonly callTokens?: Changing<TokenSet> | undefined;
     /** What to register in place of what the one model says it can do. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
@@ -83,6 +85,7 @@ export async function startWorker({
   capabilities = [],
   token,
   serverTls,
+  callTokens,
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -101,6 +104,7 @@ export async function startWorker({
       port,
       servers,
       serverAccess: { token: lookup(token), tls: lookup(serverTls) },
+      callTokens: lookup(callTokens),
       capabilities: capabilities.map(capabilityFromScalars),
     },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },

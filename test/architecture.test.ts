@@ -30,7 +30,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   worker: {
-    rooms: ['core', 'wire', 'client'],
+    rooms: ['core', 'wire', 'credentials', 'client'],
     packages: [
       '@bufbuild/protobuf/wire',
       '@grpc/grpc-js',

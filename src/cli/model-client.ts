@@ -5,6 +5,7 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
+import { CALL_OPTIONS, callAccessFrom } from './call-options.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
@@ -20,6 +21,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
   },
   ...SERVER_OPTIONS,
+  ...CALL_OPTIONS,
   endpoint: { type: 'text', value: 'HOST:PORT', description: 'call this replica, and ask no API server' },
   'model-version': {
     type: 'text',
@@ -53,6 +55,7 @@ export class ModelClient {
     this.#io = io;
     this.#servers = args.texts('server');
     const options = {
+      ...callAccessFrom(args, io),
       timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
       maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
       onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),

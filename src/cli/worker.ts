@@ -11,6 +11,7 @@ import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
 import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
+import { tokenFileOption, tokensAskedFor } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 
@@ -49,6 +50,7 @@ export const worker: Command = {
       description: 'where callers reach it, when that is not where it listens',
     },
     id: { type: 'text', value: 'ID', description: "the replica's name; made of host name and port when not given" },
+    'call-token-file': tokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
     ...WORKER_SERVER_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },
     'max-concurrency': {
@@ -111,6 +113,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       servers: args.flag('no-register') ? [] : args.texts('server'),
       serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io, WORKER_PREFIX),
       capabilities,
+      callTokens: tokensAskedFor(args, io, 'call-token-file'),
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),

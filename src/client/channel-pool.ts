@@ -1,12 +1,11 @@
-import type { Clock } from '../core/ports.js';
-import { InferenceChannel } from './inference-channel.js';
+import { InferenceChannel, type InferenceChannelOptions } from './inference-channel.js';
 
 /** The open channels, one for each endpoint; a client talks to few, so none is closed before the pool is. */
 export class ChannelPool {
-  readonly #options: { maxMessageBytes: number; clock: Clock };
+  readonly #options: InferenceChannelOptions;
   readonly #channels = new Map<string, InferenceChannel>();
 
-  constructor(options: { maxMessageBytes: number; clock: Clock }) {
+  constructor(options: InferenceChannelOptions) {
     this.#options = options;
   }
 

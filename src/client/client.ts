@@ -38,6 +38,8 @@ export interface ClientOptions {
   readonly tls?: Changing<ClientTls> | undefined;
   /** The endpoint of a replica, `host:port`, to call without asking anyone. */
   readonly endpoint?: string | undefined;
+  /** The bearer token to show the replicas. */
+  readonly callToken?: Changing<string> | undefined;
   /** How long a call may take, all its tries together, in milliseconds; 60,000 unless told. */
   readonly timeoutMs?: number | undefined;
   /** The largest message taken or sent, in bytes; 64 MiB unless told. */
@@ -101,7 +103,7 @@ export class InferenceClient {
     // Every call listens on it, and there may be many at once.
     setMaxListeners(0, this.#closed.signal);
     this.#discovery = discoveryFrom(options, query);
-    this.#channels = new ChannelPool({ maxMessageBytes, clock: world.clock });
+    this.#channels = new ChannelPool({ maxMessageBytes, clock: world.clock, token: lookup(options.callToken) });
     this.#caller = new RetryingCaller({
       discovery: this.#discovery,
       channels: this.#channels,

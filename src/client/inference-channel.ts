@@ -20,6 +20,14 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a channel needs, and how its calls are made. */
+export interface InferenceChannelOptions {
+  readonly maxMessageBytes: number;
+  readonly clock: Clock;
+  /** The bearer token to show with each call, looked up for it. */
+  readonly token?: (() => string) | undefined;
+}
+
 /** How long a connection may take to come about; what does not answer by then is as good as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
 
@@ -28,11 +36,13 @@ export class InferenceChannel {
   readonly endpoint: Endpoint;
   readonly #client: GrpcClient;
   readonly #clock: Clock;
+  readonly #token: InferenceChannelOptions['token'];
 
   /** Throws `usage` for an endpoint that cannot be dialled. */
-  constructor(endpoint: string, { maxMessageBytes, clock }: { maxMessageBytes: number; clock: Clock }) {
+  constructor(endpoint: string, { maxMessageBytes, clock, token }: InferenceChannelOptions) {
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;
+    this.#token = token;
     const options: ChannelOptions = {
       'grpc.max_receive_message_length': maxMessageBytes,
       'grpc.max_send_message_length': maxMessageBytes,
@@ -58,7 +68,7 @@ export class InferenceChannel {
         method.requestSerialize,
         method.responseDeserialize,
         request,
-        new Metadata(),
+        this.#metadata(),
         { deadline },
         (error, response) => {
           signal?.removeEventListener('abort', cancel);
@@ -79,7 +89,7 @@ export class InferenceChannel {
   ): AsyncGenerator<ModelInferResponse> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
     await this.#connected(deadline, signal);
-    const metadata = new Metadata();
+    const metadata = this.#metadata();
     metadata.set(STATUS_ON_STREAM_ERROR, 'true');
     const call = this.#client.makeBidiStreamRequest(
       method.path,
@@ -111,6 +121,12 @@ export class InferenceChannel {
   /** Takes no more calls; the connection closes with the last of those under way. */
   close(): void {
     this.#client.close();
+  }
+
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    if (this.#token) metadata.set('authorization', `Bearer ${this.#token()}`);
+    return metadata;
   }
 
   /**

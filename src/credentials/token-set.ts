@@ -7,8 +7,8 @@ interface TokenLine {
   readonly prefix: string;
 }
 
-/** What a token looks like: what can stand in a header, and no space. */
-const TOKEN = /^[\x21-\x7e]+$/;
+/** What a token looks like: what can stand in a header, but no space, and no comma, at which gRPC divides values. */
+const TOKEN = /^[\x21-\x2b\x2d-\x7e]+$/;
 
 /** Tokens that open a door. They are kept as digests, so that none of them can be shown by mistake. */
 export class TokenSet {
@@ -40,7 +40,8 @@ export function firstToken(text: string, where: string): string {
 
 /** The token in the values of the `authorization` headers of one request; undefined unless it is one bearer token. */
 export function bearerToken(headers: readonly string[]): string | undefined {
-  return headers.length === 1 ? /^bearer +([\x21-\x7e]+)$/i.exec(headers[0] as string)?.[1] : undefined;
+  const shown = headers.length === 1 ? /^bearer +(.*)$/i.exec(headers[0] as string)?.[1] : undefined;
+  return shown !== undefined && TOKEN.test(shown) ? shown : undefined;
 }
 
 function tokenLines(lines: readonly string[], where: string): TokenLine[] {
@@ -50,7 +51,8 @@ function tokenLines(lines: readonly string[], where: string): TokenLine[] {
     const [token = '', prefix = ''] = words;
     if (token === '' || token.startsWith('#')) continue;
     if (words.length > 2) throw unusable(where, `line ${at + 1} has more than a token and a prefix`);
-    if (!TOKEN.test(token)) throw unusable(where, `the token in line ${at + 1} has characters outside of ASCII`);
+    if (!TOKEN.test(token))
+      throw unusable(where, `the token in line ${at + 1} has a comma, or characters outside of ASCII`);
     found.push({ token, prefix });
   }
   if (found.length === 0)

@@ -9,7 +9,9 @@ import {
 } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import type { TokenSet } from '../credentials/token-set.js';
 import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
+import { callGuard } from './call-guard.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
@@ -19,6 +21,8 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
   /** A TCP port; 0 picks a free one. */
   readonly port: number;
   readonly maxMessageBytes: number;
+  /** The tokens one of which a call must show; none is asked for unless told. */
+  readonly callTokens?: (() => TokenSet) | undefined;
 }
 
 /** A gRPC server that listens. */
@@ -34,10 +38,11 @@ export interface GrpcServer {
 
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { host, port, maxMessageBytes } = options;
+  const { host, port, maxMessageBytes, callTokens } = options;
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
+    ...(callTokens && { interceptors: [callGuard(callTokens)] }),
   });
   server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
   const health = await addHealth(server);

@@ -6,8 +6,10 @@ import type { Capability } from '../core/capability.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
 import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
+import { isLoopback } from '../core/loopback.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
+import type { TokenSet } from '../credentials/token-set.js';
 import { type AdmissionLimits, createAdmission } from './admission.js';
 import type { Backend, Model } from './backend.js';
 import { BackendWatches } from './backend-watches.js';
@@ -32,6 +34,8 @@ export interface WorkerOptions extends AdmissionLimits {
   /** What to register in place of what the one model says it can do. */
   readonly capabilities?: readonly Capability[] | undefined;
   readonly maxMessageBytes: number;
+  /** The tokens one of which a call must show; none is asked for unless told. */
+  readonly callTokens?: (() => TokenSet) | undefined;
   /** How long a worker that drains goes on taking calls, of those who found it before it left, in milliseconds. */
   readonly drainDelayMs: number;
   /** How long calls in flight may take when the worker stops, in milliseconds. */
@@ -87,6 +91,9 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
       if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
     },
   });
+  if (!isLoopback(options.host) && !options.callTokens) {
+    log.warn(`whoever reaches ${options.host} can call the models; ask for a token with --call-token-file`);
+  }
   const replica = replicaAt(server.port);
   const ready = watches.areWell;
   server.setServing(ready);

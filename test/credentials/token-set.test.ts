@@ -20,7 +20,8 @@ describe('a token set', () => {
     [[], 'there is no token in it'],
     [['', '# s3cret'], 'there is no token in it'],
     [['one', 's3cret a b'], 'line 2 has more than a token and a prefix'],
-    [['s3crét'], 'the token in line 1 has characters outside of ASCII'],
+    [['s3crét'], 'the token in line 1 has a comma, or characters outside of ASCII'],
+    [['s3cr,et'], 'the token in line 1 has a comma, or characters outside of ASCII'],
   ])('refuses %j, names the line, and shows no token', (lines, problem) => {
     const failure = (() => new TokenSet(lines, '--read-token-file t')) as () => unknown;
     expect(failure).toThrow(`--read-token-file t: ${problem}`);
