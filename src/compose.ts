@@ -37,13 +37,15 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /** How a worker serves; everything but the backends has a default. */
 export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
-  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess' | 'callTokens'>> & {
+  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess' | 'callTokens' | 'tls'>> & {
     /** The bearer token to show the API servers. */
     readonly token?: Changing<string> | undefined;
     /** Whom to trust behind `https`, and what to show there. */
     readonly serverTls?: Changing<ClientTls> | undefined;
     /** The tokens one of which a call must show; none is asked for unless told. */
     readonly callTokens?: Changing<TokenSet> | undefined;
+    /** What is shown to callers; with authorities, a certificate is asked of them; plain text is spoken unless told. */
+    readonly tls?: Changing<ServerTls> | undefined;
     /** What to register in place of what the one model says it can do. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
@@ -86,6 +88,7 @@ export async function startWorker({
   token,
   serverTls,
   callTokens,
+  tls,
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -105,6 +108,7 @@ export async function startWorker({
       servers,
       serverAccess: { token: lookup(token), tls: lookup(serverTls) },
       callTokens: lookup(callTokens),
+      tls: lookup(tls),
       capabilities: capabilities.map(capabilityFromScalars),
     },
     { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },

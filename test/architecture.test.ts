@@ -27,6 +27,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:net',
       'node:os',
       'node:stream',
+      'node:tls',
     ],
   },
   worker: {
@@ -43,6 +44,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:fs/promises',
       'node:module',
       'node:path',
+      'node:tls',
       'node:url',
       'node-llama-cpp',
     ],

@@ -10,6 +10,7 @@ import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { countReplicas, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
+import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
 /** The options of the commands that call a model: where to look for it, and how long it may take. */
@@ -21,6 +22,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
   },
   ...SERVER_OPTIONS,
+  ...clientTlsOptions('behind https and at the replica'),
   ...CALL_OPTIONS,
   endpoint: { type: 'text', value: 'HOST:PORT', description: 'call this replica, and ask no API server' },
   'model-version': {
@@ -54,15 +56,16 @@ export class ModelClient {
   constructor(model: string, args: Arguments, io: CommandIo) {
     this.#io = io;
     this.#servers = args.texts('server');
+    const endpoint = args.text('endpoint');
+    // Whoever is called without asking anyone needs no token to ask.
+    this.#access = endpoint === undefined ? serverAccessFrom(args, io) : { tls: clientTlsFrom(args, io) };
     const options = {
-      ...callAccessFrom(args, io),
+      ...callAccessFrom(args, io, this.#access.tls),
+      token: this.#access.token,
       timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
       maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
       onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
     };
-    const endpoint = args.text('endpoint');
-    // Whoever is called without asking anyone needs no way to ask.
-    this.#access = endpoint === undefined ? serverAccessFrom(args, io) : {};
     const caps = args.texts('cap');
     const named: CapabilityQuery[] = [new Map([['type', model]]), new Map([['model', model]])];
     this.#queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
@@ -71,7 +74,7 @@ export class ModelClient {
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
             const capability = Object.fromEntries(query);
-            return new InferenceClient({ ...options, ...this.#access, server: this.#servers, capability }, system);
+            return new InferenceClient({ ...options, server: this.#servers, capability }, system);
           });
   }
 

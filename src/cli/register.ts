@@ -1,3 +1,4 @@
+import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
@@ -12,7 +13,7 @@ import { interruption } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { printable } from './output.js';
 import { programReporter } from './program-report.js';
-import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
+import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
 import { supervise } from './supervise.js';
 import { capabilityFromCap, durationMs } from './values.js';
 
@@ -62,6 +63,10 @@ export const register: Command = {
       description: 'what --probe http asks for: a path at the endpoint, or a whole URL',
       default: '/health',
     },
+    'probe-tls': {
+      type: 'flag',
+      description: 'with --probe grpc, speak TLS with it, by --tls-ca and --tls-cert as with the API server',
+    },
     restart: { type: 'flag', description: 'start the program again whenever it ends by itself' },
     'drain-timeout': {
       type: 'text',
@@ -76,8 +81,9 @@ export const register: Command = {
   async run(args, io) {
     const replica = replicaFrom(args);
     const program = programFrom(args);
-    const probe = await probeFrom(args, replica.endpoint);
-    const api = apiClientFrom(args, io);
+    const access = serverAccessFrom(args, io);
+    const probe = await probeFrom(args, replica.endpoint, access.tls);
+    const api = new ApiClient(args.texts('server'), access);
     // The standard output of a program that is run belongs to it alone.
     const told = program ? { ...io, stdout: io.stderr } : io;
     const json = args.flag('json');
@@ -172,20 +178,25 @@ function programFrom(args: Arguments): readonly string[] | undefined {
 }
 
 /** How to tell whether the model server is healthy; undefined: it is taken to be. */
-async function probeFrom(args: Arguments, endpoint: Endpoint): Promise<Probe | undefined> {
+async function probeFrom(args: Arguments, endpoint: Endpoint, tls: ServerAccess['tls']): Promise<Probe | undefined> {
   const kind = args.text('probe') ?? (args.program ? 'grpc' : 'none');
   if (kind !== 'http' && args.isGiven('probe-path')) {
     throw new AnyserveError('usage', '--probe-path is for --probe http');
   }
+  const isSecure = args.flag('probe-tls');
+  if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls is for --probe grpc');
   switch (kind) {
     case 'none':
       return undefined;
     case 'grpc':
-      return (await import('../client/grpc-probe.js')).grpcProbe(endpoint);
+      return (await import('../client/grpc-probe.js')).grpcProbe(
+        endpoint,
+        isSecure ? (tls ?? (() => ({}))) : undefined,
+      );
     case 'tcp':
       return tcpProbe(endpoint);
     case 'http':
-      return httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''));
+      return httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''), tls);
     default:
       throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);
   }

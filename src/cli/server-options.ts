@@ -20,13 +20,13 @@ const WHICH: Readonly<Record<string, CommandOption>> = {
 };
 
 /** The options of the commands that ask an API server: which, and how. */
-export const SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions() };
+export const SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions('behind https') };
 
 /** What stands before the names of a worker's TLS options as a caller; those without it are for what it serves. */
 export const WORKER_PREFIX = 'server-';
 
 /** The same options for a worker. */
-export const WORKER_SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions(WORKER_PREFIX) };
+export const WORKER_SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions('behind https', WORKER_PREFIX) };
 
 /** The API servers that the options name, asked as they say. Throws `usage`. */
 export function apiClientFrom(args: Arguments, io: CommandIo): ApiClient {

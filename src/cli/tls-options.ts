@@ -15,11 +15,11 @@ export const SERVER_TLS_OPTIONS: Readonly<Record<string, CommandOption>> = {
   'tls-ca': { ...PEM_FILE, description: 'let in only callers with a certificate of this authority (PEM)' },
 };
 
-/** The options of what asks a server over TLS, each name behind a prefix. */
-export function clientTlsOptions(prefix = ''): Readonly<Record<string, CommandOption>> {
+/** The options of what asks others over TLS, each name behind a prefix; `where` says whom. */
+export function clientTlsOptions(where: string, prefix = ''): Readonly<Record<string, CommandOption>> {
   return {
-    [`${prefix}tls-ca`]: { ...PEM_FILE, description: 'trust this authority behind https (PEM), and no other' },
-    [`${prefix}tls-cert`]: { ...PEM_FILE, description: 'a certificate to show to servers that ask for one (PEM)' },
+    [`${prefix}tls-ca`]: { ...PEM_FILE, description: `trust this authority (PEM), and no other, ${where}` },
+    [`${prefix}tls-cert`]: { ...PEM_FILE, description: `a certificate (PEM) to show to who asks for one ${where}` },
     [`${prefix}tls-key`]: { ...PEM_FILE, description: 'the key of that certificate (PEM)' },
   };
 }

@@ -11,6 +11,7 @@ import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
 import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
+import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
 import { tokenFileOption, tokensAskedFor } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
@@ -51,6 +52,7 @@ export const worker: Command = {
     },
     id: { type: 'text', value: 'ID', description: "the replica's name; made of host name and port when not given" },
     'call-token-file': tokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
+    ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },
     'max-concurrency': {
@@ -114,6 +116,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io, WORKER_PREFIX),
       capabilities,
       callTokens: tokensAskedFor(args, io, 'call-token-file'),
+      tls: serverTlsFrom(args, io),
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),

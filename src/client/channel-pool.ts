@@ -1,32 +1,49 @@
+import type { ClientTls } from '../core/tls.js';
 import { InferenceChannel, type InferenceChannelOptions } from './inference-channel.js';
+
+/** What all channels of a pool have in common. */
+export interface ChannelPoolOptions extends Omit<InferenceChannelOptions, 'tls'> {
+  /** Whom to trust and what to show, as it is now; plain text is spoken unless told. */
+  readonly tls?: (() => ClientTls) | undefined;
+}
+
+interface Pooled {
+  readonly channel: InferenceChannel;
+  readonly tls: ClientTls | undefined;
+}
 
 /** The open channels, one for each endpoint; a client talks to few, so none is closed before the pool is. */
 export class ChannelPool {
-  readonly #options: InferenceChannelOptions;
-  readonly #channels = new Map<string, InferenceChannel>();
+  readonly #options: ChannelPoolOptions;
+  readonly #pooled = new Map<string, Pooled>();
 
-  constructor(options: InferenceChannelOptions) {
+  constructor(options: ChannelPoolOptions) {
     this.#options = options;
   }
 
-  /** The channel to an endpoint, opened if need be. Throws `usage` when it cannot be dialled. */
+  /**
+   * The channel to an endpoint, opened if need be; another when what TLS is to go by has changed. Throws `usage` when it
+   * cannot be dialled.
+   */
   get(endpoint: string): InferenceChannel {
-    const open = this.#channels.get(endpoint);
-    if (open) return open;
-    const channel = new InferenceChannel(endpoint, this.#options);
-    this.#channels.set(endpoint, channel);
+    const tls = this.#options.tls?.();
+    const open = this.#pooled.get(endpoint);
+    if (open && open.tls === tls) return open.channel;
+    open?.channel.close();
+    const channel = new InferenceChannel(endpoint, { ...this.#options, tls });
+    this.#pooled.set(endpoint, { channel, tls });
     return channel;
   }
 
   /** Closes the channel to an endpoint that failed, so that the next call to its endpoint begins afresh. */
   drop(endpoint: string): void {
-    this.#channels.get(endpoint)?.close();
-    this.#channels.delete(endpoint);
+    this.#pooled.get(endpoint)?.channel.close();
+    this.#pooled.delete(endpoint);
   }
 
   /** Closes all. */
   close(): void {
-    for (const channel of this.#channels.values()) channel.close();
-    this.#channels.clear();
+    for (const { channel } of this.#pooled.values()) channel.close();
+    this.#pooled.clear();
   }
 }

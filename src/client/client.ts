@@ -34,8 +34,10 @@ export interface ClientOptions {
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
   /** The bearer token to show the API servers. */
   readonly token?: Changing<string> | undefined;
-  /** Whom to trust behind `https`, and what to show there. */
+  /** Whom to trust, and what to show: at API servers behind `https`, and at replicas, which are then called over TLS. */
   readonly tls?: Changing<ClientTls> | undefined;
+  /** Whether replicas are called over TLS; if `tls` is given, unless told. */
+  readonly callTls?: boolean | undefined;
   /** The endpoint of a replica, `host:port`, to call without asking anyone. */
   readonly endpoint?: string | undefined;
   /** The bearer token to show the replicas. */
@@ -103,7 +105,12 @@ export class InferenceClient {
     // Every call listens on it, and there may be many at once.
     setMaxListeners(0, this.#closed.signal);
     this.#discovery = discoveryFrom(options, query);
-    this.#channels = new ChannelPool({ maxMessageBytes, clock: world.clock, token: lookup(options.callToken) });
+    this.#channels = new ChannelPool({
+      maxMessageBytes,
+      clock: world.clock,
+      token: lookup(options.callToken),
+      tls: callTlsFrom(options),
+    });
     this.#caller = new RetryingCaller({
       discovery: this.#discovery,
       channels: this.#channels,
@@ -227,6 +234,13 @@ function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferRespon
   } catch (cause) {
     throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
   }
+}
+
+const SYSTEM_TLS: ClientTls = {};
+
+/** What calls over TLS go by; undefined for calls in plain text. */
+function callTlsFrom({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
+  return callTls ? (lookup(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
 
 function discoveryFrom({ endpoint, server, capability, token, tls }: ClientOptions, query: CapabilityQuery): Discovery {

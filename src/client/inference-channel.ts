@@ -1,7 +1,6 @@
 import {
   type ChannelOptions,
   connectivityState,
-  credentials,
   Client as GrpcClient,
   Metadata,
   type ServiceError,
@@ -9,9 +8,12 @@ import {
 import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js';
 import { type Endpoint, parseDialable } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
+import type { ClientTls } from '../core/tls.js';
 import type { ModelInferRequest, ModelInferResponse, ModelStreamInferResponse } from '../wire/gen/open_inference.js';
 import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
+import { channelSecurity } from './channel-credentials.js';
 import { reach } from './reach.js';
+import { tlsFailure } from './tls-failure.js';
 
 /** What every call on a channel is told. */
 export interface CallOptions {
@@ -26,6 +28,8 @@ export interface InferenceChannelOptions {
   readonly clock: Clock;
   /** The bearer token to show with each call, looked up for it. */
   readonly token?: (() => string) | undefined;
+  /** Whom to trust and what to show; plain text is spoken unless told. */
+  readonly tls?: ClientTls | undefined;
 }
 
 /** How long a connection may take to come about; what does not answer by then is as good as dead. */
@@ -36,14 +40,18 @@ export class InferenceChannel {
   readonly endpoint: Endpoint;
   readonly #client: GrpcClient;
   readonly #clock: Clock;
+  readonly #isSecure: boolean;
   readonly #token: InferenceChannelOptions['token'];
 
   /** Throws `usage` for an endpoint that cannot be dialled. */
-  constructor(endpoint: string, { maxMessageBytes, clock, token }: InferenceChannelOptions) {
+  constructor(endpoint: string, { maxMessageBytes, clock, token, tls }: InferenceChannelOptions) {
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;
     this.#token = token;
+    this.#isSecure = tls !== undefined;
+    const security = channelSecurity(this.endpoint, tls);
     const options: ChannelOptions = {
+      ...security.options,
       'grpc.max_receive_message_length': maxMessageBytes,
       'grpc.max_send_message_length': maxMessageBytes,
       // The call goes straight to the replica, whatever proxy the environment names for other traffic.
@@ -52,7 +60,7 @@ export class InferenceChannel {
       // A channel of its own, so that closing it closes the connection.
       'grpc.use_local_subchannel_pool': 1,
     };
-    this.#client = new GrpcClient(this.endpoint, credentials.createInsecure(), options);
+    this.#client = new GrpcClient(this.endpoint, security.credentials, options);
   }
 
   /** A call with one message each way. */
@@ -171,10 +179,17 @@ export class InferenceChannel {
     });
   }
 
+  /** What to make of a connection that the other end closes without a word, which the gRPC library reports at length. */
+  #noConnection(details: string): string | undefined {
+    if (!details.startsWith('No connection established. Last error: Failed to connect')) return undefined;
+    const advice = this.#isSecure ? 'does it take the certificate of --tls-cert?' : 'does it speak TLS? see --tls';
+    return `it closes the connection at once; ${advice}`;
+  }
+
   #failure(error: ServiceError, signal: AbortSignal | undefined): unknown {
     if (signal?.aborted) return signal.reason;
     const code = typeof error.code === 'number' ? codeFromGrpcStatus(error.code) : 'internal';
-    const details = messageOf(error.details || error);
+    const details = tlsFailure(error.details) ?? this.#noConnection(error.details) ?? messageOf(error.details || error);
     return new AnyserveError(code, `${this.endpoint}: ${details}`, { cause: error });
   }
 }

@@ -1,6 +1,7 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { LOOK_LIMIT_MS } from '../core/health.js';
 import { addressOf, type Endpoint } from '../core/ids.js';
+import type { ClientTls } from '../core/tls.js';
 import { HttpConnections } from './http.js';
 import { connectionFailure, reach } from './reach.js';
 
@@ -25,9 +26,9 @@ export function tcpProbe(endpoint: Endpoint): Probe {
 }
 
 /** Healthy: a GET is answered with a status from 200 to 399, as Kubernetes has it. */
-export function httpProbe(url: string): Probe {
+export function httpProbe(url: string, tls?: () => ClientTls): Probe {
   return async (signal) => {
-    const connections = new HttpConnections();
+    const connections = new HttpConnections(tls);
     try {
       const { status, body } = await connections.send({ method: 'GET', url, headTimeoutMs: ANSWER_LIMIT_MS, signal });
       body.destroy();

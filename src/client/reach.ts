@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { addressOf, type Endpoint } from '../core/ids.js';
+import { tlsFailure } from './tls-failure.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
@@ -12,7 +13,9 @@ const REASONS: Readonly<Record<string, string>> = {
 /** The failure of a connection by the system's error; `where` begins the message. */
 export function connectionFailure(where: string, error: unknown): AnyserveError {
   const { code } = error as NodeJS.ErrnoException;
-  return new AnyserveError('unavailable', `${where}: ${REASONS[code ?? ''] ?? messageOf(error)}`, { cause: error });
+  return new AnyserveError('unavailable', `${where}: ${tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error)}`, {
+    cause: error,
+  });
 }
 
 /**

@@ -25,7 +25,7 @@ const REASONS: readonly (readonly [said: RegExp, reason: string])[] = [
 /** What is wrong with a TLS connection, and what to do; undefined when that is no matter of TLS. */
 export function tlsFailure(error: unknown): string | undefined {
   const text = messageOf(error);
-  const names = /does not match certificate's altnames: (.*)/i.exec(text)?.[1];
-  if (names !== undefined) return `its certificate is for another name (${names.replace(/[.:]$/, '')})`;
+  const names = /does not match certificate's altnames: (.+? is not in the cert's[^:]*|.*)/i.exec(text)?.[1];
+  if (names !== undefined) return `its certificate is for another name (${names})`;
   return REASONS.find(([said]) => said.test(text))?.[1];
 }

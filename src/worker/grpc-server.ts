@@ -9,10 +9,14 @@ import {
 } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import type { Clock } from '../core/ports.js';
+import type { ServerTls } from '../core/tls.js';
+import { follow } from '../credentials/follow.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
 import { callGuard } from './call-guard.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
+import { RenewedCredentials } from './renewed-credentials.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
 export interface GrpcServerOptions extends InferenceServiceOptions {
@@ -23,6 +27,9 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
   readonly maxMessageBytes: number;
   /** The tokens one of which a call must show; none is asked for unless told. */
   readonly callTokens?: (() => TokenSet) | undefined;
+  /** What is shown to callers, as it is now; plain text is spoken unless told. */
+  readonly tls?: (() => ServerTls) | undefined;
+  readonly clock: Clock;
 }
 
 /** A gRPC server that listens. */
@@ -38,7 +45,7 @@ export interface GrpcServer {
 
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { host, port, maxMessageBytes, callTokens } = options;
+  const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
@@ -48,13 +55,21 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   const health = await addHealth(server);
   await addReflection(server);
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const boundPort = await bound(server, address);
+  const credentials = tls && new RenewedCredentials(tls());
+  const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
+  const unfollow = tls ? follow(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {
     port: boundPort,
     setServing: (serving) => health.setServing(serving),
-    finish: () => new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve()))),
-    abort: () => server.forceShutdown(),
+    finish() {
+      unfollow();
+      return new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve())));
+    },
+    abort() {
+      unfollow();
+      server.forceShutdown();
+    },
   };
 }
 
@@ -123,9 +138,9 @@ function filesOf(descriptorSet: Uint8Array): Buffer[] {
   return files;
 }
 
-function bound(server: Server, address: string): Promise<number> {
+function bound(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(address, credentials, (error, port) => {
       if (error) reject(refused(error, address));
       else resolve(port);
     });

@@ -9,6 +9,7 @@ import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
+import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { type AdmissionLimits, createAdmission } from './admission.js';
 import type { Backend, Model } from './backend.js';
@@ -36,6 +37,8 @@ export interface WorkerOptions extends AdmissionLimits {
   readonly maxMessageBytes: number;
   /** The tokens one of which a call must show; none is asked for unless told. */
   readonly callTokens?: (() => TokenSet) | undefined;
+  /** What is shown to callers, as it is now; plain text is spoken unless told. */
+  readonly tls?: (() => ServerTls) | undefined;
   /** How long a worker that drains goes on taking calls, of those who found it before it left, in milliseconds. */
   readonly drainDelayMs: number;
   /** How long calls in flight may take when the worker stops, in milliseconds. */
@@ -82,6 +85,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     ...options,
     models,
     admission: createAdmission(options),
+    clock,
     log,
     version,
     leaving: leaving.signal,
@@ -91,7 +95,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
       if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
     },
   });
-  if (!isLoopback(options.host) && !options.callTokens) {
+  if (!isLoopback(options.host) && !options.callTokens && !options.tls?.().ca) {
     log.warn(`whoever reaches ${options.host} can call the models; ask for a token with --call-token-file`);
   }
   const replica = replicaAt(server.port);
