@@ -44,17 +44,33 @@ export function asEndpoint(text: string): Endpoint {
 }
 
 const HOST_AND_PORT = /^(?:dns:(?:\/\/\/)?)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/;
-const UNIX_PATH = /^unix:[^\s]+$/;
+const UNIX_PATH = /^unix:[^\s\p{Cc}]+$/u;
 
 /** An endpoint that can be dialled: `host:port`, `[v6]:port`, `unix:PATH` or `dns:host:port`. Throws `usage`. */
 export function parseDialable(text: string): Endpoint {
-  const match = HOST_AND_PORT.exec(text);
-  const port = Number(match?.[2]);
-  if (UNIX_PATH.test(text) || (match && port >= 1 && port <= 65535)) return text as Endpoint;
+  if (isDialable(text)) return text as Endpoint;
   throw new AnyserveError(
     'usage',
     `${JSON.stringify(text)} is not an endpoint; give HOST:PORT, [IPV6]:PORT or unix:PATH`,
   );
+}
+
+function isDialable(text: string): boolean {
+  const port = Number(HOST_AND_PORT.exec(text)?.[2]);
+  return UNIX_PATH.test(text) || (port >= 1 && port <= 65535);
+}
+
+/** A host, its letters of any script, with or without a port. */
+const HOST = /^(?:\[[0-9A-Fa-f:.%]+\]|[\p{L}\p{M}\p{N}._-]+)(?::(\d{1,5}))?$/u;
+
+/**
+ * Whether an endpoint may be registered: one that can be dialled, or what the original takes besides and is harmless: a
+ * host without a port, or with letters outside of ASCII. Anything else could tell the gRPC library of whoever calls it
+ * more than where to call: another scheme, a list, a name server.
+ */
+export function isRegistrable(text: string): boolean {
+  const [named, port = '1'] = HOST.exec(text) ?? [];
+  return named === undefined ? isDialable(text) : Number(port) >= 1 && Number(port) <= 65535;
 }
 
 /** Where an endpoint that can be dialled leads: a host and a port, or a path. */

@@ -1,5 +1,6 @@
 import type { Request, RequestHandler, Response } from 'express';
 import { httpStatusOf, messageOf } from '../core/errors.js';
+import { isMisleading } from '../core/loopback.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { LEASE_HEADER } from '../wire/lease.js';
@@ -83,6 +84,10 @@ async function grantLease(
     },
   });
   const host = hostOf(response.socket?.remoteAddress);
+  if (isMisleading(replica.endpoint, host)) {
+    const shown = `${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}`;
+    log.warn(`${host} registers ${shown}, which callers take for their own machine; it should tell another address`);
+  }
   const granted = registry.register(replica, { host, ttlMs }, (end) => {
     stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });

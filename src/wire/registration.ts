@@ -1,4 +1,4 @@
-import { asEndpoint, asReplicaId, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
+import { asEndpoint, asReplicaId, isRegistrable, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
@@ -54,7 +54,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
 
   const faults: Fault[] = [];
   const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_REPLICA_ID_BYTES, faults));
-  const endpoint = field(json, 'endpoint', faults, (value) => text(value, 'endpoint', MAX_ENDPOINT_BYTES, faults));
+  const endpoint = field(json, 'endpoint', faults, (value) => endpointText(value, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
   const ttlMs = timeToLive(json.get('ttl') ?? null, faults);
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
@@ -132,6 +132,13 @@ function text(input: Json, name: string, maxBytes: number, faults: Fault[]): str
     return undefined;
   }
   return input;
+}
+
+function endpointText(input: Json, faults: Fault[]): string | undefined {
+  const endpoint = text(input, 'endpoint', MAX_ENDPOINT_BYTES, faults);
+  if (endpoint === undefined || isRegistrable(endpoint)) return endpoint;
+  faults.push(valueFault(['body', 'endpoint'], 'nobody can dial it; give HOST:PORT, [IPV6]:PORT or unix:PATH', input));
+  return undefined;
 }
 
 /** The time of a two-way lease, asked for in seconds; undefined when none is asked for. */

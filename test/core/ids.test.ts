@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseAdvertised, parseDialable } from '../../src/core/ids.js';
+import { asEndpoint, isRegistrable, parseAdvertised, parseDialable } from '../../src/core/ids.js';
+import { isLoopback, isMisleading } from '../../src/core/loopback.js';
 
 describe('an endpoint', () => {
   it.each([
@@ -27,6 +28,7 @@ describe('an endpoint', () => {
     'xds:///x',
     'ipv4:1.2.3.4:5',
     'unix:',
+    'unix:/a\u0000b',
   ])('refuses to dial %j', (text) => {
     expect(() => parseDialable(text)).toThrow('is not an endpoint; give HOST:PORT');
   });
@@ -35,6 +37,70 @@ describe('an endpoint', () => {
     'refuses to tell others %s',
     (text) => {
       expect(() => parseAdvertised(text)).toThrow('give a host name or one address');
+    },
+  );
+
+  it.each([
+    'localhost:50051',
+    '[::1]:65535',
+    'unix:/run/a.sock',
+    'dns:///host:80',
+    'localhost',
+    'e',
+    '[::1]',
+    'größe.test:1',
+    '0.0.0.0:1',
+  ])('can be registered as %s', (text) => {
+    expect(isRegistrable(text)).toBe(true);
+  });
+
+  it.each([
+    '',
+    ':1',
+    'host:',
+    'host:0',
+    'host:99999',
+    'a b:80',
+    'host:80\n',
+    'host\u0000:80',
+    'http://host:80',
+    'https://host',
+    'host:80/path',
+    'user@host:80',
+    'ipv4:1.2.3.4:5,6.7.8.9:10',
+    'ipv6:[::1]:5',
+    'host:1,other:2',
+    'xds:///x',
+    'dns://10.0.0.1/host:80',
+    'dns:host',
+    '::1:80',
+    'unix:',
+    'unix:/a b',
+    'unix-abstract:x',
+    'vsock:1:2',
+  ])('cannot be registered as %j', (text) => {
+    expect(isRegistrable(text)).toBe(false);
+  });
+});
+
+describe('a loopback address', () => {
+  it.each(['localhost', 'LOCALHOST', '127.0.0.1', '127.9.9.9', '::1', '[::1]', '::ffff:127.0.0.1'])('is %s', (host) => {
+    expect(isLoopback(host)).toBe(true);
+  });
+
+  it.each(['', '0.0.0.0', '::', '10.0.0.1', '127.0.0.1.evil.test', 'localhost.evil.test', 'x127.0.0.1', '1.127.0.0.1'])(
+    'is not %j',
+    (host) => {
+      expect(isLoopback(host)).toBe(false);
+    },
+  );
+
+  it.each(['localhost:1', '127.0.0.1:1', '[::1]:1', 'dns:///localhost:1', 'localhost', 'unix:/a'])(
+    'misleads callers as the endpoint %s that another machine has registered',
+    (endpoint) => {
+      expect(isMisleading(asEndpoint(endpoint), '10.0.0.1')).toBe(true);
+      expect(isMisleading(asEndpoint(endpoint), '127.0.0.1')).toBe(false);
+      expect(isMisleading(asEndpoint('10.0.0.1:127'), '10.0.0.1')).toBe(false);
     },
   );
 });

@@ -58,6 +58,7 @@ describe('registration', () => {
   it.each([
     [`{"replica_id":"${'x'.repeat(129)}","endpoint":"e","capabilities":[]}`, 'at most 128 bytes'],
     [`{"replica_id":"a","endpoint":"${'x'.repeat(257)}","capabilities":[]}`, 'at most 256 bytes'],
+    ['{"replica_id":"a","endpoint":"http://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
     [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(65).fill('{}').join()}]}`, 'at most 64'],
     [
       `{"replica_id":"a","endpoint":"e","capabilities":[{${Array.from({ length: 33 }, (_, n) => `"k${n}":1`).join()}}]}`,
