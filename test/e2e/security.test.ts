@@ -1,0 +1,261 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Outcome, type Running, run, start, stopAll } from '../support/binary.js';
+import { createAuthority } from '../support/certificates.js';
+import { until } from '../support/until.js';
+
+const WRITER = 's3cret-writer';
+const READER = 's3cret-reader';
+const CALLER = 's3cret-caller';
+const WRONG = 's3cret-wrong';
+
+const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+const authority = createAuthority();
+const otherAuthority = createAuthority('other');
+const [serverCert, workerCert, clientCert] = ['server', 'worker', 'client'].map((name) => authority.sign(name));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const writerFile = file('writer', `${WRITER}\n`);
+const readerFile = file('reader', READER);
+const callerFile = file('caller', CALLER);
+const wrongFile = file('wrong', WRONG);
+const AT_SERVER = [
+  '--tls-ca',
+  authority.certFile,
+  '--tls-cert',
+  clientCert?.certFile ?? '',
+  '--tls-key',
+  clientCert?.keyFile ?? '',
+];
+
+afterAll(stopAll);
+
+/** Starts a command, and waits until it has printed that. */
+async function started(pattern: RegExp, ...args: string[]): Promise<Running> {
+  const process = start(args);
+  await process.printed(pattern);
+  return process;
+}
+
+/** Everything that others can see of a process: what it printed, and its command line. */
+function shownBy({ child, stdout, stderr }: Running): string {
+  const commandLine = `/proc/${child.pid}/cmdline`;
+  return `${stdout()}${stderr()}${existsSync(commandLine) ? readFileSync(commandLine, 'utf8') : ''}`;
+}
+
+function curl(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
+  return new Promise((resolve) => {
+    execFile('curl', ['-sS', '-i', '--max-time', '10', ...args], (error, stdout, stderr) =>
+      resolve({ code: Number(error?.code ?? 0), text: `${stdout}${stderr}` }),
+    );
+  });
+}
+
+const line = ({ stderr }: Outcome): string => stderr.trimEnd();
+
+describe('an API server and a worker with TLS and tokens', () => {
+  let api: Running;
+  let worker: Running;
+  let url: string;
+  let endpoint: string;
+  let tokens: string;
+
+  beforeAll(async () => {
+    tokens = file('tokens', `# writers\n${WRITER}\nother gpu-\n`);
+    const cert = ['--tls-cert', serverCert?.certFile ?? '', '--tls-key', serverCert?.keyFile ?? ''];
+    api = await started(
+      /listening/,
+      ...['serve', '--port', '0', '--register-token-file', tokens, '--read-token-file', readerFile],
+      ...[...cert, '--tls-ca', authority.certFile],
+    );
+    url = await api.printed(/listening on (https:\S+)/);
+    worker = await started(
+      /^registered/m,
+      ...['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', 'w1', '--server', url],
+      ...['--token-file', writerFile, '--call-token-file', callerFile],
+      ...AT_SERVER.map((word) => word.replace('--tls', '--server-tls')),
+      ...['--tls-cert', workerCert?.certFile ?? '', '--tls-key', workerCert?.keyFile ?? ''],
+      ...['--tls-ca', authority.certFile],
+    );
+    endpoint = await worker.printed(/serving on (\S+)/);
+  });
+
+  const ask = (...args: string[]): Promise<Outcome> => run([...args, '--server', url, ...AT_SERVER]);
+  const infer = (...args: string[]): Promise<Outcome> =>
+    ask('infer', 'chat', '--prompt', 'Hello', '--token-file', readerFile, ...args);
+
+  it('serve whoever shows what is asked for, and print nothing else', async () => {
+    expect(await ask('route', 'type=chat', '--json', '--token-file', readerFile)).toEqual({
+      code: 0,
+      stdout: `${JSON.stringify({ endpoint, replica_id: 'w1' })}\n`,
+      stderr: '',
+    });
+    expect((await ask('registry', '--token-file', writerFile)).stdout).toContain('w1');
+    expect(await infer('--call-token-file', callerFile)).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
+    const env = { ANYSERVE_TOKEN: READER, ANYSERVE_CALL_TOKEN: CALLER };
+    const inferring = ['infer', 'chat', '--prompt', 'Hello', '--server', url, ...AT_SERVER];
+    expect(await run(inferring, { env })).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
+    const talking = ['chat', 'chat', '--server', url, ...AT_SERVER];
+    expect(await run(talking, { env, input: 'Hello\n' })).toMatchObject({ code: 0, stderr: '' });
+    const direct = ['infer', 'chat', '--prompt', 'Hello', '--endpoint', endpoint, ...AT_SERVER];
+    expect(await run(direct, { env })).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
+  });
+
+  it('refuse others in one line, with what to do, and without the token', async () => {
+    const outcomes = await Promise.all([
+      ask('registry'),
+      ask('registry', '--token-file', wrongFile),
+      ask('register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=1', '--token-file', readerFile),
+      infer(),
+      infer('--call-token-file', wrongFile),
+      run(['registry', '--server', url, '--token-file', readerFile, '--tls-ca', authority.certFile]),
+      run(['registry', '--server', url, '--token-file', readerFile]),
+      infer('--call-token-file', callerFile, '--no-call-tls'),
+    ]);
+    expect(outcomes.map(({ code, stdout }) => [code, stdout])).toEqual(
+      [1, 1, 1, 5, 5, 4, 4, 5].map((code) => [code, '']),
+    );
+    const said = outcomes.map(line);
+    expect(said[0]).toContain('this needs a read token or a register token');
+    expect(said[0]).toContain('give a token that may, with --token-file or in ANYSERVE_TOKEN');
+    expect(said[1]).toContain('and the token shown is none');
+    expect(said[2]).toContain('this needs a register token');
+    expect(said[3]).toContain('this needs a call token');
+    expect(said[4]).toContain('give one with --call-token-file or in ANYSERVE_CALL_TOKEN');
+    expect(said[5]).toMatch(/asks? for a certificate/);
+    expect(said[6]).toContain('signed by no authority that is trusted here; name that with --tls-ca FILE');
+    expect(said[7]).toContain('does it speak TLS? see --tls');
+    expect(said.filter((text) => text.includes('s3cret'))).toEqual([]);
+    expect(said.slice(0, 7).filter((text) => text.includes('\n'))).toEqual([]);
+  });
+
+  it('answer curl, which is not ours', async () => {
+    const certificate = [
+      '--cacert',
+      authority.certFile,
+      '--cert',
+      clientCert?.certFile ?? '',
+      '--key',
+      clientCert?.keyFile ?? '',
+    ];
+    const bearer = (token: string): string[] => ['-H', `Authorization: Bearer ${token}`];
+    const granted = await curl(...certificate, ...bearer(READER), `${url}/route?type=chat`);
+    expect(granted.text).toContain(`{"endpoint":"${endpoint}","replica_id":"w1"}`);
+    const refused = await curl(...certificate, `${url}/registry`);
+    expect(refused.text).toMatch(/^HTTP\/1\.1 401 Unauthorized\r\n(.*\r\n)*www-authenticate: Bearer\r\n/i);
+    expect((await curl(...certificate, `${url}/health`)).text).toContain('{"status":"healthy"}');
+    const registering = [
+      '-d',
+      '{"replica_id":"c1","endpoint":"c:1","capabilities":[]}',
+      '-H',
+      'content-type: application/json',
+    ];
+    expect((await curl(...certificate, ...bearer('other'), ...registering, `${url}/register`)).text).toMatch(
+      /^HTTP\/1\.1 403 [\s\S]*ids that begin with \\"gpu-\\"/,
+    );
+    expect((await curl('--cacert', authority.certFile, `${url}/health`)).code).not.toBe(0);
+    expect((await curl(...certificate.slice(2), `${url}/health`)).code).toBe(60);
+  });
+
+  it('outlive a change of tokens, of a certificate, and of files that break', async () => {
+    writeFileSync(tokens, '');
+    await until('the broken file is told', () => api.stderr().includes('going on with what was there before'));
+    writeFileSync(tokens, 's3cret-next\n');
+    const next = file('next', 's3cret-next');
+    await until('the new token is taken', async () => (await ask('registry', '--token-file', next)).code === 0, 15_000);
+    writeFileSync(writerFile, 's3cret-next\n');
+    const changedAtS = Date.now() / 1000;
+    await until(
+      'the worker has renewed its lease with the new one',
+      async () => {
+        const { replicas } = JSON.parse((await ask('registry', '--json', '--token-file', next)).stdout);
+        return replicas[0]?.last_seen > changedAtS;
+      },
+      15_000,
+    );
+    const other = otherAuthority.sign('server');
+    writeFileSync(serverCert?.certFile ?? '', other.cert);
+    writeFileSync(serverCert?.keyFile ?? '', other.key);
+    const shown = ['--cert', clientCert?.certFile ?? '', '--key', clientCert?.keyFile ?? ''];
+    await until(
+      'the new certificate is shown',
+      async () => (await curl('--cacert', otherAuthority.certFile, ...shown, `${url}/health`)).code === 0,
+    );
+    expect(worker.child.exitCode).toBeNull();
+  });
+
+  it('show no token in what they print, nor in their command lines', async () => {
+    expect(`${shownBy(api)}${shownBy(worker)}`).not.toContain('s3cret');
+    expect(shownBy(worker)).toContain('--call-token-file');
+  });
+});
+
+describe('a server with tokens in variables', () => {
+  const extras: Running[] = [];
+  afterEach(async () => {
+    for (const extra of extras.splice(0)) await extra.stop('SIGKILL');
+  });
+
+  it('takes them, and shows them nowhere', async () => {
+    const api = start(['serve', '--port', '0'], { env: { ANYSERVE_REGISTER_TOKEN: WRITER } });
+    extras.push(api);
+    const url = await api.printed(/listening on (\S+)/);
+    const registering = ['register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=1', '--server', url];
+    expect(await run(registering, { env: { ANYSERVE_TOKEN: WRONG } })).toMatchObject({ code: 1, stdout: '' });
+    const kept = start(registering, { env: { ANYSERVE_TOKEN: WRITER } });
+    extras.push(kept);
+    await kept.printed(/registered r1/);
+    expect((await run(['registry', '--server', url])).stdout).toContain('r1');
+    expect(`${shownBy(api)}${shownBy(kept)}`).not.toContain('s3cret');
+  });
+});
+
+describe('what cannot be meant', () => {
+  it.each<[string[], NodeJS.ProcessEnv, string]>([
+    [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; give it a token, or unset it'],
+    [['serve', '--read-token-file', '/no/such'], {}, '--read-token-file: cannot read /no/such: ENOENT'],
+    [['serve', '--read-token-file', file('none', '# s3cret\n')], {}, 'there is no token in it'],
+    [['registry', '--token-file', file('many', 's3cret a b')], {}, 'line 1 has more than a token and a prefix'],
+    [['serve', '--tls-cert', authority.certFile], {}, '--tls-cert goes with --tls-key FILE'],
+    [['worker', '--backend', 'echo', '--tls-ca', authority.certFile], {}, '--tls-ca goes with --tls-cert FILE'],
+    [['registry', '--tls-ca', file('pem', 'x')], {}, 'it is not in the form of PEM'],
+    [
+      ['serve', '--tls-cert', authority.certFile, '--tls-key', otherAuthority.keyFile],
+      {},
+      'the key is not that of the certificate',
+    ],
+    [['infer', 'x', '--prompt', 'a', '--tls', '--no-call-tls'], {}, 'give --tls or --no-call-tls, not both'],
+    [
+      ['register', '--id', 'a', '--endpoint', 'a:1', '--cap', 'a=1', '--probe-tls'],
+      {},
+      '--probe-tls is for --probe grpc',
+    ],
+  ])('%j is wrong usage, in one line', async (args, env, message) => {
+    const { code, stdout, stderr } = await run(args, { env });
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^anyserve: [^\n]*\n$/);
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain('s3cret');
+  });
+});
+
+describe('a token on its way', () => {
+  it('to another machine in plain text is a warning', async () => {
+    const { code, stderr } = await run(['registry', '--server', 'http://no-such-host.invalid'], {
+      env: { ANYSERVE_TOKEN: WRITER },
+    });
+    expect(code).toBe(4);
+    expect(stderr.split('\n')[0]).toContain(
+      'the token goes to http://no-such-host.invalid in plain text, which others on the way can read; use https',
+    );
+    expect(stderr).not.toContain('s3cret');
+  });
+});
