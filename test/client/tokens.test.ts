@@ -2,8 +2,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
 import { type LeaseChange, LeaseKeeper } from '../../src/client/lease-keeper.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
-import { Client, keepRegistered } from '../../src/index.js';
+import { App, Client, keepRegistered, startApiServer, startWorker } from '../../src/index.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { query, replica } from '../support/replicas.js';
 import { constantRandom } from '../support/seeded-random.js';
@@ -126,6 +127,14 @@ describe('a lease keeper', () => {
     clock.advance(10_000);
     await until('it is registered again', () => kinds().at(-1) === 'registered');
     expect(server.registry.replicas()).toHaveLength(1);
+    server.setTokens('newer');
+    const [again] = server.registry.known();
+    if (again) await server.registry.release(again.registration.lease, 'expired');
+    await until('the loss is told again', () => kinds().length === 5);
+    await until('it waits', () => clock.pending().length === 1);
+    clock.advance(10_000);
+    await until('the refusal is told again', () => kinds().length === 6);
+    expect(kinds()).toEqual(['registered', 'lost', 'lost', 'registered', 'lost', 'lost']);
   });
 });
 
@@ -148,5 +157,50 @@ describe('the library', () => {
     };
     await expect(client('reader').serverLive()).rejects.toMatchObject({ code: 'no_match' });
     await expect(client('wrong').serverLive()).rejects.toMatchObject({ code: 'server_unauthenticated' });
+  });
+
+  it('runs servers that ask for tokens over TLS, and calls them', async () => {
+    const authority = createAuthority();
+    const tls = authority.sign('server');
+    const trusting = { ca: authority.cert };
+    const registerTokens = new TokenSet(['writer']);
+    const server = await startApiServer({ port: 0, registerTokens, readTokens: () => new TokenSet(['reader']), tls });
+    cleanups.push(() => server.close());
+    const app = new App().capability({ type: 'one' }, () => ({ n: [1] }));
+    const worker = await startWorker({
+      backends: [app],
+      port: 0,
+      servers: [server.url],
+      token: 'writer',
+      serverTls: trusting,
+      callTokens: new TokenSet(['caller']),
+      tls,
+    });
+    cleanups.push(() => worker.stop());
+    const found = { server: server.url, capability: { type: 'one' }, tls: trusting };
+    const client = new Client({ ...found, token: 'reader', callToken: () => 'caller' });
+    cleanups.push(() => client.close());
+    await until(
+      'the worker is found',
+      async () => (await client.infer('one', {}).catch(() => undefined)) !== undefined,
+    );
+    expect(client.endpoint).toBe(worker.replica.endpoint);
+    const kept = await keepRegistered({
+      server: server.url,
+      token: () => 'writer',
+      tls: trusting,
+      id: 'r2',
+      endpoint: 'localhost:1',
+      capabilities: [{ type: 'two' }],
+    });
+    cleanups.push(() => kept.stop());
+    const looking = new Client({ ...found, capability: { type: 'two' }, token: 'reader' });
+    cleanups.push(() => looking.close());
+    await until('it is registered', () =>
+      looking.serverLive({ timeoutMs: 1000 }).then(
+        () => false,
+        ({ code }) => code === 'unavailable',
+      ),
+    );
   });
 });
