@@ -330,8 +330,9 @@ describe('a client', () => {
     const parts = asking.inferStream('x', {});
     expect(who((await parts.next()).value as never)).toBe('good');
     expect((await parts.next()).done).toBe(true);
-    await offer(server, 'bad', await halfway());
-    const broken = client({ server: server.url, capability: { type: 'x' } }).inferStream('x', {});
+    const other = await apiServer();
+    await offer(other, 'bad', await halfway());
+    const broken = client({ server: other.url, capability: { type: 'x' } }).inferStream('x', {});
     expect((await broken.next()).done).toBe(false);
     await expect(broken.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('midway') });
   });
