@@ -23,6 +23,9 @@ export interface HttpAnswer {
   readonly body: Readable;
 }
 
+/** So soon a kept connection is seen to have been closed when the request was sent; later, it is the request that failed. */
+const CROSSING_MS = 250;
+
 /** HTTP with connections of its own, so that closing it leaves none behind: a pool that belongs to all can't be closed. */
 export class HttpConnections {
   readonly #http = new HttpAgent({ keepAlive: true });
@@ -39,11 +42,12 @@ export class HttpConnections {
    * Rejects with the socket's error, or with `ETIMEDOUT` when the head takes too long.
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
+    const crossing = AbortSignal.timeout(CROSSING_MS);
     try {
       return await this.#sendOnce(request);
     } catch (error) {
       const { code, onKeptConnection } = error as { code?: string; onKeptConnection?: boolean };
-      if (code === 'ECONNRESET' && onKeptConnection) return this.#sendOnce(request);
+      if (code === 'ECONNRESET' && onKeptConnection && !crossing.aborted) return this.#sendOnce(request);
       throw error;
     }
   }

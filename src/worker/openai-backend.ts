@@ -15,7 +15,7 @@ import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from './text-generation.
 
 /** What an OpenAI-compatible server is to be asked for. */
 export interface OpenaiBackendOptions extends OpenaiServerOptions {
-  /** The models to offer; all that the server lists unless told. */
+  /** The models to offer, beside those named for embeddings; all that the server lists unless told. */
   readonly models: readonly string[];
   /** Those of them that turn texts into vectors and do not chat, or all. */
   readonly embeddings: readonly string[] | 'all';
@@ -36,7 +36,8 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
   const server = new OpenaiServer(options);
   try {
     const listed = await firstList(server, options, signal);
-    const names = options.models.length > 0 ? options.models : listed;
+    const named = options.embeddings === 'all' ? [] : options.embeddings;
+    const names = options.models.length > 0 ? [...new Set([...options.models, ...named])] : listed;
     const first = { chat: true, embed: true };
     const models = names.map((name): Model => {
       const type = options.embeddings === 'all' || options.embeddings.includes(name) ? 'embed' : 'chat';

@@ -171,7 +171,7 @@ export class OpenaiServer {
         cause: error,
       });
     }
-    const reason = REASONS[code] ?? otherwise ?? messageOf(error);
+    const reason = otherwise ?? REASONS[code] ?? messageOf(error);
     return new AnyserveError('unavailable', `${this.url}: ${reason}`, { cause: error });
   }
 
@@ -200,6 +200,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'no such host',
+  ECONNRESET: 'closed the connection without an answer',
 };
 
 /** What to do about an answer that is an error, as far as it can be told. */

@@ -88,6 +88,17 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
+  it('are those named for embeddings, too, when others were named', async () => {
+    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b', 'c']), {
+      models: ['a'],
+      embeddings: ['c'],
+    });
+    expect(models.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
+      '{"type":"chat","model":"a"}',
+      '{"type":"embed","model":"c"}',
+    ]);
+  });
+
   it('offer what is said of them beside their type and name, or in its place', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
       capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(capabilityFromScalars),
@@ -523,6 +534,19 @@ describe('an upstream that fails', () => {
         });
       }
     }
+  });
+
+  it('is asked once, when it goes while it answers', async () => {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (body) setTimeout(() => response.destroy(), 400);
+      return body && true;
+    });
+    const { client } = await calling(upstream);
+    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('closed the connection without an answer'),
+    });
+    expect(upstream.requests).toHaveLength(1);
   });
 
   it('that is gone is unavailable', async () => {
