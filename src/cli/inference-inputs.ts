@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { datatypeRow } from '../wire/datatype.js';
-import { isJsonObject } from '../wire/json.js';
+import { isJsonObject, type Json, jsonText } from '../wire/json.js';
 import type { Parameters } from '../wire/parameters.js';
 import { tensorFromMessage } from '../wire/tensor.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
@@ -69,7 +69,7 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
       given = request.parameters;
       id = request.id;
       outputs.push(...request.outputs);
-    } else for (const [name, value] of json) add(name, value as TensorValue);
+    } else for (const [name, value] of json) add(name, valueFromJson(value));
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
   // What is wrong with them is said before a pipe is waited for.
@@ -141,7 +141,7 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
   const label = `input ${JSON.stringify(name)}`;
   const declared = spec === undefined ? {} : asUsage(() => datatypeAndShape(label, spec));
   if (!text.startsWith('@')) {
-    const value = jsonFromArgument(where, text) as TensorValue;
+    const value = valueFromJson(jsonFromArgument(where, text));
     return add(
       name,
       asUsage(() => declaredValue(label, value, declared)),
@@ -152,6 +152,17 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
     name,
     asUsage(() => tensorFromContent(label, content, declared)),
   );
+}
+
+/** A list of objects, which no tensor holds, is the text of itself: the messages of a chat. Others are what they are. */
+function valueFromJson(value: Json): TensorValue {
+  const isMessages = Array.isArray(value) && value.length > 0 && value.every(isMessage);
+  return isMessages ? jsonText(value) : (value as TensorValue);
+}
+
+/** Whether an element is an object, and not bytes: `{"b64": "..."}`. */
+function isMessage(item: Json): boolean {
+  return isJsonObject(item) && !item.has('b64');
 }
 
 /** A value that is a tensor now if its datatype is known, and otherwise once the model has been asked. */

@@ -76,6 +76,13 @@ describe('a text', () => {
     await asked('whole: system Be brief., user Hi');
   });
 
+  it('is asked for by messages that are given as they are', async () => {
+    await infer(['--input', 'messages=[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello"}]']);
+    await asked('whole: system Be brief., user Hello');
+    await infer(['--inputs', '-'], '{"messages":[{"role":"user","content":"Hi"}]}');
+    await asked('whole: user Hi');
+  });
+
   it('is written as the options say', async () => {
     const options = ['--max-tokens', '7', '--temperature', '1', '--top-p', '0.5', '--seed', '3', '--stop', 'END'];
     const parameters = await infer(['--prompt', 'parameters', ...options, '--param', 'min_p=0.1']);
