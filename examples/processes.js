@@ -54,11 +54,14 @@ export function line({ child, lines }, pattern) {
   });
 }
 
-/** Ends what still runs. The last comes first, so that workers leave the list in good order before the API server. */
+/**
+ * Ends what still runs. The last comes first, so that workers leave the list in good order before the API server; as by
+ * Ctrl-C, because nobody is left who would call them after SIGTERM.
+ */
 export async function stopAll() {
   for (const child of children.reverse()) {
     if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill();
+    child.kill('SIGINT');
     await once(child, 'exit');
   }
 }
