@@ -36,11 +36,10 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
   const server = new OpenaiServer(options);
   try {
     const listed = await firstList(server, options, signal);
-    const named = options.embeddings === 'all' ? [] : options.embeddings;
-    const names = options.models.length > 0 ? [...new Set([...options.models, ...named])] : listed;
+    const names = offeredNames(options, listed);
     const first = { chat: true, embed: true };
     const models = names.map((name): Model => {
-      const type = options.embeddings === 'all' || options.embeddings.includes(name) ? 'embed' : 'chat';
+      const type = isForEmbeddings(name, options) ? 'embed' : 'chat';
       const preferred = first[type];
       first[type] = false;
       return {
@@ -108,6 +107,17 @@ function checkedList(
   if (missing === undefined) return listed ?? [];
   const there = listed?.map((name) => JSON.stringify(name)).join(', ');
   throw new AnyserveError('usage', `${url} offers no model ${JSON.stringify(missing)}; it offers ${there}`);
+}
+
+/** The models to offer: those named, if any are, else those listed. */
+function offeredNames({ models, embeddings }: OpenaiBackendOptions, listed: readonly string[]): readonly string[] {
+  if (models.length === 0) return listed;
+  const others = embeddings === 'all' ? [] : embeddings.filter((name) => !isListed(name, models));
+  return [...models, ...others];
+}
+
+function isForEmbeddings(model: string, { embeddings }: OpenaiBackendOptions): boolean {
+  return embeddings === 'all' || embeddings.some((name) => isListed(name, [model]));
 }
 
 /** Whether a model is on offer by this name; Ollama's list has `llama3:latest` for what may be called `llama3`. */

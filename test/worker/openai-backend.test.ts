@@ -99,6 +99,16 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
+  it('turn texts into vectors when they are named for that, be it without their tag', async () => {
+    const { models } = await backendOf(await upstreamOf(undefined, ['qwen:0.5b', 'nomic:latest']), {
+      embeddings: ['nomic'],
+    });
+    expect(models.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
+      '{"type":"chat","model":"qwen:0.5b"}',
+      '{"type":"embed","model":"nomic:latest"}',
+    ]);
+  });
+
   it('offer what is said of them beside their type and name, or in its place', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
       capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(capabilityFromScalars),
