@@ -22,7 +22,7 @@ try {
   await Promise.all(workers.map((worker) => line(worker, /^(registered)/)));
   const { child } = start('registry', ANYSERVE, 'registry', '--server', server);
   await once(child, 'close');
-  const call = ['chat', '--server', server, '--stream', '--param', 'seed=7', '--param', 'temperature=0.7'];
+  const call = ['chat', '--server', server, '--stream', '--seed', '7', '--temperature', '0.7'];
   const prompts = given.length > 0 ? [given.join(' ')] : isChat ? QUESTIONS : STORIES;
   for (const prompt of prompts) {
     if (isChat) tell('question', prompt);
