@@ -5,7 +5,7 @@ import type { Registry } from '../core/registry.js';
 import { detailText, replicasText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
-import { type AccessTokens, guarded } from './authorization.js';
+import { type AccessTokens, refusalOf } from './authorization.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
 import { registerHandler } from './register-handler.js';
 import { parseTarget } from './request-target.js';
@@ -21,20 +21,21 @@ export interface AppOptions {
   readonly tokens?: AccessTokens | undefined;
 }
 
+/** What is answered without a token: whether the server is well, which load balancers ask. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/health', '/livez', '/readyz']);
+
 /** The API server's HTTP interface over a registry, as an ordinary express app. */
 export function createApp(options: AppOptions): Express {
   const { registry, clock, log, tokens = {} } = options;
-  const reading = (handler: RequestHandler): RequestHandler => guarded('read', tokens, handler);
-  const registering = (handler: RequestHandler): RequestHandler => guarded('register', tokens, handler);
   const endpoints: Readonly<Record<string, Readonly<Record<string, RequestHandler>>>> = {
-    '/route': { GET: reading(routeHandler(registry)) },
-    '/register': { POST: registering(registerHandler({ ...options, tokens })) },
-    '/registry': { GET: reading((_request, response) => sendJson(response, 200, replicasText(registry.replicas()))) },
+    '/route': { GET: routeHandler(registry) },
+    '/register': { POST: registerHandler({ ...options, tokens }) },
+    '/registry': { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) },
     '/health': { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
     '/replicas': {
-      GET: reading((_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment()))),
+      GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
     },
-    '/leases/:lease': { PUT: registering(renewHandler(registry)), DELETE: registering(releaseHandler(registry)) },
+    '/leases/:lease': { PUT: renewHandler(registry), DELETE: releaseHandler(registry) },
   };
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
 
@@ -48,8 +49,10 @@ export function createApp(options: AppOptions): Express {
     const allow = Object.keys(methods).join(', ');
     app.all(path, (request, response, next) => {
       const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
-      if (handler) return handler(request, response, next);
-      sendJson(response, 405, detailText('Method Not Allowed'), { allow });
+      if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
+      const refusal = OPEN_PATHS.has(path) ? undefined : refusalOf(request, tokens);
+      if (refusal === undefined) return handler(request, response, next);
+      sendFailure(response, 'unauthenticated', refusal, { 'www-authenticate': 'Bearer' });
     });
   }
   app.use((request, response) => {

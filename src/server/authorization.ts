@@ -1,7 +1,6 @@
-import type { Request, RequestHandler } from 'express';
+import type { Request } from 'express';
 import type { ReplicaId } from '../core/ids.js';
 import { bearerToken, type TokenSet } from '../credentials/token-set.js';
-import { sendFailure } from './answer.js';
 
 /** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
 export interface AccessTokens {
@@ -46,13 +45,10 @@ export function authorizationOf(request: Request): readonly string[] {
   return request.headersDistinct['authorization'] ?? [];
 }
 
-/** A handler behind a door that needs a token, if there are any. */
-export function guarded(access: Access, tokens: AccessTokens, handler: RequestHandler): RequestHandler {
-  return (request, response, next) => {
-    const decision = authorize(access, authorizationOf(request), tokens);
-    if (decision.kind === 'granted') return handler(request, response, next);
-    sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
-  };
+/** Why a request may not do what its method is for; undefined when it may. */
+export function refusalOf(request: Request, tokens: AccessTokens): string | undefined {
+  const decision = authorize(request.method === 'GET' ? 'read' : 'register', authorizationOf(request), tokens);
+  return decision.kind === 'refused' ? decision.detail : undefined;
 }
 
 /**

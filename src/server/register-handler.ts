@@ -46,7 +46,7 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
         if (outcome.kind === 'faults')
           return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
-        const refusal = refusalOf(request, outcome, options.tokens);
+        const refusal = refusalForReplica(request, outcome, options.tokens);
         if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
         return grantLease(response, outcome, options);
       }
@@ -57,7 +57,7 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
 }
 
 /** Why the token shown does not do for this replica; undefined when it does. */
-function refusalOf(request: Request, { replica }: Registering, tokens: AccessTokens): string | undefined {
+function refusalForReplica(request: Request, { replica }: Registering, tokens: AccessTokens): string | undefined {
   const decision = authorize('register', authorizationOf(request), tokens);
   return decision.kind === 'granted' ? refusalOfId(decision.prefixes, replica.id) : decision.detail;
 }
