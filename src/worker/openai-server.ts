@@ -20,6 +20,9 @@ const LOOK_TIMEOUT_MS = 3000;
 /** The largest whole answer that is read; 2,048 embeddings of 4,096 dimensions are about 100 MB. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 
+/** What we can read: who is not told may compress, and a compressed stream comes in lumps. */
+const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
+
 /** The HTTP side of an OpenAI-compatible server: what it is asked, and what its failures mean. */
 export class OpenaiServer {
   /** The base URL, as messages show it. */
@@ -109,7 +112,13 @@ export class OpenaiServer {
   async #get(url: string, headers: Record<string, string>, signal: AbortSignal) {
     const headTimeoutMs = LOOK_TIMEOUT_MS;
     try {
-      const answer = await this.#connections.send({ method: 'GET', url, headers, signal, headTimeoutMs });
+      const answer = await this.#connections.send({
+        method: 'GET',
+        url,
+        headers: { ...PLAIN, ...headers },
+        signal,
+        headTimeoutMs,
+      });
       return { status: answer.status, text: await this.#text(answer, headTimeoutMs, signal) };
     } catch (error) {
       throw this.#failure(error, signal);
@@ -121,7 +130,7 @@ export class OpenaiServer {
       const answer = await this.#connections.send({
         method: 'POST',
         url: `${this.url}${path}`,
-        headers: { 'content-type': 'application/json', accept: 'application/json', ...this.#authorization },
+        headers: { ...PLAIN, 'content-type': 'application/json', ...this.#authorization },
         body: jsonText(body),
         headTimeoutMs: this.#timeoutMs,
         silenceTimeoutMs: this.#timeoutMs,

@@ -331,6 +331,17 @@ describe('a chat', () => {
     }
   });
 
+  it('is asked for uncompressed', async () => {
+    const encodings = new Set<string | undefined>();
+    const upstream = await upstreamOf((_request, _response, { headers }) => {
+      encodings.add(headers['accept-encoding'] as string | undefined);
+      return undefined;
+    });
+    const { client } = await calling(upstream);
+    await client.infer('chat', prompt('x'));
+    expect([...encodings]).toEqual(['identity']);
+  });
+
   it('streams events, however their type is spelled', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (!body) return undefined;
