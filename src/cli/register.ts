@@ -88,13 +88,18 @@ export const register: Command = {
     const told = program ? { ...io, stdout: io.stderr } : io;
     const json = args.flag('json');
     const report = programReporter(json, replica, told);
+    const reportLease = leaseReporter(json, told);
+    let isRegistered = false;
     const keeper = new LeaseKeeper({
       api,
       replica,
       clock,
       random,
       ready: false,
-      onChange: leaseReporter(json, told),
+      onChange(change, kept) {
+        isRegistered = change.kind === 'registered';
+        reportLease(change, kept);
+      },
     });
     const refused = new AbortController();
     const kept = keeper.run();
@@ -118,7 +123,8 @@ export const register: Command = {
 
     async function leave(): Promise<void> {
       await keeper.stop();
-      if (!json && !refused.signal.aborted) told.stdout.write(`gave the lease of ${printable(replica.id)} back\n`);
+      if (!json && isRegistered && !refused.signal.aborted)
+        told.stdout.write(`gave the lease of ${printable(replica.id)} back\n`);
     }
 
     async function watchUntilStopped(): Promise<number> {

@@ -351,6 +351,12 @@ describe('register with a probe', () => {
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
+  it('gives nothing back that it never had', async () => {
+    const running = register(await freePort(), '--probe', 'tcp');
+    await running.printed(/^waiting for/);
+    expect((await running.stop('SIGTERM')).stdout).toMatch(/^waiting for .*\n$/);
+  });
+
   it.each([
     [['--probe', 'udp'], '--probe "udp": give grpc, tcp, http or none'],
     [['--probe-path', '/health'], '--probe-path is for --probe http'],
