@@ -29,6 +29,14 @@ export interface StartApiServerOptions {
   readonly readTokens?: Changing<TokenSet> | undefined;
   /** What is shown to callers; with authorities, a certificate is asked of them; plain HTTP is spoken unless told. */
   readonly tls?: Changing<ServerTls> | undefined;
+  /** How long a peer may acknowledge nothing of what was sent to it, in milliseconds; 3,000 unless told. */
+  readonly ackLimitMs?: number | undefined;
+  /** How long after the start a miss says that replicas may still be on their way, in milliseconds; 10,000 unless told. */
+  readonly warmingMs?: number | undefined;
+  /** The most replicas there can be; 100,000 unless told. */
+  readonly maxReplicas?: number | undefined;
+  /** The most leases that one address can hold; 20,000 unless told. */
+  readonly maxStreamsPerPeer?: number | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
   readonly log?: Log | undefined;
 }
@@ -62,6 +70,10 @@ export async function startApiServer({
   registerTokens,
   readTokens,
   tls,
+  ackLimitMs = DEFAULTS.ackLimitMs,
+  warmingMs = DEFAULTS.warmingMs,
+  maxReplicas = DEFAULTS.maxReplicas,
+  maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
   const [{ listen }, { createMemoryStore }] = await Promise.all([
@@ -74,9 +86,11 @@ export async function startApiServer({
     random: system.random,
     ids: system.ids,
     log,
+    limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer },
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
-  return listen({ registry, host, port, heartbeatMs, tokens, tls: lookup(tls), log, clock: system.clock });
+  const times = { heartbeatMs, ackLimitMs, warmingMs };
+  return listen({ registry, host, port, ...times, tokens, tls: lookup(tls), log, clock: system.clock });
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */

@@ -11,7 +11,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:tls'] },
   server: {
     rooms: ['core', 'wire', 'credentials'],
-    packages: ['express', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
+    packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
   },
   client: {
     rooms: ['core', 'wire'],

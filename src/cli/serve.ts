@@ -7,6 +7,9 @@ import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
 import { tokenFileOption, tokensAskedFor } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 
+/** No limit that is meant is over it. */
+const MOST = 10_000_000;
+
 /** `anyserve serve`: the API server. */
 export const serve: Command = {
   name: 'serve',
@@ -38,9 +41,40 @@ export const serve: Command = {
     ),
     'read-token-file': tokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
     ...SERVER_TLS_OPTIONS,
+    'ack-limit': {
+      type: 'text',
+      value: 'TIME',
+      description: 'how long a host may acknowledge nothing of what is sent to it',
+      default: `${DEFAULTS.ackLimitMs}ms`,
+    },
+    drain: {
+      type: 'text',
+      value: 'TIME',
+      description: 'over how long replicas are sent away at the end; 0 for all at once',
+      default: `${DEFAULTS.drainMs}ms`,
+    },
+    warming: {
+      type: 'text',
+      value: 'TIME',
+      description: 'how long after the start a miss may be one of a replica that is on its way back',
+      default: `${DEFAULTS.warmingMs}ms`,
+    },
+    'max-replicas': {
+      type: 'text',
+      value: 'N',
+      description: 'the most replicas in the list',
+      default: String(DEFAULTS.maxReplicas),
+    },
+    'max-streams-per-peer': {
+      type: 'text',
+      value: 'N',
+      description: 'the most leases that one address holds',
+      default: String(DEFAULTS.maxStreamsPerPeer),
+    },
   },
   maxWords: 0,
   async run(args, io) {
+    const drainMs = durationMs('drain', args.text('drain') ?? '', 0);
     const server = await startApiServer({
       host: args.text('host'),
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
@@ -48,13 +82,17 @@ export const serve: Command = {
       registerTokens: tokensAskedFor(args, io, 'register-token-file'),
       readTokens: tokensAskedFor(args, io, 'read-token-file'),
       tls: serverTlsFrom(args, io),
+      ackLimitMs: durationMs('ack-limit', args.text('ack-limit') ?? ''),
+      warmingMs: durationMs('warming', args.text('warming') ?? '', 0),
+      maxReplicas: wholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
+      maxStreamsPerPeer: wholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
       log: logTo(io),
     });
     io.stdout.write(
       args.flag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
     );
     const exitCode = await interruption(io);
-    await server.close();
+    await server.close({ drainMs, signal: io.insisted });
     return exitCode;
   },
 };

@@ -60,11 +60,11 @@ const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m)?$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
 
 /** A span of time in milliseconds from `5`, `5s`, `500ms` or `2m`; a bare number means seconds. Throws `usage`. */
-export function durationMs(option: string, text: string): number {
+export function durationMs(option: string, text: string, leastMs = 1): number {
   const [, amount, unit = 's'] = DURATION.exec(text) ?? [];
   const ms = Number(amount) * (UNIT_MS[unit] ?? Number.NaN);
   // What a timer can hold: 2^31 - 1 ms, about 24 days.
-  if (ms >= 1 && ms <= 2_147_483_647) return ms;
+  if (ms >= leastMs && ms <= 2_147_483_647) return ms;
   throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a time like 5s, 500ms or 2m`);
 }
 

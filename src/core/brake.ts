@@ -14,6 +14,8 @@ export type Verdict = 'remove' | 'suspect';
 export interface Accusation {
   /** The host it is on: a dead machine takes all of its replicas along, and counts once. */
   readonly host: string;
+  /** Whether it has got over silence lately. */
+  readonly isLossy?: boolean;
   /** How much later than it should the timer came that brought this up. */
   readonly lateByMs: number;
   readonly nowMs: number;
@@ -24,7 +26,7 @@ export interface Accusation {
 /**
  * Keeps silence from emptying the list. When more than half of the hosts, and at least three, fall silent within 10 s,
  * it is rather the network or this server; and so it is when this server's own timers came more than 1 s late. What
- * is accused then is suspected only.
+ * is accused then is suspected only, and so is a host whose network is known to be bad.
  */
 export interface Brake {
   judge(accusation: Accusation): Verdict;
@@ -36,7 +38,7 @@ export function createBrake(): Brake {
   const accused = new Map<string, number>();
   let pausedAtMs = Number.NEGATIVE_INFINITY;
   return {
-    judge({ host, lateByMs, nowMs, hosts }) {
+    judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
       if (lateByMs > PAUSED_MS) pausedAtMs = nowMs;
       accused.delete(host);
       accused.set(host, nowMs);
@@ -47,7 +49,7 @@ export function createBrake(): Brake {
       const gone = [...accused.keys()].filter((name) => !hosts.has(name)).length;
       const known = hosts.size + gone;
       const isMost = accused.size >= LEAST_HOSTS && accused.size > known / 2;
-      return isMost || nowMs - pausedAtMs <= WINDOW_MS ? 'suspect' : 'remove';
+      return isLossy || isMost || nowMs - pausedAtMs <= WINDOW_MS ? 'suspect' : 'remove';
     },
   };
 }

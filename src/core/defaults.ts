@@ -7,6 +7,15 @@ export const DEFAULTS = {
   heartbeatMs: 2000,
   /** How long a lease lasts that nobody renews; renewals come three times as often. */
   leaseTtlMs: 9000,
+  /** How long a peer may acknowledge nothing of what was sent to it. */
+  ackLimitMs: 3000,
+  /** Over how long an API server that ends sends its replicas away. */
+  drainMs: 5000,
+  /** How long after a start replicas may still be on their way back. */
+  warmingMs: 10_000,
+  maxReplicas: 100_000,
+  /** A fleet behind one address must find room. */
+  maxStreamsPerPeer: 20_000,
   workerPort: 50051,
   maxConcurrency: 64,
   maxQueue: 1024,

@@ -1,7 +1,7 @@
 import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import { createCapabilityIndex } from './capability-index.js';
-import { messageOf } from './errors.js';
+import { AnyserveError, messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
 import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
@@ -15,7 +15,19 @@ export interface RegistryOptions {
   readonly random: Random;
   readonly ids: Ids;
   readonly log: Log;
+  readonly limits?: RegistryLimits | undefined;
 }
+
+/** How much a registry takes; without limits, all there is. */
+export interface RegistryLimits {
+  readonly maxReplicas: number;
+  readonly maxLeasesPerHost: number;
+}
+
+const UNLIMITED: RegistryLimits = {
+  maxReplicas: Number.POSITIVE_INFINITY,
+  maxLeasesPerHost: Number.POSITIVE_INFINITY,
+};
 
 /** How a renewal went: the lease runs on, or a newer registration has its id, or there is no such lease. */
 export type Renewal = 'renewed' | 'superseded' | 'unknown';
@@ -27,8 +39,23 @@ export interface KnownReplica {
   readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
 
+/** What there is to know of a silence that a lease is accused for. */
+export interface Silence {
+  /** How late the timer came that brought it up. */
+  readonly lateByMs: number;
+  /** How far back it would have to reach; a lease that was renewed since is not silent. */
+  readonly forMs?: number;
+  /** Whether the host has got over such a silence lately, and so rather has a bad network. */
+  readonly isLossy?: boolean;
+}
+
 /** The list of the replicas that live: who is in it, who leaves it, and which of them answers a query. */
 export interface Registry {
+  /**
+   * Why no lease is to be granted now for an id to a host; undefined when one is. `unavailable`: the list is full;
+   * `resource_exhausted`: the host has its share. Who takes the place of a lease that counts already finds room.
+   */
+  refusal(id: ReplicaId, host: string): AnyserveError | undefined;
   /**
    * Puts a replica in the list, in the place of whatever had its id, and grants it a lease. The replica can be
    * routed to before this resolves. `holder` is told when the lease ends for a reason that is not its own.
@@ -41,10 +68,10 @@ export interface Registry {
   /** Ends a lease, and with it the registration it names; false: it has ended already, and nothing changes. */
   release(lease: LeaseId, end: LeaseEnd): Promise<boolean>;
   /**
-   * Ends a lease for silence, or only suspects it where the brake says so; `lateByMs` is how late the timer came that
-   * brought it up. A suspicion ends with a sign of life, or after 60 s with the lease.
+   * Ends a lease for silence, or only suspects it where the brake says so. A suspicion ends with a sign of life, or
+   * after 60 s with the lease.
    */
-  accuse(lease: LeaseId, end: InferredEnd, lateByMs: number): Promise<void>;
+  accuse(lease: LeaseId, end: InferredEnd, silence: Silence): Promise<void>;
   /**
    * A matching replica, uniformly chosen: of the ready ones, else of the suspects. The excluded are left out, unless
    * nobody else matches.
@@ -69,7 +96,7 @@ function isRoutable({ state }: Registration): boolean {
 const SUSPECT_MS = 60_000;
 
 /** A registry over a store. */
-export function createRegistry({ store, clock, random, ids, log }: RegistryOptions): Registry {
+export function createRegistry({ store, clock, random, ids, log, limits = UNLIMITED }: RegistryOptions): Registry {
   /** All registrations in the order of registration. */
   const list = new Map<ReplicaId, Registration>();
   const ready = createCapabilityIndex();
@@ -153,7 +180,7 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
     if (ttlMs === undefined) return;
     arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (lateByMs) => {
       if (lease.seenAtMs + ttlMs > clock.nowMs()) awaitExpiry(lease);
-      else inBackground(accuse(id, 'expired', lateByMs));
+      else inBackground(accuse(id, 'expired', { lateByMs }));
     });
   }
 
@@ -162,11 +189,16 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
     work.catch((error) => log.warn(messageOf(error)));
   }
 
-  async function accuse(id: LeaseId, end: InferredEnd, lateByMs: number): Promise<void> {
+  async function accuse(
+    id: LeaseId,
+    end: InferredEnd,
+    { lateByMs, forMs = 0, isLossy = false }: Silence,
+  ): Promise<void> {
     const lease = leases.get(id);
     if (!lease || lease.suspected) return;
     const nowMs = clock.nowMs();
-    const verdict = brake.judge({ host: lease.host, lateByMs, nowMs, hosts: leases.hosts });
+    if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < forMs) return;
+    const verdict = brake.judge({ host: lease.host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
     arm(lease, SUSPECT_MS, () => inBackground(store.delete(id, end)));
@@ -188,6 +220,21 @@ export function createRegistry({ store, clock, random, ids, log }: RegistryOptio
   const unsubscribe = store.subscribe(apply);
 
   return {
+    refusal(id, host) {
+      const held = list.get(id);
+      const { maxReplicas, maxLeasesPerHost } = limits;
+      if (!held && list.size >= maxReplicas) {
+        return new AnyserveError('unavailable', `there are ${maxReplicas} replicas, and there is room for no more`);
+      }
+      const isOwn = held !== undefined && leases.get(held.lease)?.host === host;
+      if (!isOwn && leases.leasesOf(host) >= maxLeasesPerHost) {
+        return new AnyserveError(
+          'resource_exhausted',
+          `${host} holds ${maxLeasesPerHost} leases, and may hold no more`,
+        );
+      }
+      return undefined;
+    },
     async register(replica, terms, holder) {
       const lease: Lease = {
         ...terms,

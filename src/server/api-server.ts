@@ -8,15 +8,32 @@ import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
 import { type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
+import { drain } from './drain.js';
+import { connectionLimits, countOpenFiles, type OpenFiles } from './open-files.js';
+import { createReadiness } from './readiness.js';
+import { readTcpTable } from './tcp-table.js';
+import { watchUnacknowledged } from './unacknowledged.js';
 
 /** Where an API server listens, besides what its app needs. */
-export interface ApiServerOptions extends AppOptions {
+export interface ApiServerOptions extends Omit<AppOptions, 'readiness' | 'unacknowledged'> {
   /** A host name or address of this machine. */
   readonly host: string;
   /** A TCP port; 0 picks a free one. */
   readonly port: number;
   /** What is shown to callers, as it is now; plain HTTP is spoken unless told. */
   readonly tls?: (() => ServerTls) | undefined;
+  /** How long a peer may leave what was sent to it unacknowledged, in milliseconds. */
+  readonly ackLimitMs: number;
+  /** How long a request may take to arrive whole; 10 s unless told. An open lease is no request any more. */
+  readonly requestTimeoutMs?: number | undefined;
+}
+
+/** How an API server ends. */
+export interface CloseOptions {
+  /** Over how long the ends of the leases are spread, in milliseconds; all at once unless told. */
+  readonly drainMs?: number | undefined;
+  /** Aborted to end at once after all. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** An API server that listens. */
@@ -24,19 +41,47 @@ export interface ApiServer {
   /** Where it listens: `http://127.0.0.1:8080`, or `https` and so on. */
   readonly url: string;
   readonly port: number;
-  /** Ends every lease and every connection; resolves when all are closed. */
-  close(): Promise<void>;
+  /**
+   * Takes no more registrations, ends every lease and then every connection; resolves when all are closed. Until then
+   * requests are answered.
+   */
+  close(options?: CloseOptions): Promise<void>;
 }
 
 /** How long a caller may take until it is known to speak TLS. */
 const HANDSHAKE_LIMIT_MS = 10_000;
 
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Who takes so long to read an answer, or takes nothing of it, is cut off. */
+const IDLE_TIMEOUT_MS = 30_000;
+
+const MAX_HEADER_BYTES = 16 * 1024;
+
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry, log, tls, tokens } = options;
-  const { server, unfollow } = serverFor(createApp(options), options);
+  const { host, port, registry, clock, log, tls, tokens, ackLimitMs } = options;
+  const files = await countOpenFiles();
+  const limits = connectionLimits(files);
+  let connections = 0;
+  const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
+  const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, readTable: readTcpTable });
+  const { server, unfollow } = serverFor(createApp({ ...options, readiness, unacknowledged }), options);
+  server.setTimeout(IDLE_TIMEOUT_MS);
+  if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
-  await bound(server, host, port);
+  server.on('connection', (socket) => {
+    connections++;
+    socket.once('close', () => connections--);
+  });
+  try {
+    await bound(server, host, port);
+  } catch (error) {
+    unacknowledged.close();
+    unfollow();
+    throw error;
+  }
+  readiness.started();
   if (!isLoopback(host) && !tokens?.register && !tls?.().ca) {
     log.warn(`whoever reaches ${host} can register replicas; ask for a token with --register-token-file`);
   }
@@ -45,9 +90,12 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   return {
     url: `${tls ? 'https' : 'http'}://${shownHost}:${address.port}`,
     port: address.port,
-    async close() {
+    async close({ drainMs = 0, signal } = {}) {
+      readiness.draining();
+      if (drainMs > 0) await drain({ registry, clock, overMs: drainMs, signal });
       unfollow();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      unacknowledged.close();
       await registry.close();
       server.closeIdleConnections();
       // One turn for what is being answered right now; whoever reads too slowly is cut off.
@@ -57,15 +105,26 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   };
 }
 
+function outOfFiles({ open, limit }: OpenFiles, connections: number): string {
+  return `${open + connections} of ${limit} file descriptors are in use; raise the limit with ulimit -n`;
+}
+
 /** A server that does not listen yet, and what ends its looking out for another certificate. */
 function serverFor(
   app: RequestListener,
-  { tls, clock }: Pick<ApiServerOptions, 'tls' | 'clock'>,
+  { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS }: Pick<ApiServerOptions, 'tls' | 'clock' | 'requestTimeoutMs'>,
 ): { readonly server: Server; readonly unfollow: () => void } {
-  if (!tls) return { server: createServer(app), unfollow: () => {} };
+  const limits = {
+    headersTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: requestTimeoutMs / 4,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  };
+  if (!tls) return { server: createServer(limits, app), unfollow: () => {} };
   const asksForCertificate = tls().ca !== undefined;
   const secure = createHttpsServer(
     {
+      ...limits,
       ...contextFrom(tls()),
       requestCert: asksForCertificate,
       rejectUnauthorized: asksForCertificate,

@@ -7,9 +7,12 @@ import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
+import type { Readiness } from './readiness.js';
+import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
 import { parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
+import type { UnacknowledgedWatch } from './unacknowledged.js';
 
 /** What the HTTP side of the API server needs. */
 export interface AppOptions {
@@ -19,19 +22,30 @@ export interface AppOptions {
   readonly heartbeatMs: number;
   /** The tokens that requests need; none unless told. */
   readonly tokens?: AccessTokens | undefined;
+  /** How long replicas may still be on their way back after this app was made, in milliseconds. */
+  readonly warmingMs: number;
+  readonly readiness: Readiness;
+  readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
 }
 
 /** What is answered without a token: whether the server is well, which load balancers ask. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(['/health', '/livez', '/readyz']);
 
+/** More headers than this are no request of ours. */
+const MAX_HEADERS = 100;
+
 /** The API server's HTTP interface over a registry, as an ordinary express app. */
 export function createApp(options: AppOptions): Express {
-  const { registry, clock, log, tokens = {} } = options;
+  const { registry, clock, log, readiness, warmingMs, tokens = {} } = options;
+  const warmAtMs = clock.nowMs() + warmingMs;
+  const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const endpoints: Readonly<Record<string, Readonly<Record<string, RequestHandler>>>> = {
-    '/route': { GET: routeHandler(registry) },
+    '/route': { GET: routeHandler(registry, isWarming) },
     '/register': { POST: registerHandler({ ...options, tokens }) },
     '/registry': { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) },
     '/health': { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
+    '/livez': { GET: livezHandler },
+    '/readyz': { GET: readyzHandler(readiness) },
     '/replicas': {
       GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
     },
@@ -45,6 +59,10 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
+  app.use((request, response, next) => {
+    if (request.rawHeaders.length / 2 <= MAX_HEADERS) return next();
+    sendJson(response, 431, detailText(`the request has more than ${MAX_HEADERS} headers`), { connection: 'close' });
+  });
   for (const [path, methods] of Object.entries(endpoints)) {
     const allow = Object.keys(methods).join(', ');
     app.all(path, (request, response, next) => {

@@ -9,6 +9,8 @@ export interface LeaseStream {
   open(firstEvent: string, headers?: Readonly<Record<string, string>>): void;
   /** Sends a last event, if there is one to send, and closes the connection; before {@link open}, right after it. */
   end(lastEvent?: string): void;
+  /** Cuts the connection of a peer that is not there any more to be told. */
+  cut(): void;
 }
 
 /** What a lease stream needs. */
@@ -18,6 +20,9 @@ export interface LeaseStreamOptions {
   /** Called once, as soon as the other end has closed its side, by word or by breaking off. */
   readonly onGone: () => void;
 }
+
+/** So much may wait for a reader that takes nothing, beyond what the kernel keeps for it: hours of heartbeats. */
+const MAX_WAITING_BYTES = 16 * 1024;
 
 /** The connections that carry a lease. */
 const leaseSockets = new WeakSet<Duplex>();
@@ -49,8 +54,9 @@ export function createLeaseStream(response: Response, { clock, heartbeatMs, onGo
   }
 
   function beat(): void {
-    response.write(ALIVE_EVENT);
     cancelHeartbeat = clock.schedule(heartbeatMs, beat);
+    if (response.writableLength > MAX_WAITING_BYTES) gone();
+    else response.write(ALIVE_EVENT);
   }
 
   function finish(): void {
@@ -64,6 +70,8 @@ export function createLeaseStream(response: Response, { clock, heartbeatMs, onGo
   socket?.removeAllListeners('data');
   socket?.on('data', () => {});
   socket?.resume();
+  // Its silence is watched over in other ways.
+  socket?.setTimeout(0);
   socket?.once('end', gone);
   response.once('close', gone);
   if (!socket || socket.destroyed) queueMicrotask(gone);
@@ -84,5 +92,6 @@ export function createLeaseStream(response: Response, { clock, heartbeatMs, onGo
       state = 'ended';
       if (wasOpen) finish();
     },
+    cut: gone,
   };
 }

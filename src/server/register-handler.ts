@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { httpStatusOf, messageOf } from '../core/errors.js';
+import { AnyserveError, httpStatusOf, messageOf } from '../core/errors.js';
 import { isMisleading } from '../core/loopback.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
@@ -16,11 +16,15 @@ import {
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, authorizationOf, authorize, isOfOtherOrigin, refusalOfId } from './authorization.js';
 import { createLeaseStream } from './lease-stream.js';
+import type { Readiness } from './readiness.js';
 import { readBody } from './request-body.js';
+import type { UnacknowledgedWatch } from './unacknowledged.js';
 
 /** What the register handler needs. */
 export interface RegisterHandlerOptions {
   readonly registry: Registry;
+  readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
+  readonly readiness: Readiness;
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs: number;
@@ -69,29 +73,42 @@ function refuseOversized(response: Response, beginning: string): void {
   else sendFailure(response, 'too_large', detail, { connection: 'close' });
 }
 
+/** What passes with time, in seconds: somebody leaves, or another server is there. */
+const TRY_LATER = { 'retry-after': '5' };
+
 async function grantLease(
   response: Response,
   { replica, ttlMs }: Registering,
-  { registry, clock, log, heartbeatMs }: RegisterHandlerOptions,
+  { registry, unacknowledged, readiness, clock, log, heartbeatMs }: RegisterHandlerOptions,
 ): Promise<void> {
+  const host = hostOf(response.socket?.remoteAddress);
+  const [unready] = readiness.reasons();
+  const refusal =
+    unready === undefined
+      ? registry.refusal(replica.id, host)
+      : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
+  if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
+  let unwatch = (): void => {};
   const stream = createLeaseStream(response, {
     clock,
     heartbeatMs,
     onGone: () => {
+      unwatch();
       granted
         .then((lease) => registry.release(lease, 'closed'))
         .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
     },
   });
-  const host = hostOf(response.socket?.remoteAddress);
   if (isMisleading(replica.endpoint, host)) {
     const shown = `${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}`;
     log.warn(`${host} registers ${shown}, which callers take for their own machine; it should tell another address`);
   }
   const granted = registry.register(replica, { host, ttlMs }, (end) => {
-    stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
+    if (end === 'unacknowledged') stream.cut();
+    else stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });
   const lease = await granted;
+  if (response.socket) unwatch = unacknowledged.watch({ lease, host, socket: response.socket });
   stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 

@@ -12,6 +12,9 @@ export interface Route {
 /** The detail of the 404 answer when nothing matches. */
 export const NO_MATCH = 'no matching replica';
 
+/** The header of such an answer while replicas may still be on their way back to a server that has just started. */
+export const WARMING_HEADER = 'x-anyserve-warming';
+
 /** The body of an answer that is an error: what went wrong, in a few words. */
 export function detailText(detail: string): string {
   return JSON.stringify({ detail });

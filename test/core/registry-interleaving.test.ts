@@ -116,7 +116,7 @@ class Interleaving {
     const lease = this.#anyLease();
     if (lease === undefined) return;
     this.steps.push(`${lease} is silent`);
-    await this.#registry.accuse(lease, 'unacknowledged', 0);
+    await this.#registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
     const [id, held] = this.#holderOf(lease) ?? [];
     if (held && !held.isSuspect) this.#accused(id as string, held, 0);
   }

@@ -107,7 +107,7 @@ describe('registry', () => {
     const registry = registryWith({ clock });
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
     const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
-    await registry.accuse(lease, 'unacknowledged', 5000);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     for (let n = 0; n < 30; n++) expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('ready');
     expect(registry.route(query({ model: 'a' }), NONE)?.id).toBe('suspect');
     expect(registry.route(query({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');

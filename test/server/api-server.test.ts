@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRegistry } from '../../src/core/registry.js';
 import { createApp } from '../../src/server/app.js';
 import { answerClientError } from '../../src/server/client-error.js';
+import { createReadiness } from '../../src/server/readiness.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { clock, ids, random } from '../../src/system.js';
 import {
@@ -293,8 +294,21 @@ describe('a lease', () => {
   it('outlives the time in which a second request, begun in the same packet, should have gone on', async () => {
     const log = keptLog();
     const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log });
+    const readiness = createReadiness(() => undefined);
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
-    const own = createServer(times, createApp({ registry, clock, log, heartbeatMs: 50 }));
+    const own = createServer(
+      times,
+      createApp({
+        registry,
+        clock,
+        log,
+        heartbeatMs: 50,
+        warmingMs: 0,
+        readiness,
+        unacknowledged: { watch: () => () => {} },
+      }),
+    );
+    readiness.started();
     const refused: string[] = [];
     own.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       refused.push(String(error.code));

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import type { Random } from '../../src/core/ports.js';
-import { createRegistry, type Registry } from '../../src/core/registry.js';
+import { createRegistry, type Registry, type RegistryLimits } from '../../src/core/registry.js';
 import { type ApiServer, type ApiServerOptions, listen } from '../../src/server/api-server.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
@@ -16,16 +16,31 @@ export interface TestApiServer extends ApiServer {
 export async function startTestApiServer({
   heartbeatMs = 2000,
   port = 0,
+  ackLimitMs = 3000,
+  warmingMs = 0,
+  requestTimeoutMs = 10_000,
+  limits,
   random = system.random as Random,
   ...options
-}: Partial<ApiServerOptions> & { readonly random?: Random } = {}): Promise<TestApiServer> {
+}: Partial<ApiServerOptions> & {
+  readonly random?: Random;
+  readonly limits?: RegistryLimits;
+} = {}): Promise<TestApiServer> {
   const log = keptLog();
-  const registry = createRegistry({ store: createMemoryStore(), clock: system.clock, random, ids: system.ids, log });
+  const registry = createRegistry({
+    store: createMemoryStore(),
+    clock: system.clock,
+    random,
+    ids: system.ids,
+    log,
+    limits,
+  });
+  const times = { heartbeatMs, ackLimitMs, warmingMs, requestTimeoutMs };
   const server = await listen({
     registry,
     clock: system.clock,
     log,
-    heartbeatMs,
+    ...times,
     host: '127.0.0.1',
     port,
     ...options,

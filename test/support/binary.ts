@@ -26,14 +26,31 @@ export interface Running {
 
 const running = new Set<ChildProcess>();
 
-/** Starts the binary. A worker that is told to end does not wait for callers that may still come, unless told to. */
-export function start(
-  args: readonly string[],
-  { env = {}, cwd, binary = BINARY }: { env?: NodeJS.ProcessEnv; cwd?: string; binary?: string } = {},
+/** How a process is started. */
+export interface StartOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  readonly binary?: string;
+  /** A command that runs the command line behind it: `ip netns exec NAME`. */
+  readonly through?: readonly string[];
+}
+
+/**
+ * Starts the binary. What is told to end does so soon, and a server that has just started is not one that waits for its replicas,
+ * unless told to.
+ */
+export function start(args: readonly string[], { binary = BINARY, env, ...options }: StartOptions = {}): Running {
+  const quick = { ANYSERVE_DRAIN_DELAY: '1ms', ANYSERVE_DRAIN: '0', ANYSERVE_WARMING: '0' };
+  return startProgram([process.execPath, binary, ...args], { ...options, env: { ...quick, ...env } });
+}
+
+/** Starts any program. */
+export function startProgram(
+  commandLine: readonly string[],
+  { env = {}, cwd, through = [] }: Omit<StartOptions, 'binary'> = {},
 ): Running {
-  return follow(
-    spawn(process.execPath, [binary, ...args], { cwd, env: { ...cleanEnv(), ANYSERVE_DRAIN_DELAY: '1ms', ...env } }),
-  );
+  const [command = '', ...args] = [...through, ...commandLine];
+  return follow(spawn(command, args, { cwd, env: { ...cleanEnv(), ...env } }));
 }
 
 /** Gives a program a terminal of its own, and carries between that and its pipes. */

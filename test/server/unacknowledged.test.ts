@@ -1,0 +1,157 @@
+import { beforeEach, describe, expect, it, type Mock, vi } from 'vitest';
+import { asLeaseId } from '../../src/core/ids.js';
+import type { Registry } from '../../src/core/registry.js';
+import { type TcpEntry, tcpKeyOf } from '../../src/server/tcp-table.js';
+import { type UnacknowledgedWatch, watchUnacknowledged } from '../../src/server/unacknowledged.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog } from '../support/replicas.js';
+
+const LEASE = asLeaseId('lease-1');
+const PLACES = { localAddress: '10.0.0.1', localPort: 8080, remoteAddress: '10.0.0.2', remotePort: 4000 };
+const HEARTBEAT_BYTES = 33;
+
+let clock: ManualClock;
+let registry: { accuse: Mock<Registry['accuse']>; seen: Mock<Registry['seen']> };
+let socket: { destroyed: boolean; bytesWritten: number; writableLength: number } & typeof PLACES;
+let entry: TcpEntry;
+let log: ReturnType<typeof keptLog>;
+let watch: UnacknowledgedWatch;
+
+/** Starts a watch over one connection, whose line in the table the tests change. */
+function started(
+  readTable = async function* () {
+    yield entry;
+  } as () => AsyncIterable<TcpEntry>,
+): void {
+  watch = watchUnacknowledged({ registry, clock, log, limitMs: 3000, readTable });
+  watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
+}
+
+beforeEach(() => {
+  clock = new ManualClock();
+  registry = { accuse: vi.fn(async () => {}), seen: vi.fn(async () => {}) };
+  socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
+  entry = { key: tcpKeyOf(socket) as string, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false };
+  log = keptLog();
+});
+
+/** Lets the looks of so many milliseconds happen, one after the other. */
+async function pass(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 250) {
+    clock.advance(250);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** A heartbeat is sent and not acknowledged. */
+function send(): void {
+  socket.bytesWritten += HEARTBEAT_BYTES;
+  entry = { ...entry, unacknowledgedBytes: entry.unacknowledgedBytes + HEARTBEAT_BYTES };
+}
+
+describe('a host that acknowledges nothing', () => {
+  it('is accused once four retransmissions had no answer, and the limit has passed', async () => {
+    started();
+    await pass(2000);
+    send();
+    for (const [retransmits, ms] of [
+      [1, 500],
+      [2, 750],
+      [3, 1750],
+    ] as const) {
+      entry = { ...entry, retransmits };
+      await pass(ms);
+    }
+    expect(registry.accuse).not.toHaveBeenCalled();
+    entry = { ...entry, retransmits: 4 };
+    await pass(250);
+    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, forMs: 4500, isLossy: false });
+  });
+
+  it('is not accused for what is acknowledged bit by bit, though there always is something that is not', async () => {
+    started();
+    entry = { ...entry, retransmits: 4 };
+    for (let beats = 0; beats < 10; beats++) {
+      entry = { ...entry, unacknowledgedBytes: 0 };
+      send();
+      await pass(2000);
+    }
+    expect(registry.accuse).not.toHaveBeenCalled();
+  });
+
+  it('is not accused before it had to answer four times, however slow its network', async () => {
+    started();
+    send();
+    entry = { ...entry, retransmits: 3 };
+    await pass(20_000);
+    expect(registry.accuse).not.toHaveBeenCalled();
+  });
+
+  it('is accused when its window stays closed: nobody reads there', async () => {
+    started();
+    send();
+    entry = { ...entry, isWindowClosed: true };
+    await pass(3000);
+    expect(registry.accuse).not.toHaveBeenCalled();
+    await pass(2000);
+    expect(registry.accuse).toHaveBeenCalled();
+  });
+
+  it('was seen when it acknowledges after all, and is known to have a bad network for a minute', async () => {
+    started();
+    const fallSilent = async (): Promise<void> => {
+      send();
+      entry = { ...entry, retransmits: 4 };
+      await pass(6000);
+    };
+    await fallSilent();
+    expect(registry.seen).not.toHaveBeenCalled();
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
+    await pass(1000);
+    expect(registry.seen).toHaveBeenCalledWith(LEASE);
+    registry.accuse.mockClear();
+    await fallSilent();
+    expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: true });
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
+    await pass(62_000);
+    await fallSilent();
+    expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: false });
+  });
+
+  it('says how late its own timer came', async () => {
+    started();
+    send();
+    entry = { ...entry, isWindowClosed: true };
+    await pass(3000);
+    clock.pause(20_000);
+    await pass(250);
+    expect(registry.accuse).toHaveBeenCalledWith(
+      LEASE,
+      'unacknowledged',
+      expect.objectContaining({ lateByMs: expect.closeTo(19_000, -3) }),
+    );
+  });
+});
+
+it('a connection that is watched no more is accused of nothing', async () => {
+  started();
+  watch.watch({ lease: asLeaseId('lease-2'), host: 'h', socket: { ...socket, destroyed: true } })();
+  const { key } = entry;
+  const unwatch = watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
+  unwatch();
+  entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true };
+  await pass(10_000);
+  expect(registry.accuse).not.toHaveBeenCalled();
+  watch.close();
+  expect(clock.pending()).toEqual([]);
+});
+
+it('where there is no table, one line says what holds instead', async () => {
+  started(() => ({
+    [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('ENOENT')) }),
+  }));
+  await pass(3000);
+  expect(log.lines).toEqual([
+    'cannot see what is acknowledged (ENOENT): a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more',
+  ]);
+});

@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+
+/**
+ * Why this machine cannot break networks; undefined when it can. It takes Linux, root, and the commands `ip` and `nft`:
+ * `apt-get install iproute2 nftables`.
+ */
+export function noNetworksBecause(): string | undefined {
+  if (process.platform !== 'linux') return `network namespaces are a thing of Linux, and this is ${process.platform}`;
+  if (process.getuid?.() !== 0) return 'network namespaces need root';
+  const probe = `${PREFIX}${process.pid}-probe`;
+  try {
+    ip('netns', 'add', probe);
+    nft(probe, 'add table inet probe');
+    return undefined;
+  } catch (error) {
+    return `cannot make a network namespace with a filter in it: ${(error as Error).message.split('\n').at(-2)}`;
+  } finally {
+    removeNamespace(probe);
+  }
+}
+
+/** A host of its own: a network namespace, with a cable to the one in the middle. */
+export interface NetworkHost {
+  /** Its address, and that of the middle as it sees it. */
+  readonly address: string;
+  readonly middle: string;
+  /** Put before a command line, runs it on this host. */
+  readonly through: readonly string[];
+  /** Pulls the cable out, and puts it back. */
+  unplug(): void;
+  plug(): void;
+  /** Drops so many percent of the packets, both ways, silently; 100 is a host without power, 0 a good network. */
+  lose(percent: number): void;
+}
+
+/** A middle, where the API server runs, and hosts around it; nothing of this machine's own network is touched. */
+export interface Network {
+  /** Put before a command line, runs it in the middle. */
+  readonly through: readonly string[];
+  addHost(): NetworkHost;
+  /** Takes everything down, and ends every process in it. */
+  remove(): void;
+}
+
+const PREFIX = 'anyserve-fault-';
+const LIMIT_MS = 10_000;
+
+/** Makes a network with only a middle, after what a run that crashed has left behind is gone. */
+export function createNetwork(): Network {
+  removeLeftovers();
+  const middle = `${PREFIX}${process.pid}-middle`;
+  const namespaces = [middle];
+  addNamespace(middle);
+  return {
+    through: inside(middle),
+    addHost() {
+      const number = namespaces.length;
+      const name = `${PREFIX}${process.pid}-host${number}`;
+      const [here, there] = [`m${number}`, `h${number}`];
+      const subnet = `10.77.${number}`;
+      addNamespace(name);
+      namespaces.push(name);
+      ip('link', 'add', here, 'netns', middle, 'type', 'veth', 'peer', 'name', there, 'netns', name);
+      ip('-n', middle, 'address', 'add', `${subnet}.1/24`, 'dev', here);
+      ip('-n', name, 'address', 'add', `${subnet}.2/24`, 'dev', there);
+      ip('-n', middle, 'link', 'set', here, 'up');
+      ip('-n', name, 'link', 'set', there, 'up');
+      const setLink = (state: 'up' | 'down'): void => ip('-n', name, 'link', 'set', there, state);
+      return {
+        address: `${subnet}.2`,
+        middle: `${subnet}.1`,
+        through: inside(name),
+        unplug: () => setLink('down'),
+        plug: () => setLink('up'),
+        lose(percent) {
+          dropArriving(name, there, percent);
+          dropArriving(middle, here, percent);
+        },
+      };
+    },
+    remove() {
+      for (const name of namespaces.splice(0)) removeNamespace(name);
+    },
+  };
+}
+
+function dropArriving(namespace: string, link: string, percent: number): void {
+  const table = `loss_${link}`;
+  nft(namespace, `add table inet ${table}; delete table inet ${table}`);
+  if (percent === 0) return;
+  const some = percent < 100 ? `numgen random mod 100 < ${percent}` : '';
+  const rule = `iifname "${link}" ${some} drop`;
+  nft(
+    namespace,
+    `add table inet ${table}; add chain inet ${table} arriving { type filter hook input priority 0; }; add rule inet ${table} arriving ${rule}`,
+  );
+}
+
+function inside(namespace: string): readonly string[] {
+  return ['ip', 'netns', 'exec', namespace];
+}
+
+function addNamespace(name: string): void {
+  ip('netns', 'add', name);
+  ip('-n', name, 'link', 'set', 'lo', 'up');
+}
+
+/** Ends what runs in a namespace, and removes it; its cables go with it. */
+function removeNamespace(name: string): void {
+  if (!namespaceNames().includes(name)) return;
+  const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', timeout: LIMIT_MS });
+  for (const pid of pids.split('\n').filter(Boolean)) {
+    try {
+      process.kill(Number(pid), 'SIGKILL');
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  ip('netns', 'delete', name);
+}
+
+/** Removes the namespaces of runs whose process is not there any more. */
+function removeLeftovers(): void {
+  for (const name of namespaceNames().filter((name) => name.startsWith(PREFIX))) {
+    const pid = Number.parseInt(name.slice(PREFIX.length), 10);
+    try {
+      process.kill(pid, 0);
+    } catch {
+      removeNamespace(name);
+    }
+  }
+}
+
+function namespaceNames(): string[] {
+  try {
+    return readdirSync('/run/netns');
+  } catch {
+    return [];
+  }
+}
+
+function ip(...args: string[]): void {
+  execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: LIMIT_MS });
+}
+
+function nft(namespace: string, commands: string): void {
+  execFileSync('ip', ['netns', 'exec', namespace, 'nft', commands], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: LIMIT_MS,
+  });
+}
