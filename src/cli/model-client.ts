@@ -7,7 +7,7 @@ import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
 import { CALL_OPTIONS, callAccessFrom } from './call-options.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { countReplicas, noMatchAmong } from './no-match.js';
+import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
 import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
@@ -50,20 +50,24 @@ export class ModelClient {
   readonly #clients: readonly InferenceClient[];
   readonly #servers: readonly string[];
   readonly #access: ServerAccess;
+  readonly #timeoutMs: number;
   readonly #io: CommandIo;
 
   /** Throws `usage`. */
   constructor(model: string, args: Arguments, io: CommandIo) {
     this.#io = io;
     this.#servers = args.texts('server');
+    this.#timeoutMs = durationMs('timeout', args.text('timeout') ?? '');
     const endpoint = args.text('endpoint');
     // Whoever is called without asking anyone needs no token to ask.
     this.#access = endpoint === undefined ? serverAccessFrom(args, io) : { tls: clientTlsFrom(args, io) };
     const options = {
       ...callAccessFrom(args, io, this.#access.tls),
       token: this.#access.token,
-      timeoutMs: durationMs('timeout', args.text('timeout') ?? ''),
+      timeoutMs: this.#timeoutMs,
       maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
+      // All ways to look for the model are gone before it is waited for.
+      waitWhileWarming: false,
       onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
     };
     const caps = args.texts('cap');
@@ -80,16 +84,26 @@ export class ModelClient {
 
   /** Makes a call with the client of each way to look for the model, until one finds a replica. */
   async call<T>(make: (client: InferenceClient) => Promise<T>): Promise<T> {
-    for (const client of this.#clients) {
-      try {
-        return await make(client);
-      } catch (error) {
-        if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
-      }
-    }
+    const giveUpAtMs = system.clock.nowMs() + this.#timeoutMs;
     const api = new ApiClient(this.#servers, this.#access);
+    let isTold = false;
     try {
-      throw noMatchAmong(this.#queries, await countReplicas(api, this.#io.interrupted));
+      for (;;) {
+        for (const client of this.#clients) {
+          try {
+            return await make(client);
+          } catch (error) {
+            if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
+          }
+        }
+        const patience = { giveUpAtMs, signal: this.#io.interrupted };
+        if (await mayPass(this.#queries, api, patience)) {
+          if (!isTold) tellWaiting(this.#io);
+          isTold = true;
+          continue;
+        }
+        throw noMatchAmong(this.#queries, await countReplicas(api, this.#io.interrupted));
+      }
     } finally {
       api.close();
     }
@@ -99,6 +113,11 @@ export class ModelClient {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.close()));
   }
+}
+
+function tellWaiting({ stderr, env }: CommandIo): void {
+  const line = 'the API server has just started; waiting for replicas that may be on their way back';
+  stderr.write(`${coloursFor(stderr, env).dim(line)}\n`);
 }
 
 function tellRetry({ replicaId, error }: FailedAttempt, { stderr, env }: CommandIo): void {

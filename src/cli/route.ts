@@ -1,8 +1,9 @@
+import { clock } from '../system.js';
 import type { Command } from './command.js';
-import { countReplicas, noMatchAmong } from './no-match.js';
+import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { coloursFor, printable, tableText } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
-import { queryFromWords } from './values.js';
+import { durationMs, queryFromWords } from './values.js';
 
 /** `anyserve route`: one replica by what it can do. */
 export const route: Command = {
@@ -14,16 +15,28 @@ export const route: Command = {
     ['anyserve route model=llama type=chat', 'one that can do both at once'],
     ['anyserve route --json type=chat', 'the same, for programs'],
   ],
-  options: SERVER_OPTIONS,
+  options: {
+    ...SERVER_OPTIONS,
+    wait: {
+      type: 'text',
+      value: 'TIME',
+      description: 'how long to ask again when the API server has just started and replicas may be on their way back',
+      default: '2s',
+    },
+  },
   maxWords: 64,
   async run(args, io) {
     const { stdout, env, interrupted } = io;
     const query = queryFromWords(args.words);
     const api = apiClientFrom(args, io);
     try {
-      const found = await api.route(query, [], { signal: interrupted });
-      if (!found) throw noMatchAmong([query], await countReplicas(api, interrupted));
-      const { endpoint, replicaId } = found;
+      const giveUpAtMs = clock.nowMs() + durationMs('wait', args.text('wait') ?? '', 0);
+      let answer = await api.route(query, [], { signal: interrupted });
+      while (answer.kind === 'none' && (await mayPass([query], api, { giveUpAtMs, signal: interrupted }))) {
+        answer = await api.route(query, [], { signal: interrupted });
+      }
+      if (answer.kind === 'none') throw noMatchAmong([query], await countReplicas(api, interrupted));
+      const { endpoint, replicaId } = answer.route;
       if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], coloursFor(stdout, env)));
       return 0;

@@ -1,11 +1,20 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { CapabilityQuery } from '../core/capability.js';
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
 import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { ClientTls } from '../core/tls.js';
-import { detailFromText, faultsLine, NO_MATCH, type Route, replicasFromText, routeFromText } from '../wire/answers.js';
+import {
+  detailFromText,
+  faultsLine,
+  NO_MATCH,
+  type Route,
+  replicasFromText,
+  routeFromText,
+  WARMING_HEADER,
+} from '../wire/answers.js';
 import { type ListedReplica, listedReplicasFromText } from '../wire/known-replicas.js';
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
@@ -36,6 +45,11 @@ export interface ServerAccess {
   readonly tls?: (() => ClientTls) | undefined;
 }
 
+/** What asking for a route comes to. While `isWarming`, replicas may still be on their way back to the server. */
+export type RouteAnswer =
+  | { readonly kind: 'found'; readonly route: Route }
+  | { readonly kind: 'none'; readonly isWarming: boolean };
+
 /** An open lease stream, as the client holds it. */
 export interface OpenLease {
   /** The server that granted it. */
@@ -63,22 +77,20 @@ export class ApiClient {
     this.#connections = new HttpConnections(access.tls);
   }
 
-  /** A replica that matches; undefined when none does. Throws `server_unreachable`. */
-  async route(
-    query: CapabilityQuery,
-    excluded: Iterable<ReplicaId> = [],
-    ask: AskOptions = {},
-  ): Promise<Route | undefined> {
+  /** A replica that matches, if one does. Throws `server_unreachable`. */
+  async route(query: CapabilityQuery, excluded: Iterable<ReplicaId> = [], ask: AskOptions = {}): Promise<RouteAnswer> {
     const search = searchFromQuery(query);
     const header = headerFromExcluded(excluded);
-    return this.#ask(
+    return this.#ask<RouteAnswer>(
       `/route${search && `?${search}`}`,
       header ? { [EXCLUDE_HEADER]: header } : {},
       ask,
-      (status, body) => {
-        if (status === 404 && detailFromText(body) === NO_MATCH) return { answer: undefined };
+      (status, body, answered) => {
+        if (status === 404 && detailFromText(body) === NO_MATCH) {
+          return { answer: { kind: 'none', isWarming: answered[WARMING_HEADER] !== undefined } };
+        }
         const route = status === 200 ? routeFromText(body) : undefined;
-        return route && { answer: route };
+        return route && { answer: { kind: 'found', route } };
       },
     );
   }
@@ -220,7 +232,7 @@ export class ApiClient {
     path: string,
     headers: Record<string, string>,
     { signal, timeoutMs = ANSWER_TIMEOUT_MS, server: only }: AskOptions,
-    read: (status: number, body: string) => { answer: T } | undefined,
+    read: (status: number, body: string, headers: IncomingHttpHeaders) => { answer: T } | undefined,
   ): Promise<T> {
     const count = only === undefined ? this.#servers.length : 1;
     let failure: unknown;
@@ -235,7 +247,7 @@ export class ApiClient {
           signal,
         });
         const body = await this.#connections.text(answer, timeoutMs, MAX_ANSWER_BYTES);
-        const found = read(answer.status, body);
+        const found = read(answer.status, body, answer.headers);
         if (found) return found.answer;
         throw strangeAnswer(server, answer.status, body);
       } catch (error) {
@@ -258,7 +270,7 @@ function parseServer(text: string): string {
   );
 }
 
-/** What to make of an answer that no API server gives to this question; 5xx may pass, and a proxy in front sends them. */
+/** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
 function strangeAnswer(server: string, status: number, body: string): AnyserveError {
   const said = detailFromText(body) ?? 'no reason given';
   const refusal = REFUSALS[status];
@@ -266,7 +278,7 @@ function strangeAnswer(server: string, status: number, body: string): AnyserveEr
     const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
     return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
   }
-  if (status < 500) return notAnApiServer(server, `HTTP ${status}`);
+  if (status < 500 && status !== httpStatusOf('resource_exhausted')) return notAnApiServer(server, `HTTP ${status}`);
   return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
 }
 

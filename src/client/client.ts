@@ -48,6 +48,11 @@ export interface ClientOptions {
   readonly maxMessageBytes?: number | undefined;
   /** Told of each try that failed and is followed by another. */
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
+  /**
+   * Whether a call that nothing matches waits a little for replicas that may be on their way back, when the API server
+   * has just started; true unless told.
+   */
+  readonly waitWhileWarming?: boolean | undefined;
 }
 
 /** What every call can be told. */
@@ -96,7 +101,12 @@ export class InferenceClient {
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientWorld) {
-    const { maxMessageBytes = DEFAULTS.maxMessageBytes, timeoutMs = DEFAULTS.callTimeoutMs, onRetry } = options;
+    const {
+      maxMessageBytes = DEFAULTS.maxMessageBytes,
+      timeoutMs = DEFAULTS.callTimeoutMs,
+      onRetry,
+      waitWhileWarming = true,
+    } = options;
     const query: CapabilityQuery = new Map(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)]),
     );
@@ -116,6 +126,7 @@ export class InferenceClient {
       channels: this.#channels,
       query,
       timeoutMs,
+      waitWhileWarming,
       closed: this.#closed.signal,
       onRetry,
       ...world,

@@ -9,28 +9,37 @@ export interface Target {
   readonly replicaId: ReplicaId | undefined;
 }
 
+/** What looking for a target comes to. While `isWarming`, replicas may still be on their way back to the API server. */
+export type Finding =
+  | { readonly kind: 'found'; readonly target: Target }
+  | { readonly kind: 'none'; readonly isWarming: boolean };
+
 /** How to find targets. */
 export interface Discovery {
   /** Whether there can be another target when one fails. */
   readonly hasOthers: boolean;
   /**
-   * A target, one that is not excluded if there is any such; undefined when no replica matches. Throws
+   * A target, one that is not excluded if there is any such; none when no replica matches. Throws
    * `server_unreachable`.
    */
-  find(excluded: readonly ReplicaId[], timeoutMs: number, signal: AbortSignal | undefined): Promise<Target | undefined>;
+  find(excluded: readonly ReplicaId[], timeoutMs: number, signal: AbortSignal | undefined): Promise<Finding>;
   close(): void;
 }
 
 /** Discovery that always finds the same endpoint. */
 export function fixedDiscovery(endpoint: string): Discovery {
-  return { hasOthers: false, find: async () => ({ endpoint, replicaId: undefined }), close: () => {} };
+  const target = { endpoint, replicaId: undefined };
+  return { hasOthers: false, find: async () => ({ kind: 'found', target }), close: () => {} };
 }
 
 /** Discovery by asking an API server for a capability. */
 export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Discovery {
   return {
     hasOthers: true,
-    find: (excluded, timeoutMs, signal) => api.route(query, excluded, { signal, timeoutMs }),
+    async find(excluded, timeoutMs, signal) {
+      const answer = await api.route(query, excluded, { signal, timeoutMs });
+      return answer.kind === 'found' ? { kind: 'found', target: answer.route } : answer;
+    },
     close: () => api.close(),
   };
 }

@@ -3,7 +3,7 @@ import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { ChannelPool } from './channel-pool.js';
-import { type Discovery, noMatch, queryText, type Target } from './discovery.js';
+import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { sleep } from './sleep.js';
 
@@ -22,6 +22,8 @@ export interface RetryingCallerOptions {
   readonly channels: ChannelPool;
   readonly query: CapabilityQuery;
   readonly timeoutMs: number;
+  /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
+  readonly waitWhileWarming: boolean;
   /** Aborted when the client is closed: ends every call, and each that would come after. */
   readonly closed: AbortSignal;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
@@ -40,6 +42,9 @@ export interface RetryOptions {
 const MAX_ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 100;
 const DISCOVERY_TIMEOUT_MS = 3000;
+
+/** Around this long, ±50 %, is the wait before an API server that is warming is asked again. */
+export const WARMING_PAUSE_MS = 500;
 
 /** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
@@ -177,7 +182,21 @@ class Attempts {
     onRetry?.({ attempt: this.#failed.length, ...target, error });
   }
 
+  /** Looks for a target; of an API server that is warming it asks again for as long as there is time. */
   async #find(): Promise<Target | undefined> {
+    for (;;) {
+      const found = await this.#ask();
+      if (found.kind === 'found') return found.target;
+      const { clock, random, waitWhileWarming } = this.#caller;
+      const pauseMs = WARMING_PAUSE_MS * (0.5 + random.fraction());
+      const isWorthIt = waitWhileWarming && found.isWarming && !this.#lastError;
+      if (!isWorthIt || this.#remainingMs() <= pauseMs) return undefined;
+      await sleep(clock, pauseMs, this.#signal);
+      this.#signal.throwIfAborted();
+    }
+  }
+
+  async #ask(): Promise<Finding> {
     const excluded = this.#failed.flatMap(({ replicaId }) => replicaId ?? []);
     try {
       const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);

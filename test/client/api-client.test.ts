@@ -38,8 +38,11 @@ describe('the API client', () => {
     const offered = replica('r1', { type: 'chat', n: 1 });
     await server.registry.register(offered, { host: '127.0.0.1' }, () => {});
     const api = client(`${server.url}/`);
-    expect(await api.route(query({ type: 'chat', n: '1' }))).toEqual({ endpoint: 'r1.test:50051', replicaId: 'r1' });
-    expect(await api.route(query({ type: 'embed' }))).toBeUndefined();
+    expect(await api.route(query({ type: 'chat', n: '1' }))).toEqual({
+      kind: 'found',
+      route: { endpoint: 'r1.test:50051', replicaId: 'r1' },
+    });
+    expect(await api.route(query({ type: 'embed' }))).toEqual({ kind: 'none', isWarming: false });
     expect(await api.replicas()).toEqual([offered]);
   });
 
@@ -50,8 +53,8 @@ describe('the API client', () => {
       response.end('{"endpoint":"a:1","replica_id":"r1"}');
     });
     const api = client('http://127.0.0.1:1', answering);
-    expect(await api.route(query())).toEqual({ endpoint: 'a:1', replicaId: 'r1' });
-    expect(await api.route(query())).toEqual({ endpoint: 'a:1', replicaId: 'r1' });
+    expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
+    expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
     expect(asked).toBe(2);
   });
 

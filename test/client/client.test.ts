@@ -26,8 +26,8 @@ function client(options: ClientOptions): InferenceClient {
 }
 
 /** An API server that chooses the first of those that match. */
-async function apiServer(): Promise<TestApiServer> {
-  const server = await startTestApiServer({ random: constantRandom(0) });
+async function apiServer({ warmingMs = 0 } = {}): Promise<TestApiServer> {
+  const server = await startTestApiServer({ random: constantRandom(0), warmingMs });
   cleanups.push(() => server.close());
   return server;
 }
@@ -125,6 +125,26 @@ describe('a client', () => {
     await expect(asking.infer('x', {})).rejects.toMatchObject({
       code: 'no_match',
       message: 'no replica offers {"type":"x","gpu":"1"}',
+    });
+  });
+
+  describe('of an API server that has just started', () => {
+    it('waits for a replica that is on its way back', async () => {
+      const server = await apiServer({ warmingMs: 60_000 });
+      const asking = client({ server: server.url, capability: { type: 'x' } });
+      const asked = asking.infer('x', {});
+      const endpoint = await answering('r1');
+      await offer(server, 'r1', endpoint);
+      expect(who(await asked)).toBe('r1');
+    });
+
+    it('says that nobody is there when the server is warm, or the time is up, or it is told not to wait', async () => {
+      const server = await apiServer({ warmingMs: 500 });
+      const options = { server: server.url, capability: { type: 'x' } };
+      const miss = { code: 'no_match', message: 'no replica offers {"type":"x"}' };
+      await expect(client({ ...options, waitWhileWarming: false }).infer('x', {})).rejects.toMatchObject(miss);
+      await expect(client({ ...options, timeoutMs: 100 }).infer('x', {})).rejects.toMatchObject(miss);
+      await expect(client(options).infer('x', {})).rejects.toMatchObject(miss);
     });
   });
 

@@ -1,0 +1,136 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  type RawConnection,
+  rawConnection,
+  registerRequest,
+  registrationBody,
+  startTestApiServer,
+  type TestApiServer,
+} from '../support/api-server.js';
+import { until } from '../support/until.js';
+
+let server: TestApiServer;
+const connections: RawConnection[] = [];
+
+afterEach(async () => {
+  for (const { socket } of connections.splice(0)) socket.destroy();
+  await server.close();
+});
+
+function send(text: string): RawConnection {
+  const connection = rawConnection(server.port, text);
+  connections.push(connection);
+  return connection;
+}
+
+/** Registers over a bare connection, and waits for the answer. */
+async function register(id: string): Promise<RawConnection> {
+  const connection = send(registerRequest(registrationBody(id)));
+  await until('there is an answer', () => /\r\n\r\n./s.test(connection.received()));
+  return connection;
+}
+
+async function get(path: string) {
+  const response = await fetch(`${server.url}${path}`);
+  return { status: response.status, headers: response.headers, body: await response.text() };
+}
+
+describe('a registration over the limit', () => {
+  it('of replicas is refused with what there is, and when to come again; one that is listed may register again', async () => {
+    server = await startTestApiServer({ limits: { maxReplicas: 2, maxLeasesPerHost: 10 } });
+    await register('r1');
+    await register('r2');
+    const refused = (await register('r3')).received();
+    expect(refused).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
+    expect(refused).toContain('{"detail":"there are 2 replicas, and there is room for no more"}');
+    expect((await register('r1')).received()).toContain('alive');
+    expect(server.registry.replicas().map(({ id }) => id)).toEqual(['r1', 'r2']);
+  });
+
+  it('of leases of one address is refused until one of them ends', async () => {
+    server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 2 } });
+    const first = await register('r1');
+    await register('r2');
+    const refused = (await register('r3')).received();
+    expect(refused).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
+    expect(refused).toContain('127.0.0.1 holds 2 leases, and may hold no more');
+    expect((await register('r2')).received()).toContain('alive');
+    first.socket.destroy();
+    await until('r1 is gone', () => server.registry.replicas().length === 1);
+    expect((await register('r3')).received()).toContain('alive');
+  });
+});
+
+describe('a request that does not arrive', () => {
+  it.each([
+    ['its headers', 'POST /register HTTP/1.1\r\nHost: x\r\nX-A:'],
+    ['its body', 'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"replica_id":'],
+  ])('with %s is told so and closed, and a lease beside it goes on', async (_what, beginning) => {
+    server = await startTestApiServer({ requestTimeoutMs: 200, heartbeatMs: 50 });
+    const lease = await register('r1');
+    const { socket, received } = send(beginning);
+    await until('it is closed', () => socket.closed || socket.readableEnded);
+    expect(received()).toContain('HTTP/1.1 408 Request Timeout\r\n');
+    const beats = (): number => lease.received().split('alive').length;
+    const soFar = beats();
+    await until('the lease goes on', () => beats() > soFar + 10);
+    expect(server.registry.replicas()).toHaveLength(1);
+  });
+
+  it('is refused for more than 100 headers', async () => {
+    server = await startTestApiServer();
+    const headers = Array.from({ length: 101 }, (_, n) => `X-${n}: 1\r\n`).join('');
+    const { received } = send(`GET /health HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
+    await until('there is an answer', () => received().includes('{"detail":"the request has more than 100 headers"}'));
+    expect(received()).toMatch(/^HTTP\/1.1 431 /);
+  });
+});
+
+describe('an API server', () => {
+  it('is alive and ready', async () => {
+    server = await startTestApiServer();
+    expect(await get('/livez')).toMatchObject({ status: 200, body: '{"status":"alive"}' });
+    expect(await get('/readyz')).toMatchObject({ status: 200, body: '{"status":"ready"}' });
+  });
+
+  it('that ends is unready, refuses registrations, answers, and ends its leases one after the other', async () => {
+    server = await startTestApiServer();
+    const leases = await Promise.all(['r1', 'r2', 'r3', 'r4'].map(register));
+    const closed = server.close({ drainMs: 1000 });
+    await until('one is gone', () => server.registry.replicas().length === 3);
+    expect(await get('/readyz')).toMatchObject({ status: 503, body: '{"status":"unready","reasons":["draining"]}' });
+    expect(await get('/livez')).toMatchObject({ status: 200 });
+    expect(await get('/route?type=chat')).toMatchObject({ status: 200 });
+    const refused = await register('late');
+    expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
+    expect(refused.received()).toContain('this API server takes no registrations now: draining');
+    await closed;
+    await until('all streams are closed', () => leases.every(({ socket }) => socket.readableEnded));
+    expect(server.log.lines.filter((line) => line.endsWith('shutdown'))).toHaveLength(4);
+    server = await startTestApiServer();
+  });
+
+  it('that ends at once after all does not wait', async () => {
+    server = await startTestApiServer();
+    await Promise.all(['r1', 'r2', 'r3'].map(register));
+    const insisted = new AbortController();
+    const closed = server.close({ drainMs: 1_000_000, signal: insisted.signal });
+    insisted.abort();
+    await closed;
+    server = await startTestApiServer();
+  });
+
+  it('that ends without leases does not wait either', async () => {
+    server = await startTestApiServer();
+    await server.close({ drainMs: 1_000_000 });
+    server = await startTestApiServer();
+  });
+
+  it('says that a miss may be one of a replica on its way back, while it is warming', async () => {
+    server = await startTestApiServer({ warmingMs: 300 });
+    const miss = await get('/route?type=chat');
+    expect(miss).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });
+    expect([miss.headers.get('x-anyserve-warming'), miss.headers.get('retry-after')]).toEqual(['1', '1']);
+    await until('it is warm', async () => (await get('/route?type=chat')).headers.get('x-anyserve-warming') === null);
+  });
+});
