@@ -10,11 +10,12 @@ export interface Backoff {
 
 const FIRST_MS = 1000;
 const BASE_MS = 500;
-const MOST_MS = 10_000;
+/** With what an API server needs to take all of them, they are back within the 10 s that a restart may cost. */
+const MOST_MS = 8000;
 
 /**
  * Full jitter: the first wait is anything from 0 to 1 s, each later one anything from 0 to a ceiling that doubles from
- * 0.5 s to 10 s. Many that lost the same server at once come back spread out, not in step.
+ * 0.5 s to 8 s. Many that lost the same server at once come back spread out, not in step.
  * Source: "Exponential Backoff and Jitter", AWS Architecture Blog.
  */
 export function createBackoff(random: Random): Backoff {

@@ -226,25 +226,33 @@ export class LeaseKeeper {
 
   /**
    * Asks a server that says nothing whether it is there; the returned function is told when it says something. One that
-   * answers has lost the stream. One that does not may stand still, and what it has of us then is the stream; closed, it
+   * answers, and then still says nothing on the stream, has lost it. One that does not answer may stand still, and what it has of us then is the stream; closed, it
    * would take the replica out of the list as soon as the server goes on.
    */
   #watchSilence(server: string, signal: AbortSignal, lose: (reason: string) => void): () => void {
     const { api, clock } = this.#options;
     let cancel = (): void => {};
-    const wait = (delayMs: number): void => {
+    let timesHeard = 0;
+    const wait = (delayMs: number, task: () => void): void => {
       cancel();
-      if (!signal.aborted) cancel = clock.schedule(delayMs, () => void ask());
+      if (!signal.aborted) cancel = clock.schedule(delayMs, task);
     };
+    const giveUp = (): void => lose(`nothing heard for ${SILENCE_LIMIT_MS / 1000} s`);
     const ask = async (): Promise<void> => {
-      const isLost = api.serverCount > 1 || (await api.isAlive(server, signal));
-      if (signal.aborted) return;
-      if (isLost) lose(`nothing heard for ${SILENCE_LIMIT_MS / 1000} s`);
-      else wait(ASK_AGAIN_MS);
+      if (api.serverCount > 1) return giveUp();
+      const timesHeardBefore = timesHeard;
+      const isAlive = await api.isAlive(server, signal);
+      if (signal.aborted || timesHeard > timesHeardBefore) return;
+      // One that goes on after a pause has much to answer, and the stream need not be the first.
+      wait(ASK_AGAIN_MS, isAlive ? giveUp : () => void ask());
     };
+    const watch = (): void => wait(SILENCE_LIMIT_MS, () => void ask());
     signal.addEventListener('abort', () => cancel(), { once: true });
-    wait(SILENCE_LIMIT_MS);
-    return () => wait(SILENCE_LIMIT_MS);
+    watch();
+    return () => {
+      timesHeard++;
+      watch();
+    };
   }
 
   /** Has the server note that a two-way lease is given back, if it can do so soon. */

@@ -60,7 +60,7 @@ interface Watched extends WatchedLease {
 }
 
 interface Wait {
-  /** When everything, or something more, was last seen to be acknowledged. */
+  /** The last look before it, or the last that saw more of it acknowledged; it began up to a look later. */
   sinceMs: number;
   acknowledgedBytes: number;
   retransmits: number;
@@ -125,8 +125,11 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
       return;
     }
     wait.retransmits = Math.max(wait.retransmits, retransmits);
-    const isUnanswered = entry.isWindowClosed || retransmits >= RETRANSMITS_OF_THE_DEAD;
-    if (!isUnanswered || at.nowMs - wait.sinceMs <= limitMs) return;
+    const waitedMs = at.nowMs - wait.sinceMs;
+    const isUnanswered = entry.isWindowClosed
+      ? waitedMs > limitMs + LOOK_EVERY_MS
+      : waitedMs > limitMs && retransmits >= RETRANSMITS_OF_THE_DEAD;
+    if (!isUnanswered) return;
     wait.isAccused = true;
     const { lateByMs } = at;
     const forMs = limitMs * RENEWED_SINCE;

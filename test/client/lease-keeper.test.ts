@@ -163,6 +163,8 @@ describe('a lease keeper', () => {
     clock.advance(14_999);
     expect(kinds()).toEqual(['registered']);
     clock.advance(1);
+    await until('its server has answered', () => clock.pending().length === 1);
+    clock.advance(1000);
     await until('the loss is told', () => kinds().includes('lost'));
     expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('nothing heard for 15 s') } });
   });
@@ -187,7 +189,27 @@ describe('a lease keeper', () => {
     expect(kinds()).toEqual(['registered']);
     isStill = false;
     clock.advance(1000);
+    await until('it has answered', () => asked === 2 && clock.pending().length === 1);
+    clock.advance(1000);
     await until('the loss is told', () => kinds().includes('lost'));
+  });
+
+  it('holds a stream that goes on right after its server has answered', async () => {
+    let goOn = (): void => {};
+    const paused = await otherServer((request, response) => {
+      if (request.url === '/health') return void response.end('{"status":"healthy"}');
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+      goOn = () => void response.write('data: {"status": "alive"}\n\n');
+    });
+    const { clock, kinds } = keeper(paused);
+    await until('r1 is registered', () => kinds().includes('registered'));
+    clock.advance(15_000);
+    await until('the server has answered', () => clock.pending()[0] === 1000);
+    goOn();
+    await until('the stream is heard', () => clock.pending()[0] === 15_000);
+    clock.advance(14_000);
+    expect(kinds()).toEqual(['registered']);
   });
 
   it('gives up when the server refuses the registration', async () => {

@@ -57,6 +57,14 @@ export async function startServer({
   };
 }
 
+/** What a server tells of the replicas that it took out of the list. */
+export function removals({ running }: ServerProcess): string[] {
+  return running
+    .stderr()
+    .split('\n')
+    .filter((line) => line.includes(' removed '));
+}
+
 /** The URL of the API server in the middle, from a host. */
 export function serverFrom(host: NetworkHost): string {
   return `http://${host.middle}:${PORT}`;

@@ -1,0 +1,176 @@
+import { readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ApiClient } from '../../src/client/api-client.js';
+import { InferenceClient } from '../../src/client/client.js';
+import { LeaseKeeper } from '../../src/client/lease-keeper.js';
+import { clock, random } from '../../src/system.js';
+import { registerRequest, registrationBody } from '../support/api-server.js';
+import { start, stopAll } from '../support/binary.js';
+import { curlRegistrant, holdsFor, removals, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
+import { freePort } from '../support/free-port.js';
+import { replica } from '../support/replicas.js';
+import { until } from '../support/until.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await stopAll();
+});
+
+/** Keeps so many replicas registered, from this process. */
+function keep(count: number, url: string): void {
+  const api = new ApiClient([url]);
+  const keepers = Array.from(
+    { length: count },
+    (_, n) => new LeaseKeeper({ api, replica: replica(`kept${n}`, { type: 'chat' }), clock, random }),
+  );
+  for (const keeper of keepers) keeper.run().catch(() => {});
+  cleanups.push(async () => {
+    await Promise.all(keepers.map((keeper) => keeper.stop()));
+    api.close();
+  });
+}
+
+/** Sends a request over a connection of its own, and keeps that open. */
+function opened(url: string, request: string): { socket: Socket; received: () => string } {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  let received = '';
+  socket.on('data', (chunk) => {
+    received += chunk;
+  });
+  socket.on('error', () => {});
+  socket.write(request);
+  cleanups.push(() => socket.destroy());
+  return { socket, received: () => received };
+}
+
+/** The answer to a registration, as far as its first event. */
+async function registering(url: string, id: string): Promise<{ socket: Socket; isRegistered: boolean; text: string }> {
+  const { socket, received } = opened(url, registerRequest(registrationBody(id)));
+  await until('there is an answer', () => /alive|detail/.test(received()) || socket.closed, 60_000);
+  return { socket, isRegistered: received().includes('alive'), text: received() };
+}
+
+function memoryMb(server: ServerProcess): number {
+  const status = readFileSync(`/proc/${server.running.child.pid}/status`, 'utf8');
+  return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) / 1024);
+}
+
+describe('an API server', () => {
+  it('that is killed has its 1,000 replicas back within 10 s of being up again', async () => {
+    const port = await freePort();
+    const server = await startServer({ port });
+    keep(1000, server.url);
+    await until('all are registered', async () => (await server.listed()).length === 1000, 30_000);
+    await server.running.stop('SIGKILL');
+    // Long enough for the waits between their tries to have grown.
+    await new Promise((resolve) => setTimeout(resolve, 20_000));
+    const again = await startServer({ port });
+    await timeUntil('all 1,000 are back', 10_000, async () => (await again.listed()).length === 1000);
+  });
+
+  it('that stood still for 20 s removes nobody when it goes on', async () => {
+    const server = await startServer();
+    keep(100, server.url);
+    await curlRegistrant(server.url, 'curl');
+    await until('all are registered', async () => (await server.listed()).length === 101, 30_000);
+    server.running.child.kill('SIGSTOP');
+    await new Promise((resolve) => setTimeout(resolve, 20_000));
+    server.running.child.kill('SIGCONT');
+    await holdsFor('a call finds somebody', 20_000, async () => (await server.routed()) !== undefined);
+    expect(removals(server)).toEqual([]);
+    expect(await server.listed()).toHaveLength(101);
+  });
+
+  it('takes a flood of 10,000 registrations in bounded memory, answers meanwhile, and keeps who was there', async () => {
+    const server = await startServer();
+    await curlRegistrant(server.url, 'stays');
+    const before = memoryMb(server);
+    const sockets: Socket[] = [];
+    for (let n = 0; n < 10_000; n += 250) {
+      const batch = Array.from({ length: 250 }, (_, at) => registering(server.url, `flood${n + at}`));
+      for (const { socket } of await Promise.all(batch)) sockets.push(socket);
+      expect((await server.ask('/route?type=chat')).status).toBe(200);
+    }
+    const during = memoryMb(server);
+    console.info(`measured: ${before} MB before, ${during} MB with 10,000 leases`);
+    expect(during).toBeLessThan(600);
+    expect((await server.listed()).length).toBe(10_001);
+    for (const socket of sockets) socket.destroy();
+    await timeUntil('the flood is gone', 10_000, async () => (await server.listed()).join() === 'stays');
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(Array.from({ length: 200 }, () => fetch(`${server.url}/registry`).then((a) => a.text())));
+    }
+    expect(memoryMb(server)).toBeLessThan(600);
+    expect(removals(server).filter((line) => line.includes('"stays"'))).toEqual([]);
+  });
+
+  it('that runs out of file descriptors says so, refuses leases, keeps those it has, and recovers', async () => {
+    const server = await startServer({ through: ['bash', '-c', 'ulimit -n 256; exec "$@"', 'bash'] });
+    await curlRegistrant(server.url, 'stays');
+    const answers = [];
+    for (let n = 0; n < 230; n++) answers.push(await registering(server.url, `r${n}`));
+    const refused = answers.filter(({ isRegistered }) => !isRegistered);
+    expect(refused.length).toBeGreaterThan(10);
+    for (const { text } of refused) expect(text).toMatch(/^HTTP\/1.1 503 .*retry-after: 5.*of 256 file descriptors/s);
+    console.info(`measured: with ulimit -n 256, ${230 - refused.length} leases are granted`);
+    const idle = Array.from({ length: 5 }, () => opened(server.url, ''));
+    const unready = await server.ask('/readyz');
+    expect(unready.status).toBe(503);
+    expect(unready.body).toMatch(
+      /"reasons":\["\d+ of 256 file descriptors are in use; raise the limit with ulimit -n"/,
+    );
+    expect((await server.listed()).length).toBe(231 - refused.length);
+    // More than there are descriptors: what says nothing is closed, and those who are there stay.
+    const flood = Array.from({ length: 300 }, () => opened(server.url, ''));
+    await timeUntil('it answers again', 30_000, async () => {
+      return server.ask('/livez').then(
+        ({ status }) => status === 200,
+        () => false,
+      );
+    });
+    for (const { socket } of [...idle, ...flood]) socket.destroy();
+    expect((await server.listed()).length).toBe(231 - refused.length);
+    for (const { socket } of answers.slice(0, 100)) socket.destroy();
+    await timeUntil('it is ready again', 5000, async () => (await server.ask('/readyz')).status === 200);
+    expect((await registering(server.url, 'again')).isRegistered).toBe(true);
+    expect(await server.listed()).toContain('stays');
+  });
+});
+
+describe('a worker that drains', () => {
+  it('fails none of 100 calls a second, though nobody tries again', async () => {
+    const server = await startServer();
+    const clients = new Map<string, InferenceClient>();
+    cleanups.push(() => Promise.all([...clients.values()].map((client) => client.close())));
+    const startWorker = async (id: string) => {
+      const args = ['--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', id, '--server', server.url];
+      const worker = start(['worker', ...args], { env: { ANYSERVE_DRAIN_DELAY: '5s' } });
+      await worker.printed(/registered /);
+      return worker;
+    };
+    const [drained] = await Promise.all([startWorker('drained'), startWorker('stays')]);
+    const failures: unknown[] = [];
+    const calls: Promise<void>[] = [];
+    const call = async (): Promise<void> => {
+      const { endpoint } = (await (await fetch(`${server.url}/route?type=chat`)).json()) as { endpoint: string };
+      const client = clients.get(endpoint) ?? new InferenceClient({ endpoint }, { clock, random });
+      clients.set(endpoint, client);
+      await client.infer('chat', { prompt: ['x'] }, { retryOnFailure: false, timeoutMs: 20_000 });
+    };
+    const load = setInterval(() => calls.push(call().catch((error) => void failures.push(error))), 10);
+    cleanups.push(() => clearInterval(load));
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    const outcome = await drained.stop('SIGTERM');
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    clearInterval(load);
+    await Promise.all(calls);
+    console.info(`measured: ${calls.length} calls while a worker drained: ${failures.length} failed`);
+    expect(outcome.code).toBe(0);
+    expect(failures).toEqual([]);
+    expect(calls.length).toBeGreaterThan(500);
+    expect(await server.listed()).toEqual(['stays']);
+  });
+});

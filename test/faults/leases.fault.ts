@@ -1,0 +1,101 @@
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { registerRequest, registrationBody } from '../support/api-server.js';
+import { start, startProgram, stopAll } from '../support/binary.js';
+import { curlRegistrant, holdsFor, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
+import { until } from '../support/until.js';
+
+/** Sends a request from a socket with the smallest receive buffer there is, and never reads. */
+const READS_NOTHING = `import json, socket, sys, time
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+s.connect(('127.0.0.1', int(sys.argv[1])))
+s.sendall(json.loads(sys.argv[2]).encode())
+time.sleep(600)`;
+
+let server: ServerProcess;
+const sockets = new Set<Socket>();
+
+beforeEach(async () => {
+  server = await startServer();
+});
+
+afterEach(async () => {
+  for (const socket of sockets) socket.destroy();
+  sockets.clear();
+  await stopAll();
+});
+
+/** Opens a lease over a bare socket; resolves when the server says that it is registered. */
+async function register(id: string): Promise<Socket> {
+  const socket = connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true });
+  sockets.add(socket);
+  socket.once('close', () => sockets.delete(socket));
+  socket.on('error', () => {});
+  socket.write(registerRequest(registrationBody(id)));
+  await new Promise<void>((resolve, reject) => {
+    let received = '';
+    socket.on('data', (chunk) => {
+      received += chunk;
+      if (received.includes('registered')) resolve();
+    });
+    socket.once('close', () => reject(new Error(`${id} is not registered: ${received}`)));
+  });
+  return socket;
+}
+
+describe('the registrations of one id', () => {
+  it('are never lost, though each time the older connection closes right when the newer one comes', async () => {
+    let held = await register('r1');
+    for (let n = 0; n < 1000; n++) {
+      const older = held;
+      const next = register('r1');
+      if (n % 3 === 0) older.destroy();
+      else if (n % 3 === 1) older.resetAndDestroy();
+      else older.end();
+      held = await next;
+      if (n % 50 === 0) expect(await server.listed(), `after ${n} races`).toEqual(['r1']);
+    }
+    await holdsFor('the last one is in the list', 1000, async () => (await server.listed()).join() === 'r1');
+    held.destroy();
+    await timeUntil('the last one is gone', 1000, async () => (await server.listed()).length === 0);
+  });
+
+  it('by two processes make one takeover, after which the loser stands by', async () => {
+    const place = ['--id', 'r1', '--endpoint', 'a.test:1', '--cap', 'type=chat', '--server', server.url];
+    const first = start(['register', ...place]);
+    await first.printed(/registered/);
+    const second = start(['register', ...place]);
+    await second.printed(/registered/);
+    await holdsFor('r1 is in the list', 20_000, async () => (await server.listed()).join() === 'r1');
+    const takeovers = server.running.stderr().split('superseded').length - 1;
+    console.info(`measured: two processes with one id, 20 s: ${takeovers} takeovers`);
+    expect(takeovers).toBeLessThanOrEqual(2);
+  });
+});
+
+describe('a connection', () => {
+  it('that its registrant half closes has ended', async () => {
+    const socket = await register('r1');
+    socket.end();
+    await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
+  });
+
+  it('whose registrant is killed has ended', async () => {
+    const registrant = await curlRegistrant(server.url, 'r1');
+    registrant.child.kill('SIGKILL');
+    await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
+  });
+
+  it('whose reader takes nothing is cut when its window has been shut for longer than 3 s; others stay', async () => {
+    await server.running.stop();
+    server = await startServer({ args: ['--heartbeat', '10ms'] });
+    await curlRegistrant(server.url, 'reads');
+    const request = JSON.stringify(registerRequest(registrationBody('reads-nothing')));
+    startProgram(['python3', '-c', READS_NOTHING, new URL(server.url).port, request]);
+    await until('it is registered', async () => (await server.listed()).includes('reads-nothing'));
+    await timeUntil('it is gone', 60_000, async () => (await server.listed()).join() === 'reads');
+    expect(server.running.stderr()).toContain('removed "reads-nothing": unacknowledged');
+    expect(server.running.stderr()).not.toContain('removed "reads":');
+  });
+});
