@@ -1,7 +1,8 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
+import type { Express } from 'express';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { isLoopback } from '../core/loopback.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
@@ -9,6 +10,7 @@ import { follow } from '../credentials/follow.js';
 import { type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
+import { httpClassesFor } from './express-classes.js';
 import { connectionLimits, countOpenFiles, type OpenFiles } from './open-files.js';
 import { createReadiness } from './readiness.js';
 import { readTcpTable } from './tcp-table.js';
@@ -111,10 +113,11 @@ function outOfFiles({ open, limit }: OpenFiles, connections: number): string {
 
 /** A server that does not listen yet, and what ends its looking out for another certificate. */
 function serverFor(
-  app: RequestListener,
+  app: Express,
   { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS }: Pick<ApiServerOptions, 'tls' | 'clock' | 'requestTimeoutMs'>,
 ): { readonly server: Server; readonly unfollow: () => void } {
   const limits = {
+    ...httpClassesFor(app),
     headersTimeout: requestTimeoutMs,
     requestTimeout: requestTimeoutMs,
     connectionsCheckingInterval: requestTimeoutMs / 4,
