@@ -54,7 +54,7 @@ describe('the API client', () => {
     cleanups.push(() => api.close());
     expect(await api.replicas()).toEqual([]);
     expect(await api.list()).toEqual([]);
-    expect(await api.route(query({ a: 'b' }))).toBeUndefined();
+    expect(await api.route(query({ a: 'b' }))).toEqual({ kind: 'none', isWarming: false });
     const { signal } = new AbortController();
     await expect(api.openLease(replica('r1', {}), 9000, signal)).rejects.toMatchObject({
       code: 'server_unauthenticated',

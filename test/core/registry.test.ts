@@ -113,6 +113,31 @@ describe('registry', () => {
     expect(registry.route(query({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
   });
 
+  it('only suspects who is silent on a host that loses packets, until that is seen', async () => {
+    const registry = registryWith();
+    const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
+    expect(registry.known()).toMatchObject([{ registration: { state: 'suspect' } }]);
+    await registry.seen(lease);
+    expect(registry.known()).toMatchObject([{ registration: { state: 'ready' } }]);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
+    expect(registry.known()).toEqual([]);
+  });
+
+  it('does not believe that whoever renewed is silent', async () => {
+    const clock = new ManualClock();
+    const registry = registryWith({ clock });
+    const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
+    clock.advance(4000);
+    await registry.renew(lease);
+    clock.advance(4499);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, forMs: 4500 });
+    expect(ids(registry)).toEqual(['r1']);
+    clock.advance(1);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, forMs: 4500 });
+    expect(ids(registry)).toEqual([]);
+  });
+
   it('routes to nobody who is unready or draining', async () => {
     const registry = registryWith();
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
