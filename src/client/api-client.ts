@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { CapabilityQuery } from '../core/capability.js';
-import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
@@ -19,8 +19,8 @@ import { type ListedReplica, listedReplicasFromText } from '../wire/known-replic
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
+import { strangeAnswer, unreachable } from './api-failure.js';
 import { type HttpAnswer, HttpConnections, type HttpRequest } from './http.js';
-import { tlsFailure } from './tls-failure.js';
 
 /** How long an API server may take to answer before the next one is asked. */
 const ANSWER_TIMEOUT_MS = 3000;
@@ -262,6 +262,13 @@ export class ApiClient {
 
 function parseServer(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.username || url?.password) {
+    const advice = 'give a token with --token-file or in ANYSERVE_TOKEN';
+    throw new AnyserveError(
+      'usage',
+      `the URL of ${url.host} holds a user name or password, which others can see; ${advice}`,
+    );
+  }
   const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
   if (isHttp && url.search === '' && url.hash === '') return text.replace(/\/+$/, '');
   throw new AnyserveError(
@@ -269,43 +276,3 @@ function parseServer(text: string): string {
     `${JSON.stringify(text)} is no URL of an API server; give one like http://localhost:8080`,
   );
 }
-
-/** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
-function strangeAnswer(server: string, status: number, body: string): AnyserveError {
-  const said = detailFromText(body) ?? 'no reason given';
-  const refusal = REFUSALS[status];
-  if (refusal) {
-    const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
-    return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
-  }
-  if (status < 500 && status !== httpStatusOf('resource_exhausted')) return notAnApiServer(server, `HTTP ${status}`);
-  return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
-}
-
-/** How a server answers to a token that is missing, wrong, or for something else. */
-const REFUSALS: Readonly<Partial<Record<number, ErrorCode>>> = {
-  401: 'server_unauthenticated',
-  403: 'server_permission_denied',
-};
-
-function notAnApiServer(server: string, answer: string, cause?: unknown): AnyserveError {
-  const message = `${server} answers, but not as an AnyServe API server (${answer}); check the URL`;
-  return new AnyserveError('not_an_api_server', message, { cause });
-}
-
-function unreachable(server: string, error: unknown): AnyserveError {
-  if (error instanceof AnyserveError) return error;
-  const { code } = error as { code?: string };
-  if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
-  const reason = tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error);
-  const message = `cannot reach the API server ${server}: ${reason}`;
-  return new AnyserveError('server_unreachable', message, { cause: error });
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there; is "anyserve serve" running?',
-  ENOTFOUND: 'no such host',
-  EAI_AGAIN: 'no such host',
-  ETIMEDOUT: 'no answer in time',
-  ECONNRESET: 'it closed the connection without an answer; does it speak https, or ask for a certificate (--tls-cert)?',
-};

@@ -8,6 +8,7 @@ import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient, OpenLease } from './api-client.js';
 import { createBackoff } from './backoff.js';
 import { Renewals } from './renewals.js';
+import { watchSilence } from './silence.js';
 import { sleep } from './sleep.js';
 
 /** What happens to a registration that is being kept. */
@@ -30,12 +31,6 @@ export interface LeaseKeeperOptions {
   /** How long the lease is to last without a renewal, in milliseconds; 9,000 unless told. */
   readonly ttlMs?: number | undefined;
 }
-
-/** Three heartbeats of the original; when a stream is silent for longer, its server is asked whether it is there. */
-const SILENCE_LIMIT_MS = 15_000;
-
-/** And again after so long, until it answers. */
-const ASK_AGAIN_MS = 1000;
 
 /** How long the server may take to note that a lease is given back, before the connection is simply closed. */
 const RELEASE_LIMIT_MS = 1000;
@@ -184,7 +179,7 @@ export class LeaseKeeper {
     const parser = createParser({ onEvent: ({ data }) => onEvent(leaseEventFromData(data)) });
     const decoder = new TextDecoder();
     const silence = new AbortController();
-    const heard = this.#watchSilence(server, silence.signal, lose);
+    const heard = watchSilence(server, { api, clock, signal: silence.signal, onLost: lose });
     let givenBack: Promise<void> | undefined;
     const onLeave = (): void => {
       givenBack = this.#giveBack(server, lease).finally(() => body.destroy());
@@ -222,37 +217,6 @@ export class LeaseKeeper {
     }
     if (superseded) return { kind: 'superseded' };
     return signal.aborted ? { kind: 'left' } : { kind: 'lost', reason };
-  }
-
-  /**
-   * Asks a server that says nothing whether it is there; the returned function is told when it says something. One that
-   * answers, and then still says nothing on the stream, has lost it. One that does not answer may stand still, and what it has of us then is the stream; closed, it
-   * would take the replica out of the list as soon as the server goes on.
-   */
-  #watchSilence(server: string, signal: AbortSignal, lose: (reason: string) => void): () => void {
-    const { api, clock } = this.#options;
-    let cancel = (): void => {};
-    let timesHeard = 0;
-    const wait = (delayMs: number, task: () => void): void => {
-      cancel();
-      if (!signal.aborted) cancel = clock.schedule(delayMs, task);
-    };
-    const giveUp = (): void => lose(`nothing heard for ${SILENCE_LIMIT_MS / 1000} s`);
-    const ask = async (): Promise<void> => {
-      if (api.serverCount > 1) return giveUp();
-      const timesHeardBefore = timesHeard;
-      const isAlive = await api.isAlive(server, signal);
-      if (signal.aborted || timesHeard > timesHeardBefore) return;
-      // One that goes on after a pause has much to answer, and the stream need not be the first.
-      wait(ASK_AGAIN_MS, isAlive ? giveUp : () => void ask());
-    };
-    const watch = (): void => wait(SILENCE_LIMIT_MS, () => void ask());
-    signal.addEventListener('abort', () => cancel(), { once: true });
-    watch();
-    return () => {
-      timesHeard++;
-      watch();
-    };
   }
 
   /** Has the server note that a two-way lease is given back, if it can do so soon. */

@@ -107,5 +107,8 @@ describe('the API client', () => {
 
   it.each(['localhost:8080', 'ftp://x', ''])('refuses %j for a server', (server) => {
     expect(() => new ApiClient([server])).toThrow('is no URL of an API server; give one like http://localhost:8080');
+    expect(() => new ApiClient(['http://me:secret@api.test'])).toThrow(
+      /^the URL of api\.test holds a user name or password/,
+    );
   });
 });

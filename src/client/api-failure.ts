@@ -1,0 +1,44 @@
+import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
+import { detailFromText } from '../wire/answers.js';
+import { tlsFailure } from './tls-failure.js';
+
+/** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
+export function strangeAnswer(server: string, status: number, body: string): AnyserveError {
+  const said = detailFromText(body) ?? 'no reason given';
+  const refusal = REFUSALS[status];
+  if (refusal) {
+    const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
+    return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
+  }
+  if (status < 500 && status !== httpStatusOf('resource_exhausted')) return notAnApiServer(server, `HTTP ${status}`);
+  return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
+}
+
+/** How a server answers to a token that is missing, wrong, or for something else. */
+const REFUSALS: Readonly<Partial<Record<number, ErrorCode>>> = {
+  401: 'server_unauthenticated',
+  403: 'server_permission_denied',
+};
+
+function notAnApiServer(server: string, answer: string, cause?: unknown): AnyserveError {
+  const message = `${server} answers, but not as an AnyServe API server (${answer}); check the URL`;
+  return new AnyserveError('not_an_api_server', message, { cause });
+}
+
+/** What an error on the way to an API server means; one of ours keeps its meaning. */
+export function unreachable(server: string, error: unknown): AnyserveError {
+  if (error instanceof AnyserveError) return error;
+  const { code } = error as { code?: string };
+  if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
+  const reason = tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error);
+  const message = `cannot reach the API server ${server}: ${reason}`;
+  return new AnyserveError('server_unreachable', message, { cause: error });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there; is "anyserve serve" running?',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no such host',
+  ETIMEDOUT: 'no answer in time',
+  ECONNRESET: 'it closed the connection without an answer; does it speak https, or ask for a certificate (--tls-cert)?',
+};
