@@ -1,11 +1,11 @@
 import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
-import { createCapabilityIndex } from './capability-index.js';
 import { AnyserveError, messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
 import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd, Registration, Replica } from './replica.js';
+import { ReplicaList } from './replica-list.js';
 import { createTakeovers } from './takeovers.js';
 
 /** What a registry needs from the world. */
@@ -85,33 +85,23 @@ export interface Registry {
   close(): Promise<void>;
 }
 
-const NOBODY: ReadonlySet<ReplicaId> = new Set();
-
-/** Whether a replica is ever chosen. */
-function isRoutable({ state }: Registration): boolean {
-  return state === 'ready' || state === 'suspect';
-}
-
 /** How long a suspicion lasts at the most. */
 const SUSPECT_MS = 60_000;
 
 /** A registry over a store. */
 export function createRegistry({ store, clock, random, ids, log, limits = UNLIMITED }: RegistryOptions): Registry {
-  /** All registrations in the order of registration. */
-  const list = new Map<ReplicaId, Registration>();
-  const ready = createCapabilityIndex();
-  const suspect = createCapabilityIndex();
+  const list = new ReplicaList(random);
   const leases = new LeaseTable();
   const brake = createBrake();
   const takeovers = createTakeovers();
 
-  /** The list's and the indexes' one writer: everything that changes them comes through here, from the store. */
+  /** The list's one writer: everything that changes it comes through here, from the store. */
   function apply(event: StoreEvent): void {
     switch (event.kind) {
       case 'put': {
         const { lease, replica } = event.registration;
         const previous = list.get(replica.id);
-        put(event.registration);
+        list.put(event.registration);
         if (previous && previous.lease !== lease) {
           log.info(`removed ${JSON.stringify(replica.id)}: superseded`);
           noteTakeover(replica.id);
@@ -124,15 +114,13 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       case 'state': {
         const { replica, state, lease } = event.registration;
         if (list.get(replica.id)?.lease !== lease) break;
-        put(event.registration);
+        list.put(event.registration);
         log.info(`${JSON.stringify(replica.id)} is ${state}`);
         break;
       }
       case 'delete':
         if (list.get(event.replicaId)?.lease === event.lease) {
           list.delete(event.replicaId);
-          ready.delete(event.replicaId);
-          suspect.delete(event.replicaId);
           log.info(`removed ${JSON.stringify(event.replicaId)}: ${event.end}`);
         }
         leases.end(event.lease)?.holder(event.end);
@@ -140,25 +128,6 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       default:
         event satisfies never;
     }
-  }
-
-  /** Puts a registration into the list, in its old place if it had one, and into the index of its state alone. */
-  function put(registration: Registration): void {
-    const { replica, state } = registration;
-    list.set(replica.id, registration);
-    if (state === 'ready') ready.put(registration);
-    else ready.delete(replica.id);
-    if (state === 'suspect') suspect.put(registration);
-    else suspect.delete(replica.id);
-  }
-
-  /** A ready one, else a suspect; else, of either, one that is excluded: better than none to whoever saw all fail. */
-  function choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
-    for (const leftOut of excluded.size > 0 ? [excluded, NOBODY] : [NOBODY]) {
-      const found = ready.choose(query, leftOut, random) ?? suspect.choose(query, leftOut, random);
-      if (found) return found;
-    }
-    return undefined;
   }
 
   function noteTakeover(id: ReplicaId): void {
@@ -273,9 +242,9 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       return lease !== undefined;
     },
     accuse,
-    route: (query, excluded) => choose(query, excluded)?.replica,
-    replicas: () => [...list.values()].filter(isRoutable).map(({ replica }) => replica),
-    known: () => [...list.values()].map((registration) => ({ registration, lease: leases.get(registration.lease) })),
+    route: (query, excluded) => list.choose(query, excluded)?.replica,
+    replicas: () => list.routable().map(({ replica }) => replica),
+    known: () => list.all().map((registration) => ({ registration, lease: leases.get(registration.lease) })),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

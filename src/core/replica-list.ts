@@ -1,0 +1,65 @@
+import type { CapabilityQuery } from './capability.js';
+import { createCapabilityIndex } from './capability-index.js';
+import type { ReplicaId } from './ids.js';
+import type { Random } from './ports.js';
+import type { Registration } from './replica.js';
+
+const NOBODY: ReadonlySet<ReplicaId> = new Set();
+
+/** The registrations in the order in which their replicas first came, and which of them answers a query. */
+export class ReplicaList {
+  readonly #all = new Map<ReplicaId, Registration>();
+  readonly #ready = createCapabilityIndex();
+  readonly #suspect = createCapabilityIndex();
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  get(id: ReplicaId): Registration | undefined {
+    return this.#all.get(id);
+  }
+
+  /** Puts a registration in the place of the one that its replica has, and into the index of its state alone. */
+  put(registration: Registration): void {
+    const { replica, state } = registration;
+    this.#all.set(replica.id, registration);
+    if (state === 'ready') this.#ready.put(registration);
+    else this.#ready.delete(replica.id);
+    if (state === 'suspect') this.#suspect.put(registration);
+    else this.#suspect.delete(replica.id);
+  }
+
+  delete(id: ReplicaId): void {
+    this.#all.delete(id);
+    this.#ready.delete(id);
+    this.#suspect.delete(id);
+  }
+
+  /**
+   * One that matches, each as likely as the others: of the ready ones, else of the suspects. The excluded are left out,
+   * unless nobody else matches: one of them is better than none to whoever saw them all fail.
+   */
+  choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
+    for (const leftOut of excluded.size > 0 ? [excluded, NOBODY] : [NOBODY]) {
+      const found =
+        this.#ready.choose(query, leftOut, this.#random) ?? this.#suspect.choose(query, leftOut, this.#random);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  all(): Registration[] {
+    return [...this.#all.values()];
+  }
+
+  /** Those that may ever be chosen. */
+  routable(): Registration[] {
+    return this.all().filter(({ state }) => state === 'ready' || state === 'suspect');
+  }
+}
