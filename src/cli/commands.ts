@@ -41,7 +41,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'worker',
-    summary: 'serve models from a module of yours, and keep them registered',
+    summary: 'serve the models of an engine or of a module of yours, and keep them registered',
     load: async () => (await import('./worker.js')).worker,
   },
 ];

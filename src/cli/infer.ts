@@ -25,8 +25,12 @@ export const infer: Command = {
       'anyserve infer chat --system "Answer in French." --prompt "Hello" --max-tokens 100 --temperature 0.7',
       'the messages of a chat, and how the answer is to be written',
     ],
+    [
+      `anyserve infer chat --input 'messages=[{"role":"user","content":"Hello"}]'`,
+      'the messages of a chat as they are',
+    ],
     ['echo "Hello" | anyserve infer chat --json', 'the prompt from a pipe; the text, its tokens and its time as JSON'],
-    ['anyserve infer multiply --input a=[2,3] --input b=[10,20]', 'numbers, as the model declares them'],
+    [`anyserve infer multiply --input 'a=[2,3]' --input 'b=[10,20]'`, 'numbers, as the model declares them'],
     [
       `anyserve infer resize --input 'size:INT64[2]=[224,224]' --input image:UINT8=@cat.rgb`,
       'datatypes said, bytes from a file',

@@ -19,7 +19,7 @@ import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 /** `anyserve worker`: serves models, and keeps them registered. */
 export const worker: Command = {
   name: 'worker',
-  usage: '[MODULE] [--openai URL] [--backend NAME] [--port PORT]',
+  usage: '[MODULE] [--openai URL] [--llama FILE] [--backend NAME] [--port PORT]',
   summary:
     'Serves models over gRPC in the Open Inference Protocol and registers what they can do. MODULE is a file whose ' +
     'default export is a function that declares them: (app) => app.capability({ type: "multiply" }, handler).',
