@@ -15,14 +15,15 @@ process.stdout.on('error', leave);
 process.once('SIGTERM', leave);
 
 /** Shows a text line by line, behind a name. */
-export function tell(name, text) {
-  for (const line of text.split('\n')) console.log(`${name.padEnd(10)} | ${line}`);
+export function tell(name, text, out = process.stdout) {
+  for (const line of text.split('\n')) out.write(`${name.padEnd(10)} | ${line}\n`);
 }
 
-/** Starts a Node script whose lines are shown. */
+/** Starts a Node script whose lines are shown, on the output that they came on. */
 export function start(name, script, ...args) {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   children.push(child);
+  createInterface({ input: child.stderr }).on('line', (line) => tell(name, line, process.stderr));
   const lines = createInterface({ input: child.stdout });
   lines.on('line', (line) => tell(name, line));
   return { child, lines };
