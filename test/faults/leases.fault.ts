@@ -26,13 +26,13 @@ afterEach(async () => {
   await stopAll();
 });
 
-/** Opens a lease over a bare socket; resolves when the server says that it is registered. */
-async function register(id: string): Promise<Socket> {
+/** Opens a lease over a bare socket, and resolves when the server says that it is registered; `onSent` is told before. */
+async function register(id: string, onSent: () => void = () => {}): Promise<Socket> {
   const socket = connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true });
   sockets.add(socket);
   socket.once('close', () => sockets.delete(socket));
   socket.on('error', () => {});
-  socket.write(registerRequest(registrationBody(id)));
+  socket.write(registerRequest(registrationBody(id)), onSent);
   await new Promise<void>((resolve, reject) => {
     let received = '';
     socket.on('data', (chunk) => {
@@ -49,12 +49,16 @@ describe('the registrations of one id', () => {
     let held = await register('r1');
     for (let n = 0; n < 1000; n++) {
       const older = held;
-      const next = register('r1');
-      if (n % 3 === 0) older.destroy();
-      else if (n % 3 === 1) older.resetAndDestroy();
-      else older.end();
-      held = await next;
-      if (n % 50 === 0) expect(await server.listed(), `after ${n} races`).toEqual(['r1']);
+      const close = [() => older.destroy(), () => older.resetAndDestroy(), () => older.end()][n % 3] as () => void;
+      // Before the newer, at the same moment, or right after.
+      const moment = n % 4;
+      if (moment === 0) close();
+      held = await register('r1', moment === 1 ? close : moment === 2 ? () => setImmediate(close) : undefined);
+      if (moment === 3) close();
+      for (let look = 0; look < 2; look++) {
+        const list = await (await fetch(`${server.url}/registry`)).text();
+        expect(list, `after ${n} races`).toContain('"r1"');
+      }
     }
     await holdsFor('the last one is in the list', 1000, async () => (await server.listed()).join() === 'r1');
     held.destroy();
