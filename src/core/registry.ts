@@ -69,7 +69,7 @@ export interface Registry {
   release(lease: LeaseId, end: LeaseEnd): Promise<boolean>;
   /**
    * Ends a lease for silence, or only suspects it where the brake says so. A suspicion ends with a sign of life, or
-   * after 60 s with the lease.
+   * after 60 s with the lease. Who is unready or draining is suspected under that state, and still not routed to.
    */
   accuse(lease: LeaseId, end: InferredEnd, silence: Silence): Promise<void>;
   /**
@@ -171,12 +171,13 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
     arm(lease, SUSPECT_MS, () => inBackground(store.delete(id, end)));
-    await store.setState(id, 'suspect', clock.epochMs());
+    // Who takes no calls by its own word does not get them for having fallen silent.
+    if (lease.declared === 'ready') await store.setState(id, 'suspect', clock.epochMs());
   }
 
   /** A sign of life: a suspicion ends, and a two-way lease lasts for another of its times. */
   async function seen(lease: Lease, declared = lease.declared): Promise<void> {
-    const isNews = lease.suspected !== undefined || declared !== lease.declared;
+    const isNews = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
     lease.seenAtMs = clock.nowMs();
     lease.declared = declared;
     if (lease.suspected !== undefined) {

@@ -160,7 +160,10 @@ class Interleaving {
 
   #compare(): void {
     const states = new Map<string, ReplicaState>(
-      [...this.#holders].map(([id, { isSuspect, declared }]) => [id, isSuspect ? 'suspect' : declared]),
+      [...this.#holders].map(([id, { isSuspect, declared }]) => [
+        id,
+        isSuspect && declared === 'ready' ? 'suspect' : declared,
+      ]),
     );
     const known = this.#registry.known().map(
       ({

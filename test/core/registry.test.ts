@@ -149,6 +149,24 @@ describe('registry', () => {
     }
   });
 
+  it.each(['unready', 'draining'] as const)('routes to nobody who is %s and then under suspicion', async (state) => {
+    const clock = new ManualClock();
+    const registry = registryWith({ clock });
+    const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
+    await registry.renew(lease, state);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
+    expect(registry.route(query(), NONE)).toBeUndefined();
+    expect(registry.known()).toMatchObject([{ registration: { state } }]);
+    await registry.seen(lease);
+    expect(registry.known()).toMatchObject([{ registration: { state } }]);
+    await registry.renew(lease, 'ready');
+    expect(registry.route(query(), NONE)?.id).toBe('r1');
+    await registry.renew(lease, state);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
+    clock.advance(60_000);
+    expect(registry.known()).toEqual([]);
+  });
+
   it('removes whoever does not renew, within the time of its lease, and tells the holder', async () => {
     const clock = new ManualClock();
     const log = keptLog();
