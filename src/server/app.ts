@@ -6,6 +6,7 @@ import { detailText, replicasText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
+import { inTurn } from './in-turn.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
@@ -59,6 +60,7 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
+  app.use(inTurn());
   app.use((request, response, next) => {
     if (request.rawHeaders.length / 2 <= MAX_HEADERS) return next();
     sendJson(response, 431, detailText(`the request has more than ${MAX_HEADERS} headers`), { connection: 'close' });

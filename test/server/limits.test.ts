@@ -1,4 +1,5 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { asEndpoint, asReplicaId } from '../../src/core/ids.js';
 import {
   type RawConnection,
   rawConnection,
@@ -83,6 +84,48 @@ describe('a request that does not arrive', () => {
     const { received } = send(`GET /health HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
     await until('there is an answer', () => received().includes('{"detail":"the request has more than 100 headers"}'));
     expect(received()).toMatch(/^HTTP\/1.1 431 /);
+  });
+});
+
+describe('requests that are sent in one packet', () => {
+  const COUNT = 300;
+
+  it('are answered one after the other, as fast as the answers are taken', async () => {
+    server = await startTestApiServer();
+    const replica = { id: asReplicaId('big'), endpoint: asEndpoint('e:1'), capabilities: [] };
+    const bigList = Array.from({ length: 5000 }, () => replica);
+    const asked = vi.spyOn(server.registry, 'replicas').mockReturnValue(bigList);
+    const { socket, received } = send('GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(COUNT));
+    socket.pause();
+    await until('the first is handled', () => asked.mock.calls.length > 0);
+    await get('/livez');
+    await get('/livez');
+    expect(asked.mock.calls.length).toBeLessThan(COUNT / 2);
+    bigList.length = 0;
+    socket.resume();
+    await until('all are answered', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
+  });
+
+  it('may end with a registration', async () => {
+    server = await startTestApiServer();
+    const registering = registerRequest(registrationBody('r1'));
+    const renewing = 'PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}';
+    const { received } = send(`${'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3)}${renewing}${registering}`);
+    await until('it is granted', () => received().includes('"alive"'));
+    expect(received().match(/HTTP\/1.1 \d+/g)).toEqual([...Array<string>(4).fill('HTTP/1.1 404'), 'HTTP/1.1 200']);
+    expect(server.registry.replicas()).toMatchObject([{ id: 'r1' }]);
+  });
+
+  it('do nothing once their sender is gone', async () => {
+    server = await startTestApiServer();
+    const lease = await register('r1');
+    const behind = send(`${registerRequest(registrationBody('r2'))}${registerRequest(registrationBody('r3'))}`);
+    await until('r2 is there', () => server.registry.replicas().length === 2);
+    behind.socket.destroy();
+    await until('r2 is gone', () => server.registry.replicas().length === 1);
+    await get('/livez');
+    expect(server.registry.replicas()).toMatchObject([{ id: 'r1' }]);
+    expect(lease.received()).toContain('alive');
   });
 });
 
