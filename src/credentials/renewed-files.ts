@@ -19,7 +19,8 @@ const LOOK_EVERY_MS = 1000;
 
 /**
  * What is in some files, as it is at the time of asking: files that have changed are read again. While new ones cannot
- * be used, what was read before stays, and it is said once. Throws what `parse` throws, and `usage`, for the first ones.
+ * be used, what was read before stays, and it is said once; they are tried again at each look, because what was in the way
+ * need not be in them. Throws what `parse` throws, and `usage`, for the first ones.
  */
 export function renewedFiles<T>(
   files: readonly NamedFile[],
@@ -30,18 +31,21 @@ export function renewedFiles<T>(
   let stamp = stampOf(files);
   let lookedAtMs = clock.nowMs();
   let value = read();
+  let problem: string | undefined;
   return () => {
     if (clock.nowMs() - lookedAtMs < LOOK_EVERY_MS) return value;
     lookedAtMs = clock.nowMs();
     // Taken before reading: what changes in between is seen at the next look.
     const found = stampOf(files);
-    if (found === stamp) return value;
-    stamp = found;
+    if (found === stamp && problem === undefined) return value;
     try {
       value = read();
+      stamp = found;
+      problem = undefined;
       log.info(`read again: ${files.map(({ path }) => path).join(', ')}`);
     } catch (error) {
-      log.warn(`${messageOf(error)}; going on with what was there before`);
+      if (messageOf(error) !== problem) log.warn(`${messageOf(error)}; going on with what was there before`);
+      problem = messageOf(error);
     }
     return value;
   };
@@ -58,8 +62,13 @@ function textOf({ option, path }: NamedFile): string {
 /** What is another when the files are; what is no plain file, such as a pipe, can be read once only. */
 function stampOf(files: readonly NamedFile[]): string {
   const stamps = files.map(({ path }) => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    return stat?.isFile() ? `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeMs}` : String(stat !== undefined);
+    try {
+      const stat = statSync(path);
+      return stat.isFile() ? `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeMs}` : '';
+    } catch (error) {
+      // Gone, or out of reach for now: reading it will say so.
+      return messageOf(error);
+    }
   });
   return stamps.join();
 }

@@ -57,6 +57,41 @@ describe('files that are renewed', () => {
     expect(current()).toBe('two');
   });
 
+  it('are tried again when only something else was in the way, and that is said once', () => {
+    let isInTheWay = false;
+    const current = renewedFiles(
+      [{ option: 'x', path }],
+      ([text = '']) => {
+        if (isInTheWay) throw new AnyserveError('usage', 'too many open files');
+        return text;
+      },
+      { clock, log },
+    );
+    isInTheWay = true;
+    writeFileSync(path, 'another');
+    for (let look = 0; look < 3; look++) {
+      clock.advance(1000);
+      expect(current()).toBe('one');
+    }
+    isInTheWay = false;
+    clock.advance(1000);
+    expect(current()).toBe('another');
+    expect(log.lines).toEqual(['too many open files; going on with what was there before', `read again: ${path}`]);
+  });
+
+  it('keep what was there while their folder is none', () => {
+    const current = open();
+    renameSync(folder, `${folder}-away`);
+    writeFileSync(folder, 'no folder');
+    clock.advance(1000);
+    expect(current()).toBe('one');
+    expect(log.lines).toEqual([expect.stringMatching(/ENOTDIR.*; going on with what was there before$/)]);
+    rmSync(folder);
+    renameSync(`${folder}-away`, folder);
+    clock.advance(1000);
+    expect(current()).toBe('one');
+  });
+
   it('may be other files under the same name', () => {
     writeFileSync(join(folder, 'new'), 'two');
     const current = open();
