@@ -80,6 +80,11 @@ export function addressOf(endpoint: Endpoint): { host: string; port: number } | 
   return { host: (match[1] as string).replace(/^\[|\]$/g, ''), port: Number(match[2]) };
 }
 
+/** Whether an address names every address of a machine: it means something to who listens, and nothing to who calls. */
+export function isUnspecified(host: string): boolean {
+  return /^(?:[0.]+|\[[0:]+\])$/.test(host);
+}
+
 /**
  * An endpoint to tell others: one that can be dialled, and not an address that only means something to a listener
  * (`0.0.0.0`, `[::]`). Throws `usage`.
@@ -87,7 +92,7 @@ export function addressOf(endpoint: Endpoint): { host: string; port: number } | 
 export function parseAdvertised(text: string): Endpoint {
   const endpoint = parseDialable(text);
   const host = HOST_AND_PORT.exec(text)?.[1];
-  if (host !== undefined && /^(?:[0.]+|\[[0:]+\])$/.test(host)) {
+  if (host !== undefined && isUnspecified(host)) {
     throw new AnyserveError(
       'usage',
       `${text} names every address of this machine and none that others can call; give a host name or one address`,

@@ -96,6 +96,8 @@ function origin(request: Request): string {
 /** The last resort: whatever a handler throws is logged here and told in two words there. */
 function failed(log: Log): ErrorRequestHandler {
   return (error, request, response, _next) => {
+    // A part of the path that is no text, such as %zz, names nothing.
+    if (error instanceof URIError) return sendFailure(response, 'not_found', 'Not Found');
     log.warn(`${request.method} ${request.url} failed: ${messageOf(error)}`);
     if (response.headersSent) response.destroy();
     else sendFailure(response, 'failed', 'Internal Server Error');

@@ -103,4 +103,8 @@ describe('a loopback address', () => {
       expect(isMisleading(asEndpoint('10.0.0.1:127'), '10.0.0.1')).toBe(false);
     },
   );
+
+  it.each(['0.0.0.0:1', '[::]:1', 'dns:0.0.0.0:1', '0.0.0.0'])('at %s says nothing to whoever calls', (endpoint) => {
+    for (const peer of ['10.0.0.1', '127.0.0.1']) expect(isMisleading(asEndpoint(endpoint), peer)).toBe(true);
+  });
 });

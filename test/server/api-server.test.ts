@@ -107,6 +107,12 @@ describe('the answers', () => {
     socket.destroy();
   });
 
+  it('know no path that is no text', async () => {
+    const response = await fetch(`${server.url}/leases/%zz`, { method: 'PUT' });
+    expect([response.status, await response.text()]).toEqual([404, '{"detail":"Not Found"}']);
+    expect(server.log.lines).toEqual([]);
+  });
+
   it('refuse what is no HTTP at all', async () => {
     const { received } = rawConnection(server.port, 'hello\r\n\r\n');
     await until('the answer', () => received().includes('{"detail":"Invalid HTTP request received."}'));
