@@ -3,10 +3,18 @@ import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
 
+/** What was written of each replica; a list of many is then hardly more than put together. */
+const written = new WeakMap<Replica, string>();
+
 /** A replica as it registers itself and as the list shows it. */
-export function replicaText({ id, endpoint, capabilities }: Replica): string {
+export function replicaText(replica: Replica): string {
+  const before = written.get(replica);
+  if (before !== undefined) return before;
+  const { id, endpoint, capabilities } = replica;
   const sources = capabilities.map(({ source }) => source).join(',');
-  return `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[${sources}]}`;
+  const text = `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[${sources}]}`;
+  written.set(replica, text);
+  return text;
 }
 
 /** The body of `POST /register`, for a lease that lasts so long without being renewed. */
