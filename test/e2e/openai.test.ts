@@ -105,9 +105,9 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const first = await upstreamProcess(port);
     await running.printed(/^registered w1/m);
     first.kill();
-    await until('it is out of the list', async () => (await list()).length === 0, 5000);
+    await until('it is out of the list', async () => (await list()).length === 0);
     await upstreamProcess(port);
-    await until('it is back in the list', async () => (await list()).length === 1, 5000);
+    await until('it is back in the list', async () => (await list()).length === 1);
     expect(running.stderr()).toContain(`out of the list: http://127.0.0.1:${port}/v1: nothing listens there`);
   });
 

@@ -112,22 +112,25 @@ describe('the README', () => {
       child.stdout.setEncoding('utf8').on('data', (chunk) => {
         output += chunk;
       });
+      let errors = '';
+      child.stderr.setEncoding('utf8').on('data', (chunk) => {
+        errors += chunk;
+      });
+      const soFar = (what: string) => (): string => `"${step.command}" ${what}; so far: ${output}${errors}`;
       let ended = false;
       child.once('close', () => {
         ended = true;
       });
       const expected = here(step.output);
       if (step.stays) {
-        await until(`"${step.command}" prints what the README shows; so far: ${output}`, () =>
-          output.startsWith(expected.trimEnd()),
-        );
+        await until(soFar('prints what the README shows'), () => output.startsWith(expected.trimEnd()), 20_000);
       } else {
-        await until(`"${step.command}" ends`, () => ended, 10_000);
+        await until(soFar('ends'), () => ended, 20_000);
         expect({ command: step.command, output: timeless(output) }).toEqual({
           command: step.command,
           output: timeless(expected),
         });
       }
     }
-  });
+  }, 90_000);
 });

@@ -214,10 +214,10 @@ describe('register with a program', () => {
     await told(running, /registered r1/);
     other.answer(500);
     await told(running, new RegExp(`unhealthy, out of the list: ${url}: answers HTTP 500\n`));
-    await until('it is out of the list', async () => !(await isListed()), 1000);
+    await until('it is out of the list', async () => !(await isListed()));
     other.answer(204);
     await told(running, /^healthy$/m, 2);
-    await until('it is back in the list', isListed, 1000);
+    await until('it is back in the list', isListed);
     await running.stop();
   });
 
@@ -347,7 +347,7 @@ describe('register with a probe', () => {
     await running.printed(/^healthy\nregistered r1/m);
     await new Promise((resolve) => server.close(resolve));
     await running.printed(/^unhealthy, out of the list: 127.0.0.1:\d+: nothing listens there\n/m);
-    await until('it is out of the list', async () => !(await isListed()), 1000);
+    await until('it is out of the list', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
