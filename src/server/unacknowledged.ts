@@ -45,6 +45,12 @@ const LOOK_AGAIN_MS = 250;
  */
 const RETRANSMITS_OF_THE_DEAD = 4;
 
+/**
+ * And so many of one that is known to lose packets: what an outage has the kernel measure lets it wait up to a second for
+ * the first and 16 s for the fourth. Such a host is suspected only, which costs little when it is wrong.
+ */
+const RETRANSMITS_OF_THE_LOSSY = 2;
+
 /** A host that answered a retransmission is known for so long to be one that loses packets, and is only suspected. */
 const LOSSY_FOR_MS = 60_000;
 
@@ -126,14 +132,15 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
     }
     wait.retransmits = Math.max(wait.retransmits, retransmits);
     const waitedMs = at.nowMs - wait.sinceMs;
+    const isLossy = lossyAtMs.has(host);
     const isUnanswered = entry.isWindowClosed
       ? waitedMs > limitMs + LOOK_EVERY_MS
-      : waitedMs > limitMs && retransmits >= RETRANSMITS_OF_THE_DEAD;
+      : waitedMs > limitMs && retransmits >= (isLossy ? RETRANSMITS_OF_THE_LOSSY : RETRANSMITS_OF_THE_DEAD);
     if (!isUnanswered) return;
     wait.isAccused = true;
     const { lateByMs } = at;
     const forMs = limitMs * RENEWED_SINCE;
-    await registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy: lossyAtMs.has(host) });
+    await registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
   }
 
   lookIn(LOOK_EVERY_MS);

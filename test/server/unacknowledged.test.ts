@@ -118,6 +118,22 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: false });
   });
 
+  it('is accused after two when it is known to lose packets, for the kernel waits longer between them there', async () => {
+    started();
+    send();
+    entry = { ...entry, retransmits: 3 };
+    await pass(2000);
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
+    await pass(1000);
+    send();
+    entry = { ...entry, retransmits: 1 };
+    await pass(10_000);
+    expect(registry.accuse).not.toHaveBeenCalled();
+    entry = { ...entry, retransmits: 2 };
+    await pass(250);
+    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, forMs: 4500, isLossy: true });
+  });
+
   it('says how late its own timer came', async () => {
     started();
     send();
