@@ -61,16 +61,18 @@ function isDialable(text: string): boolean {
 }
 
 /** A host, its letters of any script, with or without a port. */
-const HOST = /^(?:\[[0-9A-Fa-f:.%]+\]|[\p{L}\p{M}\p{N}._-]+)(?::(\d{1,5}))?$/u;
+const HOST = /^(?:dns:(?:\/\/\/)?)?(\[[0-9A-Fa-f:.%]+\]|[\p{L}\p{M}\p{N}._-]+)(?::(\d{1,5}))?$/u;
 
 /**
- * Whether an endpoint may be registered: one that can be dialled, or what the original takes besides and is harmless: a
- * host without a port, or with letters outside of ASCII. Anything else could tell the gRPC library of whoever calls it
- * more than where to call: another scheme, a list, a name server.
+ * Why an endpoint may not be registered; undefined when it may: one that can be dialled, or what the original takes
+ * besides and is harmless, a host without a port, or with letters outside of ASCII. Anything else could tell the gRPC
+ * library of whoever calls it more than where to call: another scheme, a list, a name server.
  */
-export function isRegistrable(text: string): boolean {
-  const [named, port = '1'] = HOST.exec(text) ?? [];
-  return named === undefined ? isDialable(text) : Number(port) >= 1 && Number(port) <= 65535;
+export function endpointProblem(text: string): string | undefined {
+  const [, host, port = '1'] = HOST.exec(text) ?? [];
+  const isBare = host !== undefined && !text.startsWith('dns:') && Number(port) >= 1 && Number(port) <= 65535;
+  if (!isBare && !isDialable(text)) return 'nobody can dial it; give HOST:PORT, [IPV6]:PORT or unix:PATH';
+  return host !== undefined && isUnspecified(host) ? `it ${EVERY_ADDRESS}` : undefined;
 }
 
 /** Where an endpoint that can be dialled leads: a host and a port, or a path. */
@@ -80,8 +82,11 @@ export function addressOf(endpoint: Endpoint): { host: string; port: number } | 
   return { host: (match[1] as string).replace(/^\[|\]$/g, ''), port: Number(match[2]) };
 }
 
+const EVERY_ADDRESS =
+  'names every address of its machine and none that others can call; give a host name or one address';
+
 /** Whether an address names every address of a machine: it means something to who listens, and nothing to who calls. */
-export function isUnspecified(host: string): boolean {
+function isUnspecified(host: string): boolean {
   return /^(?:[0.]+|\[[0:]+\])$/.test(host);
 }
 
@@ -93,10 +98,7 @@ export function parseAdvertised(text: string): Endpoint {
   const endpoint = parseDialable(text);
   const host = HOST_AND_PORT.exec(text)?.[1];
   if (host !== undefined && isUnspecified(host)) {
-    throw new AnyserveError(
-      'usage',
-      `${text} names every address of this machine and none that others can call; give a host name or one address`,
-    );
+    throw new AnyserveError('usage', `${text} ${EVERY_ADDRESS}`);
   }
   return endpoint;
 }

@@ -1,4 +1,4 @@
-import { asEndpoint, asReplicaId, isRegistrable, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
+import { asEndpoint, asReplicaId, endpointProblem, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
@@ -136,8 +136,9 @@ function text(input: Json, name: string, maxBytes: number, faults: Fault[]): str
 
 function endpointText(input: Json, faults: Fault[]): string | undefined {
   const endpoint = text(input, 'endpoint', MAX_ENDPOINT_BYTES, faults);
-  if (endpoint === undefined || isRegistrable(endpoint)) return endpoint;
-  faults.push(valueFault(['body', 'endpoint'], 'nobody can dial it; give HOST:PORT, [IPV6]:PORT or unix:PATH', input));
+  const problem = endpoint === undefined ? undefined : endpointProblem(endpoint);
+  if (problem === undefined) return endpoint;
+  faults.push(valueFault(['body', 'endpoint'], problem, input));
   return undefined;
 }
 

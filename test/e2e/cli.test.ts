@@ -111,7 +111,7 @@ describe('wrong usage', () => {
     ],
     [
       ['register', '--id', 'r', '--endpoint', '0.0.0.0:1', '--cap', 'a=1'],
-      '0.0.0.0:1 names every address of this machine and none that others can call; give a host name or one address',
+      '0.0.0.0:1 names every address of its machine and none that others can call; give a host name or one address',
     ],
     [
       ['register', '--id', 'r', '--endpoint', 'a:1', '--cap', '{"a":'],
