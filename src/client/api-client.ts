@@ -25,6 +25,9 @@ import { type HttpAnswer, HttpConnections, type HttpRequest } from './http.js';
 /** How long an API server may take to answer before the next one is asked. */
 const ANSWER_TIMEOUT_MS = 3000;
 
+/** How long a renewal may take: so short that there is time for others before the lease runs out. */
+const RENEWAL_TIMEOUT_MS = 1500;
+
 /** The largest answer that is read; a list of 100,000 replicas is about 15 MB. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 
@@ -186,7 +189,7 @@ export class ApiClient {
       method,
       url,
       headers,
-      headTimeoutMs: ANSWER_TIMEOUT_MS,
+      headTimeoutMs: RENEWAL_TIMEOUT_MS,
       signal,
       ...(body !== undefined && { body }),
     };

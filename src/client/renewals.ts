@@ -14,8 +14,11 @@ export interface RenewalsOptions {
   readonly onEnd: (end: Exclude<Renewal, 'renewed'>) => void;
 }
 
-/** So many in the time that a lease lasts: two may be lost. */
+/** So many in the time that a lease lasts. */
 const PER_TTL = 3;
+
+/** After one that was not answered the next comes sooner: what swallowed it may have passed, and there is time to lose. */
+const AGAIN_PER_TTL = 9;
 
 /** Keeps a two-way lease from running out, and tells the server what the replica says of itself. */
 export class Renewals {
@@ -51,14 +54,16 @@ export class Renewals {
   async #run(): Promise<void> {
     const { renew, ttlMs, clock, onEnd } = this.#options;
     const { signal } = this.#stop;
+    let pauseMs = ttlMs / PER_TTL;
     for (;;) {
-      await sleep(clock, ttlMs / PER_TTL, this.#hurry.signal);
+      await sleep(clock, pauseMs, this.#hurry.signal);
       if (signal.aborted) return;
       this.#hurry = new AbortController();
-      // A renewal that is not answered is followed by the next; the stream of the lease tells when the server is gone.
-      const renewal = await renew(this.#state, signal).catch(() => 'renewed' as const);
+      // When the server is gone, and not only an answer, the stream of the lease tells.
+      const renewal = await renew(this.#state, signal).catch(() => undefined);
       if (signal.aborted) return;
-      if (renewal !== 'renewed') return onEnd(renewal);
+      if (renewal !== undefined && renewal !== 'renewed') return onEnd(renewal);
+      pauseMs = ttlMs / (renewal === undefined ? AGAIN_PER_TTL : PER_TTL);
     }
   }
 }
