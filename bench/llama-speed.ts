@@ -2,12 +2,11 @@
  * How fast `anyserve worker --llama` writes, from the binary to a client, with one thread, two and as many as it takes
  * by itself. Run it with: npm run bench:llama -- MODEL.gguf [PROMPT]
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism, cpus } from 'node:os';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Client } from '../src/index.js';
+import { type Started, start } from './child-process.js';
 
 const ROUNDS = 3;
 const MOST_TOKENS = 150;
@@ -18,12 +17,10 @@ if (model === undefined) throw new Error('give a GGUF file');
 
 const binary = fileURLToPath(new URL('../bin/anyserve.js', import.meta.url));
 
-/** A worker with these options, and where it serves. */
-async function startWorker(options: readonly string[]): Promise<{ child: ChildProcess; endpoint: string }> {
-  const args = [binary, 'worker', '--llama', model as string, '--port', '0', '--no-register', ...options];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  return { child, endpoint: line.replace('serving on ', '') };
+/** A worker with these options, which says where it serves. */
+function startWorker(options: readonly string[]): Promise<Started> {
+  const args = ['worker', '--llama', model as string, '--port', '0', '--no-register', ...options];
+  return start([process.execPath, binary, ...args], { until: /^serving on/ });
 }
 
 /** Streams one answer; how many tokens it had. */
@@ -45,8 +42,8 @@ async function speed(client: Client, atOnce: number): Promise<number> {
 
 console.log(`${cpus()[0]?.model}, ${availableParallelism()} cores, Node ${process.version}`);
 for (const options of [['--threads', '1'], ['--threads', '2'], []]) {
-  const { child, endpoint } = await startWorker(options);
-  const client = new Client({ endpoint });
+  const { child, line } = await startWorker(options);
+  const client = new Client({ endpoint: line.replace('serving on ', '') });
   await write(client, 0);
   const alone: number[] = [];
   for (let round = 0; round < ROUNDS; round++) alone.push(await speed(client, 1));

@@ -3,12 +3,13 @@
  * registering and leaving while queries run, and the memory of the index. A replica has a model out of 200 (Zipf), and
  * one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
-import { availableParallelism, cpus } from 'node:os';
 import { type CapabilityIndex, createCapabilityIndex } from '../src/core/capability-index.js';
 import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
 import { query, registration, replica } from '../test/support/replicas.js';
 import { seededRandom } from '../test/support/seeded-random.js';
+import { median, nowUs, quantile } from './figures.js';
+import { type Row, report } from './report.js';
 
 const SIZES = process.argv.slice(2).map(Number).filter(Boolean);
 const random = seededRandom(1);
@@ -46,12 +47,6 @@ function someQuery(): ReadonlyMap<string, string> {
 }
 
 const NOBODY: ReadonlySet<never> = new Set();
-const nowUs = (): number => Number(process.hrtime.bigint()) / 1000;
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * part)] ?? Number.NaN;
-}
 
 /** Microseconds a choice, median over rounds. */
 function perChoice(index: CapabilityIndex, queries: readonly ReadonlyMap<string, string>[], rounds: number): number {
@@ -60,7 +55,7 @@ function perChoice(index: CapabilityIndex, queries: readonly ReadonlyMap<string,
     for (const asked of queries) index.choose(asked, NOBODY, random);
     return (nowUs() - start) / queries.length;
   });
-  return quantile(times, 0.5);
+  return median(times);
 }
 
 function heapBytes(): number {
@@ -70,7 +65,7 @@ function heapBytes(): number {
   return heapUsed + arrayBuffers;
 }
 
-const rows: Record<string, number>[] = [];
+const rows: Row[] = [];
 for (const size of SIZES.length > 0 ? SIZES : [1000, 10_000, 100_000, 1_000_000]) {
   const empty = heapBytes();
   const registrations = Array.from({ length: size }, (_, n) => someReplica(n));
@@ -114,16 +109,25 @@ for (const size of SIZES.length > 0 ? SIZES : [1000, 10_000, 100_000, 1_000_000]
     churnUs.push((nowUs() - start) / 2000);
   }
   rows.push({
-    replicas: size,
+    what: `${size} replicas`,
     hotUs: Number(hotUs.toFixed(3)),
     linearUs: Number(linearUs.toFixed(1)),
     timesFaster: Math.round(linearUs / hotUs),
-    coldP50Us: Number(quantile(coldUs, 0.5).toFixed(1)),
+    coldP50Us: Number(median(coldUs).toFixed(1)),
     coldP99Us: Number(quantile(coldUs, 0.99).toFixed(1)),
-    leaveAndRegisterUs: Number(quantile(churnUs, 0.5).toFixed(2)),
+    leaveAndRegisterUs: Number(median(churnUs).toFixed(2)),
     indexBytesEach: Math.round((indexed - payload) / size),
     payloadBytesEach: Math.round((payload - empty) / size),
   });
 }
-console.table(rows);
-console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, cores: availableParallelism(), rows }));
+report({
+  name: 'lookup',
+  rows,
+  compared: {
+    timesFaster: 'more',
+    coldP99Us: 'less',
+    leaveAndRegisterUs: 'less',
+    indexBytesEach: 'less',
+    payloadBytesEach: 'less',
+  },
+});

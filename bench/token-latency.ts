@@ -3,22 +3,21 @@
  * straight from the server and through the worker, in turns. The server writes into each token when it was sent, on
  * the clock that all processes of a machine share.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, get, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { availableParallelism, cpus } from 'node:os';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { createParser } from 'eventsource-parser';
 import { Client, textsFromTensor } from '../src/index.js';
+import { start } from './child-process.js';
+import { median, nowUs, quantile, rounded } from './figures.js';
+import { report } from './report.js';
 
 const ROUNDS = 15;
 const TOKENS = 200;
 const PAUSE_MS = 5;
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const nowUs = (): number => Number(process.hrtime.bigint() / 1000n);
 const isUpstream = process.argv[2] === 'upstream';
 
 /** Sends the time as a token every few milliseconds, as an engine would a word. */
@@ -41,21 +40,6 @@ function serveUpstream(): void {
     else response.end(JSON.stringify({ data: [{ id: 'clock' }] }));
   });
   server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`));
-}
-
-const children: ChildProcess[] = [];
-
-/** Starts a process, and waits until a line of it matches. */
-function started(pattern: RegExp, ...args: string[]): Promise<string> {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  children.push(child);
-  return new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`${args[0]} ended with ${code}`)));
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      const found = pattern.exec(line)?.[1];
-      if (found !== undefined) resolve(found);
-    });
-  });
 }
 
 /** The delay of each token, in microseconds. */
@@ -84,17 +68,13 @@ async function throughWorker(client: Client): Promise<number[]> {
   return delays;
 }
 
-function quantile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * part)] ?? Number.NaN;
-}
-
 async function measure(): Promise<void> {
-  const url = await started(/^(http\S+)/, '--import', 'tsx', here('token-latency.ts'), 'upstream');
+  const url = (await start([process.execPath, '--import', 'tsx', here('token-latency.ts'), 'upstream'])).line;
   get(`${url}/models`).on('response', (response) => response.resume());
   const options = ['--openai', url, '--port', '0', '--no-register'];
-  const endpoint = await started(/^serving on (\S+)/, here('../bin/anyserve.js'), 'worker', ...options);
-  const client = new Client({ endpoint });
+  const worker = [process.execPath, here('../bin/anyserve.js'), 'worker', ...options] as const;
+  const { line } = await start(worker, { until: /^serving on/ });
+  const client = new Client({ endpoint: line.replace('serving on ', '') });
   // Once each before it counts, so that what is compiled on the way is compiled.
   await direct(url);
   await throughWorker(client);
@@ -104,30 +84,17 @@ async function measure(): Promise<void> {
     delays.throughWorker.push(...(await throughWorker(client)));
   }
   await client.close();
-  const row = (values: readonly number[]) => ({
+  const row = (what: string, values: readonly number[]) => ({
+    what,
     tokens: values.length,
-    medianMs: quantile(values, 0.5) / 1000,
-    p99Ms: quantile(values, 0.99) / 1000,
+    medianMs: rounded(median(values) / 1000),
+    p99Ms: rounded(quantile(values, 0.99) / 1000),
   });
-  const [straight, through] = [row(delays.direct), row(delays.throughWorker)];
-  console.table({ 'straight from the server': straight, 'through the worker': through });
-  console.log(
-    JSON.stringify({
-      node: process.version,
-      cpu: cpus()[0]?.model,
-      cores: availableParallelism(),
-      addedMedianMs: Number((through.medianMs - straight.medianMs).toFixed(3)),
-      straight,
-      through,
-    }),
-  );
+  const straight = row('straight from the server', delays.direct);
+  const through = row('through the worker', delays.throughWorker);
+  const added = { what: 'added by the worker', medianMs: rounded(through.medianMs - straight.medianMs) };
+  report({ name: 'token-latency', rows: [straight, through, added], compared: { medianMs: 'less' } });
 }
 
 if (isUpstream) serveUpstream();
-else {
-  try {
-    await measure();
-  } finally {
-    for (const child of children) child.kill();
-  }
-}
+else await measure().finally(() => process.exit());
