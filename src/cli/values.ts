@@ -14,7 +14,9 @@ export function queryFromWords(words: readonly string[]): CapabilityQuery {
 export function queryFromCaps(caps: readonly string[]): CapabilityQuery {
   const query = new Map<string, string>();
   for (const cap of caps) {
-    for (const [key, value] of capabilityFromCap(cap).pairs) {
+    const { pairs } = capabilityFromCap(cap);
+    for (let at = 0; at < pairs.length; at += 2) {
+      const [key, value] = pairs.slice(at, at + 2) as [string, string];
       if (query.has(key)) throw twice(key);
       query.set(key, value);
     }

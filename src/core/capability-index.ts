@@ -82,18 +82,21 @@ export function createCapabilityIndex(): CapabilityIndex {
   }
 
   /** The shortest of the lists that a query's pairs have; what matches is in all of them. */
-  function shortestOf(nodes: readonly QueryNode[]): MatchSet {
-    const shortest = nodes.reduce((least, node) => (sizeOf(node) < sizeOf(least) ? node : least));
-    return shortest.matches as MatchSet;
+  function shortestOf(numbers: readonly number[]): MatchSet {
+    let shortest = trie.list(numbers[0] as number).matches as MatchSet;
+    for (let at = 1; at < numbers.length; at++) {
+      const list = trie.list(numbers[at] as number).matches as MatchSet;
+      if (list.size < shortest.size) shortest = list;
+    }
+    return shortest;
   }
 
   /** All that match, by looking through the shortest list, or where that is long by a cut of bitmaps. */
-  function allMatching(nodes: readonly QueryNode[], numbers: readonly number[]): Entry[] {
-    const shortest = shortestOf(nodes);
+  function allMatching(shortest: MatchSet, numbers: readonly number[]): Entry[] {
     if (shortest.size <= SHORT_LIST) return shortest.entries.filter((entry) => matchesOne(entry, numbers));
     const matching: Entry[] = [];
     eachCommon(
-      nodes.map(({ bitmap }) => bitmap as Bitmap),
+      numbers.map((number) => trie.list(number).bitmap as Bitmap),
       (slot) => {
         const entry = bySlot[slot] as Entry;
         if (entry.objects.length === 1 || matchesOne(entry, numbers)) matching.push(entry);
@@ -117,16 +120,15 @@ export function createCapabilityIndex(): CapabilityIndex {
   function chooseEntry(numbers: readonly number[], excluded: readonly Entry[], random: Random): Entry | undefined {
     const held = trie.find(numbers);
     if (held) return held.choose(excluded, random);
-    const nodes = numbers.map((number) => trie.list(number));
-    const list = shortestOf(nodes);
+    const list = shortestOf(numbers);
     for (let drawn = 1; drawn <= DRAWS && list.size > SHORT_DRAW; drawn++) {
       const entry = list.entries[Math.floor(random.fraction() * list.size)] as Entry;
       if (!matchesOne(entry, numbers) || excluded.includes(entry)) continue;
       const isRare = drawn > FEW_DRAWS && list.size / drawn < MOST_MATCHES_KEPT;
-      if (isRare) consider(numbers, () => allMatching(nodes, numbers), random);
+      if (isRare) consider(numbers, () => allMatching(list, numbers), random);
       return entry;
     }
-    const matching = allMatching(nodes, numbers);
+    const matching = allMatching(list, numbers);
     consider(numbers, () => matching, random);
     const left = excluded.length > 0 ? matching.filter((entry) => !excluded.includes(entry)) : matching;
     return left[Math.floor(random.fraction() * left.length)];
@@ -137,9 +139,7 @@ export function createCapabilityIndex(): CapabilityIndex {
       const { id, capabilities } = registration.replica;
       const previous = entries.get(id);
       if (previous) leave(previous);
-      const objects = capabilities.map((capability) =>
-        [...capability.pairs].map(([key, value]) => pairs.use(key, value)).sort((a, b) => a - b),
-      );
+      const objects = capabilities.map((capability) => pairs.useAll(capability.pairs));
       const slot = freeSlots.pop() ?? bySlot.length;
       const entry: Entry = { registration, objects, slot, sets: [], places: [] };
       bySlot[slot] = entry;
@@ -157,9 +157,8 @@ export function createCapabilityIndex(): CapabilityIndex {
       for (const [key, value] of query) {
         const number = pairs.find(key, value);
         if (number === undefined) return undefined;
-        numbers.push(number);
+        insert(number, numbers);
       }
-      if (numbers.length > 1) numbers.sort((a, b) => a - b);
       const left = excluded.size > 0 ? [...excluded].flatMap((id) => entries.get(id) ?? []) : NONE;
       return chooseEntry(numbers, left, random)?.registration;
     },
@@ -184,19 +183,25 @@ function bitmapOf(matches: MatchSet): Bitmap {
   return bitmap;
 }
 
-function sizeOf(node: QueryNode): number {
-  return node.matches?.size ?? 0;
+/** Puts a number where it belongs among a few ascending ones; sorting so few costs more than all the rest of a choice. */
+function insert(number: number, ascending: number[]): void {
+  let at = ascending.length;
+  for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;
+  ascending[at] = number;
 }
 
 /** Whether one of the entry's objects has all the pairs; both are ascending. */
 function matchesOne(entry: Entry, numbers: readonly number[]): boolean {
-  return entry.objects.some((object) => {
-    let at = 0;
-    for (const number of numbers) {
-      while (at < object.length && (object[at] as number) < number) at++;
-      if (object[at] !== number) return false;
-      at++;
-    }
-    return true;
-  });
+  for (const object of entry.objects) if (hasAll(object, numbers)) return true;
+  return false;
+}
+
+function hasAll(object: readonly number[], numbers: readonly number[]): boolean {
+  let at = 0;
+  for (const number of numbers) {
+    while (at < object.length && (object[at] as number) < number) at++;
+    if (object[at] !== number) return false;
+    at++;
+  }
+  return true;
 }

@@ -10,8 +10,16 @@ export class PairTable {
     return this.#byKey.get(key)?.get(value);
   }
 
-  /** The number of a pair that one more has. */
-  use(key: string, value: string): number {
+  /** The numbers, ascending, of the pairs of one more capability object: each key with its value behind it. */
+  useAll(pairs: readonly string[]): readonly number[] {
+    const numbers = new Array<number>(pairs.length / 2);
+    for (let at = 0; at < numbers.length; at++) {
+      numbers[at] = this.#use(pairs[2 * at] as string, pairs[2 * at + 1] as string);
+    }
+    return numbers.sort((a, b) => a - b);
+  }
+
+  #use(key: string, value: string): number {
     let values = this.#byKey.get(key);
     if (!values) {
       values = new Map();

@@ -30,6 +30,8 @@ export class QueryNode {
  */
 export class QueryTrie {
   readonly root = new QueryNode(-1);
+  /** The root's children, by their pairs: these numbers are dense. */
+  readonly #lists: (QueryNode | undefined)[] = [];
   readonly #kept: QueryNode[] = [];
   /** How many of the kept have a pair on their way. */
   readonly #keptWith = new Map<number, number>();
@@ -42,11 +44,11 @@ export class QueryTrie {
 
   /** The list of a pair, which is there from its first use until {@link dropList}. */
   list(pair: number): QueryNode {
-    let node = this.root.children.get(pair);
+    let node = this.#lists[pair];
     if (!node) {
       node = new QueryNode(pair, this.root);
       node.matches = new MatchSet();
-      this.root.children.set(pair, node);
+      this.#lists[pair] = node;
     }
     return node;
   }
@@ -56,13 +58,14 @@ export class QueryTrie {
     if (this.#keptWith.has(pair)) {
       for (const node of this.#kept.filter((one) => isOnWay(pair, one))) this.#giveUp(node);
     }
-    this.root.children.delete(pair);
+    this.#lists[pair] = undefined;
   }
 
   /** What matches a query of these pairs, where that is held. */
   find(pairs: readonly number[]): MatchSet | undefined {
-    let node: QueryNode | undefined = this.root;
-    for (const pair of pairs) node = node?.children.get(pair);
+    const [first] = pairs;
+    let node = first === undefined ? this.root : this.#lists[first];
+    for (let at = 1; at < pairs.length && node; at++) node = node.children.get(pairs[at] as number);
     if (node?.matches) node.askedAt = ++this.#asks;
     return node?.matches;
   }
@@ -70,16 +73,16 @@ export class QueryTrie {
   /** Keeps what matches a query, if need be in the place of what was not asked for long. */
   keep(pairs: readonly number[], matching: readonly Entry[], random: Random): void {
     if (this.#kept.length >= MOST_KEPT) this.#giveUp(this.#notAskedForLong(random));
-    let node = this.root;
-    for (const pair of pairs) {
+    let node = this.list(pairs[0] as number);
+    for (const pair of pairs.slice(1)) {
       let child = node.children.get(pair);
       if (!child) {
         child = new QueryNode(pair, node);
         node.children.set(pair, child);
       }
       node = child;
-      this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? 0) + 1);
     }
+    for (const pair of pairs) this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? 0) + 1);
     node.matches = new MatchSet();
     for (const entry of matching) node.matches.add(entry);
     node.askedAt = ++this.#asks;

@@ -38,10 +38,10 @@ export function replicaFromJson(entry: Json): Replica | undefined {
 
 /** A capability from the object a replica registers; values other than text, numbers and booleans never match. */
 export function capabilityFromJson(object: JsonObject): Capability {
-  const pairs = new Map<string, string>();
+  const pairs: string[] = [];
   for (const [key, value] of object) {
     const text = scalarText(value);
-    if (text !== undefined) pairs.set(key, text);
+    if (text !== undefined) pairs.push(key, text);
   }
   return { pairs, source: jsonText(object) };
 }
@@ -61,7 +61,7 @@ export type ScalarPairs = Readonly<Record<string, string | number | boolean>>;
 export function capabilityFromScalars(pairs: ScalarPairs): Capability {
   const entries = Object.entries(pairs);
   return {
-    pairs: new Map(entries.map(([key, value]) => [key, String(value)])),
+    pairs: entries.flatMap(([key, value]) => [key, String(value)]),
     source: JSON.stringify(Object.fromEntries(entries)),
   };
 }

@@ -1,3 +1,4 @@
+import { pairValue } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Model } from './backend.js';
 
@@ -17,7 +18,7 @@ export interface ModelTable {
  */
 export function createModelTable(models: readonly Model[]): ModelTable {
   const hasPair = (model: Model, key: string, value: string): boolean =>
-    model.capabilities.some(({ pairs }) => pairs.get(key) === value);
+    model.capabilities.some(({ pairs }) => pairValue(key, pairs) === value);
   const hasVersion = (model: Model, version: string): boolean =>
     version === '' || model.versions.includes(version) || hasPair(model, 'model', version);
 

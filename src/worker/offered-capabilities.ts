@@ -1,4 +1,4 @@
-import type { Capability } from '../core/capability.js';
+import { type Capability, pairValue } from '../core/capability.js';
 import { type JsonObject, parseJson } from '../wire/json.js';
 import { capabilityFromJson } from '../wire/replica-json.js';
 
@@ -17,7 +17,7 @@ export function offeredCapabilities(
     ['model', model],
   ]);
   const meant = given.filter(({ pairs }) => {
-    const named = pairs.get('model');
+    const named = pairValue('model', pairs);
     return named === undefined || named === model || !models.includes(named);
   });
   const objects = meant.length > 0 ? meant.map(({ source }) => parseJson(source) as JsonObject) : [new Map()];

@@ -32,8 +32,8 @@ describe('the models of a worker', () => {
     expect(() => twins.get('chat', '')).toThrow(
       '2 models here answer to "chat": {"type":"chat","model":"a"}, {"type":"chat","model":"b"}; call one by its "model", or give that as the version',
     );
-    expect(twins.get('chat', 'b').capabilities[0]?.pairs.get('model')).toBe('b');
-    expect(twins.get('b', '').capabilities[0]?.pairs.get('model')).toBe('b');
+    expect(twins.get('chat', 'b').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
+    expect(twins.get('b', '').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
   });
 
   it('give the preferred one to whoever asks for a type that several have', () => {
@@ -41,8 +41,8 @@ describe('the models of a worker', () => {
       .capability({ type: 'chat', model: 'a' }, () => ({}))
       .capability({ type: 'chat', model: 'b' }, () => ({})).models as [Model, Model];
     const served = createModelTable([first, { ...second, preferred: true }]);
-    expect(served.get('chat', '').capabilities[0]?.pairs.get('model')).toBe('b');
-    expect(served.get('chat', 'a').capabilities[0]?.pairs.get('model')).toBe('a');
+    expect(served.get('chat', '').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
+    expect(served.get('chat', 'a').capabilities[0]?.source).toBe('{"type":"chat","model":"a"}');
   });
 
   it('say which there are when asked for another', () => {

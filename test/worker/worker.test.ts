@@ -509,7 +509,7 @@ describe('a worker', () => {
   });
 
   it('serves one model under what it is told it can do', async () => {
-    const capability = { pairs: new Map([['type', 'chat']]), source: '{"type":"chat"}' };
+    const capability = { pairs: ['type', 'chat'], source: '{"type":"chat"}' };
     const { client, worker } = await serving(
       new App().capability({ type: 'echo' }, (inputs) => inputs),
       { capabilities: [capability] },
