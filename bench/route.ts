@@ -4,17 +4,8 @@
  * turns. Connections are kept, and each sends its next request when the last is answered.
  */
 import { spawnSync } from 'node:child_process';
-import { createServer, type RequestListener } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { fastify } from 'fastify';
-import { createRegistry, type Registry } from '../src/core/registry.js';
-import { listen } from '../src/server/api-server.js';
-import { createApp } from '../src/server/app.js';
-import { createReadiness } from '../src/server/readiness.js';
-import { createMemoryStore } from '../src/store/memory-store.js';
-import { clock, ids, random } from '../src/system.js';
-import { replica } from '../test/support/replicas.js';
 import { start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
 import { report } from './report.js';
@@ -22,70 +13,6 @@ import { report } from './report.js';
 const CONNECTIONS = 16;
 const ROUND_MS = 1000;
 const ROUNDS = 7;
-const ANSWER = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
-/** Nobody registers over HTTP here. */
-const NO_LEASES = {
-  watch: () => {
-    throw new Error('no lease is granted here');
-  },
-};
-
-const SILENT = { info: () => {}, warn: () => {} };
-
-/** A registry of so many replicas, of which each query asks for those of a model and a type. */
-async function registryOf(size: number): Promise<Registry> {
-  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
-  for (let n = 0; n < size; n++) {
-    const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
-    await registry.register(replica(`replica-${n}`, pairs), { host: '127.0.0.1' }, () => {});
-  }
-  return registry;
-}
-
-const appOptions = (registry: Registry) => ({
-  registry,
-  clock,
-  log: SILENT,
-  heartbeatMs: 2000,
-  ackLimitMs: 3000,
-  warmingMs: 0,
-});
-
-function listenOn(handler: RequestListener): Promise<number> {
-  const server = createServer(handler);
-  return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
-  });
-}
-
-/** The servers that are compared: each is started with so many replicas, and resolves to its port. */
-const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
-  async bare() {
-    const headers = { 'content-length': ANSWER.length, 'content-type': 'application/json' };
-    return await listenOn((_request, response) => response.writeHead(200, headers).end(ANSWER));
-  },
-  async anyserve(size) {
-    return (await listen({ ...appOptions(await registryOf(size)), host: '127.0.0.1', port: 0 })).port;
-  },
-  async 'ordinary express'(size) {
-    const readiness = createReadiness(() => undefined);
-    return await listenOn(
-      createApp({ ...appOptions(await registryOf(size)), readiness, unacknowledged: NO_LEASES }) as RequestListener,
-    );
-  },
-  async fastify(size) {
-    const registry = await registryOf(size);
-    const app = fastify();
-    app.get('/route', (request, reply) => {
-      const asked = new Map(Object.entries(request.query as Record<string, string>));
-      const found = registry.route(asked, new Set());
-      if (!found) return reply.code(404).send({ detail: 'no matching replica' });
-      return reply.send({ endpoint: found.endpoint, replica_id: found.id });
-    });
-    await app.listen({ port: 0, host: '127.0.0.1' });
-    return (app.server.address() as AddressInfo).port;
-  },
-};
 
 interface Round {
   readonly perSecond: number;
@@ -128,7 +55,7 @@ async function started(kind: string, size: number): Promise<number> {
   const command: [string, ...string[]] =
     kind === 'FastAPI'
       ? [PYTHON, here('route_fastapi.py'), String(size)]
-      : [process.execPath, '--import', 'tsx', here('route.ts'), kind, String(size)];
+      : [process.execPath, here('route-server.js'), kind, String(size)];
   return Number((await start(command, { core: 0 })).line);
 }
 
@@ -174,6 +101,4 @@ async function measure(): Promise<void> {
 
 const p99 = ({ timesUs }: Round): number => quantile(timesUs, 0.99);
 
-const [kind, size] = process.argv.slice(2);
-if (kind) console.log(await SERVERS[kind]?.(Number(size)));
-else await measure().finally(() => process.exit());
+await measure().finally(() => process.exit());

@@ -6,7 +6,7 @@ import { detailText, replicasText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
-import { inTurn } from './in-turn.js';
+import { createTurns } from './in-turn.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
@@ -35,24 +35,32 @@ const OPEN_PATHS: ReadonlySet<string> = new Set(['/health', '/livez', '/readyz']
 /** More headers than this are no request of ours. */
 const MAX_HEADERS = 100;
 
+const TOO_MANY_HEADERS = detailText(`the request has more than ${MAX_HEADERS} headers`);
+
+const CLOSE = { connection: 'close' };
+
 /** The API server's HTTP interface over a registry, as an ordinary express app. */
 export function createApp(options: AppOptions): Express {
   const { registry, clock, log, readiness, warmingMs, tokens = {} } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
-  const endpoints: Readonly<Record<string, Readonly<Record<string, RequestHandler>>>> = {
-    '/route': { GET: routeHandler(registry, isWarming) },
-    '/register': { POST: registerHandler({ ...options, tokens }) },
-    '/registry': { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) },
-    '/health': { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') },
-    '/livez': { GET: livezHandler },
-    '/readyz': { GET: readyzHandler(readiness) },
-    '/replicas': {
-      GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
-    },
-    '/leases/:lease': { PUT: renewHandler(registry), DELETE: releaseHandler(registry) },
-  };
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
+  const paths = new Set<string>();
+  const turns = createTurns();
+
+  /** Answers by method, and only to who may. */
+  function guarded(path: string, methods: Readonly<Record<string, RequestHandler>>): RequestHandler {
+    paths.add(path);
+    const allow = Object.keys(methods).join(', ');
+    return (request, response, next) => {
+      if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
+      const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
+      if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
+      const refusal = OPEN_PATHS.has(path) ? undefined : refusalOf(request, tokens);
+      if (refusal === undefined) return handler(request, response, next);
+      sendFailure(response, 'unauthenticated', refusal, { 'www-authenticate': 'Bearer' });
+    };
+  }
 
   const app = express();
   app.disable('x-powered-by');
@@ -60,30 +68,43 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
-  app.use(inTurn());
+  // It is asked before every call of a fleet: nothing else is looked for before it.
+  const route = guarded('/route', { GET: routeHandler(registry, isWarming) });
   app.use((request, response, next) => {
-    if (request.rawHeaders.length / 2 <= MAX_HEADERS) return next();
-    sendJson(response, 431, detailText(`the request has more than ${MAX_HEADERS} headers`), { connection: 'close' });
+    if (!isFor('/route', request.url)) return next();
+    turns.note(request, response);
+    route(request, response, next);
   });
-  for (const [path, methods] of Object.entries(endpoints)) {
-    const allow = Object.keys(methods).join(', ');
-    app.all(path, (request, response, next) => {
-      const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
-      if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
-      const refusal = OPEN_PATHS.has(path) ? undefined : refusalOf(request, tokens);
-      if (refusal === undefined) return handler(request, response, next);
-      sendFailure(response, 'unauthenticated', refusal, { 'www-authenticate': 'Bearer' });
-    });
+  app.use(turns.inTurn);
+  mount('/register', { POST: registerHandler({ ...options, tokens }) });
+  mount('/registry', { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) });
+  mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
+  mount('/livez', { GET: livezHandler });
+  mount('/readyz', { GET: readyzHandler(readiness) });
+  mount('/replicas', {
+    GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
+  });
+  mount('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
+
+  /** Has a path be answered: by method, and only to who may. */
+  function mount(path: string, methods: Readonly<Record<string, RequestHandler>>): void {
+    app.all(path, guarded(path, methods));
   }
+
   app.use((request, response) => {
     const { path } = parseTarget(request.url);
     const trimmed = path.replace(/\/+$/, '');
-    if (trimmed === path || !Object.hasOwn(endpoints, trimmed)) return sendFailure(response, 'not_found', 'Not Found');
+    if (trimmed === path || !paths.has(trimmed)) return sendFailure(response, 'not_found', 'Not Found');
     const location = `${origin(request)}${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
   });
   app.use(failed(log));
   return app;
+}
+
+/** Whether a request target is this path, with or without a query. */
+function isFor(path: string, target: string): boolean {
+  return target.startsWith(path) && (target.length === path.length || target[path.length] === '?');
 }
 
 /** Where the caller has reached us: by the host it named, else by our own address. */

@@ -1,6 +1,7 @@
 import type { Request } from 'express';
 import type { ReplicaId } from '../core/ids.js';
 import { bearerToken, type TokenSet } from '../credentials/token-set.js';
+import { headerValues } from './raw-headers.js';
 
 /** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
 export interface AccessTokens {
@@ -20,7 +21,7 @@ export type Decision =
 
 const OPEN: Decision = { kind: 'granted', prefixes: [''] };
 
-/** Decides by the values of a request's `authorization` headers. */
+/** Decides by the `authorization` headers of a request. */
 export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): Decision {
   if (!tokens[access]) return OPEN;
   const shown = bearerToken(headers);
@@ -40,9 +41,9 @@ export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string 
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
-/** The `authorization` headers of a request; Node itself would keep the first and say nothing of others. */
+/** The `authorization` headers of a request, of which there should be one. */
 export function authorizationOf(request: Request): readonly string[] {
-  return request.headersDistinct['authorization'] ?? [];
+  return headerValues(request.rawHeaders, 'authorization');
 }
 
 /** Why a request may not do what its method is for; undefined when it may. */

@@ -20,9 +20,21 @@ export function detailText(detail: string): string {
   return JSON.stringify({ detail });
 }
 
-/** The body of `GET /route`. */
-export function routeText({ endpoint, id }: Replica): string {
-  return `{"endpoint":${JSON.stringify(endpoint)},"replica_id":${JSON.stringify(id)}}`;
+const routes = new WeakMap<Replica, string>();
+
+/**
+ * The body of `GET /route`, made once for all who are sent to a replica: its bytes, each as one character, which is how
+ * Node writes it fastest.
+ */
+export function routeBytes(replica: Replica): string {
+  let bytes = routes.get(replica);
+  if (bytes === undefined) {
+    const { endpoint, id } = replica;
+    const text = `{"endpoint":${JSON.stringify(endpoint)},"replica_id":${JSON.stringify(id)}}`;
+    bytes = Buffer.from(text).toString('latin1');
+    routes.set(replica, bytes);
+  }
+  return bytes;
 }
 
 /** The body of `GET /registry`. */

@@ -116,6 +116,20 @@ describe('requests that are sent in one packet', () => {
     expect(server.registry.replicas()).toMatchObject([{ id: 'r1' }]);
   });
 
+  it('are answered on a connection that was in use before', async () => {
+    server = await startTestApiServer();
+    const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const { socket, received } = send(request('/registry'));
+    await until('the first is answered', () => received().includes('{"replicas":[]}'));
+    socket.write(`${request('/route')}${request('/registry')}${request('/route')}${request('/health')}`);
+    await until('the last is answered', () => received().includes('healthy'));
+    expect(
+      received()
+        .match(/HTTP\/1.1 \d+/g)
+        ?.map((status) => status.slice(-3)),
+    ).toEqual(['200', '404', '200', '404', '200']);
+  });
+
   it('do nothing once their sender is gone', async () => {
     server = await startTestApiServer();
     const lease = await register('r1');

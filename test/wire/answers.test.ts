@@ -4,18 +4,23 @@ import {
   faultsLine,
   replicasFromText,
   replicasText,
+  routeBytes,
   routeFromText,
-  routeText,
 } from '../../src/wire/answers.js';
 import { replica } from '../support/replicas.js';
 
 describe('answers', () => {
   it('are compact, in the order of the original', () => {
-    expect(routeText(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
+    expect(routeBytes(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
     expect(replicasText([])).toBe('{"replicas":[]}');
     expect(replicasText([replica('r1', { model: 'qwen2' })])).toBe(
       '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
     );
+  });
+
+  it('are bytes, for a route, each as one character', () => {
+    const body = '{"endpoint":"é€😀.test:50051","replica_id":"é€😀"}';
+    expect(Buffer.from(routeBytes(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
   });
 
   it('are read back', () => {
