@@ -46,12 +46,12 @@ export class ReplicaList {
    * unless nobody else matches: one of them is better than none to whoever saw them all fail.
    */
   choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
-    for (const leftOut of excluded.size > 0 ? [excluded, NOBODY] : [NOBODY]) {
-      const found =
-        this.#ready.choose(query, leftOut, this.#random) ?? this.#suspect.choose(query, leftOut, this.#random);
-      if (found) return found;
-    }
-    return undefined;
+    const found = this.#chooseBut(excluded, query);
+    return found ?? (excluded.size > 0 ? this.#chooseBut(NOBODY, query) : undefined);
+  }
+
+  #chooseBut(excluded: ReadonlySet<ReplicaId>, query: CapabilityQuery): Registration | undefined {
+    return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 
   all(): Registration[] {

@@ -48,7 +48,9 @@ export function authorizationOf(request: Request): readonly string[] {
 
 /** Why a request may not do what its method is for; undefined when it may. */
 export function refusalOf(request: Request, tokens: AccessTokens): string | undefined {
-  const decision = authorize(request.method === 'GET' ? 'read' : 'register', authorizationOf(request), tokens);
+  const access = request.method === 'GET' ? 'read' : 'register';
+  if (!tokens[access]) return undefined;
+  const decision = authorize(access, authorizationOf(request), tokens);
   return decision.kind === 'refused' ? decision.detail : undefined;
 }
 
