@@ -43,16 +43,29 @@ export function createCapabilityIndex(): CapabilityIndex {
   const freeSlots: number[] = [];
   /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
   const patience = new Map<string, number>();
+  /** The nodes whose sets an entry is about to join; one list for all, as each join would make a new one. */
+  const joining: QueryNode[] = [];
 
   function join(entry: Entry): void {
     const isOnly = entry.objects.length === 1;
+    joining.length = 0;
     for (const object of entry.objects) {
-      joinSet(trie.root);
+      reach(trie.root);
       for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);
+    }
+    MatchSet.addToAll(
+      entry,
+      joining.map((node) => node.matches as MatchSet),
+    );
+    for (const node of joining) {
+      if (node.bitmap) node.bitmap.add(entry.slot);
+      else if (node.parent === trie.root && (node.matches as MatchSet).size > SHORT_LIST) {
+        node.bitmap = bitmapOf(node.matches as MatchSet);
+      }
     }
 
     function visit(node: QueryNode, object: readonly number[], from: number): void {
-      joinSet(node);
+      reach(node);
       if (node.children.size === 0) return;
       for (let at = from; at < object.length; at++) {
         const child = node.children.get(object[at] as number);
@@ -60,12 +73,8 @@ export function createCapabilityIndex(): CapabilityIndex {
       }
     }
 
-    function joinSet(node: QueryNode): void {
-      const { matches } = node;
-      if (!matches || !(isOnly || !matches.has(entry))) return;
-      matches.add(entry);
-      if (node.bitmap) node.bitmap.add(entry.slot);
-      else if (node.parent === trie.root && matches.size > SHORT_LIST) node.bitmap = bitmapOf(matches);
+    function reach(node: QueryNode): void {
+      if (node.matches && (isOnly || !joining.includes(node))) joining.push(node);
     }
   }
 

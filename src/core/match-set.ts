@@ -8,9 +8,9 @@ export interface Entry {
   readonly objects: readonly (readonly number[])[];
   /** Its number in bitmaps. */
   readonly slot: number;
-  readonly sets: MatchSet[];
+  sets: MatchSet[];
   /** Its place in each of these sets, in the same order. */
-  readonly places: number[];
+  places: number[];
 }
 
 /** Registrations that match one query. Joining, leaving and choosing take the same time however many there are. */
@@ -27,15 +27,21 @@ export class MatchSet {
     return this.#entries;
   }
 
-  has(entry: Entry): boolean {
-    return entry.sets.includes(this);
-  }
-
   add(entry: Entry): void {
     this.#backs.push(entry.sets.length);
     entry.places.push(this.#entries.length);
     entry.sets.push(this);
     this.#entries.push(entry);
+  }
+
+  /** Puts an entry that is in no set into these. Its lists are as long as they need to be: they are most of its memory. */
+  static addToAll(entry: Entry, sets: readonly MatchSet[]): void {
+    entry.sets = sets.slice();
+    entry.places = sets.map((set) => set.#entries.length);
+    for (const [back, set] of sets.entries()) {
+      set.#entries.push(entry);
+      set.#backs.push(back);
+    }
   }
 
   /** Takes an entry out of all its sets: in each, the last one takes its place. */

@@ -2,7 +2,7 @@ import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import { AnyserveError, messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
-import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
+import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd, Registration, Replica } from './replica.js';
 import { ReplicaList } from './replica-list.js';
@@ -206,16 +206,7 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       return undefined;
     },
     async register(replica, terms, holder) {
-      const lease: Lease = {
-        ...terms,
-        id: ids.lease(),
-        replicaId: replica.id,
-        holder,
-        seenAtMs: clock.nowMs(),
-        declared: 'ready',
-        suspected: undefined,
-        cancelTimer: () => {},
-      };
+      const lease = newLease(ids.lease(), replica.id, terms, holder, clock.nowMs());
       leases.grant(lease);
       try {
         await store.put({ lease: lease.id, replica, state: 'ready', sinceEpochMs: clock.epochMs() });

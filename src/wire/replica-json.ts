@@ -43,7 +43,8 @@ export function capabilityFromJson(object: JsonObject): Capability {
     const text = scalarText(value);
     if (text !== undefined) pairs.push(key, text);
   }
-  return { pairs, source: jsonText(object) };
+  // A list that grew has room to grow on; its copy has none.
+  return { pairs: pairs.slice(), source: jsonText(object) };
 }
 
 /** A scalar as the text that a query is compared with; undefined for null, objects and arrays. */
