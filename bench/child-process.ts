@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 
 const children = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -26,7 +27,7 @@ export function start(
   { core, until = /^/ }: StartOptions = {},
 ): Promise<Started> {
   const [program, ...args] = core === undefined ? command : (['taskset', '-c', String(core), ...command] as const);
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
   children.add(child);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
@@ -34,8 +35,24 @@ export function start(
       children.delete(child);
       reject(new Error(`${command.join(' ')} ended with ${code ?? signal}`));
     });
-    createInterface({ input: child.stdout }).on('line', (line) => {
+    createInterface({ input: child.stdout as Readable }).on('line', (line) => {
       if (until.test(line)) resolve({ child, line });
     });
   });
+}
+
+/** Asks a process that {@link answering} runs in, and resolves to what it answers. */
+export function ask<Answer>({ child }: Started, question: string, about?: unknown): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    child.once('message', (answer) => resolve(answer as Answer));
+    child.send({ question, about }, (error) => error && reject(error));
+  });
+}
+
+/** Answers in a started process what is asked of it, one question at a time. */
+export function answering(answers: Readonly<Record<string, (about: never) => unknown>>): void {
+  process.on('message', async ({ question, about }: { question: string; about: never }) => {
+    process.send?.((await answers[question]?.(about)) ?? null);
+  });
+  process.on('disconnect', () => process.exit());
 }

@@ -13,6 +13,7 @@ import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
 import { connectionLimits, countOpenFiles, type OpenFiles } from './open-files.js';
 import { createReadiness } from './readiness.js';
+import { countVainWaits } from './tcp-counters.js';
 import { readTcpTable } from './tcp-table.js';
 import { watchUnacknowledged } from './unacknowledged.js';
 
@@ -67,7 +68,8 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const limits = connectionLimits(files);
   let connections = 0;
   const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
-  const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, readTable: readTcpTable });
+  const kernel = { readTable: readTcpTable, countVainWaits };
+  const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
   const { server, unfollow } = serverFor(createApp({ ...options, readiness, unacknowledged }), options);
   server.setTimeout(IDLE_TIMEOUT_MS);
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
@@ -96,9 +98,10 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
       readiness.draining();
       if (drainMs > 0) await drain({ registry, clock, overMs: drainMs, signal });
       unfollow();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       unacknowledged.close();
+      // Before the server, to which the connections of leases are idle ones that it may cut.
       await registry.close();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       // One turn for what is being answered right now; whoever reads too slowly is cut off.
       setImmediate(() => server.closeAllConnections());

@@ -6,7 +6,7 @@ import { detailText, replicasText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
-import { createTurns } from './in-turn.js';
+import { inTurn, noteTurn } from './in-turn.js';
 import { releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
@@ -46,7 +46,6 @@ export function createApp(options: AppOptions): Express {
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
   const paths = new Set<string>();
-  const turns = createTurns();
 
   /** Answers by method, and only to who may. */
   function guarded(path: string, methods: Readonly<Record<string, RequestHandler>>): RequestHandler {
@@ -72,10 +71,10 @@ export function createApp(options: AppOptions): Express {
   const route = guarded('/route', { GET: routeHandler(registry, isWarming) });
   app.use((request, response, next) => {
     if (!isFor('/route', request.url)) return next();
-    turns.note(request, response);
+    noteTurn(request, response);
     route(request, response, next);
   });
-  app.use(turns.inTurn);
+  app.use(inTurn());
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });

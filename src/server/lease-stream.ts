@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { Response } from 'express';
-import type { Clock } from '../core/ports.js';
 import { ALIVE_EVENT } from '../wire/lease-events.js';
+import type { Beating, Heartbeats } from './heartbeats.js';
+import { endTurns } from './in-turn.js';
 
 /** A stream of server-sent events that stays open for as long as a lease runs. */
 export interface LeaseStream {
@@ -15,8 +16,7 @@ export interface LeaseStream {
 
 /** What a lease stream needs. */
 export interface LeaseStreamOptions {
-  readonly clock: Clock;
-  readonly heartbeatMs: number;
+  readonly heartbeats: Heartbeats;
   /** Called once, as soon as the other end has closed its side, by word or by breaking off. */
   readonly onGone: () => void;
 }
@@ -39,59 +39,118 @@ export function carriesLease(socket: Duplex): boolean {
  * Takes over the connection of a request that has been read: from here on it carries events one way, and the only
  * thing that the other end can say on it is that it goes.
  */
-export function createLeaseStream(response: Response, { clock, heartbeatMs, onGone }: LeaseStreamOptions): LeaseStream {
-  const { socket } = response;
-  let state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
-  let lastWords: string | undefined;
-  let cancelHeartbeat = (): void => {};
-
-  function gone(): void {
-    if (state === 'gone') return;
-    state = 'gone';
-    cancelHeartbeat();
-    socket?.destroy();
-    onGone();
-  }
-
-  function beat(): void {
-    cancelHeartbeat = clock.schedule(heartbeatMs, beat);
-    if (response.writableLength > MAX_WAITING_BYTES) gone();
-    else response.write(ALIVE_EVENT);
-  }
-
-  function finish(): void {
-    cancelHeartbeat();
-    response.end(lastWords, () => socket?.destroySoon());
-  }
-
-  // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
-  // end, its socket would be paused, and a paused socket never tells that the other end has closed.
-  if (socket) leaseSockets.add(socket);
-  socket?.removeAllListeners('data');
-  socket?.on('data', () => {});
-  socket?.resume();
-  // Its silence is watched over in other ways.
-  socket?.setTimeout(0);
-  socket?.once('end', gone);
-  response.once('close', gone);
-  if (!socket || socket.destroyed) queueMicrotask(gone);
-
-  return {
-    open(firstEvent, headers = {}) {
-      if (state === 'gone') return;
-      response.writeHead(200, { ...headers, 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
-      response.write(firstEvent);
-      if (state === 'ended') return finish();
-      state = 'open';
-      beat();
-    },
-    end(lastEvent) {
-      if (state === 'gone' || state === 'ended') return;
-      lastWords = lastEvent;
-      const wasOpen = state === 'open';
-      state = 'ended';
-      if (wasOpen) finish();
-    },
-    cut: gone,
-  };
+export function createLeaseStream(response: Response, options: LeaseStreamOptions): LeaseStream {
+  return new ResponseStream(response, options);
 }
+
+/** A heartbeat, in the parts of HTTP/1.1 and as it stands in HTTP/1.0: the same bytes for all streams. */
+const ALIVE_CHUNK = Buffer.from(chunk(ALIVE_EVENT));
+const ALIVE_BYTES = Buffer.from(ALIVE_EVENT);
+
+/** There may be many thousands, so each has little: a socket and a slot among the heartbeats. */
+class ResponseStream implements LeaseStream, Beating {
+  readonly #socket: Response['socket'];
+  readonly #options: LeaseStreamOptions;
+  /** Until the answer's head is sent. */
+  #response: Response | undefined;
+  #state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
+  #isChunked = true;
+  #lastEvent = '';
+  #stopBeating: () => void = nothing;
+
+  constructor(response: Response, options: LeaseStreamOptions) {
+    const { socket } = response;
+    this.#socket = socket;
+    this.#options = options;
+    this.#response = response;
+    if (socket && !socket.destroyed) this.#takeOver(socket);
+    else queueMicrotask(() => this.cut());
+  }
+
+  #takeOver(socket: NonNullable<Response['socket']>): void {
+    leaseSockets.add(socket);
+    // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
+    // end, its socket would be paused, and a paused socket never tells that the other end has closed.
+    socket.removeAllListeners('data');
+    socket.on('data', nothing);
+    socket.resume();
+    // Its silence is watched over in other ways.
+    socket.setTimeout(0);
+    const gone = (): void => this.cut();
+    socket.on('end', gone);
+    socket.on('close', gone);
+  }
+
+  open(firstEvent: string, headers: Readonly<Record<string, string>> = {}): void {
+    const [response, socket] = [this.#response, this.#socket];
+    if (this.#state === 'gone' || !response || !socket) return;
+    this.#response = undefined;
+    socket.cork();
+    response.writeHead(200, { ...headers, 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+    response.flushHeaders();
+    this.#isChunked = response.chunkedEncoding;
+    socket.write(this.#framed(firstEvent));
+    if (this.#state === 'waiting') {
+      this.#state = 'open';
+      this.#stopBeating = this.#options.heartbeats.join(this);
+      this.beat();
+    } else this.#finish();
+    socket.uncork();
+    letGo(response, socket);
+  }
+
+  beat(): void {
+    const socket = this.#socket;
+    if (!socket || socket.writableLength > MAX_WAITING_BYTES) this.cut();
+    else socket.write(this.#isChunked ? ALIVE_CHUNK : ALIVE_BYTES);
+  }
+
+  end(lastEvent = ''): void {
+    if (this.#state === 'gone' || this.#state === 'ended') return;
+    this.#lastEvent = lastEvent;
+    const wasOpen = this.#state === 'open';
+    this.#state = 'ended';
+    if (wasOpen) this.#finish();
+  }
+
+  cut(): void {
+    if (this.#state === 'gone') return;
+    this.#state = 'gone';
+    this.#response = undefined;
+    this.#stopBeating();
+    this.#socket?.destroy();
+    this.#options.onGone();
+  }
+
+  #finish(): void {
+    this.#stopBeating();
+    const last = this.#lastEvent === '' ? '' : this.#framed(this.#lastEvent);
+    this.#socket?.write(this.#isChunked ? `${last}${LAST_CHUNK}` : last);
+    this.#socket?.destroySoon();
+  }
+
+  #framed(event: string): string {
+    return this.#isChunked ? chunk(event) : event;
+  }
+}
+
+/**
+ * Tells Node that a request is dealt with, of whose answer only the head came from it. It then lets go of both: they are
+ * two thirds of what a stream would keep in memory. Not where Node would close the connection thereupon, nor where
+ * another request waits behind, which must not be answered in the midst of the events.
+ */
+function letGo(response: Response, socket: NonNullable<Response['socket']>): void {
+  if (!response.shouldKeepAlive || !endTurns(response)) return;
+  response.emit('finish');
+  // It takes the connection for one that waits for its next request.
+  socket.setTimeout(0);
+}
+
+/** The text in the form of a part of an HTTP/1.1 answer whose length is not known before. */
+function chunk(text: string): string {
+  return `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
+}
+
+const LAST_CHUNK = '0\r\n\r\n';
+
+function nothing(): void {}

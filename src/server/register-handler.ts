@@ -15,6 +15,7 @@ import {
 } from '../wire/registration.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, authorizationOf, authorize, isOfOtherOrigin, refusalOfId } from './authorization.js';
+import { createHeartbeats, type Heartbeats } from './heartbeats.js';
 import { createLeaseStream } from './lease-stream.js';
 import type { Readiness } from './readiness.js';
 import { readBody } from './request-body.js';
@@ -33,6 +34,7 @@ export interface RegisterHandlerOptions {
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
 export function registerHandler(options: RegisterHandlerOptions): RequestHandler {
+  const heartbeats = createHeartbeats({ clock: options.clock, everyMs: options.heartbeatMs });
   return async (request, response) => {
     if (isOfOtherOrigin(request)) {
       return sendFailure(response, 'permission_denied', 'web pages of other origins cannot register');
@@ -52,7 +54,7 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
           return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
         const refusal = refusalForReplica(request, outcome, options.tokens);
         if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
-        return grantLease(response, outcome, options);
+        return grantLease(response, outcome, { ...options, heartbeats });
       }
       default:
         body satisfies never;
@@ -79,9 +81,16 @@ const TRY_LATER = { 'retry-after': '5' };
 async function grantLease(
   response: Response,
   { replica, ttlMs }: Registering,
-  { registry, unacknowledged, readiness, clock, log, heartbeatMs }: RegisterHandlerOptions,
+  {
+    registry,
+    unacknowledged,
+    readiness,
+    log,
+    heartbeats,
+  }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
 ): Promise<void> {
-  const host = hostOf(response.socket?.remoteAddress);
+  const { socket } = response;
+  const host = hostOf(socket?.remoteAddress);
   const [unready] = readiness.reasons();
   const refusal =
     unready === undefined
@@ -90,8 +99,7 @@ async function grantLease(
   if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
   let unwatch = (): void => {};
   const stream = createLeaseStream(response, {
-    clock,
-    heartbeatMs,
+    heartbeats,
     onGone: () => {
       unwatch();
       granted
@@ -108,7 +116,7 @@ async function grantLease(
     else stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });
   const lease = await granted;
-  if (response.socket) unwatch = unacknowledged.watch({ lease, host, socket: response.socket });
+  if (socket) unwatch = unacknowledged.watch({ lease, host, socket });
   stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 

@@ -8,24 +8,32 @@ export type RequestBody =
   | { readonly kind: 'aborted' };
 
 /** Reads the body of a request, at most so many bytes of it. A byte order mark at its start is left out. */
-export async function readBody(request: IncomingMessage, maxBytes: number): Promise<RequestBody> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<RequestBody> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    // What comes beyond the limit is read and dropped: the answer needs the connection.
+    request.on('data', (chunk: Buffer) => {
+      if (bytes > maxBytes) return;
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes <= maxBytes) return;
+      resolve({ kind: 'too_large', beginning: Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8') });
+      chunks.length = 0;
+    });
+    request.on('end', () => {
+      const [only] = chunks;
+      resolve(textFrom(only && chunks.length === 1 ? only : Buffer.concat(chunks)));
+    });
+    request.on('close', () => resolve({ kind: 'aborted' }));
+  });
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function textFrom(bytes: Buffer): RequestBody {
   try {
-    // Without destroyOnReturn: false, leaving the loop early would cut the connection before the answer.
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      chunks.push(chunk as Buffer);
-      bytes += (chunk as Buffer).length;
-      if (bytes > maxBytes) {
-        request.resume();
-        return { kind: 'too_large', beginning: Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8') };
-      }
-    }
-  } catch {
-    return { kind: 'aborted' };
-  }
-  try {
-    return { kind: 'text', text: new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)) };
+    return { kind: 'text', text: utf8.decode(bytes) };
   } catch {
     return { kind: 'not_utf8' };
   }

@@ -14,6 +14,8 @@ export interface UnacknowledgedOptions {
   readonly limitMs: number;
   /** The machine's connections; rejects where they cannot be had. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
+  /** How often any of them has waited in vain; undefined where that is not counted. Costs little. */
+  readonly countVainWaits: () => Promise<number | undefined>;
 }
 
 /** The connection of a lease, to be watched. */
@@ -65,6 +67,12 @@ interface Watched extends WatchedLease {
   wait: Wait | undefined;
 }
 
+/** When a look was taken, and how late. */
+interface Look {
+  readonly nowMs: number;
+  readonly lateByMs: number;
+}
+
 interface Wait {
   /** The last look before it, or the last that saw more of it acknowledged; it began up to a look later. */
   sinceMs: number;
@@ -75,10 +83,13 @@ interface Wait {
 
 /** A watch over no connection yet. It looks for as long as it is not closed. */
 export function watchUnacknowledged(options: UnacknowledgedOptions): UnacknowledgedWatch {
-  const { registry, clock, log, limitMs, readTable } = options;
+  const { registry, clock, log, limitMs, readTable, countVainWaits } = options;
   const watches = new Map<string, Watched>();
   const lossyAtMs = new Map<string, number>();
   let lastLookAtMs = clock.nowMs();
+  let vainWaits: number | undefined;
+  /** Whether, at the last reading, one of the watched waited for an answer to what was sent again, or for room. */
+  let isAnyPressed = false;
   let cancelLook = (): void => {};
   let isClosed = false;
 
@@ -94,28 +105,42 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
     log.info(`cannot see what is acknowledged (${messageOf(error)}): ${BOUND_WITHOUT}`);
   }
 
-  /** Looks at every watched connection; resolves to the time until the next look. */
+  /**
+   * Looks at every watched connection; resolves to the time until the next look. Where nothing on this machine has
+   * waited in vain since the last one, nobody can be accused of anything, and the table is not read.
+   */
   async function look(lateByMs: number): Promise<number> {
     const nowMs = clock.nowMs();
-    for (const watched of watches.values()) {
-      watched.sentBytes = watched.socket.bytesWritten - watched.socket.writableLength;
-    }
-    let isAnyResent = false;
-    for await (const entry of readTable()) {
-      const watched = watches.get(entry.key);
-      // An idle connection, as nearly all are.
-      if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
-      await note(watched, entry, { nowMs, lateByMs });
-      isAnyResent ||= entry.retransmits > 0;
-    }
+    const counted = await countVainWaits();
+    const isQuiet = counted !== undefined && counted === vainWaits && !isAnyPressed;
+    vainWaits = counted;
+    const isAnyResent = !isQuiet && (await readAll({ nowMs, lateByMs }));
     lastLookAtMs = nowMs;
     for (const [host, atMs] of lossyAtMs) if (nowMs - atMs > LOSSY_FOR_MS) lossyAtMs.delete(host);
     if (isClosed) return new Promise(() => {});
     return isAnyResent ? LOOK_AGAIN_MS : LOOK_EVERY_MS;
   }
 
+  /** Notes what the table says of the watched connections; whether on any something was sent again. */
+  async function readAll(at: Look): Promise<boolean> {
+    for (const watched of watches.values()) {
+      watched.sentBytes = watched.socket.bytesWritten - watched.socket.writableLength;
+    }
+    let isAnyResent = false;
+    isAnyPressed = false;
+    for await (const entry of readTable()) {
+      const watched = watches.get(entry.key);
+      // An idle connection, as nearly all are.
+      if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
+      await note(watched, entry, at);
+      isAnyResent ||= entry.retransmits > 0;
+      isAnyPressed ||= entry.retransmits > 0 || entry.isWindowClosed;
+    }
+    return isAnyResent;
+  }
+
   /** Compares a connection with what it was at the last look, and decides. */
-  async function note(watched: Watched, entry: TcpEntry, at: { nowMs: number; lateByMs: number }): Promise<void> {
+  async function note(watched: Watched, entry: TcpEntry, at: Look): Promise<void> {
     const { lease, host, sentBytes, wait } = watched;
     const acknowledgedBytes = sentBytes - entry.unacknowledgedBytes;
     const { retransmits } = entry;

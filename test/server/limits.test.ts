@@ -169,11 +169,12 @@ describe('an API server', () => {
 
   it('that ends at once after all does not wait', async () => {
     server = await startTestApiServer();
-    await Promise.all(['r1', 'r2', 'r3'].map(register));
+    const leases = await Promise.all(['r1', 'r2', 'r3'].map(register));
     const insisted = new AbortController();
     const closed = server.close({ drainMs: 1_000_000, signal: insisted.signal });
     insisted.abort();
     await closed;
+    await until('all are told the end', () => leases.every(({ received }) => received().endsWith('\r\n0\r\n\r\n')));
     server = await startTestApiServer();
   });
 

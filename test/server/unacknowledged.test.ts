@@ -16,6 +16,8 @@ let socket: { destroyed: boolean; bytesWritten: number; writableLength: number }
 let entry: TcpEntry;
 let log: ReturnType<typeof keptLog>;
 let watch: UnacknowledgedWatch;
+/** How often any connection of the machine has waited in vain; counts up at every look unless a test says otherwise. */
+let countVainWaits: Mock<() => Promise<number | undefined>>;
 
 /** Starts a watch over one connection, whose line in the table the tests change. */
 function started(
@@ -23,7 +25,7 @@ function started(
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
 ): void {
-  watch = watchUnacknowledged({ registry, clock, log, limitMs: 3000, readTable });
+  watch = watchUnacknowledged({ registry, clock, log, limitMs: 3000, readTable, countVainWaits });
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
 
@@ -33,6 +35,8 @@ beforeEach(() => {
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
   entry = { key: tcpKeyOf(socket) as string, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false };
   log = keptLog();
+  let count = 0;
+  countVainWaits = vi.fn(async () => count++);
 });
 
 /** Lets the looks of so many milliseconds happen, one after the other. */
@@ -146,6 +150,72 @@ describe('a host that acknowledges nothing', () => {
       'unacknowledged',
       expect.objectContaining({ lateByMs: expect.closeTo(19_000, -3) }),
     );
+  });
+});
+
+describe('the table', () => {
+  let readings: number;
+
+  function startedCounting(): void {
+    readings = 0;
+    started(async function* () {
+      readings++;
+      yield entry;
+    });
+  }
+
+  it('is not read while nothing on the machine has waited in vain, and is when something has', async () => {
+    countVainWaits.mockResolvedValue(7);
+    startedCounting();
+    await pass(1000);
+    expect(readings).toBe(1);
+    send();
+    await pass(10_000);
+    expect(readings).toBe(1);
+    countVainWaits.mockResolvedValue(8);
+    await pass(3000);
+    expect(readings).toBe(2);
+  });
+
+  it.each([
+    ['something was sent again', { retransmits: 1 }],
+    ['a window is closed', { isWindowClosed: true }],
+  ])('is read on and on while %s, until it no longer is', async (_what, pressed) => {
+    countVainWaits.mockResolvedValueOnce(7).mockResolvedValue(8);
+    startedCounting();
+    await pass(1000);
+    send();
+    entry = { ...entry, ...pressed };
+    await pass(1000);
+    const soFar = readings;
+    await pass(2000);
+    expect(readings).toBeGreaterThanOrEqual(soFar + 2);
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false };
+    await pass(1000);
+    const atRest = readings;
+    await pass(10_000);
+    expect(readings).toBe(atRest);
+  });
+
+  it('is read at every look where it is not counted who waits in vain', async () => {
+    countVainWaits.mockResolvedValue(undefined);
+    startedCounting();
+    await pass(5000);
+    expect(readings).toBe(5);
+  });
+
+  it('tells of a silence that began while it was not read', async () => {
+    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7);
+    startedCounting();
+    await pass(1750);
+    send();
+    entry = { ...entry, retransmits: 1 };
+    await pass(1250);
+    entry = { ...entry, retransmits: 4 };
+    await pass(2000);
+    expect(registry.accuse).not.toHaveBeenCalled();
+    await pass(500);
+    expect(registry.accuse).toHaveBeenCalled();
   });
 });
 

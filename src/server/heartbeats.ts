@@ -1,0 +1,68 @@
+import type { Clock } from '../core/ports.js';
+
+/** Who says at every heartbeat that it is still there. */
+export interface Beating {
+  beat(): void;
+}
+
+/** A wheel of heartbeats. */
+export interface Heartbeats {
+  /** Has somebody beat at every interval from now on, the first time one interval from now; the returned function ends it. */
+  join(one: Beating): () => void;
+}
+
+/** What a wheel of heartbeats needs. */
+export interface HeartbeatsOptions {
+  readonly clock: Clock;
+  /** The time between two beats of one member, in milliseconds. */
+  readonly everyMs: number;
+}
+
+/** How long those of one slot are let wait for each other. */
+const SLOT_MS = 20;
+
+/** However short the interval, it has so many slots: a first beat comes early by one of them at most. */
+const LEAST_SLOTS = 10;
+
+/**
+ * Spreads heartbeats over the interval: each member has a slot of it, and those of one slot beat together, one slot a
+ * turn of the event loop. A timer each would do the same until the process stands still for once: then all are due at
+ * once, and at every interval from then on.
+ */
+export function createHeartbeats({ clock, everyMs }: HeartbeatsOptions): Heartbeats {
+  const slots = Array.from({ length: Math.max(LEAST_SLOTS, Math.ceil(everyMs / SLOT_MS)) }, () => new Set<Beating>());
+  const slotMs = everyMs / slots.length;
+  const beganAtMs = clock.nowMs();
+  let members = 0;
+  /** The slots are gone through in turns, over and over. */
+  let nextTurn = 0;
+  let cancelTurn = (): void => {};
+
+  const slotOf = (turn: number): Set<Beating> => slots[turn % slots.length] as Set<Beating>;
+  const turnNow = (): number => Math.floor((clock.nowMs() - beganAtMs) / slotMs);
+
+  function awaitTurn(): void {
+    // Who has missed several beats is due for one.
+    nextTurn = Math.max(nextTurn, turnNow() - slots.length + 1);
+    while (slotOf(nextTurn).size === 0) nextTurn++;
+    cancelTurn();
+    cancelTurn = clock.schedule(Math.max(0, beganAtMs + nextTurn * slotMs - clock.nowMs()), () => {
+      for (const one of slotOf(nextTurn++)) one.beat();
+      if (members > 0) awaitTurn();
+    });
+  }
+
+  return {
+    join(one) {
+      const turn = turnNow() + slots.length;
+      const slot = slotOf(turn).add(one);
+      if (++members === 1) {
+        nextTurn = turn;
+        awaitTurn();
+      }
+      return () => {
+        if (slot.delete(one) && --members === 0) cancelTurn();
+      };
+    },
+  };
+}

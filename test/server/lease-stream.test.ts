@@ -1,0 +1,138 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Response } from 'express';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createHeartbeats } from '../../src/server/heartbeats.js';
+import { inTurn } from '../../src/server/in-turn.js';
+import { createLeaseStream, type LeaseStream } from '../../src/server/lease-stream.js';
+import { type RawConnection, rawConnection } from '../support/api-server.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { until } from '../support/until.js';
+
+const HEARTBEAT_MS = 2000;
+const ALIVE = 'data: {"status": "alive"}\n\n';
+
+let clock: ManualClock;
+let server: Server;
+let connection: RawConnection;
+/** The streams that requests were turned into, and what has become of each. */
+let opened: { stream: LeaseStream; response: Response; goneTimes: number; isLetGo: boolean }[];
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  opened = [];
+  const heartbeats = createHeartbeats({ clock, everyMs: HEARTBEAT_MS });
+  const takeTurns = inTurn();
+  server = createServer((request, response) =>
+    takeTurns(request as never, response as Response, () => {
+      request.resume().once('end', () => {
+        const one = { response: response as Response, goneTimes: 0, isLetGo: false };
+        const stream = createLeaseStream(one.response, { heartbeats, onGone: () => void kept.goneTimes++ });
+        const kept = Object.assign(one, { stream });
+        response.once('close', () => {
+          kept.isLetGo = true;
+        });
+        opened.push(kept);
+      });
+    }),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+});
+
+afterEach(() => {
+  connection.socket.destroy();
+  server.closeAllConnections();
+  server.close();
+});
+
+/** Sends a request, waits until it is taken over, and opens its stream. */
+async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
+  connection = rawConnection((server.address() as AddressInfo).port, request);
+  await until('it is taken over', () => opened.length === count);
+  const one = opened[0] as (typeof opened)[0];
+  one.stream.open('data: first\n\n', { 'x-more': '1' });
+  return one;
+}
+
+/** What has arrived behind the head. */
+const body = (): string => connection.received().split('\r\n\r\n').slice(1).join('\r\n\r\n');
+
+const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+
+const arrived = (text: string): Promise<void> =>
+  until(
+    () => `${JSON.stringify(body())} is it`,
+    () => body() === text,
+  );
+
+describe('a lease stream', () => {
+  it('sends its first event, a heartbeat at once and one at every interval, in parts of HTTP/1.1', async () => {
+    await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}`);
+    expect(connection.received().replace(/Date: [^\r]+/, 'Date: now')).toMatch(
+      'HTTP/1.1 200 OK\r\nx-more: 1\r\ncache-control: no-cache\r\ncontent-type: text/event-stream\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n',
+    );
+    clock.advance(HEARTBEAT_MS);
+    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+  });
+
+  it('ends with a last event and the last part', async () => {
+    const { stream } = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    stream.end('data: last\n\n');
+    stream.end('data: more\n\n');
+    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk('data: last\n\n')}0\r\n\r\n`);
+    await until('it is closed', () => connection.socket.readableEnded);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('that is ended before it is opened sends what there is to say and closes', async () => {
+    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it is taken over', () => opened.length === 1);
+    opened[0]?.stream.end('data: last\n\n');
+    opened[0]?.stream.open('data: first\n\n');
+    await arrived(`${chunk('data: first\n\n')}${chunk('data: last\n\n')}0\r\n\r\n`);
+    await until('it is closed', () => connection.socket.readableEnded);
+  });
+
+  it.each([
+    ['of HTTP/1.0', 'GET / HTTP/1.0\r\n\r\n', (text: string) => text],
+    ['that is to be closed after it', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', chunk],
+  ])('on a connection %s stays open, and tells when the other end goes', async (_what, request, framed) => {
+    const one = await open(request);
+    clock.advance(HEARTBEAT_MS);
+    await arrived(`${framed('data: first\n\n')}${framed(ALIVE)}${framed(ALIVE)}`);
+    expect(one).toMatchObject({ goneTimes: 0, isLetGo: false });
+    connection.socket.end();
+    await until('it is gone', () => one.goneTimes > 0);
+  });
+
+  it('is gone once, when the other end closes its side', async () => {
+    const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    connection.socket.end();
+    await until('it is gone', () => one.goneTimes > 0);
+    one.stream.end();
+    one.stream.cut();
+    await until('it is closed', () => connection.socket.closed || connection.socket.readableEnded);
+    expect(one.goneTimes).toBe(1);
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('what HTTP needed of a lease stream', () => {
+  it('is let go of once it is open, while the connection stays', async () => {
+    const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it is let go of', () => one.isLetGo);
+    expect(one.response.socket).toBeNull();
+    clock.advance(HEARTBEAT_MS);
+    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+    expect(one.goneTimes).toBe(0);
+  });
+
+  it('is kept where another request waits behind, which is not answered in its midst', async () => {
+    const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+    clock.advance(HEARTBEAT_MS);
+    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+    expect(one.isLetGo).toBe(false);
+    expect(opened).toHaveLength(1);
+  });
+});
