@@ -4,8 +4,16 @@ import { AnyserveError, messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
-import type { DeclaredState, InferredEnd, LeaseEnd, Registration, Replica } from './replica.js';
+import {
+  type DeclaredState,
+  type InferredEnd,
+  isRoutable,
+  type LeaseEnd,
+  type Registration,
+  type Replica,
+} from './replica.js';
 import { ReplicaList } from './replica-list.js';
+import type { ReplicaPage } from './replica-pages.js';
 import { createTakeovers } from './takeovers.js';
 
 /** What a registry needs from the world. */
@@ -79,6 +87,8 @@ export interface Registry {
   route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined;
   /** The replicas that can be routed to, in the order of registration; one that registered again keeps its place. */
   replicas(): Replica[];
+  /** All registrations in the same order, in pages that are never changed: those of two calls can be told apart as such. */
+  pages(): readonly ReplicaPage[];
   /** All replicas in the same order, with everything that is known of each. */
   known(): KnownReplica[];
   /** Ends every lease of this server, telling the holders, and closes the store. */
@@ -235,8 +245,17 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     },
     accuse,
     route: (query, excluded) => list.choose(query, excluded)?.replica,
-    replicas: () => list.routable().map(({ replica }) => replica),
-    known: () => list.all().map((registration) => ({ registration, lease: leases.get(registration.lease) })),
+    replicas: () =>
+      list
+        .pages()
+        .flat()
+        .filter(isRoutable)
+        .map(({ replica }) => replica),
+    pages: () => list.pages(),
+    known: () =>
+      list
+        .pages()
+        .flatMap((page) => page.map((registration) => ({ registration, lease: leases.get(registration.lease) }))),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

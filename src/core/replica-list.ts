@@ -3,12 +3,13 @@ import { createCapabilityIndex } from './capability-index.js';
 import type { ReplicaId } from './ids.js';
 import type { Random } from './ports.js';
 import type { Registration } from './replica.js';
+import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
 /** The registrations in the order in which their replicas first came, and which of them answers a query. */
 export class ReplicaList {
-  readonly #all = new Map<ReplicaId, Registration>();
+  readonly #all = new ReplicaPages();
   readonly #ready = createCapabilityIndex();
   readonly #suspect = createCapabilityIndex();
   readonly #random: Random;
@@ -28,7 +29,7 @@ export class ReplicaList {
   /** Puts a registration in the place of the one that its replica has, and into the index of its state alone. */
   put(registration: Registration): void {
     const { replica, state } = registration;
-    this.#all.set(replica.id, registration);
+    this.#all.put(registration);
     if (state === 'ready') this.#ready.put(registration);
     else this.#ready.delete(replica.id);
     if (state === 'suspect') this.#suspect.put(registration);
@@ -54,12 +55,8 @@ export class ReplicaList {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 
-  all(): Registration[] {
-    return [...this.#all.values()];
-  }
-
-  /** Those that may ever be chosen. */
-  routable(): Registration[] {
-    return this.all().filter(({ state }) => state === 'ready' || state === 'suspect');
+  /** All of them, in pages that are never changed. */
+  pages(): ReplicaPage[] {
+    return this.#all.pages();
   }
 }

@@ -26,6 +26,11 @@ export interface Registration {
   readonly sinceEpochMs: number;
 }
 
+/** Whether a replica in this state may ever be chosen, and so is in the list that callers see. */
+export function isRoutable({ state }: Registration): boolean {
+  return state === 'ready' || state === 'suspect';
+}
+
 /**
  * Why a lease ended: its connection closed; its time ran out unrenewed; what was sent to its holder was not acknowledged
  * any more; a newer registration took the id; its holder gave it back; or the API server stops.

@@ -2,7 +2,7 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Req
 import { messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { detailText, replicasText } from '../wire/answers.js';
+import { detailText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
@@ -11,6 +11,7 @@ import { releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
+import { registryHandler } from './registry-handler.js';
 import { parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
 import type { UnacknowledgedWatch } from './unacknowledged.js';
@@ -76,7 +77,7 @@ export function createApp(options: AppOptions): Express {
   });
   app.use(inTurn());
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
-  mount('/registry', { GET: (_request, response) => sendJson(response, 200, replicasText(registry.replicas())) });
+  mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
   mount('/livez', { GET: livezHandler });
   mount('/readyz', { GET: readyzHandler(readiness) });

@@ -24,15 +24,15 @@ export interface LeaseStreamOptions {
 /** So much may wait for a reader that takes nothing, beyond what the kernel keeps for it: hours of heartbeats. */
 const MAX_WAITING_BYTES = 16 * 1024;
 
-/** The connections that carry a lease. */
-const leaseSockets = new WeakSet<Duplex>();
+/** What marks a connection that carries a lease. */
+const leased = Symbol('leased');
 
 /**
  * Whether a connection carries a lease. What the HTTP parser still finds wrong with it, such as a second request that
  * had begun before and now never goes on, is noise.
  */
-export function carriesLease(socket: Duplex): boolean {
-  return leaseSockets.has(socket);
+export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boolean {
+  return socket[leased] === true;
 }
 
 /**
@@ -68,7 +68,7 @@ class ResponseStream implements LeaseStream, Beating {
   }
 
   #takeOver(socket: NonNullable<Response['socket']>): void {
-    leaseSockets.add(socket);
+    Object.assign(socket, { [leased]: true });
     // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
     // end, its socket would be paused, and a paused socket never tells that the other end has closed.
     socket.removeAllListeners('data');

@@ -1,5 +1,6 @@
 import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
+import { isRoutable, type Replica } from '../core/replica.js';
+import type { ReplicaPage } from '../core/replica-pages.js';
 import { isJsonObject, objectFromText } from './json.js';
 import { replicaFromJson, replicaText } from './replica-json.js';
 
@@ -37,9 +38,32 @@ export function routeBytes(replica: Replica): string {
   return bytes;
 }
 
-/** The body of `GET /registry`. */
-export function replicasText(replicas: readonly Replica[]): string {
-  return `{"replicas":[${replicas.map(replicaText).join(',')}]}`;
+/** What was written of each page, from the comma before its first replica on; a list is then hardly more than sent. */
+const written = new WeakMap<ReplicaPage, Buffer>();
+
+function pageBytes(page: ReplicaPage): Buffer {
+  const before = written.get(page);
+  if (before) return before;
+  const texts = page.filter(isRoutable).map(({ replica }) => replicaText(replica));
+  const bytes = Buffer.from(texts.length > 0 ? `,${texts.join(',')}` : '');
+  written.set(page, bytes);
+  return bytes;
+}
+
+const LIST_BEGIN = Buffer.from('{"replicas":[');
+const LIST_END = Buffer.from(']}');
+
+/** The body of `GET /registry` in parts, a page each. */
+export function* listParts(pages: readonly ReplicaPage[]): Generator<Buffer> {
+  yield LIST_BEGIN;
+  let isFirst = true;
+  for (const page of pages) {
+    const bytes = pageBytes(page);
+    if (bytes.length === 0) continue;
+    yield isFirst ? bytes.subarray(1) : bytes;
+    isFirst = false;
+  }
+  yield LIST_END;
 }
 
 /** The detail of an error answer; undefined when the body is not one of ours. */

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { capabilityFromCap, durationMs, queryFromCaps, queryFromWords, wholeNumber } from '../../src/cli/values.js';
 import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
 import { addressOf, asReplicaId, parseAdvertised, parseDialable, parseReplicaId } from '../../src/core/ids.js';
-import { detailFromText, faultsLine, replicasFromText, replicasText, routeFromText } from '../../src/wire/answers.js';
+import { detailFromText, faultsLine, replicasFromText, routeFromText } from '../../src/wire/answers.js';
 import { isDatatype } from '../../src/wire/datatype.js';
 import { requestFromMessage } from '../../src/wire/inference.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
@@ -22,6 +22,7 @@ import { tensorFromValue } from '../../src/wire/tensor-value.js';
 import { samplingFromParameters } from '../../src/worker/sampling.js';
 import { statusDetails } from '../../src/worker/status-details.js';
 import { requestedMessages } from '../../src/worker/text-generation.js';
+import { listText } from '../support/replicas.js';
 
 /** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 1000) };
@@ -153,7 +154,7 @@ describe('what an API server answers', () => {
         const replicas = bodies
           .map(parseRegistration)
           .flatMap((outcome) => (outcome.kind === 'registration' ? [outcome.replica] : []));
-        expect(replicasFromText(replicasText(replicas))).toEqual(replicas);
+        expect(replicasFromText(listText(replicas))).toEqual(replicas);
       }),
       RUNS,
     );

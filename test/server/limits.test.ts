@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { asEndpoint, asReplicaId } from '../../src/core/ids.js';
 import {
   type RawConnection,
   rawConnection,
@@ -8,6 +7,7 @@ import {
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
+import { registration, replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -92,9 +92,9 @@ describe('requests that are sent in one packet', () => {
 
   it('are answered one after the other, as fast as the answers are taken', async () => {
     server = await startTestApiServer();
-    const replica = { id: asReplicaId('big'), endpoint: asEndpoint('e:1'), capabilities: [] };
-    const bigList = Array.from({ length: 5000 }, () => replica);
-    const asked = vi.spyOn(server.registry, 'replicas').mockReturnValue(bigList);
+    const page = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    const bigList = Array.from({ length: 40 }, () => page);
+    const asked = vi.spyOn(server.registry, 'pages').mockReturnValue(bigList);
     const { socket, received } = send('GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(COUNT));
     socket.pause();
     await until('the first is handled', () => asked.mock.calls.length > 0);

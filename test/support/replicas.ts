@@ -1,6 +1,7 @@
 import { asEndpoint, asLeaseId, asReplicaId } from '../../src/core/ids.js';
 import type { Ids, Log } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
+import { listParts } from '../../src/wire/answers.js';
 import { capabilityFromScalars, type ScalarPairs } from '../../src/wire/replica-json.js';
 
 /** A replica of this id with these capability objects. */
@@ -33,4 +34,9 @@ export function keptLog(): Log & { readonly lines: string[] } {
 /** A query from pairs. */
 export function query(pairs: Readonly<Record<string, string>> = {}): ReadonlyMap<string, string> {
   return new Map(Object.entries(pairs));
+}
+
+/** The body of `GET /registry` for these replicas. */
+export function listText(replicas: readonly Replica[]): string {
+  return Buffer.concat([...listParts([replicas.map((one) => registration('lease', one))])]).toString();
 }

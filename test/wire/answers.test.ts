@@ -1,19 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import {
-  detailFromText,
-  faultsLine,
-  replicasFromText,
-  replicasText,
-  routeBytes,
-  routeFromText,
-} from '../../src/wire/answers.js';
-import { replica } from '../support/replicas.js';
+import { detailFromText, faultsLine, replicasFromText, routeBytes, routeFromText } from '../../src/wire/answers.js';
+import { listText, replica } from '../support/replicas.js';
 
 describe('answers', () => {
   it('are compact, in the order of the original', () => {
     expect(routeBytes(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
-    expect(replicasText([])).toBe('{"replicas":[]}');
-    expect(replicasText([replica('r1', { model: 'qwen2' })])).toBe(
+    expect(listText([])).toBe('{"replicas":[]}');
+    expect(listText([replica('r1', { model: 'qwen2' })])).toBe(
       '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
     );
   });
@@ -25,7 +18,7 @@ describe('answers', () => {
 
   it('are read back', () => {
     const replicas = [replica('r1', { model: 'qwen2' }), replica('é', { __proto__: 'x', n: 1 }, {})];
-    expect(replicasFromText(replicasText(replicas))).toEqual(replicas);
+    expect(replicasFromText(listText(replicas))).toEqual(replicas);
     expect(routeFromText('{"endpoint":"a:1","replica_id":"r1"}')).toEqual({ endpoint: 'a:1', replicaId: 'r1' });
   });
 

@@ -1,0 +1,71 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
+import type { Registration } from '../../src/core/replica.js';
+import { ReplicaPages } from '../../src/core/replica-pages.js';
+import { registration, replica } from '../support/replicas.js';
+
+const FULL = 128;
+
+function filled(count: number): ReplicaPages {
+  const pages = new ReplicaPages();
+  for (let n = 0; n < count; n++) pages.put(registration(`lease-${n}`, replica(`r${n}`)));
+  return pages;
+}
+
+describe('the list in pages', () => {
+  it('has what a map has, in its order, whatever comes and goes', () => {
+    const change = fc.record({
+      kind: fc.constantFrom('put' as const, 'delete' as const, 'deleteMany' as const),
+      n: fc.integer({ min: 0, max: 600 }),
+    });
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 60 }), fc.integer({ min: 0, max: 600 }), (changes, count) => {
+        const pages = filled(count);
+        const oracle = new Map<ReplicaId, Registration>(
+          pages
+            .pages()
+            .flat()
+            .map((one) => [one.replica.id, one]),
+        );
+        for (const [at, { kind, n }] of changes.entries()) {
+          const one = registration(`again-${at}`, replica(`r${n}`));
+          if (kind === 'put') {
+            pages.put(one);
+            oracle.set(one.replica.id, one);
+          }
+          for (let m = n; kind !== 'put' && m < n + (kind === 'delete' ? 1 : 100); m++) {
+            pages.delete(asReplicaId(`r${m}`));
+            oracle.delete(asReplicaId(`r${m}`));
+          }
+          expect(pages.size).toBe(oracle.size);
+          expect(pages.get(one.replica.id)).toBe(oracle.get(one.replica.id));
+          expect(pages.pages().flat()).toEqual([...oracle.values()]);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('keeps the pages in which nothing has changed, and never changes one that it has shown', () => {
+    const pages = filled(3 * FULL);
+    const before = pages.pages();
+    const shown = before.map((page) => [...page]);
+    expect(before.map((page) => page.length)).toEqual([FULL, FULL, FULL]);
+    pages.put(registration('again', replica('r0')));
+    pages.delete(asReplicaId(`r${FULL}`));
+    const after = pages.pages();
+    expect(after[2]).toBe(before[2]);
+    expect([after[0]?.[0]?.lease, after[1]?.length]).toEqual(['again', FULL - 1]);
+    expect(before).toEqual(shown);
+  });
+
+  it('has no more than four times the pages that it needs, however sparse it has become', () => {
+    const pages = filled(100 * FULL);
+    for (let n = 0; n < 100 * FULL; n++) if (n % 50 !== 0) pages.delete(asReplicaId(`r${n}`));
+    expect(pages.size).toBe(256);
+    expect(pages.pages().length).toBeLessThanOrEqual(8);
+    for (let n = 0; n < 100 * FULL; n++) pages.delete(asReplicaId(`r${n}`));
+    expect(pages.pages()).toEqual([]);
+  });
+});

@@ -1,0 +1,62 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { LeaseId } from '../../src/core/ids.js';
+import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { replica } from '../support/replicas.js';
+import { until } from '../support/until.js';
+
+const COUNT = 10_000;
+
+let server: TestApiServer;
+let leases: LeaseId[];
+
+beforeEach(async () => {
+  server = await startTestApiServer();
+  const register = (_: unknown, n: number): Promise<LeaseId> =>
+    server.registry.register(replica(`é${n}`, { model: 'm'.repeat(200) }), { host: 'h' }, () => {});
+  leases = await Promise.all(Array.from({ length: COUNT }, register));
+});
+
+afterEach(async () => {
+  await server.close();
+});
+
+const ids = (body: string): string[] =>
+  (JSON.parse(body) as { replicas: { replica_id: string }[] }).replicas.map(({ replica_id }) => replica_id);
+
+const ALL = Array.from({ length: COUNT }, (_, n) => `é${n}`);
+
+describe('a long list', () => {
+  it('is sent whole, as often as it is asked for, without those that are not routed to', async () => {
+    for (const left of [ALL, ALL.slice(1)]) {
+      const response = await fetch(`${server.url}/registry`);
+      const body = await response.text();
+      expect(ids(body)).toEqual(left);
+      expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
+      await server.registry.renew(leases[0] as LeaseId, 'unready');
+    }
+    for (const lease of leases) await server.registry.renew(lease, 'draining');
+    expect(await (await fetch(`${server.url}/registry`)).text()).toBe('{"replicas":[]}');
+  });
+
+  it('is the one that was asked for, whatever changes while its reader takes it', async () => {
+    const { socket, received } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.setEncoding('utf8');
+    await until('it begins', () => received().length > 0);
+    socket.pause();
+    for (const lease of leases.slice(1)) await server.registry.release(lease, 'released');
+    expect(ids(await (await fetch(`${server.url}/registry`)).text())).toEqual(['é0']);
+    socket.resume();
+    await until('it is whole', () => received().endsWith(']}'));
+    expect(ids(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
+    socket.destroy();
+  });
+
+  it('is no longer sent to a reader that has gone', async () => {
+    const { socket } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
+    socket.pause();
+    await fetch(`${server.url}/livez`);
+    socket.destroy();
+    expect(ids(await (await fetch(`${server.url}/registry`)).text())).toEqual(ALL);
+    expect(server.log.lines.filter((line) => line.includes('failed'))).toEqual([]);
+  });
+});
