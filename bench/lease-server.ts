@@ -1,0 +1,63 @@
+/**
+ * A process with the API server of a benchmark, or with what it is measured against: a bare server of node:http that
+ * keeps the same streams and sends the same heartbeats, and knows nothing of them.
+ */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createRegistry } from '../src/core/registry.js';
+import { listen } from '../src/server/api-server.js';
+import { createMemoryStore } from '../src/store/memory-store.js';
+import { clock, ids, random } from '../src/system.js';
+import { ALIVE_EVENT } from '../src/wire/lease-events.js';
+import { answering } from './child-process.js';
+
+const SILENT = { info: () => {}, warn: () => {} };
+
+async function anyserve(heartbeatMs: number): Promise<number> {
+  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
+  const times = { heartbeatMs, ackLimitMs: 3000, warmingMs: 0 };
+  return (await listen({ registry, clock, log: SILENT, ...times, host: '127.0.0.1', port: 0 })).port;
+}
+
+function bare(heartbeatMs: number): Promise<number> {
+  const server = createServer((request, response) => {
+    request.resume();
+    if (request.method === 'PUT') {
+      const body = '{"status":"renewed"}';
+      return void response
+        .writeHead(200, { 'content-length': body.length, 'content-type': 'application/json' })
+        .end(body);
+    }
+    response.writeHead(200, { 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+    response.write(ALIVE_EVENT);
+    const timer = setInterval(() => response.write(ALIVE_EVENT), heartbeatMs);
+    response.once('close', () => clearInterval(timer));
+  });
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+/** What a process has in memory, in bytes. */
+export interface Memory {
+  /** The heap and what it holds outside of it, after garbage was collected. */
+  readonly heap: number;
+  readonly resident: number;
+}
+
+function memory(): Memory {
+  for (let again = 0; again < 3; again++) global.gc?.();
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return { heap: heapUsed + external, resident: rss };
+}
+
+answering({
+  memory,
+  /** Milliseconds of a core that this process has used. */
+  cpuMs() {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
+  },
+});
+const [kind, heartbeatMs] = process.argv.slice(2);
+console.log(await (kind === 'bare' ? bare : anyserve)(Number(heartbeatMs)));

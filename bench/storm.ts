@@ -1,0 +1,80 @@
+/**
+ * A registration storm, as after the restart of an API server: all replicas of a fleet come at once. How long until all
+ * are there, how many registrations that is a second, and what callers of `/route` see meanwhile; against a bare server
+ * of node:http that answers each with the first bytes of a stream.
+ */
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { ask, start } from './child-process.js';
+import { median, nowUs, quantile, rounded } from './figures.js';
+import { type Row, report } from './report.js';
+
+const COUNT = Number(process.argv[2] ?? 10_000);
+const ROUNDS = 3;
+const AT_ONCE = 1000;
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const node = (file: string, ...args: string[]): [string, ...string[]] => [
+  process.execPath,
+  '--expose-gc',
+  '--import',
+  'tsx',
+  here(file),
+  ...args,
+];
+
+/** Asks for a route over and over until it is stopped; resolves to the times of the answers, in milliseconds. */
+function caller(port: number): { stop(): number[] } {
+  const socket = connect(port, '127.0.0.1').setNoDelay(true);
+  const timesMs: number[] = [];
+  let sentUs = 0;
+  const send = (): void => {
+    sentUs = nowUs();
+    socket.write('GET /route?model=model-7 HTTP/1.1\r\nHost: x\r\n\r\n');
+  };
+  socket.once('connect', send).on('error', () => {});
+  socket.on('data', (chunk) => {
+    if (!chunk.includes('}')) return;
+    timesMs.push((nowUs() - sentUs) / 1000);
+    setTimeout(send, 1);
+  });
+  return {
+    stop() {
+      socket.destroy();
+      return timesMs;
+    },
+  };
+}
+
+/** One storm on a new server: how long it took, and the 99th percentile and the longest time of a route meanwhile. */
+async function storm(kind: 'anyserve' | 'bare'): Promise<{ allMs: number; p99Ms: number; mostMs: number }> {
+  const server = await start(node('lease-server.ts', kind, '2000'), { core: 0 });
+  const holder = await start(node('lease-holder.ts'), { core: 1 });
+  const port = Number(server.line);
+  const calling = kind === 'anyserve' ? caller(port) : undefined;
+  const allMs = await ask<number>(holder, 'open', { port, count: COUNT, atOnce: AT_ONCE });
+  const times = calling?.stop() ?? [0];
+  await ask(holder, 'cutAll');
+  holder.child.kill();
+  server.child.kill();
+  return { allMs, p99Ms: quantile(times, 0.99), mostMs: quantile(times, 1) };
+}
+
+const storms: Record<'bare' | 'anyserve', Awaited<ReturnType<typeof storm>>[]> = { bare: [], anyserve: [] };
+for (let round = 0; round < ROUNDS; round++) {
+  for (const kind of ['bare', 'anyserve'] as const) storms[kind].push(await storm(kind));
+}
+const bareMs = median(storms.bare.map(({ allMs }) => allMs));
+const rows: Row[] = (['bare', 'anyserve'] as const).map((kind) => {
+  const allMs = median(storms[kind].map((one) => one.allMs));
+  return {
+    what: `${kind}, ${COUNT} replicas`,
+    allMs: Math.round(allMs),
+    perSecond: Math.round((COUNT * 1000) / allMs),
+    ofBare: rounded(bareMs / allMs),
+    routeP99Ms: rounded(median(storms[kind].map(({ p99Ms }) => p99Ms))),
+    routeMostMs: rounded(median(storms[kind].map(({ mostMs }) => mostMs))),
+  };
+});
+report({ name: 'storm', rows, compared: { ofBare: 'more', routeP99Ms: 'less' } });
+process.exit();

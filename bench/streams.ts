@@ -1,0 +1,171 @@
+/**
+ * Open leases: what 10,000 streams take of memory and of a core, how late their heartbeats come, what they cost
+ * `/route`, and how long it takes until a cut one is gone; against a bare server of node:http that keeps the same
+ * streams and sends the same heartbeats. The servers are on one core, whoever holds the leases on another.
+ */
+import { connect, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { ask, type Started, start } from './child-process.js';
+import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
+import type { Lateness, Opening } from './lease-holder.js';
+import type { Memory } from './lease-server.js';
+import { type Row, report } from './report.js';
+
+const COUNT = Number(process.argv[2] ?? 10_000);
+const HEARTBEAT_MS = 5000;
+const CPU_MS = 15_000;
+const ROUNDS = 9;
+const ROUND_MS = 500;
+const CONNECTIONS = 4;
+const CUTS = 50;
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+
+function node(file: string, ...args: string[]): [string, ...string[]] {
+  return [process.execPath, '--expose-gc', '--import', 'tsx', here(file), ...args];
+}
+
+/** A server with so many leases open, and who holds them. */
+interface Fleet {
+  readonly server: Started;
+  readonly holder: Started;
+  readonly port: number;
+  /** What each stream added, in bytes. */
+  readonly heapEach: number;
+  readonly residentEach: number;
+}
+
+async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
+  const server = await start(node('lease-server.ts', kind, String(HEARTBEAT_MS)), { core: 0 });
+  const port = Number(server.line);
+  const [warming, holder] = [
+    await start(node('lease-holder.ts'), { core: 1 }),
+    await start(node('lease-holder.ts'), { core: 1 }),
+  ];
+  await ask(warming, 'open', { ...opening, port, count: Math.min(300, opening.count) });
+  await ask(warming, 'cutAll');
+  await pause(300);
+  warming.child.kill();
+  const before = await ask<Memory>(server, 'memory');
+  await ask(holder, 'open', { ...opening, port });
+  const after = await ask<Memory>(server, 'memory');
+  return {
+    server,
+    holder,
+    port,
+    heapEach: (after.heap - before.heap) / opening.count,
+    residentEach: (after.resident - before.resident) / opening.count,
+  };
+}
+
+async function end({ server, holder }: Fleet): Promise<void> {
+  await ask(holder, 'cutAll');
+  holder.child.kill();
+  server.child.kill();
+}
+
+/** The share of a core that a server takes, in percent. */
+async function cpuPercent({ server }: Fleet): Promise<number> {
+  const [beforeMs, startUs] = [await ask<number>(server, 'cpuMs'), nowUs()];
+  await pause(CPU_MS);
+  return ((await ask<number>(server, 'cpuMs')) - beforeMs) / ((nowUs() - startUs) / 1e5);
+}
+
+function asking(port: number): { ask(query: string): Promise<string>; socket: Socket } {
+  const socket = connect(port, '127.0.0.1').setNoDelay(true);
+  let answered = (_text: string): void => {};
+  socket.on('data', (chunk) => {
+    // The head may come by itself.
+    if (chunk.includes('}')) answered(String(chunk));
+  });
+  return {
+    socket,
+    ask: (query) =>
+      new Promise((resolve) => {
+        answered = resolve;
+        socket.write(`GET /route?${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      }),
+  };
+}
+
+/** The 99th percentile of the times of `/route`, asked for over a few connections, in microseconds. */
+async function routeP99(port: number): Promise<number> {
+  const timesUs: number[] = [];
+  const endUs = nowUs() + ROUND_MS * 1000;
+  const one = async (_: unknown, n: number): Promise<void> => {
+    const { ask: route, socket } = asking(port);
+    for (let at = n; nowUs() < endUs; at++) {
+      const startUs = nowUs();
+      await route(`model=model-${at % 200}&type=type-${at % 5}`);
+      timesUs.push(nowUs() - startUs);
+    }
+    socket.destroy();
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, one));
+  return quantile(timesUs, 0.99);
+}
+
+/** How long it takes from a cut until no route leads there any more, in milliseconds. */
+async function removalMs({ port, holder }: Fleet, cut: string, about: unknown, query: string): Promise<number> {
+  const { ask: route, socket } = asking(port);
+  if ((await route(query)).includes('404')) throw new Error(`nothing answers ${query}`);
+  const cutAtUs = await ask<number>(holder, cut, about);
+  while (!(await route(query)).includes('404'));
+  socket.destroy();
+  return (nowUs() - cutAtUs) / 1000;
+}
+
+const rows: Row[] = [];
+const memoryOf = ({ heapEach, residentEach }: Fleet) => ({
+  heapBytesEach: Math.round(heapEach),
+  residentBytesEach: Math.round(residentEach),
+});
+const latenessOf = async ({ holder }: Fleet) => {
+  const { p50Ms, p99Ms, mostMs } = await ask<Lateness>(holder, 'lateness', HEARTBEAT_MS);
+  return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMostMs: rounded(mostMs) };
+};
+
+for (const ttlS of [undefined, 15, 9]) {
+  const what = ttlS === undefined ? 'one-way' : `two-way, renewed every ${ttlS / 3} s`;
+  const opening = ttlS === undefined ? { count: COUNT } : { count: COUNT, ttlS };
+  const bare = await fleet('bare', opening);
+  await pause(1000);
+  const bareCpu = await cpuPercent(bare);
+  rows.push({ what: `bare, ${what}`, ...memoryOf(bare), cpuPercent: rounded(bareCpu), ...(await latenessOf(bare)) });
+  await end(bare);
+  const ours = await fleet('anyserve', opening);
+  await pause(1000);
+  const cpu = await cpuPercent(ours);
+  const measured = { cpuPercent: rounded(cpu), cpuOfBare: rounded(cpu / bareCpu), ...(await latenessOf(ours)) };
+  const last = ttlS === undefined ? await loadAndCuts(ours) : {};
+  rows.push({ what: `anyserve, ${what}`, ...memoryOf(ours), ...measured, ...last });
+  await end(ours);
+}
+report({
+  name: 'streams',
+  rows,
+  compared: { heapBytesEach: 'less', cpuOfBare: 'less', routeP99OfNoStreams: 'less', cutMs: 'less', allCutMs: 'less' },
+});
+process.exit();
+
+/** What the streams cost `/route`, beside a server of 200 replicas, and how soon cut ones are gone. */
+async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
+  const few = await fleet('anyserve', { count: 200 });
+  const [withStreams, without]: [number[], number[]] = [[], []];
+  await Promise.all([routeP99(few.port), routeP99(ours.port)]);
+  for (let round = 0; round < ROUNDS; round++) {
+    without.push(await routeP99(few.port));
+    withStreams.push(await routeP99(ours.port));
+  }
+  await end(few);
+  const cutsMs: number[] = [];
+  for (let n = 0; n < CUTS; n++) cutsMs.push(await removalMs(ours, 'cut', n, `number=${n}`));
+  const allCutMs = await removalMs(ours, 'cutAll', undefined, '');
+  return {
+    routeP99Us: Math.round(median(withStreams)),
+    routeP99OfNoStreams: rounded(medianRatio(withStreams, without)),
+    cutMs: rounded(median(cutsMs)),
+    allCutMs: Math.round(allCutMs),
+  };
+}
