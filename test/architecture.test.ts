@@ -42,6 +42,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:events',
       'node:fs',
       'node:fs/promises',
+      'node:http2',
       'node:module',
       'node:path',
       'node:tls',

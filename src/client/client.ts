@@ -6,7 +6,7 @@ import { AnyserveError, messageOf } from '../core/errors.js';
 import { parseDialable, type ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import type { ModelInferResponse, ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
+import type { ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
 import {
   answerFromMessage,
   type InferenceAnswer,
@@ -14,6 +14,7 @@ import {
   messageFromRequest,
   type Tensors,
 } from '../wire/inference.js';
+import type { AnswerMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import type { Parameters } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
@@ -239,7 +240,7 @@ export class InferenceClient {
 }
 
 /** The answer of a message; one that does not hold is the replica's failure, and another may do better. */
-function checkedAnswer({ endpoint }: InferenceChannel, message: ModelInferResponse): InferenceAnswer {
+function checkedAnswer({ endpoint }: InferenceChannel, message: AnswerMessage): InferenceAnswer {
   try {
     return answerFromMessage(message);
   } catch (cause) {

@@ -9,7 +9,8 @@ import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js'
 import { type Endpoint, parseDialable } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import type { ModelInferRequest, ModelInferResponse, ModelStreamInferResponse } from '../wire/gen/open_inference.js';
+import { grpcOptions } from '../wire/grpc-options.js';
+import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
 import { channelSecurity } from './channel-credentials.js';
 import { reach } from './reach.js';
@@ -52,8 +53,7 @@ export class InferenceChannel {
     const security = channelSecurity(this.endpoint, tls);
     const options: ChannelOptions = {
       ...security.options,
-      'grpc.max_receive_message_length': maxMessageBytes,
-      'grpc.max_send_message_length': maxMessageBytes,
+      ...grpcOptions(maxMessageBytes),
       // The call goes straight to the replica, whatever proxy the environment names for other traffic.
       'grpc.enable_http_proxy': 0,
       'grpc.enable_retries': 0,
@@ -92,9 +92,9 @@ export class InferenceChannel {
 
   /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
   async *stream(
-    request: ModelInferRequest,
+    request: RequestMessage,
     { deadlineEpochMs: deadline, signal }: CallOptions,
-  ): AsyncGenerator<ModelInferResponse> {
+  ): AsyncGenerator<AnswerMessage> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
     await this.#connected(deadline, signal);
     const metadata = this.#metadata();
@@ -114,7 +114,7 @@ export class InferenceChannel {
     try {
       call.write(request);
       call.end();
-      for await (const { errorMessage, inferResponse } of call as AsyncIterable<ModelStreamInferResponse>) {
+      for await (const { errorMessage, inferResponse } of call as AsyncIterable<PartMessage>) {
         if (errorMessage) throw new AnyserveError('unknown', `${this.endpoint}: ${errorMessage}`);
         if (inferResponse) yield inferResponse;
       }

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { ModelInferRequest, ModelInferResponse } from '../wire/gen/open_inference.js';
+import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
@@ -9,9 +9,9 @@ import type { CallOptions, InferenceChannel } from './inference-channel.js';
  */
 export async function* partsOrWhole(
   channel: InferenceChannel,
-  message: ModelInferRequest,
+  message: RequestMessage,
   call: CallOptions,
-): AsyncGenerator<ModelInferResponse> {
+): AsyncGenerator<AnswerMessage> {
   let hasBegun = false;
   try {
     for await (const part of channel.stream(message, call)) {

@@ -1,16 +1,22 @@
 import { GRPCInferenceServiceDefinition } from './gen/open_inference.js';
+import { decodeAnswer, decodePart, decodeRequest } from './inference-decoder.js';
+import { encodeAnswer, encodePart, encodeRequest } from './inference-encoder.js';
 
-interface Codec<T> {
+/** The code that the protobuf compiler made for a message. */
+interface Generated<T> {
   encode(message: T): { finish(): Uint8Array };
   decode(bytes: Uint8Array): T;
 }
 
-interface MethodRow<Request, Response> {
+interface MethodRow {
   readonly name: string;
-  readonly requestType: Codec<Request>;
   readonly requestStream: boolean;
-  readonly responseType: Codec<Response>;
   readonly responseStream: boolean;
+}
+
+interface Codec<T> {
+  readonly serialize: (message: T) => Buffer;
+  readonly deserialize: (bytes: Buffer) => T;
 }
 
 /** A method as a gRPC library wants it told: its path, and how its messages become bytes and come back. */
@@ -38,30 +44,49 @@ export const INFERENCE_SERVICE_NAME = fullName;
 /** A caller that wants a failed stream to end with a gRPC status sends this as `true`, as Triton's clients do. */
 export const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
 
-/** The Open Inference Protocol's service, without a gRPC library. */
+const REQUEST = { serialize: encodeRequest, deserialize: decodeRequest };
+const ANSWER = { serialize: encodeAnswer, deserialize: decodeAnswer };
+const PART = { serialize: encodePart, deserialize: decodePart };
+
+/** The Open Inference Protocol's service, without a gRPC library. Where tensors travel the codec is ours. */
 export const INFERENCE_SERVICE = {
-  serverLive: method(methods.serverLive),
-  serverReady: method(methods.serverReady),
-  modelReady: method(methods.modelReady),
-  serverMetadata: method(methods.serverMetadata),
-  modelMetadata: method(methods.modelMetadata),
-  modelInfer: method(methods.modelInfer),
-  modelStreamInfer: method(methods.modelStreamInfer),
+  serverLive: generatedMethod(methods.serverLive),
+  serverReady: generatedMethod(methods.serverReady),
+  modelReady: generatedMethod(methods.modelReady),
+  serverMetadata: generatedMethod(methods.serverMetadata),
+  modelMetadata: generatedMethod(methods.modelMetadata),
+  modelInfer: method(methods.modelInfer, REQUEST, ANSWER),
+  modelStreamInfer: method(methods.modelStreamInfer, REQUEST, PART),
 } as const;
 
-function method<Request, Response>(row: MethodRow<Request, Response>): Method<Request, Response> {
+function method<Request, Response>(
+  row: MethodRow,
+  request: Codec<Request>,
+  response: Codec<Response>,
+): Method<Request, Response> {
   return {
     path: `/${fullName}/${row.name}`,
     requestStream: row.requestStream,
     responseStream: row.responseStream,
-    requestSerialize: (message) => bytes(row.requestType.encode(message).finish()),
-    requestDeserialize: (buffer) => row.requestType.decode(buffer),
-    responseSerialize: (message) => bytes(row.responseType.encode(message).finish()),
-    responseDeserialize: (buffer) => row.responseType.decode(buffer),
+    requestSerialize: request.serialize,
+    requestDeserialize: request.deserialize,
+    responseSerialize: response.serialize,
+    responseDeserialize: response.deserialize,
   };
 }
 
-/** The same bytes as a Buffer, which is what a gRPC library for Node takes. */
-function bytes(array: Uint8Array): Buffer {
-  return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+function generatedMethod<Request, Response>(
+  row: MethodRow & { readonly requestType: Generated<Request>; readonly responseType: Generated<Response> },
+): Method<Request, Response> {
+  return method(row, generatedCodec(row.requestType), generatedCodec(row.responseType));
+}
+
+function generatedCodec<T>(message: Generated<T>): Codec<T> {
+  return {
+    serialize(value) {
+      const { buffer, byteOffset, byteLength } = message.encode(value).finish();
+      return Buffer.from(buffer, byteOffset, byteLength);
+    },
+    deserialize: (bytes) => message.decode(bytes),
+  };
 }

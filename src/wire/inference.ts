@@ -1,14 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
-import type { ModelInferRequest, ModelInferResponse } from './gen/open_inference.js';
+import type { AnswerMessage, RequestMessage, TensorMessage } from './inference-message.js';
 import { messageFromParameters, type Parameters, parametersFromMessage } from './parameters.js';
-import {
-  contentsFromTensor,
-  isRawOnly,
-  rawFromTensor,
-  type Tensor,
-  type TensorMessage,
-  tensorFromMessage,
-} from './tensor.js';
+import { contentsFromTensor, isRawOnly, rawFromTensor, type Tensor, tensorFromMessage } from './tensor.js';
 
 /**
  * Tensors by name, in order but for names that are whole numbers, which objects put first. The object has no prototype,
@@ -40,7 +33,7 @@ export interface InferenceAnswer {
 }
 
 /** The message of a request. */
-export function messageFromRequest(request: InferenceRequest): ModelInferRequest {
+export function messageFromRequest(request: InferenceRequest): RequestMessage {
   const { tensors, raw } = packed(request.inputs, request.raw);
   return {
     modelName: request.model,
@@ -54,7 +47,7 @@ export function messageFromRequest(request: InferenceRequest): ModelInferRequest
 }
 
 /** The request of a message. Throws `invalid_argument` that names the input. */
-export function requestFromMessage(message: ModelInferRequest): InferenceRequest {
+export function requestFromMessage(message: RequestMessage): InferenceRequest {
   return {
     model: message.modelName,
     version: message.modelVersion,
@@ -67,7 +60,7 @@ export function requestFromMessage(message: ModelInferRequest): InferenceRequest
 }
 
 /** The message of an answer; raw where the request was, or where an output cannot travel otherwise. */
-export function messageFromAnswer(answer: InferenceAnswer, raw: boolean): ModelInferResponse {
+export function messageFromAnswer(answer: InferenceAnswer, raw: boolean): AnswerMessage {
   const { tensors, raw: rawContents } = packed(answer.outputs, raw);
   return {
     modelName: answer.model,
@@ -80,7 +73,7 @@ export function messageFromAnswer(answer: InferenceAnswer, raw: boolean): ModelI
 }
 
 /** The answer of a message. Throws `invalid_argument` that names the output. */
-export function answerFromMessage(message: ModelInferResponse): InferenceAnswer {
+export function answerFromMessage(message: AnswerMessage): InferenceAnswer {
   return {
     model: message.modelName,
     version: message.modelVersion,
@@ -101,7 +94,7 @@ function packed(tensors: Tensors, raw: boolean) {
       parameters: new Map(),
       contents: allRaw ? undefined : contentsFromTensor(tensor),
     })),
-    raw: allRaw ? named.map(([, tensor]) => rawFromTensor(tensor) as Buffer) : [],
+    raw: allRaw ? named.map(([, tensor]) => rawFromTensor(tensor)) : [],
   };
 }
 

@@ -7,8 +7,9 @@ import {
   isDatatype,
   type NumericArray,
 } from './datatype.js';
-import type { InferTensorContents } from './gen/open_inference.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
+import type { TensorContents, TensorMessage } from './inference-message.js';
+import { bufferOf } from './packed-elements.js';
 import { MAX_BYTES_ELEMENTS } from './request-limits.js';
 
 /** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
@@ -19,14 +20,6 @@ export interface Tensor {
   readonly datatype: Datatype;
   readonly shape: readonly number[];
   readonly data: TensorData;
-}
-
-/** What a request and an answer say of a tensor beside its contents. */
-export interface TensorMessage {
-  readonly name: string;
-  readonly datatype: string;
-  readonly shape: readonly bigint[];
-  readonly contents?: InferTensorContents | undefined;
 }
 
 const CONTENTS_FIELDS = [
@@ -44,14 +37,18 @@ const CONTENTS_FIELDS = [
  * Reads a tensor from its message and, where the data came raw, its raw bytes. `label` names the tensor in the error
  * (`input "a"`). Throws `invalid_argument` for whatever does not add up.
  */
-export function tensorFromMessage(label: string, message: TensorMessage, raw: Uint8Array | undefined): Tensor {
+export function tensorFromMessage(
+  label: string,
+  message: Omit<TensorMessage, 'parameters'>,
+  raw: Uint8Array | undefined,
+): Tensor {
   if (!isDatatype(message.datatype)) {
     throw invalid(label, `unknown datatype ${JSON.stringify(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
   }
   const { datatype, contents } = message;
   const shape = message.shape.map(Number);
   const wanted = elementCount(label, shape);
-  const filled = CONTENTS_FIELDS.filter((field) => contents && contents[field].length > 0);
+  const filled = CONTENTS_FIELDS.filter((field) => (contents?.[field]?.length ?? 0) > 0);
   if (raw !== undefined && filled.length > 0) throw invalid(label, 'has both typed and raw contents');
   const data =
     raw !== undefined ? dataFromRaw(label, datatype, raw) : dataFromContents(label, datatype, contents, filled, wanted);
@@ -74,12 +71,9 @@ export function isRawOnly({ datatype }: Tensor): boolean {
 }
 
 /** The typed contents of a tensor that is not {@link isRawOnly}. */
-export function contentsFromTensor({ datatype, data }: Tensor): InferTensorContents {
-  const contents = emptyContents();
+export function contentsFromTensor({ datatype, data }: Tensor): TensorContents {
   const { field } = datatypeRow(datatype);
-  // The encoder only iterates and asks for the length, so that a typed array serves as well as a copy would.
-  if (field) (contents as unknown as Record<ContentsField, TensorData>)[field] = data;
-  return contents;
+  return field ? { [field]: data } : {};
 }
 
 /** The raw contents of a tensor: little-endian, each BYTES element led by its length in 4 bytes. */
@@ -98,7 +92,7 @@ export function rawFromTensor({ datatype, data }: Tensor): Uint8Array {
 function dataFromContents(
   label: string,
   datatype: Datatype,
-  contents: InferTensorContents | undefined,
+  contents: TensorContents | undefined,
   filled: readonly ContentsField[],
   wanted: number,
 ): TensorData {
@@ -111,12 +105,14 @@ function dataFromContents(
   if (stray) throw invalid(label, `${datatype} belongs in ${wireName(field)}, not in ${wireName(stray)}`);
   const elements = contents?.[field] ?? [];
   if (array === undefined) return elements as boolean[] | Uint8Array[];
+  // What was read from the wire is an array of the field's own, which is the datatype's, too, from 32 bits on.
+  if (elements instanceof array) return elements;
   const data = new array(elements.length);
   for (let at = 0; at < elements.length; at++) data[at] = elements[at] as never;
-  const bits = datatypeRow(datatype).bytes * 8;
-  if (bits < 32) {
-    const at = (elements as number[]).findIndex((element, index) => data[index] !== element);
-    if (at >= 0) throw invalid(label, `${elements[at]} at position ${at} does not fit ${datatype}`);
+  if (datatypeRow(datatype).bytes < 4) {
+    for (let at = 0; at < elements.length; at++) {
+      if (data[at] !== elements[at]) throw invalid(label, `${elements[at]} at position ${at} does not fit ${datatype}`);
+    }
   }
   return data;
 }
@@ -128,8 +124,7 @@ function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): Tensor
     throw invalid(label, `${raw.length} raw bytes are not a multiple of the ${bytes} bytes of ${datatype}`);
   }
   if (datatype === 'BOOL') return boolsFromRaw(label, raw);
-  // A copy, because a typed array must begin at a multiple of its element size, and the message need not.
-  const buffer = new Uint8Array(raw).buffer;
+  const buffer = bufferOf(raw);
   if (datatype === 'FP16') return floatsFromHalfs(new Uint16Array(buffer));
   if (datatype === 'BF16') return floatsFromBfloats(new Uint16Array(buffer));
   return array === undefined ? [] : new array(buffer);
@@ -145,15 +140,16 @@ function boolsFromRaw(label: string, raw: Uint8Array): boolean[] {
   return bools;
 }
 
-function bytesFromRaw(label: string, raw: Uint8Array): Uint8Array[] {
-  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+function bytesFromRaw(label: string, message: Uint8Array): Uint8Array[] {
+  // A copy, so that whoever keeps an element does not keep the message with it.
+  const raw = Buffer.from(message);
   const elements: Uint8Array[] = [];
   let at = 0;
   while (at < raw.length) {
     if (elements.length >= MAX_BYTES_ELEMENTS)
       throw invalid(label, `a tensor has at most ${MAX_BYTES_ELEMENTS} BYTES elements`);
     const start = at + 4;
-    const end = start <= raw.length ? start + view.getUint32(at, true) : Number.POSITIVE_INFINITY;
+    const end = start <= raw.length ? start + raw.readUInt32LE(at) : Number.POSITIVE_INFINITY;
     if (end > raw.length) throw invalid(label, `raw BYTES element ${elements.length} is longer than the data`);
     elements.push(raw.subarray(start, end));
     at = end;
@@ -182,19 +178,6 @@ function elementCount(label: string, shape: readonly number[]): number {
 
 function isSize(size: number): boolean {
   return Number.isSafeInteger(size) && size >= 0;
-}
-
-function emptyContents(): InferTensorContents {
-  return {
-    boolContents: [],
-    intContents: [],
-    int64Contents: [],
-    uintContents: [],
-    uint64Contents: [],
-    fp32Contents: [],
-    fp64Contents: [],
-    bytesContents: [],
-  };
 }
 
 /** `fp32Contents` as the protocol's description spells it. */

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import {
   type handleServerStreamingCall,
-  Server,
+  type Server,
   ServerCredentials,
   type ServerWritableStream,
   type ServiceDefinition,
@@ -13,10 +13,12 @@ import type { Clock } from '../core/ports.js';
 import type { ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
 import type { TokenSet } from '../credentials/token-set.js';
+import { grpcOptions } from '../wire/grpc-options.js';
 import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
 import { callGuard } from './call-guard.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
 import { RenewedCredentials } from './renewed-credentials.js';
+import { createWideServer } from './wide-server.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
 export interface GrpcServerOptions extends InferenceServiceOptions {
@@ -46,9 +48,8 @@ export interface GrpcServer {
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
-  const server = new Server({
-    'grpc.max_receive_message_length': maxMessageBytes,
-    'grpc.max_send_message_length': maxMessageBytes,
+  const { server, widen } = createWideServer({
+    ...grpcOptions(maxMessageBytes),
     ...(callTokens && { interceptors: [callGuard(callTokens)] }),
   });
   server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
@@ -57,6 +58,7 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   const credentials = tls && new RenewedCredentials(tls());
   const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
+  widen();
   const unfollow = tls ? follow(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {

@@ -10,13 +10,10 @@ import { drained } from '../client/drained.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import type {
-  ModelInferRequest,
-  ModelInferResponse,
   ModelMetadataRequest,
   ModelMetadataResponse,
   ModelReadyRequest,
   ModelReadyResponse,
-  ModelStreamInferResponse,
   ServerLiveRequest,
   ServerLiveResponse,
   ServerMetadataRequest,
@@ -25,8 +22,8 @@ import type {
   ServerReadyResponse,
 } from '../wire/gen/open_inference.js';
 import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
+import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
-import { checkRequestLimits } from '../wire/request-limits.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
@@ -49,7 +46,7 @@ export interface InferenceServiceOptions {
 
 const asBytes = (bytes: Buffer): Buffer => bytes;
 
-/** The methods as the gRPC library serves them. Inference requests come as bytes, to be looked through before decoding. */
+/** The methods as the gRPC library serves them. An inference request comes as bytes: what is none is our failure to tell, not the library's. */
 export const SERVED_METHODS = {
   ...INFERENCE_SERVICE,
   modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asBytes },
@@ -89,10 +86,10 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  const modelInfer: handleUnaryCall<Buffer, ModelInferResponse> = async (call, answer) => {
+  const modelInfer: handleUnaryCall<Buffer, AnswerMessage> = async (call, answer) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
-    let message: ModelInferRequest | undefined;
+    let message: RequestMessage | undefined;
     try {
       message = messageFromBytes(call.request);
       const request = requestFromMessage(message);
@@ -110,7 +107,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  const modelStreamInfer: handleBidiStreamingCall<Buffer, ModelStreamInferResponse> = async (call) => {
+  const modelStreamInfer: handleBidiStreamingCall<Buffer, PartMessage> = async (call) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
     const wantsStatus = call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true';
@@ -123,7 +120,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     leaving.addEventListener('abort', onLeaving, { once: true });
     try {
       for await (const bytes of call.iterator({ destroyOnReturn: false })) {
-        let message: ModelInferRequest | undefined;
+        let message: RequestMessage | undefined;
         isBusy = true;
         try {
           message = messageFromBytes(bytes as Buffer);
@@ -151,15 +148,15 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  function tell(call: { getPeer(): string }, message: ModelInferRequest | undefined, error: unknown): void {
+  function tell(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
     const named = message ? JSON.stringify(message.modelName) : 'of an unreadable request';
     log.warn(`inference ${named} for ${call.getPeer()}: ${messageOf(error)}`);
     options.onFailure(error);
   }
 
   async function answerInParts(
-    call: ServerDuplexStream<Buffer, ModelStreamInferResponse>,
-    message: ModelInferRequest,
+    call: ServerDuplexStream<Buffer, PartMessage>,
+    message: RequestMessage,
     signal: AbortSignal,
   ): Promise<void> {
     const request = requestFromMessage(message);
@@ -180,9 +177,8 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
 }
 
 /** Reads a request. Throws `invalid_argument`, which the gRPC library would call internal. */
-function messageFromBytes(bytes: Buffer): ModelInferRequest {
+function messageFromBytes(bytes: Buffer): RequestMessage {
   try {
-    checkRequestLimits(bytes);
     return INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
   } catch (cause) {
     if (cause instanceof AnyserveError) throw cause;
@@ -191,7 +187,7 @@ function messageFromBytes(bytes: Buffer): ModelInferRequest {
 }
 
 /** What a stream says of a request that failed, with the id that tells it from the others. */
-function failedResponse(message: ModelInferRequest | undefined, problem: string): ModelStreamInferResponse {
+function failedResponse(message: RequestMessage | undefined, problem: string): PartMessage {
   const { id = '', modelName = '', modelVersion = '' } = message ?? {};
   const empty = { outputs: [], rawOutputContents: [], parameters: new Map() };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };

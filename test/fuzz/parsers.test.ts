@@ -15,7 +15,6 @@ import { leaseEventFromData, registeredEvent, supersededEvent } from '../../src/
 import { excludedFromHeader, headerFromExcluded, queryFromSearch, searchFromQuery } from '../../src/wire/query.js';
 import { faultsText, oversizedFaults, parseRegistration } from '../../src/wire/registration.js';
 import { replicaText } from '../../src/wire/replica-json.js';
-import { checkRequestLimits } from '../../src/wire/request-limits.js';
 import { tensorFromMessage } from '../../src/wire/tensor.js';
 import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
 import { tensorFromValue } from '../../src/wire/tensor-value.js';
@@ -232,7 +231,6 @@ describe('tensors', () => {
       fc.property(fc.oneof(broken, fc.uint8Array({ maxLength: 100 }).map(Buffer.from)), (bytes) => {
         let message: Parameters<typeof requestFromMessage>[0];
         try {
-          checkRequestLimits(bytes);
           message = INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
         } catch (error) {
           // What the protobuf runtime refuses; the service calls it invalid_argument.

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DATATYPES, type Datatype } from '../../src/wire/datatype.js';
-import { ModelInferRequest } from '../../src/wire/gen/open_inference.js';
 import { type InferenceRequest, messageFromRequest, requestFromMessage } from '../../src/wire/inference.js';
-import { rawFromTensor, type Tensor, type TensorMessage, tensorFromMessage } from '../../src/wire/tensor.js';
+import type { TensorMessage } from '../../src/wire/inference-message.js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { rawFromTensor, type Tensor, tensorFromMessage } from '../../src/wire/tensor.js';
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
@@ -28,8 +29,8 @@ const EXTREMES: Readonly<Record<Datatype, Tensor['data']>> = {
 /** Over the wire and back: message, bytes, message. */
 function sent(inputs: Record<string, Tensor>, raw: boolean): InferenceRequest {
   const request: InferenceRequest = { model: 'm', version: '', id: '', inputs, parameters: {}, outputs: [], raw };
-  const encoded = ModelInferRequest.encode(messageFromRequest(request)).finish();
-  return requestFromMessage(ModelInferRequest.decode(encoded));
+  const { requestSerialize, requestDeserialize } = INFERENCE_SERVICE.modelInfer;
+  return requestFromMessage(requestDeserialize(requestSerialize(messageFromRequest(request))));
 }
 
 function plain(data: Tensor['data']): unknown[] {

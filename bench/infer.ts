@@ -1,0 +1,212 @@
+/**
+ * ModelInfer over gRPC. First the codec: calls with it, with the plain generated code and with proto-loader, against
+ * calls whose messages are bytes that are copied. Then the client: `Client.infer` at a fixed endpoint against a bare call
+ * of the library with the same codec. Server and client run on one core, so that calls a second tell of the work of both;
+ * one call after the other. Told a part of a payload's name, it measures that alone.
+ */
+import { fileURLToPath } from 'node:url';
+import { credentials, Client as GrpcClient, type handleUnaryCall, Metadata, ServerCredentials } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { InferenceClient } from '../src/client/client.js';
+import { startWorker } from '../src/compose.js';
+import { clock, random } from '../src/system.js';
+import type { Datatype } from '../src/wire/datatype.js';
+import { ModelInferRequest, ModelInferResponse } from '../src/wire/gen/open_inference.js';
+import { grpcOptions } from '../src/wire/grpc-options.js';
+import { answerFromMessage, type InferenceRequest, messageFromRequest } from '../src/wire/inference.js';
+import type { AnswerMessage, RequestMessage } from '../src/wire/inference-message.js';
+import { INFERENCE_SERVICE } from '../src/wire/inference-service.js';
+import type { TensorData } from '../src/wire/tensor.js';
+import { createEchoBackend } from '../src/worker/echo-backend.js';
+import { createWideServer } from '../src/worker/wide-server.js';
+import { start } from './child-process.js';
+import { median, medianRatio, nowUs, rounded } from './figures.js';
+import { report } from './report.js';
+
+const WARM_UPS = 16;
+/** Short, and many: what else the machine does then strikes both alike. */
+const ROUND_MS = 50;
+const ROUNDS = 31;
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+const OPTIONS = grpcOptions(MAX_MESSAGE_BYTES);
+const FLOATS = Float32Array.from({ length: 262_144 }, (_, at) => Math.sin(at));
+
+/** What is sent, and comes back as it was sent. */
+const PAYLOADS: Readonly<Record<string, InferenceRequest>> = {
+  'short prompt': request('BYTES', [Buffer.from('Why is the sky blue on a clear day?')], false),
+  '1 MiB raw': request('FP32', FLOATS, true),
+  '1 MiB fp32_contents': request('FP32', FLOATS, false),
+  '1 MiB int_contents': request(
+    'INT32',
+    Int32Array.from(FLOATS, (float) => Math.round(float * 50_000)),
+    false,
+  ),
+};
+
+function request(datatype: Datatype, data: TensorData, raw: boolean): InferenceRequest {
+  const inputs = { x: { datatype, shape: [data.length], data } };
+  return { model: 'echo', version: '', id: '', parameters: {}, outputs: [], inputs, raw };
+}
+
+/** How the messages of a method become bytes and come back, with the request as this way of doing it wants it. */
+interface Codec {
+  readonly request: (message: RequestMessage) => unknown;
+  readonly serialize: (message: never) => Buffer;
+  readonly deserialize: (bytes: Buffer) => unknown;
+  readonly serveDeserialize: (bytes: Buffer) => unknown;
+  readonly serveSerialize: (message: never) => Buffer;
+  readonly answer: (request: never) => unknown;
+}
+
+const { requestSerialize, requestDeserialize, responseSerialize, responseDeserialize } = INFERENCE_SERVICE.modelInfer;
+const PATH = INFERENCE_SERVICE.modelInfer.path;
+const loaded = loadSync(fileURLToPath(new URL('../proto/open_inference.proto', import.meta.url)))[
+  'inference.GRPCInferenceService'
+] as unknown as { ModelInfer: typeof INFERENCE_SERVICE.modelInfer };
+
+/** The answer to a request: what it held, under the names that an answer has. */
+const echoed = ({ inputs, rawInputContents, ...others }: RequestMessage) => ({
+  ...others,
+  outputs: inputs,
+  rawOutputContents: rawInputContents,
+});
+
+const copied = (bytes: Buffer): Buffer => Buffer.from(bytes);
+
+const CODECS: Readonly<Record<string, Codec>> = {
+  // A request and an answer of the same tensors have the same bytes, but for the number of the raw field.
+  'bytes copied': {
+    request: requestSerialize,
+    serialize: copied,
+    deserialize: copied,
+    serveDeserialize: copied,
+    serveSerialize: copied,
+    answer: (bytes) => bytes,
+  },
+  anyserve: {
+    request: (message) => message,
+    serialize: requestSerialize,
+    deserialize: responseDeserialize,
+    serveDeserialize: requestDeserialize,
+    serveSerialize: responseSerialize,
+    answer: echoed,
+  },
+  'ts-proto': {
+    request: (message) => ModelInferRequest.decode(requestSerialize(message)),
+    serialize: (message) => Buffer.from(ModelInferRequest.encode(message).finish().buffer),
+    deserialize: (bytes) => ModelInferResponse.decode(bytes),
+    serveDeserialize: (bytes) => ModelInferRequest.decode(bytes),
+    serveSerialize: (message) => Buffer.from(ModelInferResponse.encode(message).finish().buffer),
+    answer: echoed,
+  },
+  'proto-loader': {
+    request: (message) => loaded.ModelInfer.requestDeserialize(requestSerialize(message)),
+    serialize: loaded.ModelInfer.requestSerialize,
+    deserialize: loaded.ModelInfer.responseDeserialize,
+    serveDeserialize: loaded.ModelInfer.requestDeserialize,
+    serveSerialize: loaded.ModelInfer.responseSerialize,
+    answer: echoed,
+  },
+};
+
+/** A bare server that answers with what it is given, in each codec, and a worker that does so, too; their endpoints. */
+async function serve(): Promise<void> {
+  const worker = await startWorker({ backends: [createEchoBackend()], port: 0, servers: [] });
+  const { server, widen } = createWideServer(OPTIONS);
+  for (const [name, codec] of Object.entries(CODECS)) {
+    const method = {
+      ...INFERENCE_SERVICE.modelInfer,
+      path: pathOf(name),
+      requestDeserialize: codec.serveDeserialize,
+      responseSerialize: codec.serveSerialize as (message: unknown) => Buffer,
+    };
+    const echo: handleUnaryCall<unknown, unknown> = ({ request }, answer) =>
+      answer(null, codec.answer(request as never));
+    server.addService({ infer: method as never }, { infer: echo });
+  }
+  server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, port) => {
+    widen();
+    console.log(`127.0.0.1:${port} ${worker.replica.endpoint}`);
+  });
+}
+
+const pathOf = (codec: string): string => `/bench.${Object.keys(CODECS).indexOf(codec)}/infer`;
+
+/** One way to make a call, and the calls a second of each round. */
+interface Way {
+  readonly what: string;
+  readonly call: () => Promise<unknown>;
+  readonly perSecond: number[];
+}
+
+/** Calls as fast as the answers come, one after the other. */
+async function round({ call }: Way): Promise<number> {
+  const startUs = nowUs();
+  const endUs = startUs + ROUND_MS * 1000;
+  let calls = 0;
+  while (nowUs() < endUs) {
+    await call();
+    calls++;
+  }
+  return (calls / (nowUs() - startUs)) * 1e6;
+}
+
+/** Runs two ways in turns, and no third, whose garbage they would have to clear away; a line for the second. */
+async function compared(payload: string, rival: Omit<Way, 'perSecond'>, way: Omit<Way, 'perSecond'>, ratio: string) {
+  const both: [Way, Way] = [
+    { ...rival, perSecond: [] },
+    { ...way, perSecond: [] },
+  ];
+  for (let n = 0; n < WARM_UPS; n++) for (const each of both) await round(each);
+  for (let n = 0; n < ROUNDS; n++) for (const each of both) each.perSecond.push(await round(each));
+  const [first, second] = both;
+  return {
+    what: `${payload}: ${second.what}`,
+    perSecond: rounded(median(second.perSecond)),
+    rivalPerSecond: rounded(median(first.perSecond)),
+    [ratio]: rounded(medianRatio(second.perSecond, first.perSecond)),
+  };
+}
+
+/** A call of the library alone. */
+function unary(client: GrpcClient, path: string, codec: Pick<Codec, 'serialize' | 'deserialize'>, message: unknown) {
+  const options = { deadline: Date.now() + 60_000 };
+  const serialize = codec.serialize as (message: unknown) => Buffer;
+  return new Promise<unknown>((resolve, reject) => {
+    client.makeUnaryRequest(path, serialize, codec.deserialize, message, new Metadata(), options, (error, answer) =>
+      error ? reject(error) : resolve(answer),
+    );
+  });
+}
+
+async function measure(only = ''): Promise<void> {
+  const command: [string, ...string[]] = [process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url), 'serve'];
+  const [codecs = '', endpoint = ''] = (await start(command, { core: 0 })).line.split(' ');
+  const bare = new GrpcClient(codecs, credentials.createInsecure(), OPTIONS);
+  const bareAtWorker = new GrpcClient(endpoint, credentials.createInsecure(), OPTIONS);
+  const client = new InferenceClient({ endpoint }, { clock, random });
+  const codec = { serialize: requestSerialize, deserialize: responseDeserialize };
+  const rows = [];
+  for (const [payload, request] of Object.entries(PAYLOADS).filter(([name]) => name.includes(only))) {
+    const [copying, ...ways] = Object.entries(CODECS).map(([what, codec]) => {
+      const message = codec.request(messageFromRequest(request));
+      return { what, call: () => unary(bare, pathOf(what), codec, message) };
+    });
+    for (const way of ways) if (copying) rows.push(await compared(payload, copying, way, 'ofCopying'));
+    const bareCall = {
+      what: 'bare call',
+      async call() {
+        const answer = await unary(bareAtWorker, PATH, codec, messageFromRequest(request));
+        return answerFromMessage(answer as AnswerMessage);
+      },
+    };
+    const { inputs, raw } = request;
+    const ours = { what: 'Client.infer', call: () => client.infer('echo', inputs, { raw }) };
+    rows.push(await compared(payload, bareCall, ours, 'ofBareCall'));
+  }
+  report({ name: 'infer', rows, compared: { ofCopying: 'more', ofBareCall: 'more' } });
+}
+
+const [first] = process.argv.slice(2);
+if (first === 'serve') await serve();
+else await measure(first).finally(() => process.exit());

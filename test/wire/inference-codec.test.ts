@@ -1,0 +1,302 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  InferTensorContents,
+  ModelInferRequest_InferInputTensor as InputTensor,
+  ModelInferRequest,
+  ModelInferResponse,
+  ModelStreamInferResponse,
+} from '../../src/wire/gen/open_inference.js';
+import { decodeAnswer, decodePart, decodeRequest } from '../../src/wire/inference-decoder.js';
+import { encodeAnswer, encodePart, encodeRequest } from '../../src/wire/inference-encoder.js';
+import type { TensorMessage } from '../../src/wire/inference-message.js';
+
+const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
+
+const text = fc.string({ unit: 'grapheme', maxLength: 50 });
+const int32 = fc.oneof(fc.integer(), fc.integer({ min: -200, max: 200 }), fc.constantFrom(-0x80000000, 0x7fffffff));
+const uint32 = fc.oneof(fc.integer({ min: 0, max: 0xffffffff }), fc.nat(200), fc.constant(0xffffffff));
+const int64 = fc.oneof(fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n), fc.bigInt(-200n, 200n));
+const uint64 = fc.oneof(fc.bigInt(0n, 2n ** 64n - 1n), fc.bigInt(0n, 200n));
+const byteString = fc
+  .oneof(
+    { weight: 9, arbitrary: fc.uint8Array({ maxLength: 40 }) },
+    fc.nat(3000).map((length) => new Uint8Array(length)),
+  )
+  .map((bytes) => Buffer.from(bytes));
+
+const parameters = fc
+  .array(
+    fc.tuple(
+      text,
+      fc.oneof(
+        fc.boolean().map((value) => ({ $case: 'boolParam' as const, value })),
+        int64.map((value) => ({ $case: 'int64Param' as const, value })),
+        text.map((value) => ({ $case: 'stringParam' as const, value })),
+        fc.double().map((value) => ({ $case: 'doubleParam' as const, value })),
+        uint64.map((value) => ({ $case: 'uint64Param' as const, value })),
+      ),
+    ),
+    { maxLength: 3 },
+  )
+  .map((entries) => new Map(entries.map(([name, parameterChoice]) => [name, { parameterChoice }])));
+
+/** Any contents, of several fields at once, too: what is none of a tensor's is for others to refuse. */
+const contents = fc.record({
+  boolContents: fc.array(fc.boolean(), { maxLength: 5 }),
+  intContents: fc.array(int32, { maxLength: 5 }),
+  int64Contents: fc.array(int64, { maxLength: 5 }),
+  uintContents: fc.array(uint32, { maxLength: 5 }),
+  uint64Contents: fc.array(uint64, { maxLength: 5 }),
+  fp32Contents: fc.oneof(
+    fc.array(fc.float(), { maxLength: 5 }),
+    fc.nat(600).map((length) => Array.from({ length }, (_, at) => at / 4)),
+  ),
+  fp64Contents: fc.array(fc.double(), { maxLength: 5 }),
+  bytesContents: fc.array(byteString, { maxLength: 3 }),
+});
+
+const tensor = fc.record({
+  name: text,
+  datatype: text,
+  shape: fc.array(int64, { maxLength: 4 }),
+  parameters,
+  contents: fc.option(contents, { nil: undefined }),
+});
+const common = { modelName: text, modelVersion: text, id: text, parameters };
+const raw = fc.array(byteString, { maxLength: 3 });
+const request = fc.record({
+  ...common,
+  inputs: fc.array(tensor, { maxLength: 3 }),
+  outputs: fc.array(fc.record({ name: text, parameters }), { maxLength: 3 }),
+  rawInputContents: raw,
+});
+const answer = fc.record({ ...common, outputs: fc.array(tensor, { maxLength: 3 }), rawOutputContents: raw });
+const part = fc.record({ errorMessage: text, inferResponse: fc.option(answer, { nil: undefined }) });
+
+/** A decoded message as the generated code gives it: plain arrays, and every field of contents there. */
+function plain(message: unknown): unknown {
+  if (message instanceof Uint8Array) return [...message];
+  if (ArrayBuffer.isView(message)) return Array.from(message as never);
+  if (Array.isArray(message)) return message.map(plain);
+  if (message instanceof Map) return new Map([...message].map(([key, value]) => [key, plain(value)]));
+  if (typeof message !== 'object' || message === null) return message;
+  const fields = Object.fromEntries(Object.entries(message).map(([key, value]) => [key, plain(value)]));
+  if ('datatype' in fields && fields['contents']) {
+    fields['contents'] = { ...InferTensorContents.decode(new Uint8Array(0)), ...(fields['contents'] as object) };
+  }
+  return fields;
+}
+
+/** The three messages: ours on one side, the generated code on the other. */
+const MESSAGES = [
+  ['a request', request, encodeRequest, decodeRequest, ModelInferRequest],
+  ['an answer', answer, encodeAnswer, decodeAnswer, ModelInferResponse],
+  ['a part of an answer', part, encodePart, decodePart, ModelStreamInferResponse],
+] as const;
+
+type AnyCodec = [
+  what: string,
+  message: fc.Arbitrary<unknown>,
+  encode: (message: unknown) => Buffer,
+  decode: (bytes: Uint8Array) => unknown,
+  generated: { encode(message: unknown): { finish(): Uint8Array }; decode(bytes: Uint8Array): unknown },
+];
+
+describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, message, encode, decode, generated) => {
+  it('writes byte for byte what the generated code writes', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        expect(encode(given)).toEqual(Buffer.from(generated.encode(given).finish()));
+      }),
+      RUNS,
+    );
+  });
+
+  it('reads what the generated code reads', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish();
+        expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
+      }),
+      RUNS,
+    );
+  });
+
+  it('refuses bytes that are cut off within a field, wherever, and reads the fields before', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish().subarray(0, 400);
+        for (let length = 0; length <= bytes.length; length++) agrees(bytes.slice(0, length));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('reads any other bytes as the generated code does, or refuses them', () => {
+    const changed = fc
+      .tuple(message, fc.nat(), fc.uint8Array({ minLength: 1, maxLength: 4 }))
+      .map(([given, at, piece]) => {
+        const bytes = Buffer.from(generated.encode(given).finish());
+        const start = at % (bytes.length + 1);
+        return Buffer.concat([bytes.subarray(0, start), piece, bytes.subarray(start + piece.length)]);
+      });
+    fc.assert(fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 60 })), agrees), RUNS);
+  });
+
+  it('skips fields that it does not know', () => {
+    const unknown = new BinaryWriter()
+      .uint32((99 << 3) | 0)
+      .int64(-1n)
+      .uint32((99 << 3) | 1)
+      .double(1)
+      .uint32((99 << 3) | 2)
+      .bytes(new Uint8Array(9))
+      .uint32((99 << 3) | 3)
+      .uint32((1 << 3) | 0)
+      .uint32(5)
+      .uint32((99 << 3) | 4)
+      .uint32((99 << 3) | 5)
+      .float(1)
+      .finish();
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish();
+        expect(plain(decode(Buffer.concat([unknown, bytes, unknown])))).toEqual(plain(decode(bytes)));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('takes a field that comes twice as the last, and one that repeats as both', () => {
+    fc.assert(
+      fc.property(message, message, (first, second) => {
+        const [one, other] = [generated.encode(first).finish(), generated.encode(second).finish()];
+        const both = decode(Buffer.concat([one, other]));
+        expect(plain(both)).toEqual(plain(merged(decode(one), decode(other))));
+      }),
+      RUNS,
+    );
+  });
+
+  /** What ours reads, the generated code reads alike; it takes more, such as fields that reach beyond their message. */
+  function agrees(bytes: Uint8Array): void {
+    let read: unknown;
+    try {
+      read = decode(bytes);
+    } catch (error) {
+      expect((error as Error).message).toMatch(/\S/);
+      expect(error).not.toBeInstanceOf(TypeError);
+      return;
+    }
+    expect(plain(read)).toEqual(plain(generated.decode(bytes)));
+  }
+});
+
+/** Two messages as protobuf merges them. */
+function merged(first: unknown, second: unknown): unknown {
+  if (Array.isArray(first)) return [...first, ...(second as unknown[])];
+  if (first instanceof Map) return new Map([...first, ...(second as Map<unknown, unknown>)]);
+  if (typeof first === 'object' && first !== null && typeof second === 'object' && second !== null) {
+    return Object.fromEntries(
+      Object.entries(first).map(([key, value]) => [key, merged(value, (second as Record<string, unknown>)[key])]),
+    );
+  }
+  return second === '' || second === undefined ? first : second;
+}
+
+/** A tensor whose contents came as these messages, one after the other. */
+function tensorOf(...parts: Uint8Array[]): TensorMessage | undefined {
+  const writer = new BinaryWriter().uint32(42).fork();
+  for (const bytes of parts) writer.uint32(42).bytes(bytes);
+  return decodeRequest(writer.join().finish()).inputs[0];
+}
+
+describe('typed contents', () => {
+  /** What writes each field's elements one by one, as encoders that do not pack do. */
+  const ONE_BY_ONE: Readonly<Record<string, (writer: BinaryWriter, element: never) => unknown>> = {
+    boolContents: (writer, element) => writer.uint32(8).bool(element),
+    intContents: (writer, element) => writer.uint32(16).int32(element),
+    int64Contents: (writer, element) => writer.uint32(24).int64(element),
+    uintContents: (writer, element) => writer.uint32(32).uint32(element),
+    uint64Contents: (writer, element) => writer.uint32(40).uint64(element),
+    fp32Contents: (writer, element) => writer.uint32(53).float(element),
+    fp64Contents: (writer, element) => writer.uint32(57).double(element),
+    bytesContents: (writer, element) => writer.uint32(66).bytes(element),
+  };
+
+  it('are the same packed, one by one, and in pieces of both', () => {
+    const pieces = fc.array(fc.tuple(contents, fc.boolean(), fc.boolean()), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(pieces, (given) => {
+        const whole = InferTensorContents.decode(new Uint8Array(0));
+        const messages: Uint8Array[] = [];
+        for (const [piece, isPacked, isNew] of given) {
+          const writer = new BinaryWriter();
+          if (isPacked) InferTensorContents.encode(piece, writer);
+          for (const [field, elements] of Object.entries(piece)) {
+            whole[field as keyof typeof whole].push(...(elements as never[]));
+            if (!isPacked) for (const element of elements) ONE_BY_ONE[field]?.(writer, element as never);
+          }
+          const bytes = writer.finish();
+          if (isNew || messages.length === 0) messages.push(bytes);
+          else messages.push(Buffer.concat([messages.pop() as Uint8Array, bytes]));
+        }
+        const expected = InferTensorContents.decode(InferTensorContents.encode(whole).finish());
+        expect(plain(tensorOf(...messages))).toMatchObject({ contents: plain(expected) as object });
+      }),
+      RUNS,
+    );
+  });
+
+  it('are arrays of their own: the message can be overwritten', () => {
+    const whole = {
+      ...InferTensorContents.decode(new Uint8Array(0)),
+      fp32Contents: [1, 2],
+      bytesContents: [Buffer.from('a')],
+    };
+    const inputs = [{ name: '', datatype: '', shape: [], parameters: new Map(), contents: whole }];
+    for (const offset of [0, 1, 2, 3]) {
+      const encoded = encodeRequest({ ...decodeRequest(new Uint8Array(0)), inputs });
+      const bytes = Buffer.concat([Buffer.alloc(offset), encoded]).subarray(offset);
+      const read = decodeRequest(bytes).inputs[0]?.contents;
+      bytes.fill(0xff);
+      expect(read?.fp32Contents).toEqual(Float32Array.of(1, 2));
+      expect(read?.bytesContents).toEqual([Buffer.from('a')]);
+    }
+  });
+
+  it.each([
+    ['a float cut off', 50, [1, 2, 3, 4, 5]],
+    ['a double cut off', 58, [1, 2, 3, 4]],
+    ['a varint cut off', 18, [1, 0x80]],
+    ['a varint of eleven bytes', 26, [...new Array(10).fill(0xff), 1]],
+  ])('that hold %s are refused', (_what, tag, bytes) => {
+    const packed = new BinaryWriter().uint32(tag).bytes(Uint8Array.from(bytes)).finish();
+    expect(() => tensorOf(packed)).toThrow(RangeError);
+    // A piece is whole by itself: what the next one begins with is no part of it.
+    expect(() => tensorOf(packed, packed)).toThrow(RangeError);
+  });
+
+  it('of many elements that come one by one take no more than they should', () => {
+    const writer = new BinaryWriter();
+    for (let n = 0; n < 100_000; n++) writer.uint32(16).int32(n);
+    expect(tensorOf(writer.finish())?.contents?.intContents).toEqual(Int32Array.from({ length: 100_000 }, (_, n) => n));
+  });
+});
+
+describe('a tensor', () => {
+  it('that says it is longer than what is around it is refused', () => {
+    const inner = InputTensor.encode({
+      name: 'x',
+      datatype: '',
+      shape: [],
+      parameters: new Map(),
+      contents: undefined,
+    }).finish();
+    const bytes = new BinaryWriter().uint32(42).bytes(inner).uint32(10).string('model').finish();
+    bytes[1] = inner.length + 3;
+    expect(() => decodeRequest(bytes)).toThrow('a field');
+  });
+});

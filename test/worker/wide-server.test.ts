@@ -1,0 +1,41 @@
+import { connect } from 'node:http2';
+import { afterEach, describe, expect, it } from 'vitest';
+import { FLOW_CONTROL_WINDOW_BYTES } from '../../src/wire/grpc-options.js';
+import { createEchoBackend } from '../../src/worker/echo-backend.js';
+import { createAuthority } from '../support/certificates.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+describe('a worker', () => {
+  const authority = createAuthority();
+
+  it.each([
+    ['in plain text', undefined],
+    ['over TLS', () => authority.sign('worker')],
+  ])('takes as much as a large message at once, %s, of a stream and of a connection', async (_how, tls) => {
+    const worker = await startTestWorker(createEchoBackend(), {
+      tls:
+        tls &&
+        (
+          (given) => () =>
+            given
+        )(tls()),
+    });
+    cleanups.push(() => worker.stop());
+    const session = connect(`${tls ? 'https' : 'http'}://${worker.replica.endpoint}`, { ca: authority.cert });
+    cleanups.push(() => session.close());
+    const windows = (): string => `${session.remoteSettings?.initialWindowSize}, ${session.state.remoteWindowSize}`;
+    const wide = `${FLOW_CONTROL_WINDOW_BYTES}, ${FLOW_CONTROL_WINDOW_BYTES}`;
+    await until(
+      () => `the windows ${windows()} are ${wide}`,
+      () => windows() === wide,
+    );
+    expect(FLOW_CONTROL_WINDOW_BYTES).toBeGreaterThan(1024 * 1024);
+  });
+});
