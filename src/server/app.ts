@@ -76,6 +76,8 @@ export function createApp(options: AppOptions): Express {
     route(request, response, next);
   });
   app.use(inTurn());
+  // Then what is asked most often: each path is compared with all that are mounted before it.
+  mount('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
@@ -84,7 +86,6 @@ export function createApp(options: AppOptions): Express {
   mount('/replicas', {
     GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
   });
-  mount('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
 
   /** Has a path be answered: by method, and only to who may. */
   function mount(path: string, methods: Readonly<Record<string, RequestHandler>>): void {
