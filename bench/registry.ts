@@ -7,14 +7,17 @@ import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
-import { createRegistry, type Registry } from '../src/core/registry.js';
+import type { LeaseId } from '../src/core/ids.js';
+import { createRegistry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
+import { ReplicaPages } from '../src/core/replica-pages.js';
 import { listen } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { listParts } from '../src/wire/answers.js';
 import { parseRegistration, type Registering } from '../src/wire/registration.js';
 import { replicaText } from '../src/wire/replica-json.js';
+import { registration } from '../test/support/replicas.js';
 import { answering, ask, type Started, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { type Row, report } from './report.js';
@@ -36,17 +39,20 @@ function replica(n: number): Replica {
   return replica;
 }
 
-async function registerAll(registry: Registry, count: number, every = 1): Promise<void> {
-  for (let n = 0; n < count; n += every) await registry.register(replica(n), { host: 'h' }, () => {});
+/** Puts new registrations in the place of every so manieth, or of all. */
+function putAll(pages: ReplicaPages, count: number, every = 1): void {
+  for (let n = 0; n < count; n += every) pages.put(registration(`lease-${n}`, replica(n)));
 }
 
 /** The list as plain objects, which is what is handed to `JSON.stringify`. */
-function plainList(registry: Registry): unknown {
-  const replicas = registry.replicas().map(({ id, endpoint, capabilities }) => ({
-    replica_id: id,
-    endpoint,
-    capabilities: capabilities.map(({ source }) => JSON.parse(source)),
-  }));
+function plainList(pages: ReplicaPages): unknown {
+  const replicas = pages.pages().flatMap((page) =>
+    page.map(({ replica: { id, endpoint, capabilities } }) => ({
+      replica_id: id,
+      endpoint,
+      capabilities: capabilities.map(({ source }) => JSON.parse(source)),
+    })),
+  );
   return { replicas };
 }
 
@@ -98,26 +104,33 @@ async function measure(): Promise<void> {
   const reader = await start([process.execPath, '--import', 'tsx', self, 'reader'], { core: 1 });
   const rows: Row[] = [];
   for (const size of [10_000, 100_000]) {
-    const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
-    await registerAll(registry, size);
-    const plain = plainList(registry);
-    const writing = (): Buffer => Buffer.concat([...listParts(registry.pages())]);
+    const pages = new ReplicaPages();
+    putAll(pages, size);
+    const plain = plainList(pages);
+    const writing = (): Buffer => Buffer.concat([...listParts(pages.pages())]);
     const body = writing();
     if (body.toString() !== JSON.stringify(plain)) throw new Error('the list is not what it should be');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
       stringifyUs?.push(timed(() => Buffer.from(JSON.stringify(plain))));
       unchangedUs?.push(timed(writing));
-      await registerAll(registry, size, 100);
+      putAll(pages, size, 100);
       changedUs?.push(timed(writing));
-      await registerAll(registry, size);
+      putAll(pages, size);
       newUs?.push(timed(writing));
     }
+    const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
+    const leases: LeaseId[] = [];
+    for (let n = 0; n < size; n++) leases.push(await registry.register(replica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
     const server = await listen({ registry, clock, log: SILENT, ...listening });
     const ofStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
     const unchanged = await stalls(reader, server.port, async () => {});
-    const all = await stalls(reader, server.port, () => registerAll(registry, size));
+    let isReady = true;
+    const changed = await stalls(reader, server.port, async () => {
+      isReady = !isReady;
+      for (let n = 0; n < size; n += 100) await registry.renew(leases[n] as LeaseId, isReady ? 'ready' : 'unready');
+    });
     rows.push({
       what: `${size} replicas`,
       bytes: body.length,
@@ -127,8 +140,8 @@ async function measure(): Promise<void> {
       allNew: ofStringify(newUs),
       stallP50Ms: rounded(unchanged.p50),
       stallMostMs: rounded(unchanged.most),
-      stallAllNewP50Ms: rounded(all.p50),
-      stallAllNewMostMs: rounded(all.most),
+      stallChangedP50Ms: rounded(changed.p50),
+      stallChangedMostMs: rounded(changed.most),
     });
     await server.close();
   }
