@@ -44,8 +44,9 @@ const written = new WeakMap<ReplicaPage, Buffer>();
 function pageBytes(page: ReplicaPage): Buffer {
   const before = written.get(page);
   if (before) return before;
-  const texts = page.filter(isRoutable).map(({ replica }) => replicaText(replica));
-  const bytes = Buffer.from(texts.length > 0 ? `,${texts.join(',')}` : '');
+  let text = '';
+  for (const registration of page) if (isRoutable(registration)) text += `,${replicaText(registration.replica)}`;
+  const bytes = Buffer.from(text);
   written.set(page, bytes);
   return bytes;
 }
