@@ -19,7 +19,7 @@ import { INFERENCE_SERVICE } from '../src/wire/inference-service.js';
 import type { TensorData } from '../src/wire/tensor.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 import { createWideServer } from '../src/worker/wide-server.js';
-import { start } from './child-process.js';
+import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { report } from './report.js';
 
@@ -180,8 +180,7 @@ function unary(client: GrpcClient, path: string, codec: Pick<Codec, 'serialize' 
 }
 
 async function measure(only = ''): Promise<void> {
-  const command: [string, ...string[]] = [process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url), 'serve'];
-  const [codecs = '', endpoint = ''] = (await start(command, { core: 0 })).line.split(' ');
+  const [codecs = '', endpoint = ''] = (await start(built('infer', 'serve'), { core: 0 })).line.split(' ');
   const bare = new GrpcClient(codecs, credentials.createInsecure(), OPTIONS);
   const bareAtWorker = new GrpcClient(endpoint, credentials.createInsecure(), OPTIONS);
   const client = new InferenceClient({ endpoint }, { clock, random });

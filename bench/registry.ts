@@ -6,7 +6,6 @@
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
 import type { LeaseId } from '../src/core/ids.js';
 import { createRegistry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
@@ -18,7 +17,7 @@ import { listParts } from '../src/wire/answers.js';
 import { parseRegistration, type Registering } from '../src/wire/registration.js';
 import { replicaText } from '../src/wire/replica-json.js';
 import { registration } from '../test/support/replicas.js';
-import { answering, ask, type Started, start } from './child-process.js';
+import { answering, ask, built, type Started, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { type Row, report } from './report.js';
 
@@ -100,8 +99,7 @@ async function stalls(
 
 async function measure(): Promise<void> {
   spawnSync('taskset', ['-cp', '0', String(process.pid)]);
-  const self = fileURLToPath(import.meta.url);
-  const reader = await start([process.execPath, '--import', 'tsx', self, 'reader'], { core: 1 });
+  const reader = await start(built('registry', 'reader'), { core: 1 });
   const rows: Row[] = [];
   for (const size of [10_000, 100_000]) {
     const pages = new ReplicaPages();

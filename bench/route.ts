@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { start } from './child-process.js';
+import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
 import { report } from './report.js';
 
@@ -53,9 +53,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 /** A server in a process of its own, on the first core; resolves to its port. */
 async function started(kind: string, size: number): Promise<number> {
   const command: [string, ...string[]] =
-    kind === 'FastAPI'
-      ? [PYTHON, here('route_fastapi.py'), String(size)]
-      : [process.execPath, here('route-server.js'), kind, String(size)];
+    kind === 'FastAPI' ? [PYTHON, here('route_fastapi.py'), String(size)] : built('route-server', kind, String(size));
   return Number((await start(command, { core: 0 })).line);
 }
 

@@ -4,24 +4,13 @@
  * of node:http that answers each with the first bytes of a stream.
  */
 import { connect } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { ask, start } from './child-process.js';
+import { ask, built, start } from './child-process.js';
 import { median, nowUs, quantile, rounded } from './figures.js';
 import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);
 const ROUNDS = 3;
 const AT_ONCE = 1000;
-
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const node = (file: string, ...args: string[]): [string, ...string[]] => [
-  process.execPath,
-  '--expose-gc',
-  '--import',
-  'tsx',
-  here(file),
-  ...args,
-];
 
 /** Asks for a route over and over until it is stopped; resolves to the times of the answers, in milliseconds. */
 function caller(port: number): { stop(): number[] } {
@@ -48,8 +37,8 @@ function caller(port: number): { stop(): number[] } {
 
 /** One storm on a new server: how long it took, and the 99th percentile and the longest time of a route meanwhile. */
 async function storm(kind: 'anyserve' | 'bare'): Promise<{ allMs: number; p99Ms: number; mostMs: number }> {
-  const server = await start(node('lease-server.ts', kind, '2000'), { core: 0 });
-  const holder = await start(node('lease-holder.ts'), { core: 1 });
+  const server = await start(built('lease-server', kind, '2000'), { core: 0 });
+  const holder = await start(built('lease-holder'), { core: 1 });
   const port = Number(server.line);
   const calling = kind === 'anyserve' ? caller(port) : undefined;
   const allMs = await ask<number>(holder, 'open', { port, count: COUNT, atOnce: AT_ONCE });

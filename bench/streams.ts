@@ -4,8 +4,7 @@
  * streams and sends the same heartbeats. The servers are on one core, whoever holds the leases on another.
  */
 import { connect, type Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { ask, type Started, start } from './child-process.js';
+import { ask, built, type Started, start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
 import type { Lateness, Opening } from './lease-holder.js';
 import type { Memory } from './lease-server.js';
@@ -19,12 +18,7 @@ const ROUND_MS = 500;
 const CONNECTIONS = 4;
 const CUTS = 50;
 
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
-
-function node(file: string, ...args: string[]): [string, ...string[]] {
-  return [process.execPath, '--expose-gc', '--import', 'tsx', here(file), ...args];
-}
 
 /** A server with so many leases open, and who holds them. */
 interface Fleet {
@@ -37,11 +31,11 @@ interface Fleet {
 }
 
 async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
-  const server = await start(node('lease-server.ts', kind, String(HEARTBEAT_MS)), { core: 0 });
+  const server = await start(built('lease-server', kind, String(HEARTBEAT_MS)), { core: 0 });
   const port = Number(server.line);
   const [warming, holder] = [
-    await start(node('lease-holder.ts'), { core: 1 }),
-    await start(node('lease-holder.ts'), { core: 1 }),
+    await start(built('lease-holder'), { core: 1 }),
+    await start(built('lease-holder'), { core: 1 }),
   ];
   await ask(warming, 'open', { ...opening, port, count: Math.min(300, opening.count) });
   await ask(warming, 'cutAll');

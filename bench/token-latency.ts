@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { createParser } from 'eventsource-parser';
 import { Client, textsFromTensor } from '../src/index.js';
-import { start } from './child-process.js';
+import { built, start } from './child-process.js';
 import { median, nowUs, quantile, rounded } from './figures.js';
 import { report } from './report.js';
 
@@ -69,7 +69,7 @@ async function throughWorker(client: Client): Promise<number[]> {
 }
 
 async function measure(): Promise<void> {
-  const url = (await start([process.execPath, '--import', 'tsx', here('token-latency.ts'), 'upstream'])).line;
+  const url = (await start(built('token-latency', 'upstream'))).line;
   get(`${url}/models`).on('response', (response) => response.resume());
   const options = ['--openai', url, '--port', '0', '--no-register'];
   const worker = [process.execPath, here('../bin/anyserve.js'), 'worker', ...options] as const;

@@ -2,15 +2,16 @@
  * The servers that `GET /route` is compared over, as they are built. Usage: route-server.js KIND REPLICAS; the port is
  * printed.
  */
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
-import { createRegistry } from '../dist/core/registry.js';
-import { listen } from '../dist/server/api-server.js';
-import { createApp } from '../dist/server/app.js';
-import { createReadiness } from '../dist/server/readiness.js';
-import { createMemoryStore } from '../dist/store/memory-store.js';
-import { clock, ids, random } from '../dist/system.js';
-import { parseRegistration } from '../dist/wire/registration.js';
+import { createRegistry, type Registry } from '../src/core/registry.js';
+import { listen } from '../src/server/api-server.js';
+import { createApp } from '../src/server/app.js';
+import { createReadiness } from '../src/server/readiness.js';
+import { createMemoryStore } from '../src/store/memory-store.js';
+import { clock, ids, random } from '../src/system.js';
+import { parseRegistration } from '../src/wire/registration.js';
 
 const ANSWER = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
 
@@ -24,18 +25,18 @@ const NO_LEASES = {
 const SILENT = { info: () => {}, warn: () => {} };
 
 /** A registry of so many replicas, of which each query asks for those of a model and a type. */
-async function registryOf(size) {
+async function registryOf(size: number): Promise<Registry> {
   const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
     const registration = { replica_id: `replica-${n}`, endpoint: `replica-${n}.test:50051`, capabilities: [pairs] };
-    const { replica } = parseRegistration(JSON.stringify(registration));
-    await registry.register(replica, { host: '127.0.0.1' }, () => {});
+    const outcome = parseRegistration(JSON.stringify(registration));
+    if (outcome.kind === 'registration') await registry.register(outcome.replica, { host: '127.0.0.1' }, () => {});
   }
   return registry;
 }
 
-const appOptions = (registry) => ({
+const appOptions = (registry: Registry) => ({
   registry,
   clock,
   log: SILENT,
@@ -44,15 +45,15 @@ const appOptions = (registry) => ({
   warmingMs: 0,
 });
 
-function listenOn(handler) {
+function listenOn(handler: RequestListener): Promise<number> {
   const server = createServer(handler);
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(server.address().port));
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
   });
 }
 
 /** The servers that are compared: each is started with so many replicas, and resolves to its port. */
-const SERVERS = {
+const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
   async bare() {
     const headers = { 'content-length': ANSWER.length, 'content-type': 'application/json' };
     return await listenOn((_request, response) => response.writeHead(200, headers).end(ANSWER));
@@ -68,15 +69,15 @@ const SERVERS = {
     const registry = await registryOf(size);
     const app = fastify();
     app.get('/route', (request, reply) => {
-      const asked = new Map(Object.entries(request.query));
+      const asked = new Map(Object.entries(request.query as Record<string, string>));
       const found = registry.route(asked, new Set());
       if (!found) return reply.code(404).send({ detail: 'no matching replica' });
       return reply.send({ endpoint: found.endpoint, replica_id: found.id });
     });
     await app.listen({ port: 0, host: '127.0.0.1' });
-    return app.server.address().port;
+    return (app.server.address() as AddressInfo).port;
   },
 };
 
-const [kind, size] = process.argv.slice(2);
-console.log(await SERVERS[kind](Number(size)));
+const [kind = '', size] = process.argv.slice(2);
+console.log(await SERVERS[kind]?.(Number(size)));
