@@ -77,7 +77,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
 
 const SRC = fileURLToPath(new URL('../src', import.meta.url));
 const IMPORT =
-  /(?:^|\s)(?:import|export)\s[^;'"]*?from\s*['"]([^'"]+)['"]|\bimport\s*\(\s*['"]([^'"]+)['"]\s*\)|^import\s*['"]([^'"]+)['"]/gm;
+  /(?:^|\s)(?:import|export)\s[^;'"]*?from\s*['"]([^'"]+)['"]|\bimport\s*\(\s*['"]([^'"]+)['"]\s*\)|^import\s*['"]([^'"]+)['"]|getBuiltinModule\('([^']+)'\)/gm;
 
 interface Import {
   readonly from: string;
@@ -87,7 +87,7 @@ interface Import {
 /** The imports of a file's text, those of other files as paths below src. */
 function importsOf(file: string, text: string): Import[] {
   return [...text.matchAll(IMPORT)].map((match) => {
-    const target = match[1] ?? match[2] ?? match[3] ?? '';
+    const target = match[1] ?? match[2] ?? match[3] ?? match[4] ?? '';
     if (!target.startsWith('.')) return { from: file, to: target };
     return { from: file, to: normalize(join(dirname(file), target)).replace(/\.js$/, '.ts') };
   });

@@ -4,7 +4,8 @@ import type { Command } from './command.js';
 import { interruption } from './interruption.js';
 import { logTo } from './output.js';
 import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { tokenFileOption, tokensAskedFor } from './token-options.js';
+import { tokenFileOption } from './token-options.js';
+import { tokensAskedFor } from './tokens-asked-for.js';
 import { durationMs, wholeNumber } from './values.js';
 
 /** No limit that is meant is over it. */

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import { renewedFiles } from '../credentials/renewed-files.js';
-import { firstToken, TokenSet } from '../credentials/token-set.js';
+import { firstToken } from '../credentials/token-file.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { logTo } from './output.js';
@@ -8,11 +8,6 @@ import { logTo } from './output.js';
 /** An option that names a file with tokens; `variable` holds the token itself where there is no file. */
 export function tokenFileOption(description: string, variable: string): CommandOption {
   return { type: 'text', value: 'FILE', description: `${description}; else ${variable} is the token` };
-}
-
-/** The tokens that callers must show, as they are now; undefined: none. Throws `usage`. */
-export function tokensAskedFor(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
-  return tokenSource(args, io, option, (text, where) => new TokenSet(text.split('\n'), where));
 }
 
 /** The token to show, as it is now; undefined: none. Throws `usage`. */
@@ -24,7 +19,7 @@ export function tokenToShow(args: Arguments, io: CommandIo, option: string): (()
  * What an option's file says, or the variable of the same name without `FILE`. A token is never an argument, because
  * every user of a machine sees those. Throws `usage`; a variable that is set to nothing is no wish for an open door.
  */
-function tokenSource<T>(
+export function tokenSource<T>(
   args: Arguments,
   io: CommandIo,
   option: string,

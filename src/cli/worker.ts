@@ -12,7 +12,8 @@ import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
 import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { tokenFileOption, tokensAskedFor } from './token-options.js';
+import { tokenFileOption } from './token-options.js';
+import { tokensAskedFor } from './tokens-asked-for.js';
 import { durationMs, wholeNumber } from './values.js';
 import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 

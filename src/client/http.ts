@@ -1,5 +1,12 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 
@@ -29,7 +36,7 @@ const CROSSING_MS = 250;
 /** HTTP with connections of its own, so that closing it leaves none behind: a pool that belongs to all can't be closed. */
 export class HttpConnections {
   readonly #http = new HttpAgent({ keepAlive: true });
-  readonly #https = new HttpsAgent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
+  #https: HttpsAgent | undefined;
   readonly #tls: () => ClientTls;
 
   /** Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. */
@@ -62,14 +69,14 @@ export class HttpConnections {
     signal,
   }: HttpRequest): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
-      const isSecure = url.startsWith('https:');
-      const request = (isSecure ? httpsRequest : httpRequest)(url, {
+      const options = {
         method,
         headers: body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
-        agent: isSecure ? this.#https : this.#http,
         signal,
-        ...(isSecure && this.#tls()),
-      });
+      };
+      const request = url.startsWith('https:')
+        ? this.#securely(url, options)
+        : httpRequest(url, { ...options, agent: this.#http });
       const deadline = AbortSignal.timeout(Math.ceil(headTimeoutMs));
       const onDeadline = (): void => void request.destroy(timedOut());
       deadline.addEventListener('abort', onDeadline, { once: true });
@@ -85,6 +92,13 @@ export class HttpConnections {
       });
       request.end(body);
     });
+  }
+
+  /** Sends it over TLS, for which Node's modules are loaded only here: a command asks once and ends. */
+  #securely(url: string, options: RequestOptions): ClientRequest {
+    const https = process.getBuiltinModule('node:https');
+    this.#https ??= new https.Agent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
+    return https.request(url, { ...options, agent: this.#https, ...this.#tls() });
   }
 
   /** Reads a body whole. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
@@ -108,7 +122,7 @@ export class HttpConnections {
   /** Ends every connection, those in use too. */
   close(): void {
     this.#http.destroy();
-    this.#https.destroy();
+    this.#https?.destroy();
   }
 }
 

@@ -1,5 +1,3 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
 import { type FilesWorld, type NamedFile, renewedFiles } from './renewed-files.js';
@@ -33,8 +31,13 @@ function present(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
   return files.filter((file) => file !== undefined);
 }
 
-/** The texts of the files that are there, in the order of certificate, key and authorities. */
+/**
+ * The texts of the files that are there, in the order of certificate, key and authorities. Node's
+ * modules are loaded here, by what has files to check: they take as long as a short command without any.
+ */
 function checked({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientTls {
+  const { createPrivateKey, X509Certificate } = process.getBuiltinModule('node:crypto');
+  const { createSecureContext } = process.getBuiltinModule('node:tls');
   const left = [...texts];
   const tls = {
     cert: cert && left.shift(),

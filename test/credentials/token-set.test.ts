@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { bearerToken, firstToken, TokenSet } from '../../src/credentials/token-set.js';
+import { firstToken } from '../../src/credentials/token-file.js';
+import { bearerToken, TokenSet } from '../../src/credentials/token-set.js';
 
 describe('a token set', () => {
   const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
