@@ -14,6 +14,17 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
 
+/** The command that a command line names, and what was found behind it. */
+class Chosen {
+  readonly command: Command;
+  readonly values: Parsed;
+
+  constructor(command: Command, values: Parsed) {
+    this.command = command;
+    this.values = values;
+  }
+}
+
 /** Reads a command line. Throws `usage`. */
 export async function parseArguments(argv: readonly string[], env: Env): Promise<Invocation> {
   const { own, behind } = splitAtDashes(argv);
@@ -21,7 +32,6 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
   // The parser would look these up on its own objects.
   if (inherited !== undefined)
     throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
-  let chosen: { command: Command; parsed: Parsed } | undefined;
   let header = GENERAL_HELP;
   let printed = '';
   const parser = yargs()
@@ -58,20 +68,23 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
         return building;
       },
       (parsed) => {
-        chosen = { command, parsed: parsed as unknown as Parsed };
+        // Thrown, because behind a handler that returns yargs makes up the help, whether it is asked for or not.
+        throw new Chosen(command, parsed as unknown as Parsed);
       },
     );
   }
-  const parsed = (await parser
+  const parsed = await parser
     .parseAsync([...own], {}, (_error, _parsed, output) => {
       printed = output;
     })
-    .catch(rethrowAsUsage)) as Parsed;
+    .catch((error: Error | Chosen) => (error instanceof Chosen ? error : rethrowAsUsage(error)));
+  if (parsed instanceof Chosen) {
+    const { command, values } = parsed;
+    return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
+  }
   const isHelp = printed !== VERSION && !wantsCompletion(own);
   if (printed && !isHelp) return { kind: 'print', text: `${printed.trimEnd()}\n` };
   if (printed) return { kind: 'print', text: `${header}\n\n${printed.trim()}\n` };
-  if (chosen)
-    return { kind: 'run', command: chosen.command, args: checkedArguments(chosen.command, chosen.parsed, behind, env) };
   const [word] = parsed._;
   if (word === undefined) return { kind: 'print', text: `${header}\n\n${(await parser.getHelp()).trim()}\n` };
   throw new AnyserveError(
