@@ -1,4 +1,4 @@
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, isAnyserveError, messageOf } from '../core/errors.js';
 import { clock, environment } from '../system.js';
 import { isOn, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
@@ -10,7 +10,7 @@ const LAST_WORDS_MS = 250;
 
 /** Runs the command line of this process; resolves to its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const { stdin, stdout, stderr } = process;
+  const { stdout, stderr } = process;
   const interrupted = new AbortController();
   const insisted = new AbortController();
   const unread = new AbortController();
@@ -30,7 +30,16 @@ export async function main(argv: readonly string[]): Promise<number> {
   stderr.on('error', () => {});
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
   insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
-  const io = { stdin, stdout, stderr, env: environment(), ...signals };
+  const io = {
+    // Opened by what reads it, and by nothing else.
+    get stdin() {
+      return process.stdin;
+    },
+    stdout,
+    stderr,
+    env: environment(),
+    ...signals,
+  };
   const exitCode = await unlessStuck(runCommandLine(argv, io), io);
   // A reader may be slow, and what it has not taken yet is lost with the process.
   await Promise.race([written(stdout), aborted(unread.signal), aborted(insisted.signal)]);
@@ -93,8 +102,9 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
 }
 
 function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
-  if (interrupted.aborted && !(error instanceof AnyserveError)) return new AnyserveError('interrupted', 'interrupted');
-  return error instanceof AnyserveError ? error : new AnyserveError('failed', messageOf(error), { cause: error });
+  if (isAnyserveError(error)) return error;
+  if (interrupted.aborted) return new AnyserveError('interrupted', 'interrupted');
+  return new AnyserveError('failed', messageOf(error), { cause: error });
 }
 
 function wantsStack(argv: readonly string[], env: CommandIo['env']): boolean {

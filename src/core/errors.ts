@@ -65,6 +65,14 @@ export class AnyserveError extends Error {
   }
 }
 
+/**
+ * Whether a thrown value is an {@link AnyserveError}, be it of another copy of this file: the command line's bundle has
+ * one, and the commands that are not in it have another.
+ */
+export function isAnyserveError(thrown: unknown): thrown is AnyserveError {
+  return thrown instanceof Error && thrown.name === 'AnyserveError' && 'code' in thrown;
+}
+
 const byGrpcStatus = new Map<number, ErrorCode>();
 for (const [code, row] of Object.entries(CODES)) {
   // The canonical rows come first, so they win over our own with the same number.

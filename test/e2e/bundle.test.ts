@@ -1,0 +1,163 @@
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.js';
+import { runCommandLine } from '../../src/cli/main.js';
+import { type Outcome, run, start, startProgram, stopAll } from '../support/binary.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BUNDLE = join(ROOT, 'dist/bundle');
+const LOADED = join(ROOT, 'test/support/loaded.cjs');
+
+interface Loaded {
+  readonly segmenters: number;
+  readonly ofNode: readonly string[];
+  readonly files: readonly string[];
+  readonly bundled: readonly string[];
+  readonly kept: number;
+}
+
+let server: string;
+
+beforeAll(async () => {
+  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  const worker = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--server', server]);
+  await worker.printed(/^registered/m);
+});
+
+afterAll(stopAll);
+
+/** Runs the built binary to its end, and tells what it loaded. */
+async function loadedBy(...args: string[]): Promise<Loaded> {
+  const env = { ANYSERVE_SERVER: server };
+  const process = startProgram(
+    [globalThis.process.execPath, '--require', LOADED, join(ROOT, 'bin/anyserve.js'), ...args],
+    { env },
+  );
+  process.child.stdin?.end();
+  const { code, stderr } = await process.ended;
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stderr.split('\n').at(-1) ?? '');
+}
+
+/** The packages that some files of the bundle are made of. */
+function packagesOf(files: readonly string[]): string[] {
+  const sources = files.flatMap((file) => JSON.parse(readFileSync(join(BUNDLE, `${file}.map`), 'utf8')).sources);
+  const names = sources.map((source: string) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))];
+}
+
+const COMMANDS_THAT_ASK = [
+  ['--help'],
+  ['route', 'type=chat'],
+  ['registry'],
+  ['infer', 'chat', '--prompt', 'x'],
+] as const;
+
+describe('the bundle of the command line', () => {
+  it.each(COMMANDS_THAT_ASK.map((args) => [args] as const))(
+    'is all that %j loads, without a segmenter or fetch',
+    async (args) => {
+      const { segmenters, ofNode, files, bundled } = await loadedBy(...args);
+      expect(segmenters).toBe(0);
+      expect(ofNode.filter((name) => /undici|webstreams/.test(name))).toEqual([]);
+      expect(files.map((file) => file.replace(ROOT, ''))).toEqual([
+        'test/support/loaded.cjs',
+        'bin/anyserve.js',
+        'bin/compiled.js',
+      ]);
+      expect(packagesOf(bundled)).toEqual(expect.arrayContaining(['yargs']));
+      expect(packagesOf(bundled).filter((name) => /express|proto-loader|protobufjs|reflection/.test(name))).toEqual([]);
+    },
+  );
+
+  it.each([['--help'], ['route', 'type=chat'], ['registry']])('has %s load nothing of gRPC or TLS', async (...args) => {
+    const { ofNode, bundled } = await loadedBy(...args);
+    expect(packagesOf(bundled).filter((name) => /grpc|protobuf/.test(name))).toEqual([]);
+    expect(ofNode.filter((name) => /^NativeModule (http2|https|tls|crypto|_tls_wrap)$/.test(name))).toEqual([]);
+  });
+
+  it('has the code that the build kept of every file that a command loads', async () => {
+    for (const args of COMMANDS_THAT_ASK) {
+      const { bundled, kept } = await loadedBy(...args);
+      expect(kept).toBe(isBuiltByThisNode() ? bundled.length : 0);
+    }
+  });
+
+  it('names no place of the machine that it was made on', () => {
+    const files = readdirSync(BUNDLE, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const named = files.filter(({ parentPath, name }) => readFileSync(join(parentPath, name)).includes(ROOT));
+    expect(files.length).toBeGreaterThan(10);
+    expect(named.map(({ name }) => name)).toEqual([]);
+  });
+
+  it('says the same as what it is made of, in every help and about every wrong use', async () => {
+    const helps = COMMANDS.map(({ name }) => [name, '--help']);
+    const wrong = [
+      ['rout'],
+      ['route', '--srever', 'x'],
+      ['infer', '--prompt'],
+      ['route', 'x'],
+      ['serve', 'x'],
+      ['infer'],
+    ];
+    for (const args of [[], ['--help'], ['--version'], ['completion'], ...helps, ...wrong]) {
+      expect(await run(args), args.join(' ')).toEqual(await plain(args));
+    }
+  });
+
+  it('goes on without the code that the build kept', async () => {
+    const copy = mkdtempSync(join(tmpdir(), 'anyserve-'));
+    for (const part of ['bin', 'dist', 'package.json']) cpSync(join(ROOT, part), join(copy, part), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+    const binary = join(copy, 'bin/anyserve.js');
+    const ask = (): Promise<Outcome> => run(['infer', 'chat', '--prompt', 'x', '--server', server], { binary });
+    expect(await ask()).toMatchObject({ code: 0, stdout: 'x\n', stderr: '' });
+    for (const folder of readdirSync(join(copy, 'dist/bundle')).filter((name) => name.startsWith('v'))) {
+      rmSync(join(copy, 'dist/bundle', folder), { recursive: true });
+    }
+    expect(await ask()).toMatchObject({ code: 0, stdout: 'x\n', stderr: '' });
+    rmSync(copy, { recursive: true });
+  });
+
+  it('shows in a stack, with --debug, the files that it was made of', async () => {
+    for (const args of [
+      ['route', 'x'],
+      ['serve', '--port', 'x'],
+    ]) {
+      const { stderr } = await run([...args, '--debug']);
+      expect(stderr).toMatch(/src\/cli\/values\.ts:\d+/);
+      expect(stderr).toMatch(/src\/cli\/main\.ts:\d+/);
+    }
+  });
+});
+
+/** Whether the build was made by the Node that runs the test, which need not be. */
+function isBuiltByThisNode(): boolean {
+  return readdirSync(BUNDLE).some((name) => name.startsWith(`${process.version}-`));
+}
+
+/** Runs a command line without the bundle, in this process. */
+async function plain(args: readonly string[]): Promise<Outcome> {
+  const printed = { stdout: '', stderr: '' };
+  const writer = (stream: 'stdout' | 'stderr') =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        printed[stream] += chunk;
+        done();
+      },
+    });
+  const never = new AbortController().signal;
+  const signals = { interrupted: never, insisted: never, unread: never };
+  const io = {
+    stdin: process.stdin,
+    stdout: writer('stdout'),
+    stderr: writer('stderr'),
+    env: { SHELL: process.env['SHELL'] },
+  };
+  const code = await runCommandLine(args, { ...io, ...signals });
+  return { code, ...printed };
+}
