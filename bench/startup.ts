@@ -1,0 +1,78 @@
+/**
+ * What a short command costs from its start to its end, as built, against `node -e ''`: CPU and wall time, on one core,
+ * in turns. `route`, `registry` and `infer` ask an API server and a worker that run all the while. Needs python3.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { start } from './child-process.js';
+import { median, medianRatio, rounded } from './figures.js';
+import { report } from './report.js';
+
+const ROUNDS = 25;
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const binary = here('../bin/anyserve.js');
+const node = process.execPath;
+
+interface Times {
+  readonly code: number;
+  readonly cpuMs: number;
+  readonly wallMs: number;
+}
+
+const server = (await start([node, binary, 'serve', '--port', '0'], { until: /^listening/ })).line.split(' ').at(-1);
+const backend = ['--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--server', `${server}`];
+await start([node, binary, 'worker', ...backend], { until: /^registered/ });
+
+const asking = ['--server', `${server}`];
+const commands: Readonly<Record<string, readonly string[]>> = {
+  "node -e ''": [node, '-e', ''],
+  '--help': [node, binary, '--help'],
+  route: [node, binary, 'route', 'type=chat', ...asking],
+  registry: [node, binary, 'registry', ...asking],
+  infer: [node, binary, 'infer', 'chat', '--prompt', 'Hello', ...asking],
+};
+
+const timer = spawn('taskset', ['-c', '0', 'python3', here('child_times.py')], { stdio: ['pipe', 'pipe', 'inherit'] });
+const answers = createInterface({ input: timer.stdout })[Symbol.asyncIterator]();
+
+async function timesOf(command: readonly string[]): Promise<Times> {
+  timer.stdin.write(`${JSON.stringify(command)}\n`);
+  const times = JSON.parse((await answers.next()).value) as Times;
+  if (times.code !== 0) throw new Error(`${command.join(' ')} ended with ${times.code}`);
+  return times;
+}
+
+const cpuMs = new Map<string, number[]>();
+const wallMs = new Map<string, number[]>();
+const kept = (times: Map<string, number[]>, what: string): number[] => {
+  const values = times.get(what) ?? [];
+  times.set(what, values);
+  return values;
+};
+// Once before it counts, so that all files are in memory.
+for (const command of Object.values(commands)) await timesOf(command);
+for (let round = 0; round < ROUNDS; round++) {
+  for (const [what, command] of Object.entries(commands)) {
+    const times = await timesOf(command);
+    kept(cpuMs, what).push(times.cpuMs);
+    kept(wallMs, what).push(times.wallMs);
+  }
+}
+timer.stdin.end();
+await once(timer, 'exit');
+
+const [bare = ''] = Object.keys(commands);
+report({
+  name: 'startup',
+  rows: Object.keys(commands).map((what) => ({
+    what,
+    cpuMs: rounded(median(kept(cpuMs, what))),
+    cpuTimesBare: rounded(medianRatio(kept(cpuMs, what), kept(cpuMs, bare))),
+    wallMs: rounded(median(kept(wallMs, what))),
+    wallTimesBare: rounded(medianRatio(kept(wallMs, what), kept(wallMs, bare))),
+  })),
+  compared: { cpuTimesBare: 'less', wallTimesBare: 'less' },
+});
+process.exit();
