@@ -15,7 +15,6 @@ import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { listParts } from '../src/wire/answers.js';
 import { parseRegistration, type Registering } from '../src/wire/registration.js';
-import { replicaText } from '../src/wire/replica-json.js';
 import { registration } from '../test/support/replicas.js';
 import { answering, ask, built, type Started, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
@@ -34,7 +33,6 @@ function replica(n: number): Replica {
   };
   const body = { replica_id: `replica-${n}`, endpoint: `10.0.${n >> 8}.${n & 255}:50051`, capabilities: [capability] };
   const { replica } = parseRegistration(JSON.stringify(body)) as unknown as Registering;
-  replicaText(replica);
   return replica;
 }
 

@@ -33,8 +33,8 @@ export class QueryTrie {
   /** The root's children, by their pairs: these numbers are dense. */
   readonly #lists: (QueryNode | undefined)[] = [];
   readonly #kept: QueryNode[] = [];
-  /** How many of the kept have a pair on their way. */
-  readonly #keptWith = new Map<number, number>();
+  /** Those of the kept that have a pair on their way. */
+  readonly #keptWith = new Map<number, Set<QueryNode>>();
   /** Counts the times that any of the kept was asked. */
   #asks = 0;
 
@@ -55,9 +55,7 @@ export class QueryTrie {
 
   /** Forgets a pair that nobody has: its number will be another's, and what is kept with it must not be taken for that's. */
   dropList(pair: number): void {
-    if (this.#keptWith.has(pair)) {
-      for (const node of this.#kept.filter((one) => isOnWay(pair, one))) this.#giveUp(node);
-    }
+    for (const node of this.#keptWith.get(pair) ?? []) this.#giveUp(node);
     this.#lists[pair] = undefined;
   }
 
@@ -82,7 +80,7 @@ export class QueryTrie {
       }
       node = child;
     }
-    for (const pair of pairs) this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? 0) + 1);
+    for (const pair of pairs) this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? new Set()).add(node));
     node.matches = new MatchSet();
     for (const entry of matching) node.matches.add(entry);
     node.askedAt = ++this.#asks;
@@ -96,9 +94,9 @@ export class QueryTrie {
     node.matches?.clear();
     node.matches = undefined;
     for (let at = node; at.parent; at = at.parent) {
-      const left = (this.#keptWith.get(at.pair) as number) - 1;
-      if (left > 0) this.#keptWith.set(at.pair, left);
-      else this.#keptWith.delete(at.pair);
+      const kept = this.#keptWith.get(at.pair);
+      kept?.delete(node);
+      if (kept?.size === 0) this.#keptWith.delete(at.pair);
       // A list stays, and so does what is on the way to others.
       if (at.children.size === 0 && !at.matches) at.parent.children.delete(at.pair);
     }
@@ -109,9 +107,4 @@ export class QueryTrie {
     const pick = (): QueryNode => this.#kept[Math.floor(random.fraction() * this.#kept.length)] as QueryNode;
     return Array.from({ length: 8 }, pick).reduce((oldest, node) => (node.askedAt < oldest.askedAt ? node : oldest));
   }
-}
-
-function isOnWay(pair: number, node: QueryNode): boolean {
-  for (let at: QueryNode | undefined = node; at; at = at.parent) if (at.pair === pair) return true;
-  return false;
 }

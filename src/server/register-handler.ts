@@ -13,7 +13,6 @@ import {
   parseRegistration,
   type Registering,
 } from '../wire/registration.js';
-import { replicaText } from '../wire/replica-json.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, authorizationOf, authorize, isOfOtherOrigin, refusalOfId } from './authorization.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
@@ -98,8 +97,6 @@ async function grantLease(
       ? registry.refusal(replica.id, host)
       : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
   if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
-  // Written now, and not when the list is asked for.
-  replicaText(replica);
   let unwatch = (): void => {};
   const stream = createLeaseStream(response, {
     heartbeats,

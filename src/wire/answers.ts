@@ -2,7 +2,8 @@ import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/
 import { isRoutable, type Replica } from '../core/replica.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { isJsonObject, objectFromText } from './json.js';
-import { replicaFromJson, replicaText } from './replica-json.js';
+import { replicaFromJson } from './replica-json.js';
+import { replicaText } from './written-replica.js';
 
 /** What `GET /route` answers. */
 export interface Route {
@@ -19,23 +20,6 @@ export const WARMING_HEADER = 'x-anyserve-warming';
 /** The body of an answer that is an error: what went wrong, in a few words. */
 export function detailText(detail: string): string {
   return JSON.stringify({ detail });
-}
-
-/** Where a replica keeps the answer that it is, as it keeps its entry in the list. */
-const routed = Symbol('routed');
-
-/**
- * The body of `GET /route`, made once for all who are sent to a replica: its bytes, each as one character, which is how
- * Node writes it fastest.
- */
-export function routeBytes(replica: Replica & { readonly [routed]?: string }): string {
-  const before = replica[routed];
-  if (before !== undefined) return before;
-  const { endpoint, id } = replica;
-  const text = `{"endpoint":${JSON.stringify(endpoint)},"replica_id":${JSON.stringify(id)}}`;
-  const bytes = Buffer.from(text).toString('latin1');
-  Object.defineProperty(replica, routed, { value: bytes });
-  return bytes;
 }
 
 /** What was written of each page, from the comma before its first replica on; a list is then hardly more than sent. */

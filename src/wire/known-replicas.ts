@@ -1,7 +1,8 @@
 import type { KnownReplica } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, objectFromText } from './json.js';
-import { replicaFromJson, replicaText } from './replica-json.js';
+import { replicaFromJson } from './replica-json.js';
+import { replicaText } from './written-replica.js';
 
 /** How much of a lease's name is shown: enough to tell two apart, too little to end one. */
 const SHOWN_LEASE = 8;

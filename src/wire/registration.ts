@@ -2,6 +2,7 @@ import { asEndpoint, asReplicaId, endpointProblem, MAX_REPLICA_ID_BYTES, utf8Len
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
+import { WrittenReplica } from './written-replica.js';
 
 /** What is wrong with one place of a body, in the form that FastAPI answers with. */
 export interface Fault {
@@ -60,11 +61,11 @@ export function parseRegistration(body: string): RegistrationOutcome {
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
     return refused(faults);
   }
-  const replica = {
+  const replica = new WrittenReplica({
     id: asReplicaId(id),
     endpoint: asEndpoint(endpoint),
     capabilities: capabilities.map(capabilityFromJson),
-  };
+  });
   return { kind: 'registration', replica, ttlMs };
 }
 

@@ -2,25 +2,7 @@ import type { Capability } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
-
-/**
- * Where a replica keeps what was written of it; a list of many is then hardly more than put together. Not in a WeakMap:
- * with 100,000 replicas in one, every small garbage collection takes 10 ms.
- */
-const written = Symbol('written');
-
-/** A replica as it registers itself and as the list shows it. */
-export function replicaText(replica: Replica & { readonly [written]?: string }): string {
-  const before = replica[written];
-  if (before !== undefined) return before;
-  const { id, endpoint, capabilities } = replica;
-  const sources = capabilities.map(({ source }) => source).join(',');
-  const start = ['{"replica_id":', JSON.stringify(id), ',"endpoint":', JSON.stringify(endpoint)];
-  // Joined, it is one text; put together in any other way it is a tree of texts, gone through again for every list.
-  const text = [...start, ',"capabilities":[', sources, ']}'].join('');
-  Object.defineProperty(replica, written, { value: text });
-  return text;
-}
+import { replicaText } from './written-replica.js';
 
 /** The body of `POST /register`, for a lease that lasts so long without being renewed. */
 export function registrationText(replica: Replica, ttlMs: number): string {

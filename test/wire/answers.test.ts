@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { detailFromText, faultsLine, replicasFromText, routeBytes, routeFromText } from '../../src/wire/answers.js';
+import { detailFromText, faultsLine, replicasFromText, routeFromText } from '../../src/wire/answers.js';
+import { replicaText, routeBytes, WrittenReplica } from '../../src/wire/written-replica.js';
 import { listText, replica } from '../support/replicas.js';
 
 describe('answers', () => {
@@ -14,6 +15,13 @@ describe('answers', () => {
   it('are bytes, for a route, each as one character', () => {
     const body = '{"endpoint":"é€😀.test:50051","replica_id":"é€😀"}';
     expect(Buffer.from(routeBytes(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
+  });
+
+  it('are the same of a replica that is written once', () => {
+    const plain = replica('é', { model: 'qwen2', n: 1 }, {});
+    const written = new WrittenReplica(plain);
+    expect([replicaText(written), routeBytes(written)]).toEqual([replicaText(plain), routeBytes(plain)]);
+    expect(written).toEqual(plain);
   });
 
   it('are read back', () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { faultsText, oversizedFaults, parseRegistration } from '../../src/wire/registration.js';
-import { replicaText } from '../../src/wire/replica-json.js';
+import { replicaText } from '../../src/wire/written-replica.js';
 
 /** The 422 body that a registration gets; undefined when it is granted. */
 function refusal(body: string): string | undefined {
