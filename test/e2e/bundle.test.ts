@@ -43,10 +43,14 @@ async function loadedBy(...args: string[]): Promise<Loaded> {
   return JSON.parse(stderr.split('\n').at(-1) ?? '');
 }
 
-/** The packages that some files of the bundle are made of. */
+/** The files that some files of the bundle are made of. */
+function sourcesOf(files: readonly string[]): string[] {
+  return files.flatMap((file) => JSON.parse(readFileSync(join(BUNDLE, `${file}.map`), 'utf8')).sources);
+}
+
+/** The packages that they are of. */
 function packagesOf(files: readonly string[]): string[] {
-  const sources = files.flatMap((file) => JSON.parse(readFileSync(join(BUNDLE, `${file}.map`), 'utf8')).sources);
-  const names = sources.map((source: string) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]);
+  const names = sourcesOf(files).map((source) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]);
   return [...new Set(names.filter((name) => name !== undefined))];
 }
 
@@ -70,6 +74,7 @@ describe('the bundle of the command line', () => {
         'bin/compiled.js',
       ]);
       expect(packagesOf(bundled)).toEqual(expect.arrayContaining(['yargs']));
+      expect(sourcesOf(bundled).filter((source) => /grpc-js\/src\/(?:server|orca)\.ts$/.test(source))).toEqual([]);
       expect(packagesOf(bundled).filter((name) => /express|proto-loader|protobufjs|reflection/.test(name))).toEqual([]);
     },
   );
