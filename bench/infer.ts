@@ -23,10 +23,12 @@ import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { report } from './report.js';
 
-const WARM_UPS = 16;
-/** Short, and many: what else the machine does then strikes both alike. */
-const ROUND_MS = 50;
-const ROUNDS = 31;
+const WARM_UPS = 2;
+/** How long each way is used before anything is measured: what the first one warms, all others would profit from. */
+const FIRST_WARM_UP_MS = 3000;
+/** No part of 100 ms, the period in which machines are allotted their time: a way would always get the same part of it. */
+const ROUND_MS = 130;
+const ROUNDS = 15;
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const OPTIONS = grpcOptions(MAX_MESSAGE_BYTES);
 const FLOATS = Float32Array.from({ length: 262_144 }, (_, at) => Math.sin(at));
@@ -65,8 +67,11 @@ const loaded = loadSync(fileURLToPath(new URL('../proto/open_inference.proto', i
 ] as unknown as { ModelInfer: typeof INFERENCE_SERVICE.modelInfer };
 
 /** The answer to a request: what it held, under the names that an answer has. */
-const echoed = ({ inputs, rawInputContents, ...others }: RequestMessage) => ({
-  ...others,
+const echoed = ({ modelName, modelVersion, id, parameters, inputs, rawInputContents }: RequestMessage) => ({
+  modelName,
+  modelVersion,
+  id,
+  parameters,
   outputs: inputs,
   rawOutputContents: rawInputContents,
 });
@@ -140,9 +145,9 @@ interface Way {
 }
 
 /** Calls as fast as the answers come, one after the other. */
-async function round({ call }: Way): Promise<number> {
+async function round({ call }: Pick<Way, 'call'>, roundMs = ROUND_MS): Promise<number> {
   const startUs = nowUs();
-  const endUs = startUs + ROUND_MS * 1000;
+  const endUs = startUs + roundMs * 1000;
   let calls = 0;
   while (nowUs() < endUs) {
     await call();
@@ -158,7 +163,10 @@ async function compared(payload: string, rival: Omit<Way, 'perSecond'>, way: Omi
     { ...way, perSecond: [] },
   ];
   for (let n = 0; n < WARM_UPS; n++) for (const each of both) await round(each);
-  for (let n = 0; n < ROUNDS; n++) for (const each of both) each.perSecond.push(await round(each));
+  for (let n = 0; n < ROUNDS; n++) {
+    const order = n % 2 === 0 ? both : both.toReversed();
+    for (const each of order) each.perSecond.push(await round(each));
+  }
   const [first, second] = both;
   return {
     what: `${payload}: ${second.what}`,
@@ -184,23 +192,30 @@ async function measure(only = ''): Promise<void> {
   const bare = new GrpcClient(codecs, credentials.createInsecure(), OPTIONS);
   const bareAtWorker = new GrpcClient(endpoint, credentials.createInsecure(), OPTIONS);
   const client = new InferenceClient({ endpoint }, { clock, random });
-  const codec = { serialize: requestSerialize, deserialize: responseDeserialize };
-  const rows = [];
-  for (const [payload, request] of Object.entries(PAYLOADS).filter(([name]) => name.includes(only))) {
-    const [copying, ...ways] = Object.entries(CODECS).map(([what, codec]) => {
+  const ourCodec = { serialize: requestSerialize, deserialize: responseDeserialize };
+  /** The ways to send a request, each codec's at the bare server and the two at the worker. */
+  const waysFor = (request: InferenceRequest) => {
+    const codecs = Object.entries(CODECS).map(([what, codec]) => {
       const message = codec.request(messageFromRequest(request));
       return { what, call: () => unary(bare, pathOf(what), codec, message) };
     });
-    for (const way of ways) if (copying) rows.push(await compared(payload, copying, way, 'ofCopying'));
     const bareCall = {
       what: 'bare call',
       async call() {
-        const answer = await unary(bareAtWorker, PATH, codec, messageFromRequest(request));
+        const answer = await unary(bareAtWorker, PATH, ourCodec, messageFromRequest(request));
         return answerFromMessage(answer as AnswerMessage);
       },
     };
     const { inputs, raw } = request;
-    const ours = { what: 'Client.infer', call: () => client.infer('echo', inputs, { raw }) };
+    return { codecs, bareCall, ours: { what: 'Client.infer', call: () => client.infer('echo', inputs, { raw }) } };
+  };
+  const first = waysFor(PAYLOADS['short prompt'] as InferenceRequest);
+  for (const way of [...first.codecs, first.bareCall, first.ours]) await round(way, FIRST_WARM_UP_MS);
+  const rows = [];
+  for (const [payload, request] of Object.entries(PAYLOADS).filter(([name]) => name.includes(only))) {
+    const { codecs, bareCall, ours } = waysFor(request);
+    const [copying, ...others] = codecs;
+    for (const way of others) if (copying) rows.push(await compared(payload, copying, way, 'ofCopying'));
     rows.push(await compared(payload, bareCall, ours, 'ofBareCall'));
   }
   report({ name: 'infer', rows, compared: { ofCopying: 'more', ofBareCall: 'more' } });

@@ -1,7 +1,10 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 
 /** From here on bytes are kept where they are until the whole message is put together, instead of being moved about. */
-const LARGE_BYTES = 1024;
+export const LARGE_BYTES = 1024;
+
+/** A writer of a message longer than this is not used again: it would keep its memory. */
+const MAX_SPARED_BYTES = 64 * 1024;
 
 /**
  * Writes a message whose large parts are copied once: what is small goes through `small`, the protobuf runtime's writer,
@@ -31,6 +34,21 @@ export class MessageWriter {
     this.#pieces = undefined;
     return whole;
   }
+}
+
+let spare: MessageWriter | undefined;
+
+/**
+ * The message that a function writes. The writer of the last one is used again: its memory costs more than all else that is
+ * done for a short message. One whose function throws is not.
+ */
+export function writtenMessage(write: (writer: MessageWriter) => void): Buffer {
+  const writer = spare ?? new MessageWriter();
+  spare = undefined;
+  write(writer);
+  const message = writer.finish();
+  if (message.length <= MAX_SPARED_BYTES) spare = writer;
+  return message;
 }
 
 /** How many bytes a field of bytes takes whose number is at most 15. */

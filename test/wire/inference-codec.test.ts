@@ -286,6 +286,17 @@ describe('typed contents', () => {
   });
 });
 
+describe('a message that cannot be written', () => {
+  it('leaves nothing in the next one', () => {
+    const empty = decodeRequest(new Uint8Array(0));
+    const input = { name: 'x', datatype: 'FP32', shape: [1n], parameters: new Map() };
+    const good = { ...empty, modelName: 'm', inputs: [input] };
+    const expected = encodeRequest(good);
+    expect(() => encodeRequest({ ...good, inputs: [{ ...input, shape: [2n ** 64n] }] })).toThrow('too large');
+    expect(encodeRequest(good)).toEqual(expected);
+  });
+});
+
 describe('a tensor', () => {
   it('that says it is longer than what is around it is refused', () => {
     const inner = InputTensor.encode({
