@@ -49,7 +49,7 @@ export type ScalarPairs = Readonly<Record<string, string | number | boolean>>;
 export function capabilityFromScalars(pairs: ScalarPairs): Capability {
   const entries = Object.entries(pairs);
   return {
-    pairs: entries.flatMap(([key, value]) => [key, String(value)]),
+    pairs: entries.flatMap(([key, value]) => [key, String(value)]).slice(),
     source: JSON.stringify(Object.fromEntries(entries)),
   };
 }
