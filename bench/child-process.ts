@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
+import { projectFile } from './project-file.js';
 
 const children = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -24,7 +24,7 @@ export interface StartOptions {
 
 /** The command for a process that is a file of the benchmarks: `lease-server` with its arguments, as it was built. */
 export function built(name: string, ...args: string[]): [string, ...string[]] {
-  return [process.execPath, '--expose-gc', fileURLToPath(new URL(`${name}.mjs`, import.meta.url)), ...args];
+  return [process.execPath, '--expose-gc', projectFile(`bench/built/${name}.mjs`), ...args];
 }
 
 /** Starts a process, and waits until it has written a line. It is killed when the benchmark ends. */

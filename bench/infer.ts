@@ -4,7 +4,6 @@
  * of the library with the same codec. Server and client run on one core, so that calls a second tell of the work of both;
  * one call after the other. Told a part of a payload's name, it measures that alone.
  */
-import { fileURLToPath } from 'node:url';
 import { credentials, Client as GrpcClient, type handleUnaryCall, Metadata, ServerCredentials } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { InferenceClient } from '../src/client/client.js';
@@ -21,6 +20,7 @@ import { createEchoBackend } from '../src/worker/echo-backend.js';
 import { createWideServer } from '../src/worker/wide-server.js';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
+import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
 const WARM_UPS = 2;
@@ -62,9 +62,9 @@ interface Codec {
 
 const { requestSerialize, requestDeserialize, responseSerialize, responseDeserialize } = INFERENCE_SERVICE.modelInfer;
 const PATH = INFERENCE_SERVICE.modelInfer.path;
-const loaded = loadSync(fileURLToPath(new URL('../proto/open_inference.proto', import.meta.url)))[
-  'inference.GRPCInferenceService'
-] as unknown as { ModelInfer: typeof INFERENCE_SERVICE.modelInfer };
+const loaded = loadSync(projectFile('proto/open_inference.proto'))['inference.GRPCInferenceService'] as unknown as {
+  ModelInfer: typeof INFERENCE_SERVICE.modelInfer;
+};
 
 /** The answer to a request: what it held, under the names that an answer has. */
 const echoed = ({ modelName, modelVersion, id, parameters, inputs, rawInputContents }: RequestMessage) => ({

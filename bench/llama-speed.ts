@@ -4,9 +4,9 @@
  */
 import { once } from 'node:events';
 import { availableParallelism, cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { Client } from '../src/index.js';
 import { type Started, start } from './child-process.js';
+import { projectFile } from './project-file.js';
 
 const ROUNDS = 3;
 const MOST_TOKENS = 150;
@@ -15,7 +15,7 @@ const AT_ONCE = 4;
 const [model, prompt = 'Once upon a time'] = process.argv.slice(2);
 if (model === undefined) throw new Error('give a GGUF file');
 
-const binary = fileURLToPath(new URL('../bin/anyserve.js', import.meta.url));
+const binary = projectFile('bin/anyserve.js');
 
 /** A worker with these options, which says where it serves. */
 function startWorker(options: readonly string[]): Promise<Started> {

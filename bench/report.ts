@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
+import { projectFile } from './project-file.js';
 
 /** A line of a benchmark's table: what was measured, and its figures, with their units in their names. */
 export interface Row {
@@ -31,14 +32,12 @@ interface Results {
  * not measured this time stay as they were.
  */
 export function report({ name, rows, compared }: Report): void {
-  const folder = new URL('results/', import.meta.url);
-  const file = new URL(`${name}.json`, folder);
+  const folder = projectFile('bench/results');
+  const file = `${folder}/${name}.json`;
   const before = resultsFrom(file);
   console.table(Object.fromEntries(rows.map(({ what, ...figures }) => [what, figures])));
   const changes = rows.flatMap((row) => changesOf(row, before?.rows ?? [], compared));
-  console.log(
-    before ? [`since ${file.pathname.split('/').slice(-3).join('/')}:`, ...changes].join('\n  ') : 'first run',
-  );
+  console.log(before ? [`since bench/results/${name}.json:`, ...changes].join('\n  ') : 'first run');
   if (before && changes.length === 0) console.log('  nothing has changed by more than a tenth');
   const measured = new Set(rows.map(({ what }) => what));
   const kept = (before?.rows ?? []).filter(({ what }) => !measured.has(what));
@@ -52,7 +51,7 @@ export function report({ name, rows, compared }: Report): void {
   writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`);
 }
 
-function resultsFrom(file: URL): Results | undefined {
+function resultsFrom(file: string): Results | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {

@@ -5,9 +5,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
+import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
 const CONNECTIONS = 16;
@@ -48,12 +48,12 @@ function load(port: number, size: number): Promise<Round> {
   });
 }
 
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-
 /** A server in a process of its own, on the first core; resolves to its port. */
 async function started(kind: string, size: number): Promise<number> {
   const command: [string, ...string[]] =
-    kind === 'FastAPI' ? [PYTHON, here('route_fastapi.py'), String(size)] : built('route-server', kind, String(size));
+    kind === 'FastAPI'
+      ? [PYTHON, projectFile('bench/route_fastapi.py'), String(size)]
+      : built('route-server', kind, String(size));
   return Number((await start(command, { core: 0 })).line);
 }
 

@@ -5,14 +5,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { start } from './child-process.js';
 import { median, medianRatio, rounded } from './figures.js';
+import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
 const ROUNDS = 25;
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const binary = here('../bin/anyserve.js');
+const binary = projectFile('bin/anyserve.js');
 const node = process.execPath;
 
 interface Times {
@@ -34,7 +33,9 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   infer: [node, binary, 'infer', 'chat', '--prompt', 'Hello', ...asking],
 };
 
-const timer = spawn('taskset', ['-c', '0', 'python3', here('child_times.py')], { stdio: ['pipe', 'pipe', 'inherit'] });
+const timer = spawn('taskset', ['-c', '0', 'python3', projectFile('bench/child_times.py')], {
+  stdio: ['pipe', 'pipe', 'inherit'],
+});
 const answers = createInterface({ input: timer.stdout })[Symbol.asyncIterator]();
 
 async function timesOf(command: readonly string[]): Promise<Times> {

@@ -6,18 +6,17 @@
 import { once } from 'node:events';
 import { createServer, get, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { createParser } from 'eventsource-parser';
 import { Client, textsFromTensor } from '../src/index.js';
 import { built, start } from './child-process.js';
 import { median, nowUs, quantile, rounded } from './figures.js';
+import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
 const ROUNDS = 15;
 const TOKENS = 200;
 const PAUSE_MS = 5;
 
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const isUpstream = process.argv[2] === 'upstream';
 
 /** Sends the time as a token every few milliseconds, as an engine would a word. */
@@ -72,7 +71,7 @@ async function measure(): Promise<void> {
   const url = (await start(built('token-latency', 'upstream'))).line;
   get(`${url}/models`).on('response', (response) => response.resume());
   const options = ['--openai', url, '--port', '0', '--no-register'];
-  const worker = [process.execPath, here('../bin/anyserve.js'), 'worker', ...options] as const;
+  const worker = [process.execPath, projectFile('bin/anyserve.js'), 'worker', ...options] as const;
   const { line } = await start(worker, { until: /^serving on/ });
   const client = new Client({ endpoint: line.replace('serving on ', '') });
   // Once each before it counts, so that what is compiled on the way is compiled.

@@ -43,12 +43,10 @@ export function createCapabilityIndex(): CapabilityIndex {
   const freeSlots: number[] = [];
   /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
   const patience = new Map<string, number>();
-  /** The nodes whose sets an entry is about to join; one list for all, as each join would make a new one. */
-  const joining: QueryNode[] = [];
 
   function join(entry: Entry): void {
     const isOnly = entry.objects.length === 1;
-    joining.length = 0;
+    const joining: QueryNode[] = [];
     for (const object of entry.objects) {
       reach(trie.root);
       for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);

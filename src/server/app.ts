@@ -52,11 +52,12 @@ export function createApp(options: AppOptions): Express {
   function guarded(path: string, methods: Readonly<Record<string, RequestHandler>>): RequestHandler {
     paths.add(path);
     const allow = Object.keys(methods).join(', ');
+    const isOpen = OPEN_PATHS.has(path);
     return (request, response, next) => {
       if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
       const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
       if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
-      const refusal = OPEN_PATHS.has(path) ? undefined : refusalOf(request, tokens);
+      const refusal = isOpen ? undefined : refusalOf(request, tokens);
       if (refusal === undefined) return handler(request, response, next);
       sendFailure(response, 'unauthenticated', refusal, { 'www-authenticate': 'Bearer' });
     };

@@ -135,8 +135,8 @@ class ResponseStream implements LeaseStream, Beating {
 }
 
 /**
- * Tells Node that a request is dealt with, of whose answer only the head came from it. It then lets go of both: they are
- * two thirds of what a stream would keep in memory. Not where Node would close the connection thereupon, nor where
+ * Tells Node that a request is dealt with, of whose answer only the head came from it. It then lets go of both: they
+ * are a third of what a stream would keep in memory. Not where Node would close the connection thereupon, nor where
  * another request waits behind, which must not be answered in the midst of the events.
  */
 function letGo(response: Response, socket: NonNullable<Response['socket']>): void {

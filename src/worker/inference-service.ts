@@ -46,7 +46,10 @@ export interface InferenceServiceOptions {
 
 const asBytes = (bytes: Buffer): Buffer => bytes;
 
-/** The methods as the gRPC library serves them. An inference request comes as bytes: what is none is our failure to tell, not the library's. */
+/**
+ * The methods as the gRPC library serves them. An inference request comes as bytes: when they are none, it is for us to
+ * say so, and not for the library.
+ */
 export const SERVED_METHODS = {
   ...INFERENCE_SERVICE,
   modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asBytes },
