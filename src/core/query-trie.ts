@@ -33,8 +33,6 @@ export class QueryTrie {
   /** The root's children, by their pairs: these numbers are dense. */
   readonly #lists: (QueryNode | undefined)[] = [];
   readonly #kept: QueryNode[] = [];
-  /** Those of the kept that have a pair on their way. */
-  readonly #keptWith = new Map<number, Set<QueryNode>>();
   /** Counts the times that any of the kept was asked. */
   #asks = 0;
 
@@ -53,9 +51,11 @@ export class QueryTrie {
     return node;
   }
 
-  /** Forgets a pair that nobody has: its number will be another's, and what is kept with it must not be taken for that's. */
+  /**
+   * Forgets the list of a pair that nobody has, and whose number will be another's. What is kept with the pair is empty by
+   * then, and right for the next that has the number: whoever has that joins it.
+   */
   dropList(pair: number): void {
-    for (const node of this.#keptWith.get(pair) ?? []) this.#giveUp(node);
     this.#lists[pair] = undefined;
   }
 
@@ -80,7 +80,6 @@ export class QueryTrie {
       }
       node = child;
     }
-    for (const pair of pairs) this.#keptWith.set(pair, (this.#keptWith.get(pair) ?? new Set()).add(node));
     node.matches = new MatchSet();
     for (const entry of matching) node.matches.add(entry);
     node.askedAt = ++this.#asks;
@@ -94,9 +93,6 @@ export class QueryTrie {
     node.matches?.clear();
     node.matches = undefined;
     for (let at = node; at.parent; at = at.parent) {
-      const kept = this.#keptWith.get(at.pair);
-      kept?.delete(node);
-      if (kept?.size === 0) this.#keptWith.delete(at.pair);
       // A list stays, and so does what is on the way to others.
       if (at.children.size === 0 && !at.matches) at.parent.children.delete(at.pair);
     }
