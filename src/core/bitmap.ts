@@ -12,6 +12,10 @@ export class Bitmap {
     this.words[at] = (this.words[at] as number) | (1 << (number & 31));
   }
 
+  has(number: number): boolean {
+    return (((this.words[number >>> 5] ?? 0) >>> (number & 31)) & 1) === 1;
+  }
+
   delete(number: number): void {
     const at = number >>> 5;
     if (at < this.words.length) this.words[at] = (this.words[at] as number) & ~(1 << (number & 31));

@@ -37,26 +37,32 @@ const MOST_REMEMBERED = 4096;
  */
 export function createCapabilityIndex(): CapabilityIndex {
   const pairs = new PairTable();
-  const trie = new QueryTrie();
-  const entries = new Map<ReplicaId, Entry>();
-  const bySlot: (Entry | undefined)[] = [];
-  const freeSlots: number[] = [];
+  /** By their numbers: a choice reads the registrations alone. */
+  const registrations: (Registration | undefined)[] = [];
+  const entries: (Entry | undefined)[] = [];
+  const numberOf = new Map<ReplicaId, number>();
+  const freeNumbers: number[] = [];
+  /** Those that have more than one capability object: that they have all of some pairs does not mean that one object has. */
+  const several = new Bitmap();
+  const trie = new QueryTrie(entries);
   /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
   const patience = new Map<string, number>();
 
-  function join(entry: Entry): void {
+  function join(number: number, entry: Entry): void {
     const isOnly = entry.objects.length === 1;
+    if (!isOnly) several.add(number);
     const joining: QueryNode[] = [];
     for (const object of entry.objects) {
       reach(trie.root);
       for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);
     }
     MatchSet.addToAll(
+      number,
       entry,
       joining.map((node) => node.matches as MatchSet),
     );
     for (const node of joining) {
-      if (node.bitmap) node.bitmap.add(entry.slot);
+      if (node.bitmap) node.bitmap.add(number);
       else if (node.parent === trie.root && (node.matches as MatchSet).size > SHORT_LIST) {
         node.bitmap = bitmapOf(node.matches as MatchSet);
       }
@@ -76,103 +82,124 @@ export function createCapabilityIndex(): CapabilityIndex {
     }
   }
 
-  function leave(entry: Entry): void {
+  function leave(number: number): void {
+    const entry = entries[number] as Entry;
     MatchSet.removeFromAll(entry);
-    bySlot[entry.slot] = undefined;
-    freeSlots.push(entry.slot);
+    entries[number] = undefined;
+    registrations[number] = undefined;
+    freeNumbers.push(number);
+    several.delete(number);
     for (const object of entry.objects) {
       for (const pair of object) {
-        trie.list(pair).bitmap?.delete(entry.slot);
+        trie.list(pair).bitmap?.delete(number);
         if (pairs.release(pair)) trie.dropList(pair);
       }
     }
   }
 
   /** The shortest of the lists that a query's pairs have; what matches is in all of them. */
-  function shortestOf(numbers: readonly number[]): MatchSet {
-    let shortest = trie.list(numbers[0] as number).matches as MatchSet;
-    for (let at = 1; at < numbers.length; at++) {
-      const list = trie.list(numbers[at] as number).matches as MatchSet;
+  function shortestOf(asked: readonly number[]): MatchSet {
+    let shortest = trie.list(asked[0] as number).matches as MatchSet;
+    for (let at = 1; at < asked.length; at++) {
+      const list = trie.list(asked[at] as number).matches as MatchSet;
       if (list.size < shortest.size) shortest = list;
     }
     return shortest;
   }
 
+  /** Whether one of its objects has all the pairs. */
+  function hasObject(number: number, asked: readonly number[]): boolean {
+    for (const object of (entries[number] as Entry).objects) if (hasAll(object, asked)) return true;
+    return false;
+  }
+
+  /** The same of one that stands in the list of one of the pairs: told by bitmaps, where the others have such. */
+  function isMatch(number: number, list: MatchSet, asked: readonly number[]): boolean {
+    for (const pair of asked) {
+      const { matches, bitmap } = trie.list(pair);
+      if (matches === list) continue;
+      if (!bitmap) return hasObject(number, asked);
+      if (!bitmap.has(number)) return false;
+    }
+    return !several.has(number) || hasObject(number, asked);
+  }
+
   /** All that match, by looking through the shortest list, or where that is long by a cut of bitmaps. */
-  function allMatching(shortest: MatchSet, numbers: readonly number[]): Entry[] {
-    if (shortest.size <= SHORT_LIST) return shortest.entries.filter((entry) => matchesOne(entry, numbers));
-    const matching: Entry[] = [];
+  function allMatching(shortest: MatchSet, asked: readonly number[]): number[] {
+    if (shortest.size <= SHORT_LIST) return shortest.numbers.filter((number) => hasObject(number, asked));
+    const matching: number[] = [];
     eachCommon(
-      numbers.map((number) => trie.list(number).bitmap as Bitmap),
-      (slot) => {
-        const entry = bySlot[slot] as Entry;
-        if (entry.objects.length === 1 || matchesOne(entry, numbers)) matching.push(entry);
+      asked.map((pair) => trie.list(pair).bitmap as Bitmap),
+      (number) => {
+        if (!several.has(number) || hasObject(number, asked)) matching.push(number);
       },
     );
     return matching;
   }
 
   /** Keeps the result of a query that comes again, unless it is large; that is looked at again much later. */
-  function consider(numbers: readonly number[], result: () => readonly Entry[], random: Random): void {
-    const key = numbers.join();
+  function consider(asked: readonly number[], result: () => readonly number[], random: Random): void {
+    const key = asked.join();
     const left = (patience.get(key) ?? FIRST_PATIENCE) - 1;
     patience.delete(key);
     const matching = left > 0 ? undefined : result();
-    if (matching && matching.length <= MOST_MATCHES_KEPT) trie.keep(numbers, matching, random);
+    if (matching && matching.length <= MOST_MATCHES_KEPT) trie.keep(asked, matching, random);
     else patience.set(key, matching ? PATIENCE_WHEN_LARGE : left);
     const [oldest] = patience.keys();
     if (oldest !== undefined && patience.size > MOST_REMEMBERED) patience.delete(oldest);
   }
 
-  function chooseEntry(numbers: readonly number[], excluded: readonly Entry[], random: Random): Entry | undefined {
-    const held = trie.find(numbers);
+  function chooseNumber(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
+    const held = trie.find(asked);
     if (held) return held.choose(excluded, random);
-    const list = shortestOf(numbers);
+    const list = shortestOf(asked);
     for (let drawn = 1; drawn <= DRAWS && list.size > SHORT_DRAW; drawn++) {
-      const entry = list.entries[Math.floor(random.fraction() * list.size)] as Entry;
-      if (!matchesOne(entry, numbers) || excluded.includes(entry)) continue;
+      const number = list.numbers[Math.floor(random.fraction() * list.size)] as number;
+      if (!isMatch(number, list, asked) || excluded.includes(number)) continue;
       const isRare = drawn > FEW_DRAWS && list.size / drawn < MOST_MATCHES_KEPT;
-      if (isRare) consider(numbers, () => allMatching(list, numbers), random);
-      return entry;
+      if (isRare) consider(asked, () => allMatching(list, asked), random);
+      return number;
     }
-    const matching = allMatching(list, numbers);
-    consider(numbers, () => matching, random);
-    const left = excluded.length > 0 ? matching.filter((entry) => !excluded.includes(entry)) : matching;
+    const matching = allMatching(list, asked);
+    consider(asked, () => matching, random);
+    const left = excluded.length > 0 ? matching.filter((number) => !excluded.includes(number)) : matching;
     return left[Math.floor(random.fraction() * left.length)];
   }
 
   return {
     put(registration) {
       const { id, capabilities } = registration.replica;
-      const previous = entries.get(id);
-      if (previous) leave(previous);
-      const objects = capabilities.map((capability) => pairs.useAll(capability.pairs));
-      const slot = freeSlots.pop() ?? bySlot.length;
-      const entry: Entry = { registration, objects, slot, sets: [], places: [] };
-      bySlot[slot] = entry;
-      entries.set(id, entry);
-      join(entry);
+      const previous = numberOf.get(id);
+      if (previous !== undefined) leave(previous);
+      const entry = { objects: capabilities.map((capability) => pairs.useAll(capability.pairs)), memberships: [] };
+      const number = freeNumbers.pop() ?? entries.length;
+      entries[number] = entry;
+      registrations[number] = registration;
+      numberOf.set(id, number);
+      join(number, entry);
     },
     delete(id) {
-      const entry = entries.get(id);
-      if (!entry) return;
-      entries.delete(id);
-      leave(entry);
+      const number = numberOf.get(id);
+      if (number === undefined) return;
+      numberOf.delete(id);
+      leave(number);
     },
     choose(query, excluded, random) {
-      const numbers: number[] = [];
+      const asked = new Array<number>(query.size);
+      let count = 0;
       for (const [key, value] of query) {
-        const number = pairs.find(key, value);
-        if (number === undefined) return undefined;
-        insert(number, numbers);
+        const pair = pairs.find(key, value);
+        if (pair === undefined) return undefined;
+        insert(pair, asked, count++);
       }
-      const left = excluded.size > 0 ? [...excluded].flatMap((id) => entries.get(id) ?? []) : NONE;
-      return chooseEntry(numbers, left, random)?.registration;
+      const left = excluded.size > 0 ? [...excluded].flatMap((id) => numberOf.get(id) ?? []) : NONE;
+      const number = chooseNumber(asked, left, random);
+      return number === undefined ? undefined : registrations[number];
     },
   };
 }
 
-const NONE: readonly Entry[] = [];
+const NONE: readonly number[] = [];
 
 /** A query that takes more draws is worth keeping when it comes again. */
 const FEW_DRAWS = 6;
@@ -186,26 +213,21 @@ const SHORT_DRAW = 16;
 
 function bitmapOf(matches: MatchSet): Bitmap {
   const bitmap = new Bitmap();
-  for (const { slot } of matches.entries) bitmap.add(slot);
+  for (const number of matches.numbers) bitmap.add(number);
   return bitmap;
 }
 
-/** Puts a number where it belongs among a few ascending ones; sorting so few costs more than all the rest of a choice. */
-function insert(number: number, ascending: number[]): void {
-  let at = ascending.length;
+/** Puts a number where it belongs among the first of these, ascending; to sort so few costs more than all the rest of a choice. */
+function insert(number: number, ascending: number[], count: number): void {
+  let at = count;
   for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;
   ascending[at] = number;
 }
 
-/** Whether one of the entry's objects has all the pairs; both are ascending. */
-function matchesOne(entry: Entry, numbers: readonly number[]): boolean {
-  for (const object of entry.objects) if (hasAll(object, numbers)) return true;
-  return false;
-}
-
-function hasAll(object: readonly number[], numbers: readonly number[]): boolean {
+/** Whether an object has all the pairs; both are ascending. */
+function hasAll(object: readonly number[], asked: readonly number[]): boolean {
   let at = 0;
-  for (const number of numbers) {
+  for (const number of asked) {
     while (at < object.length && (object[at] as number) < number) at++;
     if (object[at] !== number) return false;
     at++;

@@ -1,91 +1,109 @@
 import type { Random } from './ports.js';
-import type { Registration } from './replica.js';
 
-/** A registration in an index, and where it stands in each of the match sets that hold it. */
+/** What an index knows of one registration. */
 export interface Entry {
-  registration: Registration;
   /** The interned pairs of each of its capability objects, ascending. */
   readonly objects: readonly (readonly number[])[];
-  /** Its number in bitmaps. */
-  readonly slot: number;
-  sets: MatchSet[];
-  /** Its place in each of these sets, in the same order. */
-  places: number[];
+  /** The match sets that hold it, each with its place there behind it: one list, as a second would be as large again. */
+  memberships: (MatchSet | number)[];
 }
 
-/** Registrations that match one query. Joining, leaving and choosing take the same time however many there are. */
+/** The entries of an index by their numbers; a number that is free has none. */
+export type EntryTable = readonly (Entry | undefined)[];
+
+/**
+ * Registrations that match one query, by their numbers: a choice has nothing to do with the entries, which are in no cache
+ * when there are many. Joining, leaving and choosing take the same time however many there are.
+ */
 export class MatchSet {
-  readonly #entries: Entry[] = [];
-  /** For each entry, the place of this set among the sets of the entry. */
+  readonly #table: EntryTable;
+  readonly #numbers: number[] = [];
+  /** For each of them, where this set stands among the memberships of the entry. */
   readonly #backs: number[] = [];
 
+  constructor(table: EntryTable) {
+    this.#table = table;
+  }
+
   get size(): number {
-    return this.#entries.length;
+    return this.#numbers.length;
   }
 
-  get entries(): readonly Entry[] {
-    return this.#entries;
+  get numbers(): readonly number[] {
+    return this.#numbers;
   }
 
-  add(entry: Entry): void {
-    this.#backs.push(entry.sets.length);
-    entry.places.push(this.#entries.length);
-    entry.sets.push(this);
-    this.#entries.push(entry);
+  add(number: number): void {
+    const { memberships } = this.#entry(number);
+    this.#backs.push(memberships.length);
+    memberships.push(this, this.#numbers.length);
+    this.#numbers.push(number);
   }
 
-  /** Puts an entry that is in no set into these. Its lists are as long as they need to be: they are most of its memory. */
-  static addToAll(entry: Entry, sets: readonly MatchSet[]): void {
-    entry.sets = sets.slice();
-    entry.places = sets.map((set) => set.#entries.length);
-    for (const [back, set] of sets.entries()) {
-      set.#entries.push(entry);
-      set.#backs.push(back);
+  /** Puts an entry that is in no set into these. Its list is as long as it needs to be: it is most of its memory. */
+  static addToAll(number: number, entry: Entry, sets: readonly MatchSet[]): void {
+    const memberships = new Array<MatchSet | number>(2 * sets.length);
+    for (const [at, set] of sets.entries()) {
+      memberships[2 * at] = set;
+      memberships[2 * at + 1] = set.#numbers.length;
+      set.#backs.push(2 * at);
+      set.#numbers.push(number);
     }
+    entry.memberships = memberships;
   }
 
   /** Takes an entry out of all its sets: in each, the last one takes its place. */
-  static removeFromAll(entry: Entry): void {
-    for (let at = 0; at < entry.sets.length; at++) (entry.sets[at] as MatchSet).#fill(entry.places[at] as number);
-    entry.sets.length = 0;
-    entry.places.length = 0;
+  static removeFromAll({ memberships }: Entry): void {
+    for (let at = 0; at < memberships.length; at += 2) {
+      (memberships[at] as MatchSet).#fill(memberships[at + 1] as number);
+    }
+    memberships.length = 0;
   }
 
   /** Takes all entries out. */
   clear(): void {
-    for (const [place, entry] of this.#entries.entries()) {
+    for (const [place, number] of this.#numbers.entries()) {
+      const { memberships } = this.#entry(number);
       const back = this.#backs[place] as number;
-      const last = entry.sets.length - 1;
       // The last of the entry's sets takes this one's place, and is told.
-      const moved = entry.sets[last] as MatchSet;
-      const movedPlace = entry.places[last] as number;
-      entry.sets[back] = moved;
-      entry.places[back] = movedPlace;
+      const movedPlace = memberships.pop() as number;
+      const moved = memberships.pop() as MatchSet;
       moved.#backs[movedPlace] = back;
-      entry.sets.length = last;
-      entry.places.length = last;
+      if (back === memberships.length) continue;
+      memberships[back] = moved;
+      memberships[back + 1] = movedPlace;
     }
-    this.#entries.length = 0;
+    this.#numbers.length = 0;
     this.#backs.length = 0;
   }
 
-  /** One of those that are not excluded, each as likely as the others. The excluded are few. */
-  choose(excluded: readonly Entry[], random: Random): Entry | undefined {
-    if (excluded.length === 0) return this.#entries[Math.floor(random.fraction() * this.#entries.length)];
-    const holes = excluded.flatMap((entry) => entry.places[entry.sets.indexOf(this)] ?? []).sort((a, b) => a - b);
-    const left = this.#entries.length - holes.length;
+  /** The number of one that is not excluded, each as likely as the others. The excluded are few. */
+  choose(excluded: readonly number[], random: Random): number | undefined {
+    if (excluded.length === 0) return this.#numbers[Math.floor(random.fraction() * this.#numbers.length)];
+    const holes = excluded.flatMap((number) => this.#placeOf(number) ?? []).sort((a, b) => a - b);
+    const left = this.#numbers.length - holes.length;
     if (left === 0) return undefined;
     let place = Math.floor(random.fraction() * left);
     for (const hole of holes) if (hole <= place) place++;
-    return this.#entries[place];
+    return this.#numbers[place];
+  }
+
+  #placeOf(number: number): number | undefined {
+    const { memberships } = this.#entry(number);
+    const back = memberships.indexOf(this);
+    return back < 0 ? undefined : (memberships[back + 1] as number);
+  }
+
+  #entry(number: number): Entry {
+    return this.#table[number] as Entry;
   }
 
   #fill(place: number): void {
-    const last = this.#entries.pop() as Entry;
+    const last = this.#numbers.pop() as number;
     const lastBack = this.#backs.pop() as number;
-    if (place === this.#entries.length) return;
-    this.#entries[place] = last;
+    if (place === this.#numbers.length) return;
+    this.#numbers[place] = last;
     this.#backs[place] = lastBack;
-    last.places[lastBack] = place;
+    this.#entry(last).memberships[lastBack + 1] = place;
   }
 }

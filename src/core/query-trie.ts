@@ -1,5 +1,5 @@
 import type { Bitmap } from './bitmap.js';
-import { type Entry, MatchSet } from './match-set.js';
+import { type EntryTable, MatchSet } from './match-set.js';
 import type { Random } from './ports.js';
 
 /** Anyone may ask anything, so only so many results are kept. */
@@ -9,7 +9,7 @@ const MOST_KEPT = 4096;
 export class QueryNode {
   /** What matches the node's query; undefined where the node is only on the way to others. */
   matches: MatchSet | undefined;
-  /** Of the slots of the matches, where these are many and have one pair. */
+  /** Of the matches, where these are many and have one pair. */
   bitmap: Bitmap | undefined;
   readonly children = new Map<number, QueryNode>();
   readonly pair: number;
@@ -30,14 +30,16 @@ export class QueryNode {
  */
 export class QueryTrie {
   readonly root = new QueryNode(-1);
+  readonly #table: EntryTable;
   /** The root's children, by their pairs: these numbers are dense. */
   readonly #lists: (QueryNode | undefined)[] = [];
   readonly #kept: QueryNode[] = [];
   /** Counts the times that any of the kept was asked. */
   #asks = 0;
 
-  constructor() {
-    this.root.matches = new MatchSet();
+  constructor(table: EntryTable) {
+    this.#table = table;
+    this.root.matches = new MatchSet(table);
   }
 
   /** The list of a pair, which is there from its first use until {@link dropList}. */
@@ -45,7 +47,7 @@ export class QueryTrie {
     let node = this.#lists[pair];
     if (!node) {
       node = new QueryNode(pair, this.root);
-      node.matches = new MatchSet();
+      node.matches = new MatchSet(this.#table);
       this.#lists[pair] = node;
     }
     return node;
@@ -61,15 +63,14 @@ export class QueryTrie {
 
   /** What matches a query of these pairs, where that is held. */
   find(pairs: readonly number[]): MatchSet | undefined {
-    const [first] = pairs;
-    let node = first === undefined ? this.root : this.#lists[first];
+    let node = pairs.length === 0 ? this.root : this.#lists[pairs[0] as number];
     for (let at = 1; at < pairs.length && node; at++) node = node.children.get(pairs[at] as number);
     if (node?.matches) node.askedAt = ++this.#asks;
     return node?.matches;
   }
 
   /** Keeps what matches a query, if need be in the place of what was not asked for long. */
-  keep(pairs: readonly number[], matching: readonly Entry[], random: Random): void {
+  keep(pairs: readonly number[], matching: readonly number[], random: Random): void {
     if (this.#kept.length >= MOST_KEPT) this.#giveUp(this.#notAskedForLong(random));
     let node = this.list(pairs[0] as number);
     for (const pair of pairs.slice(1)) {
@@ -80,8 +81,8 @@ export class QueryTrie {
       }
       node = child;
     }
-    node.matches = new MatchSet();
-    for (const entry of matching) node.matches.add(entry);
+    node.matches = new MatchSet(this.#table);
+    for (const number of matching) node.matches.add(number);
     node.askedAt = ++this.#asks;
     node.place = this.#kept.push(node) - 1;
   }

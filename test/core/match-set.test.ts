@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { type Entry, MatchSet } from '../../src/core/match-set.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+describe('match sets', () => {
+  it('hold what plain sets would, whatever joins, leaves and is taken out', () => {
+    const random = seededRandom(1);
+    const below = (most: number): number => Math.floor(random.fraction() * most);
+    const table: Entry[] = Array.from({ length: 12 }, () => ({ objects: [], memberships: [] }));
+    const sets = Array.from({ length: 6 }, () => new MatchSet(table));
+    const plain = sets.map(() => new Set<number>());
+    for (let step = 0; step < 20_000; step++) {
+      const number = below(table.length);
+      const at = below(sets.length);
+      switch (below(4)) {
+        case 0: {
+          MatchSet.removeFromAll(table[number] as Entry);
+          const joined = sets.filter(() => below(2) === 0);
+          MatchSet.addToAll(number, table[number] as Entry, joined);
+          for (const [n, set] of plain.entries()) {
+            if (joined.includes(sets[n] as MatchSet)) set.add(number);
+            else set.delete(number);
+          }
+          break;
+        }
+        case 1:
+          if (plain[at]?.has(number)) break;
+          sets[at]?.add(number);
+          plain[at]?.add(number);
+          break;
+        case 2:
+          MatchSet.removeFromAll(table[number] as Entry);
+          for (const set of plain) set.delete(number);
+          break;
+        default:
+          sets[at]?.clear();
+          plain[at]?.clear();
+      }
+      for (const [n, set] of sets.entries()) {
+        expect([...set.numbers].sort()).toEqual([...(plain[n] as Set<number>)].sort());
+      }
+    }
+  });
+});
