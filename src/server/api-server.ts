@@ -1,8 +1,8 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import type { Express } from 'express';
+import type { Express, Request, Response } from 'express';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { isLoopback } from '../core/loopback.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
@@ -29,6 +29,8 @@ export interface ApiServerOptions extends Omit<AppOptions, 'readiness' | 'unackn
   readonly ackLimitMs: number;
   /** How long a request may take to arrive whole; 10 s unless told. An open lease is no request any more. */
   readonly requestTimeoutMs?: number | undefined;
+  /** For how long a caller may take nothing of an answer; 30 s unless told. */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 /** How an API server ends. */
@@ -56,7 +58,6 @@ const HANDSHAKE_LIMIT_MS = 10_000;
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Who takes so long to read an answer, or takes nothing of it, is cut off. */
 const IDLE_TIMEOUT_MS = 30_000;
 
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -71,7 +72,6 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const kernel = { readTable: readTcpTable, countVainWaits };
   const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
   const { server, unfollow } = serverFor(createApp({ ...options, readiness, unacknowledged }), options);
-  server.setTimeout(IDLE_TIMEOUT_MS);
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
   server.on('connection', (socket) => {
@@ -117,8 +117,9 @@ function outOfFiles({ open, limit }: OpenFiles, connections: number): string {
 /** A server that does not listen yet, and what ends its looking out for another certificate. */
 function serverFor(
   app: Express,
-  { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS }: Pick<ApiServerOptions, 'tls' | 'clock' | 'requestTimeoutMs'>,
+  options: ApiServerOptions,
 ): { readonly server: Server; readonly unfollow: () => void } {
+  const { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
   const limits = {
     ...httpClassesFor(app),
     headersTimeout: requestTimeoutMs,
@@ -126,7 +127,8 @@ function serverFor(
     connectionsCheckingInterval: requestTimeoutMs / 4,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
-  if (!tls) return { server: createServer(limits, app), unfollow: () => {} };
+  const listener = listenerFor(app, idleTimeoutMs);
+  if (!tls) return { server: createServer(limits, listener), unfollow: () => {} };
   const asksForCertificate = tls().ca !== undefined;
   const secure = createHttpsServer(
     {
@@ -136,9 +138,20 @@ function serverFor(
       rejectUnauthorized: asksForCertificate,
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
     },
-    app,
+    listener,
   );
   return { server: secure, unfollow: follow(tls, clock, (renewed) => secure.setSecureContext(contextFrom(renewed))) };
+}
+
+/**
+ * Hands each request to the app. What express and Node would do for every request is done only for those that need it: the
+ * app has a last resort of its own, and needs none made by express; and who has taken its answer already needs no timer.
+ */
+function listenerFor(app: Express, idleTimeoutMs: number): RequestListener {
+  return (request, response) => {
+    app(request as Request, response as Response, () => response.destroy());
+    if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
+  };
 }
 
 function contextFrom({ cert, key, ca }: ServerTls): SecureContextOptions {

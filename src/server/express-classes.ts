@@ -17,8 +17,12 @@ export function httpClassesFor(app: Express): HttpClasses {
   class Response<T extends IncomingMessage = IncomingMessage> extends ServerResponse<T> {}
   app.request = adopted(Request.prototype, app.request, IncomingMessage.prototype);
   app.response = adopted(Response.prototype, app.response, ServerResponse.prototype);
+  // For templates, which the app has none of: express would make each response a dictionary of its own.
+  app.response.locals = NO_LOCALS;
   return { IncomingMessage: Request, ServerResponse: Response };
 }
+
+const NO_LOCALS: Readonly<Record<string, never>> = Object.freeze(Object.create(null));
 
 /** Gives a prototype all that another has of its own, and from those between it and the base they share. */
 function adopted<T extends object>(prototype: object, other: T, base: object): T {

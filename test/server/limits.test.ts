@@ -87,6 +87,21 @@ describe('a request that does not arrive', () => {
   });
 });
 
+describe('an answer that is not taken', () => {
+  it.each([
+    ['the list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
+    ['many short ones', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
+  ])('is given up: %s', async (_what, requests) => {
+    server = await startTestApiServer({ idleTimeoutMs: 300 });
+    const page = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    vi.spyOn(server.registry, 'pages').mockReturnValue(Array.from({ length: 1000 }, () => page));
+    const { socket } = send(requests);
+    socket.pause();
+    // Who reads nothing does not see that it is cut off, until it writes.
+    await until('it is cut off', () => !socket.write('GET /livez HTTP/1.1\r\n\r\n') && socket.destroyed);
+  });
+});
+
 describe('requests that are sent in one packet', () => {
   const COUNT = 300;
 
