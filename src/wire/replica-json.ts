@@ -2,6 +2,7 @@ import type { Capability } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
+import { pooledText } from './pooled-text.js';
 import { replicaText } from './written-replica.js';
 
 /** The body of `POST /register`, for a lease that lasts so long without being renewed. */
@@ -28,7 +29,7 @@ export function capabilityFromJson(object: JsonObject): Capability {
   const pairs: string[] = [];
   for (const [key, value] of object) {
     const text = scalarText(value);
-    if (text !== undefined) pairs.push(key, text);
+    if (text !== undefined) pairs.push(pooledText(key), pooledText(text));
   }
   // A list that grew has room to grow on; its copy has none.
   return { pairs: pairs.slice(), source: jsonText(object) };

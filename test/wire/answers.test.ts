@@ -17,12 +17,15 @@ describe('answers', () => {
     expect(Buffer.from(routeBytes(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
   });
 
-  it('are the same of a replica that is written once', () => {
-    const plain = replica('é', { model: 'qwen2', n: 1 }, {});
-    const written = new WrittenReplica(plain);
-    expect([replicaText(written), routeBytes(written)]).toEqual([replicaText(plain), routeBytes(plain)]);
-    expect(written).toEqual(plain);
-  });
+  it.each(['r1', 'é', 'a "quoted" \\ name', 'endpoint'])(
+    'are the same of a replica that is written once (%s)',
+    (id) => {
+      const plain = replica(id, { model: 'qwen2', n: 1 }, {});
+      const written = new WrittenReplica(plain);
+      expect([replicaText(written), routeBytes(written)]).toEqual([replicaText(plain), routeBytes(plain)]);
+      expect(written).toEqual(plain);
+    },
+  );
 
   it('are read back', () => {
     const replicas = [replica('r1', { model: 'qwen2' }), replica('é', { __proto__: 'x', n: 1 }, {})];
