@@ -3,6 +3,7 @@
  * registering and leaving while queries run, and the memory of the index. A replica has a model out of 200 (Zipf), and
  * one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
+import { type CapabilityQuery, pairEntries } from '../src/core/capability.js';
 import { type CapabilityIndex, createCapabilityIndex } from '../src/core/capability-index.js';
 import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
@@ -42,7 +43,7 @@ function someReplica(n: number): Registration {
   return registration(`lease-${n}`, replica(`replica-${n}`, pairs));
 }
 
-function someQuery(): ReadonlyMap<string, string> {
+function someQuery(): CapabilityQuery {
   const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
   return query(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
@@ -50,7 +51,7 @@ function someQuery(): ReadonlyMap<string, string> {
 const NOBODY: ReadonlySet<never> = new Set();
 
 /** Microseconds a choice, median over rounds. */
-function perChoice(index: CapabilityIndex, queries: readonly ReadonlyMap<string, string>[], rounds: number): number {
+function perChoice(index: CapabilityIndex, queries: readonly CapabilityQuery[], rounds: number): number {
   const times = Array.from({ length: rounds }, () => {
     const start = nowUs();
     for (const asked of queries) index.choose(asked, NOBODY, random);
@@ -90,7 +91,7 @@ function measure(size: number): Row {
   const coldUs: number[] = [];
   while (coldUs.length < 500) {
     const asked = someQuery();
-    const key = JSON.stringify([...asked].sort());
+    const key = JSON.stringify(pairEntries(asked).sort());
     if (seen.has(key)) continue;
     seen.add(key);
     const start = nowUs();

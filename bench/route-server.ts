@@ -69,7 +69,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
     const registry = await registryOf(size);
     const app = fastify();
     app.get('/route', (request, reply) => {
-      const asked = new Map(Object.entries(request.query as Record<string, string>));
+      const asked = Object.entries(request.query as Record<string, string>).flat();
       const found = registry.route(asked, new Set());
       if (!found) return reply.code(404).send({ detail: 'no matching replica' });
       return reply.send({ endpoint: found.endpoint, replica_id: found.id });

@@ -1,7 +1,7 @@
 import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/retry.js';
-import type { CapabilityQuery } from '../core/capability.js';
+import { type CapabilityQuery, pairEntries } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
@@ -71,13 +71,16 @@ export class ModelClient {
       onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
     };
     const caps = args.texts('cap');
-    const named: CapabilityQuery[] = [new Map([['type', model]]), new Map([['model', model]])];
+    const named: CapabilityQuery[] = [
+      ['type', model],
+      ['model', model],
+    ];
     this.#queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
     this.#clients =
       endpoint !== undefined
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
-            const capability = Object.fromEntries(query);
+            const capability = Object.fromEntries(pairEntries(query));
             return new InferenceClient({ ...options, server: this.#servers, capability }, system);
           });
   }

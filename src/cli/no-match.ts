@@ -23,7 +23,7 @@ export interface Patience {
  * resolves after a pause, when it is time for another try.
  */
 export async function mayPass(
-  [query = new Map()]: readonly CapabilityQuery[],
+  [query = []]: readonly CapabilityQuery[],
   api: ApiClient,
   { giveUpAtMs, signal }: Patience,
 ): Promise<boolean> {

@@ -29,11 +29,11 @@ export const registry: Command = {
     const api = apiClientFrom(args, io);
     try {
       const all = await api.list({ signal: interrupted });
-      const listed = query.size === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
+      const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
         stdout.write(`${printable(jsonText(new Map([['replicas', listed.map(({ entry }) => entry)]])))}\n`);
       else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), coloursFor(stdout, env)));
-      if (listed.length === 0 && query.size > 0) throw noMatchAmong([query], all.length);
+      if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all.length);
       if (listed.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {

@@ -1,4 +1,4 @@
-import type { Capability, CapabilityQuery } from '../core/capability.js';
+import { type Capability, type CapabilityQuery, pairEntries, pairsFrom } from '../core/capability.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { isJsonObject, type Json, JsonSyntaxError, parseJson } from '../wire/json.js';
 import { capabilityFromJson } from '../wire/replica-json.js';
@@ -7,21 +7,19 @@ import { capabilityFromJson } from '../wire/replica-json.js';
 export function queryFromWords(words: readonly string[]): CapabilityQuery {
   const query = new Map<string, string>();
   for (const word of words) addPair(query, word);
-  return query;
+  return pairsFrom(query);
 }
 
 /** A query from `--cap type=chat,gpu=h100`; what several of them say must hold together. Throws `usage`. */
 export function queryFromCaps(caps: readonly string[]): CapabilityQuery {
   const query = new Map<string, string>();
   for (const cap of caps) {
-    const { pairs } = capabilityFromCap(cap);
-    for (let at = 0; at < pairs.length; at += 2) {
-      const [key, value] = pairs.slice(at, at + 2) as [string, string];
+    for (const [key, value] of pairEntries(capabilityFromCap(cap).pairs)) {
       if (query.has(key)) throw twice(key);
       query.set(key, value);
     }
   }
-  return query;
+  return pairsFrom(query);
 }
 
 /** A capability object from `--cap model=llama,type=chat` or `--cap '{"gpu":1}'`. Throws `usage`. */

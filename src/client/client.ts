@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import type { CapabilityQuery } from '../core/capability.js';
+import { type CapabilityQuery, pairsFrom } from '../core/capability.js';
 import { type Changing, lookup } from '../core/changing.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
@@ -108,8 +108,8 @@ export class InferenceClient {
       onRetry,
       waitWhileWarming = true,
     } = options;
-    const query: CapabilityQuery = new Map(
-      Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)]),
+    const query = pairsFrom(
+      Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
     this.#given = options.endpoint;
     this.#declared = declaredInputs(world.clock);

@@ -1,4 +1,4 @@
-import type { CapabilityQuery } from '../core/capability.js';
+import { type CapabilityQuery, pairEntries } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ApiClient } from './api-client.js';
@@ -46,7 +46,7 @@ export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Dis
 
 /** A query in the form people read: `{"type":"chat"}`. */
 export function queryText(query: CapabilityQuery): string {
-  return JSON.stringify(Object.fromEntries(query));
+  return JSON.stringify(Object.fromEntries(pairEntries(query)));
 }
 
 /** The failure of a query that nothing matches. */

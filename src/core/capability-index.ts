@@ -185,12 +185,11 @@ export function createCapabilityIndex(): CapabilityIndex {
       leave(number);
     },
     choose(query, excluded, random) {
-      const asked = new Array<number>(query.size);
-      let count = 0;
-      for (const [key, value] of query) {
-        const pair = pairs.find(key, value);
+      const asked = new Array<number>(query.length / 2);
+      for (let count = 0; count < asked.length; count++) {
+        const pair = pairs.find(query[2 * count] as string, query[2 * count + 1] as string);
         if (pair === undefined) return undefined;
-        insert(pair, asked, count++);
+        insert(pair, asked, count);
       }
       const left = excluded.size > 0 ? [...excluded].flatMap((id) => numberOf.get(id) ?? []) : NONE;
       const number = chooseNumber(asked, left, random);

@@ -1,31 +1,47 @@
+/**
+ * Key-value pairs in one list, each key with its value behind it, and no key twice: a Map of so few takes three times the
+ * memory, and twice the time to go through. Values are text, so that the registered number 1 and the asked text `1` are equal.
+ */
+export type Pairs = readonly string[];
+
 /** One capability object of a replica: what it can do, as key-value pairs that hold together. */
 export interface Capability {
-  /**
-   * Its scalar pairs, each key with its value behind it, in one list: a Map of so few would take three times the memory.
-   * Values are text, so that the registered number 1 and the asked text `1` are equal.
-   */
-  readonly pairs: readonly string[];
+  /** Those of its pairs whose values are scalars: text, numbers, true and false. */
+  readonly pairs: Pairs;
   /** The whole object as it was registered, as compact JSON: shown to people and programs, never read here. */
   readonly source: string;
 }
 
 /** What a caller asks for: every pair must be found in one capability object. The empty query asks for anything. */
-export type CapabilityQuery = ReadonlyMap<string, string>;
+export type CapabilityQuery = Pairs;
 
 /** Whether the query's pairs are a subset of the pairs of ONE of these capability objects. */
 export function matches(query: CapabilityQuery, capabilities: readonly Capability[]): boolean {
   return capabilities.some((capability) => isSubset(query, capability.pairs));
 }
 
-function isSubset(query: CapabilityQuery, pairs: readonly string[]): boolean {
-  for (const [key, value] of query) {
-    if (pairValue(key, pairs) !== value) return false;
+function isSubset(query: CapabilityQuery, pairs: Pairs): boolean {
+  for (let at = 0; at < query.length; at += 2) {
+    if (pairValue(query[at] as string, pairs) !== query[at + 1]) return false;
   }
   return true;
 }
 
-/** The value of a key among pairs that stand behind each other in one list. */
-export function pairValue(key: string, pairs: Capability['pairs']): string | undefined {
+/** The value of a key. */
+export function pairValue(key: string, pairs: Pairs): string | undefined {
   for (let at = 0; at < pairs.length; at += 2) if (pairs[at] === key) return pairs[at + 1];
   return undefined;
+}
+
+/** A list of pairs from entries, of which none has the key of another. */
+export function pairsFrom(entries: Iterable<readonly [key: string, value: string]>): Pairs {
+  // A list that grew has room to grow on; its copy has none.
+  return [...entries].flat().slice();
+}
+
+/** Each key with its value. */
+export function pairEntries(pairs: Pairs): [key: string, value: string][] {
+  const entries: [string, string][] = [];
+  for (let at = 0; at < pairs.length; at += 2) entries.push([pairs[at] as string, pairs[at + 1] as string]);
+  return entries;
 }

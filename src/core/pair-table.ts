@@ -1,3 +1,5 @@
+import type { Pairs } from './capability.js';
+
 /** Numbers for key-value pairs, so that sets of them are compared as numbers. A pair keeps its number while it is used. */
 export class PairTable {
   readonly #byKey = new Map<string, Map<string, number>>();
@@ -10,8 +12,8 @@ export class PairTable {
     return this.#byKey.get(key)?.get(value);
   }
 
-  /** The numbers, ascending, of the pairs of one more capability object: each key with its value behind it. */
-  useAll(pairs: readonly string[]): readonly number[] {
+  /** The numbers, ascending, of the pairs of one more capability object. */
+  useAll(pairs: Pairs): readonly number[] {
     const numbers = new Array<number>(pairs.length / 2);
     for (let at = 0; at < numbers.length; at++) {
       numbers[at] = this.#use(pairs[2 * at] as string, pairs[2 * at + 1] as string);

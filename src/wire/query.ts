@@ -1,4 +1,4 @@
-import type { CapabilityQuery } from '../core/capability.js';
+import { type CapabilityQuery, pairEntries, pairsFrom } from '../core/capability.js';
 import { asReplicaId, type ReplicaId } from '../core/ids.js';
 
 /**
@@ -7,12 +7,12 @@ import { asReplicaId, type ReplicaId } from '../core/ids.js';
  */
 export function queryFromSearch(search: string): CapabilityQuery {
   // The leading "&" keeps URLSearchParams from taking a "?" away that belongs to the first key.
-  return new Map(new URLSearchParams(`&${search}`));
+  return pairsFrom(new Map(new URLSearchParams(`&${search}`)));
 }
 
 /** Writes a query as the part of a request target behind the `?`. */
 export function searchFromQuery(query: CapabilityQuery): string {
-  return new URLSearchParams([...query]).toString();
+  return new URLSearchParams(pairEntries(query)).toString();
 }
 
 /** The request header that names the replicas to leave out. */

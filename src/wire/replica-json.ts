@@ -1,4 +1,4 @@
-import type { Capability } from '../core/capability.js';
+import { type Capability, pairsFrom } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
@@ -26,13 +26,12 @@ export function replicaFromJson(entry: Json): Replica | undefined {
 
 /** A capability from the object a replica registers; values other than text, numbers and booleans never match. */
 export function capabilityFromJson(object: JsonObject): Capability {
-  const pairs: string[] = [];
+  const pairs: [string, string][] = [];
   for (const [key, value] of object) {
     const text = scalarText(value);
-    if (text !== undefined) pairs.push(pooledText(key), pooledText(text));
+    if (text !== undefined) pairs.push([pooledText(key), pooledText(text)]);
   }
-  // A list that grew has room to grow on; its copy has none.
-  return { pairs: pairs.slice(), source: jsonText(object) };
+  return { pairs: pairsFrom(pairs), source: jsonText(object) };
 }
 
 /** A scalar as the text that a query is compared with; undefined for null, objects and arrays. */
@@ -50,7 +49,7 @@ export type ScalarPairs = Readonly<Record<string, string | number | boolean>>;
 export function capabilityFromScalars(pairs: ScalarPairs): Capability {
   const entries = Object.entries(pairs);
   return {
-    pairs: entries.flatMap(([key, value]) => [key, String(value)]).slice(),
+    pairs: pairsFrom(entries.map(([key, value]) => [key, String(value)])),
     source: JSON.stringify(Object.fromEntries(entries)),
   };
 }

@@ -1,3 +1,4 @@
+import { type CapabilityQuery, pairsFrom } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId } from '../../src/core/ids.js';
 import type { Ids, Log } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
@@ -32,8 +33,8 @@ export function keptLog(): Log & { readonly lines: string[] } {
 }
 
 /** A query from pairs. */
-export function query(pairs: Readonly<Record<string, string>> = {}): ReadonlyMap<string, string> {
-  return new Map(Object.entries(pairs));
+export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQuery {
+  return pairsFrom(Object.entries(pairs));
 }
 
 /** The body of `GET /registry` for these replicas. */
