@@ -1,41 +1,37 @@
 import type { Pairs } from './capability.js';
 
+/** The numbers of the pairs with one value. Most values have one key, which costs a single step through a hash table. */
+interface Keys {
+  key: string;
+  number: number;
+  /** Those with any other key. */
+  others: Map<string, number> | undefined;
+}
+
 /** Numbers for key-value pairs, so that sets of them are compared as numbers. A pair keeps its number while it is used. */
 export class PairTable {
-  readonly #byKey = new Map<string, Map<string, number>>();
+  readonly #byValue = new Map<string, Keys>();
   readonly #pairs: [key: string, value: string][] = [];
   readonly #uses: number[] = [];
   readonly #free: number[] = [];
 
   /** The number of a pair; undefined when nobody has it. */
   find(key: string, value: string): number | undefined {
-    return this.#byKey.get(key)?.get(value);
+    const keys = this.#byValue.get(value);
+    if (keys === undefined || keys.key === key) return keys?.number;
+    return keys.others?.get(key);
   }
 
   /** The numbers, ascending, of the pairs of one more capability object. */
   useAll(pairs: Pairs): readonly number[] {
     const numbers = new Array<number>(pairs.length / 2);
     for (let at = 0; at < numbers.length; at++) {
-      numbers[at] = this.#use(pairs[2 * at] as string, pairs[2 * at + 1] as string);
+      const [key, value] = [pairs[2 * at] as string, pairs[2 * at + 1] as string];
+      const number = this.find(key, value) ?? this.#add(key, value);
+      this.#uses[number] = (this.#uses[number] as number) + 1;
+      numbers[at] = number;
     }
     return numbers.sort((a, b) => a - b);
-  }
-
-  #use(key: string, value: string): number {
-    let values = this.#byKey.get(key);
-    if (!values) {
-      values = new Map();
-      this.#byKey.set(key, values);
-    }
-    let number = values.get(value);
-    if (number === undefined) {
-      number = this.#free.pop() ?? this.#pairs.length;
-      values.set(value, number);
-      this.#pairs[number] = [key, value];
-      this.#uses[number] = 0;
-    }
-    this.#uses[number] = (this.#uses[number] as number) + 1;
-    return number;
   }
 
   /** One fewer has a pair; true when nobody has it any more, and its number is free. */
@@ -44,10 +40,31 @@ export class PairTable {
     this.#uses[number] = uses;
     if (uses > 0) return false;
     const [key, value] = this.#pairs[number] as [string, string];
-    const values = this.#byKey.get(key);
-    values?.delete(value);
-    if (values?.size === 0) this.#byKey.delete(key);
+    this.#remove(key, value);
     this.#free.push(number);
     return true;
+  }
+
+  #add(key: string, value: string): number {
+    const number = this.#free.pop() ?? this.#pairs.length;
+    this.#pairs[number] = [key, value];
+    this.#uses[number] = 0;
+    const keys = this.#byValue.get(value);
+    if (!keys) this.#byValue.set(value, { key, number, others: undefined });
+    else {
+      keys.others ??= new Map();
+      keys.others.set(key, number);
+    }
+    return number;
+  }
+
+  #remove(key: string, value: string): void {
+    const keys = this.#byValue.get(value) as Keys;
+    if (keys.key !== key) return void keys.others?.delete(key);
+    const [other] = keys.others ?? [];
+    if (other) {
+      [keys.key, keys.number] = other;
+      keys.others?.delete(keys.key);
+    } else this.#byValue.delete(value);
   }
 }

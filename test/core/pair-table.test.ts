@@ -1,0 +1,25 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { PairTable } from '../../src/core/pair-table.js';
+
+it('pairs have numbers of their own for as long as they are used', () => {
+  const pair = fc.tuple(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1', '2', '3'), fc.boolean());
+  fc.assert(
+    fc.property(fc.array(pair, { minLength: 50, maxLength: 80 }), (steps) => {
+      const table = new PairTable();
+      const used = new Map<string, number[]>();
+      for (const [key, value, isLeaving] of steps) {
+        const uses = used.get(`${key}=${value}`) ?? [];
+        used.set(`${key}=${value}`, uses);
+        if (!isLeaving) uses.push(...table.useAll([key, value]));
+        else if (uses.length > 0) expect(table.release(uses.pop() as number)).toBe(uses.length === 0);
+        const inUse = [...used].filter(([, numbers]) => numbers.length > 0);
+        for (const [name, [number]] of used) {
+          const [one = '', other = ''] = name.split('=');
+          expect(table.find(one, other)).toBe(number);
+        }
+        expect(new Set(inUse.map(([, [number]]) => number)).size).toBe(inUse.length);
+      }
+    }),
+  );
+});
