@@ -7,7 +7,7 @@ import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
 import { inTurn, noteTurn } from './in-turn.js';
-import { releaseHandler, renewHandler } from './lease-handlers.js';
+import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
@@ -69,16 +69,17 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
-  // It is asked before every call of a fleet: nothing else is looked for before it.
+  // What is asked before every call of a fleet, and what each of its leases asks every few seconds: nothing else is looked
+  // for before, and express's own matching of paths takes longer than the answer.
   const route = guarded('/route', { GET: routeHandler(registry, isWarming) });
+  const lease = guarded('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
   app.use((request, response, next) => {
-    if (!isFor('/route', request.url)) return next();
+    const handler = isFor('/route', request.url) ? route : isForLease(request.url) ? lease : undefined;
+    if (!handler) return next();
     noteTurn(request, response);
-    route(request, response, next);
+    return handler(request, response, next);
   });
   app.use(inTurn());
-  // Then what is asked most often: each path is compared with all that are mounted before it.
-  mount('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });

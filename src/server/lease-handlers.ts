@@ -6,6 +6,7 @@ import { parseRenewal } from '../wire/lease.js';
 import { faultsText } from '../wire/registration.js';
 import { sendFailure, sendJson } from './answer.js';
 import { readBody } from './request-body.js';
+import { parseTarget } from './request-target.js';
 
 /** The largest renewal, in bytes: a state, and what later versions may say beside it. */
 const MAX_RENEWAL_BYTES = 4096;
@@ -56,6 +57,14 @@ export function releaseHandler(registry: Registry): RequestHandler {
 
 const UNKNOWN_LEASE = 'no such lease; it has ended, or another server granted it';
 
+const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
+
+/** Whether a request target names a lease: `/leases/f81d4fae`, with or without a query. */
+export function isForLease(target: string): boolean {
+  return LEASE_TARGET.test(target);
+}
+
+/** Throws `URIError` for a name that is no text, such as `%zz`. */
 function leaseOf(request: Request): LeaseId {
-  return asLeaseId(String(request.params['lease']));
+  return asLeaseId(decodeURIComponent(parseTarget(request.url).path.slice('/leases/'.length)));
 }

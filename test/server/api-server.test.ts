@@ -391,6 +391,18 @@ describe('a two-way lease', () => {
     expect(server.log.lines.at(-1)).toBe('removed "r1": released');
   });
 
+  it('is known however its name is written, and at no other path', async () => {
+    const { lease } = await granted();
+    const escaped = lease.replace(/./, (first) => `%${first.charCodeAt(0).toString(16)}`);
+    expect((await fetch(`${at(escaped)}?at=a/b`, { method: 'PUT' })).status).toBe(200);
+    for (const path of [`${lease}/`, `${lease}/a`, `a/${lease}`, '']) {
+      const response = await fetch(at(path), { method: 'PUT' });
+      expect([path, response.status, await response.text()]).toEqual([path, 404, '{"detail":"Not Found"}']);
+    }
+    const asked = await fetch(at(lease));
+    expect([asked.status, asked.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
+  });
+
   it('cannot be renewed once a newer registration has taken the id', async () => {
     const { lease } = await granted();
     await granted();
