@@ -248,14 +248,16 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     replicas: () =>
       list
         .pages()
-        .flat()
+        .flatMap(({ registrations }) => registrations)
         .filter(isRoutable)
         .map(({ replica }) => replica),
     pages: () => list.pages(),
     known: () =>
       list
         .pages()
-        .flatMap((page) => page.map((registration) => ({ registration, lease: leases.get(registration.lease) }))),
+        .flatMap(({ registrations }) =>
+          registrations.map((registration) => ({ registration, lease: leases.get(registration.lease) })),
+        ),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

@@ -1,17 +1,31 @@
 import type { ReplicaId } from './ids.js';
 import type { Registration } from './replica.js';
 
-/** A part of the list, in its order. It is never changed: whatever is made of it holds for as long as it is listed. */
-export type ReplicaPage = readonly Registration[];
+/** A part of the list as it is at a moment, in its order: it is never changed. */
+export interface ReplicaPage {
+  /** The same array for as long as none of them changes. */
+  readonly registrations: readonly Registration[];
+  /**
+   * The same object while only a few of them change: what is made of a page can be kept under it, weakly, and help when the
+   * same is made of the next state.
+   */
+  readonly place: object;
+}
 
 /** So many registrations make a full page: enough to have few pages, few enough to make one again in no time. */
 const PAGE_SIZE = 128;
+
+/** After so many changes that were never listed, a page gets another place: what is kept under it holds who has left. */
+const MOST_UNLISTED = PAGE_SIZE / 8;
 
 /** A page as it is kept, between its neighbours. */
 interface Page {
   readonly members: Map<ReplicaId, Registration>;
   /** The members as they are listed; undefined when they have changed since. */
   listed: ReplicaPage | undefined;
+  place: object;
+  /** How many changes there were since it was last listed. */
+  unlisted: number;
   before: Page | undefined;
   after: Page | undefined;
 }
@@ -39,7 +53,7 @@ export class ReplicaPages {
     const page = this.#pageOf.get(id) ?? this.#pageWithRoom();
     this.#pageOf.set(id, page);
     page.members.set(id, registration);
-    page.listed = undefined;
+    noteChange(page);
   }
 
   delete(id: ReplicaId): void {
@@ -47,7 +61,7 @@ export class ReplicaPages {
     if (!page) return;
     this.#pageOf.delete(id);
     page.members.delete(id);
-    page.listed = undefined;
+    noteChange(page);
     if (page.members.size === 0) this.#remove(page);
     else if (!this.#join(page.before, page)) this.#join(page, page.after);
   }
@@ -56,7 +70,8 @@ export class ReplicaPages {
   pages(): ReplicaPage[] {
     const pages: ReplicaPage[] = [];
     for (let page = this.#first; page; page = page.after) {
-      page.listed ??= [...page.members.values()];
+      page.listed ??= { registrations: [...page.members.values()], place: page.place };
+      page.unlisted = 0;
       pages.push(page.listed);
     }
     return pages;
@@ -65,7 +80,14 @@ export class ReplicaPages {
   #pageWithRoom(): Page {
     const last = this.#last;
     if (last && last.members.size < PAGE_SIZE) return last;
-    const page: Page = { members: new Map(), listed: undefined, before: last, after: undefined };
+    const page: Page = {
+      members: new Map(),
+      listed: undefined,
+      place: {},
+      unlisted: 0,
+      before: last,
+      after: undefined,
+    };
     if (last) last.after = page;
     else this.#first = page;
     this.#last = page;
@@ -80,7 +102,7 @@ export class ReplicaPages {
       this.#pageOf.set(id, page);
     }
     after.members.clear();
-    page.listed = undefined;
+    noteChange(page);
     this.#remove(after);
     return true;
   }
@@ -91,4 +113,10 @@ export class ReplicaPages {
     if (after) after.before = before;
     else this.#last = before;
   }
+}
+
+/** Notes that the members of a page are no longer those that were listed. */
+function noteChange(page: Page): void {
+  page.listed = undefined;
+  if (++page.unlisted === MOST_UNLISTED) page.place = {};
 }

@@ -1,9 +1,9 @@
 import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/ids.js';
-import { isRoutable, type Replica } from '../core/replica.js';
+import type { Replica } from '../core/replica.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { isJsonObject, objectFromText } from './json.js';
 import { replicaFromJson } from './replica-json.js';
-import { replicaText } from './written-replica.js';
+import { type WrittenPage, writtenPage } from './written-page.js';
 
 /** What `GET /route` answers. */
 export interface Route {
@@ -22,17 +22,15 @@ export function detailText(detail: string): string {
   return JSON.stringify({ detail });
 }
 
-/** What was written of each page, from the comma before its first replica on; a list is then hardly more than sent. */
-const written = new WeakMap<ReplicaPage, Buffer>();
+/** What was last written of each page, by its place: a list is then hardly more than sent. */
+const written = new WeakMap<ReplicaPage['place'], WrittenPage>();
 
-function pageBytes(page: ReplicaPage): Buffer {
-  const before = written.get(page);
-  if (before) return before;
-  let text = '';
-  for (const registration of page) if (isRoutable(registration)) text += `,${replicaText(registration.replica)}`;
-  const bytes = Buffer.from(text);
-  written.set(page, bytes);
-  return bytes;
+function pageBytes({ registrations, place }: ReplicaPage): Buffer {
+  const before = written.get(place);
+  if (before?.registrations === registrations) return before.bytes;
+  const page = writtenPage(registrations, before);
+  written.set(place, page);
+  return page.bytes;
 }
 
 const LIST_BEGIN = Buffer.from('{"replicas":[');

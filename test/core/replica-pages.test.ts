@@ -25,7 +25,7 @@ describe('the list in pages', () => {
         const oracle = new Map<ReplicaId, Registration>(
           pages
             .pages()
-            .flat()
+            .flatMap(({ registrations }) => registrations)
             .map((one) => [one.replica.id, one]),
         );
         for (const [at, { kind, n }] of changes.entries()) {
@@ -40,7 +40,7 @@ describe('the list in pages', () => {
           }
           expect(pages.size).toBe(oracle.size);
           expect(pages.get(one.replica.id)).toBe(oracle.get(one.replica.id));
-          expect(pages.pages().flat()).toEqual([...oracle.values()]);
+          expect(pages.pages().flatMap(({ registrations }) => registrations)).toEqual([...oracle.values()]);
         }
       }),
       { numRuns: 100 },
@@ -49,15 +49,28 @@ describe('the list in pages', () => {
 
   it('keeps the pages in which nothing has changed, and never changes one that it has shown', () => {
     const pages = filled(3 * FULL);
-    const before = pages.pages();
+    const before = pages.pages().map(({ registrations }) => registrations);
     const shown = before.map((page) => [...page]);
     expect(before.map((page) => page.length)).toEqual([FULL, FULL, FULL]);
     pages.put(registration('again', replica('r0')));
     pages.delete(asReplicaId(`r${FULL}`));
-    const after = pages.pages();
+    const after = pages.pages().map(({ registrations }) => registrations);
     expect(after[2]).toBe(before[2]);
     expect([after[0]?.[0]?.lease, after[1]?.length]).toEqual(['again', FULL - 1]);
     expect(before).toEqual(shown);
+  });
+
+  it('keeps the place of a page in which a few have changed since it was shown, and of no other', () => {
+    const pages = filled(2 * FULL);
+    const changed = (count: number): boolean[] => {
+      const before = pages.pages();
+      for (let n = 0; n < count; n++) pages.put(registration(`again-${n}`, replica(`r${n}`)));
+      const after = pages.pages();
+      return after.map(({ place }, at) => place === before[at]?.place);
+    };
+    expect(changed(1)).toEqual([true, true]);
+    expect([...Array(9)].map(() => changed(FULL / 8 - 1))).toEqual(Array(9).fill([true, true]));
+    expect(changed(FULL / 8)).toEqual([false, true]);
   });
 
   it('has no more than four times the pages that it needs, however sparse it has become', () => {

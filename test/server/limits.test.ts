@@ -107,7 +107,8 @@ describe('requests that are sent in one packet', () => {
 
   it('are answered one after the other, as fast as the answers are taken', async () => {
     server = await startTestApiServer();
-    const page = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    const page = { registrations, place: {} };
     const bigList = Array.from({ length: 40 }, () => page);
     const asked = vi.spyOn(server.registry, 'pages').mockReturnValue(bigList);
     const { socket, received } = send('GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(COUNT));

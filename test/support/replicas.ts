@@ -39,5 +39,6 @@ export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQ
 
 /** The body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
-  return Buffer.concat([...listParts([replicas.map((one) => registration('lease', one))])]).toString();
+  const registrations = replicas.map((one) => registration('lease', one));
+  return Buffer.concat([...listParts([{ registrations, place: {} }])]).toString();
 }
