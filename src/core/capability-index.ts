@@ -70,7 +70,7 @@ export function createCapabilityIndex(): CapabilityIndex {
 
     function visit(node: QueryNode, object: readonly number[], from: number): void {
       reach(node);
-      if (node.children.size === 0) return;
+      if (!node.children) return;
       for (let at = from; at < object.length; at++) {
         const child = node.children.get(object[at] as number);
         if (child) visit(child, object, at + 1);

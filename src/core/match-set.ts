@@ -17,9 +17,9 @@ export type EntryTable = readonly (Entry | undefined)[];
  */
 export class MatchSet {
   readonly #table: EntryTable;
-  readonly #numbers: number[] = [];
+  #numbers: number[] = [];
   /** For each of them, where this set stands among the memberships of the entry. */
-  readonly #backs: number[] = [];
+  #backs: number[] = [];
 
   constructor(table: EntryTable) {
     this.#table = table;
@@ -35,9 +35,8 @@ export class MatchSet {
 
   add(number: number): void {
     const { memberships } = this.#entry(number);
-    this.#backs.push(memberships.length);
-    memberships.push(this, this.#numbers.length);
-    this.#numbers.push(number);
+    const place = this.#append(number, memberships.length);
+    memberships.push(this, place);
   }
 
   /** Puts an entry that is in no set into these. Its list is as long as it needs to be: it is most of its memory. */
@@ -45,9 +44,7 @@ export class MatchSet {
     const memberships = new Array<MatchSet | number>(2 * sets.length);
     for (const [at, set] of sets.entries()) {
       memberships[2 * at] = set;
-      memberships[2 * at + 1] = set.#numbers.length;
-      set.#backs.push(2 * at);
-      set.#numbers.push(number);
+      memberships[2 * at + 1] = set.#append(number, 2 * at);
     }
     entry.memberships = memberships;
   }
@@ -86,6 +83,18 @@ export class MatchSet {
     let place = Math.floor(random.fraction() * left);
     for (const hole of holes) if (hole <= place) place++;
     return this.#numbers[place];
+  }
+
+  /** Puts a number at the end; where that is. */
+  #append(number: number, back: number): number {
+    const place = this.#numbers.length;
+    // A list that grows has room for many more, and a set of a pair that one replica has needs none.
+    if (place === 0) [this.#numbers, this.#backs] = [[number], [back]];
+    else {
+      this.#numbers.push(number);
+      this.#backs.push(back);
+    }
+    return place;
   }
 
   #placeOf(number: number): number | undefined {

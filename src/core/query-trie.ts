@@ -11,7 +11,8 @@ export class QueryNode {
   matches: MatchSet | undefined;
   /** Of the matches, where these are many and have one pair. */
   bitmap: Bitmap | undefined;
-  readonly children = new Map<number, QueryNode>();
+  /** By the next pair of a query; undefined where there never was any, as with a pair that one replica has. */
+  children: Map<number, QueryNode> | undefined;
   readonly pair: number;
   readonly parent: QueryNode | undefined;
   /** When it was last asked, in asks; and its place among the results that are kept. */
@@ -64,7 +65,7 @@ export class QueryTrie {
   /** What matches a query of these pairs, where that is held. */
   find(pairs: readonly number[]): MatchSet | undefined {
     let node = pairs.length === 0 ? this.root : this.#lists[pairs[0] as number];
-    for (let at = 1; at < pairs.length && node; at++) node = node.children.get(pairs[at] as number);
+    for (let at = 1; at < pairs.length && node; at++) node = node.children?.get(pairs[at] as number);
     if (node?.matches) node.askedAt = ++this.#asks;
     return node?.matches;
   }
@@ -74,6 +75,7 @@ export class QueryTrie {
     if (this.#kept.length >= MOST_KEPT) this.#giveUp(this.#notAskedForLong(random));
     let node = this.list(pairs[0] as number);
     for (const pair of pairs.slice(1)) {
+      node.children ??= new Map();
       let child = node.children.get(pair);
       if (!child) {
         child = new QueryNode(pair, node);
@@ -95,7 +97,7 @@ export class QueryTrie {
     node.matches = undefined;
     for (let at = node; at.parent; at = at.parent) {
       // A list stays, and so does what is on the way to others.
-      if (at.children.size === 0 && !at.matches) at.parent.children.delete(at.pair);
+      if (!at.children?.size && !at.matches) at.parent.children?.delete(at.pair);
     }
   }
 

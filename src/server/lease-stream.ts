@@ -71,7 +71,8 @@ class ResponseStream implements LeaseStream, Beating {
     Object.assign(socket, { [leased]: true });
     // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
     // end, its socket would be paused, and a paused socket never tells that the other end has closed.
-    socket.removeAllListeners('data');
+    // Each by itself: to remove all would make a dictionary of the socket's listeners, of 1 kB.
+    for (const listener of socket.listeners('data')) socket.off('data', listener as () => void);
     socket.on('data', nothing);
     socket.resume();
     // Its silence is watched over in other ways.

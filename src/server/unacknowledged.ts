@@ -170,10 +170,11 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
 
   lookIn(LOOK_EVERY_MS);
   return {
-    watch(lease) {
-      const key = tcpKeyOf(lease.socket);
-      if (key === undefined || lease.socket.destroyed) return () => {};
-      const watched: Watched = { ...lease, sentBytes: 0, wait: undefined };
+    watch({ lease, host, socket }) {
+      const key = tcpKeyOf(socket);
+      if (key === undefined || socket.destroyed) return () => {};
+      // Each field is named, so that all are of one shape.
+      const watched: Watched = { lease, host, socket, sentBytes: 0, wait: undefined };
       watches.set(key, watched);
       return () => {
         if (watches.get(key) === watched) watches.delete(key);

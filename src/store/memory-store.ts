@@ -23,7 +23,8 @@ export function createMemoryStore(): RegistrationStore {
     async setState(lease, state, sinceEpochMs) {
       const previous = byLease.get(lease);
       if (!previous) return;
-      const registration = { ...previous, state, sinceEpochMs };
+      // Each field is named, so that all are of one shape.
+      const registration = { lease, replica: previous.replica, state, sinceEpochMs };
       byReplica.set(registration.replica.id, registration);
       byLease.set(lease, registration);
       tell({ kind: 'state', registration });

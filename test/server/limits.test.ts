@@ -93,7 +93,8 @@ describe('an answer that is not taken', () => {
     ['many short ones', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
   ])('is given up: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
-    const page = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
+    const page = { registrations, place: {} };
     vi.spyOn(server.registry, 'pages').mockReturnValue(Array.from({ length: 1000 }, () => page));
     const { socket } = send(requests);
     socket.pause();
