@@ -12,7 +12,7 @@ import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);
 const HEARTBEAT_MS = 5000;
-const CPU_MS = 15_000;
+const CPU_MS = 5000;
 const ROUNDS = 9;
 const ROUND_MS = 500;
 const CONNECTIONS = 4;
@@ -59,11 +59,17 @@ async function end({ server, holder }: Fleet): Promise<void> {
   server.child.kill();
 }
 
-/** The share of a core that a server takes, in percent. */
-async function cpuPercent({ server }: Fleet): Promise<number> {
-  const [beforeMs, startUs] = [await ask<number>(server, 'cpuMs'), nowUs()];
-  await pause(CPU_MS);
-  return ((await ask<number>(server, 'cpuMs')) - beforeMs) / ((nowUs() - startUs) / 1e5);
+/** The share of a core that each of some servers takes, in percent, in the same spans of time. */
+async function cpuPercents(fleets: readonly Fleet[]): Promise<number[][]> {
+  const used = (): Promise<number[]> => Promise.all(fleets.map(({ server }) => ask<number>(server, 'cpuMs')));
+  const rounds: number[][] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const [before, startUs] = [await used(), nowUs()];
+    await pause(CPU_MS);
+    const [after, spanMs] = [await used(), (nowUs() - startUs) / 1000];
+    rounds.push(after.map((ms, at) => ((ms - (before[at] as number)) / spanMs) * 100));
+  }
+  return fleets.map((_, at) => rounds.map((round) => round[at] as number));
 }
 
 function asking(port: number): { ask(query: string): Promise<string>; socket: Socket } {
@@ -100,6 +106,17 @@ async function routeP99(port: number): Promise<number> {
   return quantile(timesUs, 0.99);
 }
 
+/** Does something while a server stands still, whose heartbeats are not to be in the way; it has caught up after it. */
+async function whileStopped<T>({ server }: Fleet, work: () => Promise<T>): Promise<T> {
+  server.child.kill('SIGSTOP');
+  try {
+    return await work();
+  } finally {
+    server.child.kill('SIGCONT');
+    await pause(500);
+  }
+}
+
 /** How long it takes from a cut until no route leads there any more, in milliseconds. */
 async function removalMs({ port, holder }: Fleet, cut: string, about: unknown, query: string): Promise<number> {
   const { ask: route, socket } = asking(port);
@@ -123,17 +140,16 @@ const latenessOf = async ({ holder }: Fleet) => {
 for (const ttlS of [undefined, 15, 9]) {
   const what = ttlS === undefined ? 'one-way' : `two-way, renewed every ${ttlS / 3} s`;
   const opening = ttlS === undefined ? { count: COUNT } : { count: COUNT, ttlS };
-  const bare = await fleet('bare', opening);
+  const [bare, ours] = [await fleet('bare', opening), await fleet('anyserve', opening)];
   await pause(1000);
-  const bareCpu = await cpuPercent(bare);
-  rows.push({ what: `bare, ${what}`, ...memoryOf(bare), cpuPercent: rounded(bareCpu), ...(await latenessOf(bare)) });
+  const [bareCpu, oursCpu] = (await cpuPercents([bare, ours])) as [number[], number[]];
+  const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await latenessOf(bare)) };
+  const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
+  const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await latenessOf(ours)) };
   await end(bare);
-  const ours = await fleet('anyserve', opening);
-  await pause(1000);
-  const cpu = await cpuPercent(ours);
-  const measured = { cpuPercent: rounded(cpu), cpuOfBare: rounded(cpu / bareCpu), ...(await latenessOf(ours)) };
   const last = ttlS === undefined ? await loadAndCuts(ours) : {};
-  rows.push({ what: `anyserve, ${what}`, ...memoryOf(ours), ...measured, ...last });
+  rows.push({ what: `bare, ${what}`, ...memoryOf(bare), ...bareRow });
+  rows.push({ what: `anyserve, ${what}`, ...memoryOf(ours), ...oursRow, ...last });
   await end(ours);
 }
 report({
@@ -149,8 +165,8 @@ async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
   const [withStreams, without]: [number[], number[]] = [[], []];
   await Promise.all([routeP99(few.port), routeP99(ours.port)]);
   for (let round = 0; round < ROUNDS; round++) {
-    without.push(await routeP99(few.port));
-    withStreams.push(await routeP99(ours.port));
+    without.push(await whileStopped(ours, () => routeP99(few.port)));
+    withStreams.push(await whileStopped(few, () => routeP99(ours.port)));
   }
   await end(few);
   const cutsMs: number[] = [];

@@ -18,8 +18,11 @@ export interface HeartbeatsOptions {
   readonly everyMs: number;
 }
 
-/** How long those of one slot are let wait for each other. */
-const SLOT_MS = 20;
+/**
+ * Those of one slot beat at once, and whatever else there is to do waits for them: of 10,000 that beat every 5 s, they are
+ * ten, and take a tenth of a millisecond.
+ */
+const SLOT_MS = 5;
 
 /** However short the interval, it has so many slots: a first beat comes early by one of them at most. */
 const LEAST_SLOTS = 10;

@@ -4,7 +4,7 @@ import { createHeartbeats, type Heartbeats } from '../../src/server/heartbeats.j
 import { ManualClock } from '../support/manual-clock.js';
 
 const EVERY_MS = 2000;
-const SLOT_MS = 20;
+const SLOT_MS = 5;
 
 let clock: ManualClock;
 let heartbeats: Heartbeats;
