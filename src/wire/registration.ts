@@ -1,4 +1,4 @@
-import { asEndpoint, asReplicaId, endpointProblem, MAX_REPLICA_ID_BYTES, utf8Length } from '../core/ids.js';
+import { asEndpoint, asReplicaId, endpointProblem, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
 import { capabilityFromJson, scalarText } from './replica-json.js';
@@ -128,7 +128,7 @@ function text(input: Json, name: string, maxBytes: number, faults: Fault[]): str
     faults.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
     return undefined;
   }
-  if (utf8Length(input) > maxBytes) {
+  if (isLongerThan(maxBytes, input)) {
     faults.push(valueFault(loc, `it has at most ${maxBytes} bytes`, input));
     return undefined;
   }
@@ -180,7 +180,7 @@ function isCapability(input: Json, loc: Fault['loc'], faults: Fault[]): boolean 
     return false;
   }
   for (const [key, value] of input) {
-    if (utf8Length(key) > MAX_TEXT_BYTES || utf8Length(scalarText(value) ?? '') > MAX_TEXT_BYTES) {
+    if (isLongerThan(MAX_TEXT_BYTES, key) || isLongerThan(MAX_TEXT_BYTES, scalarText(value) ?? '')) {
       faults.push(valueFault([...loc, key], `a name or a value has at most ${MAX_TEXT_BYTES} bytes`, value));
       return false;
     }

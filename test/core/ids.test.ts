@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { asEndpoint, endpointProblem, parseAdvertised, parseDialable } from '../../src/core/ids.js';
+import { asEndpoint, endpointProblem, isLongerThan, parseAdvertised, parseDialable } from '../../src/core/ids.js';
 import { isLoopback, isMisleading } from '../../src/core/loopback.js';
 
 describe('an endpoint', () => {
@@ -103,4 +103,12 @@ describe('a loopback address', () => {
       expect(isMisleading(asEndpoint('10.0.0.1:127'), '10.0.0.1')).toBe(false);
     },
   );
+});
+
+it('the length of a text is counted in UTF-8 bytes', () => {
+  for (const character of ['a', 'é', '€', '😀']) {
+    const text = character.repeat(30);
+    const bytes = Buffer.byteLength(text);
+    expect([isLongerThan(bytes - 1, text), isLongerThan(bytes, text)]).toEqual([true, false]);
+  }
 });
