@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
@@ -11,6 +11,7 @@ import { type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
+import { noteTurn } from './in-turn.js';
 import { connectionLimits, countOpenFiles, type OpenFiles } from './open-files.js';
 import { createReadiness } from './readiness.js';
 import { countVainWaits } from './tcp-counters.js';
@@ -64,14 +65,16 @@ const MAX_HEADER_BYTES = 16 * 1024;
 
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry, clock, log, tls, tokens, ackLimitMs } = options;
+  const { host, port, registry, clock, log, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
   const files = await countOpenFiles();
   const limits = connectionLimits(files);
   let connections = 0;
   const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
   const kernel = { readTable: readTcpTable, countVainWaits };
   const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
-  const { server, unfollow } = serverFor(createApp({ ...options, readiness, unacknowledged }), options);
+  const app = createApp({ ...options, readiness, unacknowledged });
+  const { server, unfollow } = serverFor(app, options);
+  answerRequests(server, app, idleTimeoutMs);
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
   server.on('connection', (socket) => {
@@ -119,7 +122,7 @@ function serverFor(
   app: Express,
   options: ApiServerOptions,
 ): { readonly server: Server; readonly unfollow: () => void } {
-  const { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
+  const { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
   const limits = {
     ...httpClassesFor(app),
     headersTimeout: requestTimeoutMs,
@@ -127,19 +130,15 @@ function serverFor(
     connectionsCheckingInterval: requestTimeoutMs / 4,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
-  const listener = listenerFor(app, idleTimeoutMs);
-  if (!tls) return { server: createServer(limits, listener), unfollow: () => {} };
+  if (!tls) return { server: createServer(limits), unfollow: () => {} };
   const asksForCertificate = tls().ca !== undefined;
-  const secure = createHttpsServer(
-    {
-      ...limits,
-      ...contextFrom(tls()),
-      requestCert: asksForCertificate,
-      rejectUnauthorized: asksForCertificate,
-      handshakeTimeout: HANDSHAKE_LIMIT_MS,
-    },
-    listener,
-  );
+  const secure = createHttpsServer({
+    ...limits,
+    ...contextFrom(tls()),
+    requestCert: asksForCertificate,
+    rejectUnauthorized: asksForCertificate,
+    handshakeTimeout: HANDSHAKE_LIMIT_MS,
+  });
   return { server: secure, unfollow: follow(tls, clock, (renewed) => secure.setSecureContext(contextFrom(renewed))) };
 }
 
@@ -147,11 +146,20 @@ function serverFor(
  * Hands each request to the app. What express and Node would do for every request is done only for those that need it: the
  * app has a last resort of its own, and needs none made by express; and who has taken its answer already needs no timer.
  */
-function listenerFor(app: Express, idleTimeoutMs: number): RequestListener {
-  return (request, response) => {
-    app(request as Request, response as Response, () => response.destroy());
+function answerRequests(server: Server, app: Express, idleTimeoutMs: number): void {
+  const limitIdle = (request: IncomingMessage, response: ServerResponse): void => {
     if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
   };
+  server.on('request', (request, response) => {
+    app(request as Request, response as Response, () => response.destroy());
+    limitIdle(request, response);
+  });
+  // Node would answer the same, without a limit on how long its answer may wait to be taken.
+  server.on('checkExpectation', (request: Request, response: Response) => {
+    noteTurn(request, response);
+    response.writeHead(417).end();
+    limitIdle(request, response);
+  });
 }
 
 function contextFrom({ cert, key, ca }: ServerTls): SecureContextOptions {

@@ -6,13 +6,13 @@ import { detailText } from '../wire/answers.js';
 import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
-import { inTurn, noteTurn } from './in-turn.js';
+import { inTurn, isFirst, noteTurn } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
 import { registryHandler } from './registry-handler.js';
-import { parseTarget } from './request-target.js';
+import { isPath, originForm, parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
 import type { UnacknowledgedWatch } from './unacknowledged.js';
 
@@ -46,13 +46,14 @@ export function createApp(options: AppOptions): Express {
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
-  const paths = new Set<string>();
+  const paths = new Set<string>(['/route']);
 
   /** Answers by method, and only to who may. */
-  function guarded(path: string, methods: Readonly<Record<string, RequestHandler>>): RequestHandler {
-    paths.add(path);
+  function guarded(
+    methods: Readonly<Record<string, RequestHandler>>,
+    { isOpen = false }: { readonly isOpen?: boolean } = {},
+  ): RequestHandler {
     const allow = Object.keys(methods).join(', ');
-    const isOpen = OPEN_PATHS.has(path);
     return (request, response, next) => {
       if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
       const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
@@ -69,17 +70,21 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
-  // What is asked before every call of a fleet, and what each of its leases asks every few seconds: nothing else is looked
-  // for before, and express's own matching of paths takes longer than the answer.
-  const route = guarded('/route', { GET: routeHandler(registry, isWarming) });
-  const lease = guarded('/leases/:lease', { PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
+  // What is asked before every call of a fleet, and what each of its leases asks every few seconds, is looked for before
+  // anything else: express's own matching of paths takes longer than the answer.
+  const route = guarded({ GET: routeHandler(registry, isWarming) });
+  const lease = guarded({ PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
   app.use((request, response, next) => {
-    const handler = isFor('/route', request.url) ? route : isForLease(request.url) ? lease : undefined;
-    if (!handler) return next();
+    if (!request.url.startsWith('/')) request.url = originForm(request.url);
+    if (!isFirst(response) || !isPath('/route', request.url)) return next();
     noteTurn(request, response);
-    return handler(request, response, next);
+    return route(request, response, next);
   });
   app.use(inTurn());
+  app.use((request, response, next) => {
+    if (isForLease(request.url)) return lease(request, response, next);
+    return isPath('/route', request.url) ? route(request, response, next) : next();
+  });
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
@@ -91,7 +96,8 @@ export function createApp(options: AppOptions): Express {
 
   /** Has a path be answered: by method, and only to who may. */
   function mount(path: string, methods: Readonly<Record<string, RequestHandler>>): void {
-    app.all(path, guarded(path, methods));
+    paths.add(path);
+    app.all(path, guarded(methods, { isOpen: OPEN_PATHS.has(path) }));
   }
 
   app.use((request, response) => {
@@ -103,11 +109,6 @@ export function createApp(options: AppOptions): Express {
   });
   app.use(failed(log));
   return app;
-}
-
-/** Whether a request target is this path, with or without a query. */
-function isFor(path: string, target: string): boolean {
-  return target.startsWith(path) && (target.length === path.length || target[path.length] === '?');
 }
 
 /** Where the caller has reached us: by the host it named, else by our own address. */

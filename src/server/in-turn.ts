@@ -15,12 +15,16 @@ export function inTurn(): RequestHandler {
   return (request, response, next) => {
     const before = (request.socket as Turns)[latest];
     noteTurn(request, response);
-    // A request that came behind another has no connection to answer on yet.
-    if (!before || response.socket) return next();
+    if (!before || isFirst(response)) return next();
     before.once('close', () => {
       if (!request.socket.destroyed) next();
     });
   };
+}
+
+/** Whether an answer can be sent at once. To one behind others Node gives no connection until they are answered. */
+export function isFirst(response: Response): boolean {
+  return response.socket !== null;
 }
 
 /** Notes a request that is answered at once: others may wait for it. */

@@ -5,6 +5,17 @@ export interface RequestTarget {
   readonly search: string;
 }
 
+/** Whether a request target is this path, with or without a query. */
+export function isPath(path: string, target: string): boolean {
+  return target.startsWith(path) && (target.length === path.length || target[path.length] === '?');
+}
+
+/** A request target without scheme and host, which one may name that asks by way of a proxy (RFC 9112, 3.2.2). */
+export function originForm(target: string): string {
+  const rest = target.replace(/^https?:\/\/[^/?]*/i, '');
+  return rest === '' || rest.startsWith('?') ? `/${rest}` : rest;
+}
+
 /** Splits a request target at its first `?`. */
 export function parseTarget(url: string): RequestTarget {
   const at = url.indexOf('?');

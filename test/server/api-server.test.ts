@@ -97,6 +97,35 @@ describe('the answers', () => {
     expect(received()).toContain(`location: ${server.url}/route\r\n`);
   });
 
+  it('are the same for a whole URL, as a proxy is asked for it', async () => {
+    await registrant(registrationBody('r1'));
+    for (const [target, start] of [
+      [`http://x/route?type=chat`, '200 OK'],
+      [`HTTP://x:1/registry`, '200 OK'],
+      [`http://x/leases/none`, '405 Method Not Allowed'],
+      [`http://x?type=chat`, '404 Not Found'],
+      [`http://x`, '404 Not Found'],
+      [`http://x/route/?a`, '307 Temporary Redirect'],
+    ] as const) {
+      const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await until('the answer', () => received().includes('\r\n\r\n'));
+      expect([target, received().split('\r\n')[0]]).toEqual([target, `HTTP/1.1 ${start}`]);
+      if (start.startsWith('307')) expect(received()).toContain('location: http://x/route?a\r\n');
+    }
+  });
+
+  it('refuse an expectation that cannot be met, to the byte, and what is behind it has its turn', async () => {
+    const asking = 'GET /health HTTP/1.1\r\nHost: x\r\n';
+    const { received } = rawConnection(
+      server.port,
+      `${asking}Expect: miracles\r\n\r\n${asking}\r\n${registerRequest(registrationBody('r1'))}`,
+    );
+    await until('the last answer', () => received().includes('alive'));
+    expect(received().replaceAll(/Date: [^\r]+/g, 'Date: now')).toMatch(
+      /^HTTP\/1.1 417 Expectation Failed\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP\/1.1 200 OK\r\n/,
+    );
+  });
+
   it('refuse a request target in raw UTF-8, say how to write it, and go on', async () => {
     const target = Buffer.from('/route?städte=köln').toString('latin1');
     const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -195,8 +224,15 @@ describe('a registration', () => {
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('can be had with HTTP/1.0', async () => {
-    const { socket, received } = await registrant(registrationBody('r1'), { version: '1.0' });
+  it.each([
+    ['', ''],
+    [' whose connection is to be kept', 'Connection: keep-alive\r\n'],
+  ])('can be had with HTTP/1.0%s', async (_what, header) => {
+    const asking = registerRequest(registrationBody('r1'), { version: '1.0' });
+    const { socket, received } = rawConnection(server.port, asking.replace('\r\n', `\r\n${header}`));
+    await until('the first heartbeat', () => received().includes('alive'));
+    // A connection that is taken for done is closed within milliseconds.
+    for (let n = 0; n < 5; n++) expect((await get('/route')).status).toBe(200);
     expect(received()).toContain(
       '\r\n\r\ndata: {"status": "registered", "replica_id": "r1"}\n\ndata: {"status": "alive"}\n\n',
     );

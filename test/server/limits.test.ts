@@ -91,6 +91,7 @@ describe('an answer that is not taken', () => {
   it.each([
     ['the list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['many short ones', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
+    ['of expectations', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000)],
   ])('is given up: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
     const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
@@ -121,6 +122,24 @@ describe('requests that are sent in one packet', () => {
     bigList.length = 0;
     socket.resume();
     await until('all are answered', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
+  });
+
+  it('are handled in their order', async () => {
+    server = await startTestApiServer();
+    const { received } = await register('r1');
+    const two = JSON.stringify({ replica_id: 'r2', endpoint: 'h:1', capabilities: [{}], ttl: 9 });
+    const leaseStream = send(registerRequest(two));
+    await until('there is a lease', () => /x-anyserve-lease: (\S+)/i.test(leaseStream.received()));
+    const lease = /x-anyserve-lease: (\S+)/i.exec(leaseStream.received())?.[1];
+    const renewal = `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n{"state":"unready"}`;
+    const asking = 'GET /route HTTP/1.1\r\nHost: x\r\nX-Anyserve-Exclude: r1\r\n\r\n';
+    const release = `DELETE /leases/${lease} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const answers = send(`${asking}${renewal}${asking}${release}${renewal}`);
+    await until('all are answered', () => answers.received().split('HTTP/1.1').length === 6);
+    expect(answers.received().match(/(?<=HTTP.1.1 )\d+|(?<="replica_id":)"r\d"|(?<="status":)"\w+"/g)).toEqual([
+      ...['200', '"r2"', '200', '"renewed"', '200', '"r1"', '200', '"released"', '404'],
+    ]);
+    expect(received()).toContain('alive');
   });
 
   it('may end with a registration', async () => {
