@@ -137,11 +137,11 @@ class ResponseStream implements LeaseStream, Beating {
 
 /**
  * Tells Node that a request is dealt with, of whose answer only the head came from it. It then lets go of both: they
- * are a third of what a stream would keep in memory. Not where Node would close the connection thereupon, nor where
- * another request waits behind, which must not be answered in the midst of the events.
+ * are a third of what a stream would keep in memory. Not where Node would close the connection thereupon, as it does where
+ * only its end tells the end of an answer, nor where another request waits behind, which must not be answered in the midst of the events.
  */
 function letGo(response: Response, socket: NonNullable<Response['socket']>): void {
-  if (!response.shouldKeepAlive || !endTurns(response)) return;
+  if (!response.shouldKeepAlive || !response.chunkedEncoding || !endTurns(response)) return;
   response.emit('finish');
   // It takes the connection for one that waits for its next request.
   socket.setTimeout(0);
