@@ -245,19 +245,9 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     },
     accuse,
     route: (query, excluded) => list.choose(query, excluded)?.replica,
-    replicas: () =>
-      list
-        .pages()
-        .flatMap(({ registrations }) => registrations)
-        .filter(isRoutable)
-        .map(({ replica }) => replica),
+    replicas: () => [...list.all()].filter(isRoutable).map(({ replica }) => replica),
     pages: () => list.pages(),
-    known: () =>
-      list
-        .pages()
-        .flatMap(({ registrations }) =>
-          registrations.map((registration) => ({ registration, lease: leases.get(registration.lease) })),
-        ),
+    known: () => Array.from(list.all(), (registration) => ({ registration, lease: leases.get(registration.lease) })),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

@@ -55,6 +55,11 @@ export class ReplicaList {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 
+  /** All of them, in order. */
+  all(): Iterable<Registration> {
+    return this.#all.all();
+  }
+
   /** All of them, in pages that are never changed. */
   pages(): ReplicaPage[] {
     return this.#all.pages();

@@ -66,6 +66,11 @@ export class ReplicaPages {
     else if (!this.#join(page.before, page)) this.#join(page, page.after);
   }
 
+  /** All of them, in order. */
+  *all(): Iterable<Registration> {
+    for (let page = this.#first; page; page = page.after) yield* page.members.values();
+  }
+
   /** All pages, in order. Only those that have changed since the last time are made again. */
   pages(): ReplicaPage[] {
     const pages: ReplicaPage[] = [];

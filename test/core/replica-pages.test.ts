@@ -40,6 +40,7 @@ describe('the list in pages', () => {
           }
           expect(pages.size).toBe(oracle.size);
           expect(pages.get(one.replica.id)).toBe(oracle.get(one.replica.id));
+          expect([...pages.all()]).toEqual([...oracle.values()]);
           expect(pages.pages().flatMap(({ registrations }) => registrations)).toEqual([...oracle.values()]);
         }
       }),
@@ -71,6 +72,16 @@ describe('the list in pages', () => {
     expect(changed(1)).toEqual([true, true]);
     expect([...Array(9)].map(() => changed(FULL / 8 - 1))).toEqual(Array(9).fill([true, true]));
     expect(changed(FULL / 8)).toEqual([false, true]);
+  });
+
+  it('takes no list of all for one that was shown: the place of a page does not outlast its changes for that', () => {
+    const pages = filled(FULL);
+    const [before] = pages.pages();
+    for (let n = 0; n < FULL / 8; n++) {
+      pages.put(registration(`again-${n}`, replica(`r${n}`)));
+      expect([...pages.all()]).toHaveLength(FULL);
+    }
+    expect(pages.pages()[0]?.place).not.toBe(before?.place);
   });
 
   it('has no more than four times the pages that it needs, however sparse it has become', () => {
