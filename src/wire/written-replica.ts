@@ -1,11 +1,13 @@
 import type { Capability } from '../core/capability.js';
 import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
+import { ownText } from './own-text.js';
 
 /**
  * A replica with the texts that answers are made of: they are made when it registers, and not when somebody asks. They are
- * kept in the replica, because a WeakMap of 100,000 makes every small garbage collection take 10 ms. All its other texts are
- * parts of its entry, which takes less memory than a copy of each, and leaves none of the body that they were read from.
+ * kept in the replica, because a WeakMap of 100,000 makes every small garbage collection take 10 ms. Its other texts are parts
+ * of its entry, which takes less memory than a copy of each, and leaves none of the body that they were read from. Its id is
+ * not: it outlives the replica as a key of lists in which another registration has the same place.
  */
 export class WrittenReplica implements Replica {
   readonly id: ReplicaId;
@@ -18,7 +20,7 @@ export class WrittenReplica implements Replica {
     const entry = entryText(replica);
     this.#entry = entry;
     this.#route = routeText(replica);
-    this.id = asReplicaId(partOf(entry, replica.id));
+    this.id = asReplicaId(ownText(replica.id));
     this.endpoint = asEndpoint(partOf(entry, replica.endpoint));
     this.capabilities = replica.capabilities.map(({ pairs, source }) => ({ pairs, source: partOf(entry, source) }));
   }

@@ -1,10 +1,31 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { pooledText } from '../../src/wire/pooled-text.js';
+import { keptBytes } from '../support/kept-memory.js';
 
-it('a text from the pool is the one that was asked for, however many there are', () => {
-  for (let n = 0; n < 25_000; n++) {
-    const text = `${n} ü "\\ \ud800 of a text`;
-    expect(pooledText(text)).toBe(text);
-    expect(pooledText(text)).toBe(text);
-  }
+const BYTES = 250;
+
+describe('a text from the pool', () => {
+  it('is the one that was asked for, however many there are', () => {
+    for (let n = 0; n < 25_000; n++) {
+      const text = `${n} ü "\\ \ud800 of a text${n % 1000 === 0 ? 'x'.repeat(1000) : ''}`;
+      expect(pooledText(text)).toBe(text);
+      expect(pooledText(text)).toBe(text);
+    }
+  });
+
+  it('is kept once, however often it comes', () => {
+    const all = keptBytes(() => Array.from({ length: 50_000 }, (_, n) => pooledText(`${n % 10}`.padEnd(BYTES))));
+    expect(all).toBeLessThan(50_000 * 20);
+  });
+
+  it.each([
+    ['and they are short', BYTES],
+    ['and they are long', 10 * BYTES],
+  ])('is forgotten when there are many, %s', (_what, bytes) => {
+    const all = keptBytes(() => {
+      for (let n = 0; n < 100_000; n++) pooledText(`${n}`.padEnd(bytes));
+      return [];
+    });
+    expect(all).toBeLessThan(10_000 * (BYTES + 200));
+  });
 });
