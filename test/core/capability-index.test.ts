@@ -169,6 +169,20 @@ describe('the capability index', () => {
     expect(index.choose(query({ type: 'chat' }), all, random)).toBeUndefined();
   });
 
+  it('leaves the excluded out evenly where it draws', () => {
+    const random = seededRandom(9);
+    const index = createCapabilityIndex();
+    for (let n = 0; n < 20; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat', region: 'eu' })));
+    const excluded = new Set(Array.from({ length: 15 }, (_, n) => asReplicaId(`r${n}`)));
+    const chosen = new Map<string, number>();
+    for (let n = 0; n < 5000; n++) {
+      const id = index.choose(query({ type: 'chat', region: 'eu' }), excluded, random)?.replica.id ?? 'nobody';
+      chosen.set(id, (chosen.get(id) ?? 0) + 1);
+    }
+    expect([...chosen.keys()].sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
+    expect(chiSquare([...chosen.values()])).toBeLessThan(18.47);
+  });
+
   it('takes a pair that came back for the pair, and not for the one that had its number', () => {
     const random = seededRandom(7);
     const index = createCapabilityIndex();

@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Response } from 'express';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createHeartbeats } from '../../src/server/heartbeats.js';
@@ -15,12 +15,15 @@ const ALIVE = 'data: {"status": "alive"}\n\n';
 let clock: ManualClock;
 let server: Server;
 let connection: RawConnection;
+/** The server's ends of the connections. */
+let sockets: Socket[];
 /** The streams that requests were turned into, and what has become of each. */
 let opened: { stream: LeaseStream; response: Response; goneTimes: number; isLetGo: boolean }[];
 
 beforeEach(async () => {
   clock = new ManualClock();
   opened = [];
+  sockets = [];
   const heartbeats = createHeartbeats({ clock, everyMs: HEARTBEAT_MS });
   const takeTurns = inTurn();
   server = createServer((request, response) =>
@@ -36,6 +39,7 @@ beforeEach(async () => {
       });
     }),
   );
+  server.on('connection', (socket) => sockets.push(socket.setTimeout(1000)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
 
@@ -104,6 +108,15 @@ describe('a lease stream', () => {
     expect(one).toMatchObject({ goneTimes: 0, isLetGo: false });
     connection.socket.end();
     await until('it is gone', () => one.goneTimes > 0);
+  });
+
+  it('has no limit of time, neither before it is open nor after Node has let go of it', async () => {
+    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it is taken over', () => opened.length === 1);
+    expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
+    opened[0]?.stream.open('data: first\n\n');
+    await until('it is let go of', () => opened[0]?.isLetGo === true);
+    expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
   });
 
   it('is gone once, when the other end closes its side', async () => {
