@@ -75,15 +75,18 @@ async function cpuPercents(fleets: readonly Fleet[]): Promise<number[][]> {
 function asking(port: number): { ask(query: string): Promise<string>; socket: Socket } {
   const socket = connect(port, '127.0.0.1').setNoDelay(true);
   let answered = (_text: string): void => {};
+  let text = '';
   socket.on('data', (chunk) => {
+    text += chunk;
     // The head may come by itself.
-    if (chunk.includes('}')) answered(String(chunk));
+    if (text.endsWith('}')) answered(text);
   });
   return {
     socket,
     ask: (query) =>
       new Promise((resolve) => {
         answered = resolve;
+        text = '';
         socket.write(`GET /route?${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
       }),
   };
@@ -117,12 +120,14 @@ async function whileStopped<T>({ server }: Fleet, work: () => Promise<T>): Promi
   }
 }
 
+const isMiss = (answer: string): boolean => answer.startsWith('HTTP/1.1 404');
+
 /** How long it takes from a cut until no route leads there any more, in milliseconds. */
 async function removalMs({ port, holder }: Fleet, cut: string, about: unknown, query: string): Promise<number> {
   const { ask: route, socket } = asking(port);
-  if ((await route(query)).includes('404')) throw new Error(`nothing answers ${query}`);
+  if (isMiss(await route(query))) throw new Error(`nothing answers ${query}`);
   const cutAtUs = await ask<number>(holder, cut, about);
-  while (!(await route(query)).includes('404'));
+  while (!isMiss(await route(query)));
   socket.destroy();
   return (nowUs() - cutAtUs) / 1000;
 }
