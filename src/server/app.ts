@@ -70,21 +70,21 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', false);
   app.enable('case sensitive routing');
   app.enable('strict routing');
-  // What is asked before every call of a fleet, and what each of its leases asks every few seconds, is looked for before
-  // anything else: express's own matching of paths takes longer than the answer.
+  // What is asked before every call of a fleet, and what each of its leases asks every few seconds: it is looked for before
+  // anything else, because express's own matching of paths takes longer than the answer.
   const route = guarded({ GET: routeHandler(registry, isWarming) });
   const lease = guarded({ PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
+  const often: RequestHandler = (request, response, next) => {
+    if (isPath('/route', request.url)) return route(request, response, next);
+    return isForLease(request.url) ? lease(request, response, next) : next();
+  };
   app.use((request, response, next) => {
     if (!request.url.startsWith('/')) request.url = originForm(request.url);
-    if (!isFirst(response) || !isPath('/route', request.url)) return next();
+    if (!isFirst(response)) return next();
     noteTurn(request, response);
-    return route(request, response, next);
+    return often(request, response, next);
   });
-  app.use(inTurn());
-  app.use((request, response, next) => {
-    if (isForLease(request.url)) return lease(request, response, next);
-    return isPath('/route', request.url) ? route(request, response, next) : next();
-  });
+  app.use(inTurn(), often);
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });

@@ -74,6 +74,8 @@ class ResponseStream implements LeaseStream, Beating {
     // Each by itself: to remove all would make a dictionary of the socket's listeners, of 1 kB.
     for (const listener of socket.listeners('data')) socket.off('data', listener as () => void);
     socket.on('data', nothing);
+    // Where it was paused, for requests that wait behind, a reading has ended that it takes to be under way: this ends it.
+    socket.push('');
     socket.resume();
     // Its silence is watched over in other ways.
     socket.setTimeout(0);

@@ -214,11 +214,12 @@ describe('a registration', () => {
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('is given up when a second request came in the same packet', async () => {
-    const { socket } = rawConnection(
-      server.port,
-      `${registerRequest(registrationBody('r1'))}GET /health HTTP/1.1\r\nHost: x\r\n\r\n`,
-    );
+  it.each([
+    ['a second request', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'],
+    ['a thousand requests', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
+    ['so many that wait answered', 'GET /health HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(1000)],
+  ])('is given up when %s came in the same packet', async (_what, behind) => {
+    const { socket } = rawConnection(server.port, `${registerRequest(registrationBody('r1'))}${behind}`);
     await until('r1 is there', () => registered().includes('r1'));
     socket.destroy();
     await until('r1 is gone', () => registered().length === 0, 1000);

@@ -3,7 +3,13 @@ import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';
-import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import {
+  rawConnection,
+  registerRequest,
+  registrationBody,
+  startTestApiServer,
+  type TestApiServer,
+} from '../support/api-server.js';
 import { createAuthority } from '../support/certificates.js';
 import { replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
@@ -50,6 +56,25 @@ describe('an API server over TLS', () => {
       else (body as unknown as { socket: { end(): void } }).socket.end();
       await until('it is gone', () => server.registry.replicas().length === 0, 1000);
     }
+  });
+
+  it.each([
+    ['others wait behind', '', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
+    ['others came before', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
+  ])('notices the end of a lease when %s it in one packet', async (_what, before, behind) => {
+    const server = await secureServer(good);
+    const registering = registerRequest(registrationBody('r1'));
+    const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
+      socket.write(`${before}${registering}${behind}`),
+    );
+    let received = '';
+    socket.setEncoding('utf8').on('data', (text) => {
+      received += text;
+    });
+    await until('it is registered', () => received.includes('"registered"'));
+    expect(received.split('HTTP/1.1 200')).toHaveLength(before === '' ? 2 : 1002);
+    socket.destroy();
+    await until('it is gone', () => server.registry.replicas().length === 0, 1000);
   });
 
   it('names itself with https when it sends a caller on', async () => {

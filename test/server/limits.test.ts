@@ -8,6 +8,7 @@ import {
   type TestApiServer,
 } from '../support/api-server.js';
 import { registration, replica } from '../support/replicas.js';
+import { seededRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -90,7 +91,8 @@ describe('a request that does not arrive', () => {
 describe('an answer that is not taken', () => {
   it.each([
     ['the list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
-    ['many short ones', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
+    ['many routes', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
+    ['many short ones', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
     ['of expectations', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000)],
   ])('is given up: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
@@ -122,6 +124,33 @@ describe('requests that are sent in one packet', () => {
     bigList.length = 0;
     socket.resume();
     await until('all are answered', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
+  });
+
+  it('are all answered, in whatever pieces they arrive', async () => {
+    server = await startTestApiServer();
+    const random = seededRandom(1);
+    const kinds = [
+      ['GET /livez HTTP/1.1\r\nHost: x\r\n\r\n', '200'],
+      ['GET /route HTTP/1.1\r\nHost: x\r\n\r\n', '404'],
+      [`GET /registry HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n${'x'.repeat(3000)}`, '200'],
+      ['PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}', '404'],
+      ['POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', '422'],
+      ['GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n', '417'],
+    ] as const;
+    const requests = Array.from({ length: 2000 }, () => kinds[Math.floor(random.fraction() ** 2 * kinds.length)]);
+    const { socket, received } = send('');
+    socket.setNoDelay(true);
+    let text = requests.map((request) => request?.[0]).join('');
+    while (text !== '') {
+      const length = Math.ceil(10 ** (random.fraction() * 5));
+      const isTaken = socket.write(text.slice(0, length));
+      text = text.slice(length);
+      if (!isTaken) await new Promise((resolve) => socket.once('drain', resolve));
+      if (random.fraction() < 0.3) await new Promise((resolve) => void setTimeout(resolve, 1));
+    }
+    const statuses = (): string[] => received().match(/(?<=HTTP.1.1 )\d+/g) ?? [];
+    await until('all are answered', () => statuses().length === requests.length);
+    expect(statuses()).toEqual(requests.map((request) => request?.[1]));
   });
 
   it('are handled in their order', async () => {
