@@ -3,15 +3,14 @@ import { messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { detailText } from '../wire/answers.js';
-import { knownReplicasText } from '../wire/known-replicas.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
 import { inTurn, isFirst, noteTurn } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
+import { registryHandler, replicasHandler } from './list-handlers.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
-import { registryHandler } from './registry-handler.js';
 import { isPath, originForm, parseTarget } from './request-target.js';
 import { routeHandler } from './route-handler.js';
 import type { UnacknowledgedWatch } from './unacknowledged.js';
@@ -90,9 +89,7 @@ export function createApp(options: AppOptions): Express {
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
   mount('/livez', { GET: livezHandler });
   mount('/readyz', { GET: readyzHandler(readiness) });
-  mount('/replicas', {
-    GET: (_request, response) => sendJson(response, 200, knownReplicasText(registry.known(), moment())),
-  });
+  mount('/replicas', { GET: replicasHandler(registry, moment) });
 
   /** Has a path be answered: by method, and only to who may. */
   function mount(path: string, methods: Readonly<Record<string, RequestHandler>>): void {

@@ -13,12 +13,20 @@ export interface Moment {
   readonly epochMs: number;
 }
 
+/** So many replicas make a part of the list. */
+const PART_SIZE = 32;
+
 /**
- * The body of `GET /replicas`: what `GET /registry` has, and all that is known besides. Times are in seconds since
+ * The body of `GET /replicas` in parts: what `GET /registry` has, and all that is known besides. Times are in seconds since
  * 1970, and so is `now`, for readers whose clock goes otherwise.
  */
-export function knownReplicasText(known: readonly KnownReplica[], moment: Moment): string {
-  return `{"now":${moment.epochMs / 1000},"replicas":[${known.map((one) => knownReplicaText(one, moment)).join(',')}]}`;
+export function* knownParts(known: readonly KnownReplica[], moment: Moment): Generator<Buffer> {
+  yield Buffer.from(`{"now":${moment.epochMs / 1000},"replicas":[`);
+  for (let at = 0; at < known.length; at += PART_SIZE) {
+    const texts = known.slice(at, at + PART_SIZE).map((one) => knownReplicaText(one, moment));
+    yield Buffer.from(`${at > 0 ? ',' : ''}${texts.join(',')}`);
+  }
+  yield Buffer.from(']}');
 }
 
 function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochMs }: Moment): string {

@@ -38,6 +38,19 @@ describe('a long list', () => {
     expect(await (await fetch(`${server.url}/registry`)).text()).toBe('{"replicas":[]}');
   });
 
+  it('with all that is known is sent whole, with those that are not routed to', async () => {
+    await server.registry.renew(leases[0] as LeaseId, 'unready');
+    const response = await fetch(`${server.url}/replicas`);
+    const body = await response.text();
+    expect(ids(body)).toEqual(ALL);
+    expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
+    const { replicas } = JSON.parse(body) as { replicas: { state: string; peer: string }[] };
+    expect(replicas.map(({ state }) => state)).toEqual(['unready', ...Array(COUNT - 1).fill('ready')]);
+    expect(replicas.at(-1)).toMatchObject({ peer: 'h', ttl: null });
+    for (const lease of leases) await server.registry.release(lease, 'released');
+    expect(await (await fetch(`${server.url}/replicas`)).text()).toMatch(/^\{"now":[\d.]+,"replicas":\[\]\}$/);
+  });
+
   it('is the one that was asked for, whatever changes while its reader takes it', async () => {
     const { socket, received } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
     socket.setEncoding('utf8');

@@ -1,0 +1,65 @@
+import type { RequestHandler, Response } from 'express';
+import type { Registry } from '../core/registry.js';
+import { listParts } from '../wire/answers.js';
+import { knownParts, type Moment } from '../wire/known-replicas.js';
+
+/** So many parts are written before others have their turn: 2 ms of work where none of them was written before. */
+const PARTS_A_TURN = 16;
+
+/** So many bytes are handed to the connection before others have their turn. */
+const BYTES_A_TURN = 256 * 1024;
+
+/** `GET /registry`: the list as it is when it is asked for, however long it takes to send. */
+export function registryHandler(registry: Pick<Registry, 'pages'>): RequestHandler {
+  return (_request, response) => sendSliced(response, listParts(registry.pages()));
+}
+
+/** `GET /replicas`: the same with all that is known of each, and those that are not routed to. */
+export function replicasHandler(registry: Pick<Registry, 'known'>, moment: () => Moment): RequestHandler {
+  return (_request, response) => sendSliced(response, knownParts(registry.known(), moment()));
+}
+
+/**
+ * Answers with a text of many parts. A list of 100,000 is 10 MB: it is written and sent a slice at a time, so that no other
+ * request waits for it, nor more of it in memory than its reader takes.
+ */
+async function sendSliced(response: Response, text: Iterable<Buffer>): Promise<void> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for (const part of text) {
+    parts.push(part);
+    bytes += part.length;
+    if (parts.length % PARTS_A_TURN === 0) await turn();
+  }
+  if (response.destroyed) return;
+  response.writeHead(200, { 'content-length': bytes, 'content-type': 'application/json' });
+  let sent = 0;
+  for (const part of parts) {
+    response.write(part);
+    sent += part.length;
+    if (sent < BYTES_A_TURN) continue;
+    sent = 0;
+    if (response.writableNeedDrain) await takenBy(response);
+    await turn();
+    if (response.destroyed) return;
+  }
+  response.end();
+}
+
+/** Resolves when all else that waits has had its turn. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}
+
+/** Resolves when the other end has taken what was sent, or is gone. */
+function takenBy(response: Response): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
+}
