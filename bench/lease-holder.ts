@@ -4,6 +4,7 @@
  */
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { answering } from './child-process.js';
 import { nowUs, quantile } from './figures.js';
 
@@ -13,6 +14,8 @@ export interface Opening {
   readonly count: number;
   /** How long a two-way lease lasts without a renewal, in seconds; one-way leases unless told. */
   readonly ttlS?: number;
+  /** Whether they are over TLS. */
+  readonly isSecure?: boolean;
   /** How many may be on their way at once; 64 unless told. */
   readonly atOnce?: number;
 }
@@ -50,9 +53,9 @@ function registration(n: number, ttlS: number | undefined): string {
 }
 
 /** Opens one lease; resolves when its first heartbeat is there. */
-function openOne(n: number, { port, ttlS }: Opening): Promise<void> {
+function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = isSecure ? connectTls({ port, rejectUnauthorized: false }) : connect(port, '127.0.0.1');
     const one: Held = { socket, lease: undefined, lastBeatUs: 0 };
     held[n] = one;
     socket.on('error', reject);
@@ -122,7 +125,7 @@ answering({
     clearInterval(renewing);
     renewing = undefined;
     const atUs = nowUs();
-    for (const { socket } of held) socket.resetAndDestroy();
+    for (const { socket } of held) socket instanceof TLSSocket ? socket.destroy() : socket.resetAndDestroy();
     return atUs;
   },
   /** How late heartbeats were since this was asked last. */

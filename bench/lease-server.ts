@@ -2,25 +2,29 @@
  * A process with the API server of a benchmark, or with what it is measured against: a bare server of node:http that
  * keeps the same streams and sends the same heartbeats, and knows nothing of them.
  */
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createRegistry } from '../src/core/registry.js';
+import type { ServerTls } from '../src/core/tls.js';
 import { listen } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { ALIVE_EVENT } from '../src/wire/lease-events.js';
+import { createAuthority } from '../test/support/certificates.js';
 import { answering } from './child-process.js';
 
 const SILENT = { info: () => {}, warn: () => {} };
 
-async function anyserve(heartbeatMs: number): Promise<number> {
+async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
   const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
   const times = { heartbeatMs, ackLimitMs: 3000, warmingMs: 0 };
-  return (await listen({ registry, clock, log: SILENT, ...times, host: '127.0.0.1', port: 0 })).port;
+  const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
+  return (await listen({ registry, clock, log: SILENT, ...times, ...where })).port;
 }
 
-function bare(heartbeatMs: number): Promise<number> {
-  const server = createServer((request, response) => {
+function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
+  const listener: RequestListener = (request, response) => {
     request.resume();
     if (request.method === 'PUT') {
       const body = '{"status":"renewed"}';
@@ -32,7 +36,8 @@ function bare(heartbeatMs: number): Promise<number> {
     response.write(ALIVE_EVENT);
     const timer = setInterval(() => response.write(ALIVE_EVENT), heartbeatMs);
     response.once('close', () => clearInterval(timer));
-  });
+  };
+  const server = tls ? createHttpsServer(tls, listener) : createServer(listener);
   return new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
   });
@@ -59,5 +64,6 @@ answering({
     return (user + system) / 1000;
   },
 });
-const [kind, heartbeatMs] = process.argv.slice(2);
-console.log(await (kind === 'bare' ? bare : anyserve)(Number(heartbeatMs)));
+const [kind, heartbeatMs, scheme] = process.argv.slice(2);
+const tls = scheme === 'https' ? createAuthority().sign('server') : undefined;
+console.log(await (kind === 'bare' ? bare : anyserve)(Number(heartbeatMs), tls));

@@ -28,10 +28,13 @@ interface Fleet {
   /** What each stream added, in bytes. */
   readonly heapEach: number;
   readonly residentEach: number;
+  /** What each took of the processor until it was open, in milliseconds. */
+  readonly openMs: number;
 }
 
 async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
-  const server = await start(built('lease-server', kind, String(HEARTBEAT_MS)), { core: 0 });
+  const scheme = opening.isSecure ? 'https' : 'http';
+  const server = await start(built('lease-server', kind, String(HEARTBEAT_MS), scheme), { core: 0 });
   const port = Number(server.line);
   const [warming, holder] = [
     await start(built('lease-holder'), { core: 1 }),
@@ -42,7 +45,9 @@ async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>):
   await pause(300);
   warming.child.kill();
   const before = await ask<Memory>(server, 'memory');
+  const beforeMs = await ask<number>(server, 'cpuMs');
   await ask(holder, 'open', { ...opening, port });
+  const openMs = ((await ask<number>(server, 'cpuMs')) - beforeMs) / opening.count;
   const after = await ask<Memory>(server, 'memory');
   return {
     server,
@@ -50,6 +55,7 @@ async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>):
     port,
     heapEach: (after.heap - before.heap) / opening.count,
     residentEach: (after.resident - before.resident) / opening.count,
+    openMs,
   };
 }
 
@@ -133,18 +139,24 @@ async function removalMs({ port, holder }: Fleet, cut: string, about: unknown, q
 }
 
 const rows: Row[] = [];
-const memoryOf = ({ heapEach, residentEach }: Fleet) => ({
+const costOf = ({ heapEach, residentEach, openMs }: Fleet) => ({
   heapBytesEach: Math.round(heapEach),
   residentBytesEach: Math.round(residentEach),
+  openMs: rounded(openMs),
 });
 const latenessOf = async ({ holder }: Fleet) => {
   const { p50Ms, p99Ms, mostMs } = await ask<Lateness>(holder, 'lateness', HEARTBEAT_MS);
   return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMostMs: rounded(mostMs) };
 };
 
-for (const ttlS of [undefined, 15, 9]) {
-  const what = ttlS === undefined ? 'one-way' : `two-way, renewed every ${ttlS / 3} s`;
-  const opening = ttlS === undefined ? { count: COUNT } : { count: COUNT, ttlS };
+const KINDS: Readonly<Record<string, Omit<Opening, 'port' | 'count'>>> = {
+  'one-way': {},
+  'two-way, renewed every 5 s': { ttlS: 15 },
+  'two-way, renewed every 3 s': { ttlS: 9 },
+  'one-way, over TLS': { isSecure: true },
+};
+for (const [what, kind] of Object.entries(KINDS)) {
+  const opening = { ...kind, count: COUNT };
   const [bare, ours] = [await fleet('bare', opening), await fleet('anyserve', opening)];
   await pause(1000);
   const [bareCpu, oursCpu] = (await cpuPercents([bare, ours])) as [number[], number[]];
@@ -152,9 +164,9 @@ for (const ttlS of [undefined, 15, 9]) {
   const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
   const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await latenessOf(ours)) };
   await end(bare);
-  const last = ttlS === undefined ? await loadAndCuts(ours) : {};
-  rows.push({ what: `bare, ${what}`, ...memoryOf(bare), ...bareRow });
-  rows.push({ what: `anyserve, ${what}`, ...memoryOf(ours), ...oursRow, ...last });
+  const last = what === 'one-way' ? await loadAndCuts(ours) : {};
+  rows.push({ what: `bare, ${what}`, ...costOf(bare), ...bareRow });
+  rows.push({ what: `anyserve, ${what}`, ...costOf(ours), ...oursRow, ...last });
   await end(ours);
 }
 report({
