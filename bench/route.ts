@@ -11,8 +11,8 @@ import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
 const CONNECTIONS = 16;
-const ROUND_MS = 1000;
-const ROUNDS = 7;
+const ROUND_MS = 500;
+const ROUNDS = 15;
 
 interface Round {
   readonly perSecond: number;
