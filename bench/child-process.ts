@@ -47,10 +47,15 @@ export function start(
   });
 }
 
-/** Asks a process that {@link answering} runs in, and resolves to what it answers. */
+/** Asks a process that {@link answering} runs in, and resolves to what it answers; rejects when it ends before that. */
 export function ask<Answer>({ child }: Started, question: string, about?: unknown): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    child.once('message', (answer) => resolve(answer as Answer));
+    const ended = (): void => reject(new Error(`the process that was asked for ${question} has ended`));
+    child.once('exit', ended);
+    child.once('message', (answer) => {
+      child.off('exit', ended);
+      resolve(answer as Answer);
+    });
     child.send({ question, about }, (error) => error && reject(error));
   });
 }

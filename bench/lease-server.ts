@@ -39,7 +39,7 @@ function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> 
   };
   const server = tls ? createHttpsServer(tls, listener) : createServer(listener);
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => resolve((server.address() as AddressInfo).port));
   });
 }
 

@@ -63,6 +63,9 @@ const IDLE_TIMEOUT_MS = 30_000;
 
 const MAX_HEADER_BYTES = 16 * 1024;
 
+/** So many connections may wait to be taken, if the kernel lets them: as when a whole fleet comes back. Node's own is 511. */
+const BACKLOG = 4096;
+
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const { host, port, registry, clock, log, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
@@ -169,7 +172,7 @@ function contextFrom({ cert, key, ca }: ServerTls): SecureContextOptions {
 function bound(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(refused(error, host, port)));
-    server.listen(port, host, resolve);
+    server.listen({ port, host, backlog: BACKLOG }, resolve);
   });
 }
 

@@ -84,6 +84,20 @@ describe('an API server', () => {
     expect(await server.listed()).toHaveLength(101);
   });
 
+  it('that is busy has 2,000 replicas that come at once wait for it, and not try to connect again', async () => {
+    const server = await startServer();
+    server.running.child.kill('SIGSTOP');
+    let connected = 0;
+    for (let n = 0; n < 2000; n++) {
+      const { socket } = opened(server.url, registerRequest(registrationBody(`r${n}`)));
+      socket.once('connect', () => connected++);
+    }
+    // Whom the kernel turns away tries again after a second at the earliest.
+    await timeUntil('all are connected', 900, () => connected === 2000);
+    server.running.child.kill('SIGCONT');
+    await timeUntil('all are registered', 20_000, async () => (await server.listed()).length === 2000);
+  });
+
   it('takes a flood of 10,000 registrations in bounded memory, answers meanwhile, and keeps who was there', async () => {
     const server = await startServer();
     await curlRegistrant(server.url, 'stays');
