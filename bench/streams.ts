@@ -158,7 +158,9 @@ const KINDS: Readonly<Record<string, Omit<Opening, 'port' | 'count'>>> = {
 for (const [what, kind] of Object.entries(KINDS)) {
   const opening = { ...kind, count: COUNT };
   const [bare, ours] = [await fleet('bare', opening), await fleet('anyserve', opening)];
-  await pause(1000);
+  // The first heartbeat of each may have waited for the garbage that was collected to measure memory.
+  await pause(HEARTBEAT_MS + 1000);
+  await Promise.all([bare, ours].map(latenessOf));
   const [bareCpu, oursCpu] = (await cpuPercents([bare, ours])) as [number[], number[]];
   const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await latenessOf(bare)) };
   const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
