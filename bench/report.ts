@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { cpus } from 'node:os';
 import { projectFile } from './project-file.js';
 
 /** A line of a benchmark's table: what was measured, and its figures, with their units in their names. */
@@ -44,7 +44,7 @@ export function report({ name, rows, compared }: Report): void {
   const results: Results = {
     node: process.version,
     cpu: cpus()[0]?.model,
-    cores: availableParallelism(),
+    cores: cpus().length,
     rows: [...rows, ...kept],
   };
   mkdirSync(folder, { recursive: true });
