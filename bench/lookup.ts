@@ -1,7 +1,7 @@
 /**
- * Looking a replica up by what it can do, against a scan of the whole list: queries that come again, queries never seen,
- * registering and leaving while queries run, and the memory of the index. A replica has a model out of 200 (Zipf), and
- * one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
+ * Looking a replica up by what it can do, against a scan of the whole list: queries that come again, the same ones made
+ * anew, queries never seen, registering and leaving while queries run, and the memory of the index. A replica has a model
+ * out of 200 (Zipf), and one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
 import { type CapabilityQuery, pairEntries } from '../src/core/capability.js';
 import { type CapabilityIndex, createCapabilityIndex } from '../src/core/capability-index.js';
@@ -10,9 +10,10 @@ import { createLinearIndex } from '../test/support/linear-index.js';
 import { query, registration, replica } from '../test/support/replicas.js';
 import { seededRandom } from '../test/support/seeded-random.js';
 import { built, start } from './child-process.js';
-import { median, nowUs, quantile } from './figures.js';
+import { median, medianRatio, nowUs, quantile } from './figures.js';
 import { type Row, report } from './report.js';
 
+const ROUNDS = 11;
 const SIZES = [1000, 10_000, 100_000, 1_000_000];
 const random = seededRandom(1);
 const below = (most: number): number => Math.floor(random.fraction() * most);
@@ -50,14 +51,11 @@ function someQuery(): CapabilityQuery {
 
 const NOBODY: ReadonlySet<never> = new Set();
 
-/** Microseconds a choice, median over rounds. */
-function perChoice(index: CapabilityIndex, queries: readonly CapabilityQuery[], rounds: number): number {
-  const times = Array.from({ length: rounds }, () => {
-    const start = nowUs();
-    for (const asked of queries) index.choose(asked, NOBODY, random);
-    return (nowUs() - start) / queries.length;
-  });
-  return median(times);
+/** Microseconds a choice. */
+function perChoice(index: CapabilityIndex, queries: readonly CapabilityQuery[]): number {
+  const start = nowUs();
+  for (const asked of queries) index.choose(asked, NOBODY, random);
+  return (nowUs() - start) / queries.length;
 }
 
 function heapBytes(): number {
@@ -75,15 +73,22 @@ function measure(size: number): Row {
   const index = createCapabilityIndex();
   for (const one of registrations) index.put(one);
   const hotQueries = Array.from({ length: 100 }, someQuery);
-  for (let again = 0; again < 3; again++) perChoice(index, hotQueries, 1);
+  for (let again = 0; again < 3; again++) perChoice(index, hotQueries);
   const indexed = heapBytes();
 
   const manyHot = Array.from({ length: 100_000 }, () => hotQueries[below(hotQueries.length)] as (typeof hotQueries)[0]);
-  perChoice(index, manyHot, 3);
-  const hotUs = perChoice(index, manyHot, 7);
   const linear = createLinearIndex();
   for (const one of registrations) linear.put(one);
-  const linearUs = perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30), 7);
+  for (let again = 0; again < 3; again++) perChoice(index, manyHot);
+  const hotUs: number[] = [];
+  const anewUs: number[] = [];
+  const linearUs: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const madeAnew = manyHot.map((asked) => [...asked]);
+    hotUs.push(perChoice(index, manyHot));
+    anewUs.push(perChoice(index, madeAnew));
+    linearUs.push(perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30)));
+  }
 
   const unseen = createCapabilityIndex();
   for (const one of registrations) unseen.put(one);
@@ -112,9 +117,10 @@ function measure(size: number): Row {
   }
   return {
     what: `${size} replicas`,
-    hotUs: Number(hotUs.toFixed(3)),
-    linearUs: Number(linearUs.toFixed(1)),
-    timesFaster: Math.round(linearUs / hotUs),
+    hotUs: Number(median(hotUs).toFixed(3)),
+    anewUs: Number(median(anewUs).toFixed(3)),
+    linearUs: Number(median(linearUs).toFixed(1)),
+    timesFaster: Math.round(medianRatio(linearUs, hotUs)),
     coldP50Us: Number(median(coldUs).toFixed(1)),
     coldP99Us: Number(quantile(coldUs, 0.99).toFixed(1)),
     leaveAndRegisterUs: Number(median(churnUs).toFixed(2)),

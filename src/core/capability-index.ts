@@ -4,6 +4,7 @@ import type { ReplicaId } from './ids.js';
 import { type Entry, MatchSet } from './match-set.js';
 import { PairTable } from './pair-table.js';
 import type { Random } from './ports.js';
+import { QueryPlaces } from './query-places.js';
 import { type QueryNode, QueryTrie } from './query-trie.js';
 import type { Registration } from './replica.js';
 
@@ -45,6 +46,7 @@ export function createCapabilityIndex(): CapabilityIndex {
   /** Those that have more than one capability object: that they have all of some pairs does not mean that one object has. */
   const several = new Bitmap();
   const trie = new QueryTrie(entries);
+  const places = new QueryPlaces(pairs);
   /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
   const patience = new Map<string, number>();
 
@@ -149,9 +151,29 @@ export function createCapabilityIndex(): CapabilityIndex {
     if (oldest !== undefined && patience.size > MOST_REMEMBERED) patience.delete(oldest);
   }
 
-  function chooseNumber(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
-    const held = trie.find(asked);
-    if (held) return held.choose(excluded, random);
+  /** The numbers of a query's pairs, ascending; undefined when nobody has one of them. */
+  function read(query: CapabilityQuery): readonly number[] | undefined {
+    const asked = new Array<number>(query.length / 2);
+    for (let count = 0; count < asked.length; count++) {
+      const pair = pairs.find(query[2 * count] as string, query[2 * count + 1] as string);
+      if (pair === undefined) return undefined;
+      insert(pair, asked, count);
+    }
+    return asked;
+  }
+
+  function chooseNumber(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
+    const known = places.find(query);
+    if (known) return trie.ask(known).choose(excluded, random);
+    const asked = read(query);
+    if (!asked) return undefined;
+    const node = trie.find(asked);
+    if (!node) return chooseUnheld(asked, excluded, random);
+    places.note(query, node);
+    return trie.ask(node).choose(excluded, random);
+  }
+
+  function chooseUnheld(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
     const list = shortestOf(asked);
     for (let drawn = 1; drawn <= DRAWS && list.size > SHORT_DRAW; drawn++) {
       const number = list.numbers[Math.floor(random.fraction() * list.size)] as number;
@@ -185,14 +207,8 @@ export function createCapabilityIndex(): CapabilityIndex {
       leave(number);
     },
     choose(query, excluded, random) {
-      const asked = new Array<number>(query.length / 2);
-      for (let count = 0; count < asked.length; count++) {
-        const pair = pairs.find(query[2 * count] as string, query[2 * count + 1] as string);
-        if (pair === undefined) return undefined;
-        insert(pair, asked, count);
-      }
       const left = excluded.size > 0 ? [...excluded].flatMap((id) => numberOf.get(id) ?? []) : NONE;
-      const number = chooseNumber(asked, left, random);
+      const number = chooseNumber(query, left, random);
       return number === undefined ? undefined : registrations[number];
     },
   };

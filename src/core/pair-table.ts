@@ -14,6 +14,12 @@ export class PairTable {
   readonly #pairs: [key: string, value: string][] = [];
   readonly #uses: number[] = [];
   readonly #free: number[] = [];
+  #freed = 0;
+
+  /** How many numbers have become free so far: while none does, a pair that was found has the number it had. */
+  get freed(): number {
+    return this.#freed;
+  }
 
   /** The number of a pair; undefined when nobody has it. */
   find(key: string, value: string): number | undefined {
@@ -42,6 +48,7 @@ export class PairTable {
     const [key, value] = this.#pairs[number] as [string, string];
     this.#remove(key, value);
     this.#free.push(number);
+    this.#freed++;
     return true;
   }
 

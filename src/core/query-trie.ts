@@ -1,4 +1,5 @@
 import type { Bitmap } from './bitmap.js';
+import type { CapabilityQuery } from './capability.js';
 import { type EntryTable, MatchSet } from './match-set.js';
 import type { Random } from './ports.js';
 
@@ -18,6 +19,8 @@ export class QueryNode {
   /** When it was last asked, in asks; and its place among the results that are kept. */
   askedAt = 0;
   place = 0;
+  /** The query that it was last asked with. */
+  askedWith: CapabilityQuery | undefined;
 
   constructor(pair: number, parent?: QueryNode) {
     this.pair = pair;
@@ -62,12 +65,17 @@ export class QueryTrie {
     this.#lists[pair] = undefined;
   }
 
-  /** What matches a query of these pairs, where that is held. */
-  find(pairs: readonly number[]): MatchSet | undefined {
+  /** The node of a query of these pairs, where what matches it is held. */
+  find(pairs: readonly number[]): QueryNode | undefined {
     let node = pairs.length === 0 ? this.root : this.#lists[pairs[0] as number];
     for (let at = 1; at < pairs.length && node; at++) node = node.children?.get(pairs[at] as number);
-    if (node?.matches) node.askedAt = ++this.#asks;
-    return node?.matches;
+    return node?.matches && node;
+  }
+
+  /** What a node holds, which is of use again. */
+  ask(node: QueryNode): MatchSet {
+    node.askedAt = ++this.#asks;
+    return node.matches as MatchSet;
   }
 
   /** Keeps what matches a query, if need be in the place of what was not asked for long. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { CapabilityQuery } from '../../src/core/capability.js';
 import { type CapabilityIndex, createCapabilityIndex } from '../../src/core/capability-index.js';
 import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
 import type { Random } from '../../src/core/ports.js';
@@ -36,12 +37,21 @@ function someQuery(pick: (most: number) => number): Readonly<Record<string, stri
   };
 }
 
+/** Half of the times the object that was made for the same pairs before. */
+function someOldQuery(pick: (most: number) => number, old: Map<string, CapabilityQuery>): CapabilityQuery {
+  const pairs = someQuery(pick);
+  const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || query(pairs);
+  old.set(JSON.stringify(pairs), asked);
+  return asked;
+}
+
 describe('the capability index', () => {
   it.each([1, 2, 3])('chooses what the linear one would over 60,000 steps of churn (seed %i)', (seed) => {
     const random = seededRandom(seed);
     const pick = below(random);
     const index = createCapabilityIndex();
     const linear = createLinearIndex();
+    const old = new Map<string, CapabilityQuery>();
     for (let step = 0; step < 60_000; step++) {
       const id = `r${pick(60)}`;
       if (pick(3) === 0) {
@@ -52,7 +62,7 @@ describe('the capability index', () => {
         index.put(one);
         linear.put(one);
       }
-      const asked = query(someQuery(pick));
+      const asked = someOldQuery(pick, old);
       const excluded = pick(3) === 0 ? new Set([`r${pick(60)}`, `r${pick(60)}`].map(asReplicaId)) : NOBODY;
       const matching = linear.match(asked).filter((one) => !excluded.has(one.replica.id));
       const chosen = index.choose(asked, excluded, random);
@@ -102,15 +112,20 @@ describe('the capability index', () => {
     const pick = below(random);
     const index = createCapabilityIndex();
     const linear = createLinearIndex();
+    const old: CapabilityQuery[] = [];
     const keys = Array.from({ length: 16 }, (_, n) => `k${n}`);
     const valued = (names: readonly string[]): Record<string, string> =>
       Object.fromEntries(names.map((name) => [name, String(pick(4))]));
-    for (let step = 0; step < 8000; step++) {
+    for (let step = 0; step < 11_000; step++) {
       const id = `r${pick(100)}`;
       const one = registration(`l${step}`, replica(id, valued(keys)));
       index.put(one);
       linear.put(one);
-      const asked = query(valued([keys[pick(16)], keys[pick(16)], keys[pick(16)]] as string[]));
+      const isOld = step > 0 && pick(4) === 0;
+      const asked = isOld
+        ? (old[pick(step)] as CapabilityQuery)
+        : query(valued(Array.from('abc', () => `k${pick(16)}`)));
+      old.push(asked);
       const matching = linear.match(asked);
       for (let again = 0; again < 3; again++) {
         const chosen = index.choose(asked, NOBODY, random);
@@ -193,6 +208,18 @@ describe('the capability index', () => {
       index.put(registration(`b${n}`, replica('r1', { model: `new${n}`, type: 'chat' })));
       expect(ask({ model: `old${n}`, type: 'chat' })).toBeUndefined();
       expect(ask({ model: `new${n}`, type: 'chat' })).toBe('r1');
+    }
+  });
+
+  it('does so for a query that is asked with the same object', () => {
+    const index = createCapabilityIndex();
+    const [old, other] = [query({ model: 'old', type: 'chat' }), query({ model: 'new', type: 'chat' })];
+    const ask = (asked: CapabilityQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
+    for (let n = 0; n < 5; n++) {
+      index.put(registration(`a${n}`, replica('r1', { model: 'old', type: 'chat' })));
+      for (let again = 0; again < 5; again++) expect([ask(old), ask(other)]).toEqual(['r1', undefined]);
+      index.put(registration(`b${n}`, replica('r1', { model: 'new', type: 'chat' })));
+      for (let again = 0; again < 5; again++) expect([ask(old), ask(other)]).toEqual([undefined, 'r1']);
     }
   });
 });
