@@ -23,12 +23,12 @@ import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { projectFile } from './project-file.js';
 import { report } from './report.js';
 
-const WARM_UPS = 2;
 /** How long each way is used before anything is measured: what the first one warms, all others would profit from. */
 const FIRST_WARM_UP_MS = 3000;
-/** No part of 100 ms, the period in which machines are allotted their time: a way would always get the same part of it. */
-const ROUND_MS = 130;
-const ROUNDS = 15;
+const WARM_UP_MS = 500;
+/** Short, and many: on a machine that others use, too, neighbours in time have the same of it, and minutes have not. */
+const ROUND_MS = 25;
+const ROUNDS = 101;
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const OPTIONS = grpcOptions(MAX_MESSAGE_BYTES);
 const FLOATS = Float32Array.from({ length: 262_144 }, (_, at) => Math.sin(at));
@@ -162,7 +162,7 @@ async function compared(payload: string, rival: Omit<Way, 'perSecond'>, way: Omi
     { ...rival, perSecond: [] },
     { ...way, perSecond: [] },
   ];
-  for (let n = 0; n < WARM_UPS; n++) for (const each of both) await round(each);
+  for (const each of both) await round(each, WARM_UP_MS);
   for (let n = 0; n < ROUNDS; n++) {
     const order = n % 2 === 0 ? both : both.toReversed();
     for (const each of order) each.perSecond.push(await round(each));

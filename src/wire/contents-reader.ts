@@ -1,7 +1,7 @@
-import { type BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { WireType } from '@bufbuild/protobuf/wire';
 import type { TensorContents } from './inference-message.js';
-import { nextTag } from './message-fields.js';
-import { isWhole, PACKED_FIELDS, type PackedField } from './packed-elements.js';
+import type { MessageReader } from './message-reader.js';
+import { isWhole, type PackedField, packedField } from './packed-elements.js';
 import type { RequestCount } from './request-limits.js';
 
 const BYTES_CONTENTS_TAG = 66;
@@ -15,27 +15,27 @@ export class ContentsReader {
   #byteStrings: Uint8Array[] | undefined;
 
   /** Reads contents that end there. Throws for bytes that are none, and for more than a request may hold. */
-  read(reader: BinaryReader, end: number, count: RequestCount | undefined): void {
-    for (let tag = nextTag(reader, end); tag !== 0; tag = nextTag(reader, end)) {
-      const field = PACKED_FIELDS.get(tag >>> 3);
+  read(reader: MessageReader, end: number, count: RequestCount | undefined): void {
+    for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+      const field = packedField(tag >>> 3);
       const wireType = tag & 7;
       if (tag === BYTES_CONTENTS_TAG) {
-        count?.add('BYTES elements');
+        count?.addElement();
         // A copy, so that whoever keeps one string does not keep the message with it.
         this.#byteStrings ??= [];
         this.#byteStrings.push(Buffer.from(reader.bytes()));
       } else if (field && wireType === WireType.LengthDelimited) {
         this.#add(field, reader.bytes());
       } else if (field && wireType === elementWireType(field)) {
-        this.#add(field, reader.skip(wireType));
-      } else reader.skip(wireType, tag >>> 3);
+        this.#add(field, reader.numberBytes(wireType));
+      } else reader.skip(tag);
     }
   }
 
   /** What was read: typed arrays of their own, so that the message is free to go. */
   contents(): TensorContents {
     const contents: TensorContents = {};
-    for (const [{ name, unpack }, { bytes }] of this.#packed ?? []) contents[name] = unpack(bytes);
+    if (this.#packed) for (const [{ name, unpack }, { bytes }] of this.#packed) contents[name] = unpack(bytes);
     if (this.#byteStrings) contents.bytesContents = this.#byteStrings;
     return contents;
   }

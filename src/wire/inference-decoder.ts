@@ -1,12 +1,16 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ContentsReader } from './contents-reader.js';
+import { type InferParameter, ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
 import {
-  type InferParameter,
-  ModelInferRequest_ParametersEntry as ParametersEntry,
-  type ModelInferRequest_InferRequestedOutputTensor as RequestedOutput,
-} from './gen/open_inference.js';
-import type { AnswerMessage, PartMessage, RequestMessage, TensorMessage } from './inference-message.js';
-import { checkEnd, fieldEnd, nextTag } from './message-fields.js';
+  type AnswerMessage,
+  NO_PARAMETERS,
+  type ParametersMessage,
+  type PartMessage,
+  type RequestedOutputMessage,
+  type RequestMessage,
+  type TensorMessage,
+} from './inference-message.js';
+import { MessageReader } from './message-reader.js';
 import { RequestCount } from './request-limits.js';
 
 /**
@@ -19,46 +23,43 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
     modelName: '',
     modelVersion: '',
     id: '',
-    parameters: new Map(),
+    parameters: NO_PARAMETERS,
     inputs: [],
     outputs: [],
     rawInputContents: [],
   };
   const count = new RequestCount();
-  const reader = new BinaryReader(bytes);
-  for (let tag = nextTag(reader, bytes.length); tag !== 0; tag = nextTag(reader, bytes.length)) {
+  const reader = new MessageReader(bytes);
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === 50) {
-      count.add('outputs');
-      message.outputs.push(readRequestedOutput(reader, fieldEnd(reader, bytes.length), count));
+      count.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readRequestedOutput(reader, reader.fieldEnd(reader.end), count));
     } else if (tag === 58) {
-      count.add('raw contents');
+      count.checkTensors('raw contents', message.rawInputContents.length + 1);
       message.rawInputContents.push(reader.bytes());
     } else if (tag === 42) {
-      count.add('inputs');
-      message.inputs.push(readTensor(reader, fieldEnd(reader, bytes.length), count));
-    } else readOther(tag, reader, bytes.length, message, count);
+      count.checkTensors('inputs', message.inputs.length + 1);
+      message.inputs.push(readTensor(reader, reader.fieldEnd(reader.end), count));
+    } else readOther(tag, reader, message, count);
   }
   return message;
 }
 
 /** The answer that bytes are; as {@link decodeRequest}, but nothing is counted: whom we asked may say as much as it wants. */
 export function decodeAnswer(bytes: Uint8Array): AnswerMessage {
-  return readAnswer(new BinaryReader(bytes), bytes.length, emptyAnswer());
+  const reader = new MessageReader(bytes);
+  return readAnswer(reader, reader.end, emptyAnswer());
 }
 
 /** The part of an answer that bytes are. */
 export function decodePart(bytes: Uint8Array): PartMessage {
   const message: PartMessage = { errorMessage: '', inferResponse: undefined };
-  const reader = new BinaryReader(bytes);
-  for (let tag = nextTag(reader, bytes.length); tag !== 0; tag = nextTag(reader, bytes.length)) {
-    if (tag === 10) message.errorMessage = reader.string();
+  const reader = new MessageReader(bytes);
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+    if (tag === 10) message.errorMessage = reader.text();
     else if (tag === 18) {
-      message.inferResponse = readAnswer(
-        reader,
-        fieldEnd(reader, bytes.length),
-        message.inferResponse ?? emptyAnswer(),
-      );
-    } else reader.skip(tag & 7, tag >>> 3);
+      message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), message.inferResponse ?? emptyAnswer());
+    } else reader.skip(tag);
   }
   return message;
 }
@@ -67,78 +68,74 @@ export function decodePart(bytes: Uint8Array): PartMessage {
 type CommonMessage = Pick<RequestMessage & AnswerMessage, 'modelName' | 'modelVersion' | 'id' | 'parameters'>;
 
 function emptyAnswer(): AnswerMessage {
-  return { modelName: '', modelVersion: '', id: '', parameters: new Map(), outputs: [], rawOutputContents: [] };
+  return { modelName: '', modelVersion: '', id: '', parameters: NO_PARAMETERS, outputs: [], rawOutputContents: [] };
 }
 
 /** Reads into an answer, of which there may be some already: a message that comes in two parts is both together. */
-function readAnswer(reader: BinaryReader, end: number, message: AnswerMessage): AnswerMessage {
-  for (let tag = nextTag(reader, end); tag !== 0; tag = nextTag(reader, end)) {
+function readAnswer(reader: MessageReader, end: number, message: AnswerMessage): AnswerMessage {
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
     if (tag === 50) message.rawOutputContents.push(reader.bytes());
-    else if (tag === 42) message.outputs.push(readTensor(reader, fieldEnd(reader, end), undefined));
-    else readOther(tag, reader, end, message, undefined);
+    else if (tag === 42) message.outputs.push(readTensor(reader, reader.fieldEnd(end), undefined));
+    else readOther(tag, reader, message, undefined);
   }
   return message;
 }
 
-function readOther(
-  tag: number,
-  reader: BinaryReader,
-  end: number,
-  message: CommonMessage,
-  count: RequestCount | undefined,
-): void {
-  if (tag === 10) message.modelName = reader.string();
-  else if (tag === 18) message.modelVersion = reader.string();
-  else if (tag === 26) message.id = reader.string();
-  else if (tag === 34) readParameter(reader, end, message.parameters, count);
-  else reader.skip(tag & 7, tag >>> 3);
+function readOther(tag: number, reader: MessageReader, message: CommonMessage, count: RequestCount | undefined): void {
+  if (tag === 10) message.modelName = reader.text();
+  else if (tag === 18) message.modelVersion = reader.text();
+  else if (tag === 26) message.id = reader.text();
+  else if (tag === 34) message.parameters = withParameter(reader, message.parameters, count);
+  else reader.skip(tag);
 }
 
-function readTensor(reader: BinaryReader, end: number, count: RequestCount | undefined): TensorMessage {
-  const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: new Map(), contents: undefined };
+function readTensor(reader: MessageReader, end: number, count: RequestCount | undefined): TensorMessage {
+  const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
   let contents: ContentsReader | undefined;
-  for (let tag = nextTag(reader, end); tag !== 0; tag = nextTag(reader, end)) {
-    if (tag === 10) tensor.name = reader.string();
-    else if (tag === 18) tensor.datatype = reader.string();
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+    if (tag === 10) tensor.name = reader.text();
+    else if (tag === 18) tensor.datatype = reader.text();
     else if (tag === 24) readSize(reader, tensor.shape, count);
     else if (tag === 26) {
-      const shapeEnd = fieldEnd(reader, end);
-      while (reader.pos < shapeEnd) readSize(reader, tensor.shape, count);
-      checkEnd(reader, shapeEnd);
-    } else if (tag === 34) readParameter(reader, end, tensor.parameters, count);
+      const shapeEnd = reader.fieldEnd(end);
+      while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, count);
+    } else if (tag === 34) tensor.parameters = withParameter(reader, tensor.parameters, count);
     else if (tag === 42) {
       contents ??= new ContentsReader();
-      contents.read(reader, fieldEnd(reader, end), count);
-    } else reader.skip(tag & 7, tag >>> 3);
+      contents.read(reader, reader.fieldEnd(end), count);
+    } else reader.skip(tag);
   }
   tensor.contents = contents?.contents();
   return tensor;
 }
 
-function readSize(reader: BinaryReader, shape: bigint[], count: RequestCount | undefined): void {
-  shape.push(reader.int64() as bigint);
+function readSize(reader: MessageReader, shape: bigint[], count: RequestCount | undefined): void {
+  shape.push(reader.int64());
   count?.checkDimensions(shape.length);
 }
 
-function readParameter(
-  reader: BinaryReader,
-  end: number,
-  parameters: Map<string, InferParameter>,
+/** The parameters that there are, and the one that comes next. */
+function withParameter(
+  reader: MessageReader,
+  before: ParametersMessage,
   count: RequestCount | undefined,
-): void {
-  count?.add('parameters');
-  const entryEnd = fieldEnd(reader, end);
-  const { key, value } = ParametersEntry.decode(reader, entryEnd - reader.pos);
-  checkEnd(reader, entryEnd);
-  if (value) parameters.set(key, value);
+): ParametersMessage {
+  count?.addParameter();
+  const entry = new BinaryReader(reader.bytes());
+  const { key, value } = ParametersEntry.decode(entry, entry.len);
+  if (entry.pos !== entry.len) throw new RangeError('a parameter does not end where its length says');
+  if (!value) return before;
+  const parameters =
+    before === NO_PARAMETERS ? new Map<string, InferParameter>() : (before as Map<string, InferParameter>);
+  return parameters.set(key, value);
 }
 
-function readRequestedOutput(reader: BinaryReader, end: number, count: RequestCount): RequestedOutput {
-  const output: RequestedOutput = { name: '', parameters: new Map() };
-  for (let tag = nextTag(reader, end); tag !== 0; tag = nextTag(reader, end)) {
-    if (tag === 10) output.name = reader.string();
-    else if (tag === 18) readParameter(reader, end, output.parameters, count);
-    else reader.skip(tag & 7, tag >>> 3);
+function readRequestedOutput(reader: MessageReader, end: number, count: RequestCount): RequestedOutputMessage {
+  const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+    if (tag === 10) output.name = reader.text();
+    else if (tag === 18) output.parameters = withParameter(reader, output.parameters, count);
+    else reader.skip(tag);
   }
   return output;
 }

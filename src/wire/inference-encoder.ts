@@ -1,88 +1,97 @@
-import {
-  ModelInferRequest_InferInputTensor as InputTensor,
-  ModelInferRequest,
-  ModelInferResponse,
-  ModelStreamInferResponse,
-  ModelInferRequest_InferRequestedOutputTensor as RequestedOutput,
-} from './gen/open_inference.js';
-import type { AnswerMessage, PartMessage, RequestMessage, TensorContents, TensorMessage } from './inference-message.js';
-import { fieldBytes, LARGE_BYTES, type MessageWriter, writtenMessage } from './message-writer.js';
-import { PACKED_FIELDS } from './packed-elements.js';
-
-/** Of a field whose values are bytes: its number, and that a length leads each. */
-const TAGS = { tensor: 42, contents: 42, requestedOutput: 50, rawInput: 58, rawOutput: 50, inferResponse: 18 } as const;
-const BYTES_CONTENTS_FIELD = 8;
-
-/** A field of typed contents, ready to be written: packed numbers are one value, byte strings one each. */
-interface ContentsValues {
-  readonly tag: number;
-  readonly values: readonly Uint8Array[];
-}
+import { ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
+import type {
+  AnswerMessage,
+  ParametersMessage,
+  PartMessage,
+  RequestMessage,
+  TensorContents,
+  TensorMessage,
+} from './inference-message.js';
+import { MessageWriter } from './message-writer.js';
+import { PACKED_FIELDS, type PackedName } from './packed-elements.js';
 
 /**
- * The bytes of a request: byte for byte what the generated code writes, which does the small fields here, too. Tensors
- * are copied once.
+ * The bytes of a request: byte for byte what the generated code writes, which writes the parameters here, too. Tensors are
+ * copied once.
  */
 export function encodeRequest(message: RequestMessage): Buffer {
-  return writtenMessage((writer) => {
-    const { modelName, modelVersion, id, parameters } = message;
-    const others = { modelName, modelVersion, id, parameters, inputs: [], outputs: [], rawInputContents: [] };
-    ModelInferRequest.encode(others, writer.small);
-    for (const input of message.inputs) writeTensor(writer, input);
-    for (const output of message.outputs) {
-      RequestedOutput.encode(output, writer.small.uint32(TAGS.requestedOutput).fork()).join();
-    }
-    for (const raw of message.rawInputContents) writer.bytes(TAGS.rawInput, raw);
-  });
+  const writer = MessageWriter.begin();
+  writeCommon(writer, message);
+  for (const input of message.inputs) writeTensor(writer, input);
+  for (const { name, parameters } of message.outputs) {
+    const output = writer.open(50);
+    writer.text(10, name);
+    writeParameters(writer, 18, parameters);
+    writer.close(output);
+  }
+  for (const raw of message.rawInputContents) writer.bytes(58, raw);
+  return writer.finish();
 }
 
 /** The bytes of an answer, as {@link encodeRequest} makes them. */
 export function encodeAnswer(message: AnswerMessage): Buffer {
-  return writtenMessage((writer) => {
-    const { modelName, modelVersion, id, parameters } = message;
-    const others = { modelName, modelVersion, id, parameters, outputs: [], rawOutputContents: [] };
-    ModelInferResponse.encode(others, writer.small);
-    for (const output of message.outputs) writeTensor(writer, output);
-    for (const raw of message.rawOutputContents) writer.bytes(TAGS.rawOutput, raw);
-  });
+  const writer = MessageWriter.begin();
+  writeAnswer(writer, message);
+  return writer.finish();
 }
 
 /** The bytes of a part of an answer. */
 export function encodePart({ errorMessage, inferResponse }: PartMessage): Buffer {
-  return writtenMessage((writer) => {
-    ModelStreamInferResponse.encode({ errorMessage, inferResponse: undefined }, writer.small);
-    if (inferResponse) writer.bytes(TAGS.inferResponse, encodeAnswer(inferResponse));
-  });
+  const writer = MessageWriter.begin();
+  writer.text(10, errorMessage);
+  if (inferResponse) {
+    const response = writer.open(18);
+    writeAnswer(writer, inferResponse);
+    writer.close(response);
+  }
+  return writer.finish();
 }
 
-/** Inputs and outputs are written alike. What is large must not stand in a fork, which would move it for its length. */
+function writeAnswer(writer: MessageWriter, message: AnswerMessage): void {
+  writeCommon(writer, message);
+  for (const output of message.outputs) writeTensor(writer, output);
+  for (const raw of message.rawOutputContents) writer.bytes(50, raw);
+}
+
+/** The fields that a request and an answer have alike. */
+function writeCommon(writer: MessageWriter, message: RequestMessage | AnswerMessage): void {
+  writer.text(10, message.modelName);
+  writer.text(18, message.modelVersion);
+  writer.text(26, message.id);
+  writeParameters(writer, 34, message.parameters);
+}
+
+function writeParameters(writer: MessageWriter, tag: number, parameters: ParametersMessage): void {
+  if (parameters.size === 0) return;
+  for (const [key, value] of parameters) writer.bytes(tag, ParametersEntry.encode({ key, value }).finish());
+}
+
+/** Inputs and outputs are written alike. */
 function writeTensor(writer: MessageWriter, { name, datatype, shape, parameters, contents }: TensorMessage): void {
-  const others = { name, datatype, shape, parameters, contents: undefined };
-  const fields = contents && valuesOf(contents);
-  let contentsBytes = 0;
-  if (fields) for (const { values } of fields) for (const { length } of values) contentsBytes += fieldBytes(length);
-  const isLarge = contentsBytes >= LARGE_BYTES;
-  writer.small.uint32(TAGS.tensor);
-  if (isLarge) {
-    const head = InputTensor.encode(others).finish();
-    writer.small.uint32(head.length + fieldBytes(contentsBytes)).raw(head);
-  } else InputTensor.encode(others, writer.small.fork());
-  if (fields) {
-    writer.small.uint32(TAGS.contents).uint32(contentsBytes);
-    for (const { tag, values } of fields) for (const value of values) writer.bytes(tag, value);
+  const tensor = writer.open(42);
+  writer.text(10, name);
+  writer.text(18, datatype);
+  if (shape.length > 0) {
+    const sizes = writer.open(26);
+    for (const size of shape) writer.varint64(size);
+    writer.close(sizes);
   }
-  if (!isLarge) writer.small.join();
+  writeParameters(writer, 34, parameters);
+  if (contents) writeContents(writer, contents);
+  writer.close(tensor);
 }
 
-function valuesOf(contents: TensorContents): ContentsValues[] {
-  const fields: ContentsValues[] = [];
-  for (const [field, { name, pack }] of PACKED_FIELDS) {
-    const elements = contents[name];
-    if (elements && elements.length > 0) fields.push({ tag: (field << 3) | 2, values: [pack(elements)] });
+/** Packed numbers are one value, byte strings one each; nearly always there is one field, and the others are not looked for. */
+function writeContents(writer: MessageWriter, contents: TensorContents): void {
+  const begin = writer.open(42);
+  for (const name in contents) {
+    if (name === 'bytesContents') {
+      for (const element of contents.bytesContents as readonly Uint8Array[]) writer.bytes(66, element);
+      continue;
+    }
+    const { tag, pack } = PACKED_FIELDS[name as PackedName];
+    const elements = contents[name as PackedName];
+    if (elements && elements.length > 0) writer.bytes(tag, pack(elements));
   }
-  const { bytesContents } = contents;
-  if (bytesContents && bytesContents.length > 0) {
-    fields.push({ tag: (BYTES_CONTENTS_FIELD << 3) | 2, values: bytesContents });
-  }
-  return fields;
+  writer.close(begin);
 }

@@ -7,23 +7,39 @@ export type TensorContents = {
   [Field in ContentsField]?: Field extends 'bytesContents' ? readonly Uint8Array[] : Elements;
 };
 
+/** Parameters by name. */
+export type ParametersMessage = ReadonlyMap<string, InferParameter>;
+
+/** The parameters of whatever has none: most tensors, and a map of its own would be most of what a short one takes. */
+export const NO_PARAMETERS: ParametersMessage = new Map();
+
 /** What a request and an answer say of a tensor; with raw data, its contents are absent. */
 export interface TensorMessage {
   name: string;
   datatype: string;
   shape: bigint[];
-  parameters: Map<string, InferParameter>;
+  parameters: ParametersMessage;
   contents?: TensorContents | undefined;
 }
 
+/** An output that a request wants. */
+export interface RequestedOutputMessage {
+  name: string;
+  parameters: ParametersMessage;
+}
+
 /** `ModelInferRequest`, with tensors as {@link TensorMessage}. */
-export interface RequestMessage extends Omit<ModelInferRequest, 'inputs' | 'rawInputContents'> {
+export interface RequestMessage
+  extends Omit<ModelInferRequest, 'parameters' | 'inputs' | 'outputs' | 'rawInputContents'> {
+  parameters: ParametersMessage;
   inputs: TensorMessage[];
+  outputs: RequestedOutputMessage[];
   rawInputContents: Uint8Array[];
 }
 
 /** `ModelInferResponse`, with tensors as {@link TensorMessage}. */
-export interface AnswerMessage extends Omit<ModelInferResponse, 'outputs' | 'rawOutputContents'> {
+export interface AnswerMessage extends Omit<ModelInferResponse, 'parameters' | 'outputs' | 'rawOutputContents'> {
+  parameters: ParametersMessage;
   outputs: TensorMessage[];
   rawOutputContents: Uint8Array[];
 }

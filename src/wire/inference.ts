@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { AnswerMessage, RequestMessage, TensorMessage } from './inference-message.js';
+import { type AnswerMessage, NO_PARAMETERS, type RequestMessage, type TensorMessage } from './inference-message.js';
 import { messageFromParameters, type Parameters, parametersFromMessage } from './parameters.js';
 import { contentsFromTensor, isRawOnly, rawFromTensor, type Tensor, tensorFromMessage } from './tensor.js';
 
@@ -41,7 +41,7 @@ export function messageFromRequest(request: InferenceRequest): RequestMessage {
     id: request.id,
     parameters: messageFromParameters(request.parameters),
     inputs: tensors,
-    outputs: request.outputs.map((name) => ({ name, parameters: new Map() })),
+    outputs: request.outputs.map((name) => ({ name, parameters: NO_PARAMETERS })),
     rawInputContents: raw,
   };
 }
@@ -91,7 +91,7 @@ function packed(tensors: Tensors, raw: boolean) {
       name,
       datatype: tensor.datatype,
       shape: tensor.shape.map(BigInt),
-      parameters: new Map(),
+      parameters: NO_PARAMETERS,
       contents: allRaw ? undefined : contentsFromTensor(tensor),
     })),
     raw: allRaw ? named.map(([, tensor]) => rawFromTensor(tensor)) : [],

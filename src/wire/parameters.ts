@@ -1,5 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import type { InferParameter } from './gen/open_inference.js';
+import { NO_PARAMETERS, type ParametersMessage } from './inference-message.js';
 import { type Json, JsonNumber } from './json.js';
 
 /** What a request or an answer carries beside its tensors: a sampling temperature, a finish reason. */
@@ -9,12 +10,14 @@ export type Parameters = Readonly<Record<string, ParameterValue>>;
 export type ParameterValue = boolean | number | bigint | string | { readonly double: number };
 
 /** The message form of parameters. Throws `invalid_argument` for a value of another kind. */
-export function messageFromParameters(parameters: Parameters): Map<string, InferParameter> {
-  return new Map(Object.entries(parameters).map(([name, value]) => [name, { parameterChoice: choice(name, value) }]));
+export function messageFromParameters(parameters: Parameters): ParametersMessage {
+  const named = Object.entries(parameters);
+  if (named.length === 0) return NO_PARAMETERS;
+  return new Map(named.map(([name, value]) => [name, { parameterChoice: choice(name, value) }]));
 }
 
 /** The parameters of a message. Integers that a number holds exactly are numbers, larger ones are bigints. */
-export function parametersFromMessage(message: ReadonlyMap<string, InferParameter>): Parameters {
+export function parametersFromMessage(message: ParametersMessage): Parameters {
   const parameters: Record<string, ParameterValue> = Object.create(null);
   for (const [name, { parameterChoice }] of message) {
     if (parameterChoice) parameters[name] = narrowed(parameterChoice.value);

@@ -12,26 +12,29 @@ export const MAX_DIMENSIONS = 64;
 /** The most elements of BYTES tensors, in a request of typed contents as in a raw tensor. */
 export const MAX_BYTES_ELEMENTS = 1_000_000;
 
-const MOST = {
-  inputs: MAX_TENSORS,
-  outputs: MAX_TENSORS,
-  'raw contents': MAX_TENSORS,
-  parameters: MAX_TENSORS,
-  'BYTES elements': MAX_BYTES_ELEMENTS,
-} as const;
-
 /** Counts what a request holds while it is read, so that one that holds too much is refused before it takes memory. */
 export class RequestCount {
-  readonly #counts = { inputs: 0, outputs: 0, 'raw contents': 0, parameters: 0, 'BYTES elements': 0 };
+  #parameters = 0;
+  #elements = 0;
 
-  /** One more. Throws `invalid_argument`, as for whatever would be refused anywhere. */
-  add(what: keyof typeof MOST): void {
-    if (++this.#counts[what] > MOST[what]) throw exceeded(what, MOST[what]);
+  /** Told how many there are of what there is for each tensor. Throws `invalid_argument`, as for whatever would be refused anywhere. */
+  checkTensors(what: 'inputs' | 'outputs' | 'raw contents', count: number): void {
+    if (count > MAX_TENSORS) throw exceeded(what, MAX_TENSORS);
   }
 
-  /** Told of the dimensions of a tensor. Throws as {@link add}. */
+  /** Told of the dimensions of a tensor. Throws as {@link checkTensors}. */
   checkDimensions(dimensions: number): void {
     if (dimensions > MAX_DIMENSIONS) throw exceeded('dimensions', MAX_DIMENSIONS);
+  }
+
+  /** One more parameter, of whatever. Throws as {@link checkTensors}. */
+  addParameter(): void {
+    if (++this.#parameters > MAX_TENSORS) throw exceeded('parameters', MAX_TENSORS);
+  }
+
+  /** One more element of a BYTES tensor. Throws as {@link checkTensors}. */
+  addElement(): void {
+    if (++this.#elements > MAX_BYTES_ELEMENTS) throw exceeded('BYTES elements', MAX_BYTES_ELEMENTS);
   }
 }
 

@@ -22,7 +22,7 @@ import type {
   ServerReadyResponse,
 } from '../wire/gen/open_inference.js';
 import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
-import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
+import { type AnswerMessage, NO_PARAMETERS, type PartMessage, type RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
@@ -192,7 +192,7 @@ function messageFromBytes(bytes: Buffer): RequestMessage {
 /** What a stream says of a request that failed, with the id that tells it from the others. */
 function failedResponse(message: RequestMessage | undefined, problem: string): PartMessage {
   const { id = '', modelName = '', modelVersion = '' } = message ?? {};
-  const empty = { outputs: [], rawOutputContents: [], parameters: new Map() };
+  const empty = { outputs: [], rawOutputContents: [], parameters: NO_PARAMETERS };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };
 }
 

@@ -1,0 +1,109 @@
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+
+/** The most bits that the bytes of a varint have, seven each. */
+const VARINT_BITS = 70;
+
+/**
+ * Reads the fields of a message, one after the other. It is little code, as {@link MessageWriter} is: what few messages
+ * have is left to the protobuf runtime's reader. Throws `RangeError` for bytes that are no message.
+ */
+export class MessageReader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  /** Where the whole message ends. */
+  get end(): number {
+    return this.#bytes.length;
+  }
+
+  /** Whether there is more of what ends there. Throws where the last element went beyond. */
+  isBefore(end: number): boolean {
+    if (this.#at > end) throw new RangeError('a field is longer than the message around it');
+    return this.#at < end;
+  }
+
+  /** The tag of the next field of a message that ends there; 0 at its end. */
+  tag(end: number): number {
+    if (!this.isBefore(end)) return 0;
+    const tag = this.uint32();
+    if (tag >>> 3 === 0) throw new RangeError('there is no field 0');
+    return tag;
+  }
+
+  /** Where a field ends whose length comes next, within a message that ends there. */
+  fieldEnd(end: number): number {
+    const length = this.uint32();
+    if (length > end - this.#at) throw new RangeError('a field is longer than the message around it');
+    return this.#at + length;
+  }
+
+  /** An unsigned number of 32 bits; of a longer one the upper bits are dropped, as protobuf has it. */
+  uint32(): number {
+    const bytes = this.#bytes;
+    // Beyond the end a byte is undefined, and not less than 0x80: there the number has no end.
+    let byte = bytes[this.#at++] as number;
+    let number = byte & 0x7f;
+    for (let shift = 7; !(byte < 0x80); shift += 7) {
+      if (shift === VARINT_BITS) throw endlessVarint();
+      byte = bytes[this.#at++] as number;
+      if (shift < 32) number |= (byte & 0x7f) << shift;
+    }
+    return number >>> 0;
+  }
+
+  /** A signed number of 64 bits. */
+  int64(): bigint {
+    const bytes = this.#bytes;
+    let low = 0;
+    let high = 0;
+    for (let shift = 0; shift < VARINT_BITS; shift += 7) {
+      const byte = bytes[this.#at++] as number;
+      const bits = byte & 0x7f;
+      if (shift < 32) low |= bits << shift;
+      if (shift >= 28) high |= shift < 32 ? bits >>> (32 - shift) : bits << (shift - 32);
+      if (!(byte < 0x80)) continue;
+      return high === 0 ? BigInt(low >>> 0) : (BigInt(high) << 32n) | BigInt(low >>> 0);
+    }
+    throw endlessVarint();
+  }
+
+  /** A text; of bytes that are no UTF-8 each part is U+FFFD. */
+  text(): string {
+    const end = this.fieldEnd(this.end);
+    const begin = this.#at;
+    this.#at = end;
+    return this.#bytes.toString('utf8', begin, end);
+  }
+
+  /** Bytes, where they are in the message. */
+  bytes(): Buffer {
+    const end = this.fieldEnd(this.end);
+    const begin = this.#at;
+    this.#at = end;
+    return this.#bytes.subarray(begin, end);
+  }
+
+  /** The bytes of one number that is written as wire types 0, 1 and 5 are. */
+  numberBytes(wireType: WireType): Buffer {
+    const begin = this.#at;
+    if (wireType === WireType.Varint) this.uint32();
+    else this.#at += wireType === WireType.Bit32 ? 4 : 8;
+    this.isBefore(this.end);
+    return this.#bytes.subarray(begin, this.#at);
+  }
+
+  /** Passes a field by whose tag this is. */
+  skip(tag: number): void {
+    const rest = new BinaryReader(this.#bytes.subarray(this.#at));
+    rest.skip(tag & 7, tag >>> 3);
+    this.#at += rest.pos;
+  }
+}
+
+function endlessVarint(): RangeError {
+  return new RangeError('a varint of more than ten bytes');
+}
