@@ -26,9 +26,16 @@ import { report } from './report.js';
 /** How long each way is used before anything is measured: what the first one warms, all others would profit from. */
 const FIRST_WARM_UP_MS = 3000;
 const WARM_UP_MS = 500;
-/** Short, and many: on a machine that others use, too, neighbours in time have the same of it, and minutes have not. */
+/**
+ * Rounds are short, and many: on a machine that others use, too, neighbours in time have the same of it, and minutes have
+ * not. But none is of so few calls that garbage is always cleared away in the turn of the same way.
+ */
 const ROUND_MS = 25;
-const ROUNDS = 101;
+const ROUND_CALLS = 10;
+const LONGEST_ROUND_MS = 200;
+const LEAST_ROUNDS = 15;
+/** How long two ways are compared. */
+const COMPARISON_MS = 5000;
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const OPTIONS = grpcOptions(MAX_MESSAGE_BYTES);
 const FLOATS = Float32Array.from({ length: 262_144 }, (_, at) => Math.sin(at));
@@ -145,11 +152,11 @@ interface Way {
 }
 
 /** Calls as fast as the answers come, one after the other. */
-async function round({ call }: Pick<Way, 'call'>, roundMs = ROUND_MS): Promise<number> {
+async function round({ call }: Pick<Way, 'call'>, leastMs = ROUND_MS): Promise<number> {
   const startUs = nowUs();
-  const endUs = startUs + roundMs * 1000;
+  const mostMs = Math.max(leastMs, LONGEST_ROUND_MS);
   let calls = 0;
-  while (nowUs() < endUs) {
+  for (let ms = 0; ms < leastMs || (calls < ROUND_CALLS && ms < mostMs); ms = (nowUs() - startUs) / 1000) {
     await call();
     calls++;
   }
@@ -163,7 +170,8 @@ async function compared(payload: string, rival: Omit<Way, 'perSecond'>, way: Omi
     { ...way, perSecond: [] },
   ];
   for (const each of both) await round(each, WARM_UP_MS);
-  for (let n = 0; n < ROUNDS; n++) {
+  const endUs = nowUs() + COMPARISON_MS * 1000;
+  for (let n = 0; n < LEAST_ROUNDS || nowUs() < endUs; n++) {
     const order = n % 2 === 0 ? both : both.toReversed();
     for (const each of order) each.perSecond.push(await round(each));
   }
