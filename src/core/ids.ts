@@ -81,7 +81,8 @@ export function endpointProblem(text: string): string | undefined {
 
 /** Where an endpoint that can be dialled leads: a host and a port, or a path. */
 export function addressOf(endpoint: Endpoint): { host: string; port: number } | { path: string } {
-  const match = HOST_AND_PORT.exec(endpoint);
+  // `unix:80` is a path, too, though it looks like a host and a port.
+  const match = UNIX_PATH.test(endpoint) ? null : HOST_AND_PORT.exec(endpoint);
   if (!match) return { path: endpoint.slice('unix:'.length) };
   return { host: (match[1] as string).replace(/^\[|\]$/g, ''), port: Number(match[2]) };
 }

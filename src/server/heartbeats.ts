@@ -57,7 +57,8 @@ export function createHeartbeats({ clock, everyMs }: HeartbeatsOptions): Heartbe
 
   return {
     join(one) {
-      const turn = turnNow() + slots.length;
+      // A timer may come a fraction of a millisecond early: its turn has been then, though by the clock it has not come.
+      const turn = Math.max(turnNow() + slots.length, members > 0 ? nextTurn : 0);
       const slot = slotOf(turn).add(one);
       if (++members === 1) {
         nextTurn = turn;

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { asEndpoint, endpointProblem, isLongerThan, parseAdvertised, parseDialable } from '../../src/core/ids.js';
+import {
+  addressOf,
+  asEndpoint,
+  endpointProblem,
+  isLongerThan,
+  parseAdvertised,
+  parseDialable,
+} from '../../src/core/ids.js';
 import { isLoopback, isMisleading } from '../../src/core/loopback.js';
 
 describe('an endpoint', () => {
@@ -80,6 +87,19 @@ describe('an endpoint', () => {
     'vsock:1:2',
   ])('cannot be registered as %j', (text) => {
     expect(endpointProblem(text)).toContain('nobody can dial it');
+  });
+});
+
+describe('the address of an endpoint', () => {
+  it.each([
+    ['localhost:50051', { host: 'localhost', port: 50051 }],
+    ['[::1]:1', { host: '::1', port: 1 }],
+    ['dns:///host:80', { host: 'host', port: 80 }],
+    ['unix:/run/a.sock', { path: '/run/a.sock' }],
+    ['unix:80', { path: '80' }],
+    ['unix:0', { path: '0' }],
+  ])('%s is %j', (text, address) => {
+    expect(addressOf(parseDialable(text))).toEqual(address);
   });
 });
 

@@ -44,7 +44,8 @@ describe('a member of the wheel', () => {
           }
         },
       ),
-      { numRuns: 50 },
+      // In the example one joins in the moment of a beat, which a fraction of a millisecond puts before the turn of the beat.
+      { numRuns: 50, examples: [[11, [1177, 957]]] },
     );
   });
 
