@@ -151,21 +151,10 @@ export function createCapabilityIndex(): CapabilityIndex {
     if (oldest !== undefined && patience.size > MOST_REMEMBERED) patience.delete(oldest);
   }
 
-  /** The numbers of a query's pairs, ascending; undefined when nobody has one of them. */
-  function read(query: CapabilityQuery): readonly number[] | undefined {
-    const asked = new Array<number>(query.length / 2);
-    for (let count = 0; count < asked.length; count++) {
-      const pair = pairs.find(query[2 * count] as string, query[2 * count + 1] as string);
-      if (pair === undefined) return undefined;
-      insert(pair, asked, count);
-    }
-    return asked;
-  }
-
   function chooseNumber(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
     const known = places.find(query);
     if (known) return trie.ask(known).choose(excluded, random);
-    const asked = read(query);
+    const asked = pairs.findAll(query);
     if (!asked) return undefined;
     const node = trie.find(asked);
     if (!node) return chooseUnheld(asked, excluded, random);
@@ -230,13 +219,6 @@ function bitmapOf(matches: MatchSet): Bitmap {
   const bitmap = new Bitmap();
   for (const number of matches.numbers) bitmap.add(number);
   return bitmap;
-}
-
-/** Puts a number where it belongs among the first of these, ascending; to sort so few costs more than all the rest of a choice. */
-function insert(number: number, ascending: number[], count: number): void {
-  let at = count;
-  for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;
-  ascending[at] = number;
 }
 
 /** Whether an object has all the pairs; both are ascending. */

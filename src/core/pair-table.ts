@@ -1,4 +1,4 @@
-import type { Pairs } from './capability.js';
+import type { CapabilityQuery, Pairs } from './capability.js';
 
 /** The numbers of the pairs with one value. Most values have one key, which costs a single step through a hash table. */
 interface Keys {
@@ -26,6 +26,17 @@ export class PairTable {
     const keys = this.#byValue.get(value);
     if (keys === undefined || keys.key === key) return keys?.number;
     return keys.others?.get(key);
+  }
+
+  /** The numbers, ascending, of a query's pairs; undefined when nobody has one of them. */
+  findAll(query: CapabilityQuery): readonly number[] | undefined {
+    const numbers = new Array<number>(query.length / 2);
+    for (let count = 0; count < numbers.length; count++) {
+      const number = this.find(query[2 * count] as string, query[2 * count + 1] as string);
+      if (number === undefined) return undefined;
+      insert(number, numbers, count);
+    }
+    return numbers;
   }
 
   /** The numbers, ascending, of the pairs of one more capability object. */
@@ -74,4 +85,11 @@ export class PairTable {
       keys.others?.delete(keys.key);
     } else this.#byValue.delete(value);
   }
+}
+
+/** Puts a number where it belongs among the first of these, ascending; to sort so few costs more than all the rest of a choice. */
+function insert(number: number, ascending: number[], count: number): void {
+  let at = count;
+  for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;
+  ascending[at] = number;
 }

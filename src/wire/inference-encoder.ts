@@ -8,11 +8,11 @@ import type {
   TensorMessage,
 } from './inference-message.js';
 import { MessageWriter } from './message-writer.js';
-import { PACKED_FIELDS, type PackedName } from './packed-elements.js';
+import { PACKED_FIELDS } from './packed-elements.js';
 
 /**
  * The bytes of a request: byte for byte what the generated code writes, which writes the parameters here, too. Tensors are
- * copied once.
+ * copied once. The numbers here and in the decoder are tags: eight times the field's number, and 2 where a length comes next.
  */
 export function encodeRequest(message: RequestMessage): Buffer {
   const writer = MessageWriter.begin();
@@ -73,7 +73,7 @@ function writeTensor(writer: MessageWriter, { name, datatype, shape, parameters,
   writer.text(18, datatype);
   if (shape.length > 0) {
     const sizes = writer.open(26);
-    for (const size of shape) writer.varint64(size);
+    for (const size of shape) writer.varint(size);
     writer.close(sizes);
   }
   writeParameters(writer, 34, parameters);
@@ -81,16 +81,16 @@ function writeTensor(writer: MessageWriter, { name, datatype, shape, parameters,
   writer.close(tensor);
 }
 
-/** Packed numbers are one value, byte strings one each; nearly always there is one field, and the others are not looked for. */
+/** Packed numbers are one value, byte strings one each. Fields are written in the order in which they stand; nearly always there is one. */
 function writeContents(writer: MessageWriter, contents: TensorContents): void {
   const begin = writer.open(42);
-  for (const name in contents) {
+  for (const name of Object.keys(contents) as (keyof TensorContents)[]) {
     if (name === 'bytesContents') {
-      for (const element of contents.bytesContents as readonly Uint8Array[]) writer.bytes(66, element);
+      for (const element of contents.bytesContents ?? []) writer.bytes(66, element);
       continue;
     }
-    const { tag, pack } = PACKED_FIELDS[name as PackedName];
-    const elements = contents[name as PackedName];
+    const { tag, pack } = PACKED_FIELDS[name];
+    const elements = contents[name];
     if (elements && elements.length > 0) writer.bytes(tag, pack(elements));
   }
   writer.close(begin);

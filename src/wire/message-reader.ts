@@ -22,7 +22,7 @@ export class MessageReader {
 
   /** Whether there is more of what ends there. Throws where the last element went beyond. */
   isBefore(end: number): boolean {
-    if (this.#at > end) throw new RangeError('a field is longer than the message around it');
+    if (this.#at > end) throw tooLong();
     return this.#at < end;
   }
 
@@ -37,7 +37,7 @@ export class MessageReader {
   /** Where a field ends whose length comes next, within a message that ends there. */
   fieldEnd(end: number): number {
     const length = this.uint32();
-    if (length > end - this.#at) throw new RangeError('a field is longer than the message around it');
+    if (length > end - this.#at) throw tooLong();
     return this.#at + length;
   }
 
@@ -73,18 +73,14 @@ export class MessageReader {
 
   /** A text; of bytes that are no UTF-8 each part is U+FFFD. */
   text(): string {
-    const end = this.fieldEnd(this.end);
-    const begin = this.#at;
-    this.#at = end;
-    return this.#bytes.toString('utf8', begin, end);
+    const begin = this.#passField();
+    return this.#bytes.toString('utf8', begin, this.#at);
   }
 
   /** Bytes, where they are in the message. */
   bytes(): Buffer {
-    const end = this.fieldEnd(this.end);
-    const begin = this.#at;
-    this.#at = end;
-    return this.#bytes.subarray(begin, end);
+    const begin = this.#passField();
+    return this.#bytes.subarray(begin, this.#at);
   }
 
   /** The bytes of one number that is written as wire types 0, 1 and 5 are. */
@@ -92,7 +88,7 @@ export class MessageReader {
     const begin = this.#at;
     if (wireType === WireType.Varint) this.uint32();
     else this.#at += wireType === WireType.Bit32 ? 4 : 8;
-    this.isBefore(this.end);
+    if (this.#at > this.end) throw tooLong();
     return this.#bytes.subarray(begin, this.#at);
   }
 
@@ -102,6 +98,18 @@ export class MessageReader {
     rest.skip(tag & 7, tag >>> 3);
     this.#at += rest.pos;
   }
+
+  /** Passes the bytes whose length comes next; where they begin. */
+  #passField(): number {
+    const end = this.fieldEnd(this.end);
+    const begin = this.#at;
+    this.#at = end;
+    return begin;
+  }
+}
+
+function tooLong(): RangeError {
+  return new RangeError('a field is longer than the message around it');
 }
 
 function endlessVarint(): RangeError {

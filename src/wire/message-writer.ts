@@ -9,9 +9,8 @@ const MEMORY_BYTES = 4096;
 /** More memory than this is not kept for the next message. */
 const MOST_KEPT_BYTES = 64 * 1024;
 
-/** The most bytes of a varint of 32 bits, and of 64. */
-const VARINT32_BYTES = 5;
-const VARINT64_BYTES = 10;
+/** The most bytes of a varint. */
+const VARINT_BYTES = 10;
 
 /** Bytes that stand in a message, but not yet in its memory: before what is at that place there. */
 interface Insertion {
@@ -34,21 +33,15 @@ export class MessageWriter {
     return theWriter;
   }
 
-  /** An unsigned number of 32 bits. */
-  varint(number: number): void {
-    this.#makeRoom(VARINT32_BYTES);
-    this.#at = putVarint(this.#memory, this.#at, number);
-  }
-
-  /** A number of 64 bits, signed or not. Throws `RangeError` for one that needs more. */
-  varint64(number: bigint): void {
+  /** A number of 64 bits, signed or not, as a varint. Throws `RangeError` for one that needs more. */
+  varint(number: bigint): void {
+    this.#makeRoom(VARINT_BYTES);
     const small = Number(number);
     if (small >= 0 && small <= 0x7fffffff) {
-      this.varint(small);
+      this.#at = putVarint(this.#memory, this.#at, small);
       return;
     }
     if (number >= 2n ** 64n || number < -(2n ** 63n)) throw new RangeError(`${number} is too large for 64 bits`);
-    this.#makeRoom(VARINT64_BYTES);
     let rest = BigInt.asUintN(64, number);
     for (; rest > 0x7fn; rest >>= 7n) this.#memory[this.#at++] = Number(rest & 0x7fn) | 0x80;
     this.#memory[this.#at++] = Number(rest);
@@ -60,7 +53,7 @@ export class MessageWriter {
     if (length === 0) return;
     if (length <= SHORT_TEXT && this.#asciiText(tag, text)) return;
     const bytes = Buffer.byteLength(text);
-    this.#makeRoom(1 + VARINT32_BYTES + bytes);
+    this.#makeRoom(1 + VARINT_BYTES + bytes);
     this.#memory[this.#at++] = tag;
     this.#at = putVarint(this.#memory, this.#at, bytes);
     this.#at += this.#memory.write(text, this.#at);
@@ -70,7 +63,7 @@ export class MessageWriter {
   bytes(tag: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const isLarge = length >= LARGE_BYTES;
-    this.#makeRoom(1 + VARINT32_BYTES + (isLarge ? 0 : length));
+    this.#makeRoom(1 + VARINT_BYTES + (isLarge ? 0 : length));
     this.#memory[this.#at++] = tag;
     this.#at = putVarint(this.#memory, this.#at, length);
     if (isLarge) this.#insertions.push({ place: this.#at, bytes });

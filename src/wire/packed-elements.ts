@@ -23,58 +23,41 @@ export interface PackedField {
  * The fields in the order of their published numbers, from 1 on. This is where a tensor's elements are touched one by one
  * or, for floats, not at all: a mebibyte of floats is copied once, where the generated code takes five milliseconds for them.
  */
-export const PACKED_FIELDS: Readonly<Record<PackedName, PackedField>> = {
-  boolContents: { name: 'boolContents', tag: 10, elementBytes: undefined, pack: packBools, unpack: unpackBools },
-  intContents: {
-    name: 'intContents',
-    tag: 18,
-    elementBytes: undefined,
-    pack: pack32,
-    unpack: (bytes) => unpack32(bytes, Int32Array),
-  },
-  int64Contents: {
-    name: 'int64Contents',
-    tag: 26,
-    elementBytes: undefined,
-    pack: pack64,
-    unpack: (bytes) => unpack64(bytes, BigInt64Array),
-  },
-  uintContents: {
-    name: 'uintContents',
-    tag: 34,
-    elementBytes: undefined,
-    pack: pack32,
-    unpack: (bytes) => unpack32(bytes, Uint32Array),
-  },
-  uint64Contents: {
-    name: 'uint64Contents',
-    tag: 42,
-    elementBytes: undefined,
-    pack: pack64,
-    unpack: (bytes) => unpack64(bytes, BigUint64Array),
-  },
-  fp32Contents: {
+const ROWS: readonly (Omit<PackedField, 'tag' | 'elementBytes'> & { readonly elementBytes?: 4 | 8 })[] = [
+  { name: 'boolContents', pack: packBools, unpack: unpackBools },
+  { name: 'intContents', pack: pack32, unpack: (bytes) => unpack32(bytes, Int32Array) },
+  { name: 'int64Contents', pack: pack64, unpack: (bytes) => unpack64(bytes, BigInt64Array) },
+  { name: 'uintContents', pack: pack32, unpack: (bytes) => unpack32(bytes, Uint32Array) },
+  { name: 'uint64Contents', pack: pack64, unpack: (bytes) => unpack64(bytes, BigUint64Array) },
+  {
     name: 'fp32Contents',
-    tag: 50,
     elementBytes: 4,
     pack: (floats) => bytesOf(floats instanceof Float32Array ? floats : Float32Array.from(floats as number[])),
     unpack: (bytes) => new Float32Array(bufferOf(bytes)),
   },
-  fp64Contents: {
+  {
     name: 'fp64Contents',
-    tag: 58,
     elementBytes: 8,
     pack: (floats) => bytesOf(floats instanceof Float64Array ? floats : Float64Array.from(floats as number[])),
     unpack: (bytes) => new Float64Array(bufferOf(bytes)),
   },
-};
+];
 
-const BY_NUMBER = Object.values(PACKED_FIELDS);
+const BY_NUMBER: readonly PackedField[] = ROWS.map((row, at) => ({
+  elementBytes: undefined,
+  ...row,
+  tag: ((at + 1) << 3) | 2,
+}));
 
 /** The field of a published number; undefined where that is none of numbers in a row. */
 export function packedField(number: number): PackedField | undefined {
   return BY_NUMBER[number - 1];
 }
+
+/** The fields by their names. */
+export const PACKED_FIELDS = Object.fromEntries(BY_NUMBER.map((field) => [field.name, field])) as Readonly<
+  Record<PackedName, PackedField>
+>;
 
 /** Whether bytes end where an element ends. */
 export function isWhole({ elementBytes }: PackedField, bytes: Uint8Array): boolean {

@@ -17,7 +17,7 @@ export class RequestCount {
   #parameters = 0;
   #elements = 0;
 
-  /** Told how many there are of what there is for each tensor. Throws `invalid_argument`, as for whatever would be refused anywhere. */
+  /** Told how many there are of what comes once a tensor. Throws `invalid_argument`: it would be refused anywhere. */
   checkTensors(what: 'inputs' | 'outputs' | 'raw contents', count: number): void {
     if (count > MAX_TENSORS) throw exceeded(what, MAX_TENSORS);
   }
@@ -27,7 +27,7 @@ export class RequestCount {
     if (dimensions > MAX_DIMENSIONS) throw exceeded('dimensions', MAX_DIMENSIONS);
   }
 
-  /** One more parameter, of whatever. Throws as {@link checkTensors}. */
+  /** One more parameter, of the request or a tensor. Throws as {@link checkTensors}. */
   addParameter(): void {
     if (++this.#parameters > MAX_TENSORS) throw exceeded('parameters', MAX_TENSORS);
   }
