@@ -59,7 +59,8 @@ describe('a long list', () => {
     for (const lease of leases.slice(1)) await server.registry.release(lease, 'released');
     expect(ids(await (await fetch(`${server.url}/registry`)).text())).toEqual(['é0']);
     socket.resume();
-    await until('it is whole', () => received().endsWith(']}'));
+    // Each replica ends with `}]}`, and the list with this.
+    await until('it is whole', () => received().endsWith(']}]}'));
     expect(ids(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
     socket.destroy();
   });
