@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.fault.ts'],
+    globalSetup: 'test/support/temporary-folder.ts',
     allowOnly: false,
     fileParallelism: false,
     testTimeout: 120_000,
