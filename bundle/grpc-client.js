@@ -11,7 +11,7 @@ import * as uds from '@grpc/grpc-js/build/src/resolver-uds.js';
 
 export { Client } from '@grpc/grpc-js/build/src/client.js';
 export { ConnectivityState as connectivityState } from '@grpc/grpc-js/build/src/connectivity-state.js';
-export { LogVerbosity as logVerbosity } from '@grpc/grpc-js/build/src/constants.js';
+export { LogVerbosity as logVerbosity, Status as status } from '@grpc/grpc-js/build/src/constants.js';
 export { Metadata } from '@grpc/grpc-js/build/src/metadata.js';
 export { setLoggerVerbosity as setLogVerbosity };
 

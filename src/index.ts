@@ -1,9 +1,10 @@
-import { type ClientOptions, InferenceClient } from './client/client.js';
+import { InferenceClient } from './client/client.js';
+import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
 
-export type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client/client.js';
+export type { FailedAttempt } from './client/attempts.js';
+export type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client/client-options.js';
 export type { LeaseChange } from './client/lease-keeper.js';
-export type { FailedAttempt } from './client/retry.js';
 export {
   type KeepRegisteredOptions,
   keepRegistered,

@@ -1,4 +1,4 @@
-import type { ClientOptions } from '../client/client.js';
+import type { ClientOptions } from '../client/client-options.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { tokenFileOption, tokenToShow } from './token-options.js';

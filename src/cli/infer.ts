@@ -1,4 +1,5 @@
-import type { InferenceClient, InferOptions } from '../client/client.js';
+import type { InferenceClient } from '../client/client.js';
+import type { InferOptions } from '../client/client-options.js';
 import { unlessAborted } from '../client/unless-aborted.js';
 import { AnyserveError } from '../core/errors.js';
 import { clock } from '../system.js';

@@ -1,6 +1,6 @@
 import type { ApiClient } from '../client/api-client.js';
+import { WARMING_PAUSE_MS } from '../client/attempts.js';
 import { queryText } from '../client/discovery.js';
-import { WARMING_PAUSE_MS } from '../client/retry.js';
 import { sleep } from '../client/sleep.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';

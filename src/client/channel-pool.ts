@@ -28,17 +28,18 @@ export class ChannelPool {
   get(endpoint: string): InferenceChannel {
     const tls = this.#options.tls?.();
     const open = this.#pooled.get(endpoint);
-    if (open && open.tls === tls) return open.channel;
+    if (open && isSame(open.tls, tls)) return open.channel;
     open?.channel.close();
     const channel = new InferenceChannel(endpoint, { ...this.#options, tls });
     this.#pooled.set(endpoint, { channel, tls });
     return channel;
   }
 
-  /** Closes the channel to an endpoint that failed, so that the next call to its endpoint begins afresh. */
-  drop(endpoint: string): void {
-    this.#pooled.get(endpoint)?.channel.close();
-    this.#pooled.delete(endpoint);
+  /** Closes a channel that failed, so that the next call to its endpoint begins afresh. */
+  drop(channel: InferenceChannel): void {
+    if (this.#pooled.get(channel.endpoint)?.channel !== channel) return;
+    channel.close();
+    this.#pooled.delete(channel.endpoint);
   }
 
   /** Closes all. */
@@ -46,4 +47,10 @@ export class ChannelPool {
     for (const { channel } of this.#pooled.values()) channel.close();
     this.#pooled.clear();
   }
+}
+
+/** Whether TLS goes by the same: whoever is asked for it may make a new object each time. */
+function isSame(one: ClientTls | undefined, other: ClientTls | undefined): boolean {
+  if (one === other) return true;
+  return one?.ca === other?.ca && one?.cert === other?.cert && one?.key === other?.key && !one === !other;
 }

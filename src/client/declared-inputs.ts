@@ -7,46 +7,101 @@ import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import type { Tensor } from '../wire/tensor.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import { isPlain, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
+import type { Underway } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { unlessAborted } from './unless-aborted.js';
 
 /** How long a model may take to say what it declares. */
 const ANSWER_TIMEOUT_MS = 3000;
 
-/** The inputs a model declares, by name; undefined: it has it, in a datatype that is none of the protocol's. */
-export type DeclaredInputs = ReadonlyMap<string, TensorSpec | undefined>;
+/** The inputs a model declares, by name; undefined for one whose datatype is none of the protocol's. */
+export type InputSpecs = ReadonlyMap<string, TensorSpec | undefined>;
+
+/** What a model declares that says nothing of its inputs. */
+export const NOTHING_DECLARED: InputSpecs = new Map();
+
+/** What a model was asked, for all who want to know it. */
+interface Question {
+  readonly answer: Promise<InputSpecs>;
+  /** The answer, once it is there. */
+  specs: InputSpecs | undefined;
+}
 
 /**
- * Asks a model for its inputs. An answer is kept for as long as the channel; a failure that may pass is not,
+ * Asks models for their inputs. An answer is kept for as long as the channel; a failure that may pass is not,
  * and until then counts as saying nothing: it is only a hint, and whether the replica is there the inference will tell.
  */
-export function declaredInputs(
-  clock: Clock,
-): (channel: InferenceChannel, name: string, version: string, call: CallOptions) => Promise<DeclaredInputs> {
-  const known = new WeakMap<InferenceChannel, Map<string, Promise<DeclaredInputs>>>();
-  return async (channel, name, version, { deadlineEpochMs, signal }) => {
-    const ofChannel = known.get(channel) ?? new Map<string, Promise<DeclaredInputs>>();
-    known.set(channel, ofChannel);
-    const key = JSON.stringify([name, version]);
-    const limit = Math.min(deadlineEpochMs, clock.epochMs() + ANSWER_TIMEOUT_MS);
-    const asked = ofChannel.get(key) ?? ask(channel, name, version, limit);
-    ofChannel.set(key, asked);
-    try {
-      // Others may wait for the same answer, so a caller that goes leaves it running.
-      return await unlessAborted(asked, signal);
-    } catch {
-      signal?.throwIfAborted();
-      ofChannel.delete(key);
-      return new Map();
+export class DeclaredInputs {
+  readonly #clock: Clock;
+  readonly #underway: Underway;
+  readonly #questions = new WeakMap<InferenceChannel, Map<string, Question>>();
+
+  constructor(clock: Clock, underway: Underway) {
+    this.#clock = clock;
+    this.#underway = underway;
+  }
+
+  /** What a model declares: at once, where it is known. Rejects with the reason of a call that is cancelled. */
+  of(channel: InferenceChannel, model: string, version: string, call: CallOptions): InputSpecs | Promise<InputSpecs> {
+    let questions = this.#questions.get(channel);
+    if (!questions) {
+      questions = new Map();
+      this.#questions.set(channel, questions);
     }
-  };
+    const key = `${version.length} ${version}${model}`;
+    const question = questions.get(key) ?? this.#ask(channel, model, version, questions, key);
+    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${JSON.stringify(model)}`, call);
+  }
+
+  #ask(
+    channel: InferenceChannel,
+    model: string,
+    version: string,
+    questions: Map<string, Question>,
+    key: string,
+  ): Question {
+    const cancellation = this.#underway.begin();
+    channel.acquire();
+    const deadlineEpochMs = this.#clock.epochMs() + ANSWER_TIMEOUT_MS;
+    const answer = ask(channel, model, version, { deadlineEpochMs, cancellation }).finally(() => {
+      channel.release();
+      cancellation.end();
+    });
+    const question: Question = { answer, specs: undefined };
+    questions.set(key, question);
+    answer.then(
+      (specs) => {
+        question.specs = specs;
+      },
+      () => questions.delete(key),
+    );
+    return question;
+  }
+
+  /** Waits for an answer no longer than the call lasts. Others may wait for it, so a caller that goes leaves it running. */
+  #waitFor({ answer }: Question, who: string, { deadlineEpochMs, cancellation }: CallOptions): Promise<InputSpecs> {
+    return new Promise((resolve, reject) => {
+      const cancelTimer = this.#clock.schedule(deadlineEpochMs - this.#clock.epochMs(), () =>
+        reject(new AnyserveError('deadline_exceeded', `${who} did not say in time what it declares`)),
+      );
+      const settle = (specs: InputSpecs): void => {
+        cancelTimer();
+        resolve(specs);
+      };
+      answer.then(settle, () => settle(NOTHING_DECLARED));
+      if (!cancellation) return;
+      cancellation.stop = () => {
+        cancelTimer();
+        reject(cancellation.reason);
+      };
+    });
+  }
 }
 
 /**
  * The tensor of an input: of a plain value what is declared, of any other what it says. Throws `usage`, because one that
  * does not hold is the caller's mistake.
  */
-export function inputTensor(model: string, name: string, value: TensorValue, declared: DeclaredInputs): Tensor {
+export function inputTensor(model: string, name: string, value: TensorValue, declared: InputSpecs): Tensor {
   const label = `input ${JSON.stringify(name)}`;
   if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
     const there = [...declared.keys()].map((known) => JSON.stringify(known)).join(', ');
@@ -60,18 +115,13 @@ export function inputTensor(model: string, name: string, value: TensorValue, dec
   }
 }
 
-async function ask(
-  channel: InferenceChannel,
-  name: string,
-  version: string,
-  deadlineEpochMs: number,
-): Promise<DeclaredInputs> {
+async function ask(channel: InferenceChannel, name: string, version: string, call: CallOptions): Promise<InputSpecs> {
   try {
-    const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, { deadlineEpochMs });
+    const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, call);
     return new Map(inputs.map((input) => [input.name, specFromMetadata(input)]));
   } catch (error) {
     if (!(error instanceof AnyserveError) || !SAYS_NOTHING.has(error.code)) throw error;
-    return new Map();
+    return NOTHING_DECLARED;
   }
 }
 

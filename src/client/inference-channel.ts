@@ -5,22 +5,24 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import { type Endpoint, parseDialable } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { grpcOptions } from '../wire/grpc-options.js';
 import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
+import { callFailure } from './call-failure.js';
+import type { Cancellation } from './cancellation.js';
 import { channelSecurity } from './channel-credentials.js';
 import { reach } from './reach.js';
-import { tlsFailure } from './tls-failure.js';
+import { UnaryCall } from './unary-call.js';
 
 /** What every call on a channel is told. */
 export interface CallOptions {
   /** When the call must have ended, in milliseconds since 1970. */
   readonly deadlineEpochMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly cancellation?: Cancellation | undefined;
 }
 
 /** What a channel needs, and how its calls are made. */
@@ -36,6 +38,8 @@ export interface InferenceChannelOptions {
 /** How long a connection may take to come about; what does not answer by then is as good as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
 
+const NO_METADATA = new Metadata();
+
 /** The Open Inference Protocol over one connection to one replica. Failures are thrown with the gRPC status's code. */
 export class InferenceChannel {
   readonly endpoint: Endpoint;
@@ -43,12 +47,16 @@ export class InferenceChannel {
   readonly #clock: Clock;
   readonly #isSecure: boolean;
   readonly #token: InferenceChannelOptions['token'];
+  readonly #maxMessageBytes: number;
+  #users = 0;
+  #isClosed = false;
 
   /** Throws `usage` for an endpoint that cannot be dialled. */
   constructor(endpoint: string, { maxMessageBytes, clock, token, tls }: InferenceChannelOptions) {
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;
     this.#token = token;
+    this.#maxMessageBytes = maxMessageBytes;
     this.#isSecure = tls !== undefined;
     const security = channelSecurity(this.endpoint, tls);
     const options: ChannelOptions = {
@@ -64,53 +72,48 @@ export class InferenceChannel {
   }
 
   /** A call with one message each way. */
-  async call<Request, Response>(
+  call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
-    { deadlineEpochMs: deadline, signal }: CallOptions,
+    options: CallOptions,
   ): Promise<Response> {
-    await this.#connected(deadline, signal);
+    if (this.#isConnected()) return this.#send(method, request, options);
+    return this.#connected(options).then(() => this.#send(method, request, options));
+  }
+
+  #send<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    { deadlineEpochMs, cancellation }: CallOptions,
+  ): Promise<Response> {
     return new Promise((resolve, reject) => {
-      const call = this.#client.makeUnaryRequest(
-        method.path,
-        method.requestSerialize,
-        method.responseDeserialize,
-        request,
-        this.#metadata(),
-        { deadline },
-        (error, response) => {
-          signal?.removeEventListener('abort', cancel);
-          if (error) reject(this.#failure(error, signal));
-          else resolve(response as Response);
-        },
-      );
-      const cancel = (): void => call.cancel();
-      signal?.addEventListener('abort', cancel, { once: true });
-      if (signal?.aborted) cancel();
+      cancellation?.throwIfCancelled();
+      const bytes = this.#sendable(method.requestSerialize(request));
+      const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response) => {
+        if (error) reject(this.#failure(error, cancellation));
+        else resolve(response as Response);
+      });
+      if (cancellation) cancellation.stop = () => call.cancel();
+      call.start(this.#metadata(), bytes);
     });
   }
 
   /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
-  async *stream(
-    request: RequestMessage,
-    { deadlineEpochMs: deadline, signal }: CallOptions,
-  ): AsyncGenerator<AnswerMessage> {
+  async *stream(request: RequestMessage, options: CallOptions): AsyncGenerator<AnswerMessage> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
-    await this.#connected(deadline, signal);
-    const metadata = this.#metadata();
+    const { deadlineEpochMs, cancellation } = options;
+    if (!this.#isConnected()) await this.#connected(options);
+    cancellation?.throwIfCancelled();
+    const metadata = this.#metadata().clone();
     metadata.set(STATUS_ON_STREAM_ERROR, 'true');
     const call = this.#client.makeBidiStreamRequest(
       method.path,
       method.requestSerialize,
       method.responseDeserialize,
       metadata,
-      {
-        deadline,
-      },
+      { deadline: deadlineEpochMs },
     );
-    const cancel = (): void => call.cancel();
-    signal?.addEventListener('abort', cancel, { once: true });
-    if (signal?.aborted) cancel();
+    if (cancellation) cancellation.stop = () => call.cancel();
     try {
       call.write(request);
       call.end();
@@ -119,31 +122,56 @@ export class InferenceChannel {
         if (inferResponse) yield inferResponse;
       }
     } catch (error) {
-      throw error instanceof AnyserveError ? error : this.#failure(error as ServiceError, signal);
+      throw error instanceof AnyserveError ? error : this.#failure(error as ServiceError, cancellation);
     } finally {
-      signal?.removeEventListener('abort', cancel);
       call.cancel();
     }
   }
 
-  /** Takes no more calls; the connection closes with the last of those under way. */
-  close(): void {
-    this.#client.close();
+  /** Keeps it open until {@link release}, be it closed meanwhile. */
+  acquire(): void {
+    this.#users++;
   }
 
+  release(): void {
+    if (--this.#users === 0 && this.#isClosed) this.#client.close();
+  }
+
+  /** Closes the connection, when nobody uses it any more. */
+  close(): void {
+    this.#isClosed = true;
+    if (this.#users === 0) this.#client.close();
+  }
+
+  /** What is sent along with a call, which the library copies for it. */
   #metadata(): Metadata {
+    if (!this.#token) return NO_METADATA;
     const metadata = new Metadata();
-    if (this.#token) metadata.set('authorization', `Bearer ${this.#token()}`);
+    metadata.set('authorization', `Bearer ${this.#token()}`);
     return metadata;
+  }
+
+  /** The bytes of a request; throws `too_large`, which would be the same at every replica. */
+  #sendable(bytes: Buffer): Buffer {
+    if (bytes.length <= this.#maxMessageBytes) return bytes;
+    const sizes = `the request has ${bytes.length} bytes, and at most ${this.#maxMessageBytes} are sent`;
+    throw new AnyserveError('too_large', `${sizes}; see --max-message-bytes`);
+  }
+
+  #isConnected(): boolean {
+    return this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
   }
 
   /**
    * Waits until a connection is there or has failed, which the call itself then reports; but not as long as a call may
    * take, because an address may swallow every packet.
    */
-  async #connected(deadline: number, signal: AbortSignal | undefined): Promise<void> {
+  async #connected({ deadlineEpochMs: deadline, cancellation }: CallOptions): Promise<void> {
+    // Asked for its state, the library's channel would connect again, and never be closed.
+    const isGone = this.#isClosed && this.#users === 0;
+    if (isGone) throw new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`);
     const channel = this.#client.getChannel();
-    if (channel.getConnectivityState(false) === connectivityState.READY) return;
+    const signal = cancellation?.signal;
     const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;
     const limit = Math.min(connectBy, deadline);
     try {
@@ -179,17 +207,8 @@ export class InferenceChannel {
     });
   }
 
-  /** What to make of a connection that the other end closes without a word, which the gRPC library reports at length. */
-  #noConnection(details: string): string | undefined {
-    if (!details.startsWith('No connection established. Last error: Failed to connect')) return undefined;
-    const advice = this.#isSecure ? 'does it take the certificate of --tls-cert?' : 'does it speak TLS? see --tls';
-    return `it closes the connection at once; ${advice}`;
-  }
-
-  #failure(error: ServiceError, signal: AbortSignal | undefined): unknown {
-    if (signal?.aborted) return signal.reason;
-    const code = typeof error.code === 'number' ? codeFromGrpcStatus(error.code) : 'internal';
-    const details = tlsFailure(error.details) ?? this.#noConnection(error.details) ?? messageOf(error.details || error);
-    return new AnyserveError(code, `${this.endpoint}: ${details}`, { cause: error });
+  #failure(error: ServiceError, cancellation: Cancellation | undefined): unknown {
+    if (cancellation?.isCancelled) return cancellation.reason;
+    return callFailure(error, this.endpoint, { isSecure: this.#isSecure, maxMessageBytes: this.#maxMessageBytes });
   }
 }

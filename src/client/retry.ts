@@ -1,53 +1,7 @@
-import type { CapabilityQuery } from '../core/capability.js';
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
-import type { ReplicaId } from '../core/ids.js';
-import type { Clock, Random } from '../core/ports.js';
-import type { ChannelPool } from './channel-pool.js';
-import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
+import { AnyserveError } from '../core/errors.js';
+import { Attempts, type RetryingCallerOptions, type RetryOptions } from './attempts.js';
+import type { Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { sleep } from './sleep.js';
-
-/** A try that failed and is followed by another. */
-export interface FailedAttempt {
-  /** The how-manieth it was, from 1. */
-  readonly attempt: number;
-  readonly endpoint: string;
-  readonly replicaId: ReplicaId | undefined;
-  readonly error: AnyserveError;
-}
-
-/** What a retrying caller needs. */
-export interface RetryingCallerOptions {
-  readonly discovery: Discovery;
-  readonly channels: ChannelPool;
-  readonly query: CapabilityQuery;
-  readonly timeoutMs: number;
-  /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
-  readonly waitWhileWarming: boolean;
-  /** Aborted when the client is closed: ends every call, and each that would come after. */
-  readonly closed: AbortSignal;
-  readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
-  readonly clock: Clock;
-  readonly random: Random;
-}
-
-/** What a call may say of its retries. */
-export interface RetryOptions {
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly retryOnFailure?: boolean | undefined;
-}
-
-/** So few that the replicas to leave out always fit the request. */
-const MAX_ATTEMPTS = 5;
-const FIRST_PAUSE_MS = 100;
-const DISCOVERY_TIMEOUT_MS = 3000;
-
-/** Around this long, ±50 %, is the wait before an API server that is warming is asked again. */
-export const WARMING_PAUSE_MS = 500;
-
-/** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
 
 /**
  * Makes a call at a discovered replica and, when that fails, at the next one, until it succeeds or cannot. Keeps to the
@@ -69,16 +23,19 @@ export class RetryingCaller {
   /** A call with one result. */
   async call<T>(options: RetryOptions, make: (channel: InferenceChannel, call: CallOptions) => Promise<T>): Promise<T> {
     const attempts = new Attempts(this.#options, options);
-    for (;;) {
-      const target = await attempts.next(this.#kept);
-      try {
-        const result = await make(attempts.channel(target), attempts.callOptions());
-        this.#kept = target;
-        return result;
-      } catch (error) {
-        this.#giveUp(target);
-        attempts.failed(target, error);
+    try {
+      for (;;) {
+        const target = attempts.first(this.#kept) ?? (await attempts.next());
+        try {
+          const result = await make(attempts.open(target), attempts.callOptions());
+          this.#kept = target;
+          return result;
+        } catch (error) {
+          this.#failed(attempts, target, error);
+        }
       }
+    } finally {
+      attempts.end();
     }
   }
 
@@ -88,141 +45,32 @@ export class RetryingCaller {
     make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
     const attempts = new Attempts(this.#options, options);
-    for (;;) {
-      const target = await attempts.next(this.#kept);
-      let hasBegun = false;
-      try {
-        for await (const part of make(attempts.channel(target), attempts.callOptions())) {
-          hasBegun = true;
-          this.#kept = target;
-          yield part;
-        }
-        return;
-      } catch (error) {
-        this.#giveUp(target);
-        if (hasBegun) throw error;
-        attempts.failed(target, error);
-      }
-    }
-  }
-
-  #giveUp(target: Target): void {
-    if (this.#kept === target) this.#kept = undefined;
-  }
-}
-
-/** The tries of one call. */
-class Attempts {
-  readonly #caller: RetryingCallerOptions;
-  readonly #retryOnFailure: boolean;
-  readonly #signal: AbortSignal;
-  readonly #timeoutMs: number;
-  readonly #deadlineAtMs: number;
-  readonly #failed: Target[] = [];
-  /** How often a target was looked for, found or not. */
-  #rounds = 0;
-  #lastError: AnyserveError | undefined;
-
-  constructor(
-    caller: RetryingCallerOptions,
-    { timeoutMs = caller.timeoutMs, signal, retryOnFailure = true }: RetryOptions,
-  ) {
-    this.#caller = caller;
-    this.#retryOnFailure = retryOnFailure;
-    this.#signal = signal ? AbortSignal.any([signal, caller.closed]) : caller.closed;
-    this.#timeoutMs = timeoutMs;
-    this.#deadlineAtMs = caller.clock.nowMs() + timeoutMs;
-  }
-
-  /**
-   * Where the next try goes: first to the target kept, else to one that has not failed yet, or else, after a pause, to
-   * whichever is there.
-   */
-  async next(kept: Target | undefined): Promise<Target> {
-    for (;;) {
-      this.#signal.throwIfAborted();
-      this.#rounds++;
-      if (kept && !this.#lastError) return kept;
-      const target = await this.#find();
-      if (!this.#lastError) {
-        if (target) return target;
-        throw noMatch(this.#caller.query);
-      }
-      if (target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint)) return target;
-      if (!PASSING.has(this.#lastError.code) || this.#rounds > MAX_ATTEMPTS) throw this.#noOther(this.#lastError);
-      await this.#pause();
-      if (target) return target;
-    }
-  }
-
-  /** The channel to a target. */
-  channel(target: Target): InferenceChannel {
     try {
-      return this.#caller.channels.get(target.endpoint);
-    } catch (cause) {
-      const message = `replica ${JSON.stringify(target.replicaId)}: ${messageOf(cause)}`;
-      throw new AnyserveError('unavailable', message, { cause });
+      for (;;) {
+        const target = attempts.first(this.#kept) ?? (await attempts.next());
+        let hasBegun = false;
+        try {
+          for await (const part of make(attempts.open(target), attempts.callOptions())) {
+            hasBegun = true;
+            this.#kept = target;
+            yield part;
+          }
+          return;
+        } catch (error) {
+          this.#failed(attempts, target, error, hasBegun);
+        }
+      }
+    } finally {
+      attempts.end();
     }
-  }
-
-  /** What is left of the time for one try. */
-  callOptions(): CallOptions {
-    return { deadlineEpochMs: this.#caller.clock.epochMs() + this.#remainingMs(), signal: this.#signal };
   }
 
   /** Takes note of a failed try; throws its error when no other may follow. */
-  failed(target: Target, error: unknown): void {
-    const { discovery, channels, onRetry } = this.#caller;
-    if (!(error instanceof AnyserveError) || this.#signal.aborted) throw error;
-    if (error.code === 'unavailable') channels.drop(target.endpoint);
-    const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
-    if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
-    this.#failed.push(target);
-    this.#lastError = error;
-    onRetry?.({ attempt: this.#failed.length, ...target, error });
-  }
-
-  /** Looks for a target; of an API server that is warming it asks again for as long as there is time. */
-  async #find(): Promise<Target | undefined> {
-    for (;;) {
-      const found = await this.#ask();
-      if (found.kind === 'found') return found.target;
-      const { clock, random, waitWhileWarming } = this.#caller;
-      const pauseMs = WARMING_PAUSE_MS * (0.5 + random.fraction());
-      const isWorthIt = waitWhileWarming && found.isWarming && !this.#lastError;
-      if (!isWorthIt || this.#remainingMs() <= pauseMs) return undefined;
-      await sleep(clock, pauseMs, this.#signal);
-      this.#signal.throwIfAborted();
-    }
-  }
-
-  async #ask(): Promise<Finding> {
-    const excluded = this.#failed.flatMap(({ replicaId }) => replicaId ?? []);
-    try {
-      const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);
-      return await this.#caller.discovery.find(excluded, timeoutMs, this.#signal);
-    } catch (error) {
-      if (!this.#lastError || this.#signal.aborted) throw error;
-      const message = `${this.#lastError.message}; no other can be asked for: ${messageOf(error)}`;
-      throw new AnyserveError(this.#lastError.code, message, { cause: this.#lastError });
-    }
-  }
-
-  async #pause(): Promise<void> {
-    const { clock, random } = this.#caller;
-    const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#rounds;
-    await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#signal);
-    this.#signal.throwIfAborted();
-  }
-
-  #remainingMs(): number {
-    const remaining = this.#deadlineAtMs - this.#caller.clock.nowMs();
-    if (remaining > 0) return remaining;
-    throw this.#lastError ?? new AnyserveError('deadline_exceeded', `no answer within ${this.#timeoutMs} ms`);
-  }
-
-  #noOther(error: AnyserveError): AnyserveError {
-    const message = `${error.message}; no other replica offers ${queryText(this.#caller.query)}`;
-    return new AnyserveError(error.code, message, { cause: error });
+  #failed(attempts: Attempts, target: Target, error: unknown, isLast = false): void {
+    if (this.#kept === target && attempts.isOfTheReplica(error)) this.#kept = undefined;
+    // Made where the gRPC library reports it, which says nothing of who waits for the call.
+    if (error instanceof AnyserveError) Error.captureStackTrace(error);
+    if (isLast) throw error;
+    attempts.failed(target, error);
   }
 }

@@ -1,8 +1,9 @@
 import { createServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type ClientOptions, InferenceClient } from '../../src/client/client.js';
-import type { FailedAttempt } from '../../src/client/retry.js';
+import type { FailedAttempt } from '../../src/client/attempts.js';
+import { InferenceClient } from '../../src/client/client.js';
+import type { ClientOptions } from '../../src/client/client-options.js';
 import { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { clock, random } from '../../src/system.js';
@@ -255,6 +256,61 @@ describe('a client', () => {
     expect(who(await asking.infer('x', {}))).toBe('good');
   });
 
+  it("keeps to its replica after a failure that is the caller's own", async () => {
+    const server = await apiServer();
+    const app = new App().capability({ type: 'x' }, ({ wait }) => {
+      if (wait) return new Promise<never>(() => {});
+      return { who: ['r1'] };
+    });
+    const worker = await startTestWorker(app, { drainTimeoutMs: 100 });
+    cleanups.push(() => worker.stop());
+    await offer(server, 'r1', worker.replica.endpoint);
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    expect(who(await asking.infer('x', {}))).toBe('r1');
+    await server.close();
+    await expect(asking.infer('x', { wait: [1] }, { signal: AbortSignal.timeout(50) })).rejects.toThrow();
+    await expect(asking.infer('x', { a: [{}] as never })).rejects.toMatchObject({ code: 'usage' });
+    expect(who(await asking.infer('x', {}))).toBe('r1');
+  });
+
+  it('does not try again what is too large to be sent or taken', async () => {
+    const server = await apiServer();
+    let runs = 0;
+    const app = new App().capability({ type: 'x' }, ({ bytes }) => {
+      runs++;
+      return { bytes: new Uint8Array(Number(bytes?.data[0])) };
+    });
+    for (const id of ['r1', 'r2']) {
+      const worker = await startTestWorker(app);
+      cleanups.push(() => worker.stop());
+      await offer(server, id, worker.replica.endpoint);
+    }
+    const attempts: FailedAttempt[] = [];
+    const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
+    const asking = client({ server: server.url, capability: { type: 'x' }, maxMessageBytes: 4000, onRetry });
+    await expect(asking.infer('x', { bytes: new Uint8Array(5000) })).rejects.toMatchObject({
+      code: 'too_large',
+      message: expect.stringMatching(/^the request has \d+ bytes, and at most 4000 are sent; see --max-message-bytes$/),
+    });
+    expect(runs).toBe(0);
+    await expect(asking.infer('x', { bytes: Int32Array.of(5000) })).rejects.toMatchObject({
+      code: 'too_large',
+      message: expect.stringMatching(
+        /: the answer has \d+ bytes, and at most 4000 are taken; see --max-message-bytes$/,
+      ),
+    });
+    expect([runs, attempts]).toEqual([1, []]);
+  });
+
+  it('says in the stack of its error who waits for the call', async () => {
+    const { endpoint } = await failing(status.INTERNAL);
+    async function whoeverAsks(): Promise<void> {
+      await client({ endpoint }).infer('x', {});
+    }
+    const error = await whoeverAsks().catch((thrown) => thrown);
+    expect(error.stack).toMatch(/^AnyserveError: .*as told\n(.*\n)*.* whoeverAsks /);
+  });
+
   it('ends with its reason when it is cancelled while it connects', async () => {
     const asking = client({ endpoint: await silent() });
     const cancel = new AbortController();
@@ -301,6 +357,52 @@ describe('a client', () => {
     const call = client({ endpoint: `127.0.0.1:${port}` }).infer('x', { a: [1] }, { timeoutMs: 500 });
     await expect(call).rejects.toMatchObject({ code: 'deadline_exceeded' });
     expect(clock.nowMs() - startedAtMs).toBeLessThan(950);
+  });
+
+  it('waits for what a model declares for as long as each call has time', async () => {
+    const sent: string[] = [];
+    const server = new Server();
+    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
+      modelMetadata: ((_call: unknown, answer: (error: null, message: object) => void) => {
+        const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
+        const declared = { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() };
+        setTimeout(() => answer(null, declared), 400);
+      }) as never,
+      modelInfer: ((call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+        sent.push(call.request.inputs[0]?.datatype ?? '');
+        answer({ code: status.INTERNAL, details: 'seen' });
+      }) as never,
+    });
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => server.forceShutdown());
+    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const [hasty, patient] = [200, 5000].map((timeoutMs) => asking.infer('x', { a: [1] }, { timeoutMs }));
+    await expect(hasty).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    await expect(patient).rejects.toThrow('seen');
+    expect(sent).toEqual(['FP64']);
+  });
+
+  it('leaves nothing open when it is closed while a model is asked what it declares', async () => {
+    let asked = (): void => {};
+    const isAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const server = new Server();
+    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, { modelMetadata: asked } as never);
+    const port = await new Promise<number>((resolve) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    cleanups.push(() => server.forceShutdown());
+    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const call = asking.infer('x', { a: [1] });
+    await isAsked;
+    await asking.close();
+    await expect(call).rejects.toThrow('the client is closed');
+    const startedAtMs = clock.nowMs();
+    await new Promise<void>((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve())));
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(2000);
   });
 
   it('asks a model again what it declares when it could not say', async () => {

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type ClientOptions, InferenceClient } from '../../src/client/client.js';
+import { InferenceClient } from '../../src/client/client.js';
+import type { ClientOptions } from '../../src/client/client-options.js';
 import { grpcProbe } from '../../src/client/grpc-probe.js';
 import { parseDialable } from '../../src/core/ids.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';

@@ -1,0 +1,94 @@
+import type { CapabilityQuery } from '../core/capability.js';
+import { type Changing, lookup } from '../core/changing.js';
+import { AnyserveError } from '../core/errors.js';
+import { parseDialable } from '../core/ids.js';
+import type { ClientTls } from '../core/tls.js';
+import type { Parameters } from '../wire/parameters.js';
+import { ApiClient } from './api-client.js';
+import type { FailedAttempt } from './attempts.js';
+import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
+
+/** How a client finds its replica: by asking API servers for a capability, or by being told the endpoint. */
+export interface ClientOptions {
+  /** The URL of an API server, or several that are asked in turn. */
+  readonly server?: string | readonly string[] | undefined;
+  /** What the replica must be able to do; goes with `server`. */
+  readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
+  /** The bearer token to show the API servers. */
+  readonly token?: Changing<string> | undefined;
+  /** Whom to trust, and what to show: at API servers behind `https`, and at replicas, which are then called over TLS. */
+  readonly tls?: Changing<ClientTls> | undefined;
+  /** Whether replicas are called over TLS; if `tls` is given, unless told. */
+  readonly callTls?: boolean | undefined;
+  /** The endpoint of a replica, `host:port`, to call without asking anyone. */
+  readonly endpoint?: string | undefined;
+  /** The bearer token to show the replicas. */
+  readonly callToken?: Changing<string> | undefined;
+  /** How long a call may take, all its tries together, in milliseconds; 60,000 unless told. */
+  readonly timeoutMs?: number | undefined;
+  /** The largest message taken or sent, in bytes; 64 MiB unless told. */
+  readonly maxMessageBytes?: number | undefined;
+  /** Told of each try that failed and is followed by another. */
+  readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
+  /**
+   * Whether a call that nothing matches waits a little for replicas that may be on their way back, when the API server
+   * has just started; true unless told.
+   */
+  readonly waitWhileWarming?: boolean | undefined;
+}
+
+/** What every call can be told. */
+export interface RequestOptions {
+  /** How long it may take, all its tries together, in milliseconds; the client's own limit unless told. */
+  readonly timeoutMs?: number | undefined;
+  /** Cancels it; the call rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an inference can be told. */
+export interface InferOptions extends RequestOptions {
+  /** The model's version; the server chooses unless told. */
+  readonly version?: string | undefined;
+  /** An id that the answer repeats. */
+  readonly id?: string | undefined;
+  readonly parameters?: Parameters | undefined;
+  /** The outputs wanted; all unless told. */
+  readonly outputs?: readonly string[] | undefined;
+  /** Sends the tensors as raw bytes, as servers that answer raw do. */
+  readonly raw?: boolean | undefined;
+  /** Whether a failed call is tried at another replica; true unless told. Only discovery finds others. */
+  readonly retryOnFailure?: boolean | undefined;
+}
+
+/** What an inference in parts can be told. */
+export interface InferStreamOptions extends InferOptions {
+  /** Whether a replica that cannot stream answers whole, as the one part; else that fails with `unimplemented`. */
+  readonly orWhole?: boolean | undefined;
+}
+
+const SYSTEM_TLS: ClientTls = {};
+
+/** What calls over TLS go by; undefined for calls in plain text. */
+export function callTlsFrom({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
+  return callTls ? (lookup(tls) ?? (() => SYSTEM_TLS)) : undefined;
+}
+
+/** Where a client looks for targets. Throws `usage`. */
+export function discoveryFrom(
+  { endpoint, server, capability, token, tls }: ClientOptions,
+  query: CapabilityQuery,
+): Discovery {
+  const servers = typeof server === 'string' ? [server] : (server ?? []);
+  if (endpoint !== undefined && servers.length > 0) {
+    throw new AnyserveError(
+      'usage',
+      'give an endpoint or a server, not both: an endpoint is called without asking anyone',
+    );
+  }
+  if (endpoint !== undefined) return fixedDiscovery(parseDialable(endpoint));
+  if (servers.length === 0) throw new AnyserveError('usage', 'give an endpoint to call, or a server to ask for one');
+  if (capability === undefined) {
+    throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
+  }
+  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token), tls: lookup(tls) }), query);
+}

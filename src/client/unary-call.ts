@@ -1,0 +1,81 @@
+import {
+  type ChannelInterface,
+  type InterceptingListener,
+  type Metadata,
+  type ServiceError,
+  type StatusObject,
+  status,
+} from '@grpc/grpc-js';
+import { messageOf } from '../core/errors.js';
+import type { CallableMethod } from '../wire/inference-service.js';
+
+/** Told once how a call ended: by its error, or with the answer. */
+export type UnaryDone<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
+
+/**
+ * A call with one message each way, as the gRPC library's `Client.makeUnaryRequest` makes it, on the library's channel. That
+ * has interceptors, events and the caller's stack ready for each call, which cost as much as all of our own code around a call. The
+ * rules are the library's, and it is the oracle of the tests.
+ */
+export class UnaryCall<Response> implements InterceptingListener {
+  readonly #call: ReturnType<ChannelInterface['createCall']>;
+  readonly #deserialize: (bytes: Buffer) => Response;
+  readonly #done: UnaryDone<Response>;
+  #response: Response | undefined;
+  #failure: Omit<StatusObject, 'metadata'> | undefined;
+  #isDone = false;
+
+  /** Makes a call whose deadline is in milliseconds since 1970. */
+  constructor(
+    channel: ChannelInterface,
+    { path, responseDeserialize }: Pick<CallableMethod<never, Response>, 'path' | 'responseDeserialize'>,
+    deadline: number,
+    done: UnaryDone<Response>,
+  ) {
+    this.#call = channel.createCall(path, deadline, undefined, null, undefined);
+    this.#deserialize = responseDeserialize;
+    this.#done = done;
+  }
+
+  /** Sends the request. */
+  start(metadata: Metadata, request: Buffer): void {
+    this.#call.start(metadata, this);
+    this.#call.startRead();
+    this.#call.sendMessageWithContext({}, request);
+    this.#call.halfClose();
+  }
+
+  cancel(): void {
+    this.#call.cancelWithStatus(status.CANCELLED, 'Cancelled on client');
+  }
+
+  onReceiveMetadata(): void {}
+
+  onReceiveMessage(bytes: Buffer): void {
+    try {
+      if (this.#response !== undefined) this.#fail(status.UNIMPLEMENTED, 'Too many responses received');
+      else this.#response = this.#deserialize(bytes);
+    } catch (error) {
+      this.#fail(status.INTERNAL, `Response message parsing error: ${messageOf(error)}`);
+    }
+  }
+
+  onReceiveStatus(ended: StatusObject): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    const { code, details } = this.#failure ?? ended;
+    if (code !== status.OK) this.#done(serviceError({ code, details, metadata: ended.metadata }), undefined);
+    else if (this.#response !== undefined) this.#done(undefined, this.#response);
+    else this.#done(serviceError({ ...ended, code: status.UNIMPLEMENTED, details: 'No message received' }), undefined);
+  }
+
+  #fail(code: status, details: string): void {
+    this.#failure = { code, details };
+    this.#call.cancelWithStatus(code, details);
+  }
+}
+
+/** The error that the library would make of a status. */
+function serviceError(ended: StatusObject): ServiceError {
+  return Object.assign(new Error(`${ended.code} ${status[ended.code]}: ${ended.details}`), ended);
+}
