@@ -5,7 +5,7 @@ import { type Entry, MatchSet } from './match-set.js';
 import { PairTable } from './pair-table.js';
 import type { Random } from './ports.js';
 import { QueryPlaces } from './query-places.js';
-import { type QueryNode, QueryTrie } from './query-trie.js';
+import { type QueryNode, QueryTrie, type TrieLimits } from './query-trie.js';
 import type { Registration } from './replica.js';
 
 /** The registrations that can be routed to, by what they can do. One writer: the registry's `apply`. */
@@ -20,55 +20,59 @@ export interface CapabilityIndex {
   choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined;
 }
 
+/** How much an index keeps of the results of queries. */
+export interface IndexLimits extends TrieLimits {
+  /** Results of queries of so many pairs: no caller asks longer ones, and each pair is a node on the way to them. */
+  readonly mostPairs: number;
+}
+
+const LIMITS: IndexLimits = { mostKept: 4096, mostMatches: 16_000, mostMatchesEach: 64, mostPairs: 16 };
+
 /** Where one in twenty of the shortest list matches, so many draws from it find one all but surely. */
 const DRAWS = 128;
 
 /** Lists shorter than this are looked through; longer ones have a bitmap each, and the bitmaps are cut with each other. */
 const SHORT_LIST = 2048;
 
-/** Larger results are found by draws, and not worth keeping. */
-const MOST_MATCHES_KEPT = 16_000;
-
-/** So many queries are remembered that may come again. */
-const MOST_REMEMBERED = 4096;
-
 /**
  * A set-trie over interned pairs. A query that is kept is answered in a few steps whatever the size; one never seen by
  * draws from its shortest list, or by a cut of bitmaps. Joining and leaving cost as much as the sets joined.
  */
-export function createCapabilityIndex(): CapabilityIndex {
+export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityIndex {
   const pairs = new PairTable();
-  /** By their numbers: a choice reads the registrations alone. */
+  /** By their slots: a choice reads the registrations alone. */
   const registrations: (Registration | undefined)[] = [];
   const entries: (Entry | undefined)[] = [];
-  const numberOf = new Map<ReplicaId, number>();
-  const freeNumbers: number[] = [];
-  /** Those that have more than one capability object: that they have all of some pairs does not mean that one object has. */
+  const slotOf = new Map<ReplicaId, number>();
+  const freeSlots: number[] = [];
+  /** Those that have several capability objects, or none: in the lists of some pairs, they may have no object with all of these. */
   const several = new Bitmap();
-  const trie = new QueryTrie(entries);
+  const trie = new QueryTrie(entries, limits);
   const places = new QueryPlaces(pairs);
-  /** By the numbers of its pairs, how often a query is asked yet before it is thought of keeping its result. */
-  const patience = new Map<string, number>();
+  /** By the pairs of a query, how often it is asked yet before it is thought of keeping its result. */
+  const asksLeft = new Map<string, number>();
 
-  function join(number: number, entry: Entry): void {
+  function join(slot: number, entry: Entry): void {
     const isOnly = entry.objects.length === 1;
-    if (!isOnly) several.add(number);
+    if (!isOnly) several.add(slot);
     const joining: QueryNode[] = [];
+    const reached = isOnly ? undefined : new Set<QueryNode>();
     for (const object of entry.objects) {
       reach(trie.root);
       for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);
     }
     MatchSet.addToAll(
-      number,
+      slot,
       entry,
       joining.map((node) => node.matches as MatchSet),
     );
     for (const node of joining) {
-      if (node.bitmap) node.bitmap.add(number);
+      if (node.bitmap) node.bitmap.add(slot);
       else if (node.parent === trie.root && (node.matches as MatchSet).size > SHORT_LIST) {
         node.bitmap = bitmapOf(node.matches as MatchSet);
       }
     }
+    trie.trim(joining);
 
     function visit(node: QueryNode, object: readonly number[], from: number): void {
       reach(node);
@@ -80,20 +84,22 @@ export function createCapabilityIndex(): CapabilityIndex {
     }
 
     function reach(node: QueryNode): void {
-      if (node.matches && (isOnly || !joining.includes(node))) joining.push(node);
+      if (!node.matches || reached?.has(node)) return;
+      reached?.add(node);
+      joining.push(node);
     }
   }
 
-  function leave(number: number): void {
-    const entry = entries[number] as Entry;
+  function leave(slot: number): void {
+    const entry = entries[slot] as Entry;
     MatchSet.removeFromAll(entry);
-    entries[number] = undefined;
-    registrations[number] = undefined;
-    freeNumbers.push(number);
-    several.delete(number);
+    entries[slot] = undefined;
+    registrations[slot] = undefined;
+    freeSlots.push(slot);
+    several.delete(slot);
     for (const object of entry.objects) {
       for (const pair of object) {
-        trie.list(pair).bitmap?.delete(number);
+        trie.list(pair).bitmap?.delete(slot);
         if (pairs.release(pair)) trie.dropList(pair);
       }
     }
@@ -110,95 +116,99 @@ export function createCapabilityIndex(): CapabilityIndex {
   }
 
   /** Whether one of its objects has all the pairs. */
-  function hasObject(number: number, asked: readonly number[]): boolean {
-    for (const object of (entries[number] as Entry).objects) if (hasAll(object, asked)) return true;
+  function hasObject(slot: number, asked: readonly number[]): boolean {
+    for (const object of (entries[slot] as Entry).objects) if (hasAll(object, asked)) return true;
     return false;
   }
 
   /** The same of one that stands in the list of one of the pairs: told by bitmaps, where the others have such. */
-  function isMatch(number: number, list: MatchSet, asked: readonly number[]): boolean {
+  function isMatch(slot: number, list: MatchSet, asked: readonly number[]): boolean {
     for (const pair of asked) {
       const { matches, bitmap } = trie.list(pair);
       if (matches === list) continue;
-      if (!bitmap) return hasObject(number, asked);
-      if (!bitmap.has(number)) return false;
+      if (!bitmap) return hasObject(slot, asked);
+      if (!bitmap.has(slot)) return false;
     }
-    return !several.has(number) || hasObject(number, asked);
+    return !several.has(slot) || hasObject(slot, asked);
   }
 
   /** All that match, by looking through the shortest list, or where that is long by a cut of bitmaps. */
   function allMatching(shortest: MatchSet, asked: readonly number[]): number[] {
-    if (shortest.size <= SHORT_LIST) return shortest.numbers.filter((number) => hasObject(number, asked));
+    if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => hasObject(slot, asked));
     const matching: number[] = [];
     eachCommon(
       asked.map((pair) => trie.list(pair).bitmap as Bitmap),
-      (number) => {
-        if (!several.has(number) || hasObject(number, asked)) matching.push(number);
+      (slot) => {
+        if (!several.has(slot) || hasObject(slot, asked)) matching.push(slot);
       },
     );
     return matching;
   }
 
   /** Keeps the result of a query that comes again, unless it is large; that is looked at again much later. */
-  function consider(asked: readonly number[], result: () => readonly number[], random: Random): void {
+  function keepIfAskedAgain(asked: readonly number[], result: () => readonly number[], random: Random): void {
+    if (asked.length > limits.mostPairs || limits.mostKept === 0) return;
     const key = asked.join();
-    const left = (patience.get(key) ?? FIRST_PATIENCE) - 1;
-    patience.delete(key);
+    const left = (asksLeft.get(key) ?? ASKS_BEFORE_KEPT) - 1;
+    asksLeft.delete(key);
     const matching = left > 0 ? undefined : result();
-    if (matching && matching.length <= MOST_MATCHES_KEPT) trie.keep(asked, matching, random);
-    else patience.set(key, matching ? PATIENCE_WHEN_LARGE : left);
-    const [oldest] = patience.keys();
-    if (oldest !== undefined && patience.size > MOST_REMEMBERED) patience.delete(oldest);
+    if (matching && matching.length <= limits.mostMatches) trie.keep(asked, matching, random);
+    else asksLeft.set(key, matching ? ASKS_WHEN_LARGE : left);
+    const [oldest] = asksLeft.keys();
+    if (oldest !== undefined && asksLeft.size > MOST_REMEMBERED) asksLeft.delete(oldest);
   }
 
-  function chooseNumber(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
+  function chooseSlot(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
     const known = places.find(query);
-    if (known) return trie.ask(known).choose(excluded, random);
+    if (known) return trie.use(known).choose(excluded, random);
     const asked = pairs.findAll(query);
     if (!asked) return undefined;
     const node = trie.find(asked);
     if (!node) return chooseUnheld(asked, excluded, random);
     places.note(query, node);
-    return trie.ask(node).choose(excluded, random);
+    return trie.use(node).choose(excluded, random);
   }
 
+  /** Chooses where no result is held: by draws, which are as even as the list they are from, else from all that match. */
   function chooseUnheld(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
     const list = shortestOf(asked);
     for (let drawn = 1; drawn <= DRAWS && list.size > SHORT_DRAW; drawn++) {
-      const number = list.numbers[Math.floor(random.fraction() * list.size)] as number;
-      if (!isMatch(number, list, asked) || excluded.includes(number)) continue;
-      const isRare = drawn > FEW_DRAWS && list.size / drawn < MOST_MATCHES_KEPT;
-      if (isRare) consider(asked, () => allMatching(list, asked), random);
-      return number;
+      const slot = list.slots[Math.floor(random.fraction() * list.size)] as number;
+      if (!isMatch(slot, list, asked) || excluded.includes(slot)) continue;
+      const isRare = drawn > FEW_DRAWS && list.size / drawn < limits.mostMatches;
+      if (isRare) keepIfAskedAgain(asked, () => allMatching(list, asked), random);
+      return slot;
     }
     const matching = allMatching(list, asked);
-    consider(asked, () => matching, random);
-    const left = excluded.length > 0 ? matching.filter((number) => !excluded.includes(number)) : matching;
+    keepIfAskedAgain(asked, () => matching, random);
+    const left = excluded.length > 0 ? matching.filter((slot) => !excluded.includes(slot)) : matching;
     return left[Math.floor(random.fraction() * left.length)];
   }
 
   return {
     put(registration) {
       const { id, capabilities } = registration.replica;
-      const previous = numberOf.get(id);
+      // Before it leaves, so that a pair that it alone has stays what it is.
+      const objects = capabilities.map((capability) => pairs.useAll(capability.pairs));
+      const previous = slotOf.get(id);
       if (previous !== undefined) leave(previous);
-      const entry = { objects: capabilities.map((capability) => pairs.useAll(capability.pairs)), memberships: [] };
-      const number = freeNumbers.pop() ?? entries.length;
-      entries[number] = entry;
-      registrations[number] = registration;
-      numberOf.set(id, number);
-      join(number, entry);
+      const entry = { objects, memberships: [] };
+      const slot = freeSlots.pop() ?? entries.length;
+      entries[slot] = entry;
+      registrations[slot] = registration;
+      slotOf.set(id, slot);
+      join(slot, entry);
     },
     delete(id) {
-      const number = numberOf.get(id);
-      if (number === undefined) return;
-      numberOf.delete(id);
-      leave(number);
+      const slot = slotOf.get(id);
+      if (slot === undefined) return;
+      slotOf.delete(id);
+      leave(slot);
     },
     choose(query, excluded, random) {
-      const left = excluded.size > 0 ? [...excluded].flatMap((id) => numberOf.get(id) ?? []) : NONE;
-      const number = chooseNumber(query, left, random);
-      return number === undefined ? undefined : registrations[number];
+      const left = excluded.size > 0 ? [...excluded].flatMap((id) => slotOf.get(id) ?? []) : NONE;
+      const slot = chooseSlot(query, left, random);
+      return slot === undefined ? undefined : registrations[slot];
     },
   };
 }
@@ -209,24 +219,27 @@ const NONE: readonly number[] = [];
 const FEW_DRAWS = 6;
 
 /** A result is kept when its query comes for the second time; whether a large one still is, is looked at now and then. */
-const FIRST_PATIENCE = 2;
-const PATIENCE_WHEN_LARGE = 1000;
+const ASKS_BEFORE_KEPT = 2;
+const ASKS_WHEN_LARGE = 1000;
+
+/** So many queries are remembered that may come again. */
+const MOST_REMEMBERED = 4096;
 
 /** Shorter lists are not drawn from: looking through them costs no more. */
 const SHORT_DRAW = 16;
 
 function bitmapOf(matches: MatchSet): Bitmap {
   const bitmap = new Bitmap();
-  for (const number of matches.numbers) bitmap.add(number);
+  for (const slot of matches.slots) bitmap.add(slot);
   return bitmap;
 }
 
 /** Whether an object has all the pairs; both are ascending. */
 function hasAll(object: readonly number[], asked: readonly number[]): boolean {
   let at = 0;
-  for (const number of asked) {
-    while (at < object.length && (object[at] as number) < number) at++;
-    if (object[at] !== number) return false;
+  for (const pair of asked) {
+    while (at < object.length && (object[at] as number) < pair) at++;
+    if (object[at] !== pair) return false;
     at++;
   }
   return true;

@@ -8,43 +8,54 @@ export interface Entry {
   memberships: (MatchSet | number)[];
 }
 
-/** The entries of an index by their numbers; a number that is free has none. */
+/** The entries of an index by their slots; a slot that is free has none. */
 export type EntryTable = readonly (Entry | undefined)[];
 
+/** What some match sets have in common. */
+export class MatchSetGroup {
+  readonly table: EntryTable;
+  /** How many members its sets have, all together. */
+  members = 0;
+
+  constructor(table: EntryTable) {
+    this.table = table;
+  }
+}
+
 /**
- * Registrations that match one query, by their numbers: a choice has nothing to do with the entries, which are in no cache
+ * Registrations that match one query, by their slots: a choice has nothing to do with the entries, which are in no cache
  * when there are many. Joining, leaving and choosing take the same time however many there are.
  */
 export class MatchSet {
-  readonly #table: EntryTable;
-  #numbers: number[] = [];
+  readonly #group: MatchSetGroup;
+  #slots: number[] = [];
   /** For each of them, where this set stands among the memberships of the entry. */
   #backs: number[] = [];
 
-  constructor(table: EntryTable) {
-    this.#table = table;
+  constructor(group: MatchSetGroup) {
+    this.#group = group;
   }
 
   get size(): number {
-    return this.#numbers.length;
+    return this.#slots.length;
   }
 
-  get numbers(): readonly number[] {
-    return this.#numbers;
+  get slots(): readonly number[] {
+    return this.#slots;
   }
 
-  add(number: number): void {
-    const { memberships } = this.#entry(number);
-    const place = this.#append(number, memberships.length);
+  add(slot: number): void {
+    const { memberships } = this.#entry(slot);
+    const place = this.#append(slot, memberships.length);
     memberships.push(this, place);
   }
 
   /** Puts an entry that is in no set into these. Its list is as long as it needs to be: it is most of its memory. */
-  static addToAll(number: number, entry: Entry, sets: readonly MatchSet[]): void {
+  static addToAll(slot: number, entry: Entry, sets: readonly MatchSet[]): void {
     const memberships = new Array<MatchSet | number>(2 * sets.length);
     for (const [at, set] of sets.entries()) {
       memberships[2 * at] = set;
-      memberships[2 * at + 1] = set.#append(number, 2 * at);
+      memberships[2 * at + 1] = set.#append(slot, 2 * at);
     }
     entry.memberships = memberships;
   }
@@ -59,8 +70,8 @@ export class MatchSet {
 
   /** Takes all entries out. */
   clear(): void {
-    for (const [place, number] of this.#numbers.entries()) {
-      const { memberships } = this.#entry(number);
+    for (const [place, slot] of this.#slots.entries()) {
+      const { memberships } = this.#entry(slot);
       const back = this.#backs[place] as number;
       // The last of the entry's sets takes this one's place, and is told.
       const movedPlace = memberships.pop() as number;
@@ -70,48 +81,51 @@ export class MatchSet {
       memberships[back] = moved;
       memberships[back + 1] = movedPlace;
     }
-    this.#numbers.length = 0;
+    this.#group.members -= this.#slots.length;
+    this.#slots.length = 0;
     this.#backs.length = 0;
   }
 
-  /** The number of one that is not excluded, each as likely as the others. The excluded are few. */
+  /** The slot of one that is not excluded, each as likely as the others. The excluded are few. */
   choose(excluded: readonly number[], random: Random): number | undefined {
-    if (excluded.length === 0) return this.#numbers[Math.floor(random.fraction() * this.#numbers.length)];
-    const holes = excluded.flatMap((number) => this.#placeOf(number) ?? []).sort((a, b) => a - b);
-    const left = this.#numbers.length - holes.length;
+    if (excluded.length === 0) return this.#slots[Math.floor(random.fraction() * this.#slots.length)];
+    const holes = excluded.flatMap((slot) => this.#placeOf(slot) ?? []).sort((a, b) => a - b);
+    const left = this.#slots.length - holes.length;
     if (left === 0) return undefined;
     let place = Math.floor(random.fraction() * left);
     for (const hole of holes) if (hole <= place) place++;
-    return this.#numbers[place];
+    return this.#slots[place];
   }
 
-  /** Puts a number at the end; where that is. */
-  #append(number: number, back: number): number {
-    const place = this.#numbers.length;
-    // A list that grows has room for many more, and a set of a pair that one replica has needs none.
-    if (place === 0) [this.#numbers, this.#backs] = [[number], [back]];
+  /** Puts a slot at the end; where that is. */
+  #append(slot: number, back: number): number {
+    const place = this.#slots.length;
+    // A list that grows has room for many more; most sets are of a pair that one replica has, and need none.
+    if (place === 0) [this.#slots, this.#backs] = [[slot], [back]];
     else {
-      this.#numbers.push(number);
+      this.#slots.push(slot);
       this.#backs.push(back);
     }
+    this.#group.members++;
     return place;
   }
 
-  #placeOf(number: number): number | undefined {
-    const { memberships } = this.#entry(number);
+  #placeOf(slot: number): number | undefined {
+    const { memberships } = this.#entry(slot);
     const back = memberships.indexOf(this);
     return back < 0 ? undefined : (memberships[back + 1] as number);
   }
 
-  #entry(number: number): Entry {
-    return this.#table[number] as Entry;
+  #entry(slot: number): Entry {
+    return this.#group.table[slot] as Entry;
   }
 
   #fill(place: number): void {
-    const last = this.#numbers.pop() as number;
+    this.#group.members--;
+    const last = this.#slots.pop() as number;
     const lastBack = this.#backs.pop() as number;
-    if (place === this.#numbers.length) return;
-    this.#numbers[place] = last;
+    if (place === this.#slots.length) return;
+    this.#slots[place] = last;
     this.#backs[place] = lastBack;
     this.#entry(last).memberships[lastBack + 1] = place;
   }

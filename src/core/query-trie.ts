@@ -1,10 +1,20 @@
 import type { Bitmap } from './bitmap.js';
 import type { CapabilityQuery } from './capability.js';
-import { type EntryTable, MatchSet } from './match-set.js';
+import { type EntryTable, MatchSet, MatchSetGroup } from './match-set.js';
 import type { Random } from './ports.js';
 
-/** Anyone may ask anything, so only so many results are kept. */
-const MOST_KEPT = 4096;
+/** How much is kept of results: anyone may ask anything. */
+export interface TrieLimits {
+  /** So many results. */
+  readonly mostKept: number;
+  /** Results of so many matches; larger ones are found by draws. One that grows to twice as many is given up. */
+  readonly mostMatches: number;
+  /** So many matches in all results for each registration, and {@link MATCHES_FOR_FEW} besides. */
+  readonly mostMatchesEach: number;
+}
+
+/** So few matches of all results are nothing, however few the registrations are. */
+const MATCHES_FOR_FEW = 65_536;
 
 /** A node of the trie of queries: the pairs on the way to it, ascending, are its query. */
 export class QueryNode {
@@ -16,10 +26,11 @@ export class QueryNode {
   children: Map<number, QueryNode> | undefined;
   readonly pair: number;
   readonly parent: QueryNode | undefined;
-  /** When it was last asked, in asks; and its place among the results that are kept. */
+  /** When it was last asked, in asks. */
   askedAt = 0;
-  place = 0;
-  /** The query that it was last asked with. */
+  /** Where it is among the results that are kept. */
+  keptAt = 0;
+  /** The query object that it was last found for; see {@link QueryPlaces}. */
   askedWith: CapabilityQuery | undefined;
 
   constructor(pair: number, parent?: QueryNode) {
@@ -30,20 +41,24 @@ export class QueryNode {
 
 /**
  * Queries as ways through interned pairs. The root holds all entries, and a node of one pair the list of those that have
- * it. Deeper ones hold results that are kept, until they are given up for others.
+ * it. Deeper ones hold results that are kept, until they are given up for others or have become too large.
  */
 export class QueryTrie {
   readonly root = new QueryNode(-1);
-  readonly #table: EntryTable;
+  readonly #limits: TrieLimits;
+  readonly #listed: MatchSetGroup;
+  readonly #results: MatchSetGroup;
   /** The root's children, by their pairs: these numbers are dense. */
   readonly #lists: (QueryNode | undefined)[] = [];
   readonly #kept: QueryNode[] = [];
   /** Counts the times that any of the kept was asked. */
   #asks = 0;
 
-  constructor(table: EntryTable) {
-    this.#table = table;
-    this.root.matches = new MatchSet(table);
+  constructor(table: EntryTable, limits: TrieLimits) {
+    this.#limits = limits;
+    this.#listed = new MatchSetGroup(table);
+    this.#results = new MatchSetGroup(table);
+    this.root.matches = new MatchSet(this.#listed);
   }
 
   /** The list of a pair, which is there from its first use until {@link dropList}. */
@@ -51,7 +66,7 @@ export class QueryTrie {
     let node = this.#lists[pair];
     if (!node) {
       node = new QueryNode(pair, this.root);
-      node.matches = new MatchSet(this.#table);
+      node.matches = new MatchSet(this.#listed);
       this.#lists[pair] = node;
     }
     return node;
@@ -73,14 +88,16 @@ export class QueryTrie {
   }
 
   /** What a node holds, which is of use again. */
-  ask(node: QueryNode): MatchSet {
+  use(node: QueryNode): MatchSet {
     node.askedAt = ++this.#asks;
     return node.matches as MatchSet;
   }
 
   /** Keeps what matches a query, if need be in the place of what was not asked for long. */
   keep(pairs: readonly number[], matching: readonly number[], random: Random): void {
-    if (this.#kept.length >= MOST_KEPT) this.#giveUp(this.#notAskedForLong(random));
+    const hasRoom = (): boolean =>
+      this.#kept.length < this.#limits.mostKept && this.#results.members + matching.length <= this.#mostMembers();
+    while (!hasRoom() && this.#kept.length > 0) this.#giveUp(this.#notAskedForLong(random));
     let node = this.list(pairs[0] as number);
     for (const pair of pairs.slice(1)) {
       node.children ??= new Map();
@@ -91,16 +108,30 @@ export class QueryTrie {
       }
       node = child;
     }
-    node.matches = new MatchSet(this.#table);
-    for (const number of matching) node.matches.add(number);
+    node.matches = new MatchSet(this.#results);
+    for (const slot of matching) node.matches.add(slot);
     node.askedAt = ++this.#asks;
-    node.place = this.#kept.push(node) - 1;
+    node.keptAt = this.#kept.push(node) - 1;
+  }
+
+  /** Gives those of these nodes up whose results have grown too large: by themselves, or all results together. */
+  trim(grown: readonly QueryNode[]): void {
+    for (const node of grown) {
+      const isResult = node.parent !== undefined && node.parent !== this.root;
+      if (!isResult) continue;
+      const isTooLarge = (node.matches as MatchSet).size > 2 * this.#limits.mostMatches;
+      if (isTooLarge || this.#results.members > this.#mostMembers()) this.#giveUp(node);
+    }
+  }
+
+  #mostMembers(): number {
+    return MATCHES_FOR_FEW + this.#limits.mostMatchesEach * (this.root.matches as MatchSet).size;
   }
 
   #giveUp(node: QueryNode): void {
     const last = this.#kept.pop() as QueryNode;
-    if (last !== node) this.#kept[node.place] = last;
-    last.place = node.place;
+    if (last !== node) this.#kept[node.keptAt] = last;
+    last.keptAt = node.keptAt;
     node.matches?.clear();
     node.matches = undefined;
     for (let at = node; at.parent; at = at.parent) {

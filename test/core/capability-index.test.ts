@@ -5,6 +5,7 @@ import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
 import type { Random } from '../../src/core/ports.js';
 import type { ScalarPairs } from '../../src/wire/replica-json.js';
 import { chiSquare } from '../support/chi-square.js';
+import { keptBytes } from '../support/kept-memory.js';
 import { createLinearIndex } from '../support/linear-index.js';
 import { query, registration, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
@@ -135,67 +136,146 @@ describe('the capability index', () => {
     }
   });
 
-  /** How often each of the replicas of model a is chosen, among many of others. */
-  function counts(index: CapabilityIndex, random: Random, asked: Readonly<Record<string, string>>): number[] {
-    const chosen = new Map<string, number>();
-    for (let n = 0; n < 5000; n++) {
-      const id = index.choose(query(asked), NOBODY, random)?.replica.id ?? 'nobody';
-      chosen.set(id, (chosen.get(id) ?? 0) + 1);
-    }
-    return [...chosen.values()];
+  /** Chance, and how often it was asked. */
+  function countedRandom(seed: number): Random & { readonly fractions: number } {
+    const seeded = seededRandom(seed);
+    const counted = {
+      fractions: 0,
+      fraction() {
+        counted.fractions++;
+        return seeded.fraction();
+      },
+    };
+    return counted;
   }
 
+  /** How often each is chosen, by id. */
+  function counts(
+    index: CapabilityIndex,
+    random: Random,
+    asked: Readonly<Record<string, string>>,
+    excluded: ReadonlySet<ReplicaId> = NOBODY,
+  ): Map<string, number> {
+    const chosen = new Map<string, number>();
+    for (let n = 0; n < 5000; n++) {
+      const id = index.choose(query(asked), excluded, random)?.replica.id ?? 'nobody';
+      chosen.set(id, (chosen.get(id) ?? 0) + 1);
+    }
+    return chosen;
+  }
+
+  /** Limits under which no result is ever kept. */
+  const NOTHING_KEPT = { mostKept: 0, mostMatches: 0, mostMatchesEach: 0, mostPairs: 0 };
+
+  /**
+   * The ways to choose: how many others have the pairs apart, and how many fractions a choice then takes on the average, by
+   * which it is told that it went this way.
+   */
+  const WAYS = [
+    ['one list', { model: 'a' }, 0, undefined, [1, 1]],
+    ['a result that is kept', { model: 'a', type: 'chat' }, 0, undefined, [1, 1.1]],
+    ['a result that is kept beside long lists', { tier: '1', type: 'chat' }, 5000, undefined, [1, 1.2]],
+    ['a short list', { model: 'a', type: 'chat' }, 0, NOTHING_KEPT, [1, 1]],
+    ['draws from lists without bitmaps', { tier: '1', type: 'chat' }, 20, NOTHING_KEPT, [2, 6]],
+    ['draws that fail, and a look through the list', { tier: '1', type: 'chat' }, 1500, NOTHING_KEPT, [80, 129]],
+    ['draws that fail, and a cut of bitmaps', { tier: '1', type: 'chat' }, 8000, NOTHING_KEPT, [110, 129]],
+  ] as const;
+
+  it.each(WAYS)(
+    'chooses evenly from %s, however many objects of a replica match',
+    (_how, asked, others, limits, [least, most]) => {
+      const random = countedRandom(5);
+      const index = createCapabilityIndex(limits);
+      for (let n = 0; n < others; n++) {
+        index.put(registration(`o${n}`, replica(`o${n}`, n % 2 === 0 ? { tier: 1, type: 'embed' } : { type: 'chat' })));
+      }
+      for (let n = 0; n < 5; n++) {
+        const pairs = { model: 'a', type: 'chat', region: 'eu', tier: '1' };
+        const objects = Array.from({ length: n + 1 }, (_, at) => ({ ...pairs, at }));
+        index.put(registration(`l${n}`, replica(`r${n}`, ...objects)));
+        const apart = [{ region: 'eu', tier: '1' }, { type: 'chat' }];
+        index.put(registration(`m${n}`, replica(`never${n}`, ...apart)));
+      }
+      const found = counts(index, random, asked);
+      expect([...found.keys()].sort()).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
+      expect(chiSquare([...found.values()])).toBeLessThan(18.47);
+      expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
+      expect(random.fractions / 5000).toBeLessThanOrEqual(most);
+    },
+  );
+
+  it('chooses evenly by draws that are told by bitmaps', () => {
+    const index = createCapabilityIndex(NOTHING_KEPT);
+    const random = seededRandom(13);
+    for (let n = 0; n < 6000; n++) {
+      const pairs = { ...(n % 4 !== 0 && { tier: 1 }), ...(n % 4 !== 1 && { type: 'chat' }) };
+      index.put(registration(`l${n}`, replica(`r${n}`, pairs)));
+    }
+    const asked = query({ tier: '1', type: 'chat' });
+    const [byRest, byThird] = [new Array<number>(12).fill(0), new Array<number>(3).fill(0)];
+    for (let sample = 0; sample < 30_000; sample++) {
+      const n = Number(index.choose(asked, NOBODY, random)?.replica.id.slice(1));
+      byRest[n % 12] = (byRest[n % 12] as number) + 1;
+      byThird[Math.floor(n / 2000)] = (byThird[Math.floor(n / 2000)] as number) + 1;
+    }
+    const matching = byRest.filter((_count, rest) => rest % 4 > 1);
+    expect(matching.reduce((sum, count) => sum + count)).toBe(30_000);
+    expect(chiSquare(matching)).toBeLessThan(20.5);
+    expect(chiSquare(byThird)).toBeLessThan(13.82);
+  });
+
   it.each([
-    ['one list', { model: 'a' }, 0],
-    ['a result that is kept', { model: 'a', type: 'chat' }, 0],
-    ['draws', { region: 'eu', type: 'chat' }, 0],
-    ['a result that is kept beside long lists', { tier: '1', type: 'chat' }, 5000],
-  ] as const)('chooses evenly from %s, however many objects of a replica match', (_how, asked, others) => {
-    const random = seededRandom(5);
-    const index = createCapabilityIndex();
-    for (let n = 0; n < others; n++) {
-      index.put(registration(`o${n}`, replica(`o${n}`, { tier: n % 2, type: n % 2 === 0 ? 'chat' : 'embed' })));
-    }
-    for (let n = 0; n < 5; n++) {
-      const pairs = { model: 'a', type: 'chat', region: 'eu', tier: '1' };
-      const objects = Array.from({ length: n + 1 }, (_, at) => ({ ...pairs, at }));
-      index.put(registration(`l${n}`, replica(`r${n}`, ...objects)));
-      const apart = [{ region: 'eu', tier: '1' }, { type: 'chat' }];
-      index.put(registration(`m${n}`, replica(`never${n}`, ...apart)));
-    }
-    const found = counts(index, random, asked);
-    expect(found).toHaveLength(5);
-    expect(chiSquare(found)).toBeLessThan(18.47);
-  });
-
-  it('leaves the excluded out evenly', () => {
-    const random = seededRandom(6);
-    const index = createCapabilityIndex();
-    for (let n = 0; n < 8; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat' })));
-    const excluded = new Set(['r0', 'r3', 'r7', 'r9'].map(asReplicaId));
-    const chosen = new Map<string, number>();
-    for (let n = 0; n < 5000; n++) {
-      const id = index.choose(query({ type: 'chat' }), excluded, random)?.replica.id ?? 'nobody';
-      chosen.set(id, (chosen.get(id) ?? 0) + 1);
-    }
-    expect([...chosen.keys()].sort()).toEqual(['r1', 'r2', 'r4', 'r5', 'r6']);
-    expect(chiSquare([...chosen.values()])).toBeLessThan(18.47);
-    const all = new Set(Array.from({ length: 8 }, (_, n) => asReplicaId(`r${n}`)));
-    expect(index.choose(query({ type: 'chat' }), all, random)).toBeUndefined();
-  });
-
-  it('leaves the excluded out evenly where it draws', () => {
-    const random = seededRandom(9);
-    const index = createCapabilityIndex();
+    ['from one list', { type: 'chat' }, undefined, [1, 1]],
+    ['from a result that is kept', { type: 'chat', region: 'eu' }, undefined, [1, 1.1]],
+    ['by draws', { type: 'chat', region: 'eu' }, NOTHING_KEPT, [3, 5]],
+  ] as const)('leaves the excluded out evenly %s', (_how, asked, limits, [least, most]) => {
+    const random = countedRandom(9);
+    const index = createCapabilityIndex(limits);
     for (let n = 0; n < 20; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat', region: 'eu' })));
-    const excluded = new Set(Array.from({ length: 15 }, (_, n) => asReplicaId(`r${n}`)));
-    const chosen = new Map<string, number>();
-    for (let n = 0; n < 5000; n++) {
-      const id = index.choose(query({ type: 'chat', region: 'eu' }), excluded, random)?.replica.id ?? 'nobody';
-      chosen.set(id, (chosen.get(id) ?? 0) + 1);
-    }
-    expect([...chosen.keys()].sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
-    expect(chiSquare([...chosen.values()])).toBeLessThan(18.47);
+    const ids = (count: number): ReadonlySet<ReplicaId> =>
+      new Set(Array.from({ length: count }, (_, n) => asReplicaId(`r${n}`)).concat(asReplicaId('stranger')));
+    const found = counts(index, random, asked, ids(15));
+    expect([...found.keys()].sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
+    expect(chiSquare([...found.values()])).toBeLessThan(18.47);
+    expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
+    expect(random.fractions / 5000).toBeLessThanOrEqual(most);
+    expect(index.choose(query(asked), ids(20), random)).toBeUndefined();
+  });
+
+  it.each([
+    ['of all results together', undefined],
+    ['of each result', { mostKept: 4096, mostMatches: 50, mostMatchesEach: 1e9, mostPairs: 16 }],
+  ])('keeps a bounded part %s, whatever is asked before the replicas come', (_what, limits) => {
+    const random = seededRandom(11);
+    const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
+    const queries = keys.flatMap((a, n) =>
+      keys.slice(n + 1).flatMap((b, m) => keys.slice(n + m + 2).map((c) => query({ [a]: '0', [b]: '0', [c]: '0' }))),
+    );
+    expect(queries).toHaveLength(120);
+    const bytes = (isAsked: boolean): number =>
+      keptBytes(() => {
+        const index = createCapabilityIndex(limits);
+        for (let n = 0; n < 20_000; n++) {
+          // All match all of the queries.
+          index.put(registration(`l${n}`, replica(`r${n}`, Object.fromEntries(keys.map((key) => [key, 0])))));
+          if (n === 10 && isAsked) for (const asked of [...queries, ...queries]) index.choose(asked, NOBODY, random);
+        }
+        return index;
+      });
+    expect((bytes(true) - bytes(false)) / 20_000).toBeLessThan(3000);
+  });
+
+  it('gives up a result that grew too large, and answers as before', () => {
+    const random = seededRandom(12);
+    const index = createCapabilityIndex({ mostKept: 10, mostMatches: 20, mostMatchesEach: 64, mostPairs: 16 });
+    const asked = { type: 'chat', region: 'eu' };
+    const put = (n: number): void => index.put(registration(`l${n}`, replica(`r${n}`, asked)));
+    for (let n = 0; n < 17; n++) put(n);
+    for (let n = 0; n < 100; n++) index.choose(query(asked), NOBODY, random);
+    for (let n = 17; n < 60; n++) put(n);
+    const found = counts(index, random, asked);
+    expect(found.size).toBe(60);
+    expect(chiSquare([...found.values()])).toBeLessThan(98.3);
   });
 
   it('takes a pair that came back for the pair, and not for the one that had its number', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Entry, MatchSet } from '../../src/core/match-set.js';
+import { type Entry, MatchSet, MatchSetGroup } from '../../src/core/match-set.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 describe('match sets', () => {
@@ -7,7 +7,8 @@ describe('match sets', () => {
     const random = seededRandom(1);
     const below = (most: number): number => Math.floor(random.fraction() * most);
     const table: Entry[] = Array.from({ length: 12 }, () => ({ objects: [], memberships: [] }));
-    const sets = Array.from({ length: 6 }, () => new MatchSet(table));
+    const group = new MatchSetGroup(table);
+    const sets = Array.from({ length: 6 }, () => new MatchSet(group));
     const plain = sets.map(() => new Set<number>());
     for (let step = 0; step < 20_000; step++) {
       const number = below(table.length);
@@ -36,8 +37,9 @@ describe('match sets', () => {
           sets[at]?.clear();
           plain[at]?.clear();
       }
+      expect(group.members).toBe(plain.reduce((total, { size }) => total + size, 0));
       for (const [n, set] of sets.entries()) {
-        expect([...set.numbers].sort()).toEqual([...(plain[n] as Set<number>)].sort());
+        expect([...set.slots].sort()).toEqual([...(plain[n] as Set<number>)].sort());
       }
     }
   });
