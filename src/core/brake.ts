@@ -19,8 +19,16 @@ export interface Accusation {
   /** How much later than it should the timer came that brought this up. */
   readonly lateByMs: number;
   readonly nowMs: number;
-  /** The hosts of all replicas that hold a lease. */
-  readonly hosts: { readonly size: number; has(host: string): boolean };
+  /** How many hosts hold a lease. */
+  readonly hosts: number;
+}
+
+/** Told which hosts hold leases. */
+export interface HostWatch {
+  /** A host has its first lease. */
+  came(host: string): void;
+  /** A host has none any more. */
+  left(host: string): void;
 }
 
 /**
@@ -28,27 +36,49 @@ export interface Accusation {
  * it is rather the network or this server; and so it is when this server's own timers came more than 1 s late. What
  * is accused then is suspected only, and so is a host whose network is known to be bad.
  */
-export interface Brake {
+export interface Brake extends HostWatch {
+  /** What to do with a replica on a host that holds a lease. */
   judge(accusation: Accusation): Verdict;
+}
+
+/** When a host was last accused, and whether it has no lease any more. */
+interface Accused {
+  atMs: number;
+  isGone: boolean;
 }
 
 /** A brake that has seen nothing yet. */
 export function createBrake(): Brake {
-  /** When each host was last accused; those of the window, oldest first. */
-  const accused = new Map<string, number>();
+  /** The hosts accused in the window, the one that was last accused last. */
+  const accused = new Map<string, Accused>();
+  /** How many of them are gone. They are counted as they go: when a whole fleet falls silent, each of its hosts is judged. */
+  let gone = 0;
   let pausedAtMs = Number.NEGATIVE_INFINITY;
+
+  function setGone(host: string, isGone: boolean): void {
+    const known = accused.get(host);
+    if (!known || known.isGone === isGone) return;
+    known.isGone = isGone;
+    gone += isGone ? 1 : -1;
+  }
+
+  function forget(host: string): void {
+    setGone(host, false);
+    accused.delete(host);
+  }
+
   return {
+    came: (host) => setGone(host, false),
+    left: (host) => setGone(host, true),
     judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
       if (lateByMs > PAUSED_MS) pausedAtMs = nowMs;
-      accused.delete(host);
-      accused.set(host, nowMs);
-      for (const [old, atMs] of accused) {
+      forget(host);
+      accused.set(host, { atMs: nowMs, isGone: false });
+      for (const [old, { atMs }] of accused) {
         if (nowMs - atMs <= WINDOW_MS) break;
-        accused.delete(old);
+        forget(old);
       }
-      const gone = [...accused.keys()].filter((name) => !hosts.has(name)).length;
-      const known = hosts.size + gone;
-      const isMost = accused.size >= LEAST_HOSTS && accused.size > known / 2;
+      const isMost = accused.size >= LEAST_HOSTS && accused.size > (hosts + gone) / 2;
       return isLossy || isMost || nowMs - pausedAtMs <= WINDOW_MS ? 'suspect' : 'remove';
     },
   };

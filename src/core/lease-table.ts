@@ -1,3 +1,4 @@
+import type { HostWatch } from './brake.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 
@@ -56,15 +57,22 @@ const MOST_REMEMBERED = 10_000;
 
 /** The leases of this server, by id. */
 export class LeaseTable {
+  readonly #watch: HostWatch;
   readonly #running = new Map<LeaseId, Lease>();
   /** How many of them each host holds. */
   readonly #hosts = new Map<string, number>();
   /** The superseded ones and when they ended, oldest first. */
   readonly #superseded = new Map<LeaseId, number>();
 
+  constructor(watch: HostWatch) {
+    this.#watch = watch;
+  }
+
   grant(lease: Lease): void {
     this.#running.set(lease.id, lease);
-    this.#hosts.set(lease.host, (this.#hosts.get(lease.host) ?? 0) + 1);
+    const before = this.leasesOf(lease.host);
+    this.#hosts.set(lease.host, before + 1);
+    if (before === 0) this.#watch.came(lease.host);
   }
 
   get(id: LeaseId): Lease | undefined {
@@ -79,13 +87,16 @@ export class LeaseTable {
     this.#running.delete(id);
     const left = this.leasesOf(lease.host) - 1;
     if (left > 0) this.#hosts.set(lease.host, left);
-    else this.#hosts.delete(lease.host);
+    else {
+      this.#hosts.delete(lease.host);
+      this.#watch.left(lease.host);
+    }
     return lease;
   }
 
-  /** The hosts that hold any. */
-  get hosts(): Pick<ReadonlyMap<string, unknown>, 'size' | 'has'> {
-    return this.#hosts;
+  /** How many hosts hold any. */
+  get hosts(): number {
+    return this.#hosts.size;
   }
 
   /** How many a host holds. */

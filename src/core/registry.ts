@@ -101,8 +101,8 @@ const SUSPECT_MS = 60_000;
 /** A registry over a store. */
 export function createRegistry({ store, clock, random, ids, log, limits = UNLIMITED }: RegistryOptions): Registry {
   const list = new ReplicaList(random);
-  const leases = new LeaseTable();
   const brake = createBrake();
+  const leases = new LeaseTable(brake);
   const takeovers = createTakeovers();
 
   /** The list's one writer: everything that changes it comes through here, from the store. */

@@ -1,7 +1,24 @@
 import { describe, expect, it } from 'vitest';
-import { type Brake, createBrake, type Verdict } from '../../src/core/brake.js';
+import { type Accusation, type Brake, createBrake, type Verdict } from '../../src/core/brake.js';
+import { seededRandom } from '../support/seeded-random.js';
 
 const ten = new Set(Array.from({ length: 10 }, (_, at) => `h${at}`));
+
+/** The brake in its plainest form, which counts for each verdict who is gone: what the other is held against. */
+function createPlainBrake(): { judge(accusation: Omit<Accusation, 'hosts'>, hosts: ReadonlySet<string>): Verdict } {
+  const accused = new Map<string, number>();
+  let pausedAtMs = Number.NEGATIVE_INFINITY;
+  return {
+    judge({ host, isLossy = false, lateByMs, nowMs }, hosts) {
+      if (lateByMs > 1000) pausedAtMs = nowMs;
+      accused.set(host, nowMs);
+      const recent = [...accused].filter(([, atMs]) => nowMs - atMs <= 10_000).map(([name]) => name);
+      const known = new Set([...recent, ...hosts]);
+      const isMost = recent.length >= 3 && recent.length > known.size / 2;
+      return isLossy || isMost || nowMs - pausedAtMs <= 10_000 ? 'suspect' : 'remove';
+    },
+  };
+}
 
 /** Accuses hosts one after the other; those that are removed are gone from the list. */
 function judged(
@@ -10,8 +27,11 @@ function judged(
   { nowMs = 0, lateByMs = 0, all = new Set(ten) } = {},
 ): Verdict[] {
   return hosts.map((host) => {
-    const verdict = brake.judge({ host, lateByMs, nowMs, hosts: all });
-    if (verdict === 'remove') all.delete(host);
+    const verdict = brake.judge({ host, lateByMs, nowMs, hosts: all.size });
+    if (verdict === 'remove') {
+      all.delete(host);
+      brake.left(host);
+    }
     return verdict;
   });
 }
@@ -27,7 +47,9 @@ describe('the brake', () => {
   it('counts hosts and not replicas: a machine with many goes at once', () => {
     const brake = createBrake();
     const all = new Set(['big', 'a', 'b', 'c']);
-    const many = Array.from({ length: 100 }, () => brake.judge({ host: 'big', lateByMs: 0, nowMs: 0, hosts: all }));
+    const many = Array.from({ length: 100 }, () =>
+      brake.judge({ host: 'big', lateByMs: 0, nowMs: 0, hosts: all.size }),
+    );
     expect(new Set(many)).toEqual(new Set(['remove']));
   });
 
@@ -53,5 +75,31 @@ describe('the brake', () => {
     expect(judged(brake, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
     expect(judged(brake, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
     expect(judged(brake, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
+  });
+
+  it('says what one would that counts anew each time, whoever comes, goes and falls silent', () => {
+    const { fraction } = seededRandom(1);
+    const below = (most: number): number => Math.floor(fraction() * most);
+    const [brake, plain] = [createBrake(), createPlainBrake()];
+    const hosts = new Set<string>();
+    const verdicts = new Map<Verdict, number>();
+    let nowMs = 0;
+    for (let step = 0; step < 20_000; step++) {
+      nowMs += below(500);
+      const host = `h${below(12)}`;
+      if (!hosts.has(host)) {
+        hosts.add(host);
+        brake.came(host);
+      } else if (below(3) === 0) {
+        hosts.delete(host);
+        brake.left(host);
+      } else if (below(4) === 0) {
+        const accusation = { host, nowMs, lateByMs: below(400) === 0 ? 1001 : 0, isLossy: below(50) === 0 };
+        const verdict = brake.judge({ ...accusation, hosts: hosts.size });
+        expect(verdict).toBe(plain.judge(accusation, hosts));
+        verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
+      }
+    }
+    expect(Math.min(verdicts.get('remove') ?? 0, verdicts.get('suspect') ?? 0)).toBeGreaterThan(300);
   });
 });
