@@ -1,7 +1,7 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
 /** The most bits that the bytes of a varint have, seven each. */
-const VARINT_BITS = 70;
+export const VARINT_BITS = 70;
 
 /**
  * Reads the fields of a message, one after the other. It is little code, as {@link MessageWriter} is: what few messages
@@ -112,6 +112,7 @@ function tooLong(): RangeError {
   return new RangeError('a field is longer than the message around it');
 }
 
-function endlessVarint(): RangeError {
+/** What is thrown for a varint that does not end within {@link VARINT_BITS}. */
+export function endlessVarint(): RangeError {
   return new RangeError('a varint of more than ten bytes');
 }
