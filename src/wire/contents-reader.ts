@@ -21,9 +21,8 @@ export class ContentsReader {
       const wireType = tag & 7;
       if (tag === BYTES_CONTENTS_TAG) {
         count?.addElement();
-        // A copy, so that whoever keeps one string does not keep the message with it.
         this.#byteStrings ??= [];
-        this.#byteStrings.push(Buffer.from(reader.bytes()));
+        this.#byteStrings.push(reader.copyOfBytes());
       } else if (field && wireType === WireType.LengthDelimited) {
         this.#add(field, reader.bytes());
       } else if (field && wireType === elementWireType(field)) {

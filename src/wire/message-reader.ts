@@ -4,12 +4,14 @@ import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 export const VARINT_BITS = 70;
 
 /**
- * Reads the fields of a message, one after the other. It is little code, as {@link MessageWriter} is: what few messages
- * have is left to the protobuf runtime's reader. Throws `RangeError` for bytes that are no message.
+ * Reads the fields of a message, one after the other. It is little code, as {@link MessageWriter} is: groups, which few
+ * messages have, are left to the protobuf runtime's reader. Throws for bytes that are no message.
  */
 export class MessageReader {
   readonly #bytes: Buffer;
   #at = 0;
+  /** Passes groups by; made for the first one, because a message may hold millions. */
+  #groupReader: BinaryReader | undefined;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -83,20 +85,45 @@ export class MessageReader {
     return this.#bytes.subarray(begin, this.#at);
   }
 
+  /** A copy of bytes: whoever keeps it does not keep the message. */
+  copyOfBytes(): Buffer {
+    const begin = this.#passField();
+    const copy = Buffer.allocUnsafe(this.#at - begin);
+    this.#bytes.copy(copy, 0, begin, this.#at);
+    return copy;
+  }
+
   /** The bytes of one number that is written as wire types 0, 1 and 5 are. */
   numberBytes(wireType: WireType): Buffer {
     const begin = this.#at;
-    if (wireType === WireType.Varint) this.uint32();
-    else this.#at += wireType === WireType.Bit32 ? 4 : 8;
-    if (this.#at > this.end) throw tooLong();
+    this.#passNumber(wireType);
     return this.#bytes.subarray(begin, this.#at);
   }
 
   /** Passes a field by whose tag this is. */
   skip(tag: number): void {
-    const rest = new BinaryReader(this.#bytes.subarray(this.#at));
-    rest.skip(tag & 7, tag >>> 3);
-    this.#at += rest.pos;
+    const wireType: WireType = tag & 7;
+    switch (wireType) {
+      case WireType.Varint:
+      case WireType.Bit64:
+      case WireType.Bit32:
+        this.#passNumber(wireType);
+        return;
+      case WireType.LengthDelimited:
+        this.#passField();
+        return;
+      default:
+        this.#groupReader ??= new BinaryReader(this.#bytes);
+        this.#groupReader.pos = this.#at;
+        this.#groupReader.skip(wireType, tag >>> 3);
+        this.#at = this.#groupReader.pos;
+    }
+  }
+
+  #passNumber(wireType: WireType): void {
+    if (wireType !== WireType.Varint) this.#at += wireType === WireType.Bit32 ? 4 : 8;
+    else while ((this.#bytes[this.#at++] as number) >= 0x80);
+    if (this.#at > this.end) throw tooLong();
   }
 
   /** Passes the bytes whose length comes next; where they begin. */
