@@ -107,8 +107,8 @@ function unpacked(kind: 'input' | 'output', messages: readonly TensorMessage[], 
   }
   const tensors: Record<string, Tensor> = Object.create(null);
   for (const [at, message] of messages.entries()) {
-    const label = `${kind} ${JSON.stringify(message.name)}`;
-    if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label} is given twice`);
+    const label = () => `${kind} ${JSON.stringify(message.name)}`;
+    if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label()} is given twice`);
     tensors[message.name] = tensorFromMessage(label, message, raw[at]);
   }
   return tensors;

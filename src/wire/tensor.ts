@@ -22,23 +22,15 @@ export interface Tensor {
   readonly data: TensorData;
 }
 
-const CONTENTS_FIELDS = [
-  'boolContents',
-  'intContents',
-  'int64Contents',
-  'uintContents',
-  'uint64Contents',
-  'fp32Contents',
-  'fp64Contents',
-  'bytesContents',
-] as const satisfies readonly ContentsField[];
+/** What an error calls a tensor: `input "a"`. Given as a function, it is made only where there is an error. */
+type TensorLabel = string | (() => string);
 
 /**
- * Reads a tensor from its message and, where the data came raw, its raw bytes. `label` names the tensor in the error
- * (`input "a"`). Throws `invalid_argument` for whatever does not add up.
+ * Reads a tensor from its message and, where the data came raw, its raw bytes. Throws `invalid_argument`, which names the
+ * tensor, for whatever does not add up.
  */
 export function tensorFromMessage(
-  label: string,
+  label: TensorLabel,
   message: Omit<TensorMessage, 'parameters'>,
   raw: Uint8Array | undefined,
 ): Tensor {
@@ -48,20 +40,18 @@ export function tensorFromMessage(
   const { datatype, contents } = message;
   const shape = message.shape.map(Number);
   const wanted = elementCount(label, shape);
-  const filled = CONTENTS_FIELDS.filter((field) => (contents?.[field]?.length ?? 0) > 0);
+  const filled = contents ? filledFields(contents) : [];
   if (raw !== undefined && filled.length > 0) throw invalid(label, 'has both typed and raw contents');
   const data =
     raw !== undefined ? dataFromRaw(label, datatype, raw) : dataFromContents(label, datatype, contents, filled, wanted);
-  return checkedTensor(label, { datatype, shape, data });
+  checkLength(label, shape, wanted, data);
+  return { datatype, shape, data };
 }
 
 /** The tensor itself when its data has the elements that its shape asks for. Throws `invalid_argument`. */
-export function checkedTensor(label: string, tensor: Tensor): Tensor {
+export function checkedTensor(label: TensorLabel, tensor: Tensor): Tensor {
   const { shape, data } = tensor;
-  const wanted = elementCount(label, shape);
-  if (data.length !== wanted) {
-    throw invalid(label, `shape [${shape.join(',')}] asks for ${wanted} elements, the data has ${data.length}`);
-  }
+  checkLength(label, shape, elementCount(label, shape), data);
   return tensor;
 }
 
@@ -89,8 +79,13 @@ export function rawFromTensor({ datatype, data }: Tensor): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
+/** The fields that hold any elements; one that holds none says nothing. */
+function filledFields(contents: TensorContents): ContentsField[] {
+  return (Object.keys(contents) as ContentsField[]).filter((field) => (contents[field]?.length ?? 0) > 0);
+}
+
 function dataFromContents(
-  label: string,
+  label: TensorLabel,
   datatype: Datatype,
   contents: TensorContents | undefined,
   filled: readonly ContentsField[],
@@ -117,7 +112,7 @@ function dataFromContents(
   return data;
 }
 
-function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): TensorData {
+function dataFromRaw(label: TensorLabel, datatype: Datatype, raw: Uint8Array): TensorData {
   if (datatype === 'BYTES') return bytesFromRaw(label, raw);
   const { bytes, array } = datatypeRow(datatype);
   if (raw.length % bytes !== 0) {
@@ -130,7 +125,7 @@ function dataFromRaw(label: string, datatype: Datatype, raw: Uint8Array): Tensor
   return array === undefined ? [] : new array(buffer);
 }
 
-function boolsFromRaw(label: string, raw: Uint8Array): boolean[] {
+function boolsFromRaw(label: TensorLabel, raw: Uint8Array): boolean[] {
   const bools = new Array<boolean>(raw.length);
   for (let at = 0; at < raw.length; at++) {
     const byte = raw[at] as number;
@@ -140,7 +135,7 @@ function boolsFromRaw(label: string, raw: Uint8Array): boolean[] {
   return bools;
 }
 
-function bytesFromRaw(label: string, message: Uint8Array): Uint8Array[] {
+function bytesFromRaw(label: TensorLabel, message: Uint8Array): Uint8Array[] {
   // A copy, so that whoever keeps an element does not keep the message with it.
   const raw = Buffer.from(message);
   const elements: Uint8Array[] = [];
@@ -169,11 +164,17 @@ function rawFromBytes(elements: readonly Uint8Array[]): Uint8Array {
   return raw;
 }
 
-function elementCount(label: string, shape: readonly number[]): number {
-  // The sizes first: what is no size must not be multiplied.
-  const count = shape.every(isSize) ? shape.reduce((product, size) => product * size, 1) : Number.NaN;
+function elementCount(label: TensorLabel, shape: readonly number[]): number {
+  let count = 1;
+  // What is no size must not be multiplied: two of them could make one.
+  for (const size of shape) count = isSize(size) ? count * size : Number.NaN;
   if (!isSize(count)) throw invalid(label, `shape [${shape.join(',')}] is impossible`);
   return count;
+}
+
+function checkLength(label: TensorLabel, shape: readonly number[], wanted: number, data: TensorData): void {
+  if (data.length === wanted) return;
+  throw invalid(label, `shape [${shape.join(',')}] asks for ${wanted} elements, the data has ${data.length}`);
 }
 
 function isSize(size: number): boolean {
@@ -185,6 +186,6 @@ function wireName(field: ContentsField): string {
   return field.replace('Contents', '_contents');
 }
 
-function invalid(label: string, problem: string): AnyserveError {
-  return new AnyserveError('invalid_argument', `${label}: ${problem}`);
+function invalid(label: TensorLabel, problem: string): AnyserveError {
+  return new AnyserveError('invalid_argument', `${typeof label === 'string' ? label : label()}: ${problem}`);
 }
