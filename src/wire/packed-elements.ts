@@ -1,6 +1,13 @@
 import type { ContentsField } from './datatype.js';
 import { endlessVarint, VARINT_BITS } from './message-reader.js';
 
+// Elements are copied as they are in memory, here and where a tensor is raw; on the wire they are little-endian.
+if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) {
+  throw new Error(
+    'this machine is big-endian, and AnyServe writes tensors as they are in memory; use a little-endian one',
+  );
+}
+
 /** The elements of one field of typed contents. */
 export type Elements = ArrayLike<number> | ArrayLike<bigint> | readonly boolean[];
 
