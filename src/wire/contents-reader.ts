@@ -1,10 +1,9 @@
 import { WireType } from '@bufbuild/protobuf/wire';
 import type { TensorContents } from './inference-message.js';
+import { BYTES_CONTENTS_TAG } from './inference-tags.js';
 import type { MessageReader } from './message-reader.js';
 import { isWhole, type PackedField, packedField } from './packed-elements.js';
 import type { RequestCount } from './request-limits.js';
-
-const BYTES_CONTENTS_TAG = 66;
 
 /**
  * Reads typed contents. A field may come in several pieces, packed or element by element, and the contents in several

@@ -10,6 +10,7 @@ import {
   type RequestMessage,
   type TensorMessage,
 } from './inference-message.js';
+import { ANSWER_TAG, COMMON_TAG, PART_TAG, REQUEST_TAG, REQUESTED_OUTPUT_TAG, TENSOR_TAG } from './inference-tags.js';
 import { MessageReader } from './message-reader.js';
 import { RequestCount } from './request-limits.js';
 
@@ -31,13 +32,13 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
   const count = new RequestCount();
   const reader = new MessageReader(bytes);
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
-    if (tag === 50) {
+    if (tag === REQUEST_TAG.output) {
       count.checkTensors('outputs', message.outputs.length + 1);
       message.outputs.push(readRequestedOutput(reader, reader.fieldEnd(reader.end), count));
-    } else if (tag === 58) {
+    } else if (tag === REQUEST_TAG.rawInputContents) {
       count.checkTensors('raw contents', message.rawInputContents.length + 1);
       message.rawInputContents.push(reader.bytes());
-    } else if (tag === 42) {
+    } else if (tag === COMMON_TAG.tensor) {
       count.checkTensors('inputs', message.inputs.length + 1);
       message.inputs.push(readTensor(reader, reader.fieldEnd(reader.end), count));
     } else readOther(tag, reader, message, count);
@@ -45,7 +46,7 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
   return message;
 }
 
-/** The answer that bytes are; as {@link decodeRequest}, but nothing is counted: whom we asked may say as much as it wants. */
+/** The answer that bytes are; as {@link decodeRequest}, but nothing is counted, because we chose to call this server. */
 export function decodeAnswer(bytes: Uint8Array): AnswerMessage {
   const reader = new MessageReader(bytes);
   return readAnswer(reader, reader.end, emptyAnswer());
@@ -56,8 +57,8 @@ export function decodePart(bytes: Uint8Array): PartMessage {
   const message: PartMessage = { errorMessage: '', inferResponse: undefined };
   const reader = new MessageReader(bytes);
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
-    if (tag === 10) message.errorMessage = reader.text();
-    else if (tag === 18) {
+    if (tag === PART_TAG.errorMessage) message.errorMessage = reader.text();
+    else if (tag === PART_TAG.inferResponse) {
       message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), message.inferResponse ?? emptyAnswer());
     } else reader.skip(tag);
   }
@@ -74,18 +75,18 @@ function emptyAnswer(): AnswerMessage {
 /** Reads into an answer, of which there may be some already: a message that comes in two parts is both together. */
 function readAnswer(reader: MessageReader, end: number, message: AnswerMessage): AnswerMessage {
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === 50) message.rawOutputContents.push(reader.bytes());
-    else if (tag === 42) message.outputs.push(readTensor(reader, reader.fieldEnd(end), undefined));
+    if (tag === ANSWER_TAG.rawOutputContents) message.rawOutputContents.push(reader.bytes());
+    else if (tag === COMMON_TAG.tensor) message.outputs.push(readTensor(reader, reader.fieldEnd(end), undefined));
     else readOther(tag, reader, message, undefined);
   }
   return message;
 }
 
 function readOther(tag: number, reader: MessageReader, message: CommonMessage, count: RequestCount | undefined): void {
-  if (tag === 10) message.modelName = reader.text();
-  else if (tag === 18) message.modelVersion = reader.text();
-  else if (tag === 26) message.id = reader.text();
-  else if (tag === 34) message.parameters = withParameter(reader, message.parameters, count);
+  if (tag === COMMON_TAG.modelName) message.modelName = reader.text();
+  else if (tag === COMMON_TAG.modelVersion) message.modelVersion = reader.text();
+  else if (tag === COMMON_TAG.id) message.id = reader.text();
+  else if (tag === COMMON_TAG.parameters) message.parameters = withParameter(reader, message.parameters, count);
   else reader.skip(tag);
 }
 
@@ -93,14 +94,14 @@ function readTensor(reader: MessageReader, end: number, count: RequestCount | un
   const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
   let contents: ContentsReader | undefined;
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === 10) tensor.name = reader.text();
-    else if (tag === 18) tensor.datatype = reader.text();
-    else if (tag === 24) readSize(reader, tensor.shape, count);
-    else if (tag === 26) {
+    if (tag === TENSOR_TAG.name) tensor.name = reader.text();
+    else if (tag === TENSOR_TAG.datatype) tensor.datatype = reader.text();
+    else if (tag === TENSOR_TAG.size) readSize(reader, tensor.shape, count);
+    else if (tag === TENSOR_TAG.shape) {
       const shapeEnd = reader.fieldEnd(end);
       while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, count);
-    } else if (tag === 34) tensor.parameters = withParameter(reader, tensor.parameters, count);
-    else if (tag === 42) {
+    } else if (tag === TENSOR_TAG.parameters) tensor.parameters = withParameter(reader, tensor.parameters, count);
+    else if (tag === TENSOR_TAG.contents) {
       contents ??= new ContentsReader();
       contents.read(reader, reader.fieldEnd(end), count);
     } else reader.skip(tag);
@@ -133,8 +134,9 @@ function withParameter(
 function readRequestedOutput(reader: MessageReader, end: number, count: RequestCount): RequestedOutputMessage {
   const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === 10) output.name = reader.text();
-    else if (tag === 18) output.parameters = withParameter(reader, output.parameters, count);
+    if (tag === REQUESTED_OUTPUT_TAG.name) output.name = reader.text();
+    else if (tag === REQUESTED_OUTPUT_TAG.parameters)
+      output.parameters = withParameter(reader, output.parameters, count);
     else reader.skip(tag);
   }
   return output;

@@ -12,7 +12,7 @@ const MOST_KEPT_BYTES = 64 * 1024;
 /** The most bytes of a varint. */
 const VARINT_BYTES = 10;
 
-/** Bytes that stand in a message, but not yet in its memory: before what is at that place there. */
+/** Large bytes that are not copied into the memory: in the finished message they stand before the byte at `place`. */
 interface Insertion {
   place: number;
   readonly bytes: Uint8Array;
@@ -27,10 +27,18 @@ export class MessageWriter {
   #at = 0;
   #insertions: Insertion[] = [];
 
-  /** The one writer, for another message, which is written before the next: its memory costs more than a short one. */
-  static begin(): MessageWriter {
-    theWriter.#clear();
-    return theWriter;
+  /**
+   * The bytes of a message whose fields `fields` writes, with the one shared writer: a message must be finished before the
+   * next begins. The writer is shared because allocating its memory costs more than writing a short message.
+   */
+  static write<T>(fields: (writer: MessageWriter, message: T) => void, message: T): Buffer {
+    try {
+      fields(theWriter, message);
+      return theWriter.#finish();
+    } finally {
+      // Also where a message cannot be written: its tensors would be kept until there is another one.
+      theWriter.#clear();
+    }
   }
 
   /** A number of 64 bits, signed or not, as a varint. Throws `RangeError` for one that needs more. */
@@ -47,7 +55,7 @@ export class MessageWriter {
     this.#memory[this.#at++] = Number(rest);
   }
 
-  /** A field of text; none, where it is empty. */
+  /** A field of text; none, where it is empty. `tag` is one byte, here and below: fields 1 to 15. */
   text(tag: number, text: string): void {
     const { length } = text;
     if (length === 0) return;
@@ -59,7 +67,7 @@ export class MessageWriter {
     this.#at += this.#memory.write(text, this.#at);
   }
 
-  /** A field of bytes. Large ones must stay as they are until {@link finish}. */
+  /** A field of bytes. Large ones must stay as they are until the message is finished. */
   bytes(tag: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const isLarge = length >= LARGE_BYTES;
@@ -101,8 +109,7 @@ export class MessageWriter {
     for (; first < this.#insertions.length; first++) (this.#insertions[first] as Insertion).place += more;
   }
 
-  /** The message. */
-  finish(): Buffer {
+  #finish(): Buffer {
     let length = this.#at;
     for (const { bytes } of this.#insertions) length += bytes.length;
     const message = Buffer.allocUnsafe(length);
@@ -116,7 +123,6 @@ export class MessageWriter {
       from = place;
     }
     message.set(this.#memory.subarray(from, this.#at), to);
-    this.#clear();
     return message;
   }
 

@@ -2,7 +2,9 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+
+/** Takes away at once what nothing keeps. */
+export const collectGarbage = runInNewContext('gc') as () => void;
 
 /** How many bytes of the heap something keeps for as long as it is kept itself. */
 export function keptBytes(make: () => unknown): number {

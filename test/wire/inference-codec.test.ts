@@ -12,6 +12,7 @@ import { decodeAnswer, decodePart, decodeRequest } from '../../src/wire/inferenc
 import { encodeAnswer, encodePart, encodeRequest } from '../../src/wire/inference-encoder.js';
 import type { TensorMessage } from '../../src/wire/inference-message.js';
 import { answer, contents, part, request, writtenOtherwise } from '../support/inference-messages.js';
+import { collectGarbage } from '../support/kept-memory.js';
 
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
 
@@ -254,13 +255,29 @@ describe('typed contents', () => {
 });
 
 describe('a message that cannot be written', () => {
+  const empty = decodeRequest(new Uint8Array(0));
+  const input = { name: 'x', datatype: 'FP32', shape: [1n], parameters: new Map() };
+  const bad = { ...input, shape: [2n ** 64n] };
+
   it('leaves nothing in the next one', () => {
-    const empty = decodeRequest(new Uint8Array(0));
-    const input = { name: 'x', datatype: 'FP32', shape: [1n], parameters: new Map() };
     const good = { ...empty, modelName: 'm', inputs: [input] };
     const expected = encodeRequest(good);
-    expect(() => encodeRequest({ ...good, inputs: [{ ...input, shape: [2n ** 64n] }] })).toThrow('too large');
+    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('too large');
     expect(encodeRequest(good)).toEqual(expected);
+  });
+
+  it('is not kept until there is a next one', async () => {
+    const failed = (): WeakRef<ArrayBuffer> => {
+      const floats = new Float32Array(1000);
+      const large = { ...input, contents: { fp32Contents: floats } };
+      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('too large');
+      return new WeakRef(floats.buffer);
+    };
+    const tensor = failed();
+    // What a weak reference was asked for or made of stays for as long as the code at hand runs.
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    expect(tensor.deref()).toBeUndefined();
   });
 });
 
