@@ -30,7 +30,10 @@ export interface HttpAnswer {
   readonly body: Readable;
 }
 
-/** So soon a kept connection is seen to have been closed when the request was sent; later, it is the request that failed. */
+/**
+ * If a kept connection breaks within this time, it was already closing when we sent, and the request is sent again.
+ * Later, the request itself failed.
+ */
 const CROSSING_MS = 250;
 
 /** HTTP with connections of its own, so that closing it leaves none behind: a pool that belongs to all can't be closed. */
