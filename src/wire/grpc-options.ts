@@ -4,7 +4,10 @@
  */
 export const FLOW_CONTROL_WINDOW_BYTES = 2 * 1024 * 1024;
 
-/** What the gRPC library is told on both ends; both limits, because each end has other ones of its own. */
+/**
+ * What the gRPC library is told on both ends; both limits, because each end has other ones of its own. Its channelz, which
+ * nobody reads here, stays on: a server without it does not know its connections, and `forceShutdown` ends none of them.
+ */
 export function grpcOptions(maxMessageBytes: number) {
   return {
     'grpc.max_receive_message_length': maxMessageBytes,
