@@ -6,14 +6,23 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 import { App, startApiServer, startWorker } from '../dist/index.js';
+
+/** Within this process it takes a few milliseconds. */
+const REGISTERED_WITHIN_MS = 30_000;
 
 const { CODE, load, loaded } = createRequire(import.meta.url)('../bin/compiled.js');
 
 const api = await startApiServer({ port: 0 });
 const echo = new App().capability({ type: 'echo' }, (inputs) => inputs);
 const worker = await startWorker({ backends: [echo], port: 0, servers: [api.url], id: 'warm' });
-while ((await (await fetch(`${api.url}/registry`)).json()).replicas.length === 0);
+const deadlineAtMs = Date.now() + REGISTERED_WITHIN_MS;
+while ((await (await fetch(`${api.url}/registry`)).json()).replicas.length === 0) {
+  if (Date.now() > deadlineAtMs)
+    throw new Error(`no worker is registered after ${REGISTERED_WITHIN_MS} ms; the commands run here ask for one`);
+  await pause(5);
+}
 
 const { runCommandLine } = load('main.cjs');
 const never = new AbortController().signal;
