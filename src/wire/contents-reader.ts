@@ -23,8 +23,10 @@ export class ContentsReader {
         this.#byteStrings ??= [];
         this.#byteStrings.push(reader.copyOfBytes());
       } else if (field && wireType === WireType.LengthDelimited) {
+        count?.addPiece();
         this.#add(field, reader.bytes());
       } else if (field && wireType === elementWireType(field)) {
+        count?.addPiece();
         this.#add(field, reader.numberBytes(wireType));
       } else reader.skip(tag);
     }

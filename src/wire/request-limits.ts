@@ -12,10 +12,14 @@ export const MAX_DIMENSIONS = 64;
 /** The most elements of BYTES tensors, in a request of typed contents as in a raw tensor. */
 export const MAX_BYTES_ELEMENTS = 1_000_000;
 
+/** The most pieces that numbers of typed contents come in, where they should be packed in one. */
+const MAX_PIECES = 1_000_000;
+
 /** Counts what a request holds while it is read, so that one that holds too much is refused before it takes memory. */
 export class RequestCount {
   #parameters = 0;
   #elements = 0;
+  #pieces = 0;
 
   /** Told how many there are of what comes once a tensor. Throws `invalid_argument`: it would be refused anywhere. */
   checkTensors(what: 'inputs' | 'outputs' | 'raw contents', count: number): void {
@@ -35,6 +39,11 @@ export class RequestCount {
   /** One more element of a BYTES tensor. Throws as {@link checkTensors}. */
   addElement(): void {
     if (++this.#elements > MAX_BYTES_ELEMENTS) throw exceeded('BYTES elements', MAX_BYTES_ELEMENTS);
+  }
+
+  /** One more piece of numbers. Throws as {@link checkTensors}. */
+  addPiece(): void {
+    if (++this.#pieces > MAX_PIECES) throw exceeded('pieces of typed contents', MAX_PIECES);
   }
 }
 

@@ -11,6 +11,11 @@ function repeated(field: number, times: number): Uint8Array {
   return writer.finish();
 }
 
+/** Encoded typed contents of so many integers, each in a field of its own. */
+function onesApart(times: number): Uint8Array {
+  return new Uint8Array(2 * times).map((_, at) => (at % 2 === 0 ? 2 << 3 : 1));
+}
+
 /** An encoded request with this message in this field. */
 function within(field: number, message: Uint8Array): Uint8Array {
   return new BinaryWriter()
@@ -29,6 +34,8 @@ describe('the limits of a request', () => {
     ['parameters', within(6, repeated(2, 1025))],
     ['dimensions', within(5, within(3, new Uint8Array(1000)))],
     ['BYTES elements', within(5, within(5, repeated(8, 1_000_001)))],
+    ['pieces of typed contents', within(5, within(5, repeated(6, 1_000_001)))],
+    ['pieces of typed contents', within(5, within(5, onesApart(1_000_001)))],
   ])('refuse too many %s', (what, encoded) => {
     expect(() => decodeRequest(encoded)).toThrow(
       expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(what) }),
