@@ -11,7 +11,7 @@ import { type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
-import { noteTurn } from './in-turn.js';
+import { inTurn } from './in-turn.js';
 import { connectionLimits, countOpenFiles, type OpenFiles } from './open-files.js';
 import { createReadiness } from './readiness.js';
 import { countVainWaits } from './tcp-counters.js';
@@ -159,8 +159,7 @@ function answerRequests(server: Server, app: Express, idleTimeoutMs: number): vo
   });
   // Node would answer the same, without a limit on how long its answer may wait to be taken.
   server.on('checkExpectation', (request: Request, response: Response) => {
-    noteTurn(request, response);
-    response.writeHead(417).end();
+    inTurn(request, response, () => response.writeHead(417).end());
     limitIdle(request, response);
   });
 }

@@ -5,7 +5,7 @@ import type { Registry } from '../core/registry.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, refusalOf } from './authorization.js';
-import { inTurn, isFirst, noteTurn } from './in-turn.js';
+import { inTurn, isFirst } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import { registryHandler, replicasHandler } from './list-handlers.js';
 import type { Readiness } from './readiness.js';
@@ -79,11 +79,9 @@ export function createApp(options: AppOptions): Express {
   };
   app.use((request, response, next) => {
     if (!request.url.startsWith('/')) request.url = originForm(request.url);
-    if (!isFirst(response)) return next();
-    noteTurn(request, response);
-    return often(request, response, next);
+    return isFirst(response) ? often(request, response, next) : next();
   });
-  app.use(inTurn(), often);
+  app.use(inTurn, often);
   mount('/register', { POST: registerHandler({ ...options, tokens }) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });

@@ -1,12 +1,10 @@
 import type { Socket } from 'node:net';
-import type { Request, RequestHandler, Response } from 'express';
+import type { Request, Response } from 'express';
 
-/** Where a connection keeps the answer to the last request that came on it. */
-const latest = Symbol('latest');
-/** And how many requests wait on it. */
+/** Where a connection keeps how many requests wait on it. */
 const waiting = Symbol('waiting');
 
-type Turns = Socket & { [latest]?: Response | undefined; [waiting]?: number };
+type Turns = Socket & { [waiting]?: number };
 
 /**
  * Has each request wait until the one before it on its connection is answered, and the answer taken. Node hands on all
@@ -14,22 +12,21 @@ type Turns = Socket & { [latest]?: Response | undefined; [waiting]?: number };
  * memory for a reader that takes nothing. No more is read from a connection while a request waits on it: they would wait in
  * memory, too.
  */
-export function inTurn(): RequestHandler {
-  return (request, response, next) => {
-    const before = (request.socket as Turns)[latest];
-    noteTurn(request, response);
-    if (!before || isFirst(response)) return next();
-    const socket: Turns = request.socket;
-    addWaiting(socket, 1);
-    // At the end of each request that it has read Node goes on to read; so this comes after all of the packet.
-    process.nextTick(() => socket[waiting] !== 0 && socket.pause());
-    before.once('close', () => {
-      addWaiting(socket, -1);
-      if (socket.destroyed) return;
-      if (socket[waiting] === 0) socket.resume();
-      next();
-    });
-  };
+export function inTurn(request: Request, response: Response, next: () => void): void {
+  if (isFirst(response)) return void next();
+  const socket: Turns = request.socket;
+  addWaiting(socket, 1);
+  // At the end of each request that it has read Node goes on to read; so this comes after all of the packet.
+  process.nextTick(() => socket[waiting] !== 0 && socket.pause());
+  // Node gives it the connection when the answer before is taken, and is in the midst of that when it says so.
+  response.once('socket', () => process.nextTick(takeTurn));
+
+  function takeTurn(): void {
+    addWaiting(socket, -1);
+    if (socket.destroyed) return;
+    if (socket[waiting] === 0) socket.resume();
+    next();
+  }
 }
 
 function addWaiting(socket: Turns, count: 1 | -1): void {
@@ -41,15 +38,7 @@ export function isFirst(response: Response): boolean {
   return response.socket !== null;
 }
 
-/** Notes a request that is answered at once: others may wait for it. */
-export function noteTurn(request: Request, response: Response): void {
-  (request.socket as Turns)[latest] = response;
-}
-
-/** Forgets a connection on which no more requests will come; false, and nothing forgotten, when one waits there already. */
-export function endTurns(response: Response): boolean {
-  const socket: Turns | null = response.socket;
-  if (socket?.[latest] !== response) return false;
-  socket[latest] = undefined;
-  return true;
+/** Whether a request waits on a connection until the one before it is answered. */
+export function isAwaited(socket: Turns): boolean {
+  return (socket[waiting] ?? 0) > 0;
 }

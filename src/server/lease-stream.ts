@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Response } from 'express';
 import { ALIVE_EVENT } from '../wire/lease-events.js';
 import type { Beating, Heartbeats } from './heartbeats.js';
-import { endTurns } from './in-turn.js';
+import { isAwaited } from './in-turn.js';
 
 /** A stream of server-sent events that stays open for as long as a lease runs. */
 export interface LeaseStream {
@@ -143,7 +143,7 @@ class ResponseStream implements LeaseStream, Beating {
  * only its end tells the end of an answer, nor where another request waits behind, which must not be answered in the midst of the events.
  */
 function letGo(response: Response, socket: NonNullable<Response['socket']>): void {
-  if (!response.shouldKeepAlive || !response.chunkedEncoding || !endTurns(response)) return;
+  if (!response.shouldKeepAlive || !response.chunkedEncoding || isAwaited(socket)) return;
   response.emit('finish');
   // It takes the connection for one that waits for its next request.
   socket.setTimeout(0);

@@ -25,9 +25,8 @@ beforeEach(async () => {
   opened = [];
   sockets = [];
   const heartbeats = createHeartbeats({ clock, everyMs: HEARTBEAT_MS });
-  const takeTurns = inTurn();
   server = createServer((request, response) =>
-    takeTurns(request as never, response as Response, () => {
+    inTurn(request as never, response as Response, () => {
       request.resume().once('end', () => {
         const one = { response: response as Response, goneTimes: 0, isLetGo: false };
         const stream = createLeaseStream(one.response, { heartbeats, onGone: () => void kept.goneTimes++ });
