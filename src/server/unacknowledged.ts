@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { messageOf } from '../core/errors.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
@@ -12,7 +12,7 @@ export interface UnacknowledgedOptions {
   readonly log: Log;
   /** How long nothing of what was sent may be acknowledged, in milliseconds. */
   readonly limitMs: number;
-  /** The machine's connections; rejects where they cannot be had. */
+  /** The machine's connections; rejects with `ENOENT` or `EACCES` where they cannot be had at all. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
   /** How often any of them has waited in vain; undefined where that is not counted. Costs little. */
   readonly countVainWaits: () => Promise<number | undefined>;
@@ -90,52 +90,74 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
   let vainWaits: number | undefined;
   /** Whether, at the last reading, one of the watched waited for an answer to what was sent again, or for room. */
   let isAnyPressed = false;
+  /** Whether the last look failed: one warning is enough until one succeeds. */
+  let hasFailed = false;
   let cancelLook = (): void => {};
   let isClosed = false;
 
   function lookIn(delayMs: number): void {
     const dueAtMs = clock.nowMs() + delayMs;
-    cancelLook = clock.schedule(delayMs, () => {
-      look(clock.nowMs() - dueAtMs).then(lookIn, cannotLook);
-    });
+    cancelLook = clock.schedule(delayMs, () => void lookOnAndOn(clock.nowMs() - dueAtMs));
   }
 
-  function cannotLook(error: unknown): void {
-    if (isClosed) return;
-    log.info(`cannot see what is acknowledged (${messageOf(error)}): ${BOUND_WITHOUT}`);
+  /** Looks, and then again, also after a look that failed; never again where there is no table. */
+  async function lookOnAndOn(lateByMs: number): Promise<void> {
+    let nextInMs = LOOK_EVERY_MS;
+    try {
+      nextInMs = await look({ nowMs: clock.nowMs(), lateByMs });
+      hasFailed = false;
+    } catch (error) {
+      if (isClosed) return;
+      if (isOfNoTable(error)) {
+        log.info(`cannot see what is acknowledged (${messageOf(error)}): ${BOUND_WITHOUT}`);
+        return;
+      }
+      if (!hasFailed) log.warn(`a look at what is acknowledged failed, and is taken again: ${messageOf(error)}`);
+      hasFailed = true;
+    }
+    if (!isClosed) lookIn(nextInMs);
   }
 
   /**
    * Looks at every watched connection; resolves to the time until the next look. Where nothing on this machine has
    * waited in vain since the last one, nobody can be accused of anything, and the table is not read.
    */
-  async function look(lateByMs: number): Promise<number> {
-    const nowMs = clock.nowMs();
-    const counted = await countVainWaits();
-    const isQuiet = counted !== undefined && counted === vainWaits && !isAnyPressed;
-    vainWaits = counted;
-    const isAnyResent = !isQuiet && (await readAll({ nowMs, lateByMs }));
-    lastLookAtMs = nowMs;
-    for (const [host, atMs] of lossyAtMs) if (nowMs - atMs > LOSSY_FOR_MS) lossyAtMs.delete(host);
-    if (isClosed) return new Promise(() => {});
-    return isAnyResent ? LOOK_AGAIN_MS : LOOK_EVERY_MS;
+  async function look(at: Look): Promise<number> {
+    try {
+      const counted = await countVainWaits();
+      const isQuiet = counted !== undefined && counted === vainWaits && !isAnyPressed;
+      const isAnyResent = !isQuiet && (await readAll(at));
+      // Not before the table was read: a look that failed would have the next one taken for quiet.
+      vainWaits = counted;
+      return isAnyResent ? LOOK_AGAIN_MS : LOOK_EVERY_MS;
+    } finally {
+      // Of one that failed, too: what began to wait since the last that saw something may have done so only now.
+      lastLookAtMs = at.nowMs;
+      for (const [host, atMs] of lossyAtMs) if (at.nowMs - atMs > LOSSY_FOR_MS) lossyAtMs.delete(host);
+    }
   }
 
-  /** Notes what the table says of the watched connections; whether on any something was sent again. */
+  /**
+   * Notes what the table says of the watched connections; whether on any something was sent again. What cannot be noted
+   * of one keeps none of the others from being looked at; then all are looked at again.
+   */
   async function readAll(at: Look): Promise<boolean> {
     for (const watched of watches.values()) {
       watched.sentBytes = watched.socket.bytesWritten - watched.socket.writableLength;
     }
     let isAnyResent = false;
-    isAnyPressed = false;
+    let isPressed = false;
+    const failures: unknown[] = [];
     for await (const entry of readTable()) {
       const watched = watches.get(entry.key);
       // An idle connection, as nearly all are.
       if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
-      await note(watched, entry, at);
+      await note(watched, entry, at).catch((error) => failures.push(error));
       isAnyResent ||= entry.retransmits > 0;
-      isAnyPressed ||= entry.retransmits > 0 || entry.isWindowClosed;
+      isPressed ||= entry.retransmits > 0 || entry.isWindowClosed;
     }
+    if (failures.length > 0) throw notNoted(failures);
+    isAnyPressed = isPressed;
     return isAnyResent;
   }
 
@@ -150,9 +172,9 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
     }
     if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
       if (wait.retransmits > 0) lossyAtMs.set(host, at.nowMs);
+      if (wait.isAccused) await registry.seen(lease);
       const rest = { sinceMs: at.nowMs, acknowledgedBytes, retransmits, isAccused: false };
       watched.wait = entry.unacknowledgedBytes === 0 ? undefined : rest;
-      if (wait.isAccused) await registry.seen(lease);
       return;
     }
     wait.retransmits = Math.max(wait.retransmits, retransmits);
@@ -185,6 +207,19 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
       cancelLook();
     },
   };
+}
+
+/** Whether a failure says that connections cannot be seen here at all: only Linux has the table, and not everyone may read it. */
+function isOfNoTable(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'EACCES';
+}
+
+/** An error of its own: what the registry fails with says nothing of the table. */
+function notNoted(failures: readonly unknown[]): AnyserveError {
+  const [cause] = failures;
+  const message = `${failures.length} of what it saw could not be noted: ${messageOf(cause)}`;
+  return new AnyserveError('failed', message, { cause });
 }
 
 const BOUND_WITHOUT =

@@ -232,12 +232,108 @@ it('a connection that is watched no more is accused of nothing', async () => {
   expect(clock.pending()).toEqual([]);
 });
 
-it('where there is no table, one line says what holds instead', async () => {
+const failure = (code: string): Error => Object.assign(new Error(`${code}: failed`), { code });
+
+it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one line says what holds instead', async (code) => {
   started(() => ({
-    [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('ENOENT')) }),
+    [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(failure(code)) }),
   }));
   await pass(3000);
   expect(log.lines).toEqual([
-    'cannot see what is acknowledged (ENOENT): a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more',
+    `cannot see what is acknowledged (${code}: failed): a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more`,
   ]);
+  expect(clock.pending()).toEqual([]);
+});
+
+describe('a look that fails', () => {
+  let failing: Error | undefined;
+  let looks: number;
+
+  beforeEach(() => {
+    failing = undefined;
+    looks = 0;
+    started(async function* () {
+      looks++;
+      if (failing) throw failing;
+      yield entry;
+    });
+  });
+
+  it('is taken again a second later, with one warning until one succeeds', async () => {
+    for (const expected of [1, 2]) {
+      failing = failure('EMFILE');
+      await pass(3000);
+      expect(log.lines).toEqual(
+        Array(expected).fill('a look at what is acknowledged failed, and is taken again: EMFILE: failed'),
+      );
+      failing = undefined;
+      await pass(2000);
+    }
+    expect(looks).toBe(10);
+  });
+
+  it('is not taken for one that saw nothing', async () => {
+    countVainWaits.mockResolvedValueOnce(7).mockResolvedValue(8);
+    await pass(1000);
+    send();
+    entry = { ...entry, retransmits: 1 };
+    failing = failure('EMFILE');
+    await pass(1000);
+    failing = undefined;
+    await pass(1000);
+    expect(looks).toBe(3);
+    failing = failure('EMFILE');
+    await pass(1000);
+    failing = undefined;
+    entry = { ...entry, retransmits: 4 };
+    await pass(3000);
+    expect(registry.accuse).toHaveBeenCalled();
+  });
+
+  it('makes no silence longer than it was seen to be', async () => {
+    await pass(1000);
+    failing = failure('EMFILE');
+    await pass(20_000);
+    failing = undefined;
+    send();
+    entry = { ...entry, retransmits: 4 };
+    await pass(3000);
+    expect(registry.accuse).not.toHaveBeenCalled();
+    await pass(1000);
+    expect(registry.accuse).toHaveBeenCalled();
+  });
+
+  it('for one lease is one for the others, and is taken again for that one', async () => {
+    const other = { ...socket, remotePort: 4001 };
+    watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
+    watch.close();
+    watch = watchUnacknowledged({
+      ...{ registry, clock, log, limitMs: 3000, countVainWaits },
+      async *readTable() {
+        yield entry;
+        yield { ...entry, key: tcpKeyOf(other) as string };
+      },
+    });
+    watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
+    watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
+    // As of a store whose file is gone: it says nothing of the table.
+    const refuseFirst = async (lease: string): Promise<void> => {
+      if (lease === LEASE) throw failure('ENOENT');
+    };
+    registry.accuse.mockImplementation(refuseFirst);
+    registry.seen.mockImplementationOnce(refuseFirst);
+    send();
+    entry = { ...entry, retransmits: 4 };
+    await pass(6000);
+    const accused = registry.accuse.mock.calls.map(([lease]) => lease);
+    expect(accused.filter((lease) => lease === LEASE).length).toBeGreaterThan(1);
+    expect(accused).toContain('lease-2');
+    expect(log.lines).toEqual([
+      'a look at what is acknowledged failed, and is taken again: 1 of what it saw could not be noted: ENOENT: failed',
+    ]);
+    countVainWaits.mockResolvedValue(1000);
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
+    await pass(3000);
+    expect(registry.seen.mock.calls).toEqual([[LEASE], ['lease-2'], [LEASE]]);
+  });
 });
