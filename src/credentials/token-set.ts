@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { isToken, tokenLines } from './token-file.js';
 
 /** Tokens that open a door. They are kept as digests, so that none of them can be shown by mistake. */
@@ -11,16 +11,15 @@ export class TokenSet {
    * lines and when there is no token.
    */
   constructor(lines: readonly string[], where = 'the tokens') {
-    this.#known = tokenLines(lines, where).map(({ token, prefix }) => ({ digest: digestOf(token), prefix }));
+    this.#known = tokenLines(lines, where).map(({ token, prefix }) => ({ digest: tokenDigest(token), prefix }));
   }
 
   /**
    * How the ids begin that the token shown may register, one entry for each line that has it; empty when none has. It
-   * takes the same time for every token.
+   * takes the same time for every token, of which it is told the {@link tokenDigest}, to compare it with several sets.
    */
-  prefixesOf(shown: string): readonly string[] {
-    const digest = digestOf(shown);
-    return this.#known.filter((known) => timingSafeEqual(known.digest, digest)).map(({ prefix }) => prefix);
+  prefixesOf(shown: Buffer): readonly string[] {
+    return this.#known.filter(({ digest }) => timingSafeEqual(digest, shown)).map(({ prefix }) => prefix);
   }
 }
 
@@ -30,6 +29,7 @@ export function bearerToken(headers: readonly string[]): string | undefined {
   return shown !== undefined && isToken(shown) ? shown : undefined;
 }
 
-function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+/** What a token is known by. */
+export function tokenDigest(token: string): Buffer {
+  return hash('sha256', token, 'buffer');
 }

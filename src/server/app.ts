@@ -4,7 +4,7 @@ import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
-import { type AccessTokens, refusalOf } from './authorization.js';
+import { type AccessTokens, decide, type GrantedHandler, OPEN } from './authorization.js';
 import { inTurn, isFirst } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import { registryHandler, replicasHandler } from './list-handlers.js';
@@ -49,7 +49,7 @@ export function createApp(options: AppOptions): Express {
 
   /** Answers by method, and only to who may. */
   function guarded(
-    methods: Readonly<Record<string, RequestHandler>>,
+    methods: Readonly<Record<string, GrantedHandler>>,
     { isOpen = false }: { readonly isOpen?: boolean } = {},
   ): RequestHandler {
     const allow = Object.keys(methods).join(', ');
@@ -57,9 +57,9 @@ export function createApp(options: AppOptions): Express {
       if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
       const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
       if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
-      const refusal = isOpen ? undefined : refusalOf(request, tokens);
-      if (refusal === undefined) return handler(request, response, next);
-      sendFailure(response, 'unauthenticated', refusal, { 'www-authenticate': 'Bearer' });
+      const decision = isOpen ? OPEN : decide(request, tokens);
+      if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
+      sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
     };
   }
 
@@ -82,7 +82,7 @@ export function createApp(options: AppOptions): Express {
     return isFirst(response) ? often(request, response, next) : next();
   });
   app.use(inTurn, often);
-  mount('/register', { POST: registerHandler({ ...options, tokens }) });
+  mount('/register', { POST: registerHandler(options) });
   mount('/registry', { GET: registryHandler(registry) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
   mount('/livez', { GET: livezHandler });
@@ -90,7 +90,7 @@ export function createApp(options: AppOptions): Express {
   mount('/replicas', { GET: replicasHandler(registry, moment) });
 
   /** Has a path be answered: by method, and only to who may. */
-  function mount(path: string, methods: Readonly<Record<string, RequestHandler>>): void {
+  function mount(path: string, methods: Readonly<Record<string, GrantedHandler>>): void {
     paths.add(path);
     app.all(path, guarded(methods, { isOpen: OPEN_PATHS.has(path) }));
   }

@@ -1,6 +1,6 @@
-import type { Request } from 'express';
+import type { NextFunction, Request, Response } from 'express';
 import type { ReplicaId } from '../core/ids.js';
-import { bearerToken, type TokenSet } from '../credentials/token-set.js';
+import { bearerToken, type TokenSet, tokenDigest } from '../credentials/token-set.js';
 import { headerValues } from './raw-headers.js';
 
 /** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
@@ -19,7 +19,16 @@ export type Decision =
   | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
   | { readonly kind: 'refused'; readonly detail: string };
 
-const OPEN: Decision = { kind: 'granted', prefixes: [''] };
+/** What is decided where nobody is asked who he is. */
+export const OPEN: Decision = { kind: 'granted', prefixes: [''] };
+
+/** Handles a request that may, and is told how the ids begin that it may register. */
+export type GrantedHandler = (
+  request: Request,
+  response: Response,
+  next: NextFunction,
+  prefixes: readonly string[],
+) => unknown;
 
 /** Decides by the `authorization` headers of a request. */
 export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): Decision {
@@ -27,8 +36,9 @@ export function authorize(access: Access, headers: readonly string[], tokens: Ac
   const shown = bearerToken(headers);
   const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
   if (shown === undefined) return { kind: 'refused', detail: `this needs ${needed}: Authorization: Bearer TOKEN` };
+  const digest = tokenDigest(shown);
   const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
-    (known) => known?.().prefixesOf(shown) ?? [],
+    (known) => known?.().prefixesOf(digest) ?? [],
   );
   if (prefixes.length > 0) return { kind: 'granted', prefixes };
   return { kind: 'refused', detail: `this needs ${needed}, and the token shown is none` };
@@ -41,17 +51,10 @@ export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string 
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
-/** The `authorization` headers of a request, of which there should be one. */
-export function authorizationOf(request: Request): readonly string[] {
-  return headerValues(request.rawHeaders, 'authorization');
-}
-
-/** Why a request may not do what its method is for; undefined when it may. */
-export function refusalOf(request: Request, tokens: AccessTokens): string | undefined {
+/** Decides whether a request may do what its method is for. */
+export function decide(request: Request, tokens: AccessTokens): Decision {
   const access = request.method === 'GET' ? 'read' : 'register';
-  if (!tokens[access]) return undefined;
-  const decision = authorize(access, authorizationOf(request), tokens);
-  return decision.kind === 'refused' ? decision.detail : undefined;
+  return tokens[access] ? authorize(access, headerValues(request.rawHeaders, 'authorization'), tokens) : OPEN;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { Request, RequestHandler, Response } from 'express';
+import type { Response } from 'express';
 import { AnyserveError, httpStatusOf, messageOf } from '../core/errors.js';
 import { isMisleading } from '../core/loopback.js';
 import type { Clock, Log } from '../core/ports.js';
@@ -14,7 +14,7 @@ import {
   type Registering,
 } from '../wire/registration.js';
 import { sendFailure, sendJson } from './answer.js';
-import { type AccessTokens, authorizationOf, authorize, isOfOtherOrigin, refusalOfId } from './authorization.js';
+import { type GrantedHandler, isOfOtherOrigin, refusalOfId } from './authorization.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
 import { createLeaseStream } from './lease-stream.js';
 import type { Readiness } from './readiness.js';
@@ -29,13 +29,12 @@ export interface RegisterHandlerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs: number;
-  readonly tokens: AccessTokens;
 }
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
-export function registerHandler(options: RegisterHandlerOptions): RequestHandler {
+export function registerHandler(options: RegisterHandlerOptions): GrantedHandler {
   const heartbeats = createHeartbeats({ clock: options.clock, everyMs: options.heartbeatMs });
-  return async (request, response) => {
+  return async (request, response, _next, prefixes) => {
     if (isOfOtherOrigin(request)) {
       return sendFailure(response, 'permission_denied', 'web pages of other origins cannot register');
     }
@@ -52,7 +51,7 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
         if (outcome.kind === 'faults')
           return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
-        const refusal = refusalForReplica(request, outcome, options.tokens);
+        const refusal = refusalOfId(prefixes, outcome.replica.id);
         if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
         return grantLease(response, outcome, { ...options, heartbeats });
       }
@@ -60,12 +59,6 @@ export function registerHandler(options: RegisterHandlerOptions): RequestHandler
         body satisfies never;
     }
   };
-}
-
-/** Why the token shown does not do for this replica; undefined when it does. */
-function refusalForReplica(request: Request, { replica }: Registering, tokens: AccessTokens): string | undefined {
-  const decision = authorize('register', authorizationOf(request), tokens);
-  return decision.kind === 'granted' ? refusalOfId(decision.prefixes, replica.id) : decision.detail;
 }
 
 function refuseOversized(response: Response, beginning: string): void {

@@ -1,5 +1,5 @@
 import { ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder, status } from '@grpc/grpc-js';
-import { bearerToken, type TokenSet } from '../credentials/token-set.js';
+import { bearerToken, type TokenSet, tokenDigest } from '../credentials/token-set.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 
 /** What load balancers and gRPC's tools ask without a token: whether the server is well, and how its services look. */
@@ -19,7 +19,7 @@ export function callGuard(tokens: () => TokenSet): ServerInterceptor {
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {
           const shown = bearerToken(metadata.get('authorization').map(String));
-          if (shown !== undefined && tokens().prefixesOf(shown).length > 0) return pass(metadata);
+          if (shown !== undefined && tokens().prefixesOf(tokenDigest(shown)).length > 0) return pass(metadata);
           const needed = shown === undefined ? 'in authorization: Bearer TOKEN' : 'and the token shown is none';
           call.sendStatus({ code: status.UNAUTHENTICATED, details: `this needs a call token, ${needed}; ${ADVICE}` });
         });

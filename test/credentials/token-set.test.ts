@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { firstToken } from '../../src/credentials/token-file.js';
-import { bearerToken, TokenSet } from '../../src/credentials/token-set.js';
+import { bearerToken, TokenSet, tokenDigest } from '../../src/credentials/token-set.js';
 
 describe('a token set', () => {
   const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
 
   it('knows each token of its lines, and how the ids begin that it may register', () => {
-    expect(tokens.prefixesOf('first')).toEqual(['']);
-    expect(tokens.prefixesOf('second')).toEqual(['gpu-', 'cpu-']);
+    expect(tokens.prefixesOf(tokenDigest('first'))).toEqual(['']);
+    expect(tokens.prefixesOf(tokenDigest('second'))).toEqual(['gpu-', 'cpu-']);
   });
 
   it.each(['', 'f', 'firs', 'first ', ' first', 'FIRST', 'first-', '#', '# rotated in May', 'gpu-', 'second gpu-'])(
     'does not know %j',
     (shown) => {
-      expect(tokens.prefixesOf(shown)).toEqual([]);
+      expect(tokens.prefixesOf(tokenDigest(shown))).toEqual([]);
     },
   );
 
