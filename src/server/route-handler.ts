@@ -1,8 +1,10 @@
 import type { RequestHandler } from 'express';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
+import { RecentMap } from '../core/recent-map.js';
 import type { Registry } from '../core/registry.js';
 import { NO_MATCH, WARMING_HEADER } from '../wire/answers.js';
+import { ownText, ownTexts } from '../wire/own-text.js';
 import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
 import { routeBytes } from '../wire/written-replica.js';
 import { sendFailure } from './answer.js';
@@ -43,16 +45,18 @@ function headersFor(length: number): string[] {
   return headersByLength[length];
 }
 
-/** A reader that remembers what it has read lately. */
+/**
+ * A reader that remembers what it has read lately. What is kept must not be a part of a long text, all of which it would keep:
+ * a short target may be the end of a whole URL, and the query of a long one, not remembered here, may be kept by the index.
+ */
 function remembering(read: (text: string) => CapabilityQuery): (text: string) => CapabilityQuery {
-  const known = new Map<string, CapabilityQuery>();
+  const known = new RecentMap<string, CapabilityQuery>(MOST_REMEMBERED);
   return (text) => {
     const remembered = known.get(text);
     if (remembered) return remembered;
+    if (text.length > LONGEST_REMEMBERED) return ownTexts(read(text));
     const query = read(text);
-    if (text.length <= LONGEST_REMEMBERED) known.set(text, query);
-    const [oldest] = known.keys();
-    if (oldest !== undefined && known.size > MOST_REMEMBERED) known.delete(oldest);
+    known.set(ownText(text), query);
     return query;
   };
 }

@@ -5,3 +5,8 @@
 export function ownText(text: string): string {
   return JSON.parse(JSON.stringify(text)) as string;
 }
+
+/** The same texts, each in memory of its own. */
+export function ownTexts(texts: readonly string[]): string[] {
+  return JSON.parse(JSON.stringify(texts)) as string[];
+}

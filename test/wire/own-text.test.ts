@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ownText } from '../../src/wire/own-text.js';
+import { ownText, ownTexts } from '../../src/wire/own-text.js';
 import { pooledText } from '../../src/wire/pooled-text.js';
 import { parseRegistration } from '../../src/wire/registration.js';
 import { keptBytes } from '../support/kept-memory.js';
@@ -20,11 +20,15 @@ const kept = (read: (body: string, n: number) => unknown): number =>
 
 describe('a text of its own', () => {
   it('is the same', () => {
-    for (const text of ['', 'a', 'ü "\\ \u0000', '\ud800', '😀'.repeat(100)]) expect(ownText(text)).toBe(text);
+    for (const text of ['', 'a', 'ü "\\ \u0000', '\ud800', '😀'.repeat(100)]) {
+      expect(ownText(text)).toBe(text);
+      expect(ownTexts([text, 'b'])).toEqual([text, 'b']);
+    }
   });
 
   it.each<[string, (body: string, n: number) => unknown]>([
     ['a part of it', (text) => ownText(text.slice(2, 40))],
+    ['parts of it', (text) => ownTexts([text.slice(2, 40), text.slice(3, 41)])],
     ['a text in the pool', (text) => pooledText(text.slice(-BODY_BYTES - 60, -BODY_BYTES - 20))],
     [
       'the id of a replica that registers',

@@ -18,6 +18,16 @@ describe('a text from the pool', () => {
     expect(all).toBeLessThan(50_000 * 20);
   });
 
+  it('is kept once though others come and go beside it', () => {
+    const all = keptBytes(() =>
+      Array.from({ length: 100_000 }, (_, n) => {
+        pooledText(`beside ${n}`);
+        return pooledText(`${n % 1000}`.padEnd(BYTES));
+      }),
+    );
+    expect(all).toBeLessThan(100_000 * 25);
+  });
+
   it.each([
     ['and they are short', BYTES],
     ['and they are long', 10 * BYTES],

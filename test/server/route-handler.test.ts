@@ -1,0 +1,55 @@
+import type { Request, Response } from 'express';
+import { describe, expect, it } from 'vitest';
+import type { CapabilityQuery } from '../../src/core/capability.js';
+import type { Registry } from '../../src/core/registry.js';
+import { originForm } from '../../src/server/request-target.js';
+import { routeHandler } from '../../src/server/route-handler.js';
+import { keptBytes } from '../support/kept-memory.js';
+
+/** A handler over a registry that keeps the queries it is asked, as an index may. */
+function handler() {
+  const asked: CapabilityQuery[] = [];
+  const route: Registry['route'] = (query) => void asked.push(query);
+  const handle = routeHandler({ route } as Registry, () => false);
+  const response = { writeHead: () => response, end: () => response } as unknown as Response;
+  const ask = (url: string): void => {
+    handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
+  };
+  return { ask, asked };
+}
+
+describe('a query', () => {
+  it('that comes again is the same object, though thousands of others came between', () => {
+    const { ask, asked } = handler();
+    for (let round = 0; round < 5; round++) {
+      ask('/route?model=qwen2&type=chat');
+      for (let n = 0; n < 1000; n++) ask(`/route?n=${round * 1000 + n}`);
+    }
+    ask('/route?model=qwen2&type=chat');
+    expect(new Set(asked.filter((query) => query[0] === 'model'))).toEqual(new Set([asked[0]]));
+    expect(new Set(asked.filter((query) => query[0] === 'model')).size).toBe(1);
+    expect(asked[0]).toEqual(['model', 'qwen2', 'type', 'chat']);
+  });
+
+  it('that is long is read in the same way', () => {
+    const { ask, asked } = handler();
+    ask(`/route?${'&'.repeat(1000)}a=%ff+%22b%22&%F0%9F%98%80=\u00e9&a`);
+    expect(asked).toEqual([['a', '', '😀', 'é']]);
+  });
+
+  const COUNT = 200;
+  const LONG = 16_000;
+
+  it.each<[string, (n: number) => string]>([
+    ['with a host', (n) => originForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
+    ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
+  ])('keeps nothing of the rest of a long target %s', (_what, target) => {
+    const bytes = keptBytes(() => {
+      const { ask, asked } = handler();
+      for (let n = 0; n < COUNT; n++) ask(target(n));
+      expect(asked).toHaveLength(COUNT);
+      return { ask, asked };
+    });
+    expect(bytes).toBeLessThan(COUNT * LONG * 0.1);
+  });
+});
