@@ -43,7 +43,7 @@ export type Renewal = 'renewed' | 'superseded' | 'unknown';
 /** A registration, with what this server knows of the lease beside it. */
 export interface KnownReplica {
   readonly registration: Registration;
-  /** Undefined for a lease that another server granted. */
+  /** Undefined for a lease that has ended, or that another server granted. */
   readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
 
@@ -89,8 +89,11 @@ export interface Registry {
   replicas(): Replica[];
   /** All registrations in the same order, in pages that are never changed: those of two calls can be told apart as such. */
   pages(): readonly ReplicaPage[];
-  /** All replicas in the same order, with everything that is known of each. */
-  known(): KnownReplica[];
+  /**
+   * All registrations as they are when this is called, in the same order, each with its lease as it is when one comes to
+   * it: to look so many leases up takes long, and need not be done in one go. There is none where it has ended meanwhile.
+   */
+  known(): Iterable<KnownReplica>;
   /** Ends every lease of this server, telling the holders, and closes the store. */
   close(): Promise<void>;
 }
@@ -197,6 +200,12 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     if (isNews) await store.setState(lease.id, declared, clock.epochMs());
   }
 
+  function* knownOf(pages: readonly ReplicaPage[]): Generator<KnownReplica> {
+    for (const { registrations } of pages) {
+      for (const registration of registrations) yield { registration, lease: leases.get(registration.lease) };
+    }
+  }
+
   const unsubscribe = store.subscribe(apply);
 
   return {
@@ -247,7 +256,7 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     route: (query, excluded) => list.choose(query, excluded)?.replica,
     replicas: () => [...list.all()].filter(isRoutable).map(({ replica }) => replica),
     pages: () => list.pages(),
-    known: () => Array.from(list.all(), (registration) => ({ registration, lease: leases.get(registration.lease) })),
+    known: () => knownOf(list.pages()),
     async close() {
       await Promise.all([...leases.running()].map(({ id }) => store.delete(id, 'shutdown')));
       unsubscribe();

@@ -20,13 +20,17 @@ const PART_SIZE = 32;
  * The body of `GET /replicas` in parts: what `GET /registry` has, and all that is known besides. Times are in seconds since
  * 1970, and so is `now`, for readers whose clock goes otherwise.
  */
-export function* knownParts(known: readonly KnownReplica[], moment: Moment): Generator<Buffer> {
+export function* knownParts(known: Iterable<KnownReplica>, moment: Moment): Generator<Buffer> {
   yield Buffer.from(`{"now":${moment.epochMs / 1000},"replicas":[`);
-  for (let at = 0; at < known.length; at += PART_SIZE) {
-    const texts = known.slice(at, at + PART_SIZE).map((one) => knownReplicaText(one, moment));
-    yield Buffer.from(`${at > 0 ? ',' : ''}${texts.join(',')}`);
+  let texts: string[] = [];
+  for (const one of known) {
+    texts.push(knownReplicaText(one, moment));
+    if (texts.length < PART_SIZE) continue;
+    yield Buffer.from(texts.join(','));
+    // The empty one has the next part begin with a comma.
+    texts = [''];
   }
-  yield Buffer.from(']}');
+  yield Buffer.from(`${texts.join(',')}]}`);
 }
 
 function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochMs }: Moment): string {
@@ -37,7 +41,8 @@ function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochM
     lease: registration.lease.slice(0, SHOWN_LEASE),
     peer: lease?.host ?? null,
     ttl: lease?.ttlMs === undefined ? null : lease.ttlMs / 1000,
-    last_seen: lease ? Math.round(epochMs - (nowMs - lease.seenAtMs)) / 1000 : null,
+    // A lease may be renewed while the list is written, but not after the list's own time.
+    last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
   };
   return `${replicaText(replica).slice(0, -1)},${JSON.stringify(about).slice(1)}`;
 }

@@ -255,7 +255,7 @@ describe('a lease keeper of a replica that is not ready', () => {
   it('holds no lease until it is ready, and then keeps it and says how the replica is', async () => {
     const server = await apiServer();
     const { kept, clock, kinds } = keeperOf([server.url], { ready: false });
-    const states = (): string[] => server.registry.known().map(({ registration: { state } }) => state);
+    const states = (): string[] => [...server.registry.known()].map(({ registration: { state } }) => state);
     expect(clock.pending()).toEqual([]);
     kept.setReady(true);
     await until('r1 is registered', () => kinds().length === 1);
@@ -343,7 +343,7 @@ describe('a lease keeper of a replica that is not ready', () => {
 describe('a two-way lease', () => {
   it('is renewed three times in the time it lasts', async () => {
     const server = await apiServer();
-    const seenAt = (): number | undefined => server.registry.known()[0]?.lease?.seenAtMs;
+    const seenAt = (): number | undefined => [...server.registry.known()][0]?.lease?.seenAtMs;
     const { clock, kinds } = keeper(server.url);
     await until('r1 is registered', () => kinds().length === 1);
     for (let n = 0; n < 3; n++) {
@@ -358,7 +358,7 @@ describe('a two-way lease', () => {
     const server = await apiServer();
     const { clock, changes, kinds } = keeper(server.url);
     await until('r1 is registered', () => kinds().length === 1);
-    const lease = server.registry.known()[0]?.registration.lease as LeaseId;
+    const lease = [...server.registry.known()][0]?.registration.lease as LeaseId;
     await server.registry.release(lease, 'expired');
     await until('the loss is told', () => kinds().includes('lost') && clock.pending().length === 1);
     clock.advance(changes.at(-1)?.kind === 'lost' ? 500 : 0);

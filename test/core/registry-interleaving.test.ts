@@ -165,7 +165,7 @@ class Interleaving {
         isSuspect && declared === 'ready' ? 'suspect' : declared,
       ]),
     );
-    const known = this.#registry.known().map(
+    const known = [...this.#registry.known()].map(
       ({
         registration: {
           replica: { id },

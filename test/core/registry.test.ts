@@ -117,11 +117,11 @@ describe('registry', () => {
     const registry = registryWith();
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
-    expect(registry.known()).toMatchObject([{ registration: { state: 'suspect' } }]);
+    expect([...registry.known()]).toMatchObject([{ registration: { state: 'suspect' } }]);
     await registry.seen(lease);
-    expect(registry.known()).toMatchObject([{ registration: { state: 'ready' } }]);
+    expect([...registry.known()]).toMatchObject([{ registration: { state: 'ready' } }]);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
-    expect(registry.known()).toEqual([]);
+    expect([...registry.known()]).toEqual([]);
   });
 
   it('does not believe that whoever renewed is silent', async () => {
@@ -138,6 +138,24 @@ describe('registry', () => {
     expect(ids(registry)).toEqual([]);
   });
 
+  it('knows those that were there when it was asked, each with its lease as it is when one comes to it', async () => {
+    const clock = new ManualClock();
+    const registry = registryWith({ clock });
+    const [first, second] = [
+      await registry.register(replica('r1', {}), AT_HOME, () => {}),
+      await registry.register(replica('r2', {}), AT_HOME, () => {}),
+    ];
+    const known = registry.known();
+    clock.advance(1000);
+    await registry.register(replica('r3', {}), AT_HOME, () => {});
+    await registry.renew(first, 'unready');
+    await registry.release(second, 'released');
+    expect([...known]).toMatchObject([
+      { registration: { replica: { id: 'r1' }, state: 'ready' }, lease: { seenAtMs: clock.nowMs() } },
+      { registration: { replica: { id: 'r2' }, state: 'ready' }, lease: undefined },
+    ]);
+  });
+
   it('routes to nobody who is unready or draining', async () => {
     const registry = registryWith();
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
@@ -145,7 +163,7 @@ describe('registry', () => {
       expect(await registry.renew(lease, state)).toBe('renewed');
       expect(registry.route(query(), NONE)?.id).toBe(id);
       expect(ids(registry)).toEqual(id === undefined ? [] : [id]);
-      expect(registry.known()).toMatchObject([{ registration: { state } }]);
+      expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     }
   });
 
@@ -156,15 +174,15 @@ describe('registry', () => {
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     expect(registry.route(query(), NONE)).toBeUndefined();
-    expect(registry.known()).toMatchObject([{ registration: { state } }]);
+    expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.seen(lease);
-    expect(registry.known()).toMatchObject([{ registration: { state } }]);
+    expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.renew(lease, 'ready');
     expect(registry.route(query(), NONE)?.id).toBe('r1');
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     clock.advance(60_000);
-    expect(registry.known()).toEqual([]);
+    expect([...registry.known()]).toEqual([]);
   });
 
   it('removes whoever does not renew, within the time of its lease, and tells the holder', async () => {
@@ -190,7 +208,7 @@ describe('registry', () => {
     const lease = await registry.register(replica('alive', {}), { host: 'a', ttlMs: 9000 }, () => {});
     await registry.register(replica('dead', {}), { host: 'b', ttlMs: 9000 }, () => {});
     clock.pause(20_000);
-    const states = (): string[] => registry.known().map(({ registration: { state } }) => state);
+    const states = (): string[] => [...registry.known()].map(({ registration: { state } }) => state);
     expect(states()).toEqual(['suspect', 'suspect']);
     await registry.renew(lease);
     expect(states()).toEqual(['ready', 'suspect']);

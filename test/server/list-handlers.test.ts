@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
 import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { replica } from '../support/replicas.js';
@@ -63,6 +63,15 @@ describe('a long list', () => {
     await until('it is whole', () => received().endsWith(']}]}'));
     expect(ids(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
     socket.destroy();
+  });
+
+  it('with all that is known is the one that was asked for, whatever changes while it is written', async () => {
+    const { received } = rawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const asked = vi.spyOn(server.registry, 'known');
+    await until('it is asked for', () => asked.mock.calls.length > 0);
+    for (const lease of leases) await server.registry.release(lease, 'released');
+    await until('it is whole', () => received().endsWith('}]}'));
+    expect(ids(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
   });
 
   it('is no longer sent to a reader that has gone', async () => {
