@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
+import type { KnownReplica } from '../../src/core/registry.js';
 import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { collectGarbage } from '../support/kept-memory.js';
 import { replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
@@ -72,6 +74,24 @@ describe('a long list', () => {
     for (const lease of leases) await server.registry.release(lease, 'released');
     await until('it is whole', () => received().endsWith('}]}'));
     expect(ids(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
+  });
+
+  it('takes the less memory the more of it was taken', async () => {
+    const [one] = server.registry.known();
+    const PARTS = 5000;
+    vi.spyOn(server.registry, 'known').mockReturnValue(Array.from({ length: 32 * PARTS }, () => one as KnownReplica));
+    const buffersBytes = (): number => {
+      collectGarbage();
+      return process.memoryUsage().arrayBuffers;
+    };
+    const before = buffersBytes();
+    const { socket, received } = rawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it begins', () => received().length > 0);
+    const length = Number(/content-length: (\d+)/.exec(received())?.[1]);
+    socket.on('data', () => received().length > length / 2 && socket.pause());
+    await until('half of it is taken', () => socket.isPaused());
+    await until('what was taken is forgotten', () => buffersBytes() - before < length * 0.75, 5000);
+    socket.destroy();
   });
 
   it('is no longer sent to a reader that has gone', async () => {
