@@ -2,22 +2,30 @@ import type { Response } from 'express';
 import { type ErrorCode, httpStatusOf } from '../core/errors.js';
 import { detailText } from '../wire/answers.js';
 
-/** Answers with a JSON text as it stands: express's own `json` would add a charset that the original does not send. */
-export function sendJson(response: Response, status: number, body: string, headers: Record<string, string> = {}): void {
-  response.writeHead(status, {
-    ...headers,
-    'content-length': Buffer.byteLength(body),
-    'content-type': 'application/json',
-  });
-  response.end(body);
+type Headers = Readonly<Record<string, string>>;
+
+/** Sends an answer that is made already, to as many requests as have the same. */
+export type Answer = (response: Response) => void;
+
+/** An answer of a JSON text as it stands: express's own `json` would add a charset that the original does not send. */
+export function jsonAnswer(status: number, body: string, headers: Headers = {}): Answer {
+  const length = String(Buffer.byteLength(body));
+  // As one flat list, which Node writes as it is.
+  const fields = Object.entries({ ...headers, 'content-length': length, 'content-type': 'application/json' }).flat();
+  return (response) => void response.writeHead(status, fields).end(body);
 }
 
-/** Answers with a failure: what went wrong in a few words, under the status that stands for its code. */
-export function sendFailure(
-  response: Response,
-  code: ErrorCode,
-  detail: string,
-  headers?: Record<string, string>,
-): void {
-  sendJson(response, httpStatusOf(code), detailText(detail), headers);
+/** An answer that is a failure: what went wrong in a few words, under the status that stands for its code. */
+export function failureAnswer(code: ErrorCode, detail: string, headers?: Headers): Answer {
+  return jsonAnswer(httpStatusOf(code), detailText(detail), headers);
+}
+
+/** Answers with a {@link jsonAnswer} that this request alone has. */
+export function sendJson(response: Response, status: number, body: string, headers?: Headers): void {
+  jsonAnswer(status, body, headers)(response);
+}
+
+/** Answers with a {@link failureAnswer} that this request alone has. */
+export function sendFailure(response: Response, code: ErrorCode, detail: string, headers?: Headers): void {
+  failureAnswer(code, detail, headers)(response);
 }

@@ -4,7 +4,7 @@ import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { parseRenewal } from '../wire/lease.js';
 import { faultsText } from '../wire/registration.js';
-import { sendFailure, sendJson } from './answer.js';
+import { failureAnswer, jsonAnswer, sendFailure, sendJson } from './answer.js';
 import { readBody } from './request-body.js';
 import { parseTarget } from './request-target.js';
 
@@ -36,11 +36,11 @@ export function renewHandler(registry: Registry): RequestHandler {
     const renewal = await registry.renew(leaseOf(request), outcome.state);
     switch (renewal) {
       case 'renewed':
-        return sendJson(response, 200, '{"status":"renewed"}');
+        return answerRenewed(response);
       case 'superseded':
-        return sendFailure(response, 'already_exists', 'a newer registration has taken the id of this lease');
+        return answerSuperseded(response);
       case 'unknown':
-        return sendFailure(response, 'not_found', UNKNOWN_LEASE);
+        return answerUnknown(response);
       default:
         renewal satisfies never;
     }
@@ -50,12 +50,15 @@ export function renewHandler(registry: Registry): RequestHandler {
 /** `DELETE /leases/{lease}`: gives a lease back, and its replica is out of the list. */
 export function releaseHandler(registry: Registry): RequestHandler {
   return async (request, response) => {
-    if (await registry.release(leaseOf(request), 'released')) sendJson(response, 200, '{"status":"released"}');
-    else sendFailure(response, 'not_found', UNKNOWN_LEASE);
+    if (await registry.release(leaseOf(request), 'released')) answerReleased(response);
+    else answerUnknown(response);
   };
 }
 
-const UNKNOWN_LEASE = 'no such lease; it has ended, or another server granted it';
+const answerRenewed = jsonAnswer(200, '{"status":"renewed"}');
+const answerReleased = jsonAnswer(200, '{"status":"released"}');
+const answerSuperseded = failureAnswer('already_exists', 'a newer registration has taken the id of this lease');
+const answerUnknown = failureAnswer('not_found', 'no such lease; it has ended, or another server granted it');
 
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
 

@@ -7,7 +7,7 @@ import { NO_MATCH, WARMING_HEADER } from '../wire/answers.js';
 import { ownText, ownTexts } from '../wire/own-text.js';
 import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
 import { routeBytes } from '../wire/written-replica.js';
-import { sendFailure } from './answer.js';
+import { failureAnswer, sendFailure } from './answer.js';
 import { headerValues } from './raw-headers.js';
 import { parseTarget } from './request-target.js';
 
@@ -31,7 +31,7 @@ export function routeHandler(registry: Registry, isWarming: () => boolean): Requ
       return sendFailure(response, 'usage', advice);
     }
     const replica = registry.route(queryOf(request.url), excluded);
-    if (!replica) return sendFailure(response, 'no_match', NO_MATCH, isWarming() ? WARMING : {});
+    if (!replica) return isWarming() ? answerNoMatchYet(response) : answerNoMatch(response);
     const bytes = routeBytes(replica);
     response.writeHead(200, headersFor(bytes.length)).end(bytes, 'latin1');
   };
@@ -61,7 +61,8 @@ function remembering(read: (text: string) => CapabilityQuery): (text: string) =>
   };
 }
 
-const WARMING = { 'retry-after': '1', [WARMING_HEADER]: '1' };
+const answerNoMatch = failureAnswer('no_match', NO_MATCH);
+const answerNoMatchYet = failureAnswer('no_match', NO_MATCH, { 'retry-after': '1', [WARMING_HEADER]: '1' });
 
 /** A header's text: Node hands each byte of it on as one character. */
 function utf8(header: string): string {
