@@ -57,7 +57,7 @@ export function createHeartbeats({ clock, everyMs }: HeartbeatsOptions): Heartbe
 
   return {
     join(one) {
-      // A timer may come a fraction of a millisecond early: its turn has been then, though by the clock it has not come.
+      // The timer may fire just before its turn by the clock; never join a turn that has already run.
       const turn = Math.max(turnNow() + slots.length, members > 0 ? nextTurn : 0);
       const slot = slotOf(turn).add(one);
       if (++members === 1) {

@@ -74,7 +74,9 @@ class ResponseStream implements LeaseStream, Beating {
     // Each by itself: to remove all would make a dictionary of the socket's listeners, of 1 kB.
     for (const listener of socket.listeners('data')) socket.off('data', listener as () => void);
     socket.on('data', nothing);
-    // Where it was paused, for requests that wait behind, a reading has ended that it takes to be under way: this ends it.
+    // While the parser had what came, none of it reached the Readable, whose `reading` has been true since its first reading.
+    // Where the connection was paused, for requests that wait behind, it would therefore never ask to read again. An empty
+    // push clears that.
     socket.push('');
     socket.resume();
     // Its silence is watched over in other ways.

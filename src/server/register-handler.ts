@@ -118,7 +118,7 @@ function hostOf(address: string | undefined): string {
   return (address ?? 'unknown').replace(/^::ffff:/, '');
 }
 
-/** `application/json` and `application/*+json`; a request that does not say is taken at its word's absence. */
+/** `application/json` and `application/*+json`. Without a content type the body is taken for JSON. */
 function isJsonContent(contentType: string | undefined): boolean {
   if (contentType === undefined) return true;
   return /^application\/(?:[^;\s]*\+)?json\s*(?:;|$)/i.test(contentType.trim());
