@@ -6,6 +6,7 @@ import { PairTable } from './pair-table.js';
 import type { Random } from './ports.js';
 import { QueryPlaces } from './query-places.js';
 import { type QueryNode, QueryTrie, type TrieLimits } from './query-trie.js';
+import { RecentMap } from './recent-map.js';
 import type { Registration } from './replica.js';
 
 /** The registrations that can be routed to, by what they can do. One writer: the registry's `apply`. */
@@ -50,7 +51,7 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
   const trie = new QueryTrie(entries, limits);
   const places = new QueryPlaces(pairs);
   /** By the pairs of a query, how often it is asked yet before it is thought of keeping its result. */
-  const asksLeft = new Map<string, number>();
+  const asksLeft = new RecentMap<string, number>(MOST_REMEMBERED);
 
   function join(slot: number, entry: Entry): void {
     const isOnly = entry.objects.length === 1;
@@ -134,7 +135,7 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
 
   /** All that match, by looking through the shortest list, or where that is long by a cut of bitmaps. */
   function allMatching(shortest: MatchSet, asked: readonly number[]): number[] {
-    if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => hasObject(slot, asked));
+    if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => isMatch(slot, shortest, asked));
     const matching: number[] = [];
     eachCommon(
       asked.map((pair) => trie.list(pair).bitmap as Bitmap),
@@ -150,12 +151,10 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
     if (asked.length > limits.mostPairs || limits.mostKept === 0) return;
     const key = asked.join();
     const left = (asksLeft.get(key) ?? ASKS_BEFORE_KEPT) - 1;
-    asksLeft.delete(key);
     const matching = left > 0 ? undefined : result();
-    if (matching && matching.length <= limits.mostMatches) trie.keep(asked, matching, random);
-    else asksLeft.set(key, matching ? ASKS_WHEN_LARGE : left);
-    const [oldest] = asksLeft.keys();
-    if (oldest !== undefined && asksLeft.size > MOST_REMEMBERED) asksLeft.delete(oldest);
+    const isLarge = matching !== undefined && matching.length > limits.mostMatches;
+    if (matching && !isLarge) trie.keep(asked, matching, random);
+    asksLeft.set(key, isLarge ? ASKS_WHEN_LARGE : left || ASKS_BEFORE_KEPT);
   }
 
   function chooseSlot(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
