@@ -189,7 +189,12 @@ export class LeaseKeeper {
     this.#renewals =
       lease &&
       new Renewals('ready', {
-        renew: (state, renewing) => api.renew(server, lease, state, renewing),
+        renew: async (state, renewing) => {
+          const renewal = await api.renew(server, lease, state, renewing);
+          // The lease runs on, be its stream held up for long by lost packets; when it ends, a renewal tells that, too.
+          if (renewal === 'renewed') heard();
+          return renewal;
+        },
         ttlMs,
         clock,
         onEnd: (end) => {

@@ -387,6 +387,35 @@ describe('a two-way lease', () => {
     expect(kinds()).toEqual(['registered']);
   });
 
+  it('is held though its stream says nothing, while renewals are answered', async () => {
+    let renewals = 0;
+    let isDeaf = false;
+    const quiet = await otherServer((request, response) => {
+      if (request.url === '/health') return void response.end('{"status":"healthy"}');
+      if (request.method === 'PUT') {
+        renewals++;
+        return void response.writeHead(isDeaf ? 500 : 200).end('{"status": "renewed"}');
+      }
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
+      response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    });
+    const { clock, kinds } = keeper(quiet);
+    await until('r1 is registered', () => kinds().length === 1);
+    for (let n = 1; n <= 8; n++) {
+      await until('it waits', () => clock.pending().includes(3000));
+      clock.advance(3000);
+      await until('it has renewed', () => renewals === n);
+    }
+    await until('it waits', () => clock.pending().includes(3000));
+    expect(kinds()).toEqual(['registered']);
+    isDeaf = true;
+    for (let n = 0; n < 40 && !kinds().includes('lost'); n++) {
+      clock.advance(1000);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(kinds()).toContain('lost');
+  });
+
   it('is superseded when the server says so', async () => {
     const taken = await otherServer((request, response) => {
       if (request.method === 'PUT') return void response.writeHead(409).end();

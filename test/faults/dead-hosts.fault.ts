@@ -104,11 +104,11 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
 
   it('nobody is removed while a packet in five is lost for a minute, and calls find somebody all the time', async () => {
     for (let n = 0; n < 8; n++) await onHost(host, `curl${n}`);
-    await workerOnHost(host, 'worker1');
+    const worker = await workerOnHost(host, 'worker1');
     host.lose(20);
     await holdsFor('calls find somebody', 60_000, async () => (await server.routed()) !== undefined);
     host.lose(0);
-    expect(removals(server)).toEqual([]);
+    expect(removals(server), worker.stderr()).toEqual([]);
     const suspected = server.running.stderr().split('is suspect').length - 1;
     console.info(`measured: with a fifth of the packets lost both ways for 60 s: ${suspected} suspected of 9`);
     await timeUntil('all are in the list', 20_000, async () => (await server.listed()).length === 10);
