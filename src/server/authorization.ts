@@ -19,7 +19,7 @@ export type Decision =
   | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
   | { readonly kind: 'refused'; readonly detail: string };
 
-/** What is decided where nobody is asked who he is. */
+/** What is decided where no token is asked for. */
 export const OPEN: Decision = { kind: 'granted', prefixes: [''] };
 
 /** Handles a request that may, and is told how the ids begin that it may register. */

@@ -11,9 +11,9 @@ const FILES = ['/proc/net/snmp', '/proc/net/netstat'];
 const COUNTED = { RetransSegs: 1, TCPTimeouts: 1, TCPWinProbe: 1, TCPLossProbes: -1 };
 
 /**
- * How often any connection of this machine has waited in vain for an acknowledgement, ever, less the probes that sent new
- * segments; undefined where the kernel does not count that. Where it is what it was before, none has since: it costs next to nothing to ask, where the table
- * of all connections costs 2 µs for each.
+ * How often any connection of this machine has waited in vain for an acknowledgement, ever, less the probes that sent what
+ * was new; undefined where the kernel does not count that. Where it is what it was before, none has since: it costs next to
+ * nothing to ask, where the table of all connections costs 2 µs for each.
  */
 export async function countVainWaits(): Promise<number | undefined> {
   try {
