@@ -29,20 +29,20 @@ export class ChannelPool {
     const tls = this.#options.tls?.();
     const open = this.#pooled.get(endpoint);
     if (open && isSame(open.tls, tls)) return open.channel;
-    open?.channel.close();
+    open?.channel.closeWhenUnused();
     const channel = new InferenceChannel(endpoint, { ...this.#options, tls });
     this.#pooled.set(endpoint, { channel, tls });
     return channel;
   }
 
-  /** Closes a channel that failed, so that the next call to its endpoint begins afresh. */
+  /** Leaves a channel that failed, so that the next call to its endpoint begins afresh. */
   drop(channel: InferenceChannel): void {
     if (this.#pooled.get(channel.endpoint)?.channel !== channel) return;
-    channel.close();
+    channel.closeWhenUnused();
     this.#pooled.delete(channel.endpoint);
   }
 
-  /** Closes all. */
+  /** Closes all; whoever still uses one has been told to stop. */
   close(): void {
     for (const { channel } of this.#pooled.values()) channel.close();
     this.#pooled.clear();

@@ -49,6 +49,8 @@ export class InferenceChannel {
   readonly #token: InferenceChannelOptions['token'];
   readonly #maxMessageBytes: number;
   #users = 0;
+  /** Whether it is to be closed as soon as nobody uses it. */
+  #isLeft = false;
   #isClosed = false;
 
   /** Throws `usage` for an endpoint that cannot be dialled. */
@@ -128,19 +130,26 @@ export class InferenceChannel {
     }
   }
 
-  /** Keeps it open until {@link release}, be it closed meanwhile. */
+  /** Keeps it open until {@link release} though it is left. */
   acquire(): void {
     this.#users++;
   }
 
   release(): void {
-    if (--this.#users === 0 && this.#isClosed) this.#client.close();
+    if (--this.#users === 0 && this.#isLeft) this.close();
   }
 
-  /** Closes the connection, when nobody uses it any more. */
+  /** Closes the connection when nobody uses it any more. */
+  closeWhenUnused(): void {
+    this.#isLeft = true;
+    if (this.#users === 0) this.close();
+  }
+
+  /** Closes the connection; it ends with the last of the calls under way. */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#users === 0) this.#client.close();
+    this.#client.close();
   }
 
   /** What is sent along with a call, which the library copies for it. */
@@ -168,8 +177,7 @@ export class InferenceChannel {
    */
   async #connected({ deadlineEpochMs: deadline, cancellation }: CallOptions): Promise<void> {
     // Asked for its state, the library's channel would connect again, and never be closed.
-    const isGone = this.#isClosed && this.#users === 0;
-    if (isGone) throw new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`);
+    if (this.#isClosed) throw new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`);
     const channel = this.#client.getChannel();
     const signal = cancellation?.signal;
     const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;

@@ -46,7 +46,7 @@ describe('a pool of channels', () => {
     const channel = pool().get(worker.replica.endpoint);
     const live = () => channel.call(INFERENCE_SERVICE.serverLive, {}, { deadlineEpochMs: clock.epochMs() + 5000 });
     channel.acquire();
-    channel.close();
+    channel.closeWhenUnused();
     await expect(live()).resolves.toEqual({ live: true });
     channel.release();
     await expect(live()).rejects.toMatchObject({ code: 'unavailable', message: expect.stringContaining('is closed') });

@@ -1,4 +1,5 @@
-import { createServer, type Socket } from 'node:net';
+import { createServer as createHttp2Server } from 'node:http2';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { FailedAttempt } from '../../src/client/attempts.js';
@@ -403,6 +404,38 @@ describe('a client', () => {
     const startedAtMs = clock.nowMs();
     await new Promise<void>((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve())));
     expect(clock.nowMs() - startedAtMs).toBeLessThan(2000);
+  });
+
+  it('leaves nothing open when it is closed, though a stream was left in the middle', async () => {
+    const server = createHttp2Server().on('stream', (stream) => {
+      const part = INFERENCE_SERVICE.modelStreamInfer.responseSerialize({
+        errorMessage: '',
+        inferResponse: {
+          modelName: 'x',
+          modelVersion: '',
+          id: '',
+          parameters: new Map(),
+          outputs: [],
+          rawOutputContents: [],
+        },
+      });
+      stream.on('error', () => {});
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+      stream.write(Buffer.concat([Buffer.of(0, 0, 0, 0, part.length), part]));
+    });
+    // Who is called is reached first, by a connection that is closed at once; this is the one of the call.
+    const isClosed = new Promise<string>((resolve) =>
+      server.on('stream', ({ session }) => session?.on('close', () => resolve('closed'))),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanups.push(() => server.close());
+    const asking = client({ endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}` });
+    const parts = asking.inferStream('x', {});
+    await parts.next();
+    await asking.close();
+    const late = new Promise<string>((resolve) => setTimeout(() => resolve('open after 2 s'), 2000));
+    expect(await Promise.race([isClosed, late])).toBe('closed');
+    await expect(parts.next()).rejects.toThrow('the client is closed');
   });
 
   it('asks a model again what it declares when it could not say', async () => {
