@@ -63,7 +63,9 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
   },
   async 'ordinary express'(size) {
     const readiness = createReadiness(() => undefined);
-    return await listenOn(createApp({ ...appOptions(await registryOf(size)), readiness, unacknowledged: NO_LEASES }));
+    return await listenOn(
+      createApp({ ...appOptions(await registryOf(size)), readiness, unacknowledged: NO_LEASES }).app,
+    );
   },
   async fastify(size) {
     const registry = await registryOf(size);

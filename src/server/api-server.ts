@@ -7,7 +7,7 @@ import { AnyserveError, messageOf } from '../core/errors.js';
 import { isLoopback } from '../core/loopback.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
-import { type AppOptions, createApp } from './app.js';
+import { type ApiApp, type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
@@ -75,9 +75,9 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
   const kernel = { readTable: readTcpTable, countVainWaits };
   const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
-  const app = createApp({ ...options, readiness, unacknowledged });
+  const { app, answersOften } = createApp({ ...options, readiness, unacknowledged });
   const { server, unfollow } = serverFor(app, options);
-  answerRequests(server, app, idleTimeoutMs);
+  answerRequests(server, { app, answersOften }, idleTimeoutMs);
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
   server.on('connection', (socket) => {
@@ -149,12 +149,12 @@ function serverFor(
  * Hands each request to the app. What express and Node would do for every request is done only for those that need it: the
  * app has a last resort of its own, and needs none made by express; and who has taken its answer already needs no timer.
  */
-function answerRequests(server: Server, app: Express, idleTimeoutMs: number): void {
+function answerRequests(server: Server, { app, answersOften }: ApiApp, idleTimeoutMs: number): void {
   const limitIdle = (request: IncomingMessage, response: ServerResponse): void => {
     if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
   };
-  server.on('request', (request, response) => {
-    app(request as Request, response as Response, () => response.destroy());
+  server.on('request', (request: Request, response: Response) => {
+    if (!answersOften(request, response)) app(request, response, () => response.destroy());
     limitIdle(request, response);
   });
   // Node would answer the same, without a limit on how long its answer may wait to be taken.

@@ -61,6 +61,24 @@ describe('the answers', () => {
     socket.destroy();
   });
 
+  it('say that something failed in here, and the log says what', async () => {
+    const broken = (): never => {
+      throw new Error('broken');
+    };
+    Object.assign(server.registry, { route: broken, pages: broken, renew: async () => broken() });
+    const asked = [
+      ['GET', '/route?a=b'],
+      ['GET', '/registry'],
+      ['PUT', '/leases/l1'],
+    ] as const;
+    for (const [method, path] of asked) {
+      expect(await get(path, { method })).toMatchObject({ status: 500, body: '{"detail":"Internal Server Error"}' });
+    }
+    expect(server.log.lines).toEqual(asked.map(([method, path]) => `${method} ${path} failed: broken`));
+    const { received } = rawConnection(server.port, 'GET /route HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3));
+    await until('all three are answered', () => received().split('"detail"').length === 4);
+  });
+
   it.each([
     ['/nope', 'GET', 404, '{"detail":"Not Found"}', null],
     ['/Route', 'GET', 404, '{"detail":"Not Found"}', null],
@@ -349,7 +367,7 @@ describe('a lease', () => {
         warmingMs: 0,
         readiness,
         unacknowledged: { watch: () => () => {} },
-      }),
+      }).app,
     );
     readiness.started();
     const refused: string[] = [];
