@@ -119,8 +119,7 @@ export class Attempts {
 
   /** No try follows. */
   end(): void {
-    this.#channel?.release();
-    this.#channel = undefined;
+    this.#releaseChannel();
     this.#cancellation.end();
   }
 
@@ -141,8 +140,7 @@ export class Attempts {
     if (error.code === 'unavailable' && this.#channel) channels.drop(this.#channel);
     const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
-    this.#channel?.release();
-    this.#channel = undefined;
+    this.#releaseChannel();
     this.#failed.push(target);
     this.#lastError = error;
     onRetry?.({ attempt: this.#failed.length, ...target, error });
@@ -179,6 +177,11 @@ export class Attempts {
     const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#rounds;
     await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
+  }
+
+  #releaseChannel(): void {
+    this.#channel?.release();
+    this.#channel = undefined;
   }
 
   #remainingMs(): number {

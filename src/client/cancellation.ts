@@ -6,13 +6,14 @@
 export class Cancellation {
   /** Ends what is under way; set by whoever begins something that it can end. */
   stop: () => void = NOTHING;
-  readonly #forget: (cancellation: Cancellation) => void;
+  readonly #others: Set<Cancellation>;
   #cancelled: { readonly reason: unknown } | undefined;
   #controller: AbortController | undefined;
   #unfollow = NOTHING;
 
-  constructor(forget: (cancellation: Cancellation) => void = NOTHING) {
-    this.#forget = forget;
+  /** One more of those that are under way. */
+  constructor(others: Set<Cancellation>) {
+    this.#others = others.add(this);
   }
 
   get isCancelled(): boolean {
@@ -52,21 +53,19 @@ export class Cancellation {
   /** The call has ended: nobody will cancel it any more. */
   end(): void {
     this.#unfollow();
-    this.#forget(this);
+    this.#others.delete(this);
   }
 }
 
 /** What is under way and ends when its client is closed. */
 export class Underway {
   readonly #cancellations = new Set<Cancellation>();
-  readonly #forget = (cancellation: Cancellation): void => void this.#cancellations.delete(cancellation);
   #closed: { readonly reason: unknown } | undefined;
 
   /** Begins something that the signal may cancel, too. Throws the reason of {@link close} after it. */
   begin(signal?: AbortSignal): Cancellation {
     if (this.#closed) throw this.#closed.reason;
-    const cancellation = new Cancellation(this.#forget);
-    this.#cancellations.add(cancellation);
+    const cancellation = new Cancellation(this.#cancellations);
     if (signal) cancellation.follow(signal);
     return cancellation;
   }

@@ -13,9 +13,9 @@ import type { CallableMethod } from '../wire/inference-service.js';
 export type UnaryDone<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
 
 /**
- * A call with one message each way, as the gRPC library's `Client.makeUnaryRequest` makes it, on the library's channel. That
- * has interceptors, events and the caller's stack ready for each call, which cost as much as all of our own code around a call. The
- * rules are the library's, and it is the oracle of the tests.
+ * A call with one message each way, on the library's channel, by the rules of its `Client.makeUnaryRequest`, which is the
+ * oracle of the tests. That has interceptors, events and the caller's stack ready for each call, which cost as much as all
+ * of our own code around one.
  */
 export class UnaryCall<Response> implements InterceptingListener {
   readonly #call: ReturnType<ChannelInterface['createCall']>;

@@ -148,7 +148,7 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
 
   /** Keeps the result of a query that comes again, unless it is large; that is looked at again much later. */
   function keepIfAskedAgain(asked: readonly number[], result: () => readonly number[], random: Random): void {
-    if (asked.length > limits.mostPairs || limits.mostKept === 0) return;
+    if (asked.length > limits.mostPairs) return;
     const key = asked.join();
     const left = (asksLeft.get(key) ?? ASKS_BEFORE_KEPT) - 1;
     const matching = left > 0 ? undefined : result();

@@ -1,11 +1,11 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { Cancellation, Underway } from '../../src/client/cancellation.js';
+import { Underway } from '../../src/client/cancellation.js';
 import { keptBytes } from '../support/kept-memory.js';
 
 describe('a cancellation', () => {
   it('stops what is under way, once, and says why', () => {
-    const cancellation = new Cancellation();
+    const cancellation = new Underway().begin();
     const { signal } = cancellation;
     let stops = 0;
     cancellation.stop = () => stops++;
@@ -19,11 +19,11 @@ describe('a cancellation', () => {
       new Error('enough'),
     ]);
     expect(() => cancellation.throwIfCancelled()).toThrow('enough');
-    expect(new Cancellation().signal.aborted).toBe(false);
+    expect(new Underway().begin().signal.aborted).toBe(false);
   });
 
   it('has a signal that is aborted already when it is asked for late', () => {
-    const cancellation = new Cancellation();
+    const cancellation = new Underway().begin();
     cancellation.cancel('why');
     expect(cancellation.signal.reason).toBe('why');
   });

@@ -50,28 +50,33 @@ async function answering(name: string): Promise<string> {
   return worker.replica.endpoint;
 }
 
-/** A server of the protocol whose inferences all end with this status; counts them. */
-async function failing(code: number) {
-  const calls = { count: 0 };
+/** A server of the gRPC library that has these methods of the protocol. */
+async function bareServer(methods: object): Promise<{ readonly endpoint: string; readonly server: Server }> {
   const server = new Server();
-  const fail = (_call: unknown, answer: (error: object) => void): void => {
-    calls.count++;
-    answer({ code, details: 'as told' });
-  };
-  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-    modelInfer: fail as never,
-    modelStreamInfer: ((call: { emit(event: string, error: object): void }) => {
-      calls.count++;
-      call.emit('error', { code, details: 'as told' });
-    }) as never,
-  });
+  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, methods as never);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),
     ),
   );
   cleanups.push(() => server.forceShutdown());
-  return { endpoint: `127.0.0.1:${port}`, calls };
+  return { endpoint: `127.0.0.1:${port}`, server };
+}
+
+/** A server of the protocol whose inferences all end with this status; counts them. */
+async function failing(code: number) {
+  const calls = { count: 0 };
+  const { endpoint } = await bareServer({
+    modelInfer: (_call: unknown, answer: (error: object) => void) => {
+      calls.count++;
+      answer({ code, details: 'as told' });
+    },
+    modelStreamInfer: (call: { emit(event: string, error: object): void }) => {
+      calls.count++;
+      call.emit('error', { code, details: 'as told' });
+    },
+  });
+  return { endpoint, calls };
 }
 
 /** A worker whose streams break after their first part. */
@@ -229,9 +234,8 @@ describe('a client', () => {
 
   it('moves on when a replica answers what does not hold', async () => {
     const server = await apiServer();
-    const malformed = new Server();
-    malformed.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) =>
+    const { endpoint } = await bareServer({
+      modelInfer: (_call: unknown, answer: (error: null, message: object) => void) =>
         answer(null, {
           modelName: 'x',
           modelVersion: '',
@@ -239,19 +243,13 @@ describe('a client', () => {
           parameters: new Map(),
           outputs: [{ name: 'who', datatype: 'BYTES', shape: [3n], parameters: new Map(), contents: undefined }],
           rawOutputContents: [],
-        })) as never,
+        }),
     });
-    const port = await new Promise<number>((resolve) =>
-      malformed.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => malformed.forceShutdown());
-    await offer(server, 'bad', `127.0.0.1:${port}`);
+    await offer(server, 'bad', endpoint);
     const asking = client({ server: server.url, capability: { type: 'x' } });
     await expect(asking.infer('x', {})).rejects.toMatchObject({
       code: 'internal',
-      message: expect.stringContaining(
-        `127.0.0.1:${port}: a malformed answer: output "who": shape [3] asks for 3 elements`,
-      ),
+      message: expect.stringContaining(`${endpoint}: a malformed answer: output "who": shape [3] asks for 3 elements`),
     });
     await offer(server, 'good', await answering('good'));
     expect(who(await asking.infer('x', {}))).toBe('good');
@@ -345,40 +343,27 @@ describe('a client', () => {
   });
 
   it('holds its deadline though the model is asked what it declares first', async () => {
-    const hanging = new Server();
-    hanging.addService(
-      INFERENCE_SERVICE as unknown as ServiceDefinition,
-      { modelMetadata: () => {}, modelInfer: () => {} } as never,
-    );
-    const port = await new Promise<number>((resolve) =>
-      hanging.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => hanging.forceShutdown());
+    const { endpoint } = await bareServer({ modelMetadata: () => {}, modelInfer: () => {} });
     const startedAtMs = clock.nowMs();
-    const call = client({ endpoint: `127.0.0.1:${port}` }).infer('x', { a: [1] }, { timeoutMs: 500 });
+    const call = client({ endpoint }).infer('x', { a: [1] }, { timeoutMs: 500 });
     await expect(call).rejects.toMatchObject({ code: 'deadline_exceeded' });
     expect(clock.nowMs() - startedAtMs).toBeLessThan(950);
   });
 
   it('waits for what a model declares for as long as each call has time', async () => {
     const sent: string[] = [];
-    const server = new Server();
-    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelMetadata: ((_call: unknown, answer: (error: null, message: object) => void) => {
+    const { endpoint } = await bareServer({
+      modelMetadata: (_call: unknown, answer: (error: null, message: object) => void) => {
         const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
         const declared = { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() };
         setTimeout(() => answer(null, declared), 400);
-      }) as never,
-      modelInfer: ((call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+      },
+      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
         sent.push(call.request.inputs[0]?.datatype ?? '');
         answer({ code: status.INTERNAL, details: 'seen' });
-      }) as never,
+      },
     });
-    const port = await new Promise<number>((resolve) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => server.forceShutdown());
-    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const asking = client({ endpoint });
     const [hasty, patient] = [200, 5000].map((timeoutMs) => asking.infer('x', { a: [1] }, { timeoutMs }));
     await expect(hasty).rejects.toMatchObject({ code: 'deadline_exceeded' });
     await expect(patient).rejects.toThrow('seen');
@@ -390,13 +375,8 @@ describe('a client', () => {
     const isAsked = new Promise<void>((resolve) => {
       asked = resolve;
     });
-    const server = new Server();
-    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, { modelMetadata: asked } as never);
-    const port = await new Promise<number>((resolve) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => server.forceShutdown());
-    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const { endpoint, server } = await bareServer({ modelMetadata: asked });
+    const asking = client({ endpoint });
     const call = asking.infer('x', { a: [1] });
     await isAsked;
     await asking.close();
@@ -441,9 +421,8 @@ describe('a client', () => {
   it('asks a model again what it declares when it could not say', async () => {
     let asked = 0;
     const sent: string[] = [];
-    const server = new Server();
-    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelMetadata: ((_call: unknown, answer: (error: object | null, message?: object) => void) => {
+    const { endpoint } = await bareServer({
+      modelMetadata: (_call: unknown, answer: (error: object | null, message?: object) => void) => {
         asked++;
         if (asked === 1) answer({ code: status.UNAVAILABLE, details: 'not yet' });
         else
@@ -455,17 +434,13 @@ describe('a client', () => {
             outputs: [],
             properties: new Map(),
           });
-      }) as never,
-      modelInfer: ((call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+      },
+      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
         sent.push(call.request.inputs[0]?.datatype ?? '');
         answer({ code: status.INTERNAL, details: 'seen' });
-      }) as never,
+      },
     });
-    const port = await new Promise<number>((resolve) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => server.forceShutdown());
-    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const asking = client({ endpoint });
     for (let n = 0; n < 3; n++) await asking.infer('x', { a: [1] }).catch(() => {});
     expect([asked, sent]).toEqual([2, ['INT32', 'FP64', 'FP64']]);
   });
@@ -542,44 +517,34 @@ describe('a client', () => {
 
   it('asks a model once a connection what it declares, and not at all when all is said', async () => {
     const methods: string[] = [];
-    const server = new Server();
-    server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelMetadata: ((_call: unknown, answer: (error: null, message: object) => void) => {
+    const { endpoint } = await bareServer({
+      modelMetadata: (_call: unknown, answer: (error: null, message: object) => void) => {
         methods.push('metadata');
         const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
         answer(null, { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() });
-      }) as never,
-      modelInfer: ((_call: unknown, answer: (error: object) => void) => {
+      },
+      modelInfer: (_call: unknown, answer: (error: object) => void) => {
         methods.push('infer');
         answer({ code: status.INTERNAL, details: 'seen' });
-      }) as never,
+      },
     });
-    const port = await new Promise<number>((resolve) =>
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => server.forceShutdown());
-    const asking = client({ endpoint: `127.0.0.1:${port}` });
+    const asking = client({ endpoint });
     for (const a of [Float64Array.of(1), [1], [2]]) await asking.infer('x', { a }).catch(() => {});
     expect(methods).toEqual(['infer', 'metadata', 'infer', 'infer']);
   });
 
   it('takes the whole answer of a replica that cannot stream when it may', async () => {
     const server = await apiServer();
-    const unary = new Server();
     const calls: string[] = [];
-    unary.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) => {
+    const { endpoint } = await bareServer({
+      modelInfer: (_call: unknown, answer: (error: null, message: object) => void) => {
         calls.push('modelInfer');
         const outputs = [{ name: 'who', datatype: 'BYTES', shape: [1n], parameters: new Map(), contents: undefined }];
         const rawOutputContents = [Buffer.from('\x05\0\0\0unary')];
         answer(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
-      }) as never,
+      },
     });
-    const port = await new Promise<number>((resolve) =>
-      unary.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
-    );
-    cleanups.push(() => unary.forceShutdown());
-    await offer(server, 'unary', `127.0.0.1:${port}`);
+    await offer(server, 'unary', endpoint);
     const attempts: FailedAttempt[] = [];
     const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
     const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
