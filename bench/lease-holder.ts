@@ -85,20 +85,23 @@ async function open(opening: Opening): Promise<number> {
   const one = async (): Promise<void> => {
     while (next < opening.count) await openOne(next++, opening);
   };
+  // From the first one on: on a busy machine it may take longer to open all than a lease lasts.
+  if (opening.ttlS !== undefined) renewEvery((opening.ttlS * 1000) / 3, opening);
   await Promise.all(Array.from({ length: opening.atOnce ?? 64 }, one));
-  if (opening.ttlS !== undefined) renewEvery((opening.ttlS * 1000) / 3, opening.port);
   return (nowUs() - startUs) / 1000;
 }
 
-/** Renews all leases over and over, spread evenly over the time that a renewal comes after the last one. */
-function renewEvery(intervalMs: number, port: number): void {
+/** Renews all leases over and over, those that are open, spread evenly over the time that a renewal comes after the last one. */
+function renewEvery(intervalMs: number, { port, count }: Opening): void {
   const STEP_MS = 10;
   const beganUs = nowUs();
   let renewed = 0;
   renewing = setInterval(() => {
-    const due = ((nowUs() - beganUs) / 1000 / intervalMs) * held.length;
+    const due = ((nowUs() - beganUs) / 1000 / intervalMs) * count;
     for (; renewed < due; renewed++) {
-      const path = `/leases/${held[renewed % held.length]?.lease}`;
+      const lease = held[renewed % count]?.lease;
+      if (lease === undefined) continue;
+      const path = `/leases/${lease}`;
       const headers = { 'content-type': 'application/json', 'content-length': 17 };
       const renewal = request({ port, method: 'PUT', path, agent, headers }, (response) => {
         if (response.statusCode !== 200 && renewing)
