@@ -30,6 +30,7 @@ export interface Lateness {
 
 interface Held {
   readonly socket: Socket;
+  /** Undefined until the lease is granted. */
   lease: string | undefined;
   lastBeatUs: number;
 }
@@ -71,6 +72,7 @@ function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
       head += chunk;
       if (!head.includes('alive')) return;
       one.lease = /x-anyserve-lease: (\S+)/i.exec(head)?.[1];
+      if (ttlS !== undefined && one.lease === undefined) return reject(new Error(`no lease in ${head}`));
       one.lastBeatUs = nowUs();
       head = '';
       resolve();
@@ -91,7 +93,7 @@ async function open(opening: Opening): Promise<number> {
   return (nowUs() - startUs) / 1000;
 }
 
-/** Renews all leases over and over, those that are open, spread evenly over the time that a renewal comes after the last one. */
+/** Renews the leases that are open, over and over, spread evenly over the time from one renewal to the next. */
 function renewEvery(intervalMs: number, { port, count }: Opening): void {
   const STEP_MS = 10;
   const beganUs = nowUs();

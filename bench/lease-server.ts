@@ -1,6 +1,6 @@
 /**
  * A process with the API server of a benchmark, or with what it is measured against: a bare server of node:http that
- * keeps the same streams and sends the same heartbeats, and knows nothing of them.
+ * keeps the same streams, sends the same heartbeats, and knows no more of them than whether any is open.
  */
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
@@ -24,18 +24,31 @@ async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promis
 }
 
 function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
+  let open = 0;
   const listener: RequestListener = (request, response) => {
     request.resume();
+    if (request.method === 'GET') {
+      const body = '{"open":true}';
+      return void response.writeHead(open > 0 ? 200 : 404, { 'content-length': body.length }).end(body);
+    }
     if (request.method === 'PUT') {
       const body = '{"status":"renewed"}';
       return void response
         .writeHead(200, { 'content-length': body.length, 'content-type': 'application/json' })
         .end(body);
     }
-    response.writeHead(200, { 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+    response.writeHead(200, {
+      'cache-control': 'no-cache',
+      'content-type': 'text/event-stream',
+      'x-anyserve-lease': 'lease',
+    });
     response.write(ALIVE_EVENT);
     const timer = setInterval(() => response.write(ALIVE_EVENT), heartbeatMs);
-    response.once('close', () => clearInterval(timer));
+    open++;
+    response.once('close', () => {
+      clearInterval(timer);
+      open--;
+    });
   };
   const server = tls ? createHttpsServer(tls, listener) : createServer(listener);
   return new Promise((resolve) => {
