@@ -28,8 +28,8 @@ function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> 
   const listener: RequestListener = (request, response) => {
     request.resume();
     if (request.method === 'GET') {
-      const body = '{"open":true}';
-      return void response.writeHead(open > 0 ? 200 : 404, { 'content-length': body.length }).end(body);
+      const [status, body] = open > 0 ? [200, '{"open":true}'] : [404, '{"open":false}'];
+      return void response.writeHead(status, { 'content-length': body.length }).end(body);
     }
     if (request.method === 'PUT') {
       const body = '{"status":"renewed"}';
