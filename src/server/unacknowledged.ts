@@ -120,12 +120,12 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
 
   /**
    * Looks at every watched connection; resolves to the time until the next look. Where nothing on this machine has
-   * waited in vain since the last one, nobody can be accused of anything, and the table is not read.
+   * waited in vain since the last one, or none is watched yet, nobody can be accused of anything, and the table is not read.
    */
   async function look(at: Look): Promise<number> {
     try {
       const counted = await countVainWaits();
-      const isQuiet = counted !== undefined && counted === vainWaits && !isAnyPressed;
+      const isQuiet = watches.size === 0 || (counted !== undefined && counted === vainWaits && !isAnyPressed);
       const isAnyResent = !isQuiet && (await readAll(at));
       // Not before the table was read: a look that failed would have the next one taken for quiet.
       vainWaits = counted;
@@ -190,7 +190,8 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
     await registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
   }
 
-  lookIn(LOOK_EVERY_MS);
+  // Before anyone is watched, so that the first of a whole fleet that comes at once do not have the table read.
+  void lookOnAndOn(0);
   return {
     watch({ lease, host, socket }) {
       const key = tcpKeyOf(socket);

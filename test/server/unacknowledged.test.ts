@@ -19,13 +19,14 @@ let watch: UnacknowledgedWatch;
 /** How often any connection of the machine has waited in vain; counts up at every look unless a test says otherwise. */
 let countVainWaits: Mock<() => Promise<number | undefined>>;
 
-/** Starts a watch over one connection, whose line in the table the tests change. */
-function started(
+/** Starts a watch, and once it has taken its first look one connection to be watched, whose line in the table the tests change. */
+async function started(
   readTable = async function* () {
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
-): void {
+): Promise<void> {
   watch = watchUnacknowledged({ registry, clock, log, limitMs: 3000, readTable, countVainWaits });
+  await new Promise((resolve) => setImmediate(resolve));
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
 
@@ -53,9 +54,16 @@ function send(): void {
   entry = { ...entry, unacknowledgedBytes: entry.unacknowledgedBytes + HEARTBEAT_BYTES };
 }
 
+const failure = (code: string): Error => Object.assign(new Error(`${code}: failed`), { code });
+
+/** A table that cannot be read. */
+const failing = (code: string): AsyncIterable<TcpEntry> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(failure(code)) }),
+});
+
 describe('a host that acknowledges nothing', () => {
   it('is accused once four retransmissions had no answer, and the limit has passed', async () => {
-    started();
+    await started();
     await pass(2000);
     send();
     for (const [retransmits, ms] of [
@@ -73,7 +81,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('is not accused for what is acknowledged bit by bit, though there always is something that is not', async () => {
-    started();
+    await started();
     entry = { ...entry, retransmits: 4 };
     for (let beats = 0; beats < 10; beats++) {
       entry = { ...entry, unacknowledgedBytes: 0 };
@@ -84,7 +92,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('is not accused before it had to answer four times, however slow its network', async () => {
-    started();
+    await started();
     send();
     entry = { ...entry, retransmits: 3 };
     await pass(20_000);
@@ -92,7 +100,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('is accused when its window stays closed: nobody reads there', async () => {
-    started();
+    await started();
     send();
     entry = { ...entry, isWindowClosed: true };
     await pass(3000);
@@ -102,7 +110,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('was seen when it acknowledges after all, and is known to have a bad network for a minute', async () => {
-    started();
+    await started();
     const fallSilent = async (): Promise<void> => {
       send();
       entry = { ...entry, retransmits: 4 };
@@ -123,7 +131,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('is accused after two when it is known to lose packets, for the kernel waits longer between them there', async () => {
-    started();
+    await started();
     send();
     entry = { ...entry, retransmits: 3 };
     await pass(2000);
@@ -139,7 +147,7 @@ describe('a host that acknowledges nothing', () => {
   });
 
   it('says how late its own timer came', async () => {
-    started();
+    await started();
     send();
     entry = { ...entry, isWindowClosed: true };
     await pass(3000);
@@ -156,9 +164,9 @@ describe('a host that acknowledges nothing', () => {
 describe('the table', () => {
   let readings: number;
 
-  function startedCounting(): void {
+  async function startedCounting(): Promise<void> {
     readings = 0;
-    started(async function* () {
+    await started(async function* () {
       readings++;
       yield entry;
     });
@@ -166,23 +174,21 @@ describe('the table', () => {
 
   it('is not read while nothing on the machine has waited in vain, and is when something has', async () => {
     countVainWaits.mockResolvedValue(7);
-    startedCounting();
-    await pass(1000);
-    expect(readings).toBe(1);
+    await startedCounting();
     send();
     await pass(10_000);
-    expect(readings).toBe(1);
+    expect(readings).toBe(0);
     countVainWaits.mockResolvedValue(8);
     await pass(3000);
-    expect(readings).toBe(2);
+    expect(readings).toBe(1);
   });
 
   it.each([
     ['something was sent again', { retransmits: 1 }],
     ['a window is closed', { isWindowClosed: true }],
   ])('is read on and on while %s, until it no longer is', async (_what, pressed) => {
-    countVainWaits.mockResolvedValueOnce(7).mockResolvedValue(8);
-    startedCounting();
+    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValue(8);
+    await startedCounting();
     await pass(1000);
     send();
     entry = { ...entry, ...pressed };
@@ -199,14 +205,24 @@ describe('the table', () => {
 
   it('is read at every look where it is not counted who waits in vain', async () => {
     countVainWaits.mockResolvedValue(undefined);
-    startedCounting();
+    await startedCounting();
     await pass(5000);
     expect(readings).toBe(5);
   });
 
+  it('is not read while nobody is watched, whatever waits in vain', async () => {
+    watch = watchUnacknowledged({
+      ...{ registry, clock, log, limitMs: 3000, countVainWaits },
+      readTable: () => failing('EMFILE'),
+    });
+    await pass(5000);
+    expect(countVainWaits.mock.calls.length).toBeGreaterThan(3);
+    expect(log.lines).toEqual([]);
+  });
+
   it('tells of a silence that began while it was not read', async () => {
-    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7);
-    startedCounting();
+    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValueOnce(7);
+    await startedCounting();
     await pass(1750);
     send();
     entry = { ...entry, retransmits: 1 };
@@ -220,7 +236,7 @@ describe('the table', () => {
 });
 
 it('a connection that is watched no more is accused of nothing', async () => {
-  started();
+  await started();
   watch.watch({ lease: asLeaseId('lease-2'), host: 'h', socket: { ...socket, destroyed: true } })();
   const { key } = entry;
   const unwatch = watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
@@ -232,12 +248,8 @@ it('a connection that is watched no more is accused of nothing', async () => {
   expect(clock.pending()).toEqual([]);
 });
 
-const failure = (code: string): Error => Object.assign(new Error(`${code}: failed`), { code });
-
 it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one line says what holds instead', async (code) => {
-  started(() => ({
-    [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(failure(code)) }),
-  }));
+  await started(() => failing(code));
   await pass(3000);
   expect(log.lines).toEqual([
     `cannot see what is acknowledged (${code}: failed): a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more`,
@@ -246,27 +258,27 @@ it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one line says what 
 });
 
 describe('a look that fails', () => {
-  let failing: Error | undefined;
+  let reason: Error | undefined;
   let looks: number;
 
-  beforeEach(() => {
-    failing = undefined;
+  beforeEach(async () => {
+    reason = undefined;
     looks = 0;
-    started(async function* () {
+    await started(async function* () {
       looks++;
-      if (failing) throw failing;
+      if (reason) throw reason;
       yield entry;
     });
   });
 
   it('is taken again a second later, with one warning until one succeeds', async () => {
     for (const expected of [1, 2]) {
-      failing = failure('EMFILE');
+      reason = failure('EMFILE');
       await pass(3000);
       expect(log.lines).toEqual(
         Array(expected).fill('a look at what is acknowledged failed, and is taken again: EMFILE: failed'),
       );
-      failing = undefined;
+      reason = undefined;
       await pass(2000);
     }
     expect(looks).toBe(10);
@@ -277,14 +289,14 @@ describe('a look that fails', () => {
     await pass(1000);
     send();
     entry = { ...entry, retransmits: 1 };
-    failing = failure('EMFILE');
+    reason = failure('EMFILE');
     await pass(1000);
-    failing = undefined;
+    reason = undefined;
     await pass(1000);
     expect(looks).toBe(3);
-    failing = failure('EMFILE');
+    reason = failure('EMFILE');
     await pass(1000);
-    failing = undefined;
+    reason = undefined;
     entry = { ...entry, retransmits: 4 };
     await pass(3000);
     expect(registry.accuse).toHaveBeenCalled();
@@ -292,9 +304,9 @@ describe('a look that fails', () => {
 
   it('makes no silence longer than it was seen to be', async () => {
     await pass(1000);
-    failing = failure('EMFILE');
+    reason = failure('EMFILE');
     await pass(20_000);
-    failing = undefined;
+    reason = undefined;
     send();
     entry = { ...entry, retransmits: 4 };
     await pass(3000);
