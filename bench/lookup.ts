@@ -14,6 +14,7 @@ import { median, medianRatio, nowUs, quantile } from './figures.js';
 import { type Row, report } from './report.js';
 
 const ROUNDS = 11;
+const CHURN = 5000;
 const SIZES = [1000, 10_000, 100_000, 1_000_000];
 const random = seededRandom(1);
 const below = (most: number): number => Math.floor(random.fraction() * most);
@@ -105,15 +106,15 @@ function measure(size: number): Row {
   }
 
   const churnUs: number[] = [];
-  for (let round = 0; round < 7; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     const start = nowUs();
-    for (let n = 0; n < 2000; n++) {
+    for (let n = 0; n < CHURN; n++) {
       const gone = registrations[below(size)] as Registration;
       index.delete(gone.replica.id);
       index.put(gone);
       if (n % 10 === 0) index.choose(hotQueries[n % 100] as (typeof hotQueries)[0], NOBODY, random);
     }
-    churnUs.push((nowUs() - start) / 2000);
+    churnUs.push((nowUs() - start) / CHURN);
   }
   return {
     what: `${size} replicas`,

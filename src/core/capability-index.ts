@@ -60,7 +60,7 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
     const reached = isOnly ? undefined : new Set<QueryNode>();
     for (const object of entry.objects) {
       reach(trie.root);
-      for (const [at, pair] of object.entries()) visit(trie.list(pair), object, at + 1);
+      for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), object, at + 1);
     }
     MatchSet.addToAll(
       slot,

@@ -53,7 +53,8 @@ export class MatchSet {
   /** Puts an entry that is in no set into these. Its list is as long as it needs to be: it is most of its memory. */
   static addToAll(slot: number, entry: Entry, sets: readonly MatchSet[]): void {
     const memberships = new Array<MatchSet | number>(2 * sets.length);
-    for (const [at, set] of sets.entries()) {
+    for (let at = 0; at < sets.length; at++) {
+      const set = sets[at] as MatchSet;
       memberships[2 * at] = set;
       memberships[2 * at + 1] = set.#append(slot, 2 * at);
     }
@@ -61,11 +62,12 @@ export class MatchSet {
   }
 
   /** Takes an entry out of all its sets: in each, the last one takes its place. */
-  static removeFromAll({ memberships }: Entry): void {
+  static removeFromAll(entry: Entry): void {
+    const { memberships } = entry;
     for (let at = 0; at < memberships.length; at += 2) {
       (memberships[at] as MatchSet).#fill(memberships[at + 1] as number);
     }
-    memberships.length = 0;
+    entry.memberships = [];
   }
 
   /** Takes all entries out. */

@@ -46,9 +46,9 @@ export class PairTable {
       const [key, value] = [pairs[2 * at] as string, pairs[2 * at + 1] as string];
       const number = this.find(key, value) ?? this.#add(key, value);
       this.#uses[number] = (this.#uses[number] as number) + 1;
-      numbers[at] = number;
+      insert(number, numbers, at);
     }
-    return numbers.sort((a, b) => a - b);
+    return numbers;
   }
 
   /** One fewer has a pair; true when nobody has it any more, and its number is free. */
