@@ -2,11 +2,18 @@ import { hostname } from 'node:os';
 import { asLeaseId } from './core/ids.js';
 import type { Clock, Ids, Random } from './core/ports.js';
 
-/** Real time. A scheduled task keeps the process alive until it ran or was called off, unless it is in the background. */
+/**
+ * Real time. A scheduled task keeps the process alive until it ran or was called off, unless it is in the background. One
+ * without a delay runs once what has arrived has had its turn: with a timer it would be a millisecond later.
+ */
 export const clock = {
   nowMs: () => performance.now(),
   epochMs: () => Date.now(),
   schedule(delayMs: number, task: () => void, { background = false } = {}) {
+    if (delayMs <= 0 && !background) {
+      const turn = setImmediate(task);
+      return () => clearImmediate(turn);
+    }
     const timer = setTimeout(task, delayMs);
     if (background) timer.unref();
     return () => clearTimeout(timer);

@@ -7,7 +7,7 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since 1970, for protocols that speak of dates; may jump. */
   epochMs(): number;
-  /** Runs the task once, after the delay. The returned function calls it off. */
+  /** Runs the task once, after the delay; without one, after whatever else has its turn now. The returned function calls it off. */
   schedule(delayMs: number, task: () => void): () => void;
 }
 

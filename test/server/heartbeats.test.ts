@@ -78,6 +78,47 @@ describe('a member of the wheel', () => {
   });
 });
 
+describe('many members of one slot', () => {
+  beforeEach(() => {
+    // Without this a moment of the clock would hold all turns that come one after the other.
+    const schedule = clock.schedule.bind(clock);
+    clock.schedule = (delayMs, run) => schedule(Math.max(delayMs, 0.01), run);
+  });
+
+  it('beat a few a turn of the event loop', () => {
+    const members = Array.from({ length: 10 }, member);
+    const beating = (): number => members.filter(({ beats }) => beats.length > 0).length;
+    clock.advance(EVERY_MS);
+    expect(beating()).toBe(4);
+    clock.advance(0.01);
+    expect(beating()).toBe(8);
+    clock.advance(0.01);
+    expect(beating()).toBe(10);
+    clock.advance(EVERY_MS + 0.1);
+    for (const { beats } of members) expect(beats).toHaveLength(2);
+  });
+
+  it('do not beat any more when they leave between two turns', () => {
+    const members = Array.from({ length: 10 }, member);
+    clock.advance(EVERY_MS);
+    for (const { leave } of members.slice(2)) leave();
+    clock.advance(EVERY_MS);
+    expect(members.map(({ beats }) => beats.length)).toEqual([2, 2, 1, 1, 0, 0, 0, 0, 0, 0]);
+    for (const { leave } of members) leave();
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('have the wheel go on for whoever comes when all have left between two turns', () => {
+    const members = Array.from({ length: 10 }, member);
+    clock.advance(EVERY_MS);
+    for (const { leave } of members) leave();
+    expect(clock.pending()).toEqual([]);
+    const late = member();
+    clock.advance(3 * EVERY_MS);
+    expect(late.beats).toHaveLength(3);
+  });
+});
+
 describe('a wheel whose process stood still', () => {
   it('has everybody beat once, one slot after the other, and goes on as before', () => {
     const members = Array.from({ length: 50 }, () => {
