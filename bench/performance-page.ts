@@ -73,7 +73,7 @@ const TABLES: Readonly<Record<string, Table>> = {
   'Beside 10,000 leases, and when they are cut': {
     results: 'streams',
     columns: [
-      ['`/route`, 99th percentile, of that with few', 'routeP99OfNoStreams', RATIO],
+      ['`/route`, 99th percentile, with few = 1', 'routeP99OfNoStreams', RATIO],
       ['one cut, gone after', 'cutMs', inUnits('ms', 1)],
       ['all cut, gone after', 'allCutMs', inUnits('ms')],
       ['of bare', 'allCutOfBare', RATIO],

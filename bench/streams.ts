@@ -13,8 +13,9 @@ import { type Row, report } from './report.js';
 const COUNT = Number(process.argv[2] ?? 10_000);
 const HEARTBEAT_MS = 5000;
 const CPU_MS = 5000;
-const ROUNDS = 9;
-const ROUND_MS = 500;
+const CPU_ROUNDS = 9;
+const ROUTE_MS = 500;
+const ROUTE_ROUNDS = 21;
 const CONNECTIONS = 4;
 const CUTS = 50;
 const ALL_CUT_ROUNDS = 7;
@@ -70,7 +71,7 @@ async function end({ server, holder }: Fleet): Promise<void> {
 async function cpuPercents(fleets: readonly Fleet[]): Promise<number[][]> {
   const used = (): Promise<number[]> => Promise.all(fleets.map(({ server }) => ask<number>(server, 'cpuMs')));
   const rounds: number[][] = [];
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < CPU_ROUNDS; round++) {
     const [before, startUs] = [await used(), nowUs()];
     await pause(CPU_MS);
     const [after, spanMs] = [await used(), (nowUs() - startUs) / 1000];
@@ -102,7 +103,7 @@ function asking(port: number): { ask(query: string): Promise<string>; socket: So
 /** The 99th percentile of the times of `/route`, asked for over a few connections, in microseconds. */
 async function routeP99(port: number): Promise<number> {
   const timesUs: number[] = [];
-  const endUs = nowUs() + ROUND_MS * 1000;
+  const endUs = nowUs() + ROUTE_MS * 1000;
   const one = async (_: unknown, n: number): Promise<void> => {
     const { ask: route, socket } = asking(port);
     for (let at = n; nowUs() < endUs; at++) {
@@ -168,9 +169,9 @@ for (const [what, kind] of Object.entries(KINDS)) {
   const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await latenessOf(bare)) };
   const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
   const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await latenessOf(ours)) };
+  const besides = what === 'one-way' ? await whileStopped(bare, () => loadAndCuts(ours)) : {};
   const cuts = what === 'one-way' ? await allCut([bare, ours]) : [];
   await end(bare);
-  const besides = what === 'one-way' ? await loadAndCuts(ours) : {};
   await end(ours);
   rows.push({ what: `bare, ${what}`, ...costOf(bare), ...bareRow });
   rows.push({ what: `anyserve, ${what}`, ...costOf(ours), ...oursRow, ...besides }, ...cuts);
@@ -192,8 +193,8 @@ process.exit();
 async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
   const few = await fleet('anyserve', { count: 200 });
   const [withStreams, without]: [number[], number[]] = [[], []];
-  await Promise.all([routeP99(few.port), routeP99(ours.port)]);
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let warming = 0; warming < 4; warming++) await Promise.all([routeP99(few.port), routeP99(ours.port)]);
+  for (let round = 0; round < ROUTE_ROUNDS; round++) {
     without.push(await whileStopped(ours, () => routeP99(few.port)));
     withStreams.push(await whileStopped(few, () => routeP99(ours.port)));
   }
