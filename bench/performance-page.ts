@@ -1,10 +1,8 @@
+import { rounded } from './figures.js';
 import type { Row } from './report.js';
 
-/** How a figure is written: to so many decimals, or as it is, with a unit. */
-type Format = (value: number) => string;
-
-/** A column of a table: its head, the figure that it shows, and how. */
-type Column = readonly [head: string, figure: string, format: Format];
+/** A column of a table: its head, the figure that it shows, and in which unit; `per` of what the figure counts make one of it. */
+type Column = readonly [head: string, figure: string, unit?: string, per?: number];
 
 interface Table {
   /** The name of its file in `bench/results`. */
@@ -14,119 +12,100 @@ interface Table {
   readonly called?: (what: string) => string;
 }
 
-const inUnits =
-  (unit: string, decimals = 0, per = 1): Format =>
-  (value) =>
-    `${grouped((value / per).toFixed(decimals))}${unit && ` ${unit}`}`;
-
-/** The fewer digits before the point, the more behind it: three that count, and no zeros at the end. */
-const significant =
-  (unit = '', per = 1): Format =>
-  (value) =>
-    `${grouped(String(Number((value / per).toPrecision(3))))}${unit && ` ${unit}`}`;
-
-const grouped = (figure: string): string => figure.replace(/\B(?<!\.\d*)(?=(\d{3})+(?!\d))/g, ',');
-
-const COUNT = inUnits('');
-const RATIO = inUnits('', 2);
-const SMALL_RATIO = significant();
-const KB = inUnits('kB', 1, 1000);
-const PERCENT = inUnits('%', 1);
-
 /** The tables of the page, by the headings over them. */
 const TABLES: Readonly<Record<string, Table>> = {
   Lookup: {
     results: 'lookup',
     columns: [
-      ['a query that comes again', 'hotUs', significant('µs')],
-      ['the same, made anew', 'anewUs', significant('µs')],
-      ['the scan', 'linearUs', significant('ms', 1000)],
-      ['times faster', 'timesFaster', COUNT],
-      ['never seen, 99th percentile', 'coldP99Us', inUnits('µs')],
-      ['leave and register again', 'leaveAndRegisterUs', inUnits('µs', 1)],
-      ['index, a replica', 'indexBytesEach', inUnits('B')],
-      ['payload, a replica', 'payloadBytesEach', inUnits('B')],
+      ['a query that comes again', 'hotUs', 'µs'],
+      ['the same, made anew', 'anewUs', 'µs'],
+      ['the scan', 'linearUs', 'ms', 1000],
+      ['times faster', 'timesFaster'],
+      ['never seen, 99th percentile', 'coldP99Us', 'µs'],
+      ['leave and register again', 'leaveAndRegisterUs', 'µs'],
+      ['index, a replica', 'indexBytesEach', 'B'],
+      ['payload, a replica', 'payloadBytesEach', 'B'],
     ],
   },
   '`GET /route`': {
     results: 'route',
     columns: [
-      ['a second', 'perSecond', COUNT],
-      ['of bare', 'ofBare', SMALL_RATIO],
-      ['median', 'p50Us', inUnits('µs')],
-      ['99th percentile', 'p99Us', inUnits('µs')],
-      ["of bare's", 'p99OfBare', SMALL_RATIO],
+      ['a second', 'perSecond'],
+      ['of bare', 'ofBare'],
+      ['median', 'p50Us', 'µs'],
+      ['99th percentile', 'p99Us', 'µs'],
+      ["of bare's", 'p99OfBare'],
     ],
   },
   'Open leases': {
     results: 'streams',
     columns: [
-      ['heap a stream', 'heapBytesEach', KB],
-      ['resident', 'residentBytesEach', KB],
-      ['to open it', 'openMs', inUnits('ms', 2)],
-      ['of a core', 'cpuPercent', PERCENT],
-      ['of bare', 'cpuOfBare', RATIO],
-      ['late, 99th percentile', 'lateP99Ms', inUnits('ms')],
-      ['at most', 'lateMostMs', inUnits('ms')],
+      ['heap a stream', 'heapBytesEach', 'kB', 1000],
+      ['resident', 'residentBytesEach', 'kB', 1000],
+      ['to open it', 'openMs', 'ms'],
+      ['of a core', 'cpuPercent', '%'],
+      ['of bare', 'cpuOfBare'],
+      ['late, 99th percentile', 'lateP99Ms', 'ms'],
+      ['at most', 'lateMostMs', 'ms'],
     ],
   },
   'Beside 10,000 leases, and when they are cut': {
     results: 'streams',
     columns: [
-      ['`/route`, 99th percentile, with few = 1', 'routeP99OfNoStreams', RATIO],
-      ['one cut, gone after', 'cutMs', inUnits('ms', 1)],
-      ['all cut, gone after', 'allCutMs', inUnits('ms')],
-      ['of bare', 'allCutOfBare', RATIO],
+      ['`/route`, 99th percentile, with few = 1', 'routeP99OfNoStreams'],
+      ['one cut, gone after', 'cutMs', 'ms'],
+      ['all cut, gone after', 'allCutMs', 'ms'],
+      ['of bare', 'allCutOfBare'],
     ],
   },
   '`GET /registry`': {
     results: 'registry',
     columns: [
-      ['bytes', 'bytes', COUNT],
-      ['`JSON.stringify`', 'stringifyMs', significant('ms')],
-      ['unchanged', 'unchanged', RATIO],
-      ['one in 100 changed', 'oneInAHundredChanged', RATIO],
-      ['all new', 'allNew', RATIO],
-      ['stall', 'stallP50Ms', inUnits('ms', 1)],
-      ['at most', 'stallMostMs', inUnits('ms', 1)],
-      ['with one in 100 changed', 'stallChangedP50Ms', inUnits('ms', 1)],
-      ['at most', 'stallChangedMostMs', inUnits('ms', 1)],
+      ['bytes', 'bytes'],
+      ['`JSON.stringify`', 'stringifyMs', 'ms'],
+      ['unchanged', 'unchanged'],
+      ['one in 100 changed', 'oneInAHundredChanged'],
+      ['all new', 'allNew'],
+      ['stall', 'stallP50Ms', 'ms'],
+      ['at most', 'stallMostMs', 'ms'],
+      ['with one in 100 changed', 'stallChangedP50Ms', 'ms'],
+      ['at most', 'stallChangedMostMs', 'ms'],
     ],
   },
   'A registration storm': {
     results: 'storm',
     columns: [
-      ['all are there after', 'allMs', inUnits('s', 1, 1000)],
-      ['a second', 'perSecond', COUNT],
-      ['of bare', 'ofBare', RATIO],
-      ['`/route`, 99th percentile', 'routeP99Ms', inUnits('ms')],
-      ['at most', 'routeMostMs', inUnits('ms')],
+      ['all are there after', 'allMs', 's', 1000],
+      ['a second', 'perSecond'],
+      ['of bare', 'ofBare'],
+      ['`/route`, 99th percentile', 'routeP99Ms', 'ms'],
+      ['at most', 'routeMostMs', 'ms'],
     ],
   },
   ModelInfer: {
     results: 'infer',
     columns: [
-      ['a second', 'perSecond', significant()],
-      ['the rival', 'rivalPerSecond', significant()],
-      ['of copying', 'ofCopying', RATIO],
-      ['of the bare call', 'ofBareCall', RATIO],
+      ['a second', 'perSecond'],
+      ['the rival', 'rivalPerSecond'],
+      ['of copying', 'ofCopying'],
+      ['of the bare call', 'ofBareCall'],
     ],
   },
   'Start-up': {
     results: 'startup',
     columns: [
-      ['processor', 'cpuMs', inUnits('ms')],
-      ['times bare', 'cpuTimesBare', RATIO],
-      ['wall', 'wallMs', inUnits('ms')],
-      ['times bare', 'wallTimesBare', RATIO],
+      ['processor', 'cpuMs', 'ms'],
+      ['times bare', 'cpuTimesBare'],
+      ['wall', 'wallMs', 'ms'],
+      ['times bare', 'wallTimesBare'],
     ],
     called: (what) => (what.startsWith('node') ? `\`${what}\`` : `\`anyserve ${what}\``),
   },
   Tokens: {
     results: 'token-latency',
     columns: [
-      ['median', 'medianMs', inUnits('ms', 2)],
-      ['99th percentile', 'p99Ms', inUnits('ms', 2)],
+      ['median', 'medianMs', 'ms'],
+      ['99th percentile', 'p99Ms', 'ms'],
     ],
   },
 };
@@ -145,12 +124,20 @@ export function withTables(page: string, rowsOf: (results: string) => readonly R
 function tableOf({ columns, called = (what) => what }: Table, rows: readonly Row[]): string {
   const lines = rows
     .map((row): [string, ...string[]] => [
-      called(countsGrouped(row.what)),
-      ...columns.map(([, figure, format]) => (typeof row[figure] === 'number' ? format(row[figure]) : '')),
+      called(row.what.replace(/\d{4,}/g, grouped).replace(/\b1 replicas/, '1 replica')),
+      ...columns.map(([, figure, unit, per]) => cell(row[figure], unit, per)),
     ])
     .filter(([, ...figures]) => figures.some((figure) => figure !== ''));
   const head = ['', ...columns.map(([name]) => name)];
   return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |\n`).join('');
 }
 
-const countsGrouped = (what: string): string => what.replace(/\d{4,}/g, grouped).replace(/\b1 replicas/, '1 replica');
+/** Three digits that count: the next would be another in the next run. Empty where a line has no such figure. */
+function cell(value: number | string | undefined, unit = '', per = 1): string {
+  return typeof value === 'number' ? `${grouped(String(rounded(value / per)))} ${unit}`.trimEnd() : '';
+}
+
+/** A number with its thousands set apart. */
+function grouped(number: string): string {
+  return number.replace(/\B(?<!\.\d*)(?=(\d{3})+(?!\d))/g, ',');
+}

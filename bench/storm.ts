@@ -9,7 +9,7 @@ import { median, nowUs, quantile, rounded } from './figures.js';
 import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);
-const ROUNDS = 3;
+const ROUNDS = 7;
 const AT_ONCE = 1000;
 
 /** Asks for a route over and over until it is stopped; resolves to the times of the answers, in milliseconds. */

@@ -15,6 +15,7 @@ const HEARTBEAT_MS = 5000;
 const CPU_MS = 5000;
 const CPU_ROUNDS = 9;
 const ROUTE_MS = 500;
+const ROUTE_WARM_ROUNDS = 4;
 const ROUTE_ROUNDS = 21;
 const CONNECTIONS = 4;
 const CUTS = 50;
@@ -169,8 +170,9 @@ for (const [what, kind] of Object.entries(KINDS)) {
   const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await latenessOf(bare)) };
   const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
   const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await latenessOf(ours)) };
-  const besides = what === 'one-way' ? await whileStopped(bare, () => loadAndCuts(ours)) : {};
-  const cuts = what === 'one-way' ? await allCut([bare, ours]) : [];
+  const isPlain = what === 'one-way';
+  const besides = isPlain ? await whileStopped(bare, () => loadAndCuts(ours)) : {};
+  const cuts = isPlain ? await allCut([bare, ours]) : [];
   await end(bare);
   await end(ours);
   rows.push({ what: `bare, ${what}`, ...costOf(bare), ...bareRow });
@@ -193,7 +195,7 @@ process.exit();
 async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
   const few = await fleet('anyserve', { count: 200 });
   const [withStreams, without]: [number[], number[]] = [[], []];
-  for (let warming = 0; warming < 4; warming++) await Promise.all([routeP99(few.port), routeP99(ours.port)]);
+  for (let round = 0; round < ROUTE_WARM_ROUNDS; round++) await Promise.all([routeP99(few.port), routeP99(ours.port)]);
   for (let round = 0; round < ROUTE_ROUNDS; round++) {
     without.push(await whileStopped(ours, () => routeP99(few.port)));
     withStreams.push(await whileStopped(few, () => routeP99(ours.port)));

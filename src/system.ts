@@ -10,8 +10,9 @@ export const clock = {
   nowMs: () => performance.now(),
   epochMs: () => Date.now(),
   schedule(delayMs: number, task: () => void, { background = false } = {}) {
-    if (delayMs <= 0 && !background) {
+    if (delayMs <= 0) {
       const turn = setImmediate(task);
+      if (background) turn.unref();
       return () => clearImmediate(turn);
     }
     const timer = setTimeout(task, delayMs);

@@ -18,7 +18,7 @@ export interface HeartbeatsOptions {
   readonly everyMs: number;
 }
 
-/** A timer for each slot with members: 200 a second cost next to nothing, and one may come a millisecond late. */
+/** Each slot with members has a timer: 200 a second cost next to nothing. */
 const SLOT_MS = 5;
 
 /** So many of a slot beat before what has arrived has its turn: each is a system call. Of 10,000 in 5 s a slot has ten. */
