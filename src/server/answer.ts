@@ -7,11 +7,22 @@ type Headers = Readonly<Record<string, string>>;
 /** Sends an answer that is made already, to as many requests as have the same. */
 export type Answer = (response: Response) => void;
 
+/**
+ * The headers of a JSON response of this many bytes, as one flat list, which Node writes as it is. Every response describes
+ * one moment of the registry, so no cache on the way may keep it.
+ */
+export function jsonHeaders(length: number, headers: Headers = {}): string[] {
+  return Object.entries({
+    ...headers,
+    'content-length': String(length),
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+  }).flat();
+}
+
 /** An answer of a JSON text as it stands: express's own `json` would add a charset that the original does not send. */
 export function jsonAnswer(status: number, body: string, headers: Headers = {}): Answer {
-  const length = String(Buffer.byteLength(body));
-  // As one flat list, which Node writes as it is.
-  const fields = Object.entries({ ...headers, 'content-length': length, 'content-type': 'application/json' }).flat();
+  const fields = jsonHeaders(Buffer.byteLength(body), headers);
   return (response) => void response.writeHead(status, fields).end(body);
 }
 

@@ -61,6 +61,12 @@ const REQUEST_TIMEOUT_MS = 10_000;
 
 const IDLE_TIMEOUT_MS = 30_000;
 
+/**
+ * How long a connection may wait for its next request. Balancers keep idle connections for up to 60 s by default (AWS ALB, nginx);
+ * the side that closes first must be theirs, or a request is sent into a connection that has just been closed, and is lost.
+ */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /** So many connections may wait to be taken, if the kernel lets them: as when a whole fleet comes back. Node's own is 511. */
@@ -77,7 +83,8 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
   const { app, answersOften } = createApp({ ...options, readiness, unacknowledged });
   const { server, unfollow } = serverFor(app, options);
-  answerRequests(server, { app, answersOften }, idleTimeoutMs);
+  let isClosing = false;
+  answerRequests(server, { app, answersOften }, { idleTimeoutMs, isClosing: () => isClosing });
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
   server.on('connection', (socket) => {
@@ -101,6 +108,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     url: `${tls ? 'https' : 'http'}://${shownHost}:${address.port}`,
     port: address.port,
     async close({ drainMs = 0, signal } = {}) {
+      isClosing = true;
       readiness.draining();
       if (drainMs > 0) await drain({ registry, clock, overMs: drainMs, signal });
       unfollow();
@@ -130,6 +138,7 @@ function serverFor(
     ...httpClassesFor(app),
     headersTimeout: requestTimeoutMs,
     requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     connectionsCheckingInterval: requestTimeoutMs / 4,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
@@ -148,12 +157,19 @@ function serverFor(
 /**
  * Hands each request to the app. What express and Node would do for every request is done only for those that need it: the
  * app has a last resort of its own, and needs none made by express; and who has taken its answer already needs no timer.
+ * Responses of a server that is closing say `Connection: close`, so that no proxy sends a request into a connection that
+ * is about to be cut.
  */
-function answerRequests(server: Server, { app, answersOften }: ApiApp, idleTimeoutMs: number): void {
+function answerRequests(
+  server: Server,
+  { app, answersOften }: ApiApp,
+  { idleTimeoutMs, isClosing }: { readonly idleTimeoutMs: number; readonly isClosing: () => boolean },
+): void {
   const limitIdle = (request: IncomingMessage, response: ServerResponse): void => {
     if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
   };
   server.on('request', (request: Request, response: Response) => {
+    if (isClosing()) response.shouldKeepAlive = false;
     if (!answersOften(request, response)) app(request, response, () => response.destroy());
     limitIdle(request, response);
   });

@@ -10,7 +10,7 @@ import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
-import { type AccessTokens, decide, type GrantedHandler, OPEN } from './authorization.js';
+import { type AccessTokens, answeredMethod, decide, type GrantedHandler, OPEN } from './authorization.js';
 import { inTurn, isFirst } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import { registryHandler, replicasHandler } from './list-handlers.js';
@@ -73,7 +73,8 @@ export function createApp(options: AppOptions): ApiApp {
     const allow = Object.keys(methods).join(', ');
     return (request, response, next) => {
       if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
-      const handler = Object.hasOwn(methods, request.method) ? methods[request.method] : undefined;
+      const method = answeredMethod(request);
+      const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
       if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
       const decision = isOpen ? OPEN : decide(request, tokens);
       if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
@@ -118,7 +119,8 @@ export function createApp(options: AppOptions): ApiApp {
     const { path } = parseTarget(request.url);
     const trimmed = path.replace(/\/+$/, '');
     if (trimmed === path || !paths.has(trimmed)) return sendFailure(response, 'not_found', 'Not Found');
-    const location = `${origin(request)}${trimmed}${request.url.slice(path.length)}`;
+    // Relative: behind a proxy, scheme and host of this server are not those that the caller used.
+    const location = `${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
   });
   const fail = failed(log);
@@ -142,13 +144,6 @@ export function createApp(options: AppOptions): ApiApp {
 
 /** What is asked often is always answered by its own handler. */
 const NO_NEXT = (): void => {};
-
-/** Where the caller has reached us: by the host it named, else by our own address. */
-function origin(request: Request): string {
-  const host = request.get('host') ?? '';
-  if (/^[\w.:[\]-]+$/.test(host)) return `${request.protocol}://${host}`;
-  return `${request.protocol}://${request.socket.localAddress}:${request.socket.localPort}`;
-}
 
 /** The last resort: whatever a handler throws is logged here and told in two words there. */
 function failed(log: Log): ErrorRequestHandler {

@@ -51,9 +51,14 @@ export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string 
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
+/** The method that a request is handled as: HEAD is GET, and Node leaves the body out. */
+export function answeredMethod({ method }: Pick<Request, 'method'>): string {
+  return method === 'HEAD' ? 'GET' : method;
+}
+
 /** Decides whether a request may do what its method is for. */
 export function decide(request: Request, tokens: AccessTokens): Decision {
-  const access = request.method === 'GET' ? 'read' : 'register';
+  const access = answeredMethod(request) === 'GET' ? 'read' : 'register';
   return tokens[access] ? authorize(access, headerValues(request.rawHeaders, 'authorization'), tokens) : OPEN;
 }
 

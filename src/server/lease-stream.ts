@@ -24,6 +24,13 @@ export interface LeaseStreamOptions {
 /** So much may wait for a reader that takes nothing, beyond what the kernel keeps for it: hours of heartbeats. */
 const MAX_WAITING_BYTES = 16 * 1024;
 
+/** `X-Accel-Buffering` tells nginx, and what follows its example, to pass each event on as it comes. */
+const STREAM_HEADERS = {
+  'cache-control': 'no-cache',
+  'content-type': 'text/event-stream',
+  'x-accel-buffering': 'no',
+};
+
 /** What marks a connection that carries a lease. */
 const leased = Symbol('leased');
 
@@ -91,7 +98,7 @@ class ResponseStream implements LeaseStream, Beating {
     if (this.#state === 'gone' || !response || !socket) return;
     this.#response = undefined;
     socket.cork();
-    response.writeHead(200, { ...headers, 'cache-control': 'no-cache', 'content-type': 'text/event-stream' });
+    response.writeHead(200, { ...headers, ...STREAM_HEADERS });
     response.flushHeaders();
     this.#isChunked = response.chunkedEncoding;
     socket.write(this.#framed(firstEvent));

@@ -2,6 +2,7 @@ import type { RequestHandler, Response } from 'express';
 import type { Registry } from '../core/registry.js';
 import { listParts } from '../wire/answers.js';
 import { knownParts, type Moment } from '../wire/known-replicas.js';
+import { jsonHeaders } from './answer.js';
 
 /** So many parts are written before others have their turn: 2 ms of work where none of them was written before. */
 const PARTS_A_TURN = 16;
@@ -32,7 +33,8 @@ async function sendSliced(response: Response, text: Iterable<Buffer>): Promise<v
     if (parts.length % PARTS_A_TURN === 0) await turn();
   }
   if (response.destroyed) return;
-  response.writeHead(200, { 'content-length': bytes, 'content-type': 'application/json' });
+  response.writeHead(200, jsonHeaders(bytes));
+  if (response.req.method === 'HEAD') return void response.end();
   let sent = 0;
   // What was sent is not kept while a slow reader takes the rest. From the end, an array gives its parts up in no time.
   parts.reverse();

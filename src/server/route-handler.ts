@@ -7,7 +7,7 @@ import { NO_MATCH, WARMING_HEADER } from '../wire/answers.js';
 import { ownText, ownTexts } from '../wire/own-text.js';
 import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
 import { routeBytes } from '../wire/written-replica.js';
-import { failureAnswer, sendFailure } from './answer.js';
+import { failureAnswer, jsonHeaders, sendFailure } from './answer.js';
 import { headerValues } from './raw-headers.js';
 import { parseTarget } from './request-target.js';
 
@@ -41,7 +41,7 @@ const headersByLength: string[][] = [];
 
 /** The headers of an answer of so many bytes, as Node takes them fastest. */
 function headersFor(length: number): string[] {
-  headersByLength[length] ??= ['content-length', String(length), 'content-type', 'application/json'];
+  headersByLength[length] ??= jsonHeaders(length);
   return headersByLength[length];
 }
 

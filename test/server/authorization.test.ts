@@ -121,6 +121,8 @@ describe('a server that asks for tokens', () => {
     server = await startTestApiServer({ tokens: { register, read } });
     for (const path of ['/route', '/registry', '/replicas']) {
       expect(statusOf(await answer(`GET ${path}`))).toBe(401);
+      expect(statusOf(await answer(`HEAD ${path}`))).toBe(401);
+      expect(statusOf(await answer(`HEAD ${path}`, ['Authorization: Bearer reader']))).not.toBe(401);
       expect(statusOf(await answer(`GET ${path}`, ['Authorization: Bearer wrong']))).toBe(401);
       for (const token of ['reader', 'writer']) {
         expect(statusOf(await answer(`GET ${path}`, [`Authorization: Bearer ${token}`]))).not.toBe(401);

@@ -77,7 +77,7 @@ describe('an API server over TLS', () => {
     await until('it is gone', () => server.registry.replicas().length === 0, 1000);
   });
 
-  it('names itself with https when it sends a caller on', async () => {
+  it('sends a caller on without naming a scheme, which a proxy may have changed', async () => {
     const server = await secureServer(good);
     const answer = await new Promise<string>((resolve) => {
       const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
@@ -85,7 +85,7 @@ describe('an API server over TLS', () => {
       );
       socket.setEncoding('utf8').on('data', resolve);
     });
-    expect(answer).toContain(`location: https://localhost:${server.port}/registry\r\n`);
+    expect(answer).toContain(`location: /registry\r\n`);
   });
 
   it.each([

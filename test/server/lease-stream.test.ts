@@ -73,7 +73,7 @@ describe('a lease stream', () => {
     await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}`);
     expect(connection.received().replace(/Date: [^\r]+/, 'Date: now')).toMatch(
-      'HTTP/1.1 200 OK\r\nx-more: 1\r\ncache-control: no-cache\r\ncontent-type: text/event-stream\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n',
+      'HTTP/1.1 200 OK\r\nx-more: 1\r\ncache-control: no-cache\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n',
     );
     clock.advance(HEARTBEAT_MS);
     await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);

@@ -223,6 +223,10 @@ describe('an API server', () => {
     expect(await get('/readyz')).toMatchObject({ status: 503, body: '{"status":"unready","reasons":["draining"]}' });
     expect(await get('/livez')).toMatchObject({ status: 200 });
     expect(await get('/route?type=chat')).toMatchObject({ status: 200 });
+    // No proxy may take a connection for one to use again that is about to be cut.
+    const kept = rawConnection(server.port, 'GET /route?type=chat HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('it is closed', () => kept.socket.readableEnded, 500);
+    expect(kept.received()).toMatch(/^HTTP\/1.1 200 OK\r\n.*\r\nConnection: close\r\n/s);
     const refused = await register('late');
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('this API server takes no registrations now: draining');
