@@ -28,8 +28,22 @@ const ANSWER_TIMEOUT_MS = 3000;
 /** How long a renewal may take: so short that there is time for others before the lease runs out. */
 const RENEWAL_TIMEOUT_MS = 1500;
 
-/** The largest answer that is read; a list of 100,000 replicas is about 15 MB. */
-const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+/** Timeout for the body of a list: a slow link needs it for many replicas. */
+const LIST_TIMEOUT_MS = 30_000;
+
+/** Maximum size of a route: an endpoint and an id. */
+const MAX_ROUTE_BYTES = 64 * 1024;
+
+/** Maximum size of a list. 100,000 replicas with one capability take 15 MB, with all that is known of them 26 MB. */
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
+
+/** How much of an answer that is an error is read. A 422 has an entry for each fault. */
+const MAX_ERROR_BYTES = 256 * 1024;
+
+/** A body that is read only to keep the connection for the next request. */
+const MAX_IGNORED_BYTES = 4 * 1024;
+
+const LIST = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
 
 /** What a request may be told beside its question. */
 export interface AskOptions {
@@ -38,6 +52,13 @@ export interface AskOptions {
   readonly timeoutMs?: number | undefined;
   /** The one server to ask; all in turn unless told. */
   readonly server?: string | undefined;
+}
+
+/** What an answer may take. */
+interface AnswerLimits {
+  readonly maxBytes: number;
+  /** Timeout for the body, in milliseconds. Default: that of the head. */
+  readonly bodyTimeoutMs?: number;
 }
 
 /** How API servers are asked. */
@@ -87,7 +108,7 @@ export class ApiClient {
     return this.#ask<RouteAnswer>(
       `/route${search && `?${search}`}`,
       header ? { [EXCLUDE_HEADER]: header } : {},
-      ask,
+      { ...ask, maxBytes: MAX_ROUTE_BYTES },
       (status, body, answered) => {
         if (status === 404 && detailFromText(body) === NO_MATCH) {
           return { answer: { kind: 'none', isWarming: answered[WARMING_HEADER] !== undefined } };
@@ -100,7 +121,7 @@ export class ApiClient {
 
   /** All replicas, in the order of registration. Throws `server_unreachable`. */
   async replicas(ask: AskOptions = {}): Promise<Replica[]> {
-    return this.#ask('/registry', {}, ask, (status, body) => {
+    return this.#ask('/registry', {}, { ...ask, ...LIST }, (status, body) => {
       const replicas = status === 200 ? replicasFromText(body) : undefined;
       return replicas && { answer: replicas };
     });
@@ -108,14 +129,14 @@ export class ApiClient {
 
   /** All replicas with all that is told of them, unroutable ones too. Throws `server_unreachable`. */
   async list(ask: AskOptions = {}): Promise<ListedReplica[]> {
-    const known = await this.#ask('/replicas', {}, ask, (status, body) => {
+    const known = await this.#ask('/replicas', {}, { ...ask, ...LIST }, (status, body) => {
       // The original has no such list.
       if (status === 404) return { answer: undefined };
       const listed = status === 200 ? listedReplicasFromText(body) : undefined;
       return listed && { answer: listed };
     });
     if (known) return known;
-    return this.#ask('/registry', {}, ask, (status, body) => {
+    return this.#ask('/registry', {}, { ...ask, ...LIST }, (status, body) => {
       const listed = status === 200 ? listedReplicasFromText(body) : undefined;
       return listed && { answer: listed };
     });
@@ -165,7 +186,7 @@ export class ApiClient {
   async isAlive(server: string, signal: AbortSignal): Promise<boolean> {
     const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: ANSWER_TIMEOUT_MS, signal };
     try {
-      (await this.#connections.send(request)).body.resume();
+      await this.#ignoreBody(await this.#connections.send(request));
       return true;
     } catch {
       return false;
@@ -194,7 +215,7 @@ export class ApiClient {
       ...(body !== undefined && { body }),
     };
     const answer = await this.#send(request);
-    answer.body.resume();
+    await this.#ignoreBody(answer);
     return answer.status;
   }
 
@@ -212,7 +233,7 @@ export class ApiClient {
       const lease = headers[LEASE_HEADER];
       return { server, body: answer.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
     }
-    const text = await this.#connections.text(answer, ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES);
+    const text = await this.#connections.beginning(answer, ANSWER_TIMEOUT_MS, MAX_ERROR_BYTES);
     const fault = status === 422 ? faultsLine(text) : status === 413 ? detailFromText(text) : undefined;
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
     throw strangeAnswer(server, status, text);
@@ -225,6 +246,11 @@ export class ApiClient {
     return this.#connections.send({ ...request, headers: { ...request.headers, ...shown } });
   }
 
+  /** Reads a short body to its end, so that its connection serves the next request; closes that of any other. */
+  async #ignoreBody(answer: HttpAnswer): Promise<void> {
+    await this.#connections.beginning(answer, RENEWAL_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
+  }
+
   #nextServer(): string {
     const server = this.#servers[this.#current] as string;
     this.#current = (this.#current + 1) % this.#servers.length;
@@ -234,7 +260,13 @@ export class ApiClient {
   async #ask<T>(
     path: string,
     headers: Record<string, string>,
-    { signal, timeoutMs = ANSWER_TIMEOUT_MS, server: only }: AskOptions,
+    {
+      signal,
+      timeoutMs = ANSWER_TIMEOUT_MS,
+      server: only,
+      maxBytes,
+      bodyTimeoutMs = timeoutMs,
+    }: AskOptions & AnswerLimits,
     read: (status: number, body: string, headers: IncomingHttpHeaders) => { answer: T } | undefined,
   ): Promise<T> {
     const count = only === undefined ? this.#servers.length : 1;
@@ -249,7 +281,10 @@ export class ApiClient {
           headTimeoutMs: timeoutMs,
           signal,
         });
-        const body = await this.#connections.text(answer, timeoutMs, MAX_ANSWER_BYTES);
+        const body =
+          answer.status === 200
+            ? await this.#connections.text(answer, bodyTimeoutMs, maxBytes)
+            : await this.#connections.beginning(answer, timeoutMs, MAX_ERROR_BYTES);
         const found = read(answer.status, body, answer.headers);
         if (found) return found.answer;
         throw strangeAnswer(server, answer.status, body);

@@ -1,5 +1,6 @@
 import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
 import { detailFromText } from '../wire/answers.js';
+import { AnswerTooLongError } from './http.js';
 import { tlsFailure } from './tls-failure.js';
 
 /** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
@@ -27,8 +28,11 @@ function notAnApiServer(server: string, answer: string, cause?: unknown): Anyser
 
 /** What an error on the way to an API server means; one of ours keeps its meaning. */
 export function unreachable(server: string, error: unknown): AnyserveError {
-  if (error instanceof AnyserveError) return error;
+  if (error instanceof AnswerTooLongError) return notAnApiServer(server, error.message, error);
+  if (error instanceof AnyserveError)
+    return error.code === 'too_large' ? notAnApiServer(server, error.message, error) : error;
   const { code } = error as { code?: string };
+  if (code === 'HPE_HEADER_OVERFLOW') return notAnApiServer(server, 'its headers are too long', error);
   if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
   const reason = tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error);
   const message = `cannot reach the API server ${server}: ${reason}`;

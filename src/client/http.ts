@@ -104,22 +104,16 @@ export class HttpConnections {
     return https.request(url, { ...options, agent: this.#https, ...this.#tls() });
   }
 
-  /** Reads a body whole. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
-  async text({ body }: HttpAnswer, timeoutMs: number, maxBytes: number): Promise<string> {
-    const deadline = AbortSignal.timeout(Math.ceil(timeoutMs));
-    addAbortSignal(deadline, body);
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
-        chunks.push(chunk);
-        bytes += chunk.length;
-        if (bytes > maxBytes) throw new Error(`the answer has more than ${maxBytes} bytes`);
-      }
-    } catch (error) {
-      throw deadline.aborted ? timedOut() : error;
-    }
-    return Buffer.concat(chunks).toString('utf8');
+  /** Reads a whole body. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
+  async text(answer: HttpAnswer, timeoutMs: number, maxBytes: number): Promise<string> {
+    const { text, isWhole } = await readBody(answer.body, timeoutMs, maxBytes);
+    if (!isWhole) throw new AnswerTooLongError(`it has more than ${maxBytes} bytes`);
+    return text;
+  }
+
+  /** Reads at most the beginning of a body, as much as is worth showing of an error. Rejects with `ETIMEDOUT`. */
+  async beginning(answer: HttpAnswer, timeoutMs: number, maxBytes: number): Promise<string> {
+    return (await readBody(answer.body, timeoutMs, maxBytes)).text;
   }
 
   /** Ends every connection, those in use too. */
@@ -127,6 +121,34 @@ export class HttpConnections {
     this.#http.destroy();
     this.#https?.destroy();
   }
+}
+
+/** A body that holds more than was to be read of it. */
+export class AnswerTooLongError extends Error {
+  override readonly name = 'AnswerTooLongError';
+}
+
+/** Reads a body to its end, or until it has too many bytes or takes too long; then its connection is closed. */
+async function readBody(
+  body: Readable,
+  timeoutMs: number,
+  maxBytes: number,
+): Promise<{ readonly text: string; readonly isWhole: boolean }> {
+  const deadline = AbortSignal.timeout(Math.ceil(timeoutMs));
+  addAbortSignal(deadline, body);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      // Leaving the loop closes the connection.
+      if (bytes > maxBytes) break;
+    }
+  } catch (error) {
+    throw deadline.aborted ? timedOut() : error;
+  }
+  return { text: Buffer.concat(chunks, Math.min(bytes, maxBytes)).toString('utf8'), isWhole: bytes <= maxBytes };
 }
 
 function timedOut(): NodeJS.ErrnoException {

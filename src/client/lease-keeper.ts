@@ -1,4 +1,3 @@
-import { createParser } from 'eventsource-parser';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
@@ -7,6 +6,7 @@ import type { DeclaredState, Replica } from '../core/replica.js';
 import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient, OpenLease } from './api-client.js';
 import { createBackoff } from './backoff.js';
+import { EventTooLongError, eventData } from './event-stream.js';
 import { Renewals } from './renewals.js';
 import { watchSilence } from './silence.js';
 import { sleep } from './sleep.js';
@@ -34,6 +34,9 @@ export interface LeaseKeeperOptions {
 
 /** How long the server may take to note that a lease is given back, before the connection is simply closed. */
 const RELEASE_LIMIT_MS = 1000;
+
+/** Maximum number of bytes of a lease's stream from one event to the next; the longest event has a replica id in it. */
+const MAX_EVENT_BYTES = 64 * 1024;
 
 /** A lease held this long was a success: the next loss begins with short waits again. */
 const STEADY_AFTER_MS = 30_000;
@@ -172,12 +175,12 @@ export class LeaseKeeper {
       reason = why;
       body.destroy();
     };
+    let isRegistered = false;
     const onEvent = (event: LeaseEvent): void => {
-      if (event === 'registered') this.#tell({ kind: 'registered', server });
+      if (event === 'registered' && !isRegistered) this.#tell({ kind: 'registered', server });
+      if (event === 'registered') isRegistered = true;
       if (event === 'superseded') superseded = true;
     };
-    const parser = createParser({ onEvent: ({ data }) => onEvent(leaseEventFromData(data)) });
-    const decoder = new TextDecoder();
     const silence = new AbortController();
     const heard = watchSilence(server, { api, clock, signal: silence.signal, onLost: lose });
     let givenBack: Promise<void> | undefined;
@@ -205,13 +208,14 @@ export class LeaseKeeper {
     this.#renewals?.start();
     this.#renewals?.declare(this.#state);
     try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
+      for await (const data of eventData(body, MAX_EVENT_BYTES)) {
         heard();
-        parser.feed(decoder.decode(chunk, { stream: true }));
+        onEvent(leaseEventFromData(data));
       }
-    } catch {
+    } catch (error) {
+      if (error instanceof EventTooLongError) reason = error.message;
       // Broken off or destroyed by us: the reason is told already.
-      if (reason === 'it closed the stream') reason = 'the connection broke off';
+      else if (reason === 'it closed the stream') reason = 'the connection broke off';
     } finally {
       silence.abort();
       this.#renewals?.stop();

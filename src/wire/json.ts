@@ -1,3 +1,5 @@
+import { AnyserveError } from '../core/errors.js';
+
 /**
  * JSON as this project's two ends read and write it. `JSON.parse` will not do: it forgets how a number was written
  * (`1.0`, integers over 2^53), and it says neither where a text breaks nor why in the words that clients of the
@@ -41,6 +43,12 @@ export class JsonSyntaxError extends Error {
 /** What a text may hold, by who wrote it. */
 export interface JsonLimits {
   readonly maxDepth: number;
+  /**
+   * Maximum weight of all values together: an object or array weighs {@link CONTAINER_WEIGHT}, any other value 1. Two
+   * bytes of text (`{}`) become 200 in memory, so the length of the text alone does not bound what it takes.
+   * Default: no limit.
+   */
+  readonly maxWeight?: number;
   /** Whether to refuse what other readers would choke on: lone surrogates, numbers that no double holds. */
   readonly portable: boolean;
 }
@@ -49,7 +57,10 @@ export interface JsonLimits {
 export const FROM_ANYONE: JsonLimits = { maxDepth: 64, portable: true };
 
 /** For the answers of a server we asked: whatever it took from others is shown, far from the end of our stack. */
-export const FROM_SERVER: JsonLimits = { maxDepth: 1000, portable: false };
+export const FROM_SERVER: JsonLimits = { maxDepth: 1000, portable: false, maxWeight: 6_000_000 };
+
+/** An empty object takes about 200 bytes, a number about 50. */
+const CONTAINER_WEIGHT = 4;
 
 const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
@@ -69,9 +80,10 @@ const ESCAPES: Readonly<Record<string, string>> = {
   t: '\t',
 };
 
-/** Reads one JSON value. Throws {@link JsonSyntaxError}. */
-export function parseJson(text: string, { maxDepth, portable }: JsonLimits = FROM_ANYONE): Json {
+/** Reads one JSON value. Throws {@link JsonSyntaxError}, and `too_large` for more than `maxWeight`. */
+export function parseJson(text: string, { maxDepth, portable, maxWeight }: JsonLimits = FROM_ANYONE): Json {
   let at = 0;
+  let weightLeft = maxWeight ?? Number.POSITIVE_INFINITY;
 
   function fail(reason: string, unit: number): never {
     throw new JsonSyntaxError(reason, characters(unit));
@@ -79,7 +91,14 @@ export function parseJson(text: string, { maxDepth, portable }: JsonLimits = FRO
 
   /** A place in characters, of which some take two units. */
   function characters(unit: number): number {
-    return [...text.slice(0, unit)].length;
+    let count = 0;
+    for (let n = 0; n < unit; count++) n += (text.codePointAt(n) as number) > 0xffff ? 2 : 1;
+    return count;
+  }
+
+  function weigh(weight: number): void {
+    weightLeft -= weight;
+    if (weightLeft < 0) throw new AnyserveError('too_large', 'its JSON holds too many values');
   }
 
   /** What the sticky pattern matches here; moves behind it. */
@@ -93,6 +112,7 @@ export function parseJson(text: string, { maxDepth, portable }: JsonLimits = FRO
 
   function value(depth: number): Json {
     if (depth > maxDepth) throw new JsonSyntaxError(`Nested deeper than ${maxDepth} levels`, characters(at), true);
+    weigh(text[at] === '{' || text[at] === '[' ? CONTAINER_WEIGHT : 1);
     switch (text[at]) {
       case '"':
         return string();

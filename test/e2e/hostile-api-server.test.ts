@@ -1,0 +1,99 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { stopAll } from '../support/binary.js';
+import { runMeasured } from '../support/peak-memory.js';
+
+/** A command that loads and asks takes about 70 MB. */
+const FOR_SMALL_ANSWERS_MB = 160;
+
+/** The list of 100,000 replicas takes about 400 MB, and what is refused must not take much more. */
+const FOR_LISTS_MB = 900;
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+afterAll(stopAll);
+
+async function hostile(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Sends the same bytes again and again, at most so many in all, as fast as they are taken. */
+function flood(response: ServerResponse, piece: string, maxBytes = 400 * 1024 * 1024): void {
+  const chunk = Buffer.from(piece.repeat(Math.ceil((256 * 1024) / piece.length)));
+  let sent = 0;
+  const more = (): void => {
+    while (!response.destroyed && sent < maxBytes) {
+      sent += chunk.length;
+      if (!response.write(chunk)) return void response.once('drain', more);
+    }
+    response.end();
+  };
+  more();
+}
+
+const text = (status: number, body: string) => (_request: IncomingMessage, response: ServerResponse) =>
+  response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+
+describe('a hostile API server takes neither the memory nor the time of', () => {
+  it.each<[string, Parameters<typeof hostile>[0]]>([
+    ['an endless route', (_request, response) => flood(response.writeHead(200), '{"endpoint":"')],
+    ['an endless error', (_request, response) => flood(response.writeHead(500), 'x')],
+    ['an endless no match', (_request, response) => flood(response.writeHead(404), '[')],
+    ['a route one byte at a time', (_request, response) => void setInterval(() => response.write(' '), 20).unref()],
+    ['a redirect', (_request, response) => response.writeHead(307, { location: 'http://127.0.0.1:1/route' }).end()],
+    [
+      'an inflated route',
+      (_request, response) =>
+        response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(Buffer.alloc(64 * 1024 * 1024))),
+    ],
+    ['long headers', (_request, response) => response.writeHead(200, { x: 'y'.repeat(100_000) }).end('{}')],
+  ])('route: %s', async (_what, answer) => {
+    const startedAtMs = Date.now();
+    const { code, stderr, peakMb } = await runMeasured(['route', 'type=chat', '--server', await hostile(answer)]);
+    expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
+    expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
+    expect(Date.now() - startedAtMs).toBeLessThan(15_000);
+  });
+
+  it.each<[string, Parameters<typeof hostile>[0]]>([
+    ['an endless list', (_request, response) => flood(response.writeHead(200), '{"replicas":[')],
+    ['24 MB of empty objects', text(200, `{"replicas":[${'{},'.repeat(8_000_000)}{}]}`)],
+    ['24 MB of numbers', text(200, `{"replicas":[${'1,'.repeat(12_000_000)}1]}`)],
+    ['24 MB of keys', text(200, `{"replicas":[{${'"a":1,'.repeat(4_000_000)}"a":1}]}`)],
+    ['60 MB that break at their end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
+  ])(
+    'registry: %s',
+    async (_what, answer) => {
+      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await hostile(answer)]);
+      expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
+      expect(peakMb).toBeLessThan(FOR_LISTS_MB);
+    },
+    60_000,
+  );
+
+  it.each<[string, string]>([
+    ['a line without an end', 'data: '],
+    ['comments', ': nothing to say\n\n'],
+    ['data without the end of an event', 'data: x\n'],
+    ['events of no name that matters', 'data: {"status":"registered"}\n\n'],
+  ])('register: an endless stream of %s', async (_what, piece) => {
+    const server = await hostile((_request, response) =>
+      flood(response.writeHead(200, { 'content-type': 'text/event-stream' }), piece),
+    );
+    const registering = ['register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=b', '--server', server];
+    const { stdout, stderr, peakMb } = await runMeasured(registering, { stopAfterMs: 4000 });
+    expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
+    expect((stdout + stderr).length).toBeLessThan(10_000);
+  });
+});

@@ -1,0 +1,29 @@
+import { BINARY, type Outcome, startProgram } from './binary.js';
+
+/** Runs a command, and reports the most memory that it held at once, as the kernel counted it. */
+const WITH_PEAK = `
+import os, sys
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+sys.stderr.write("\\npeak %d\\n" % usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128)
+`;
+
+/** How a command ended, and the most resident memory that it held, in MB. */
+export interface MeasuredOutcome extends Outcome {
+  readonly peakMb: number;
+}
+
+/** Runs the binary to its end, or for so long, and measures its memory from outside. */
+export async function runMeasured(
+  args: readonly string[],
+  { stopAfterMs }: { readonly stopAfterMs?: number } = {},
+): Promise<MeasuredOutcome> {
+  const limit = stopAfterMs === undefined ? [] : ['timeout', '-s', 'INT', '-k', '5', String(stopAfterMs / 1000)];
+  const running = startProgram(['python3', '-c', WITH_PEAK, ...limit, process.execPath, BINARY, ...args]);
+  running.child.stdin?.end();
+  const outcome = await running.ended;
+  const [, kilobytes] = /\npeak (\d+)\n$/.exec(outcome.stderr) ?? [];
+  if (kilobytes === undefined) throw new Error(`no peak was measured: ${outcome.stderr}`);
+  return { ...outcome, stderr: outcome.stderr.replace(/\npeak \d+\n$/, ''), peakMb: Number(kilobytes) / 1000 };
+}
