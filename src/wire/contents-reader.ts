@@ -1,9 +1,9 @@
 import { WireType } from '@bufbuild/protobuf/wire';
 import type { TensorContents } from './inference-message.js';
 import { BYTES_CONTENTS_TAG } from './inference-tags.js';
+import type { MessageCount } from './message-limits.js';
 import type { MessageReader } from './message-reader.js';
 import { isWhole, type PackedField, packedField } from './packed-elements.js';
-import type { RequestCount } from './request-limits.js';
 
 /**
  * Reads typed contents. A field may come in several pieces, packed or element by element, and the contents in several
@@ -13,20 +13,20 @@ export class ContentsReader {
   #packed: Map<PackedField, JoinedBytes> | undefined;
   #byteStrings: Uint8Array[] | undefined;
 
-  /** Reads contents that end there. Throws for bytes that are none, and for more than a request may hold. */
-  read(reader: MessageReader, end: number, count: RequestCount | undefined): void {
+  /** Reads contents that end there. Throws for bytes that are none, and for more than a message may hold. */
+  read(reader: MessageReader, end: number, count: MessageCount): void {
     for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
       const field = packedField(tag >>> 3);
       const wireType = tag & 7;
       if (tag === BYTES_CONTENTS_TAG) {
-        count?.addElement();
+        count.addElement();
         this.#byteStrings ??= [];
         this.#byteStrings.push(reader.copyOfBytes());
       } else if (field && wireType === WireType.LengthDelimited) {
-        count?.addPiece();
+        count.addPiece();
         this.#add(field, reader.bytes());
       } else if (field && wireType === elementWireType(field)) {
-        count?.addPiece();
+        count.addPiece();
         this.#add(field, reader.numberBytes(wireType));
       } else reader.skip(tag);
     }

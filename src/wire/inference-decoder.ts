@@ -11,12 +11,12 @@ import {
   type TensorMessage,
 } from './inference-message.js';
 import { ANSWER_TAG, COMMON_TAG, PART_TAG, REQUEST_TAG, REQUESTED_OUTPUT_TAG, TENSOR_TAG } from './inference-tags.js';
+import { MessageCount } from './message-limits.js';
 import { MessageReader } from './message-reader.js';
-import { RequestCount } from './request-limits.js';
 
 /**
  * The request that bytes are. Tensors are copied once, and raw ones not at all: they are views of the bytes. Throws for
- * bytes that are none, and `invalid_argument` for what holds more than {@link RequestCount} lets through; it is counted
+ * bytes that are none, and `invalid_argument` for what holds more than {@link MessageCount} lets through; it is counted
  * on the way, so that nothing is read twice.
  */
 export function decodeRequest(bytes: Uint8Array): RequestMessage {
@@ -29,7 +29,7 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
     outputs: [],
     rawInputContents: [],
   };
-  const count = new RequestCount();
+  const count = new MessageCount('request');
   const reader = new MessageReader(bytes);
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === REQUEST_TAG.output) {
@@ -46,23 +46,41 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
   return message;
 }
 
-/** The answer that bytes are; as {@link decodeRequest}, but nothing is counted, because we chose to call this server. */
+/** The answer that bytes are; counted as {@link decodeRequest} counts. */
 export function decodeAnswer(bytes: Uint8Array): AnswerMessage {
   const reader = new MessageReader(bytes);
-  return readAnswer(reader, reader.end, emptyAnswer());
+  return readAnswer(reader, reader.end, emptyAnswer(), new MessageCount('answer'));
 }
 
-/** The part of an answer that bytes are. */
+/**
+ * The part of an answer that bytes are. MLServer streams answers as they are, without the part around them
+ * (`ModelInferResponse` where the protocol has `ModelStreamInferResponse`); that is a part, too.
+ */
 export function decodePart(bytes: Uint8Array): PartMessage {
+  if (isBareAnswer(new MessageReader(bytes))) return { errorMessage: '', inferResponse: decodeAnswer(bytes) };
   const message: PartMessage = { errorMessage: '', inferResponse: undefined };
   const reader = new MessageReader(bytes);
+  const count = new MessageCount('answer');
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === PART_TAG.errorMessage) message.errorMessage = reader.text();
     else if (tag === PART_TAG.inferResponse) {
-      message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), message.inferResponse ?? emptyAnswer());
+      const before = message.inferResponse ?? emptyAnswer();
+      message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), before, count);
     } else reader.skip(tag);
   }
   return message;
+}
+
+/**
+ * Whether a message is an answer and not a part with an answer in it. Both have texts or messages in the fields 1 and 2;
+ * 3 to 6 are fields of an answer only: id, parameters, outputs and raw contents.
+ */
+function isBareAnswer(reader: MessageReader): boolean {
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+    if (tag >= COMMON_TAG.id && tag <= ANSWER_TAG.rawOutputContents && (tag & 7) === 2) return true;
+    reader.skip(tag);
+  }
+  return false;
 }
 
 /** What requests and answers have in common. */
@@ -73,16 +91,20 @@ function emptyAnswer(): AnswerMessage {
 }
 
 /** Reads into an answer, of which there may be some already: a message that comes in two parts is both together. */
-function readAnswer(reader: MessageReader, end: number, message: AnswerMessage): AnswerMessage {
+function readAnswer(reader: MessageReader, end: number, message: AnswerMessage, count: MessageCount): AnswerMessage {
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === ANSWER_TAG.rawOutputContents) message.rawOutputContents.push(reader.bytes());
-    else if (tag === COMMON_TAG.tensor) message.outputs.push(readTensor(reader, reader.fieldEnd(end), undefined));
-    else readOther(tag, reader, message, undefined);
+    if (tag === ANSWER_TAG.rawOutputContents) {
+      count.checkTensors('raw contents', message.rawOutputContents.length + 1);
+      message.rawOutputContents.push(reader.bytes());
+    } else if (tag === COMMON_TAG.tensor) {
+      count.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readTensor(reader, reader.fieldEnd(end), count));
+    } else readOther(tag, reader, message, count);
   }
   return message;
 }
 
-function readOther(tag: number, reader: MessageReader, message: CommonMessage, count: RequestCount | undefined): void {
+function readOther(tag: number, reader: MessageReader, message: CommonMessage, count: MessageCount): void {
   if (tag === COMMON_TAG.modelName) message.modelName = reader.text();
   else if (tag === COMMON_TAG.modelVersion) message.modelVersion = reader.text();
   else if (tag === COMMON_TAG.id) message.id = reader.text();
@@ -90,7 +112,7 @@ function readOther(tag: number, reader: MessageReader, message: CommonMessage, c
   else reader.skip(tag);
 }
 
-function readTensor(reader: MessageReader, end: number, count: RequestCount | undefined): TensorMessage {
+function readTensor(reader: MessageReader, end: number, count: MessageCount): TensorMessage {
   const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
   let contents: ContentsReader | undefined;
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
@@ -110,18 +132,14 @@ function readTensor(reader: MessageReader, end: number, count: RequestCount | un
   return tensor;
 }
 
-function readSize(reader: MessageReader, shape: bigint[], count: RequestCount | undefined): void {
+function readSize(reader: MessageReader, shape: bigint[], count: MessageCount): void {
   shape.push(reader.int64());
-  count?.checkDimensions(shape.length);
+  count.checkDimensions(shape.length);
 }
 
 /** The parameters that there are, and the one that comes next. */
-function withParameter(
-  reader: MessageReader,
-  before: ParametersMessage,
-  count: RequestCount | undefined,
-): ParametersMessage {
-  count?.addParameter();
+function withParameter(reader: MessageReader, before: ParametersMessage, count: MessageCount): ParametersMessage {
+  count.addParameter();
   const entry = new BinaryReader(reader.bytes());
   const { key, value } = ParametersEntry.decode(entry, entry.len);
   if (entry.pos !== entry.len) throw new RangeError('a parameter does not end where its length says');
@@ -131,7 +149,7 @@ function withParameter(
   return parameters.set(key, value);
 }
 
-function readRequestedOutput(reader: MessageReader, end: number, count: RequestCount): RequestedOutputMessage {
+function readRequestedOutput(reader: MessageReader, end: number, count: MessageCount): RequestedOutputMessage {
   const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
     if (tag === REQUESTED_OUTPUT_TAG.name) output.name = reader.text();

@@ -1,6 +1,7 @@
 import { GRPCInferenceServiceDefinition } from './gen/open_inference.js';
 import { decodeAnswer, decodePart, decodeRequest } from './inference-decoder.js';
 import { encodeAnswer, encodePart, encodeRequest } from './inference-encoder.js';
+import { checkMetadata } from './message-limits.js';
 
 /** The code that the protobuf compiler made for a message. */
 interface Generated<T> {
@@ -78,7 +79,14 @@ function method<Request, Response>(
 function generatedMethod<Request, Response>(
   row: MethodRow & { readonly requestType: Generated<Request>; readonly responseType: Generated<Response> },
 ): Method<Request, Response> {
-  return method(row, generatedCodec(row.requestType), generatedCodec(row.responseType));
+  const response = generatedCodec(row.responseType);
+  return method(row, generatedCodec(row.requestType), {
+    serialize: response.serialize,
+    deserialize(bytes) {
+      checkMetadata(bytes);
+      return response.deserialize(bytes);
+    },
+  });
 }
 
 function generatedCodec<T>(message: Generated<T>): Codec<T> {

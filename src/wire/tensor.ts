@@ -9,8 +9,8 @@ import {
 } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
 import type { TensorContents, TensorMessage } from './inference-message.js';
+import { MessageCount } from './message-limits.js';
 import { bufferOf } from './packed-elements.js';
-import { MAX_BYTES_ELEMENTS } from './request-limits.js';
 
 /** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
 export type TensorData = NumericArray | readonly boolean[] | readonly Uint8Array[];
@@ -27,12 +27,13 @@ type TensorLabel = string | (() => string);
 
 /**
  * Reads a tensor from its message and, where the data came raw, its raw bytes. Throws `invalid_argument`, which names the
- * tensor, for whatever does not add up.
+ * tensor, for whatever does not add up. The elements of raw BYTES are counted for the whole message.
  */
 export function tensorFromMessage(
   label: TensorLabel,
   message: Omit<TensorMessage, 'parameters'>,
   raw: Uint8Array | undefined,
+  count = new MessageCount('request'),
 ): Tensor {
   if (!isDatatype(message.datatype)) {
     throw invalid(label, `unknown datatype ${JSON.stringify(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
@@ -43,7 +44,9 @@ export function tensorFromMessage(
   const filled = contents ? filledFields(contents) : [];
   if (raw !== undefined && filled.length > 0) throw invalid(label, 'has both typed and raw contents');
   const data =
-    raw !== undefined ? dataFromRaw(label, datatype, raw) : dataFromContents(label, datatype, contents, filled, wanted);
+    raw !== undefined
+      ? dataFromRaw(label, datatype, raw, count)
+      : dataFromContents(label, datatype, contents, filled, wanted);
   checkLength(label, shape, wanted, data);
   return { datatype, shape, data };
 }
@@ -112,8 +115,8 @@ function dataFromContents(
   return data;
 }
 
-function dataFromRaw(label: TensorLabel, datatype: Datatype, raw: Uint8Array): TensorData {
-  if (datatype === 'BYTES') return bytesFromRaw(label, raw);
+function dataFromRaw(label: TensorLabel, datatype: Datatype, raw: Uint8Array, count: MessageCount): TensorData {
+  if (datatype === 'BYTES') return bytesFromRaw(label, raw, count);
   const { bytes, array } = datatypeRow(datatype);
   if (raw.length % bytes !== 0) {
     throw invalid(label, `${raw.length} raw bytes are not a multiple of the ${bytes} bytes of ${datatype}`);
@@ -135,14 +138,13 @@ function boolsFromRaw(label: TensorLabel, raw: Uint8Array): boolean[] {
   return bools;
 }
 
-function bytesFromRaw(label: TensorLabel, message: Uint8Array): Uint8Array[] {
+function bytesFromRaw(label: TensorLabel, message: Uint8Array, count: MessageCount): Uint8Array[] {
   // A copy, so that whoever keeps an element does not keep the message with it.
   const raw = Buffer.from(message);
   const elements: Uint8Array[] = [];
   let at = 0;
   while (at < raw.length) {
-    if (elements.length >= MAX_BYTES_ELEMENTS)
-      throw invalid(label, `a tensor has at most ${MAX_BYTES_ELEMENTS} BYTES elements`);
+    count.addElement();
     const start = at + 4;
     const end = start <= raw.length ? start + raw.readUInt32LE(at) : Number.POSITIVE_INFINITY;
     if (end > raw.length) throw invalid(label, `raw BYTES element ${elements.length} is longer than the data`);

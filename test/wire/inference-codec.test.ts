@@ -295,3 +295,42 @@ describe('a tensor', () => {
     expect(() => decodeRequest(bytes)).toThrow('a field');
   });
 });
+
+describe('a part of an answer', () => {
+  const nothing = ModelInferResponse.decode(new Uint8Array(0));
+  const bare = (fields: Partial<ModelInferResponse>): Uint8Array =>
+    ModelInferResponse.encode({ ...nothing, modelName: 'm', modelVersion: 'v0.1.0', ...fields }).finish();
+
+  it.each<[string, Partial<ModelInferResponse>]>([
+    ['an id', { id: '42' }],
+    ['parameters', { parameters: new Map([['a', { parameterChoice: { $case: 'boolParam', value: true } }]]) }],
+    [
+      'an output',
+      { outputs: [{ name: 'o', datatype: 'INT32', shape: [1n], parameters: new Map(), contents: undefined }] },
+    ],
+    ['raw contents', { rawOutputContents: [Buffer.from('abcd')] }],
+  ])('may be a bare answer, as MLServer sends it, which is known by %s', (_what, fields) => {
+    const { errorMessage, inferResponse } = decodePart(bare(fields));
+    expect(errorMessage).toBe('');
+    expect(plain(inferResponse)).toEqual(plain(ModelInferResponse.decode(bare(fields))));
+  });
+
+  it('may be a bare answer of MLServer, byte by byte', () => {
+    // model_name "m", id "7", one output "o" of BYTES [1] with the text "hi".
+    const bytes = Buffer.from(
+      '0a016d 1a0137 2a13 0a016f 12054259544553 1a0101 2a04 42026869'.replaceAll(' ', ''),
+      'hex',
+    );
+    expect(decodePart(bytes).inferResponse).toMatchObject({
+      modelName: 'm',
+      id: '7',
+      outputs: [{ name: 'o', datatype: 'BYTES', shape: [1n], contents: { bytesContents: [Buffer.from('hi')] } }],
+    });
+  });
+
+  it('is not a bare answer for what the answer in it holds, nor for fields that neither knows', () => {
+    const inner = bare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
+    const bytes = new BinaryWriter().uint32(10).string('broke').uint32(18).bytes(inner).uint32(58).string('?').finish();
+    expect(decodePart(bytes)).toMatchObject({ errorMessage: 'broke', inferResponse: { modelName: 'm', id: '42' } });
+  });
+});
