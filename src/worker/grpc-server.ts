@@ -1,23 +1,15 @@
-import { readFile } from 'node:fs/promises';
-import { BinaryReader } from '@bufbuild/protobuf/wire';
-import {
-  type handleServerStreamingCall,
-  type Server,
-  ServerCredentials,
-  type ServerWritableStream,
-  type ServiceDefinition,
-} from '@grpc/grpc-js';
-import type { PackageDefinition } from '@grpc/proto-loader';
+import { type Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { grpcOptions } from '../wire/grpc-options.js';
-import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
 import { callGuard } from './call-guard.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
+import { addReflection } from './reflection.js';
 import { RenewedCredentials } from './renewed-credentials.js';
+import { addHealth } from './serving-health.js';
 import { createWideServer } from './wide-server.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
@@ -73,71 +65,6 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
       server.forceShutdown();
     },
   };
-}
-
-/** The health of a server, as gRPC's tools ask for it. */
-interface Health {
-  setServing(serving: boolean): void;
-  /** Tells those who ask, and those who watch, that no new calls are welcome; the watching ends with it. */
-  leave(): void;
-}
-
-async function addHealth(server: Server): Promise<Health> {
-  const { HealthImplementation } = await import('grpc-health-check');
-  const names = ['', INFERENCE_SERVICE_NAME];
-  const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING' as const])));
-  const watching = new Set<ServerWritableStream<unknown, unknown>>();
-  health.addToServer({
-    addService(definition, implementation) {
-      const watch = implementation['watch'] as handleServerStreamingCall<unknown, unknown>;
-      const followed: typeof watch = (call) => {
-        watching.add(call);
-        call.on('cancelled', () => watching.delete(call));
-        watch(call);
-      };
-      server.addService(definition as ServiceDefinition, { ...implementation, watch: followed } as never);
-    },
-  });
-  const setServing = (serving: boolean): void => {
-    for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
-  };
-  return {
-    setServing,
-    leave() {
-      setServing(false);
-      // A load balancer watches for as long as there is something to watch, and would keep the server.
-      for (const call of watching) call.end();
-    },
-  };
-}
-
-/**
- * Tells gRPC's tools the services. The description of ours is the one that the proto compiler made; what a loader of
- * proto files makes of it at run time has other names for map entries, which dynamic clients stumble over.
- */
-async function addReflection(server: Server): Promise<void> {
-  const [{ ReflectionService }, { service: health }, descriptorSet] = await Promise.all([
-    import('@grpc/reflection'),
-    import('grpc-health-check'),
-    readFile(new URL('../../proto/open_inference.binpb', import.meta.url)),
-  ]);
-  const definitions = {
-    inference: { fileDescriptorProtos: filesOf(descriptorSet) },
-    health: { fileDescriptorProtos: health['Check']?.requestType.fileDescriptorProtos },
-  };
-  new ReflectionService(definitions as unknown as PackageDefinition).addToServer(server);
-}
-
-/** The files of an encoded `FileDescriptorSet`, each as bytes: its field 1. */
-function filesOf(descriptorSet: Uint8Array): Buffer[] {
-  const reader = new BinaryReader(descriptorSet);
-  const files: Buffer[] = [];
-  while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (field === 1) files.push(Buffer.from(reader.bytes()));
-    else reader.skip(wireType);
-  }
-  return files;
 }
 
 function bound(server: Server, address: string, credentials: ServerCredentials): Promise<number> {

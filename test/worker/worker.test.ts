@@ -1,6 +1,6 @@
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer } from 'node:net';
-import { Client, credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
+import { credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
 import { load } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
@@ -275,25 +275,6 @@ describe('a worker', () => {
     await worker.stop();
     expect(seen).toEqual([{ status: 1 }, { status: 2 }]);
     expect(worker.log.lines).toEqual([]);
-  });
-
-  it('describes its messages by their published names', async () => {
-    const { worker } = await serving(arithmetic);
-    const reflection = new Client(worker.replica.endpoint, credentials.createInsecure());
-    cleanups.push(() => reflection.close());
-    // A ServerReflectionRequest with file_containing_symbol (4), and whatever file comes back, as bytes.
-    const symbol = Buffer.from('inference.ModelInferRequest');
-    const request = Buffer.concat([Buffer.of(0x22, symbol.length), symbol]);
-    const plain = (bytes: Buffer): Buffer => bytes;
-    const call = reflection.makeBidiStreamRequest(
-      '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
-      plain,
-      plain,
-    );
-    const answer = new Promise<Buffer>((resolve, reject) => call.once('data', resolve).once('error', reject));
-    call.write(request);
-    call.end();
-    expect((await answer).toString('latin1')).toContain('raw_input_contents');
   });
 
   it('keeps the parts that came before a handler failed', async () => {
