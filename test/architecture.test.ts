@@ -8,7 +8,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   core: { rooms: [], packages: [] },
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
   store: { rooms: ['core'], packages: [] },
-  credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:tls'] },
+  credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   server: {
     rooms: ['core', 'wire', 'credentials'],
     packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],

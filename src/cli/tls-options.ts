@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
-import type { NamedFile } from '../credentials/renewed-files.js';
+import type { NamedFile } from '../credentials/named-file.js';
 import { clientTlsFromFiles, serverTlsFromFiles } from '../credentials/tls-files.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
@@ -41,7 +41,7 @@ export function clientTlsFrom(args: Arguments, io: CommandIo, prefix = ''): (() 
 function filesFrom(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {
   const file = (option: string): NamedFile | undefined => {
     const path = args.text(option);
-    return path === undefined ? undefined : { option, path };
+    return path === undefined ? undefined : { option, path, isSecret: option.endsWith('tls-key') };
   };
   const [cert, key, ca] = [file(`${prefix}tls-cert`), file(`${prefix}tls-key`), file(`${prefix}tls-ca`)];
   if ((cert === undefined) !== (key === undefined)) {

@@ -27,8 +27,8 @@ export function tokenSource<T>(
 ): (() => T) | undefined {
   const path = args.text(option);
   if (path !== undefined) {
-    const read = ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`);
-    return renewedFiles([{ option, path }], read, { clock, log: logTo(io) });
+    const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
+    return renewedFiles([{ option, path, isSecret: true }], format, { clock, log: logTo(io) });
   }
   const variable = `ANYSERVE_${option
     .replace(/-file$/, '')

@@ -1,6 +1,7 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
-import { type FilesWorld, type NamedFile, renewedFiles } from './renewed-files.js';
+import type { NamedFile } from './named-file.js';
+import { type FilesWorld, renewedFiles } from './renewed-files.js';
 
 /** The files of one end of TLS, each with the option that names it. */
 export interface TlsFiles {
@@ -9,34 +10,41 @@ export interface TlsFiles {
   readonly ca?: NamedFile | undefined;
 }
 
-/** What is in the files of a server, as it is now. Throws `usage` when it cannot be used at the beginning. */
+/** Returns a getter for the TLS files of a server, read again when they change. Throws `usage` when they can't be used. */
 export function serverTlsFromFiles(
   { cert, key, ca }: TlsFiles & { readonly cert: NamedFile; readonly key: NamedFile },
   world: FilesWorld,
 ): () => ServerTls {
-  return renewedFiles(
-    present(cert, key, ca),
-    (texts) => checked({ cert, key, ca }, texts) as ClientTls & { readonly cert: string; readonly key: string },
-    world,
-  );
+  const parse = (texts: readonly string[]): ServerTls => checked({ cert, key, ca }, texts) as ServerTls;
+  return renewedFiles(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
 }
 
-/** What is in the files of a caller, as it is now. Throws `usage` when it cannot be used at the beginning. */
+/** Returns a getter for the TLS files of a caller, read again when they change. Throws `usage` when they can't be used. */
 export function clientTlsFromFiles(files: TlsFiles, world: FilesWorld): () => ClientTls {
   const { cert, key, ca } = files;
-  return renewedFiles(present(cert, key, ca), (texts) => checked(files, texts), world);
+  const parse = (texts: readonly string[]): ClientTls => checked(files, texts);
+  return renewedFiles(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
 }
 
 function present(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
   return files.filter((file) => file !== undefined);
 }
 
+/** Whether every block of a PEM text has its end, and nothing has begun after the last one. */
+function isWholePem(text: string): boolean {
+  return hasAllEnds(text) && /(-----|\n)$/.test(text);
+}
+
+function hasAllEnds(text: string): boolean {
+  return text.split('-----BEGIN ').length - 1 === (text.match(/-----END [^\n-]+-----/g) ?? []).length;
+}
+
 /**
- * The texts of the files that are there, in the order of certificate, key and authorities. Node's
- * modules are loaded here, by what has files to check: they take as long as a short command without any.
+ * Returns the texts of the files that are given, in the order certificate, key, authorities, after checking that they can
+ * be used together. Node's modules are loaded here, because they take as long as a short command without any files.
  */
 function checked({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientTls {
-  const { createPrivateKey, X509Certificate } = process.getBuiltinModule('node:crypto');
+  const { createPrivateKey } = process.getBuiltinModule('node:crypto');
   const { createSecureContext } = process.getBuiltinModule('node:tls');
   const left = [...texts];
   const tls = {
@@ -44,11 +52,18 @@ function checked({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientT
     key: key && left.shift(),
     ca: ca && left.shift(),
   };
-  // An authority that cannot be read would be left out without a word, and with it who is kept out.
-  if (ca) check(ca, () => new X509Certificate(tls.ca ?? ''));
-  if (cert) check(cert, () => new X509Certificate(tls.cert ?? ''));
+  if (ca) check(ca, () => parseCertificates(tls.ca ?? ''));
+  if (cert) check(cert, () => parseCertificates(tls.cert ?? ''));
   if (key) check(key, () => createPrivateKey(tls.key ?? '') && createSecureContext(tls));
   return tls;
+}
+
+/** OpenSSL silently leaves out the certificates from the first one on that it can't read; here that is an error. */
+function parseCertificates(text: string): void {
+  const { X509Certificate } = process.getBuiltinModule('node:crypto');
+  if (text.includes('-----BEGIN ') && !hasAllEnds(text)) throw new Error('it is cut off: a block has no end');
+  const blocks = text.match(/-----BEGIN (?:X509 )?CERTIFICATE-----[^-]*-----END [^-]*-----/g) ?? [text];
+  for (const block of blocks) new X509Certificate(block);
 }
 
 function check({ option, path }: NamedFile, read: () => unknown): void {

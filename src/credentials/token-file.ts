@@ -6,7 +6,7 @@ export interface TokenLine {
   readonly prefix: string;
 }
 
-/** What a token looks like: what can stand in a header, but no space, and no comma, at which gRPC divides values. */
+/** The characters of a token: those of a header value, without space and comma, at which gRPC splits values. */
 const TOKEN = /^[\x21-\x2b\x2d-\x7e]+$/;
 
 /** Whether a text can be a token. */
@@ -14,7 +14,7 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-/** The token that a token file has whoever reads it show: its first. Throws `usage`. */
+/** Returns the first token of a token file, which is the one that a client shows. Throws `usage`. */
 export function firstToken(text: string, where: string): string {
   return (tokenLines(text.split('\n'), where)[0] as TokenLine).token;
 }
@@ -34,6 +34,17 @@ export function tokenLines(lines: readonly string[], where: string): TokenLine[]
   if (found.length === 0)
     throw unusable(where, 'there is no token in it; put one into it, such as of "openssl rand -hex 32"');
   return found;
+}
+
+/** Minimum length of a token that can't be guessed, if it was made at random. */
+const MIN_SAFE_LENGTH = 16;
+
+/** Returns the warning for a token file with tokens that are so short that they can be guessed; never shows a token. */
+export function shortTokenWarning(lines: readonly string[], where: string): string | undefined {
+  const short = tokenLines(lines, where).filter(({ token }) => token.length < MIN_SAFE_LENGTH);
+  if (short.length === 0) return undefined;
+  const these = short.length === 1 ? '1 token is' : `${short.length} tokens are`;
+  return `${where}: ${these} shorter than ${MIN_SAFE_LENGTH} characters and can be guessed; use "openssl rand -hex 32"`;
 }
 
 function unusable(where: string, problem: string): AnyserveError {

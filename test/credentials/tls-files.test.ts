@@ -47,8 +47,17 @@ describe('TLS files', () => {
     [first.cert, second.key, authority.cert, '--tls-key', 'the key is not that of the certificate'],
     [first.cert, first.key, '', '--tls-ca', 'it is not in the form of PEM'],
     [first.cert, first.key, first.key, '--tls-ca', 'it is not in the form of PEM'],
+    [first.cert, first.key, authority.cert + first.cert.slice(0, 99), '--tls-ca', 'it is cut off: a block has no end'],
+    [
+      first.cert + authority.cert.slice(0, 99),
+      first.key,
+      authority.cert,
+      '--tls-cert',
+      'it is cut off: a block has no',
+    ],
+    [first.cert, first.key, authority.cert + authority.cert.replace(/\nM/, '\n?'), '--tls-ca', ''],
   ])('that cannot be used are named (%#)', (cert, key, ca, option, reason) => {
-    expect(() => read(cert, key, ca)).toThrow(new RegExp(`^${option}: cannot use \\S+: ${reason}$`));
+    expect(() => read(cert, key, ca)).toThrow(new RegExp(`^${option}: cannot use \\S+: ${reason}`));
   });
 
   it('are read again together: a certificate waits for its key', () => {
@@ -61,9 +70,7 @@ describe('TLS files', () => {
     file('cert', second.cert);
     clock.advance(1000);
     expect(current().cert).toBe(first.cert);
-    expect(log.lines).toEqual([
-      expect.stringMatching(/^--tls-key: cannot use .*; going on with what was there before$/),
-    ]);
+    expect(log.lines).toEqual([expect.stringMatching(/^--tls-key: cannot use .*; the previous content stays in use$/)]);
     file('key', second.key);
     clock.advance(1000);
     expect(current()).toMatchObject({ cert: second.cert, key: second.key });

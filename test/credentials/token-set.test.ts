@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { firstToken } from '../../src/credentials/token-file.js';
+import { firstToken, shortTokenWarning } from '../../src/credentials/token-file.js';
 import { bearerToken, TokenSet, tokenDigest } from '../../src/credentials/token-set.js';
 
 describe('a token set', () => {
@@ -38,6 +38,16 @@ describe('the token to show', () => {
   it('is the first of a file, without its prefix', () => {
     expect(firstToken('# mine\n\nabc gpu-\nother\n', 'f')).toBe('abc');
     expect(() => firstToken('\n', '--token-file f')).toThrow('--token-file f: there is no token in it');
+  });
+});
+
+describe('tokens that can be guessed', () => {
+  it('are counted, and not shown', () => {
+    expect(shortTokenWarning(['0123456789abcdef', '0123456789abcdef0 a'], 'f')).toBeUndefined();
+    expect(shortTokenWarning(['s3cret', '0123456789abcdef'], '--register-token-file f')).toBe(
+      '--register-token-file f: 1 token is shorter than 16 characters and can be guessed; use "openssl rand -hex 32"',
+    );
+    expect(shortTokenWarning(['s3cret', '0123456789abcde'], 'f')).toMatch(/^f: 2 tokens are shorter/);
   });
 });
 

@@ -165,9 +165,30 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect((await curl(...certificate.slice(2), `${url}/health`)).code).toBe(60);
   });
 
+  it('take no half-written token, and no token whose prefix is not written yet', async () => {
+    const certificate = ['--cacert', authority.certFile, '--cert', clientCert?.certFile ?? ''];
+    const statusOf = async (token: string): Promise<string> => {
+      const shown = ['--key', clientCert?.keyFile ?? '', '-H', `Authorization: Bearer ${token}`];
+      return (await curl(...certificate, ...shown, `${url}/registry`)).text.slice(9, 12);
+    };
+    for (const half of [WRONG.slice(0, 9), WRONG, `${WRONG} g`]) {
+      // Written again before each request, so that it never rests for 2 s, for longer than the time between two looks.
+      for (const sinceMs = Date.now(); Date.now() - sinceMs < 1500; ) {
+        writeFileSync(tokens, half);
+        expect(await statusOf(half.split(' ')[0] as string)).toBe('401');
+      }
+    }
+    writeFileSync(tokens, `${WRONG} gpu-\n`);
+    await until('the whole line counts', async () => (await statusOf(WRONG)) === '200');
+    const registering = ['register', '--id', 'x1', '--endpoint', 'localhost:1', '--cap', 'a=1'];
+    expect((await ask(...registering, '--token-file', wrongFile)).stderr).toContain('ids that begin with "gpu-"');
+    writeFileSync(tokens, `# writers\n${WRITER}\nother gpu-\n`);
+    await until('the old tokens are back', async () => (await statusOf(WRITER)) === '200');
+  });
+
   it('outlive a change of tokens, of a certificate, and of files that break', async () => {
     writeFileSync(tokens, '');
-    await until('the broken file is told', () => api.stderr().includes('going on with what was there before'));
+    await until('the broken file is told', () => api.stderr().includes('the previous content stays in use'));
     writeFileSync(tokens, 's3cret-next\n');
     const next = file('next', 's3cret-next');
     await until('the new token is taken', async () => (await ask('registry', '--token-file', next)).code === 0, 15_000);
@@ -190,6 +211,10 @@ describe('an API server and a worker with TLS and tokens', () => {
       async () => (await curl('--cacert', otherAuthority.certFile, ...shown, `${url}/health`)).code === 0,
     );
     expect(worker.child.exitCode).toBeNull();
+  });
+
+  it('warn once of tokens that can be guessed', () => {
+    expect(api.stderr().match(/--register-token-file .* shorter than 16 characters/g)).toHaveLength(1);
   });
 
   it('show no token in what they print, nor in their command lines', async () => {

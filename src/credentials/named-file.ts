@@ -1,0 +1,40 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { AnyserveError, messageOf } from '../core/errors.js';
+
+/** A file, and the option that names it, for messages. */
+export interface NamedFile {
+  readonly option: string;
+  readonly path: string;
+  /** Whether nobody else should read it: it holds a token or a key. */
+  readonly isSecret?: boolean;
+}
+
+/** Maximum size of a file with tokens or certificates, in bytes; the bundles of operating systems have about 0.5 MB. */
+const MAX_BYTES = 4 * 1024 * 1024;
+
+/** Reads a file or a pipe as UTF-8. Throws `usage` when it can't be read or is larger than 4 MiB. */
+export function readNamedFile({ option, path }: NamedFile): string {
+  try {
+    return readBounded(path);
+  } catch (cause) {
+    throw new AnyserveError('usage', `--${option}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Reads no more than the maximum, because a size is not known of every file. */
+function readBounded(path: string): string {
+  const file = openSync(path, 'r');
+  try {
+    const pieces: Buffer[] = [];
+    for (let size = 0; ; ) {
+      const piece = Buffer.allocUnsafe(16 * 1024);
+      const read = readSync(file, piece, 0, piece.length, null);
+      if (read === 0) return Buffer.concat(pieces).toString('utf8');
+      size += read;
+      if (size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
+      pieces.push(piece.subarray(0, read));
+    }
+  } finally {
+    closeSync(file);
+  }
+}

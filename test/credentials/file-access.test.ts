@@ -1,0 +1,97 @@
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { accessProblems } from '../../src/credentials/file-access.js';
+import { renewedFiles } from '../../src/credentials/renewed-files.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog } from '../support/replicas.js';
+
+const OTHER_GROUP = 12345;
+const isRoot = process.getuid?.() === 0;
+
+let root: string;
+let folder: string;
+let path: string;
+
+beforeEach(() => {
+  // Below /tmp, which every user can search; the folder of a test run is private.
+  root = mkdtempSync(join(process.env['TMPDIR'] === undefined ? tmpdir() : '/tmp', 'anyserve-access-'));
+  chmodSync(root, 0o755);
+  folder = join(root, 'keys');
+  mkdirSync(folder);
+  chmodSync(folder, 0o755);
+  path = join(folder, 'token');
+  writeFileSync(path, 'token\n');
+  chmodSync(path, 0o600);
+});
+
+const problems = (isSecret = true): string[] => accessProblems({ option: 'x', path, isSecret });
+
+describe('the access to a file', () => {
+  it('is fine for the owner alone, and for a group that can only read', () => {
+    expect(problems()).toEqual([]);
+    chmodSync(path, 0o640);
+    expect(problems()).toEqual([]);
+  });
+
+  it('is reported when every user can read a secret, or change any file', () => {
+    chmodSync(path, 0o644);
+    expect(problems()).toEqual([`--x: every user can read ${path}; run "chmod o-rwx ${path}"`]);
+    expect(problems(false)).toEqual([]);
+    chmodSync(path, 0o602);
+    expect(problems(false)).toEqual([`--x: every user can change ${path}; run "chmod go-w ${path}"`]);
+  });
+
+  it('is fine when nobody else gets as far as the folder', () => {
+    chmodSync(path, 0o666);
+    chmodSync(root, 0o700);
+    expect(problems()).toEqual([]);
+  });
+
+  it('is reported when others can replace the file, or a folder that leads to it', () => {
+    chmodSync(folder, 0o777);
+    expect(problems()).toEqual([`--x: every user can replace files in ${folder}; run "chmod go-w ${folder}"`]);
+    chmodSync(folder, 0o1777);
+    expect(problems()).toEqual([]);
+    chmodSync(folder, 0o755);
+    chmodSync(root, 0o777);
+    expect(problems()).toEqual([`--x: every user can replace files in ${root}; run "chmod go-w ${root}"`]);
+  });
+
+  it('looks at what a link leads to, and at the folder of the link', () => {
+    const target = join(root, 'target');
+    mkdirSync(target);
+    writeFileSync(join(target, 'real'), 'token\n');
+    chmodSync(join(target, 'real'), 0o600);
+    chmodSync(target, 0o777);
+    path = join(folder, 'link');
+    symlinkSync(join(target, 'real'), path);
+    expect(problems()).toEqual([expect.stringContaining(`can replace files in ${target}`)]);
+    chmodSync(target, 0o755);
+    chmodSync(folder, 0o777);
+    expect(problems()).toEqual([expect.stringContaining(`can replace files in ${folder}`)]);
+  });
+
+  it.runIf(isRoot)('is reported when another group or user can change the file', () => {
+    chownSync(path, 0, OTHER_GROUP);
+    chmodSync(path, 0o660);
+    expect(problems()).toEqual([`--x: group ${OTHER_GROUP} can change ${path}; run "chmod go-w ${path}"`]);
+    chmodSync(path, 0o600);
+    chownSync(path, 4321, 0);
+    expect(problems()).toEqual([expect.stringContaining(`user 4321 owns ${path} and can change it`)]);
+  });
+
+  it('is logged once', () => {
+    chmodSync(path, 0o646);
+    const clock = new ManualClock();
+    const log = keptLog();
+    const format = { parse: ([text = '']: readonly string[]) => text };
+    const current = renewedFiles([{ option: 'x', path, isSecret: true }], format, { clock, log });
+    expect(log.lines).toHaveLength(2);
+    writeFileSync(path, 'other\n');
+    clock.advance(1000);
+    expect(current()).toBe('other\n');
+    expect(log.lines.slice(2)).toEqual([`reloaded: ${path}`]);
+  });
+});

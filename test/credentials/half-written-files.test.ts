@@ -1,0 +1,132 @@
+import { appendFileSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { renewedFiles } from '../../src/credentials/renewed-files.js';
+import { serverTlsFromFiles } from '../../src/credentials/tls-files.js';
+import { TokenSet, tokenDigest } from '../../src/credentials/token-set.js';
+import { createAuthority } from '../support/certificates.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog } from '../support/replicas.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+
+const word = fc.stringMatching(/^[abc]{1,4}$/);
+const line = fc.oneof(
+  word,
+  fc.tuple(word, word).map(([token, prefix]) => `${token} ${prefix}`),
+  fc.constantFrom('', '# note', '  '),
+);
+/** A token file with at least one token; with and without a final newline, with both kinds of line ends. */
+const tokenFile = fc
+  .tuple(fc.array(line, { maxLength: 3 }), word, fc.constantFrom('\n', '\r\n'), fc.boolean())
+  .map(([lines, last, end, isEnded]) => [...lines, last].join(end) + (isEnded ? end : ''));
+
+const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
+
+/** The ids that a token can register, of a few. */
+function granted(tokens: TokenSet, token: string): string {
+  const prefixes = tokens.prefixesOf(tokenDigest(token));
+  return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
+}
+
+const isPartOf = (few: string, many: string): boolean =>
+  few === '' || few.split(',').every((id) => many.split(',').includes(id));
+
+const parse = ([text = '']: readonly string[]): TokenSet => new TokenSet(text.split('\n'));
+
+describe('a token file that is rewritten while it is looked at', () => {
+  it('never grants more than under the old or the whole new file', () => {
+    const path = join(folder, 'tokens');
+    fc.assert(
+      fc.property(tokenFile, tokenFile, fc.array(fc.nat(8), { maxLength: 12 }), (before, after, steps) => {
+        writeFileSync(path, before);
+        const clock = new ManualClock();
+        const current = renewedFiles([{ option: 'x', path }], { parse }, { clock, log: keptLog() });
+        const [old, whole] = [parse([before]), parse([after])];
+        const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => prefixesOf(text)));
+        const check = (): void => {
+          for (const token of tokens) {
+            const now = granted(current(), token);
+            const isAllowed = [old, whole].some((file) => isPartOf(now, granted(file, token)));
+            if (!isAllowed) throw new Error(`${token} may ${now}`);
+          }
+        };
+        let written = 0;
+        writeFileSync(path, '');
+        for (const step of steps) {
+          clock.advance(1000);
+          check();
+          appendFileSync(path, after.slice(written, written + step));
+          written += step;
+          // Nothing more came: by now it is a file of its own, which no look can tell from a whole one.
+          if (step === 0) return;
+        }
+        clock.advance(1000);
+        check();
+        writeFileSync(path, after);
+        for (let look = 0; look < 3; look++) {
+          clock.advance(1000);
+          check();
+        }
+        for (const token of tokens) expect(granted(current(), token)).toBe(granted(whole, token));
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+function prefixesOf(text: string): string[] {
+  return Array.from({ length: text.length }, (_, at) => text.slice(0, at + 1));
+}
+
+/** Only whole certificates count, not what has begun after the last one. */
+const wholeBlocks = (text = ''): string => text.slice(0, text.lastIndexOf('-----END') + 25).trim();
+
+describe('certificates that are rewritten while they are looked at', () => {
+  const authority = createAuthority();
+  const other = createAuthority('other');
+  const [first, second] = [authority.sign('first'), authority.sign('second')];
+
+  /** Replaces one file of three by each beginning of a new text, and collects what is in use at the next looks. */
+  function seenWhile(name: 'cert' | 'key' | 'ca', text: string): { cert: string; key: string; ca?: string }[] {
+    const seen = [];
+    for (let length = 0; length < text.length; length += 23) {
+      const file = (option: string, content: string) => {
+        const path = join(folder, option);
+        writeFileSync(path, content);
+        return { option, path };
+      };
+      const clock = new ManualClock();
+      const files = { cert: file('cert', first.cert), key: file('key', first.key), ca: file('ca', other.cert) };
+      const current = serverTlsFromFiles(files, { clock, log: keptLog() });
+      file(name, text.slice(0, length));
+      for (let look = 0; look < 4; look++) {
+        clock.advance(1000);
+        seen.push(current());
+      }
+    }
+    return seen as { cert: string; key: string; ca?: string }[];
+  }
+
+  it('are the old pair as long as the new certificate or key is cut off', () => {
+    const chain = `${second.cert}${authority.cert}`;
+    for (const { cert, key } of [...seenWhile('cert', chain), ...seenWhile('key', second.key)]) {
+      expect({ cert, key }).toEqual({ cert: first.cert, key: first.key });
+    }
+  });
+
+  it('are never a chain that is cut off within a certificate', () => {
+    const chain = `${first.cert}${authority.cert}`;
+    const seen = new Set(seenWhile('cert', chain).map(({ cert }) => wholeBlocks(cert)));
+    expect([...seen]).toEqual([first.cert.trim()]);
+  });
+
+  it('are never authorities of which one is cut off', () => {
+    const bundle = `${authority.cert}${other.cert}`;
+    const seen = new Set(seenWhile('ca', bundle).map(({ ca }) => wholeBlocks(ca)));
+    const allowed = [other.cert, authority.cert, bundle].map((text) => text.trim());
+    expect([...seen].filter((ca) => !allowed.includes(ca))).toEqual([]);
+  });
+});
