@@ -1,0 +1,92 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startProgram } from '../support/binary.js';
+import { type ServerProcess, startServer } from '../support/fleet.js';
+import { freePort } from '../support/free-port.js';
+import { until } from '../support/until.js';
+
+/** A proxy program and its configuration, which listens on port 8000 and expects the API server at 127.0.0.1:8080. */
+export interface ProxySetup {
+  readonly name: string;
+  readonly config: string;
+  readonly command: (folder: string, file: string) => readonly string[];
+  /** Maximum time until the API server sees that a registrant has closed its connection to the proxy. */
+  readonly noticesWithinMs: number;
+}
+
+/** An API server with a proxy in front of it. */
+export interface FrontedServer {
+  readonly name: string;
+  readonly api: ServerProcess;
+  /** The URL of the proxy. */
+  readonly url: string;
+  readonly noticesWithinMs: number;
+}
+
+/** One process, in the foreground, that writes into its own folder only. */
+const nginxConfig = (server: string): string => `user root; daemon off; master_process off; pid nginx.pid;
+error_log stderr; events {}
+http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+${server} }`;
+
+const nginx = (name: string, server: string): ProxySetup => ({
+  name: `nginx ${name}`,
+  config: nginxConfig(server),
+  command: (folder, file) => ['nginx', '-p', folder, '-c', file],
+  noticesWithinMs: 1000,
+});
+
+const haproxy = (name: string, config: string, noticesWithinMs: number): ProxySetup => ({
+  name: `HAProxy ${name}`,
+  config,
+  command: (_folder, file) => ['haproxy', '-db', '-f', file],
+  noticesWithinMs,
+});
+
+const page = readFileSync(fileURLToPath(new URL('../../docs/proxies.md', import.meta.url)), 'utf8');
+
+/** The configuration that docs/proxies.md recommends for a program. */
+function documented(language: string): string {
+  const text = page.split(`\`\`\`${language}\n`)[1]?.split('```')[0];
+  if (!text) throw new Error(`docs/proxies.md has no configuration for ${language}`);
+  return text;
+}
+
+const HAPROXY_DEBIAN = `defaults
+    mode http
+    timeout connect 5000
+    timeout client  50000
+    timeout server  50000
+listen all
+    bind :8000
+    server api 127.0.0.1:8080
+`;
+
+/** Each program with its defaults, and as docs/proxies.md recommends. */
+export const SETUPS: readonly ProxySetup[] = [
+  nginx('with its defaults', 'server { listen 8000; location / { proxy_pass http://127.0.0.1:8080; } }'),
+  nginx('as documented', documented('nginx')),
+  // By default it notices only when it passes on the next heartbeat, of which there is one every 2 s.
+  haproxy('with the defaults of its Debian package', HAPROXY_DEBIAN, 3000),
+  haproxy('as documented', documented('haproxy'), 1000),
+];
+
+/** Starts an API server and a proxy in front of it; resolves when the proxy passes requests on. */
+export async function startFronted({ name, config, command, noticesWithinMs }: ProxySetup): Promise<FrontedServer> {
+  const api = await startServer();
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), 'anyserve-proxy-'));
+  const file = join(folder, 'proxy.conf');
+  const placed = config
+    .replace(/(listen|bind) :?8000/, `$1 127.0.0.1:${port}`)
+    .replace('127.0.0.1:8080', new URL(api.url).host);
+  writeFileSync(file, placed);
+  const proxy = startProgram(command(folder, file));
+  const url = `http://127.0.0.1:${port}`;
+  const passes = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
+  await until(() => `${name} passes requests on: ${proxy.stdout()}${proxy.stderr()}`, passes, 15_000);
+  return { name, api, url, noticesWithinMs };
+}

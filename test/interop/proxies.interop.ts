@@ -1,0 +1,109 @@
+import { Agent, request } from 'node:http';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run, start, stopAll } from '../support/binary.js';
+import { curlRegistrant, holdsFor, startServer, timeUntil } from '../support/fleet.js';
+import { until } from '../support/until.js';
+import { type FrontedServer, SETUPS, startFronted } from './fronted-server.js';
+
+let fronted: readonly FrontedServer[];
+
+beforeAll(async () => {
+  fronted = await Promise.all(SETUPS.map(startFronted));
+}, 60_000);
+
+afterAll(stopAll);
+
+/** Runs the same steps through all proxies at the same time. */
+async function throughEach(steps: (server: FrontedServer) => Promise<void>): Promise<void> {
+  await Promise.all(fronted.map(steps));
+}
+
+const isListed = async ({ api }: FrontedServer, id: string): Promise<boolean> => (await api.listed()).includes(id);
+
+/** Sends requests for a route on kept connections; counts the statuses and the failures. */
+async function load(url: string, agent: Agent, count: number): Promise<Record<string, number>> {
+  const outcomes: Record<string, number> = {};
+  let left = count;
+  const ask = (): Promise<string> =>
+    new Promise((resolve) => {
+      const asked = request(`${url}/route?type=chat`, { agent }, (response) => {
+        response.resume().on('end', () => resolve(String(response.statusCode)));
+      });
+      asked.on('error', (error) => resolve(String(error)));
+      asked.end();
+    });
+  const caller = async (): Promise<void> => {
+    while (left-- > 0) {
+      const outcome = await ask();
+      outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    }
+  };
+  await Promise.all(Array.from({ length: 20 }, caller));
+  return outcomes;
+}
+
+describe('a proxy in front of an API server', () => {
+  it('passes events on at once, and the end of a registrant that was killed', { timeout: 30_000 }, () =>
+    throughEach(async (server) => {
+      const { name, url, noticesWithinMs } = server;
+      const beganAtMs = performance.now();
+      const registrant = await curlRegistrant(url, 'r1');
+      expect(performance.now() - beganAtMs).toBeLessThan(2500);
+      await holdsFor(`${name}: it is listed`, 3000, () => isListed(server, 'r1'));
+      registrant.child.kill('SIGKILL');
+      await timeUntil(`${name}: it is gone after a kill`, noticesWithinMs, async () => !(await isListed(server, 'r1')));
+    }),
+  );
+
+  it('carries two-way leases: a worker that is stopped is noticed, and comes back', { timeout: 60_000 }, () =>
+    throughEach(async ({ name, url, api, noticesWithinMs }) => {
+      const worker = start(['worker', '--backend', 'echo', '--id', 'w1', '--port', '0', '--server', url]);
+      await worker.printed(/^registered w1/m);
+      const status = async (): Promise<number> => (await fetch(`${url}/route?type=echo`)).status;
+      await holdsFor(`${name}: it outlives its ttl of 9 s`, 11_000, async () => (await status()) === 200);
+      const called = await run(['infer', 'echo', '--prompt', 'Hi', '--server', url]);
+      expect([name, called]).toEqual([name, { code: 0, stdout: 'Hi\n', stderr: '' }]);
+      worker.child.kill('SIGSTOP');
+      await timeUntil(`${name}: a stopped worker is gone`, 11_000, async () => (await status()) === 404);
+      worker.child.kill('SIGCONT');
+      const isBack = (): boolean => /^registered w1[\s\S]*^registered w1/m.test(worker.stdout());
+      await timeUntil(`${name}: it is back`, 10_000, isBack);
+      expect([name, await status()]).toEqual([name, 200]);
+      expect([name, (await worker.stop()).code]).toEqual([name, 0]);
+      await timeUntil(`${name}: it has left`, noticesWithinMs, async () => (await status()) === 404);
+      expect(api.running.stderr()).toContain('removed "w1": released');
+    }),
+  );
+
+  it('lets replicas return to an API server that was killed and restarted', { timeout: 60_000 }, () =>
+    throughEach(async ({ name, url, api }) => {
+      const args = ['--id', 'r2', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
+      const registrant = start(['register', ...args]);
+      await registrant.printed(/^registered r2/m);
+      await api.running.stop('SIGKILL');
+      const again = await startServer({ port: Number(new URL(api.url).port) });
+      await timeUntil(`${name}: it is back`, 15_000, async () => (await again.listed()).includes('r2'));
+      await registrant.stop();
+      await until(`${name}: it has left`, async () => (await again.listed()).length === 0);
+    }),
+  );
+
+  it('loses none of 4,000 requests while replicas come and go, also after a pause', { timeout: 120_000 }, () =>
+    throughEach(async ({ name, url }) => {
+      await curlRegistrant(url, 'stays');
+      const agent = new Agent({ keepAlive: true, maxSockets: 20 });
+      let isOver = false;
+      const comeAndGo = async (): Promise<void> => {
+        for (let n = 0; !isOver; n++) (await curlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
+      };
+      const coming = comeAndGo();
+      expect([name, await load(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
+      // Longer than Node keeps idle connections by default.
+      await new Promise((resolve) => setTimeout(resolve, 6500));
+      expect([name, await load(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
+      isOver = true;
+      await coming;
+      agent.destroy();
+    }),
+  );
+});
