@@ -33,9 +33,12 @@ const STAND_INS: readonly (readonly [path: RegExp, standIn: string])[] = [
 const standIn: Plugin = {
   name: 'stand in',
   setup({ onResolve, resolve }) {
-    for (const [filter, file] of STAND_INS) onResolve({ filter }, () => ({ path: here(file) }));
+    for (const [filter, file] of STAND_INS) {
+      // A stand-in may load the package that it stands for.
+      onResolve({ filter }, ({ importer }) => (importer === here(file) ? undefined : { path: here(file) }));
+    }
     // What they stand on is what the packages that they are for depend on.
-    const packages = { cliui: 'yargs', 'yargs-parser': 'yargs', 'string-width/index.js': 'cli-table3' };
+    const packages = { cliui: 'yargs', 'yargs-parser': 'yargs' };
     for (const [path, dependent] of Object.entries(packages)) {
       onResolve({ filter: new RegExp(`^${path}$`) }, ({ kind, pluginData }) =>
         pluginData
@@ -61,7 +64,7 @@ const { metafile } = await build({
   minify: true,
   legalComments: 'none',
   // Of services that describe a server; only those load it.
-  external: ['@grpc/proto-loader', '@colors/colors'],
+  external: ['@grpc/proto-loader'],
   sourcemap: 'inline',
   sourcesContent: true,
   metafile: true,

@@ -1,4 +1,9 @@
-const stringWidth = require('string-width/index.js');
+/** The package, loaded once a text needs it: it makes a segmenter and knows Unicode, which takes milliseconds. */
+let stringWidth;
 
-/** How many columns of a terminal a text takes: nearly always one a character, which needs no table of Unicode. */
-module.exports = (text) => (/^[\x20-\x7e…]*$/.test(text) ? text.length : stringWidth(text));
+/** Number of terminal columns of a text: nearly always one for each character. */
+module.exports = (text) => {
+  if (/^[\x20-\x7e…]*$/.test(text)) return text.length;
+  stringWidth ??= require('string-width').default;
+  return stringWidth(text);
+};

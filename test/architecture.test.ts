@@ -55,11 +55,11 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     packages: [
       '@grpc/grpc-js',
       'chalk',
-      'cli-table3',
       'leven',
       'node:fs/promises',
       'node:readline',
       'node:stream',
+      'string-width',
       'yargs',
     ],
   },

@@ -1,9 +1,10 @@
-import { closestMatch } from 'leven';
 import yargs from 'yargs';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { VERSION } from '../version.js';
 import { type Arguments, COMMON_OPTIONS, type Command, type CommandOption } from './command.js';
 import { COMMANDS } from './commands.js';
+import { commandHelp, generalHelp, variableOf, yargsOption } from './help-text.js';
+import { suggestion, unknownCommand } from './unknown-command.js';
 
 /** What a command line asks for: a text to print (help, version), or a command to run. */
 export type Invocation =
@@ -25,24 +26,27 @@ class Chosen {
   }
 }
 
-/** Reads a command line. Throws `usage`. */
-export async function parseArguments(argv: readonly string[], env: Env): Promise<Invocation> {
-  const { own, behind } = splitAtDashes(argv);
+/** Reads a command line; the help is wrapped to a number of columns. Throws `usage`. */
+export async function parseArguments(argv: readonly string[], env: Env, columns: number): Promise<Invocation> {
+  const { own: given, behind } = splitAtDashes(argv);
+  const own = withoutHelpCommand(given);
+  const [word = '-'] = own;
+  const names = COMMANDS.map(({ name }) => name);
+  if (!word.startsWith('-') && !names.includes(word)) throw unknownCommand(word, names);
   const inherited = own.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
   // The parser would look these up on its own objects.
   if (inherited !== undefined)
     throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
-  let header = GENERAL_HELP;
+  let header = generalHelp(columns);
   let printed = '';
   const parser = yargs()
     .scriptName('anyserve')
     .locale('en')
     .version(VERSION)
     .help('help')
-    .alias({ h: 'help', V: 'version' })
-    .completion('completion', 'print a script that completes commands in bash or zsh')
+    .alias({ help: 'h', version: ['v', 'V'] })
     .exitProcess(false)
-    .wrap(100)
+    .wrap(columns)
     .parserConfiguration({
       'boolean-negation': false,
       'camel-case-expansion': false,
@@ -60,7 +64,7 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
       entry.summary,
       async (building) => {
         command = await entry.load();
-        header = commandHelp(command);
+        header = commandHelp(command, columns);
         building.usage('');
         for (const [name, option] of Object.entries({ ...command.options, ...COMMON_OPTIONS })) {
           building.option(name, yargsOption(name, option));
@@ -82,15 +86,18 @@ export async function parseArguments(argv: readonly string[], env: Env): Promise
     const { command, values } = parsed;
     return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
   }
-  const isHelp = printed !== VERSION && !wantsCompletion(own);
-  if (printed && !isHelp) return { kind: 'print', text: `${printed.trimEnd()}\n` };
-  if (printed) return { kind: 'print', text: `${header}\n\n${printed.trim()}\n` };
-  const [word] = parsed._;
-  if (word === undefined) return { kind: 'print', text: `${header}\n\n${(await parser.getHelp()).trim()}\n` };
-  throw new AnyserveError(
-    'usage',
-    `there is no command ${JSON.stringify(word)}${suggestion(String(word), commandNames(), '')}`,
-  );
+  if (printed === VERSION) return { kind: 'print', text: `${printed}\n` };
+  const help = printed || (await parser.getHelp());
+  return { kind: 'print', text: `${header}\n\n${help.trim()}\n` };
+}
+
+/** `help`, `help COMMAND` and `version`, written as options. */
+function withoutHelpCommand(words: readonly string[]): readonly string[] {
+  const [first, ...others] = words;
+  if (first === 'version') return ['--version'];
+  if (first !== 'help') return words;
+  const [name, ...more] = others.filter((word) => !word.startsWith('-'));
+  return [...(name === undefined ? [] : [name]), '--help', ...more];
 }
 
 /**
@@ -117,44 +124,6 @@ function rethrowAsUsage(error: Error): never {
   );
 }
 
-function wantsCompletion([first]: readonly string[]): boolean {
-  return first === 'completion' || first === '--get-yargs-completions';
-}
-
-const GENERAL_HELP = `Examples:
-  anyserve serve                                   run an API server
-  anyserve worker --backend echo --cap type=chat   serve a model and register it
-  anyserve route type=chat                         find a replica that can chat
-  anyserve infer chat --prompt "Hello"             call it
-  anyserve chat chat                               talk with it
-
-"anyserve COMMAND --help" tells more of each command.`;
-
-function commandHelp({ name, usage, summary, examples }: Command): string {
-  const lines = examples.flatMap(([line, meaning]) => [`  ${line}`, `      ${meaning}`]);
-  return `Examples:\n${lines.join('\n')}\n\nUsage: anyserve ${name} ${usage}\n\n${summary}`;
-}
-
-function yargsOption(name: string, option: CommandOption) {
-  const notes = [
-    ...(option.repeatable ? ['repeatable'] : []),
-    ...(option.default === undefined ? [] : [`default: ${option.default}`]),
-    `variable: ${variableOf(name)}`,
-  ];
-  const value = option.value === undefined ? '' : `${option.value}: `;
-  return {
-    description: `${value}${option.description} [${notes.join('; ')}]`,
-    requiresArg: option.type === 'text' && !option.mayStandAlone,
-    type: option.type === 'flag' ? ('boolean' as const) : ('string' as const),
-    ...(option.type === 'flag' ? { default: undefined } : {}),
-  };
-}
-
-/** The environment variable of an option. */
-function variableOf(option: string): string {
-  return `ANYSERVE_${option.replaceAll('-', '_').toUpperCase()}`;
-}
-
 function checkedArguments(
   command: Command,
   parsed: Parsed,
@@ -162,7 +131,7 @@ function checkedArguments(
   env: Env,
 ): Arguments {
   const options = { ...command.options, ...COMMON_OPTIONS };
-  const known = new Set([...Object.keys(options), '_', '$0', 'help', 'h', 'version', 'V']);
+  const known = new Set([...Object.keys(options), '_', '$0', 'help', 'h', 'version', 'v', 'V']);
   for (const name of Object.keys(parsed)) {
     if (known.has(name)) continue;
     const dashes = name.length === 1 ? '-' : '--';
@@ -209,15 +178,4 @@ function checkedArguments(
 /** Whether the variable of a flag sets it. */
 export function isOn(value: string | undefined): boolean {
   return /^(1|true|yes|on)$/i.test(value ?? '');
-}
-
-function commandNames(): string[] {
-  return COMMANDS.map(({ name }) => name);
-}
-
-/** A name that the misspelt one is close to, as the end of a message. */
-function suggestion(name: string, names: readonly string[], dashes: string): string {
-  const longer = names.find((known) => known.startsWith(`${name}-`));
-  const nearest = longer ?? closestMatch(name, names, { maxDistance: Math.min(3, name.length - 1) });
-  return nearest === undefined ? '; see anyserve --help' : `; did you mean ${dashes}${nearest}?`;
 }

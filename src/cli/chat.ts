@@ -1,10 +1,9 @@
 import { createInterface } from 'node:readline';
 import { AnyserveError } from '../core/errors.js';
 import type { Command, CommandIo } from './command.js';
-import { Conversation } from './conversation.js';
-import { quietGrpc } from './grpc-log.js';
+import type { Conversation } from './conversation.js';
 import { SYSTEM_OPTION } from './messages.js';
-import { MODEL_CLIENT_OPTIONS } from './model-client.js';
+import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
 import { talkAtTerminal } from './terminal-chat.js';
 
@@ -24,10 +23,12 @@ export const chat: Command = {
   ],
   options: { system: SYSTEM_OPTION, ...PARAMETER_OPTIONS, ...MODEL_CLIENT_OPTIONS },
   maxWords: 1,
+  words: [{ suggests: 'models' }],
   async run(args, io) {
-    quietGrpc(io);
     const [model] = args.words;
     if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
+    // Loaded here, because the help and completion need nothing of it.
+    const { Conversation } = await import('./conversation.js');
     const conversation = new Conversation(model, args, io);
     try {
       // Lines are edited on stderr, because stdout carries the answers alone.

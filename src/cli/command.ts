@@ -1,7 +1,21 @@
 import type { Readable, Writable } from 'node:stream';
 
+/** A value that completion offers. */
+export interface Candidate {
+  readonly value: string;
+  readonly description: string;
+}
+
+/** Where completion gets the values of an option or a word from. */
+export interface Suggestions {
+  /** All values that there are. */
+  readonly choices?: readonly string[];
+  /** Where the values come from: the API server knows ids, endpoints, models (`llama`), and capabilities (`model=llama`). */
+  readonly suggests?: 'files' | 'replica ids' | 'endpoints' | 'models' | 'pair' | 'capability';
+}
+
 /** One option of a command. Its variable is `ANYSERVE_` and its name in capitals. */
-export interface CommandOption {
+export interface CommandOption extends Suggestions {
   readonly type: 'text' | 'flag';
   /** What stands for the value in the help: `PORT`. */
   readonly value?: string;
@@ -58,6 +72,8 @@ export interface Command {
   readonly options: Readonly<Record<string, CommandOption>>;
   /** How many words it takes at most. */
   readonly maxWords: number;
+  /** What completion offers for each of those words; the last entry is for all that follow, too. */
+  readonly words?: readonly Suggestions[];
   /** Whether what stands behind `--` is a program to run, with its arguments, and not words like others. */
   readonly runsProgram?: boolean;
   /** Does it; resolves to the exit code. What it throws is reported in one line, with the failure's exit code. */

@@ -44,4 +44,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'serve the models of an engine or of a module of yours, and keep them registered',
     load: async () => (await import('./worker.js')).worker,
   },
+  {
+    name: 'completion',
+    summary: 'print a script that completes command lines in bash, zsh or fish',
+    load: async () => (await import('./completion.js')).completion,
+  },
 ];

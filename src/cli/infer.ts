@@ -7,23 +7,22 @@ import type { InferenceAnswer } from '../wire/inference.js';
 import type { TensorValue } from '../wire/tensor-value.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, Command, CommandIo } from './command.js';
-import { quietGrpc } from './grpc-log.js';
 import { INPUT_OPTIONS, inferenceInputs } from './inference-inputs.js';
 import { answerText, answerWriter, jsonLine } from './inference-output.js';
-import { MODEL_CLIENT_OPTIONS, ModelClient } from './model-client.js';
+import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
 
 /** `anyserve infer`: finds a replica that has the model, and calls it. */
 export const infer: Command = {
   name: 'infer',
-  usage: 'MODEL [--prompt TEXT] [--input NAME=JSON ...]',
+  usage: 'MODEL [PROMPT] [--input NAME=JSON ...]',
   summary:
     'Finds a replica that offers type=MODEL, else model=MODEL, and calls it. When the call fails it is tried at the ' +
     'next replica. Texts are printed as they are, in a terminal as they come, other tensors as a table.',
   examples: [
-    ['anyserve infer chat --prompt "Hello"', 'an input called prompt'],
+    ['anyserve infer chat "Hello"', 'an input called prompt, as with --prompt "Hello"'],
     [
-      'anyserve infer chat --system "Answer in French." --prompt "Hello" --max-tokens 100 --temperature 0.7',
+      'anyserve infer chat "Hello" --system "Answer in French." --max-tokens 100 --temperature 0.7',
       'the messages of a chat, and how the answer is to be written',
     ],
     [
@@ -47,14 +46,20 @@ export const infer: Command = {
     'no-retry': { type: 'flag', description: 'give up when the first call fails' },
     ...MODEL_CLIENT_OPTIONS,
   },
-  maxWords: 1,
+  // More than it takes, for an error that says what to do about them.
+  maxWords: 64,
+  words: [{ suggests: 'models' }, {}],
   async run(args, io) {
-    quietGrpc(io);
-    const [model] = args.words;
+    const [model, , another] = args.words;
     if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
+    if (another !== undefined) {
+      throw new AnyserveError('usage', `${JSON.stringify(another)} is a word too many; put the prompt in quotes`);
+    }
     if (args.flag('stream') && args.flag('no-stream')) {
       throw new AnyserveError('usage', 'give --stream or --no-stream, not both');
     }
+    // Loaded here, because the help and completion need nothing of it.
+    const { ModelClient } = await import('./model-client.js');
     const client = new ModelClient(model, args, io);
     try {
       const { inputs, ...request } = await unlessAborted(inferenceInputs(args, io.stdin), io.interrupted);

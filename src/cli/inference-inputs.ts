@@ -80,7 +80,7 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
     // Bytes in a list, because by themselves they would be numbers.
     if (prompt !== undefined) add('prompt', typeof prompt === 'string' ? prompt : [prompt]);
   } else {
-    if (prompt === undefined) throw new AnyserveError('usage', '--system needs a prompt; give --prompt TEXT');
+    if (prompt === undefined) throw new AnyserveError('usage', '--system needs a prompt; give one behind the model');
     const content = typeof prompt === 'string' ? prompt : utf8Text('the prompt', prompt);
     add('messages', JSON.stringify([...system, { role: 'user', content }]));
   }
@@ -93,7 +93,11 @@ async function promptFrom(
   stdin: CommandIo['stdin'],
   read: ReadContent,
 ): Promise<string | Uint8Array | undefined> {
-  const prompt = args.text('prompt');
+  const [, word] = args.words;
+  if (word !== undefined && args.isGiven('prompt')) {
+    throw new AnyserveError('usage', 'the prompt is given twice: behind the model and with --prompt');
+  }
+  const prompt = word ?? args.text('prompt');
   if (prompt === '-') return read('--prompt -', '-');
   const isGiven = prompt !== undefined || args.texts('input').length > 0 || args.text('inputs') !== undefined;
   if (isGiven || stdin.isTTY) return prompt;

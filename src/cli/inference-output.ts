@@ -1,4 +1,3 @@
-import type { ChalkInstance } from 'chalk';
 import { drained } from '../client/drained.js';
 import type { InferenceAnswer } from '../wire/inference.js';
 import { type Json, jsonText } from '../wire/json.js';
@@ -8,17 +7,18 @@ import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
 import { specText } from '../wire/tensor-spec.js';
 import { textOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';
-import { coloursFor, printable, tableText, textFor } from './output.js';
+import { printable, textFor } from './output.js';
+import { tableText } from './table.js';
 
 /** How many elements of a tensor a table shows; JSON shows all. */
 const MAX_SHOWN = 20;
 
 /** An answer as people read it: texts as they are, a line each, other tensors as a table. */
-export function answerText(answer: InferenceAnswer, { stdout, env }: CommandIo): string {
+export function answerText(answer: InferenceAnswer, io: CommandIo): string {
   const name = textOutput(answer.outputs);
-  if (name === undefined) return outputsTable(answer, coloursFor(stdout, env));
+  if (name === undefined) return outputsTable(answer, io);
   const texts = textsFromTensor(answer.outputs[name] as Tensor);
-  return texts.map((text) => textFor(stdout, text.endsWith('\n') ? text : `${text}\n`)).join('');
+  return texts.map((text) => textFor(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('');
 }
 
 /** JSON as a line of output. */
@@ -28,7 +28,7 @@ export function jsonLine(json: Json): string {
 
 /** Prints the parts of an answer as they come, as JSON a line each; else texts run on, as they would in one. */
 export function answerWriter(json: boolean, io: CommandIo) {
-  const { stdout, env, unread } = io;
+  const { stdout, unread } = io;
   const read = textReader();
   const texts = textWriter(io);
   const print = async (line: string): Promise<void> => {
@@ -40,7 +40,7 @@ export function answerWriter(json: boolean, io: CommandIo) {
       if (json) return print(jsonLine(jsonFromAnswer(part)));
       const text = read(part);
       if (text !== undefined) return texts.write(text);
-      if (Object.keys(part.outputs).length > 0) await print(outputsTable(part, coloursFor(stdout, env)));
+      if (Object.keys(part.outputs).length > 0) await print(outputsTable(part, io));
     },
     end: texts.end,
   };
@@ -61,9 +61,9 @@ export function textWriter({ stdout, unread }: CommandIo) {
   };
 }
 
-function outputsTable({ outputs }: InferenceAnswer, colours: ChalkInstance): string {
+function outputsTable({ outputs }: InferenceAnswer, io: CommandIo): string {
   const rows = Object.entries(outputs).map(([name, tensor]) => [name, specText(tensor), elementsText(tensor)]);
-  return tableText(['OUTPUT', 'DATATYPE', 'DATA'], rows, colours);
+  return tableText(['OUTPUT', 'DATATYPE', 'DATA'], rows, io);
 }
 
 function elementsText(tensor: Tensor): string {

@@ -4,6 +4,7 @@ import { isOn, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
 import { endCode } from './interruption.js';
 import { tellFailure } from './output.js';
+import { helpColumns } from './terminal-width.js';
 
 /** How long what goes on may take to end by itself. */
 const LAST_WORDS_MS = 250;
@@ -87,18 +88,24 @@ function endAnyway(exitCode: number): void {
 
 /** Runs a command line in a given world. Every failure becomes one line on stderr and its exit code. */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
+  if (isCompletion(argv)) return (await import('./complete-command.js')).printCompletions(argv, io);
   try {
-    const invocation = await parseArguments(argv, io.env);
+    const invocation = await parseArguments(argv, io.env, helpColumns(io.stdout, io.env));
     if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
     io.stdout.write(invocation.text);
     return 0;
   } catch (error) {
     if (error === io.unread.reason) return 0;
     const failure = failureFrom(error, io.interrupted);
-    tellFailure(failure, io);
-    if (wantsStack(argv, io.env)) io.stderr.write(`${stackOf(error)}\n`);
+    const stack = wants('debug', argv, io.env) ? stackOf(error) : undefined;
+    tellFailure(failure, io, { json: wants('json', argv, io.env), stack });
     return failure.exitCode;
   }
+}
+
+/** Whether a completion script asks. Its words are somebody's unfinished command line, which is not to be parsed. */
+function isCompletion([first]: readonly string[]): boolean {
+  return first === '__complete' || first === '--get-yargs-completions';
 }
 
 function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
@@ -107,8 +114,9 @@ function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
   return new AnyserveError('failed', messageOf(error), { cause: error });
 }
 
-function wantsStack(argv: readonly string[], env: CommandIo['env']): boolean {
-  return splitAtDashes(argv).own.includes('--debug') || isOn(env['ANYSERVE_DEBUG']);
+/** Whether a flag that every command has is given. Looked for in the words, because they may be what is wrong. */
+function wants(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
+  return splitAtDashes(argv).own.includes(`--${flag}`) || isOn(env[`ANYSERVE_${flag.toUpperCase()}`]);
 }
 
 function stackOf(error: unknown): string {

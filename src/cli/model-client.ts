@@ -2,47 +2,16 @@ import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import type { FailedAttempt } from '../client/attempts.js';
 import { InferenceClient } from '../client/client.js';
 import { type CapabilityQuery, pairEntries } from '../core/capability.js';
-import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
-import { CALL_OPTIONS, callAccessFrom } from './call-options.js';
-import type { Arguments, CommandIo, CommandOption } from './command.js';
+import { callAccessFrom } from './call-options.js';
+import type { Arguments, CommandIo } from './command.js';
+import { quietGrpc } from './grpc-log.js';
 import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
-import { SERVER_OPTIONS, serverAccessFrom } from './server-options.js';
-import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
+import { serverAccessFrom } from './server-options.js';
+import { clientTlsFrom } from './tls-options.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
-
-/** The options of the commands that call a model: where to look for it, and how long it may take. */
-export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  cap: {
-    type: 'text',
-    value: 'CAP',
-    description: 'what to ask for in place of the name: KEY=VALUE pairs',
-    repeatable: true,
-  },
-  ...SERVER_OPTIONS,
-  ...clientTlsOptions('behind https and at the replica'),
-  ...CALL_OPTIONS,
-  endpoint: { type: 'text', value: 'HOST:PORT', description: 'call this replica, and ask no API server' },
-  'model-version': {
-    type: 'text',
-    value: 'VERSION',
-    description: "the model's version; the replica chooses when not given",
-  },
-  timeout: {
-    type: 'text',
-    value: 'TIME',
-    description: 'how long a call may take, all tries together',
-    default: `${DEFAULTS.callTimeoutMs / 1000}s`,
-  },
-  'max-message-bytes': {
-    type: 'text',
-    value: 'N',
-    description: 'the largest message taken or sent',
-    default: String(DEFAULTS.maxMessageBytes),
-  },
-};
 
 /** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
 export class ModelClient {
@@ -55,6 +24,7 @@ export class ModelClient {
 
   /** Throws `usage`. */
   constructor(model: string, args: Arguments, io: CommandIo) {
+    quietGrpc(io);
     this.#io = io;
     this.#servers = args.texts('server');
     this.#timeoutMs = durationMs('timeout', args.text('timeout') ?? '');

@@ -1,5 +1,4 @@
 import { Chalk, type ChalkInstance } from 'chalk';
-import Table from 'cli-table3';
 import type { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { timeOfDay } from '../system.js';
@@ -8,38 +7,6 @@ import type { CommandIo } from './command.js';
 /** Colours for a stream: none unless it is a terminal, and none when NO_COLOR is set. Source: no-color.org. */
 export function coloursFor(stream: { readonly isTTY?: boolean }, env: CommandIo['env']): ChalkInstance {
   return new Chalk({ level: stream.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb' ? 1 : 0 });
-}
-
-/** A table for people: no borders, the columns as wide as they need be. */
-export function tableText(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  colours: ChalkInstance,
-): string {
-  const none = '';
-  const table = new Table({
-    head: head.map((title) => colours.bold(title)),
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    chars: {
-      top: none,
-      'top-mid': none,
-      'top-left': none,
-      'top-right': none,
-      bottom: none,
-      'bottom-mid': none,
-      'bottom-left': none,
-      'bottom-right': none,
-      left: none,
-      'left-mid': none,
-      mid: none,
-      'mid-mid': none,
-      right: none,
-      'right-mid': none,
-      middle: '   ',
-    },
-  });
-  table.push(...rows.map((row) => row.map(printable)));
-  return `${table.toString().replace(/[ \t]+$/gm, '')}\n`;
 }
 
 /**
@@ -63,9 +30,18 @@ export function textFor(stream: { readonly isTTY?: boolean }, text: string): str
   return stream.isTTY ? text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]+/g, printable) : text;
 }
 
-/** Reports a failure in its one line. */
-export function tellFailure({ message }: AnyserveError, { stderr, env }: Pick<CommandIo, 'stderr' | 'env'>): void {
+/**
+ * Reports a failure in one line on stderr: for people, or with `--json` as an object. stdout carries results alone, so that
+ * a program never takes an error for one; its exit code tells it to read the last line of stderr.
+ */
+export function tellFailure(
+  { code, message }: AnyserveError,
+  { stderr, env }: Pick<CommandIo, 'stderr' | 'env'>,
+  { json = false, stack }: { readonly json?: boolean; readonly stack?: string | undefined } = {},
+): void {
+  if (json) return void stderr.write(`${printable(JSON.stringify({ error: { code, message, stack } }))}\n`);
   stderr.write(`${coloursFor(stderr, env).red('anyserve:')} ${printable(message)}\n`);
+  if (stack !== undefined) stderr.write(`${stack}\n`);
 }
 
 /** A log for people: a line each to stderr, led by the time of day. */

@@ -42,13 +42,24 @@ export const register: Command = {
     ],
   ],
   options: {
-    id: { type: 'text', value: 'ID', description: "the replica's name, unique in the list" },
-    endpoint: { type: 'text', value: 'HOST:PORT', description: 'where callers reach it' },
+    id: {
+      type: 'text',
+      value: 'ID',
+      description: "the replica's name, unique in the list",
+      suggests: 'replica ids',
+    },
+    endpoint: {
+      type: 'text',
+      value: 'HOST:PORT',
+      description: 'where callers reach it',
+      suggests: 'endpoints',
+    },
     cap: {
       type: 'text',
       value: 'CAP',
       description: 'one thing it can do: KEY=VALUE pairs, or a JSON object',
       repeatable: true,
+      suggests: 'capability',
     },
     probe: {
       type: 'text',
@@ -56,6 +67,7 @@ export const register: Command = {
       description:
         'register only while the endpoint is healthy: grpc (its health service, else ServerReady, else a connection), ' +
         'tcp (a connection), http (an answer of 200 to 399), or none; grpc for a program that is run, else none',
+      choices: ['grpc', 'tcp', 'http', 'none'],
     },
     'probe-path': {
       type: 'text',

@@ -4,8 +4,9 @@ import type { ListedReplica } from '../wire/known-replicas.js';
 import { scalarText } from '../wire/replica-json.js';
 import type { Command } from './command.js';
 import { noMatchAmong } from './no-match.js';
-import { coloursFor, printable, tableText } from './output.js';
+import { printable } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
+import { tableText } from './table.js';
 import { queryFromWords } from './values.js';
 
 /** `anyserve registry`: the replicas, all or those that match. */
@@ -23,8 +24,9 @@ export const registry: Command = {
   ],
   options: SERVER_OPTIONS,
   maxWords: 64,
+  words: [{ suggests: 'pair' }],
   async run(args, io) {
-    const { stdout, stderr, env, interrupted } = io;
+    const { stdout, stderr, interrupted } = io;
     const query = queryFromWords(args.words);
     const api = apiClientFrom(args, io);
     try {
@@ -32,7 +34,7 @@ export const registry: Command = {
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
         stdout.write(`${printable(jsonText(new Map([['replicas', listed.map(({ entry }) => entry)]])))}\n`);
-      else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), coloursFor(stdout, env)));
+      else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), io));
       if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all.length);
       if (listed.length === 0) stderr.write('no replica is registered\n');
       return 0;

@@ -1,8 +1,9 @@
 import { clock } from '../system.js';
 import type { Command } from './command.js';
 import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
-import { coloursFor, printable, tableText } from './output.js';
+import { printable } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
+import { tableText } from './table.js';
 import { durationMs, queryFromWords } from './values.js';
 
 /** `anyserve route`: one replica by what it can do. */
@@ -25,8 +26,9 @@ export const route: Command = {
     },
   },
   maxWords: 64,
+  words: [{ suggests: 'pair' }],
   async run(args, io) {
-    const { stdout, env, interrupted } = io;
+    const { stdout, interrupted } = io;
     const query = queryFromWords(args.words);
     const api = apiClientFrom(args, io);
     try {
@@ -38,7 +40,7 @@ export const route: Command = {
       if (answer.kind === 'none') throw noMatchAmong([query], await countReplicas(api, interrupted));
       const { endpoint, replicaId } = answer.route;
       if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
-      else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], coloursFor(stdout, env)));
+      else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
       return 0;
     } finally {
       api.close();

@@ -1,4 +1,3 @@
-import { startApiServer } from '../compose.js';
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { interruption } from './interruption.js';
@@ -76,6 +75,8 @@ export const serve: Command = {
   maxWords: 0,
   async run(args, io) {
     const drainMs = durationMs('drain', args.text('drain') ?? '', 0);
+    // Loaded here, because the help and completion need nothing of it.
+    const { startApiServer } = await import('../compose.js');
     const server = await startApiServer({
       host: args.text('host'),
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),

@@ -29,8 +29,8 @@ export const WORKER_PREFIX = 'server-';
 export const WORKER_SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions('behind https', WORKER_PREFIX) };
 
 /** The API servers that the options name, asked as they say. Throws `usage`. */
-export function apiClientFrom(args: Arguments, io: CommandIo): ApiClient {
-  return new ApiClient(args.texts('server'), serverAccessFrom(args, io));
+export function apiClientFrom(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
+  return new ApiClient(args.texts('server'), serverAccessFrom(args, io, prefix));
 }
 
 /** How the API servers are to be asked. Throws `usage`. */

@@ -16,6 +16,7 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     value: 'NAME',
     description: 'a built-in: echo, which answers with its inputs',
     repeatable: true,
+    choices: ['echo'],
   },
   openai: {
     type: 'text',

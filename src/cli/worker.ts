@@ -4,9 +4,7 @@ import { messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { clock, hostName, random } from '../system.js';
 import { VERSION } from '../version.js';
-import { startWorker } from '../worker/worker.js';
 import type { Arguments, Command, CommandIo } from './command.js';
-import { quietGrpc } from './grpc-log.js';
 import { endCode } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
@@ -38,6 +36,7 @@ export const worker: Command = {
       value: 'CAP',
       description: 'what it can do: in place of what the one model says, or over what --openai or --llama says',
       repeatable: true,
+      suggests: 'capability',
     },
     port: {
       type: 'text',
@@ -51,7 +50,12 @@ export const worker: Command = {
       value: 'HOST:PORT',
       description: 'where callers reach it, when that is not where it listens',
     },
-    id: { type: 'text', value: 'ID', description: "the replica's name; made of host name and port when not given" },
+    id: {
+      type: 'text',
+      value: 'ID',
+      description: "the replica's name; made of host name and port when not given",
+      suggests: 'replica ids',
+    },
     'call-token-file': tokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
@@ -88,8 +92,8 @@ export const worker: Command = {
     },
   },
   maxWords: 1,
+  words: [{ suggests: 'files' }],
   async run(args, io) {
-    quietGrpc(io);
     const log = logTo(io);
     const leftBehind = (error: unknown): void => log.warn(`a module left an error behind: ${messageOf(error)}`);
     process.on('unhandledRejection', leftBehind);
@@ -106,6 +110,9 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
   const { backends, capabilities } = await unlessAborted(backendsFrom(args, io, log), io.interrupted);
   const json = args.flag('json');
+  // Loaded here, because the help and completion need nothing of it.
+  const [{ startWorker }, { quietGrpc }] = await Promise.all([import('../worker/worker.js'), import('./grpc-log.js')]);
+  quietGrpc(io);
   const running = await startWorker(
     {
       backends,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { BINARY, type Running, run, start, stopAll } from '../support/binary.js';
+import { BINARY, type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
 import { until } from '../support/until.js';
 
 const NOWHERE = 'http://127.0.0.1:1';
@@ -74,13 +74,50 @@ describe('the help', () => {
     expect((await run(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('completes for the shell', async () => {
-    const { code, stdout } = await run(['completion']);
-    expect(code).toBe(0);
-    expect(stdout).toContain('anyserve');
-    expect((await run(['--get-yargs-completions', 'anyserve', 'reg'])).stdout.split('\n')).toEqual(
-      expect.arrayContaining(['register', 'registry']),
-    );
+  it('is what "help" and "version" ask for, too', async () => {
+    const same: readonly (readonly [string[], string[]])[] = [
+      [['help'], ['--help']],
+      [
+        ['help', 'route'],
+        ['route', '--help'],
+      ],
+      [
+        ['help', 'completion'],
+        ['completion', '-h'],
+      ],
+      [['version'], ['--version']],
+      [['-v'], ['--version']],
+      [['-V'], ['--version']],
+      [['route', '-v'], ['--version']],
+    ];
+    for (const [asked, plain] of same) expect(await run(asked), asked.join(' ')).toEqual(await run(plain));
+    expect((await run(['help', 'rout'])).stderr).toBe('anyserve: there is no command "rout"; did you mean route?\n');
+  });
+
+  it('fits a terminal, and a pipe with COLUMNS', async () => {
+    for (const name of ['', 'serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker', 'completion']) {
+      const args = name === '' ? ['--help'] : [name, '--help'];
+      const { stdout } = await run(args, { env: { COLUMNS: '80' } });
+      // A word in quotes is not broken, so that it can be copied.
+      const tooLong = stdout.split('\n').filter((line) => line.length > 80 && !/^ +'[^']*'(?: \\)?$/.test(line));
+      expect(tooLong, name).toEqual([]);
+    }
+    const wide = startAtTerminal(['route', '--help'], { COLUMNS: '60' });
+    const { stdout } = await wide.ended;
+    expect(stdout).toContain('Examples:');
+    expect(stdout.split(/\r?\n/).filter((line) => line.length > 60)).toEqual([]);
+  });
+
+  it('shows examples that can be copied, whatever the width', async () => {
+    const wide = await run(['register', '--help'], { env: { COLUMNS: '100' } });
+    const narrow = await run(['register', '--help'], { env: { COLUMNS: '50' } });
+    const commands = (text: string): string[] =>
+      (text.split('\n\n')[0] ?? '')
+        .replace(/ \\\n +/g, ' ')
+        .split('\n')
+        .filter((line) => line.startsWith('  anyserve'));
+    expect(commands(narrow.stdout)).toEqual(commands(wide.stdout));
+    expect(commands(narrow.stdout).length).toBeGreaterThan(3);
   });
 });
 
@@ -88,6 +125,14 @@ describe('wrong usage', () => {
   it.each([
     [['rout'], 'there is no command "rout"; did you mean route?'],
     [['frobnicate'], 'there is no command "frobnicate"; see anyserve --help'],
+    [['frobnicate', '--help'], 'there is no command "frobnicate"; see anyserve --help'],
+    [['list'], 'there is no command "list"; did you mean registry?'],
+    [['ls'], 'there is no command "ls"; did you mean registry?'],
+    [['ps'], 'there is no command "ps"; did you mean registry?'],
+    [['call', 'chat'], 'there is no command "call"; did you mean infer?'],
+    [['x'.repeat(100_000)], 'see anyserve --help'],
+    [['infer', 'x', 'Hello', 'there'], '"there" is a word too many; put the prompt in quotes'],
+    [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: behind the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
     [['route', '--server'], '--server needs a value; one that begins with - is written --server=VALUE'],
     [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
@@ -141,6 +186,37 @@ describe('wrong usage', () => {
     expect(stderr).toContain(words);
     expect(stderr).toMatch(/^anyserve: .*\n$/);
     expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it.each([
+    [['rout', '--json'], 2, 'usage', 'there is no command "rout"; did you mean route?'],
+    [['route', '--json', '--sever', 'x'], 2, 'usage', 'anyserve route has no option --sever; did you mean --server?'],
+    [
+      ['route', 'x=1', '--json', '--server', NOWHERE],
+      4,
+      'server_unreachable',
+      `cannot reach the API server ${NOWHERE}`,
+    ],
+    [
+      ['infer', 'x', 'y', '--json', '--endpoint', '127.0.0.1:1'],
+      5,
+      'unavailable',
+      '127.0.0.1:1: nothing listens there',
+    ],
+    [['worker', '/no/such.js', '--json'], 2, 'usage', 'there is no file /no/such.js'],
+  ])('anyserve %j is an object on stderr, and nothing on stdout', async (args, exitCode, code, words) => {
+    const outcome = await run(args);
+    expect([outcome.code, outcome.stdout]).toEqual([exitCode, '']);
+    const [line = '', ...others] = outcome.stderr.trimEnd().split('\n').reverse();
+    expect(others).toEqual([]);
+    expect(JSON.parse(line)).toEqual({ error: { code, message: expect.stringContaining(words) } });
+  });
+
+  it('has the stack in the object, when asked for both', async () => {
+    const { stderr } = await run(['route', 'chat', '--debug'], { env: { ANYSERVE_JSON: '1' } });
+    expect(JSON.parse(stderr)).toEqual({
+      error: { code: 'usage', message: expect.any(String), stack: expect.stringMatching(/\n {4}at /) },
+    });
   });
 
   it('shows where it came from when asked to', async () => {
@@ -354,6 +430,10 @@ describe('infer', () => {
       stderr: '',
     });
     expect((await run(['infer', 'tiny', '--prompt', '-', ...at], { input: 'from stdin' })).stdout).toBe('from stdin\n');
+    expect((await run(['infer', 'tiny', 'Hello there', ...at])).stdout).toBe('Hello there\n');
+    expect((await run(['infer', 'tiny', '-', ...at], { input: 'from stdin' })).stdout).toBe('from stdin\n');
+    expect((await run(['infer', 'tiny', ...at, '--', '--hello'])).stdout).toBe('--hello\n');
+    expect((await run(['infer', 'tiny', '', ...at])).stdout).toBe('\n');
     expect((await run(['infer', 'chat', '--prompt', 'Hello', '--stream', ...at])).stdout).toBe('Hello\n');
     const table = await run(['infer', 'chat', '--input', 'a:FP32[2,2]=[[1,2],[3,4.5]]', '--input', 'b=["x"]', ...at]);
     expect(table.stdout).toBe(
@@ -411,7 +491,8 @@ describe('infer', () => {
     );
     for (const field of ['datatype', 'shape', 'data']) {
       const { code, stderr } = await send(`{"inputs":[${a.replace(`"${field}"`, '"other"')}]}`);
-      expect([code, stderr]).toEqual([2, `anyserve: --inputs -: input "a" has no ${field}\n`]);
+      const message = `--inputs -: input "a" has no ${field}`;
+      expect([code, JSON.parse(stderr)]).toEqual([2, { error: { code: 'usage', message } }]);
     }
   });
 

@@ -99,7 +99,7 @@ describe('a text', () => {
   });
 
   it.each([
-    [['--system', 'x'], '--system needs a prompt; give --prompt TEXT'],
+    [['--system', 'x'], '--system needs a prompt; give one behind the model'],
     [['--system', 'x', '--prompt', 'x', '--input', 'messages="x"'], 'input "messages" is given twice'],
     [['--prompt', 'x', '--max-tokens', '1.5'], '--max-tokens "1.5": give a whole number from 1 to'],
     [['--prompt', 'x', '--temperature', 'hot'], '--temperature "hot": give a number like 0.7'],

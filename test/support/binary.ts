@@ -57,9 +57,14 @@ export function startProgram(
 const IN_A_TERMINAL = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
 
 /** Starts the binary at a terminal: what is written to its standard input is typed, and stdout is what the screen shows. */
-export function startAtTerminal(args: readonly string[]): Running {
-  const env = { ...cleanEnv(), TERM: 'xterm', NO_COLOR: '1' };
-  return follow(spawn('python3', ['-c', IN_A_TERMINAL, process.execPath, BINARY, ...args], { env }));
+export function startAtTerminal(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+  return startProgramAtTerminal([process.execPath, BINARY, ...args], env);
+}
+
+/** Starts any program at a terminal, likewise. */
+export function startProgramAtTerminal(commandLine: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+  const terminal = { ...cleanEnv(), TERM: 'xterm', NO_COLOR: '1', ...env };
+  return follow(spawn('python3', ['-c', IN_A_TERMINAL, ...commandLine], { env: terminal }));
 }
 
 function follow(child: ChildProcessWithoutNullStreams): Running {

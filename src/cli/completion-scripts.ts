@@ -1,0 +1,69 @@
+/**
+ * The script that makes each shell ask this program. Every script passes the words up to the cursor to
+ * `anyserve __complete SHELL` and reads lines: how to complete (`values`, `nospace` or `files`), then the values. Nothing may
+ * ever be printed into the prompt, so each one drops stderr.
+ */
+export const COMPLETION_SCRIPTS = {
+  bash: `# Completion of anyserve in bash. To have it in each new shell, add this line to ~/.bashrc:
+#   source <(anyserve completion bash)
+_anyserve() {
+  local line how=''
+  COMPREPLY=()
+  while IFS= read -r line; do
+    if [ -z "$how" ]; then how=$line; else COMPREPLY+=("$line"); fi
+  done < <(anyserve __complete bash "\${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null)
+  case $how in
+    nospace) compopt -o nospace 2>/dev/null ;;
+    files) compopt -o default 2>/dev/null ;;
+  esac
+  return 0
+}
+complete -F _anyserve anyserve
+`,
+  zsh: `#compdef anyserve
+# Completion of anyserve in zsh. To have it in each new shell, add this line to ~/.zshrc, after compinit:
+#   source <(anyserve completion zsh)
+# or save it as a file called _anyserve in a directory of $fpath.
+_anyserve() {
+  local -a lines values
+  lines=("\${(@f)$(anyserve __complete zsh "\${(@Q)words[2,CURRENT-1]}" "\${(Q)PREFIX}" 2>/dev/null)}")
+  values=("\${(@)lines[2,-1]}")
+  case $lines[1] in
+    files)
+      [[ $PREFIX == --*=* ]] && compset -P '*='
+      _files
+      ;;
+    nospace) (( $#values )) && _describe -t values anyserve values -S '' ;;
+    *) (( $#values )) && _describe -t values anyserve values ;;
+  esac
+}
+if [[ "\${zsh_eval_context[-1]}" == loadautofunc ]]; then
+  _anyserve "$@"
+else
+  (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
+  compdef _anyserve anyserve
+fi
+`,
+  fish: `# Completion of anyserve in fish. To have it in each new shell:
+#   anyserve completion fish > ~/.config/fish/completions/anyserve.fish
+function __anyserve_complete
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l lines (anyserve __complete fish $words (commandline -ct) 2>/dev/null)
+    if test "$lines[1]" = files
+        __fish_complete_path (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    else
+        set -e lines[1]
+        string join \\n -- $lines
+    end
+end
+complete -c anyserve -e
+complete -c anyserve -f -a '(__anyserve_complete)'
+`,
+} as const;
+
+/** A shell that has a completion script. */
+export type Shell = keyof typeof COMPLETION_SCRIPTS;
+
+/** Names of the shells. */
+export const SHELLS = Object.keys(COMPLETION_SCRIPTS) as readonly Shell[];

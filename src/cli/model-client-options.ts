@@ -1,0 +1,42 @@
+import { DEFAULTS } from '../core/defaults.js';
+import { CALL_OPTIONS } from './call-options.js';
+import type { CommandOption } from './command.js';
+import { SERVER_OPTIONS } from './server-options.js';
+import { clientTlsOptions } from './tls-options.js';
+
+/** The options of the commands that call a model: where to look for it, and how long it may take. */
+export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  cap: {
+    type: 'text',
+    value: 'CAP',
+    description: 'what to ask for in place of the name: KEY=VALUE pairs',
+    repeatable: true,
+    suggests: 'capability',
+  },
+  ...SERVER_OPTIONS,
+  ...clientTlsOptions('behind https and at the replica'),
+  ...CALL_OPTIONS,
+  endpoint: {
+    type: 'text',
+    value: 'HOST:PORT',
+    description: 'call this replica, and ask no API server',
+    suggests: 'endpoints',
+  },
+  'model-version': {
+    type: 'text',
+    value: 'VERSION',
+    description: "the model's version; the replica chooses when not given",
+  },
+  timeout: {
+    type: 'text',
+    value: 'TIME',
+    description: 'how long a call may take, all tries together',
+    default: `${DEFAULTS.callTimeoutMs / 1000}s`,
+  },
+  'max-message-bytes': {
+    type: 'text',
+    value: 'N',
+    description: 'the largest message taken or sent',
+    default: String(DEFAULTS.maxMessageBytes),
+  },
+};

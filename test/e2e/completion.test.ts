@@ -1,0 +1,229 @@
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BINARY, run, start, startProgram, startProgramAtTerminal, stopAll } from '../support/binary.js';
+
+const NOWHERE = 'http://127.0.0.1:1';
+const SHELLS = ['bash', 'zsh', 'fish'] as const;
+type Shell = (typeof SHELLS)[number];
+
+/** A folder that has `anyserve`, and is where the shells run. */
+const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+let env: NodeJS.ProcessEnv;
+let server: string;
+
+/** Values that would do harm if a shell ran them. */
+const EVIL = ['$(touch evil)', '`touch evil`', 'a b; touch evil', 'it\'s "quoted"', '!x', '~', 'x\u001b[2Jy'];
+
+beforeAll(async () => {
+  symlinkSync(BINARY, join(folder, 'anyserve'));
+  writeFileSync(join(folder, 'tokens.txt'), 'secret');
+  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  env = {
+    PATH: [folder, dirname(process.execPath), process.env['PATH']].join(delimiter),
+    HOME: folder,
+    // Zsh takes the keys of the editor.
+    EDITOR: 'emacs',
+    VISUAL: 'emacs',
+    ANYSERVE_SERVER: server,
+  };
+  const caps = ['model=llama3:8b,type=chat', ...EVIL.map((evil) => JSON.stringify({ evil }))];
+  const replica = ['--id', 'r1', '--endpoint', 'gpu7:8001', ...caps.flatMap((cap) => ['--cap', cap])];
+  await start(['register', ...replica, '--server', server]).printed(/^registered/m);
+});
+
+afterAll(stopAll);
+
+const STARTED: Readonly<Record<Shell, readonly string[]>> = {
+  bash: ['bash', '--norc', '-i'],
+  zsh: ['zsh', '-f', '-i'],
+  fish: ['fish', '--no-config', '-i'],
+};
+
+const SOURCED: Readonly<Record<Shell, string>> = {
+  bash: 'source <(anyserve completion bash)',
+  zsh: 'source <(anyserve completion zsh)',
+  fish: 'anyserve completion fish | source',
+};
+
+/** Types a line and TAB in a real shell at a terminal; returns the words of the line that the shell then has. */
+async function completed(shell: Shell, line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+  const typing = startProgramAtTerminal(['env', '-C', folder, ...(STARTED[shell] ?? [])], { ...env, ...more });
+  // Typed in two parts, so that it is not taken for the answer.
+  typing.child.stdin?.write(`${SOURCED[shell]}; echo 're''ady'\n`);
+  await typing.printed(/ready/);
+  const before = typing.stdout().length;
+  typing.child.stdin?.write(`${line}\t`);
+  // To the start of the line, which becomes the arguments of a command that shows them.
+  typing.child.stdin?.write(`\u0001printf 'wo''rd<%s>\\n' \u0005; echo 'do''ne'\n`);
+  await typing.printed(/done\r?\n/);
+  typing.child.stdin?.write('exit\n');
+  await typing.ended;
+  // Without what moves the cursor.
+  const screen = stripVTControlCharacters(typing.stdout().slice(before));
+  expect(screen).not.toMatch(/Error|anyserve:|usage/);
+  return [...screen.matchAll(/^word<(.*)>\r?$/gm)].map(([, word]) => word as string);
+}
+
+/** The completions that fish lists for a line. */
+async function listedByFish(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+  const script = `${SOURCED.fish}; complete -C ${JSON.stringify(line)}`;
+  const { stdout, stderr } = await startProgram(['fish', '--no-config', '-c', script], {
+    env: { ...env, ...more },
+    cwd: folder,
+  }).ended;
+  expect(stderr).toBe('');
+  return stdout.split('\n').slice(0, -1);
+}
+
+/** What bash's function answers for a line, asked as bash itself asks it. */
+async function repliedByBash(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+  const script = `${SOURCED.bash}; [[ $(complete -p anyserve) == *'-F _anyserve'* ]] || exit 1
+    COMP_LINE=$1 COMP_POINT=\${#1}; _anyserve anyserve "" ""; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const asked = startProgram(['bash', '--norc', '-c', script, 'bash', line], { env: { ...env, ...more }, cwd: folder });
+  const { code, stdout, stderr } = await asked.ended;
+  expect([code, stderr]).toEqual([0, '']);
+  return stdout.split('\n').filter(Boolean);
+}
+
+describe.each(SHELLS)('in %s, TAB', (shell) => {
+  it.each([
+    ['anyserve regis', ['anyserve', 'regist']],
+    ['anyserve serve --hea', ['anyserve', 'serve', '--heartbeat']],
+    ['anyserve register --probe t', ['anyserve', 'register', '--probe', 'tcp']],
+    ['anyserve register --probe=t', ['anyserve', 'register', '--probe=tcp']],
+    ['anyserve worker --backend e', ['anyserve', 'worker', '--backend', 'echo']],
+    ['anyserve infer ll', ['anyserve', 'infer', 'llama3:8b']],
+    ['anyserve infer llama3:', ['anyserve', 'infer', 'llama3:8b']],
+    ['anyserve route model=', ['anyserve', 'route', 'model=llama3:8b']],
+    ['anyserve route mo', ['anyserve', 'route', 'model=']],
+    ['anyserve registry type=chat mod', ['anyserve', 'registry', 'type=chat', 'model=']],
+    ['anyserve infer x --cap type=chat,model=l', ['anyserve', 'infer', 'x', '--cap', 'type=chat,model=llama3:8b']],
+    ['anyserve infer x --endpoint gp', ['anyserve', 'infer', 'x', '--endpoint', 'gpu7:8001']],
+    ['anyserve register --id r', ['anyserve', 'register', '--id', 'r1']],
+    ['anyserve serve --register-token-file tok', ['anyserve', 'serve', '--register-token-file', 'tokens.txt']],
+    ['anyserve worker ./tok', ['anyserve', 'worker', './tokens.txt']],
+    ['anyserve help rou', ['anyserve', 'help', 'route']],
+    ['anyserve completion z', ['anyserve', 'completion', 'zsh']],
+  ])('completes %j', async (line, words) => {
+    expect(await completed(shell, line)).toEqual(words);
+  });
+
+  it('prints nothing into the prompt, whatever stands there', async () => {
+    for (const line of [
+      'anyserve serve --',
+      'anyserve nonsense --',
+      'anyserve route --nonsense x ',
+      'anyserve --port 1 ',
+    ]) {
+      expect(await completed(shell, line, { ANYSERVE_SERVER: NOWHERE })).toEqual(line.trim().split(' '));
+    }
+  });
+
+  it('never has the shell run what a replica offers', async () => {
+    const words = await completed(shell, 'anyserve route evil=\\$');
+    expect(words).toEqual(['anyserve', 'route', 'evil=$(touch evil)']);
+    expect(await completed(shell, 'anyserve route evil=a')).toEqual(['anyserve', 'route', 'evil=a b; touch evil']);
+    expect(existsSync(join(folder, 'evil'))).toBe(false);
+  });
+});
+
+describe('completion', () => {
+  it('knows every option of every command, from the options that the parser has', async () => {
+    for (const command of ['serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker']) {
+      const { stdout } = await run([command, '--help']);
+      const options = [...stdout.matchAll(/^ {2,6}(?:-\w, )*(--[\w-]+)/gm)].map(([, name]) => name).sort();
+      expect(options.length).toBeGreaterThan(5);
+      const listed = await listedByFish(`anyserve ${command} --`);
+      expect([...listed.map((line) => line.split('\t')[0]), '--version'].sort()).toEqual(options);
+      expect([...(await repliedByBash(`anyserve ${command} --`)), '--version'].sort()).toEqual(options);
+    }
+  });
+
+  it('offers an option once, unless it can be repeated', async () => {
+    const replied = await repliedByBash('anyserve route --wait 3s --server x --');
+    expect(replied).toContain('--server');
+    expect(replied).not.toContain('--wait');
+    expect(await repliedByBash('anyserve route --wait --')).toEqual([]);
+  });
+
+  it('describes values where the shell can show that', async () => {
+    expect(await listedByFish('anyserve regis')).toEqual([
+      'register\tkeep a model server registered',
+      'registry\tlist the replicas',
+    ]);
+    expect(await listedByFish('anyserve infer ')).toEqual(['chat\t1 replica', 'llama3:8b\t1 replica']);
+  });
+
+  it('offers nothing with control characters in it', async () => {
+    const values = await listedByFish('anyserve route evil=x');
+    expect(values).toEqual([]);
+  });
+
+  it('asks the server that the line names, and no other', async () => {
+    const line = `anyserve route --server ${server} model=`;
+    expect(await listedByFish(line, { ANYSERVE_SERVER: NOWHERE })).toEqual(['model=llama3:8b\t1 replica']);
+    expect(await listedByFish('anyserve route model=', { ANYSERVE_SERVER: NOWHERE })).toEqual([]);
+  });
+
+  it('waits for a server that does not answer for half a second, and asks none for what it knows', async () => {
+    let connections = 0;
+    const silent = createServer(() => connections++);
+    await once(silent.listen(0, '127.0.0.1'), 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const more = { ANYSERVE_SERVER: `http://127.0.0.1:${port}` };
+    for (const args of [
+      ['completion', 'bash'],
+      ['__complete', 'fish', 'serve', '--'],
+      ['__complete', 'fish', 'register', '--probe', ''],
+    ]) {
+      expect((await run(args, { env: more })).stdout).not.toBe('');
+    }
+    expect(connections).toBe(0);
+    const [fast, slow] = [
+      await milliseconds(['--version']),
+      await milliseconds(['__complete', 'fish', 'route', ''], more),
+    ];
+    expect(connections).toBe(1);
+    expect(slow - fast).toBeLessThan(1500);
+    silent.close();
+  });
+
+  it('never writes to stderr, and never fails', async () => {
+    for (const args of [
+      [],
+      ['bash'],
+      ['bash', 'anyserve "'],
+      ['fish', 'route', '--token-file', '/no/such', ''],
+      ['tcsh', 'x'],
+    ]) {
+      const { code, stderr } = await run(['__complete', ...args], { env: { ANYSERVE_SERVER: 'no URL' } });
+      expect([code, stderr]).toEqual([0, '']);
+    }
+    const plain = await run(['--get-yargs-completions', 'anyserve', 'reg']);
+    expect(plain).toEqual({ code: 0, stdout: 'register\nregistry\n', stderr: '' });
+  });
+
+  it('prints the script of the shell that is named, else of $SHELL', async () => {
+    const of = async (args: string[], SHELL: string) => (await run(['completion', ...args], { env: { SHELL } })).stdout;
+    expect(await of(['zsh'], '/bin/bash')).toContain('compdef');
+    expect(await of(['fish'], '/bin/bash')).toContain('commandline');
+    expect(await of([], '/usr/bin/fish')).toBe(await of(['fish'], ''));
+    expect(await of([], '/bin/sh')).toBe(await of(['bash'], ''));
+    expect(await run(['completion', 'tcsh'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'anyserve: no completion for the shell "tcsh"; give bash, zsh, fish\n',
+    });
+  });
+});
+
+async function milliseconds(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<number> {
+  const before = Date.now();
+  await run(args, { env: more });
+  return Date.now() - before;
+}
