@@ -2,10 +2,11 @@ import { Bitmap, eachCommon } from './bitmap.js';
 import type { CapabilityQuery } from './capability.js';
 import type { ReplicaId } from './ids.js';
 import { type Entry, MatchSet } from './match-set.js';
+import { matchingNodes } from './matching-nodes.js';
 import { PairTable } from './pair-table.js';
 import type { Random } from './ports.js';
 import { QueryPlaces } from './query-places.js';
-import { type QueryNode, QueryTrie, type TrieLimits } from './query-trie.js';
+import { QueryTrie, type TrieLimits } from './query-trie.js';
 import { RecentMap } from './recent-map.js';
 import type { Registration } from './replica.js';
 
@@ -54,14 +55,8 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
   const asksLeft = new RecentMap<string, number>(MOST_REMEMBERED);
 
   function join(slot: number, entry: Entry): void {
-    const isOnly = entry.objects.length === 1;
-    if (!isOnly) several.add(slot);
-    const joining: QueryNode[] = [];
-    const reached = isOnly ? undefined : new Set<QueryNode>();
-    for (const object of entry.objects) {
-      reach(trie.root);
-      for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), object, at + 1);
-    }
+    if (entry.objects.length !== 1) several.add(slot);
+    const joining = matchingNodes(entry.objects, trie);
     MatchSet.addToAll(
       slot,
       entry,
@@ -74,21 +69,6 @@ export function createCapabilityIndex(limits: IndexLimits = LIMITS): CapabilityI
       }
     }
     trie.trim(joining);
-
-    function visit(node: QueryNode, object: readonly number[], from: number): void {
-      reach(node);
-      if (!node.children) return;
-      for (let at = from; at < object.length; at++) {
-        const child = node.children.get(object[at] as number);
-        if (child) visit(child, object, at + 1);
-      }
-    }
-
-    function reach(node: QueryNode): void {
-      if (!node.matches || reached?.has(node)) return;
-      reached?.add(node);
-      joining.push(node);
-    }
   }
 
   function leave(slot: number): void {

@@ -1,7 +1,18 @@
+import { AnyserveError } from '../core/errors.js';
 import { asEndpoint, asReplicaId, endpointProblem, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { isJsonObject, type Json, JsonNumber, type JsonObject, JsonSyntaxError, jsonText, parseJson } from './json.js';
-import { capabilityFromJson, scalarText } from './replica-json.js';
+import {
+  FROM_ANYONE,
+  isJsonObject,
+  type Json,
+  type JsonLimits,
+  JsonNumber,
+  type JsonObject,
+  JsonSyntaxError,
+  jsonText,
+  parseJson,
+} from './json.js';
+import { capabilitiesFromJson, scalarText } from './replica-json.js';
 import { WrittenReplica } from './written-replica.js';
 
 /** What is wrong with one place of a body, in the form that FastAPI answers with. */
@@ -30,13 +41,20 @@ export interface Refusal {
   readonly faults: readonly Fault[];
 }
 
-/** The largest registration, in bytes. */
-export const MAX_REGISTRATION_BYTES = 64 * 1024;
+/** Maximum size of a registration, in bytes. */
+export const MAX_REGISTRATION_BYTES = 1024 * 1024;
 
 const MAX_ENDPOINT_BYTES = 256;
-const MAX_CAPABILITIES = 64;
+const MAX_CAPABILITIES = 4096;
+const MAX_PAIRS_TOGETHER = 16_384;
 const MAX_PAIRS = 32;
 const MAX_TEXT_BYTES = 256;
+
+/**
+ * The largest registration weighs 32,800, and there is room for fields that nobody knows. A body of half a million values
+ * would take half a second and 200 MB to read.
+ */
+const LIMITS: JsonLimits = { ...FROM_ANYONE, maxWeight: 100_000 };
 
 /** What a lease's time can be, in seconds. */
 const MIN_TTL_S = 1;
@@ -47,7 +65,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   if (body === '') return refused([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
   let json: Json;
   try {
-    json = parseJson(body);
+    json = parseJson(body, LIMITS);
   } catch (error) {
     return refused([syntaxFault(error)]);
   }
@@ -64,7 +82,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const replica = new WrittenReplica({
     id: asReplicaId(id),
     endpoint: asEndpoint(endpoint),
-    capabilities: capabilities.map(capabilityFromJson),
+    capabilities: capabilitiesFromJson(capabilities),
   });
   return { kind: 'registration', replica, ttlMs };
 }
@@ -75,7 +93,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
  */
 export function oversizedFaults(beginning: string): readonly Fault[] | undefined {
   try {
-    parseJson(beginning);
+    parseJson(beginning, LIMITS);
   } catch (error) {
     if (error instanceof JsonSyntaxError && error.isTooDeep) return [syntaxFault(error)];
   }
@@ -104,8 +122,9 @@ export function faultsText(faults: readonly Fault[]): string {
   return jsonText(new Map([['detail', entries]]));
 }
 
-/** What is wrong with a body that is no JSON. Throws anything else on. */
+/** What is wrong with a body that cannot be read as JSON. Rethrows any other error. */
 export function syntaxFault(error: unknown): Fault {
+  if (error instanceof AnyserveError && error.code === 'too_large') return valueFault(['body'], error.message, null);
   if (!(error instanceof JsonSyntaxError)) throw error;
   const ctx = new Map([['error', error.message]]);
   return { type: 'json_invalid', loc: ['body', error.position], msg: 'JSON decode error', input: new Map(), ctx };
@@ -165,6 +184,11 @@ function capabilityObjects(input: Json, faults: Fault[]): JsonObject[] {
   }
   if (input.length > MAX_CAPABILITIES) {
     faults.push(valueFault(loc, `${input.length} capability objects; a replica has at most ${MAX_CAPABILITIES}`, null));
+    return [];
+  }
+  const pairs = input.reduce((sum, item) => sum + (isJsonObject(item) ? item.size : 0), 0);
+  if (pairs > MAX_PAIRS_TOGETHER) {
+    faults.push(valueFault(loc, `${pairs} pairs together; a replica has at most ${MAX_PAIRS_TOGETHER}`, null));
     return [];
   }
   return input.filter((item: Json, at: number): item is JsonObject => isCapability(item, [...loc, at], faults));

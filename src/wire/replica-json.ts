@@ -2,7 +2,7 @@ import { type Capability, pairsFrom } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
-import { pooledText } from './pooled-text.js';
+import { pooledTexts } from './pooled-text.js';
 import { replicaText } from './written-replica.js';
 
 /** The body of `POST /register`, for a lease that lasts so long without being renewed. */
@@ -20,18 +20,30 @@ export function replicaFromJson(entry: Json): Replica | undefined {
   return {
     id: asReplicaId(id),
     endpoint: asEndpoint(endpoint),
-    capabilities: capabilities.filter(isJsonObject).map(capabilityFromJson),
+    capabilities: capabilitiesFromJson(capabilities.filter(isJsonObject)),
   };
 }
 
-/** A capability from the object a replica registers; values other than text, numbers and booleans never match. */
+/** A capability from the object that a replica registers. */
 export function capabilityFromJson(object: JsonObject): Capability {
-  const pairs: [string, string][] = [];
-  for (const [key, value] of object) {
-    const text = scalarText(value);
-    if (text !== undefined) pairs.push([pooledText(key), pooledText(text)]);
-  }
-  return { pairs: pairsFrom(pairs), source: jsonText(object) };
+  return capabilitiesFromJson([object])[0] as Capability;
+}
+
+/** Capabilities from the objects that a replica registers; values other than text, numbers and booleans never match. */
+export function capabilitiesFromJson(objects: readonly JsonObject[]): Capability[] {
+  const texts: string[] = [];
+  const ends = objects.map((object) => {
+    for (const [key, value] of object) {
+      const text = scalarText(value);
+      if (text !== undefined) texts.push(key, text);
+    }
+    return texts.length;
+  });
+  const pooled = pooledTexts(texts);
+  return objects.map((object, at) => ({
+    pairs: pooled.slice(ends[at - 1] ?? 0, ends[at]),
+    source: jsonText(object),
+  }));
 }
 
 /** A scalar as the text that a query is compared with; undefined for null, objects and arrays. */

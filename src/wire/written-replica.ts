@@ -17,16 +17,16 @@ export class WrittenReplica implements Replica {
   readonly #route: string;
 
   constructor(replica: Replica) {
-    const entry = entryText(replica);
+    const { head, entry } = entryText(replica);
     this.#entry = entry;
     this.#route = routeText(replica);
     this.id = asReplicaId(ownText(replica.id));
-    this.endpoint = asEndpoint(partOf(entry, replica.endpoint));
-    this.capabilities = replica.capabilities.map(({ pairs, source }) => ({ pairs, source: partOf(entry, source) }));
+    this.endpoint = asEndpoint(endpointIn(head, replica.endpoint, entry));
+    this.capabilities = capabilitiesIn(entry, head.length, replica.capabilities);
   }
 
   static entryOf(replica: Replica): string {
-    return #entry in replica ? replica.#entry : entryText(replica);
+    return #entry in replica ? replica.#entry : entryText(replica).entry;
   }
 
   static routeOf(replica: Replica): string {
@@ -44,11 +44,12 @@ export function routeBytes(replica: Replica): string {
   return WrittenReplica.routeOf(replica);
 }
 
-function entryText({ id, endpoint, capabilities }: Replica): string {
+/** The entry of the list, and the part of it before the first capability object. */
+function entryText({ id, endpoint, capabilities }: Replica): { readonly head: string; readonly entry: string } {
+  const head = `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[`;
   const sources = capabilities.map(({ source }) => source).join(',');
-  const start = ['{"replica_id":', JSON.stringify(id), ',"endpoint":', JSON.stringify(endpoint)];
   // Joined, it is one text; put together in any other way it is a tree of texts, gone through again for every list.
-  return [...start, ',"capabilities":[', sources, ']}'].join('');
+  return { head, entry: [head, sources, ']}'].join('') };
 }
 
 function routeText({ endpoint, id }: Replica): string {
@@ -56,8 +57,19 @@ function routeText({ endpoint, id }: Replica): string {
   return Buffer.from(text).toString('latin1');
 }
 
-/** A text as the part of another, where that has it as it is: in JSON some characters are written in another way. */
-function partOf(whole: string, text: string): string {
-  const at = whole.indexOf(text);
-  return at < 0 ? text : whole.slice(at, at + text.length);
+/** The endpoint as a part of the entry, unless JSON writes some of its characters in another way. */
+function endpointIn(head: string, endpoint: string, entry: string): string {
+  const end = head.length - '","capabilities":['.length;
+  const part = entry.slice(end - endpoint.length, end);
+  return part === endpoint ? part : endpoint;
+}
+
+/** The capabilities with their sources as parts of the entry, in which they follow each other from `at` on. */
+function capabilitiesIn(entry: string, at: number, capabilities: readonly Capability[]): Capability[] {
+  let from = at;
+  return capabilities.map(({ pairs, source }) => {
+    const part = entry.slice(from, from + source.length);
+    from += source.length + 1;
+    return { pairs, source: part };
+  });
 }

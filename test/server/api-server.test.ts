@@ -337,10 +337,10 @@ describe('a registration', () => {
     ['a lone surrogate', '{"replica_id":"a\\ud800","endpoint":"e","capabilities":[]}', 422, 'Lone surrogate'],
     ['1e999', '{"replica_id":"a","endpoint":"e","capabilities":[{"a":1e999}]}', 422, 'Number out of range'],
     [
-      '1 MB',
-      JSON.stringify({ replica_id: 'a', endpoint: 'e', capabilities: [{ a: 'x'.repeat(1_000_000) }] }),
+      'more than 1 MiB',
+      JSON.stringify({ replica_id: 'a', endpoint: 'e', capabilities: [{ a: 'x'.repeat(1_050_000) }] }),
       413,
-      'at most 65536 bytes',
+      'at most 1048576 bytes',
     ],
     ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
   ])('of %s is refused, and the server goes on', async (_what, body, status, words) => {

@@ -59,7 +59,11 @@ describe('registration', () => {
     [`{"replica_id":"${'x'.repeat(129)}","endpoint":"e","capabilities":[]}`, 'at most 128 bytes'],
     [`{"replica_id":"a","endpoint":"${'x'.repeat(257)}","capabilities":[]}`, 'at most 256 bytes'],
     ['{"replica_id":"a","endpoint":"http://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
-    [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(65).fill('{}').join()}]}`, 'at most 64'],
+    [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(4097).fill('{}').join()}]}`, 'at most 4096'],
+    [
+      `{"replica_id":"a","endpoint":"e","capabilities":[${Array(1366).fill('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1}').join()}]}`,
+      '16392 pairs together; a replica has at most 16384',
+    ],
     [
       `{"replica_id":"a","endpoint":"e","capabilities":[{${Array.from({ length: 33 }, (_, n) => `"k${n}":1`).join()}}]}`,
       'at most 32',
@@ -70,6 +74,13 @@ describe('registration', () => {
     const { detail } = JSON.parse(refusal(body) ?? '{}') as { detail: { type: string; msg: string }[] };
     expect(detail).toHaveLength(1);
     expect(detail[0]).toMatchObject({ type: 'value_error', msg: expect.stringContaining(limit) });
+  });
+
+  it('holds as much as the limits say, and no more values than could be read in time', () => {
+    const capabilities = Array(4096).fill('{"a":1,"b":2,"c":3,"d":4}').join();
+    const body = `{"replica_id":"a","endpoint":"e","capabilities":[${capabilities}]}`;
+    expect(registered(body)).toBe(body);
+    expect(refusal(`{"x":[${'0,'.repeat(100_000)}0]}`)).toContain('its JSON holds too many values');
   });
 
   it('over the limit is too deep if it is, whatever else', () => {

@@ -1,0 +1,103 @@
+import type { QueryNode, QueryTrie } from './query-trie.js';
+
+/** The interned pairs of one capability object, ascending. */
+type PairNumbers = readonly number[];
+
+/**
+ * Finds the nodes whose queries an entry with these capability objects matches, each once. Takes time linear in the pairs
+ * of the objects and the nodes of the trie, whatever the objects have in common: a node is visited with all objects that
+ * reach it at once, as a bit set, and not once for each of them.
+ */
+export function matchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
+  const [only] = objects;
+  if (only && objects.length === 1) return nodesOfOne(only, trie);
+  return new SharedWalk(objects, trie).nodes;
+}
+
+/** The same for a single object, which needs no sets: nearly all replicas have one. */
+function nodesOfOne(object: PairNumbers, trie: QueryTrie): QueryNode[] {
+  const nodes = [trie.root];
+  for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), at + 1);
+  return nodes;
+
+  function visit(node: QueryNode, from: number): void {
+    if (node.matches) nodes.push(node);
+    if (!node.children) return;
+    for (let at = from; at < object.length; at++) {
+      const child = node.children.get(object[at] as number);
+      if (child) visit(child, at + 1);
+    }
+  }
+}
+
+/** Walks through the trie with several objects, or none. */
+class SharedWalk {
+  readonly nodes: QueryNode[];
+  readonly #objects: readonly PairNumbers[];
+  readonly #words: number;
+  /** By pair, the objects that have it. */
+  readonly #holders = new Map<number, number[]>();
+  /** The same as bits, made when they are first needed. */
+  readonly #bits = new Map<number, Uint32Array>();
+  /** For each depth the objects that reach the present node. */
+  readonly #reaching: Uint32Array[] = [];
+
+  constructor(objects: readonly PairNumbers[], trie: QueryTrie) {
+    this.#objects = objects;
+    this.#words = (objects.length + 31) >>> 5;
+    this.nodes = objects.length > 0 ? [trie.root] : [];
+    this.#collectHolders();
+    for (const pair of this.#holders.keys()) {
+      const list = trie.list(pair);
+      this.nodes.push(list);
+      if (list.children) this.#visitChildren(list.children, this.#bitsOf(pair), 0);
+    }
+  }
+
+  #collectHolders(): void {
+    for (const [at, object] of this.#objects.entries()) {
+      for (const pair of object) {
+        const holders = this.#holders.get(pair);
+        if (holders) holders.push(at);
+        else this.#holders.set(pair, [at]);
+      }
+    }
+  }
+
+  #visitChildren(children: ReadonlyMap<number, QueryNode>, reaching: Uint32Array, depth: number): void {
+    if (children.size < this.#holders.size) {
+      for (const [pair, child] of children) if (this.#holders.has(pair)) this.#visit(child, reaching, depth);
+      return;
+    }
+    for (const pair of this.#holders.keys()) {
+      const child = children.get(pair);
+      if (child) this.#visit(child, reaching, depth);
+    }
+  }
+
+  #visit(node: QueryNode, reaching: Uint32Array, depth: number): void {
+    this.#reaching[depth] ??= new Uint32Array(this.#words);
+    const common = this.#reaching[depth];
+    const holders = this.#bitsOf(node.pair);
+    let any = 0;
+    for (let word = 0; word < common.length; word++) {
+      const both = (reaching[word] as number) & (holders[word] as number);
+      common[word] = both;
+      any |= both;
+    }
+    if (any === 0) return;
+    if (node.matches) this.nodes.push(node);
+    if (node.children) this.#visitChildren(node.children, common, depth + 1);
+  }
+
+  #bitsOf(pair: number): Uint32Array {
+    let bits = this.#bits.get(pair);
+    if (!bits) {
+      bits = new Uint32Array(this.#words);
+      for (const at of this.#holders.get(pair) as number[])
+        bits[at >>> 5] = (bits[at >>> 5] as number) | (1 << (at & 31));
+      this.#bits.set(pair, bits);
+    }
+    return bits;
+  }
+}
