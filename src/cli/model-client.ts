@@ -7,7 +7,7 @@ import * as system from '../system.js';
 import { callAccessFrom } from './call-options.js';
 import type { Arguments, CommandIo } from './command.js';
 import { quietGrpc } from './grpc-log.js';
-import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
+import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { serverAccessFrom } from './server-options.js';
 import { clientTlsFrom } from './tls-options.js';
@@ -75,7 +75,7 @@ export class ModelClient {
           isTold = true;
           continue;
         }
-        throw noMatchAmong(this.#queries, await countReplicas(api, this.#io.interrupted));
+        throw noMatchAmong(this.#queries, await listedReplicas(api, this.#io.interrupted));
       }
     } finally {
       api.close();

@@ -4,12 +4,30 @@ import { queryText } from '../client/discovery.js';
 import { sleep } from '../client/sleep.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
+import { Explainer } from '../core/explanation.js';
+import { type Reason, reasonFrom } from '../core/explanation-text.js';
 import { clock } from '../system.js';
+import type { ListedReplica } from '../wire/known-replicas.js';
 
-/** The failure of a query that nothing matches, with how many replicas there are and how to see them. */
-export function noMatchAmong(queries: readonly CapabilityQuery[], registered: number | undefined): AnyserveError {
+/**
+ * The failure of queries none of which a replica matches: the best reason that the list of replicas shows, else how many
+ * there are. Without the list, because it cannot be had, it is the failure alone.
+ */
+export function noMatchAmong(
+  queries: readonly CapabilityQuery[],
+  listed: readonly ListedReplica[] | undefined,
+): AnyserveError {
   const asked = queries.map(queryText).join(' or ');
-  return new AnyserveError('no_match', `no replica offers ${asked}${advice(registered)}`);
+  const [reason] = queries.flatMap((query) => reasonAmong(query, listed ?? []) ?? []).sort((a, b) => a.rank - b.rank);
+  if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${asked}; ${reason.text}`);
+  const rest = reason ? `; ${reason.text}` : advice(listed?.length);
+  return new AnyserveError('no_match', `no replica offers ${asked}${rest}`);
+}
+
+function reasonAmong(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
+  const explainer = new Explainer(query);
+  for (const { replica, state, forMs } of listed) explainer.add({ ...replica, state, forMs });
+  return reasonFrom(explainer.explanation());
 }
 
 /** Until when a miss is worth another try. */
@@ -35,10 +53,10 @@ export async function mayPass(
   return answer.isWarming;
 }
 
-/** How many replicas are registered; undefined when that cannot be asked. */
-export async function countReplicas(api: ApiClient, signal: AbortSignal): Promise<number | undefined> {
+/** All replicas with their states; undefined when they cannot be asked for. */
+export async function listedReplicas(api: ApiClient, signal: AbortSignal): Promise<ListedReplica[] | undefined> {
   try {
-    return (await api.replicas({ signal })).length;
+    return await api.list({ signal });
   } catch {
     return undefined;
   }

@@ -1,3 +1,4 @@
+import { ageText } from '../core/age.js';
 import { type Capability, matches } from '../core/capability.js';
 import { FROM_SERVER, isJsonObject, jsonText, parseJson } from '../wire/json.js';
 import type { ListedReplica } from '../wire/known-replicas.js';
@@ -35,7 +36,7 @@ export const registry: Command = {
       if (args.flag('json'))
         stdout.write(`${printable(jsonText(new Map([['replicas', listed.map(({ entry }) => entry)]])))}\n`);
       else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), io));
-      if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all.length);
+      if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all);
       if (listed.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {
@@ -48,20 +49,11 @@ const COLUMNS = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', 'CAPABILITIES'
 
 function rowOf({ replica, state = '-', forMs, seenBeforeMs }: ListedReplica): string[] {
   const { id, endpoint, capabilities } = replica;
-  return [id, endpoint, state, ageText(forMs), ageText(seenBeforeMs), capabilities.map(capabilityText).join('; ')];
+  return [id, endpoint, state, ageOf(forMs), ageOf(seenBeforeMs), capabilities.map(capabilityText).join('; ')];
 }
 
-const UNITS = [
-  ['d', 86_400_000],
-  ['h', 3_600_000],
-  ['m', 60_000],
-] as const;
-
-/** A span of time in its largest unit: `3s`, `5m`, `2h`, `9d`. */
-function ageText(ms: number | undefined): string {
-  if (ms === undefined) return '-';
-  const [unit, size] = UNITS.find(([, unitMs]) => ms >= unitMs) ?? ['s', 1000];
-  return `${Math.floor(ms / size)}${unit}`;
+function ageOf(ms: number | undefined): string {
+  return ms === undefined ? '-' : ageText(ms);
 }
 
 /** A capability as `--cap` takes it: `model=llama,type=chat`; what is no pair of texts is shown as JSON. */

@@ -1,6 +1,6 @@
 import { clock } from '../system.js';
 import type { Command } from './command.js';
-import { countReplicas, mayPass, noMatchAmong } from './no-match.js';
+import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { printable } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { tableText } from './table.js';
@@ -37,7 +37,7 @@ export const route: Command = {
       while (answer.kind === 'none' && (await mayPass([query], api, { giveUpAtMs, signal: interrupted }))) {
         answer = await api.route(query, [], { signal: interrupted });
       }
-      if (answer.kind === 'none') throw noMatchAmong([query], await countReplicas(api, interrupted));
+      if (answer.kind === 'none') throw noMatchAmong([query], await listedReplicas(api, interrupted));
       const { endpoint, replicaId } = answer.route;
       if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));

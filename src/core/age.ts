@@ -1,0 +1,11 @@
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+] as const;
+
+/** A span of time in its largest unit: `3s`, `5m`, `2h`, `9d`. */
+export function ageText(ms: number): string {
+  const [unit, size] = UNITS.find(([, unitMs]) => ms >= unitMs) ?? ['s', 1000];
+  return `${Math.floor(ms / size)}${unit}`;
+}

@@ -1,0 +1,232 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Capability, matches, pairsFrom } from '../../src/core/capability.js';
+import { type ExplainedReplica, Explainer } from '../../src/core/explanation.js';
+import { reasonFrom } from '../../src/core/explanation-text.js';
+import { misspellingDistance } from '../../src/core/spelling.js';
+
+/** A capability as it is registered: values other than text, numbers and booleans are in no pair. */
+function capability(object: Readonly<Record<string, unknown>>): Capability {
+  const scalars = Object.entries(object).filter(([, value]) => typeof value !== 'object');
+  return {
+    pairs: pairsFrom(scalars.map(([key, value]) => [key, String(value)] as const)),
+    source: JSON.stringify(object),
+  };
+}
+
+function replica(
+  id: string,
+  objects: readonly Readonly<Record<string, unknown>>[],
+  state = 'ready',
+  forMs = 5200,
+): ExplainedReplica {
+  return { id, capabilities: objects.map(capability), state, forMs };
+}
+
+/** The reason for `a=1&b=2`. */
+function reason(query: string, ...replicas: ExplainedReplica[]): string | undefined {
+  const explainer = new Explainer(
+    pairsFrom(
+      query
+        .split('&')
+        .filter(Boolean)
+        .map((pair) => pair.split('=') as [string, string]),
+    ),
+  );
+  for (const one of replicas) explainer.add(one);
+  return reasonFrom(explainer.explanation())?.text;
+}
+
+const chat = { type: 'chat', model: 'llama' };
+
+describe('why no replica matches', () => {
+  it('is that those which offer it are unready, draining or suspect, with since when', () => {
+    expect(reason('type=chat', replica('r1', [chat], 'unready'))).toBe('"r1" (unready for 5s) does');
+    expect(reason('type=chat', replica('r1', [chat], 'unready'), replica('r2', [chat], 'draining', 90_000))).toBe(
+      '"r1" (unready for 5s) and "r2" (draining for 1m) do',
+    );
+    const five = ['a', 'b', 'c', 'd', 'e'].map((id) => replica(id, [chat], 'suspect'));
+    expect(reason('model=llama&type=chat', ...five)).toBe(
+      '"a" (suspect for 5s), "b" (suspect for 5s), "c" (suspect for 5s) and 2 more do',
+    );
+    expect(reason('', replica('r1', [{}], 'unready'), replica('r2', []))).toBe('"r1" (unready for 5s) does');
+    expect(reason('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does by now: try again');
+    expect(reason('type=chat', { id: 'r1', capabilities: [capability(chat)] })).toBe('"r1" (listed) does');
+  });
+
+  it('is that the pairs are in different objects of a replica, or at different replicas', () => {
+    expect(reason('type=chat&gpu=h100', replica('r1', [chat, { gpu: 'h100' }]))).toBe(
+      '"r1" has all of these pairs, but in different capability objects',
+    );
+    expect(reason('type=chat&gpu=h100', replica('r1', [chat]), replica('r2', [{ gpu: 'h100' }]))).toBe(
+      'no replica has all of these pairs: type=chat by "r1" and gpu=h100 by "r2"',
+    );
+  });
+
+  it('is a list, which never matches', () => {
+    expect(reason('model=b', replica('r1', [{ model: ['a', 'b'] }]))).toBe(
+      '"r1" has a list for model, and a list never matches: register a capability for each value, such as model=b',
+    );
+    expect(reason('n=2', replica('r1', [{ n: [1, 2] }]))).toContain('"r1" has a list for n');
+    expect(reason('model=b', replica('r1', [{ model: ['a', 'c'], __proto__: ['b'] }]))).toBeUndefined();
+    expect(reason('__proto__=b', replica('r1', [{ x: ['b'] }]))).toBeUndefined();
+  });
+
+  it.each([
+    ['model=lama', [chat], 'did you mean model=llama?'],
+    ['model=Llama', [chat], 'did you mean model=llama?'],
+    ['model=lalma', [chat], 'did you mean model=llama?'],
+    ['modle=llama', [chat], 'did you mean model=llama?'],
+    ['Model=llama', [chat], 'did you mean model=llama?'],
+    ['modell=gpt', [chat], 'did you mean the key model?'],
+    ['type=llama', [chat], 'did you mean model=llama?'],
+    ['type=caht&model=lama', [chat], 'did you mean type=chat and model=llama?'],
+    ['model=qwen2.5', [{ model: 'qwen2.5-7b-instruct' }], 'did you mean model=qwen2.5-7b-instruct?'],
+    ['model=my lama', [{ model: 'my llama' }], 'did you mean model="my llama"?'],
+    ['model=gpt', [chat], undefined],
+    ['model=x', [{ model: 'y' }], undefined],
+    ['gpu=1', [{ n: 1 }], undefined],
+    ['constructor=x', [chat], undefined],
+  ])('for %s among %j is %s', (query, objects, text) => {
+    expect(reason(query, replica('r0', [{ other: 'thing' }]), replica('r1', objects))).toBe(text);
+  });
+
+  it('is the one value that a replica has instead', () => {
+    expect(reason('type=chat&gpu=h100', replica('r3', [{ ...chat, gpu: 'rtx4090' }]))).toBe(
+      'wanted gpu=h100, "r3" has gpu=rtx4090',
+    );
+  });
+
+  it('is the most certain one', () => {
+    const all = [
+      replica('held', [{ type: 'chat', gpu: 'h100' }], 'unready'),
+      replica('list', [{ type: 'chat', gpu: ['h100'] }]),
+      replica('apart', [{ type: 'chat' }, { gpu: 'h100' }]),
+      replica('spelling', [{ type: 'chat', gpu: 'h10' }]),
+    ];
+    const rank = (from: number): string => reason('type=chat&gpu=h100', ...all.slice(from)) ?? '';
+    expect(
+      [rank(0), rank(1), rank(2), rank(3)].map((text) => /held|list|apart|different|mean/.exec(text)?.[0]),
+    ).toEqual(['held', 'list', 'apart', 'mean']);
+  });
+
+  it('cuts what is long, and is one line', () => {
+    const long = 'x'.repeat(1000);
+    const text = reason(`a=${long}`, replica('r'.repeat(100), [{ a: `${long}` }], 'unready')) ?? '';
+    expect(text.length).toBeLessThan(120);
+    expect(reason('a=bcdef', replica('r1', [{ a: 'bcd\nef' }]))).toBe('did you mean a="bcd\\nef"?');
+  });
+
+  it('names as held exactly those that match, whatever they offer', () => {
+    const text = fc.constantFrom('a', 'b', 'ab', 'constructor', '__proto__', '');
+    const object = fc.dictionary(text, fc.oneof(text, fc.integer({ min: 0, max: 1 }), fc.constant(['a'])));
+    fc.assert(
+      fc.property(
+        fc.array(fc.array(object, { maxLength: 3 }), { maxLength: 4 }),
+        fc.array(fc.tuple(text, text)),
+        (all, pairs) => {
+          const query = pairsFrom(new Map(pairs));
+          const explainer = new Explainer(query);
+          const replicas = all.map((objects, at) => replica(`r${at}`, objects));
+          for (const one of replicas) explainer.add(one);
+          const { heldCount, held, offeredBy } = explainer.explanation();
+          const matching = replicas.filter(({ capabilities }) => matches(query, capabilities));
+          expect(heldCount).toBe(matching.length);
+          expect(held.map(({ id }) => id)).toEqual(matching.slice(0, 3).map(({ id }) => id));
+          if (matching.length > 0) expect(offeredBy.every((id) => id !== undefined)).toBe(true);
+        },
+      ),
+    );
+  });
+
+  it.each<[string, string, (at: number) => ExplainedReplica]>([
+    ['50,000 replicas', 'model=lama&type=chta', (at) => replica(`r${at}`, [{ model: `llama-${at}`, type: 'chat' }])],
+    ['keys that all are close', 'model=lama', (at) => replica(`r${at}`, [{ [`mode${at % 10}${at}`]: 'llama' }])],
+    [
+      'values that begin alike',
+      `model=${'a'.repeat(60)}`,
+      (at) => replica(`r${at}`, [{ model: `${'a'.repeat(55)}${at}` }]),
+    ],
+    [
+      'many objects',
+      'model=lama',
+      (at) => replica(`r${at}`, at === 0 ? Array(4096).fill({ a: 1, b: 2, c: 3, d: 4 }) : []),
+    ],
+    ['lists', 'model=x', (at) => replica(`r${at}`, [{ model: [`a${at}`, 'b'] }])],
+    [
+      'a query of 64 pairs',
+      Array.from({ length: 64 }, (_, n) => `k${n}=v`).join('&'),
+      (at) => replica(`r${at}`, [{ [`k${at % 64}`]: 'w', x: at }]),
+    ],
+  ])('takes limited time: %s', (_what, query, at) => {
+    const replicas = Array.from({ length: 50_000 }, (_, n) => at(n));
+    const before = process.cpuUsage();
+    reason(query, ...replicas);
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(1500);
+  });
+
+  it.each([
+    ['equal', 'x'.repeat(1_000_000), 'x'.repeat(1_000_000)],
+    ['close', 'x'.repeat(1_000_000), `${'x'.repeat(999_999)}y`],
+    ['a list in brackets', '[', '['.repeat(1_000_000)],
+    ['a list of a million', '1', `[${'1,'.repeat(500_000)}1]`],
+  ])('takes limited time for values of a megabyte: %s', (_what, wanted, offered) => {
+    const before = process.cpuUsage();
+    const one = offered.startsWith('[')
+      ? { id: 'r1', capabilities: [{ pairs: [], source: `{"a":${offered}}` }], state: 'ready' }
+      : replica('r1', [{ a: offered, b: `${offered}z` }]);
+    reason(`a=${wanted}`, ...Array(100).fill(one));
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(1000);
+  });
+
+  it('says that it has not looked at all when there is too much', () => {
+    const explainer = new Explainer(['a', '1'], 10);
+    for (let at = 0; at < 100; at++) explainer.add(replica(`r${at}`, [{ b: 2 }]));
+    expect(explainer.explanation().isTruncated).toBe(true);
+    expect(explainer.explanation().replicaCount).toBeLessThan(10);
+  });
+});
+
+/** The same distance by the whole table. */
+function plainDistance(a: string, b: string): number {
+  const table = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => i + j));
+  const at = (i: number, j: number): number => table[i]?.[j] ?? Number.POSITIVE_INFINITY;
+  for (let i = 1; i <= a.length; i++) {
+    for (let j = 1; j <= b.length; j++) {
+      const changed = at(i - 1, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const least = Math.min(changed, at(i - 1, j) + 1, at(i, j - 1) + 1, isSwapped ? at(i - 2, j - 2) + 1 : changed);
+      (table[i] as number[])[j] = least;
+    }
+  }
+  return at(a.length, b.length);
+}
+
+describe('a misspelling', () => {
+  it('is as far away as the whole table of distances says, up to the limit', () => {
+    const word = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 14 });
+    fc.assert(
+      fc.property(word, word, (wanted, offered) => {
+        const plain = plainDistance(wanted, offered);
+        const limit = Math.min(3, Math.floor(wanted.length / 3));
+        expect(misspellingDistance(wanted, offered)).toBe(plain <= limit ? plain : undefined);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it.each([
+    ['llama', 'llama', 0],
+    ['llama', 'LLAMA', 0],
+    ['llama', 'lama', 1],
+    ['llama', 'lalma', 1],
+    ['llama', 'llamas', 1],
+    ['llama', 'lxxma', undefined],
+    ['mistral', 'mitsrla', 2],
+    ['ab', 'ac', undefined],
+    ['abc', 'abd', 1],
+    ['', 'a', undefined],
+  ])('of %j as %j is %s away', (wanted, offered, distance) => {
+    expect(misspellingDistance(wanted, offered)).toBe(distance);
+  });
+});

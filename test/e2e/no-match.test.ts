@@ -1,0 +1,84 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { run, start, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
+
+let server: string;
+const leases: AbortController[] = [];
+
+beforeAll(async () => {
+  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+});
+
+afterEach(async () => {
+  for (const lease of leases.splice(0)) lease.abort();
+  await until('the list is empty', async () =>
+    (await (await fetch(`${server}/replicas`)).text()).includes('"replicas":[]'),
+  );
+});
+
+afterAll(stopAll);
+
+/** Registers a replica for as long as the test runs, in a state. */
+async function registered(id: string, capabilities: readonly object[], state?: 'unready' | 'draining'): Promise<void> {
+  const lease = new AbortController();
+  leases.push(lease);
+  const headers = { 'content-type': 'application/json' };
+  const { status, headers: answered } = await fetch(`${server}/register`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ replica_id: id, endpoint: 'gpu7:8001', capabilities, ttl: 60 }),
+    signal: lease.signal,
+  });
+  expect(status).toBe(200);
+  if (state === undefined) return;
+  const url = `${server}/leases/${answered.get('x-anyserve-lease')}`;
+  expect((await fetch(url, { method: 'PUT', headers, body: JSON.stringify({ state }) })).status).toBe(200);
+}
+
+/** What a command says when nothing matches. */
+async function complaint(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run([...args, '--server', server], { input: 'Hello\n' });
+  expect([code, stdout]).toEqual([3, '']);
+  expect(stderr).toMatch(/^anyserve: .*\n$/);
+  return stderr.slice('anyserve: '.length, -1);
+}
+
+describe('no match', () => {
+  it('names replicas that offer it and are not ready, with since when', async () => {
+    await registered('r1', [{ type: 'chat', model: 'llama' }], 'unready');
+    await registered('r2', [{ type: 'chat' }], 'draining');
+    const words = /no ready replica offers .*; "r1" \(unready for \ds\) and "r2" \(draining for \ds\) do$/;
+    expect(await complaint('route', 'type=chat')).toMatch(words);
+    expect(await complaint('infer', 'chat', 'Hello')).toMatch(words);
+    expect(await complaint('chat', 'chat')).toMatch(words);
+    expect(await complaint('infer', 'llama', 'Hello')).toMatch(/"r1" \(unready for \ds\) does$/);
+  });
+
+  it('says that the pairs are offered apart', async () => {
+    await registered('r1', [{ type: 'chat' }, { gpu: 'h100' }]);
+    expect(await complaint('route', 'type=chat', 'gpu=h100')).toBe(
+      'no replica offers {"type":"chat","gpu":"h100"}; "r1" has all of these pairs, but in different capability objects',
+    );
+    await registered('r2', [{ zone: 'a' }]);
+    expect(await complaint('infer', 'x', '--cap', 'type=chat,zone=a', 'Hello')).toContain(
+      'no replica has all of these pairs: type=chat by "r1" and zone=a by "r2"',
+    );
+  });
+
+  it('finds the closest spelling, and lists that never match', async () => {
+    await registered('r1', [{ model: 'llama', tags: ['fast', 'new'] }]);
+    expect(await complaint('route', 'model=lama')).toContain('; did you mean model=llama?');
+    expect(await complaint('route', 'modle=llama')).toContain('; did you mean model=llama?');
+    expect(await complaint('infer', 'Llama', 'Hello')).toContain('; did you mean model=llama?');
+    expect(await complaint('registry', 'model=lama')).toContain('; did you mean model=llama?');
+    expect(await complaint('route', 'tags=fast')).toContain('"r1" has a list for tags, and a list never matches');
+  });
+
+  it('says how many there are when none is like it', async () => {
+    expect(await complaint('route', 'model=x')).toBe('no replica offers {"model":"x"}; none is registered');
+    await registered('r1', [{ model: 'llama' }]);
+    expect(await complaint('route', 'model=gpt')).toBe(
+      'no replica offers {"model":"gpt"}; 1 is registered, see it with "anyserve registry"',
+    );
+  });
+});
