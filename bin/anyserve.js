@@ -1,12 +1,27 @@
 #!/usr/bin/env node
 'use strict';
 
-// With --debug, a stack names the files that the bundle was made of, which Node finds out for what it compiles itself.
-const isDebugging = process.argv.includes('--debug') || Boolean(process.env.ANYSERVE_DEBUG);
-if (isDebugging) process.setSourceMapsEnabled(true);
+// An old Node.js must be able to parse this file: nothing newer than ES2015 here.
 
-const { main } = isDebugging ? require('../dist/bundle/main.cjs') : require('./compiled.js').load('main.cjs');
+const { unsupported } = require('./node-version.js');
 
-main(process.argv.slice(2)).then((exitCode) => {
-  process.exitCode = exitCode;
-});
+function run() {
+  // With --debug, a stack names the files that the bundle was made of, which Node finds out for what it compiles itself.
+  const isDebugging = process.argv.includes('--debug') || Boolean(process.env.ANYSERVE_DEBUG);
+  if (isDebugging) process.setSourceMapsEnabled(true);
+
+  const { main } = isDebugging ? require('../dist/bundle/main.cjs') : require('./compiled.js').load('main.cjs');
+
+  main(process.argv.slice(2)).then((exitCode) => {
+    process.exitCode = exitCode;
+  });
+}
+
+// Before anything else is loaded, because an old Node.js can't even parse it.
+const problem = unsupported(process.version);
+if (problem) {
+  process.stderr.write(`${problem} (${process.execPath})\n`);
+  process.exitCode = 1;
+} else {
+  run();
+}

@@ -1,3 +1,4 @@
+import './node-version.js';
 import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';

@@ -65,12 +65,13 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   },
   'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { rooms: [], packages: [] },
+  'node-version.ts': { rooms: ['../bin/node-version.ts'], packages: [] },
   'compose.ts': {
     rooms: ['core', 'wire', 'credentials', 'store', 'server', 'client', 'worker', 'system.ts', 'version.ts'],
     packages: [],
   },
   'index.ts': {
-    rooms: ['core', 'wire', 'credentials', 'client', 'server', 'worker', 'compose.ts', 'system.ts'],
+    rooms: ['core', 'wire', 'credentials', 'client', 'server', 'worker', 'compose.ts', 'system.ts', 'node-version.ts'],
     packages: [],
   },
 };
@@ -105,7 +106,7 @@ function isAllowed(from: string, to: string): boolean {
 }
 
 function roomOf(file: string): string {
-  return file.split('/')[0] ?? '';
+  return file.startsWith('../') ? file : (file.split('/')[0] ?? '');
 }
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));

@@ -1,4 +1,5 @@
-import { hash, timingSafeEqual } from 'node:crypto';
+// Imported as a whole: an older Node.js has no `hash`, and its error would come before the one that names the version.
+import crypto from 'node:crypto';
 import { isToken, tokenLines } from './token-file.js';
 
 /** Tokens that open a door. They are kept as digests, so that none of them can be shown by mistake. */
@@ -19,7 +20,7 @@ export class TokenSet {
    * takes the same time for every token, of which it is told the {@link tokenDigest}, to compare it with several sets.
    */
   prefixesOf(shown: Buffer): readonly string[] {
-    return this.#known.filter(({ digest }) => timingSafeEqual(digest, shown)).map(({ prefix }) => prefix);
+    return this.#known.filter(({ digest }) => crypto.timingSafeEqual(digest, shown)).map(({ prefix }) => prefix);
   }
 }
 
@@ -31,5 +32,5 @@ export function bearerToken(headers: readonly string[]): string | undefined {
 
 /** What a token is known by. */
 export function tokenDigest(token: string): Buffer {
-  return hash('sha256', token, 'buffer');
+  return crypto.hash('sha256', token, 'buffer');
 }

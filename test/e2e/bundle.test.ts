@@ -71,6 +71,7 @@ describe('the bundle of the command line', () => {
       expect(files.map((file) => file.replace(ROOT, ''))).toEqual([
         'test/support/loaded.cjs',
         'bin/anyserve.js',
+        'bin/node-version.js',
         'bin/compiled.js',
       ]);
       expect(packagesOf(bundled)).toEqual(expect.arrayContaining(['yargs']));
