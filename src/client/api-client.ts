@@ -6,6 +6,7 @@ import { asLeaseId, type LeaseId, type ReplicaId } from '../core/ids.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { ClientTls } from '../core/tls.js';
+import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import {
   detailFromText,
   faultsLine,
@@ -308,7 +309,7 @@ function parseServer(text: string): string {
     );
   }
   const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
-  if (isHttp && url.search === '' && url.hash === '') return text.replace(/\/+$/, '');
+  if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
   throw new AnyserveError(
     'usage',
     `${JSON.stringify(text)} is no URL of an API server; give one like http://localhost:8080`,

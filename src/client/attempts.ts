@@ -2,6 +2,7 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
+import { quoted } from '../core/quoted.js';
 import type { Cancellation, Underway } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
@@ -112,7 +113,7 @@ export class Attempts {
       this.#channel = channel;
       return channel;
     } catch (cause) {
-      const message = `replica ${JSON.stringify(target.replicaId)}: ${messageOf(cause)}`;
+      const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
       throw new AnyserveError('unavailable', message, { cause });
     }
   }

@@ -1,5 +1,6 @@
 import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
+import { quoted, quotedList } from '../core/quoted.js';
 import { isDatatype } from '../wire/datatype.js';
 import { declaredTensor } from '../wire/declared-tensor.js';
 import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../wire/gen/open_inference.js';
@@ -49,7 +50,7 @@ export class DeclaredInputs {
     }
     const key = `${version.length} ${version}${model}`;
     const question = questions.get(key) ?? this.#ask(channel, model, version, questions, key);
-    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${JSON.stringify(model)}`, call);
+    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${quoted(model)}`, call);
   }
 
   #ask(
@@ -102,10 +103,10 @@ export class DeclaredInputs {
  * does not hold is the caller's mistake.
  */
 export function inputTensor(model: string, name: string, value: TensorValue, declared: InputSpecs): Tensor {
-  const label = `input ${JSON.stringify(name)}`;
+  const label = `input ${quoted(name)}`;
   if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
-    const there = [...declared.keys()].map((known) => JSON.stringify(known)).join(', ');
-    throw new AnyserveError('usage', `model ${JSON.stringify(model)} has no ${label}; its inputs: ${there}`);
+    const there = quotedList([...declared.keys()]);
+    throw new AnyserveError('usage', `model ${quoted(model)} has no ${label}; its inputs: ${there}`);
   }
   const spec = declared.get(name);
   try {

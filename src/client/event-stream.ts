@@ -1,4 +1,5 @@
 import { createParser } from 'eventsource-parser';
+import { createLineFeeds } from '../wire/line-feeds.js';
 
 /** A stream that sends more bytes between two events than any event may have. */
 export class EventTooLongError extends Error {
@@ -14,10 +15,11 @@ export async function* eventData(body: AsyncIterable<Uint8Array>, maxEventBytes:
   const arrived: string[] = [];
   const parser = createParser({ onEvent: ({ data }) => void arrived.push(data) });
   const decoder = new TextDecoder();
+  const lineFeeds = createLineFeeds();
   let bytesSinceEvent = 0;
   for await (const chunk of body) {
     bytesSinceEvent += chunk.length;
-    parser.feed(decoder.decode(chunk, { stream: true }));
+    parser.feed(lineFeeds(decoder.decode(chunk, { stream: true })));
     // A chunk with an event in it may hold the beginning of the next, which then counts for nothing: it is one chunk.
     if (arrived.length > 0) bytesSinceEvent = 0;
     if (bytesSinceEvent > maxEventBytes) throw new EventTooLongError(`${maxEventBytes} bytes came without an event`);

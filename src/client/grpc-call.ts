@@ -44,18 +44,20 @@ export async function grpcCall<Request, Response>(
 function readAnswer(stream: ClientHttp2Stream): Promise<{ headers: IncomingHttpHeaders; body: Buffer }> {
   return new Promise((resolve, reject) => {
     let headers: IncomingHttpHeaders | undefined;
-    let body = Buffer.alloc(0);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
     const take = (more: IncomingHttpHeaders): void => {
       headers = { ...headers, ...more };
     };
     stream.on('response', take).on('trailers', take);
     stream.on('data', (chunk: Buffer) => {
-      body = Buffer.concat([body, chunk]);
-      if (body.length > MAX_ANSWER_BYTES) stream.destroy(new Error(`an answer of over ${MAX_ANSWER_BYTES} bytes`));
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > MAX_ANSWER_BYTES) stream.destroy(new Error(`an answer of over ${MAX_ANSWER_BYTES} bytes`));
     });
     stream.once('error', reject);
     stream.once('close', () => {
-      if (headers) resolve({ headers, body });
+      if (headers) resolve({ headers, body: Buffer.concat(chunks) });
       else reject(new Error('the connection was closed without an answer'));
     });
   });

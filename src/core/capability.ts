@@ -12,6 +12,9 @@ export interface Capability {
   readonly source: string;
 }
 
+/** Maximum number of pairs in one capability object, and so in a query that anything can match. */
+export const MAX_PAIRS = 32;
+
 /** What a caller asks for: every pair must be found in one capability object. The empty query asks for anything. */
 export type CapabilityQuery = Pairs;
 

@@ -7,7 +7,9 @@ import express, {
 } from 'express';
 import { messageOf } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
+import { shortened } from '../core/quoted.js';
 import type { Registry } from '../core/registry.js';
+import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, answeredMethod, decide, type GrantedHandler, OPEN } from './authorization.js';
@@ -117,7 +119,7 @@ export function createApp(options: AppOptions): ApiApp {
 
   app.use((request, response) => {
     const { path } = parseTarget(request.url);
-    const trimmed = path.replace(/\/+$/, '');
+    const trimmed = trimTrailingSlashes(path);
     if (trimmed === path || !paths.has(trimmed)) return sendFailure(response, 'not_found', 'Not Found');
     // Relative: behind a proxy, scheme and host of this server are not those that the caller used.
     const location = `${trimmed}${request.url.slice(path.length)}`;
@@ -145,12 +147,15 @@ export function createApp(options: AppOptions): ApiApp {
 /** What is asked often is always answered by its own handler. */
 const NO_NEXT = (): void => {};
 
+/** Maximum length of a request target in the log, in UTF-16 units. */
+const MAX_LOGGED_TARGET = 256;
+
 /** The last resort: whatever a handler throws is logged here and told in two words there. */
 function failed(log: Log): ErrorRequestHandler {
   return (error, request, response, _next) => {
     // A part of the path that is no text, such as %zz, names nothing.
     if (error instanceof URIError) return sendFailure(response, 'not_found', 'Not Found');
-    log.warn(`${request.method} ${request.url} failed: ${messageOf(error)}`);
+    log.warn(`${request.method} ${shortened(request.url, MAX_LOGGED_TARGET)} failed: ${messageOf(error)}`);
     if (response.headersSent) response.destroy();
     else sendFailure(response, 'failed', 'Internal Server Error');
   };

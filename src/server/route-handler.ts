@@ -7,7 +7,7 @@ import { NO_MATCH, WARMING_HEADER } from '../wire/answers.js';
 import { ownText, ownTexts } from '../wire/own-text.js';
 import { EXCLUDE_HEADER, excludedFromHeader, MAX_EXCLUDED, queryFromSearch } from '../wire/query.js';
 import { routeBytes } from '../wire/written-replica.js';
-import { failureAnswer, jsonHeaders, sendFailure } from './answer.js';
+import { failureAnswer, jsonHeaders } from './answer.js';
 import { headerValues } from './raw-headers.js';
 import { parseTarget } from './request-target.js';
 
@@ -25,12 +25,9 @@ export function routeHandler(registry: Registry, isWarming: () => boolean): Requ
   const queryOf = remembering((target) => queryFromSearch(parseTarget(target).search));
   return (request, response) => {
     const named = headerValues(request.rawHeaders, EXCLUDE_HEADER);
-    const excluded = named.length === 0 ? NOBODY : new Set(excludedFromHeader(utf8(named.join())));
-    if (excluded.size > MAX_EXCLUDED) {
-      const advice = `${EXCLUDE_HEADER} names ${excluded.size} replicas; give at most ${MAX_EXCLUDED}`;
-      return sendFailure(response, 'usage', advice);
-    }
-    const replica = registry.route(queryOf(request.url), excluded);
+    const excluded = named.length === 0 ? [] : excludedFromHeader(utf8(named.join()));
+    if (!excluded) return answerTooManyExcluded(response);
+    const replica = registry.route(queryOf(request.url), excluded.length === 0 ? NOBODY : new Set(excluded));
     if (!replica) return isWarming() ? answerNoMatchYet(response) : answerNoMatch(response);
     const bytes = routeBytes(replica);
     response.writeHead(200, headersFor(bytes.length)).end(bytes, 'latin1');
@@ -61,6 +58,10 @@ function remembering(read: (text: string) => CapabilityQuery): (text: string) =>
   };
 }
 
+const answerTooManyExcluded = failureAnswer(
+  'usage',
+  `${EXCLUDE_HEADER} names more than ${MAX_EXCLUDED} replicas; give at most ${MAX_EXCLUDED}`,
+);
 const answerNoMatch = failureAnswer('no_match', NO_MATCH);
 const answerNoMatchYet = failureAnswer('no_match', NO_MATCH, { 'retry-after': '1', [WARMING_HEADER]: '1' });
 

@@ -2,7 +2,7 @@ import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/
 import type { Replica } from '../core/replica.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { isJsonObject, objectFromText } from './json.js';
-import { replicaFromJson } from './replica-json.js';
+import { replicaFromJson, scalarText } from './replica-json.js';
 import { type WrittenPage, writtenPage } from './written-page.js';
 
 /** What `GET /route` answers. */
@@ -61,7 +61,7 @@ export function faultsLine(body: string): string | undefined {
   if (!Array.isArray(faults)) return undefined;
   const lines = faults.filter(isJsonObject).map((fault) => {
     const loc = fault.get('loc');
-    const place = Array.isArray(loc) ? loc.slice(1).map((step) => (typeof step === 'string' ? step : step.text)) : [];
+    const place = Array.isArray(loc) ? loc.slice(1).map(scalarText) : [];
     return `${place.join('.')}: ${String(fault.get('msg'))}`;
   });
   return lines.join('; ');

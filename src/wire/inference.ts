@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import { type AnswerMessage, NO_PARAMETERS, type RequestMessage, type TensorMessage } from './inference-message.js';
 import { MessageCount } from './message-limits.js';
 import { messageFromParameters, type Parameters, parametersFromMessage } from './parameters.js';
@@ -109,7 +110,7 @@ function unpacked(kind: 'input' | 'output', messages: readonly TensorMessage[], 
   const tensors: Record<string, Tensor> = Object.create(null);
   const count = new MessageCount(kind === 'input' ? 'request' : 'answer');
   for (const [at, message] of messages.entries()) {
-    const label = () => `${kind} ${JSON.stringify(message.name)}`;
+    const label = () => `${kind} ${quoted(message.name)}`;
     if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label()} is given twice`);
     tensors[message.name] = tensorFromMessage(label, message, raw[at], count);
   }

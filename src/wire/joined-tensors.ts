@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import { datatypeRow } from './datatype.js';
 import type { Tensors } from './inference.js';
 import type { Tensor, TensorData } from './tensor.js';
@@ -26,10 +27,7 @@ function join(name: string, tensors: readonly Tensor[]): Tensor {
     const fits =
       tensor.datatype === datatype && tensor.shape.length > 0 && tensor.shape.slice(1).join() === rest.join();
     if (!fits)
-      throw new AnyserveError(
-        'internal',
-        `the parts of output ${JSON.stringify(name)} differ in more than their length`,
-      );
+      throw new AnyserveError('internal', `the parts of output ${quoted(name)} differ in more than their length`);
   }
   const length = tensors.reduce((total, { shape }) => total + (shape[0] ?? 0), 0);
   return { datatype, shape: [length, ...rest], data: joinedData(tensors) };

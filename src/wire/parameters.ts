@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import type { InferParameter } from './gen/open_inference.js';
 import { NO_PARAMETERS, type ParametersMessage } from './inference-message.js';
 import { type Json, JsonNumber } from './json.js';
@@ -25,6 +26,14 @@ export function parametersFromMessage(message: ParametersMessage): Parameters {
   return parameters;
 }
 
+/** Merges the parameters of the parts of one answer: of a parameter that comes several times the last counts. */
+export function mergedParameters(parts: readonly { readonly parameters: Parameters }[]): Parameters {
+  const merged: Record<string, ParameterValue> = Object.create(null);
+  // One at a time: an answer can have more parts than a call takes arguments.
+  for (const { parameters } of parts) Object.assign(merged, parameters);
+  return merged;
+}
+
 /** A parameter as JSON: numbers as they are, and as a text where JSON has none for them. */
 export function jsonFromParameter(value: ParameterValue): Json {
   if (typeof value === 'object') return jsonFromParameter(value.double);
@@ -46,7 +55,7 @@ function choice(name: string, value: ParameterValue): NonNullable<InferParameter
   }
   throw new AnyserveError(
     'invalid_argument',
-    `parameter ${JSON.stringify(name)} is no boolean, text or number of at most 64 bits`,
+    `parameter ${quoted(name)} is no boolean, text or number of at most 64 bits`,
   );
 }
 

@@ -1,3 +1,4 @@
+import { MAX_PAIRS } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import { asEndpoint, asReplicaId, endpointProblem, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
@@ -47,7 +48,6 @@ export const MAX_REGISTRATION_BYTES = 1024 * 1024;
 const MAX_ENDPOINT_BYTES = 256;
 const MAX_CAPABILITIES = 4096;
 const MAX_PAIRS_TOGETHER = 16_384;
-const MAX_PAIRS = 32;
 const MAX_TEXT_BYTES = 256;
 
 /**

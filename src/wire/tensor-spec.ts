@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import { DATATYPE_NAMES, type Datatype, isDatatype } from './datatype.js';
 import type { Tensor } from './tensor.js';
 
@@ -21,16 +22,13 @@ const SPEC = /^([A-Z0-9]+)(?:\[([^\]]*)\])?$/;
 export function datatypeAndShape(label: string, text: string): { datatype: Datatype; shape: number[] | undefined } {
   const [, datatype = '', sizes] = SPEC.exec(text) ?? [];
   if (!isDatatype(datatype)) {
-    throw invalid(
-      label,
-      `${JSON.stringify(text)} is no datatype like FP32 or FP32[2,3]; the datatypes are ${DATATYPE_NAMES}`,
-    );
+    throw invalid(label, `${quoted(text)} is no datatype like FP32 or FP32[2,3]; the datatypes are ${DATATYPE_NAMES}`);
   }
   if (sizes === undefined) return { datatype, shape: undefined };
   const shape =
     sizes.trim() === '' ? [] : sizes.split(',').map((size) => (/^\s*-?\d+\s*$/.test(size) ? Number(size) : Number.NaN));
   if (!shape.every((size) => Number.isSafeInteger(size) && size >= -1)) {
-    throw invalid(label, `${JSON.stringify(text)} has no shape like [2,3]`);
+    throw invalid(label, `${quoted(text)} has no shape like [2,3]`);
   }
   return { datatype, shape };
 }

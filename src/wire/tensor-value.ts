@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import { DATATYPES, type Datatype, datatypeRow, isDatatype, type NumericArray } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
 import { isJsonObject, type Json, JsonNumber, jsonText } from './json.js';
@@ -106,7 +107,7 @@ export function dataFromElements(label: string, datatype: Datatype, elements: re
 }
 
 function givenTensor(label: string, { datatype, shape, data }: Tensor): Tensor {
-  if (!isDatatype(datatype)) throw invalid(label, `unknown datatype ${JSON.stringify(datatype)}`);
+  if (!isDatatype(datatype)) throw invalid(label, `unknown datatype ${quoted(datatype)}`);
   if (!Array.isArray(shape)) throw invalid(label, 'its shape is no array of sizes');
   if (!Array.isArray(data) && !ArrayBuffer.isView(data)) throw invalid(label, 'its data is no array');
   const { array } = datatypeRow(datatype);

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import {
   type ContentsField,
   DATATYPE_NAMES,
@@ -36,7 +37,7 @@ export function tensorFromMessage(
   count = new MessageCount('request'),
 ): Tensor {
   if (!isDatatype(message.datatype)) {
-    throw invalid(label, `unknown datatype ${JSON.stringify(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
+    throw invalid(label, `unknown datatype ${quoted(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
   }
   const { datatype, contents } = message;
   const shape = message.shape.map(Number);

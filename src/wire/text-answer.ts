@@ -1,5 +1,6 @@
 import type { InferenceAnswer, Tensors } from './inference.js';
 import { joinedTensors } from './joined-tensors.js';
+import { mergedParameters } from './parameters.js';
 import type { Tensor } from './tensor.js';
 
 /** The names that texts go by: ours, and that of Triton's backends for language models. */
@@ -42,8 +43,7 @@ export function joinedTextAnswer(parts: readonly [InferenceAnswer, ...InferenceA
   if (name !== undefined && outputs[name]?.data.length !== 1) {
     outputs[name] = { datatype: 'BYTES', shape: [1], data: [Buffer.concat(elementsOf(outputs[name]))] };
   }
-  const parameters = Object.assign(Object.create(null), ...parts.map((part) => part.parameters));
-  return { ...first, outputs, parameters };
+  return { ...first, outputs, parameters: mergedParameters(parts) };
 }
 
 function elementsOf(tensor: Tensor | undefined): readonly Uint8Array[] {

@@ -9,6 +9,7 @@ import {
 import { drained } from '../client/drained.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
+import { quoted } from '../core/quoted.js';
 import type {
   ModelMetadataRequest,
   ModelMetadataResponse,
@@ -152,7 +153,7 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
   };
 
   function tell(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
-    const named = message ? JSON.stringify(message.modelName) : 'of an unreadable request';
+    const named = message ? quoted(message.modelName) : 'of an unreadable request';
     log.warn(`inference ${named} for ${call.getPeer()}: ${messageOf(error)}`);
     options.onFailure(error);
   }

@@ -1,6 +1,8 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { quoted, quotedList } from '../core/quoted.js';
 import type { InferenceAnswer, InferenceRequest, Tensors } from '../wire/inference.js';
 import { joinedTensors } from '../wire/joined-tensors.js';
+import { mergedParameters } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
@@ -33,7 +35,7 @@ export async function* runInference(
     checkOutputs(model, request, given);
   } catch (cause) {
     if (cause instanceof AnyserveError || signal.aborted) throw cause;
-    throw new AnyserveError('internal', `model ${JSON.stringify(model.name)} failed: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('internal', `model ${quoted(model.name)} failed: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -49,26 +51,22 @@ export async function runWholeInference(
   if (first && parts.length === 1) return first;
   const { model: name, version, id } = request;
   const outputs = joinedTensors(parts.map((part) => part.outputs));
-  const parameters = Object.assign(Object.create(null), ...parts.map((part) => part.parameters));
-  return { model: name, version, id, outputs, parameters };
+  return { model: name, version, id, outputs, parameters: mergedParameters(parts) };
 }
 
 function checkInputs(model: Model, { inputs }: InferenceRequest): void {
   if (model.inputs === undefined) return;
-  const shownModel = `model ${JSON.stringify(model.name)}`;
+  const shownModel = `model ${quoted(model.name)}`;
   for (const spec of model.inputs) {
     const tensor = inputs[spec.name];
-    if (tensor) checkSpec(`input ${JSON.stringify(spec.name)}`, spec, tensor);
+    if (tensor) checkSpec(`input ${quoted(spec.name)}`, spec, tensor);
     else if (!spec.optional)
-      throw new AnyserveError('invalid_argument', `${shownModel} needs input ${JSON.stringify(spec.name)}`);
+      throw new AnyserveError('invalid_argument', `${shownModel} needs input ${quoted(spec.name)}`);
   }
   const stray = Object.keys(inputs).find((name) => !model.inputs?.some((spec) => spec.name === name));
   if (stray === undefined) return;
-  const there = model.inputs.map((spec) => JSON.stringify(spec.name)).join(', ') || 'none';
-  throw new AnyserveError(
-    'invalid_argument',
-    `${shownModel} has no input ${JSON.stringify(stray)}; its inputs: ${there}`,
-  );
+  const there = quotedList(model.inputs.map((spec) => spec.name)) || 'none';
+  throw new AnyserveError('invalid_argument', `${shownModel} has no input ${quoted(stray)}; its inputs: ${there}`);
 }
 
 /** The parts of what a handler gave: those of a generator, or the one that it is. */
@@ -106,18 +104,18 @@ function chosen(tensors: Tensors, wanted: readonly string[]): Tensors {
 
 /** Whether everything that was asked for and everything that was declared has come, in whichever part. */
 function checkOutputs(model: Model, { outputs }: InferenceRequest, given: ReadonlySet<string>): void {
-  const shownModel = `model ${JSON.stringify(model.name)}`;
+  const shownModel = `model ${quoted(model.name)}`;
   const unknown = outputs.find((name) => !given.has(name));
   if (unknown !== undefined) {
-    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${JSON.stringify(unknown)}`);
+    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${quoted(unknown)}`);
   }
   const missing = model.outputs?.find(({ name, optional }) => !optional && !given.has(name));
-  if (missing) throw new Error(`its handler gave no output ${JSON.stringify(missing.name)}, which it declares`);
+  if (missing) throw new Error(`its handler gave no output ${quoted(missing.name)}, which it declares`);
 }
 
 /** A handler's output; one that does not hold is the handler's failure, not the caller's. */
 function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpec | undefined): Tensor {
-  const label = `output ${JSON.stringify(name)}`;
+  const label = `output ${quoted(name)}`;
   try {
     const tensor = tensorFromValue(label, value, { datatype: spec?.datatype });
     if (spec) checkSpec(label, spec, tensor);

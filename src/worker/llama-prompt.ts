@@ -1,5 +1,6 @@
 import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama-cpp';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import type { Tensors } from '../wire/inference.js';
 import { isJsonObject, type Json } from '../wire/json.js';
 import { type ChatMessage, requestedMessages, textInput } from './text-generation.js';
@@ -43,7 +44,7 @@ function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
   const role = message.get('role');
   if (role === 'system' || role === 'user') return { type: role, text };
   if (role === 'assistant') return { type: 'model', response: [text] };
-  const problem = `message ${at} has the role ${JSON.stringify(role)}; the model knows system, user and assistant`;
+  const problem = `message ${at} has the role ${quoted(String(role))}; the model knows system, user and assistant`;
   throw new AnyserveError('invalid_argument', `input "messages": ${problem}`);
 }
 

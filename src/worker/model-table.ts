@@ -1,5 +1,6 @@
 import { pairValue } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
+import { quoted, quotedList } from '../core/quoted.js';
 import type { Model } from './backend.js';
 
 /** The models of a worker, by the names that callers use. */
@@ -44,9 +45,8 @@ export function createModelTable(models: readonly Model[]): ModelTable {
         if (preferred) return preferred;
         throw ambiguous(name, found);
       }
-      const asked =
-        version === '' ? JSON.stringify(name) : `${JSON.stringify(name)} version ${JSON.stringify(version)}`;
-      const there = models.map((model) => JSON.stringify(model.name)).join(', ');
+      const asked = version === '' ? quoted(name) : `${quoted(name)} version ${quoted(version)}`;
+      const there = quotedList(models.map((model) => model.name));
       throw new AnyserveError('not_found', `no model ${asked} here; there is ${there}`);
     },
   };
@@ -54,6 +54,6 @@ export function createModelTable(models: readonly Model[]): ModelTable {
 
 function ambiguous(name: string, models: readonly Model[]): AnyserveError {
   const choices = models.map(({ capabilities }) => capabilities.map(({ source }) => source).join(' ')).join(', ');
-  const message = `${models.length} models here answer to ${JSON.stringify(name)}: ${choices}; call one by its "model", or give that as the version`;
+  const message = `${models.length} models here answer to ${quoted(name)}: ${choices}; call one by its "model", or give that as the version`;
   return new AnyserveError('invalid_argument', message);
 }

@@ -2,6 +2,7 @@ import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { Clock, Log } from '../core/ports.js';
+import { quoted, quotedList } from '../core/quoted.js';
 import type { Tensors } from '../wire/inference.js';
 import { type Json, JsonSyntaxError, parseJson } from '../wire/json.js';
 import { jsonFromParameter, type Parameters } from '../wire/parameters.js';
@@ -58,7 +59,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
         const there = await server.models(looking);
         const missing = there && names.find((name) => !isListed(name, there));
         if (missing === undefined) return;
-        throw new AnyserveError('unavailable', `${server.url} no longer offers ${JSON.stringify(missing)}`);
+        throw new AnyserveError('unavailable', `${server.url} no longer offers ${quoted(missing)}`);
       },
       close: async () => server.close(),
     };
@@ -105,8 +106,8 @@ function checkedList(
   const wanted = [...models, ...(embeddings === 'all' ? [] : embeddings)];
   const missing = listed && wanted.find((name) => !isListed(name, listed));
   if (missing === undefined) return listed ?? [];
-  const there = listed?.map((name) => JSON.stringify(name)).join(', ');
-  throw new AnyserveError('usage', `${url} offers no model ${JSON.stringify(missing)}; it offers ${there}`);
+  const there = quotedList(listed ?? []);
+  throw new AnyserveError('usage', `${url} offers no model ${quoted(missing)}; it offers ${there}`);
 }
 
 /** The models to offer: those named, if any are, else those listed. */
@@ -226,7 +227,7 @@ function requestBody(model: string, parameters: Parameters): Map<string, Json> {
     // What Triton's clients tell the server and not the model.
     if (name.startsWith('triton_')) continue;
     if (OURS.has(name))
-      throw new AnyserveError('invalid_argument', `parameter ${JSON.stringify(name)} is not for callers to give`);
+      throw new AnyserveError('invalid_argument', `parameter ${quoted(name)} is not for callers to give`);
     const json = jsonFromParameter(value);
     body.set(name, (typeof json === 'string' && structured(json)) || json);
   }

@@ -1,7 +1,9 @@
 import { createParser } from 'eventsource-parser';
 import { type HttpAnswer, HttpConnections } from '../client/http.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { type JsonObject, jsonText } from '../wire/json.js';
+import { createLineFeeds } from '../wire/line-feeds.js';
 import { codeOf, type Loose, saidIn, statusOf } from './openai-errors.js';
 
 /** How to reach an OpenAI-compatible server. */
@@ -76,10 +78,11 @@ export class OpenaiServer {
     const waiting: string[] = [];
     const parser = createParser({ onEvent: ({ data }) => void waiting.push(data) });
     const decoder = new TextDecoder();
+    const lineFeeds = createLineFeeds();
     let isDone = false;
     try {
       for await (const chunk of answer.body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        parser.feed(decoder.decode(chunk, { stream: true }));
+        parser.feed(lineFeeds(decoder.decode(chunk, { stream: true })));
         for (const data of waiting.splice(0)) {
           if (data === '[DONE]') {
             isDone = true;
@@ -230,7 +233,7 @@ function parseBase(text: string): string {
       `the URL of ${url.host} holds a user name or password, which others can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
     );
   }
-  if (isHttp && url.search === '' && url.hash === '') return text.replace(/\/+$/, '');
+  if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
   throw new AnyserveError(
     'usage',
     `${JSON.stringify(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,

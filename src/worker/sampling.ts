@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import type { Parameters, ParameterValue } from '../wire/parameters.js';
 
 /** How a text is to be written, as a request's parameters say; what they leave out is for the model to choose. */
@@ -13,6 +14,9 @@ export interface Sampling {
 
 /** The largest seed: generators take 32 bits. */
 const MAX_SEED = 2 ** 32 - 1;
+
+/** Maximum number of stop texts: each is searched for in every piece of the answer. */
+const MAX_STOP_TEXTS = 64;
 
 const KNOWN = ['temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
 
@@ -63,6 +67,9 @@ function number(name: string, given: ParameterValue, fits: (value: number) => bo
 
 function stopTexts(given: ParameterValue): readonly string[] {
   const texts = typeof given === 'string' ? (listFrom(given) ?? [given]) : [];
+  if (texts.length > MAX_STOP_TEXTS) {
+    throw invalid('stop', `has ${texts.length} texts; give at most ${MAX_STOP_TEXTS}`);
+  }
   if (texts.length > 0 && texts.every((text) => text !== '')) return texts;
   throw invalid('stop', `is ${shown(given)}; give a text, or a JSON array of texts, none of them empty`);
 }
@@ -85,5 +92,5 @@ function shown(value: ParameterValue): string {
 }
 
 function invalid(name: string, problem: string): AnyserveError {
-  return new AnyserveError('invalid_argument', `parameter ${JSON.stringify(name)} ${problem}`);
+  return new AnyserveError('invalid_argument', `parameter ${quoted(name)} ${problem}`);
 }

@@ -28,4 +28,15 @@ describe('stop texts', () => {
       }),
     );
   });
+
+  it('end a text at the earliest of several in a piece', () => {
+    const letters = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 });
+    fc.assert(
+      fc.property(letters, fc.array(letters, { maxLength: 4 }), (text, texts) => {
+        const stops = texts.filter((stop) => stop !== '');
+        const earliest = Math.min(text.length, ...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
+        expect(given(stops, [text]).join('')).toBe(text.slice(0, earliest));
+      }),
+    );
+  });
 });
