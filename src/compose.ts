@@ -106,13 +106,14 @@ export async function startWorker({
   maxConcurrency = DEFAULTS.maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
+  maxDecodingBytes = Math.max(DEFAULTS.maxDecodingBytes, maxMessageBytes),
   drainDelayMs = DEFAULTS.drainDelayMs,
   drainTimeoutMs = DEFAULTS.drainTimeoutMs,
   log = SILENT,
   ...others
 }: StartWorkerOptions): Promise<Worker> {
   const { startWorker: start } = await import('./worker/worker.js');
-  const limits = { maxConcurrency, maxQueue, maxMessageBytes, drainDelayMs, drainTimeoutMs };
+  const limits = { maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs };
   return start(
     {
       ...others,

@@ -47,6 +47,8 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:path',
       'node:tls',
       'node:url',
+      'node:util',
+      'node:zlib',
       'node-llama-cpp',
     ],
   },

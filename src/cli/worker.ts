@@ -78,6 +78,12 @@ export const worker: Command = {
       description: 'the largest message taken or sent',
       default: String(DEFAULTS.maxMessageBytes),
     },
+    'max-decoding-bytes': {
+      type: 'text',
+      value: 'N',
+      description: 'what all requests together may hold in memory; others are refused',
+      default: String(DEFAULTS.maxDecodingBytes),
+    },
     'drain-delay': {
       type: 'text',
       value: 'TIME',
@@ -128,6 +134,12 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       maxConcurrency: whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
+      maxDecodingBytes: wholeNumber(
+        'max-decoding-bytes',
+        args.text('max-decoding-bytes') ?? '',
+        1024,
+        Number.MAX_SAFE_INTEGER,
+      ),
       drainDelayMs: durationMs('drain-delay', args.text('drain-delay') ?? ''),
       drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
       onLeaseChange: leaseReporter(json, io),

@@ -21,6 +21,8 @@ export const DEFAULTS = {
   maxQueue: 1024,
   /** The same on both ends of a call. */
   maxMessageBytes: 64 * 1024 * 1024,
+  /** What all requests of a worker together may hold. */
+  maxDecodingBytes: 512 * 1024 * 1024,
   /** For callers that were sent to a worker right before it left the list. */
   drainDelayMs: 5000,
   drainTimeoutMs: 30_000,

@@ -1,20 +1,13 @@
 import { ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder, status } from '@grpc/grpc-js';
 import { bearerToken, type TokenSet, tokenDigest } from '../credentials/token-set.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-
-/** What load balancers and gRPC's tools ask without a token: whether the server is well, and how its services look. */
-const OPEN_SERVICES = /^\/grpc\.(health|reflection)\./;
-const OPEN_METHODS: ReadonlySet<string> = new Set([
-  INFERENCE_SERVICE.serverLive.path,
-  INFERENCE_SERVICE.serverReady.path,
-]);
+import { isOpenMethod } from './open-methods.js';
 
 const ADVICE = 'give one with --call-token-file or in ANYSERVE_CALL_TOKEN';
 
 /** Turns calls without a token away before anything of their message is read. */
 export function callGuard(tokens: () => TokenSet): ServerInterceptor {
   return ({ path }, call) => {
-    if (OPEN_SERVICES.test(path) || OPEN_METHODS.has(path)) return new ServerInterceptingCall(call);
+    if (isOpenMethod(path)) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {

@@ -6,7 +6,9 @@ import { follow } from '../credentials/follow.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { grpcOptions } from '../wire/grpc-options.js';
 import { callGuard } from './call-guard.js';
+import { callLimits } from './call-limits.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
+import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
 import { RenewedCredentials } from './renewed-credentials.js';
 import { addHealth } from './serving-health.js';
@@ -19,6 +21,8 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
   /** A TCP port; 0 picks a free one. */
   readonly port: number;
   readonly maxMessageBytes: number;
+  /** How many bytes all requests together may hold. */
+  readonly maxDecodingBytes: number;
   /** The tokens one of which a call must show; none is asked for unless told. */
   readonly callTokens?: (() => TokenSet) | undefined;
   /** What is shown to callers, as it is now; plain text is spoken unless told. */
@@ -37,12 +41,19 @@ export interface GrpcServer {
   abort(): void;
 }
 
+/** Maximum number of calls at once on one connection. */
+const MAX_STREAMS_PER_CONNECTION = 1024;
+
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
   const { server, widen } = createWideServer({
     ...grpcOptions(maxMessageBytes),
-    ...(callTokens && { interceptors: [callGuard(callTokens)] }),
+    'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
+    interceptors: [
+      callLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
+      ...(callTokens ? [callGuard(callTokens)] : []),
+    ],
   });
   server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
   const health = await addHealth(server);

@@ -22,13 +22,15 @@ import type {
   ServerReadyRequest,
   ServerReadyResponse,
 } from '../wire/gen/open_inference.js';
-import { messageFromAnswer, requestFromMessage } from '../wire/inference.js';
-import { type AnswerMessage, NO_PARAMETERS, type PartMessage, type RequestMessage } from '../wire/inference-message.js';
+import { type InferenceRequest, messageFromAnswer, requestFromMessage } from '../wire/inference.js';
+import { NO_PARAMETERS, type PartMessage, type RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
 import type { ModelTable } from './model-table.js';
+import type { ReceivedMessage } from './received-message.js';
+import { memoryOfTensors } from './request-memory.js';
 import { statusDetails } from './status-details.js';
 
 /** What the gRPC side of a worker needs. */
@@ -45,6 +47,8 @@ export interface InferenceServiceOptions {
   onFailure(error: unknown): void;
 }
 
+/** Requests come as they were received, which {@link callLimits} sees to, though the library calls them bytes. */
+const asReceived = (received: Buffer): ReceivedMessage => received as unknown as ReceivedMessage;
 const asBytes = (bytes: Buffer): Buffer => bytes;
 
 /**
@@ -53,8 +57,8 @@ const asBytes = (bytes: Buffer): Buffer => bytes;
  */
 export const SERVED_METHODS = {
   ...INFERENCE_SERVICE,
-  modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asBytes },
-  modelStreamInfer: { ...INFERENCE_SERVICE.modelStreamInfer, requestDeserialize: asBytes },
+  modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asReceived, responseSerialize: asBytes },
+  modelStreamInfer: { ...INFERENCE_SERVICE.modelStreamInfer, requestDeserialize: asReceived },
 };
 
 /** The seven methods of the Open Inference Protocol over a worker's models. */
@@ -90,28 +94,42 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     }
   };
 
-  const modelInfer: handleUnaryCall<Buffer, AnswerMessage> = async (call, answer) => {
+  const modelInfer: handleUnaryCall<ReceivedMessage, Buffer> = async (call, answer) => {
     const gone = new AbortController();
-    call.on('cancelled', () => gone.abort());
+    const received = call.request;
+    let isAnswered = false;
+    // Emitted at the end of every call, when its answer was sent or its caller has gone.
+    call.on('cancelled', () => {
+      gone.abort();
+      if (isAnswered) received.reservation.release();
+    });
     let message: RequestMessage | undefined;
     try {
-      message = messageFromBytes(call.request);
-      const request = requestFromMessage(message);
+      message = messageFromBytes(received.take());
+      const request = heldRequest(message, received);
       const model = models.get(request.model, request.version);
       const leave = await admission.enter(gone.signal);
+      let bytes: Buffer;
       try {
-        answer(null, messageFromAnswer(await runWholeInference(model, request, gone.signal), request.raw));
+        const whole = await runWholeInference(model, request, gone.signal);
+        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(messageFromAnswer(whole, request.raw));
       } finally {
         leave();
       }
+      if (gone.signal.aborted) return;
+      received.reservation.resize(bytes.length);
+      isAnswered = true;
+      answer(null, bytes);
     } catch (error) {
       if (gone.signal.aborted) return;
       tell(call, message, error);
       answer(failure(error));
+    } finally {
+      if (!isAnswered) received.reservation.release();
     }
   };
 
-  const modelStreamInfer: handleBidiStreamingCall<Buffer, PartMessage> = async (call) => {
+  const modelStreamInfer: handleBidiStreamingCall<ReceivedMessage, PartMessage> = async (call) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
     const wantsStatus = call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true';
@@ -123,12 +141,12 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     };
     leaving.addEventListener('abort', onLeaving, { once: true });
     try {
-      for await (const bytes of call.iterator({ destroyOnReturn: false })) {
+      for await (const received of call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedMessage>) {
         let message: RequestMessage | undefined;
         isBusy = true;
         try {
-          message = messageFromBytes(bytes as Buffer);
-          await answerInParts(call, message, gone.signal);
+          message = messageFromBytes(received.take());
+          await answerInParts(call, heldRequest(message, received), gone.signal);
         } catch (error) {
           if (gone.signal.aborted) return;
           tell(call, message, error);
@@ -136,7 +154,10 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
             failed = failure(error);
             break;
           }
-          call.write(failedResponse(message, messageOf(error)));
+          // A caller that does not read sends no more than it is answered.
+          if (!call.write(failedResponse(message, messageOf(error)))) await drained(call, gone.signal);
+        } finally {
+          received.reservation.release();
         }
         isBusy = false;
         if (leaving.aborted) break;
@@ -159,11 +180,10 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
   }
 
   async function answerInParts(
-    call: ServerDuplexStream<Buffer, PartMessage>,
-    message: RequestMessage,
+    call: ServerDuplexStream<ReceivedMessage, PartMessage>,
+    request: InferenceRequest,
     signal: AbortSignal,
   ): Promise<void> {
-    const request = requestFromMessage(message);
     const model = models.get(request.model, request.version);
     const leave = await admission.enter(signal);
     try {
@@ -188,6 +208,14 @@ function messageFromBytes(bytes: Buffer): RequestMessage {
     if (cause instanceof AnyserveError) throw cause;
     throw new AnyserveError('invalid_argument', `the request is no ModelInferRequest: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** The request of a message; what its tensors take beyond the bytes that came is reserved. Throws `resource_exhausted`. */
+function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
+  const request = requestFromMessage(message);
+  const bytes = memoryOfTensors(request.inputs);
+  if (bytes > reservation.bytes) reservation.resize(bytes);
+  return request;
 }
 
 /** What a stream says of a request that failed, with the id that tells it from the others. */

@@ -2,6 +2,9 @@ import type { Http2Server, Settings } from 'node:http2';
 import { Server, type ServerOptions } from '@grpc/grpc-js';
 import { FLOW_CONTROL_WINDOW_BYTES } from '../wire/grpc-options.js';
 
+/** Maximum size of a call's headers, its metadata among them; gRPC's own libraries send half as much at most. */
+const MAX_HEADER_BYTES = 16 * 1024;
+
 /** What we touch of the library's server, none of which it promises. */
 interface ServerInside {
   readonly commonServerOptions?: { settings?: Settings };
@@ -20,6 +23,7 @@ export function createWideServer(options: ServerOptions): { readonly server: Ser
     inside.commonServerOptions.settings = {
       ...inside.commonServerOptions.settings,
       initialWindowSize: FLOW_CONTROL_WINDOW_BYTES,
+      maxHeaderListSize: MAX_HEADER_BYTES,
     };
   }
   return {

@@ -35,6 +35,8 @@ export interface WorkerOptions extends AdmissionLimits {
   /** What to register in place of what the one model says it can do. */
   readonly capabilities?: readonly Capability[] | undefined;
   readonly maxMessageBytes: number;
+  /** How many bytes all requests together may hold, from their first byte to the end of their call. */
+  readonly maxDecodingBytes: number;
   /** The tokens one of which a call must show; none is asked for unless told. */
   readonly callTokens?: (() => TokenSet) | undefined;
   /** What is shown to callers, as it is now; plain text is spoken unless told. */
@@ -69,6 +71,7 @@ export interface Worker {
 /** Serves the backends' models and keeps them registered. Resolves when calls are taken. */
 export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
   const { clock, random, log, version } = world;
+  checkLimits(options);
   const models = createModelTable(servedModels(options));
   const api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
   // What cannot be registered is refused before anything listens.
@@ -179,6 +182,14 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   }
 
   return { replica, stopped, drain, stop };
+}
+
+function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void {
+  if (maxDecodingBytes >= maxMessageBytes) return;
+  throw new AnyserveError(
+    'usage',
+    `--max-decoding-bytes ${maxDecodingBytes} has no room for one message of --max-message-bytes ${maxMessageBytes}; give at least as much`,
+  );
 }
 
 function servedModels({ backends, capabilities }: WorkerOptions): readonly Model[] {

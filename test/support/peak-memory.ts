@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { BINARY, type Outcome, startProgram } from './binary.js';
 
 /** Runs a command, and reports the most memory that it held at once, as the kernel counted it. */
@@ -26,4 +27,11 @@ export async function runMeasured(
   const [, kilobytes] = /\npeak (\d+)\n$/.exec(outcome.stderr) ?? [];
   if (kilobytes === undefined) throw new Error(`no peak was measured: ${outcome.stderr}`);
   return { ...outcome, stderr: outcome.stderr.replace(/\npeak \d+\n$/, ''), peakMb: Number(kilobytes) / 1000 };
+}
+
+/** The most resident memory that a running process has held so far, in bytes, as the kernel counts it. */
+export function peakRssBytes(pid: number): number {
+  const [, kilobytes] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  if (kilobytes === undefined) throw new Error(`no peak of process ${pid}`);
+  return Number(kilobytes) * 1024;
 }

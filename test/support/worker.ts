@@ -20,6 +20,7 @@ export async function startTestWorker(
       maxConcurrency: 64,
       maxQueue: 64,
       maxMessageBytes: 64 * 1024 * 1024,
+      maxDecodingBytes: 512 * 1024 * 1024,
       drainDelayMs: 5000,
       drainTimeoutMs: 5000,
       ...options,

@@ -38,4 +38,27 @@ describe('a worker', () => {
     );
     expect(FLOW_CONTROL_WINDOW_BYTES).toBeGreaterThan(1024 * 1024);
   });
+
+  it('allows 1,024 calls on a connection, and headers of 16 KiB', async () => {
+    const worker = await startTestWorker(createEchoBackend());
+    cleanups.push(() => worker.stop());
+    const session = connect(`http://${worker.replica.endpoint}`);
+    cleanups.push(() => session.close());
+    await until('the settings are there', () => session.remoteSettings?.maxHeaderListSize === 16 * 1024);
+    expect(session.remoteSettings?.maxConcurrentStreams).toBe(1024);
+    const code = (padding: number): Promise<unknown> =>
+      new Promise((resolve) => {
+        const headers = {
+          ':method': 'POST',
+          ':path': '/x/y',
+          'content-type': 'application/grpc',
+          pad: 'x'.repeat(padding),
+        };
+        const stream = session.request(headers, { endStream: true });
+        stream.on('response', (answer) => resolve(answer['grpc-status']));
+        stream.on('error', () => resolve('refused')).resume();
+      });
+    expect(await code(15 * 1024)).toBe('12');
+    expect(await code(17 * 1024)).toBe('refused');
+  });
 });

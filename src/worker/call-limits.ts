@@ -1,0 +1,119 @@
+import { constants } from 'node:http2';
+import {
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  ServerListenerBuilder,
+  status,
+} from '@grpc/grpc-js';
+import { messageOf } from '../core/errors.js';
+import type { Clock } from '../core/ports.js';
+import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { type CallStatus, type LibraryCall, libraryCall } from './grpc-js-call.js';
+import { GuardedIntake } from './guarded-intake.js';
+import { IncomingCalls } from './incoming-calls.js';
+import type { MemoryBudget } from './memory-budget.js';
+import { OpenIntake } from './open-intake.js';
+import { isOpenMethod } from './open-methods.js';
+
+/** What bounds the memory of calls. */
+export interface CallLimitsOptions {
+  readonly budget: MemoryBudget;
+  readonly maxMessageBytes: number;
+  readonly clock: Clock;
+}
+
+/** Maximum number of calls at once of the methods that need no token, and of those that last: Watch and reflection. */
+const MAX_OPEN_CALLS = 64;
+const MAX_LASTING_OPEN_CALLS = 48;
+
+/** How long a caller that has more to send may take to read why its call has ended. */
+const STATUS_TIMEOUT_MS = 5000;
+
+/** Maximum size of a request that has no tensors. */
+const MAX_SMALL_BYTES = 64 * 1024;
+
+/** How long a caller may send nothing of a request that is not complete: of an open method, and of others. */
+const OPEN_SILENCE_MS = 10_000;
+const SILENCE_MS = 30_000;
+
+/**
+ * Bounds what calls hold of their requests before a handler has them: how many calls there are, how large messages are, what
+ * they inflate to, and how long they may take to arrive. Must be the first interceptor, which gets the library's own call.
+ */
+export function callLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
+  const open = new OpenCalls();
+  const incoming = new IncomingCalls(clock);
+
+  return (method, call) => {
+    const inside = libraryCall(call);
+    if (!inside) return refusing(call, { code: status.INTERNAL, details: 'this version of @grpc/grpc-js is unknown' });
+    closeAfterStatus(inside);
+    const { path, requestStream } = method;
+    const isOpen = isOpenMethod(path);
+    const isLasting = isOpen && (requestStream || method.responseStream);
+    try {
+      if (isOpen) open.enter(isLasting, inside);
+      const intake = isOpen
+        ? new OpenIntake(inside, requestStream, clock)
+        : new GuardedIntake(inside, { budget, clock, isStream: requestStream, ...guardedSizes(path, maxMessageBytes) });
+      incoming.add(inside, intake, isOpen ? OPEN_SILENCE_MS : SILENCE_MS);
+      // The call itself: each wrapper would cost every message.
+      return call as ServerInterceptingCall;
+    } catch (error) {
+      return refusing(call, { code: status.RESOURCE_EXHAUSTED, details: messageOf(error) });
+    }
+  };
+}
+
+/** Only inferences have messages of any size. */
+function guardedSizes(path: string, maxMessageBytes: number) {
+  const hasTensors = path === INFERENCE_SERVICE.modelInfer.path || path === INFERENCE_SERVICE.modelStreamInfer.path;
+  return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : Math.min(MAX_SMALL_BYTES, maxMessageBytes) };
+}
+
+/** Counts the calls of open methods. */
+class OpenCalls {
+  #all = 0;
+  #lasting = 0;
+
+  /** Counts a call until it ends. Throws when there are too many. */
+  enter(isLasting: boolean, { stream }: LibraryCall): void {
+    if (this.#all >= MAX_OPEN_CALLS || (isLasting && this.#lasting >= MAX_LASTING_OPEN_CALLS)) {
+      throw new Error(
+        `${MAX_OPEN_CALLS} calls that need no token are served at once, ${MAX_LASTING_OPEN_CALLS} of them streams`,
+      );
+    }
+    this.#all++;
+    if (isLasting) this.#lasting++;
+    stream.once('close', () => {
+      this.#all--;
+      if (isLasting) this.#lasting--;
+    });
+  }
+}
+
+/** Has a stream end when its status is sent, though the caller has more to send; it would be kept until that was sent. */
+function closeAfterStatus(inside: LibraryCall): void {
+  const { stream } = inside;
+  const sendStatus = inside.sendStatus.bind(inside);
+  inside.sendStatus = (ended) => {
+    sendStatus(ended);
+    if (inside.receivedHalfClose || stream.destroyed) return;
+    const close = (): void => void setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
+    // A caller that does not read gets no status either.
+    stream.setTimeout(STATUS_TIMEOUT_MS, () => stream.close(constants.NGHTTP2_CANCEL));
+    if (stream.headersSent && !stream.writableFinished) stream.once('wantTrailers', close);
+    else close();
+  };
+}
+
+/** Ends a call with a status before anything of its request is read. */
+function refusing(call: ServerInterceptingCallInterface, ended: CallStatus): ServerInterceptingCall {
+  return new ServerInterceptingCall(call, {
+    start(next) {
+      const listener = new ServerListenerBuilder().withOnReceiveMetadata(() => call.sendStatus(ended));
+      next(listener.build());
+    },
+  });
+}

@@ -1,0 +1,243 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateSync, gzipSync } from 'node:zlib';
+import { afterEach, describe, expect, it } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import { start, stopAll } from '../support/binary.js';
+import { peakRssBytes } from '../support/peak-memory.js';
+import { until } from '../support/until.js';
+
+const MIB = 1024 * 1024;
+
+/** What inflates to 64 MiB, the largest message by default, in 64 KB. */
+const BOMBS = {
+  gzip: gzipSync(Buffer.alloc(64 * MIB)),
+  deflate: deflateSync(Buffer.alloc(64 * MIB)),
+  // Says of itself that it holds 10 bytes.
+  'gzip that lies': lying(gzipSync(Buffer.alloc(64 * MIB))),
+};
+
+const CHECK = '/grpc.health.v1.Health/Check';
+const INFER = '/inference.GRPCInferenceService/ModelInfer';
+const STREAM = '/inference.GRPCInferenceService/ModelStreamInfer';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await stopAll();
+});
+
+describe('a worker under attack', () => {
+  it.each(Object.entries(BOMBS))(
+    'refuses bombs (%s) at methods that need no token before it inflates them',
+    async (kind, bomb) => {
+      const worker = await startWorker(['--call-token-file', tokenFile()]);
+      const calls = onSessions(worker, 5, 100, (session) =>
+        call(session, CHECK, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+      );
+      expect(await statusesOf(calls)).toEqual(['8']);
+      await expectHealthy(worker);
+      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
+    },
+    60_000,
+  );
+
+  it.each(Object.entries(BOMBS))(
+    'refuses bombs (%s) of callers without a token before it reads them',
+    async (kind, bomb) => {
+      const worker = await startWorker(['--call-token-file', tokenFile()]);
+      const calls = onSessions(worker, 5, 100, (session) =>
+        call(session, INFER, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+      );
+      expect(await statusesOf(calls)).toEqual(['16']);
+      await expectHealthy(worker);
+      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
+    },
+    60_000,
+  );
+
+  it.each(Object.entries(BOMBS))(
+    'inflates bombs (%s) of callers within its budget',
+    async (kind, bomb) => {
+      const worker = await startWorker(['--max-decoding-bytes', String(256 * MIB)]);
+      const calls = onSessions(worker, 5, 100, (session) =>
+        call(session, INFER, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+      );
+      // Some are inflated, and are not requests or not gzip; the others find no room.
+      for (const status of await statusesOf(calls)) expect(['3', '8', '13']).toContain(status);
+      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(400 * MIB);
+      await expectHealthy(worker);
+      await expectAnswers(worker);
+    },
+    60_000,
+  );
+
+  it('holds messages that are never finished within its budget', async () => {
+    const worker = await startWorker(['--max-decoding-bytes', String(128 * MIB)]);
+    const large = framed(Buffer.alloc(8 * MIB), false);
+    const calls = onSessions(worker, 8, 20, (session) =>
+      call(session, INFER, { body: large.subarray(0, 4 * MIB), isLeftOpen: true }),
+    );
+    await Promise.all(calls.map(({ sent }) => sent));
+    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
+    await expectHealthy(worker);
+    for (const { stream } of calls) stream.close(constants.NGHTTP2_CANCEL);
+    await expectAnswers(worker);
+  }, 60_000);
+
+  it('is not filled by lengths that are only announced', async () => {
+    const worker = await startWorker(['--max-decoding-bytes', String(128 * MIB)]);
+    const head = framed(Buffer.alloc(64 * MIB), false).subarray(0, 5);
+    const calls = onSessions(worker, 4, 250, (session) => call(session, INFER, { body: head, isLeftOpen: true }));
+    await Promise.all(calls.map(({ sent }) => sent));
+    await expectAnswers(worker);
+    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(150 * MIB);
+  }, 60_000);
+
+  it('holds requests that wait on streams within its budget', async () => {
+    const worker = await startWorker(['--max-decoding-bytes', String(64 * MIB), '--max-concurrency', '1']);
+    // Each is answered with an error. As nobody reads the answers, the rest waits.
+    const many = Buffer.alloc(5 * 400_000);
+    const calls = onSessions(worker, 4, 100, (session) =>
+      call(session, STREAM, { body: many, isLeftOpen: true, isUnread: true }),
+    );
+    for (const { stream } of calls) for (let n = 0; n < 3; n++) await pinged(stream.session as ClientHttp2Session);
+    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
+    await expectHealthy(worker);
+  }, 60_000);
+
+  it('keeps room for health checks while others watch', async () => {
+    const worker = await startWorker();
+    const body = framed(Buffer.alloc(0), false);
+    const calls = onSessions(worker, 2, 100, (session) => call(session, '/grpc.health.v1.Health/Watch', { body }));
+    await Promise.all(calls.map(({ sent }) => sent));
+    await expectHealthy(worker);
+  }, 30_000);
+});
+
+interface TestWorker {
+  readonly endpoint: string;
+  readonly pid: number;
+  readonly beforeBytes: number;
+}
+
+async function startWorker(args: readonly string[] = []): Promise<TestWorker> {
+  const running = start(['worker', '--backend', 'echo', '--cap', 'type=echo', '--no-register', '--port', '0', ...args]);
+  const endpoint = await running.printed(/^serving on (\S+)/m);
+  const pid = running.child.pid as number;
+  await expectHealthy({ endpoint });
+  return { endpoint, pid, beforeBytes: peakRssBytes(pid) };
+}
+
+interface Attack {
+  readonly stream: ClientHttp2Stream;
+  /** The gRPC status that ends the call; undefined when it ends without one. */
+  readonly status: Promise<string | undefined>;
+  /** Settles when the server has all that was to be sent, or has ended the call. */
+  readonly sent: Promise<unknown>;
+}
+
+function onSessions(
+  { endpoint }: TestWorker,
+  sessions: number,
+  calls: number,
+  make: (session: ClientHttp2Session) => Attack,
+): Attack[] {
+  return Array.from({ length: sessions }, () => {
+    const session = connect(`http://${endpoint}`);
+    session.on('error', () => {});
+    cleanups.push(() => session.destroy());
+    return Array.from({ length: calls }, () => make(session));
+  }).flat();
+}
+
+function call(
+  session: ClientHttp2Session,
+  path: string,
+  options: {
+    readonly body: Buffer;
+    readonly encoding?: string;
+    readonly isLeftOpen?: boolean;
+    readonly isUnread?: boolean;
+  },
+): Attack {
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...(options.encoding && { 'grpc-encoding': options.encoding }),
+  });
+  const status = new Promise<string | undefined>((resolve) => {
+    const take = (headers: { readonly 'grpc-status'?: unknown }): void => {
+      if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status']));
+    };
+    stream
+      .on('response', take)
+      .on('trailers', take)
+      .on('error', () => resolve(undefined));
+    stream.on('close', () => resolve(undefined));
+    if (!options.isUnread) stream.resume();
+  });
+  const written = new Promise<void>((resolve) => {
+    if (options.isLeftOpen) stream.write(options.body, () => resolve());
+    else stream.end(options.body, () => resolve());
+  });
+  const received = written.then(() => pinged(session));
+  return { stream, status, sent: Promise.race([status, received]) };
+}
+
+/** Resolves when the server has read everything that was sent before. */
+function pinged(session: ClientHttp2Session): Promise<unknown> {
+  return new Promise((resolve) => (session.destroyed ? resolve(undefined) : session.ping(resolve)));
+}
+
+async function statusesOf(calls: readonly Attack[]): Promise<(string | undefined)[]> {
+  return [...new Set(await Promise.all(calls.map(({ status }) => status)))];
+}
+
+/** Health checks, small and compressed, are answered. A call that was just refused counts until its stream is closed. */
+async function expectHealthy({ endpoint }: Pick<TestWorker, 'endpoint'>): Promise<void> {
+  for (const [encoding, body] of [
+    ['gzip', gzipSync(Buffer.alloc(0))],
+    ['deflate', deflateSync(Buffer.alloc(0))],
+  ] as const) {
+    const session = connect(`http://${endpoint}`);
+    const check = () => call(session, CHECK, { body: framed(body, true), encoding }).status;
+    await until(`a check in ${encoding} is answered`, async () => (await check()) === '0', 2000);
+    session.destroy();
+  }
+}
+
+async function expectAnswers({ endpoint }: TestWorker): Promise<void> {
+  const client = new InferenceClient({ endpoint }, { clock, random });
+  const { outputs } = await client.infer('echo', { x: Float32Array.of(1, 2) });
+  await client.close();
+  expect(outputs['x']?.data).toEqual(Float32Array.of(1, 2));
+}
+
+function framed(contents: Buffer, isCompressed: boolean): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(isCompressed ? 1 : 0, 0);
+  head.writeUInt32BE(contents.length, 1);
+  return Buffer.concat([head, contents]);
+}
+
+function encodingOf(kind: string): string {
+  return kind === 'deflate' ? 'deflate' : 'gzip';
+}
+
+function lying(gzipped: Buffer): Buffer {
+  gzipped.writeUInt32LE(10, gzipped.length - 4);
+  return gzipped;
+}
+
+function tokenFile(): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'tokens-')), 'call-token');
+  writeFileSync(path, 'a-token-of-a-caller\n');
+  return path;
+}
