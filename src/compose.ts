@@ -103,7 +103,7 @@ export async function startWorker({
   serverTls,
   callTokens,
   tls,
-  maxConcurrency = DEFAULTS.maxConcurrency,
+  maxConcurrency,
   maxQueue = DEFAULTS.maxQueue,
   maxMessageBytes = DEFAULTS.maxMessageBytes,
   maxDecodingBytes = Math.max(DEFAULTS.maxDecodingBytes, maxMessageBytes),
@@ -132,7 +132,12 @@ export async function startWorker({
 
 /** The models of an OpenAI-compatible server; everything but its URL has a default. */
 export type OpenaiModels = Pick<OpenaiBackendOptions, 'url'> &
-  Partialized<Pick<OpenaiBackendOptions, 'key' | 'timeoutMs' | 'models' | 'embeddings' | 'log'>> & {
+  Partialized<
+    Pick<
+      OpenaiBackendOptions,
+      'key' | 'timeoutMs' | 'idleTimeoutMs' | 'tls' | 'probePath' | 'models' | 'embeddings' | 'chats' | 'log'
+    >
+  > & {
     /** What to offer of each beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Calls off the waiting for a server that does not answer yet. */
@@ -144,15 +149,35 @@ export async function openaiBackend({
   url,
   key,
   timeoutMs = DEFAULTS.upstreamTimeoutMs,
+  idleTimeoutMs = Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs),
+  tls,
+  probePath,
   models = [],
   embeddings = [],
+  chats = [],
   capabilities = [],
   log = SILENT,
   signal = new AbortController().signal,
 }: OpenaiModels): Promise<Backend> {
-  const { createOpenaiBackend } = await import('./worker/openai-backend.js');
-  const offered = capabilities.map(capabilityFromScalars);
-  const options = { url, key, timeoutMs, models, embeddings, capabilities: offered, log, clock: system.clock };
+  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
+    import('./worker/openai-backend.js'),
+    import('./worker/upstream-proxy.js'),
+  ]);
+  const options = {
+    url,
+    key,
+    timeoutMs,
+    idleTimeoutMs,
+    tls,
+    proxy: await upstreamProxy(url, system.environment()),
+    probePath,
+    models,
+    embeddings,
+    chats,
+    capabilities: capabilities.map(capabilityFromScalars),
+    log,
+    clock: system.clock,
+  };
   return createOpenaiBackend(options, signal);
 }
 

@@ -49,7 +49,12 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:url',
       'node:util',
       'node:zlib',
+      'http-proxy-agent',
+      'https-proxy-agent',
       'node-llama-cpp',
+      'node:http',
+      'node:stream',
+      'proxy-from-env',
     ],
   },
   cli: {

@@ -1,12 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
+import { renewedFiles } from '../credentials/renewed-files.js';
 import { clock } from '../system.js';
 import type { Backend } from '../worker/backend.js';
+import type { OpenaiBackendOptions } from '../worker/openai-backend.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { LLAMA_OPTIONS, llamaBackendFrom } from './llama-options.js';
+import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
 import { capabilityFromCap, durationMs } from './values.js';
 
 /** The options of `anyserve worker` that say what it serves. */
@@ -38,16 +40,37 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     mayBeEmpty: true,
     mayStandAlone: true,
   },
+  type: {
+    type: 'text',
+    value: 'NAME=TYPE',
+    description: 'what a model of --openai is for, embed or chat, in place of what the server says',
+    repeatable: true,
+  },
   'openai-key-file': {
     type: 'text',
     value: 'FILE',
     description: 'a file with the key for --openai; else ANYSERVE_OPENAI_KEY or OPENAI_API_KEY is the key',
   },
+  ...clientTlsOptions('at an https URL of --openai', 'openai-'),
   'openai-timeout': {
     type: 'text',
     value: 'TIME',
-    description: 'how long the server may take to answer, and between two parts of an answer',
+    description: 'time to the first byte of an answer of --openai',
     default: `${DEFAULTS.upstreamTimeoutMs / 1000}s`,
+  },
+  'openai-idle-timeout': {
+    type: 'text',
+    value: 'TIME',
+    description:
+      'time between two bytes of an answer of --openai; ' +
+      `${DEFAULTS.upstreamIdleTimeoutMs / 1000}s when not given, or --openai-timeout if that is less`,
+  },
+  'probe-path': {
+    type: 'text',
+    value: 'PATH|none',
+    description:
+      'what to ask --openai for to see whether it is well: a path below its URL or, if that is not found, beside its ' +
+      '/v1; /models when not given, and /health of vLLM, SGLang, llama.cpp and TGI',
   },
 };
 
@@ -95,21 +118,34 @@ async function engineFrom(
     throw new AnyserveError('usage', 'a worker has --openai or --llama, one of them; run one worker for each');
   }
   if (url === undefined) {
-    for (const option of llama ? ['openai-key-file'] : ['model', 'embeddings', 'openai-key-file']) {
-      const engines = option === 'openai-key-file' ? '--openai URL' : '--openai URL or --llama FILE';
+    for (const option of llama ? OPENAI_OPTIONS : [...ENGINE_OPTIONS, ...OPENAI_OPTIONS]) {
+      const engines = OPENAI_OPTIONS.includes(option) ? '--openai URL' : '--openai URL or --llama FILE';
       if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} goes with ${engines}`);
     }
     return llama;
   }
-  const { createOpenaiBackend } = await import('../worker/openai-backend.js');
-  const embeddings = args.texts('embeddings');
+  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
+    import('../worker/openai-backend.js'),
+    import('../worker/upstream-proxy.js'),
+  ]);
+  const proxy = await upstreamProxy(url, io.env);
+  if (proxy) log.info(`asks ${url} through the proxy ${proxy.name}; NO_PROXY names hosts to ask directly`);
+  const timeoutMs = durationMs('openai-timeout', args.text('openai-timeout') ?? '');
+  const idle = args.text('openai-idle-timeout');
   return createOpenaiBackend(
     {
       url,
-      key: await openaiKey(args, io),
-      timeoutMs: durationMs('openai-timeout', args.text('openai-timeout') ?? ''),
+      key: await openaiKey(args, io, log),
+      timeoutMs,
+      idleTimeoutMs:
+        idle === undefined
+          ? Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs)
+          : durationMs('openai-idle-timeout', idle),
+      tls: clientTlsFrom(args, io, 'openai-'),
+      proxy,
+      probePath: args.text('probe-path'),
       models: args.texts('model'),
-      embeddings: embeddings.includes('') ? 'all' : embeddings,
+      ...modelTypes(args),
       capabilities,
       clock,
       log,
@@ -118,13 +154,43 @@ async function engineFrom(
   );
 }
 
-/** The key for the server; never out of an argument, because every user of a machine sees those. */
-async function openaiKey(args: Arguments, { env }: CommandIo): Promise<string | undefined> {
-  const file = args.text('openai-key-file');
-  if (file === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (cause) {
-    throw new AnyserveError('usage', `--openai-key-file: cannot read ${file}: ${messageOf(cause)}`, { cause });
+/** Options that go with an engine of either kind, and those that go with `--openai` alone and have no default. */
+const ENGINE_OPTIONS: readonly string[] = ['model', 'embeddings'];
+const OPENAI_OPTIONS: readonly string[] = [
+  'openai-key-file',
+  'openai-tls-ca',
+  'openai-tls-cert',
+  'openai-tls-key',
+  'openai-idle-timeout',
+  'probe-path',
+  'type',
+];
+
+/** Reads which models are for embeddings, and which for chats. Throws `usage` for another type, or two of one model. */
+function modelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings' | 'chats'> {
+  const embeddings = args.texts('embeddings');
+  const named: Record<'embed' | 'chat', string[]> = { embed: embeddings.filter((name) => name !== ''), chat: [] };
+  for (const argument of args.texts('type')) {
+    // Names can hold a "=", types can't.
+    const at = argument.lastIndexOf('=');
+    const [name, type] = [argument.slice(0, Math.max(0, at)), argument.slice(at + 1)];
+    if (name === '' || (type !== 'embed' && type !== 'chat')) {
+      throw new AnyserveError('usage', `--type ${JSON.stringify(argument)}: give NAME=embed or NAME=chat`);
+    }
+    named[type].push(name);
   }
+  const twice = named.chat.find((name) => named.embed.includes(name));
+  if (twice !== undefined) {
+    throw new AnyserveError('usage', `model ${JSON.stringify(twice)} is given as one for chat and one for embeddings`);
+  }
+  return { embeddings: embeddings.includes('') ? 'all' : named.embed, chats: named.chat };
+}
+
+/** Returns the key for the server, from a file that is read again when it changes; never from an argument, which others see. */
+async function openaiKey(args: Arguments, { env }: CommandIo, log: Log): Promise<string | (() => string) | undefined> {
+  const { parseOpenaiKey } = await import('../worker/openai-key.js');
+  const path = args.text('openai-key-file');
+  if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
+  const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);
+  return renewedFiles([{ option: 'openai-key-file', path, isSecret: true }], { parse }, { clock, log });
 }

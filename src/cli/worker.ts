@@ -63,8 +63,9 @@ export const worker: Command = {
     'max-concurrency': {
       type: 'text',
       value: 'N',
-      description: 'the most calls that run at once',
-      default: String(DEFAULTS.maxConcurrency),
+      description:
+        `maximum number of calls that run at once; ${DEFAULTS.maxConcurrency} when not given, ` +
+        `${DEFAULTS.engineMaxConcurrency} with --openai, whose engines batch calls`,
     },
     'max-queue': {
       type: 'text',
@@ -131,7 +132,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       capabilities,
       callTokens: tokensAskedFor(args, io, 'call-token-file'),
       tls: serverTlsFrom(args, io),
-      maxConcurrency: whole('max-concurrency', 1),
+      maxConcurrency: args.text('max-concurrency') === undefined ? undefined : whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
       maxDecodingBytes: wholeNumber(

@@ -12,6 +12,8 @@ export interface HealthWatchOptions {
    */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
+  /** Time that a look can take, in ms. Default: 1,000. */
+  readonly limitMs?: number | undefined;
   readonly onChange: (change: HealthChange) => void;
 }
 
@@ -62,7 +64,8 @@ export class HealthWatch {
     const limit = new AbortController();
     const end = (reason: unknown): void => limit.abort(reason);
     const onStop = (): void => end(this.#stop.signal.reason);
-    const cancelLimit = this.#options.clock.schedule(LOOK_LIMIT_MS, () => end(tooLate()));
+    const { clock, limitMs = LOOK_LIMIT_MS } = this.#options;
+    const cancelLimit = clock.schedule(limitMs, () => end(tooLate(limitMs)));
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     try {
       await unlessAborted(this.#options.probe(limit.signal), limit.signal);
@@ -77,6 +80,6 @@ export class HealthWatch {
   }
 }
 
-function tooLate(): AnyserveError {
-  return new AnyserveError('deadline_exceeded', `no answer within ${LOOK_LIMIT_MS / 1000} s`);
+function tooLate(limitMs: number): AnyserveError {
+  return new AnyserveError('deadline_exceeded', `no answer within ${limitMs / 1000} s`);
 }

@@ -42,23 +42,31 @@ export class HttpConnections {
   #https: HttpsAgent | undefined;
   readonly #tls: () => ClientTls;
 
-  /** Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. */
-  constructor(tls: () => ClientTls = () => ({})) {
+  readonly #proxy: HttpAgent | undefined;
+
+  /**
+   * Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. The agent
+   * of a proxy, if there is one, makes all connections, and stays its owner's to destroy.
+   */
+  constructor(tls: () => ClientTls = () => ({}), proxy?: HttpAgent) {
     this.#tls = tls;
+    this.#proxy = proxy;
   }
 
   /**
-   * Sends a request, once more when the connection kept from before was closed by the other end in that very moment.
-   * Rejects with the socket's error, or with `ETIMEDOUT` when the head takes too long.
+   * Sends a request, again when a connection kept from before was closed by the other end in that very moment: an end that
+   * stopped has closed all those that were kept. Rejects with the socket's error, or with `ETIMEDOUT` when the head takes
+   * too long.
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
     const crossing = AbortSignal.timeout(CROSSING_MS);
-    try {
-      return await this.#sendOnce(request);
-    } catch (error) {
-      const { code, onKeptConnection } = error as { code?: string; onKeptConnection?: boolean };
-      if (code === 'ECONNRESET' && onKeptConnection && !crossing.aborted) return this.#sendOnce(request);
-      throw error;
+    for (;;) {
+      try {
+        return await this.#sendOnce(request);
+      } catch (error) {
+        const { code, onKeptConnection } = error as { code?: string; onKeptConnection?: boolean };
+        if (code !== 'ECONNRESET' || !onKeptConnection || crossing.aborted) throw error;
+      }
     }
   }
 
@@ -79,7 +87,7 @@ export class HttpConnections {
       };
       const request = url.startsWith('https:')
         ? this.#securely(url, options)
-        : httpRequest(url, { ...options, agent: this.#http });
+        : httpRequest(url, { ...options, agent: this.#proxy ?? this.#http });
       const deadline = AbortSignal.timeout(Math.ceil(headTimeoutMs));
       const onDeadline = (): void => void request.destroy(timedOut());
       deadline.addEventListener('abort', onDeadline, { once: true });
@@ -101,7 +109,8 @@ export class HttpConnections {
   #securely(url: string, options: RequestOptions): ClientRequest {
     const https = process.getBuiltinModule('node:https');
     this.#https ??= new https.Agent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
-    return https.request(url, { ...options, agent: this.#https, ...this.#tls() });
+    const minVersion = MIN_TLS_VERSION;
+    return https.request(url, { ...options, minVersion, agent: this.#proxy ?? this.#https, ...this.#tls() });
   }
 
   /** Reads a whole body. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */

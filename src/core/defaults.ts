@@ -18,6 +18,8 @@ export const DEFAULTS = {
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,
   maxConcurrency: 64,
+  /** For an engine that batches calls: with fewer it would be throttled. */
+  engineMaxConcurrency: 256,
   maxQueue: 1024,
   /** The same on both ends of a call. */
   maxMessageBytes: 64 * 1024 * 1024,
@@ -27,6 +29,8 @@ export const DEFAULTS = {
   drainDelayMs: 5000,
   drainTimeoutMs: 30_000,
   callTimeoutMs: 60_000,
-  /** As the official OpenAI clients have it. */
+  /** To the first byte of an engine's answer; as the official OpenAI clients have it. */
   upstreamTimeoutMs: 600_000,
+  /** Between two bytes of an engine's answer. */
+  upstreamIdleTimeoutMs: 120_000,
 } as const;

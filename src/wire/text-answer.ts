@@ -29,9 +29,13 @@ export function textReader(): (part: InferenceAnswer) => string | undefined {
   };
 }
 
+/** Outputs beside the text that arrive in pieces as it does. */
+const TEXTS_BESIDE = ['reasoning'];
+
 /**
- * The one answer that the parts of a written text make: the text in one element, other outputs joined along their first
- * dimension, and of a parameter that comes several times the last. Throws `internal` where parts do not fit.
+ * Joins the parts of a written text to one answer: the text, and the reasoning before it, in one element each, other
+ * outputs along their first dimension, and of a parameter that comes several times the last. Throws `internal` where
+ * parts don't fit.
  */
 export function joinedTextAnswer(parts: readonly [InferenceAnswer, ...InferenceAnswer[]]): InferenceAnswer {
   const [first] = parts;
@@ -40,8 +44,10 @@ export function joinedTextAnswer(parts: readonly [InferenceAnswer, ...InferenceA
     joinedTensors(parts.map((part) => part.outputs)),
   );
   const name = parts.map((part) => textOutput(part.outputs)).find((found) => found !== undefined);
-  if (name !== undefined && outputs[name]?.data.length !== 1) {
-    outputs[name] = { datatype: 'BYTES', shape: [1], data: [Buffer.concat(elementsOf(outputs[name]))] };
+  for (const text of name === undefined ? [] : [name, ...TEXTS_BESIDE]) {
+    const tensor = outputs[text];
+    const isInPieces = tensor?.datatype === 'BYTES' && tensor.data.length !== 1;
+    if (isInPieces) outputs[text] = { datatype: 'BYTES', shape: [1], data: [Buffer.concat(elementsOf(tensor))] };
   }
   return { ...first, outputs, parameters: mergedParameters(parts) };
 }

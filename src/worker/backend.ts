@@ -70,6 +70,10 @@ export interface Backend {
    * this is not routed to. A backend without it is well for as long as its process.
    */
   check?(signal: AbortSignal): Promise<void>;
+  /** Time that a check can take, in ms. Default: 1,000. */
+  readonly checkLimitMs?: number;
+  /** Calls that run at once, where the worker's options say nothing. Default: 64. */
+  readonly maxConcurrency?: number;
   /** Ends what it holds open. */
   close?(): Promise<void>;
 }

@@ -1,247 +1,237 @@
-import { createParser } from 'eventsource-parser';
-import { type HttpAnswer, HttpConnections } from '../client/http.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
-import { trimTrailingSlashes } from '../core/trailing-slashes.js';
-import { type JsonObject, jsonText } from '../wire/json.js';
-import { createLineFeeds } from '../wire/line-feeds.js';
-import { codeOf, type Loose, saidIn, statusOf } from './openai-errors.js';
+import { quoted } from '../core/quoted.js';
+import type { Json, JsonObject } from '../wire/json.js';
+import { engineFacts, engineFromList, type KnownEngine } from './openai-engine.js';
+import { type Loose, UpstreamRefusal } from './openai-errors.js';
+import { type ListedModel, modelsFromJson } from './openai-models.js';
+import { streamedDocuments } from './openai-stream.js';
+import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
 
-/** How to reach an OpenAI-compatible server. */
-export interface OpenaiServerOptions {
-  /** The base that `/models` and `/chat/completions` stand below: `http://localhost:8000/v1`. */
-  readonly url: string;
-  /** Sent as the bearer token; never logged, and taken out of what the server says. */
-  readonly key: string | undefined;
-  /** How long the server may take to answer, and between two parts of an answer, in milliseconds. */
-  readonly timeoutMs: number;
+/** How to reach an OpenAI-compatible server, and how to see whether it is well. */
+export interface OpenaiServerOptions extends OpenaiTransportOptions {
+  /** A path to ask for, or `none`. Default: `/models`, and `/health` of known engines. */
+  readonly probePath?: string | undefined;
 }
 
-/** How long the server may take to say whether it is well, and what it has. */
-const LOOK_TIMEOUT_MS = 3000;
+/** Maximum bytes of an answer that is one text. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** The largest whole answer that is read; 2,048 embeddings of 4,096 dimensions are about 100 MB. */
-const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+/** Fields that we add to requests, and that servers can refuse: they are left out on a second try, and remembered. */
+const OPTIONAL_FIELDS = ['stream_options', 'encoding_format'];
 
-/** What we can read: who is not told may compress, and a compressed stream comes in lumps. */
-const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
-
-/** The HTTP side of an OpenAI-compatible server: what it is asked, and what its failures mean. */
+/** An OpenAI-compatible server: its models, its health, and its answers, whole or in parts. */
 export class OpenaiServer {
-  /** The base URL, as messages show it. */
-  readonly url: string;
-  readonly #key: string | undefined;
-  readonly #timeoutMs: number;
-  readonly #connections = new HttpConnections();
+  readonly #transport: OpenaiTransport;
+  readonly #probePath: string | undefined;
+  /** The fields that each model's server has refused. */
+  readonly #refusedFields = new Map<Json | undefined, ReadonlySet<string>>();
+  /** The models for which the server has taken all fields. */
+  readonly #modelsWithAllFields = new Set<Json | undefined>();
+  readonly #types = new Map<string, string | undefined>();
+  #engine: KnownEngine | undefined;
+  /** Where the probe path was found, once it was. */
+  #probeUrl: string | undefined;
 
-  /** Throws `usage` for a URL or a key that cannot be used. */
-  constructor({ url, key, timeoutMs }: OpenaiServerOptions) {
-    this.url = parseBase(url);
-    this.#key = key === undefined ? undefined : parseKey(key);
-    this.#timeoutMs = timeoutMs;
+  /** Throws `usage` for a URL, a key or a probe path that can't be used. */
+  constructor(options: OpenaiServerOptions) {
+    this.#probePath = options.probePath;
+    if (this.#probePath !== undefined) checkProbePath(this.#probePath);
+    this.#transport = new OpenaiTransport(options);
   }
 
-  /** The names of the models on offer; undefined when the server has no such list. */
+  /** The base URL, as messages show it. */
+  get url(): string {
+    return this.#transport.url;
+  }
+
+  /** Whether the server is to be asked how it is. */
+  get isProbed(): boolean {
+    return this.#probePath !== 'none';
+  }
+
+  /** Whether a path of its own tells whether the server is well, and not the list of models. */
+  get hasProbePath(): boolean {
+    return this.#probePath !== undefined && this.#probePath !== '/models';
+  }
+
+  /** Whether an answer to a call has arrived, or a byte of one, since this time. */
+  hasAnsweredSince(timeMs: number): boolean {
+    return this.#transport.hasAnsweredSince(timeMs);
+  }
+
+  /** Returns the type of a listed model, where the server says it: `chat`, `embed`, or another word. */
+  typeOf(model: string): string | undefined {
+    return this.#types.get(model);
+  }
+
+  /** Returns the names of the models on offer; undefined when the server has no such list. */
   async models(signal: AbortSignal): Promise<string[] | undefined> {
-    const { status, text } = await this.#get(`${this.url}/models`, this.#authorization, signal);
-    if (status === 404 || status === 405 || status === 501) return undefined;
-    if (status !== 200) throw this.#refusal(status, text);
-    const { data } = this.#parsed(text);
-    if (!Array.isArray(data)) throw this.stranger('its list of models is none');
-    return data.map(({ id }: Loose) => String(id));
+    const { status, headers, text } = await this.#transport.get(`${this.url}/models`, true, signal);
+    if (status === 404 || status === 405 || status === 501) {
+      const { only } = await this.#learn([], signal);
+      return only === undefined ? undefined : [only];
+    }
+    if (status !== 200) throw this.#transport.refusal(status, text, headers);
+    const models = this.read(() => modelsFromJson(this.#transport.parsed(text)));
+    if (!models) throw this.stranger('its list of models is none');
+    this.#engine ??= engineFromList(models, headers);
+    for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
+    await this.#learn(models, signal);
+    return models.map(({ name }) => name);
+  }
+
+  /** Finds out what the models are for of which that was not asked yet. */
+  async #learn(models: readonly ListedModel[], signal: AbortSignal): Promise<{ only?: string | undefined }> {
+    const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
+    if (models.length > 0 && untyped.length === 0) return {};
+    const facts = await engineFacts(this.#engine, untyped, this.#transport.questions(signal));
+    this.#engine ??= facts.engine;
+    for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.all);
+    if (facts.only !== undefined) this.#types.set(facts.only, facts.all);
+    return facts;
   }
 
   /**
-   * Resolves when the server says that it is well. `/health` beside the base tells, where there is one: vLLM, SGLang
-   * and llama.cpp have it, and theirs also fails while a model is being loaded. It needs no key and gets none.
+   * Resolves when the server says that it is well, by its probe path, or `/health` of an engine that is known; at once when
+   * the list of models is the probe. Rejects with the reason.
    */
-  async checkHealth(signal: AbortSignal): Promise<void> {
-    const { status, text } = await this.#get(`${this.url.replace(/\/v1$/, '')}/health`, {}, signal);
-    if (status >= 500) throw this.#refusal(status, text);
+  async probe(signal: AbortSignal): Promise<void> {
+    if (!this.isProbed) return;
+    if (this.hasProbePath) return this.#askProbePath(this.#probePath ?? '', signal);
+    if (!this.#engine || this.#probePath !== undefined) return;
+    // It needs no key and gets none.
+    const { status, headers, text } = await this.#transport.get(`${this.#transport.root}/health`, false, signal);
+    if (status >= 500) throw this.#transport.refusal(status, text, headers);
+  }
+
+  /** Asks for a path below the base URL, or beside its `/v1` when it is not found there. */
+  async #askProbePath(path: string, signal: AbortSignal): Promise<void> {
+    const urls =
+      this.#probeUrl === undefined ? [`${this.url}${path}`, `${this.#transport.root}${path}`] : [this.#probeUrl];
+    for (const url of urls) {
+      const { status, headers, text } = await this.#transport.get(url, true, signal);
+      if (status === 404 && url !== urls.at(-1)) continue;
+      if (status < 200 || status > 299) throw this.#transport.refusal(status, text, headers, url);
+      this.#probeUrl = url;
+      return;
+    }
   }
 
   /** Asks for one whole answer. Rejects with what the failure means, or with the signal's reason. */
-  async post(path: string, body: JsonObject, signal: AbortSignal): Promise<Loose> {
-    const answer = await this.#open(path, body, signal);
-    return this.#told(await this.#text(answer, this.#timeoutMs, signal));
+  async post(path: string, body: JsonObject, signal: AbortSignal, maxBytes = MAX_ANSWER_BYTES): Promise<Loose> {
+    return this.#withoutRefusedFields(body, async (sent) => {
+      const { answer, chunks } = await this.#transport.open(path, sent, signal);
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      try {
+        for await (const chunk of chunks) {
+          parts.push(chunk);
+          bytes += chunk.length;
+          if (bytes > maxBytes) throw new AnyserveError('internal', `its answer has over ${maxBytes} bytes`);
+        }
+      } catch (error) {
+        answer.body.destroy();
+        throw this.#transport.failure(error, signal, BROKE_OFF);
+      }
+      return this.#transport.told(Buffer.concat(parts).toString('utf8'));
+    });
   }
 
   /**
-   * Asks for an answer in parts, and gives each as it comes. A server that knows no parts gives the whole as one.
-   * Rejects as {@link post} does, also when the stream breaks off.
+   * Asks for an answer in parts, and yields each as it comes. A server that can't stream gives the whole as one. Rejects as
+   * {@link post} does, also when the stream breaks off.
    */
   async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
-    const answer = await this.#open(path, body, signal);
-    if (!/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) {
-      yield this.#told(await this.#text(answer, this.#timeoutMs, signal));
-      return;
+    const { first, others } = await this.#withoutRefusedFields(body, async (sent) => {
+      const events = this.#eventsOnce(path, sent, signal);
+      return { first: await events.next(), others: events };
+    });
+    try {
+      if (first.done) return;
+      yield first.value;
+      yield* others;
+    } finally {
+      await others.return(undefined);
     }
-    const waiting: string[] = [];
-    const parser = createParser({ onEvent: ({ data }) => void waiting.push(data) });
-    const decoder = new TextDecoder();
-    const lineFeeds = createLineFeeds();
+  }
+
+  async *#eventsOnce(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
+    const { answer, chunks } = await this.#transport.open(path, body, signal);
     let isDone = false;
     try {
-      for await (const chunk of answer.body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        parser.feed(lineFeeds(decoder.decode(chunk, { stream: true })));
-        for (const data of waiting.splice(0)) {
-          if (data === '[DONE]') {
-            isDone = true;
-            return;
-          }
-          const event = this.#told(data);
-          isDone ||= event.choices?.some(({ finish_reason }: Loose) => finish_reason) ?? false;
-          yield event;
+      for await (const { data, isError, isWhole } of streamedDocuments(chunks, answer.headers['content-type'])) {
+        if (data === '[DONE]') {
+          isDone = true;
+          return;
         }
+        const event = this.#transport.told(data, isError);
+        isDone ||= isWhole || (event.choices?.some?.((choice: Loose) => choice?.finish_reason) ?? false);
+        yield event;
       }
       if (!isDone) throw new Error('its stream ended in the middle');
     } catch (error) {
-      throw this.#failure(error, signal, 'broke off in the middle of its answer');
+      throw this.#transport.failure(error, signal, BROKE_OFF);
     } finally {
-      // Behind the last event only the body's end is to come, and then the connection serves the next request.
+      // After the last event only the body's end is to come, and then the connection serves the next request.
       if (isDone) answer.body.resume();
       else answer.body.destroy();
     }
   }
 
+  /**
+   * Sends a body without the fields of ours that this model's server has refused, and once more without them when it
+   * refuses them now: by name, or with an error that can mean them while it has never taken them.
+   */
+  async #withoutRefusedFields<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
+    const model = body.get('model');
+    const refused = this.#refusedFields.get(model);
+    const sent = new Map([...body].filter(([name]) => !refused?.has(name)));
+    const optional = OPTIONAL_FIELDS.filter((name) => sent.has(name));
+    try {
+      const result = await send(sent);
+      if (optional.length > 0) this.#modelsWithAllFields.add(model);
+      return result;
+    } catch (error) {
+      if (!(error instanceof UpstreamRefusal) || optional.length === 0) throw error;
+      const isNamed = optional.some((name) => error.body.includes(name));
+      const canBeMeant = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
+      if (!isNamed && !canBeMeant) throw error;
+      const less = new Map([...sent].filter(([name]) => !optional.includes(name)));
+      const result = await send(less).catch((later) => {
+        throw isNamed || !(later instanceof UpstreamRefusal) ? later : error;
+      });
+      this.#refusedFields.set(model, new Set([...(refused ?? []), ...optional]));
+      return result;
+    }
+  }
+
+  /** Runs what reads an answer, and puts the server's URL before what is wrong with it. */
+  read<T>(reading: () => T): T {
+    try {
+      return reading();
+    } catch (error) {
+      if (error instanceof AnyserveError) throw new AnyserveError(error.code, `${this.url}: ${error.message}`);
+      throw this.stranger(messageOf(error), error);
+    }
+  }
+
   /** Ends every connection. */
   close(): void {
-    this.#connections.close();
+    this.#transport.close();
   }
 
-  get #authorization(): Record<string, string> {
-    return this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` };
-  }
-
-  async #get(url: string, headers: Record<string, string>, signal: AbortSignal) {
-    const headTimeoutMs = LOOK_TIMEOUT_MS;
-    try {
-      const answer = await this.#connections.send({
-        method: 'GET',
-        url,
-        headers: { ...PLAIN, ...headers },
-        signal,
-        headTimeoutMs,
-      });
-      return { status: answer.status, text: await this.#text(answer, headTimeoutMs, signal) };
-    } catch (error) {
-      throw this.#failure(error, signal);
-    }
-  }
-
-  async #open(path: string, body: JsonObject, signal: AbortSignal): Promise<HttpAnswer> {
-    try {
-      const answer = await this.#connections.send({
-        method: 'POST',
-        url: `${this.url}${path}`,
-        headers: { ...PLAIN, 'content-type': 'application/json', ...this.#authorization },
-        body: jsonText(body),
-        headTimeoutMs: this.#timeoutMs,
-        silenceTimeoutMs: this.#timeoutMs,
-        signal,
-      });
-      if (answer.status === 200) return answer;
-      throw this.#refusal(answer.status, await this.#text(answer, this.#timeoutMs, signal), answer);
-    } catch (error) {
-      throw this.#failure(error, signal);
-    }
-  }
-
-  async #text(answer: HttpAnswer, timeoutMs: number, signal: AbortSignal): Promise<string> {
-    try {
-      return await this.#connections.text(answer, timeoutMs, MAX_ANSWER_BYTES);
-    } catch (error) {
-      throw this.#failure(error, signal, 'broke off in the middle of its answer');
-    }
-  }
-
-  /** What an answer or a part of one says; throws when that is an error, which can come under the status 200, too. */
-  #told(text: string): Loose {
-    const json = this.#parsed(text);
-    const error = json.object === 'error' ? json : json.error;
-    if (!error) return json;
-    throw new AnyserveError(codeOf(statusOf(error)), `${this.url} answers with an error: ${this.#said(text)}`);
-  }
-
-  #parsed(text: string): Loose {
-    let json: Loose;
-    try {
-      json = JSON.parse(text);
-    } catch (cause) {
-      throw this.stranger('no JSON', cause);
-    }
-    if (typeof json === 'object' && json !== null) return json;
-    throw this.stranger('no JSON object');
-  }
-
-  /** What a connection's failure means to a caller; the signal's reason when it was we who ended it. */
-  #failure(error: unknown, signal: AbortSignal, otherwise?: string): unknown {
-    if (signal.aborted) return signal.reason;
-    if (error instanceof AnyserveError) return error;
-    const { code = '' } = error as { code?: string };
-    if (code === 'ETIMEDOUT') {
-      return new AnyserveError('deadline_exceeded', `${this.url}: no answer in time`, {
-        cause: error,
-      });
-    }
-    const reason = otherwise ?? REASONS[code] ?? messageOf(error);
-    return new AnyserveError('unavailable', `${this.url}: ${reason}`, { cause: error });
-  }
-
-  /** What an answer that is an error means to a caller. */
-  #refusal(status: number, body: string, answer?: HttpAnswer): AnyserveError {
-    return new AnyserveError(
-      codeOf(status),
-      `${this.url} answers HTTP ${status}: ${this.#said(body)}${adviceFor(status, answer?.headers ?? {})}`,
-    );
-  }
-
-  /** The failure of an answer that no OpenAI-compatible server gives. */
+  /** Returns the failure of an answer that no OpenAI-compatible server gives. */
   stranger(what: string, cause?: unknown): AnyserveError {
-    const message = `${this.url} answers, but not as an OpenAI-compatible server (${what}); check the URL`;
-    return new AnyserveError('internal', message, { cause });
-  }
-
-  /** What an error's body says, without the key that it may say back. */
-  #said(body: string): string {
-    const said = saidIn(body);
-    return (this.#key === undefined ? said : said.replaceAll(this.#key, '***')).slice(0, 1000);
+    return this.#transport.stranger(what, cause);
   }
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ENOTFOUND: 'no such host',
-  EAI_AGAIN: 'no such host',
-  ECONNRESET: 'closed the connection without an answer',
-};
+const BROKE_OFF = 'broke off in the middle of its answer';
 
-/** What to do about an answer that is an error, as far as it can be told. */
-function adviceFor(status: number, headers: HttpAnswer['headers']): string {
-  const { location, 'retry-after': retryAfter } = headers;
-  if (status === 401) return '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
-  if (status < 400 && location !== undefined) return `; it points to ${location}, give the URL that this is below`;
-  if (retryAfter === undefined) return '';
-  return `; try again after ${retryAfter}${/^\d+$/.test(retryAfter) ? ' s' : ''}`;
-}
-
-function parseBase(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
-  if (url?.username || url?.password) {
-    throw new AnyserveError(
-      'usage',
-      `the URL of ${url.host} holds a user name or password, which others can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
-    );
-  }
-  if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
+function checkProbePath(path: string): void {
+  if (path === 'none' || /^\/[\x21-\x7e]*$/.test(path)) return;
   throw new AnyserveError(
     'usage',
-    `${JSON.stringify(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
+    `--probe-path ${quoted(path)} is not a path; give one that begins with "/", such as /models or /health, or none`,
   );
-}
-
-/** A key that a header can carry. What is wrong with one is said without showing it. */
-function parseKey(text: string): string {
-  if (/^[\x21-\x7e]+$/.test(text)) return text;
-  throw new AnyserveError('usage', 'the key is empty, or has spaces or characters that no header can carry');
 }

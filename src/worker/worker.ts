@@ -3,6 +3,7 @@ import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
+import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
 import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
@@ -11,14 +12,14 @@ import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
-import { type AdmissionLimits, createAdmission } from './admission.js';
+import { createAdmission } from './admission.js';
 import type { Backend, Model } from './backend.js';
 import { BackendWatches } from './backend-watches.js';
 import { listenGrpc } from './grpc-server.js';
 import { createModelTable } from './model-table.js';
 
 /** How a worker serves, and where it registers. */
-export interface WorkerOptions extends AdmissionLimits {
+export interface WorkerOptions {
   readonly backends: readonly Backend[];
   /** A host name or address of this machine to listen on. */
   readonly host: string;
@@ -34,6 +35,10 @@ export interface WorkerOptions extends AdmissionLimits {
   readonly serverAccess?: ServerAccess | undefined;
   /** What to register in place of what the one model says it can do. */
   readonly capabilities?: readonly Capability[] | undefined;
+  /** Maximum number of calls that run at once. Default: the most that a backend asks for, else 64. */
+  readonly maxConcurrency?: number | undefined;
+  /** Maximum number of calls that wait; others are refused. */
+  readonly maxQueue: number;
   readonly maxMessageBytes: number;
   /** How many bytes all requests together may hold, from their first byte to the end of their call. */
   readonly maxDecodingBytes: number;
@@ -87,7 +92,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   const server = await listenGrpc({
     ...options,
     models,
-    admission: createAdmission(options),
+    admission: createAdmission({ maxConcurrency: concurrencyOf(options), maxQueue: options.maxQueue }),
     clock,
     log,
     version,
@@ -202,6 +207,10 @@ function servedModels({ backends, capabilities }: WorkerOptions): readonly Model
     'usage',
     `capabilities can be given for one model; this worker has ${models.length}, which say their own`,
   );
+}
+
+function concurrencyOf({ maxConcurrency, backends }: WorkerOptions): number {
+  return maxConcurrency ?? Math.max(...backends.map((backend) => backend.maxConcurrency ?? DEFAULTS.maxConcurrency));
 }
 
 function bracketed(host: string): string {

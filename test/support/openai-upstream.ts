@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** A request as the upstream got it. */
@@ -26,7 +27,9 @@ export interface OpenaiUpstream {
   /** How many answers are under way. */
   open(): number;
   /** Replaces the models on offer. */
-  offer(models: readonly string[]): void;
+  offer(models: readonly (string | object)[]): void;
+  /** All paths that were asked for, with their methods. */
+  readonly asked: readonly string[];
   close(): Promise<void>;
 }
 
@@ -35,12 +38,19 @@ export async function startOpenaiUpstream({
   port = 0,
   models = ['tiny'],
   answering = () => undefined,
+  headers = {},
+  tls,
 }: {
   port?: number;
-  models?: readonly string[];
+  /** Names, or whole entries of the list. */
+  models?: readonly (string | object)[];
   answering?: Answering;
+  /** Headers of every answer. */
+  headers?: Readonly<Record<string, string>>;
+  tls?: ServerOptions;
 } = {}): Promise<OpenaiUpstream> {
   const requests: UpstreamRequest[] = [];
+  const asked: string[] = [];
   let offered = models;
   let open = 0;
 
@@ -50,6 +60,8 @@ export async function startOpenaiUpstream({
     const text = Buffer.concat(chunks).toString();
     const { authorization } = message.headers;
     const request = { path: message.url ?? '', authorization, body: text === '' ? undefined : JSON.parse(text) };
+    asked.push(`${message.method} ${message.url}`);
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (message.method === 'POST') {
       requests.push(request);
       open++;
@@ -57,8 +69,10 @@ export async function startOpenaiUpstream({
     }
     if (await answering(request, response, message)) return;
     if (request.path === '/health') return json(response, 200, { status: 'ok' });
-    if (request.path === '/v1/models')
-      return json(response, 200, { data: offered.map((id) => ({ id, object: 'model' })) });
+    if (request.path === '/v1/models') {
+      const data = offered.map((model) => (typeof model === 'string' ? { id: model, object: 'model' } : model));
+      return json(response, 200, { data });
+    }
     if (request.path === '/v1/embeddings') return json(response, 200, embeddings(request.body.input));
     if (request.path !== '/v1/chat/completions') return json(response, 404, { detail: 'Not Found' });
     const words = String(request.body.messages.at(-1).content).split(/(?<= )/);
@@ -71,13 +85,15 @@ export async function startOpenaiUpstream({
     events(response, ...words.map(piece), finish('stop'), { choices: [], usage }, '[DONE]');
   }
 
-  const server = createServer((message, response) => void answer(message, response));
+  const listener = (message: IncomingMessage, response: ServerResponse): void => void answer(message, response);
+  const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   const { port: boundPort } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${boundPort}/v1`,
+    url: `${tls ? 'https' : 'http'}://127.0.0.1:${boundPort}/v1`,
     port: boundPort,
     requests,
+    asked,
     open: () => open,
     offer(names) {
       offered = names;

@@ -1,0 +1,47 @@
+import type { Tensors } from '../wire/inference.js';
+import type { Given, InferenceContext, Model } from './backend.js';
+import { ChatAnswer } from './openai-message.js';
+import { requestBody } from './openai-request.js';
+import type { OpenaiServer } from './openai-server.js';
+import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from './text-generation.js';
+
+const PATH = '/chat/completions';
+
+/** Answers prompts and messages with a chat model of the server: the text contract over `/chat/completions`. */
+export function openaiChat(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
+  return {
+    inputs: TEXT_INPUTS,
+    outputs: [
+      ...TEXT_OUTPUTS,
+      { name: 'reasoning', datatype: 'BYTES', shape: [1], optional: true },
+      { name: 'tool_calls', datatype: 'BYTES', shape: [1], optional: true },
+    ],
+    handle: (inputs, context) => generate(server, model, inputs, context),
+  };
+}
+
+/** Yields a chat completion: whole, or for a caller that streams its texts in pieces and all else with the last part. */
+async function* generate(
+  server: OpenaiServer,
+  model: string,
+  inputs: Tensors,
+  { parameters, streaming, signal }: InferenceContext,
+): AsyncGenerator<Given> {
+  const body = requestBody(model, parameters).set('messages', [...requestedMessages(inputs)]);
+  const answer = new ChatAnswer();
+  if (!streaming) {
+    const whole = await server.post(PATH, body, signal);
+    const outputs = server.read(() => answer.add(whole));
+    if (!answer.hasChoice) throw server.stranger('its answer has no message');
+    yield server.read(() => answer.end(outputs));
+    return;
+  }
+  body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
+  for await (const event of server.events(PATH, body, signal)) {
+    const { text, reasoning } = server.read(() => answer.add(event));
+    if (reasoning !== '') yield { text: [text], reasoning: [reasoning] };
+    else if (text !== '') yield { text: [text] };
+  }
+  if (!answer.hasChoice) throw server.stranger('its answer has no message');
+  yield server.read(() => answer.end());
+}

@@ -1,0 +1,98 @@
+import type { Loose } from './openai-errors.js';
+
+/** Maximum models that a list can have: as many capability objects as a registration. */
+const MAX_MODELS = 4096;
+
+/** Maximum characters of a model's name. */
+const MAX_NAME_LENGTH = 1024;
+
+/** A model as a server lists it. */
+export interface ListedModel {
+  readonly name: string;
+  /** Its type, where the entry says it: `chat`, `embed`, or another word, such as `rerank`. */
+  readonly type: string | undefined;
+  /** The entry's `owned_by`. */
+  readonly ownedBy: string | undefined;
+}
+
+/**
+ * Reads a list of models: `{"data":[...]}` as OpenAI has it, a bare array (Together, GitHub), or `{"models":[...]}`. Entries
+ * without a usable name are left out. Returns undefined for anything but a list; throws for a list that is too long.
+ */
+export function modelsFromJson(json: Loose): readonly ListedModel[] | undefined {
+  const list = [json, json.data, json.models].find((candidate) => Array.isArray(candidate));
+  if (!list) return undefined;
+  if (list.length > MAX_MODELS) throw new Error(`its list has ${list.length} models, more than ${MAX_MODELS}`);
+  const models = new Map<string, ListedModel>();
+  for (const entry of list) {
+    const name = typeof entry === 'string' ? entry : (entry?.id ?? entry?.name ?? entry?.model);
+    if (typeof name !== 'string' || name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) continue;
+    const ownedBy = typeof entry?.owned_by === 'string' ? entry.owned_by : undefined;
+    models.set(name, { name, type: modelType(entry), ownedBy });
+  }
+  return [...models.values()];
+}
+
+const WORDS: readonly (readonly [type: string, words: RegExp])[] = [
+  ['embed', /^(text-|sentence-)?embed(ding|dings|der)?$|^feature-extraction$|^sentence-similarity$/],
+  ['rerank', /^re-?rank(er|ing)?$|^score$|^text-ranking$/],
+  ['audio', /^audio|^transcri|^speech|^(tts|stt|asr)$|^automatic-speech|^text-to-(speech|audio)$/],
+  ['image', /^images?(-generation|-edit)?$|^text-to-image$|^diffusers?$/],
+  ['video', /^video|^text-to-video$/],
+  ['moderation', /^moderations?$|^classif|^text-classification$|^reward$/],
+  [
+    'chat',
+    /^(chat|complet|generat|language|llm$|vlm$|code|text$|text-generation|text2text|image-text-to-text|convers)/,
+  ],
+];
+
+/** Returns what an engine's word for a kind of model means; undefined for a word that says nothing of it. */
+function typeFromWord(word: unknown): string | undefined {
+  if (typeof word !== 'string' || word.length > 100) return undefined;
+  // An endpoint, such as /v1/chat/completions, counts by its end.
+  const plain = word.toLowerCase().replace(/^.*\//, '').replace(/[_ ]/g, '-');
+  return WORDS.find(([, words]) => words.test(plain))?.[0];
+}
+
+/** Returns what several words of one engine mean together: a model that chats is for that, whatever else it does. */
+function typeFromWords(words: Loose): string | undefined {
+  const list = Array.isArray(words)
+    ? words.slice(0, 64)
+    : Object.keys(words ?? {}).filter((word) => words[word] !== false && words[word] !== null);
+  const types = list.map(typeFromWord).filter((type) => type !== undefined);
+  return types.includes('chat') ? 'chat' : types[0];
+}
+
+/**
+ * Returns what a model is for, by the fields that engines have for it: `mode` (LiteLLM), `type` (Together, LM Studio),
+ * `task` (GitHub, vLLM's relatives), `model_type` (Xinference, TEI), `capabilities` (Ollama, Infinity, Mistral),
+ * `architecture` (OpenRouter), the arguments of a model behind llama.cpp's router. Undefined where none says it.
+ */
+export function modelType(entry: Loose): string | undefined {
+  if (typeof entry !== 'object' || entry === null) return undefined;
+  const { model_info: info, meta, metadata, architecture, status } = entry;
+  if (entry.is_embedding === true || entry.is_generation === false) return 'embed';
+  if (Array.isArray(status?.args) && status.args.some((arg: Loose) => /^--embeddings?$/.test(arg))) return 'embed';
+  for (const object of [entry, info, meta, metadata]) {
+    const words = [object?.mode, object?.task, object?.type, object?.model_type, object?.pipeline_tag, object?.kind];
+    const type = words.map(typeFromWord).find((found) => found !== undefined);
+    if (type !== undefined) return type;
+  }
+  const lists = [
+    typeof entry.model_type === 'object' ? entry.model_type : undefined,
+    entry.capabilities,
+    entry.tasks,
+    entry.supported_tasks,
+    entry.supported_endpoints,
+    entry.endpoints,
+    meta?.capabilities,
+    entry.supported_output_modalities,
+    entry.output_modalities,
+    architecture?.output_modalities,
+  ];
+  for (const list of lists) {
+    const type = typeof list === 'object' && list !== null ? typeFromWords(list) : undefined;
+    if (type !== undefined) return type;
+  }
+  return undefined;
+}

@@ -1,0 +1,114 @@
+import type { Readable } from 'node:stream';
+import { createParser } from 'eventsource-parser';
+import type { Clock } from '../core/ports.js';
+import { createLineFeeds } from '../wire/line-feeds.js';
+
+/** Maximum characters of one event: a server that doesn't stream can send a whole answer as one. */
+const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
+
+/** How long an engine can be silent, in ms. A flowing answer has no limit in all but its caller's deadline. */
+export interface SilenceLimits {
+  readonly clock: Clock;
+  /** Before the first byte of the body. */
+  readonly firstByteMs: number;
+  /** Between two bytes; comments of an event stream count. */
+  readonly idleMs: number;
+  /** Called for each chunk that arrives. */
+  onBytes(): void;
+}
+
+/** An engine that was silent for too long. */
+export class SilenceError extends Error {
+  override readonly name = 'SilenceError';
+  readonly isFirstByte: boolean;
+
+  constructor(isFirstByte: boolean) {
+    super('silent for too long');
+    this.isFirstByte = isFirstByte;
+  }
+}
+
+/**
+ * Yields the chunks of a body as they arrive, and does not close it. Only the time in which we wait for the engine counts as
+ * silence: a caller that reads slowly doesn't. Throws {@link SilenceError}, and then the body is destroyed.
+ */
+export async function* watchedChunks(body: Readable, limits: SilenceLimits): AsyncGenerator<Buffer> {
+  const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+  let limitMs = limits.firstByteMs;
+  for (let isFirst = true; ; isFirst = false) {
+    const cancel = limits.clock.schedule(limitMs, () => body.destroy(new SilenceError(isFirst)));
+    const { value, done } = await chunks.next().finally(cancel);
+    if (done) return;
+    limits.onBytes();
+    limitMs = limits.idleMs;
+    yield value;
+  }
+}
+
+/** One document of an answer in parts: an event of a stream, or the whole body of a server that doesn't stream. */
+export interface StreamedDocument {
+  readonly data: string;
+  /** Whether the server calls the event an error. */
+  readonly isError: boolean;
+  /** Whether it is the whole body. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * Yields the events of a stream, or the body as one document. The beginning of the body tells which it is, because some
+ * servers and proxies lose the content type, or give it to a JSON document. Throws for an event or document that is too
+ * long.
+ */
+export async function* streamedDocuments(
+  chunks: AsyncIterable<Buffer>,
+  contentType: string | undefined,
+): AsyncGenerator<StreamedDocument> {
+  const isDeclared = /^text\/event-stream\b/i.test(contentType ?? '');
+  const decoder = new TextDecoder();
+  let start = '';
+  let whole: string[] | undefined;
+  let length = 0;
+  let feed: ReturnType<typeof eventReader> | undefined;
+  for await (const chunk of chunks) {
+    let text = decoder.decode(chunk, { stream: true });
+    if (!whole && !feed) {
+      start = (start + text).trimStart();
+      if (start === '') continue;
+      text = start;
+      if (isDeclared ? /^[[{]/.test(start) : !/^[deir:]/.test(start)) whole = [];
+      else feed = eventReader();
+    }
+    if (feed) yield* feed(text);
+    else {
+      whole?.push(text);
+      length += text.length;
+      if (length > MAX_EVENT_CHARACTERS) throw tooLong();
+    }
+  }
+  // Some servers end the last event without the blank line that ends events.
+  if (feed) yield* feed('\n');
+  else yield { data: (whole ?? []).join(''), isError: false, isWhole: true };
+}
+
+/** Returns a function that takes the next text of a stream and returns the events that it completes. */
+function eventReader(): (text: string) => StreamedDocument[] {
+  const arrived: StreamedDocument[] = [];
+  let isTooLong = false;
+  const parser = createParser({
+    maxBufferSize: MAX_EVENT_CHARACTERS,
+    onEvent: ({ data, event }) => void arrived.push({ data, isError: event === 'error', isWhole: false }),
+    onError: ({ type }) => {
+      isTooLong ||= type === 'max-buffer-size-exceeded';
+    },
+  });
+  const lineFeeds = createLineFeeds();
+  return (text) => {
+    parser.feed(lineFeeds(text));
+    if (isTooLong) throw tooLong();
+    return arrived.splice(0);
+  };
+}
+
+function tooLong(): Error {
+  return new Error(`a part of its answer has over ${MAX_EVENT_CHARACTERS} characters`);
+}

@@ -1,0 +1,51 @@
+import type { Agent } from 'node:http';
+import { AnyserveError } from '../core/errors.js';
+
+/** A forward proxy that requests to a server go through. */
+export interface UpstreamProxy {
+  readonly agent: Agent;
+  /** Its host and port, as messages show it: its URL can hold a password. */
+  readonly name: string;
+}
+
+/** The variables that name a proxy. */
+const VARIABLES = ['http_proxy', 'https_proxy', 'all_proxy'];
+
+/**
+ * Returns the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in lower case, name for a URL;
+ * undefined for a direct connection. The packages for it are loaded only when a variable is set. Throws `usage` for a proxy
+ * that can't be used, without its user and password.
+ */
+export async function upstreamProxy(
+  url: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<UpstreamProxy | undefined> {
+  if (!VARIABLES.some((name) => env[name] || env[name.toUpperCase()]) || !URL.canParse(url)) return undefined;
+  const { getProxyForUrl } = await import('proxy-from-env');
+  const text = getProxyForUrl(url);
+  if (text === '') return undefined;
+  const proxy = URL.canParse(text) ? new URL(text) : undefined;
+  if (proxy?.protocol !== 'http:' && proxy?.protocol !== 'https:') {
+    const shown = proxy ? `${proxy.protocol}//${proxy.host}` : 'a value that is no URL';
+    throw new AnyserveError(
+      'usage',
+      `${url} goes through a proxy by HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, which has ${shown}; give http://HOST:PORT, or ` +
+        'put the host into NO_PROXY',
+    );
+  }
+  const headers = { ...authorization(proxy) };
+  // The packages print the URL that they are given when DEBUG is set.
+  proxy.username = '';
+  proxy.password = '';
+  const options = { keepAlive: true, headers };
+  const agent = url.startsWith('https:')
+    ? new (await import('https-proxy-agent')).HttpsProxyAgent(proxy, options)
+    : new (await import('http-proxy-agent')).HttpProxyAgent(proxy, options);
+  return { agent, name: proxy.host };
+}
+
+function authorization({ username, password }: URL): Record<string, string> {
+  if (username === '' && password === '') return {};
+  const text = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { 'Proxy-Authorization': `Basic ${Buffer.from(text).toString('base64')}` };
+}

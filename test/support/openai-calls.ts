@@ -1,0 +1,77 @@
+import { afterEach } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import type { InferenceAnswer } from '../../src/wire/inference.js';
+import type { Tensor } from '../../src/wire/tensor.js';
+import { textsFromTensor } from '../../src/wire/tensor-json.js';
+import type { TensorValue } from '../../src/wire/tensor-value.js';
+import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
+import { type Answering, type OpenaiUpstream, startOpenaiUpstream } from './openai-upstream.js';
+import { keptLog } from './replicas.js';
+import { startTestWorker } from './worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Starts an upstream for one test. */
+export async function upstreamOf(
+  answering?: Answering,
+  models?: readonly (string | object)[],
+  others: Omit<Parameters<typeof startOpenaiUpstream>[0], 'answering' | 'models'> = {},
+): Promise<OpenaiUpstream> {
+  const upstream = await startOpenaiUpstream({ ...others, ...(answering && { answering }), ...(models && { models }) });
+  cleanups.push(() => upstream.close());
+  return upstream;
+}
+
+/** Makes a backend for an upstream, and keeps its log. */
+export async function backendOf(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const log = keptLog();
+  const backend = await createOpenaiBackend(
+    {
+      url: upstream.url,
+      key: undefined,
+      timeoutMs: 30_000,
+      idleTimeoutMs: options.timeoutMs ?? 30_000,
+      models: [],
+      embeddings: [],
+      capabilities: [],
+      clock,
+      log,
+      ...options,
+    },
+    new AbortController().signal,
+  );
+  cleanups.push(() => backend.close?.());
+  return { ...backend, log };
+}
+
+/** Starts a worker in front of an upstream, and a client of it. */
+export async function calling(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const worker = await startTestWorker(await backendOf(upstream, options));
+  cleanups.push(() => worker.stop());
+  const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
+  cleanups.push(() => client.close());
+  return { client, worker };
+}
+
+export function textOf({ outputs }: InferenceAnswer): string {
+  return textsFromTensor(outputs['text'] as Tensor).join('');
+}
+
+/** The texts of each output of an answer. */
+export function textsOf({ outputs }: InferenceAnswer): Record<string, string[]> {
+  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, textsFromTensor(tensor)]));
+}
+
+export const prompt = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
+
+/** All parts of a streamed call. */
+export async function partsOf(client: InferenceClient, parameters = {}): Promise<InferenceAnswer[]> {
+  const parts: InferenceAnswer[] = [];
+  for await (const part of client.inferStream('chat', prompt('x'), { parameters })) parts.push(part);
+  return parts;
+}

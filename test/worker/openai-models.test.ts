@@ -1,0 +1,180 @@
+import { describe, expect, it } from 'vitest';
+import { modelsFromJson, modelType } from '../../src/worker/openai-models.js';
+import { backendOf, upstreamOf } from '../support/openai-calls.js';
+import { json } from '../support/openai-upstream.js';
+
+describe('a list of models', () => {
+  it.each<[string, unknown, string[] | undefined]>([
+    ['as OpenAI has it', { data: [{ id: 'a' }, { id: 'b' }] }, ['a', 'b']],
+    ['as a bare array', [{ id: 'a' }, { id: 'b' }], ['a', 'b']],
+    ['with names', { models: [{ name: 'a', model: 'a' }] }, ['a']],
+    ['of texts', ['a', 'b'], ['a', 'b']],
+    [
+      'with entries that have no usable name',
+      [{ id: 'a' }, {}, null, { id: 1 }, { id: '' }, { id: 'x'.repeat(2000) }],
+      ['a'],
+    ],
+    ['with one twice', [{ id: 'a' }, { id: 'a' }], ['a']],
+    ['that is empty', { data: [] }, []],
+    ['that is none', { detail: 'x' }, undefined],
+  ])('is read %s', (_what, list, names) => {
+    expect(modelsFromJson(list)?.map(({ name }) => name)).toEqual(names);
+  });
+
+  it('has at most as many models as a registration has capabilities', () => {
+    const list = Array.from({ length: 5000 }, (_, at) => ({ id: `m${at}` }));
+    expect(() => modelsFromJson(list)).toThrow('its list has 5000 models');
+  });
+
+  it('is taken from a server as a bare array', async () => {
+    const upstream = await upstreamOf(({ path }, response) => {
+      if (path !== '/v1/models') return undefined;
+      json(response, 200, [{ id: 'a', type: 'chat' }]);
+      return true;
+    });
+    expect((await backendOf(upstream)).models.map(({ name }) => name)).toEqual(['a']);
+  });
+});
+
+describe('what a model is for', () => {
+  it.each<[object, string | undefined]>([
+    [{ id: 'gpt', object: 'model' }, undefined],
+    [{ type: 'model' }, undefined],
+    [{ model_info: { mode: 'embedding' } }, 'embed'],
+    [{ mode: 'chat' }, 'chat'],
+    [{ mode: 'audio_transcription' }, 'audio'],
+    [{ mode: 'image_generation' }, 'image'],
+    [{ mode: 'rerank' }, 'rerank'],
+    [{ type: 'embedding' }, 'embed'],
+    [{ type: 'language' }, 'chat'],
+    [{ type: 'embeddings' }, 'embed'],
+    [{ type: 'vlm' }, 'chat'],
+    [{ task: 'embed' }, 'embed'],
+    [{ task: 'chat-completion' }, 'chat'],
+    [{ task: 'generate' }, 'chat'],
+    [{ pipeline_tag: 'sentence-similarity' }, 'embed'],
+    [{ meta: { task: 'embedding' } }, 'embed'],
+    [{ model_type: 'LLM' }, 'chat'],
+    [{ model_type: 'embedding' }, 'embed'],
+    [{ model_type: { embedding: { pooling: 'cls' } } }, 'embed'],
+    [{ model_type: { reranker: {} } }, 'rerank'],
+    [{ capabilities: ['embedding'] }, 'embed'],
+    [{ capabilities: ['completion', 'tools'] }, 'chat'],
+    [{ capabilities: ['embed', 'rerank'] }, 'embed'],
+    [{ capabilities: { completion_chat: true, embeddings: false } }, 'chat'],
+    [{ capabilities: { completion_chat: false, embeddings: true } }, 'embed'],
+    [{ architecture: { output_modalities: ['text'] } }, 'chat'],
+    [{ architecture: { output_modalities: ['embeddings'] } }, 'embed'],
+    [{ supported_endpoints: ['/v1/embeddings'] }, 'embed'],
+    [{ supported_endpoints: ['/v1/chat/completions', '/v1/embeddings'] }, 'chat'],
+    [{ is_generation: false }, 'embed'],
+    [{ status: { value: 'unloaded', args: ['llama-server', '--embeddings'] } }, 'embed'],
+    [{ type: 5, mode: null, capabilities: 'x', model_type: '__proto__' }, undefined],
+  ])('is told by %j: %s', (entry, type) => {
+    expect(modelType(entry)).toBe(type);
+  });
+});
+
+describe('the types of an engine’s models', () => {
+  const types = async (url: string, options = {}): Promise<(string | undefined)[]> =>
+    (await backendOf({ url }, options)).models.map(({ capabilities }) => capabilities[0]?.source);
+
+  it.each<[string, object[], Record<string, object>]>([
+    ['their list', [{ id: 'a' }, { id: 'e', type: 'embedding' }], {}],
+    [
+      'LiteLLM',
+      [
+        { id: 'a', owned_by: 'openai' },
+        { id: 'e', owned_by: 'openai' },
+      ],
+      { '/v1/model/info': { data: [{ model_name: 'e', model_info: { mode: 'embedding' } }] } },
+    ],
+    ['LM Studio', [{ id: 'a' }, { id: 'e' }], { '/api/v0/models': { data: [{ id: 'e', type: 'embeddings' }] } }],
+  ])('come from %s', async (_who, models, documents) => {
+    const upstream = await upstreamOf(({ path }, response) => {
+      const found = documents[path];
+      if (found) json(response, 200, found);
+      return found && true;
+    }, models);
+    expect(await types(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e"}']);
+  });
+
+  it.each<[string, string, Record<string, object>]>([
+    ['SGLang', 'sglang', { '/get_model_info': { model_path: 'x', is_generation: false } }],
+    ['vLLM', 'vllm', { '/openapi.json': { paths: { '/v1/embeddings': {}, '/health': {} } } }],
+  ])('come from %s for all that it lists', async (_who, owner, documents) => {
+    const upstream = await upstreamOf(
+      ({ path }, response) => {
+        const found = documents[path];
+        if (found) json(response, 200, found);
+        return found && true;
+      },
+      [{ id: 'e', owned_by: owner }],
+    );
+    expect(await types(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
+  });
+
+  it('come from Ollama, which is asked for each', async () => {
+    const upstream = await upstreamOf(
+      ({ path, body }, response) => {
+        if (path === '/api/tags') json(response, 200, { models: [{ name: 'e:latest' }] });
+        else if (path === '/api/show')
+          json(response, 200, { capabilities: [body.model === 'a' ? 'completion' : 'embedding'] });
+        else return undefined;
+        return true;
+      },
+      ['a', 'e:latest'],
+    );
+    expect(await types(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e:latest"}']);
+    expect(upstream.requests.map(({ path }) => path)).toEqual(['/api/show', '/api/show']);
+  });
+
+  it('come from TEI, which has no list', async () => {
+    const upstream = await upstreamOf(({ path }, response) => {
+      if (path === '/v1/models') json(response, 404, {});
+      else if (path === '/info') json(response, 200, { model_id: 'e', model_type: { embedding: { pooling: 'cls' } } });
+      else return undefined;
+      return true;
+    });
+    expect(await types(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
+  });
+
+  it('are asked for once, not at each look', async () => {
+    const upstream = await upstreamOf();
+    const { check } = await backendOf(upstream);
+    const asked = upstream.asked.length;
+    await check?.(new AbortController().signal);
+    expect(upstream.asked.slice(asked)).toEqual(['GET /v1/models']);
+  });
+
+  it('give way to what the user says, and others are left out with a word', async () => {
+    const models = [
+      { id: 'a', type: 'embedding' },
+      { id: 'b' },
+      { id: 'whisper', type: 'audio' },
+      { id: 'r', type: 'rerank' },
+    ];
+    const upstream = await upstreamOf(undefined, models);
+    const { models: offered, log } = await backendOf(upstream, { chats: ['a', 'r'], embeddings: ['b'] });
+    expect(offered.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
+      '{"type":"chat","model":"a"}',
+      '{"type":"embed","model":"b"}',
+      '{"type":"chat","model":"r"}',
+    ]);
+    expect(log.lines).toEqual([
+      'left out: "whisper", which is for audio by its server\'s word; --type whisper=chat offers it as a chat',
+    ]);
+  });
+
+  it('are refused when there is none that a worker serves, or the named one is not there', async () => {
+    const upstream = await upstreamOf(undefined, [{ id: 'whisper', type: 'audio' }]);
+    await expect(backendOf(upstream)).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('--type'),
+    });
+    await expect(backendOf(upstream, { chats: ['x'] })).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('offers no model "x"'),
+    });
+  });
+});

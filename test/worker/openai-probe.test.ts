@@ -1,0 +1,208 @@
+import { describe, expect, it } from 'vitest';
+import type { Model } from '../../src/worker/backend.js';
+import { BackendWatches } from '../../src/worker/backend-watches.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { backendOf, upstreamOf } from '../support/openai-calls.js';
+import { type Answering, json } from '../support/openai-upstream.js';
+import { until } from '../support/until.js';
+
+const { signal } = new AbortController();
+
+/** Answers a path with a status. */
+const answeringPath =
+  (path: string, status: () => number): Answering =>
+  (request, response) => {
+    if (request.path !== path) return undefined;
+    json(response, status(), { error: { message: 'because' } });
+    return true;
+  };
+
+const owned = (by: string): object => ({ id: 'm', object: 'model', owned_by: by });
+
+describe('the probe of an engine', () => {
+  it.each<[string, object[], Record<string, string>, object | undefined]>([
+    ['vLLM', [owned('vllm'), { ...owned('vllm'), id: 'lora' }], { server: 'uvicorn' }, undefined],
+    ['SGLang', [owned('sglang')], {}, undefined],
+    ['llama.cpp, by its owner', [owned('llamacpp')], {}, undefined],
+    ['llama.cpp, by its header', [owned('me')], { server: 'llama.cpp' }, undefined],
+    [
+      'TGI',
+      [owned('meta-llama/Llama-3')],
+      {},
+      { model_id: 'x', router: 'text-generation-router', max_total_tokens: 4096 },
+    ],
+  ])('is /health beside the list of models, without the key: %s', async (_engine, models, headers, info) => {
+    let status = 200;
+    const keys: (string | undefined)[] = [];
+    const upstream = await upstreamOf(
+      ({ path, authorization }, response) => {
+        if (path === '/info' && info) json(response, 200, info);
+        else if (path === '/health') {
+          keys.push(authorization);
+          json(response, status, {});
+        } else return undefined;
+        return true;
+      },
+      models,
+      { headers },
+    );
+    const { check } = await backendOf(upstream, { key: 'the-key' });
+    await check?.(signal);
+    status = 503;
+    await expect(check?.(signal)).rejects.toMatchObject({ code: 'unavailable' });
+    expect(new Set(keys)).toEqual(new Set([undefined]));
+  });
+
+  it.each<[string, object[], Record<string, string>]>([
+    ['LiteLLM', [owned('openai')], { server: 'uvicorn' }],
+    ['LiteLLM that lists vLLM’s entry as it is', [owned('vllm')], { 'x-litellm-version': '1.0' }],
+    ['a proxy before several engines', [owned('vllm'), { ...owned('sglang'), id: 'n' }], {}],
+    ['an engine that is not known', [owned('me')], {}],
+    ['Ollama', [owned('library')], {}],
+    ['a list without owners', [{ id: 'a' }], {}],
+  ])('is the list of models alone, and nothing makes tokens: %s', async (_engine, models, headers) => {
+    const upstream = await upstreamOf(undefined, models, { headers });
+    const { check } = await backendOf(upstream);
+    for (let looks = 0; looks < 3; looks++) await check?.(signal);
+    expect(upstream.asked.filter((asked) => /health|POST/.test(asked))).toEqual([]);
+    expect(upstream.asked.filter((asked) => asked === 'GET /v1/models')).toHaveLength(4);
+  });
+
+  it('is the path given, below the URL', async () => {
+    let status = 200;
+    const upstream = await upstreamOf(
+      answeringPath('/v1/alive', () => status),
+      [owned('vllm')],
+    );
+    const { check } = await backendOf(upstream, { probePath: '/alive' });
+    await check?.(signal);
+    expect(upstream.asked).toContain('GET /v1/alive');
+    expect(upstream.asked).not.toContain('GET /health');
+    status = 500;
+    await expect(check?.(signal)).rejects.toThrow(`${upstream.url}/alive answers HTTP 500: because`);
+  });
+
+  it('is the path given beside the /v1, when there is none below', async () => {
+    let status = 200;
+    const upstream = await upstreamOf(answeringPath('/health/liveliness', () => status));
+    const { check } = await backendOf(upstream, { probePath: '/health/liveliness' });
+    await check?.(signal);
+    status = 404;
+    await expect(check?.(signal)).rejects.toThrow('/health/liveliness answers HTTP 404');
+  });
+
+  it('says so when the path given is not there at all', async () => {
+    const upstream = await upstreamOf();
+    await expect(backendOf(upstream, { probePath: '/nowhere' })).rejects.toMatchObject({
+      code: 'failed',
+      message: expect.stringContaining('/nowhere answers HTTP 404'),
+    });
+    await expect(backendOf(upstream, { probePath: 'nowhere' })).rejects.toMatchObject({ code: 'usage' });
+  });
+
+  it('with a path of its own does not need the list of models', async () => {
+    let isListing = true;
+    const upstream = await upstreamOf(({ path }, response) => {
+      if (path === '/v1/models' && !isListing) json(response, 500, {});
+      else if (path === '/v1/alive') json(response, 200, {});
+      else return undefined;
+      return true;
+    });
+    const { check } = await backendOf(upstream, { probePath: '/alive' });
+    isListing = false;
+    await check?.(signal);
+  });
+
+  it('can be none', async () => {
+    const upstream = await upstreamOf(undefined, [owned('vllm')]);
+    const { check } = await backendOf(upstream, { probePath: 'none' });
+    const asked = upstream.asked.length;
+    await check?.(signal);
+    expect(upstream.asked).toHaveLength(asked);
+    expect(upstream.asked).not.toContain('GET /health');
+  });
+
+  it('can be the list of models for an engine that is known', async () => {
+    const upstream = await upstreamOf(undefined, [owned('vllm')]);
+    const { check } = await backendOf(upstream, { probePath: '/models' });
+    await check?.(signal);
+    expect(upstream.asked).not.toContain('GET /health');
+  });
+});
+
+describe('an engine that is slow to answer a probe', () => {
+  /** An engine of which the list of models answers only when told. */
+  async function slowEngine() {
+    const time = new ManualClock();
+    let isSlow = false;
+    const held: (() => void)[] = [];
+    const upstream = await upstreamOf(({ path }) => {
+      if (path !== '/v1/models' || !isSlow) return undefined;
+      return new Promise((resolve) => held.push(() => resolve(true)));
+    });
+    const backend = await backendOf(upstream, { clock: time });
+    isSlow = true;
+    const call = async (): Promise<void> => {
+      const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } };
+      const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: false, signal };
+      const [model] = backend.models as [Model];
+      for await (const _part of model.handle(inputs as never, context) as AsyncIterable<unknown>);
+    };
+    return { time, backend, held, call };
+  }
+
+  it('has 10 s, and then is unwell', async () => {
+    const { time, backend, held } = await slowEngine();
+    let failure: unknown;
+    const looked = backend.check?.(signal).catch((error) => {
+      failure = error;
+    });
+    await until('it is asked', () => held.length === 1);
+    time.advance(9900);
+    await new Promise(setImmediate);
+    expect(failure).toBeUndefined();
+    time.advance(100);
+    await looked;
+    expect(failure).toMatchObject({
+      code: 'deadline_exceeded',
+      message: expect.stringContaining('no answer within 10 s'),
+    });
+  });
+
+  it('is well while it answers calls', async () => {
+    const { time, backend, held, call } = await slowEngine();
+    const looked = backend.check?.(signal);
+    await until('it is asked', () => held.length === 1);
+    await call();
+    time.advance(10_000);
+    await expect(looked).resolves.toBeUndefined();
+  });
+
+  it('is not judged by calls that were answered before the look', async () => {
+    const { time, backend, held, call } = await slowEngine();
+    await call();
+    time.advance(1);
+    const looked = backend.check?.(signal);
+    looked?.catch(() => {});
+    await until('it is asked', () => held.length === 1);
+    time.advance(10_000);
+    await expect(looked).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+
+  it('stays well in the eyes of the worker, which waits as long', async () => {
+    const time = new ManualClock();
+    const changes: string[] = [];
+    const done: (() => void)[] = [];
+    const check = (): Promise<void> => new Promise((resolve) => done.push(resolve));
+    const watches = new BackendWatches([{ models: [], check, checkLimitMs: 11_000 }], time, ({ kind }) => {
+      changes.push(kind);
+    });
+    watches.start();
+    await until('it looks', () => done.length === 1);
+    time.advance(10_500);
+    done[0]?.();
+    await until('it is well', () => watches.areWell);
+    expect(changes).toEqual(['healthy']);
+    watches.stop();
+  });
+});
