@@ -1,7 +1,8 @@
 import type { LeaseChange } from './client/lease-keeper.js';
 import { type Changing, lookup } from './core/changing.js';
 import { DEFAULTS } from './core/defaults.js';
-import { parseAdvertised, parseReplicaId } from './core/ids.js';
+import { parseAdvertised } from './core/endpoint.js';
+import { parseReplicaId } from './core/ids.js';
 import type { Log } from './core/ports.js';
 import { createRegistry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';

@@ -114,7 +114,8 @@ export class Attempts {
       return channel;
     } catch (cause) {
       const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
-      throw new AnyserveError('unavailable', message, { cause });
+      // It would be the same at the next try: only another replica can do better.
+      throw new AnyserveError('failed_precondition', message, { cause });
     }
   }
 

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ChannelOptions, credentials } from '@grpc/grpc-js';
-import { addressOf, type Endpoint } from '../core/ids.js';
+import { addressOf } from '../core/endpoint.js';
+import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 
 /**

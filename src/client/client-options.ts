@@ -1,7 +1,7 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { type Changing, lookup } from '../core/changing.js';
+import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
-import { parseDialable } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters } from '../wire/parameters.js';
 import { ApiClient } from './api-client.js';

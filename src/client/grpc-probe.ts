@@ -1,8 +1,9 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { addressOf } from '../core/endpoint.js';
 import { AnyserveError, codeFromGrpcStatus, type ErrorCode, messageOf } from '../core/errors.js';
-import { addressOf, type Endpoint } from '../core/ids.js';
+import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 import { HEALTH_CHECK } from '../wire/health-service.js';
 import { type CallableMethod, INFERENCE_SERVICE } from '../wire/inference-service.js';

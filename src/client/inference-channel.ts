@@ -5,8 +5,9 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
+import { grpcTarget, parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
-import { type Endpoint, parseDialable } from '../core/ids.js';
+import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { grpcOptions } from '../wire/grpc-options.js';
@@ -70,7 +71,7 @@ export class InferenceChannel {
       // A channel of its own, so that closing it closes the connection.
       'grpc.use_local_subchannel_pool': 1,
     };
-    this.#client = new GrpcClient(this.endpoint, security.credentials, options);
+    this.#client = new GrpcClient(grpcTarget(this.endpoint), security.credentials, options);
   }
 
   /** A call with one message each way. */

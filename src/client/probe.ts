@@ -1,6 +1,7 @@
+import { addressOf } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { LOOK_LIMIT_MS } from '../core/health.js';
-import { addressOf, type Endpoint } from '../core/ids.js';
+import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
 import { HttpConnections } from './http.js';
 import { connectionFailure, reach } from './reach.js';
@@ -45,7 +46,7 @@ export function httpProbe(url: string, tls?: () => ClientTls): Probe {
 export function probedUrl(endpoint: Endpoint, path: string): string {
   if (/^https?:\/\//.test(path) && URL.canParse(path)) return path;
   const authority = authorityOf(endpoint);
-  const url = `http://${authority}${path}`;
+  const url = `${/^https:/i.test(endpoint) ? 'https' : 'http'}://${authority}${path}`;
   if (authority !== undefined && path.startsWith('/') && URL.canParse(url)) return url;
   const advice = `give ${authority === undefined ? '' : 'a path like /health, or '}a whole URL like http://localhost:8000/health`;
   throw new AnyserveError('usage', `--probe-path ${JSON.stringify(path)} cannot be asked at ${endpoint}; ${advice}`);

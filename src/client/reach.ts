@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
+import { addressOf } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
-import { addressOf, type Endpoint } from '../core/ids.js';
+import type { Endpoint } from '../core/ids.js';
 import { tlsFailure } from './tls-failure.js';
 
 const REASONS: Readonly<Record<string, string>> = {

@@ -1,12 +1,18 @@
+import { lacksPort, parseEndpoint } from './endpoint.js';
+import { isLoopbackHost, parseHost } from './host.js';
 import type { Endpoint } from './ids.js';
 
-/** Whether a host name or address means the machine of whoever reads it. */
+/** Whether a host name or address, with or without brackets, means the machine of whoever reads it. */
 export function isLoopback(host: string): boolean {
-  return /^(?:localhost|(?:::ffff:)?127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);
+  const parsed = parseHost(host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+  return parsed !== undefined && isLoopbackHost(parsed);
 }
 
-/** Whether callers take an endpoint for one on their own machine, though another has registered it. */
-export function isMisleading(endpoint: Endpoint, peer: string): boolean {
-  const host = endpoint.replace(/^dns:(?:\/\/\/)?/, '').replace(/:\d*$/, '');
-  return (endpoint.startsWith('unix:') || isLoopback(host)) && !isLoopback(peer);
+/** Why callers will not reach a replica at an endpoint that a peer has registered; undefined when there is no such reason. */
+export function endpointWarning(endpoint: Endpoint, peer: string): string | undefined {
+  const parts = parseEndpoint(endpoint);
+  if (!parts) return undefined;
+  const isLocal = parts.kind === 'unix' || isLoopbackHost(parts.host);
+  if (isLocal && !isLoopback(peer)) return 'callers take it for their own machine; register another address';
+  return lacksPort(parts) ? 'it has no port for callers to dial; register HOST:PORT' : undefined;
 }

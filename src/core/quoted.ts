@@ -4,15 +4,22 @@ const MAX_QUOTED = 256;
 /** Number of names that a list in a message shows. */
 const MAX_LISTED = 20;
 
-/** Quotes a text in a message, as JSON. A long one is cut: anyone can send a model name of 64 MiB. */
-export function quoted(text: string): string {
+/**
+ * Quotes a text in a message, as JSON. A long one is cut: anyone can send a model name of 64 MiB. A value of another type,
+ * which a program without types can hand over, is shown as JSON too.
+ */
+export function quoted(text: unknown): string {
+  if (typeof text !== 'string') return shortened(JSON.stringify(text) ?? String(text), MAX_QUOTED);
   if (text.length <= MAX_QUOTED) return JSON.stringify(text);
   return `${JSON.stringify(withoutHalf(text.slice(0, MAX_QUOTED)))}... (${text.length} characters)`;
 }
 
 /** Quotes the first names of a list, and counts the rest. The list itself can be long: an engine names its models. */
 export function quotedList(names: readonly string[]): string {
-  const shown = names.slice(0, MAX_LISTED).map(quoted).join(', ');
+  const shown = names
+    .slice(0, MAX_LISTED)
+    .map((name) => quoted(name))
+    .join(', ');
   return names.length > MAX_LISTED ? `${shown}, and ${names.length - MAX_LISTED} more` : shown;
 }
 

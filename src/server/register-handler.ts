@@ -1,6 +1,6 @@
 import type { Response } from 'express';
 import { AnyserveError, httpStatusOf, messageOf } from '../core/errors.js';
-import { isMisleading } from '../core/loopback.js';
+import { endpointWarning } from '../core/loopback.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { LEASE_HEADER } from '../wire/lease.js';
@@ -100,9 +100,9 @@ async function grantLease(
         .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
     },
   });
-  if (isMisleading(replica.endpoint, host)) {
-    const shown = `${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}`;
-    log.warn(`${host} registers ${shown}, which callers take for their own machine; it should tell another address`);
+  const warning = endpointWarning(replica.endpoint, host);
+  if (warning !== undefined) {
+    log.warn(`${host} registers ${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}: ${warning}`);
   }
   const granted = registry.register(replica, { host, ttlMs }, (end) => {
     if (end === 'unacknowledged') stream.cut();

@@ -1,6 +1,7 @@
 import { MAX_PAIRS } from '../core/capability.js';
+import { endpointProblem } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
-import { asEndpoint, asReplicaId, endpointProblem, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
+import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import {
   FROM_ANYONE,
@@ -72,7 +73,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   if (!isJsonObject(json)) return notAnObject(json);
 
   const faults: Fault[] = [];
-  const id = field(json, 'replica_id', faults, (value) => text(value, 'replica_id', MAX_REPLICA_ID_BYTES, faults));
+  const id = field(json, 'replica_id', faults, (value) => idText(value, faults));
   const endpoint = field(json, 'endpoint', faults, (value) => endpointText(value, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
   const ttlMs = timeToLive(json.get('ttl') ?? null, faults);
@@ -152,6 +153,15 @@ function text(input: Json, name: string, maxBytes: number, faults: Fault[]): str
     return undefined;
   }
   return input;
+}
+
+function idText(input: Json, faults: Fault[]): string | undefined {
+  const id = text(input, 'replica_id', MAX_REPLICA_ID_BYTES, faults);
+  if (id !== '') return id;
+  const msg = 'String should have at least 1 character';
+  const ctx = new Map([['min_length', new JsonNumber('1')]]);
+  faults.push({ type: 'string_too_short', loc: ['body', 'replica_id'], msg, input, ctx });
+  return undefined;
 }
 
 function endpointText(input: Json, faults: Fault[]): string | undefined {

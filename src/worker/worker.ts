@@ -4,9 +4,10 @@ import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
+import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
-import { parseAdvertised, parseDialable, parseReplicaId } from '../core/ids.js';
+import { parseReplicaId } from '../core/ids.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
@@ -141,7 +142,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   }
 
   function replicaAt(port: number): Replica {
-    const parse = api ? parseAdvertised : parseDialable;
+    const parse = api ? parseAdvertisedGrpc : parseDialable;
     return {
       id: parseReplicaId(options.id ?? `${world.hostName}-${port}`),
       endpoint: parse(options.advertise ?? `${bracketed(options.host)}:${port}`),

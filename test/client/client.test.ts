@@ -112,7 +112,7 @@ describe('a client', () => {
     expect(() => client({ server: 'http://localhost:1', endpoint: 'a:1' })).toThrow(
       'give an endpoint or a server, not both',
     );
-    expect(() => client({ endpoint: 'http://a:1' })).toThrow('"http://a:1" is not an endpoint');
+    expect(() => client({ endpoint: 'http://a:1' })).toThrow('"http://a:1" is the URL of an HTTP server');
   });
 
   it('discovers a replica, keeps to it, and says which it is', async () => {
@@ -159,6 +159,7 @@ describe('a client', () => {
     ['is not there', async () => '127.0.0.1:1'],
     ['says nothing', silent],
     ['has no endpoint that can be dialled', async () => 'nonsense'],
+    ['has the URL of an HTTP server for an endpoint', async () => 'http://127.0.0.1:1'],
     ['fails inside', async () => (await failing(status.INTERNAL)).endpoint],
     ['is full', async () => (await failing(status.RESOURCE_EXHAUSTED)).endpoint],
     ['does not have the model', async () => (await failing(status.NOT_FOUND)).endpoint],
@@ -209,6 +210,26 @@ describe('a client', () => {
     await expect(asking.infer('x', {})).rejects.toMatchObject({ code: 'unavailable' });
     expect(passing.calls.count).toBe(5);
   });
+
+  it('says why it cannot call a replica that has the URL of an HTTP server, and asks for no other twice', async () => {
+    const server = await apiServer();
+    await offer(server, 'r1', 'https://engine.test/v1');
+    const asking = client({ server: server.url, capability: { type: 'x' } });
+    await expect(asking.infer('x', {})).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringMatching(
+        /^replica "r1": "https:\/\/engine.test\/v1" is the URL of an HTTP server, .*; no other/,
+      ),
+    });
+  });
+
+  it.each(['ipv4:127.0.0.1:', 'dns:///localhost:', 'dns:127.0.0.1:', '127.1:', '[::ffff:127.0.0.1]:'])(
+    'calls a replica at %s',
+    async (host) => {
+      const port = (await answering('r1')).split(':').at(-1);
+      expect(who(await client({ endpoint: `${host}${port}` }).infer('x', {}))).toBe('r1');
+    },
+  );
 
   it('gives up at the first failure when told to', async () => {
     const server = await apiServer();

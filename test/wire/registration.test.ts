@@ -58,7 +58,7 @@ describe('registration', () => {
   it.each([
     [`{"replica_id":"${'x'.repeat(129)}","endpoint":"e","capabilities":[]}`, 'at most 128 bytes'],
     [`{"replica_id":"a","endpoint":"${'x'.repeat(257)}","capabilities":[]}`, 'at most 256 bytes'],
-    ['{"replica_id":"a","endpoint":"http://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
+    ['{"replica_id":"a","endpoint":"ftp://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
     [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(4097).fill('{}').join()}]}`, 'at most 4096'],
     [
       `{"replica_id":"a","endpoint":"e","capabilities":[${Array(1366).fill('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1}').join()}]}`,
@@ -74,6 +74,20 @@ describe('registration', () => {
     const { detail } = JSON.parse(refusal(body) ?? '{}') as { detail: { type: string; msg: string }[] };
     expect(detail).toHaveLength(1);
     expect(detail[0]).toMatchObject({ type: 'value_error', msg: expect.stringContaining(limit) });
+  });
+
+  it('refuses an empty id in the form that FastAPI has for a text that is too short', () => {
+    expect(JSON.parse(refusal('{"replica_id":"","endpoint":"e","capabilities":[]}') ?? '{}')).toEqual({
+      detail: [
+        {
+          type: 'string_too_short',
+          loc: ['body', 'replica_id'],
+          msg: 'String should have at least 1 character',
+          input: '',
+          ctx: { min_length: 1 },
+        },
+      ],
+    });
   });
 
   it('holds as much as the limits say, and no more values than could be read in time', () => {

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions } from '../../src/client/client-options.js';
 import { grpcProbe } from '../../src/client/grpc-probe.js';
-import { parseDialable } from '../../src/core/ids.js';
+import { parseDialable } from '../../src/core/endpoint.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';
 import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
