@@ -36,6 +36,8 @@ export interface StartApiServerOptions {
   readonly warmingMs?: number | undefined;
   /** The most replicas there can be; 100,000 unless told. */
   readonly maxReplicas?: number | undefined;
+  /** Maximum size of all registrations together, in bytes; one address can hold a quarter of it. Default: 256 MiB. */
+  readonly maxRegistryBytes?: number | undefined;
   /** The most leases that one address can hold; 20,000 unless told. */
   readonly maxStreamsPerPeer?: number | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
@@ -74,6 +76,7 @@ export async function startApiServer({
   ackLimitMs = DEFAULTS.ackLimitMs,
   warmingMs = DEFAULTS.warmingMs,
   maxReplicas = DEFAULTS.maxReplicas,
+  maxRegistryBytes = DEFAULTS.maxRegistryBytes,
   maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
@@ -87,7 +90,7 @@ export async function startApiServer({
     random: system.random,
     ids: system.ids,
     log,
-    limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer },
+    limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes },
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };

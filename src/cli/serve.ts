@@ -65,6 +65,12 @@ export const serve: Command = {
       description: 'the most replicas in the list',
       default: String(DEFAULTS.maxReplicas),
     },
+    'max-registry-bytes': {
+      type: 'text',
+      value: 'N',
+      description: 'maximum size of all registrations together, in bytes; one address can hold a quarter of it',
+      default: String(DEFAULTS.maxRegistryBytes),
+    },
     'max-streams-per-peer': {
       type: 'text',
       value: 'N',
@@ -87,6 +93,7 @@ export const serve: Command = {
       ackLimitMs: durationMs('ack-limit', args.text('ack-limit') ?? ''),
       warmingMs: durationMs('warming', args.text('warming') ?? '', 0),
       maxReplicas: wholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
+      maxRegistryBytes: wholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
       maxStreamsPerPeer: wholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
       log: logTo(io),
     });

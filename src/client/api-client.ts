@@ -171,7 +171,7 @@ export class ApiClient {
 
   /** Renews a two-way lease, and says how its replica is. Rejects when the server does not answer. */
   async renew(server: string, lease: LeaseId, state: DeclaredState, signal: AbortSignal): Promise<Renewal> {
-    const status = await this.#atLease('PUT', server, lease, signal, renewalText(state));
+    const status = await this.#atLease('PUT', server, lease, signal, renewalText({ state }));
     if (status === 200) return 'renewed';
     if (status === 404) return 'unknown';
     if (status === 409) return 'superseded';

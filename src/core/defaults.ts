@@ -14,6 +14,8 @@ export const DEFAULTS = {
   /** How long after a start replicas may still be on their way back. */
   warmingMs: 10_000,
   maxReplicas: 100_000,
+  /** Registrations of 100,000 replicas take some 100 MB. */
+  maxRegistryBytes: 256 * 1024 * 1024,
   /** A fleet behind one address must find room. */
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,

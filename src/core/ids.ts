@@ -17,19 +17,21 @@ export const MAX_REPLICA_ID_BYTES = 128;
 
 const utf8 = new TextEncoder();
 
+/** Length of a text in UTF-8 bytes. */
+export function utf8Length(text: string): number {
+  return utf8.encode(text).length;
+}
+
 /** Whether a text has more UTF-8 bytes than this, which are what every limit on a text counts. Most are far from it. */
 export function isLongerThan(maxBytes: number, text: string): boolean {
   if (text.length > maxBytes) return true;
-  return text.length * 3 > maxBytes && utf8.encode(text).length > maxBytes;
+  return text.length * 3 > maxBytes && utf8Length(text) > maxBytes;
 }
 
 /** An id to register. Throws `usage` when it is empty or longer than 128 bytes. */
 export function parseReplicaId(text: string): ReplicaId {
   if (text !== '' && !isLongerThan(MAX_REPLICA_ID_BYTES, text)) return text as ReplicaId;
-  throw new AnyserveError(
-    'usage',
-    `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${utf8.encode(text).length}`,
-  );
+  throw new AnyserveError('usage', `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${utf8Length(text)}`);
 }
 
 /** A text that names a replica on the word of whoever sent it, in a list or in a query. */

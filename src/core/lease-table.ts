@@ -11,13 +11,19 @@ export interface LeaseTerms {
   readonly host: string;
   /** How long it lasts without being renewed, in milliseconds; for as long as its connection unless told. */
   readonly ttlMs?: number | undefined;
+  /** The state that the replica starts in. Default: ready. */
+  readonly state?: DeclaredState | undefined;
 }
 
 /** A lease that this server granted and that still runs. */
-export interface Lease extends LeaseTerms {
+export interface Lease extends Omit<LeaseTerms, 'state'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
+  /** What its registration holds, in bytes. Change it with {@link LeaseTable.resize}. */
+  bytes: number;
+  /** From when on its replica can change what it offers. */
+  nextOfferAtMs: number;
   /** When its holder was last heard of. */
   seenAtMs: number;
   /** What its replica last said of itself. */
@@ -33,8 +39,8 @@ const NOTHING_TO_CANCEL = (): void => {};
 /** A lease as it is granted. Each field is named, so that all leases are of one shape: a spread would give each its own. */
 export function newLease(
   id: LeaseId,
-  replicaId: ReplicaId,
-  { host, ttlMs }: LeaseTerms,
+  { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
+  { host, ttlMs, state = 'ready' }: LeaseTerms,
   holder: LeaseHolder,
   nowMs: number,
 ): Lease {
@@ -44,8 +50,10 @@ export function newLease(
     host,
     ttlMs,
     holder,
+    bytes,
+    nextOfferAtMs: nowMs,
     seenAtMs: nowMs,
-    declared: 'ready',
+    declared: state,
     suspected: undefined,
     cancelTimer: NOTHING_TO_CANCEL,
   };
@@ -55,12 +63,18 @@ export function newLease(
 const REMEMBERED_MS = 60_000;
 const MOST_REMEMBERED = 10_000;
 
+/** What one host holds. */
+interface Holding {
+  leases: number;
+  bytes: number;
+}
+
 /** The leases of this server, by id. */
 export class LeaseTable {
   readonly #watch: HostWatch;
   readonly #running = new Map<LeaseId, Lease>();
-  /** How many of them each host holds. */
-  readonly #hosts = new Map<string, number>();
+  readonly #hosts = new Map<string, Holding>();
+  #bytes = 0;
   /** The superseded ones and when they ended, oldest first. */
   readonly #superseded = new Map<LeaseId, number>();
 
@@ -70,9 +84,15 @@ export class LeaseTable {
 
   grant(lease: Lease): void {
     this.#running.set(lease.id, lease);
-    const before = this.leasesOf(lease.host);
-    this.#hosts.set(lease.host, before + 1);
-    if (before === 0) this.#watch.came(lease.host);
+    let holding = this.#hosts.get(lease.host);
+    if (!holding) {
+      holding = { leases: 0, bytes: 0 };
+      this.#hosts.set(lease.host, holding);
+      this.#watch.came(lease.host);
+    }
+    holding.leases++;
+    holding.bytes += lease.bytes;
+    this.#bytes += lease.bytes;
   }
 
   get(id: LeaseId): Lease | undefined {
@@ -85,13 +105,33 @@ export class LeaseTable {
     if (!lease) return undefined;
     lease.cancelTimer();
     this.#running.delete(id);
-    const left = this.leasesOf(lease.host) - 1;
-    if (left > 0) this.#hosts.set(lease.host, left);
-    else {
+    this.#bytes -= lease.bytes;
+    const holding = this.#hosts.get(lease.host) as Holding;
+    holding.bytes -= lease.bytes;
+    if (--holding.leases === 0) {
       this.#hosts.delete(lease.host);
       this.#watch.left(lease.host);
     }
     return lease;
+  }
+
+  /** Notes that the registration of a running lease holds another number of bytes. */
+  resize(lease: Lease, bytes: number): void {
+    if (this.#running.get(lease.id) !== lease) return;
+    const more = bytes - lease.bytes;
+    lease.bytes = bytes;
+    this.#bytes += more;
+    (this.#hosts.get(lease.host) as Holding).bytes += more;
+  }
+
+  /** How many bytes the registrations of all running leases hold. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** How many bytes those of one host hold. */
+  bytesOf(host: string): number {
+    return this.#hosts.get(host)?.bytes ?? 0;
   }
 
   /** How many hosts hold any. */
@@ -101,7 +141,7 @@ export class LeaseTable {
 
   /** How many a host holds. */
   leasesOf(host: string): number {
-    return this.#hosts.get(host) ?? 0;
+    return this.#hosts.get(host)?.leases ?? 0;
   }
 
   /** Notes that a lease ended because a newer registration took its id. */

@@ -1,5 +1,5 @@
 import type { LeaseId, ReplicaId } from './ids.js';
-import type { LeaseEnd, Registration, ReplicaState } from './replica.js';
+import type { LeaseEnd, Registration, RegistrationChange } from './replica.js';
 
 /** Time, as everything here is told it. */
 export interface Clock {
@@ -32,8 +32,8 @@ export interface Log {
 /** What a store tells its subscribers, in the order in which it happened. */
 export type StoreEvent =
   | { readonly kind: 'put'; readonly registration: Registration }
-  /** The registration as it is now; nothing of it has changed but its state. */
-  | { readonly kind: 'state'; readonly registration: Registration }
+  /** The registration as it is now; its state has changed, or what its replica offers. */
+  | { readonly kind: 'change'; readonly registration: Registration }
   | { readonly kind: 'delete'; readonly lease: LeaseId; readonly replicaId: ReplicaId; readonly end: LeaseEnd };
 
 /**
@@ -43,8 +43,8 @@ export type StoreEvent =
 export interface RegistrationStore {
   /** Puts a registration in the place of whatever held its replica's id, with no moment in between. */
   put(registration: Registration): Promise<void>;
-  /** Changes the state of the registration with this lease. Changes nothing when a newer one holds the id, or none. */
-  setState(lease: LeaseId, state: ReplicaState, sinceEpochMs: number): Promise<void>;
+  /** Changes the registration with this lease, in one step. Changes nothing when a newer one holds the id, or none. */
+  change(lease: LeaseId, change: RegistrationChange): Promise<void>;
   /** Takes out the registration with this lease. Changes nothing when a newer one holds the id, or none. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
   /** Calls the listener at once for each registration held, then for each change. The returned function stops it. */

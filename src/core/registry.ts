@@ -4,6 +4,8 @@ import { AnyserveError, messageOf } from './errors.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Ids, Log, Random, RegistrationStore, StoreEvent } from './ports.js';
+import { registrationBytes } from './registration-bytes.js';
+import { bytesRefusal, type RegistryLimits, UNLIMITED } from './registry-limits.js';
 import {
   type DeclaredState,
   type InferredEnd,
@@ -26,19 +28,11 @@ export interface RegistryOptions {
   readonly limits?: RegistryLimits | undefined;
 }
 
-/** How much a registry takes; without limits, all there is. */
-export interface RegistryLimits {
-  readonly maxReplicas: number;
-  readonly maxLeasesPerHost: number;
-}
-
-const UNLIMITED: RegistryLimits = {
-  maxReplicas: Number.POSITIVE_INFINITY,
-  maxLeasesPerHost: Number.POSITIVE_INFINITY,
-};
-
 /** How a renewal went: the lease runs on, or a newer registration has its id, or there is no such lease. */
 export type Renewal = 'renewed' | 'superseded' | 'unknown';
+
+/** Returns a replica with another offer, given the present one. */
+export type Offer = (present: Replica) => Replica;
 
 /** A registration, with what this server knows of the lease beside it. */
 export interface KnownReplica {
@@ -60,17 +54,21 @@ export interface Silence {
 /** The list of the replicas that live: who is in it, who leaves it, and which of them answers a query. */
 export interface Registry {
   /**
-   * Why no lease is to be granted now for an id to a host; undefined when one is. `unavailable`: the list is full;
-   * `resource_exhausted`: the host has its share. Who takes the place of a lease that counts already finds room.
+   * Why no lease is to be granted now for a replica to a host; undefined when one is. `unavailable`: the list is full;
+   * `resource_exhausted`: the host has its share. What the registration replaces makes room for it.
    */
-  refusal(id: ReplicaId, host: string): AnyserveError | undefined;
+  refusal(replica: Replica, host: string): AnyserveError | undefined;
   /**
    * Puts a replica in the list, in the place of whatever had its id, and grants it a lease. The replica can be
    * routed to before this resolves. `holder` is told when the lease ends for a reason that is not its own.
    */
   register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId>;
-  /** Has a lease last for another of its times, and notes what its replica says of itself. */
-  renew(lease: LeaseId, declared?: DeclaredState): Promise<Renewal>;
+  /**
+   * Renews a lease for another TTL, and applies the state and the offer that the replica reports, both or none of them:
+   * `too_soon` for an offer within a second of the last one, or the reason why the registry has no room for it. The lease
+   * is renewed in these cases, too.
+   */
+  renew(lease: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<Renewal | 'too_soon' | AnyserveError>;
   /** Notes that a lease's holder was heard of in another way than by a renewal. */
   seen(lease: LeaseId): Promise<void>;
   /** Ends a lease, and with it the registration it names; false: it has ended already, and nothing changes. */
@@ -98,6 +96,9 @@ export interface Registry {
   close(): Promise<void>;
 }
 
+/** Shortest time between two changes of what a replica offers: a change can cost as much as a registration. */
+const OFFER_PAUSE_MS = 1000;
+
 /** How long a suspicion lasts at the most. */
 const SUSPECT_MS = 60_000;
 
@@ -124,11 +125,15 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
         log.info(`registered ${JSON.stringify(replica.id)} at ${replica.endpoint}`);
         break;
       }
-      case 'state': {
+      case 'change': {
         const { replica, state, lease } = event.registration;
-        if (list.get(replica.id)?.lease !== lease) break;
+        const previous = list.get(replica.id);
+        if (previous?.lease !== lease) break;
         list.put(event.registration);
-        log.info(`${JSON.stringify(replica.id)} is ${state}`);
+        const id = JSON.stringify(replica.id);
+        if (replica !== previous.replica)
+          log.info(`${id} offers ${replica.capabilities.length} capability objects now`);
+        if (state !== previous.state) log.info(`${id} is ${state}`);
         break;
       }
       case 'delete':
@@ -185,11 +190,13 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     lease.suspected = end;
     arm(lease, SUSPECT_MS, () => inBackground(store.delete(id, end)));
     // Who takes no calls by its own word does not get them for having fallen silent.
-    if (lease.declared === 'ready') await store.setState(id, 'suspect', clock.epochMs());
+    if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
   }
 
-  /** A sign of life: a suspicion ends, and a two-way lease lasts for another of its times. */
-  async function seen(lease: Lease, declared = lease.declared): Promise<void> {
+  /**
+   * Notes a sign of life, with what it reports: a suspicion ends, and a two-way lease lasts for another TTL.
+   */
+  async function seen(lease: Lease, declared = lease.declared, replica?: Replica): Promise<void> {
     const isNews = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
     lease.seenAtMs = clock.nowMs();
     lease.declared = declared;
@@ -197,7 +204,35 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       lease.suspected = undefined;
       awaitExpiry(lease);
     }
-    if (isNews) await store.setState(lease.id, declared, clock.epochMs());
+    const news = isNews ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
+    if (isNews || replica) await store.change(lease.id, replica ? { ...news, replica } : news);
+  }
+
+  /** Renews a lease with another offer. The number of bytes it holds changes before, and back where the store fails. */
+  async function renewWithOffer(
+    lease: Lease,
+    declared: DeclaredState | undefined,
+    offer: Offer,
+  ): Promise<Renewal | AnyserveError> {
+    const present = list.get(lease.replicaId);
+    if (present?.lease !== lease.id) return 'unknown';
+    const replica = offer(present.replica);
+    const { host, bytes: bytesBefore } = lease;
+    const bytes = registrationBytes(replica);
+    const refusal = bytesRefusal(leases, limits, { host, bytes, replaced: lease });
+    if (refusal) {
+      await seen(lease);
+      return refusal;
+    }
+    lease.nextOfferAtMs = clock.nowMs() + OFFER_PAUSE_MS;
+    leases.resize(lease, bytes);
+    try {
+      await seen(lease, declared, replica);
+    } catch (error) {
+      leases.resize(lease, bytesBefore);
+      throw error;
+    }
+    return 'renewed';
   }
 
   function* knownOf(pages: readonly ReplicaPage[]): Generator<KnownReplica> {
@@ -209,26 +244,28 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
   const unsubscribe = store.subscribe(apply);
 
   return {
-    refusal(id, host) {
-      const held = list.get(id);
+    refusal(replica, host) {
+      const held = list.get(replica.id);
       const { maxReplicas, maxLeasesPerHost } = limits;
       if (!held && list.size >= maxReplicas) {
         return new AnyserveError('unavailable', `there are ${maxReplicas} replicas, and there is room for no more`);
       }
-      const isOwn = held !== undefined && leases.get(held.lease)?.host === host;
-      if (!isOwn && leases.leasesOf(host) >= maxLeasesPerHost) {
+      const replaced = held && leases.get(held.lease);
+      if (replaced?.host !== host && leases.leasesOf(host) >= maxLeasesPerHost) {
         return new AnyserveError(
           'resource_exhausted',
           `${host} holds ${maxLeasesPerHost} leases, and may hold no more`,
         );
       }
-      return undefined;
+      return bytesRefusal(leases, limits, { host, bytes: registrationBytes(replica), replaced });
     },
     async register(replica, terms, holder) {
-      const lease = newLease(ids.lease(), replica.id, terms, holder, clock.nowMs());
+      const { id } = replica;
+      const held = { id, bytes: registrationBytes(replica) };
+      const lease = newLease(ids.lease(), held, terms, holder, clock.nowMs());
       leases.grant(lease);
       try {
-        await store.put({ lease: lease.id, replica, state: 'ready', sinceEpochMs: clock.epochMs() });
+        await store.put({ lease: lease.id, replica, state: lease.declared, sinceEpochMs: clock.epochMs() });
       } catch (error) {
         leases.end(lease.id);
         throw error;
@@ -236,11 +273,13 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       if (leases.get(lease.id)) awaitExpiry(lease);
       return lease.id;
     },
-    async renew(id, declared) {
+    async renew(id, declared, offer) {
       const lease = leases.get(id);
       if (!lease) return leases.wasSuperseded(id, clock.nowMs()) ? 'superseded' : 'unknown';
-      await seen(lease, declared);
-      return 'renewed';
+      const isTooSoon = offer !== undefined && clock.nowMs() < lease.nextOfferAtMs;
+      if (offer && !isTooSoon) return renewWithOffer(lease, declared, offer);
+      await seen(lease, isTooSoon ? undefined : declared);
+      return isTooSoon ? 'too_soon' : 'renewed';
     },
     async seen(id) {
       const lease = leases.get(id);

@@ -26,6 +26,9 @@ export interface Registration {
   readonly sinceEpochMs: number;
 }
 
+/** What can change in a registration while its lease runs. */
+export type RegistrationChange = Partial<Pick<Registration, 'replica' | 'state' | 'sinceEpochMs'>>;
+
 /** Whether a replica in this state may ever be chosen, and so is in the list that callers see. */
 export function isRoutable({ state }: Registration): boolean {
   return state === 'ready' || state === 'suspect';

@@ -2,6 +2,9 @@ import type { Response } from 'express';
 import { type ErrorCode, httpStatusOf } from '../core/errors.js';
 import { detailText } from '../wire/answers.js';
 
+/** Headers of a refusal that passes with time: somebody leaves, or another server is there. */
+export const TRY_LATER = { 'retry-after': '5' };
+
 type Headers = Readonly<Record<string, string>>;
 
 /** Sends an answer that is made already, to as many requests as have the same. */

@@ -91,7 +91,7 @@ export function createApp(options: AppOptions): ApiApp {
   app.enable('case sensitive routing');
   app.enable('strict routing');
   const route = guarded({ GET: routeHandler(registry, isWarming) });
-  const lease = guarded({ PUT: renewHandler(registry), DELETE: releaseHandler(registry) });
+  const lease = guarded({ PUT: renewHandler(registry, log), DELETE: releaseHandler(registry) });
   const oftenAsked = (url: string): RequestHandler | undefined => {
     if (isPath('/route', url)) return route;
     return isForLease(url) ? lease : undefined;

@@ -1,27 +1,27 @@
 import type { Request, RequestHandler } from 'express';
-import { httpStatusOf } from '../core/errors.js';
+import { AnyserveError, httpStatusOf } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
+import type { Log } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { parseRenewal } from '../wire/lease.js';
-import { faultsText } from '../wire/registration.js';
-import { failureAnswer, jsonAnswer, sendFailure, sendJson } from './answer.js';
+import type { Replica } from '../core/replica.js';
+import { parseRenewal, withCapabilities } from '../wire/lease.js';
+import { faultsText, MAX_REGISTRATION_BYTES } from '../wire/registration.js';
+import { failureAnswer, jsonAnswer, sendFailure, sendJson, TRY_LATER } from './answer.js';
+import { warnOfLists } from './list-values.js';
 import { readBody } from './request-body.js';
 import { parseTarget } from './request-target.js';
 
-/** The largest renewal, in bytes: a state, and what later versions may say beside it. */
-const MAX_RENEWAL_BYTES = 4096;
-
-/** `PUT /leases/{lease}`: has a lease last for another of its times. */
-export function renewHandler(registry: Registry): RequestHandler {
+/** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
+export function renewHandler(registry: Registry, log: Log): RequestHandler {
   return async (request, response) => {
-    const body = await readBody(request, MAX_RENEWAL_BYTES);
+    const body = await readBody(request, MAX_REGISTRATION_BYTES);
     switch (body.kind) {
       case 'aborted':
         return;
       case 'not_utf8':
         return sendFailure(response, 'usage', 'There was an error parsing the body');
       case 'too_large':
-        return sendFailure(response, 'too_large', `a renewal has at most ${MAX_RENEWAL_BYTES} bytes`, {
+        return sendFailure(response, 'too_large', `a renewal has at most ${MAX_REGISTRATION_BYTES} bytes`, {
           connection: 'close',
         });
       case 'text':
@@ -33,12 +33,22 @@ export function renewHandler(registry: Registry): RequestHandler {
     if (outcome.kind === 'faults') {
       return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
     }
-    const renewal = await registry.renew(leaseOf(request), outcome.state);
+    const { state, capabilities } = outcome;
+    const offer =
+      capabilities &&
+      ((present: Replica): Replica => {
+        warnOfLists({ id: present.id, capabilities }, log);
+        return withCapabilities(present, capabilities);
+      });
+    const renewal = await registry.renew(leaseOf(request), state, offer);
+    if (renewal instanceof AnyserveError) return sendFailure(response, renewal.code, renewal.message, TRY_LATER);
     switch (renewal) {
       case 'renewed':
         return answerRenewed(response);
       case 'superseded':
         return answerSuperseded(response);
+      case 'too_soon':
+        return answerTooSoon(response);
       case 'unknown':
         return answerUnknown(response);
       default:
@@ -58,6 +68,9 @@ export function releaseHandler(registry: Registry): RequestHandler {
 const answerRenewed = jsonAnswer(200, '{"status":"renewed"}');
 const answerReleased = jsonAnswer(200, '{"status":"released"}');
 const answerSuperseded = failureAnswer('already_exists', 'a newer registration has taken the id of this lease');
+const answerTooSoon = failureAnswer('resource_exhausted', 'a lease changes its capabilities at most once a second', {
+  'retry-after': '1',
+});
 const answerUnknown = failureAnswer('not_found', 'no such lease; it has ended, or another server granted it');
 
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;

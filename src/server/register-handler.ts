@@ -13,10 +13,11 @@ import {
   parseRegistration,
   type Registering,
 } from '../wire/registration.js';
-import { sendFailure, sendJson } from './answer.js';
+import { sendFailure, sendJson, TRY_LATER } from './answer.js';
 import { type GrantedHandler, isOfOtherOrigin, refusalOfId } from './authorization.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
 import { createLeaseStream } from './lease-stream.js';
+import { warnOfLists } from './list-values.js';
 import type { Readiness } from './readiness.js';
 import { readBody } from './request-body.js';
 import type { UnacknowledgedWatch } from './unacknowledged.js';
@@ -68,12 +69,9 @@ function refuseOversized(response: Response, beginning: string): void {
   else sendFailure(response, 'too_large', detail, { connection: 'close' });
 }
 
-/** What passes with time, in seconds: somebody leaves, or another server is there. */
-const TRY_LATER = { 'retry-after': '5' };
-
 async function grantLease(
   response: Response,
-  { replica, ttlMs }: Registering,
+  { replica, ttlMs, state }: Registering,
   {
     registry,
     unacknowledged,
@@ -87,7 +85,7 @@ async function grantLease(
   const [unready] = readiness.reasons();
   const refusal =
     unready === undefined
-      ? registry.refusal(replica.id, host)
+      ? registry.refusal(replica, host)
       : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
   if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
   let unwatch = (): void => {};
@@ -104,7 +102,8 @@ async function grantLease(
   if (warning !== undefined) {
     log.warn(`${host} registers ${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}: ${warning}`);
   }
-  const granted = registry.register(replica, { host, ttlMs }, (end) => {
+  warnOfLists(replica, log);
+  const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
     if (end === 'unacknowledged') stream.cut();
     else stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });

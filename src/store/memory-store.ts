@@ -20,14 +20,19 @@ export function createMemoryStore(): RegistrationStore {
       byLease.set(registration.lease, registration);
       tell({ kind: 'put', registration });
     },
-    async setState(lease, state, sinceEpochMs) {
+    async change(lease, change) {
       const previous = byLease.get(lease);
       if (!previous) return;
       // Each field is named, so that all are of one shape.
-      const registration = { lease, replica: previous.replica, state, sinceEpochMs };
+      const registration = {
+        lease,
+        replica: change.replica ?? previous.replica,
+        state: change.state ?? previous.state,
+        sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
+      };
       byReplica.set(registration.replica.id, registration);
       byLease.set(lease, registration);
-      tell({ kind: 'state', registration });
+      tell({ kind: 'change', registration });
     },
     async delete(lease, end) {
       const registration = byLease.get(lease);

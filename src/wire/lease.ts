@@ -1,40 +1,65 @@
-import type { DeclaredState } from '../core/replica.js';
-import { isJsonObject, JsonSyntaxError, parseJson } from './json.js';
-import { notAnObject, type Refusal, syntaxFault, valueFault } from './registration.js';
+import type { Capability } from '../core/capability.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
+import { isJsonObject, type Json, parseJson } from './json.js';
+import {
+  capabilityObjects,
+  declaredState,
+  type Fault,
+  notAnObject,
+  REGISTRATION_LIMITS,
+  type Refusal,
+  syntaxFault,
+} from './registration.js';
+import { WrittenReplica } from './written-replica.js';
 
 /** The header of a two-way lease's stream that names the lease. */
 export const LEASE_HEADER = 'x-anyserve-lease';
 
-const DECLARED: ReadonlySet<unknown> = new Set(['ready', 'unready', 'draining'] satisfies DeclaredState[]);
-
-/** What a renewal says, or everything that is wrong with it. */
-export type RenewalOutcome = { readonly kind: 'renewal'; readonly state: DeclaredState | undefined } | Refusal;
-
-/** What nearly all renewals say, so that they need not be taken apart. */
-const READY_TEXT = renewalText('ready');
-const READY: RenewalOutcome = { kind: 'renewal', state: 'ready' };
-
-/** Reads the body of `PUT /leases/{lease}`: nothing, or an object which may say a `state`. Other keys are let through. */
-export function parseRenewal(body: string): RenewalOutcome {
-  if (body === READY_TEXT) return READY;
-  if (body.trim() === '') return { kind: 'renewal', state: undefined };
-  try {
-    const json = parseJson(body);
-    if (!isJsonObject(json)) return notAnObject(json);
-    const state = json.get('state') ?? undefined;
-    if (state === undefined || DECLARED.has(state))
-      return { kind: 'renewal', state: state as DeclaredState | undefined };
-    return {
-      kind: 'faults',
-      faults: [valueFault(['body', 'state'], `a state is one of ${[...DECLARED].join(', ')}`, state)],
-    };
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) return { kind: 'faults', faults: [syntaxFault(error)] };
-    throw error;
-  }
+/** What a replica reports with a renewal. */
+export interface Report {
+  readonly state?: DeclaredState | undefined;
+  /** What it offers from now on. Default: what it offered before. */
+  readonly capabilities?: readonly Capability[] | undefined;
 }
 
-/** The body of a renewal. */
-export function renewalText(state: DeclaredState): string {
-  return JSON.stringify({ state });
+/** A report, or everything that is wrong with it. */
+export type RenewalOutcome = ({ readonly kind: 'renewal' } & Report) | Refusal;
+
+/** The body of nearly all renewals, so that it need not be parsed. */
+const READY_TEXT = renewalText({ state: 'ready' });
+const READY: RenewalOutcome = { kind: 'renewal', state: 'ready' };
+
+/**
+ * Reads the body of `PUT /leases/{lease}`: nothing, or an object with a `state`, `capabilities` or both. Other keys are
+ * let through.
+ */
+export function parseRenewal(body: string): RenewalOutcome {
+  if (body === READY_TEXT) return READY;
+  if (body.trim() === '') return { kind: 'renewal' };
+  let json: Json;
+  try {
+    json = parseJson(body, REGISTRATION_LIMITS);
+  } catch (error) {
+    return { kind: 'faults', faults: [syntaxFault(error)] };
+  }
+  if (!isJsonObject(json)) return notAnObject(json);
+  const faults: Fault[] = [];
+  const state = declaredState(json.get('state') ?? null, faults);
+  const offered = json.get('capabilities') ?? null;
+  const capabilities = offered === null ? undefined : capabilityObjects(offered, faults);
+  return faults.length > 0 ? { kind: 'faults', faults } : { kind: 'renewal', state, capabilities };
+}
+
+/** Serializes the body of a renewal. */
+export function renewalText({ state, capabilities }: Report): string {
+  const members = [
+    ...(state === undefined ? [] : [`"state":${JSON.stringify(state)}`]),
+    ...(capabilities ? [`"capabilities":[${capabilities.map(({ source }) => source).join()}]`] : []),
+  ];
+  return `{${members.join()}}`;
+}
+
+/** Returns the replica with other capabilities. */
+export function withCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): Replica {
+  return new WrittenReplica({ id, endpoint, capabilities });
 }

@@ -1,8 +1,8 @@
-import { MAX_PAIRS } from '../core/capability.js';
+import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import { endpointProblem } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
 import {
   FROM_ANYONE,
   isJsonObject,
@@ -31,10 +31,13 @@ export interface Fault {
 /** Either a registration that can be granted, or everything that is wrong with it. */
 export type RegistrationOutcome = ({ readonly kind: 'registration' } & Registering) | Refusal;
 
-/** Who registers, and for how long without a renewal; undefined: for as long as the connection. */
+/** A replica that registers. */
 export interface Registering {
   readonly replica: Replica;
+  /** How long its lease lasts without a renewal; undefined: for as long as the connection. */
   readonly ttlMs: number | undefined;
+  /** The state it starts in. */
+  readonly state: DeclaredState;
 }
 
 /** Everything that is wrong with a body. */
@@ -55,7 +58,7 @@ const MAX_TEXT_BYTES = 256;
  * The largest registration weighs 32,800, and there is room for fields that nobody knows. A body of half a million values
  * would take half a second and 200 MB to read.
  */
-const LIMITS: JsonLimits = { ...FROM_ANYONE, maxWeight: 100_000 };
+export const REGISTRATION_LIMITS: JsonLimits = { ...FROM_ANYONE, maxWeight: 100_000 };
 
 /** What a lease's time can be, in seconds. */
 const MIN_TTL_S = 1;
@@ -66,7 +69,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   if (body === '') return refused([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
   let json: Json;
   try {
-    json = parseJson(body, LIMITS);
+    json = parseJson(body, REGISTRATION_LIMITS);
   } catch (error) {
     return refused([syntaxFault(error)]);
   }
@@ -77,15 +80,16 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const endpoint = field(json, 'endpoint', faults, (value) => endpointText(value, faults));
   const capabilities = field(json, 'capabilities', faults, (value) => capabilityObjects(value, faults));
   const ttlMs = timeToLive(json.get('ttl') ?? null, faults);
+  const state = declaredState(json.get('state') ?? null, faults) ?? 'ready';
   if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
     return refused(faults);
   }
   const replica = new WrittenReplica({
     id: asReplicaId(id),
     endpoint: asEndpoint(endpoint),
-    capabilities: capabilitiesFromJson(capabilities),
+    capabilities,
   });
-  return { kind: 'registration', replica, ttlMs };
+  return { kind: 'registration', replica, ttlMs, state };
 }
 
 /**
@@ -94,7 +98,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
  */
 export function oversizedFaults(beginning: string): readonly Fault[] | undefined {
   try {
-    parseJson(beginning, LIMITS);
+    parseJson(beginning, REGISTRATION_LIMITS);
   } catch (error) {
     if (error instanceof JsonSyntaxError && error.isTooDeep) return [syntaxFault(error)];
   }
@@ -186,7 +190,24 @@ function timeToLive(input: Json, faults: Fault[]): number | undefined {
   return undefined;
 }
 
-function capabilityObjects(input: Json, faults: Fault[]): JsonObject[] {
+const DECLARED: readonly DeclaredState[] = ['ready', 'unready', 'draining'];
+
+/** Reads the state that a replica declares; undefined when it declares none, or one that nobody knows. */
+export function declaredState(input: Json, faults: Fault[]): DeclaredState | undefined {
+  const state = DECLARED.find((known) => known === input);
+  if (state !== undefined || input === null) return state;
+  const expected = "'ready', 'unready' or 'draining'";
+  const ctx = new Map([['expected', expected]]);
+  faults.push({ type: 'literal_error', loc: ['body', 'state'], msg: `Input should be ${expected}`, input, ctx });
+  return undefined;
+}
+
+/** Reads the capability objects of a replica, within all limits on them. */
+export function capabilityObjects(input: Json, faults: Fault[]): readonly Capability[] {
+  return capabilitiesFromJson(validObjects(input, faults));
+}
+
+function validObjects(input: Json, faults: Fault[]): JsonObject[] {
   const loc = ['body', 'capabilities'];
   if (!Array.isArray(input)) {
     faults.push({ type: 'list_type', loc, msg: 'Input should be a valid list', input });

@@ -46,14 +46,18 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(3);
     });
 
-    it('tells the state of a registration, unless its lease was replaced', async () => {
+    it('tells what has changed in a registration, unless its lease was replaced', async () => {
       const { store, events } = watched();
       await store.put(first);
-      await store.setState(first.lease, 'draining', 7);
-      expect(events[1]).toEqual({ kind: 'state', registration: { ...first, state: 'draining', sinceEpochMs: 7 } });
+      const state = { state: 'draining', sinceEpochMs: 7 } as const;
+      await store.change(first.lease, state);
+      expect(events[1]).toEqual({ kind: 'change', registration: { ...first, ...state } });
+      const other = replica('r1', { model: 'c' });
+      await store.change(first.lease, { replica: other });
+      expect(events[2]).toEqual({ kind: 'change', registration: { ...first, ...state, replica: other } });
       await store.put(second);
-      await store.setState(first.lease, 'ready', 8);
-      expect(events).toHaveLength(3);
+      await store.change(first.lease, { state: 'ready', sinceEpochMs: 8 });
+      expect(events).toHaveLength(4);
     });
 
     it('ignores a lease it never had', async () => {

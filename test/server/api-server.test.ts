@@ -536,11 +536,67 @@ describe('a two-way lease', () => {
     };
     expect(await refused({ method: 'PUT', body: '{"state":"dead"}' })).toEqual([
       422,
-      '{"detail":[{"type":"value_error","loc":["body","state"],"msg":"Value error, a state is one of ready, unready, draining","input":"dead","ctx":{"error":{}}}]}',
+      `{"detail":[{"type":"literal_error","loc":["body","state"],"msg":"Input should be 'ready', 'unready' or 'draining'","input":"dead","ctx":{"expected":"'ready', 'unready' or 'draining'"}}]}`,
     ]);
-    expect((await refused({ method: 'PUT', body: 'x'.repeat(5000) }))[0]).toBe(413);
+    expect((await refused({ method: 'PUT', body: 'x'.repeat(1_050_000) }))[0]).toBe(413);
+    expect(await refused({ method: 'PUT', body: '{"state":"unready","capabilities":[1,{}]}' })).toEqual([
+      422,
+      '{"detail":[{"type":"dict_type","loc":["body","capabilities",0],"msg":"Input should be a valid dictionary","input":1}]}',
+    ]);
+    expect((await fetch(`${server.url}/route`)).status).toBe(200);
     const wrong = await fetch(at(lease), { method: 'POST' });
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
+  });
+
+  it('takes other capabilities with its place in all lists, at most once a second', async () => {
+    const { lease } = await granted();
+    await registrant(registrationBody('r2'));
+    const put = (body: unknown) => fetch(at(lease), { method: 'PUT', body: JSON.stringify(body) });
+    const listed = async (path: string) => {
+      const { replicas } = (await (await fetch(server.url + path)).json()) as { replicas: object[] };
+      return replicas;
+    };
+    expect(await listed('/registry')).toMatchObject([{ replica_id: 'r1', capabilities: [{ type: 'chat' }] }, {}]);
+    const answer = await put({ capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] });
+    expect([answer.status, await answer.text()]).toEqual([200, '{"status":"renewed"}']);
+    expect((await fetch(`${server.url}/route?model=a`)).status).toBe(200);
+    const other = { replica_id: 'r2', capabilities: [{ type: 'chat' }] };
+    for (const path of ['/registry', '/replicas']) {
+      const expected = { replica_id: 'r1', capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] };
+      expect(await listed(path)).toMatchObject([expected, other]);
+    }
+    expect(server.log.lines).toContain(
+      '"r1" offers {"model":["b","c"]}: a list as a value never matches a query; register one capability object for each of its values',
+    );
+    const tooSoon = await put({ capabilities: [{ model: 'd' }], state: 'unready' });
+    expect([tooSoon.status, tooSoon.headers.get('retry-after'), await tooSoon.text()]).toEqual([
+      429,
+      '1',
+      '{"detail":"a lease changes its capabilities at most once a second"}',
+    ]);
+    expect((await fetch(`${server.url}/route?model=a`)).status).toBe(200);
+    expect((await put({ state: 'unready' })).status).toBe(200);
+    expect((await fetch(`${server.url}/route?model=a`)).status).toBe(404);
+  });
+
+  it('starts in the state that the registration declares', async () => {
+    await registrant(JSON.stringify({ ...JSON.parse(body(9)), state: 'draining' }));
+    expect((await fetch(`${server.url}/route`)).status).toBe(404);
+    expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"state":"draining"');
+    await registrant(JSON.stringify({ ...JSON.parse(body(9)), state: null }));
+    expect((await fetch(`${server.url}/route`)).status).toBe(200);
+    const refused = await fetch(`${server.url}/register`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ...JSON.parse(body(9)), state: 'dead', ttl: 0 }),
+    });
+    expect([refused.status, ((await refused.json()) as { detail: object[] }).detail]).toMatchObject([
+      422,
+      [
+        { type: 'value_error', loc: ['body', 'ttl'], input: 0 },
+        { type: 'literal_error', loc: ['body', 'state'], input: 'dead' },
+      ],
+    ]);
   });
 
   it('shows in the list of all that is known, which nobody can end it with', async () => {

@@ -63,6 +63,39 @@ describe('a registration over the limit', () => {
   });
 });
 
+describe('the bytes of registrations over the limit', () => {
+  const sized = (id: string): string => registrationBody(id, [{ padding: 'x'.repeat(250) }]);
+
+  it('are refused to an address with a quarter of them, until one ends', async () => {
+    server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
+    const first = send(registerRequest(sized('r1')));
+    await until('there is a lease', () => first.received().includes('alive'));
+    const second = send(registerRequest(sized('r2')));
+    await until('there is a lease', () => second.received().includes('alive'));
+    const refused = send(registerRequest(sized('r3')));
+    await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
+    expect(refused.received()).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
+    expect(refused.received()).toContain('those of 127.0.0.1 hold at most 700 bytes together');
+    const again = send(registerRequest(sized('r2')));
+    await until('it takes the place of its older one', () => again.received().includes('alive'));
+    first.socket.destroy();
+    await until('r1 is gone', () => server.registry.replicas().length === 1);
+    const third = send(registerRequest(sized('r3')));
+    await until('there is room', () => third.received().includes('alive'));
+  });
+
+  it('are refused to everybody when all are taken', async () => {
+    server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
+    for (const host of ['a', 'b', 'c', 'd']) {
+      await server.registry.register(replica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
+    }
+    const refused = send(registerRequest(sized('r1')));
+    await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
+    expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
+    expect(refused.received()).toContain('all registrations together hold at most 2800 bytes');
+  });
+});
+
 describe('a request that does not arrive', () => {
   it.each([
     ['its headers', 'POST /register HTTP/1.1\r\nHost: x\r\nX-A:'],

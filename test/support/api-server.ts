@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Random } from '../../src/core/ports.js';
-import { createRegistry, type Registry, type RegistryLimits } from '../../src/core/registry.js';
+import { createRegistry, type Registry } from '../../src/core/registry.js';
+import type { RegistryLimits } from '../../src/core/registry-limits.js';
 import { type ApiServer, type ApiServerOptions, listen } from '../../src/server/api-server.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';

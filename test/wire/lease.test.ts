@@ -16,8 +16,8 @@ describe('a renewal', () => {
   });
 
   it.each([
-    ['{"state":"suspect"}', 'a state is one of ready, unready, draining'],
-    ['{"state":1}', 'a state is one of ready, unready, draining'],
+    ['{"state":"suspect"}', "Input should be 'ready', 'unready' or 'draining'"],
+    ['{"state":1}', "Input should be 'ready', 'unready' or 'draining'"],
     ['[]', 'valid dictionary'],
     ['{"state"', 'JSON decode error'],
   ])('%j is refused', (body, message) => {

@@ -1,0 +1,41 @@
+import { AnyserveError } from './errors.js';
+import type { Lease, LeaseTable } from './lease-table.js';
+
+/** How much a registry takes. Default: no limits. */
+export interface RegistryLimits {
+  readonly maxReplicas: number;
+  readonly maxLeasesPerHost: number;
+  /** Maximum size of all registrations together, in bytes; one host can hold a quarter of it. */
+  readonly maxBytes?: number | undefined;
+}
+
+/** The limits of a registry without limits. */
+export const UNLIMITED: RegistryLimits = {
+  maxReplicas: Number.POSITIVE_INFINITY,
+  maxLeasesPerHost: Number.POSITIVE_INFINITY,
+};
+
+/** The part of all bytes that one host can hold. */
+const HOST_SHARE = 1 / 4;
+
+/**
+ * Returns why a host cannot hold a registration of so many bytes; undefined when it can. What it replaces, if that is
+ * counted here, makes room. `unavailable`: there is no room at all; `resource_exhausted`: the host has its share.
+ */
+export function bytesRefusal(
+  leases: LeaseTable,
+  { maxBytes = Number.POSITIVE_INFINITY }: RegistryLimits,
+  { host, bytes, replaced }: { readonly host: string; readonly bytes: number; readonly replaced: Lease | undefined },
+): AnyserveError | undefined {
+  const freed = replaced?.bytes ?? 0;
+  const freedByHost = replaced?.host === host ? freed : 0;
+  const ofHost = Math.floor(maxBytes * HOST_SHARE);
+  const needed = `a registration that needs ${bytes} bytes finds no room`;
+  if (leases.bytesOf(host) - freedByHost + bytes > ofHost) {
+    return new AnyserveError('resource_exhausted', `${needed}: those of ${host} hold at most ${ofHost} bytes together`);
+  }
+  if (leases.bytes - freed + bytes > maxBytes) {
+    return new AnyserveError('unavailable', `${needed}: all registrations together hold at most ${maxBytes} bytes`);
+  }
+  return undefined;
+}

@@ -1,0 +1,176 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { AnyserveError } from '../../src/core/errors.js';
+import type { LeaseId } from '../../src/core/ids.js';
+import { registrationBytes } from '../../src/core/registration-bytes.js';
+import { createRegistry, type Registry } from '../../src/core/registry.js';
+import type { DeclaredState, Replica } from '../../src/core/replica.js';
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { countingIds, keptLog, replica } from '../support/replicas.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+const MAX_BYTES = 8000;
+const HOSTS = ['a', 'b', 'c', 'd', 'e'] as const;
+const PROBE = replica('probe', { type: 'x' });
+
+/** A replica of an id whose registration needs some hundred bytes. */
+function sized(id: string, size: number): Replica {
+  return replica(id, { type: 'x', padding: 'x'.repeat(size) });
+}
+
+function limited(clock = new ManualClock()): Registry {
+  const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
+  const world = { clock, random: seededRandom(1), ids: countingIds(), log: keptLog() };
+  return createRegistry({ store: createMemoryStore(), ...world, limits });
+}
+
+/** What a test knows of a lease that was granted. */
+interface Held {
+  readonly lease: LeaseId;
+  readonly host: string;
+  replica: Replica;
+}
+
+const action = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('register' as const),
+      id: fc.nat(7),
+      host: fc.constantFrom(...HOSTS),
+      size: fc.nat(1500),
+      twoWay: fc.boolean(),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('offer' as const),
+      at: fc.nat(20),
+      size: fc.nat(1500),
+      state: fc.constantFrom<(DeclaredState | undefined)[]>('ready', 'unready', undefined),
+    }),
+  },
+  fc.record({
+    kind: fc.constantFrom('closed' as const, 'released' as const, 'unacknowledged' as const),
+    at: fc.nat(20),
+  }),
+  fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(12_000) }),
+);
+
+describe('the bytes that registrations hold', () => {
+  it('are those of the leases that run, whatever happens, and never more than the limits', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
+        const clock = new ManualClock();
+        const registry = limited(clock);
+        const granted: Held[] = [];
+        const running = (): Held[] => {
+          const leases = new Map([...registry.known()].map(({ registration }) => [registration.lease, registration]));
+          return granted.filter((held) => leases.has(held.lease));
+        };
+        const bytesOf = (held: readonly Held[]): number =>
+          held.reduce((sum, one) => sum + registrationBytes(one.replica), 0);
+        for (const step of actions) {
+          const held = 'at' in step ? running()[step.at % Math.max(1, running().length)] : undefined;
+          if (step.kind === 'register') {
+            const registering = sized(`r${step.id}`, step.size);
+            const others = running().filter((one) => one.replica.id !== registering.id);
+            const bytes = registrationBytes(registering);
+            const ofHost = bytesOf(others.filter(({ host }) => host === step.host)) + bytes;
+            const refusal = registry.refusal(registering, step.host);
+            const expected =
+              ofHost > MAX_BYTES / 4
+                ? 'resource_exhausted'
+                : bytesOf(others) + bytes > MAX_BYTES
+                  ? 'unavailable'
+                  : undefined;
+            expect(refusal?.code).toBe(expected);
+            if (refusal) continue;
+            const terms = { host: step.host, ttlMs: step.twoWay ? 9000 : undefined };
+            granted.push({
+              lease: await registry.register(registering, terms, () => {}),
+              host: step.host,
+              replica: registering,
+            });
+          } else if (step.kind === 'pass') clock.advance(step.ms);
+          else if (held && step.kind === 'offer') {
+            const offered = sized(held.replica.id, step.size);
+            const outcome = await registry.renew(held.lease, step.state, () => offered);
+            if (outcome === 'renewed') held.replica = offered;
+            else expect(outcome === 'too_soon' || outcome instanceof AnyserveError).toBe(true);
+          } else if (held && step.kind === 'unacknowledged')
+            await registry.accuse(held.lease, 'unacknowledged', { lateByMs: 0 });
+          else if (held && step.kind !== 'offer') await registry.release(held.lease, step.kind);
+          await Promise.resolve();
+          expect(bytesOf(running())).toBeLessThanOrEqual(MAX_BYTES);
+          for (const host of HOSTS) {
+            const held = bytesOf(running().filter((one) => one.host === host));
+            expect(held).toBeLessThanOrEqual(MAX_BYTES / 4);
+          }
+        }
+        for (const { lease } of running()) await registry.release(lease, 'released');
+        // All of it is free again: each of four hosts can take its whole share, and not a byte more.
+        for (const host of HOSTS.slice(0, 4)) {
+          const share = sized(host, 0);
+          const rest = MAX_BYTES / 4 - registrationBytes(sized(host, 1000)) + 1000;
+          expect(registry.refusal(sized(host, rest + 1), host)?.code).toBe('resource_exhausted');
+          expect(registry.refusal(share, host)).toBeUndefined();
+          await registry.register(sized(host, rest), { host }, () => {});
+        }
+        expect(registry.refusal(PROBE, 'e')?.code).toBe('unavailable');
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('count many short pairs by what the index makes of them, and long texts by their length', () => {
+    const short = replica('r', ...Array.from({ length: 100 }, (_, n) => ({ a: n, b: n })));
+    expect(registrationBytes(short)).toBe(100 * (100 + 2 * 200));
+    expect(registrationBytes(replica('r', { a: '漢'.repeat(1000) }))).toBe(
+      'r'.length + 'r.test:50051'.length + '{"a":""}'.length + 3000,
+    );
+  });
+
+  it('are refused with what there is', () => {
+    const registry = limited();
+    expect(registry.refusal(sized('r1', 3000), 'a')?.message).toMatch(
+      /^a registration that needs 30\d\d bytes finds no room: those of a hold at most 2000 bytes together$/,
+    );
+  });
+});
+
+describe('another offer', () => {
+  it('comes with a state in one step, keeps the place in the list, and comes at most once a second', async () => {
+    const clock = new ManualClock();
+    const registry = limited(clock);
+    const lease = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
+    await registry.register(replica('r2', { model: 'a' }), { host: 'a' }, () => {});
+    const offer = (model: string) => () => replica('r1', { model });
+    expect(await registry.renew(lease, 'unready', offer('b'))).toBe('renewed');
+    expect(
+      registry.pages()[0]?.registrations.map(({ replica, state }) => [replica.capabilities[0]?.source, state]),
+    ).toEqual([
+      ['{"model":"b"}', 'unready'],
+      ['{"model":"a"}', 'ready'],
+    ]);
+    clock.advance(999);
+    expect(await registry.renew(lease, 'ready', offer('c'))).toBe('too_soon');
+    expect(registry.pages()[0]?.registrations[0]?.state).toBe('unready');
+    clock.advance(1);
+    expect(await registry.renew(lease, 'ready', offer('c'))).toBe('renewed');
+    expect(registry.replicas().map(({ capabilities }) => capabilities[0]?.source)).toEqual([
+      '{"model":"c"}',
+      '{"model":"a"}',
+    ]);
+  });
+
+  it('of a lease that has ended changes nothing', async () => {
+    const registry = limited();
+    const older = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
+    await registry.register(replica('r1', { model: 'b' }), { host: 'a' }, () => {});
+    expect(await registry.renew(older, undefined, () => replica('r1', { model: 'c' }))).toBe('superseded');
+    expect(registry.replicas()[0]?.capabilities[0]?.source).toBe('{"model":"b"}');
+  });
+});
