@@ -1,6 +1,7 @@
 import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
+import { listenerAt } from '../client/listener.js';
 import { httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { parseAdvertised } from '../core/endpoint.js';
@@ -96,6 +97,7 @@ export const register: Command = {
     const program = programFrom(args);
     const access = serverAccessFrom(args, io);
     const probe = await probeFrom(args, replica.endpoint, access.tls);
+    if (program) await refuseTaken(replica.endpoint);
     const api = new ApiClient(args.texts('server'), access);
     // The standard output of a program that is run belongs to it alone.
     const told = program ? { ...io, stdout: io.stderr } : io;
@@ -183,6 +185,15 @@ function replicaFrom(args: Arguments): Replica {
   };
   if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
   return replica;
+}
+
+/** Throws when something listens where a program is about to: it would be registered in the place of that program. */
+async function refuseTaken(endpoint: Endpoint): Promise<void> {
+  const address = await listenerAt(endpoint);
+  if (address === undefined) return;
+  const where = address === endpoint ? endpoint : `${endpoint} (${address})`;
+  const advice = 'stop that first, or register it as it is, without a program behind --';
+  throw new AnyserveError('failed', `something listens at ${where} already; ${advice}`);
 }
 
 /** The program to run; undefined: the model server runs already. */

@@ -32,7 +32,7 @@ export const route: Command = {
     const query = queryFromWords(args.words);
     const api = apiClientFrom(args, io);
     try {
-      const giveUpAtMs = clock.nowMs() + durationMs('wait', args.text('wait') ?? '', 0);
+      const giveUpAtMs = clock.nowMs() + durationMs('wait', args.text('wait') ?? '');
       let answer = await api.route(query, [], { signal: interrupted });
       while (answer.kind === 'none' && (await mayPass([query], api, { giveUpAtMs, signal: interrupted }))) {
         answer = await api.route(query, [], { signal: interrupted });

@@ -80,18 +80,19 @@ export const serve: Command = {
   },
   maxWords: 0,
   async run(args, io) {
-    const drainMs = durationMs('drain', args.text('drain') ?? '', 0);
+    const drainMs = durationMs('drain', args.text('drain') ?? '');
     // Loaded here, because the help and completion need nothing of it.
     const { startApiServer } = await import('../compose.js');
     const server = await startApiServer({
       host: args.text('host'),
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
-      heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? ''),
+      // Without any time between them, heartbeats would be all that the server does.
+      heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? '', 1),
       registerTokens: tokensAskedFor(args, io, 'register-token-file'),
       readTokens: tokensAskedFor(args, io, 'read-token-file'),
       tls: serverTlsFrom(args, io),
       ackLimitMs: durationMs('ack-limit', args.text('ack-limit') ?? ''),
-      warmingMs: durationMs('warming', args.text('warming') ?? '', 0),
+      warmingMs: durationMs('warming', args.text('warming') ?? ''),
       maxReplicas: wholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
       maxRegistryBytes: wholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
       maxStreamsPerPeer: wholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),

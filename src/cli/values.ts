@@ -56,16 +56,21 @@ export function decimalNumber(option: string, text: string): number {
   throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a number like 0.7`);
 }
 
-const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m)?$/;
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** A span of time in milliseconds from `5`, `5s`, `500ms` or `2m`; a bare number means seconds. Throws `usage`. */
-export function durationMs(option: string, text: string, leastMs = 1): number {
+/** Longest time that a timer can hold, in ms: about 24 days. */
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** A span of time in milliseconds from `5`, `5s`, `500ms`, `2m`, `1h` or `0`; a bare number means seconds. Throws `usage`. */
+export function durationMs(option: string, text: string, leastMs = 0): number {
   const [, amount, unit = 's'] = DURATION.exec(text) ?? [];
   const ms = Number(amount) * (UNIT_MS[unit] ?? Number.NaN);
-  // What a timer can hold: 2^31 - 1 ms, about 24 days.
-  if (ms >= leastMs && ms <= 2_147_483_647) return ms;
-  throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a time like 5s, 500ms or 2m`);
+  const where = `--${option} ${JSON.stringify(text)}`;
+  if (Number.isNaN(ms)) throw new AnyserveError('usage', `${where}: give a time like 5s, 500ms or 2m`);
+  if (ms < leastMs) throw new AnyserveError('usage', `${where}: too short; give ${leastMs}ms or more`);
+  if (ms > MAX_DURATION_MS) throw new AnyserveError('usage', `${where}: too long; give 24 days (576h) or less`);
+  return ms;
 }
 
 function addPair(pairs: Map<string, string>, word: string): void {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
+import { guardGroup } from './orphan-guard.js';
 import { isGroupAlive, signalGroup } from './process-group.js';
 import { sleep } from './sleep.js';
 
@@ -34,6 +35,7 @@ export class SupervisedProcess {
   /** The process group, which has the program's process id. */
   readonly group: number;
   readonly #clock: Clock;
+  readonly #endGuard: () => void;
   #hasEnded = false;
 
   constructor(child: ChildProcess, clock: Clock) {
@@ -45,7 +47,8 @@ export class SupervisedProcess {
         resolve(signal ? { kind: 'signalled', signal } : { kind: 'exited', exitCode: exitCode ?? 0 });
       });
     });
-    process.once('exit', this.kill);
+    this.#endGuard = guardGroup(this.group);
+    process.once('exit', this.#killAll);
   }
 
   /** Sends a signal to all that is left of the group. */
@@ -53,8 +56,13 @@ export class SupervisedProcess {
     if (this.#isAlive()) signalGroup(this.group, signal);
   }
 
-  /** Ends all of the group at once; also when this process ends without having done so. */
+  /** Ends all of the group at once; so does the end of this process, whatever ends it. */
   readonly kill = (): void => this.signal('SIGKILL');
+
+  readonly #killAll = (): void => {
+    this.kill();
+    this.#endGuard();
+  };
 
   /**
    * Tells the group to end with a signal, and kills what is left of it after the limit; false: that was needed. Resolves
@@ -65,9 +73,9 @@ export class SupervisedProcess {
     this.signal(signal);
     while (this.#isAlive() && this.#clock.nowMs() < deadlineAtMs) await sleep(this.#clock, LOOK_EVERY_MS);
     const isLeft = this.#isAlive();
-    this.kill();
+    this.#killAll();
     await this.ended;
-    process.removeListener('exit', this.kill);
+    process.removeListener('exit', this.#killAll);
     return !isLeft;
   }
 

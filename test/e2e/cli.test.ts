@@ -148,6 +148,9 @@ describe('wrong usage', () => {
     [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
     [['serve', '--port', '1', '--port', '2'], '--port is given 2 times'],
     [['serve', '--heartbeat', 'soon'], '--heartbeat "soon": give a time like 5s, 500ms or 2m'],
+    [['serve', '--heartbeat', '0'], '--heartbeat "0": too short; give 1ms or more'],
+    [['route', '--wait', '1000h'], '--wait "1000h": too long; give 24 days (576h) or less'],
+    [['route', '--wait', '-1'], '--wait "-1": give a time like 5s, 500ms or 2m'],
     [['register', '--endpoint', 'a:1', '--cap', 'a=1'], 'give --id ID, a name that no other replica has'],
     [['register', '--id', 'r', '--endpoint', 'a:1'], 'give --cap KEY=VALUE, what the model server can do'],
     [
@@ -420,6 +423,42 @@ describe('serve', () => {
   });
 });
 
+describe('a time of 0', () => {
+  it.each(['0', '0s', '0ms', '0.0m'])('%s is one wherever a time is taken', async (zero) => {
+    const own = start(['serve', '--port', '0', '--drain', zero, '--warming', zero, '--ack-limit', zero]);
+    extras.push(own);
+    const url = await own.printed(/listening on (http:\S+)/);
+    const worker = start(
+      [
+        'worker',
+        '--backend',
+        'echo',
+        '--cap',
+        'type=chat',
+        '--port',
+        '0',
+        '--drain-delay',
+        zero,
+        '--drain-timeout',
+        zero,
+      ],
+      { env: { ANYSERVE_SERVER: url } },
+    );
+    extras.push(worker);
+    await worker.printed(/^registered/m);
+    expect((await run(['route', 'type=chat', '--wait', zero, '--server', url])).code).toBe(0);
+    const late = await run(['infer', 'chat', 'Hello', '--timeout', zero, '--server', url]);
+    expect(late).toEqual({ code: 5, stdout: '', stderr: expect.stringMatching(/^anyserve: .* 0 ms.*\n$/) });
+    expect((await worker.stop()).code).toBe(0);
+    const program = ['register', '--id', 'r', '--endpoint', 'localhost:1', '--cap', 'a=1', '--drain-timeout', zero];
+    const stuck = start([...program, '--server', url, '--', 'sh', '-c', 'trap "" TERM; echo up; sleep 60; sleep 60']);
+    extras.push(stuck);
+    await stuck.printed(/up/);
+    expect((await stuck.stop()).code).toBe(137);
+    expect((await own.stop()).code).toBe(0);
+  });
+});
+
 describe('infer', () => {
   it('prints texts as they are, tensors as a table, and everything as JSON', async () => {
     await echo('--cap', 'type=chat,model=tiny', '--id', 'w1');
@@ -579,6 +618,57 @@ describe('worker', () => {
     expect(stderr).toContain(words);
     expect(stderr).toMatch(/^anyserve: .*\n$/);
     expect(code).toBe(2);
+  });
+
+  const RENAME = 'it has "import" or "export", and counts as CommonJS; end its name in .mjs';
+  const ES_MODULE = `export default (app) => app.capability({ type: 'x' }, () => ({ ok: ['yes'] }));`;
+
+  it.each<[string, string, string, string | undefined]>([
+    ['es.js', ES_MODULE, `${RENAME}, or put "type": "module" into its package.json`, 'commonjs'],
+    ['es.cjs', ES_MODULE, RENAME, undefined],
+    ['imports.js', `import 'node:fs'; ${ES_MODULE}`, RENAME, 'commonjs'],
+    ['meta.js', 'module.exports = () => import.meta.url', RENAME, 'commonjs'],
+    [
+      'outer.mjs',
+      `import './es.js'; ${ES_MODULE}`,
+      'es.js has "import" or "export", and counts as CommonJS',
+      'commonjs',
+    ],
+    ['common.js', 'module.exports = () => {}', 'it uses "module", which an ES module does not have', 'module'],
+    ['requires.mjs', `require('fs'); ${ES_MODULE}`, 'it uses "require", which an ES module does not have', undefined],
+    [
+      'missing.mjs',
+      "import 'no-such/part'",
+      'there is no package "no-such"; install it beside the module: npm install no-such',
+      undefined,
+    ],
+    ['missing.cjs', "require('@no/such/part')", 'npm install @no/such', undefined],
+    ['text.txt', ES_MODULE, 'a module cannot end in ".txt"; give a .js, .mjs, .cjs, .ts or .mts file', undefined],
+    ['data.json', '{}', 'a module cannot end in ".json"', undefined],
+    [
+      'class.mjs',
+      'export default class X {}',
+      'declares no model; let its default export be a function: (app) => app.capability({ type: "multiply" }, handler); it is a class',
+      undefined,
+    ],
+    ['number.mjs', 'export default 42', '; it is a number', undefined],
+    ['named.mjs', 'export const models = 1', '; it has no default export', undefined],
+    ['lines.mjs', 'throw new Error("no GPU\\nhere")', 'no GPU here', undefined],
+    ['parses.mjs', 'export default (app) => {\n  app.(\n}', "Unexpected token '('", undefined],
+  ])('says in one line what to do about %s', async (name, text, words, type) => {
+    const path = module(name, text);
+    writeFileSync(join(dirname(path), 'es.js'), ES_MODULE);
+    if (type !== undefined) writeFileSync(join(dirname(path), 'package.json'), JSON.stringify({ type }));
+    const { code, stdout, stderr } = await run(['worker', path, '--port', '0', '--no-register']);
+    expect(stderr).toContain(words);
+    expect(stderr).toMatch(/^anyserve: [^\n]*\n$/);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it('says that a directory is no module', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+    const { stderr } = await run(['worker', folder, '--no-register']);
+    expect(stderr).toBe(`anyserve: ${folder} is a directory; give the file of a module\n`);
   });
 
   it('is not kept by what a module leaves running, nor brought down by what it leaves behind', async () => {

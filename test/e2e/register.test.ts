@@ -1,8 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { BINARY, type Outcome, type Running, run, start, stopAll } from '../support/binary.js';
+import { BINARY, type Outcome, type Running, run, start, startProgram, stopAll } from '../support/binary.js';
 import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
@@ -71,6 +73,16 @@ function isAlive(pid: number): boolean {
     return false;
   }
   return !existsSync('/proc/self') || !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+}
+
+/** Number of shells that wait to end a process group. */
+async function guardsOf(group: number): Promise<number> {
+  const { stdout } = await startProgram(['ps', '-eo', 'args']).ended;
+  const guard = /^anyserve-orphan-guard .* (\d+)$/;
+  const commands = stdout
+    .split('\n')
+    .filter((line) => line.trim().endsWith(` sh ${group}`) || guard.exec(line)?.[1] === `${group}`);
+  return commands.length;
 }
 
 /** Something in this process that listens, with what it answers to be changed. */
@@ -237,18 +249,88 @@ describe('register with a program', () => {
   }, 40_000);
 
   it('does not register what only takes connections, unless that is enough', async () => {
-    const port = await portOf(createTcpServer((socket) => socket.on('error', () => {})));
-    const silent = register(port, '--', 'sleep', '60');
+    const port = await freePort();
+    const takesConnections = [NODE, '-e', `require('node:net').createServer(() => {}).listen(${port}, '127.0.0.1')`];
+    const silent = register(port, '--', ...takesConnections);
     await told(silent, /waiting for 127.0.0.1:\d+: no answer in time; if it speaks no gRPC, choose --probe tcp/);
     expect(await isListed()).toBe(false);
     await silent.stop();
     for (const kind of ['tcp', 'none']) {
-      const enough = register(port, '--probe', kind, '--', 'sleep', '60');
+      const enough = register(port, '--probe', kind, '--', ...takesConnections);
       await told(enough, /registered r1/);
       expect(enough.stderr().includes('healthy')).toBe(kind === 'tcp');
       await enough.stop();
     }
   });
+
+  it('does not start it while something else listens at its endpoint', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
+    const socket = join(folder, 'taken.sock');
+    const atSocket = createTcpServer().listen(socket);
+    cleanups.push(() => atSocket.close());
+    const port = await portOf(createTcpServer());
+    const atV6 = createTcpServer();
+    await new Promise<void>((resolve) => atV6.listen(0, '::1', resolve));
+    cleanups.push(() => atV6.close());
+    const v6 = (atV6.address() as AddressInfo).port;
+    for (const [endpoint, where] of [
+      [`127.0.0.1:${port}`, `127.0.0.1:${port} already`],
+      [`localhost:${port}`, `localhost:${port} (127.0.0.1:${port}) already`],
+      [`[::1]:${v6}`, `[::1]:${v6} already`],
+      [`unix:${socket}`, `unix:${socket} already`],
+    ]) {
+      const marker = join(folder, 'started');
+      const own = ['--id', 'r1', '--endpoint', endpoint as string, '--cap', 'type=chat', '--server', server];
+      const { code, stdout, stderr } = await run(['register', ...own, '--', 'touch', marker]);
+      expect([code, stdout]).toEqual([1, '']);
+      expect(stderr).toMatch(/^anyserve: .*\n$/);
+      expect(stderr).toContain(`something listens at ${where}; stop that first`);
+      expect(existsSync(marker)).toBe(false);
+      expect(await isListed()).toBe(false);
+    }
+  });
+
+  it('starts it where nothing listens any more at a socket that was left behind', async () => {
+    const socket = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'left.sock');
+    const code = `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    await startProgram([NODE, '-e', code]).ended;
+    expect(existsSync(socket)).toBe(true);
+    const own = ['--id', 'r1', '--endpoint', `unix:${socket}`, '--cap', 'type=chat', '--server', server];
+    expect(await run(['register', ...own, '--', 'echo', 'started'])).toMatchObject({ code: 0, stdout: 'started\n' });
+  });
+
+  it.each(['', "process.on('SIGTERM', () => {});"])(
+    'ends it with all that it started when it is killed itself, and nothing else (%s)',
+    async (more) => {
+      const port = await freePort();
+      const grandchild = `const grandchild = require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(`${more} setInterval(() => {}, 1000)`)}]);
+        console.log('grandchild ' + grandchild.pid);`;
+      const running = register(port, '--', ...modelServer(port, `${more} ${grandchild}`));
+      const bystander = startProgram(['sleep', '60']);
+      cleanups.push(() => bystander.child.kill('SIGKILL'));
+      await told(running, /registered r1/);
+      const pids = [await pidOf(running), Number(await running.printed(/grandchild (\d+)/))];
+      expect(pids.map(isAlive)).toEqual([true, true]);
+      running.child.kill('SIGKILL');
+      await until('nothing of it is left', () => !pids.some(isAlive), 10_000);
+      expect(bystander.child.exitCode).toBe(null);
+      await until('no guard is left', async () => (await guardsOf(pids[0] ?? 0)) === 0, 10_000);
+    },
+  );
+
+  it('leaves no guard when it ends, and has one of the program that runs when it has started it again', async () => {
+    const port = await freePort();
+    const running = register(port, '--restart', '--', ...modelServer(port));
+    await told(running, /registered r1/);
+    const first = await pidOf(running);
+    expect(await guardsOf(first)).toBe(1);
+    process.kill(first, 'SIGKILL');
+    await until('it runs again', () => running.stdout().match(/pid \d+/g)?.length === 2, 15_000);
+    const second = Number(running.stdout().match(/\d+/g)?.[1]);
+    expect([await guardsOf(first), await guardsOf(second)]).toEqual([0, 1]);
+    await running.stop('SIGTERM');
+    expect(await guardsOf(second)).toBe(0);
+  }, 40_000);
 
   it('is transparent to standard input and output, however much there is', async () => {
     const running = register(1, '--', 'cat');
