@@ -67,8 +67,9 @@ export class Conversation {
     const options = { parameters: this.#parameters, version: this.#version, orWhole: true, signal };
     const text = textWriter(this.#io);
     try {
-      await this.#client.call(async (client) => {
+      await this.#client.call(async (client, stopSpinner) => {
         for await (const part of client.inferStream(this.#model, inputs, options)) {
+          stopSpinner();
           const piece = record.add(part);
           if (!this.#json && record.text !== undefined) await text.write(piece);
         }

@@ -72,8 +72,8 @@ export const infer: Command = {
       };
       const isText = asksForOneText(inputs);
       const how = deliveryFor(args, io, isText);
-      await client.call((found) => {
-        const parts = answerParts(found, { model, inputs, options }, how);
+      await client.call((found, stopSpinner) => {
+        const parts = answerParts(found, { model, inputs, options }, how, stopSpinner);
         if (args.flag('json') && how !== 'parts') return printMeasured(parts, found, isText, io);
         if (isText || how === 'parts') return printParts(parts, args.flag('json'), io);
         return printWhole(parts, io);
@@ -113,9 +113,18 @@ async function* answerParts(
   client: InferenceClient,
   { model, inputs, options }: Call,
   how: Delivery,
+  onPart: () => void,
 ): AsyncGenerator<InferenceAnswer> {
-  if (how === 'whole') yield await client.infer(model, inputs, options);
-  else yield* client.inferStream(model, inputs, { ...options, orWhole: how === 'parts or whole' });
+  if (how === 'whole') {
+    const answer = await client.infer(model, inputs, options);
+    onPart();
+    yield answer;
+    return;
+  }
+  for await (const part of client.inferStream(model, inputs, { ...options, orWhole: how === 'parts or whole' })) {
+    onPart();
+    yield part;
+  }
 }
 
 async function printMeasured(

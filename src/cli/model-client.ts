@@ -10,6 +10,7 @@ import { quietGrpc } from './grpc-log.js';
 import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
 import { coloursFor, printable } from './output.js';
 import { serverAccessFrom } from './server-options.js';
+import { type Spinner, startSpinner } from './spinner.js';
 import { clientTlsFrom } from './tls-options.js';
 import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
@@ -20,12 +21,18 @@ export class ModelClient {
   readonly #servers: readonly string[];
   readonly #access: ServerAccess;
   readonly #timeoutMs: number;
+  readonly #model: string;
+  readonly #json: boolean;
   readonly #io: CommandIo;
+  /** What is shown while a call waits for its answer. */
+  #spinner: Spinner | undefined;
 
   /** Throws `usage`. */
   constructor(model: string, args: Arguments, io: CommandIo) {
     quietGrpc(io);
     this.#io = io;
+    this.#model = model;
+    this.#json = args.flag('json');
     this.#servers = args.texts('server');
     this.#timeoutMs = durationMs('timeout', args.text('timeout') ?? '');
     const endpoint = args.text('endpoint');
@@ -38,7 +45,10 @@ export class ModelClient {
       maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
       // All ways to look for the model are gone before it is waited for.
       waitWhileWarming: false,
-      onRetry: (attempt: FailedAttempt) => tellRetry(attempt, io),
+      onRetry: (attempt: FailedAttempt) => {
+        this.#spinner?.clear();
+        tellRetry(attempt, io);
+      },
     };
     const caps = args.texts('cap');
     const named: CapabilityQuery[] = [
@@ -55,22 +65,29 @@ export class ModelClient {
           });
   }
 
-  /** Makes a call with the client of each way to look for the model, until one finds a replica. */
-  async call<T>(make: (client: InferenceClient) => Promise<T>): Promise<T> {
+  /**
+   * Makes a call with the client of each way to look for the model, until one finds a replica. At a terminal a spinner shows
+   * that it waits; the call removes it, with the function that it is given, before it prints anything.
+   */
+  async call<T>(make: (client: InferenceClient, stopSpinner: () => void) => Promise<T>): Promise<T> {
     const giveUpAtMs = system.clock.nowMs() + this.#timeoutMs;
     const api = new ApiClient(this.#servers, this.#access);
+    const spinner = this.#json ? undefined : startSpinner(`waiting for ${this.#model}`, this.#io);
+    this.#spinner = spinner;
+    const stopSpinner = (): void => spinner?.stop();
     let isTold = false;
     try {
       for (;;) {
         for (const client of this.#clients) {
           try {
-            return await make(client);
+            return await make(client, stopSpinner);
           } catch (error) {
             if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
           }
         }
         const patience = { giveUpAtMs, signal: this.#io.interrupted };
         if (await mayPass(this.#queries, api, patience)) {
+          spinner?.clear();
           if (!isTold) tellWaiting(this.#io);
           isTold = true;
           continue;
@@ -78,6 +95,7 @@ export class ModelClient {
         throw noMatchAmong(this.#queries, await listedReplicas(api, this.#io.interrupted));
       }
     } finally {
+      stopSpinner();
       api.close();
     }
   }
