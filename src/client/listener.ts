@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
-import { addressOf, type Endpoint } from '../core/ids.js';
+import { addressOf } from '../core/endpoint.js';
+import type { Endpoint } from '../core/ids.js';
 
 /** Longest time for a connection, in ms. A listener of this machine takes one within a millisecond. */
 const LIMIT_MS = 1000;
