@@ -10,10 +10,13 @@ function run() {
   const isDebugging = process.argv.includes('--debug') || Boolean(process.env.ANYSERVE_DEBUG);
   if (isDebugging) process.setSourceMapsEnabled(true);
 
-  const { main } = isDebugging ? require('../dist/bundle/main.cjs') : require('./compiled.js').load('main.cjs');
+  const compiled = isDebugging ? undefined : require('./compiled.js');
+  const { main } = compiled ? compiled.load('main.cjs') : require('../dist/bundle/main.cjs');
 
   main(process.argv.slice(2)).then((exitCode) => {
     process.exitCode = exitCode;
+    // A command that failed or was interrupted did not call what the next run calls.
+    if (exitCode === 0 && compiled) compiled.keepCode();
   });
 }
 

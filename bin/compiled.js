@@ -4,22 +4,22 @@ const { readFileSync } = require('node:fs');
 const { createRequire, wrap } = require('node:module');
 const { basename, join } = require('node:path');
 const { Script } = require('node:vm');
+const { CodeCache } = require('./code-cache.js');
 
 const BUNDLE = join(__dirname, '../dist/bundle');
-
-/** Where the build leaves what V8 made of the bundle's files. It is of use to the very Node that built it. */
-const CODE = join(BUNDLE, `${process.version}-${process.platform}-${process.arch}`);
 
 /** Loads what the bundle needs and is not in it. */
 const requireOther = createRequire(join(BUNDLE, 'main.cjs'));
 
-/** The bundle's files that were loaded: what they export, and the script for whoever wants to keep what V8 made of it. */
+/** The command of this process, for the name of its cache: each command uses other functions of the same files. */
+const command = /^[a-z]{1,20}$/.test(process.argv[2] ?? '') ? process.argv[2] : 'other';
+
+const cache = new CodeCache(process.env, readFileSync(join(BUNDLE, 'content-hash'), 'utf8'), command);
+
+/** The bundle's files that were loaded: their modules and scripts. */
 const loaded = new Map();
 
-/**
- * Loads a file of the bundle as `require` would, but has V8 go on from what it made of it before, where that is there and
- * V8 takes it: it refuses what another version or other flags made, and then compiles as always.
- */
+/** Loads a file of the bundle as `require` would, but has V8 take the code that it made of it before, if it accepts it. */
 function load(name) {
   const before = loaded.get(name);
   if (before) return before.module.exports;
@@ -27,7 +27,7 @@ function load(name) {
   const script = new Script(wrap(readFileSync(path, 'utf8')), {
     // Kept with the code, and so the same wherever the package is.
     filename: name,
-    cachedData: codeOf(name),
+    cachedData: cache.codeOf(name),
   });
   const module = { exports: {} };
   loaded.set(name, { module, script });
@@ -36,12 +36,9 @@ function load(name) {
   return module.exports;
 }
 
-function codeOf(name) {
-  try {
-    return readFileSync(join(CODE, name));
-  } catch {
-    return undefined;
-  }
+/** Keeps the code of all functions that were called, for the next run of this command. */
+function keepCode() {
+  cache.save(new Map([...loaded].map(([name, { script }]) => [name, script])));
 }
 
-module.exports = { CODE, load, loaded };
+module.exports = { keepCode, load, loaded };

@@ -40,7 +40,13 @@ export function serverAccessFrom(args: Arguments, io: CommandIo, prefix = ''): S
   if (token && open !== undefined) {
     logTo(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
   }
-  return { token, tls: clientTlsFrom(args, io, prefix) };
+  const tls = clientTlsFrom(args, io, prefix);
+  const isSecure = args.texts('server').some((server) => server.startsWith('https:'));
+  if (isSecure && tls?.().ca === undefined && io.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
+    const remedy = `give --${prefix}tls-ca FILE, or unset it`;
+    logTo(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);
+  }
+  return { token, tls };
 }
 
 /** Whether what is sent to a server passes others on its way, who can read it. */

@@ -4,6 +4,7 @@ import { type ChannelCredentials, type ChannelOptions, credentials } from '@grpc
 import { addressOf } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
+import { tlsVerification } from './tls-verification.js';
 
 /**
  * The name asked for at an endpoint that is an address. TLS can ask for names only, and the library would ask for the
@@ -18,14 +19,16 @@ export function channelSecurity(
 ): { readonly credentials: ChannelCredentials; readonly options: ChannelOptions } {
   if (!tls) return { credentials: credentials.createInsecure(), options: {} };
   const context = createSecureContext({ ...tls, minVersion: MIN_TLS_VERSION });
+  // The gRPC library checks certificates whatever NODE_TLS_REJECT_UNAUTHORIZED is; this says so to Node, too.
+  const verification = { ...tlsVerification(tls), rejectUnauthorized: true };
   const address = addressOf(endpoint);
   if ('path' in address || isIP(address.host) === 0) {
-    return { credentials: credentials.createFromSecureContext(context), options: {} };
+    return { credentials: credentials.createFromSecureContext(context, verification), options: {} };
   }
   const checkAddress: typeof checkServerIdentity = (_name, certificate) =>
     checkServerIdentity(address.host, certificate);
   return {
-    credentials: credentials.createFromSecureContext(context, { checkServerIdentity: checkAddress }),
+    credentials: credentials.createFromSecureContext(context, { ...verification, checkServerIdentity: checkAddress }),
     options: { 'grpc.ssl_target_name_override': NO_NAME },
   };
 }

@@ -11,6 +11,7 @@ import { grpcCall } from './grpc-call.js';
 import { ANSWER_LIMIT_MS, asProbed, authorityOf, type Probe } from './probe.js';
 import { connectionFailure } from './reach.js';
 import { tlsFailure } from './tls-failure.js';
+import { tlsVerification } from './tls-verification.js';
 import { unlessAborted } from './unless-aborted.js';
 
 /** How a server answers that does not have a method, or does not tell strangers. */
@@ -65,7 +66,8 @@ function secureSocket(endpoint: Endpoint, tls: ClientTls): Socket {
   const address = addressOf(endpoint);
   const host = 'path' in address ? 'localhost' : address.host;
   const name = isIP(host) === 0 ? { servername: host } : {};
-  return connectTls({ ...address, ...name, ...tls, minVersion: MIN_TLS_VERSION, ALPNProtocols: ['h2'] });
+  const security = { ...tls, ...tlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
+  return connectTls({ ...address, ...name, ...security, ALPNProtocols: ['h2'] });
 }
 
 /** Waits for the first words of the other end, by which it is known to speak HTTP/2. */

@@ -9,6 +9,7 @@ import {
 import type { Agent as HttpsAgent } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
+import { tlsVerification } from './tls-verification.js';
 
 /** A request to send. */
 export interface HttpRequest {
@@ -109,8 +110,9 @@ export class HttpConnections {
   #securely(url: string, options: RequestOptions): ClientRequest {
     const https = process.getBuiltinModule('node:https');
     this.#https ??= new https.Agent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
-    const minVersion = MIN_TLS_VERSION;
-    return https.request(url, { ...options, minVersion, agent: this.#proxy ?? this.#https, ...this.#tls() });
+    const tls = this.#tls();
+    const security = { ...tls, ...tlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
+    return https.request(url, { ...options, ...security, agent: this.#proxy ?? this.#https });
   }
 
   /** Reads a whole body. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */

@@ -9,7 +9,7 @@ export interface ServerTls {
 
 /** Whom a caller trusts, and what it shows, as PEM texts. */
 export interface ClientTls {
-  /** The authorities trusted, and no others; those of the system unless told. */
+  /** The authorities (PEM) that are trusted, and no others. Default: the ones that Node.js trusts. */
   readonly ca?: string | undefined;
   /** The certificate shown to servers that ask for one; goes with `key`. */
   readonly cert?: string | undefined;

@@ -6,5 +6,7 @@ import { join } from 'node:path';
 export default function setup(): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'anyserve-test-'));
   process.env['TMPDIR'] = folder;
+  // The binary keeps code there.
+  process.env['XDG_CACHE_HOME'] = join(folder, 'cache');
   return () => rmSync(folder, { recursive: true, force: true });
 }
