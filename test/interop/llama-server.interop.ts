@@ -2,15 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Client, type InferenceAnswer, textsFromTensor } from '../../src/index.js';
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 import { until } from '../support/until.js';
-
-const PYTHON = process.env['ANYSERVE_TEST_PYTHON'] ?? 'python3';
-const LLAMA_SERVER = fileURLToPath(new URL('llama_server.py', import.meta.url));
+import { beside, PYTHON } from './python.js';
 
 const model = join(mkdtempSync(join(tmpdir(), 'anyserve-llama-')), 'tiny.gguf');
 const children: ChildProcess[] = [];
@@ -34,7 +31,7 @@ afterAll(async () => {
 
 /** A llama.cpp server, with a worker in front of it that is in the list. */
 async function llamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
-  const child = spawn(PYTHON, [LLAMA_SERVER, model, ...options], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(PYTHON, [beside('llama_server.py'), model, ...options], { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (chunk) => {

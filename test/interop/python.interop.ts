@@ -2,22 +2,18 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
 import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
+import { beside, PYTHON } from './python.js';
 
-/** A Python with the packages of requirements.txt. */
-const PYTHON = process.env['ANYSERVE_TEST_PYTHON'] ?? 'python3';
-
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const stubs = mkdtempSync(join(tmpdir(), 'anyserve-stubs-'));
 const env = { ...process.env, PYTHONPATH: stubs };
 const children: ChildProcess[] = [];
 
 beforeAll(() => {
-  const proto = here('../../proto');
+  const proto = beside('../../proto');
   execFileSync(PYTHON, [
     '-m',
     'grpc_tools.protoc',
@@ -34,7 +30,7 @@ afterAll(async () => {
 });
 
 function python(script: string, ...args: string[]) {
-  const child = spawn(PYTHON, [here(script), ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(PYTHON, [beside(script), ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
   children.push(child);
   let output = '';
   const keep = (chunk: string): void => {
@@ -103,7 +99,7 @@ describe("another implementation's inference server", () => {
     expect(halfs.stdout).toContain('"data":[0.5,65504]');
     expect(halfs.stdout).toContain('"data":[1.5,-2]');
 
-    // What the model declares is what plain numbers become.
+    // Plain numbers become the datatypes that the model declares.
     const declared = await run([
       'infer',
       'numbers',

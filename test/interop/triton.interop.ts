@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Outcome, run, start, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
+import { type ModelServer, startTriton } from './model-servers.js';
+
+let triton: ModelServer;
+
+beforeAll(async () => {
+  triton = await startTriton();
+}, 120_000);
+
+afterAll(stopAll);
+
+const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', triton.grpc]);
+
+describe('Triton', { timeout: 60_000 }, () => {
+  it('gets plain values as its models declare them, typed and raw, and always answers raw', async () => {
+    for (const form of [[], ['--raw']]) {
+      expect(await infer('batched', '--input', 'x=[1,2,3]', '--prompt', 'Grüße', ...form)).toEqual({
+        code: 0,
+        stdout: 'OUTPUT    DATATYPE     DATA\ndoubled   FP32[1,3]    2, 4, 6\nprompt    BYTES[1,1]   "Grüße"\n',
+        stderr: '',
+      });
+    }
+    const batch = await infer('batched', '--input', 'x=[1,2,3,4,5,6]', '--output', 'doubled');
+    expect(batch.stdout).toContain('doubled   FP32[2,3]   2, 4, 6, 8, 10, 12\n');
+  });
+
+  it('fails in its own words', async () => {
+    const failed = await infer('batched', '--input', 'x=[1,-2,3]');
+    expect(failed).toEqual({ code: 5, stdout: '', stderr: `anyserve: ${triton.grpc}: x must not be negative\n` });
+    const unknown = await infer('nobody', '--prompt', 'Hi');
+    expect([unknown.code, unknown.stderr]).toEqual([5, expect.stringContaining("unknown model: 'nobody'")]);
+    const misshapen = await infer('batched', '--input', 'x:FP32=[1,2,3]');
+    expect([misshapen.code, misshapen.stderr]).toEqual([5, expect.stringContaining('Expected [-1,3], got [3]')]);
+  });
+
+  it('streams what a decoupled model answers, up to where it fails', async () => {
+    const streamed = await infer('counter', '--prompt', 'one two three', '--stream');
+    expect(streamed).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
+    const parts = await infer('counter', '--prompt', 'one two', '--stream', '--json');
+    const texts = parts.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).outputs[0]?.data);
+    expect(texts).toEqual([['one '], ['two ']]);
+    const failed = await infer('counter', '--prompt', 'one fail', '--stream');
+    expect(failed).toMatchObject({ code: 5, stdout: 'one \n', stderr: expect.stringContaining('the word is fail') });
+  });
+
+  it('is registered while it is ready, and found by what it offers', async () => {
+    const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+    const offered = ['--cap', 'model=batched', '--cap', 'model=counter,type=chat'];
+    const at = ['--endpoint', triton.grpc, '--probe', 'grpc', '--server', server];
+    const registered = start(['register', '--id', 'triton', ...offered, ...at]);
+    await registered.printed(/^registered triton/m);
+    const found = await run(['infer', 'batched', '--input', 'x=[1,2,3]', '--server', server]);
+    expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
+    const chat = await run([
+      'infer',
+      'counter',
+      '--cap',
+      'type=chat',
+      '--prompt',
+      'Hi',
+      '--stream',
+      '--server',
+      server,
+    ]);
+    expect(chat).toEqual({ code: 0, stdout: 'Hi \n', stderr: '' });
+    // Last of all: it ends, and is not routed to any more.
+    await triton.running.stop();
+    const isGone = async (): Promise<boolean> => (await run(['route', 'model=batched', '--server', server])).code === 3;
+    await until('it is not routed to', isGone, 20_000);
+    await registered.stop();
+  });
+});
