@@ -11,6 +11,14 @@ import { addAbortSignal, type Readable } from 'node:stream';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 import { tlsVerification } from './tls-verification.js';
 
+/** A forward proxy for the requests of one set of connections. */
+export interface HttpProxy {
+  /** Makes a tunnel through the proxy to an https URL. */
+  readonly tunnel?: HttpAgent;
+  /** Where to ask for a plain http URL, and the headers that the proxy wants. */
+  readonly forward?: { readonly url: URL; readonly headers: Readonly<Record<string, string>> };
+}
+
 /** A request to send. */
 export interface HttpRequest {
   readonly method: string;
@@ -43,13 +51,10 @@ export class HttpConnections {
   #https: HttpsAgent | undefined;
   readonly #tls: () => ClientTls;
 
-  readonly #proxy: HttpAgent | undefined;
+  readonly #proxy: HttpProxy | undefined;
 
-  /**
-   * Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. The agent
-   * of a proxy, if there is one, makes all connections, and stays its owner's to destroy.
-   */
-  constructor(tls: () => ClientTls = () => ({}), proxy?: HttpAgent) {
+  /** Looks up for each request whom to trust and what to show; a connection is kept for requests with the same. */
+  constructor(tls: () => ClientTls = () => ({}), proxy?: HttpProxy) {
     this.#tls = tls;
     this.#proxy = proxy;
   }
@@ -86,9 +91,7 @@ export class HttpConnections {
         headers: body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
         signal,
       };
-      const request = url.startsWith('https:')
-        ? this.#securely(url, options)
-        : httpRequest(url, { ...options, agent: this.#proxy ?? this.#http });
+      const request = url.startsWith('https:') ? this.#securely(url, options) : this.#plainly(url, options);
       const deadline = AbortSignal.timeout(Math.ceil(headTimeoutMs));
       const onDeadline = (): void => void request.destroy(timedOut());
       deadline.addEventListener('abort', onDeadline, { once: true });
@@ -106,13 +109,28 @@ export class HttpConnections {
     });
   }
 
+  /** Sends it as plain HTTP; a proxy is asked for the whole URL. */
+  #plainly(url: string, options: RequestOptions): ClientRequest {
+    const { forward } = this.#proxy ?? {};
+    if (!forward) return httpRequest(url, { ...options, agent: this.#http });
+    const headers = { host: new URL(url).host, ...options.headers, ...forward.headers };
+    const asked = { ...options, headers, path: url };
+    if (forward.url.protocol === 'http:') return httpRequest(forward.url, { ...asked, agent: this.#http });
+    return process.getBuiltinModule('node:https').request(forward.url, { ...asked, agent: this.#secureAgent() });
+  }
+
   /** Sends it over TLS, for which Node's modules are loaded only here: a command asks once and ends. */
   #securely(url: string, options: RequestOptions): ClientRequest {
-    const https = process.getBuiltinModule('node:https');
-    this.#https ??= new https.Agent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
+    const agent = this.#proxy?.tunnel ?? this.#secureAgent();
     const tls = this.#tls();
     const security = { ...tls, ...tlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
-    return https.request(url, { ...options, ...security, agent: this.#proxy ?? this.#https });
+    return process.getBuiltinModule('node:https').request(url, { ...options, ...security, agent });
+  }
+
+  #secureAgent(): HttpsAgent {
+    const https = process.getBuiltinModule('node:https');
+    this.#https ??= new https.Agent({ keepAlive: true, minVersion: MIN_TLS_VERSION });
+    return this.#https;
   }
 
   /** Reads a whole body. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
@@ -131,6 +149,7 @@ export class HttpConnections {
   close(): void {
     this.#http.destroy();
     this.#https?.destroy();
+    this.#proxy?.tunnel?.destroy();
   }
 }
 

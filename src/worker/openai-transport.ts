@@ -70,7 +70,7 @@ export class OpenaiTransport {
     this.#options = options;
     this.#key = lookup(options.key);
     if (this.#key) parseOpenaiKey(this.#key());
-    this.#connections = new HttpConnections(lookup(options.tls), options.proxy?.agent);
+    this.#connections = new HttpConnections(lookup(options.tls), options.proxy);
   }
 
   /** Whether an answer to a call has arrived, or a byte of one, since this time. */
@@ -81,7 +81,6 @@ export class OpenaiTransport {
   /** Ends every connection. */
   close(): void {
     this.#connections.close();
-    this.#options.proxy?.agent.destroy();
   }
 
   get #authorization(): Record<string, string> {

@@ -1,9 +1,8 @@
-import type { Agent } from 'node:http';
+import type { HttpProxy } from '../client/http.js';
 import { AnyserveError } from '../core/errors.js';
 
 /** A forward proxy that requests to a server go through. */
-export interface UpstreamProxy {
-  readonly agent: Agent;
+export interface UpstreamProxy extends HttpProxy {
   /** Its host and port, as messages show it: its URL can hold a password. */
   readonly name: string;
 }
@@ -33,19 +32,27 @@ export async function upstreamProxy(
         'put the host into NO_PROXY',
     );
   }
-  const headers = { ...authorization(proxy) };
-  // The packages print the URL that they are given when DEBUG is set.
+  const headers = authorization(proxy);
+  // The package prints the URL that it is given when DEBUG is set.
   proxy.username = '';
   proxy.password = '';
-  const options = { keepAlive: true, headers };
-  const agent = url.startsWith('https:')
-    ? new (await import('https-proxy-agent')).HttpsProxyAgent(proxy, options)
-    : new (await import('http-proxy-agent')).HttpProxyAgent(proxy, options);
-  return { agent, name: proxy.host };
+  const name = proxy.host;
+  if (url.startsWith('http:')) return { name, forward: { url: proxy, headers } };
+  const { HttpsProxyAgent } = await import('https-proxy-agent');
+  return { name, tunnel: new HttpsProxyAgent(proxy, { keepAlive: true, headers }) };
 }
 
 function authorization({ username, password }: URL): Record<string, string> {
   if (username === '' && password === '') return {};
-  const text = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return { 'Proxy-Authorization': `Basic ${Buffer.from(text).toString('base64')}` };
+  const text = `${decoded(username)}:${decoded(password)}`;
+  return { 'proxy-authorization': `Basic ${Buffer.from(text).toString('base64')}` };
+}
+
+/** Decodes a part of a URL; one with a stray `%` stays as it is. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

@@ -48,6 +48,20 @@ describe('the text of an answer', () => {
     expect(joined.outputs['score']?.data).toEqual(Float32Array.of(0.5, 0.5));
   });
 
+  it('is one element beside the reasoning, which is one, too', () => {
+    const { outputs } = joinedTextAnswer([
+      part({ text: bytes(''), reasoning: bytes('I ') }),
+      part({ text: bytes(''), reasoning: bytes('see') }),
+      part({ text: bytes('Yes') }),
+      part({ text: bytes(''), tool_calls: bytes('[]') }),
+    ]);
+    const decoded = Object.entries(outputs).map(([name, { data }]) => [
+      name,
+      (data as Uint8Array[]).map((element) => new TextDecoder().decode(element)),
+    ]);
+    expect(Object.fromEntries(decoded)).toEqual({ text: ['Yes'], reasoning: ['I see'], tool_calls: ['[]'] });
+  });
+
   it('keeps the shape that it has when it comes whole', () => {
     const whole = part({ text_output: { ...bytes('Hi'), shape: [1, 1] } });
     expect(joinedTextAnswer([whole]).outputs['text_output']?.shape).toEqual([1, 1]);

@@ -1,0 +1,163 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Running, run, start, stopAll } from '../support/binary.js';
+import { type Authority, createAuthority } from '../support/certificates.js';
+import { startForwardProxy } from '../support/forward-proxy.js';
+import { json, type OpenaiUpstream, startOpenaiUpstream } from '../support/openai-upstream.js';
+import { until } from '../support/until.js';
+
+const SECRET = 'proxy-secret';
+
+let authority: Authority;
+const cleanups: (() => unknown)[] = [];
+
+beforeAll(() => {
+  authority = createAuthority();
+});
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+afterAll(stopAll);
+
+async function upstreamOf(options: Parameters<typeof startOpenaiUpstream>[0] = {}): Promise<OpenaiUpstream> {
+  const upstream = await startOpenaiUpstream(options);
+  cleanups.push(() => upstream.close());
+  return upstream;
+}
+
+function worker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+  const running = start(['worker', '--port', '0', '--no-register', ...args], { env });
+  cleanups.push(() => running.stop('SIGKILL'));
+  return running;
+}
+
+const endpoint = (running: Running): Promise<string> => running.printed(/^serving on (\S+)/m);
+
+const infer = async (at: string) => run(['infer', 'tiny', '--endpoint', at, '--prompt', 'one two', '--no-retry']);
+
+describe('an https upstream of a private authority', () => {
+  it('is trusted with --openai-tls-ca, and not without', async () => {
+    const { cert, key } = authority.sign('engine');
+    const upstream = await upstreamOf({ tls: { cert, key } });
+    const at = await endpoint(worker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile]));
+    expect(await infer(at)).toMatchObject({ code: 0, stdout: 'one two\n' });
+    const untrusting = worker(['--openai', upstream.url]);
+    await until('it says why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'), 15_000);
+    expect(untrusting.stderr()).toContain('signed by no authority that is trusted here');
+  });
+
+  it('gets a certificate when it asks for one', async () => {
+    const { cert, key } = authority.sign('engine');
+    const mine = authority.sign('worker');
+    const upstream = await upstreamOf({ tls: { cert, key, ca: authority.cert, requestCert: true } });
+    const files = [
+      '--openai-tls-ca',
+      authority.certFile,
+      '--openai-tls-cert',
+      mine.certFile,
+      '--openai-tls-key',
+      mine.keyFile,
+    ];
+    expect(await infer(await endpoint(worker(['--openai', upstream.url, ...files])))).toMatchObject({ code: 0 });
+  });
+});
+
+describe('the file with the key', () => {
+  it('is read again when it changes, and one that cannot be used leaves the key in place', async () => {
+    let key = 'first-key-of-the-engine';
+    const upstream = await upstreamOf({
+      answering({ authorization }, response) {
+        if (authorization === `Bearer ${key}`) return undefined;
+        json(response, 401, { error: { message: `not the key: ${authorization}` } });
+        return true;
+      },
+    });
+    const file = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'key');
+    writeFileSync(file, `${key}\n`, { mode: 0o600 });
+    const running = worker(['--openai', upstream.url, '--openai-key-file', file]);
+    const at = await endpoint(running);
+    expect(await infer(at)).toMatchObject({ code: 0 });
+    writeFileSync(file, 'two words\n');
+    await until('it is told', () => running.stderr().includes('the key has spaces'), 15_000);
+    expect(await infer(at)).toMatchObject({ code: 0 });
+    const second = 'other-key-of-the-engine';
+    writeFileSync(file, `${second}\n`);
+    await until('it is read', () => running.stderr().includes('reloaded: '), 15_000);
+    key = second;
+    expect(await infer(at)).toMatchObject({ code: 0 });
+    expect(running.stderr()).not.toMatch(/two words|-key-of-the-engine/);
+  });
+});
+
+describe('a proxy', () => {
+  it.each([
+    ['HTTP_PROXY', false],
+    ['http_proxy', false],
+    ['HTTPS_PROXY', true],
+    ['all_proxy', true],
+  ])('is used by %s, with its user and password, which are shown nowhere', async (variable, isSecure) => {
+    const proxy = await startForwardProxy(`me:${SECRET}`);
+    cleanups.push(() => proxy.close());
+    const { cert, key } = authority.sign('engine');
+    const upstream = await upstreamOf(isSecure ? { tls: { cert, key } } : {});
+    const ca = isSecure ? ['--openai-tls-ca', authority.certFile] : [];
+    const env = { [variable]: `http://me:${SECRET}@127.0.0.1:${proxy.port}`, DEBUG: '*' };
+    const running = worker(['--openai', upstream.url, '--debug', ...ca], env);
+    expect(await infer(await endpoint(running))).toMatchObject({ code: 0, stdout: 'one two\n' });
+    const { host } = new URL(upstream.url);
+    const asked = isSecure ? `CONNECT ${host}` : `POST ${upstream.url}/chat/completions`;
+    expect(proxy.asked).toContain(asked);
+    const { stdout, stderr } = await running.stop();
+    expect(stderr).toContain(`asks ${upstream.url} through the proxy 127.0.0.1:${proxy.port}`);
+    expect(stdout + stderr).not.toContain(SECRET);
+    expect(stdout + stderr).not.toContain(Buffer.from(`me:${SECRET}`).toString('base64'));
+  });
+
+  it('is not used for what NO_PROXY names', async () => {
+    const upstream = await upstreamOf();
+    const env = { HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1`, NO_PROXY: 'example.com,127.0.0.1' };
+    expect(await infer(await endpoint(worker(['--openai', upstream.url], env)))).toMatchObject({ code: 0 });
+  });
+
+  it('that fails is named, without its user and password', async () => {
+    const proxy = await startForwardProxy('other:password');
+    cleanups.push(() => proxy.close());
+    const cases: [Record<string, string>, string][] = [
+      [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'answers HTTP 407'],
+      [{ HTTPS_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'answers HTTP 407'],
+      [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1` }, 'nothing listens there'],
+      [{ HTTP_PROXY: `socks5://me:${SECRET}@127.0.0.1:1` }, 'socks5://127.0.0.1:1; give http://HOST:PORT'],
+      [{ HTTP_PROXY: `http://me:${SECRET}@a b` }, 'a value that is no URL'],
+    ];
+    for (const [env, message] of cases) {
+      const url = `${'HTTPS_PROXY' in env ? 'https' : 'http'}://engine.example:8000/v1`;
+      const running = worker(['--openai', url], env);
+      await until(message, () => running.stderr().includes(message), 15_000);
+      expect(running.stderr()).not.toContain(SECRET);
+    }
+  });
+});
+
+it('options of a worker in front of a server are checked', async () => {
+  const url = 'http://127.0.0.1:1/v1';
+  const cases: [string[], string][] = [
+    [['--openai', url, '--type', 'a'], 'give NAME=embed or NAME=chat'],
+    [['--openai', url, '--type', 'a=rerank'], '--type "a=rerank"'],
+    [['--openai', url, '--type', 'a=chat', '--embeddings', 'a'], 'one for chat and one for embeddings'],
+    [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
+    [['--openai', url, '--openai-idle-timeout', 'soon'], '--openai-idle-timeout "soon"'],
+    [['--openai', url, '--openai-tls-ca', '/nowhere'], 'cannot read /nowhere'],
+    [['--backend', 'echo', '--probe-path', '/health'], '--probe-path goes with --openai URL'],
+    [['--backend', 'echo', '--type', 'a=embed'], '--type goes with --openai URL'],
+    [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca goes with --openai URL'],
+  ];
+  for (const [args, message] of cases) {
+    const { code, stderr } = await worker(args).ended;
+    expect([code, stderr.split('\n').length]).toEqual([2, 2]);
+    expect(stderr).toContain(message);
+  }
+});

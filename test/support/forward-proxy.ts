@@ -1,0 +1,51 @@
+import { createServer, type IncomingMessage, request } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+
+/** A forward proxy on loopback that asks for a user and password. */
+export interface ForwardProxy {
+  readonly port: number;
+  /** The targets that it was asked for, with how: `GET http://...` or `CONNECT host:port`. */
+  readonly asked: readonly string[];
+  close(): Promise<void>;
+}
+
+/** Starts a proxy that forwards whole URLs and makes tunnels, for one user and password. */
+export async function startForwardProxy(userAndPassword: string): Promise<ForwardProxy> {
+  const asked: string[] = [];
+  const expected = `Basic ${Buffer.from(userAndPassword).toString('base64')}`;
+  const isKnown = (message: IncomingMessage): boolean => message.headers['proxy-authorization'] === expected;
+  const server = createServer((message, response) => {
+    asked.push(`${message.method} ${message.url}`);
+    if (!isKnown(message)) return void response.writeHead(407).end('who are you');
+    const { 'proxy-authorization': _, 'proxy-connection': __, ...headers } = message.headers;
+    const forwarded = request(message.url ?? '', { method: message.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on('error', () => response.writeHead(502).end());
+    response.on('close', () => forwarded.destroy());
+    message.pipe(forwarded);
+  });
+  server.on('connect', (message: IncomingMessage, socket) => {
+    asked.push(`CONNECT ${message.url}`);
+    if (!isKnown(message)) return void socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+    const [host = '', port = ''] = (message.url ?? '').split(':');
+    const target = connect(Number(port), host, () => {
+      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      socket.pipe(target).pipe(socket);
+    });
+    target.on('error', () => socket.destroy());
+    socket.on('error', () => target.destroy());
+    socket.on('close', () => target.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    asked,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}

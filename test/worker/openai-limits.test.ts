@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import { backendOf, calling, partsOf, prompt, textOf, upstreamOf } from '../support/openai-calls.js';
+import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+describe('an answer that flows', () => {
+  it('has no limit in all: neither a text nor comments before and between', async () => {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (!body) return undefined;
+      let beats = 0;
+      const timer = setInterval(() => {
+        beats++;
+        if (beats === 6) write(response, piece('a'));
+        else if (beats < 12) {
+          if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream' });
+          response.write(': still here\n\n');
+        } else {
+          clearInterval(timer);
+          events(response, piece('b'), finish('stop'), '[DONE]');
+        }
+      }, 150);
+      return true;
+    });
+    const { client } = await calling(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
+  });
+
+  it('can be a whole answer that comes slowly', async () => {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (!body) return undefined;
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const text = JSON.stringify({ choices: [{ message: { content: 'slow' }, finish_reason: 'stop' }] });
+      let at = 0;
+      const timer = setInterval(() => {
+        response.write(text.slice(at, at + 10));
+        at += 10;
+        if (at < text.length) return;
+        clearInterval(timer);
+        response.end();
+      }, 150);
+      return true;
+    });
+    const { client } = await calling(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    expect(textOf(await client.infer('chat', prompt('x')))).toBe('slow');
+  });
+});
+
+describe('an engine that sends nothing', () => {
+  it.each<[string, Answering, string]>([
+    ['no head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
+    [
+      'no byte after the head',
+      ({ body }, response) => {
+        if (body) response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+        return body && true;
+      },
+      '0.3 s; --openai-timeout',
+    ],
+    [
+      'no byte after the first',
+      ({ body }, response) => {
+        if (body) write(response, piece('a'));
+        return body && true;
+      },
+      '0.2 s in the middle of its answer; --openai-idle-timeout',
+    ],
+  ])('is given up, with the option named: %s', async (_what, answering, message) => {
+    const upstream = await upstreamOf(answering);
+    const { client } = await calling(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
+    const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
+    await expect(partsOf(client)).rejects.toMatchObject(late);
+    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(late);
+    await until('nothing is left open', () => upstream.open() === 0);
+  });
+
+  it('is not blamed for a caller that does not read', async () => {
+    const upstream = await upstreamOf();
+    const [model] = (await backendOf(upstream, { timeoutMs: 300, idleTimeoutMs: 100 })).models;
+    const { signal } = new AbortController();
+    const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
+    const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('one two three')] } } as const;
+    const parts = model?.handle(inputs, context) as AsyncGenerator<{ text?: string[] }>;
+    const texts = [(await parts.next()).value?.text];
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    for await (const part of parts) texts.push(part.text);
+    expect(texts.slice(0, 3)).toEqual([['one '], ['two '], ['three']]);
+  });
+});
+
+it('an engine gets 256 calls at once, where nothing else is said', async () => {
+  const upstream = await upstreamOf(({ body }) => body && new Promise(() => {}));
+  for (const [maxConcurrency, running] of [
+    [undefined, 256],
+    [3, 3],
+  ] as const) {
+    const worker = await startTestWorker(await backendOf(upstream), { maxConcurrency, maxQueue: 100 });
+    const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
+    const leaving = new AbortController();
+    const before = upstream.requests.length;
+    const calls = Array.from({ length: running + 20 }, () =>
+      client.infer('chat', prompt('x'), { signal: leaving.signal }),
+    );
+    const ended = Promise.allSettled(calls);
+    await until(`${running} calls run`, () => upstream.requests.length - before === running, 20_000);
+    leaving.abort();
+    await ended;
+    expect(upstream.requests.length - before).toBe(running);
+    await client.close();
+    await worker.stop();
+  }
+});
+
+it('requests that find several kept connections closed are sent on a new one', async () => {
+  const upstream = await upstreamOf(undefined, ['tiny']);
+  const { client } = await calling(upstream, { models: ['tiny'] });
+  await Promise.all(Array.from({ length: 8 }, () => client.infer('chat', prompt('x'))));
+  await upstream.close();
+  const again = await upstreamOf(undefined, ['tiny'], { port: upstream.port });
+  expect(textOf(await client.infer('chat', prompt('x')))).toBe('x');
+  expect(again.requests).toHaveLength(1);
+});
+
+it('an error body of any kind is text of one line', async () => {
+  for (const body of ['<html>\n<b>502</b>', { error: { message: ['a'] } }, null, 'x'.repeat(100_000)]) {
+    const upstream = await upstreamOf(({ body: asked }, response) => {
+      if (asked) json(response, 502, body);
+      return asked && true;
+    });
+    const { client } = await calling(upstream);
+    const { message } = (await client.infer('chat', prompt('x')).catch((error) => error)) as Error;
+    expect(message).toContain('answers HTTP 502');
+    expect(message).not.toContain('\n');
+    expect(message.length).toBeLessThan(1200);
+  }
+});
