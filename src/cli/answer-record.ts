@@ -42,9 +42,10 @@ export class AnswerRecord {
 
   /**
    * The answer as JSON, for a call that has ended: the protocol's form, and beside it the text, how it ended and what it
-   * took, the replica that the client called, and the milliseconds.
+   * took, the replica that the client called, and the milliseconds. Of a call that broke off it is what had arrived, with
+   * the failure.
    */
-  json({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>): Json {
+  json({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
     const totalMs = this.#sinceStartMs();
     const [first, ...others] = this.#parts;
     if (!first) throw new AnyserveError('internal', `${endpoint}: the answer has no parts`);
@@ -71,7 +72,13 @@ export class AnswerRecord {
         ['total', tenths(totalMs)],
       ]),
     );
+    if (failure) json.set('error', new Map([...Object.entries({ code: failure.code, message: failure.message })]));
     return json;
+  }
+
+  /** Whether a part has come. */
+  get hasBegun(): boolean {
+    return this.#parts.length > 0;
   }
 
   #sinceStartMs(): number {

@@ -64,14 +64,28 @@ export class Conversation {
     const { interrupted, unread, stdout } = this.#io;
     const inputs = { messages: JSON.stringify(messages) };
     const signal = AbortSignal.any([enough, interrupted, unread]);
-    const options = { parameters: this.#parameters, version: this.#version, orWhole: true, signal };
+    const options = {
+      parameters: this.#parameters,
+      version: this.#version,
+      orWhole: true,
+      signal,
+      maxAnswerBytes: this.#client.maxMessageBytes,
+    };
     const text = textWriter(this.#io);
     try {
       await this.#client.call(async (client, stopSpinner) => {
-        for await (const part of client.inferStream(this.#model, inputs, options)) {
-          stopSpinner();
-          const piece = record.add(part);
-          if (!this.#json && record.text !== undefined) await text.write(piece);
+        let replica: Pick<typeof client, 'endpoint' | 'replicaId'> = client;
+        try {
+          for await (const part of client.inferStream(this.#model, inputs, options)) {
+            stopSpinner();
+            const piece = record.add(part);
+            replica = { endpoint: client.endpoint, replicaId: client.replicaId };
+            if (!this.#json && record.text !== undefined) await text.write(piece);
+          }
+        } catch (error) {
+          const isBroken = error instanceof AnyserveError && record.text !== undefined;
+          if (this.#json && isBroken) stdout.write(jsonLine(record.json(replica, error)));
+          throw error;
         }
         if (this.#json && record.text !== undefined) stdout.write(jsonLine(record.json(client)));
       });

@@ -73,8 +73,10 @@ export const infer: Command = {
       const isText = asksForOneText(inputs);
       const how = deliveryFor(args, io, isText);
       await client.call((found, stopSpinner) => {
-        const parts = answerParts(found, { model, inputs, options }, how, stopSpinner);
-        if (args.flag('json') && how !== 'parts') return printMeasured(parts, found, isText, io);
+        const isKept = args.flag('json') && how !== 'parts';
+        const maxAnswerBytes = isKept ? client.maxMessageBytes : undefined;
+        const parts = answerParts(found, { model, inputs, options }, how, { maxAnswerBytes, onPart: stopSpinner });
+        if (isKept) return printMeasured(parts, found, isText, io);
         if (isText || how === 'parts') return printParts(parts, args.flag('json'), io);
         return printWhole(parts, io);
       });
@@ -113,7 +115,7 @@ async function* answerParts(
   client: InferenceClient,
   { model, inputs, options }: Call,
   how: Delivery,
-  onPart: () => void,
+  { maxAnswerBytes, onPart }: { readonly maxAnswerBytes: number | undefined; readonly onPart: () => void },
 ): AsyncGenerator<InferenceAnswer> {
   if (how === 'whole') {
     const answer = await client.infer(model, inputs, options);
@@ -121,7 +123,8 @@ async function* answerParts(
     yield answer;
     return;
   }
-  for await (const part of client.inferStream(model, inputs, { ...options, orWhole: how === 'parts or whole' })) {
+  const asked = { ...options, orWhole: how === 'parts or whole', maxAnswerBytes };
+  for await (const part of client.inferStream(model, inputs, asked)) {
     onPart();
     yield part;
   }
@@ -134,7 +137,17 @@ async function printMeasured(
   { stdout }: CommandIo,
 ): Promise<void> {
   const record = new AnswerRecord(clock, isText);
-  for await (const part of parts) record.add(part);
+  // A client forgets a replica that failed.
+  let replica: Pick<InferenceClient, 'endpoint' | 'replicaId'> = client;
+  try {
+    for await (const part of parts) {
+      record.add(part);
+      replica = { endpoint: client.endpoint, replicaId: client.replicaId };
+    }
+  } catch (error) {
+    if (error instanceof AnyserveError && record.hasBegun) stdout.write(jsonLine(record.json(replica, error)));
+    throw error;
+  }
   stdout.write(jsonLine(record.json(client)));
 }
 

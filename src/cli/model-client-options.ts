@@ -30,8 +30,21 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
   timeout: {
     type: 'text',
     value: 'TIME',
-    description: 'how long a call may take, all tries together',
-    default: `${DEFAULTS.callTimeoutMs / 1000}s`,
+    description:
+      'how long a call may take, all tries together; 0 fails at once; when not given, 60s, 10m for an answer that is a ' +
+      'text (an input prompt, messages or text_input), 1h for a stream',
+  },
+  'first-part-timeout': {
+    type: 'text',
+    value: 'TIME',
+    description: 'how long the first part of a stream may take; 0: as long as the stream',
+    default: `${DEFAULTS.firstPartTimeoutMs / 60_000}m`,
+  },
+  'silence-timeout': {
+    type: 'text',
+    value: 'TIME',
+    description: 'how long a stream may be silent between two parts; 0: as long as the stream',
+    default: `${DEFAULTS.silenceTimeoutMs / 60_000}m`,
   },
   'max-message-bytes': {
     type: 'text',

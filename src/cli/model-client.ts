@@ -2,6 +2,7 @@ import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import type { FailedAttempt } from '../client/attempts.js';
 import { InferenceClient } from '../client/client.js';
 import { type CapabilityQuery, pairEntries } from '../core/capability.js';
+import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
 import { callAccessFrom } from './call-options.js';
@@ -16,11 +17,13 @@ import { durationMs, queryFromCaps, wholeNumber } from './values.js';
 
 /** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
 export class ModelClient {
+  /** Maximum size of a message, and of all parts of an answer that is kept. */
+  readonly maxMessageBytes: number;
   readonly #queries: readonly CapabilityQuery[];
   readonly #clients: readonly InferenceClient[];
   readonly #servers: readonly string[];
   readonly #access: ServerAccess;
-  readonly #timeoutMs: number;
+  readonly #timeoutMs: number | undefined;
   readonly #model: string;
   readonly #json: boolean;
   readonly #io: CommandIo;
@@ -34,7 +37,9 @@ export class ModelClient {
     this.#model = model;
     this.#json = args.flag('json');
     this.#servers = args.texts('server');
-    this.#timeoutMs = durationMs('timeout', args.text('timeout') ?? '');
+    const timeout = args.text('timeout');
+    this.#timeoutMs = timeout === undefined ? undefined : durationMs('timeout', timeout, 0);
+    this.maxMessageBytes = wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1);
     const endpoint = args.text('endpoint');
     // Whoever is called without asking anyone needs no token to ask.
     this.#access = endpoint === undefined ? serverAccessFrom(args, io) : { tls: clientTlsFrom(args, io) };
@@ -42,7 +47,9 @@ export class ModelClient {
       ...callAccessFrom(args, io, this.#access.tls),
       token: this.#access.token,
       timeoutMs: this.#timeoutMs,
-      maxMessageBytes: wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1),
+      firstPartTimeoutMs: durationMs('first-part-timeout', args.text('first-part-timeout') ?? '', 0),
+      silenceTimeoutMs: durationMs('silence-timeout', args.text('silence-timeout') ?? '', 0),
+      maxMessageBytes: this.maxMessageBytes,
       // All ways to look for the model are gone before it is waited for.
       waitWhileWarming: false,
       onRetry: (attempt: FailedAttempt) => {
@@ -70,7 +77,7 @@ export class ModelClient {
    * that it waits; the call removes it, with the function that it is given, before it prints anything.
    */
   async call<T>(make: (client: InferenceClient, stopSpinner: () => void) => Promise<T>): Promise<T> {
-    const giveUpAtMs = system.clock.nowMs() + this.#timeoutMs;
+    const giveUpAtMs = system.clock.nowMs() + (this.#timeoutMs ?? DEFAULTS.callTimeoutMs);
     const api = new ApiClient(this.#servers, this.#access);
     const spinner = this.#json ? undefined : startSpinner(`waiting for ${this.#model}`, this.#io);
     this.#spinner = spinner;
@@ -111,7 +118,9 @@ function tellWaiting({ stderr, env }: CommandIo): void {
   stderr.write(`${coloursFor(stderr, env).dim(line)}\n`);
 }
 
-function tellRetry({ replicaId, error }: FailedAttempt, { stderr, env }: CommandIo): void {
-  const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); trying another`;
+function tellRetry({ replicaId, error, next }: FailedAttempt, { stderr, env }: CommandIo): void {
+  const isSame = next.replicaId === replicaId;
+  const what = isSame ? 'no other matches; trying it again' : `trying ${JSON.stringify(next.replicaId)}`;
+  const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); ${what}`;
   stderr.write(`${coloursFor(stderr, env).yellow(printable(line))}\n`);
 }

@@ -77,6 +77,12 @@ export const register: Command = {
       description: 'what --probe http asks for: a path at the endpoint, or a whole URL',
       default: '/health',
     },
+    'probe-model': {
+      type: 'text',
+      value: 'NAME',
+      description:
+        'with --probe grpc, register only while this model is ready (ModelReady), whatever the server says of itself',
+    },
     'probe-tls': {
       type: 'flag',
       description: 'with --probe grpc, speak TLS with it, by --tls-ca and --tls-cert as with the API server',
@@ -209,20 +215,22 @@ function programFrom(args: Arguments): readonly string[] | undefined {
 
 /** How to tell whether the model server is healthy; undefined: it is taken to be. */
 async function probeFrom(args: Arguments, endpoint: Endpoint, tls: ServerAccess['tls']): Promise<Probe | undefined> {
-  const kind = args.text('probe') ?? (args.program ? 'grpc' : 'none');
+  const model = args.text('probe-model');
+  const kind = args.text('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
   if (kind !== 'http' && args.isGiven('probe-path')) {
     throw new AnyserveError('usage', '--probe-path is for --probe http');
   }
   const isSecure = args.flag('probe-tls');
   if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls is for --probe grpc');
+  if (model !== undefined && kind !== 'grpc') throw new AnyserveError('usage', '--probe-model is for --probe grpc');
   switch (kind) {
     case 'none':
       return undefined;
     case 'grpc':
-      return (await import('../client/grpc-probe.js')).grpcProbe(
-        endpoint,
-        isSecure ? (tls ?? (() => ({}))) : undefined,
-      );
+      return (await import('../client/grpc-probe.js')).grpcProbe(endpoint, {
+        tls: isSecure ? (tls ?? (() => ({}))) : undefined,
+        model,
+      });
     case 'tcp':
       return tcpProbe(endpoint);
     case 'http':

@@ -16,7 +16,7 @@ import {
   routeFromText,
   WARMING_HEADER,
 } from '../wire/answers.js';
-import { type ListedReplica, listedReplicasFromText } from '../wire/known-replicas.js';
+import { type ListedReplica, listedReplicasFromText, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
 import { LEASE_HEADER, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
@@ -129,8 +129,8 @@ export class ApiClient {
   }
 
   /** All replicas with all that is told of them, unroutable ones too. Throws `server_unreachable`. */
-  async list(ask: AskOptions = {}): Promise<ListedReplica[]> {
-    const known = await this.#ask('/replicas', {}, { ...ask, ...LIST }, (status, body) => {
+  async list(ask: AskOptions = {}, filter = ''): Promise<ListedReplica[]> {
+    const known = await this.#ask(`/replicas${filter}`, {}, { ...ask, ...LIST }, (status, body) => {
       // The original has no such list.
       if (status === 404) return { answer: undefined };
       const listed = status === 200 ? listedReplicasFromText(body) : undefined;
@@ -141,6 +141,15 @@ export class ApiClient {
       const listed = status === 200 ? listedReplicasFromText(body) : undefined;
       return listed && { answer: listed };
     });
+  }
+
+  /**
+   * What is known of one replica; undefined when it is not listed. A server that cannot be asked for one, as the Python
+   * server, is asked for all. Throws `server_unreachable`.
+   */
+  async find(id: ReplicaId, ask: AskOptions = {}): Promise<ListedReplica | undefined> {
+    const listed = await this.list(ask, `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`);
+    return listed.find(({ replica }) => replica.id === id);
   }
 
   /**

@@ -6,7 +6,9 @@ import { quoted } from '../core/quoted.js';
 import type { Cancellation, Underway } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
+import { noAnswerWithin } from './duration-text.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { type ListingWatch, QUIET_AFTER_MS, type WatchedCall } from './listing-watch.js';
 import { sleep } from './sleep.js';
 
 /** A try that failed and is followed by another. */
@@ -16,6 +18,8 @@ export interface FailedAttempt {
   readonly endpoint: string;
   readonly replicaId: ReplicaId | undefined;
   readonly error: AnyserveError;
+  /** Where the next try goes: to the same replica where no other matches. */
+  readonly next: Target;
 }
 
 /** What a retrying caller needs. */
@@ -23,7 +27,10 @@ export interface RetryingCallerOptions {
   readonly discovery: Discovery;
   readonly channels: ChannelPool;
   readonly query: CapabilityQuery;
-  readonly timeoutMs: number;
+  /** How long a call may take in place of what its kind may. */
+  readonly timeoutMs: number | undefined;
+  /** Looks after calls under way; undefined where there is no list to look into. */
+  readonly listing?: ListingWatch | undefined;
   /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
   readonly waitWhileWarming: boolean;
   /** The calls that end when the client is closed. */
@@ -35,6 +42,8 @@ export interface RetryingCallerOptions {
 
 /** What a call may say of its retries. */
 export interface RetryOptions {
+  /** How long a call of its kind may take, where neither it nor the client says. */
+  readonly defaultTimeoutMs: number;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly retryOnFailure?: boolean | undefined;
@@ -45,23 +54,46 @@ const MAX_ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 100;
 const DISCOVERY_TIMEOUT_MS = 3000;
 
+/** How long the API server may take to say whether there is another target than the one that was kept. */
+const RECONSIDER_TIMEOUT_MS = 1000;
+
+/** How long a replica may take to answer on a new connection, before it counts as dead. */
+const SILENT_AFTER_MS = 2000;
+
+/** The longest time that a timer can hold, about 24 days. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
 /** Around this long, ±50 %, is the wait before an API server that is warming is asked again. */
 export const WARMING_PAUSE_MS = 500;
 
 /** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
 
+const NOWHERE: Target = { endpoint: '', replicaId: undefined };
+
 /** Failures of what was asked, and not of the replica that was. */
 const OF_THE_CALLER: ReadonlySet<ErrorCode> = new Set(['usage', 'invalid_argument', 'out_of_range', 'too_large']);
 
+/** A target that calls were answered by. */
+export interface KeptTarget {
+  readonly target: Target;
+  /** When it was last heard of. */
+  heardAtMs: number;
+}
+
 /** The tries of one call: where each goes, and whether another follows. */
-export class Attempts {
+export class Attempts implements WatchedCall {
   readonly #caller: RetryingCallerOptions;
   readonly #retryOnFailure: boolean;
   readonly #cancellation: Cancellation;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
+  /** The failure that is told once it is known where the next try goes. */
+  #untold: Omit<FailedAttempt, 'next'> | undefined;
+  /** Where the try under way goes. */
+  target: Target = NOWHERE;
+  heardAtMs: number;
   /** How often a target was looked for, found or not. */
   #rounds = 0;
   #lastError: AnyserveError | undefined;
@@ -71,25 +103,52 @@ export class Attempts {
   /** Throws when the client is closed. */
   constructor(
     caller: RetryingCallerOptions,
-    { timeoutMs = caller.timeoutMs, signal, retryOnFailure = true }: RetryOptions,
+    { defaultTimeoutMs, timeoutMs = caller.timeoutMs ?? defaultTimeoutMs, signal, retryOnFailure = true }: RetryOptions,
   ) {
     this.#caller = caller;
     this.#retryOnFailure = retryOnFailure;
     this.#cancellation = caller.underway.begin(signal);
-    this.#timeoutMs = timeoutMs;
-    this.#deadlineAtMs = caller.clock.nowMs() + timeoutMs;
+    this.#timeoutMs = Math.min(timeoutMs, MAX_TIMEOUT_MS);
+    this.heardAtMs = caller.clock.nowMs();
+    this.#deadlineAtMs = this.heardAtMs + this.#timeoutMs;
   }
 
-  /** Where the first try goes when there is a target that was kept; undefined where one is to be looked for. */
-  first(kept: Target | undefined): Target | undefined {
+  /**
+   * Where the first try goes when there is a target that was kept; undefined where one is to be looked for. One that was not
+   * heard of for a while may be dead, though its connection is open.
+   */
+  first(kept: KeptTarget | undefined): Target | Promise<Target | undefined> | undefined {
     this.#cancellation.throwIfCancelled();
     if (!kept || this.#lastError) return undefined;
     this.#rounds++;
-    return kept;
+    const { clock, discovery } = this.#caller;
+    const isFresh = clock.nowMs() - kept.heardAtMs <= QUIET_AFTER_MS;
+    return isFresh || !discovery.hasOthers ? kept.target : this.#reconsidered(kept.target);
+  }
+
+  /** The kept target, or another if the API server gives that; undefined when nothing matches any more. */
+  async #reconsidered(kept: Target): Promise<Target | undefined> {
+    const timeoutMs = Math.min(this.#remainingMs(), RECONSIDER_TIMEOUT_MS);
+    try {
+      const found = await this.#caller.discovery.find([], timeoutMs, this.#cancellation.signal);
+      if (found.kind === 'found') return found.target;
+      return found.isWarming ? kept : undefined;
+    } catch (error) {
+      if (this.#cancellation.isCancelled) throw error;
+      // No API server answers, and the target was good when one did.
+      return kept;
+    }
   }
 
   /** Where the next try goes: to a target that has not failed yet, or else, after a pause, to whichever is there. */
   async next(): Promise<Target> {
+    const target = await this.#next();
+    if (this.#untold) this.#caller.onRetry?.({ ...this.#untold, next: target });
+    this.#untold = undefined;
+    return target;
+  }
+
+  async #next(): Promise<Target> {
     for (;;) {
       this.#cancellation.throwIfCancelled();
       this.#rounds++;
@@ -111,6 +170,10 @@ export class Attempts {
       const channel = this.#caller.channels.get(target.endpoint);
       channel.acquire();
       this.#channel = channel;
+      this.target = target;
+      this.heardAtMs = this.#caller.clock.nowMs();
+      this.#cancellation.beginAttempt();
+      this.#caller.listing?.add(this);
       return channel;
     } catch (cause) {
       const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
@@ -127,7 +190,16 @@ export class Attempts {
 
   /** What is left of the time for one try. */
   callOptions(): CallOptions {
-    return { deadlineEpochMs: this.#caller.clock.epochMs() + this.#remainingMs(), cancellation: this.#cancellation };
+    const deadlineEpochMs = this.#caller.clock.epochMs() + this.#remainingMs();
+    return { deadlineEpochMs, timeoutMs: this.#timeoutMs, cancellation: this.#cancellation };
+  }
+
+  async isSilent(): Promise<boolean> {
+    return (await this.#channel?.isSilent(SILENT_AFTER_MS)) ?? false;
+  }
+
+  fail(error: AnyserveError): void {
+    this.#cancellation.interrupt(error);
   }
 
   /** Whether a failure is of the replica that was called, and not of the caller. */
@@ -137,7 +209,7 @@ export class Attempts {
 
   /** Takes note of a failed try; throws its error when no other may follow. */
   failed(target: Target, error: unknown): void {
-    const { discovery, channels, onRetry } = this.#caller;
+    const { discovery, channels } = this.#caller;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
     if (error.code === 'unavailable' && this.#channel) channels.drop(this.#channel);
     const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
@@ -145,7 +217,7 @@ export class Attempts {
     this.#releaseChannel();
     this.#failed.push(target);
     this.#lastError = error;
-    onRetry?.({ attempt: this.#failed.length, ...target, error });
+    this.#untold = { attempt: this.#failed.length, ...target, error };
   }
 
   /** Looks for a target; of an API server that is warming it asks again for as long as there is time. */
@@ -182,6 +254,7 @@ export class Attempts {
   }
 
   #releaseChannel(): void {
+    this.#caller.listing?.delete(this);
     this.#channel?.release();
     this.#channel = undefined;
   }
@@ -189,7 +262,7 @@ export class Attempts {
   #remainingMs(): number {
     const remaining = this.#deadlineAtMs - this.#caller.clock.nowMs();
     if (remaining > 0) return remaining;
-    throw this.#lastError ?? new AnyserveError('deadline_exceeded', `no answer within ${this.#timeoutMs} ms`);
+    throw this.#lastError ?? new AnyserveError('deadline_exceeded', noAnswerWithin(this.#timeoutMs));
   }
 
   #noOther(error: AnyserveError): AnyserveError {

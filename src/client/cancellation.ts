@@ -8,6 +8,7 @@ export class Cancellation {
   stop: () => void = NOTHING;
   readonly #others: Set<Cancellation>;
   #cancelled: { readonly reason: unknown } | undefined;
+  #interruption: { readonly error: unknown } | undefined;
   #controller: AbortController | undefined;
   #unfollow = NOTHING;
 
@@ -29,6 +30,24 @@ export class Cancellation {
     this.#controller ??= new AbortController();
     if (this.#cancelled) this.#controller.abort(this.#cancelled.reason);
     return this.#controller.signal;
+  }
+
+  /** Why the attempt under way ends, though the call does not: another attempt may follow. */
+  get interruption(): unknown {
+    return this.#interruption?.error;
+  }
+
+  /** Ends the attempt under way with an error. */
+  interrupt(error: unknown): void {
+    if (this.#cancelled || this.#interruption) return;
+    this.#interruption = { error };
+    this.stop();
+  }
+
+  /** Another attempt begins, and the interruption of the last one does not concern it. */
+  beginAttempt(): void {
+    this.stop = NOTHING;
+    this.#interruption = undefined;
   }
 
   throwIfCancelled(): void {

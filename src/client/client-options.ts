@@ -24,8 +24,15 @@ export interface ClientOptions {
   readonly endpoint?: string | undefined;
   /** The bearer token to show the replicas. */
   readonly callToken?: Changing<string> | undefined;
-  /** How long a call may take, all its tries together, in milliseconds; 60,000 unless told. */
+  /**
+   * How long a call may take, all its tries together, in milliseconds; 0 fails at once. Default: 60,000; 600,000 for one
+   * with an input `prompt`, `messages` or `text_input`; 3,600,000 for a stream.
+   */
   readonly timeoutMs?: number | undefined;
+  /** How long the first part of a stream may take, in milliseconds; 0: as long as the stream. Default: 600,000. */
+  readonly firstPartTimeoutMs?: number | undefined;
+  /** How long a stream may be silent between two parts, in milliseconds; 0: as long as the stream. Default: 120,000. */
+  readonly silenceTimeoutMs?: number | undefined;
   /** The largest message taken or sent, in bytes; 64 MiB unless told. */
   readonly maxMessageBytes?: number | undefined;
   /** Told of each try that failed and is followed by another. */
@@ -64,6 +71,8 @@ export interface InferOptions extends RequestOptions {
 export interface InferStreamOptions extends InferOptions {
   /** Whether a replica that cannot stream answers whole, as the one part; else that fails with `unimplemented`. */
   readonly orWhole?: boolean | undefined;
+  /** Maximum size of all parts together, in bytes, for whoever keeps them. Default: no limit. */
+  readonly maxAnswerBytes?: number | undefined;
 }
 
 const SYSTEM_TLS: ClientTls = {};

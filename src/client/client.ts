@@ -20,11 +20,15 @@ import {
   type InferStreamOptions,
   type RequestOptions,
 } from './client-options.js';
+import { collectStream, isDecoupled } from './collect-stream.js';
 import { DeclaredInputs, type InputSpecs, inputTensor, NOTHING_DECLARED } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { ListingWatch } from './listing-watch.js';
 import { partsOrWhole } from './parts-or-whole.js';
 import { RetryingCaller } from './retry.js';
+import type { SilenceLimits } from './stream-watchdog.js';
+import { explained, needsExplanation } from './unexplained-failure.js';
 
 /** What the world gives a client. */
 export interface ClientWorld {
@@ -40,12 +44,20 @@ export class InferenceClient {
   readonly #caller: RetryingCaller;
   readonly #declared: DeclaredInputs;
   readonly #underway = new Underway();
+  readonly #closed = new AbortController();
+  readonly #clock: Clock;
+  /** Whether the client says how long any call may take, in place of what calls of a kind may. */
+  readonly #isTimeGiven: boolean;
+  readonly #limits: SilenceLimits;
+  readonly #maxMessageBytes: number;
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientWorld) {
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
-      timeoutMs = DEFAULTS.callTimeoutMs,
+      timeoutMs,
+      firstPartTimeoutMs = DEFAULTS.firstPartTimeoutMs,
+      silenceTimeoutMs = DEFAULTS.silenceTimeoutMs,
       onRetry,
       waitWhileWarming = true,
     } = options;
@@ -61,8 +73,17 @@ export class InferenceClient {
       token: lookup(options.callToken),
       tls: callTlsFrom(options),
     });
+    this.#clock = world.clock;
+    this.#isTimeGiven = timeoutMs !== undefined;
+    this.#limits = { firstPartTimeoutMs, silenceTimeoutMs };
+    this.#maxMessageBytes = maxMessageBytes;
+    const discovery = this.#discovery;
+    const { signal } = this.#closed;
     this.#caller = new RetryingCaller({
-      discovery: this.#discovery,
+      discovery,
+      listing: discovery.hasOthers
+        ? new ListingWatch({ clock: world.clock, isListed: (target) => discovery.isListed(target, signal) })
+        : undefined,
       channels: this.#channels,
       query,
       timeoutMs,
@@ -94,10 +115,19 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferOptions = {},
   ): Promise<InferenceAnswer> {
-    return this.#caller.call(options, async (channel, call) => {
+    const defaultTimeoutMs = defaultTimeoutFor(inputs);
+    return this.#caller.call({ defaultTimeoutMs, ...options }, async (channel, call) => {
+      const connecting = channel.connect(call);
+      if (connecting !== undefined) await connecting;
       const specs = this.#specs(channel, model, inputs, options, call);
       const message = requestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
-      return checkedAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
+      try {
+        return checkedAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
+      } catch (error) {
+        if (!isDecoupled(error)) throw await this.#explained(error, channel, message, call);
+        const stream = { ...call, limits: this.#limits, maxAnswerBytes: this.#maxMessageBytes };
+        return collectStream(channel, message, stream, (part) => checkedAnswer(channel, part));
+      }
     });
   }
 
@@ -107,17 +137,13 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceAnswer> {
-    const specsOf = this.#specs.bind(this);
-    return this.#caller.stream(options, async function* (channel, call) {
-      const message = requestMessage(model, inputs, options, await specsOf(channel, model, inputs, options, call));
-      const parts = options.orWhole ? partsOrWhole(channel, message, call) : channel.stream(message, call);
-      for await (const part of parts) yield checkedAnswer(channel, part);
-    });
+    const timed = { defaultTimeoutMs: DEFAULTS.streamTimeoutMs, ...options };
+    return this.#caller.stream(timed, (channel, call) => this.#parts(channel, call, model, inputs, options));
   }
 
   /** Whether the replica's server is up. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(options, async (channel, call) => {
+    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
       return live;
     });
@@ -125,7 +151,7 @@ export class InferenceClient {
 
   /** Whether the replica's server takes calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(options, async (channel, call) => {
+    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
       return ready;
     });
@@ -133,7 +159,7 @@ export class InferenceClient {
 
   /** Whether a model takes calls at the replica. */
   modelReady(name: string, options: RequestOptions & { version?: string } = {}): Promise<boolean> {
-    return this.#caller.call(options, async (channel, call) => {
+    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { ready } = await channel.call(
         INFERENCE_SERVICE.modelReady,
         { name, version: options.version ?? '' },
@@ -145,20 +171,58 @@ export class InferenceClient {
 
   /** Name, version and extensions of the replica's server. */
   serverMetadata(options: RequestOptions = {}): Promise<ServerMetadataResponse> {
-    return this.#caller.call(options, (channel, call) => channel.call(INFERENCE_SERVICE.serverMetadata, {}, call));
+    return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
+      channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
+    );
   }
 
   /** What a model declares of its inputs and outputs. */
   modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadataResponse> {
     const request = { name, version: options.version ?? '' };
-    return this.#caller.call(options, (channel, call) => channel.call(INFERENCE_SERVICE.modelMetadata, request, call));
+    return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
+      channel.call(INFERENCE_SERVICE.modelMetadata, request, call),
+    );
   }
 
   /** Ends every call, those under way with `cancelled`, and every connection. */
   async close(): Promise<void> {
     this.#underway.close(new AnyserveError('cancelled', 'the client is closed'));
+    this.#closed.abort();
     this.#discovery.close();
     this.#channels.close();
+  }
+
+  async *#parts(
+    channel: InferenceChannel,
+    call: CallOptions,
+    model: string,
+    inputs: Readonly<Record<string, TensorValue>>,
+    options: InferStreamOptions,
+  ): AsyncGenerator<InferenceAnswer> {
+    const { orWhole, maxAnswerBytes, timeoutMs } = options;
+    await channel.connect(call);
+    const message = requestMessage(model, inputs, options, await this.#specs(channel, model, inputs, options, call));
+    const stream = { ...call, limits: this.#limits, maxAnswerBytes };
+    const isTimeGiven = this.#isTimeGiven || timeoutMs !== undefined;
+    const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + defaultTimeoutFor(inputs);
+    try {
+      const parts = orWhole ? partsOrWhole(channel, message, stream, wholeByEpochMs) : channel.stream(message, stream);
+      for await (const part of parts) yield checkedAnswer(channel, part);
+    } catch (error) {
+      throw await this.#explained(error, channel, message, call);
+    }
+  }
+
+  /** A failure that has no reason, with what may be the reason. */
+  async #explained(
+    error: unknown,
+    channel: InferenceChannel,
+    message: RequestMessage,
+    call: CallOptions,
+  ): Promise<unknown> {
+    if (!needsExplanation(error)) return error;
+    const declared = this.#declared.of(channel, message.modelName, message.modelVersion, call);
+    return explained(error, await Promise.resolve(declared).catch(() => NOTHING_DECLARED), message);
   }
 
   /** What the model declares, if there is a value that needs it. */
@@ -172,6 +236,19 @@ export class InferenceClient {
     if (!Object.values(inputs).some(isPlain)) return NOTHING_DECLARED;
     return this.#declared.of(channel, model, version, call);
   }
+}
+
+/** The inputs that ask for a text: ours, the chat's, and that of Triton's backends for language models. */
+const TEXT_INPUTS = ['prompt', 'messages', 'text_input'];
+
+/** How long a whole answer may take: a text is written slowly. */
+function defaultTimeoutFor(inputs: Readonly<Record<string, TensorValue>>): number {
+  const isText = TEXT_INPUTS.some((name) => Object.hasOwn(inputs, name));
+  return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
+}
+
+function withDefaultTimeout(options: RequestOptions) {
+  return { defaultTimeoutMs: DEFAULTS.callTimeoutMs, ...options };
 }
 
 function requestMessage(

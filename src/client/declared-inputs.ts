@@ -29,7 +29,7 @@ interface Question {
 
 /**
  * Asks models for their inputs. An answer is kept for as long as the channel; a failure that may pass is not,
- * and until then counts as saying nothing: it is only a hint, and whether the replica is there the inference will tell.
+ * and until then counts as saying nothing: it is only a hint, and the channel is connected before it is asked.
  */
 export class DeclaredInputs {
   readonly #clock: Clock;
@@ -92,7 +92,7 @@ export class DeclaredInputs {
       if (!cancellation) return;
       cancellation.stop = () => {
         cancelTimer();
-        reject(cancellation.reason);
+        reject(cancellation.interruption ?? cancellation.reason);
       };
     });
   }

@@ -23,13 +23,22 @@ export interface Discovery {
    * `server_unreachable`.
    */
   find(excluded: readonly ReplicaId[], timeoutMs: number, signal: AbortSignal | undefined): Promise<Finding>;
+  /**
+   * Whether a target is in the list, and not as one that is suspected to be dead. Throws `server_unreachable`.
+   */
+  isListed(target: Target, signal: AbortSignal): Promise<boolean>;
   close(): void;
 }
 
 /** Discovery that always finds the same endpoint. */
 export function fixedDiscovery(endpoint: string): Discovery {
   const target = { endpoint, replicaId: undefined };
-  return { hasOthers: false, find: async () => ({ kind: 'found', target }), close: () => {} };
+  return {
+    hasOthers: false,
+    find: async () => ({ kind: 'found', target }),
+    isListed: async () => true,
+    close: () => {},
+  };
 }
 
 /** Discovery by asking an API server for a capability. */
@@ -39,6 +48,11 @@ export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Dis
     async find(excluded, timeoutMs, signal) {
       const answer = await api.route(query, excluded, { signal, timeoutMs });
       return answer.kind === 'found' ? { kind: 'found', target: answer.route } : answer;
+    },
+    async isListed({ replicaId, endpoint }, signal) {
+      if (replicaId === undefined) return true;
+      const found = await api.find(replicaId, { signal });
+      return found !== undefined && found.replica.endpoint === endpoint && found.state !== 'suspect';
     },
     close: () => api.close(),
   };

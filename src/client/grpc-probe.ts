@@ -1,17 +1,15 @@
-import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
-import { connect, isIP, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
-import { addressOf } from '../core/endpoint.js';
+import type { ClientHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
 import { AnyserveError, codeFromGrpcStatus, type ErrorCode, messageOf } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
-import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
+import type { ClientTls } from '../core/tls.js';
 import { HEALTH_CHECK } from '../wire/health-service.js';
 import { type CallableMethod, INFERENCE_SERVICE } from '../wire/inference-service.js';
 import { grpcCall } from './grpc-call.js';
-import { ANSWER_LIMIT_MS, asProbed, authorityOf, type Probe } from './probe.js';
+import { ANSWER_LIMIT_MS, asProbed, type Probe } from './probe.js';
 import { connectionFailure } from './reach.js';
+import { openSession, openSocket } from './replica-check.js';
 import { tlsFailure } from './tls-failure.js';
-import { tlsVerification } from './tls-verification.js';
 import { unlessAborted } from './unless-aborted.js';
 
 /** How a server answers that does not have a method, or does not tell strangers. */
@@ -22,18 +20,26 @@ const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
   'unauthenticated',
 ]);
 
+/** How a gRPC server is asked how it is. */
+export interface GrpcProbeOptions {
+  readonly tls?: (() => ClientTls) | undefined;
+  /** A model that must be ready; the server as a whole when not given. */
+  readonly model?: string | undefined;
+}
+
 /**
  * Healthy: the gRPC health service says so; where there is none, the inference service's `ServerReady`; where there is
  * neither, the connection. What answers in another protocol has taken a connection, too. But a server that says nothing
  * at all may hang, and one that has spoken HTTP/2 before must go on.
  */
-export function grpcProbe(endpoint: Endpoint, tls?: () => ClientTls): Probe {
+export function grpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
   let hasSpoken = false;
+  const questions = new Questions(endpoint, model);
   return async (signal) => {
     const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
     const ended = AbortSignal.any([limit, signal]);
-    const socket = tls ? secureSocket(endpoint, tls()) : connect(addressOf(endpoint));
-    const session = connectHttp2(`http://${authorityOf(endpoint) ?? 'localhost'}`, { createConnection: () => socket });
+    const socket = openSocket(endpoint, tls?.(), 'h2');
+    const session = openSession(endpoint, socket);
     const end = (): void => session.destroy();
     ended.addEventListener('abort', end, { once: true });
     let isConnected = false;
@@ -44,12 +50,14 @@ export function grpcProbe(endpoint: Endpoint, tls?: () => ClientTls): Probe {
       signal.throwIfAborted();
       await unlessAborted(begun(session, socket), ended);
       hasSpoken = true;
-      await unlessAborted(askHealth(endpoint, session), ended);
+      await unlessAborted(questions.ask(session), ended);
     } catch (error) {
       if (error instanceof AnyserveError) throw error;
       const refusal = tls && tlsFailure(error);
       if (refusal) throw new AnyserveError('unknown', `${endpoint}: ${refusal}`, { cause: error });
-      if (!hasSpoken && !tls && socket.bytesRead > 0) return;
+      if (!hasSpoken && !tls && model === undefined && socket.bytesRead > 0) return;
+      // Another server may be there next time.
+      questions.forget();
       if (!isConnected && !ended.aborted) throw asProbed(connectionFailure(endpoint, error));
       const reason = ended.aborted ? 'no answer in time' : messageOf(error);
       const advice = isConnected && !hasSpoken ? '; if it speaks no gRPC, choose --probe tcp or --probe http' : '';
@@ -59,15 +67,6 @@ export function grpcProbe(endpoint: Endpoint, tls?: () => ClientTls): Probe {
       socket.destroy();
     }
   };
-}
-
-/** A socket that speaks TLS, and HTTP/2 in it, with a server that has a certificate for the endpoint's host. */
-function secureSocket(endpoint: Endpoint, tls: ClientTls): Socket {
-  const address = addressOf(endpoint);
-  const host = 'path' in address ? 'localhost' : address.host;
-  const name = isIP(host) === 0 ? { servername: host } : {};
-  const security = { ...tls, ...tlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
-  return connectTls({ ...address, ...name, ...security, ALPNProtocols: ['h2'] });
 }
 
 /** Waits for the first words of the other end, by which it is known to speak HTTP/2. */
@@ -82,23 +81,63 @@ function begun(session: ClientHttp2Session, socket: Socket): Promise<void> {
   });
 }
 
-async function askHealth(endpoint: Endpoint, session: ClientHttp2Session): Promise<void> {
-  const isServing =
-    (await ask(endpoint, session, HEALTH_CHECK, undefined)) ??
-    (await ask(endpoint, session, INFERENCE_SERVICE.serverReady, {}))?.ready;
-  if (isServing === false) throw new AnyserveError('unavailable', `${endpoint}: says that it is not ready`);
-}
+/** The questions to a server, without those that it is known not to understand. */
+class Questions {
+  readonly #endpoint: Endpoint;
+  readonly #model: string | undefined;
+  #hasHealth = true;
+  #hasServerReady = true;
 
-/** What a server answers to a question; undefined when it says nothing of it. */
-async function ask<Request, Response>(
-  endpoint: Endpoint,
-  session: ClientHttp2Session,
-  method: CallableMethod<Request, Response>,
-  request: Request,
-): Promise<Response | undefined> {
-  const { status, details, response } = await grpcCall(session, method, request);
-  if (status === undefined || status === 0) return response;
-  const code = codeFromGrpcStatus(status);
-  if (SAYS_NOTHING.has(code)) return undefined;
-  throw new AnyserveError(code, `${endpoint}: ${method.path} ends with ${details || code}`);
+  constructor(endpoint: Endpoint, model: string | undefined) {
+    this.#endpoint = endpoint;
+    this.#model = model;
+  }
+
+  /** Asks all of them from now on. */
+  forget(): void {
+    this.#hasHealth = true;
+    this.#hasServerReady = true;
+  }
+
+  /** Rejects with what is wrong. */
+  async ask(session: ClientHttp2Session): Promise<void> {
+    if (this.#model !== undefined) return this.#askModel(session, this.#model);
+    if ((await this.#isServing(session)) !== false) return;
+    throw new AnyserveError('unavailable', `${this.#endpoint}: says that it is not ready`);
+  }
+
+  /** What the server says of itself; undefined when it says nothing. */
+  async #isServing(session: ClientHttp2Session): Promise<boolean | undefined> {
+    if (this.#hasHealth) {
+      const { response, isUnknown } = await this.#answer(session, HEALTH_CHECK, undefined);
+      this.#hasHealth = !isUnknown;
+      if (response !== undefined) return response;
+    }
+    if (!this.#hasServerReady) return undefined;
+    const { response, isUnknown } = await this.#answer(session, INFERENCE_SERVICE.serverReady, {});
+    this.#hasServerReady = !isUnknown;
+    return response?.ready;
+  }
+
+  async #askModel(session: ClientHttp2Session, name: string): Promise<void> {
+    const { response, said } = await this.#answer(session, INFERENCE_SERVICE.modelReady, { name, version: '' });
+    if (response?.ready) return;
+    const reason = response ? 'is not ready' : `cannot be asked for (${said})`;
+    throw new AnyserveError('unavailable', `${this.#endpoint}: model ${JSON.stringify(name)} ${reason}`);
+  }
+
+  /** What a server answers to a question; no response when it says nothing of it, and then whether it never will. */
+  async #answer<Request, Response>(
+    session: ClientHttp2Session,
+    method: CallableMethod<Request, Response>,
+    request: Request,
+  ): Promise<{ readonly response: Response | undefined; readonly isUnknown: boolean; readonly said: string }> {
+    const { status, details, response } = await grpcCall(session, method, request);
+    if (status === undefined) return { response: undefined, isUnknown: false, said: 'no gRPC' };
+    if (status === 0) return { response, isUnknown: false, said: '' };
+    const code = codeFromGrpcStatus(status);
+    const said = details || code;
+    if (SAYS_NOTHING.has(code)) return { response: undefined, isUnknown: code === 'unimplemented', said };
+    throw new AnyserveError(code, `${this.#endpoint}: ${method.path} ends with ${said}`);
+  }
 }

@@ -13,17 +13,29 @@ import type { ClientTls } from '../core/tls.js';
 import { grpcOptions } from '../wire/grpc-options.js';
 import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
-import { callFailure } from './call-failure.js';
+import { callFailure, isNotHttp2, notGrpc } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { channelSecurity } from './channel-credentials.js';
-import { reach } from './reach.js';
+import { connectChannel } from './connect-channel.js';
+import { isSilent, speaksHttp1 } from './replica-check.js';
+import { StreamCall } from './stream-call.js';
+import { type SilenceLimits, StreamWatchdog } from './stream-watchdog.js';
 import { UnaryCall } from './unary-call.js';
 
 /** What every call on a channel is told. */
 export interface CallOptions {
   /** When the call must have ended, in milliseconds since 1970. */
   readonly deadlineEpochMs: number;
+  /** The time that it had, all attempts together, in milliseconds; for the message when it was not enough. */
+  readonly timeoutMs?: number | undefined;
   readonly cancellation?: Cancellation | undefined;
+}
+
+/** What a stream is told besides. */
+export interface StreamOptions extends CallOptions {
+  readonly limits: SilenceLimits;
+  /** Maximum size of all parts together. Default: no limit. */
+  readonly maxAnswerBytes?: number | undefined;
 }
 
 /** What a channel needs, and how its calls are made. */
@@ -36,8 +48,11 @@ export interface InferenceChannelOptions {
   readonly tls?: ClientTls | undefined;
 }
 
-/** How long a connection may take to come about; what does not answer by then is as good as dead. */
-const CONNECT_TIMEOUT_MS = 3000;
+/** How much sooner than the deadline either end may notice that it has passed. */
+const EARLY_MS = 50;
+
+/** How much of the message in a part that is an error is shown. */
+const MAX_MESSAGE_CHARACTERS = 1000;
 
 const NO_METADATA = new Metadata();
 
@@ -46,7 +61,7 @@ export class InferenceChannel {
   readonly endpoint: Endpoint;
   readonly #client: GrpcClient;
   readonly #clock: Clock;
-  readonly #isSecure: boolean;
+  readonly #tls: ClientTls | undefined;
   readonly #token: InferenceChannelOptions['token'];
   readonly #maxMessageBytes: number;
   #users = 0;
@@ -60,7 +75,7 @@ export class InferenceChannel {
     this.#clock = clock;
     this.#token = token;
     this.#maxMessageBytes = maxMessageBytes;
-    this.#isSecure = tls !== undefined;
+    this.#tls = tls;
     const security = channelSecurity(this.endpoint, tls);
     const options: ChannelOptions = {
       ...security.options,
@@ -74,26 +89,41 @@ export class InferenceChannel {
     this.#client = new GrpcClient(grpcTarget(this.endpoint), security.credentials, options);
   }
 
+  /**
+   * Connects, and resolves when a call can be made; undefined when it can at once. Rejects with `unavailable` when the
+   * replica cannot be reached, after 3 s at most: every question to it would fail in the same way, and as late.
+   */
+  connect({ deadlineEpochMs, cancellation }: CallOptions): Promise<void> | undefined {
+    const channel = this.#client.getChannel();
+    if (channel.getConnectivityState(false) === connectivityState.READY) return undefined;
+    // Asked for its state, the library's channel would connect again, and never be closed.
+    if (this.#isClosed)
+      return Promise.reject(new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`));
+    return connectChannel(channel, this.endpoint, deadlineEpochMs, this.#clock, cancellation?.signal);
+  }
+
   /** A call with one message each way. */
   call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
     options: CallOptions,
   ): Promise<Response> {
-    if (this.#isConnected()) return this.#send(method, request, options);
-    return this.#connected(options).then(() => this.#send(method, request, options));
+    const connecting = this.connect(options);
+    if (!connecting) return this.#send(method, request, options);
+    return connecting.then(() => this.#send(method, request, options));
   }
 
   #send<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
-    { deadlineEpochMs, cancellation }: CallOptions,
+    options: CallOptions,
   ): Promise<Response> {
+    const { deadlineEpochMs, cancellation } = options;
     return new Promise((resolve, reject) => {
       cancellation?.throwIfCancelled();
       const bytes = this.#sendable(method.requestSerialize(request));
       const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response) => {
-        if (error) reject(this.#failure(error, cancellation));
+        if (error) this.#failure(error, options).then(reject, reject);
         else resolve(response as Response);
       });
       if (cancellation) cancellation.stop = () => call.cancel();
@@ -102,33 +132,38 @@ export class InferenceChannel {
   }
 
   /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
-  async *stream(request: RequestMessage, options: CallOptions): AsyncGenerator<AnswerMessage> {
+  async *stream(request: RequestMessage, options: StreamOptions): AsyncGenerator<AnswerMessage> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
-    const { deadlineEpochMs, cancellation } = options;
-    if (!this.#isConnected()) await this.#connected(options);
+    const { deadlineEpochMs, cancellation, limits, maxAnswerBytes } = options;
+    await this.connect(options);
     cancellation?.throwIfCancelled();
+    const bytes = this.#sendable(method.requestSerialize(request));
     const metadata = this.#metadata().clone();
     metadata.set(STATUS_ON_STREAM_ERROR, 'true');
-    const call = this.#client.makeBidiStreamRequest(
-      method.path,
-      method.requestSerialize,
-      method.responseDeserialize,
-      metadata,
-      { deadline: deadlineEpochMs },
-    );
+    const call = new StreamCall<PartMessage>(this.#client.getChannel(), method, deadlineEpochMs, maxAnswerBytes);
     if (cancellation) cancellation.stop = () => call.cancel();
+    const watchdog = new StreamWatchdog(this.#clock, limits);
     try {
-      call.write(request);
-      call.end();
-      for await (const { errorMessage, inferResponse } of call as AsyncIterable<PartMessage>) {
-        if (errorMessage) throw new AnyserveError('unknown', `${this.endpoint}: ${errorMessage}`);
+      call.start(metadata, bytes);
+      for (;;) {
+        const part = await watchdog.next(call);
+        if (!part) return;
+        const { errorMessage, inferResponse } = part;
+        if (errorMessage) throw new AnyserveError('unknown', errorMessage.slice(0, MAX_MESSAGE_CHARACTERS));
         if (inferResponse) yield inferResponse;
       }
     } catch (error) {
-      throw error instanceof AnyserveError ? error : this.#failure(error as ServiceError, cancellation);
+      throw error instanceof AnyserveError
+        ? new AnyserveError(error.code, `${this.endpoint}: ${error.message}`, { cause: error })
+        : await this.#failure(error as ServiceError, options);
     } finally {
       call.cancel();
     }
+  }
+
+  /** Whether the replica does not answer on a new connection either, within the time. */
+  isSilent(limitMs: number): Promise<boolean> {
+    return isSilent(this.endpoint, this.#tls, limitMs);
   }
 
   /** Keeps it open until {@link release} though it is left. */
@@ -168,56 +203,14 @@ export class InferenceChannel {
     throw new AnyserveError('too_large', `${sizes}; see --max-message-bytes`);
   }
 
-  #isConnected(): boolean {
-    return this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
-  }
-
-  /**
-   * Waits until a connection is there or has failed, which the call itself then reports; but not as long as a call may
-   * take, because an address may swallow every packet.
-   */
-  async #connected({ deadlineEpochMs: deadline, cancellation }: CallOptions): Promise<void> {
-    // Asked for its state, the library's channel would connect again, and never be closed.
-    if (this.#isClosed) throw new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`);
-    const channel = this.#client.getChannel();
-    const signal = cancellation?.signal;
-    const connectBy = this.#clock.epochMs() + CONNECT_TIMEOUT_MS;
-    const limit = Math.min(connectBy, deadline);
-    try {
-      await reach(this.endpoint, limit - this.#clock.epochMs(), signal);
-      for (;;) {
-        signal?.throwIfAborted();
-        const state = channel.getConnectivityState(true);
-        if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
-        const error = await this.#changed(channel, state, limit, signal);
-        if (error) throw new AnyserveError('deadline_exceeded', `${this.endpoint}: no gRPC server answers there`);
-      }
-    } catch (error) {
-      // Our own limit has passed and not the caller's: another replica may still do it in time.
-      const isOurs = error instanceof AnyserveError && error.code === 'deadline_exceeded' && connectBy < deadline;
-      throw isOurs ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
-    }
-  }
-
-  /** Waits until the state is another; resolves with an error when it is not by then. */
-  #changed(
-    channel: ReturnType<GrpcClient['getChannel']>,
-    state: connectivityState,
-    byEpochMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Error | undefined> {
-    return new Promise((resolve) => {
-      const onAbort = (): void => resolve(undefined);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      channel.watchConnectivityState(state, byEpochMs, (error) => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve(error);
-      });
-    });
-  }
-
-  #failure(error: ServiceError, cancellation: Cancellation | undefined): unknown {
+  async #failure(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    return callFailure(error, this.endpoint, { isSecure: this.#isSecure, maxMessageBytes: this.#maxMessageBytes });
+    if (cancellation?.interruption) return cancellation.interruption;
+    if (isNotHttp2(error) && (await speaksHttp1(this.endpoint, this.#tls))) return notGrpc(error, this.endpoint);
+    return callFailure(error, this.endpoint, {
+      isSecure: this.#tls !== undefined,
+      maxMessageBytes: this.#maxMessageBytes,
+      timeoutMs: this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_MS ? call.timeoutMs : undefined,
+    });
   }
 }

@@ -1,16 +1,17 @@
 import { AnyserveError } from '../core/errors.js';
 import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import type { InferenceChannel, StreamOptions } from './inference-channel.js';
 
 /**
  * The parts of an answer as they come; from a server that has no streams, the whole as the one part. Such a server says
- * `unimplemented` before it has done anything.
+ * `unimplemented` before it has done anything. A whole answer must be there sooner than the last part of a stream.
  */
 export async function* partsOrWhole(
   channel: InferenceChannel,
   message: RequestMessage,
-  call: CallOptions,
+  call: StreamOptions,
+  wholeByEpochMs: number,
 ): AsyncGenerator<AnswerMessage> {
   let hasBegun = false;
   try {
@@ -21,6 +22,7 @@ export async function* partsOrWhole(
   } catch (error) {
     const hasNoStreams = error instanceof AnyserveError && error.code === 'unimplemented' && !hasBegun;
     if (!hasNoStreams) throw error;
-    yield await channel.call(INFERENCE_SERVICE.modelInfer, message, call);
+    const deadlineEpochMs = Math.min(call.deadlineEpochMs, wholeByEpochMs);
+    yield await channel.call(INFERENCE_SERVICE.modelInfer, message, { ...call, deadlineEpochMs });
   }
 }

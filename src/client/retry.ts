@@ -1,15 +1,15 @@
 import { AnyserveError } from '../core/errors.js';
-import { Attempts, type RetryingCallerOptions, type RetryOptions } from './attempts.js';
+import { Attempts, type KeptTarget, type RetryingCallerOptions, type RetryOptions } from './attempts.js';
 import type { Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
 /**
  * Makes a call at a discovered replica and, when that fails, at the next one, until it succeeds or cannot. Keeps to the
- * target of the last success until that fails.
+ * target of the last success until that fails, or was not heard of for some seconds: then another may be found.
  */
 export class RetryingCaller {
   readonly #options: RetryingCallerOptions;
-  #kept: Target | undefined;
+  #kept: KeptTarget | undefined;
 
   constructor(options: RetryingCallerOptions) {
     this.#options = options;
@@ -17,7 +17,7 @@ export class RetryingCaller {
 
   /** The target of the last success. */
   get kept(): Target | undefined {
-    return this.#kept;
+    return this.#kept?.target;
   }
 
   /** A call with one result. */
@@ -25,10 +25,11 @@ export class RetryingCaller {
     const attempts = new Attempts(this.#options, options);
     try {
       for (;;) {
-        const target = attempts.first(this.#kept) ?? (await attempts.next());
+        const first = attempts.first(this.#kept);
+        const target = (first instanceof Promise ? await first : first) ?? (await attempts.next());
         try {
           const result = await make(attempts.open(target), attempts.callOptions());
-          this.#kept = target;
+          this.#keep(target);
           return result;
         } catch (error) {
           this.#failed(attempts, target, error);
@@ -47,17 +48,19 @@ export class RetryingCaller {
     const attempts = new Attempts(this.#options, options);
     try {
       for (;;) {
-        const target = attempts.first(this.#kept) ?? (await attempts.next());
-        let hasBegun = false;
+        const first = attempts.first(this.#kept);
+        const target = (first instanceof Promise ? await first : first) ?? (await attempts.next());
+        let parts = 0;
         try {
           for await (const part of make(attempts.open(target), attempts.callOptions())) {
-            hasBegun = true;
-            this.#kept = target;
+            parts++;
+            this.#keep(target);
+            attempts.heardAtMs = this.#options.clock.nowMs();
             yield part;
           }
           return;
         } catch (error) {
-          this.#failed(attempts, target, error, hasBegun);
+          this.#failed(attempts, target, parts > 0 ? brokenOff(error, parts) : error, parts > 0);
         }
       }
     } finally {
@@ -65,12 +68,26 @@ export class RetryingCaller {
     }
   }
 
+  /** Takes note of a success. */
+  #keep(target: Target): void {
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#kept?.target === target) this.#kept.heardAtMs = nowMs;
+    else this.#kept = { target, heardAtMs: nowMs };
+  }
+
   /** Takes note of a failed try; throws its error when no other may follow. */
   #failed(attempts: Attempts, target: Target, error: unknown, isLast = false): void {
-    if (this.#kept === target && attempts.isOfTheReplica(error)) this.#kept = undefined;
+    if (this.#kept?.target === target && attempts.isOfTheReplica(error)) this.#kept = undefined;
     // Made where the gRPC library reports it, which says nothing of who waits for the call.
     if (error instanceof AnyserveError) Error.captureStackTrace(error);
     if (isLast) throw error;
     attempts.failed(target, error);
   }
+}
+
+/** The failure of a stream that has begun: what came of it is with the caller, and is no whole answer. */
+function brokenOff(error: unknown, parts: number): unknown {
+  if (!(error instanceof AnyserveError)) return error;
+  const came = parts === 1 ? 'after one part of the answer' : `after ${parts} parts of the answer`;
+  return new AnyserveError(error.code, `${error.message} (${came})`, { cause: error });
 }

@@ -76,6 +76,6 @@ export class UnaryCall<Response> implements InterceptingListener {
 }
 
 /** The error that the library would make of a status. */
-function serviceError(ended: StatusObject): ServiceError {
+export function serviceError(ended: StatusObject): ServiceError {
   return Object.assign(new Error(`${ended.code} ${status[ended.code]}: ${ended.details}`), ended);
 }

@@ -30,7 +30,16 @@ export const DEFAULTS = {
   /** For callers that were sent to a worker right before it left the list. */
   drainDelayMs: 5000,
   drainTimeoutMs: 30_000,
+  /** All attempts of a call together. */
   callTimeoutMs: 60_000,
+  /** The same for one that is answered with a text, which takes long to write. */
+  textCallTimeoutMs: 600_000,
+  /** The same for an answer in parts, which the two limits below watch over. */
+  streamTimeoutMs: 3_600_000,
+  /** From the request to the first part: a long prompt on a busy engine. */
+  firstPartTimeoutMs: 600_000,
+  /** Between two parts. */
+  silenceTimeoutMs: 120_000,
   /** To the first byte of an engine's answer; as the official OpenAI clients have it. */
   upstreamTimeoutMs: 600_000,
   /** Between two bytes of an engine's answer. */

@@ -92,6 +92,8 @@ export interface Registry {
    * it: to look so many leases up takes long, and need not be done in one go. There is none where it has ended meanwhile.
    */
   known(): Iterable<KnownReplica>;
+  /** The registration of one replica, as {@link known} has it. */
+  find(id: ReplicaId): KnownReplica | undefined;
   /** Ends every lease of this server, telling the holders, and closes the store. */
   close(): Promise<void>;
 }
@@ -244,6 +246,10 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
   const unsubscribe = store.subscribe(apply);
 
   return {
+    find(id) {
+      const registration = list.get(id);
+      return registration && { registration, lease: leases.get(registration.lease) };
+    },
     refusal(replica, host) {
       const held = list.get(replica.id);
       const { maxReplicas, maxLeasesPerHost } = limits;

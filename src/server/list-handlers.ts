@@ -1,7 +1,8 @@
 import type { RequestHandler, Response } from 'express';
+import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { listParts } from '../wire/answers.js';
-import { knownParts, type Moment } from '../wire/known-replicas.js';
+import { knownParts, type Moment, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
 import { jsonHeaders } from './answer.js';
 
 /** So many parts are written before others have their turn: 2 ms of work where none of them was written before. */
@@ -15,9 +16,16 @@ export function registryHandler(registry: Pick<Registry, 'pages'>): RequestHandl
   return (_request, response) => sendSliced(response, listParts(registry.pages()));
 }
 
-/** `GET /replicas`: the same with all that is known of each, and those that are not routed to. */
-export function replicasHandler(registry: Pick<Registry, 'known'>, moment: () => Moment): RequestHandler {
-  return (_request, response) => sendSliced(response, knownParts(registry.known(), moment()));
+/**
+ * `GET /replicas`: the same with all that is known of each, and those that are not routed to. With `?replica_id=ID` the
+ * list has that replica alone: clients ask so whether a replica that says nothing is still there.
+ */
+export function replicasHandler(registry: Pick<Registry, 'known' | 'find'>, moment: () => Moment): RequestHandler {
+  return (request, response) => {
+    const id = new URLSearchParams(request.url.split('?', 2)[1]).get(REPLICA_ID_PARAMETER);
+    const one = id === null ? undefined : registry.find(asReplicaId(id));
+    return sendSliced(response, knownParts(id === null ? registry.known() : one ? [one] : [], moment()));
+  };
 }
 
 /**

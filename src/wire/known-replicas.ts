@@ -4,6 +4,9 @@ import { isJsonObject, type Json, JsonNumber, type JsonObject, objectFromText } 
 import { replicaFromJson } from './replica-json.js';
 import { replicaText } from './written-replica.js';
 
+/** The parameter of `GET /replicas` that asks for one replica. */
+export const REPLICA_ID_PARAMETER = 'replica_id';
+
 /** How much of a lease's name is shown: enough to tell two apart, too little to end one. */
 const SHOWN_LEASE = 8;
 

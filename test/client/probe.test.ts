@@ -98,6 +98,36 @@ describe('the gRPC probe', () => {
     expect(await look(grpcProbe(worker.replica.endpoint))).toBeUndefined();
   });
 
+  it('does not ask again what a server does not understand, until that is gone', async () => {
+    const paths: string[] = [];
+    const server = createHttp2Server().on('stream', (stream, headers) => {
+      paths.push(String(headers[':path']).split('/').at(-1) ?? '');
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12' }, { endStream: true });
+    });
+    const endpoint = await listening(server);
+    const probe = grpcProbe(endpoint);
+    for (let n = 0; n < 3; n++) expect(await look(probe)).toBeUndefined();
+    expect(paths).toEqual(['Check', 'ServerReady']);
+    await new Promise((resolve) => server.close(resolve));
+    expect((await look(probe))?.[0]).toBe('unavailable');
+    server.listen(Number(endpoint.split(':')[1]), '127.0.0.1');
+    await look(probe);
+    expect(paths).toEqual(['Check', 'ServerReady', 'Check', 'ServerReady']);
+  });
+
+  it('asks for a model when one is named', async () => {
+    const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
+    cleanups.push(() => worker.stop());
+    const { endpoint } = worker.replica;
+    expect(await look(grpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
+    expect(await look(grpcProbe(endpoint, { model: 'other' }))).toEqual([
+      'unavailable',
+      `${endpoint}: model "other" is not ready`,
+    ]);
+    const stranger = await grpc(serverReady({ ready: true }));
+    expect((await look(grpcProbe(stranger, { model: 'echo' })))?.[1]).toContain('model "echo" cannot be asked for');
+  });
+
   it('believes a health service, and asks no further', async () => {
     const health = new HealthImplementation({ '': 'SERVING' });
     const endpoint = await grpc((server) => {

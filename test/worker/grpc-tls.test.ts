@@ -143,10 +143,7 @@ describe('a worker in plain text', () => {
 
 describe('a probe over TLS', () => {
   const look = (endpoint: string, tls: ClientTls): Promise<string> =>
-    grpcProbe(
-      parseDialable(endpoint),
-      () => tls,
-    )(new AbortController().signal).then(
+    grpcProbe(parseDialable(endpoint), { tls: () => tls })(new AbortController().signal).then(
       () => 'healthy',
       (error) => `${error.code} ${error.message}`,
     );

@@ -1,0 +1,16 @@
+import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+
+/** A server of the gRPC library that has these methods of the protocol. */
+export async function startBareServer(
+  methods: object,
+): Promise<{ readonly endpoint: string; readonly server: Server }> {
+  const server = new Server();
+  server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, methods as never);
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  return { endpoint: `127.0.0.1:${port}`, server };
+}
