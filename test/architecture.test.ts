@@ -9,8 +9,9 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
   store: { rooms: ['core'], packages: [] },
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
+  http: { rooms: ['core'], packages: ['node:fs/promises'] },
   server: {
-    rooms: ['core', 'wire', 'credentials'],
+    rooms: ['core', 'wire', 'credentials', 'http'],
     packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
   },
   client: {
@@ -31,7 +32,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   worker: {
-    rooms: ['core', 'wire', 'credentials', 'client'],
+    rooms: ['core', 'wire', 'credentials', 'http', 'client'],
     packages: [
       '@bufbuild/protobuf/wire',
       '@grpc/grpc-js',

@@ -4,9 +4,11 @@ import type { Clock } from '../core/ports.js';
 import type { ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
 import type { TokenSet } from '../credentials/token-set.js';
+import { countOpenFiles } from '../http/open-files.js';
 import { grpcOptions } from '../wire/grpc-options.js';
 import { callGuard } from './call-guard.js';
 import { callLimits } from './call-limits.js';
+import { ConnectionLimits } from './connection-limits.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
 import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
@@ -28,6 +30,8 @@ export interface GrpcServerOptions extends InferenceServiceOptions {
   /** What is shown to callers, as it is now; plain text is spoken unless told. */
   readonly tls?: (() => ServerTls) | undefined;
   readonly clock: Clock;
+  /** Called when connections come near the limit of open files, with the reason, and with none when there is room again. */
+  onFull(reason: string | undefined): void;
 }
 
 /** A gRPC server that listens. */
@@ -44,12 +48,18 @@ export interface GrpcServer {
 /** Maximum number of calls at once on one connection. */
 const MAX_STREAMS_PER_CONNECTION = 1024;
 
+/** How often a connection is pinged, and how long it may take to answer: a peer that lost its power closes nothing. */
+const KEEPALIVE_MS = 60_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
   const { server, widen } = createWideServer({
     ...grpcOptions(maxMessageBytes),
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     interceptors: [
       callLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
       ...(callTokens ? [callGuard(callTokens)] : []),
@@ -58,10 +68,11 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
   const health = await addHealth(server);
   await addReflection(server);
+  const connections = new ConnectionLimits({ clock, files: await countOpenFiles(), onFull: options.onFull });
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   const credentials = tls && new RenewedCredentials(tls());
   const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
-  widen();
+  for (const listener of widen()) connections.follow(listener);
   const unfollow = tls ? follow(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {

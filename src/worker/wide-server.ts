@@ -16,7 +16,10 @@ interface ServerInside {
  * at it (grpc-node's pull request 3058 would have them). Should a new version have moved things, the server is
  * merely as slow as before; a test says so.
  */
-export function createWideServer(options: ServerOptions): { readonly server: Server; readonly widen: () => void } {
+export function createWideServer(options: ServerOptions): {
+  readonly server: Server;
+  readonly widen: () => Http2Server[];
+} {
   const server = new Server(options);
   const inside = server as unknown as ServerInside;
   if (inside.commonServerOptions) {
@@ -28,11 +31,13 @@ export function createWideServer(options: ServerOptions): { readonly server: Ser
   }
   return {
     server,
-    /** To be called when it listens. */
+    /** To be called when it listens; returns the HTTP/2 servers that do. */
     widen() {
-      for (const listener of inside.http2Servers?.keys() ?? []) {
+      const listeners = [...(inside.http2Servers?.keys() ?? [])];
+      for (const listener of listeners) {
         listener.on('session', (session) => session.setLocalWindowSize(FLOW_CONTROL_WINDOW_BYTES));
       }
+      return listeners;
     },
   };
 }

@@ -90,6 +90,10 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   /** Ends the drain's delay. */
   const hurry = new AbortController();
   const watches = new BackendWatches(options.backends, clock, onHealthChange);
+  let hasRoom = true;
+  const isReady = (): boolean => watches.areWell && hasRoom;
+  /** Reports whether calls are welcome, to those who ask and to the registry; does nothing until both are there. */
+  let reportReady = (): void => {};
   const server = await listenGrpc({
     ...options,
     models,
@@ -98,7 +102,12 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     log,
     version,
     leaving: leaving.signal,
-    isWell: () => watches.areWell && !draining.signal.aborted,
+    isWell: () => isReady() && !draining.signal.aborted,
+    onFull(reason) {
+      hasRoom = reason === undefined;
+      log.warn(hasRoom ? 'there is room for connections again' : `out of the list: ${reason}`);
+      reportReady();
+    },
     onFailure(error) {
       // It need not wait for the next look to be noticed.
       if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
@@ -108,9 +117,14 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     log.warn(`whoever reaches ${options.host} can call the models; ask for a token with --call-token-file`);
   }
   const replica = replicaAt(server.port);
-  const ready = watches.areWell;
-  server.setServing(ready);
-  const keeper = api && new LeaseKeeper({ api, replica, clock, random, ready, onChange: options.onLeaseChange });
+  server.setServing(isReady());
+  const keeper =
+    api && new LeaseKeeper({ api, replica, clock, random, ready: isReady(), onChange: options.onLeaseChange });
+  reportReady = () => {
+    if (draining.signal.aborted) return;
+    server.setServing(isReady());
+    keeper?.setReady(isReady());
+  };
   watches.start();
 
   let isStopping = false;
@@ -130,9 +144,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   function onHealthChange(change: HealthChange): void {
     if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
     if (change.kind === 'unhealthy') log.warn(`out of the list: ${change.reason}`);
-    if (draining.signal.aborted) return;
-    server.setServing(watches.areWell);
-    keeper?.setReady(watches.areWell);
+    reportReady();
   }
 
   async function cleanUp(): Promise<void> {
