@@ -9,7 +9,7 @@ import {
 import { COMMANDS } from './commands.js';
 import { knownValues } from './known-values.js';
 
-/** What can stand at the cursor: one of some values, with or without a space after it, or the name of a file. */
+/** Completions at the cursor: some values, with or without a space after them, or the names of files. */
 export interface Completion {
   readonly how: 'values' | 'nospace' | 'files';
   readonly candidates: readonly Candidate[];

@@ -2,7 +2,7 @@ import type { CommandIo } from './command.js';
 import { coloursFor, printable } from './output.js';
 import { columnsOf, cutToWidth, widthOf } from './terminal-width.js';
 
-/** What stands between two columns. */
+/** Gap between two columns. */
 const GAP = '   ';
 
 /**

@@ -1,5 +1,6 @@
 import { closestMatch } from 'leven';
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 
 /** What the commands are called in other programs. */
 const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
@@ -15,7 +16,7 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
 export function unknownCommand(word: string, names: readonly string[]): AnyserveError {
   const other = Object.entries(OTHER_NAMES).find(([, words]) => words.includes(word))?.[0];
   const end = other === undefined ? suggestion(word, names, '') : `; did you mean ${other}?`;
-  return new AnyserveError('usage', `there is no command ${JSON.stringify(word)}${end}`);
+  return new AnyserveError('usage', `there is no command ${quoted(word)}${end}`);
 }
 
 /** The longest name that is compared: the time that takes grows with its square. */

@@ -23,7 +23,7 @@ export function guardGroup(group: number): () => void {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   });
-  // Where there is no shell, as in some containers, the end of the container ends the group.
+  // Some containers have no shell. There, the end of the container ends the group.
   guard.on('error', () => {});
   guard.stdin?.on('error', () => {});
   guard.unref();

@@ -100,7 +100,7 @@ export class Explainer {
     else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#apartIn ??= replica.id;
   }
 
-  /** What was found out so far. */
+  /** Returns the findings so far. */
   explanation(): Explanation {
     return {
       query: this.#query,

@@ -45,7 +45,7 @@ function problemOf(path: string, cause: unknown): string {
   return message;
 }
 
-/** What to do about ES module syntax in a file that counts as CommonJS: the module itself, or one that it imports. */
+/** Says how to fix ES module syntax in a file that counts as CommonJS: the module itself, or one that it imports. */
 function esSyntaxProblem(path: string, file: string): string {
   const extension = extname(file);
   const isTypeScript = /^\.[cm]?ts$/.test(extension);

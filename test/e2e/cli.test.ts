@@ -155,11 +155,11 @@ describe('wrong usage', () => {
     [['register', '--id', 'r', '--endpoint', 'a:1'], 'give --cap KEY=VALUE, what the model server can do'],
     [
       ['register', '--id', 'r', '--endpoint', 'a', '--cap', 'a=1'],
-      '"a" is not an endpoint; give HOST:PORT, [IPV6]:PORT or unix:PATH',
+      '"a" is not an endpoint to register: it has no port; give HOST:PORT',
     ],
     [
       ['register', '--id', 'r', '--endpoint', '0.0.0.0:1', '--cap', 'a=1'],
-      '0.0.0.0:1 names every address of its machine and none that others can call; give a host name or one address',
+      'it names every address of its machine and none that others can call; give a host name or one address',
     ],
     [
       ['register', '--id', 'r', '--endpoint', 'a:1', '--cap', '{"a":'],
@@ -179,7 +179,7 @@ describe('wrong usage', () => {
       'parameter "n" is no boolean, text or number of at most 64 bits',
     ],
     [['infer', 'x', '--max-message-bytes', 'abc'], '--max-message-bytes "abc": give a whole number from 1024'],
-    [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is not an endpoint; give HOST:PORT'],
+    [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is the URL of an HTTP server'],
     [['worker'], 'give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo to try things out'],
     [['worker', '--backend', 'gpt'], 'there is no backend "gpt"; there is "echo"'],
     [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],

@@ -142,7 +142,7 @@ describe('completion', () => {
       expect([...listed.map((line) => line.split('\t')[0]), '--version'].sort()).toEqual(options);
       expect([...(await repliedByBash(`anyserve ${command} --`)), '--version'].sort()).toEqual(options);
     }
-  });
+  }, 90_000);
 
   it('offers an option once, unless it can be repeated', async () => {
     const replied = await repliedByBash('anyserve route --wait 3s --server x --');
