@@ -50,7 +50,7 @@ function registration(n: number, ttlS: number | undefined): string {
     capabilities,
     ttl: ttlS,
   });
-  return `POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  return `POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
 /** Opens one lease; resolves when its first heartbeat is there. */

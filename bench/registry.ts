@@ -71,7 +71,7 @@ function askFor(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1').once('error', reject);
     let bytes = 0;
-    socket.write('GET /registry HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    socket.write('GET /registry HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     socket.on('data', (chunk) => {
       bytes += chunk.length;
     });

@@ -34,7 +34,7 @@ function load(port: number, size: number): Promise<Round> {
       const send = (): void => {
         sentUs = nowUs();
         const asked = at++ % Math.min(200, size || 1);
-        socket.write(`GET /route?model=model-${asked}&type=type-${asked % 5} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        socket.write(`GET /route?model=model-${asked}&type=type-${asked % 5} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       };
       socket.once('connect', send).on('error', reject);
       socket.on('data', (chunk) => {

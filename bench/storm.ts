@@ -19,7 +19,7 @@ function caller(port: number): { stop(): number[] } {
   let sentUs = 0;
   const send = (): void => {
     sentUs = nowUs();
-    socket.write('GET /route?model=model-7 HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /route?model=model-7 HTTP/1.1\r\nHost: localhost\r\n\r\n');
   };
   socket.once('connect', send).on('error', () => {});
   socket.on('data', (chunk) => {

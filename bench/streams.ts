@@ -96,7 +96,7 @@ function asking(port: number): { ask(query: string): Promise<string>; socket: So
       new Promise((resolve) => {
         answered = resolve;
         text = '';
-        socket.write(`GET /route?${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        socket.write(`GET /route?${query} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       }),
   };
 }

@@ -40,6 +40,8 @@ export interface StartApiServerOptions {
   readonly maxRegistryBytes?: number | undefined;
   /** The most leases that one address can hold; 20,000 unless told. */
   readonly maxStreamsPerPeer?: number | undefined;
+  /** Names besides those of this machine by which requests without a token can reach the server. */
+  readonly allowedHosts?: readonly string[] | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
   readonly log?: Log | undefined;
 }
@@ -78,6 +80,7 @@ export async function startApiServer({
   maxReplicas = DEFAULTS.maxReplicas,
   maxRegistryBytes = DEFAULTS.maxRegistryBytes,
   maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
+  allowedHosts = [],
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
   const [{ listen }, { createMemoryStore }] = await Promise.all([
@@ -94,7 +97,8 @@ export async function startApiServer({
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };
-  return listen({ registry, host, port, ...times, tokens, tls: lookup(tls), log, clock: system.clock });
+  const names = { machineName: system.hostName(), allowedHosts };
+  return listen({ registry, host, port, ...names, ...times, tokens, tls: lookup(tls), log, clock: system.clock });
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */

@@ -29,6 +29,15 @@ export const serve: Command = {
       default: String(DEFAULTS.apiPort),
     },
     host: { type: 'text', value: 'HOST', description: 'the address to listen on', default: DEFAULTS.host },
+    'allowed-host': {
+      type: 'text',
+      value: 'NAME',
+      description:
+        'a name by which requests without a token can reach a loopback address, and web pages any address, besides ' +
+        'localhost, *.localhost, *.local, *.internal and the name of this machine',
+      repeatable: true,
+      spaced: true,
+    },
     heartbeat: {
       type: 'text',
       value: 'TIME',
@@ -96,6 +105,7 @@ export const serve: Command = {
       maxReplicas: wholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
       maxRegistryBytes: wholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
       maxStreamsPerPeer: wholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
+      allowedHosts: args.texts('allowed-host'),
       log: logTo(io),
     });
     io.stdout.write(

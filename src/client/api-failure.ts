@@ -11,6 +11,10 @@ export function strangeAnswer(server: string, status: number, body: string): Any
     const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
     return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
   }
+  // It does not answer to the name in its URL; its own words say which option lets it.
+  if (status === 421) {
+    return new AnyserveError('server_permission_denied', `the API server ${server} refuses (HTTP 421): ${said}`);
+  }
   if (status < 500 && status !== httpStatusOf('resource_exhausted')) return notAnApiServer(server, `HTTP ${status}`);
   return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
 }

@@ -12,6 +12,7 @@ import { type ApiApp, type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
+import { HostCheck, type HostCheckOptions } from './host-check.js';
 import { inTurn } from './in-turn.js';
 import { createReadiness } from './readiness.js';
 import { countVainWaits } from './tcp-counters.js';
@@ -19,7 +20,9 @@ import { readTcpTable } from './tcp-table.js';
 import { watchUnacknowledged } from './unacknowledged.js';
 
 /** Where an API server listens, besides what its app needs. */
-export interface ApiServerOptions extends Omit<AppOptions, 'readiness' | 'unacknowledged'> {
+export interface ApiServerOptions
+  extends Omit<AppOptions, 'readiness' | 'unacknowledged' | 'hosts'>,
+    Omit<HostCheckOptions, 'isLocal'> {
   /** A host name or address of this machine. */
   readonly host: string;
   /** A TCP port; 0 picks a free one. */
@@ -75,13 +78,15 @@ const BACKLOG = 4096;
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const { host, port, registry, clock, log, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
+  let isLocal = isLoopback(host);
+  const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const files = await countOpenFiles();
   const limits = connectionLimits(files);
   let connections = 0;
   const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
   const kernel = { readTable: readTcpTable, countVainWaits };
   const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
-  const { app, answersOften } = createApp({ ...options, readiness, unacknowledged });
+  const { app, answersOften } = createApp({ ...options, readiness, unacknowledged, hosts });
   const { server, unfollow } = serverFor(app, options);
   let isClosing = false;
   answerRequests(server, { app, answersOften }, { idleTimeoutMs, isClosing: () => isClosing });
@@ -103,6 +108,8 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     log.warn(`whoever reaches ${host} can register replicas; ask for a token with --register-token-file`);
   }
   const address = server.address() as AddressInfo;
+  // A name of this machine can lead to loopback.
+  isLocal = isLoopback(address.address);
   const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
     url: `${tls ? 'https' : 'http'}://${shownHost}:${address.port}`,

@@ -13,6 +13,7 @@ import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, answeredMethod, decide, type GrantedHandler, OPEN } from './authorization.js';
+import { HostCheck } from './host-check.js';
 import { inTurn, isFirst } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import { registryHandler, replicasHandler } from './list-handlers.js';
@@ -34,6 +35,8 @@ export interface AppOptions {
   /** How long replicas may still be on their way back after this app was made, in milliseconds. */
   readonly warmingMs: number;
   readonly readiness: Readiness;
+  /** The names by which requests can reach the app. Default: those that lead to this machine for sure. */
+  readonly hosts?: HostCheck | undefined;
   readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
 }
 
@@ -61,7 +64,7 @@ export interface ApiApp {
 
 /** Makes the HTTP interface over a registry. */
 export function createApp(options: AppOptions): ApiApp {
-  const { registry, clock, log, readiness, warmingMs, tokens = {} } = options;
+  const { registry, clock, log, readiness, warmingMs, tokens = {}, hosts = new HostCheck() } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
@@ -79,6 +82,8 @@ export function createApp(options: AppOptions): ApiApp {
       const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
       if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
       const decision = isOpen ? OPEN : decide(request, tokens);
+      const problem = hosts.problem(request, decision === OPEN && !isOpen);
+      if (problem) return sendJson(response, problem.status, detailText(problem.detail));
       if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
       sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
     };
@@ -118,6 +123,8 @@ export function createApp(options: AppOptions): ApiApp {
   }
 
   app.use((request, response) => {
+    const problem = hosts.problem(request, false);
+    if (problem) return sendJson(response, problem.status, detailText(problem.detail));
     const { path } = parseTarget(request.url);
     const trimmed = trimTrailingSlashes(path);
     if (trimmed === path || !paths.has(trimmed)) return sendFailure(response, 'not_found', 'Not Found');

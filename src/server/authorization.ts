@@ -61,13 +61,3 @@ export function decide(request: Request, tokens: AccessTokens): Decision {
   const access = answeredMethod(request) === 'GET' ? 'read' : 'register';
   return tokens[access] ? authorize(access, headerValues(request.rawHeaders, 'authorization'), tokens) : OPEN;
 }
-
-/**
- * Whether a web page of another site sends the request, which a browser then says. Registrations need no content type,
- * so that any page could otherwise register at the servers that its visitors reach.
- */
-export function isOfOtherOrigin(request: Request): boolean {
-  const origin = request.get('origin');
-  if (origin === undefined) return false;
-  return !URL.canParse(origin) || new URL(origin).host !== request.get('host');
-}

@@ -14,8 +14,9 @@ import {
   type Registering,
 } from '../wire/registration.js';
 import { sendFailure, sendJson, TRY_LATER } from './answer.js';
-import { type GrantedHandler, isOfOtherOrigin, refusalOfId } from './authorization.js';
+import { type GrantedHandler, refusalOfId } from './authorization.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
+import { isOfOtherOrigin } from './host-check.js';
 import { createLeaseStream } from './lease-stream.js';
 import { warnOfLists } from './list-values.js';
 import type { Readiness } from './readiness.js';

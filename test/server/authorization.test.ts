@@ -150,9 +150,11 @@ describe('a server that asks for none', () => {
   });
 
   it.each([
-    ['Origin: https://evil.test', 403],
-    ['Origin: null', 403],
+    ['Origin: https://evil.test', 421],
+    ['Origin: null', 421],
     ['Origin: http://127.0.0.1:1', 403],
+    ['Origin: http://203.0.113.1', 403],
+    ['Origin: http://localhost:3000', 403],
   ])('refuses a registration with %s', async (origin, status) => {
     server = await startTestApiServer();
     const text = await answer('POST /register', [origin], registrationBody('r1'));

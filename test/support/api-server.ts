@@ -43,6 +43,9 @@ export async function startTestApiServer({
     log,
     ...times,
     host: '127.0.0.1',
+    machineName: 'machine.test',
+    // The name that bare requests of the tests use.
+    allowedHosts: ['x'],
     port,
     ...options,
   });
@@ -70,7 +73,7 @@ export function rawConnection(port: number, text: string): RawConnection {
 /** The text of a `POST /register` with this body. */
 export function registerRequest(body: string, { version = '1.1' } = {}): string {
   const bytes = Buffer.from(body);
-  return `POST /register HTTP/${version}\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n${bytes.toString('latin1')}`;
+  return `POST /register HTTP/${version}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n${bytes.toString('latin1')}`;
 }
 
 /** A registration's body. */
