@@ -62,6 +62,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       '@grpc/grpc-js',
       'chalk',
       'leven',
+      'node:events',
       'node:fs/promises',
       'node:readline',
       'node:stream',

@@ -6,6 +6,7 @@ import { SYSTEM_OPTION } from './messages.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
 import { talkAtTerminal } from './terminal-chat.js';
+import { TurnReader } from './turn-reader.js';
 
 /** `anyserve chat`: a conversation with a model. */
 export const chat: Command = {
@@ -14,7 +15,7 @@ export const chat: Command = {
   summary:
     'Talks with a model: finds a replica that offers type=NAME, else model=NAME, and sends it the whole conversation ' +
     'with each turn; when a replica goes, the next turn finds another. Ctrl-C ends an answer, Ctrl-D the conversation. ' +
-    'From a pipe, each line is a turn.',
+    'From a pipe, each line is a turn, and so are the lines between two with """.',
   examples: [
     ['anyserve chat chat', 'talk with any replica that can chat'],
     ['anyserve chat llama --system "Answer in French." --temperature 0.7', 'tell it how to answer'],
@@ -41,13 +42,16 @@ export const chat: Command = {
   },
 };
 
-/** Each line is a turn; the first that fails ends it. */
+/** Each line or fenced message is a turn; the first that fails ends the conversation. */
 async function talkInLines(conversation: Conversation, { stdin, interrupted }: CommandIo): Promise<number> {
   const lines = createInterface({ input: stdin, signal: interrupted });
   const { signal: never } = new AbortController();
-  for await (const line of lines) {
-    if (line.trim() !== '') await conversation.turn(line, never);
-  }
+  const reader = new TurnReader();
+  const say = async (text = ''): Promise<void> => {
+    if (text.trim() !== '') await conversation.turn(text, never);
+  };
+  for await (const line of lines) await say(reader.take(line)?.text);
+  await say(reader.leave());
   interrupted.throwIfAborted();
   return 0;
 }

@@ -7,6 +7,7 @@ import { jsonLine, textWriter } from './inference-output.js';
 import { type Message, openingMessages } from './messages.js';
 import { ModelClient } from './model-client.js';
 import { requestParameters } from './request-parameters.js';
+import { thinkingWriter } from './thinking-writer.js';
 
 /** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */
 export class Conversation {
@@ -15,7 +16,7 @@ export class Conversation {
   readonly #io: CommandIo;
   readonly #parameters: Parameters;
   readonly #version: string | undefined;
-  readonly #opening: readonly Message[];
+  #opening: readonly Message[];
   readonly #json: boolean;
   #messages: readonly Message[];
 
@@ -55,6 +56,18 @@ export class Conversation {
     this.#messages = this.#opening;
   }
 
+  /** The system message: how the model is told to answer; undefined when there is none. */
+  get system(): string | undefined {
+    return this.#opening[0]?.content;
+  }
+
+  /** Replaces the system message; what was said stays. */
+  set system(content: string) {
+    const said = this.#messages.slice(this.#opening.length);
+    this.#opening = [{ role: 'system', content }];
+    this.#messages = [...this.#opening, ...said];
+  }
+
   /** Ends the answer under way, and every connection. */
   close(): Promise<void> {
     return this.#client.close();
@@ -72,6 +85,7 @@ export class Conversation {
       maxAnswerBytes: this.#client.maxMessageBytes,
     };
     const text = textWriter(this.#io);
+    const thinking = this.#json ? undefined : thinkingWriter(this.#io);
     try {
       await this.#client.call(async (client, stopSpinner) => {
         let replica: Pick<typeof client, 'endpoint' | 'replicaId'> = client;
@@ -79,6 +93,8 @@ export class Conversation {
           for await (const part of client.inferStream(this.#model, inputs, options)) {
             stopSpinner();
             const piece = record.add(part);
+            await thinking?.write(part);
+            if (piece !== '') thinking?.end();
             replica = { endpoint: client.endpoint, replicaId: client.replicaId };
             if (!this.#json && record.text !== undefined) await text.write(piece);
           }
@@ -90,6 +106,7 @@ export class Conversation {
         if (this.#json && record.text !== undefined) stdout.write(jsonLine(record.json(client)));
       });
     } finally {
+      thinking?.end();
       text.end();
     }
   }

@@ -1,21 +1,22 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { AnyserveError } from '../core/errors.js';
+import { typedLine } from './chat-commands.js';
 import type { CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
-import { tellFailure } from './output.js';
+import { printable, tellFailure } from './output.js';
+import { MARK_PASTES, TypedTurns, UNMARK_PASTES } from './typed-turns.js';
 
-const HELP = `/reset   forget what was said
-/exit    end the conversation, as does Ctrl-D
-/help    this
-Ctrl-C   end the answer under way, or clear the line; on an empty line, leave
-`;
+const PROMPT = '> ';
+/** The prompt within a message of several lines. */
+const MORE = '. ';
 
 /** Holds a conversation with whoever sits at the terminal; resolves to the exit code. */
 export async function talkAtTerminal(conversation: Conversation, io: CommandIo): Promise<number> {
   const { stdin, stderr, interrupted } = io;
   const screen = new Screen(stderr);
-  const lines = createInterface({ input: stdin, output: screen, terminal: true, prompt: '> ', signal: interrupted });
+  const lines = createInterface({ input: stdin, output: screen, terminal: true, prompt: PROMPT, signal: interrupted });
+  const turns = new TypedTurns(lines, stdin);
   let answering: AbortController | undefined;
   let isOpen = true;
   let wasInterrupted = false;
@@ -29,7 +30,11 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
   // The line editor takes the key itself, so that it reaches nobody as a signal.
   lines.on('SIGINT', () => {
     if (answering) return answering.abort();
-    if (lines.line !== '') return clearLine();
+    if (lines.line !== '' || turns.isPending) {
+      turns.clear();
+      lines.setPrompt(PROMPT);
+      return clearLine();
+    }
     wasInterrupted = true;
     lines.close();
   });
@@ -48,15 +53,18 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
   };
 
   try {
-    stderr.write('/help tells what can be typed; Ctrl-D ends the conversation\n');
+    stderr.write(`${MARK_PASTES}/help lists the commands; Ctrl-D ends the conversation\n`);
     lines.prompt();
-    for await (const line of lines) {
-      const text = line.trim();
-      if (text === '/exit') return 0;
-      if (text === '/help') stderr.write(HELP);
-      else if (text === '/reset') conversation.reset();
-      else if (/^\/[a-z]+$/.test(text)) stderr.write(`there is no ${text}; /help tells what there is\n`);
-      else if (text !== '') await answer(line);
+    for await (const turn of turns) {
+      if (turn) {
+        const typed = turn.isLiteral
+          ? ({ kind: 'message', text: turn.text } as const)
+          : typedLine(turn.text, conversation);
+        if (typed.kind === 'exit') return 0;
+        if (typed.kind === 'done') stderr.write(printable(typed.said));
+        else if (typed.text.trim() !== '') await answer(typed.text);
+      }
+      lines.setPrompt(turns.isPending ? MORE : PROMPT);
       // It may have been closed during an answer.
       if (isOpen) lines.prompt(true);
     }
@@ -66,6 +74,7 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
     return wasInterrupted ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;
   } finally {
     lines.close();
+    stderr.write(UNMARK_PASTES);
   }
 }
 

@@ -6,22 +6,26 @@ import type { Tensor } from './tensor.js';
 /** The names that texts go by: ours, and that of Triton's backends for language models. */
 const TEXT_NAMES = ['text', 'text_output'];
 
+/** Outputs beside the text that arrive in pieces as it does. */
+const TEXTS_BESIDE = ['reasoning'];
+
 /** The name of the output that is an answer's text: the BYTES output called so, else the only output if it is BYTES. */
 export function textOutput(outputs: Tensors): string | undefined {
   const called = TEXT_NAMES.find((name) => outputs[name]?.datatype === 'BYTES');
   if (called !== undefined) return called;
   const [only, ...others] = Object.entries(outputs);
-  return only?.[1].datatype === 'BYTES' && others.length === 0 ? only[0] : undefined;
+  const isText = only?.[1].datatype === 'BYTES' && others.length === 0 && !TEXTS_BESIDE.includes(only[0]);
+  return isText ? only[0] : undefined;
 }
 
 /**
  * Reads the text of an answer that comes in parts: each call gives what the part adds, undefined when it has no text. A
  * character may be split between two parts; bytes that are no UTF-8 become U+FFFD.
  */
-export function textReader(): (part: InferenceAnswer) => string | undefined {
+export function textReader(nameOf = textOutput): (part: InferenceAnswer) => string | undefined {
   const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   return ({ outputs }) => {
-    const name = textOutput(outputs);
+    const name = nameOf(outputs);
     if (name === undefined) return undefined;
     return elementsOf(outputs[name])
       .map((bytes) => utf8.decode(bytes, { stream: true }))
@@ -29,8 +33,10 @@ export function textReader(): (part: InferenceAnswer) => string | undefined {
   };
 }
 
-/** Outputs beside the text that arrive in pieces as it does. */
-const TEXTS_BESIDE = ['reasoning'];
+/** The name of the output with a model's thinking, which comes before its answer; undefined where there is none. */
+export function reasoningOutput(outputs: Tensors): string | undefined {
+  return outputs['reasoning']?.datatype === 'BYTES' ? 'reasoning' : undefined;
+}
 
 /**
  * Joins the parts of a written text to one answer: the text, and the reasoning before it, in one element each, other

@@ -49,6 +49,21 @@ describe('chat from a pipe', () => {
     );
   });
 
+  it('takes the lines between two of three quotes as one turn, and the rest of an open one', async () => {
+    const talk = await run(['chat', 'chat', ...at], { input: '"""a\n/b\n\nc"""\n/d\n"""\ne\nf\n' });
+    expect(talk).toEqual({ code: 0, stdout: 'heard a\n/b\n\nc\nheard /d\nheard e\nf\n', stderr: '' });
+  });
+
+  it('hears the last text of the echo backend', async () => {
+    const echo = start(['worker', '--backend', 'echo', '--port', '0', '--no-register']);
+    extras.push(echo);
+    const endpoint = await echo.printed(/^serving on (\S+)/m);
+    const talk = await run(['chat', 'echo', '--system', 'Be brief.', '--endpoint', endpoint], {
+      input: 'Hello\nAgain\n',
+    });
+    expect(talk).toEqual({ code: 0, stdout: 'Hello\nAgain\n', stderr: '' });
+  });
+
   it('prints an object a turn, and passes options on', async () => {
     const talk = await run(['chat', 'chat', '--json', '--seed', '3', '--param', 'min_p=0.5', ...at], {
       input: 'Hello\nparameters',
@@ -108,14 +123,54 @@ describe('chat in a terminal', () => {
     const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
     await chat.say('one');
     await chat.say('/help');
-    expect(chat.stdout()).toContain('/reset   forget what was said');
-    await chat.say('/rest');
-    expect(chat.stdout()).toContain('there is no /rest; /help tells what there is');
-    await chat.say('/reset');
+    expect(chat.stdout()).toContain('/clear          forget what was said');
+    await chat.say('/rest of it');
+    expect(chat.stdout()).toContain('there is no /rest; /help lists the commands;');
+    expect(chat.stdout()).toContain('for a message that begins with a slash, type //rest of it');
+    await chat.say('/clear');
     await chat.say('two');
     await worker.printed(/user one\nin parts: system Be brief., user two\n$/);
+    await chat.say('/system Answer in French.');
+    await chat.say('/system');
+    expect(chat.stdout().match(/the model is told: Answer in French\./g)).toHaveLength(2);
+    await chat.say('//etc/hosts');
+    await worker.printed(/in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/);
     chat.type('/exit\r');
     expect((await chat.ended).code).toBe(0);
+  });
+
+  it.each(['\n', '\r', '\r\n'])('takes lines pasted at once, divided by %j, as one turn', async (end) => {
+    const chat = await atTerminal('chat', ...at);
+    await chat.printed(/\[\?2004h/);
+    chat.type(`see: \x1b[200~/one${end}${end}two "${end}three\x1b[201~`);
+    await chat.printed(/three/);
+    await chat.say('!');
+    await worker.printed(/in parts: user see: \/one\n\ntwo "\nthree!\n$/);
+    // Ctrl-C forgets what is pasted.
+    chat.type(`\x1b[200~four${end}five\x1b[201~`);
+    await chat.printed(/five/);
+    chat.type('\x03');
+    await chat.say('six');
+    await worker.printed(/assistant heard see: \/one\n\ntwo "\nthree!, user six\n$/);
+    chat.type('\x04');
+    expect((await chat.ended).stdout).toContain('\x1b[?2004l');
+  });
+
+  it('takes the lines between two of three quotes as one turn', async () => {
+    const chat = await atTerminal('chat', ...at);
+    chat.type('"""one\r');
+    await chat.printed(/J\. /);
+    chat.type('/two\r\x1b[200~pasted\rlines\x1b[201~\r');
+    await chat.say('three"""');
+    await worker.printed(/in parts: user one\n\/two\npasted\nlines\nthree\n$/);
+  });
+
+  it('shows what the model thinks, labelled, and not in a pipe', async () => {
+    const chat = await atTerminal('chat', ...at);
+    await chat.say('think');
+    expect(chat.stdout()).toContain('thinking: let me see\r\n\r\nheard think\r\n');
+    const piped = await run(['chat', 'chat', ...at], { input: 'think\n' });
+    expect(piped).toEqual({ code: 0, stdout: 'heard think\n', stderr: '' });
   });
 
   it('ends an answer on Ctrl-C and goes on with what came of it', async () => {

@@ -23,6 +23,7 @@ export default (app) => app.capability({ type: 'chat', model: 'parrot' }, async 
   const order = messages.at(-1).content;
   if (order === 'parameters') return yield { text: [JSON.stringify(context.parameters)], score: [1.5] };
   if (order === 'numbers') return yield { n: [1, 2] };
+  if (order === 'think') for (const reasoning of ['let me', ' see']) yield { reasoning: [reasoning] };
   yield { text: [context.streaming ? 'heard ' : 'heard ' + order] };
   if (order === 'fail') throw new Error('as told');
   if (order === 'die') setTimeout(() => process.exit(1), 20);
