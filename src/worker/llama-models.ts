@@ -1,4 +1,4 @@
-import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
+import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
@@ -7,6 +7,7 @@ import { Answer, type Handler, type Model } from './backend.js';
 import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { promptTokens } from './llama-prompt.js';
+import { FreeSequences } from './llama-sequences.js';
 import { llamaText } from './llama-text.js';
 import { offeredCapabilities } from './offered-capabilities.js';
 import { checkParameterNames, samplingFromParameters } from './sampling.js';
@@ -26,7 +27,7 @@ export interface LoadedModel {
 /** The largest context that is made without being asked for; memory grows with it. */
 const MAX_DEFAULT_CONTEXT = 4096;
 
-/** A model that writes texts: several at once, each in a sequence of its own; others wait for one, in order. */
+/** A model that writes texts: several at once, each in a sequence of its own, which keeps its prompt for the next turn; others wait for one. */
 export async function llamaWriter(
   { resolveChatWrapper }: LlamaCpp,
   loaded: LoadedModel,
@@ -37,7 +38,7 @@ export async function llamaWriter(
   const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
   const context = await model.createContext({ sequences, contextSize: size, threads });
-  const free: LlamaContextSequence[] = Array.from({ length: sequences }, () => context.getSequence());
+  const free = new FreeSequences(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 
   const handle: Handler = async function* (inputs, { parameters, streaming, signal }) {
@@ -46,11 +47,11 @@ export async function llamaWriter(
     const prompt = promptTokens(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
     const leave = await admission.enter(signal);
-    const sequence = free.pop() as LlamaContextSequence;
+    const kept = free.take(prompt);
     try {
-      yield* textAnswer(llamaText({ sequence, prompt, sampling, trimStart: hasTemplate, signal }), streaming);
+      yield* textAnswer(llamaText({ kept, prompt, sampling, trimStart: hasTemplate, signal }), streaming);
     } finally {
-      free.push(sequence);
+      free.release(kept);
       leave();
     }
   };

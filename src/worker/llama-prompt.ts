@@ -7,7 +7,8 @@ import { type ChatMessage, requestedMessages, textInput } from './text-generatio
 
 /**
  * The tokens that a request's `prompt` or `messages` are to a model: in its chat template, where it has one, else the
- * prompt as it stands. Special tokens that a caller spells out are ordinary text. Throws `invalid_argument`.
+ * prompt as it stands. Special tokens that a caller spells out are ordinary text. Throws `invalid_argument`, and
+ * `unimplemented` for what another model may take.
  */
 export function promptTokens(model: LlamaModel, template: ChatWrapper | undefined, inputs: Tensors): Token[] {
   const tokens = template ? chatTokens(model, template, requestedMessages(inputs)) : plainTokens(model, inputs);
@@ -20,7 +21,7 @@ export function promptTokens(model: LlamaModel, template: ChatWrapper | undefine
 function plainTokens(model: LlamaModel, inputs: Tensors): Token[] {
   if (inputs['messages']) {
     const advice = 'the model has no chat template and only goes on with a text; give input "prompt"';
-    throw new AnyserveError('invalid_argument', `input "messages": ${advice}`);
+    throw new AnyserveError('unimplemented', `input "messages": ${advice}`);
   }
   const prompt = textInput(inputs, 'prompt');
   if (prompt === undefined) throw new AnyserveError('invalid_argument', 'give input "prompt"');
@@ -35,7 +36,7 @@ function chatTokens(model: LlamaModel, template: ChatWrapper, messages: readonly
     return template.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
   } catch (cause) {
     const problem = `the model's chat template does not take them: ${messageOf(cause)}`;
-    throw new AnyserveError('invalid_argument', `input "messages": ${problem}`, { cause });
+    throw new AnyserveError('unimplemented', `input "messages": ${problem}`, { cause });
   }
 }
 
@@ -43,9 +44,11 @@ function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
   const text = textOf(message, at);
   const role = message.get('role');
   if (role === 'system' || role === 'user') return { type: role, text };
+  // The newer name of the system's messages.
+  if (role === 'developer') return { type: 'system', text };
   if (role === 'assistant') return { type: 'model', response: [text] };
-  const problem = `message ${at} has the role ${quoted(String(role))}; the model knows system, user and assistant`;
-  throw new AnyserveError('invalid_argument', `input "messages": ${problem}`);
+  const problem = `message ${at} has the role ${quoted(String(role))}; the model knows system, developer, user and assistant`;
+  throw new AnyserveError('unimplemented', `input "messages": ${problem}`);
 }
 
 /** What a message says: its text, or those of its parts. */
@@ -54,7 +57,9 @@ function textOf(message: ChatMessage, at: number): string {
   if (typeof content === 'string') return content;
   const texts = Array.isArray(content) ? content.map(partText) : [undefined];
   if (texts.every((text) => text !== undefined)) return texts.join('');
-  throw new AnyserveError('invalid_argument', `input "messages": message ${at} has other "content" than text`);
+  const isOtherKind = Array.isArray(content) || message.has('tool_calls');
+  const code = isOtherKind ? 'unimplemented' : 'invalid_argument';
+  throw new AnyserveError(code, `input "messages": message ${at} has other "content" than text`);
 }
 
 function partText(part: Json): string | undefined {

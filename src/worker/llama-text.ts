@@ -1,4 +1,5 @@
-import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
+import type { LlamaModel, Token } from 'node-llama-cpp';
+import type { KeptSequence } from './llama-sequences.js';
 import type { Sampling } from './sampling.js';
 import { StopTexts } from './stop-texts.js';
 import type { TextEnd } from './text-generation.js';
@@ -6,7 +7,7 @@ import type { TextEnd } from './text-generation.js';
 /** What a text is written from. */
 export interface LlamaTextOptions {
   /** A sequence that nobody else uses for as long as the text is written. */
-  readonly sequence: LlamaContextSequence;
+  readonly kept: KeptSequence;
   /** The prompt; it leaves room in the sequence for at least one token. */
   readonly prompt: readonly Token[];
   readonly sampling: Sampling & { readonly seed: number };
@@ -23,7 +24,8 @@ const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const
  * sequence is full. Rejects with the signal's reason, within a token; the sequence can then be used again.
  */
 export async function* llamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
-  const { sequence, prompt, sampling, trimStart } = options;
+  const { kept, prompt, sampling, trimStart } = options;
+  const { sequence } = kept;
   const { model } = sequence;
   const most = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
   const characters = new WholeCharacters(model, prompt);
@@ -58,18 +60,11 @@ export async function* llamaText(options: LlamaTextOptions): AsyncGenerator<stri
 
 /** The tokens that the model puts behind the prompt, without an end of their own. */
 async function* tokensAfter(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
-  const { sequence, prompt, sampling, signal } = options;
-  // What an earlier call left there would change the order of additions, and with it the text, for the same seed.
-  await sequence.clearHistory();
-  const last = prompt.length - 1;
-  const step = sequence.context.batchSize;
-  for (let at = 0; at < last; at += step) {
-    signal.throwIfAborted();
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(at, Math.min(at + step, last)));
-  }
+  const { kept, prompt, sampling, signal } = options;
+  await kept.evaluate(prompt, signal);
   const { temperature = DEFAULTS.temperature, topP = DEFAULTS.topP, seed } = sampling;
   const sampled = { temperature, topP, topK: DEFAULTS.topK, minP: DEFAULTS.minP, seed, yieldEogToken: true };
-  for await (const token of sequence.evaluate(prompt.slice(last), sampled)) {
+  for await (const token of kept.sequence.evaluate(prompt.slice(-1), sampled)) {
     signal.throwIfAborted();
     yield token;
   }

@@ -18,15 +18,28 @@ const MAX_SEED = 2 ** 32 - 1;
 /** Maximum number of stop texts: each is searched for in every piece of the answer. */
 const MAX_STOP_TEXTS = 64;
 
-const KNOWN = ['temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
+const KNOWN = ['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop'];
+
+/** Parameters that many clients send, and the values of them that ask for nothing; `user` is for the caller's records. */
+const NEUTRAL: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
+  user: () => true,
+  n: (value) => value === 1,
+  best_of: (value) => value === 1,
+  frequency_penalty: (value) => value === 0,
+  presence_penalty: (value) => value === 0,
+  logprobs: (value) => value === false,
+};
 
 /**
- * Reads `temperature`, `top_p`, `max_tokens`, `seed` and `stop` (a text, or a JSON array of texts as a text). Throws
- * `invalid_argument` that names the parameter.
+ * Reads `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a text, or a
+ * JSON array of texts as a text). Throws `invalid_argument` that names the parameter, and `unimplemented` for one that
+ * another replica may know.
  */
 export function samplingFromParameters(parameters: Parameters): Sampling {
   checkParameterNames(parameters, KNOWN);
-  const { temperature, top_p: topP, max_tokens: maxTokens, seed, stop } = parameters;
+  const { temperature, top_p: topP, seed, stop } = parameters;
+  const [older, newer] = [tokenLimit('max_tokens', parameters), tokenLimit('max_completion_tokens', parameters)];
+  const maxTokens = newer ?? older;
   return {
     ...(temperature !== undefined && {
       temperature: number('temperature', temperature, (value) => value >= 0, 'a number from 0 on'),
@@ -34,9 +47,7 @@ export function samplingFromParameters(parameters: Parameters): Sampling {
     ...(topP !== undefined && {
       topP: number('top_p', topP, (value) => value > 0 && value <= 1, 'a number over 0 and up to 1'),
     }),
-    ...(maxTokens !== undefined && {
-      maxTokens: number('max_tokens', maxTokens, (value) => isWhole(value) && value >= 1, 'a whole number from 1 on'),
-    }),
+    ...(maxTokens !== undefined && { maxTokens }),
     ...(seed !== undefined && {
       seed: number(
         'seed',
@@ -49,13 +60,25 @@ export function samplingFromParameters(parameters: Parameters): Sampling {
   };
 }
 
+function tokenLimit(name: string, { [name]: given }: Parameters): number | undefined {
+  if (given === undefined) return undefined;
+  return number(name, given, (value) => isWhole(value) && value >= 1, 'a whole number from 1 on');
+}
+
 /**
- * Refuses parameters that are not known, which would otherwise change nothing without a word. What clients of Triton
- * send of their own (`triton_...`) is let through. Throws `invalid_argument`.
+ * Refuses parameters that would otherwise silently change nothing. Those that ask for nothing, and what clients of
+ * Triton send (`triton_...`), are accepted. Throws `unimplemented`, because another replica may know the parameter.
  */
 export function checkParameterNames(parameters: Parameters, known: readonly string[]): void {
-  const stray = Object.keys(parameters).find((name) => !known.includes(name) && !name.startsWith('triton_'));
-  if (stray !== undefined) throw invalid(stray, `is not known; known are ${known.join(', ') || 'none'}`);
+  const stray = Object.entries(parameters).find(([name, value]) => {
+    const isNeutral = Object.hasOwn(NEUTRAL, name) && NEUTRAL[name]?.(value);
+    return !known.includes(name) && !name.startsWith('triton_') && !isNeutral;
+  });
+  if (stray === undefined) return;
+  const [name, value] = stray;
+  const problem = Object.hasOwn(NEUTRAL, name) ? `is ${shown(value)}, which this model can't do` : 'is not known';
+  const text = `parameter ${quoted(name)} ${problem}; known are ${known.join(', ') || 'none'}`;
+  throw new AnyserveError('unimplemented', text);
 }
 
 const isWhole = Number.isSafeInteger;

@@ -277,12 +277,22 @@ describe('a language model in the worker', () => {
     ],
     ['a temperature below 0', { prompt: ['x'] }, { temperature: -1 }, 'parameter "temperature" is -1'],
     ['a parameter that it does not know', { prompt: ['x'] }, { top_k: 1 }, 'parameter "top_k" is not known'],
-  ])('refuses %s', async (_what, inputs, parameters, words) => {
+  ])('refuses %s', async (what, inputs, parameters, words) => {
     const { call } = await shared('says');
     await expect(call(inputs, parameters)).rejects.toMatchObject({
-      code: 'invalid_argument',
+      code: /without|not know/.test(what) ? 'unimplemented' : 'invalid_argument',
       message: expect.stringContaining(words),
     });
+  });
+
+  it('takes parameters that ask for nothing, and the newer name of max_tokens', async () => {
+    const { call } = await shared('says');
+    const neutral = { user: 'me', n: 1, frequency_penalty: 0, presence_penalty: 0, logprobs: false };
+    const answer = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
+    expect(answer.parameters['completion_tokens']).toBe(2);
+    for (const parameters of [{ n: 2 }, { frequency_penalty: 1 }, { logprobs: true }, { tools: '[]' }]) {
+      await expect(call({ prompt: ['x'] }, parameters)).rejects.toMatchObject({ code: 'unimplemented' });
+    }
   });
 });
 
@@ -311,7 +321,10 @@ describe('a model with a chat template', () => {
       { role: 'system', content: 'be brief' },
       { role: 'user', content: 'hello' },
     ];
-    expect(textOf(await call(messages(...chat), GREEDY))).toBe('Hi there');
+    const answer = await call(messages(...chat), GREEDY);
+    expect(textOf(answer)).toBe('Hi there');
+    const developer = await call(messages({ ...chat[0], role: 'developer' }, ...chat.slice(1)), GREEDY);
+    expect({ ...developer.parameters }).toEqual({ ...answer.parameters });
     const begun = await call(messages(...chat, { role: 'assistant', content: 'Hi' }), GREEDY);
     expect(textOf(begun)).not.toContain('Hi');
   });
@@ -335,10 +348,10 @@ describe('a model with a chat template', () => {
       ],
       "the model's chat template does not take them: the user speaks first",
     ],
-  ])('refuses %s', async (_what, given, words) => {
+  ])('refuses %s', async (what, given, words) => {
     const { call } = await shared('chat');
     await expect(call(messages(...given))).rejects.toMatchObject({
-      code: 'invalid_argument',
+      code: what === 'no content' ? 'invalid_argument' : 'unimplemented',
       message: expect.stringContaining(`input "messages": ${words}`),
     });
   });
@@ -361,11 +374,11 @@ describe('a model that makes vectors of texts', () => {
     ['no text', [], {}, 'input "input" has no text'],
     ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, and 255 fit'],
     ['parameters', ['a'], { temperature: 1 }, 'parameter "temperature" is not known; known are none'],
-  ])('refuses %s', async (_what, texts, parameters, words) => {
+  ])('refuses %s', async (what, texts, parameters, words) => {
     const { call } = await shared('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));
     await expect(call({ input: { datatype: 'BYTES', shape: [data.length], data } }, parameters)).rejects.toMatchObject({
-      code: 'invalid_argument',
+      code: what === 'parameters' ? 'unimplemented' : 'invalid_argument',
       message: expect.stringContaining(words),
     });
   });

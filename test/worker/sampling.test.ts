@@ -40,12 +40,14 @@ describe('sampling', () => {
     ['stop', '[]', 'is "[]"; give'],
     ['stop', '["a",""]', 'is "[\\"a\\",\\"\\"]"; give a text'],
     ['stop', true, 'is true; give'],
-    ['top_k', 3, 'is not known; known are temperature, top_p, max_tokens, seed, stop'],
+    ['max_completion_tokens', 0, 'is 0; give a whole number from 1 on'],
+    ['top_k', 3, 'is not known; known are temperature, top_p, max_tokens, max_completion_tokens, seed, stop'],
     ['toString', 3, 'is not known'],
+    ['n', 2, "is 2, which this model can't do"],
   ])('refuses the parameter %s: %s', (name, value, message) => {
     expect(() => samplingFromParameters({ [name]: value })).toThrow(
       expect.objectContaining({
-        code: 'invalid_argument',
+        code: /not known|can't do/.test(message) ? 'unimplemented' : 'invalid_argument',
         message: expect.stringContaining(`parameter "${name}" ${message}`),
       }),
     );
