@@ -134,7 +134,14 @@ export async function startWorker({
       tls: lookup(tls),
       capabilities: capabilities.map(capabilityFromScalars),
     },
-    { clock: system.clock, random: system.random, log, hostName: system.hostName(), version: VERSION },
+    {
+      clock: system.clock,
+      random: system.random,
+      log,
+      hostName: system.hostName(),
+      instance: system.instance,
+      version: VERSION,
+    },
   );
 }
 
@@ -230,6 +237,11 @@ export interface KeepRegisteredOptions {
 export interface Registered {
   /** Resolves after {@link stop}; rejects when trying again is no use, because the registration is refused. */
   readonly stopped: Promise<void>;
+  /**
+   * Replaces what the replica can do, without a moment of absence where the API server can; quick updates become one.
+   * Resolves when it is in the list; rejects with `unprocessable` when it is refused, and what was there before stays.
+   */
+  update(change: { readonly capabilities: readonly ScalarPairs[] }): Promise<void>;
   /** Gives the lease back; the replica is out of the list. */
   stop(): Promise<void>;
 }
@@ -256,5 +268,9 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Re
   const stopped = keeper.run().finally(() => api.close());
   // Whoever does not look at it must not be brought down by it.
   stopped.catch(() => {});
-  return { stopped, stop: () => keeper.stop() };
+  return {
+    stopped,
+    update: ({ capabilities }) => keeper.update({ capabilities: capabilities.map(capabilityFromScalars) }),
+    stop: () => keeper.stop(),
+  };
 }

@@ -40,6 +40,9 @@ export function timeOfDay(): string {
   return new Date().toTimeString().slice(0, 8);
 }
 
+/** Six letters and digits that this process alone has, as far as chance goes. */
+export const instance = crypto.randomUUID().slice(0, 6);
+
 /** The name of this machine. */
 export function hostName(): string {
   return hostname();

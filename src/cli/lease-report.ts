@@ -9,13 +9,16 @@ export function leaseReporter(
   io: Pick<CommandIo, 'stdout' | 'env'>,
 ): (change: LeaseChange, replica: Replica) => void {
   const tell = changeTeller(json, io);
-  return (change, replica) => tell(change.kind === 'registered', sentence(change, replica), record(change, replica));
+  return (change, replica) =>
+    tell(change.kind === 'registered' || change.kind === 'updated', sentence(change, replica), record(change, replica));
 }
 
-function sentence(change: LeaseChange, { id, endpoint }: Replica): string {
+function sentence(change: LeaseChange, { id, endpoint, capabilities }: Replica): string {
   switch (change.kind) {
     case 'registered':
       return `registered ${id} (${endpoint}) with ${change.server}`;
+    case 'updated':
+      return `updated ${id} at ${change.server}: ${capabilities.map(({ source }) => source).join(' ')}`;
     case 'lost':
       return `unregistered ${id}: ${change.error.message}; next try in ${seconds(change.retryInMs)}`;
     case 'superseded':
@@ -30,6 +33,8 @@ function record(change: LeaseChange, { id, endpoint }: Replica): Record<string, 
   switch (change.kind) {
     case 'registered':
       return { state: 'registered', ...replica, server: change.server };
+    case 'updated':
+      return { state: 'updated', ...replica, server: change.server };
     case 'lost':
       return { state: 'lost', ...replica, error: change.error.message, retry_in_ms: Math.round(change.retryInMs) };
     case 'superseded':

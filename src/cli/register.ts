@@ -118,7 +118,7 @@ export const register: Command = {
       random,
       ready: false,
       onChange(change, kept) {
-        isRegistered = change.kind === 'registered';
+        isRegistered = change.kind === 'registered' || change.kind === 'updated';
         reportLease(change, kept);
       },
     });

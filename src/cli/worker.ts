@@ -2,7 +2,7 @@ import { unlessAborted } from '../client/unless-aborted.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { clock, hostName, random } from '../system.js';
+import { clock, hostName, instance, random } from '../system.js';
 import { VERSION } from '../version.js';
 import type { Arguments, Command, CommandIo } from './command.js';
 import { endCode } from './interruption.js';
@@ -53,7 +53,7 @@ export const worker: Command = {
     id: {
       type: 'text',
       value: 'ID',
-      description: "the replica's name; made of host name and port when not given",
+      description: "the replica's name; made of host name, port and six random letters when not given",
       suggests: 'replica ids',
     },
     'call-token-file': tokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
@@ -145,7 +145,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
       onLeaseChange: leaseReporter(json, io),
     },
-    { clock, random, log, hostName: hostName(), version: VERSION },
+    { clock, random, log, hostName: hostName(), instance, version: VERSION },
   );
   const { endpoint } = running.replica;
   io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);

@@ -17,7 +17,7 @@ import {
   WARMING_HEADER,
 } from '../wire/answers.js';
 import { type ListedReplica, listedReplicasFromText, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
-import { LEASE_HEADER, renewalText } from '../wire/lease.js';
+import { LEASE_HEADER, type Report, renewalText } from '../wire/lease.js';
 import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
 import { registrationText } from '../wire/replica-json.js';
 import { strangeAnswer, unreachable } from './api-failure.js';
@@ -160,7 +160,7 @@ export class ApiClient {
    */
   async openLease(
     replica: Replica,
-    ttlMs: number,
+    { ttlMs, state }: { readonly ttlMs: number; readonly state?: DeclaredState },
     signal: AbortSignal,
     server = this.#nextServer(),
   ): Promise<OpenLease> {
@@ -170,7 +170,7 @@ export class ApiClient {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      return await this.#lease(server, registrationText(replica, ttlMs), opening.signal);
+      return await this.#lease(server, registrationText(replica, ttlMs, state), opening.signal);
     } catch (error) {
       throw signal.aborted ? signal.reason : unreachable(server, error);
     } finally {
@@ -178,18 +178,28 @@ export class ApiClient {
     }
   }
 
-  /** Renews a two-way lease, and says how its replica is. Rejects when the server does not answer. */
-  async renew(server: string, lease: LeaseId, state: DeclaredState, signal: AbortSignal): Promise<Renewal> {
-    const status = await this.#atLease('PUT', server, lease, signal, renewalText({ state }));
-    if (status === 200) return 'renewed';
-    if (status === 404) return 'unknown';
-    if (status === 409) return 'superseded';
-    throw strangeAnswer(server, status, '');
+  /**
+   * Renews a two-way lease, with a report. Rejects with `unprocessable` when the report is refused, with
+   * `resource_exhausted` when it comes too soon or the server has no room for it, or when the server does not answer.
+   */
+  async renew(server: string, lease: LeaseId, report: Report, signal: AbortSignal): Promise<Renewal> {
+    const answer = await this.#atLease('PUT', server, lease, signal, renewalText(report));
+    if (answer.status === 200 || answer.status === 404 || answer.status === 409) await this.#ignoreBody(answer);
+    if (answer.status === 200) return 'renewed';
+    if (answer.status === 404) return 'unknown';
+    if (answer.status === 409) return 'superseded';
+    const text = await this.#connections.beginning(answer, RENEWAL_TIMEOUT_MS, MAX_ERROR_BYTES);
+    const fault = refusalLine(answer.status, text);
+    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the offer: ${fault}`);
+    const reason = detailFromText(text) ?? 'no reason given';
+    const isNotNow = report.capabilities && (answer.status === 429 || answer.status === 503);
+    if (isNotNow) throw new AnyserveError('resource_exhausted', `${server} does not take the offer now: ${reason}`);
+    throw strangeAnswer(server, answer.status, text);
   }
 
   /** Gives a two-way lease back. Rejects when the server does not answer. */
   async release(server: string, lease: LeaseId, signal: AbortSignal): Promise<void> {
-    await this.#atLease('DELETE', server, lease, signal);
+    await this.#ignoreBody(await this.#atLease('DELETE', server, lease, signal));
   }
 
   /** Whether a server answers at all. */
@@ -213,7 +223,13 @@ export class ApiClient {
     this.#connections.close();
   }
 
-  async #atLease(method: string, server: string, lease: LeaseId, signal: AbortSignal, body?: string): Promise<number> {
+  async #atLease(
+    method: string,
+    server: string,
+    lease: LeaseId,
+    signal: AbortSignal,
+    body?: string,
+  ): Promise<HttpAnswer> {
     const url = `${server}/leases/${encodeURIComponent(lease)}`;
     const headers = { 'content-type': 'application/json' };
     const request = {
@@ -224,9 +240,7 @@ export class ApiClient {
       signal,
       ...(body !== undefined && { body }),
     };
-    const answer = await this.#send(request);
-    await this.#ignoreBody(answer);
-    return answer.status;
+    return this.#send(request);
   }
 
   async #lease(server: string, body: string, signal: AbortSignal): Promise<OpenLease> {
@@ -244,7 +258,7 @@ export class ApiClient {
       return { server, body: answer.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
     }
     const text = await this.#connections.beginning(answer, ANSWER_TIMEOUT_MS, MAX_ERROR_BYTES);
-    const fault = status === 422 ? faultsLine(text) : status === 413 ? detailFromText(text) : undefined;
+    const fault = refusalLine(status, text);
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
     throw strangeAnswer(server, status, text);
   }
@@ -306,6 +320,12 @@ export class ApiClient {
     }
     throw failure;
   }
+}
+
+/** What a server finds wrong with a body, in one line; undefined when that is not what it answers. */
+function refusalLine(status: number, text: string): string | undefined {
+  if (status === 422) return faultsLine(text);
+  return status === 413 ? detailFromText(text) : undefined;
 }
 
 function parseServer(text: string): string {

@@ -1,3 +1,4 @@
+import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
@@ -7,6 +8,7 @@ import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient, OpenLease } from './api-client.js';
 import { createBackoff } from './backoff.js';
 import { EventTooLongError, eventData } from './event-stream.js';
+import { type ListedId, STAND_BY_LOOK_MS, untilFree, untilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
 import { watchSilence } from './silence.js';
 import { sleep } from './sleep.js';
@@ -16,7 +18,9 @@ export type LeaseChange =
   | { readonly kind: 'registered'; readonly server: string }
   /** The lease ended, or could not be had; the next try comes after `retryInMs`. */
   | { readonly kind: 'lost'; readonly error: AnyserveError; readonly retryInMs: number }
-  /** A newer registration has taken the id: after `retryInMs` it is looked up, and taken only if nobody has it. */
+  /** The server has taken another offer, under the same lease. */
+  | { readonly kind: 'updated'; readonly server: string }
+  /** A newer registration has taken the id: it is looked up every `retryInMs`, and taken once nobody has it for 5 s. */
   | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number };
 
 /** What a lease keeper needs. */
@@ -41,14 +45,38 @@ const MAX_EVENT_BYTES = 64 * 1024;
 /** A lease held this long was a success: the next loss begins with short waits again. */
 const STEADY_AFTER_MS = 30_000;
 
-/** Around this long, ±50 %, the loser of an id stays away from it. */
-const STAND_BY_MS = 30_000;
+/** Time between two looks whether a server without lease ids, which removes by id, still lists a replica that replaced itself. */
+const LISTED_LOOK_MS = 30_000;
 
 /** A token that does not do. It may be replaced here or there while we run, so that another try may be granted. */
 const TOKEN_REFUSALS: ReadonlySet<ErrorCode> = new Set(['server_unauthenticated', 'server_permission_denied']);
 
 /** What another server of the list may not answer; only at the beginning, and from all of them, is it final. */
 const STRANGE: ReadonlySet<ErrorCode> = new Set(['not_an_api_server', ...TOKEN_REFUSALS]);
+
+/** An open lease, with what was registered for it. */
+interface HeldLease extends OpenLease {
+  readonly replica: Replica;
+  readonly state: DeclaredState;
+}
+
+/** Updates that are settled together. */
+interface PendingUpdate {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: AnyserveError) => void;
+}
+
+function pendingUpdate(): PendingUpdate {
+  let resolve = (): void => {};
+  let reject: PendingUpdate['reject'] = () => {};
+  const promise = new Promise<void>((...settle) => {
+    [resolve, reject] = settle;
+  });
+  // A caller that does not wait for it must not be brought down by it.
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
 
 /** How a lease's stream ended; `left`: by our own will. */
 type StreamEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
@@ -66,11 +94,22 @@ export class LeaseKeeper {
   /** Of the two-way lease that is held; undefined while there is none. */
   #renewals: Renewals | undefined;
   #state: DeclaredState;
+  #replica: Replica;
+  /** The replica with what a server has last taken of it. */
+  #granted: Replica | undefined;
+  /** Settles the updates that no server has taken yet. */
+  #update: PendingUpdate | undefined;
+  /** Whether a one-way lease is held, and whether it was given up for one with another offer. */
+  #isOneWay = false;
+  #isReplaced = false;
+  /** The server that last granted a two-way lease: one that knows states, and does not route to a replica that is unready. */
+  #knowsStates: string | undefined;
   #wake = (): void => {};
   #running: Promise<void> | undefined;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
+    this.#replica = options.replica;
     this.#state = (options.ready ?? true) ? 'ready' : 'unready';
   }
 
@@ -91,6 +130,21 @@ export class LeaseKeeper {
     this.#declare(ready ? 'ready' : 'unready');
   }
 
+  /**
+   * Replaces what the replica offers. A server that grants two-way leases takes it without a moment of absence; any other
+   * is left and registered with again. Resolves when the newest of all updates so far is in the list, be it after a
+   * reconnect; rejects with `unprocessable` when it is refused, and the offer before stays. Rejects with `interrupted`
+   * when the keeper stops before.
+   */
+  update({ capabilities }: { readonly capabilities: readonly Capability[] }): Promise<void> {
+    this.#replica = { id: this.#replica.id, endpoint: this.#replica.endpoint, capabilities };
+    this.#update ??= pendingUpdate();
+    const { promise } = this.#update;
+    this.#sendOffer();
+    if (this.#stop.signal.aborted) this.#settleUpdate(new AnyserveError('interrupted', 'the registration has ended'));
+    return promise;
+  }
+
   /** Says that the replica takes no new calls and finishes those it has; {@link stop} follows. */
   drain(): void {
     this.#declare('draining');
@@ -102,12 +156,39 @@ export class LeaseKeeper {
     this.#leave.abort();
     this.#wake();
     await this.#running?.catch(() => {});
+    this.#settleUpdate(new AnyserveError('interrupted', 'the registration has ended'));
+  }
+
+  /** Sends the present offer under the lease that is held; without one, the next registration has it. */
+  #sendOffer(): void {
+    if (this.#renewals) this.#renewals.offer(this.#replica.capabilities);
+    else if (this.#isOneWay) {
+      this.#isOneWay = false;
+      this.#isReplaced = true;
+      this.#leave.abort();
+      this.#leave = new AbortController();
+    }
+  }
+
+  /** Notes that a server has taken an offer, or refuses it: then the one that was taken before counts again. */
+  #noteOffer(taken: Replica, error?: AnyserveError): void {
+    if (!error) this.#granted = taken;
+    if (this.#replica.capabilities !== taken.capabilities) return;
+    if (error && this.#granted) this.#replica = this.#granted;
+    this.#settleUpdate(error);
+  }
+
+  #settleUpdate(error?: AnyserveError): void {
+    const update = this.#update;
+    this.#update = undefined;
+    if (error) update?.reject(error);
+    else update?.resolve();
   }
 
   #declare(state: DeclaredState): void {
     this.#state = state;
     if (this.#renewals) this.#renewals.declare(state);
-    else if (state !== 'ready') this.#leave.abort();
+    else if (state !== 'ready' && this.#knowsStates === undefined) this.#leave.abort();
     else {
       if (this.#leave.signal.aborted) this.#leave = new AbortController();
       this.#wake();
@@ -115,7 +196,7 @@ export class LeaseKeeper {
   }
 
   async #keep(): Promise<void> {
-    const { api, replica, clock, random, ttlMs = DEFAULTS.leaseTtlMs } = this.#options;
+    const { api, clock, random, ttlMs = DEFAULTS.leaseTtlMs } = this.#options;
     const backoff = createBackoff(random);
     let wasRegistered = false;
     let strangers = 0;
@@ -129,8 +210,8 @@ export class LeaseKeeper {
         if (last?.isTaken) {
           if (!(await this.#standBy(last.server, signal))) continue;
           last = { server: last.server, isTaken: false };
-        }
-        const lease = await api.openLease(replica, ttlMs, signal, last?.server);
+        } else if (last && this.#isReplaced) await untilUnlisted(this.#listedId(last.server, signal));
+        const lease = await this.#open(ttlMs, signal, last?.server);
         wasRegistered = true;
         told.clear();
         const since = clock.nowMs();
@@ -145,6 +226,10 @@ export class LeaseKeeper {
         if (!(error instanceof AnyserveError)) throw error;
         const isStrange = STRANGE.has(error.code);
         if (isStrange) strangers++;
+        if (error.code === 'unprocessable' && this.#granted && this.#granted !== this.#replica) {
+          this.#noteOffer(this.#replica, error);
+          continue;
+        }
         const isHopeless = isStrange && !wasRegistered && strangers >= api.serverCount;
         if (isHopeless || (error.final && !isStrange)) throw error;
         last = undefined;
@@ -156,9 +241,25 @@ export class LeaseKeeper {
     }
   }
 
-  /** Waits until the replica is ready; false: the keeper is told to stop. */
+  /** A lease, and what was registered for it. */
+  async #open(ttlMs: number, signal: AbortSignal, server: string | undefined): Promise<HeldLease> {
+    const [replica, state] = [this.#replica, this.#state];
+    const at = state === 'ready' ? server : this.#knowsStates;
+    const lease = await this.#options.api.openLease(replica, { ttlMs, state }, signal, at);
+    if (lease.lease !== undefined) this.#knowsStates = lease.server;
+    else {
+      this.#knowsStates = undefined;
+      if (this.#state !== 'ready') this.#leave.abort();
+    }
+    return { ...lease, replica, state };
+  }
+
+  /**
+   * Waits until the replica is ready, or registers in another state at a server that knows states; false: the keeper is
+   * told to stop.
+   */
   async #untilReady(): Promise<boolean> {
-    while (this.#state !== 'ready' && !this.#stop.signal.aborted) {
+    while (this.#state !== 'ready' && this.#knowsStates === undefined && !this.#stop.signal.aborted) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -167,7 +268,11 @@ export class LeaseKeeper {
   }
 
   /** Reads a lease's stream to its end, however it ends, and renews the lease meanwhile. */
-  async #follow({ server, body, lease }: OpenLease, ttlMs: number, signal: AbortSignal): Promise<StreamEnd> {
+  async #follow(
+    { server, body, lease, replica, state }: HeldLease,
+    ttlMs: number,
+    signal: AbortSignal,
+  ): Promise<StreamEnd> {
     const { api, clock } = this.#options;
     let superseded = false;
     let reason = 'it closed the stream';
@@ -191,15 +296,19 @@ export class LeaseKeeper {
     if (signal.aborted) onLeave();
     this.#renewals =
       lease &&
-      new Renewals('ready', {
-        renew: async (state, renewing) => {
-          const renewal = await api.renew(server, lease, state, renewing);
+      new Renewals(state, {
+        renew: async (report, renewing) => {
+          const renewal = await api.renew(server, lease, report, renewing);
           // The lease runs on, be its stream held up for long by lost packets; when it ends, a renewal tells that, too.
           if (renewal === 'renewed') heard();
           return renewal;
         },
         ttlMs,
         clock,
+        onOffer: (capabilities, error) => {
+          this.#noteOffer({ ...replica, capabilities }, error);
+          if (!error) this.#tell({ kind: 'updated', server });
+        },
         onEnd: (end) => {
           superseded = end === 'superseded';
           lose('it knows nothing of the lease any more');
@@ -207,6 +316,10 @@ export class LeaseKeeper {
       });
     this.#renewals?.start();
     this.#renewals?.declare(this.#state);
+    this.#isOneWay = lease === undefined;
+    this.#noteOffer(replica);
+    if (this.#replica !== replica) this.#sendOffer();
+    const unwatch = lease === undefined && this.#isReplaced ? this.#watchList(server, signal, lose) : () => {};
     try {
       for await (const data of eventData(body, MAX_EVENT_BYTES)) {
         heard();
@@ -220,6 +333,8 @@ export class LeaseKeeper {
       silence.abort();
       this.#renewals?.stop();
       this.#renewals = undefined;
+      this.#isOneWay = false;
+      unwatch();
       signal.removeEventListener('abort', onLeave);
       body.destroy();
       await givenBack;
@@ -238,27 +353,38 @@ export class LeaseKeeper {
     cancel();
   }
 
-  /**
-   * Waits until nobody holds the id any more; false: it was left before. Taking it back at once would have two processes
-   * fight for ever.
-   */
-  async #standBy(server: string, signal: AbortSignal): Promise<boolean> {
-    const { api, replica, clock, random } = this.#options;
-    for (;;) {
-      const retryInMs = STAND_BY_MS * (0.5 + random.fraction());
-      this.#tell({ kind: 'superseded', server, retryInMs });
-      await sleep(clock, retryInMs, signal);
-      if (signal.aborted) return false;
-      // Whoever cannot be asked may still hold it.
-      const held = await api.list({ signal, server }).catch(() => undefined);
-      if (held && !held.some((listed) => listed.replica.id === replica.id)) return true;
-    }
+  /** Waits until the id is free; false: it was left before. */
+  #standBy(server: string, signal: AbortSignal): Promise<boolean> {
+    this.#tell({ kind: 'superseded', server, retryInMs: STAND_BY_LOOK_MS });
+    return untilFree(this.#listedId(server, signal));
+  }
+
+  #listedId(server: string, signal: AbortSignal): ListedId {
+    const { api, clock } = this.#options;
+    return { api, clock, server, id: this.#replica.id, signal };
+  }
+
+  /** Looks again and again whether a server still lists the replica, and loses the lease when it does not. */
+  #watchList(server: string, signal: AbortSignal, lose: (why: string) => void): () => void {
+    const { api, clock } = this.#options;
+    let cancel = (): void => {};
+    const look = async (): Promise<void> => {
+      const list = await api.replicas({ server, signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      if (list && !list.some(({ id }) => id === this.#replica.id)) lose('it no longer lists the replica');
+      else schedule();
+    };
+    const schedule = (): void => {
+      cancel = clock.schedule(LISTED_LOOK_MS, () => void look());
+    };
+    schedule();
+    return () => cancel();
   }
 
   /** Tells a change. What the listener throws is its own failure, and must not be taken for the connection's. */
   #tell(change: LeaseChange): void {
     try {
-      this.#options.onChange?.(change, this.#options.replica);
+      this.#options.onChange?.(change, this.#replica);
     } catch (error) {
       queueMicrotask(() => {
         throw error;

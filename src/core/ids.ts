@@ -34,6 +34,17 @@ export function parseReplicaId(text: string): ReplicaId {
   throw new AnyserveError('usage', `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${utf8Length(text)}`);
 }
 
+/** Longest part of a host name in a default replica id, in characters. */
+const MAX_HOST_NAME = 64;
+
+/** Makes the id of a replica that is given none: readable, and another one in each process. */
+export function defaultReplicaId(
+  { hostName, instance }: { readonly hostName: string; readonly instance: string },
+  port: number | string,
+): string {
+  return `${hostName.slice(0, MAX_HOST_NAME)}-${port}-${instance}`;
+}
+
 /** A text that names a replica on the word of whoever sent it, in a list or in a query. */
 export function asReplicaId(text: string): ReplicaId {
   return text as ReplicaId;

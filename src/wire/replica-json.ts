@@ -1,13 +1,14 @@
 import { type Capability, pairsFrom } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
 import { pooledTexts } from './pooled-text.js';
 import { replicaText } from './written-replica.js';
 
-/** The body of `POST /register`, for a lease that lasts so long without being renewed. */
-export function registrationText(replica: Replica, ttlMs: number): string {
-  return `${replicaText(replica).slice(0, -1)},"ttl":${ttlMs / 1000}}`;
+/** The body of `POST /register`, for a lease that lasts so long without being renewed, and a replica in this state. */
+export function registrationText(replica: Replica, ttlMs: number, state: DeclaredState = 'ready'): string {
+  const declared = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
+  return `${replicaText(replica).slice(0, -1)},"ttl":${ttlMs / 1000}${declared}}`;
 }
 
 /** Reads an entry of the list; undefined when it is not one. */

@@ -27,12 +27,25 @@ export interface ModelDeclaration {
  */
 export class App implements Backend {
   readonly #models: Model[] = [];
+  readonly #listeners = new Set<() => void>();
 
   get models(): readonly Model[] {
     return this.#models;
   }
 
-  /** Declares a model by what it can do. Throws `usage` for a declaration that does not hold. */
+  watchModels(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Takes the models of this name away, at any time; a worker that serves them stops offering them. */
+  remove(name: string): this {
+    const left = this.#models.filter((model) => model.name !== name);
+    this.#models.splice(0, this.#models.length, ...left);
+    this.#tellChange();
+    return this;
+  }
+
+  /** Declares a model by what it can do, at any time; a worker that runs offers it as well. Throws `usage` for a declaration that does not hold. */
   capability(capability: ScalarPairs, handler: Handler): this;
   capability(capability: ScalarPairs, declaration: ModelDeclaration, handler: Handler): this;
   capability(capability: ScalarPairs, second: ModelDeclaration | Handler, third?: Handler): this {
@@ -56,7 +69,12 @@ export class App implements Backend {
       outputs: specs('output', declaration.outputs),
       handle,
     });
+    this.#tellChange();
     return this;
+  }
+
+  #tellChange(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 

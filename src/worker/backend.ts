@@ -64,7 +64,10 @@ export interface Model {
 
 /** Something that runs models: a user's module, a built-in, or an engine, here or somewhere else. */
 export interface Backend {
+  /** The models it runs now; see {@link watchModels}. */
   readonly models: readonly Model[];
+  /** Calls the listener after each change of {@link models}. A backend without it keeps its models. */
+  watchModels?(listener: () => void): void;
   /**
    * Looks whether the models can be called; rejects with the reason while they cannot. A worker whose backend fails
    * this is not routed to. A backend without it is well for as long as its process.

@@ -6,6 +6,8 @@ import type { Model } from './backend.js';
 /** The models of a worker, by the names that callers use. */
 export interface ModelTable {
   readonly models: readonly Model[];
+  /** Serves other models from now on; calls that run are not disturbed. */
+  replace(models: readonly Model[]): void;
   /** The model of this name; undefined when there is none. */
   find(name: string, version: string): Model | undefined;
   /** The one model of this name; throws `not_found` that says which there are, `invalid_argument` when it is not one. */
@@ -17,7 +19,9 @@ export interface ModelTable {
  * the replica by a capability calls it by that. Of several, the preferred one answers. The version may also be given as the capability's `model`, as the
  * original's clients do.
  */
-export function createModelTable(models: readonly Model[]): ModelTable {
+export function createModelTable(served: readonly Model[]): ModelTable {
+  let models = served;
+
   const hasPair = (model: Model, key: string, value: string): boolean =>
     model.capabilities.some(({ pairs }) => pairValue(key, pairs) === value);
   const hasVersion = (model: Model, version: string): boolean =>
@@ -34,7 +38,12 @@ export function createModelTable(models: readonly Model[]): ModelTable {
   }
 
   return {
-    models,
+    get models() {
+      return models;
+    },
+    replace(others) {
+      models = others;
+    },
     find: (name, version) => fitting(name, version)[0],
     get(name, version) {
       const found = fitting(name, version);

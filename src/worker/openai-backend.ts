@@ -5,6 +5,7 @@ import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { quoted, quotedList } from '../core/quoted.js';
 import type { Backend, Model } from './backend.js';
+import { FollowedModels } from './followed-models.js';
 import { offeredCapabilities } from './offered-capabilities.js';
 import { openaiChat } from './openai-chat.js';
 import { openaiEmbedding } from './openai-embedding.js';
@@ -36,30 +37,25 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
   try {
     const listed = await firstList(server, options, signal);
     const offered = offeredModels(server, options, listed);
-    const names = offered.map(({ name }) => name);
-    const first = { chat: true, embed: true };
-    const models = offered.map(({ name, type }): Model => {
-      const preferred = first[type];
-      first[type] = false;
-      return {
-        name,
-        versions: [],
-        platform: 'openai',
-        capabilities: offeredCapabilities(type, name, options.capabilities, names),
-        preferred,
-        ...(type === 'chat' ? openaiChat(server, name) : openaiEmbedding(server, name)),
-      };
-    });
+    if (offered.length === 0) throw nothingOffered(server);
+    const followed = new FollowedModels(listed, modelsOf(server, options, offered));
     return {
-      models,
+      get models() {
+        return followed.models;
+      },
+      watchModels: (listener) => followed.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
       checkLimitMs: PROBE_TIMEOUT_MS + 1000,
       check: (looking) =>
         look(server, options, looking, async (signal) => {
           const there = await server.models(signal);
-          const missing = there && names.find((name) => !isListed(name, there));
-          if (missing === undefined) return;
-          throw new AnyserveError('unavailable', `${server.url} no longer offers ${quoted(missing)}`);
+          if (!there) return;
+          followed.follow(there, () => {
+            const offered = offeredModels(server, options, there).filter(({ name }) => isListed(name, there));
+            return modelsOf(server, options, offered);
+          });
+          if (followed.models.length > 0) return;
+          throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
         }),
       close: async () => server.close(),
     };
@@ -179,11 +175,33 @@ function offeredModels(
       );
     }
   }
-  if (offered.length > 0) return offered;
-  throw new AnyserveError(
-    'usage',
-    `${server.url} offers no model for chat or embeddings; name one with --type NAME=chat`,
-  );
+  return offered;
+}
+
+function nothingOffered({ url }: OpenaiServer): AnyserveError {
+  return new AnyserveError('usage', `${url} offers no model for chat or embeddings; name one with --type NAME=chat`);
+}
+
+/** The models of this worker for those of the server. */
+function modelsOf(
+  server: OpenaiServer,
+  { capabilities }: OpenaiBackendOptions,
+  offered: readonly OfferedModel[],
+): readonly Model[] {
+  const names = offered.map(({ name }) => name);
+  const first = { chat: true, embed: true };
+  return offered.map(({ name, type }): Model => {
+    const preferred = first[type];
+    first[type] = false;
+    return {
+      name,
+      versions: [],
+      platform: 'openai',
+      capabilities: offeredCapabilities(type, name, capabilities, names),
+      preferred,
+      ...(type === 'chat' ? openaiChat(server, name) : openaiEmbedding(server, name)),
+    };
+  });
 }
 
 /** Whether a model is on offer by this name; Ollama's list has `llama3:latest` for what may be called `llama3`. */

@@ -7,7 +7,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
-import { parseReplicaId } from '../core/ids.js';
+import { defaultReplicaId, parseReplicaId } from '../core/ids.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
@@ -60,6 +60,8 @@ export interface WorkerWorld {
   readonly random: Random;
   readonly log: Log;
   readonly hostName: string;
+  /** Differs from one process to the next, also of two containers with one host name. */
+  readonly instance: string;
   readonly version: string;
 }
 
@@ -68,6 +70,8 @@ export interface Worker {
   readonly replica: Replica;
   /** Resolves when the worker has stopped; rejects when it can no longer register. */
   readonly stopped: Promise<void>;
+  /** Rereads the models of the backends, and offers them; resolves when the list has them. See {@link Backend.watchModels}. */
+  update(): Promise<void>;
   /** Is not routed to any more, goes on taking calls for the drain's delay, and then stops as {@link stop} does. */
   drain(): Promise<void>;
   /** Leaves the registry, finishes the calls in flight, and stops. A second call ends them at once. */
@@ -126,6 +130,9 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     keeper?.setReady(isReady());
   };
   watches.start();
+  for (const backend of options.backends) {
+    backend.watchModels?.(() => void update().catch((error) => log.warn(`cannot update: ${messageOf(error)}`)));
+  }
 
   let isStopping = false;
   let resolve: () => void;
@@ -147,6 +154,11 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     reportReady();
   }
 
+  async function update(): Promise<void> {
+    models.replace(presentModels(options));
+    await keeper?.update(replicaAt(server.port));
+  }
+
   async function cleanUp(): Promise<void> {
     watches.stop();
     api?.close();
@@ -156,7 +168,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
   function replicaAt(port: number): Replica {
     const parse = api ? parseAdvertisedGrpc : parseDialable;
     return {
-      id: parseReplicaId(options.id ?? `${world.hostName}-${port}`),
+      id: parseReplicaId(options.id ?? defaultReplicaId(world, port)),
       endpoint: parse(options.advertise ?? `${bracketed(options.host)}:${port}`),
       capabilities: models.models.flatMap(({ capabilities }) => capabilities),
     };
@@ -199,7 +211,7 @@ export async function startWorker(options: WorkerOptions, world: WorkerWorld): P
     await stopped;
   }
 
-  return { replica, stopped, drain, stop };
+  return { replica, stopped, update, drain, stop };
 }
 
 function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void {
@@ -211,15 +223,23 @@ function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void
 }
 
 function servedModels({ backends, capabilities }: WorkerOptions): readonly Model[] {
-  const models = backends.flatMap((backend) => backend.models);
-  const [first] = models;
-  if (!first) throw new AnyserveError('usage', 'there is no model to serve; give a module or a backend that has one');
-  if (!capabilities || capabilities.length === 0) return models;
-  if (models.length === 1) return [{ ...first, capabilities }];
+  const models = presentModels({ backends, capabilities });
+  if (models.length === 0) {
+    throw new AnyserveError('usage', 'there is no model to serve; give a module or a backend that has one');
+  }
+  if (!capabilities || capabilities.length === 0 || models.length === 1) return models;
   throw new AnyserveError(
     'usage',
     `capabilities can be given for one model; this worker has ${models.length}, which say their own`,
   );
+}
+
+/** The models of all backends as they are now; the capabilities given are those of the one model. */
+function presentModels({ backends, capabilities }: Pick<WorkerOptions, 'backends' | 'capabilities'>): readonly Model[] {
+  const models = backends.flatMap((backend) => backend.models);
+  const [only, ...others] = models;
+  if (!only || others.length > 0 || !capabilities || capabilities.length === 0) return models;
+  return [{ ...only, capabilities }];
 }
 
 function concurrencyOf({ maxConcurrency, backends }: WorkerOptions): number {

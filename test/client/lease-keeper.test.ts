@@ -125,18 +125,22 @@ describe('a lease keeper', () => {
     const second = keeper(server.url);
     await until('the second is registered', () => second.kinds().includes('registered'));
     await until('the first is told', () => first.kinds().includes('superseded') && first.clock.pending().length === 1);
-    for (let looks = 2; looks < 5; looks++) {
-      first.clock.advance(30_000);
-      await until(
-        'it looked and stands by',
-        () => first.changes.length === looks + 1 && first.clock.pending().length === 1,
-      );
-    }
+    const look = async (): Promise<void> => {
+      expect(first.clock.pending()).toEqual([2000]);
+      first.clock.advance(2000);
+      await until('it has looked', () => first.clock.pending().length === 1);
+    };
+    for (let looks = 0; looks < 4; looks++) await look();
     expect(second.kinds()).toEqual(['registered']);
     await second.kept.stop();
     await until('the id is free', () => server.registry.replicas().length === 0);
-    first.clock.advance(30_000);
-    await until('the first is back', () => server.registry.replicas().length === 1);
+    await look();
+    await look();
+    await look();
+    expect(first.clock.pending()).toEqual([1000]);
+    expect(first.kinds()).toEqual(['registered', 'superseded']);
+    first.clock.advance(1000);
+    await until('the first is back, when nobody has had the id for 5 s', () => server.registry.replicas().length === 1);
   });
 
   it('stands by at the server that told it, and while that cannot be asked', async () => {
@@ -146,13 +150,15 @@ describe('a lease keeper', () => {
     const second = keeper(a.url);
     await until('the second is registered', () => second.kinds().includes('registered'));
     await until('the first is told', () => first.changes.length === 2 && first.clock.pending().length === 1);
-    first.clock.advance(30_000);
-    await until('it stands by again', () => first.changes.length === 3 && first.clock.pending().length === 1);
+    first.clock.advance(2000);
+    await until('it has looked', () => first.clock.pending().length === 1);
     await second.kept.stop();
     await a.close();
-    first.clock.advance(30_000);
-    await until('it stands by again', () => first.changes.length === 4 && first.clock.pending().length === 1);
-    expect(first.kinds()).toEqual(['registered', 'superseded', 'superseded', 'superseded']);
+    for (let looks = 0; looks < 5; looks++) {
+      first.clock.advance(2000);
+      await until('it has looked', () => first.clock.pending().length === 1);
+    }
+    expect(first.kinds()).toEqual(['registered', 'superseded']);
     expect(b.registry.replicas()).toHaveLength(0);
   });
 
@@ -327,8 +333,8 @@ describe('a lease keeper of a replica that is not ready', () => {
     await until('the first is told', () => first.kinds().length === 2 && first.clock.pending().length === 1);
     first.kept.setReady(false);
     first.kept.setReady(true);
-    await until('it stands by again', () => first.kinds().length === 3 && first.clock.pending().length === 1);
-    expect([first.kinds(), second.kinds()]).toEqual([['registered', 'superseded', 'superseded'], ['registered']]);
+    await until('it stands by', () => first.clock.pending().length === 1);
+    expect([first.kinds(), second.kinds()]).toEqual([['registered', 'superseded'], ['registered']]);
   });
 
   it('ends when it is told to stop', async () => {
@@ -337,6 +343,134 @@ describe('a lease keeper of a replica that is not ready', () => {
     await kept.run();
     kept.setReady(true);
     await kept.run();
+  });
+});
+
+describe('an update of what a replica offers', () => {
+  const offering = (...models: string[]) => ({
+    capabilities: replica('r1', ...models.map((model) => ({ model }))).capabilities,
+  });
+  const listed = (server: TestApiServer): (string | undefined)[] =>
+    server.registry.replicas().flatMap(({ capabilities }) => capabilities.map(({ source }) => source));
+
+  it('is in the list under the same lease, and quick ones become one', async () => {
+    const server = await apiServer();
+    const { kept, clock, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().length === 1);
+    const lease = () => [...server.registry.known()][0]?.registration.lease;
+    const before = lease();
+    await kept.update(offering('a'));
+    expect(listed(server)).toEqual(['{"model":"a"}']);
+    let taken = false;
+    void kept.update(offering('b'));
+    void kept.update(offering('b', 'c')).then(() => {
+      taken = true;
+    });
+    await until('it was too soon', () => clock.pending().includes(1000));
+    expect([taken, listed(server)]).toEqual([false, ['{"model":"a"}']]);
+    // The server's second is a real one, and the keeper's goes on as often as it takes.
+    await until('it is taken', () => {
+      if (clock.pending().includes(1000)) clock.advance(1000);
+      return taken;
+    });
+    expect(listed(server)).toEqual(['{"model":"b"}', '{"model":"c"}']);
+    expect([lease() === before, kinds()]).toEqual([true, ['registered', 'updated', 'updated']]);
+  });
+
+  it('that is refused leaves the offer before in its place, also after a reconnect', async () => {
+    const server = await apiServer();
+    const { kept, clock, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().length === 1);
+    const tooMany = Array.from({ length: 33 }, (_, n) => [`k${n}`, n]);
+    const refused = kept.update({ capabilities: replica('r1', Object.fromEntries(tooMany)).capabilities });
+    await expect(refused).rejects.toMatchObject({
+      code: 'unprocessable',
+      message: expect.stringContaining('at most 32'),
+    });
+    await server.registry.release([...server.registry.known()][0]?.registration.lease as LeaseId, 'shutdown');
+    await until('the loss is told', () => kinds().at(-1) === 'lost');
+    clock.advance(1000);
+    await until('r1 is back', () => kinds().at(-1) === 'registered');
+    expect(listed(server)).toEqual(['{"type":"chat"}']);
+  });
+
+  it('survives a reconnect', async () => {
+    const { kept, clock, kinds } = keeper('http://127.0.0.1:1', (await apiServer()).url);
+    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
+    const updated = kept.update(offering('a'));
+    clock.advance(500);
+    await updated;
+    await until('that is told', () => kinds().length === 2);
+    expect(kinds()).toEqual(['lost', 'registered']);
+  });
+
+  it('has a server without lease ids left, and registered with once it lists the id no more', async () => {
+    const steps: string[] = [];
+    let listings = 2;
+    const url = await otherServer((request, response) => {
+      if (request.method === 'GET') {
+        const isRegistry = request.url === '/registry';
+        if (!isRegistry) return void response.writeHead(404).end('{"detail":"Not Found"}');
+        steps.push('looked');
+        const replicas = listings-- > 0 ? [{ replica_id: 'r1', endpoint: 'h:1', capabilities: [] }] : [];
+        return void response.writeHead(200).end(JSON.stringify({ replicas }));
+      }
+      let body = '';
+      request.on('data', (chunk) => {
+        body += chunk;
+      });
+      request.on('end', () => {
+        steps.push(`registered ${JSON.stringify(JSON.parse(body).capabilities)}`);
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
+        response.once('close', () => steps.push('closed'));
+      });
+    });
+    const { kept, clock, kinds } = keeper(url);
+    await until('r1 is registered', () => kinds().length === 1);
+    let taken = false;
+    void kept.update(offering('a')).then(() => {
+      taken = true;
+    });
+    await until('it is registered again', () => {
+      if (!taken && clock.pending().includes(100)) clock.advance(100);
+      return taken;
+    });
+    const looks = steps.filter((step) => step === 'looked');
+    expect(looks).toHaveLength(3);
+    expect(steps.filter((step) => step !== 'looked')).toEqual([
+      'registered [{"type":"chat"}]',
+      'closed',
+      'registered [{"model":"a"}]',
+    ]);
+  });
+
+  it('is rejected when the keeper stops before anyone has taken it', async () => {
+    const { kept, kinds } = keeper('http://127.0.0.1:1');
+    await until('the first try has failed', () => kinds().includes('lost'));
+    const updated = kept.update(offering('a'));
+    await kept.stop();
+    await expect(updated).rejects.toMatchObject({ code: 'interrupted' });
+    await expect(kept.update(offering('b'))).rejects.toMatchObject({ code: 'interrupted' });
+  });
+});
+
+describe('a keeper that registers again', () => {
+  it('registers in the state that it has declared, where the server knows states', async () => {
+    const server = await apiServer();
+    const { kept, clock, kinds } = keeper(server.url);
+    await until('r1 is registered', () => kinds().length === 1);
+    const registration = () => [...server.registry.known()][0]?.registration;
+    kept.setReady(false);
+    await until('r1 is unready', () => registration()?.state === 'unready');
+    await server.registry.release(registration()?.lease as LeaseId, 'shutdown');
+    await until('the loss is told', () => kinds().at(-1) === 'lost');
+    clock.advance(1000);
+    await until('r1 is back', () => kinds().at(-1) === 'registered');
+    expect(registration()?.state).toBe('unready');
+    expect(server.log.lines).not.toContain('"r1" is ready');
+    kept.setReady(true);
+    await until('r1 is ready', () => registration()?.state === 'ready');
   });
 });
 

@@ -116,13 +116,15 @@ describe('the models of an OpenAI-compatible server', () => {
     });
   });
 
-  it('are looked after: the check fails while one of them cannot be called', async () => {
+  it('are looked after: the check fails when none of them can be called any more', async () => {
     const upstream = await upstreamOf(undefined, ['a', 'b']);
     const { check } = await backendOf(upstream);
     const { signal } = new AbortController();
     await check?.(signal);
     upstream.offer(['a']);
-    await expect(check?.(signal)).rejects.toThrow(`${upstream.url} no longer offers "b"`);
+    await check?.(signal);
+    upstream.offer([]);
+    await expect(check?.(signal)).rejects.toThrow(`${upstream.url} no longer offers any model`);
     await upstream.close();
     await expect(check?.(signal)).rejects.toMatchObject({
       code: 'unavailable',

@@ -1,0 +1,103 @@
+import { afterEach, expect, it } from 'vitest';
+import { InferenceClient } from '../../src/client/client.js';
+import { clock, random } from '../../src/system.js';
+import { App } from '../../src/worker/app.js';
+import type { Backend } from '../../src/worker/backend.js';
+import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
+import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { type OpenaiUpstream, startOpenaiUpstream } from '../support/openai-upstream.js';
+import { keptLog } from '../support/replicas.js';
+import { until } from '../support/until.js';
+import { startTestWorker } from '../support/worker.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function registered(backend: Backend) {
+  const api: TestApiServer = await startTestApiServer();
+  const worker = await startTestWorker(backend, { servers: [api.url], id: 'w1' });
+  const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
+  cleanups.push(
+    () => api.close(),
+    () => worker.stop(),
+    () => client.close(),
+  );
+  const offered = (): (string | undefined)[] =>
+    api.registry.replicas().flatMap(({ capabilities }) => capabilities.map(({ source }) => source));
+  await until('it is listed', () => offered().length > 0);
+  return { api, worker, client, offered };
+}
+
+async function engine(models: readonly string[], named: readonly string[] = []) {
+  const upstream: OpenaiUpstream = await startOpenaiUpstream({ models });
+  cleanups.push(() => upstream.close());
+  const options = {
+    url: upstream.url,
+    key: undefined,
+    timeoutMs: 5000,
+    idleTimeoutMs: 5000,
+    embeddings: [],
+    capabilities: [],
+  };
+  const backend = await createOpenaiBackend(
+    { ...options, models: named, log: keptLog(), clock },
+    new AbortController().signal,
+  );
+  return { upstream, ...(await registered(backend)) };
+}
+
+const chat = (...names: string[]): string[] => names.map((name) => `{"type":"chat","model":"${name}"}`);
+
+it('a worker offers what its engine lists: what is unloaded goes alone, what is loaded comes, under one lease', async () => {
+  const { upstream, api, client, offered } = await engine(['base', 'lora-1']);
+  const lease = () => [...api.registry.known()][0]?.registration.lease;
+  const before = lease();
+  upstream.offer(['base']);
+  await until('lora-1 is gone', () => offered().length === 1);
+  expect(offered()).toEqual(chat('base'));
+  expect([await client.modelReady('base'), await client.modelReady('lora-1')]).toEqual([true, false]);
+  await expect(client.infer('lora-1', { prompt: ['x'] })).rejects.toMatchObject({ code: 'not_found' });
+  upstream.offer(['base', 'lora-2']);
+  await until('lora-2 is offered', () => offered().length === 2);
+  expect(offered()).toEqual(chat('base', 'lora-2'));
+  expect(await client.modelReady('lora-2')).toBe(true);
+  expect(lease()).toBe(before);
+  expect(api.log.lines.filter((line) => /removed|unready/.test(line))).toEqual([]);
+}, 30_000);
+
+it('a worker with named models offers those of them that its engine lists, and no others', async () => {
+  const { upstream, api, offered } = await engine(['a', 'b'], ['a', 'b']);
+  upstream.offer(['b', 'c']);
+  await until('a is gone', () => offered().length === 1);
+  expect(offered()).toEqual(chat('b'));
+  upstream.offer(['c']);
+  await until('it offers nothing', () => [...api.registry.known()][0]?.registration.state === 'unready');
+  upstream.offer(['c', 'a']);
+  await until('a is back', () => offered().length === 1);
+  expect(offered()).toEqual(chat('a'));
+}, 30_000);
+
+it('a module offers what it declares while it runs', async () => {
+  const app = new App().capability({ type: 'add' }, () => ({ sum: [1] }));
+  const { client, offered } = await registered(app);
+  app.capability({ type: 'multiply' }, () => ({ product: [2] }));
+  await until('both are offered', () => offered().length === 2);
+  expect((await client.infer('multiply', {})).outputs['product']?.data).toEqual(Int32Array.of(2));
+  app.remove('add');
+  await until('one is offered', () => offered().length === 1);
+  expect(offered()).toEqual(['{"type":"multiply"}']);
+});
+
+it('a worker rereads the models of a backend that tells of no changes when asked to', async () => {
+  const [first, second] = [{ type: 'add' }, { type: 'multiply' }].map(
+    (capability) => new App().capability(capability, () => ({})).models[0],
+  );
+  const models = [first].flatMap((model) => model ?? []);
+  const { worker, offered } = await registered({ models });
+  models.push(...[second].flatMap((model) => model ?? []));
+  await worker.update();
+  expect(offered()).toEqual(['{"type":"add"}', '{"type":"multiply"}']);
+});
