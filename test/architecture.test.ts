@@ -61,6 +61,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     packages: [
       '@grpc/grpc-js',
       'chalk',
+      'cli-table3',
       'leven',
       'node:events',
       'node:fs/promises',

@@ -61,6 +61,14 @@ describe('a table', () => {
     expect(width(100, { COLUMNS: 'wide' })).toBe(100);
   });
 
+  it.each([undefined, 30, 80])('looks the same when it is too large for cli-table3 (%s columns)', (columns) => {
+    const texts = ['', 'r1', 'localhost:50051', '模型', 'x'.repeat(90)];
+    const rows = texts.flatMap((a) => texts.map((b) => [a, b, `${b}${a}`.slice(0, 95)]));
+    const large = Array.from({ length: 20 }).flatMap(() => rows);
+    const [small, start] = [rows, large].map((some) => linesOf(tableText(HEAD, some, screen(columns))).slice(0, 26));
+    expect(small).toEqual(start);
+  });
+
   it('aligns columns behind wide characters', () => {
     const rows = [
       ['模型', 'a:1', 'x'],
