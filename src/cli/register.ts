@@ -7,9 +7,9 @@ import { DEFAULTS } from '../core/defaults.js';
 import { parseAdvertised } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
-import { type Endpoint, parseReplicaId } from '../core/ids.js';
+import { defaultReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { clock, random } from '../system.js';
+import { clock, hostName, instance, random } from '../system.js';
 import type { Arguments, Command } from './command.js';
 import { interruption } from './interruption.js';
 import { leaseReporter } from './lease-report.js';
@@ -22,7 +22,7 @@ import { capabilityFromCap, durationMs } from './values.js';
 /** `anyserve register`: keeps a model server that knows nothing of us in the list, and runs it if told to. */
 export const register: Command = {
   name: 'register',
-  usage: '--id ID --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] [-- PROGRAM [ARG ...]]',
+  usage: '[--id ID] --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] [-- PROGRAM [ARG ...]]',
   summary:
     'Keeps a model server registered for as long as it runs; Ctrl-C takes it out of the list. A PROGRAM behind -- is ' +
     'started, registered once it is healthy, and out of the list as soon as it is not or has ended. Ctrl-C and SIGTERM ' +
@@ -47,7 +47,8 @@ export const register: Command = {
     id: {
       type: 'text',
       value: 'ID',
-      description: "the replica's name, unique in the list",
+      description:
+        "the replica's name, unique in the list; made of host name, port and six random letters when not given",
       suggests: 'replica ids',
     },
     endpoint: {
@@ -182,15 +183,22 @@ export const register: Command = {
 };
 
 function replicaFrom(args: Arguments): Replica {
+  const endpoint = parseAdvertised(
+    needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
+  );
+  const id = args.text('id') ?? defaultReplicaId({ hostName: hostName(), instance }, portOf(endpoint));
   const replica: Replica = {
-    id: parseReplicaId(needed(args.text('id'), '--id ID, a name that no other replica has')),
-    endpoint: parseAdvertised(
-      needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
-    ),
+    id: parseReplicaId(id),
+    endpoint,
     capabilities: args.texts('cap').map(capabilityFromCap),
   };
   if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
   return replica;
+}
+
+/** The port of an endpoint; of one without a port, a word for it. */
+function portOf(endpoint: Endpoint): string {
+  return /:(\d+)\/?$/.exec(endpoint)?.[1] ?? 'replica';
 }
 
 /** Throws when something listens where a program is about to: it would be registered in the place of that program. */

@@ -194,7 +194,7 @@ export class ApiClient {
     const reason = detailFromText(text) ?? 'no reason given';
     const isNotNow = report.capabilities && (answer.status === 429 || answer.status === 503);
     if (isNotNow) throw new AnyserveError('resource_exhausted', `${server} does not take the offer now: ${reason}`);
-    throw strangeAnswer(server, answer.status, text);
+    throw strangeAnswer(server, answer, text);
   }
 
   /** Gives a two-way lease back. Rejects when the server does not answer. */
@@ -260,7 +260,7 @@ export class ApiClient {
     const text = await this.#connections.beginning(answer, ANSWER_TIMEOUT_MS, MAX_ERROR_BYTES);
     const fault = refusalLine(status, text);
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
-    throw strangeAnswer(server, status, text);
+    throw strangeAnswer(server, answer, text);
   }
 
   /** Sends a request, with the token that holds now. */
@@ -311,7 +311,7 @@ export class ApiClient {
             : await this.#connections.beginning(answer, timeoutMs, MAX_ERROR_BYTES);
         const found = read(answer.status, body, answer.headers);
         if (found) return found.answer;
-        throw strangeAnswer(server, answer.status, body);
+        throw strangeAnswer(server, answer, body);
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         failure = unreachable(server, error);

@@ -1,13 +1,18 @@
 import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
-import { detailFromText } from '../wire/answers.js';
-import { AnswerTooLongError } from './http.js';
+import { detailFromText, REFUSAL_HEADER } from '../wire/answers.js';
+import { AnswerTooLongError, type HttpAnswer } from './http.js';
 import { tlsFailure } from './tls-failure.js';
 
 /** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
-export function strangeAnswer(server: string, status: number, body: string): AnyserveError {
+export function strangeAnswer(
+  server: string,
+  { status, headers, peer }: Pick<HttpAnswer, 'status' | 'headers' | 'peer'>,
+  body: string,
+): AnyserveError {
   const said = detailFromText(body) ?? 'no reason given';
   const refusal = REFUSALS[status];
-  if (refusal) {
+  // Another program's 401 says nothing about our tokens, and must not be shown one.
+  if (refusal && headers[REFUSAL_HEADER] !== undefined) {
     const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
     return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
   }
@@ -15,7 +20,8 @@ export function strangeAnswer(server: string, status: number, body: string): Any
   if (status === 421) {
     return new AnyserveError('server_permission_denied', `the API server ${server} refuses (HTTP 421): ${said}`);
   }
-  if (status < 500 && status !== httpStatusOf('resource_exhausted')) return notAnApiServer(server, `HTTP ${status}`);
+  if (status < 500 && status !== httpStatusOf('resource_exhausted'))
+    return notAnApiServer(server, `HTTP ${status} from ${peer}`, undefined, peer);
   return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
 }
 
@@ -25,8 +31,12 @@ const REFUSALS: Readonly<Partial<Record<number, ErrorCode>>> = {
   403: 'server_permission_denied',
 };
 
-function notAnApiServer(server: string, answer: string, cause?: unknown): AnyserveError {
-  const message = `${server} answers, but not as an AnyServe API server (${answer}); check the URL`;
+function notAnApiServer(server: string, answer: string, cause?: unknown, peer = ''): AnyserveError {
+  const { hostname, port } = new URL(server);
+  // A name can lead to another program than the address that the API server listens on.
+  const isOther = hostname === 'localhost' && peer.startsWith('[::1]:');
+  const advice = isOther ? `check the URL, or give http://127.0.0.1:${port || 80}` : 'check the URL';
+  const message = `${server} answers, but not as an AnyServe API server (${answer}); ${advice}`;
   return new AnyserveError('not_an_api_server', message, { cause });
 }
 

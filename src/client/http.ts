@@ -36,6 +36,8 @@ export interface HttpRequest {
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
+  /** The address that answers: `127.0.0.1:8080`, `[::1]:8080`. */
+  readonly peer: string;
   readonly body: Readable;
 }
 
@@ -103,7 +105,8 @@ export class HttpConnections {
       request.once('response', (response: IncomingMessage) => {
         settled();
         response.setTimeout(silenceTimeoutMs, () => response.destroy(timedOut()));
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: response });
+        const peer = peerOf(response);
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response });
       });
       request.end(body);
     });
@@ -151,6 +154,11 @@ export class HttpConnections {
     this.#https?.destroy();
     this.#proxy?.tunnel?.destroy();
   }
+}
+
+function peerOf({ socket }: IncomingMessage): string {
+  const { remoteAddress = 'unknown', remotePort } = socket;
+  return `${remoteAddress.includes(':') ? `[${remoteAddress}]` : remoteAddress}:${remotePort}`;
 }
 
 /** A body that holds more than was to be read of it. */

@@ -1,6 +1,6 @@
 import type { Response } from 'express';
 import { type ErrorCode, httpStatusOf } from '../core/errors.js';
-import { detailText } from '../wire/answers.js';
+import { detailText, REFUSAL_HEADER } from '../wire/answers.js';
 
 /** Headers of a refusal that passes with time: somebody leaves, or another server is there. */
 export const TRY_LATER = { 'retry-after': '5' };
@@ -31,7 +31,9 @@ export function jsonAnswer(status: number, body: string, headers: Headers = {}):
 
 /** An answer that is a failure: what went wrong in a few words, under the status that stands for its code. */
 export function failureAnswer(code: ErrorCode, detail: string, headers?: Headers): Answer {
-  return jsonAnswer(httpStatusOf(code), detailText(detail), headers);
+  const isAboutAccess = code === 'unauthenticated' || code === 'permission_denied';
+  const own = isAboutAccess ? { ...headers, [REFUSAL_HEADER]: code } : headers;
+  return jsonAnswer(httpStatusOf(code), detailText(detail), own);
 }
 
 /** Answers with a {@link jsonAnswer} that this request alone has. */

@@ -17,6 +17,9 @@ export const NO_MATCH = 'no matching replica';
 /** The header of such an answer while replicas may still be on their way back to a server that has just started. */
 export const WARMING_HEADER = 'x-anyserve-warming';
 
+/** The header of a 401 or 403 of an API server, which tells it from those of other programs. */
+export const REFUSAL_HEADER = 'x-anyserve-refusal';
+
 /** The body of an answer that is an error: what went wrong, in a few words. */
 export function detailText(detail: string): string {
   return JSON.stringify({ detail });

@@ -151,7 +151,6 @@ describe('wrong usage', () => {
     [['serve', '--heartbeat', '0'], '--heartbeat "0": too short; give 1ms or more'],
     [['route', '--wait', '1000h'], '--wait "1000h": too long; give 24 days (576h) or less'],
     [['route', '--wait', '-1'], '--wait "-1": give a time like 5s, 500ms or 2m'],
-    [['register', '--endpoint', 'a:1', '--cap', 'a=1'], 'give --id ID, a name that no other replica has'],
     [['register', '--id', 'r', '--endpoint', 'a:1'], 'give --cap KEY=VALUE, what the model server can do'],
     [
       ['register', '--id', 'r', '--endpoint', 'a', '--cap', 'a=1'],

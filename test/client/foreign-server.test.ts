@@ -1,0 +1,66 @@
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ApiClient } from '../../src/client/api-client.js';
+import { strangeAnswer } from '../../src/client/api-failure.js';
+import { defaultReplicaId } from '../../src/core/ids.js';
+import { query, replica } from '../support/replicas.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Another program on a free port. */
+async function foreignServer(listener: RequestListener, host: string): Promise<number> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+describe('another program at the address of an API server', () => {
+  it.each<[string, number, Record<string, string>, string]>([
+    ['a login', 401, { 'www-authenticate': 'Basic realm="x"' }, '<html>login</html>'],
+    ['a FastAPI program that wants a token', 401, { 'www-authenticate': 'Bearer' }, '{"detail":"Not authenticated"}'],
+    ['one that refuses', 403, {}, '{"detail":"Forbidden"}'],
+    ['one without such a path', 404, {}, '{"detail":"Not Found"}'],
+    ['a web page', 200, { 'content-type': 'text/html' }, '<html>'],
+  ])('is named by its address, and no token is asked for: %s', async (_what, status, headers, body) => {
+    const port = await foreignServer(
+      (_request, response) => response.writeHead(status, headers).end(body),
+      '127.0.0.1',
+    );
+    const url = `http://127.0.0.1:${port}`;
+    const api = new ApiClient([url]);
+    cleanups.push(() => api.close());
+    const expected = {
+      code: 'not_an_api_server',
+      message: `${url} answers, but not as an AnyServe API server (HTTP ${status} from 127.0.0.1:${port}); check the URL`,
+    };
+    const { signal } = new AbortController();
+    await expect(api.route(query())).rejects.toMatchObject(expected);
+    await expect(api.replicas()).rejects.toMatchObject(expected);
+    await expect(api.openLease(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
+  });
+
+  it('is named by the address that localhost has led to, with the one to give instead', () => {
+    const answer = { status: 401, headers: {}, peer: '[::1]:8080' };
+    expect(strangeAnswer('http://localhost:8080', answer, '')).toMatchObject({
+      code: 'not_an_api_server',
+      message:
+        'http://localhost:8080 answers, but not as an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or give http://127.0.0.1:8080',
+    });
+  });
+});
+
+describe('the default id of a replica', () => {
+  it('is readable, and another one in each process', () => {
+    expect(defaultReplicaId({ hostName: 'gpu7', instance: 'a1b2c3' }, 50051)).toBe('gpu7-50051-a1b2c3');
+    expect(defaultReplicaId({ hostName: 'x'.repeat(300), instance: 'a1b2c3' }, 1)).toHaveLength(64 + 1 + 1 + 1 + 6);
+  });
+});
