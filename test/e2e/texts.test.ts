@@ -135,6 +135,25 @@ describe('a text', () => {
     expect([code, stdout]).toEqual([5, 'heard \n']);
     expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one part of the answer\)\n$/);
   });
+
+  it('that breaks off keeps what had arrived, with the failure, for programs', async () => {
+    const { code, stdout } = await infer(['--prompt', 'fail', '--json']);
+    expect(code).toBe(5);
+    expect(JSON.parse(stdout)).toMatchObject({
+      text: 'heard ',
+      replica: { endpoint: at[1] },
+      error: { code: 'internal', message: expect.stringContaining('failed: as told (after one part of the answer)') },
+    });
+  });
+
+  it('has no time at all with --timeout 0', async () => {
+    const { code, stdout, stderr } = await infer(['--prompt', 'hello', '--timeout', '0']);
+    expect({ code, stdout, stderr }).toEqual({
+      code: 5,
+      stdout: '',
+      stderr: expect.stringMatching(/no answer within 0ms/),
+    });
+  });
 });
 
 describe('a text in a terminal', () => {
