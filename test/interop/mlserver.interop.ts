@@ -36,6 +36,11 @@ describe('MLServer', { timeout: 60_000 }, () => {
     expect(failed).toMatchObject({ code: 5, stdout: 'one \n', stderr: expect.stringContaining('the word is fail') });
   });
 
+  it('is told from its HTTP port', async () => {
+    const failed = await run(['infer', 'doubler', '--input', 'x=[1,2,3]', '--endpoint', mlserver.http]);
+    expect(failed).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('is this its HTTP port?') });
+  });
+
   it('is registered while it is ready, and found by what it offers', async () => {
     const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
     const at = ['--endpoint', mlserver.grpc, '--probe', 'grpc', '--server', server];

@@ -24,7 +24,7 @@ export async function startMlserver(): Promise<ModelServer> {
     PYTHONPATH: beside('mlserver'),
   };
   const command = [join(dirname(PYTHON), 'mlserver'), 'start', beside('mlserver')];
-  return ready(startProgram(command, { env, cwd: emptyFolder() }), grpcPort, httpPort);
+  return whenReady(startProgram(command, { env, cwd: emptyFolder() }), grpcPort, httpPort);
 }
 
 /**
@@ -55,7 +55,7 @@ export async function startTriton(): Promise<ModelServer> {
     '--http-address=127.0.0.1',
     `--http-port=${httpPort}`,
   ];
-  return ready(startProgram(command, { env }), grpcPort, httpPort);
+  return whenReady(startProgram(command, { env }), grpcPort, httpPort);
 }
 
 function emptyFolder(): string {
@@ -73,7 +73,7 @@ function pythonPaths(): { readonly packages: string; readonly libraries: string;
 }
 
 /** Waits until a server says over the HTTP form of the protocol that it is ready. */
-async function ready(running: Running, grpcPort: number, httpPort: number): Promise<ModelServer> {
+export async function whenReady(running: Running, grpcPort: number, httpPort: number): Promise<ModelServer> {
   const http = `127.0.0.1:${httpPort}`;
   const isReady = async (): Promise<boolean> =>
     running.child.exitCode !== null ||

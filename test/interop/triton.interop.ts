@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
+import { holdsFor } from '../support/fleet.js';
 import { until } from '../support/until.js';
 import { type ModelServer, startTriton } from './model-servers.js';
 
@@ -35,6 +36,24 @@ describe('Triton', { timeout: 60_000 }, () => {
     expect([misshapen.code, misshapen.stderr]).toEqual([5, expect.stringContaining('Expected [-1,3], got [3]')]);
   });
 
+  it('is said to give no reason when its status text ends in a space, with what was declared and what was sent', async () => {
+    const failed = await infer('batched', '--input', 'x=[1001,2,3]');
+    expect([failed.code, failed.stderr]).toEqual([5, expect.stringContaining('INTERNAL without a reason')]);
+    expect(failed.stderr).toContain('declares x FP32[-1,3], prompt BYTES[-1,1]; sent: x FP32[1,3]\n');
+  });
+
+  it('is told from its HTTP port', async () => {
+    const failed = await run(['infer', 'batched', '--input', 'x=[1,2,3]', '--endpoint', triton.http]);
+    expect(failed).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('is this its HTTP port?') });
+  });
+
+  it('answers a call without a stream with all parts of a decoupled model', async () => {
+    const whole = await infer('counter', '--prompt', 'one two three', '--no-stream');
+    expect(whole).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
+    const failed = await infer('counter', '--prompt', 'one fail', '--no-stream');
+    expect(failed).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('the word is fail') });
+  });
+
   it('streams what a decoupled model answers, up to where it fails', async () => {
     const streamed = await infer('counter', '--prompt', 'one two three', '--stream');
     expect(streamed).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
@@ -56,6 +75,11 @@ describe('Triton', { timeout: 60_000 }, () => {
     await registered.printed(/^registered triton/m);
     const found = await run(['infer', 'batched', '--input', 'x=[1,2,3]', '--server', server]);
     expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
+    const one = ['--probe-model', 'batched', '--id', 'one', '--cap', 'model=one'];
+    const probed = start(['register', ...one, ...at]);
+    await probed.printed(/^registered one/m);
+    const none = start(['register', '--probe-model', 'nobody', '--id', 'none', '--cap', 'model=none', ...at]);
+    await holdsFor('a model that is not there is not registered', 5000, () => !none.stdout().includes('registered'));
     const chat = await run([
       'infer',
       'counter',
