@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.llm.ts'],
+    // They make the same model file.
+    fileParallelism: false,
     globalSetup: 'test/support/temporary-folder.ts',
     allowOnly: false,
     testTimeout: 120_000,
