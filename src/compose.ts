@@ -4,6 +4,7 @@ import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
 import { parseReplicaId } from './core/ids.js';
 import type { Log } from './core/ports.js';
+import { printableLog } from './core/printable.js';
 import { createRegistry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
@@ -87,18 +88,29 @@ export async function startApiServer({
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
   ]);
+  const safeLog = printableLog(log);
   const registry = createRegistry({
     store: createMemoryStore(),
     clock: system.clock,
     random: system.random,
     ids: system.ids,
-    log,
+    log: safeLog,
     limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes },
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };
   const names = { machineName: system.hostName(), allowedHosts };
-  return listen({ registry, host, port, ...names, ...times, tokens, tls: lookup(tls), log, clock: system.clock });
+  return listen({
+    registry,
+    host,
+    port,
+    ...names,
+    ...times,
+    tokens,
+    tls: lookup(tls),
+    log: safeLog,
+    clock: system.clock,
+  });
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */
@@ -137,7 +149,7 @@ export async function startWorker({
     {
       clock: system.clock,
       random: system.random,
-      log,
+      log: printableLog(log),
       hostName: system.hostName(),
       instance: system.instance,
       version: VERSION,
@@ -190,7 +202,7 @@ export async function openaiBackend({
     embeddings,
     chats,
     capabilities: capabilities.map(capabilityFromScalars),
-    log,
+    log: printableLog(log),
     clock: system.clock,
   };
   return createOpenaiBackend(options, signal);
@@ -212,7 +224,13 @@ export async function llamaBackend({
 }: LlamaModel): Promise<Backend> {
   const { createLlamaBackend } = await import('./worker/llama-backend.js');
   const offered = capabilities.map(capabilityFromScalars);
-  return createLlamaBackend({ ...others, embeddings, capabilities: offered, log, random: system.random });
+  return createLlamaBackend({
+    ...others,
+    embeddings,
+    capabilities: offered,
+    log: printableLog(log),
+    random: system.random,
+  });
 }
 
 /** What to keep registered, and where. */

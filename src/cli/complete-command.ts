@@ -1,7 +1,7 @@
+import { printable } from '../core/printable.js';
 import { bashReplacement, parseBashLine } from './bash-line.js';
 import type { Candidate, CommandIo } from './command.js';
 import { complete } from './complete.js';
-import { printable } from './output.js';
 
 /**
  * Prints how to complete and the values, a line each, in the form that the script of the shell reads. Never fails, and

@@ -1,4 +1,5 @@
 import { drained } from '../client/drained.js';
+import { printable } from '../core/printable.js';
 import type { InferenceAnswer } from '../wire/inference.js';
 import { type Json, jsonText } from '../wire/json.js';
 import { jsonFromParameter } from '../wire/parameters.js';
@@ -7,7 +8,7 @@ import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
 import { specText } from '../wire/tensor-spec.js';
 import { textOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';
-import { printable, textFor } from './output.js';
+import { textFor } from './output.js';
 import { tableText } from './table.js';
 
 /** How many elements of a tensor a table shows; JSON shows all. */

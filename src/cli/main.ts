@@ -1,4 +1,6 @@
 import { AnyserveError, isAnyserveError, messageOf } from '../core/errors.js';
+import { printable } from '../core/printable.js';
+import { stackOf } from '../core/stack.js';
 import { clock, environment } from '../system.js';
 import { isOn, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
@@ -24,7 +26,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     // A reader that has seen enough, such as `head`, is no error.
     if (error.code === 'EPIPE' || writeError) return;
     writeError = error;
-    stderr.write(`anyserve: cannot write to standard output: ${messageOf(error)}\n`);
+    stderr.write(`anyserve: cannot write to standard output: ${printable(messageOf(error))}\n`);
     process.exitCode = 1;
   });
   // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
@@ -117,10 +119,4 @@ function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
 /** Whether a flag that every command has is given. Looked for in the words, because they may be what is wrong. */
 function wants(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
   return splitAtDashes(argv).own.includes(`--${flag}`) || isOn(env[`ANYSERVE_${flag.toUpperCase()}`]);
-}
-
-function stackOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`;
-  return `${error.stack ?? error.message}${cause}`;
 }

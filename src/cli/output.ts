@@ -1,6 +1,7 @@
 import { Chalk, type ChalkInstance } from 'chalk';
 import type { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
+import { printable, printableLines, printableProse } from '../core/printable.js';
 import { timeOfDay } from '../system.js';
 import type { CommandIo } from './command.js';
 
@@ -10,24 +11,11 @@ export function coloursFor(stream: { readonly isTTY?: boolean }, env: CommandIo[
 }
 
 /**
- * A line from outside as a terminal can show it: what would move the cursor or turn the text around is escaped, in the
- * way of JSON, so that a line of JSON means the same as before.
- */
-export function printable(text: string): string {
-  return text.replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-    /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
-
-/**
  * A text from outside for a stream: a terminal gets what would move the cursor or change colours escaped, its lines kept;
  * anything else gets the text as it is.
  */
 export function textFor(stream: { readonly isTTY?: boolean }, text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return stream.isTTY ? text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]+/g, printable) : text;
+  return stream.isTTY ? printableProse(text) : text;
 }
 
 /**
@@ -41,7 +29,7 @@ export function tellFailure(
 ): void {
   if (json) return void stderr.write(`${printable(JSON.stringify({ error: { code, message, stack } }))}\n`);
   stderr.write(`${coloursFor(stderr, env).red('anyserve:')} ${printable(message)}\n`);
-  if (stack !== undefined) stderr.write(`${stack}\n`);
+  if (stack !== undefined) stderr.write(`${printableLines(stack)}\n`);
 }
 
 /** A log for people: a line each to stderr, led by the time of day. */

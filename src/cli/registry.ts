@@ -1,11 +1,11 @@
 import { ageText } from '../core/age.js';
 import { type Capability, matches } from '../core/capability.js';
+import { printable } from '../core/printable.js';
 import { FROM_SERVER, isJsonObject, jsonText, parseJson } from '../wire/json.js';
 import type { ListedReplica } from '../wire/known-replicas.js';
 import { scalarText } from '../wire/replica-json.js';
 import type { Command } from './command.js';
 import { noMatchAmong } from './no-match.js';
-import { printable } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { tableText } from './table.js';
 import { queryFromWords } from './values.js';

@@ -1,7 +1,7 @@
+import { printable } from '../core/printable.js';
 import { clock } from '../system.js';
 import type { Command } from './command.js';
 import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
-import { printable } from './output.js';
 import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
 import { tableText } from './table.js';
 import { durationMs, queryFromWords } from './values.js';

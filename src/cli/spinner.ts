@@ -1,6 +1,6 @@
+import { printable } from '../core/printable.js';
 import { clock } from '../system.js';
 import type { CommandIo } from './command.js';
-import { printable } from './output.js';
 import { columnsOf, cutToWidth } from './terminal-width.js';
 
 /** Answers that come sooner need no spinner. */

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
+import { printable } from '../core/printable.js';
 import type { CommandIo } from './command.js';
-import { coloursFor, printable } from './output.js';
+import { coloursFor } from './output.js';
 import { columnsOf, cutToWidth, widthOf } from './terminal-width.js';
 
 /** Gap between two columns. */

@@ -1,10 +1,11 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { AnyserveError } from '../core/errors.js';
+import { printable } from '../core/printable.js';
 import { typedLine } from './chat-commands.js';
 import type { CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
-import { printable, tellFailure } from './output.js';
+import { tellFailure } from './output.js';
 import { MARK_PASTES, TypedTurns, UNMARK_PASTES } from './typed-turns.js';
 
 const PROMPT = '> ';

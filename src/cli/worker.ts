@@ -2,6 +2,7 @@ import { unlessAborted } from '../client/unless-aborted.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
+import { printable } from '../core/printable.js';
 import { clock, hostName, instance, random } from '../system.js';
 import { VERSION } from '../version.js';
 import type { Arguments, Command, CommandIo } from './command.js';
@@ -148,7 +149,9 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
     { clock, random, log, hostName: hostName(), instance, version: VERSION },
   );
   const { endpoint } = running.replica;
-  io.stdout.write(json ? `${JSON.stringify({ listening: endpoint })}\n` : `serving on ${endpoint}\n`);
+  io.stdout.write(
+    json ? `${printable(JSON.stringify({ listening: endpoint }))}\n` : `serving on ${printable(endpoint)}\n`,
+  );
   const stop = (): void => void running.stop().catch(() => {});
   // SIGTERM is how a service is told to go, and its callers are to notice nothing; who sits before it need not wait.
   const end = (): void => (io.interrupted.reason === 'SIGTERM' ? void running.drain().catch(() => {}) : stop());

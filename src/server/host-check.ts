@@ -35,6 +35,8 @@ export class HostCheck {
   readonly #isLocal: () => boolean;
   readonly #names: ReadonlySet<string>;
   readonly #verdicts = new RecentMap<string, boolean>(MAX_REMEMBERED);
+  /** The host that was trusted last. Nearly all callers of a server know it by one name. */
+  #trusted = 'localhost';
 
   /** Throws `usage` for an allowed host that is no host. */
   constructor({ isLocal = () => true, machineName = 'localhost', allowedHosts = [] }: HostCheckOptions = {}) {
@@ -48,9 +50,9 @@ export class HostCheck {
     const { host, origin, isRepeated } = hostFields(request.rawHeaders);
     if (isRepeated) return REPEATED;
     if (!needsNoToken || (origin === undefined && !this.#isLocal())) return undefined;
-    for (const named of [host, authorityOf(request.originalUrl ?? request.url)]) {
-      if (named && !this.#isTrusted(named)) return misdirected('the host', named, hostOf(named)?.name);
-    }
+    if (host && !this.#isTrusted(host)) return misdirected('the host', host, hostOf(host)?.name);
+    const asked = authorityOf(request.originalUrl ?? request.url);
+    if (asked && !this.#isTrusted(asked)) return misdirected('the host', asked, hostOf(asked)?.name);
     if (origin === undefined) return undefined;
     const page = originHost(origin);
     return page !== undefined && this.#isTrusted(page)
@@ -59,12 +61,20 @@ export class HostCheck {
   }
 
   #isTrusted(text: string): boolean {
-    const known = this.#verdicts.get(text);
-    if (known !== undefined) return known;
-    const host = hostOf(text);
-    const isTrusted = host !== undefined && (host.kind !== 'name' || this.#hasName(host.name));
-    if (text.length <= MAX_REMEMBERED_LENGTH) this.#verdicts.set(text, isTrusted);
+    if (text === this.#trusted) return true;
+    if (text.length > MAX_REMEMBERED_LENGTH) return this.#isKnown(text);
+    let isTrusted = this.#verdicts.get(text);
+    if (isTrusted === undefined) {
+      isTrusted = this.#isKnown(text);
+      this.#verdicts.set(text, isTrusted);
+    }
+    if (isTrusted) this.#trusted = text;
     return isTrusted;
+  }
+
+  #isKnown(text: string): boolean {
+    const host = hostOf(text);
+    return host !== undefined && (host.kind !== 'name' || this.#hasName(host.name));
   }
 
   #hasName(name: string): boolean {
