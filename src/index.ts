@@ -29,7 +29,7 @@ export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';
 export type { ApiServer } from './server/api-server.js';
 export type { Datatype } from './wire/datatype.js';
-export type { InferenceAnswer, Tensors } from './wire/inference.js';
+export type { InferenceAnswer, RequestedOutput, Tensors } from './wire/inference.js';
 export type { Parameters, ParameterValue } from './wire/parameters.js';
 export type { ScalarPairs } from './wire/replica-json.js';
 export type { Tensor, TensorData } from './wire/tensor.js';

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
 import { datatypeRow } from '../wire/datatype.js';
+import type { RequestedOutput } from '../wire/inference.js';
 import { isJsonObject, type Json, jsonText } from '../wire/json.js';
 import type { Parameters } from '../wire/parameters.js';
 import { tensorFromMessage } from '../wire/tensor.js';
@@ -10,7 +12,7 @@ import { type Declared, type TensorValue, tensorFromValue } from '../wire/tensor
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { openingMessages, SYSTEM_OPTION } from './messages.js';
 import { requestParameters } from './request-parameters.js';
-import { isRestRequest, restRequest } from './rest-request.js';
+import { isRestRequest, restRequest, restTensor } from './rest-request.js';
 import { asUsage, jsonFromArgument } from './values.js';
 
 /** What an inference is given, as the command line says it. */
@@ -20,7 +22,7 @@ export interface InferenceInputs {
   /** The request's id; a file in the form of the REST protocol may have one. */
   readonly id: string;
   /** The outputs wanted; none: all. */
-  readonly outputs: readonly string[];
+  readonly outputs: readonly (string | RequestedOutput)[];
 }
 
 /** The options that say what a model is given, and which of its outputs are wanted. */
@@ -35,7 +37,8 @@ export const INPUT_OPTIONS: Readonly<Record<string, CommandOption>> = {
   input: {
     type: 'text',
     value: 'NAME=JSON',
-    description: 'an input: NAME=[1,2], NAME:FP32[2,3]=[...] or NAME:UINT8=@FILE',
+    description:
+      'an input: NAME=[1,2], NAME:FP32[2,3]=[...], NAME:UINT8=@FILE, or an object with datatype, shape, data and parameters',
     repeatable: true,
   },
   inputs: {
@@ -52,7 +55,7 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
   const inputs: Record<string, TensorValue> = Object.create(null);
   let given: Parameters = {};
   let id = '';
-  const outputs = [...args.texts('output')];
+  const outputs: (string | RequestedOutput)[] = [...args.texts('output')];
   const add = (name: string, value: TensorValue): void => {
     if (name in inputs) throw new AnyserveError('usage', `input ${JSON.stringify(name)} is given twice`);
     inputs[name] = value;
@@ -69,7 +72,7 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
       given = request.parameters;
       id = request.id;
       outputs.push(...request.outputs);
-    } else for (const [name, value] of json) add(name, valueFromJson(value));
+    } else for (const [name, value] of json) add(name, valueFromJson(where, `input ${quoted(name)}`, value));
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
   // What is wrong with them is said before a pipe is waited for.
@@ -145,7 +148,7 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
   const label = `input ${JSON.stringify(name)}`;
   const declared = spec === undefined ? {} : asUsage(() => datatypeAndShape(label, spec));
   if (!text.startsWith('@')) {
-    const value = valueFromJson(jsonFromArgument(where, text));
+    const value = valueFromJson(where, label, jsonFromArgument(where, text));
     return add(
       name,
       asUsage(() => declaredValue(label, value, declared)),
@@ -158,8 +161,12 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
   );
 }
 
-/** A list of objects, which no tensor holds, is the text of itself: the messages of a chat. Others are what they are. */
-function valueFromJson(value: Json): TensorValue {
+/**
+ * An object with `data` is a tensor, with its datatype and shape, and with parameters of its own if it has any. A list of objects,
+ * which no tensor holds, is the text of itself: the messages of a chat. Others are what they are.
+ */
+function valueFromJson(where: string, label: string, value: Json): TensorValue {
+  if (isJsonObject(value) && value.has('data')) return restTensor(where, label, value);
   const isMessages = Array.isArray(value) && value.length > 0 && value.every(isMessage);
   return isMessages ? jsonText(value) : (value as TensorValue);
 }

@@ -1,6 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
+import type { RequestedOutput } from '../wire/inference.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../wire/json.js';
-import { messageFromParameters, type ParameterValue } from '../wire/parameters.js';
+import { messageFromParameters, type Parameters, type ParameterValue } from '../wire/parameters.js';
 import type { Tensor } from '../wire/tensor.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
 import { type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
@@ -11,7 +13,7 @@ export interface RestRequest {
   readonly id: string;
   readonly inputs: readonly (readonly [name: string, tensor: Tensor])[];
   readonly parameters: Readonly<Record<string, ParameterValue>>;
-  readonly outputs: readonly string[];
+  readonly outputs: readonly RequestedOutput[];
 }
 
 /** Whether a file is in that form: `{"inputs": [{"name": ..., ...}]}`; else it is an object of inputs by name. */
@@ -26,13 +28,17 @@ export function isRestRequest(json: JsonObject): boolean {
 export function restRequest(where: string, json: JsonObject): RestRequest {
   const id = json.get('id') ?? '';
   if (typeof id !== 'string') throw new AnyserveError('usage', `${where}: its id is no text`);
-  const parameters = json.get('parameters') ?? new Map();
-  if (!isJsonObject(parameters)) throw new AnyserveError('usage', `${where}: its parameters are no object`);
   return {
     id,
-    inputs: objects(where, 'inputs', json).map((input) => [nameOf(where, input), restTensor(where, input)] as const),
-    parameters: Object.fromEntries([...parameters].map(([name, value]) => [name, parameterFromJson(name, value)])),
-    outputs: objects(where, 'outputs', json).map((output) => nameOf(where, output)),
+    inputs: objects(where, 'inputs', json).map((input) => {
+      const name = nameOf(where, input);
+      return [name, restTensor(where, `input ${quoted(name)}`, input)] as const;
+    }),
+    parameters: parametersOf(where, json) ?? {},
+    outputs: objects(where, 'outputs', json).map((output) => {
+      const name = nameOf(where, output);
+      return { name, parameters: parametersOf(`${where}: output ${quoted(name)}`, output) };
+    }),
   };
 }
 
@@ -47,8 +53,16 @@ function numberFrom(text: string): ParameterValue {
   return /^-?\d+$/.test(text) ? BigInt(text) : { double: Number(text) };
 }
 
-function restTensor(where: string, input: JsonObject): Tensor {
-  const label = `input ${JSON.stringify(nameOf(where, input))}`;
+/** The parameters of a request, an input or an output; undefined where it has none. */
+function parametersOf(where: string, json: JsonObject): Parameters | undefined {
+  const parameters = json.get('parameters');
+  if (parameters === undefined) return undefined;
+  if (!isJsonObject(parameters)) throw new AnyserveError('usage', `${where}: its parameters are no object`);
+  return Object.fromEntries([...parameters].map(([name, value]) => [name, parameterFromJson(name, value)]));
+}
+
+/** The tensor that an object with datatype, shape, data and perhaps parameters says. Throws `usage`. */
+export function restTensor(where: string, label: string, input: JsonObject): Tensor {
   const datatype = input.get('datatype');
   const shape = input.get('shape');
   const data = input.get('data');
@@ -58,7 +72,9 @@ function restTensor(where: string, input: JsonObject): Tensor {
   const sizes = shape.map((size: Json) => (size instanceof JsonNumber ? Number(size.text) : Number.NaN));
   return asUsage(() => {
     const declared = { datatype: datatypeAndShape(label, datatype).datatype, shape: sizes };
-    return tensorFromValue(label, data as TensorValue, declared);
+    const tensor = tensorFromValue(label, data as TensorValue, declared);
+    const parameters = parametersOf(`${where}: ${label}`, input);
+    return parameters ? { ...tensor, parameters } : tensor;
   });
 }
 

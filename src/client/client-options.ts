@@ -3,6 +3,7 @@ import { type Changing, lookup } from '../core/changing.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ClientTls } from '../core/tls.js';
+import type { RequestedOutput } from '../wire/inference.js';
 import type { Parameters } from '../wire/parameters.js';
 import { ApiClient } from './api-client.js';
 import type { FailedAttempt } from './attempts.js';
@@ -59,8 +60,8 @@ export interface InferOptions extends RequestOptions {
   /** An id that the answer repeats. */
   readonly id?: string | undefined;
   readonly parameters?: Parameters | undefined;
-  /** The outputs wanted; all unless told. */
-  readonly outputs?: readonly string[] | undefined;
+  /** The outputs wanted, by name or with parameters of their own. Default: all. */
+  readonly outputs?: readonly (string | RequestedOutput)[] | undefined;
   /** Sends the tensors as raw bytes, as servers that answer raw do. */
   readonly raw?: boolean | undefined;
   /** Whether a failed call is tried at another replica; true unless told. Only discovery finds others. */

@@ -21,8 +21,21 @@ export interface InferenceRequest {
   readonly parameters: Parameters;
   /** The outputs wanted; none: all. */
   readonly outputs: readonly string[];
+  /** What is said of single outputs of those, by name. */
+  readonly outputParameters?: Readonly<Record<string, Parameters>>;
   /** Whether the tensors travel as raw bytes; a request's answer takes the request's form. */
   readonly raw: boolean;
+}
+
+/** An output that is wanted, with what is said of it alone: Triton's `classification`, for example. */
+export interface RequestedOutput {
+  readonly name: string;
+  readonly parameters?: Parameters | undefined;
+}
+
+/** One inference as a caller asks for it. */
+export interface OutgoingRequest extends Omit<InferenceRequest, 'outputs' | 'outputParameters'> {
+  readonly outputs: readonly (string | RequestedOutput)[];
 }
 
 /** One inference as it is answered. */
@@ -35,7 +48,7 @@ export interface InferenceAnswer {
 }
 
 /** The message of a request. */
-export function messageFromRequest(request: InferenceRequest): RequestMessage {
+export function messageFromRequest(request: OutgoingRequest): RequestMessage {
   const { tensors, raw } = packed(request.inputs, request.raw);
   return {
     modelName: request.model,
@@ -43,7 +56,11 @@ export function messageFromRequest(request: InferenceRequest): RequestMessage {
     id: request.id,
     parameters: messageFromParameters(request.parameters),
     inputs: tensors,
-    outputs: request.outputs.map((name) => ({ name, parameters: NO_PARAMETERS })),
+    outputs: request.outputs.map((output) =>
+      typeof output === 'string'
+        ? { name: output, parameters: NO_PARAMETERS }
+        : { name: output.name, parameters: messageFromParameters(output.parameters ?? {}) },
+    ),
     rawInputContents: raw,
   };
 }
@@ -57,8 +74,18 @@ export function requestFromMessage(message: RequestMessage): InferenceRequest {
     inputs: unpacked('input', message.inputs, message.rawInputContents),
     parameters: parametersFromMessage(message.parameters),
     outputs: message.outputs.map(({ name }) => name),
+    ...outputParametersFrom(message),
     raw: message.rawInputContents.length > 0,
   };
+}
+
+/** What is said of single outputs that are wanted; nothing where it is nothing, as nearly always. */
+function outputParametersFrom({ outputs }: RequestMessage): Pick<InferenceRequest, 'outputParameters'> {
+  const told = outputs.filter(({ parameters }) => parameters.size > 0);
+  if (told.length === 0) return {};
+  const outputParameters: Record<string, Parameters> = Object.create(null);
+  for (const { name, parameters } of told) outputParameters[name] = parametersFromMessage(parameters);
+  return { outputParameters };
 }
 
 /** The message of an answer; raw where the request was, or where an output cannot travel otherwise. */
@@ -93,7 +120,7 @@ function packed(tensors: Tensors, raw: boolean) {
       name,
       datatype: tensor.datatype,
       shape: tensor.shape.map(BigInt),
-      parameters: NO_PARAMETERS,
+      parameters: tensor.parameters ? messageFromParameters(tensor.parameters) : NO_PARAMETERS,
       contents: allRaw ? undefined : contentsFromTensor(tensor),
     })),
     raw: allRaw ? named.map(([, tensor]) => rawFromTensor(tensor)) : [],

@@ -2,6 +2,7 @@ import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { datatypeRow } from './datatype.js';
 import type { Tensors } from './inference.js';
+import { mergedParameters } from './parameters.js';
 import type { Tensor, TensorData } from './tensor.js';
 
 /** Tensors given in parts, joined by name along their first dimension. Throws `internal` where parts do not fit. */
@@ -30,7 +31,9 @@ function join(name: string, tensors: readonly Tensor[]): Tensor {
       throw new AnyserveError('internal', `the parts of output ${quoted(name)} differ in more than their length`);
   }
   const length = tensors.reduce((total, { shape }) => total + (shape[0] ?? 0), 0);
-  return { datatype, shape: [length, ...rest], data: joinedData(tensors) };
+  const told = tensors.flatMap(({ parameters }) => (parameters ? [{ parameters }] : []));
+  const parameters = told.length > 0 && { parameters: mergedParameters(told) };
+  return { datatype, shape: [length, ...rest], data: joinedData(tensors), ...parameters };
 }
 
 function joinedData(tensors: readonly Tensor[]): TensorData {

@@ -1,18 +1,21 @@
 import { type Json, JsonNumber } from './json.js';
+import { jsonFromParameter } from './parameters.js';
 import type { Tensor } from './tensor.js';
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * A tensor as the REST side of the Open Inference Protocol writes it: `name`, `datatype`, `shape` and flat `data`.
+ * A tensor as the REST side of the Open Inference Protocol writes it: `name`, `datatype`, `shape`, its `parameters` if it has any, and flat `data`.
  * Nothing is lost: 64-bit integers are written whole, NaN and the infinities as texts, bytes that are no UTF-8
  * as `{"b64": "..."}`.
  */
-export function jsonFromTensor(name: string, { datatype, shape, data }: Tensor): Json {
+export function jsonFromTensor(name: string, { datatype, shape, data, parameters = {} }: Tensor): Json {
+  const told = Object.entries(parameters).map(([key, value]) => [key, jsonFromParameter(value)] as const);
   return new Map<string, Json>([
     ['name', name],
     ['datatype', datatype],
     ['shape', shape.map((size) => new JsonNumber(String(size)))],
+    ...(told.length > 0 ? [['parameters', new Map(told)] as const] : []),
     ['data', Array.from(data as ArrayLike<number | bigint | boolean | Uint8Array>, jsonFromElement)],
   ]);
 }

@@ -106,16 +106,18 @@ export function dataFromElements(label: string, datatype: Datatype, elements: re
   return rounded;
 }
 
-function givenTensor(label: string, { datatype, shape, data }: Tensor): Tensor {
+function givenTensor(label: string, { datatype, shape, data, parameters }: Tensor): Tensor {
   if (!isDatatype(datatype)) throw invalid(label, `unknown datatype ${quoted(datatype)}`);
   if (!Array.isArray(shape)) throw invalid(label, 'its shape is no array of sizes');
   if (!Array.isArray(data) && !ArrayBuffer.isView(data)) throw invalid(label, 'its data is no array');
   const { array } = datatypeRow(datatype);
-  if (array && data instanceof array) return checkedTensor(label, { datatype, shape, data });
+  const beside = parameters && { parameters };
+  if (array && data instanceof array) return checkedTensor(label, { datatype, shape, data, ...beside });
   return checkedTensor(label, {
     datatype,
     shape,
     data: dataFromElements(label, datatype, [...(data as ElementValue[])]),
+    ...beside,
   });
 }
 

@@ -12,6 +12,7 @@ import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats 
 import type { TensorContents, TensorMessage } from './inference-message.js';
 import { MessageCount } from './message-limits.js';
 import { bufferOf } from './packed-elements.js';
+import { type Parameters, parametersFromMessage } from './parameters.js';
 
 /** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
 export type TensorData = NumericArray | readonly boolean[] | readonly Uint8Array[];
@@ -21,6 +22,8 @@ export interface Tensor {
   readonly datatype: Datatype;
   readonly shape: readonly number[];
   readonly data: TensorData;
+  /** What is said of this tensor alone: a `content_type`, for example. Default: nothing. */
+  readonly parameters?: Parameters;
 }
 
 /** What an error calls a tensor: `input "a"`. Given as a function, it is made only where there is an error. */
@@ -32,7 +35,7 @@ type TensorLabel = string | (() => string);
  */
 export function tensorFromMessage(
   label: TensorLabel,
-  message: Omit<TensorMessage, 'parameters'>,
+  message: Omit<TensorMessage, 'parameters'> & Partial<Pick<TensorMessage, 'parameters'>>,
   raw: Uint8Array | undefined,
   count = new MessageCount('request'),
 ): Tensor {
@@ -49,7 +52,9 @@ export function tensorFromMessage(
       ? dataFromRaw(label, datatype, raw, count)
       : dataFromContents(label, datatype, contents, filled, wanted);
   checkLength(label, shape, wanted, data);
-  return { datatype, shape, data };
+  const { parameters } = message;
+  if (!parameters || parameters.size === 0) return { datatype, shape, data };
+  return { datatype, shape, data, parameters: parametersFromMessage(parameters) };
 }
 
 /** The tensor itself when its data has the elements that its shape asks for. Throws `invalid_argument`. */

@@ -13,6 +13,8 @@ export interface InferenceContext {
   readonly parameters: Parameters;
   /** The outputs wanted; none: all. */
   readonly outputs: readonly string[];
+  /** What is said of single outputs, by name; of single inputs it is in their `parameters`. */
+  readonly outputParameters?: Readonly<Record<string, Parameters>>;
   /** Whether the caller takes the answer in parts, as they come; else it waits for the whole. */
   readonly streaming: boolean;
   /** Aborted when the caller has gone or its deadline has passed. */
@@ -60,6 +62,8 @@ export interface Model {
   /** Whether it is the one to take when a caller asks for a type that several models have. */
   readonly preferred?: boolean;
   readonly handle: Handler;
+  /** Whether parameters of single inputs and outputs would be ignored; requests that have some are refused then. */
+  readonly ignoresTensorParameters?: boolean;
 }
 
 /** Something that runs models: a user's module, a built-in, or an engine, here or somewhere else. */

@@ -32,6 +32,7 @@ import type { ModelTable } from './model-table.js';
 import type { ReceivedMessage } from './received-message.js';
 import { memoryOfTensors } from './request-memory.js';
 import { statusDetails } from './status-details.js';
+import { refuseSharedMemory } from './tensor-parameters.js';
 
 /** What the gRPC side of a worker needs. */
 export interface InferenceServiceOptions {
@@ -212,6 +213,7 @@ function messageFromBytes(bytes: Buffer): RequestMessage {
 
 /** The request of a message; what its tensors take beyond the bytes that came is reserved. Throws `resource_exhausted`. */
 function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
+  refuseSharedMemory(message);
   const request = requestFromMessage(message);
   const bytes = memoryOfTensors(request.inputs);
   if (bytes > reservation.bytes) reservation.resize(bytes);

@@ -7,6 +7,8 @@ import type { Tensor } from '../wire/tensor.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
 import { Answer, type HandlerOutputs, type InferenceContext, type Model } from './backend.js';
+import { emptyFinal, wantsFinalResponse, withFinal } from './final-response.js';
+import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
 
 /**
  * Has a model answer a request, in as many parts as its handler gives, to a caller that takes them in parts
@@ -20,19 +22,29 @@ export async function* runInference(
   streaming: boolean,
 ): AsyncGenerator<InferenceAnswer> {
   checkInputs(model, request);
-  const { version, id, parameters, outputs } = request;
-  const context: InferenceContext = { model: request.model, version, id, parameters, outputs, streaming, signal };
+  checkTensorParameters(model, request);
+  const { version, id, parameters, outputs, outputParameters = {} } = request;
+  const asked = { model: request.model, version, id };
+  const context: InferenceContext = { ...asked, parameters, outputs, outputParameters, streaming, signal };
   const given = new Set<string>();
+  const saysFinal = streaming && wantsFinalResponse(request);
   try {
-    for await (const part of partsOf(await model.handle(request.inputs, context))) {
+    const parts = partsOf(await model.handle(request.inputs, context));
+    const isWhole = Array.isArray(parts);
+    for await (const part of parts) {
       signal.throwIfAborted();
       const answer = part instanceof Answer ? part : new Answer(part as HandlerOutputs, {});
       const tensors = outputsFrom(model, answer.outputs);
-      for (const name of Object.keys(tensors)) given.add(name);
-      yield { model: request.model, version, id, outputs: chosen(tensors, outputs), parameters: answer.parameters };
+      for (const name of Object.keys(tensors)) {
+        given.add(name);
+        checkClassification(request, name, tensors[name] as Tensor);
+      }
+      const told = { ...asked, outputs: chosen(tensors, outputs), parameters: answer.parameters };
+      yield saysFinal ? withFinal(told, isWhole) : told;
       signal.throwIfAborted();
     }
     checkOutputs(model, request, given);
+    if (saysFinal && !isWhole) yield emptyFinal(request);
   } catch (cause) {
     if (cause instanceof AnyserveError || signal.aborted) throw cause;
     throw new AnyserveError('internal', `model ${quoted(model.name)} failed: ${messageOf(cause)}`, { cause });
@@ -47,11 +59,15 @@ export async function runWholeInference(
 ): Promise<InferenceAnswer> {
   const parts: InferenceAnswer[] = [];
   for await (const part of runInference(model, request, signal, false)) parts.push(part);
+  const whole = joinedParts(request, parts);
+  return wantsFinalResponse(request) ? withFinal(whole, true) : whole;
+}
+
+function joinedParts({ model, version, id }: InferenceRequest, parts: readonly InferenceAnswer[]): InferenceAnswer {
   const [first] = parts;
   if (first && parts.length === 1) return first;
-  const { model: name, version, id } = request;
   const outputs = joinedTensors(parts.map((part) => part.outputs));
-  return { model: name, version, id, outputs, parameters: mergedParameters(parts) };
+  return { model, version, id, outputs, parameters: mergedParameters(parts) };
 }
 
 function checkInputs(model: Model, { inputs }: InferenceRequest): void {

@@ -106,7 +106,8 @@ function servedModel(
   does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
 ): Model {
   const offered = offeredCapabilities(type, name, capabilities, [name]);
-  return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ...does };
+  const ignoresTensorParameters = true;
+  return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...does };
 }
 
 /** Room for one more token must be left. */

@@ -199,6 +199,7 @@ function modelsOf(
       platform: 'openai',
       capabilities: offeredCapabilities(type, name, capabilities, names),
       preferred,
+      ignoresTensorParameters: true,
       ...(type === 'chat' ? openaiChat(server, name) : openaiEmbedding(server, name)),
     };
   });

@@ -293,7 +293,9 @@ describe('a worker', () => {
 
   it('tells a handler when its caller has gone, and when the deadline has passed', async () => {
     const aborted: string[] = [];
+    const begun = gate();
     const app = new App().capability({ type: 'slow' }, async (_inputs, { id, signal }) => {
+      begun.open();
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       aborted.push(id);
       return {};
@@ -301,9 +303,10 @@ describe('a worker', () => {
     const { client } = await serving(app);
     const cancel = new AbortController();
     const cancelled = client.infer('slow', {}, { id: 'cancelled', signal: cancel.signal });
-    setTimeout(() => cancel.abort(new Error('enough')), 50);
+    await begun.passed;
+    cancel.abort(new Error('enough'));
     await expect(cancelled).rejects.toThrow('enough');
-    await expect(client.infer('slow', {}, { id: 'late', timeoutMs: 100 })).rejects.toMatchObject({
+    await expect(client.infer('slow', {}, { id: 'late', timeoutMs: 500 })).rejects.toMatchObject({
       code: 'deadline_exceeded',
     });
     await until('both were told', () => aborted.length === 2);

@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { restRequest } from '../../src/cli/rest-request.js';
+import { type JsonObject, parseJson } from '../../src/wire/json.js';
+import { jsonFromTensor } from '../../src/wire/tensor-json.js';
+
+const read = (text: string) => restRequest('--inputs x.json', parseJson(text) as JsonObject);
+const input = (more: string) => `{"name":"a","datatype":"INT32","shape":[1],"data":[1]${more}}`;
+
+describe('a request in the form of the REST protocol', () => {
+  it('has parameters of its own, of inputs and of outputs', () => {
+    const { inputs, outputs, parameters } = read(
+      `{"parameters":{"p":1},"inputs":[${input(',"parameters":{"content_type":"np","scale":0.5}')}],` +
+        '"outputs":[{"name":"o"},{"name":"c","parameters":{"classification":3}}]}',
+    );
+    expect(parameters).toEqual({ p: 1n });
+    expect(inputs[0]?.[1].parameters).toEqual({ content_type: 'np', scale: { double: 0.5 } });
+    expect(outputs).toEqual([
+      { name: 'o', parameters: undefined },
+      { name: 'c', parameters: { classification: 3n } },
+    ]);
+  });
+
+  it('says which parameters cannot be sent', () => {
+    expect(() => read(`{"inputs":[${input(',"parameters":[]')}]}`)).toThrow(
+      '--inputs x.json: input "a": its parameters are no object',
+    );
+    expect(() => read(`{"inputs":[${input(',"parameters":{"x":[1]}')}]}`)).toThrow('parameter "x" is no boolean');
+  });
+
+  it('is what a tensor is written as', () => {
+    const [[name, tensor] = ['', undefined]] = read(`{"inputs":[${input(',"parameters":{"k":"v"}')}]}`).inputs;
+    const written = jsonFromTensor(name, tensor as never) as ReadonlyMap<string, unknown>;
+    expect(written.get('parameters')).toEqual(new Map([['k', 'v']]));
+  });
+});
