@@ -5,6 +5,7 @@ import type { Random } from '../core/ports.js';
 import { createAdmission } from './admission.js';
 import { Answer, type Handler, type Model } from './backend.js';
 import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
+import { blocksAlone } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { promptTokens } from './llama-prompt.js';
 import { FreeSequences } from './llama-sequences.js';
@@ -37,7 +38,7 @@ export async function llamaWriter(
   const hasTemplate = Boolean(model.fileInfo.metadata.tokenizer?.chat_template?.trim());
   const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
-  const context = await model.createContext({ sequences, contextSize: size, threads });
+  const context = await model.createContext({ sequences, contextSize: size, threads, batching: blocksAlone() });
   const free = new FreeSequences(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 

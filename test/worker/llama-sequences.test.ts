@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LlamaContext, LlamaModel, Token } from 'node-llama-cpp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { blocksAlone } from '../../src/worker/llama-batches.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { BLOCK, FreeSequences, type KeptSequence } from '../../src/worker/llama-sequences.js';
-import { llamaText } from '../../src/worker/llama-text.js';
 import { keptLog } from '../support/replicas.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 
@@ -28,7 +28,12 @@ afterAll(async () => {
 });
 
 async function withContext<T>(sequences: number, use: (context: LlamaContext) => Promise<T>): Promise<T> {
-  const context = await model.createContext({ sequences, contextSize: CONTEXT, threads: 1 });
+  const context = await model.createContext({
+    sequences,
+    contextSize: CONTEXT,
+    threads: 1,
+    batching: blocksAlone(),
+  });
   try {
     return await use(context);
   } finally {
@@ -43,14 +48,32 @@ const tokens = (which: number, length: number): Token[] =>
     (_, at) => model.tokenize('abcdefghijklmnop')[1 + ((at * 7 + which * 3 + at * at * which) % 15)] as Token,
   );
 
-/** Writes a text; returns it, the answer's tokens, and how many tokens of the prompt were evaluated. */
-async function written(kept: KeptSequence, prompt: readonly Token[], seed: number, maxTokens = 20) {
+/**
+ * Writes some tokens; returns them, how likely every token was at each of them, and how many tokens of the prompt were evaluated.
+ * Texts seldom differ when the numbers behind them do, so the numbers are compared.
+ */
+async function written(kept: KeptSequence, prompt: readonly Token[], seed = 7, most = 10) {
   const before = kept.sequence.tokenMeter.usedInputTokens;
-  let text = '';
-  const sampling = { seed, maxTokens, temperature: 1.5, topP: 1, stop: [] };
-  for await (const piece of llamaText({ kept, prompt, sampling, trimStart: false, signal: never })) text += piece;
-  const answer = kept.sequence.contextTokens.slice(prompt.length);
-  return { text, answer, evaluated: kept.sequence.tokenMeter.usedInputTokens - before };
+  await kept.evaluate(prompt, never);
+  const evaluated = kept.sequence.tokenMeter.usedInputTokens - before;
+  const sampling = { seed, temperature: 1.5, topP: 1, topK: 0, yieldEogToken: true };
+  const answer: Token[] = [];
+  const numbers: number[][] = [];
+  const next = kept.sequence.evaluateWithMetadata(prompt.slice(-1), { probabilities: true }, sampling);
+  for await (const { token, probabilities } of next) {
+    answer.push(token);
+    numbers.push([...probabilities.values()]);
+    if (answer.length === most) break;
+  }
+  return { evaluated, answer, numbers };
+}
+
+/** Writes in a context that has done nothing else. */
+async function writtenAfresh(prompt: readonly Token[], seed?: number) {
+  const { answer, numbers } = await withContext(1, (context) =>
+    written(new FreeSequences(context, 1).take([]), prompt, seed),
+  );
+  return { answer, numbers };
 }
 
 describe('a sequence that keeps its prompt', () => {
@@ -60,17 +83,16 @@ describe('a sequence that keeps its prompt', () => {
       let prompt = tokens(1, 3 * BLOCK + 10);
       const all = [];
       for (let turn = 0; turn < 3; turn++) {
-        const { text, answer, evaluated } = await written(kept, prompt, turn);
-        all.push({ prompt, text, evaluated });
+        const { answer, numbers, evaluated } = await written(kept, prompt, turn);
+        all.push({ prompt, answer, numbers, evaluated });
         prompt = [...prompt, ...answer, ...tokens(turn + 2, 30)];
       }
       return all;
     });
     expect(turns[0]?.evaluated).toBeGreaterThanOrEqual(3 * BLOCK);
     for (const { evaluated } of turns.slice(1)) expect(evaluated).toBeLessThan(2 * BLOCK);
-    for (const [seed, { prompt, text }] of turns.entries()) {
-      const fresh = await withContext(1, (context) => written(new FreeSequences(context, 1).take([]), prompt, seed));
-      expect(fresh.text).toBe(text);
+    for (const [seed, { prompt, answer, numbers }] of turns.entries()) {
+      expect({ answer, numbers }).toEqual(await writtenAfresh(prompt, seed));
     }
   });
 
@@ -85,14 +107,12 @@ describe('a sequence that keeps its prompt', () => {
     ];
     await withContext(1, async (context) => {
       const kept = new FreeSequences(context, 1).take([]);
-      const first = await written(kept, prompt, 7);
-      expect(first.text).not.toBe('');
+      const { answer, numbers } = await written(kept, prompt);
       for (const before of befores) {
         await written(kept, before, 8);
-        expect((await written(kept, prompt, 7)).text).toBe(first.text);
+        expect(await written(kept, prompt)).toMatchObject({ answer, numbers });
       }
-      // Greedy texts hardly change with the numbers; hot ones do, as another seed shows.
-      expect((await written(kept, prompt, 9)).text).not.toBe(first.text);
+      expect((await written(kept, prompt, 9)).answer).not.toEqual(answer);
     });
   });
 
@@ -100,7 +120,7 @@ describe('a sequence that keeps its prompt', () => {
     const prompt = tokens(1, 6 * BLOCK);
     await withContext(1, async (context) => {
       const kept = new FreeSequences(context, 1).take([]);
-      const first = await written(kept, prompt, 7);
+      const { answer, numbers } = await written(kept, prompt);
       const abort = new AbortController();
       const other = tokens(2, 6 * BLOCK);
       const reading = kept.evaluate(other, abort.signal);
@@ -108,17 +128,64 @@ describe('a sequence that keeps its prompt', () => {
       await expect(reading).rejects.toThrow('gone');
       expect(kept.length % BLOCK).toBe(0);
       expect(kept.length).toBeLessThan(6 * BLOCK);
-      expect((await written(kept, prompt, 7)).text).toBe(first.text);
+      expect(await written(kept, prompt)).toMatchObject({ answer, numbers });
     });
+  });
+
+  it('knows what it keeps after a call that failed while its prompt was read', async () => {
+    const prompt = tokens(1, 4 * BLOCK + 5);
+    await withContext(1, async (context) => {
+      const kept = new FreeSequences(context, 1).take([]);
+      const { answer, numbers } = await written(kept, prompt);
+      const evaluate = kept.sequence.evaluateWithoutGeneratingNewTokens.bind(kept.sequence);
+      // The state has the block when the call learns of the failure.
+      const failing = vi.spyOn(kept.sequence, 'evaluateWithoutGeneratingNewTokens');
+      failing.mockImplementation(async (block) => {
+        await evaluate(block);
+        if (kept.length === BLOCK) throw new Error('out of memory');
+      });
+      const other = [...prompt.slice(0, BLOCK), ...tokens(2, 3 * BLOCK)];
+      await expect(kept.evaluate(other, never)).rejects.toThrow('out of memory');
+      failing.mockRestore();
+      expect([kept.length, kept.sequence.nextTokenIndex]).toEqual([BLOCK, 2 * BLOCK]);
+      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: 3 * BLOCK + 4 });
+    });
+  });
+
+  it('writes the same texts in conversations whose turns alternate, and whose prompts were read while others were written', async () => {
+    const histories = [1, 5, 6, 7].map((which) => tokens(which, which * BLOCK + 10 * which));
+    const turns: ({ prompt: readonly Token[] } & Awaited<ReturnType<typeof written>>)[] = [];
+    await withContext(4, async (context) => {
+      const free = new FreeSequences(context, 4);
+      const taken = histories.map((prompt) => free.take(prompt));
+      const [writing, ...reading] = taken as [KeptSequence, ...KeptSequence[]];
+      await Promise.all([
+        written(writing, histories[0] as Token[], 7, 100),
+        ...reading.map((kept, at) => kept.evaluate(histories[at + 1] as Token[], never)),
+      ]);
+      for (const kept of taken) free.release(kept);
+      for (let turn = 0; turn < 3; turn++) {
+        for (const [at, prompt] of histories.entries()) {
+          const kept = free.take(prompt);
+          const turnWritten = await written(kept, prompt);
+          free.release(kept);
+          turns.push({ prompt, ...turnWritten });
+          histories[at] = [...prompt, ...turnWritten.answer, ...tokens(turn + at, 30)];
+        }
+      }
+    });
+    for (const { prompt, answer, numbers, evaluated } of turns) {
+      expect(evaluated).toBeLessThan(2 * BLOCK);
+      expect({ answer, numbers }).toEqual(await writtenAfresh(prompt));
+    }
   });
 
   it('always evaluates the last token, of which the next one comes', async () => {
     await withContext(1, async (context) => {
       const kept = new FreeSequences(context, 1).take([]);
       const prompt = tokens(1, 2 * BLOCK);
-      const first = await written(kept, prompt, 7);
-      const again = await written(kept, prompt, 7);
-      expect([again.text, again.evaluated]).toEqual([first.text, BLOCK - 1]);
+      const { answer, numbers } = await written(kept, prompt);
+      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: BLOCK - 1 });
     });
   });
 });
