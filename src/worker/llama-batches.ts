@@ -1,10 +1,10 @@
 import type { BatchItem, BatchingOptions } from 'node-llama-cpp';
 
 /**
- * Decides which tokens a context evaluates together. A block of a prompt is evaluated alone: the numbers that it computes depend on how many
+ * Decides which tokens a context evaluates together. A block of a prompt is evaluated alone: its numbers depend on how many
  * tokens are evaluated with it, and it may be kept for a later call, which must write what it would write without. Single
- * tokens, one of each text that is being written, are evaluated together. Blocks and tokens take turns, so that a long prompt does
- * not hold up the texts of others.
+ * tokens, one of each text that is being written, are evaluated together. Blocks and tokens take turns, so that a long
+ * prompt does not hold up the texts of others.
  */
 export function blocksAlone(): BatchingOptions {
   let wasBlock = false;

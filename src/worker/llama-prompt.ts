@@ -20,8 +20,7 @@ export function promptTokens(model: LlamaModel, template: ChatWrapper | undefine
 
 function plainTokens(model: LlamaModel, inputs: Tensors): Token[] {
   if (inputs['messages']) {
-    const advice = 'the model has no chat template and only goes on with a text; give input "prompt"';
-    throw new AnyserveError('unimplemented', `input "messages": ${advice}`);
+    throw other('the model has no chat template and only goes on with a text; give input "prompt"');
   }
   const prompt = textInput(inputs, 'prompt');
   if (prompt === undefined) throw new AnyserveError('invalid_argument', 'give input "prompt"');
@@ -35,8 +34,7 @@ function chatTokens(model: LlamaModel, template: ChatWrapper, messages: readonly
   try {
     return template.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
   } catch (cause) {
-    const problem = `the model's chat template does not take them: ${messageOf(cause)}`;
-    throw new AnyserveError('unimplemented', `input "messages": ${problem}`, { cause });
+    throw other(`the model's chat template does not take them: ${messageOf(cause)}`, cause);
   }
 }
 
@@ -47,19 +45,33 @@ function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
   // The newer name of the system's messages.
   if (role === 'developer') return { type: 'system', text };
   if (role === 'assistant') return { type: 'model', response: [text] };
-  const problem = `message ${at} has the role ${quoted(String(role))}; the model knows system, developer, user and assistant`;
-  throw new AnyserveError('unimplemented', `input "messages": ${problem}`);
+  throw other(
+    `message ${at} has the role ${quoted(String(role))}; the model knows system, developer, user and assistant`,
+  );
 }
 
 /** What a message says: its text, or those of its parts. */
 function textOf(message: ChatMessage, at: number): string {
+  const carried = NOT_CARRIED.find((key) => isGiven(message.get(key)));
+  if (carried !== undefined) throw other(`message ${at} has ${quoted(carried)}, which the model cannot read`);
   const content = message.get('content');
   if (typeof content === 'string') return content;
   const texts = Array.isArray(content) ? content.map(partText) : [undefined];
   if (texts.every((text) => text !== undefined)) return texts.join('');
-  const isOtherKind = Array.isArray(content) || message.has('tool_calls');
-  const code = isOtherKind ? 'unimplemented' : 'invalid_argument';
-  throw new AnyserveError(code, `input "messages": message ${at} has other "content" than text`);
+  const problem = `message ${at} has other "content" than text`;
+  throw Array.isArray(content) ? other(problem) : new AnyserveError('invalid_argument', `input "messages": ${problem}`);
+}
+
+/** What a message may have beside its content, and would be lost: calls of tools, and sound. */
+const NOT_CARRIED = ['tool_calls', 'function_call', 'audio'];
+
+function isGiven(value: Json | undefined): boolean {
+  return value !== undefined && value !== null && !(Array.isArray(value) && value.length === 0);
+}
+
+/** Messages that another replica may be able to read. */
+function other(problem: string, cause?: unknown): AnyserveError {
+  return new AnyserveError('unimplemented', `input "messages": ${problem}`, { cause });
 }
 
 function partText(part: Json): string | undefined {

@@ -20,14 +20,24 @@ const MAX_STOP_TEXTS = 64;
 
 const KNOWN = ['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop'];
 
-/** Parameters that many clients send, and the values of them that ask for nothing; `user` is for the caller's records. */
+/** Parameters that many clients send, and the values of them that change nothing in the answer. */
 const NEUTRAL: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
+  // For the records of who runs the model, and for its caches.
   user: () => true,
+  safety_identifier: () => true,
+  prompt_cache_key: () => true,
   n: (value) => value === 1,
   best_of: (value) => value === 1,
   frequency_penalty: (value) => value === 0,
   presence_penalty: (value) => value === 0,
+  logit_bias: (value) => compactJson(value) === '{}',
   logprobs: (value) => value === false,
+  top_logprobs: (value) => value === 0,
+  response_format: (value) => compactJson(value) === '{"type":"text"}',
+  tools: (value) => compactJson(value) === '[]',
+  // Without tools these choose nothing.
+  tool_choice: (value) => value === 'none' || value === 'auto',
+  parallel_tool_calls: (value) => typeof value === 'boolean',
 };
 
 /**
@@ -79,6 +89,15 @@ export function checkParameterNames(parameters: Parameters, known: readonly stri
   const problem = Object.hasOwn(NEUTRAL, name) ? `is ${shown(value)}, which this model can't do` : 'is not known';
   const text = `parameter ${quoted(name)} ${problem}; known are ${known.join(', ') || 'none'}`;
   throw new AnyserveError('unimplemented', text);
+}
+
+/** JSON without the white space between its tokens; undefined for what is no JSON. */
+function compactJson(value: ParameterValue): string | undefined {
+  try {
+    return typeof value === 'string' ? JSON.stringify(JSON.parse(value)) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const isWhole = Number.isSafeInteger;

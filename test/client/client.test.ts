@@ -163,6 +163,7 @@ describe('a client', () => {
     ['fails inside', async () => (await failing(status.INTERNAL)).endpoint],
     ['is full', async () => (await failing(status.RESOURCE_EXHAUSTED)).endpoint],
     ['does not have the model', async () => (await failing(status.NOT_FOUND)).endpoint],
+    ['cannot do it', async () => (await failing(status.UNIMPLEMENTED)).endpoint],
   ])('moves on to another replica when one %s', async (_what, start) => {
     const server = await apiServer();
     const [bad, good] = await Promise.all([start(), answering('good')]);
@@ -574,6 +575,25 @@ describe('a client', () => {
     expect([parts, calls, attempts, asking.replicaId]).toEqual([['unary'], ['modelInfer'], [], 'unary']);
     await expect(asking.inferStream('x', {}).next()).rejects.toMatchObject({ code: 'unimplemented' });
     expect(calls).toHaveLength(1);
+  });
+
+  it.each([false, true])('moves a stream on when a replica cannot do what is asked; or whole: %s', async (orWhole) => {
+    const server = await apiServer();
+    const unable = await startTestWorker(
+      new App().capability({ type: 'x' }, () => {
+        throw new AnyserveError('unimplemented', 'parameter "top_k" is not known');
+      }),
+    );
+    cleanups.push(() => unable.stop());
+    await offer(server, 'unable', unable.replica.endpoint);
+    const attempts: FailedAttempt[] = [];
+    const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
+    const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
+    await offer(server, 'able', await answering('able'));
+    const parts: string[] = [];
+    for await (const part of asking.inferStream('x', {}, { orWhole })) parts.push(who(part));
+    expect(parts).toEqual(['able']);
+    expect(attempts.map(({ replicaId, error }) => [replicaId, error.code])).toEqual([['unable', 'unimplemented']]);
   });
 
   it('takes a failure that comes after a part for no lack of streams', async () => {

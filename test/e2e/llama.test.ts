@@ -42,6 +42,31 @@ describe('anyserve worker --llama', () => {
     ]);
   }, 30_000);
 
+  it('leaves what it cannot do to another replica', async () => {
+    const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+    const register = ['--port', '0', '--server', server];
+    const llama = start(['worker', '--llama', model, '--threads', '1', '--id', 'llama', ...register]);
+    await llama.printed(/^(registered llama)/m);
+    const call = ['infer', 'chat', '--server', server, '--prompt', 'x'];
+    const asked = [
+      ['--param', 'top_k=1'],
+      ['--param', 'n=2'],
+      ['--stream', '--param', 'logprobs=true'],
+    ];
+    expect(await run([...call, ...(asked[0] as string[])])).toMatchObject({
+      code: 5,
+      stdout: '',
+      stderr: expect.stringContaining('parameter "top_k" is not known'),
+    });
+    const echo = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', 'echo', ...register]);
+    await echo.printed(/^(registered echo)/m);
+    for (const parameters of asked) {
+      expect(await run([...call, ...parameters])).toMatchObject({ code: 0, stdout: expect.stringContaining('x') });
+    }
+    await echo.stop();
+    await llama.stop();
+  }, 60_000);
+
   it('makes vectors with --embeddings, under the name that --model gives', async () => {
     const worker = start([
       'worker',

@@ -267,7 +267,6 @@ describe('a language model in the worker', () => {
   });
 
   it.each<[string, Record<string, TensorValue>, InferOptions['parameters'] & object, string]>([
-    ['messages without a chat template', { messages: ['[{"role":"user","content":"a"}]'] }, {}, 'has no chat template'],
     ['no input', {}, {}, 'give input "prompt"'],
     [
       'a prompt that does not fit',
@@ -276,23 +275,41 @@ describe('a language model in the worker', () => {
       'input "prompt": it has 301 tokens, and 255 fit; shorten it',
     ],
     ['a temperature below 0', { prompt: ['x'] }, { temperature: -1 }, 'parameter "temperature" is -1'],
-    ['a parameter that it does not know', { prompt: ['x'] }, { top_k: 1 }, 'parameter "top_k" is not known'],
-  ])('refuses %s', async (what, inputs, parameters, words) => {
+  ])('refuses %s', async (_what, inputs, parameters, words) => {
     const { call } = await shared('says');
     await expect(call(inputs, parameters)).rejects.toMatchObject({
-      code: /without|not know/.test(what) ? 'unimplemented' : 'invalid_argument',
+      code: 'invalid_argument',
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it('leaves messages to other replicas when it has no chat template', async () => {
+    const { call } = await shared('says');
+    await expect(call({ messages: ['[{"role":"user","content":"a"}]'] })).rejects.toMatchObject({
+      code: 'unimplemented',
+      message: expect.stringContaining('has no chat template'),
+    });
+  });
+
+  it.each<[NonNullable<InferOptions['parameters']>, string]>([
+    [{ top_k: 1 }, 'parameter "top_k" is not known; known are temperature'],
+    [{ n: 2 }, 'parameter "n" is 2, which'],
+    [{ logprobs: true }, 'parameter "logprobs" is true, which'],
+    [{ tools: '[{"type":"function"}]' }, 'parameter "tools" is "['],
+    [{ response_format: '{"type":"json_object"}' }, 'parameter "response_format" is "{'],
+  ])('leaves to other replicas what it cannot do: %s', async (parameters, words) => {
+    const { call } = await shared('says');
+    await expect(call({ prompt: ['x'] }, parameters)).rejects.toMatchObject({
+      code: 'unimplemented',
       message: expect.stringContaining(words),
     });
   });
 
   it('takes parameters that ask for nothing, and the newer name of max_tokens', async () => {
     const { call } = await shared('says');
-    const neutral = { user: 'me', n: 1, frequency_penalty: 0, presence_penalty: 0, logprobs: false };
+    const neutral = { user: 'me', n: 1, logprobs: false, tools: '[]' };
     const answer = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
     expect(answer.parameters['completion_tokens']).toBe(2);
-    for (const parameters of [{ n: 2 }, { frequency_penalty: 1 }, { logprobs: true }, { tools: '[]' }]) {
-      await expect(call({ prompt: ['x'] }, parameters)).rejects.toMatchObject({ code: 'unimplemented' });
-    }
   });
 });
 
@@ -339,7 +356,11 @@ describe('a model with a chat template', () => {
   it.each<[string, object[], string]>([
     ['a role that it does not know', [{ role: 'tool', content: 'a' }], 'message 0 has the role "tool"'],
     ['a picture', [{ role: 'user', content: [{ type: 'image_url' }] }], 'message 0 has other "content" than text'],
-    ['no content', [{ role: 'user' }], 'message 0 has other "content" than text'],
+    [
+      'the call of a tool',
+      [{ role: 'assistant', content: '', tool_calls: [{ id: '1', type: 'function' }] }],
+      'message 0 has "tool_calls", which the model cannot read',
+    ],
     [
       'what the template refuses',
       [
@@ -348,12 +369,19 @@ describe('a model with a chat template', () => {
       ],
       "the model's chat template does not take them: the user speaks first",
     ],
-  ])('refuses %s', async (what, given, words) => {
+  ])('leaves to other replicas %s', async (_what, given, words) => {
     const { call } = await shared('chat');
     await expect(call(messages(...given))).rejects.toMatchObject({
-      code: what === 'no content' ? 'invalid_argument' : 'unimplemented',
+      code: 'unimplemented',
       message: expect.stringContaining(`input "messages": ${words}`),
     });
+  });
+
+  it('refuses a message that has no content, and reads one whose list of tool calls is empty', async () => {
+    const { call } = await shared('chat');
+    await expect(call(messages({ role: 'user' }))).rejects.toMatchObject({ code: 'invalid_argument' });
+    const answer = await call(messages({ role: 'user', content: 'a', tool_calls: [] }), { ...GREEDY, max_tokens: 1 });
+    expect(answer.parameters['completion_tokens']).toBe(1);
   });
 });
 
@@ -373,13 +401,21 @@ describe('a model that makes vectors of texts', () => {
   it.each<[string, string[], InferOptions['parameters'] & object, string]>([
     ['no text', [], {}, 'input "input" has no text'],
     ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, and 255 fit'],
-    ['parameters', ['a'], { temperature: 1 }, 'parameter "temperature" is not known; known are none'],
-  ])('refuses %s', async (what, texts, parameters, words) => {
+  ])('refuses %s', async (_what, texts, parameters, words) => {
     const { call } = await shared('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));
     await expect(call({ input: { datatype: 'BYTES', shape: [data.length], data } }, parameters)).rejects.toMatchObject({
-      code: what === 'parameters' ? 'unimplemented' : 'invalid_argument',
+      code: 'invalid_argument',
       message: expect.stringContaining(words),
+    });
+  });
+
+  it('accepts a parameter for records, and leaves others to other replicas', async () => {
+    const { call } = await shared('random', { embeddings: true });
+    expect((await call({ input: ['a'] }, { user: 'me' })).outputs['embedding']?.shape).toEqual([1, 32]);
+    await expect(call({ input: ['a'] }, { temperature: 1 })).rejects.toMatchObject({
+      code: 'unimplemented',
+      message: expect.stringContaining('parameter "temperature" is not known; known are none'),
     });
   });
 });
