@@ -7,8 +7,11 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since 1970, for protocols that speak of dates; may jump. */
   epochMs(): number;
-  /** Runs the task once, after the delay; without one, after whatever else has its turn now. The returned function calls it off. */
-  schedule(delayMs: number, task: () => void): () => void;
+  /**
+   * Runs the task once, after the delay; without one, after whatever else has its turn now. The returned function calls it off.
+   * A task in the background does not keep the process alive.
+   */
+  schedule(delayMs: number, task: () => void, options?: { readonly background?: boolean }): () => void;
 }
 
 /** Chance, as everything here is told it. */

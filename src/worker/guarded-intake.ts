@@ -36,7 +36,7 @@ export class GuardedIntake implements Intake {
   /** For complete messages that were not read yet. */
   readonly #complete: Reservation[] = [];
   /** Messages that no handler has taken yet. */
-  readonly #untaken = new Set<ReceivedMessage>();
+  readonly #untaken: ReceivedMessage[] = [];
   /** For what has arrived on a stream, and waits there while the handler is busy with an earlier request. */
   #waiting: Reservation | undefined;
   #unread = 0;
@@ -75,8 +75,7 @@ export class GuardedIntake implements Intake {
     this.#incoming?.release();
     for (const reservation of this.#complete) reservation.release();
     this.#waiting?.release();
-    for (const { reservation } of this.#untaken) reservation.release();
-    this.#untaken.clear();
+    for (const { reservation } of this.#untaken.splice(0)) reservation.release();
   }
 
   #write(data: Buffer): Buffer[] {
@@ -120,8 +119,10 @@ export class GuardedIntake implements Intake {
       reservation.release();
       return contents;
     }
-    const message: ReceivedMessage = new ReceivedMessage(contents, reservation, () => this.#untaken.delete(message));
-    this.#untaken.add(message);
+    // They are taken in order, so the search ends at once.
+    const take = (): void => void this.#untaken.splice(this.#untaken.indexOf(message), 1);
+    const message: ReceivedMessage = new ReceivedMessage(contents, reservation, take);
+    this.#untaken.push(message);
     return message;
   }
 

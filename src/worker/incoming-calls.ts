@@ -15,10 +15,20 @@ export interface Intake {
 /** How often calls that wait for more are looked at. */
 const LOOK_MS = 2000;
 
+/**
+ * A call that is followed. What it refers to is let go when it ends: tables that a set has outgrown still refer to their entries,
+ * and a call that such a table keeps survives garbage collections that would otherwise cost nothing.
+ */
+interface Followed {
+  call: LibraryCall | undefined;
+  intake: Intake | undefined;
+  readonly silenceMs: number;
+}
+
 /** The calls that are open. Those whose caller goes silent in the middle of a request are ended. */
 export class IncomingCalls {
   readonly #clock: Clock;
-  readonly #calls = new Map<Intake, { readonly call: LibraryCall; readonly silenceMs: number }>();
+  readonly #calls = new Set<Followed>();
   #cancelTimer: (() => void) | undefined;
 
   constructor(clock: Clock) {
@@ -27,24 +37,27 @@ export class IncomingCalls {
 
   /** Follows a call until its stream closes, and then releases what it holds. */
   add(call: LibraryCall, intake: Intake, silenceMs: number): void {
-    this.#calls.set(intake, { call, silenceMs });
+    const followed: Followed = { call, intake, silenceMs };
+    this.#calls.add(followed);
     call.stream.once('close', () => {
-      this.#calls.delete(intake);
+      this.#calls.delete(followed);
+      followed.call = undefined;
+      followed.intake = undefined;
       intake.end();
-      if (this.#calls.size > 0) return;
-      this.#cancelTimer?.();
-      this.#cancelTimer = undefined;
     });
-    this.#cancelTimer ??= this.#clock.schedule(LOOK_MS, () => this.#look());
+    this.#cancelTimer ??= this.#clock.schedule(LOOK_MS, () => this.#look(), { background: true });
   }
 
+  /** Goes on for as long as there are calls: a timer for each would be made and called off with each. */
   #look(): void {
-    this.#cancelTimer = this.#clock.schedule(LOOK_MS, () => this.#look());
+    this.#cancelTimer = undefined;
     const nowMs = this.#clock.nowMs();
-    for (const [intake, { call, silenceMs }] of this.#calls) {
-      if (!intake.isWaiting || nowMs - intake.lastByteAtMs < silenceMs) continue;
+    for (const { call, intake, silenceMs } of this.#calls) {
+      if (!call || !intake?.isWaiting || nowMs - intake.lastByteAtMs < silenceMs) continue;
       const details = `nothing more of the request arrived for ${silenceMs / 1000} s`;
       call.sendStatus({ code: status.DEADLINE_EXCEEDED, details });
     }
+    if (this.#calls.size > 0)
+      this.#cancelTimer = this.#clock.schedule(LOOK_MS, () => this.#look(), { background: true });
   }
 }

@@ -101,8 +101,8 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
     let isAnswered = false;
     // Emitted at the end of every call, when its answer was sent or its caller has gone.
     call.on('cancelled', () => {
-      gone.abort();
       if (isAnswered) received.reservation.release();
+      else gone.abort();
     });
     let message: RequestMessage | undefined;
     try {

@@ -24,8 +24,17 @@ export async function* runInference(
   checkInputs(model, request);
   checkTensorParameters(model, request);
   const { version, id, parameters, outputs, outputParameters = {} } = request;
-  const asked = { model: request.model, version, id };
-  const context: InferenceContext = { ...asked, parameters, outputs, outputParameters, streaming, signal };
+  // Name by name: spreading an object costs ten times as much as that, for every call.
+  const context: InferenceContext = {
+    model: request.model,
+    version,
+    id,
+    parameters,
+    outputs,
+    outputParameters,
+    streaming,
+    signal,
+  };
   const given = new Set<string>();
   const saysFinal = streaming && wantsFinalResponse(request);
   try {
@@ -39,7 +48,13 @@ export async function* runInference(
         given.add(name);
         checkClassification(request, name, tensors[name] as Tensor);
       }
-      const told = { ...asked, outputs: chosen(tensors, outputs), parameters: answer.parameters };
+      const told = {
+        model: request.model,
+        version,
+        id,
+        outputs: chosen(tensors, outputs),
+        parameters: answer.parameters,
+      };
       yield saysFinal ? withFinal(told, isWhole) : told;
       signal.throwIfAborted();
     }

@@ -1,0 +1,52 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import type { LibraryCall } from '../../src/worker/grpc-js-call.js';
+import { IncomingCalls, type Intake } from '../../src/worker/incoming-calls.js';
+import { ManualClock } from '../support/manual-clock.js';
+
+function followed() {
+  const clock = new ManualClock();
+  const calls = new IncomingCalls(clock);
+  const statuses: number[] = [];
+  const stream = new EventEmitter();
+  const call = { stream, sendStatus: ({ code }: { code: number }) => void statuses.push(code) } as never as LibraryCall;
+  let isEnded = false;
+  const intake = {
+    lastByteAtMs: clock.nowMs(),
+    isWaiting: true,
+    end: () => {
+      isEnded = true;
+    },
+  };
+  calls.add(call, intake as Intake, 10_000);
+  return { clock, statuses, stream, intake, isEnded: () => isEnded };
+}
+
+describe('a call whose request is coming in', () => {
+  it('is ended when nothing more of it arrives', () => {
+    const { clock, statuses } = followed();
+    clock.advance(9000);
+    expect(statuses).toEqual([]);
+    clock.advance(3000);
+    expect(statuses[0]).toBe(4);
+  });
+
+  it('stays while something arrives, and when it is complete', () => {
+    const { clock, statuses, intake } = followed();
+    for (let n = 0; n < 5; n++) {
+      clock.advance(8000);
+      intake.lastByteAtMs = clock.nowMs();
+    }
+    intake.isWaiting = false;
+    clock.advance(60_000);
+    expect(statuses).toEqual([]);
+  });
+
+  it('is let go when its stream closes', () => {
+    const { clock, statuses, stream, isEnded } = followed();
+    stream.emit('close');
+    expect(isEnded()).toBe(true);
+    clock.advance(60_000);
+    expect(statuses).toEqual([]);
+  });
+});
