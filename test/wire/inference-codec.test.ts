@@ -1,4 +1,4 @@
-import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -30,11 +30,32 @@ function plain(message: unknown): unknown {
   return fields;
 }
 
+/** The generated code of a stream's messages, and of the bare answers that MLServer sends in their place. */
+const generatedPart = {
+  encode: ModelStreamInferResponse.encode,
+  decode: (bytes: Uint8Array) =>
+    hasAnswerField(bytes)
+      ? { errorMessage: '', inferResponse: ModelInferResponse.decode(bytes) }
+      : ModelStreamInferResponse.decode(bytes),
+};
+
+/** Whether there is a field that only an answer has: 3 to 6. */
+function hasAnswerField(bytes: Uint8Array): boolean {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag === 0 || (tag & 7) === 4) return false;
+    if (tag >>> 3 >= 3 && tag >>> 3 <= 6 && (tag & 7) === 2) return true;
+    reader.skip(tag & 7);
+  }
+  return false;
+}
+
 /** The three messages: ours on one side, the generated code on the other. */
 const MESSAGES = [
   ['a request', request, encodeRequest, decodeRequest, ModelInferRequest],
   ['an answer', answer, encodeAnswer, decodeAnswer, ModelInferResponse],
-  ['a part of an answer', part, encodePart, decodePart, ModelStreamInferResponse],
+  ['a part of an answer', part, encodePart, decodePart, generatedPart],
 ] as const;
 
 type AnyCodec = [
