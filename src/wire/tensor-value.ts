@@ -2,7 +2,7 @@ import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { DATATYPES, type Datatype, datatypeRow, isDatatype, type NumericArray } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
-import { isJsonObject, type Json, JsonNumber, jsonText } from './json.js';
+import { type Json, JsonNumber, jsonText } from './json.js';
 import { MAX_DIMENSIONS } from './message-limits.js';
 import { checkedTensor, type Tensor, type TensorData } from './tensor.js';
 
@@ -223,8 +223,16 @@ function roundedTo(datatype: Datatype, floats: Float32Array): Float32Array {
 function shown(element: ElementValue | undefined): string {
   if (typeof element === 'bigint' || typeof element === 'number') return String(element);
   if (element === undefined || element instanceof Uint8Array) return 'a byte string';
-  const text = isJsonObject(element) ? jsonText(element) : jsonText(element as Json);
+  if (!isJson(element)) return 'an object';
+  const text = jsonText(element);
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+}
+
+/** Whether a value can be written as JSON. Callers in plain JavaScript can give any object, also one without `toString`. */
+function isJson(value: unknown): value is Json {
+  if (typeof value !== 'object' || value === null || value instanceof JsonNumber) return true;
+  if (value instanceof Map) return [...value.values()].every(isJson);
+  return Array.isArray(value) && value.every(isJson);
 }
 
 function raise(error: Error): never {
