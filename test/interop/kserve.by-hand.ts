@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Outcome, run, start, startProgram, stopAll } from '../support/binary.js';
+import { freePort } from '../support/free-port.js';
+import { type ModelServer, whenReady } from './model-servers.js';
+import { beside } from './python.js';
+
+let kserve: ModelServer;
+
+beforeAll(async () => {
+  const [httpPort, grpcPort] = [await freePort(), await freePort()];
+  const python = process.env['ANYSERVE_TEST_KSERVE'] ?? 'python3';
+  const running = startProgram([python, beside('kserve_server.py'), String(httpPort), String(grpcPort)]);
+  kserve = await whenReady(running, grpcPort, httpPort);
+}, 120_000);
+
+afterAll(stopAll);
+
+const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', kserve.grpc]);
+
+describe("KServe's server", { timeout: 60_000 }, () => {
+  it('is called typed and raw', async () => {
+    for (const form of [[], ['--raw']]) {
+      expect(await infer('doubler', '--input', 'x:FP32[1,3]=[1,2,3]', ...form)).toMatchObject({
+        code: 0,
+        stdout: expect.stringMatching(/^doubled +FP32\[1,3\] +2, 4, 6$/m),
+      });
+    }
+  });
+
+  it('fails in its own words', async () => {
+    const failed = await infer('doubler', '--input', 'x:FP32[1,1]=[-1]');
+    expect([failed.code, failed.stderr]).toEqual([5, expect.stringContaining('x must not be negative')]);
+    const unknown = await infer('nobody', '--input', 'x:FP32[1,1]=[1]');
+    expect([unknown.code, unknown.stderr]).toEqual([5, expect.stringContaining('nobody')]);
+  });
+
+  it('is registered while it is ready, and found by what it offers', async () => {
+    const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+    const at = ['--endpoint', kserve.grpc, '--probe', 'grpc', '--server', server];
+    await start(['register', '--id', 'kserve', '--cap', 'model=doubler', ...at]).printed(/^registered kserve/m);
+    const found = await run(['infer', 'doubler', '--input', 'x:FP32[1,3]=[1,2,3]', '--server', server]);
+    expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
+  });
+});
