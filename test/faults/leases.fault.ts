@@ -8,7 +8,7 @@ import { until } from '../support/until.js';
 /** Sends a request from a socket with the smallest receive buffer there is, and never reads. */
 const READS_NOTHING = `import json, socket, sys, time
 s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 s.connect(('127.0.0.1', int(sys.argv[1])))
 s.sendall(json.loads(sys.argv[2]).encode())
 time.sleep(600)`;
