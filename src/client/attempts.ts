@@ -8,7 +8,7 @@ import type { ChannelPool } from './channel-pool.js';
 import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
 import { noAnswerWithin } from './duration-text.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { type ListingWatch, QUIET_AFTER_MS, type WatchedCall } from './listing-watch.js';
+import type { ListingWatch, WatchedCall } from './listing-watch.js';
 import { sleep } from './sleep.js';
 
 /** A try that failed and is followed by another. */
@@ -51,6 +51,11 @@ export interface RetryOptions {
 
 /** So few that the replicas to leave out always fit the request. */
 const MAX_ATTEMPTS = 5;
+/**
+ * How long a replica is called again without asking the API server, after it was last heard of. Less than the API server
+ * takes to notice that a host is gone, which is 3.2 s at least, so that no call goes to one that has left the list for that.
+ */
+const KEPT_FOR_MS = 3000;
 const FIRST_PAUSE_MS = 100;
 const DISCOVERY_TIMEOUT_MS = 3000;
 
@@ -122,7 +127,7 @@ export class Attempts implements WatchedCall {
     if (!kept || this.#lastError) return undefined;
     this.#rounds++;
     const { clock, discovery } = this.#caller;
-    const isFresh = clock.nowMs() - kept.heardAtMs <= QUIET_AFTER_MS;
+    const isFresh = clock.nowMs() - kept.heardAtMs <= KEPT_FOR_MS;
     return isFresh || !discovery.hasOthers ? kept.target : this.#reconsidered(kept.target);
   }
 

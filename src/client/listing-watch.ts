@@ -21,7 +21,7 @@ export interface ListingWatchOptions {
 }
 
 /** A replica that was heard of within this time is not asked after. */
-export const QUIET_AFTER_MS = 5000;
+const QUIET_AFTER_MS = 5000;
 
 /** How often the list is asked while there are quiet calls. */
 const LOOK_EVERY_MS = 2000;

@@ -11,6 +11,8 @@ export interface TcpEntry {
   readonly retransmits: number;
   /** Whether the other end has no room for more, and is asked now and then whether it has some again. */
   readonly isWindowClosed: boolean;
+  /** The kernel's present retransmission timeout, in ms: it doubles at each retransmission. 0 where nothing is unacknowledged. */
+  readonly retransmitAfterMs: number;
 }
 
 /** Connections over IPv4, and those over IPv6. A machine without IPv6 has only the first. */
@@ -57,15 +59,21 @@ async function* readTable(path: string): AsyncGenerator<TcpEntry> {
   }
 }
 
-/** `sl local remote state tx_queue:rx_queue timer:when retransmits ...`, all but the last in hexadecimal. */
+/** Column of the retransmission timeout, in hundredths of a second. Source: `get_tcp4_sock` in the kernel's net/ipv4/tcp_ipv4.c. */
+const TIMEOUT_COLUMN = 12;
+
+/** `sl local remote state tx_queue:rx_queue timer:when retransmits ...`, all of these but the last in hexadecimal. */
 function parseLine(line: string): TcpEntry | undefined {
   const [, local, remote, , queues, timer, retransmits] = line.trimStart().split(/ +/, 7);
   if (!local?.includes(':') || !remote || !queues || !timer || !retransmits) return undefined;
+  const unacknowledgedBytes = Number.parseInt(queues, 16);
   return {
     key: `${local} ${remote}`,
-    unacknowledgedBytes: Number.parseInt(queues, 16),
+    unacknowledgedBytes,
     retransmits: Number.parseInt(retransmits, 16),
     isWindowClosed: timer.startsWith(PROBE_TIMER),
+    // Not for idle connections, which are nearly all: each column takes time.
+    retransmitAfterMs: unacknowledgedBytes === 0 ? 0 : 10 * Number(line.trimStart().split(/ +/)[TIMEOUT_COLUMN] ?? 0),
   };
 }
 

@@ -78,6 +78,8 @@ interface Wait {
   sinceMs: number;
   acknowledgedBytes: number;
   retransmits: number;
+  /** The kernel's retransmission timeout when the wait began. */
+  retransmitAfterMs: number;
   isAccused: boolean;
 }
 
@@ -154,7 +156,7 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
       if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
       await note(watched, entry, at).catch((error) => failures.push(error));
       isAnyResent ||= entry.retransmits > 0;
-      isPressed ||= entry.retransmits > 0 || entry.isWindowClosed;
+      isPressed ||= entry.retransmits > 0 || isShut(entry, watched.wait);
     }
     if (failures.length > 0) throw notNoted(failures);
     isAnyPressed = isPressed;
@@ -165,22 +167,22 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
   async function note(watched: Watched, entry: TcpEntry, at: Look): Promise<void> {
     const { lease, host, sentBytes, wait } = watched;
     const acknowledgedBytes = sentBytes - entry.unacknowledgedBytes;
-    const { retransmits } = entry;
+    const { retransmits, retransmitAfterMs } = entry;
     if (!wait) {
-      watched.wait = { sinceMs: lastLookAtMs, acknowledgedBytes, retransmits, isAccused: false };
+      watched.wait = { sinceMs: lastLookAtMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
       return;
     }
     if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
       if (wait.retransmits > 0) lossyAtMs.set(host, at.nowMs);
       if (wait.isAccused) await registry.seen(lease);
-      const rest = { sinceMs: at.nowMs, acknowledgedBytes, retransmits, isAccused: false };
+      const rest = { sinceMs: at.nowMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
       watched.wait = entry.unacknowledgedBytes === 0 ? undefined : rest;
       return;
     }
     wait.retransmits = Math.max(wait.retransmits, retransmits);
     const waitedMs = at.nowMs - wait.sinceMs;
     const isLossy = lossyAtMs.has(host);
-    const isUnanswered = entry.isWindowClosed
+    const isUnanswered = isShut(entry, wait)
       ? waitedMs > limitMs + LOOK_EVERY_MS
       : waitedMs > limitMs && retransmits >= (isLossy ? RETRANSMITS_OF_THE_LOSSY : RETRANSMITS_OF_THE_DEAD);
     if (!isUnanswered) return;
@@ -208,6 +210,15 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
       cancelLook();
     },
   };
+}
+
+/**
+ * Whether the other end takes nothing more, though it answers. Usually the kernel probes its closed window. Where a segment
+ * was on its way when the window closed, the kernel sends that one again and again, doubles its timeout each time, and
+ * does not count it as a retransmission. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
+ */
+function isShut({ isWindowClosed, retransmits, retransmitAfterMs }: TcpEntry, wait: Wait | undefined): boolean {
+  return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitAfterMs > wait.retransmitAfterMs);
 }
 
 /** Whether a failure says that connections cannot be seen here at all: only Linux has the table, and not everyone may read it. */

@@ -88,11 +88,8 @@ describe.skipIf(reason !== undefined)('a client whose replica dies without a wor
 
   it.each(DEATHS)('makes its next call elsewhere when the replica %s and has left the list', async (what, die) => {
     const { used: victim, usedId, other } = await used();
-    const heardAtMs = performance.now();
     die(victim);
     await until('it has left the list', async () => !(await server.listed()).includes(usedId), 15_000);
-    // Until then the client calls it without asking the API server, and finds out during the call.
-    await until('the replica was last heard of 5 s ago', () => performance.now() - heardAtMs > 5500, 6000);
     const { outcome, ms } = await call(10_000);
     console.info(`measured: the first call after a replica that ${what} has left the list takes ${ms} ms`);
     expect(outcome).toBe(other);

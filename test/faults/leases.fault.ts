@@ -5,10 +5,10 @@ import { start, startProgram, stopAll } from '../support/binary.js';
 import { curlRegistrant, holdsFor, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
 import { until } from '../support/until.js';
 
-/** Sends a request from a socket with a small receive buffer, and never reads. */
+/** Sends a request from a socket with the smallest receive buffer there is, and never reads. */
 const READS_NOTHING = `import json, socket, sys, time
 s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 s.connect(('127.0.0.1', int(sys.argv[1])))
 s.sendall(json.loads(sys.argv[2]).encode())
 time.sleep(600)`;

@@ -34,7 +34,8 @@ beforeEach(() => {
   clock = new ManualClock();
   registry = { accuse: vi.fn(async () => {}), seen: vi.fn(async () => {}) };
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
-  entry = { key: tcpKeyOf(socket) as string, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false };
+  const key = tcpKeyOf(socket) as string;
+  entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitAfterMs: 200 };
   log = keptLog();
   let count = 0;
   countVainWaits = vi.fn(async () => count++);
@@ -107,6 +108,35 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).not.toHaveBeenCalled();
     await pass(2000);
     expect(registry.accuse).toHaveBeenCalled();
+  });
+
+  it('is accused when its window closed while a segment was on its way, which the kernel sends again uncounted', async () => {
+    let count = 0;
+    countVainWaits = vi.fn(async () => count);
+    await started();
+    send();
+    // At 0.2, 0.6, 1.4 and 3 s: each time the machine's counter of retransmissions goes up, and the timeout doubles.
+    for (const [retransmitAfterMs, ms] of [
+      [200, 250],
+      [400, 500],
+      [800, 750],
+      [1600, 1500],
+    ] as const) {
+      count++;
+      entry = { ...entry, retransmitAfterMs };
+      await pass(ms);
+    }
+    expect(registry.accuse).not.toHaveBeenCalled();
+    await pass(3000);
+    expect(registry.accuse).toHaveBeenCalled();
+  });
+
+  it('is not accused for a long timeout that does not grow: it measured a slow network', async () => {
+    await started();
+    send();
+    entry = { ...entry, retransmitAfterMs: 16_000 };
+    await pass(12_000);
+    expect(registry.accuse).not.toHaveBeenCalled();
   });
 
   it('was seen when it acknowledges after all, and is known to have a bad network for a minute', async () => {
@@ -241,7 +271,7 @@ it('a connection that is watched no more is accused of nothing', async () => {
   const { key } = entry;
   const unwatch = watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
   unwatch();
-  entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true };
+  entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true, retransmitAfterMs: 6400 };
   await pass(10_000);
   expect(registry.accuse).not.toHaveBeenCalled();
   watch.close();
