@@ -6,19 +6,17 @@ import { isAwaited } from './in-turn.js';
 
 /** A stream of server-sent events that stays open for as long as a lease runs. */
 export interface LeaseStream {
+  /**
+   * Sets the listener that is called once, when the other end closes its side or the connection breaks. If that has happened
+   * already, calls the listener at once.
+   */
+  onGone(listener: () => void): void;
   /** Answers the request and sends the first event, a heartbeat at once, and then one at every interval. */
   open(firstEvent: string, headers?: Readonly<Record<string, string>>): void;
   /** Sends a last event, if there is one to send, and closes the connection; before {@link open}, right after it. */
   end(lastEvent?: string): void;
   /** Cuts the connection of a peer that is not there any more to be told. */
   cut(): void;
-}
-
-/** What a lease stream needs. */
-export interface LeaseStreamOptions {
-  readonly heartbeats: Heartbeats;
-  /** Called once, as soon as the other end has closed its side, by word or by breaking off. */
-  readonly onGone: () => void;
 }
 
 /** So much may wait for a reader that takes nothing, beyond what the kernel keeps for it: hours of heartbeats. */
@@ -46,8 +44,8 @@ export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boo
  * Takes over the connection of a request that has been read: from here on it carries events one way, and the only
  * thing that the other end can say on it is that it goes.
  */
-export function createLeaseStream(response: Response, options: LeaseStreamOptions): LeaseStream {
-  return new ResponseStream(response, options);
+export function createLeaseStream(response: Response, heartbeats: Heartbeats): LeaseStream {
+  return new ResponseStream(response, heartbeats);
 }
 
 /** A heartbeat, in the parts of HTTP/1.1 and as it stands in HTTP/1.0: the same bytes for all streams. */
@@ -57,21 +55,27 @@ const ALIVE_BYTES = Buffer.from(ALIVE_EVENT);
 /** There may be many thousands, so each has little: a socket and a slot among the heartbeats. */
 class ResponseStream implements LeaseStream, Beating {
   readonly #socket: Response['socket'];
-  readonly #options: LeaseStreamOptions;
+  readonly #heartbeats: Heartbeats;
   /** Until the answer's head is sent. */
   #response: Response | undefined;
   #state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
   #isChunked = true;
   #lastEvent = '';
   #stopBeating: () => void = nothing;
+  #onGone: () => void = nothing;
 
-  constructor(response: Response, options: LeaseStreamOptions) {
+  constructor(response: Response, heartbeats: Heartbeats) {
     const { socket } = response;
     this.#socket = socket;
-    this.#options = options;
+    this.#heartbeats = heartbeats;
     this.#response = response;
     if (socket && !socket.destroyed) this.#takeOver(socket);
-    else queueMicrotask(() => this.cut());
+    else this.cut();
+  }
+
+  onGone(listener: () => void): void {
+    if (this.#state === 'gone') listener();
+    else this.#onGone = listener;
   }
 
   #takeOver(socket: NonNullable<Response['socket']>): void {
@@ -104,7 +108,7 @@ class ResponseStream implements LeaseStream, Beating {
     socket.write(this.#framed(firstEvent));
     if (this.#state === 'waiting') {
       this.#state = 'open';
-      this.#stopBeating = this.#options.heartbeats.join(this);
+      this.#stopBeating = this.#heartbeats.join(this);
       this.beat();
     } else this.#finish();
     socket.uncork();
@@ -131,7 +135,7 @@ class ResponseStream implements LeaseStream, Beating {
     this.#response = undefined;
     this.#stopBeating();
     this.#socket?.destroy();
-    this.#options.onGone();
+    this.#onGone();
   }
 
   #finish(): void {

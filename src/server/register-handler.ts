@@ -82,34 +82,35 @@ async function grantLease(
   }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
 ): Promise<void> {
   const { socket } = response;
-  const host = hostOf(socket?.remoteAddress);
+  // The client left while its request was read. A lease would end at once, and would first supersede one that lives.
+  if (!socket || socket.destroyed) return;
+  const host = hostOf(socket.remoteAddress);
   const [unready] = readiness.reasons();
   const refusal =
     unready === undefined
       ? registry.refusal(replica, host)
       : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
   if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
-  let unwatch = (): void => {};
-  const stream = createLeaseStream(response, {
-    heartbeats,
-    onGone: () => {
-      unwatch();
-      granted
-        .then((lease) => registry.release(lease, 'closed'))
-        .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
-    },
-  });
   const warning = endpointWarning(replica.endpoint, host);
   if (warning !== undefined) {
     log.warn(`${host} registers ${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}: ${warning}`);
   }
   warnOfLists(replica, log);
+  const stream = createLeaseStream(response, heartbeats);
   const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
     if (end === 'unacknowledged') stream.cut();
     else stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
   });
+  let unwatch = (): void => {};
+  // After `granted`, which the listener uses: it is called at once if the connection has closed already.
+  stream.onGone(() => {
+    unwatch();
+    granted
+      .then((lease) => registry.release(lease, 'closed'))
+      .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
+  });
   const lease = await granted;
-  if (socket) unwatch = unacknowledged.watch({ lease, host, socket });
+  unwatch = unacknowledged.watch({ lease, host, socket });
   stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 

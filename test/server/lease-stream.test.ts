@@ -19,8 +19,11 @@ let connection: RawConnection;
 let sockets: Socket[];
 /** The streams that requests were turned into, and what has become of each. */
 let opened: { stream: LeaseStream; response: Response; goneTimes: number; isLetGo: boolean }[];
+/** Runs right before a response becomes a stream. */
+let beforeStream: (response: Response) => void;
 
 beforeEach(async () => {
+  beforeStream = () => {};
   clock = new ManualClock();
   opened = [];
   sockets = [];
@@ -29,8 +32,10 @@ beforeEach(async () => {
     inTurn(request as never, response as Response, () => {
       request.resume().once('end', () => {
         const one = { response: response as Response, goneTimes: 0, isLetGo: false };
-        const stream = createLeaseStream(one.response, { heartbeats, onGone: () => void kept.goneTimes++ });
+        beforeStream(one.response);
+        const stream = createLeaseStream(one.response, heartbeats);
         const kept = Object.assign(one, { stream });
+        stream.onGone(() => void kept.goneTimes++);
         response.once('close', () => {
           kept.isLetGo = true;
         });
@@ -127,6 +132,26 @@ describe('a lease stream', () => {
     await until('it is closed', () => connection.socket.closed || connection.socket.readableEnded);
     expect(one.goneTimes).toBe(1);
     expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('a lease stream of a connection that has closed already', () => {
+  it('calls its listener at once, and never sends anything', async () => {
+    beforeStream = (response) => response.socket?.destroy();
+    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    let goneTimesAtOnce: number | undefined;
+    await until('the request became a stream', () => {
+      goneTimesAtOnce ??= opened[0]?.goneTimes;
+      return opened.length === 1;
+    });
+    expect(goneTimesAtOnce).toBe(1);
+    const [one] = opened;
+    one?.stream.open('data: first\n\n');
+    one?.stream.end('data: last\n\n');
+    expect(one?.goneTimes).toBe(1);
+    expect(clock.pending()).toEqual([]);
+    await until('it is closed', () => connection.socket.closed || connection.socket.readableEnded);
+    expect(connection.received()).toBe('');
   });
 });
 

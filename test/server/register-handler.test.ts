@@ -1,0 +1,50 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect, it } from 'vitest';
+import { createRegistry } from '../../src/core/registry.js';
+import { createReadiness } from '../../src/server/readiness.js';
+import { registerHandler } from '../../src/server/register-handler.js';
+import { createMemoryStore } from '../../src/store/memory-store.js';
+import { ids, random } from '../../src/system.js';
+import { rawConnection, registerRequest, registrationBody } from '../support/api-server.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog, replica } from '../support/replicas.js';
+
+it('a client that left while its request was read is not registered, and supersedes nobody', async () => {
+  const [clock, log] = [new ManualClock(), keptLog()];
+  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log });
+  const readiness = createReadiness(() => undefined);
+  readiness.started();
+  const unacknowledged = { watch: () => () => {} };
+  const handler = registerHandler({ registry, unacknowledged, readiness, clock, log, heartbeatMs: 1000 });
+  const ends: string[] = [];
+  await registry.register(replica('r1'), { host: '10.0.0.1' }, (end) => void ends.push(end));
+  let wasDestroyed = false;
+  const handled = new Promise<void>((resolve) => {
+    server.once('request', async (request, response) => {
+      // Before the handler reads the end of the body.
+      request.once('end', () => {
+        request.socket.destroy();
+        wasDestroyed = true;
+      });
+      await handler(request as never, response as never, () => {}, ['']);
+      resolve();
+    });
+  });
+  const connection = rawConnection(await listeningPort(), registerRequest(registrationBody('r1')));
+  await handled;
+  expect({ wasDestroyed, ends, replicas: registry.replicas().length }).toEqual({
+    wasDestroyed: true,
+    ends: [],
+    replicas: 1,
+  });
+  connection.socket.destroy();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+const server = createServer();
+
+async function listeningPort(): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
