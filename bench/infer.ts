@@ -4,6 +4,7 @@
  * of the library with the same codec. Server and client run on one core, so that calls a second tell of the work of both;
  * one call after the other. Told a part of a payload's name, it measures that alone.
  */
+
 import { credentials, Client as GrpcClient, type handleUnaryCall, Metadata, ServerCredentials } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { InferenceClient } from '../src/client/client.js';
@@ -13,9 +14,9 @@ import type { Datatype } from '../src/wire/datatype.js';
 import { ModelInferRequest, ModelInferResponse } from '../src/wire/gen/open_inference.js';
 import { grpcOptions } from '../src/wire/grpc-options.js';
 import { answerFromMessage, type InferenceRequest, messageFromRequest } from '../src/wire/inference.js';
+import type { TensorData } from '../src/wire/inference-data.js';
 import type { AnswerMessage, RequestMessage } from '../src/wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../src/wire/inference-service.js';
-import type { TensorData } from '../src/wire/tensor.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 import { createWideServer } from '../src/worker/wide-server.js';
 import { built, start } from './child-process.js';

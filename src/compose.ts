@@ -1,4 +1,4 @@
-import type { LeaseChange } from './client/lease-keeper.js';
+import type { LeaseChange } from './client/lease-change.js';
 import { type Changing, lookup } from './core/changing.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
@@ -8,14 +8,14 @@ import { printableLog } from './core/printable.js';
 import { createRegistry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
-import type { ApiServer } from './server/api-server.js';
+import type { ApiServer } from './server/api-server-handle.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
 import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
 import type { Backend } from './worker/backend.js';
 import type { LlamaBackendOptions } from './worker/llama-backend.js';
-import type { OpenaiBackendOptions } from './worker/openai-backend.js';
-import type { Worker, WorkerOptions } from './worker/worker.js';
+import type { OpenaiSettings } from './worker/openai-settings.js';
+import type { Worker, WorkerSettings } from './worker/worker-handle.js';
 
 /** How an API server listens; everything has a default. */
 export interface StartApiServerOptions {
@@ -50,8 +50,8 @@ export interface StartApiServerOptions {
 type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /** How a worker serves; everything but the backends has a default. */
-export type StartWorkerOptions = Pick<WorkerOptions, 'backends'> &
-  Partialized<Omit<WorkerOptions, 'backends' | 'capabilities' | 'serverAccess' | 'callTokens' | 'tls'>> & {
+export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
+  Partialized<Omit<WorkerSettings, 'backends'>> & {
     /** The bearer token to show the API servers. */
     readonly token?: Changing<string> | undefined;
     /** Whom to trust behind `https`, and what to show there. */
@@ -158,13 +158,8 @@ export async function startWorker({
 }
 
 /** The models of an OpenAI-compatible server; everything but its URL has a default. */
-export type OpenaiModels = Pick<OpenaiBackendOptions, 'url'> &
-  Partialized<
-    Pick<
-      OpenaiBackendOptions,
-      'key' | 'timeoutMs' | 'idleTimeoutMs' | 'tls' | 'probePath' | 'models' | 'embeddings' | 'chats' | 'log'
-    >
-  > & {
+export type OpenaiModels = Pick<OpenaiSettings, 'url'> &
+  Partialized<Omit<OpenaiSettings, 'url'>> & {
     /** What to offer of each beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Calls off the waiting for a server that does not answer yet. */

@@ -3,9 +3,14 @@ import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
 
-export type { FailedAttempt } from './client/attempts.js';
-export type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client/client-options.js';
-export type { LeaseChange } from './client/lease-keeper.js';
+export type {
+  ClientOptions,
+  FailedAttempt,
+  InferOptions,
+  InferStreamOptions,
+  RequestOptions,
+} from './client/client-options.js';
+export type { LeaseChange } from './client/lease-change.js';
 export {
   type KeepRegisteredOptions,
   keepRegistered,
@@ -27,16 +32,25 @@ export type { Log } from './core/ports.js';
 export type { Replica } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';
-export type { ApiServer } from './server/api-server.js';
+export type { ApiServer, CloseOptions } from './server/api-server-handle.js';
 export type { Datatype } from './wire/datatype.js';
-export type { InferenceAnswer, RequestedOutput, Tensors } from './wire/inference.js';
-export type { Parameters, ParameterValue } from './wire/parameters.js';
+export type {
+  InferenceAnswer,
+  ModelMetadata,
+  Parameters,
+  ParameterValue,
+  RequestedOutput,
+  ServerMetadata,
+  Tensor,
+  TensorData,
+  TensorMetadata,
+  Tensors,
+} from './wire/inference-data.js';
 export type { ScalarPairs } from './wire/replica-json.js';
-export type { Tensor, TensorData } from './wire/tensor.js';
 export { textsFromTensor } from './wire/tensor-json.js';
 export type { TensorSpec } from './wire/tensor-spec.js';
 export type { TensorValue } from './wire/tensor-value.js';
-export { App, type DeclaredTensors, type ModelDeclaration } from './worker/app.js';
+export { App, type ModelDeclaration } from './worker/app.js';
 export {
   Answer,
   type Backend,
@@ -46,7 +60,8 @@ export {
   type InferenceContext,
   type Model,
 } from './worker/backend.js';
-export type { Worker } from './worker/worker.js';
+export type { DeclaredInputs, DeclaredTensors, TensorDeclaration } from './worker/typed-handler.js';
+export type { Worker } from './worker/worker-handle.js';
 
 /**
  * Calls models by what they can do, straight at a replica that can:

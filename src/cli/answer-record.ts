@@ -1,9 +1,9 @@
 import type { InferenceClient } from '../client/client.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import type { InferenceAnswer } from '../wire/inference.js';
+import type { InferenceAnswer, Parameters } from '../wire/inference-data.js';
 import { type Json, JsonNumber } from '../wire/json.js';
-import { jsonFromParameter, type Parameters } from '../wire/parameters.js';
+import { jsonFromParameter } from '../wire/parameters.js';
 import { joinedTextAnswer, textReader } from '../wire/text-answer.js';
 import { jsonFromAnswer } from './inference-output.js';
 

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import { clock } from '../system.js';
-import type { Parameters } from '../wire/parameters.js';
+import type { Parameters } from '../wire/inference-data.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, CommandIo } from './command.js';
 import { jsonLine, textWriter } from './inference-output.js';

@@ -3,7 +3,7 @@ import type { InferOptions } from '../client/client-options.js';
 import { unlessAborted } from '../client/unless-aborted.js';
 import { AnyserveError } from '../core/errors.js';
 import { clock } from '../system.js';
-import type { InferenceAnswer } from '../wire/inference.js';
+import type { InferenceAnswer } from '../wire/inference-data.js';
 import type { TensorValue } from '../wire/tensor-value.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, Command, CommandIo } from './command.js';

@@ -1,9 +1,8 @@
 import { drained } from '../client/drained.js';
 import { printable } from '../core/printable.js';
-import type { InferenceAnswer } from '../wire/inference.js';
+import type { InferenceAnswer, Tensor } from '../wire/inference-data.js';
 import { type Json, jsonText } from '../wire/json.js';
 import { jsonFromParameter } from '../wire/parameters.js';
-import type { Tensor } from '../wire/tensor.js';
 import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
 import { specText } from '../wire/tensor-spec.js';
 import { textOutput, textReader } from '../wire/text-answer.js';

@@ -1,6 +1,6 @@
 import { ApiClient, type ServerAccess } from '../client/api-client.js';
-import type { FailedAttempt } from '../client/attempts.js';
 import { InferenceClient } from '../client/client.js';
+import type { FailedAttempt } from '../client/client-options.js';
 import { type CapabilityQuery, pairEntries } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Parameters, ParameterValue } from '../wire/parameters.js';
+import type { Parameters, ParameterValue } from '../wire/inference-data.js';
 import type { Arguments, CommandOption } from './command.js';
 import { parameterFromJson } from './rest-request.js';
 import { decimalNumber, jsonFromArgument, wholeNumber } from './values.js';

@@ -1,9 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
-import type { RequestedOutput } from '../wire/inference.js';
+import type { Parameters, ParameterValue, RequestedOutput, Tensor } from '../wire/inference-data.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../wire/json.js';
-import { messageFromParameters, type Parameters, type ParameterValue } from '../wire/parameters.js';
-import type { Tensor } from '../wire/tensor.js';
+import { messageFromParameters } from '../wire/parameters.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
 import { type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
 import { asUsage } from './values.js';

@@ -1,5 +1,5 @@
 import { drained } from '../client/drained.js';
-import type { InferenceAnswer } from '../wire/inference.js';
+import type { InferenceAnswer } from '../wire/inference-data.js';
 import { reasoningOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';
 import { coloursFor, textFor } from './output.js';

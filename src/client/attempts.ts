@@ -1,26 +1,15 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
-import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import { quoted } from '../core/quoted.js';
 import type { Cancellation, Underway } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
+import type { FailedAttempt } from './client-options.js';
 import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
 import { noAnswerWithin } from './duration-text.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import type { ListingWatch, WatchedCall } from './listing-watch.js';
 import { sleep } from './sleep.js';
-
-/** A try that failed and is followed by another. */
-export interface FailedAttempt {
-  /** The number of the try, from 1. */
-  readonly attempt: number;
-  readonly endpoint: string;
-  readonly replicaId: ReplicaId | undefined;
-  readonly error: AnyserveError;
-  /** Where the next try goes: to the same replica where no other matches. */
-  readonly next: Target;
-}
 
 /** What a retrying caller needs. */
 export interface RetryingCallerOptions {

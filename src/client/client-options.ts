@@ -1,13 +1,19 @@
-import type { CapabilityQuery } from '../core/capability.js';
-import { type Changing, lookup } from '../core/changing.js';
-import { parseDialable } from '../core/endpoint.js';
-import { AnyserveError } from '../core/errors.js';
+import type { Changing } from '../core/changing.js';
+import type { AnyserveError } from '../core/errors.js';
+import type { ReplicaId } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
-import type { RequestedOutput } from '../wire/inference.js';
-import type { Parameters } from '../wire/parameters.js';
-import { ApiClient } from './api-client.js';
-import type { FailedAttempt } from './attempts.js';
-import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
+import type { Parameters, RequestedOutput } from '../wire/inference-data.js';
+
+/** An attempt of a call that failed and is followed by another. */
+export interface FailedAttempt {
+  /** The number of the attempt, from 1. */
+  readonly attempt: number;
+  readonly endpoint: string;
+  readonly replicaId: ReplicaId | undefined;
+  readonly error: AnyserveError;
+  /** Where the next attempt goes: to the same replica where no other matches. */
+  readonly next: { readonly endpoint: string; readonly replicaId: ReplicaId | undefined };
+}
 
 /** How a client finds its replica: by asking API servers for a capability, or by being told the endpoint. */
 export interface ClientOptions {
@@ -74,31 +80,4 @@ export interface InferStreamOptions extends InferOptions {
   readonly orWhole?: boolean | undefined;
   /** Maximum size of all parts together, in bytes, for whoever keeps them. Default: no limit. */
   readonly maxAnswerBytes?: number | undefined;
-}
-
-const SYSTEM_TLS: ClientTls = {};
-
-/** What calls over TLS go by; undefined for calls in plain text. */
-export function callTlsFrom({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
-  return callTls ? (lookup(tls) ?? (() => SYSTEM_TLS)) : undefined;
-}
-
-/** Where a client looks for targets. Throws `usage`. */
-export function discoveryFrom(
-  { endpoint, server, capability, token, tls }: ClientOptions,
-  query: CapabilityQuery,
-): Discovery {
-  const servers = typeof server === 'string' ? [server] : (server ?? []);
-  if (endpoint !== undefined && servers.length > 0) {
-    throw new AnyserveError(
-      'usage',
-      'give an endpoint or a server, not both: an endpoint is called without asking anyone',
-    );
-  }
-  if (endpoint !== undefined) return fixedDiscovery(parseDialable(endpoint));
-  if (servers.length === 0) throw new AnyserveError('usage', 'give an endpoint to call, or a server to ask for one');
-  if (capability === undefined) {
-    throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
-  }
-  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token), tls: lookup(tls) }), query);
 }

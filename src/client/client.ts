@@ -4,22 +4,15 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { ModelMetadataResponse, ServerMetadataResponse } from '../wire/gen/open_inference.js';
-import { answerFromMessage, type InferenceAnswer, messageFromRequest, type Tensors } from '../wire/inference.js';
+import { answerFromMessage, messageFromRequest } from '../wire/inference.js';
+import type { InferenceAnswer, ModelMetadata, ServerMetadata, Tensor, Tensors } from '../wire/inference-data.js';
 import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import type { Tensor } from '../wire/tensor.js';
 import { isPlain, type TensorValue } from '../wire/tensor-value.js';
 import { Underway } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
-import {
-  type ClientOptions,
-  callTlsFrom,
-  discoveryFrom,
-  type InferOptions,
-  type InferStreamOptions,
-  type RequestOptions,
-} from './client-options.js';
+import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
+import { callTlsFrom, discoveryFrom } from './client-targets.js';
 import { collectStream, isDecoupled } from './collect-stream.js';
 import { DeclaredInputs, type InputSpecs, inputTensor, NOTHING_DECLARED } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
@@ -170,14 +163,14 @@ export class InferenceClient {
   }
 
   /** Name, version and extensions of the replica's server. */
-  serverMetadata(options: RequestOptions = {}): Promise<ServerMetadataResponse> {
+  serverMetadata(options: RequestOptions = {}): Promise<ServerMetadata> {
     return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
       channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
     );
   }
 
   /** What a model declares of its inputs and outputs. */
-  modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadataResponse> {
+  modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadata> {
     const request = { name, version: options.version ?? '' };
     return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
       channel.call(INFERENCE_SERVICE.modelMetadata, request, call),

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { InferenceAnswer } from '../wire/inference.js';
+import type { InferenceAnswer } from '../wire/inference-data.js';
 import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
 import { joinedTextAnswer } from '../wire/text-answer.js';
 import { hasNoReason } from './call-failure.js';

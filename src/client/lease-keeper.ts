@@ -8,20 +8,11 @@ import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient, OpenLease } from './api-client.js';
 import { createBackoff } from './backoff.js';
 import { EventTooLongError, eventData } from './event-stream.js';
+import type { LeaseChange } from './lease-change.js';
 import { type ListedId, STAND_BY_LOOK_MS, untilFree, untilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
 import { watchSilence } from './silence.js';
 import { sleep } from './sleep.js';
-
-/** What happens to a registration that is being kept. */
-export type LeaseChange =
-  | { readonly kind: 'registered'; readonly server: string }
-  /** The lease ended, or could not be had; the next try comes after `retryInMs`. */
-  | { readonly kind: 'lost'; readonly error: AnyserveError; readonly retryInMs: number }
-  /** The server has taken another offer, under the same lease. */
-  | { readonly kind: 'updated'; readonly server: string }
-  /** A newer registration has taken the id: it is looked up every `retryInMs`, and taken once nobody has it for 5 s. */
-  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number };
 
 /** What a lease keeper needs. */
 export interface LeaseKeeperOptions {

@@ -4,7 +4,7 @@ import { isToken, tokenLines } from './token-file.js';
 
 /** Tokens that open a door. They are kept as digests, so that none of them can be shown by mistake. */
 export class TokenSet {
-  readonly #known: readonly { readonly digest: Buffer; readonly prefix: string }[];
+  readonly #known: readonly { readonly digest: Uint8Array; readonly prefix: string }[];
 
   /**
    * Takes the lines of a token file: `TOKEN`, or `TOKEN PREFIX` for one that may register only ids that begin so. Empty
@@ -19,7 +19,7 @@ export class TokenSet {
    * How the ids begin that the token shown may register, one entry for each line that has it; empty when none has. It
    * takes the same time for every token, of which it is told the {@link tokenDigest}, to compare it with several sets.
    */
-  prefixesOf(shown: Buffer): readonly string[] {
+  prefixesOf(shown: Uint8Array): readonly string[] {
     return this.#known.filter(({ digest }) => crypto.timingSafeEqual(digest, shown)).map(({ prefix }) => prefix);
   }
 }
@@ -31,6 +31,6 @@ export function bearerToken(headers: readonly string[]): string | undefined {
 }
 
 /** What a token is known by. */
-export function tokenDigest(token: string): Buffer {
+export function tokenDigest(token: string): Uint8Array {
   return crypto.hash('sha256', token, 'buffer');
 }

@@ -8,6 +8,7 @@ import { isLoopback } from '../core/loopback.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { follow } from '../credentials/follow.js';
 import { connectionLimits, countOpenFiles, type OpenFiles } from '../http/open-files.js';
+import type { ApiServer } from './api-server-handle.js';
 import { type ApiApp, type AppOptions, createApp } from './app.js';
 import { answerClientError } from './client-error.js';
 import { drain } from './drain.js';
@@ -35,26 +36,6 @@ export interface ApiServerOptions
   readonly requestTimeoutMs?: number | undefined;
   /** For how long a caller may take nothing of an answer; 30 s unless told. */
   readonly idleTimeoutMs?: number | undefined;
-}
-
-/** How an API server ends. */
-export interface CloseOptions {
-  /** Over how long the ends of the leases are spread, in milliseconds; all at once unless told. */
-  readonly drainMs?: number | undefined;
-  /** Aborted to end at once after all. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** An API server that listens. */
-export interface ApiServer {
-  /** Where it listens: `http://127.0.0.1:8080`, or `https` and so on. */
-  readonly url: string;
-  readonly port: number;
-  /**
-   * Takes no more registrations, ends every lease and then every connection; resolves when all are closed. Until then
-   * requests are answered.
-   */
-  close(options?: CloseOptions): Promise<void>;
 }
 
 /** How long a caller may take until it is known to speak TLS. */

@@ -11,6 +11,27 @@ export type NumericArray =
   | Float32Array
   | Float64Array;
 
+/** The elements of a tensor, by its datatype. */
+export interface DataByDatatype {
+  readonly BOOL: readonly boolean[];
+  readonly UINT8: Uint8Array;
+  readonly UINT16: Uint16Array;
+  readonly UINT32: Uint32Array;
+  readonly UINT64: BigUint64Array;
+  readonly INT8: Int8Array;
+  readonly INT16: Int16Array;
+  readonly INT32: Int32Array;
+  readonly INT64: BigInt64Array;
+  readonly FP16: Float32Array;
+  readonly BF16: Float32Array;
+  readonly FP32: Float32Array;
+  readonly FP64: Float64Array;
+  readonly BYTES: readonly Uint8Array[];
+}
+
+/** The name of a datatype. */
+export type Datatype = keyof DataByDatatype;
+
 /** A field of `InferTensorContents`. */
 export type ContentsField =
   | 'boolContents'
@@ -55,10 +76,7 @@ export const DATATYPES = {
   FP32: { bytes: 4, field: 'fp32Contents', array: Float32Array },
   FP64: { bytes: 8, field: 'fp64Contents', array: Float64Array },
   BYTES: { bytes: 0, field: 'bytesContents', array: undefined },
-} as const satisfies Record<string, DatatypeRow>;
-
-/** The name of a datatype. */
-export type Datatype = keyof typeof DATATYPES;
+} as const satisfies Record<Datatype, DatatypeRow>;
 
 /** Whether a text names a datatype. */
 export function isDatatype(text: string): text is Datatype {

@@ -1,5 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
-import { checkedTensor, type Tensor } from './tensor.js';
+import type { Tensor } from './inference-data.js';
+import { checkedTensor } from './tensor.js';
 import { specText, type TensorSpec } from './tensor-spec.js';
 import { dataFromElements, type ElementValue, flattened, type NestedValues } from './tensor-value.js';
 

@@ -1,15 +1,10 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
+import type { InferenceAnswer, Parameters, RequestedOutput, Tensor, Tensors } from './inference-data.js';
 import { type AnswerMessage, NO_PARAMETERS, type RequestMessage, type TensorMessage } from './inference-message.js';
 import { MessageCount } from './message-limits.js';
-import { messageFromParameters, type Parameters, parametersFromMessage } from './parameters.js';
-import { contentsFromTensor, isRawOnly, rawFromTensor, type Tensor, tensorFromMessage } from './tensor.js';
-
-/**
- * Tensors by name, in order but for names that are whole numbers, which objects put first. The object has no prototype,
- * so that `__proto__` is a name like any other.
- */
-export type Tensors = Readonly<Record<string, Tensor>>;
+import { messageFromParameters, parametersFromMessage } from './parameters.js';
+import { contentsFromTensor, isRawOnly, rawFromTensor, tensorFromMessage } from './tensor.js';
 
 /** One inference as it is asked for. */
 export interface InferenceRequest {
@@ -27,24 +22,9 @@ export interface InferenceRequest {
   readonly raw: boolean;
 }
 
-/** An output that is wanted, with what is said of it alone: Triton's `classification`, for example. */
-export interface RequestedOutput {
-  readonly name: string;
-  readonly parameters?: Parameters | undefined;
-}
-
 /** One inference as a caller asks for it. */
 export interface OutgoingRequest extends Omit<InferenceRequest, 'outputs' | 'outputParameters'> {
   readonly outputs: readonly (string | RequestedOutput)[];
-}
-
-/** One inference as it is answered. */
-export interface InferenceAnswer {
-  readonly model: string;
-  readonly version: string;
-  readonly id: string;
-  readonly outputs: Tensors;
-  readonly parameters: Parameters;
 }
 
 /** The message of a request. */

@@ -1,9 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { datatypeRow } from './datatype.js';
-import type { Tensors } from './inference.js';
+import type { Tensor, TensorData, Tensors } from './inference-data.js';
 import { mergedParameters } from './parameters.js';
-import type { Tensor, TensorData } from './tensor.js';
 
 /** Tensors given in parts, joined by name along their first dimension. Throws `internal` where parts do not fit. */
 export function joinedTensors(parts: readonly Tensors[]): Tensors {

@@ -1,14 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import type { InferParameter } from './gen/open_inference.js';
+import type { Parameters, ParameterValue } from './inference-data.js';
 import { NO_PARAMETERS, type ParametersMessage } from './inference-message.js';
 import { type Json, JsonNumber } from './json.js';
-
-/** What a request or an answer carries beside its tensors: a sampling temperature, a finish reason. */
-export type Parameters = Readonly<Record<string, ParameterValue>>;
-
-/** A parameter's value. Whole numbers travel as int64, others as double; `{ double: 1 }` says so of a whole one. */
-export type ParameterValue = boolean | number | bigint | string | { readonly double: number };
 
 /** The message form of parameters. Throws `invalid_argument` for a value of another kind. */
 export function messageFromParameters(parameters: Parameters): ParametersMessage {

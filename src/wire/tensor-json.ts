@@ -1,6 +1,6 @@
+import type { Tensor } from './inference-data.js';
 import { type Json, JsonNumber } from './json.js';
 import { jsonFromParameter } from './parameters.js';
-import type { Tensor } from './tensor.js';
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 

@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { DATATYPE_NAMES, type Datatype, isDatatype } from './datatype.js';
-import type { Tensor } from './tensor.js';
+import type { Tensor } from './inference-data.js';
 
 /** What a model says of one of its inputs or outputs. */
 export interface TensorSpec {

@@ -2,9 +2,10 @@ import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { DATATYPES, type Datatype, datatypeRow, isDatatype, type NumericArray } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
+import type { Tensor, TensorData } from './inference-data.js';
 import { type Json, JsonNumber, jsonText } from './json.js';
 import { MAX_DIMENSIONS } from './message-limits.js';
-import { checkedTensor, type Tensor, type TensorData } from './tensor.js';
+import { checkedTensor } from './tensor.js';
 
 /** One element as a program or a JSON text gives it. In JSON, bytes that are no text are `{"b64": "..."}`. */
 export type ElementValue =

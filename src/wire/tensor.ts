@@ -9,22 +9,11 @@ import {
   type NumericArray,
 } from './datatype.js';
 import { bfloatsFromFloats, floatsFromBfloats, floatsFromHalfs, halfsFromFloats } from './half.js';
+import type { Tensor, TensorData } from './inference-data.js';
 import type { TensorContents, TensorMessage } from './inference-message.js';
 import { MessageCount } from './message-limits.js';
 import { bufferOf } from './packed-elements.js';
-import { type Parameters, parametersFromMessage } from './parameters.js';
-
-/** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
-export type TensorData = NumericArray | readonly boolean[] | readonly Uint8Array[];
-
-/** A tensor: `data` holds as many elements as `shape` multiplies to; the empty shape is a scalar. */
-export interface Tensor {
-  readonly datatype: Datatype;
-  readonly shape: readonly number[];
-  readonly data: TensorData;
-  /** What is said of this tensor alone: a `content_type`, for example. Default: nothing. */
-  readonly parameters?: Parameters;
-}
+import { parametersFromMessage } from './parameters.js';
 
 /** What an error calls a tensor: `input "a"`. Given as a function, it is made only where there is an error. */
 type TensorLabel = string | (() => string);

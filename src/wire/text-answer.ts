@@ -1,7 +1,6 @@
-import type { InferenceAnswer, Tensors } from './inference.js';
+import type { InferenceAnswer, Tensor, Tensors } from './inference-data.js';
 import { joinedTensors } from './joined-tensors.js';
 import { mergedParameters } from './parameters.js';
-import type { Tensor } from './tensor.js';
 
 /** The names that texts go by: ours, and that of Triton's backends for language models. */
 const TEXT_NAMES = ['text', 'text_output'];

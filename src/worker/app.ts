@@ -2,17 +2,15 @@ import { AnyserveError } from '../core/errors.js';
 import { capabilityFromScalars, type ScalarPairs } from '../wire/replica-json.js';
 import { datatypeAndShape, type TensorSpec } from '../wire/tensor-spec.js';
 import type { Backend, Handler, Model } from './backend.js';
+import type { DeclaredInputs, DeclaredTensors } from './typed-handler.js';
 
-/** Inputs or outputs by name, each as `FP32[-1,3]`, or as `FP32` for any length of one dimension; `?` ends an optional one. */
-export type DeclaredTensors = Readonly<Record<string, string>>;
-
-/** What can be said of a model beside what it can do. */
-export interface ModelDeclaration {
-  /** The name it is called by; the capability's `type`, else its `model`, unless told. */
+/** What a model declares in addition to its capability. */
+export interface ModelDeclaration<Inputs extends DeclaredTensors = DeclaredTensors> {
+  /** The name that callers use. Default: the capability's `type`, else its `model`. */
   readonly name?: string;
   readonly version?: string;
-  /** What it takes: metadata tells it, and what does not fit is refused before the handler sees it. */
-  readonly inputs?: DeclaredTensors;
+  /** The inputs: they are shown as metadata, type the handler's inputs, and requests that don't fit are refused. */
+  readonly inputs?: Inputs;
   readonly outputs?: DeclaredTensors;
 }
 
@@ -45,9 +43,16 @@ export class App implements Backend {
     return this;
   }
 
-  /** Declares a model by what it can do, at any time; a worker that runs offers it as well. Throws `usage` for a declaration that does not hold. */
+  /**
+   * Declares a model by what it can do, at any time; a running worker offers it too. The declared inputs type those of the
+   * handler. Throws `usage` for an invalid declaration.
+   */
   capability(capability: ScalarPairs, handler: Handler): this;
-  capability(capability: ScalarPairs, declaration: ModelDeclaration, handler: Handler): this;
+  capability<const Inputs extends DeclaredTensors>(
+    capability: ScalarPairs,
+    declaration: ModelDeclaration<Inputs>,
+    handler: Handler<DeclaredInputs<Inputs>>,
+  ): this;
   capability(capability: ScalarPairs, second: ModelDeclaration | Handler, third?: Handler): this {
     const [declaration, handle] =
       typeof second === 'function' ? [{} as ModelDeclaration, second] : [second ?? {}, third];

@@ -1,6 +1,5 @@
+import type { Tensors, Parameters } from '../wire/inference-data.js';
 import type { Capability } from '../core/capability.js';
-import type { Tensors } from '../wire/inference.js';
-import type { Parameters } from '../wire/parameters.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import type { TensorValue } from '../wire/tensor-value.js';
 
@@ -42,8 +41,8 @@ export type Given = HandlerOutputs | Answer;
  * Answers an inference. A generator answers in parts: a streaming call gets them one by one, a single call all
  * of them joined along the first dimension, with the parameters of all.
  */
-export type Handler = (
-  inputs: Tensors,
+export type Handler<Inputs = Tensors> = (
+  inputs: Inputs,
   context: InferenceContext,
 ) => Given | Promise<Given> | AsyncGenerator<Given> | Generator<Given>;
 

@@ -1,4 +1,5 @@
-import type { InferenceAnswer, InferenceRequest } from '../wire/inference.js';
+import type { InferenceRequest } from '../wire/inference.js';
+import type { InferenceAnswer } from '../wire/inference-data.js';
 
 /** Triton's names: the request's for wanting to know which response is the last, and the response's for saying so. */
 const WANTED = 'triton_enable_empty_final_response';

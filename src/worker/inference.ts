@@ -1,9 +1,9 @@
+import type { InferenceAnswer, Tensors, Tensor } from '../wire/inference-data.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted, quotedList } from '../core/quoted.js';
-import type { InferenceAnswer, InferenceRequest, Tensors } from '../wire/inference.js';
+import type { InferenceRequest } from '../wire/inference.js';
 import { joinedTensors } from '../wire/joined-tensors.js';
 import { mergedParameters } from '../wire/parameters.js';
-import type { Tensor } from '../wire/tensor.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
 import { Answer, type HandlerOutputs, type InferenceContext, type Model } from './backend.js';

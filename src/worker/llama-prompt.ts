@@ -1,7 +1,7 @@
+import type { Tensors } from '../wire/inference-data.js';
 import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama-cpp';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
-import type { Tensors } from '../wire/inference.js';
 import { isJsonObject, type Json } from '../wire/json.js';
 import { type ChatMessage, requestedMessages, textInput } from './text-generation.js';
 

@@ -2,7 +2,6 @@ import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
-import type { Log } from '../core/ports.js';
 import { quoted, quotedList } from '../core/quoted.js';
 import type { Backend, Model } from './backend.js';
 import { FollowedModels } from './followed-models.js';
@@ -10,19 +9,13 @@ import { offeredCapabilities } from './offered-capabilities.js';
 import { openaiChat } from './openai-chat.js';
 import { openaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
+import type { OpenaiSettings } from './openai-settings.js';
 import { PROBE_TIMEOUT_MS } from './openai-transport.js';
 
 /** What an OpenAI-compatible server is to be asked for. */
-export interface OpenaiBackendOptions extends OpenaiServerOptions {
-  /** The models to offer, beside those named for embeddings; all that the server lists unless told. */
-  readonly models: readonly string[];
-  /** Those of them that turn texts into vectors and do not chat, or all. */
-  readonly embeddings: readonly string[] | 'all';
-  /** Those of them that chat, whatever the server says of them. */
-  readonly chats?: readonly string[] | undefined;
-  /** What to offer of each beside its type and name. */
+export interface OpenaiBackendOptions extends OpenaiServerOptions, OpenaiSettings {
+  /** Offered for each model in addition to its type and name. */
   readonly capabilities: readonly Capability[];
-  readonly log: Log;
 }
 
 /** How long to wait before a server that does not answer yet is asked again. */

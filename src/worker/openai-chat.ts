@@ -1,4 +1,4 @@
-import type { Tensors } from '../wire/inference.js';
+import type { Tensors } from '../wire/inference-data.js';
 import type { Given, InferenceContext, Model } from './backend.js';
 import { ChatAnswer } from './openai-message.js';
 import { requestBody } from './openai-request.js';

@@ -1,5 +1,5 @@
+import type { Tensors } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
-import type { Tensors } from '../wire/inference.js';
 import { Answer, type Given, type InferenceContext, type Model } from './backend.js';
 import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
 import type { Loose } from './openai-errors.js';

@@ -1,5 +1,5 @@
+import type { Parameters } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
-import type { Parameters } from '../wire/parameters.js';
 import { Answer } from './backend.js';
 import type { Loose } from './openai-errors.js';
 import { ToolCalls } from './openai-tool-calls.js';

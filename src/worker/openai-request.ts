@@ -1,7 +1,8 @@
+import type { Parameters } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { type Json, JsonNumber, JsonSyntaxError, parseJson } from '../wire/json.js';
-import { jsonFromParameter, type Parameters } from '../wire/parameters.js';
+import { jsonFromParameter } from '../wire/parameters.js';
 
 /** Fields of a request's body that the worker sets. */
 const SET_BY_WORKER: ReadonlySet<string> = new Set([

@@ -4,14 +4,12 @@ import type { Json, JsonObject } from '../wire/json.js';
 import { engineFacts, engineFromList, type KnownEngine } from './openai-engine.js';
 import { type Loose, UpstreamRefusal } from './openai-errors.js';
 import { type ListedModel, modelsFromJson } from './openai-models.js';
+import type { OpenaiSettings } from './openai-settings.js';
 import { streamedDocuments } from './openai-stream.js';
 import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
 
 /** How to reach an OpenAI-compatible server, and how to see whether it is well. */
-export interface OpenaiServerOptions extends OpenaiTransportOptions {
-  /** A path to ask for, or `none`. Default: `/models`, and `/health` of known engines. */
-  readonly probePath?: string | undefined;
-}
+export interface OpenaiServerOptions extends OpenaiTransportOptions, Pick<OpenaiSettings, 'probePath'> {}
 
 /** Maximum bytes of an answer that is one text. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;

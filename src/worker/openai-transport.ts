@@ -1,30 +1,21 @@
 import { type HttpAnswer, HttpConnections } from '../client/http.js';
 import { tlsFailure } from '../client/tls-failure.js';
-import { type Changing, lookup } from '../core/changing.js';
+import { lookup } from '../core/changing.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { quoted } from '../core/quoted.js';
-import type { ClientTls } from '../core/tls.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { type JsonObject, jsonText } from '../wire/json.js';
 import type { EngineQuestions } from './openai-engine.js';
 import { type Loose, saidIn, statusOf, UpstreamRefusal } from './openai-errors.js';
 import { parseOpenaiKey } from './openai-key.js';
+import type { OpenaiSettings } from './openai-settings.js';
 import { SilenceError, watchedChunks } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
 /** How to reach an OpenAI-compatible server. */
-export interface OpenaiTransportOptions {
-  /** The base URL of `/models` and `/chat/completions`: `http://localhost:8000/v1`. */
-  readonly url: string;
-  /** Sent as the bearer token; never logged, and taken out of what the server says. */
-  readonly key?: Changing<string> | undefined;
-  /** Time to the first byte of an answer, in ms. */
-  readonly timeoutMs: number;
-  /** Time between two bytes of an answer, in ms. */
-  readonly idleTimeoutMs: number;
-  /** Whom to trust at an https URL, and what to show there. Default: Node's authorities, and nothing. */
-  readonly tls?: Changing<ClientTls> | undefined;
+export interface OpenaiTransportOptions
+  extends Pick<OpenaiSettings, 'url' | 'key' | 'timeoutMs' | 'idleTimeoutMs' | 'tls'> {
   /** Default: connections are direct. */
   readonly proxy?: UpstreamProxy | undefined;
   readonly clock: Clock;

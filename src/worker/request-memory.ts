@@ -1,5 +1,4 @@
-import type { Tensors } from '../wire/inference.js';
-import type { TensorData } from '../wire/tensor.js';
+import type { TensorData, Tensors } from '../wire/inference-data.js';
 
 /** What an element of a BYTES tensor takes besides its bytes: an object. */
 const BYTES_OBJECT = 100;

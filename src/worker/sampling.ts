@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
-import type { Parameters, ParameterValue } from '../wire/parameters.js';
+import type { Parameters, ParameterValue } from '../wire/inference-data.js';
 
 /** How a text is to be written, as a request's parameters say; what they leave out is for the model to choose. */
 export interface Sampling {

@@ -1,9 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import type { InferenceRequest } from '../wire/inference.js';
+import type { Parameters, Tensor } from '../wire/inference-data.js';
 import type { ParametersMessage, RequestMessage } from '../wire/inference-message.js';
-import type { Parameters } from '../wire/parameters.js';
-import type { Tensor } from '../wire/tensor.js';
 import type { Model } from './backend.js';
 
 /** The parameter that names a memory region of the server's machine, in place of data (Triton's extension). */

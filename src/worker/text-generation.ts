@@ -1,7 +1,6 @@
+import type { Tensors, ParameterValue } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
-import type { Tensors } from '../wire/inference.js';
 import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseJson } from '../wire/json.js';
-import type { ParameterValue } from '../wire/parameters.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 import { Answer, type Given } from './backend.js';
 

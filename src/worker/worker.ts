@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { ApiClient, type ServerAccess } from '../client/api-client.js';
-import { type LeaseChange, LeaseKeeper } from '../client/lease-keeper.js';
+import { LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
@@ -14,44 +14,22 @@ import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { createAdmission } from './admission.js';
-import type { Backend, Model } from './backend.js';
+import type { Model } from './backend.js';
 import { BackendWatches } from './backend-watches.js';
 import { listenGrpc } from './grpc-server.js';
 import { createModelTable } from './model-table.js';
+import type { Worker, WorkerSettings } from './worker-handle.js';
 
-/** How a worker serves, and where it registers. */
-export interface WorkerOptions {
-  readonly backends: readonly Backend[];
-  /** A host name or address of this machine to listen on. */
-  readonly host: string;
-  /** A TCP port; 0 picks a free one. */
-  readonly port: number;
-  /** The replica's id; made of the host name and the port unless told. */
-  readonly id?: string | undefined;
-  /** The endpoint to register, when callers do not reach the worker where it listens. */
-  readonly advertise?: string | undefined;
-  /** The API servers to register with; none: it does not register. */
-  readonly servers: readonly string[];
-  /** How to ask them. */
+/** How a worker serves, with what it needs of the command line or the library. */
+export interface WorkerOptions extends WorkerSettings {
+  /** How to ask the API servers. */
   readonly serverAccess?: ServerAccess | undefined;
-  /** What to register in place of what the one model says it can do. */
+  /** Registered in place of what the only model declares. */
   readonly capabilities?: readonly Capability[] | undefined;
-  /** Maximum number of calls that run at once. Default: the most that a backend asks for, else 64. */
-  readonly maxConcurrency?: number | undefined;
-  /** Maximum number of calls that wait; others are refused. */
-  readonly maxQueue: number;
-  readonly maxMessageBytes: number;
-  /** How many bytes all requests together may hold, from their first byte to the end of their call. */
-  readonly maxDecodingBytes: number;
-  /** The tokens one of which a call must show; none is asked for unless told. */
+  /** Calls must show one of these tokens. Default: no token is required. */
   readonly callTokens?: (() => TokenSet) | undefined;
-  /** What is shown to callers, as it is now; plain text is spoken unless told. */
+  /** Certificate and key, read for each use. Default: plain text. */
   readonly tls?: (() => ServerTls) | undefined;
-  /** How long a worker that drains goes on taking calls, of those who found it before it left, in milliseconds. */
-  readonly drainDelayMs: number;
-  /** How long calls in flight may take when the worker stops, in milliseconds. */
-  readonly drainTimeoutMs: number;
-  readonly onLeaseChange?: ((change: LeaseChange, replica: Replica) => void) | undefined;
 }
 
 /** What the world gives a worker. */
@@ -63,19 +41,6 @@ export interface WorkerWorld {
   /** Differs from one process to the next, also of two containers with one host name. */
   readonly instance: string;
   readonly version: string;
-}
-
-/** A worker that serves. */
-export interface Worker {
-  readonly replica: Replica;
-  /** Resolves when the worker has stopped; rejects when it can no longer register. */
-  readonly stopped: Promise<void>;
-  /** Rereads the models of the backends, and offers them; resolves when the list has them. See {@link Backend.watchModels}. */
-  update(): Promise<void>;
-  /** Is not routed to any more, goes on taking calls for the drain's delay, and then stops as {@link stop} does. */
-  drain(): Promise<void>;
-  /** Leaves the registry, finishes the calls in flight, and stops. A second call ends them at once. */
-  stop(): Promise<void>;
 }
 
 /** Serves the backends' models and keeps them registered. Resolves when calls are taken. */

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { AnswerRecord } from '../../src/cli/answer-record.js';
 import { asReplicaId } from '../../src/core/ids.js';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
+import type { InferenceAnswer, Parameters } from '../../src/wire/inference-data.js';
 import { jsonText } from '../../src/wire/json.js';
-import type { Parameters } from '../../src/wire/parameters.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 function textPart(text: string, parameters: Parameters = {}): InferenceAnswer {

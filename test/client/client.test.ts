@@ -2,9 +2,8 @@ import { createServer as createHttp2Server } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { FailedAttempt } from '../../src/client/attempts.js';
 import { InferenceClient } from '../../src/client/client.js';
-import type { ClientOptions } from '../../src/client/client-options.js';
+import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { clock, random } from '../../src/system.js';
@@ -510,7 +509,7 @@ describe('a client', () => {
 
   it('sends plain values in the shape that the model declares, and any other value as it is', async () => {
     const app = new App().capability({ type: 'x' }, { inputs: { a: 'FP32[-1,3]', b: 'BYTES[-1,1]?' } }, (inputs) =>
-      Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, Int32Array.from(shape)])),
+      Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, Int32Array.from(tensor?.shape ?? [])])),
     );
     const worker = await startTestWorker(app);
     cleanups.push(() => worker.stop());

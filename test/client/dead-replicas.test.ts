@@ -1,8 +1,7 @@
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { FailedAttempt } from '../../src/client/attempts.js';
 import { InferenceClient } from '../../src/client/client.js';
-import type { ClientOptions } from '../../src/client/client-options.js';
+import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';

@@ -1,8 +1,7 @@
 import { afterEach } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
-import type { Tensor } from '../../src/wire/tensor.js';
+import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import type { TensorValue } from '../../src/wire/tensor-value.js';
 import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';

@@ -1,7 +1,8 @@
 import type { Clock } from '../../src/core/ports.js';
 import * as system from '../../src/system.js';
 import type { Backend } from '../../src/worker/backend.js';
-import { startWorker, type Worker, type WorkerOptions } from '../../src/worker/worker.js';
+import { startWorker, type WorkerOptions } from '../../src/worker/worker.js';
+import type { Worker } from '../../src/worker/worker-handle.js';
 import { keptLog } from './replicas.js';
 
 /** A worker on a free port, with its log at hand; it registers only with the servers given, and lives in real time. */

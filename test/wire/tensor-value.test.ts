@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Datatype } from '../../src/wire/datatype.js';
+import type { Tensor } from '../../src/wire/inference-data.js';
 import { parseJson } from '../../src/wire/json.js';
-import type { Tensor } from '../../src/wire/tensor.js';
 import { isPlain, type TensorValue, tensorFromValue } from '../../src/wire/tensor-value.js';
 
 function made(value: TensorValue, datatype?: Datatype): Tensor {

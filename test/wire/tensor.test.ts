@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DATATYPES, type Datatype } from '../../src/wire/datatype.js';
 import { type InferenceRequest, messageFromRequest, requestFromMessage } from '../../src/wire/inference.js';
+import type { Tensor } from '../../src/wire/inference-data.js';
 import type { TensorMessage } from '../../src/wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
-import { rawFromTensor, type Tensor, tensorFromMessage } from '../../src/wire/tensor.js';
+import { rawFromTensor, tensorFromMessage } from '../../src/wire/tensor.js';
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
-import type { Tensor } from '../../src/wire/tensor.js';
+import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
 import { joinedTextAnswer, textOutput, textReader } from '../../src/wire/text-answer.js';
 
 const utf8 = new TextEncoder();

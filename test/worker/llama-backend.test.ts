@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { InferOptions } from '../../src/client/client-options.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
+import type { InferenceAnswer } from '../../src/wire/inference-data.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import type { TensorValue } from '../../src/wire/tensor-value.js';
 import { createLlamaBackend, type LlamaBackendOptions } from '../../src/worker/llama-backend.js';

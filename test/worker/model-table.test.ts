@@ -59,7 +59,7 @@ describe('an app', () => {
     expect(() => new App().capability({ type: 'x' }, undefined as never)).toThrow(
       'capability {"type":"x"} has no handler',
     );
-    expect(() => new App().capability({ type: 'x' }, { inputs: { a: 'FLOAT' } }, () => ({}))).toThrow(
+    expect(() => new App().capability({ type: 'x' }, { inputs: { a: 'FLOAT' as never } }, () => ({}))).toThrow(
       'input "a": "FLOAT" is no datatype',
     );
   });

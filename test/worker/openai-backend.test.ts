@@ -1,5 +1,5 @@
+import type { InferenceAnswer } from '../../src/wire/inference-data.js';
 import { describe, expect, it } from 'vitest';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
 import { capabilityFromScalars } from '../../src/wire/replica-json.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import type { Given, Model } from '../../src/worker/backend.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ParameterValue } from '../../src/wire/parameters.js';
+import type { ParameterValue } from '../../src/wire/inference-data.js';
 import { samplingFromParameters } from '../../src/worker/sampling.js';
 
 describe('sampling', () => {

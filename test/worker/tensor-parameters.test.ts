@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer } from '../../src/wire/inference.js';
-import type { Tensor } from '../../src/wire/tensor.js';
+import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
 import { App } from '../../src/worker/app.js';
 import type { InferenceContext } from '../../src/worker/backend.js';
 import { checkTensorParameters } from '../../src/worker/tensor-parameters.js';

@@ -1,5 +1,5 @@
+import type { Tensors } from '../../src/wire/inference-data.js';
 import { describe, expect, it } from 'vitest';
-import type { Tensors } from '../../src/wire/inference.js';
 import { jsonText } from '../../src/wire/json.js';
 import { Answer } from '../../src/worker/backend.js';
 import {

@@ -1,3 +1,4 @@
+import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
@@ -6,9 +7,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { InferenceChannel } from '../../src/client/inference-channel.js';
 import { clock, random } from '../../src/system.js';
-import { type InferenceAnswer, messageFromRequest } from '../../src/wire/inference.js';
+import { messageFromRequest } from '../../src/wire/inference.js';
 import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
-import type { Tensor } from '../../src/wire/tensor.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import { App } from '../../src/worker/app.js';
 import { Answer } from '../../src/worker/backend.js';

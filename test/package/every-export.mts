@@ -1,0 +1,188 @@
+// A program that uses every export of the library. test/e2e/package.test.ts compiles it against the packed package.
+import {
+  Answer,
+  AnyserveError,
+  type ApiServer,
+  App,
+  type Backend,
+  type Capability,
+  type Changing,
+  Client,
+  type ClientOptions,
+  type ClientTls,
+  type CloseOptions,
+  type Datatype,
+  type DeclaredInputs,
+  type DeclaredTensors,
+  type Endpoint,
+  type ErrorCode,
+  type FailedAttempt,
+  type Given,
+  type Handler,
+  type HandlerOutputs,
+  type InferenceAnswer,
+  type InferenceContext,
+  type InferOptions,
+  type InferStreamOptions,
+  type KeepRegisteredOptions,
+  keepRegistered,
+  type LeaseChange,
+  type LlamaModel,
+  llamaBackend,
+  type Log,
+  type Model,
+  type ModelDeclaration,
+  type ModelMetadata,
+  type OpenaiModels,
+  openaiBackend,
+  type Parameters,
+  type ParameterValue,
+  type Registered,
+  type Replica,
+  type ReplicaId,
+  type RequestedOutput,
+  type RequestOptions,
+  type ScalarPairs,
+  type ServerMetadata,
+  type ServerTls,
+  type StartApiServerOptions,
+  type StartWorkerOptions,
+  startApiServer,
+  startWorker,
+  type Tensor,
+  type TensorData,
+  type TensorDeclaration,
+  type TensorMetadata,
+  type TensorSpec,
+  type TensorValue,
+  type Tensors,
+  TokenSet,
+  textsFromTensor,
+  type Worker,
+} from 'anyserve';
+
+// Handlers whose inputs have the types that the declaration says.
+export const app = new App()
+  .capability(
+    { type: 'every-datatype' },
+    {
+      inputs: {
+        int32: 'INT32',
+        int64: 'INT64[2]',
+        uint64: 'UINT64[-1]',
+        fp32: 'FP32[-1,3]',
+        fp16: 'FP16',
+        fp64: 'FP64',
+        int8: 'INT8',
+        bytes: 'BYTES',
+        bool: 'BOOL[1]',
+        maybe: 'INT32?',
+        maybeShaped: 'FP32[-1,3]?',
+      },
+    },
+    ({ int32, int64, uint64, fp32, fp16, fp64, int8, bytes, bool, maybe, maybeShaped }) => {
+      const sum: number = int32.data.reduce((total, value) => total + value, 0);
+      const total: bigint = int64.data.reduce((before, value) => before + value, 0n);
+      const datatype: 'FP32' = fp32.datatype;
+      const arrays: [Int32Array, BigInt64Array, BigUint64Array, Float32Array, Float32Array, Float64Array, Int8Array] = [
+        int32.data,
+        int64.data,
+        uint64.data,
+        fp32.data,
+        fp16.data,
+        fp64.data,
+        int8.data,
+      ];
+      const first: Uint8Array | undefined = bytes.data[0];
+      const yes: boolean | undefined = bool.data[0];
+      // @ts-expect-error: an optional input can be undefined
+      maybe.data;
+      // @ts-expect-error: an optional input with a shape, too
+      maybeShaped.data;
+      // @ts-expect-error: INT32 is no array of bigint
+      const wrong: BigInt64Array = int32.data;
+      const optional: Int32Array | undefined = maybe?.data;
+      const shaped: Float32Array | undefined = maybeShaped?.data;
+      console.log(datatype, arrays, wrong, optional, shaped);
+      return { sum: [sum], total: BigInt64Array.of(total), first: first ?? 'none', yes: yes ?? false };
+    },
+  )
+  .capability({ type: 'stream' }, { inputs: { n: 'INT32' } }, async function* ({ n }, { signal }) {
+    for (let at = 0; at < (n.data[0] ?? 0) && !signal.aborted; at++) yield { at: [at] };
+  })
+  .capability({ type: 'undeclared' }, (inputs) => ({ count: [Object.keys(inputs).length] }))
+  .capability({ type: 'no-inputs' }, { outputs: { y: 'FP32' } }, (inputs) => ({ y: inputs['x'] ?? [1] }))
+  // @ts-expect-error: no datatype has this name
+  .capability({ type: 'typo' }, { inputs: { a: 'INT23' } }, () => ({}))
+  // @ts-expect-error: an input that is not declared
+  .capability({ type: 'stray' }, { inputs: { a: 'INT32' } }, ({ b }) => ({ b }));
+
+const declared = { a: 'INT32', b: 'FP32[-1]?' } as const satisfies DeclaredTensors;
+export const handler: Handler<DeclaredInputs<typeof declared>> = ({ a, b }) => ({ c: b?.data ?? a.data });
+export const declaration: ModelDeclaration<typeof declared> = { name: 'm', version: '1', inputs: declared };
+export const declarations: readonly TensorDeclaration[] = ['BOOL', 'BYTES[1]?'];
+export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext): Given => {
+  const outputs: HandlerOutputs = { echo: inputs['x'] ?? null, model: context.model };
+  return new Answer(outputs, { finish_reason: 'stop' });
+};
+
+const log: Log = { info: console.log, warn: console.warn };
+const serverTls: ServerTls = { cert: '', key: '' };
+const clientTls: ClientTls = { ca: '' };
+const registerTokens: Changing<TokenSet> = () => new TokenSet(['a-token-that-is-long-enough']);
+
+export async function runServers(): Promise<void> {
+  const serverOptions: StartApiServerOptions = { port: 0, registerTokens, tls: () => serverTls, log };
+  const server: ApiServer = await startApiServer(serverOptions);
+  const close: CloseOptions = { drainMs: 10, signal: AbortSignal.timeout(1000) };
+  const llama: LlamaModel = { path: 'model.gguf' };
+  const openai: OpenaiModels = { url: 'http://localhost:8000/v1', models: ['qwen2'], tls: clientTls };
+  const backends: Backend[] = [app, await llamaBackend(llama), await openaiBackend(openai)];
+  const workerOptions: StartWorkerOptions = { backends, servers: [server.url], serverTls: clientTls, tls: serverTls };
+  const worker: Worker = await startWorker(workerOptions);
+  const capabilities: ScalarPairs[] = [{ type: 'chat', gpu: 1 }];
+  const keep: KeepRegisteredOptions = { server: server.url, id: 'r1', endpoint: 'localhost:1', capabilities, onChange };
+  const registered: Registered = await keepRegistered(keep);
+  await registered.update({ capabilities });
+  await registered.stop();
+  const { id, endpoint, capabilities: registeredCapabilities }: Replica = worker.replica;
+  const ids: [ReplicaId, Endpoint, readonly Capability[]] = [id, endpoint, registeredCapabilities];
+  const model: Model | undefined = app.models[0];
+  const spec: TensorSpec | undefined = model?.inputs?.[0];
+  console.log(ids, spec?.datatype);
+  await worker.drain();
+  await server.close(close);
+}
+
+function onChange(change: LeaseChange): void {
+  if (change.kind === 'lost') console.log(change.error.code, change.retryInMs);
+  else console.log(change.server);
+}
+
+export async function callModels(): Promise<void> {
+  const onRetry = ({ attempt, error, next }: FailedAttempt): void => console.log(attempt, error.message, next.endpoint);
+  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, onRetry };
+  const client = new Client(options);
+  const parameters: Parameters = { temperature: 0.5, top_k: 1n satisfies ParameterValue };
+  const output: RequestedOutput = { name: 'text', parameters };
+  const request: RequestOptions = { timeoutMs: 1000 };
+  const infer: InferOptions = { ...request, parameters, outputs: [output] };
+  const stream: InferStreamOptions = { ...infer, orWhole: true };
+  const inputs: Record<string, TensorValue> = { prompt: ['Hello'], n: new Int32Array(2), nested: [[1, 2], [3, 4]] };
+  try {
+    const answer: InferenceAnswer = await client.infer('chat', inputs, infer);
+    const tensor: Tensor | undefined = answer.outputs['text'];
+    const data: TensorData | undefined = tensor?.data;
+    const datatype: Datatype | undefined = tensor?.datatype;
+    console.log(tensor && textsFromTensor(tensor), data?.length, datatype);
+    for await (const part of client.inferStream('chat', inputs, stream)) console.log(part.parameters);
+    const server: ServerMetadata = await client.serverMetadata(request);
+    const model: ModelMetadata = await client.modelMetadata('chat');
+    const input: TensorMetadata | undefined = model.inputs[0];
+    console.log(server.version, input?.shape);
+  } catch (error) {
+    const code: ErrorCode | undefined = error instanceof AnyserveError ? error.code : undefined;
+    console.log(code);
+  }
+  await client.close();
+}
