@@ -1,4 +1,7 @@
 import './node-version.js';
+
+export { Answer, type HandlerOutputs, type HandlerResult } from './inference/handler-result.js';
+
 import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
@@ -51,15 +54,7 @@ export { textsFromTensor } from './wire/tensor-json.js';
 export type { TensorSpec } from './wire/tensor-spec.js';
 export type { TensorValue } from './wire/tensor-value.js';
 export { App, type ModelDeclaration } from './worker/app.js';
-export {
-  Answer,
-  type Backend,
-  type Given,
-  type Handler,
-  type HandlerOutputs,
-  type InferenceContext,
-  type Model,
-} from './worker/backend.js';
+export type { Backend, Handler, InferenceContext, Model } from './worker/backend.js';
 export type { DeclaredInputs, DeclaredTensors, TensorDeclaration } from './worker/typed-handler.js';
 export type { Worker } from './worker/worker-handle.js';
 

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readonly packages: readonly string[] }>> = {
   core: { rooms: [], packages: [] },
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
+  inference: { rooms: ['core', 'wire'], packages: [] },
   store: { rooms: ['core'], packages: [] },
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   http: { rooms: ['core'], packages: ['node:fs/promises'] },
@@ -32,7 +33,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   worker: {
-    rooms: ['core', 'wire', 'credentials', 'http', 'client'],
+    rooms: ['core', 'wire', 'inference', 'credentials', 'http', 'client'],
     packages: [
       '@bufbuild/protobuf/wire',
       '@grpc/grpc-js',
@@ -57,7 +58,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   cli: {
-    rooms: ['core', 'wire', 'credentials', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
+    rooms: ['core', 'wire', 'inference', 'credentials', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
     packages: [
       '@grpc/grpc-js',
       'chalk',
@@ -79,7 +80,18 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     packages: [],
   },
   'index.ts': {
-    rooms: ['core', 'wire', 'credentials', 'client', 'server', 'worker', 'compose.ts', 'system.ts', 'node-version.ts'],
+    rooms: [
+      'core',
+      'wire',
+      'inference',
+      'credentials',
+      'client',
+      'server',
+      'worker',
+      'compose.ts',
+      'system.ts',
+      'node-version.ts',
+    ],
     packages: [],
   },
 };

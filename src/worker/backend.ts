@@ -1,7 +1,7 @@
-import type { Tensors, Parameters } from '../wire/inference-data.js';
 import type { Capability } from '../core/capability.js';
+import type { HandlerResult } from '../inference/handler-result.js';
+import type { Parameters, Tensors } from '../wire/inference-data.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
-import type { TensorValue } from '../wire/tensor-value.js';
 
 /** What a handler knows of the call it answers. */
 export interface InferenceContext {
@@ -20,23 +20,6 @@ export interface InferenceContext {
   readonly signal: AbortSignal;
 }
 
-/** Outputs by name, as a handler gives them: tensors, typed arrays or plain values. */
-export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
-
-/** Outputs with parameters beside them: why a text ended, how many tokens it took. */
-export class Answer {
-  readonly outputs: HandlerOutputs;
-  readonly parameters: Parameters;
-
-  constructor(outputs: HandlerOutputs, parameters: Parameters) {
-    this.outputs = outputs;
-    this.parameters = parameters;
-  }
-}
-
-/** What a handler gives, whole or as a part. */
-export type Given = HandlerOutputs | Answer;
-
 /**
  * Answers an inference. A generator answers in parts: a streaming call gets them one by one, a single call all
  * of them joined along the first dimension, with the parameters of all.
@@ -44,7 +27,7 @@ export type Given = HandlerOutputs | Answer;
 export type Handler<Inputs = Tensors> = (
   inputs: Inputs,
   context: InferenceContext,
-) => Given | Promise<Given> | AsyncGenerator<Given> | Generator<Given>;
+) => HandlerResult | Promise<HandlerResult> | AsyncGenerator<HandlerResult> | Generator<HandlerResult>;
 
 /** A model as a worker serves it. */
 export interface Model {

@@ -1,12 +1,13 @@
-import type { InferenceAnswer, Tensors, Tensor } from '../wire/inference-data.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted, quotedList } from '../core/quoted.js';
+import { Answer, type HandlerOutputs } from '../inference/handler-result.js';
 import type { InferenceRequest } from '../wire/inference.js';
+import type { InferenceAnswer, Tensor, Tensors } from '../wire/inference-data.js';
 import { joinedTensors } from '../wire/joined-tensors.js';
 import { mergedParameters } from '../wire/parameters.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
-import { Answer, type HandlerOutputs, type InferenceContext, type Model } from './backend.js';
+import type { InferenceContext, Model } from './backend.js';
 import { emptyFinal, wantsFinalResponse, withFinal } from './final-response.js';
 import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
 

@@ -2,9 +2,11 @@ import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from '../inference/embedding.js';
+import { Answer } from '../inference/handler-result.js';
+import { TEXT_INPUTS, TEXT_OUTPUTS, textAnswer } from '../inference/text-generation.js';
 import { createAdmission } from './admission.js';
-import { Answer, type Handler, type Model } from './backend.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
+import type { Handler, Model } from './backend.js';
 import { blocksAlone } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { promptTokens } from './llama-prompt.js';
@@ -12,7 +14,6 @@ import { FreeSequences } from './llama-sequences.js';
 import { llamaText } from './llama-text.js';
 import { offeredCapabilities } from './offered-capabilities.js';
 import { checkParameterNames, samplingFromParameters } from './sampling.js';
-import { TEXT_INPUTS, TEXT_OUTPUTS, textAnswer } from './text-generation.js';
 
 /** A model in memory, and how it is to run. */
 export interface LoadedModel {

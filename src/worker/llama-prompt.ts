@@ -1,9 +1,9 @@
-import type { Tensors } from '../wire/inference-data.js';
 import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama-cpp';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
+import { type ChatMessage, requestedMessages, textInput } from '../inference/text-generation.js';
+import type { Tensors } from '../wire/inference-data.js';
 import { isJsonObject, type Json } from '../wire/json.js';
-import { type ChatMessage, requestedMessages, textInput } from './text-generation.js';
 
 /**
  * The tokens that a request's `prompt` or `messages` are to a model: in its chat template, where it has one, else the

@@ -1,8 +1,8 @@
 import type { LlamaModel, Token } from 'node-llama-cpp';
+import type { TextEnd } from '../inference/text-generation.js';
 import type { KeptSequence } from './llama-sequences.js';
 import type { Sampling } from './sampling.js';
 import { StopTexts } from './stop-texts.js';
-import type { TextEnd } from './text-generation.js';
 
 /** What a text is written from. */
 export interface LlamaTextOptions {

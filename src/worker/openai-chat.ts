@@ -1,9 +1,10 @@
+import type { HandlerResult } from '../inference/handler-result.js';
+import { ChatAnswer } from '../inference/openai-message.js';
+import { requestBody } from '../inference/openai-request.js';
+import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
 import type { Tensors } from '../wire/inference-data.js';
-import type { Given, InferenceContext, Model } from './backend.js';
-import { ChatAnswer } from './openai-message.js';
-import { requestBody } from './openai-request.js';
+import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
-import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from './text-generation.js';
 
 const PATH = '/chat/completions';
 
@@ -26,7 +27,7 @@ async function* generate(
   model: string,
   inputs: Tensors,
   { parameters, streaming, signal }: InferenceContext,
-): AsyncGenerator<Given> {
+): AsyncGenerator<HandlerResult> {
   const body = requestBody(model, parameters).set('messages', [...requestedMessages(inputs)]);
   const answer = new ChatAnswer();
   if (!streaming) {

@@ -1,10 +1,11 @@
-import type { Tensors } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
-import { Answer, type Given, type InferenceContext, type Model } from './backend.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from './embedding.js';
-import type { Loose } from './openai-errors.js';
-import { endParameters } from './openai-message.js';
-import { requestBody } from './openai-request.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from '../inference/embedding.js';
+import { Answer, type HandlerResult } from '../inference/handler-result.js';
+import type { Loose } from '../inference/openai-errors.js';
+import { endParameters } from '../inference/openai-message.js';
+import { requestBody } from '../inference/openai-request.js';
+import type { Tensors } from '../wire/inference-data.js';
+import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
 /** Maximum bytes of an answer: JSON takes up to 25 bytes a number, and vectors have up to 16,384. */
@@ -26,7 +27,7 @@ async function embed(
   model: string,
   inputs: Tensors,
   { parameters, signal }: InferenceContext,
-): Promise<Given> {
+): Promise<HandlerResult> {
   const texts = textsToEmbed(inputs);
   const body = requestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
   const maxBytes = Math.min(MAX_BYTES, (texts.length + 2) * MAX_BYTES_PER_TEXT);

@@ -1,4 +1,4 @@
-import type { Loose } from './openai-errors.js';
+import type { Loose } from '../inference/openai-errors.js';
 import { type ListedModel, modelType } from './openai-models.js';
 
 /** An engine whose `/health` is its own, cheap, and fails while it can't be called. */

@@ -1,4 +1,4 @@
-import type { Loose } from './openai-errors.js';
+import type { Loose } from '../inference/openai-errors.js';
 
 /** Maximum models that a list can have: as many capability objects as a registration. */
 const MAX_MODELS = 4096;

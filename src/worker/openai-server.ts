@@ -1,8 +1,8 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
+import { type Loose, UpstreamRefusal } from '../inference/openai-errors.js';
 import type { Json, JsonObject } from '../wire/json.js';
 import { engineFacts, engineFromList, type KnownEngine } from './openai-engine.js';
-import { type Loose, UpstreamRefusal } from './openai-errors.js';
 import { type ListedModel, modelsFromJson } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { streamedDocuments } from './openai-stream.js';

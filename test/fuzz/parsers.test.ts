@@ -5,6 +5,7 @@ import { capabilityFromCap, durationMs, queryFromCaps, queryFromWords, wholeNumb
 import { addressOf, parseAdvertised, parseDialable } from '../../src/core/endpoint.js';
 import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
 import { asReplicaId, parseReplicaId } from '../../src/core/ids.js';
+import { requestedMessages } from '../../src/inference/text-generation.js';
 import { detailFromText, faultsLine, replicasFromText, routeFromText } from '../../src/wire/answers.js';
 import { isDatatype } from '../../src/wire/datatype.js';
 import { requestFromMessage } from '../../src/wire/inference.js';
@@ -21,7 +22,6 @@ import { tensorFromValue } from '../../src/wire/tensor-value.js';
 import { replicaText } from '../../src/wire/written-replica.js';
 import { samplingFromParameters } from '../../src/worker/sampling.js';
 import { statusDetails } from '../../src/worker/status-details.js';
-import { requestedMessages } from '../../src/worker/text-generation.js';
 import { listText } from '../support/replicas.js';
 
 /** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */

@@ -17,9 +17,9 @@ import {
   type Endpoint,
   type ErrorCode,
   type FailedAttempt,
-  type Given,
   type Handler,
   type HandlerOutputs,
+  type HandlerResult,
   type InferenceAnswer,
   type InferenceContext,
   type InferOptions,
@@ -28,8 +28,8 @@ import {
   keepRegistered,
   type LeaseChange,
   type LlamaModel,
-  llamaBackend,
   type Log,
+  llamaBackend,
   type Model,
   type ModelDeclaration,
   type ModelMetadata,
@@ -54,8 +54,8 @@ import {
   type TensorDeclaration,
   type TensorMetadata,
   type TensorSpec,
-  type TensorValue,
   type Tensors,
+  type TensorValue,
   TokenSet,
   textsFromTensor,
   type Worker,
@@ -121,7 +121,7 @@ const declared = { a: 'INT32', b: 'FP32[-1]?' } as const satisfies DeclaredTenso
 export const handler: Handler<DeclaredInputs<typeof declared>> = ({ a, b }) => ({ c: b?.data ?? a.data });
 export const declaration: ModelDeclaration<typeof declared> = { name: 'm', version: '1', inputs: declared };
 export const declarations: readonly TensorDeclaration[] = ['BOOL', 'BYTES[1]?'];
-export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext): Given => {
+export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext): HandlerResult => {
   const outputs: HandlerOutputs = { echo: inputs['x'] ?? null, model: context.model };
   return new Answer(outputs, { finish_reason: 'stop' });
 };
@@ -168,7 +168,14 @@ export async function callModels(): Promise<void> {
   const request: RequestOptions = { timeoutMs: 1000 };
   const infer: InferOptions = { ...request, parameters, outputs: [output] };
   const stream: InferStreamOptions = { ...infer, orWhole: true };
-  const inputs: Record<string, TensorValue> = { prompt: ['Hello'], n: new Int32Array(2), nested: [[1, 2], [3, 4]] };
+  const inputs: Record<string, TensorValue> = {
+    prompt: ['Hello'],
+    n: new Int32Array(2),
+    nested: [
+      [1, 2],
+      [3, 4],
+    ],
+  };
   try {
     const answer: InferenceAnswer = await client.infer('chat', inputs, infer);
     const tensor: Tensor | undefined = answer.outputs['text'];

@@ -1,8 +1,9 @@
-import type { InferenceAnswer } from '../../src/wire/inference-data.js';
 import { describe, expect, it } from 'vitest';
+import type { HandlerResult } from '../../src/inference/handler-result.js';
+import type { InferenceAnswer } from '../../src/wire/inference-data.js';
 import { capabilityFromScalars } from '../../src/wire/replica-json.js';
 import { textsFromTensor } from '../../src/wire/tensor-json.js';
-import type { Given, Model } from '../../src/worker/backend.js';
+import type { Model } from '../../src/worker/backend.js';
 import { backendOf, calling, prompt, textOf, upstreamOf } from '../support/openai-calls.js';
 import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
@@ -468,7 +469,7 @@ describe('an upstream that fails', () => {
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } } as const;
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
-    const parts = model.handle(inputs, context) as AsyncGenerator<Given>;
+    const parts = model.handle(inputs, context) as AsyncGenerator<HandlerResult>;
     await parts.next();
     await expect(parts.next()).rejects.toThrow('out of memory');
     await until('nothing is left open', () => upstream.open() === 0);

@@ -1,8 +1,8 @@
-import type { Tensors, ParameterValue } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
+import type { ParameterValue, Tensors } from '../wire/inference-data.js';
 import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseJson } from '../wire/json.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
-import { Answer, type Given } from './backend.js';
+import { Answer, type HandlerResult } from './handler-result.js';
 
 /** What a model that writes texts takes: a prompt, or the messages of a chat as JSON. */
 export const TEXT_INPUTS: readonly TensorSpec[] = [
@@ -62,7 +62,7 @@ export interface TextEnd {
 export async function* textAnswer(
   pieces: AsyncGenerator<string, TextEnd, void>,
   streaming: boolean,
-): AsyncGenerator<Given> {
+): AsyncGenerator<HandlerResult> {
   let whole = '';
   try {
     let step = await pieces.next();

@@ -1,6 +1,6 @@
-import type { Parameters } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
+import type { Parameters } from '../wire/inference-data.js';
 import { type Json, JsonNumber, JsonSyntaxError, parseJson } from '../wire/json.js';
 import { jsonFromParameter } from '../wire/parameters.js';
 

@@ -1,6 +1,6 @@
-import type { Parameters } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
-import { Answer } from './backend.js';
+import type { Parameters } from '../wire/inference-data.js';
+import { Answer } from './handler-result.js';
 import type { Loose } from './openai-errors.js';
 import { ToolCalls } from './openai-tool-calls.js';
 import { parametersFromEnd } from './text-generation.js';

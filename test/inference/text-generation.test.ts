@@ -1,14 +1,14 @@
-import type { Tensors } from '../../src/wire/inference-data.js';
 import { describe, expect, it } from 'vitest';
-import { jsonText } from '../../src/wire/json.js';
-import { Answer } from '../../src/worker/backend.js';
+import { Answer } from '../../src/inference/handler-result.js';
 import {
   requestedMessages,
   TEXT_INPUTS,
   TEXT_OUTPUTS,
   type TextEnd,
   textAnswer,
-} from '../../src/worker/text-generation.js';
+} from '../../src/inference/text-generation.js';
+import type { Tensors } from '../../src/wire/inference-data.js';
+import { jsonText } from '../../src/wire/json.js';
 
 function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
   const named = Object.entries(texts).map(([name, text]) => {

@@ -1,5 +1,5 @@
-import type { Tensors } from '../wire/inference-data.js';
 import { AnyserveError } from '../core/errors.js';
+import type { Tensors } from '../wire/inference-data.js';
 import { textsFromTensor } from '../wire/tensor-json.js';
 import type { TensorSpec } from '../wire/tensor-spec.js';
 
