@@ -232,4 +232,7 @@ async function measure(only = ''): Promise<void> {
 
 const [first] = process.argv.slice(2);
 if (first === 'serve') await serve();
-else await measure(first).finally(() => process.exit());
+else {
+  await measure(first);
+  process.exit();
+}

@@ -31,7 +31,11 @@ function replica(n: number): Replica {
     gpu: `gpu-${n % 4}`,
     region: `region-${n % 8}`,
   };
-  const body = { replica_id: `replica-${n}`, endpoint: `10.0.${n >> 8}.${n & 255}:50051`, capabilities: [capability] };
+  const body = {
+    replica_id: `replica-${n}`,
+    endpoint: `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}:50051`,
+    capabilities: [capability],
+  };
   const { replica } = parseRegistration(JSON.stringify(body)) as unknown as Registering;
   return replica;
 }
@@ -153,4 +157,7 @@ async function measure(): Promise<void> {
 if (process.argv[2] === 'reader') {
   answering({ read: askFor });
   console.log('ready');
-} else await measure().finally(() => process.exit());
+} else {
+  await measure();
+  process.exit();
+}

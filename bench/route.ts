@@ -105,4 +105,5 @@ async function measure(): Promise<void> {
 
 const p99 = ({ timesUs }: Round): number => quantile(timesUs, 0.99);
 
-await measure().finally(() => process.exit());
+await measure();
+process.exit();

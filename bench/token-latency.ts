@@ -96,4 +96,7 @@ async function measure(): Promise<void> {
 }
 
 if (isUpstream) serveUpstream();
-else await measure().finally(() => process.exit());
+else {
+  await measure();
+  process.exit();
+}
