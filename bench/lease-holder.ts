@@ -12,8 +12,10 @@ import { nowUs, quantile } from './figures.js';
 export interface Opening {
   readonly port: number;
   readonly count: number;
-  /** How long a two-way lease lasts without a renewal, in seconds; one-way leases unless told. */
-  readonly ttlS?: number;
+  /** TTL of two-way leases, in seconds. Default: one-way leases. */
+  readonly ttlS?: number | undefined;
+  /** Time between two renewals of a two-way lease, in ms. */
+  readonly renewEveryMs?: number | undefined;
   /** Whether they are over TLS. */
   readonly isSecure?: boolean;
   /** How many may be on their way at once; 64 unless told. */
@@ -88,7 +90,7 @@ async function open(opening: Opening): Promise<number> {
     while (next < opening.count) await openOne(next++, opening);
   };
   // From the first one on: on a busy machine it may take longer to open all than a lease lasts.
-  if (opening.ttlS !== undefined) renewEvery((opening.ttlS * 1000) / 3, opening);
+  if (opening.renewEveryMs !== undefined) renewEvery(opening.renewEveryMs, opening);
   await Promise.all(Array.from({ length: opening.atOnce ?? 64 }, one));
   return (nowUs() - startUs) / 1000;
 }

@@ -154,10 +154,13 @@ const latenessOf = async ({ holder }: Fleet) => {
   return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMostMs: rounded(mostMs) };
 };
 
+/** TTL of two-way leases, in seconds. Long, so that no lease expires on a machine that is too slow to renew them in time. */
+const TTL_S = 60;
+
 const KINDS: Readonly<Record<string, Omit<Opening, 'port' | 'count'>>> = {
   'one-way': {},
-  'two-way, renewed every 5 s': { ttlS: 15 },
-  'two-way, renewed every 3 s': { ttlS: 9 },
+  'two-way, renewed every 5 s': { ttlS: TTL_S, renewEveryMs: 5000 },
+  'two-way, renewed every 3 s': { ttlS: TTL_S, renewEveryMs: 3000 },
   'one-way, over TLS': { isSecure: true },
 };
 for (const [what, kind] of Object.entries(KINDS)) {
