@@ -11,6 +11,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   store: { rooms: ['core'], packages: [] },
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   http: { rooms: ['core'], packages: ['node:fs/promises'] },
+  telemetry: { rooms: ['core'], packages: [] },
   server: {
     rooms: ['core', 'wire', 'credentials', 'http'],
     packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
@@ -76,7 +77,18 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   'version.ts': { rooms: [], packages: [] },
   'node-version.ts': { rooms: ['../bin/node-version.ts'], packages: [] },
   'compose.ts': {
-    rooms: ['core', 'wire', 'credentials', 'store', 'server', 'client', 'worker', 'system.ts', 'version.ts'],
+    rooms: [
+      'core',
+      'wire',
+      'credentials',
+      'store',
+      'telemetry',
+      'server',
+      'client',
+      'worker',
+      'system.ts',
+      'version.ts',
+    ],
     packages: [],
   },
   'index.ts': {

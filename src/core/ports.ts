@@ -1,5 +1,13 @@
-import type { LeaseId, ReplicaId } from './ids.js';
-import type { LeaseEnd, Registration, RegistrationChange } from './replica.js';
+import type { ErrorCode } from './errors.js';
+import type { Endpoint, LeaseId, ReplicaId } from './ids.js';
+import type {
+  DeclaredState,
+  InferredEnd,
+  LeaseEnd,
+  Registration,
+  RegistrationChange,
+  ReplicaState,
+} from './replica.js';
 
 /** Time, as everything here is told it. */
 export interface Clock {
@@ -30,6 +38,84 @@ export interface Ids {
 export interface Log {
   info(message: string): void;
   warn(message: string): void;
+}
+
+/** Changes in the registry. `host` is the address of the lease's holder. */
+export type RegistryEvent =
+  | { readonly kind: 'registered'; readonly replicaId: ReplicaId; readonly endpoint: Endpoint }
+  | { readonly kind: 'state_changed'; readonly replicaId: ReplicaId; readonly state: ReplicaState }
+  /** `count` is the number of capability objects the replica offers now. */
+  | { readonly kind: 'capabilities_changed'; readonly replicaId: ReplicaId; readonly count: number }
+  | {
+      readonly kind: 'removed';
+      readonly replicaId: ReplicaId;
+      /** Undefined when the store doesn't know why. */
+      readonly reason: LeaseEnd | undefined;
+      /** Undefined for a lease that another API server granted. */
+      readonly lease: EndedLease | undefined;
+    }
+  /** The replica seems dead, and is kept as a last resort. Says so for every state; only a ready one becomes `suspect`. */
+  | {
+      readonly kind: 'suspected';
+      readonly replicaId: ReplicaId;
+      readonly host: string;
+      readonly reason: InferredEnd;
+    }
+  /** A suspected replica gave a sign of life after `silentMs`, and is in `state` again. */
+  | {
+      readonly kind: 'suspicion_ended';
+      readonly replicaId: ReplicaId;
+      readonly host: string;
+      readonly state: DeclaredState;
+      readonly silentMs: number;
+    }
+  /** A lease that was kept under suspicion was renewed `lateMs` after its TTL had passed. Follows `suspicion_ended`. */
+  | { readonly kind: 'renewed_late'; readonly replicaId: ReplicaId; readonly host: string; readonly lateMs: number }
+  /** Newer registrations took this id again and again: two processes probably use it. At most once a minute per id. */
+  | { readonly kind: 'id_conflict'; readonly replicaId: ReplicaId }
+  | {
+      readonly kind: 'registration_refused';
+      /** Undefined when the request didn't name one. */
+      readonly replicaId: ReplicaId | undefined;
+      readonly host: string;
+      readonly code: ErrorCode;
+      readonly reason: string;
+    }
+  /** Most hosts went silent at once, or this process stood still: silent replicas are suspected instead of removed. */
+  | { readonly kind: 'self_preservation_entered' }
+  | { readonly kind: 'self_preservation_left' }
+  /** A change that a timer began could not be written to the store. */
+  | { readonly kind: 'store_failed'; readonly error: string };
+
+/** How long a lease lasted, and how long before its end its holder was last heard from. */
+export interface EndedLease {
+  readonly host: string;
+  readonly livedMs: number;
+  readonly silentMs: number;
+}
+
+/** Events of one call's attempts. A call that is retried or hedged has several. */
+export type CallEvent =
+  | { readonly kind: 'attempt_started'; readonly target: AttemptTarget; readonly attempt: number }
+  | {
+      readonly kind: 'attempt_ended';
+      readonly target: AttemptTarget;
+      /** Number of the attempt within its call, from 1. */
+      readonly attempt: number;
+      readonly code: 'ok' | ErrorCode;
+      readonly durationMs: number;
+    };
+
+/** The replica that an attempt calls. A client of a fixed endpoint doesn't know its id. */
+export interface AttemptTarget {
+  readonly endpoint: string;
+  readonly replicaId: ReplicaId | undefined;
+}
+
+/** Receives the events of registry, server and calls. Logs, metrics and history subscribe to it. */
+export interface Events<Event = RegistryEvent | CallEvent> {
+  /** Delivers the event to every subscriber before it returns, so subscribers can stamp it with the present time. */
+  emit(event: Event): void;
 }
 
 /** What a store tells its subscribers, in the order in which it happened. */
