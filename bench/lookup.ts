@@ -4,7 +4,7 @@
  * out of 200 (Zipf), and one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
 import { type CapabilityQuery, pairEntries } from '../src/core/capability.js';
-import { type CapabilityIndex, createCapabilityIndex } from '../src/core/capability-index.js';
+import { CapabilityIndex } from '../src/core/index/capability-index.js';
 import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
 import { query, registration, replica } from '../test/support/replicas.js';
@@ -53,7 +53,7 @@ function someQuery(): CapabilityQuery {
 const NOBODY: ReadonlySet<never> = new Set();
 
 /** Microseconds a choice. */
-function perChoice(index: CapabilityIndex, queries: readonly CapabilityQuery[]): number {
+function perChoice(index: Pick<CapabilityIndex, 'choose'>, queries: readonly CapabilityQuery[]): number {
   const start = nowUs();
   for (const asked of queries) index.choose(asked, NOBODY, random);
   return (nowUs() - start) / queries.length;
@@ -71,7 +71,7 @@ function measure(size: number): Row {
   const empty = heapBytes();
   const registrations = Array.from({ length: size }, (_, n) => someReplica(n));
   const payload = heapBytes();
-  const index = createCapabilityIndex();
+  const index = new CapabilityIndex();
   for (const one of registrations) index.put(one);
   const hotQueries = Array.from({ length: 100 }, someQuery);
   for (let again = 0; again < 3; again++) perChoice(index, hotQueries);
@@ -91,7 +91,7 @@ function measure(size: number): Row {
     linearUs.push(perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30)));
   }
 
-  const unseen = createCapabilityIndex();
+  const unseen = new CapabilityIndex();
   for (const one of registrations) unseen.put(one);
   const seen = new Set<string>();
   const coldUs: number[] = [];

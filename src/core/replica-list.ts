@@ -1,6 +1,6 @@
 import type { CapabilityQuery } from './capability.js';
-import { createCapabilityIndex } from './capability-index.js';
 import type { ReplicaId } from './ids.js';
+import { CapabilityIndex } from './index/capability-index.js';
 import type { Random } from './ports.js';
 import type { Registration } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
@@ -10,8 +10,8 @@ const NOBODY: ReadonlySet<ReplicaId> = new Set();
 /** The registrations in the order in which their replicas first came, and which of them answers a query. */
 export class ReplicaList {
   readonly #all = new ReplicaPages();
-  readonly #ready = createCapabilityIndex();
-  readonly #suspect = createCapabilityIndex();
+  readonly #ready = new CapabilityIndex();
+  readonly #suspect = new CapabilityIndex();
   readonly #random: Random;
 
   constructor(random: Random) {

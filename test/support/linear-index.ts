@@ -1,10 +1,12 @@
 import { type CapabilityQuery, matches } from '../../src/core/capability.js';
-import type { CapabilityIndex } from '../../src/core/capability-index.js';
 import type { ReplicaId } from '../../src/core/ids.js';
+import type { CapabilityIndex } from '../../src/core/index/capability-index.js';
 import type { Registration } from '../../src/core/replica.js';
 
 /** The index in its plainest form, which looks at every registration for every query: what the other is held against. */
-export function createLinearIndex(): CapabilityIndex & { match(query: CapabilityQuery): Registration[] } {
+export function createLinearIndex(): Pick<CapabilityIndex, 'put' | 'delete' | 'choose'> & {
+  match(query: CapabilityQuery): Registration[];
+} {
   const registrations = new Map<ReplicaId, Registration>();
   const match = (query: CapabilityQuery): Registration[] =>
     [...registrations.values()].filter(({ replica }) => matches(query, replica.capabilities));

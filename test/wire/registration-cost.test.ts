@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createCapabilityIndex } from '../../src/core/capability-index.js';
+import { CapabilityIndex } from '../../src/core/index/capability-index.js';
 import { faultsText, parseRegistration } from '../../src/wire/registration.js';
 import { keptBytes } from '../support/kept-memory.js';
 import { query, registration } from '../support/replicas.js';
@@ -47,7 +47,7 @@ function costMs(bodies: readonly string[]): number {
     const outcome = parseRegistration(body);
     if (outcome.kind === 'faults') faultsText(outcome.faults);
     else {
-      const index = createCapabilityIndex();
+      const index = new CapabilityIndex();
       index.put(registration('lease', outcome.replica));
       index.delete(outcome.replica.id);
     }
@@ -75,7 +75,7 @@ describe('reading, indexing and removing a registration', () => {
     const outcome = parseRegistration(body);
     if (outcome.kind === 'faults') throw new Error(faultsText(outcome.faults));
     const random = seededRandom(1);
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     index.put(registration('l0', outcome.replica));
     for (let n = 0; n < 5000; n++) {
       const names = Array.from({ length: 31 }, (_, m) => `k${m}`).filter(() => random.fraction() < 0.4);

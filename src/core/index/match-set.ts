@@ -1,20 +1,20 @@
-import type { Random } from './ports.js';
+import type { Random } from '../ports.js';
 
-/** What an index knows of one registration. */
+/** The index entry of one registration. */
 export interface Entry {
   /** The interned pairs of each of its capability objects, ascending. */
   readonly objects: readonly (readonly number[])[];
-  /** The match sets that hold it, each with its place there behind it: one list, as a second would be as large again. */
+  /** The match sets that hold the entry, each followed by the entry's position in it. One flat array takes half the memory of two. */
   memberships: (MatchSet | number)[];
 }
 
-/** The entries of an index by their slots; a slot that is free has none. */
+/** The entries of an index by slot. A free slot has none. */
 export type EntryTable = readonly (Entry | undefined)[];
 
-/** What some match sets have in common. */
+/** State that several match sets share. */
 export class MatchSetGroup {
   readonly table: EntryTable;
-  /** How many members its sets have, all together. */
+  /** Total number of members of its sets. */
   members = 0;
 
   constructor(table: EntryTable) {
@@ -23,13 +23,13 @@ export class MatchSetGroup {
 }
 
 /**
- * Registrations that match one query, by their slots: a choice has nothing to do with the entries, which are in no cache
- * when there are many. Joining, leaving and choosing take the same time however many there are.
+ * The slots of the registrations that match one query. A choice reads slots only, not entries: with many replicas each entry
+ * is a cache miss. Adding, removing and choosing take O(1).
  */
 export class MatchSet {
   readonly #group: MatchSetGroup;
   #slots: number[] = [];
-  /** For each of them, where this set stands among the memberships of the entry. */
+  /** For each slot, the position of this set in the memberships of the entry. */
   #backs: number[] = [];
 
   constructor(group: MatchSetGroup) {
@@ -50,7 +50,7 @@ export class MatchSet {
     memberships.push(this, place);
   }
 
-  /** Puts an entry that is in no set into these. Its list is as long as it needs to be: it is most of its memory. */
+  /** Adds an entry that is in no set to these. Allocates its memberships at their exact size: they are most of its memory. */
   static addToAll(slot: number, entry: Entry, sets: readonly MatchSet[]): void {
     const memberships = new Array<MatchSet | number>(2 * sets.length);
     for (let at = 0; at < sets.length; at++) {
@@ -61,7 +61,7 @@ export class MatchSet {
     entry.memberships = memberships;
   }
 
-  /** Takes an entry out of all its sets: in each, the last one takes its place. */
+  /** Removes an entry from all its sets. In each, the last slot moves into the gap. */
   static removeFromAll(entry: Entry): void {
     const { memberships } = entry;
     for (let at = 0; at < memberships.length; at += 2) {
@@ -70,12 +70,12 @@ export class MatchSet {
     entry.memberships = [];
   }
 
-  /** Takes all entries out. */
+  /** Removes all entries. */
   clear(): void {
     for (const [place, slot] of this.#slots.entries()) {
       const { memberships } = this.#entry(slot);
       const back = this.#backs[place] as number;
-      // The last of the entry's sets takes this one's place, and is told.
+      // The last of the entry's sets moves into the gap that this set leaves, and must know its new position.
       const movedPlace = memberships.pop() as number;
       const moved = memberships.pop() as MatchSet;
       moved.#backs[movedPlace] = back;
@@ -88,7 +88,7 @@ export class MatchSet {
     this.#backs.length = 0;
   }
 
-  /** The slot of one that is not excluded, each as likely as the others. The excluded are few. */
+  /** Chooses a slot that is not excluded, each equally likely. The excluded must be few. */
   choose(excluded: readonly number[], random: Random): number | undefined {
     if (excluded.length === 0) return this.#slots[Math.floor(random.fraction() * this.#slots.length)];
     const holes = excluded.flatMap((slot) => this.#placeOf(slot) ?? []).sort((a, b) => a - b);
@@ -99,10 +99,10 @@ export class MatchSet {
     return this.#slots[place];
   }
 
-  /** Puts a slot at the end; where that is. */
+  /** Appends a slot and returns its position. */
   #append(slot: number, back: number): number {
     const place = this.#slots.length;
-    // A list that grows has room for many more; most sets are of a pair that one replica has, and need none.
+    // An array that grows reserves space. Most sets belong to a pair that only one replica has, and need none.
     if (place === 0) [this.#slots, this.#backs] = [[slot], [back]];
     else {
       this.#slots.push(slot);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { PairTable } from '../../src/core/pair-table.js';
+import { PairTable } from '../../../src/core/index/pair-table.js';
 
 it('pairs have numbers of their own for as long as they are used', () => {
   const pair = fc.tuple(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1', '2', '3'), fc.boolean());

@@ -1,4 +1,4 @@
-/** A set of small whole numbers, a bit each. */
+/** A set of small non-negative integers, one bit each. */
 export class Bitmap {
   words = new Uint32Array(64);
 
@@ -22,7 +22,7 @@ export class Bitmap {
   }
 }
 
-/** Visits the numbers that all bitmaps hold, ascending. */
+/** Calls `visit` with each number that all bitmaps contain, ascending. */
 export function eachCommon(bitmaps: readonly Bitmap[], visit: (number: number) => void): void {
   const all = bitmaps.map(({ words }) => words);
   const length = Math.min(...all.map((words) => words.length));

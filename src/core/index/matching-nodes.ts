@@ -5,8 +5,8 @@ type PairNumbers = readonly number[];
 
 /**
  * Finds the nodes whose queries an entry with these capability objects matches, each once. Takes time linear in the pairs
- * of the objects and the nodes of the trie, whatever the objects have in common: a node is visited with all objects that
- * reach it at once, as a bit set, and not once for each of them.
+ * of the objects and the nodes of the trie, even if the objects share pairs: a node is visited once with all objects that
+ * reach it, as a bit set, and not once for each object.
  */
 export function matchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
   const [only] = objects;
@@ -14,7 +14,7 @@ export function matchingNodes(objects: readonly PairNumbers[], trie: QueryTrie):
   return new SharedWalk(objects, trie).nodes;
 }
 
-/** The same for a single object, which needs no sets: nearly all replicas have one. */
+/** The same for a single object, which needs no bit sets. Nearly all replicas have one object. */
 function nodesOfOne(object: PairNumbers, trie: QueryTrie): QueryNode[] {
   const nodes = [trie.root];
   for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), at + 1);
@@ -30,16 +30,16 @@ function nodesOfOne(object: PairNumbers, trie: QueryTrie): QueryNode[] {
   }
 }
 
-/** Walks through the trie with several objects, or none. */
+/** The walk through the trie with several objects, or none. */
 class SharedWalk {
   readonly nodes: QueryNode[];
   readonly #objects: readonly PairNumbers[];
   readonly #words: number;
-  /** By pair, the objects that have it. */
+  /** For each pair, the objects that have it. */
   readonly #holders = new Map<number, number[]>();
-  /** The same as bits, made when they are first needed. */
+  /** The same as bits, created on first use. */
   readonly #bits = new Map<number, Uint32Array>();
-  /** For each depth the objects that reach the present node. */
+  /** For each depth, the objects that reach the current node. */
   readonly #reaching: Uint32Array[] = [];
 
   constructor(objects: readonly PairNumbers[], trie: QueryTrie) {

@@ -1,14 +1,14 @@
-import type { CapabilityQuery, Pairs } from './capability.js';
+import type { CapabilityQuery, Pairs } from '../capability.js';
 
-/** The numbers of the pairs with one value. Most values have one key, which costs a single step through a hash table. */
+/** The numbers of the pairs with one value. Most values have one key, so that a pair is found by a single hash lookup. */
 interface Keys {
   key: string;
   number: number;
-  /** Those with any other key. */
+  /** The numbers of the pairs with any other key. */
   others: Map<string, number> | undefined;
 }
 
-/** Numbers for key-value pairs, so that sets of them are compared as numbers. A pair keeps its number while it is used. */
+/** Interns key-value pairs as numbers, so that sets of them are compared as numbers. A pair keeps its number while it is used. */
 export class PairTable {
   readonly #byValue = new Map<string, Keys>();
   readonly #pairs: [key: string, value: string][] = [];
@@ -16,19 +16,19 @@ export class PairTable {
   readonly #free: number[] = [];
   #freed = 0;
 
-  /** How many numbers have become free so far: while none does, a pair that was found has the number it had. */
+  /** Number of pairs released so far. While it stays the same, every pair keeps its number. */
   get freed(): number {
     return this.#freed;
   }
 
-  /** The number of a pair; undefined when nobody has it. */
+  /** The number of a pair. Undefined if nobody has it. */
   find(key: string, value: string): number | undefined {
     const keys = this.#byValue.get(value);
     if (keys === undefined || keys.key === key) return keys?.number;
     return keys.others?.get(key);
   }
 
-  /** The numbers, ascending, of a query's pairs; undefined when nobody has one of them. */
+  /** The numbers of a query's pairs, ascending. Undefined if nobody has one of them. */
   findAll(query: CapabilityQuery): readonly number[] | undefined {
     const numbers = new Array<number>(query.length / 2);
     for (let count = 0; count < numbers.length; count++) {
@@ -39,7 +39,7 @@ export class PairTable {
     return numbers;
   }
 
-  /** The numbers, ascending, of the pairs of one more capability object. */
+  /** Counts one more use of the pairs of a capability object, and returns their numbers, ascending. */
   useAll(pairs: Pairs): readonly number[] {
     const numbers = new Array<number>(pairs.length / 2);
     for (let at = 0; at < numbers.length; at++) {
@@ -51,7 +51,7 @@ export class PairTable {
     return numbers;
   }
 
-  /** One fewer has a pair; true when nobody has it any more, and its number is free. */
+  /** Counts one use less of a pair. Returns true if nobody has it any more: its number is free then. */
   release(number: number): boolean {
     const uses = (this.#uses[number] as number) - 1;
     this.#uses[number] = uses;
@@ -87,7 +87,7 @@ export class PairTable {
   }
 }
 
-/** Puts a number where it belongs among the first of these, ascending; to sort so few costs more than all the rest of a choice. */
+/** Inserts a number into the first `count` numbers, which are ascending. `sort` costs more than the rest of a choice. */
 function insert(number: number, ascending: number[], count: number): void {
   let at = count;
   for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;

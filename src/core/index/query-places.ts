@@ -1,4 +1,4 @@
-import type { CapabilityQuery } from './capability.js';
+import type { CapabilityQuery } from '../capability.js';
 import type { PairTable } from './pair-table.js';
 import type { QueryNode } from './query-trie.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Entry, MatchSet, MatchSetGroup } from '../../src/core/match-set.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { type Entry, MatchSet, MatchSetGroup } from '../../../src/core/index/match-set.js';
+import { seededRandom } from '../../support/seeded-random.js';
 
 describe('match sets', () => {
   it('hold what plain sets would, whatever joins, leaves and is taken out', () => {

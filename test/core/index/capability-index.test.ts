@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { CapabilityQuery } from '../../src/core/capability.js';
-import { type CapabilityIndex, createCapabilityIndex } from '../../src/core/capability-index.js';
-import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
-import type { Random } from '../../src/core/ports.js';
-import type { ScalarPairs } from '../../src/wire/replica-json.js';
-import { chiSquare } from '../support/chi-square.js';
-import { keptBytes } from '../support/kept-memory.js';
-import { createLinearIndex } from '../support/linear-index.js';
-import { query, registration, replica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import type { CapabilityQuery } from '../../../src/core/capability.js';
+import { asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
+import { CapabilityIndex } from '../../../src/core/index/capability-index.js';
+import type { Random } from '../../../src/core/ports.js';
+import type { ScalarPairs } from '../../../src/wire/replica-json.js';
+import { chiSquare } from '../../support/chi-square.js';
+import { keptBytes } from '../../support/kept-memory.js';
+import { createLinearIndex } from '../../support/linear-index.js';
+import { query, registration, replica } from '../../support/replicas.js';
+import { seededRandom } from '../../support/seeded-random.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
@@ -55,7 +55,7 @@ describe('the capability index', () => {
   it.each([1, 2, 3])('chooses what the linear one would over 60,000 steps of churn (seed %i)', (seed) => {
     const random = seededRandom(seed);
     const pick = below(random);
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const old = new Map<string, CapabilityQuery>();
     for (let step = 0; step < 60_000; step++) {
@@ -79,7 +79,7 @@ describe('the capability index', () => {
   it('does so where lists are long', () => {
     const random = seededRandom(4);
     const pick = below(random);
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const put = (n: number): void => {
       const [ones, others] = [
@@ -114,7 +114,7 @@ describe('the capability index', () => {
   it('does so while more queries are asked than are kept', () => {
     const random = seededRandom(8);
     const pick = below(random);
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const old: CapabilityQuery[] = [];
     const keys = Array.from({ length: 16 }, (_, n) => `k${n}`);
@@ -167,7 +167,7 @@ describe('the capability index', () => {
   }
 
   /** Limits under which no result is ever kept. */
-  const NOTHING_KEPT = { mostKept: 0, mostMatches: 0, mostMatchesEach: 0, mostPairs: 0 };
+  const NOTHING_KEPT = { maxResults: 0, maxMatches: 0, maxMatchesPerReplica: 0, maxPairs: 0 };
 
   /**
    * The ways to choose: how many others have the pairs apart, and how many fractions a choice then takes on the average, by
@@ -187,7 +187,7 @@ describe('the capability index', () => {
     'chooses evenly from %s, however many objects of a replica match',
     (_how, asked, others, limits, [least, most]) => {
       const random = countedRandom(5);
-      const index = createCapabilityIndex(limits);
+      const index = new CapabilityIndex(limits);
       for (let n = 0; n < others; n++) {
         index.put(registration(`o${n}`, replica(`o${n}`, n % 2 === 0 ? { tier: 1, type: 'embed' } : { type: 'chat' })));
       }
@@ -207,7 +207,7 @@ describe('the capability index', () => {
   );
 
   it('chooses evenly by draws that are told by bitmaps', () => {
-    const index = createCapabilityIndex(NOTHING_KEPT);
+    const index = new CapabilityIndex(NOTHING_KEPT);
     const random = seededRandom(13);
     for (let n = 0; n < 6000; n++) {
       const pairs = { ...(n % 4 !== 0 && { tier: 1 }), ...(n % 4 !== 1 && { type: 'chat' }) };
@@ -232,7 +232,7 @@ describe('the capability index', () => {
     ['by draws', { type: 'chat', region: 'eu' }, NOTHING_KEPT, [3, 5]],
   ] as const)('leaves the excluded out evenly %s', (_how, asked, limits, [least, most]) => {
     const random = countedRandom(9);
-    const index = createCapabilityIndex(limits);
+    const index = new CapabilityIndex(limits);
     for (let n = 0; n < 20; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat', region: 'eu' })));
     const ids = (count: number): ReadonlySet<ReplicaId> =>
       new Set(Array.from({ length: count }, (_, n) => asReplicaId(`r${n}`)).concat(asReplicaId('stranger')));
@@ -246,7 +246,7 @@ describe('the capability index', () => {
 
   it.each([
     ['of all results together', undefined],
-    ['of each result', { mostKept: 4096, mostMatches: 50, mostMatchesEach: 1e9, mostPairs: 16 }],
+    ['of each result', { maxResults: 4096, maxMatches: 50, maxMatchesPerReplica: 1e9, maxPairs: 16 }],
   ])('keeps a bounded part %s, whatever is asked before the replicas come', (_what, limits) => {
     const random = seededRandom(11);
     const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
@@ -256,7 +256,7 @@ describe('the capability index', () => {
     expect(queries).toHaveLength(120);
     const bytes = (isAsked: boolean): number =>
       keptBytes(() => {
-        const index = createCapabilityIndex(limits);
+        const index = new CapabilityIndex(limits);
         for (let n = 0; n < 20_000; n++) {
           // All match all of the queries.
           index.put(registration(`l${n}`, replica(`r${n}`, Object.fromEntries(keys.map((key) => [key, 0])))));
@@ -269,7 +269,7 @@ describe('the capability index', () => {
 
   it('gives up a result that grew too large, and answers as before', () => {
     const random = seededRandom(12);
-    const index = createCapabilityIndex({ mostKept: 10, mostMatches: 20, mostMatchesEach: 64, mostPairs: 16 });
+    const index = new CapabilityIndex({ maxResults: 10, maxMatches: 20, maxMatchesPerReplica: 64, maxPairs: 16 });
     const asked = { type: 'chat', region: 'eu' };
     const put = (n: number): void => index.put(registration(`l${n}`, replica(`r${n}`, asked)));
     for (let n = 0; n < 17; n++) put(n);
@@ -282,7 +282,7 @@ describe('the capability index', () => {
 
   it('takes a pair that came back for the pair, and not for the one that had its number', () => {
     const random = seededRandom(7);
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     const ask = (asked: Readonly<Record<string, string>>) => index.choose(query(asked), NOBODY, random)?.replica.id;
     for (let n = 0; n < 50; n++) {
       index.put(registration(`a${n}`, replica('r1', { model: `old${n}`, type: 'chat' })));
@@ -294,7 +294,7 @@ describe('the capability index', () => {
   });
 
   it('does so for a query that is asked with the same object', () => {
-    const index = createCapabilityIndex();
+    const index = new CapabilityIndex();
     const [old, other] = [query({ model: 'old', type: 'chat' }), query({ model: 'new', type: 'chat' })];
     const ask = (asked: CapabilityQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
     for (let n = 0; n < 5; n++) {

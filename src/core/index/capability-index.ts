@@ -1,0 +1,125 @@
+import type { CapabilityQuery } from '../capability.js';
+import type { ReplicaId } from '../ids.js';
+import type { Random } from '../ports.js';
+import type { Registration } from '../replica.js';
+import { Bitmap } from './bitmap.js';
+import { type Entry, MatchSet } from './match-set.js';
+import { matchingNodes } from './matching-nodes.js';
+import { PairTable } from './pair-table.js';
+import { QueryPlaces } from './query-places.js';
+import { QuerySearch, SHORT_LIST } from './query-search.js';
+import { QueryTrie, type TrieLimits } from './query-trie.js';
+
+/** Limits of what an index caches. */
+export interface IndexLimits extends TrieLimits {
+  /** Maximum number of pairs of a query whose result is cached. Each pair is a node of the trie. */
+  readonly maxPairs: number;
+}
+
+const LIMITS: IndexLimits = { maxResults: 4096, maxMatches: 16_000, maxMatchesPerReplica: 64, maxPairs: 16 };
+
+const NO_SLOTS: readonly number[] = [];
+
+/**
+ * Finds a registration by its capabilities. It has one writer, the registry's `apply`. The README beside this file explains
+ * the algorithm.
+ */
+export class CapabilityIndex {
+  readonly #pairs = new PairTable();
+  /** The registration of each slot. A list apart from the entries, because a choice reads nothing else. */
+  readonly #registrations: (Registration | undefined)[] = [];
+  readonly #entries: (Entry | undefined)[] = [];
+  readonly #slotOf = new Map<ReplicaId, number>();
+  readonly #freeSlots: number[] = [];
+  /** The slots whose replica doesn't have exactly one capability object: its pairs may be spread over several objects. */
+  readonly #notOneObject = new Bitmap();
+  readonly #trie: QueryTrie;
+  readonly #places: QueryPlaces;
+  readonly #search: QuerySearch;
+
+  constructor(limits: IndexLimits = LIMITS) {
+    this.#trie = new QueryTrie(this.#entries, limits);
+    this.#places = new QueryPlaces(this.#pairs);
+    this.#search = new QuerySearch(this.#trie, this.#entries, this.#notOneObject, limits);
+  }
+
+  /** Adds a registration. Replaces the registration with the same replica id. */
+  put(registration: Registration): void {
+    const { id, capabilities } = registration.replica;
+    // Before the previous registration is removed, so that a pair that only this replica has keeps its number.
+    const objects = capabilities.map((capability) => this.#pairs.useAll(capability.pairs));
+    const previous = this.#slotOf.get(id);
+    if (previous !== undefined) this.#remove(previous);
+    const entry = { objects, memberships: [] };
+    const slot = this.#freeSlots.pop() ?? this.#entries.length;
+    this.#entries[slot] = entry;
+    this.#registrations[slot] = registration;
+    this.#slotOf.set(id, slot);
+    this.#add(slot, entry);
+  }
+
+  /** Removes the registration with this replica id. */
+  delete(id: ReplicaId): void {
+    const slot = this.#slotOf.get(id);
+    if (slot === undefined) return;
+    this.#slotOf.delete(id);
+    this.#remove(slot);
+  }
+
+  /**
+   * Chooses a registration that has a capability object with every pair of the query. Each match is equally likely, however
+   * many of its objects match. Never chooses an excluded one. The excluded must be few: they are searched linearly.
+   */
+  choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined {
+    const slots = excluded.size > 0 ? [...excluded].flatMap((id) => this.#slotOf.get(id) ?? []) : NO_SLOTS;
+    const slot = this.#chooseSlot(query, slots, random);
+    return slot === undefined ? undefined : this.#registrations[slot];
+  }
+
+  #chooseSlot(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
+    const known = this.#places.find(query);
+    if (known) return this.#trie.use(known).choose(excluded, random);
+    const asked = this.#pairs.findAll(query);
+    if (!asked) return undefined;
+    const node = this.#trie.find(asked);
+    if (!node) return this.#search.choose(asked, excluded, random);
+    this.#places.note(query, node);
+    return this.#trie.use(node).choose(excluded, random);
+  }
+
+  /** Adds an entry to the list of each of its pairs, and to each cached result that it matches. */
+  #add(slot: number, entry: Entry): void {
+    if (entry.objects.length !== 1) this.#notOneObject.add(slot);
+    const nodes = matchingNodes(entry.objects, this.#trie);
+    const sets = nodes.map((node) => node.matches as MatchSet);
+    MatchSet.addToAll(slot, entry, sets);
+    for (const node of nodes) {
+      if (node.bitmap) node.bitmap.add(slot);
+      else if (node.parent === this.#trie.root && (node.matches as MatchSet).size > SHORT_LIST) {
+        node.bitmap = bitmapOf(node.matches as MatchSet);
+      }
+    }
+    this.#trie.trim(nodes);
+  }
+
+  #remove(slot: number): void {
+    const entry = this.#entries[slot] as Entry;
+    MatchSet.removeFromAll(entry);
+    this.#entries[slot] = undefined;
+    this.#registrations[slot] = undefined;
+    this.#freeSlots.push(slot);
+    this.#notOneObject.delete(slot);
+    for (const object of entry.objects) {
+      for (const pair of object) {
+        this.#trie.list(pair).bitmap?.delete(slot);
+        if (this.#pairs.release(pair)) this.#trie.dropList(pair);
+      }
+    }
+  }
+}
+
+function bitmapOf(matches: MatchSet): Bitmap {
+  const bitmap = new Bitmap();
+  for (const slot of matches.slots) bitmap.add(slot);
+  return bitmap;
+}

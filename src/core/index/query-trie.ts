@@ -1,0 +1,152 @@
+import type { CapabilityQuery } from '../capability.js';
+import type { Random } from '../ports.js';
+import type { Bitmap } from './bitmap.js';
+import { type EntryTable, MatchSet, MatchSetGroup } from './match-set.js';
+
+/** Limits of the cached results. They exist because any caller can ask any query. */
+export interface TrieLimits {
+  /** Maximum number of cached results. */
+  readonly maxResults: number;
+  /** Maximum number of matches of a result when it is cached. A result that grows to twice as many is evicted. */
+  readonly maxMatches: number;
+  /** Maximum number of matches of all results together, for each registration. {@link MIN_TOTAL_MATCHES} are added. */
+  readonly maxMatchesPerReplica: number;
+}
+
+/** Floor for the total size of cached results, so that small registries can still cache. */
+const MIN_TOTAL_MATCHES = 65_536;
+
+/** Number of results that an eviction compares. */
+const EVICTION_SAMPLES = 8;
+
+/** A node of the trie of queries. The pairs on the path to it, ascending, are its query. */
+export class QueryNode {
+  /** The matches of the node's query. Undefined if the node is only on the path to others. */
+  matches: MatchSet | undefined;
+  /** The matches as a bitmap. Only the long list of a single pair has one. */
+  bitmap: Bitmap | undefined;
+  /** The children by their pair. Undefined until there is one: most pairs belong to one replica and never get any. */
+  children: Map<number, QueryNode> | undefined;
+  readonly pair: number;
+  readonly parent: QueryNode | undefined;
+  /** When the node was last used, as the trie's count of uses. */
+  usedAt = 0;
+  /** Position in the trie's list of cached results. */
+  cachedAt = 0;
+  /** The query object that it was last found for; see {@link QueryPlaces}. */
+  askedWith: CapabilityQuery | undefined;
+
+  constructor(pair: number, parent?: QueryNode) {
+    this.pair = pair;
+    this.parent = parent;
+  }
+}
+
+/**
+ * A trie whose paths are queries, as ascending pair numbers. The root holds all entries. A node of depth 1 holds the list of
+ * the entries that have its pair, and stays while anyone has the pair. A deeper node holds a cached result, until it is
+ * evicted or grows too large.
+ */
+export class QueryTrie {
+  readonly root = new QueryNode(-1);
+  readonly #limits: TrieLimits;
+  readonly #lists: MatchSetGroup;
+  readonly #results: MatchSetGroup;
+  /** The nodes of depth 1 by their pair. An array, because pair numbers are dense. */
+  readonly #listNodes: (QueryNode | undefined)[] = [];
+  readonly #cached: QueryNode[] = [];
+  #uses = 0;
+
+  constructor(table: EntryTable, limits: TrieLimits) {
+    this.#limits = limits;
+    this.#lists = new MatchSetGroup(table);
+    this.#results = new MatchSetGroup(table);
+    this.root.matches = new MatchSet(this.#lists);
+  }
+
+  /** The node with the list of a pair. Created on first use, and dropped by {@link dropList}. */
+  list(pair: number): QueryNode {
+    let node = this.#listNodes[pair];
+    if (!node) {
+      node = new QueryNode(pair, this.root);
+      node.matches = new MatchSet(this.#lists);
+      this.#listNodes[pair] = node;
+    }
+    return node;
+  }
+
+  /**
+   * Drops the list of a pair that nobody has, and whose number will be reused. Results that are cached for queries with the pair
+   * are empty by then, and stay correct for the next pair with this number: entries that have it join them.
+   */
+  dropList(pair: number): void {
+    this.#listNodes[pair] = undefined;
+  }
+
+  /** Finds the node of a query, if its matches are held there. */
+  find(pairs: readonly number[]): QueryNode | undefined {
+    let node = pairs.length === 0 ? this.root : this.#listNodes[pairs[0] as number];
+    for (let at = 1; at < pairs.length && node; at++) node = node.children?.get(pairs[at] as number);
+    return node?.matches && node;
+  }
+
+  /** Returns the matches of a node, and marks it as used. */
+  use(node: QueryNode): MatchSet {
+    node.usedAt = ++this.#uses;
+    return node.matches as MatchSet;
+  }
+
+  /** Caches the matches of a query. Evicts others to make room. */
+  cache(pairs: readonly number[], matching: readonly number[], random: Random): void {
+    const hasRoom = (): boolean =>
+      this.#cached.length < this.#limits.maxResults && this.#results.members + matching.length <= this.#maxMembers();
+    while (!hasRoom() && this.#cached.length > 0) this.#evict(this.#leastRecentlyUsed(random));
+    let node = this.list(pairs[0] as number);
+    for (const pair of pairs.slice(1)) {
+      node.children ??= new Map();
+      let child = node.children.get(pair);
+      if (!child) {
+        child = new QueryNode(pair, node);
+        node.children.set(pair, child);
+      }
+      node = child;
+    }
+    node.matches = new MatchSet(this.#results);
+    for (const slot of matching) node.matches.add(slot);
+    node.usedAt = ++this.#uses;
+    node.cachedAt = this.#cached.push(node) - 1;
+  }
+
+  /** Evicts those of these nodes that have grown too large, on their own or all results together. */
+  trim(grown: readonly QueryNode[]): void {
+    for (const node of grown) {
+      const isResult = node.parent !== undefined && node.parent !== this.root;
+      if (!isResult) continue;
+      const isTooLarge = (node.matches as MatchSet).size > 2 * this.#limits.maxMatches;
+      if (isTooLarge || this.#results.members > this.#maxMembers()) this.#evict(node);
+    }
+  }
+
+  #maxMembers(): number {
+    return MIN_TOTAL_MATCHES + this.#limits.maxMatchesPerReplica * (this.root.matches as MatchSet).size;
+  }
+
+  #evict(node: QueryNode): void {
+    const last = this.#cached.pop() as QueryNode;
+    if (last !== node) this.#cached[node.cachedAt] = last;
+    last.cachedAt = node.cachedAt;
+    node.matches?.clear();
+    node.matches = undefined;
+    // Removes the nodes that lead nowhere now. A node with children or matches stays, and so does every list.
+    for (let at = node; at.parent; at = at.parent) {
+      if (!at.children?.size && !at.matches) at.parent.children?.delete(at.pair);
+    }
+  }
+
+  /** Approximate LRU: the least recently used of a few random results. */
+  #leastRecentlyUsed(random: Random): QueryNode {
+    const pick = (): QueryNode => this.#cached[Math.floor(random.fraction() * this.#cached.length)] as QueryNode;
+    const picked = Array.from({ length: EVICTION_SAMPLES }, pick);
+    return picked.reduce((oldest, node) => (node.usedAt < oldest.usedAt ? node : oldest));
+  }
+}
