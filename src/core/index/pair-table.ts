@@ -2,7 +2,8 @@ import type { CapabilityQuery, Pairs } from '../capability.js';
 
 /** The numbers of the pairs with one value. Most values have one key, so that a pair is found by a single hash lookup. */
 interface Keys {
-  key: string;
+  /** Undefined when the pair with it has left, and others have not. */
+  key: string | undefined;
   number: number;
   /** The numbers of the pairs with any other key. */
   others: Map<string, number> | undefined;
@@ -69,7 +70,10 @@ export class PairTable {
     this.#uses[number] = 0;
     const keys = this.#byValue.get(value);
     if (!keys) this.#byValue.set(value, { key, number, others: undefined });
-    else {
+    else if (keys.key === undefined) {
+      keys.key = key;
+      keys.number = number;
+    } else {
       keys.others ??= new Map();
       keys.others.set(key, number);
     }
@@ -78,12 +82,10 @@ export class PairTable {
 
   #remove(key: string, value: string): void {
     const keys = this.#byValue.get(value) as Keys;
-    if (keys.key !== key) return void keys.others?.delete(key);
-    const [other] = keys.others ?? [];
-    if (other) {
-      [keys.key, keys.number] = other;
-      keys.others?.delete(keys.key);
-    } else this.#byValue.delete(value);
+    // None of the others moves up: the first entry of a Map is found after all that were deleted before it.
+    if (keys.key === key) keys.key = undefined;
+    else keys.others?.delete(key);
+    if (keys.key === undefined && !keys.others?.size) this.#byValue.delete(value);
   }
 }
 

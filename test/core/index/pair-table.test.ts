@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { PairTable } from '../../../src/core/index/pair-table.js';
+import { expectLinearTime } from '../../support/cpu-cost.js';
 
 it('pairs have numbers of their own for as long as they are used', () => {
   const pair = fc.tuple(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1', '2', '3'), fc.boolean());
@@ -22,4 +23,15 @@ it('pairs have numbers of their own for as long as they are used', () => {
       }
     }),
   );
+});
+
+it('pairs with one value and many keys leave in linear time, in the order in which they came', () => {
+  expectLinearTime((length) => {
+    const keys = Array.from({ length }, (_, at) => `key${at}`);
+    return () => {
+      const table = new PairTable();
+      const numbers = keys.flatMap((key) => table.useAll([key, '1']));
+      for (const number of numbers) table.release(number);
+    };
+  }, 16 * 1024);
 });
