@@ -8,6 +8,7 @@ import {
 } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
+import { ByteCollector, utf8Text } from '../core/byte-collector.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 import { tlsVerification } from './tls-verification.js';
 
@@ -174,19 +175,17 @@ async function readBody(
 ): Promise<{ readonly text: string; readonly isWhole: boolean }> {
   const deadline = AbortSignal.timeout(Math.ceil(timeoutMs));
   addAbortSignal(deadline, body);
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const read = new ByteCollector();
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      bytes += chunk.length;
+      read.add(chunk);
       // Leaving the loop closes the connection.
-      if (bytes > maxBytes) break;
+      if (read.length > maxBytes) break;
     }
   } catch (error) {
     throw deadline.aborted ? timedOut() : error;
   }
-  return { text: Buffer.concat(chunks, Math.min(bytes, maxBytes)).toString('utf8'), isWhole: bytes <= maxBytes };
+  return { text: utf8Text(read.bytes.subarray(0, maxBytes)), isWhole: read.length <= maxBytes };
 }
 
 function timedOut(): NodeJS.ErrnoException {

@@ -24,6 +24,8 @@ export interface Lease extends Omit<LeaseTerms, 'state'> {
   bytes: number;
   /** From when on its replica can change what it offers. */
   nextOfferAtMs: number;
+  /** From when on its replica can become ready again, if its registration is large. */
+  nextReadyAtMs: number;
   /** When its holder was last heard of. */
   seenAtMs: number;
   /** What its replica last said of itself. */
@@ -52,6 +54,7 @@ export function newLease(
     holder,
     bytes,
     nextOfferAtMs: nowMs,
+    nextReadyAtMs: nowMs,
     seenAtMs: nowMs,
     declared: state,
     suspected: undefined,

@@ -65,7 +65,7 @@ export interface Registry {
   register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId>;
   /**
    * Renews a lease for another TTL, and applies the state and the offer that the replica reports, both or none of them:
-   * `too_soon` for an offer within a second of the last one, or the reason why the registry has no room for it. The lease
+   * `too_soon` for an offer within a second of the last one, and for a large registration that becomes ready too often, or the reason why the registry has no room for it. The lease
    * is renewed in these cases, too.
    */
   renew(lease: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<Renewal | 'too_soon' | AnyserveError>;
@@ -100,6 +100,13 @@ export interface Registry {
 
 /** Shortest time between two changes of what a replica offers: a change can cost as much as a registration. */
 const OFFER_PAUSE_MS = 1000;
+
+/**
+ * A replica with a large registration becomes ready no more often than this allows, in bytes of registrations a millisecond: a
+ * short renewal has all of it indexed. Smaller registrations are not limited.
+ */
+const READY_BYTES_PER_MS = 256;
+const LARGE_REGISTRATION_BYTES = 64 * 1024;
 
 /** How long a suspicion lasts at the most. */
 const SUSPECT_MS = 60_000;
@@ -195,6 +202,15 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
     if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
   }
 
+  /** Whether a replica that declares itself ready is, or becomes so now; notes when it can do so again. */
+  function canGetReady(lease: Lease): boolean {
+    if (lease.declared === 'ready' || lease.bytes < LARGE_REGISTRATION_BYTES) return true;
+    const nowMs = clock.nowMs();
+    if (nowMs < lease.nextReadyAtMs) return false;
+    lease.nextReadyAtMs = nowMs + lease.bytes / READY_BYTES_PER_MS;
+    return true;
+  }
+
   /**
    * Notes a sign of life, with what it reports: a suspicion ends, and a two-way lease lasts for another TTL.
    */
@@ -284,8 +300,9 @@ export function createRegistry({ store, clock, random, ids, log, limits = UNLIMI
       if (!lease) return leases.wasSuperseded(id, clock.nowMs()) ? 'superseded' : 'unknown';
       const isTooSoon = offer !== undefined && clock.nowMs() < lease.nextOfferAtMs;
       if (offer && !isTooSoon) return renewWithOffer(lease, declared, offer);
-      await seen(lease, isTooSoon ? undefined : declared);
-      return isTooSoon ? 'too_soon' : 'renewed';
+      const isNotYet = isTooSoon || (declared === 'ready' && !canGetReady(lease));
+      await seen(lease, isNotYet ? undefined : declared);
+      return isNotYet ? 'too_soon' : 'renewed';
     },
     async seen(id) {
       const lease = leases.get(id);

@@ -45,3 +45,9 @@ export function sendJson(response: Response, status: number, body: string, heade
 export function sendFailure(response: Response, code: ErrorCode, detail: string, headers?: Headers): void {
   failureAnswer(code, detail, headers)(response);
 }
+
+/** Refuses a large body while others hold all the memory for such. */
+export const answerNoRoom = failureAnswer('unavailable', 'other large requests are being read; try again', {
+  ...TRY_LATER,
+  connection: 'close',
+});

@@ -13,10 +13,12 @@ import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { detailText } from '../wire/answers.js';
 import { sendFailure, sendJson } from './answer.js';
 import { type AccessTokens, answeredMethod, decide, type GrantedHandler, OPEN } from './authorization.js';
+import { BodyMemory } from './body-memory.js';
 import { HostCheck } from './host-check.js';
 import { inTurn, isFirst } from './in-turn.js';
 import { isForLease, releaseHandler, renewHandler } from './lease-handlers.js';
 import { registryHandler, replicasHandler } from './list-handlers.js';
+import { ListMemory } from './list-memory.js';
 import type { Readiness } from './readiness.js';
 import { livezHandler, readyzHandler } from './readiness-handlers.js';
 import { registerHandler } from './register-handler.js';
@@ -38,6 +40,10 @@ export interface AppOptions {
   /** The names by which requests can reach the app. Default: those that lead to this machine for sure. */
   readonly hosts?: HostCheck | undefined;
   readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
+  /** The memory of large request bodies. Default: 64 MiB. */
+  readonly bodies?: BodyMemory | undefined;
+  /** The memory of lists on their way to readers. Default: 512 MiB. */
+  readonly lists?: ListMemory | undefined;
 }
 
 /** What is answered without a token: whether the server is well, which load balancers ask. */
@@ -68,6 +74,7 @@ export function createApp(options: AppOptions): ApiApp {
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
+  const { bodies = new BodyMemory(), lists = new ListMemory() } = options;
   const paths = new Set<string>(['/route']);
 
   /** Answers by method, and only to who may. */
@@ -96,7 +103,7 @@ export function createApp(options: AppOptions): ApiApp {
   app.enable('case sensitive routing');
   app.enable('strict routing');
   const route = guarded({ GET: routeHandler(registry, isWarming) });
-  const lease = guarded({ PUT: renewHandler(registry, log), DELETE: releaseHandler(registry) });
+  const lease = guarded({ PUT: renewHandler(registry, log, bodies), DELETE: releaseHandler(registry) });
   const oftenAsked = (url: string): RequestHandler | undefined => {
     if (isPath('/route', url)) return route;
     return isForLease(url) ? lease : undefined;
@@ -109,12 +116,12 @@ export function createApp(options: AppOptions): ApiApp {
     const handler = oftenAsked(request.url);
     return handler ? handler(request, response, next) : next();
   });
-  mount('/register', { POST: registerHandler(options) });
-  mount('/registry', { GET: registryHandler(registry) });
+  mount('/register', { POST: registerHandler({ ...options, bodies }) });
+  mount('/registry', { GET: registryHandler(registry, lists) });
   mount('/health', { GET: (_request, response) => sendJson(response, 200, '{"status":"healthy"}') });
   mount('/livez', { GET: livezHandler });
   mount('/readyz', { GET: readyzHandler(readiness) });
-  mount('/replicas', { GET: replicasHandler(registry, moment) });
+  mount('/replicas', { GET: replicasHandler(registry, moment, lists) });
 
   /** Has a path be answered: by method, and only to who may. */
   function mount(path: string, methods: Readonly<Record<string, GrantedHandler>>): void {

@@ -6,18 +6,21 @@ import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import { parseRenewal, withCapabilities } from '../wire/lease.js';
 import { faultsText, MAX_REGISTRATION_BYTES } from '../wire/registration.js';
-import { failureAnswer, jsonAnswer, sendFailure, sendJson, TRY_LATER } from './answer.js';
+import { answerNoRoom, failureAnswer, jsonAnswer, sendFailure, sendJson, TRY_LATER } from './answer.js';
+import type { BodyMemory } from './body-memory.js';
 import { warnOfLists } from './list-values.js';
 import { readBody } from './request-body.js';
 import { parseTarget } from './request-target.js';
 
 /** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
-export function renewHandler(registry: Registry, log: Log): RequestHandler {
+export function renewHandler(registry: Registry, log: Log, bodies: BodyMemory): RequestHandler {
   return async (request, response) => {
-    const body = await readBody(request, MAX_REGISTRATION_BYTES);
+    const body = await readBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
       case 'aborted':
         return;
+      case 'no_room':
+        return answerNoRoom(response);
       case 'not_utf8':
         return sendFailure(response, 'usage', 'There was an error parsing the body');
       case 'too_large':
@@ -48,7 +51,7 @@ export function renewHandler(registry: Registry, log: Log): RequestHandler {
       case 'superseded':
         return answerSuperseded(response);
       case 'too_soon':
-        return answerTooSoon(response);
+        return capabilities ? answerTooSoon(response) : answerNotReadyYet(response);
       case 'unknown':
         return answerUnknown(response);
       default:
@@ -71,6 +74,13 @@ const answerSuperseded = failureAnswer('already_exists', 'a newer registration h
 const answerTooSoon = failureAnswer('resource_exhausted', 'a lease changes its capabilities at most once a second', {
   'retry-after': '1',
 });
+const answerNotReadyYet = failureAnswer(
+  'resource_exhausted',
+  'a replica with many capabilities becomes ready less often',
+  {
+    'retry-after': '1',
+  },
+);
 const answerUnknown = failureAnswer('not_found', 'no such lease; it has ended, or another server granted it');
 
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;

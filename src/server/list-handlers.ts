@@ -3,28 +3,36 @@ import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { listParts } from '../wire/answers.js';
 import { knownParts, type Moment, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
-import { jsonHeaders } from './answer.js';
+import { failureAnswer, jsonHeaders, TRY_LATER } from './answer.js';
+import type { HeldList, ListMemory } from './list-memory.js';
 
-/** So many parts are written before others have their turn: 2 ms of work where none of them was written before. */
+/** Maximum number of parts that are written before other requests get a turn: 2 ms of work where none was written before. */
 const PARTS_A_TURN = 16;
 
-/** So many bytes are handed to the connection before others have their turn. */
+/** Maximum size of the parts that are written before other requests get a turn, in bytes. A replica can take 1 MiB. */
+const WRITTEN_A_TURN = 1024 * 1024;
+
+/** Number of bytes that are handed to the connection before other requests get a turn. */
 const BYTES_A_TURN = 256 * 1024;
 
 /** `GET /registry`: the list as it is when it is asked for, however long it takes to send. */
-export function registryHandler(registry: Pick<Registry, 'pages'>): RequestHandler {
-  return (_request, response) => sendSliced(response, listParts(registry.pages()));
+export function registryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
+  return (_request, response) => sendSliced(response, listParts(registry.pages()), memory);
 }
 
 /**
  * `GET /replicas`: the same with all that is known of each, and those that are not routed to. With `?replica_id=ID` the
  * list has that replica alone: clients ask so whether a replica that says nothing is still there.
  */
-export function replicasHandler(registry: Pick<Registry, 'known' | 'find'>, moment: () => Moment): RequestHandler {
+export function replicasHandler(
+  registry: Pick<Registry, 'known' | 'find'>,
+  moment: () => Moment,
+  memory: ListMemory,
+): RequestHandler {
   return (request, response) => {
     const id = new URLSearchParams(request.url.split('?', 2)[1]).get(REPLICA_ID_PARAMETER);
     const one = id === null ? undefined : registry.find(asReplicaId(id));
-    return sendSliced(response, knownParts(id === null ? registry.known() : one ? [one] : [], moment()));
+    return sendSliced(response, knownParts(id === null ? registry.known() : one ? [one] : [], moment()), memory);
   };
 }
 
@@ -32,21 +40,30 @@ export function replicasHandler(registry: Pick<Registry, 'known' | 'find'>, mome
  * Answers with a text of many parts. A list of 100,000 is 15 MB, or 26 with all that is known: it is written and sent a
  * slice at a time, so that no other request waits for it, and no more of it in memory than its reader has yet to take.
  */
-async function sendSliced(response: Response, text: Iterable<Buffer>): Promise<void> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for (const part of text) {
-    parts.push(part);
-    bytes += part.length;
-    if (parts.length % PARTS_A_TURN === 0) await turn();
+async function sendSliced(response: Response, text: Iterable<Buffer>, memory: ListMemory): Promise<void> {
+  const list = memory.list();
+  try {
+    let written = 0;
+    for (const part of text) {
+      if (!list.add(part)) return answerTooManyLists(response);
+      written += part.length;
+      if (list.length % PARTS_A_TURN !== 0 && written < WRITTEN_A_TURN) continue;
+      written = 0;
+      await turn();
+      if (response.destroyed) return;
+    }
+    response.writeHead(200, jsonHeaders(list.bytes));
+    if (response.req.method !== 'HEAD') await sendParts(response, list);
+    response.end();
+  } finally {
+    list.release();
   }
-  if (response.destroyed) return;
-  response.writeHead(200, jsonHeaders(bytes));
-  if (response.req.method === 'HEAD') return void response.end();
+}
+
+/** Sends the parts of a list. A part that was taken is not kept while a slow reader takes the rest. */
+async function sendParts(response: Response, list: HeldList): Promise<void> {
   let sent = 0;
-  // What was sent is not kept while a slow reader takes the rest. From the end, an array gives its parts up in no time.
-  parts.reverse();
-  for (let part = parts.pop(); part; part = parts.pop()) {
+  for (let part = list.take(); part; part = list.take()) {
     response.write(part);
     sent += part.length;
     if (sent < BYTES_A_TURN) continue;
@@ -55,8 +72,13 @@ async function sendSliced(response: Response, text: Iterable<Buffer>): Promise<v
     await turn();
     if (response.destroyed) return;
   }
-  response.end();
 }
+
+const answerTooManyLists = failureAnswer(
+  'unavailable',
+  'other readers have yet to take long lists; try again',
+  TRY_LATER,
+);
 
 /** Resolves when all else that waits has had its turn. */
 function turn(): Promise<void> {

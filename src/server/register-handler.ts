@@ -13,8 +13,9 @@ import {
   parseRegistration,
   type Registering,
 } from '../wire/registration.js';
-import { sendFailure, sendJson, TRY_LATER } from './answer.js';
+import { answerNoRoom, sendFailure, sendJson, TRY_LATER } from './answer.js';
 import { type GrantedHandler, refusalOfId } from './authorization.js';
+import type { BodyMemory } from './body-memory.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
 import { isOfOtherOrigin } from './host-check.js';
 import { createLeaseStream } from './lease-stream.js';
@@ -31,6 +32,7 @@ export interface RegisterHandlerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs: number;
+  readonly bodies: BodyMemory;
 }
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
@@ -40,7 +42,7 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
     if (isOfOtherOrigin(request)) {
       return sendFailure(response, 'permission_denied', 'web pages of other origins cannot register');
     }
-    const body = await readBody(request, MAX_REGISTRATION_BYTES);
+    const body = await readBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
     switch (body.kind) {
       case 'aborted':
         return;
@@ -48,6 +50,8 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
         return sendFailure(response, 'usage', 'There was an error parsing the body');
       case 'too_large':
         return refuseOversized(response, body.beginning);
+      case 'no_room':
+        return answerNoRoom(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
@@ -55,6 +59,7 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
           return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
         const refusal = refusalOfId(prefixes, outcome.replica.id);
         if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
+        options.bodies.release(response);
         return grantLease(response, outcome, { ...options, heartbeats });
       }
       default:

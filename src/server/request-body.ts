@@ -1,29 +1,40 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ByteCollector } from '../core/byte-collector.js';
+import type { BodyMemory } from './body-memory.js';
 
-/** A body read whole, the beginning of one over the limit, or none because the sender went away or sent no UTF-8. */
+/**
+ * The body of a request, the beginning of one over the limit, or none: the sender went away or sent no UTF-8, or other
+ * requests hold all the memory for bodies.
+ */
 export type RequestBody =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'too_large'; readonly beginning: string }
+  | { readonly kind: 'no_room' }
   | { readonly kind: 'not_utf8' }
   | { readonly kind: 'aborted' };
 
 /** Reads the body of a request, at most so many bytes of it. A byte order mark at its start is left out. */
-export function readBody(request: IncomingMessage, maxBytes: number): Promise<RequestBody> {
+export function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  maxBytes: number,
+  memory: BodyMemory,
+): Promise<RequestBody> {
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    // What comes beyond the limit is read and dropped: the answer needs the connection.
+    const body = new ByteCollector();
+    let isRefused = false;
+    // The rest of a refused body is read and dropped: the response needs the connection.
     request.on('data', (chunk: Buffer) => {
-      if (bytes > maxBytes) return;
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes <= maxBytes) return;
-      resolve({ kind: 'too_large', beginning: Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8') });
-      chunks.length = 0;
+      if (isRefused) return;
+      isRefused = !memory.hold(response, body.length + chunk.length);
+      if (isRefused) return resolve({ kind: 'no_room' });
+      body.add(chunk);
+      if (body.length <= maxBytes) return;
+      isRefused = true;
+      resolve({ kind: 'too_large', beginning: Buffer.from(body.bytes.subarray(0, maxBytes)).toString('utf8') });
     });
     request.on('end', () => {
-      const [only] = chunks;
-      resolve(textFrom(only && chunks.length === 1 ? only : Buffer.concat(chunks)));
+      if (!isRefused) resolve(textFrom(body.bytes));
     });
     request.on('close', () => resolve({ kind: 'aborted' }));
   });
@@ -31,7 +42,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Re
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-function textFrom(bytes: Buffer): RequestBody {
+function textFrom(bytes: Uint8Array): RequestBody {
   try {
     return { kind: 'text', text: utf8.decode(bytes) };
   } catch {

@@ -174,3 +174,34 @@ describe('another offer', () => {
     expect(registry.replicas()[0]?.capabilities[0]?.source).toBe('{"model":"b"}');
   });
 });
+
+describe('a replica with a large registration', () => {
+  it('becomes ready again the later the larger it is, and unready at once', async () => {
+    const clock = new ManualClock();
+    const registry = createRegistry({
+      store: createMemoryStore(),
+      clock,
+      random: seededRandom(1),
+      ids: countingIds(),
+      log: keptLog(),
+    });
+    const small = await registry.register(replica('small', { a: 1 }), { host: 'a' }, () => {});
+    const objects = Array.from({ length: 4096 }, (_, n) => ({ a: n, b: n, c: n, d: n }));
+    const large = await registry.register(replica('large', ...objects), { host: 'a' }, () => {});
+    const states = () => registry.pages()[0]?.registrations.map(({ state }) => state);
+    for (const lease of [small, large]) {
+      expect(await registry.renew(lease, 'unready')).toBe('renewed');
+      expect(await registry.renew(lease, 'ready')).toBe('renewed');
+      expect(await registry.renew(lease, 'unready')).toBe('renewed');
+    }
+    expect(await registry.renew(small, 'ready')).toBe('renewed');
+    expect(await registry.renew(large, 'ready')).toBe('too_soon');
+    expect(states()).toEqual(['ready', 'unready']);
+    clock.advance(13_000);
+    expect(await registry.renew(large, 'ready')).toBe('too_soon');
+    clock.advance(2000);
+    expect(await registry.renew(large, 'ready')).toBe('renewed');
+    expect(await registry.renew(large, 'ready')).toBe('renewed');
+    expect(states()).toEqual(['ready', 'ready']);
+  });
+});

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Writable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { stopAll } from '../support/binary.js';
@@ -29,7 +30,7 @@ async function hostile(answer: (request: IncomingMessage, response: ServerRespon
 }
 
 /** Sends the same bytes again and again, at most so many in all, as fast as they are taken. */
-function flood(response: ServerResponse, piece: string, maxBytes = 400 * 1024 * 1024): void {
+function flood(response: Writable, piece: string, maxBytes = 400 * 1024 * 1024): void {
   const chunk = Buffer.from(piece.repeat(Math.ceil((256 * 1024) / piece.length)));
   let sent = 0;
   const more = (): void => {
@@ -71,6 +72,13 @@ describe('a hostile API server takes neither the memory nor the time of', () => 
     ['24 MB of empty objects', text(200, `{"replicas":[${'{},'.repeat(8_000_000)}{}]}`)],
     ['24 MB of numbers', text(200, `{"replicas":[${'1,'.repeat(12_000_000)}1]}`)],
     ['24 MB of keys', text(200, `{"replicas":[{${'"a":1,'.repeat(4_000_000)}"a":1}]}`)],
+    [
+      '10 million chunks of one byte',
+      ({ socket }) => {
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+        flood(socket, '1\r\n \r\n', 60_000_000);
+      },
+    ],
     ['60 MB that break at their end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
   ])(
     'registry: %s',

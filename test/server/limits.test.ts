@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { BodyMemory } from '../../src/server/body-memory.js';
+import { ListMemory } from '../../src/server/list-memory.js';
 import {
   type RawConnection,
   rawConnection,
@@ -7,6 +9,7 @@ import {
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
+import { peakRssBytes } from '../support/peak-memory.js';
 import { registration, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
@@ -93,6 +96,73 @@ describe('the bytes of registrations over the limit', () => {
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('all registrations together hold at most 2800 bytes');
+  });
+});
+
+describe('large bodies', () => {
+  const large = (id: string): string =>
+    registrationBody(id, [{ a: 1 }, ...Array(300).fill({ padding: 'x'.repeat(200) })]);
+  const unfinished = (): RawConnection =>
+    send(`POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(60_000)}`);
+
+  it('have a limit together, from their first byte until they are answered', async () => {
+    const bodies = new BodyMemory(150_000);
+    const hold = vi.spyOn(bodies, 'hold');
+    server = await startTestApiServer({ bodies });
+    const first = [unfinished(), unfinished()];
+    await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);
+    for (const text of [
+      registerRequest(large('r1')),
+      `PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n${'x'.repeat(60_000)}`,
+    ]) {
+      const refused = send(text);
+      await until('it is refused', () => refused.received().includes('try again"}'));
+      expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
+    }
+    expect((await register('small')).received()).toContain('alive');
+    for (const { socket } of first) socket.destroy();
+    // A lease does not hold the body that it was granted for.
+    for (const id of ['r1', 'r2', 'r3', 'r4']) {
+      await until(`${id} has a lease`, async () => {
+        const again = send(registerRequest(large(id)));
+        await until('there is an answer', () => /\r\n\r\n./s.test(again.received()));
+        return again.received().includes('alive');
+      });
+    }
+  });
+
+  it('take no more memory in chunks of one byte', async () => {
+    server = await startTestApiServer();
+    const beforeBytes = peakRssBytes(process.pid);
+    const refused = send('POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    const chunks = '1\r\nx\r\n'.repeat(10_000);
+    for (let sent = 0; sent < 100; sent++) {
+      if (!refused.socket.write(chunks)) await new Promise((resolve) => refused.socket.once('drain', resolve));
+    }
+    refused.socket.write('0\r\n\r\n');
+    await until('there is an answer', () => refused.received().includes('json_invalid'), 10_000);
+    expect(peakRssBytes(process.pid) - beforeBytes).toBeLessThan(100 * 1024 * 1024);
+  }, 20_000);
+});
+
+describe('lists that are not taken', () => {
+  it('have a limit together, but for one; parts that several have count once', async () => {
+    server = await startTestApiServer({ lists: new ListMemory(1024 * 1024) });
+    await server.registry.register(replica('r', { padding: 'x'.repeat(8 * 1024 * 1024) }), { host: 'h' }, () => {});
+    const ask = async (path: string) => {
+      const reader = send('');
+      reader.socket.pause();
+      reader.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await until('there is an answer', () => reader.socket.readableLength > 0 || reader.socket.bytesRead > 0);
+      return reader;
+    };
+    const first = await ask('/replicas');
+    expect((await get('/replicas')).status).toBe(503);
+    expect((await get('/registry')).headers.get('retry-after')).toBe('5');
+    first.socket.destroy();
+    await until('there is room', async () => (await get('/replicas')).status === 200);
+    await ask('/registry');
+    expect((await get('/registry')).status).toBe(503);
   });
 });
 

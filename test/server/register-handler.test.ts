@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
 import { createRegistry } from '../../src/core/registry.js';
+import { BodyMemory } from '../../src/server/body-memory.js';
 import { createReadiness } from '../../src/server/readiness.js';
 import { registerHandler } from '../../src/server/register-handler.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
@@ -16,7 +17,15 @@ it('a client that left while its request was read is not registered, and superse
   const readiness = createReadiness(() => undefined);
   readiness.started();
   const unacknowledged = { watch: () => () => {} };
-  const handler = registerHandler({ registry, unacknowledged, readiness, clock, log, heartbeatMs: 1000 });
+  const handler = registerHandler({
+    registry,
+    unacknowledged,
+    readiness,
+    clock,
+    log,
+    heartbeatMs: 1000,
+    bodies: new BodyMemory(),
+  });
   const ends: string[] = [];
   await registry.register(replica('r1'), { host: '10.0.0.1' }, (end) => void ends.push(end));
   let wasDestroyed = false;

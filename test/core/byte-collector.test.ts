@@ -1,0 +1,31 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { ByteCollector, utf8Text } from '../../src/core/byte-collector.js';
+
+it('chunks are joined in order, whatever their lengths', () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 20 }), (chunks) => {
+      const collector = new ByteCollector();
+      for (const chunk of chunks) collector.add(chunk);
+      const expected = Buffer.concat(chunks);
+      expect(Buffer.from(collector.bytes).equals(expected)).toBe(true);
+      expect(collector.length).toBe(expected.length);
+    }),
+  );
+});
+
+it('a first chunk stays as it is when others follow', () => {
+  const first = Uint8Array.of(1, 2);
+  const collector = new ByteCollector();
+  collector.add(first);
+  collector.add(Uint8Array.of(3));
+  expect([...first, ...collector.bytes]).toEqual([1, 2, 1, 2, 3]);
+});
+
+it('a text is what Node.js reads', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) => {
+      expect(utf8Text(bytes)).toBe(Buffer.from(bytes).toString('utf8'));
+    }),
+  );
+});
