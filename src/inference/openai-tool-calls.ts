@@ -1,8 +1,11 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Loose } from './openai-errors.js';
 
-/** Maximum characters of all tool calls of one answer together. */
+/** Maximum size of all tool calls of one answer together, in characters of JSON. */
 const MAX_CHARACTERS = 16 * 1024 * 1024;
+
+/** What a call counts for beside its fields, in characters: an empty one takes memory, too. */
+const CALL_CHARACTERS = 64;
 
 /** A tool call as far as it has arrived. Without a prototype, so that `__proto__` is a key like any other. */
 type Call = Record<string, unknown>;
@@ -39,6 +42,7 @@ export class ToolCalls {
     const known = this.#latest.get(key);
     const isAnother = known && id && known['id'] && id !== known['id'] && (named?.name || !isNumbered);
     if (known && !isAnother) return known;
+    this.#count(CALL_CHARACTERS);
     const call: Call = Object.create(null);
     this.#calls.push({ index: isNumbered ? (index as number) : this.#calls.length, call });
     this.#latest.set(key, call);
@@ -49,16 +53,24 @@ export class ToolCalls {
     for (const [key, value] of Object.entries(fields) as [string, Loose][]) {
       const before = target[key];
       if (value === null || value === undefined) continue;
+      this.#count(key.length);
       if (typeof value === 'string') {
-        this.#characters += value.length;
-        if (this.#characters > MAX_CHARACTERS) throw unusable(`its tool calls have over ${MAX_CHARACTERS} characters`);
+        this.#count(value.length);
         target[key] = typeof before === 'string' ? mergedText(key, before, value) : value;
       } else if (typeof value === 'object' && !Array.isArray(value) && depth < 3) {
         const inner = typeof before === 'object' && before !== null ? (before as Call) : Object.create(null);
         target[key] = inner;
         this.#merge(inner, value, depth + 1);
-      } else target[key] = value;
+      } else {
+        this.#count(JSON.stringify(value).length);
+        target[key] = value;
+      }
     }
+  }
+
+  #count(characters: number): void {
+    this.#characters += characters;
+    if (this.#characters > MAX_CHARACTERS) throw unusable(`its tool calls have over ${MAX_CHARACTERS} characters`);
   }
 }
 

@@ -11,7 +11,7 @@ import type { Clock } from '../core/ports.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import { type CallStatus, type LibraryCall, libraryCall } from './grpc-js-call.js';
 import { GuardedIntake } from './guarded-intake.js';
-import { IncomingCalls } from './incoming-calls.js';
+import { IncomingCalls, type Intake } from './incoming-calls.js';
 import type { MemoryBudget } from './memory-budget.js';
 import { OpenIntake } from './open-intake.js';
 import { isOpenMethod } from './open-methods.js';
@@ -26,6 +26,8 @@ export interface CallLimitsOptions {
 /** Maximum number of calls at once of the methods that need no token, and of those that last: Watch and reflection. */
 const MAX_OPEN_CALLS = 64;
 const MAX_LASTING_OPEN_CALLS = 48;
+
+const TOO_MANY_OPEN = `${MAX_OPEN_CALLS} calls that need no token are served at once, ${MAX_LASTING_OPEN_CALLS} of them streams`;
 
 /** How long a caller that has more to send may take to read why its call has ended. */
 const STATUS_TIMEOUT_MS = 5000;
@@ -53,10 +55,11 @@ export function callLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions
     const isOpen = isOpenMethod(path);
     const isLasting = isOpen && (requestStream || method.responseStream);
     try {
-      if (isOpen) open.enter(isLasting, inside);
+      if (isOpen) open.makeRoom(isLasting);
       const intake = isOpen
         ? new OpenIntake(inside, requestStream, clock)
         : new GuardedIntake(inside, { budget, clock, isStream: requestStream, ...guardedSizes(path, maxMessageBytes) });
+      if (isOpen) open.add(inside, intake, isLasting);
       incoming.add(inside, intake, isOpen ? OPEN_SILENCE_MS : SILENCE_MS);
       // The call itself: each wrapper would cost every message.
       return call as ServerInterceptingCall;
@@ -72,24 +75,36 @@ function guardedSizes(path: string, maxMessageBytes: number) {
   return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : Math.min(MAX_SMALL_BYTES, maxMessageBytes) };
 }
 
-/** Counts the calls of open methods. */
-class OpenCalls {
-  #all = 0;
-  #lasting = 0;
+/** A call of an open method. */
+interface OpenCall {
+  readonly inside: LibraryCall;
+  readonly intake: Intake;
+  readonly isLasting: boolean;
+}
 
-  /** Counts a call until it ends. Throws when there are too many. */
-  enter(isLasting: boolean, { stream }: LibraryCall): void {
-    if (this.#all >= MAX_OPEN_CALLS || (isLasting && this.#lasting >= MAX_LASTING_OPEN_CALLS)) {
-      throw new Error(
-        `${MAX_OPEN_CALLS} calls that need no token are served at once, ${MAX_LASTING_OPEN_CALLS} of them streams`,
-      );
-    }
-    this.#all++;
-    if (isLasting) this.#lasting++;
-    stream.once('close', () => {
-      this.#all--;
-      if (isLasting) this.#lasting--;
-    });
+/** The calls of open methods. */
+class OpenCalls {
+  readonly #calls = new Set<OpenCall>();
+
+  /**
+   * Makes room for one more call. When there are too many, the oldest goes whose request has not arrived: health checks
+   * arrive whole, and whoever holds their places with requests that never end must not keep them out. Throws when there is none.
+   */
+  makeRoom(isLasting: boolean): void {
+    const lasting = [...this.#calls].filter((call) => call.isLasting);
+    const isFull = isLasting && lasting.length >= MAX_LASTING_OPEN_CALLS;
+    if (!isFull && this.#calls.size < MAX_OPEN_CALLS) return;
+    const stalled = (isFull ? lasting : [...this.#calls]).find(({ intake }) => intake.isWaiting);
+    if (!stalled) throw new Error(TOO_MANY_OPEN);
+    this.#calls.delete(stalled);
+    stalled.inside.sendStatus({ code: status.RESOURCE_EXHAUSTED, details: TOO_MANY_OPEN });
+  }
+
+  /** Counts a call until it ends. */
+  add(inside: LibraryCall, intake: Intake, isLasting: boolean): void {
+    const call = { inside, intake, isLasting };
+    this.#calls.add(call);
+    inside.stream.once('close', () => this.#calls.delete(call));
   }
 }
 

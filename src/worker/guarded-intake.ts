@@ -60,7 +60,7 @@ export class GuardedIntake implements Intake {
     if (options.isStream) this.#countUnread();
   }
 
-  get lastByteAtMs(): number {
+  get lastProgressAtMs(): number {
     return this.#lastByteAtMs;
   }
 

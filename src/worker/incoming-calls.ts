@@ -4,8 +4,8 @@ import type { LibraryCall } from './grpc-js-call.js';
 
 /** How the requests of one call come in. */
 export interface Intake {
-  /** When something arrived last, by the clock. */
-  readonly lastByteAtMs: number;
+  /** When the request last made progress, by the clock: a byte of it arrived, or where those do not count all of it. */
+  readonly lastProgressAtMs: number;
   /** Whether more is expected to arrive soon. */
   readonly isWaiting: boolean;
   /** Releases what the call holds. */
@@ -53,7 +53,7 @@ export class IncomingCalls {
     this.#cancelTimer = undefined;
     const nowMs = this.#clock.nowMs();
     for (const { call, intake, silenceMs } of this.#calls) {
-      if (!call || !intake?.isWaiting || nowMs - intake.lastByteAtMs < silenceMs) continue;
+      if (!call || !intake?.isWaiting || nowMs - intake.lastProgressAtMs < silenceMs) continue;
       const details = `nothing more of the request arrived for ${silenceMs / 1000} s`;
       call.sendStatus({ code: status.DEADLINE_EXCEEDED, details });
     }

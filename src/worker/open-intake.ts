@@ -18,13 +18,14 @@ export class OpenIntake implements Intake {
   readonly #isStream: boolean;
   readonly #decoder: FrameDecoder;
   #unanswered = 0;
-  #lastByteAtMs: number;
+  /** When the call began, or its last request was complete. */
+  #requestedAtMs: number;
 
   constructor(inside: LibraryCall, isStream: boolean, clock: Clock) {
     this.#inside = inside;
     this.#clock = clock;
     this.#isStream = isStream;
-    this.#lastByteAtMs = clock.nowMs();
+    this.#requestedAtMs = clock.nowMs();
     this.#decoder = new FrameDecoder({
       maxMessageBytes: MAX_BYTES,
       maxMessagesPerFrame: isStream ? MAX_UNANSWERED : 2,
@@ -36,8 +37,8 @@ export class OpenIntake implements Intake {
     if (isStream) this.#countAnswers();
   }
 
-  get lastByteAtMs(): number {
-    return this.#lastByteAtMs;
+  get lastProgressAtMs(): number {
+    return this.#requestedAtMs;
   }
 
   get isWaiting(): boolean {
@@ -47,8 +48,9 @@ export class OpenIntake implements Intake {
   end(): void {}
 
   #write(data: Buffer): Buffer[] {
-    this.#lastByteAtMs = this.#clock.nowMs();
     const messages = this.#decoder.write(data);
+    // A byte now and then does not count: the whole request has to arrive in time.
+    if (messages.length > 0) this.#requestedAtMs = this.#clock.nowMs();
     this.#unanswered += messages.length;
     // Answers are many times as large as requests, and wait for whoever does not read them.
     if (this.#isStream && this.#unanswered > MAX_UNANSWERED) throw new Error('too many requests without an answer');

@@ -1,3 +1,4 @@
+import { ByteCollector, utf8Text } from '../core/byte-collector.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { quoted } from '../core/quoted.js';
 import { type Loose, UpstreamRefusal } from '../inference/openai-errors.js';
@@ -73,6 +74,9 @@ export class OpenaiServer {
     const models = this.read(() => modelsFromJson(this.#transport.parsed(text)));
     if (!models) throw this.stranger('its list of models is none');
     this.#engine ??= engineFromList(models, headers);
+    const names = new Set(models.map(({ name }) => name));
+    // An engine can list other names each time.
+    for (const known of this.#types.keys()) if (!names.has(known)) this.#types.delete(known);
     for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
     await this.#learn(models, signal);
     return models.map(({ name }) => name);
@@ -119,19 +123,17 @@ export class OpenaiServer {
   async post(path: string, body: JsonObject, signal: AbortSignal, maxBytes = MAX_ANSWER_BYTES): Promise<Loose> {
     return this.#withoutRefusedFields(body, async (sent) => {
       const { answer, chunks } = await this.#transport.open(path, sent, signal);
-      const parts: Buffer[] = [];
-      let bytes = 0;
+      const read = new ByteCollector();
       try {
         for await (const chunk of chunks) {
-          parts.push(chunk);
-          bytes += chunk.length;
-          if (bytes > maxBytes) throw new AnyserveError('internal', `its answer has over ${maxBytes} bytes`);
+          read.add(chunk);
+          if (read.length > maxBytes) throw new AnyserveError('internal', `its answer has over ${maxBytes} bytes`);
         }
       } catch (error) {
         answer.body.destroy();
         throw this.#transport.failure(error, signal, BROKE_OFF);
       }
-      return this.#transport.told(Buffer.concat(parts).toString('utf8'));
+      return this.#transport.told(utf8Text(read.bytes));
     });
   }
 

@@ -93,18 +93,16 @@ export async function* streamedDocuments(
 /** Returns a function that takes the next text of a stream and returns the events that it completes. */
 function eventReader(): (text: string) => StreamedDocument[] {
   const arrived: StreamedDocument[] = [];
-  let isTooLong = false;
   const parser = createParser({
-    maxBufferSize: MAX_EVENT_CHARACTERS,
     onEvent: ({ data, event }) => void arrived.push({ data, isError: event === 'error', isWhole: false }),
-    onError: ({ type }) => {
-      isTooLong ||= type === 'max-buffer-size-exceeded';
-    },
   });
   const lineFeeds = createLineFeeds();
+  let lengthSinceEvent = 0;
   return (text) => {
     parser.feed(lineFeeds(text));
-    if (isTooLong) throw tooLong();
+    // Whatever it is: the parser takes 64 bytes for each line of data, also for an empty one.
+    lengthSinceEvent = arrived.length > 0 ? 0 : lengthSinceEvent + text.length;
+    if (lengthSinceEvent > MAX_EVENT_CHARACTERS) throw tooLong();
     return arrived.splice(0);
   };
 }

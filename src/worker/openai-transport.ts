@@ -31,6 +31,9 @@ const QUESTION_TIMEOUT_MS = 3000;
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 
+/** Maximum number of objects and arrays in one document. */
+const MAX_CONTAINERS = 1_000_000;
+
 /** Without `identity` some servers compress, and a compressed stream comes in lumps. */
 const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
 
@@ -178,6 +181,7 @@ export class OpenaiTransport {
 
   /** Parses an answer that must be an object or an array. */
   parsed(text: string): Loose {
+    if (hasTooManyContainers(text)) throw this.stranger(`over ${MAX_CONTAINERS} objects and arrays in one document`);
     let json: Loose;
     try {
       json = JSON.parse(text);
@@ -243,6 +247,18 @@ export class OpenaiTransport {
   #withoutKeys(text: string): string {
     return this.#keysSent.reduce((rest, key) => rest.replaceAll(key, '***'), text);
   }
+}
+
+/** Whether a text has so many objects and arrays that they would take far more memory than the text: `[]` takes 50 bytes. */
+function hasTooManyContainers(text: string): boolean {
+  // Each takes at least two characters and a comma.
+  if (text.length < 3 * MAX_CONTAINERS) return false;
+  let count = 0;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if ((unit === 0x5b || unit === 0x7b) && ++count > MAX_CONTAINERS) return true;
+  }
+  return false;
 }
 
 const REASONS: Readonly<Record<string, string>> = {

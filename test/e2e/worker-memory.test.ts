@@ -117,6 +117,31 @@ describe('a worker under attack', () => {
     await Promise.all(calls.map(({ sent }) => sent));
     await expectHealthy(worker);
   }, 30_000);
+
+  it('answers health checks while others hold their places with requests that never end', async () => {
+    const worker = await startWorker();
+    const calls = onSessions(worker, 2, 100, (session) =>
+      call(session, CHECK, { body: Buffer.alloc(1), isLeftOpen: true }),
+    );
+    await Promise.all(calls.map(({ sent }) => sent));
+    const session = connect(`http://${worker.endpoint}`);
+    cleanups.push(() => session.destroy());
+    for (let n = 0; n < 20; n++) {
+      expect(await call(session, CHECK, { body: framed(Buffer.alloc(0), false) }).status).toBe('0');
+    }
+  }, 30_000);
+
+  it('gives a request of a method that needs no token 10 s, however often a byte of it arrives', async () => {
+    const worker = await startWorker();
+    const [slow] = onSessions(worker, 1, 1, (session) =>
+      call(session, CHECK, { body: framed(Buffer.alloc(1000), false).subarray(0, 1), isLeftOpen: true }),
+    );
+    const timer = setInterval(() => slow?.stream.writable && slow.stream.write(Buffer.alloc(1)), 500);
+    cleanups.push(() => clearInterval(timer));
+    const startedAtMs = Date.now();
+    expect(await slow?.status).toBe('4');
+    expect(Date.now() - startedAtMs).toBeLessThan(15_000);
+  }, 30_000);
 });
 
 interface TestWorker {

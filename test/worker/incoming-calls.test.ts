@@ -12,7 +12,7 @@ function followed() {
   const call = { stream, sendStatus: ({ code }: { code: number }) => void statuses.push(code) } as never as LibraryCall;
   let isEnded = false;
   const intake = {
-    lastByteAtMs: clock.nowMs(),
+    lastProgressAtMs: clock.nowMs(),
     isWaiting: true,
     end: () => {
       isEnded = true;
@@ -35,7 +35,7 @@ describe('a call whose request is coming in', () => {
     const { clock, statuses, intake } = followed();
     for (let n = 0; n < 5; n++) {
       clock.advance(8000);
-      intake.lastByteAtMs = clock.nowMs();
+      intake.lastProgressAtMs = clock.nowMs();
     }
     intake.isWaiting = false;
     clock.advance(60_000);
