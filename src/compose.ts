@@ -3,6 +3,7 @@ import { type Changing, lookup } from './core/changing.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
 import { parseReplicaId } from './core/ids.js';
+import { checkCounts, checkTimes } from './core/option-checks.js';
 import type { Log } from './core/ports.js';
 import { printableLog } from './core/printable.js';
 import { createRegistry } from './core/registry.js';
@@ -11,6 +12,7 @@ import type { TokenSet } from './credentials/token-set.js';
 import type { ApiServer } from './server/api-server-handle.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
+import { MAX_MESSAGE_BYTES } from './wire/message-limits.js';
 import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
 import type { Backend } from './worker/backend.js';
 import type { LlamaBackendOptions } from './worker/llama-backend.js';
@@ -66,6 +68,8 @@ export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
     readonly log?: Log | undefined;
   };
 
+const MAX_PORT = 65_535;
+
 const SILENT: Log = { info: () => {}, warn: () => {} };
 
 /** Starts an API server in this process, with its registry in memory. */
@@ -84,6 +88,11 @@ export async function startApiServer({
   allowedHosts = [],
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
+  // Without time between them, heartbeats would be all that the server does.
+  checkTimes({ heartbeatMs }, 1);
+  checkTimes({ ackLimitMs, warmingMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
   const [{ listen }, { createMemoryStore }] = await Promise.all([
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
@@ -132,6 +141,12 @@ export async function startWorker({
   log = SILENT,
   ...others
 }: StartWorkerOptions): Promise<Worker> {
+  checkTimes({ drainDelayMs, drainTimeoutMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxConcurrency }, 1);
+  checkCounts({ maxQueue }, 0);
+  checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
+  checkCounts({ maxDecodingBytes }, 1);
   const { startWorker: start } = await import('./worker/worker.js');
   const limits = { maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs };
   return start(
@@ -181,6 +196,7 @@ export async function openaiBackend({
   log = SILENT,
   signal = new AbortController().signal,
 }: OpenaiModels): Promise<Backend> {
+  checkTimes({ timeoutMs, idleTimeoutMs }, 1);
   const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
     import('./worker/openai-backend.js'),
     import('./worker/upstream-proxy.js'),
@@ -217,6 +233,7 @@ export async function llamaBackend({
   log = SILENT,
   ...others
 }: LlamaModel): Promise<Backend> {
+  checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
   const { createLlamaBackend } = await import('./worker/llama-backend.js');
   const offered = capabilities.map(capabilityFromScalars);
   return createLlamaBackend({

@@ -1,5 +1,6 @@
 import { type Capability, type CapabilityQuery, pairEntries, pairsFrom } from '../core/capability.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
+import { MAX_TIMER_MS } from '../core/option-checks.js';
 import { isJsonObject, type Json, JsonSyntaxError, parseJson } from '../wire/json.js';
 import { capabilityFromJson } from '../wire/replica-json.js';
 
@@ -59,9 +60,6 @@ export function decimalNumber(option: string, text: string): number {
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Longest time that a timer can hold, in ms: about 24 days. */
-const MAX_DURATION_MS = 2 ** 31 - 1;
-
 /** A span of time in milliseconds from `5`, `5s`, `500ms`, `2m`, `1h` or `0`; a bare number means seconds. Throws `usage`. */
 export function durationMs(option: string, text: string, leastMs = 0): number {
   const [, amount, unit = 's'] = DURATION.exec(text) ?? [];
@@ -69,7 +67,7 @@ export function durationMs(option: string, text: string, leastMs = 0): number {
   const where = `--${option} ${JSON.stringify(text)}`;
   if (Number.isNaN(ms)) throw new AnyserveError('usage', `${where}: give a time like 5s, 500ms or 2m`);
   if (ms < leastMs) throw new AnyserveError('usage', `${where}: too short; give ${leastMs}ms or more`);
-  if (ms > MAX_DURATION_MS) throw new AnyserveError('usage', `${where}: too long; give 24 days (576h) or less`);
+  if (ms > MAX_TIMER_MS) throw new AnyserveError('usage', `${where}: too long; give 24 days (576h) or less`);
   return ms;
 }
 

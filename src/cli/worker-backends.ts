@@ -130,7 +130,7 @@ async function engineFrom(
   ]);
   const proxy = await upstreamProxy(url, io.env);
   if (proxy) log.info(`asks ${url} through the proxy ${proxy.name}; NO_PROXY names hosts to ask directly`);
-  const timeoutMs = durationMs('openai-timeout', args.text('openai-timeout') ?? '');
+  const timeoutMs = durationMs('openai-timeout', args.text('openai-timeout') ?? '', 1);
   const idle = args.text('openai-idle-timeout');
   return createOpenaiBackend(
     {
@@ -140,7 +140,7 @@ async function engineFrom(
       idleTimeoutMs:
         idle === undefined
           ? Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs)
-          : durationMs('openai-idle-timeout', idle),
+          : durationMs('openai-idle-timeout', idle, 1),
       tls: clientTlsFrom(args, io, 'openai-'),
       proxy,
       probePath: args.text('probe-path'),

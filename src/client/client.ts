@@ -3,11 +3,13 @@ import { lookup } from '../core/changing.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import { checkCounts, checkTimes, MAX_TIMER_MS } from '../core/option-checks.js';
 import type { Clock, Random } from '../core/ports.js';
 import { answerFromMessage, messageFromRequest } from '../wire/inference.js';
 import type { InferenceAnswer, ModelMetadata, ServerMetadata, Tensor, Tensors } from '../wire/inference-data.js';
 import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { MAX_MESSAGE_BYTES } from '../wire/message-limits.js';
 import { isPlain, type TensorValue } from '../wire/tensor-value.js';
 import { Underway } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
@@ -54,6 +56,10 @@ export class InferenceClient {
       onRetry,
       waitWhileWarming = true,
     } = options;
+    // A call's timer is cut to the longest time there is, so any time beyond it will do.
+    checkTimes({ timeoutMs: timeoutMs !== undefined && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
+    checkTimes({ firstPartTimeoutMs, silenceTimeoutMs });
+    checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
     const query = pairsFrom(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );

@@ -1,6 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
 import { MessageReader } from './message-reader.js';
 
+/** Largest value of the option that limits the size of a message, in bytes: what gRPC can count. */
+export const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
+
 /**
  * What a message may hold beside bytes. A field of two bytes in a message becomes an object of a hundred in memory, so
  * that a message within the size limit could otherwise take all there is; these are far beyond what models take.

@@ -139,6 +139,11 @@ describe('a worker in front of an OpenAI-compatible server', () => {
       ],
       [['--openai', 'http://127.0.0.1:1/v1', '--openai-key-file', '/nowhere'], 'cannot read /nowhere'],
       [['--openai', 'http://127.0.0.1:1/v1', '--openai-timeout', 'soon'], '--openai-timeout "soon"'],
+      [
+        ['--openai', 'http://127.0.0.1:1/v1', '--openai-timeout', '0'],
+        '--openai-timeout "0": too short; give 1ms or more',
+      ],
+      [['--openai', 'http://127.0.0.1:1/v1', '--openai-idle-timeout', '0'], '--openai-idle-timeout "0": too short'],
     ];
     for (const [args, message] of cases) {
       const { code, stderr } = await worker(args).ended;
