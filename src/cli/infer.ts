@@ -11,6 +11,7 @@ import { INPUT_OPTIONS, inferenceInputs } from './inference-inputs.js';
 import { answerText, answerWriter, jsonLine } from './inference-output.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
+import { thinkingWriter } from './thinking-writer.js';
 
 /** `anyserve infer`: finds a replica that has the model, and calls it. */
 export const infer: Command = {
@@ -161,5 +162,10 @@ async function printParts(parts: AsyncGenerator<InferenceAnswer>, json: boolean,
 }
 
 async function printWhole(parts: AsyncGenerator<InferenceAnswer>, io: CommandIo): Promise<void> {
-  for await (const answer of parts) io.stdout.write(answerText(answer, io));
+  const thinking = thinkingWriter(io);
+  for await (const answer of parts) {
+    await thinking.write(answer);
+    thinking.end();
+    io.stdout.write(answerText(answer, io));
+  }
 }

@@ -9,16 +9,49 @@ import { textOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';
 import { textFor } from './output.js';
 import { tableText } from './table.js';
+import { thinkingWriter } from './thinking-writer.js';
 
 /** How many elements of a tensor a table shows; JSON shows all. */
 const MAX_SHOWN = 20;
 
-/** An answer as people read it: texts as they are, a line each, other tensors as a table. */
+/** Outputs of the text contract that are shown with a text, and not in a table. */
+const SHOWN_WITH_TEXT: ReadonlySet<string> = new Set(['reasoning', 'tool_calls']);
+
+/** An answer as people read it: texts as they are and tool calls, a line each; other tensors as a table. */
 export function answerText(answer: InferenceAnswer, io: CommandIo): string {
   const name = textOutput(answer.outputs);
-  if (name === undefined) return outputsTable(answer, io);
+  const calls = toolCallLines(answer);
+  if (name === undefined) return calls + (hasOthers(answer) ? outputsTable(answer, io) : '');
   const texts = textsFromTensor(answer.outputs[name] as Tensor);
-  return texts.map((text) => textFor(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('');
+  // An answer that is tool calls alone has an empty text.
+  const shown = calls === '' ? texts : texts.filter((text) => text !== '');
+  return shown.map((text) => textFor(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('') + calls;
+}
+
+function hasOthers({ outputs }: InferenceAnswer): boolean {
+  return Object.keys(outputs).some((name) => !SHOWN_WITH_TEXT.has(name));
+}
+
+/** The tool calls of an answer, each as a line `tool call: NAME ARGUMENTS`; those in another form than OpenAI's as they are. */
+function toolCallLines({ outputs }: InferenceAnswer): string {
+  const tensor = outputs['tool_calls'];
+  if (tensor?.datatype !== 'BYTES') return '';
+  return textsFromTensor(tensor)
+    .flatMap(toolCallsFromText)
+    .map((call) => `tool call: ${printable(call)}\n`)
+    .join('');
+}
+
+function toolCallsFromText(text: string): string[] {
+  try {
+    const calls: unknown = JSON.parse(text);
+    return (Array.isArray(calls) ? calls : [calls]).map((call) => {
+      const { name, arguments: given } = call.function ?? call;
+      return typeof name === 'string' && typeof given === 'string' ? `${name} ${given}` : JSON.stringify(call);
+    });
+  } catch {
+    return [text];
+  }
 }
 
 /** JSON as a line of output. */
@@ -26,23 +59,37 @@ export function jsonLine(json: Json): string {
   return `${printable(jsonText(json))}\n`;
 }
 
-/** Prints the parts of an answer as they come, as JSON a line each; else texts run on, as they would in one. */
+/**
+ * Prints the parts of an answer as they come: as JSON, a line each; else texts run on as in one, tool calls are a line each,
+ * and other tensors are a table. Reasoning is shown at a terminal only.
+ */
 export function answerWriter(json: boolean, io: CommandIo) {
   const { stdout, unread } = io;
   const read = textReader();
   const texts = textWriter(io);
+  const thinking = thinkingWriter(io);
   const print = async (line: string): Promise<void> => {
+    thinking.end();
     texts.end();
     if (!stdout.write(line)) await drained(stdout, unread);
   };
   return {
     async part(part: InferenceAnswer): Promise<void> {
       if (json) return print(jsonLine(jsonFromAnswer(part)));
+      await thinking.write(part);
       const text = read(part);
-      if (text !== undefined) return texts.write(text);
-      if (Object.keys(part.outputs).length > 0) await print(outputsTable(part, io));
+      const calls = toolCallLines(part);
+      if (text !== undefined && (text !== '' || calls === '')) {
+        if (text !== '') thinking.end();
+        await texts.write(text);
+      }
+      if (calls !== '') await print(calls);
+      if (text === undefined && hasOthers(part)) await print(outputsTable(part, io));
     },
-    end: texts.end,
+    end(): void {
+      thinking.end();
+      texts.end();
+    },
   };
 }
 

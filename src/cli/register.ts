@@ -2,7 +2,7 @@ import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { listenerAt } from '../client/listener.js';
-import { httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
+import { HTTP_PROBE_LIMIT_MS, httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { parseAdvertised } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
@@ -69,7 +69,7 @@ export const register: Command = {
       value: 'KIND',
       description:
         'register only while the endpoint is healthy: grpc (its health service, else ServerReady, else a connection), ' +
-        'tcp (a connection), http (an answer of 200 to 399), or none; grpc for a program that is run, else none',
+        'tcp (a connection), http (an answer of 200 to 399 within 10 s), or none; grpc for a program that is run, else none',
       choices: ['grpc', 'tcp', 'http', 'none'],
     },
     'probe-path': {
@@ -134,7 +134,7 @@ export const register: Command = {
         keeper.setReady(change.kind === 'healthy');
         report(change);
       };
-      const health = probe && new HealthWatch({ probe, clock, onChange });
+      const health = probe && new HealthWatch({ ...probe, clock, onChange });
       if (health) health.start();
       else keeper.setReady(true);
       return () => {
@@ -222,7 +222,11 @@ function programFrom(args: Arguments): readonly string[] | undefined {
 }
 
 /** How to tell whether the model server is healthy; undefined: it is taken to be. */
-async function probeFrom(args: Arguments, endpoint: Endpoint, tls: ServerAccess['tls']): Promise<Probe | undefined> {
+async function probeFrom(
+  args: Arguments,
+  endpoint: Endpoint,
+  tls: ServerAccess['tls'],
+): Promise<{ readonly probe: Probe; readonly limitMs?: number } | undefined> {
   const model = args.text('probe-model');
   const kind = args.text('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
   if (kind !== 'http' && args.isGiven('probe-path')) {
@@ -235,14 +239,20 @@ async function probeFrom(args: Arguments, endpoint: Endpoint, tls: ServerAccess[
     case 'none':
       return undefined;
     case 'grpc':
-      return (await import('../client/grpc-probe.js')).grpcProbe(endpoint, {
-        tls: isSecure ? (tls ?? (() => ({}))) : undefined,
-        model,
-      });
+      return {
+        probe: (await import('../client/grpc-probe.js')).grpcProbe(endpoint, {
+          tls: isSecure ? (tls ?? (() => ({}))) : undefined,
+          model,
+        }),
+      };
     case 'tcp':
-      return tcpProbe(endpoint);
+      return { probe: tcpProbe(endpoint) };
     case 'http':
-      return httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''), tls);
+      return {
+        probe: httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''), tls),
+        // A little more than the probe has, so that the reason shown is its own.
+        limitMs: HTTP_PROBE_LIMIT_MS + 1000,
+      };
     default:
       throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);
   }

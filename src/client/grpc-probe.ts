@@ -122,7 +122,10 @@ class Questions {
   async #askModel(session: ClientHttp2Session, name: string): Promise<void> {
     const { response, said } = await this.#answer(session, INFERENCE_SERVICE.modelReady, { name, version: '' });
     if (response?.ready) return;
-    const reason = response ? 'is not ready' : `cannot be asked for (${said})`;
+    // Most servers answer the same for a model that is loading and for one that they do not have.
+    const reason = response
+      ? 'is not ready, or the server has no model of that name; see --probe-model'
+      : `cannot be asked for (${said})`;
     throw new AnyserveError('unavailable', `${this.#endpoint}: model ${JSON.stringify(name)} ${reason}`);
   }
 

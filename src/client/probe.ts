@@ -15,6 +15,9 @@ export type Probe = (signal: AbortSignal) => Promise<void>;
 /** How long a probe waits: a little less than a look may take, so that the reason told is its own. */
 export const ANSWER_LIMIT_MS = LOOK_LIMIT_MS - 100;
 
+/** Timeout of an HTTP probe, in ms: engines that are busy, and SGLang by design, take more than a second. Source: docs/engines.md, "Health". */
+export const HTTP_PROBE_LIMIT_MS = 10_000;
+
 /** Healthy: something takes a connection. */
 export function tcpProbe(endpoint: Endpoint): Probe {
   return async (signal) => {
@@ -27,11 +30,11 @@ export function tcpProbe(endpoint: Endpoint): Probe {
 }
 
 /** Healthy: a GET is answered with a status from 200 to 399, as Kubernetes has it. */
-export function httpProbe(url: string, tls?: () => ClientTls): Probe {
+export function httpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PROBE_LIMIT_MS): Probe {
   return async (signal) => {
     const connections = new HttpConnections(tls);
     try {
-      const { status, body } = await connections.send({ method: 'GET', url, headTimeoutMs: ANSWER_LIMIT_MS, signal });
+      const { status, body } = await connections.send({ method: 'GET', url, headTimeoutMs: limitMs, signal });
       body.destroy();
       if (status < 200 || status > 399) throw new AnyserveError('unavailable', `${url}: answers HTTP ${status}`);
     } catch (error) {

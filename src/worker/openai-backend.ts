@@ -1,3 +1,4 @@
+import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
@@ -10,7 +11,6 @@ import { openaiChat } from './openai-chat.js';
 import { openaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
 import type { OpenaiSettings } from './openai-settings.js';
-import { PROBE_TIMEOUT_MS } from './openai-transport.js';
 
 /** What an OpenAI-compatible server is to be asked for. */
 export interface OpenaiBackendOptions extends OpenaiServerOptions, OpenaiSettings {
@@ -38,7 +38,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
       },
       watchModels: (listener) => followed.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
-      checkLimitMs: PROBE_TIMEOUT_MS + 1000,
+      checkLimitMs: HTTP_PROBE_LIMIT_MS + 1000,
       check: (looking) =>
         look(server, options, looking, async (signal) => {
           const there = await server.models(signal);
@@ -73,9 +73,9 @@ async function look(
   const late = new AbortController();
   const tooLate = new AnyserveError(
     'deadline_exceeded',
-    `${server.url}: no answer within ${PROBE_TIMEOUT_MS / 1000} s`,
+    `${server.url}: no answer within ${HTTP_PROBE_LIMIT_MS / 1000} s`,
   );
-  const cancel = clock.schedule(PROBE_TIMEOUT_MS, () => late.abort(tooLate));
+  const cancel = clock.schedule(HTTP_PROBE_LIMIT_MS, () => late.abort(tooLate));
   const signal = AbortSignal.any([looking, late.signal]);
   try {
     await server.probe(signal);

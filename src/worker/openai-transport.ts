@@ -1,4 +1,5 @@
 import { type HttpAnswer, HttpConnections } from '../client/http.js';
+import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
 import { tlsFailure } from '../client/tls-failure.js';
 import { lookup } from '../core/changing.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
@@ -20,9 +21,6 @@ export interface OpenaiTransportOptions
   readonly proxy?: UpstreamProxy | undefined;
   readonly clock: Clock;
 }
-
-/** Time for a probe, in ms: engines that are busy, and SGLang by design, take more than a second. */
-export const PROBE_TIMEOUT_MS = 10_000;
 
 /** Time for a question that only makes more of a model known, in ms. */
 const QUESTION_TIMEOUT_MS = 3000;
@@ -116,7 +114,7 @@ export class OpenaiTransport {
 
   /** Asks for a document, with the key or without. */
   async get(url: string, withKey: boolean, signal: AbortSignal): Promise<ReadAnswer> {
-    const headTimeoutMs = PROBE_TIMEOUT_MS;
+    const headTimeoutMs = HTTP_PROBE_LIMIT_MS;
     try {
       const answer = await this.#connections.send({
         method: 'GET',
@@ -134,7 +132,7 @@ export class OpenaiTransport {
           : this.#connections.beginning(answer, headTimeoutMs, MAX_ERROR_BYTES)),
       };
     } catch (error) {
-      throw this.failure(error, signal, undefined, `no answer within ${PROBE_TIMEOUT_MS / 1000} s`);
+      throw this.failure(error, signal, undefined, `no answer within ${HTTP_PROBE_LIMIT_MS / 1000} s`);
     }
   }
 
@@ -157,7 +155,7 @@ export class OpenaiTransport {
       };
       if (answer.status < 500) onBytes();
       if (answer.status !== 200) {
-        const text = await this.#connections.beginning(answer, PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
+        const text = await this.#connections.beginning(answer, HTTP_PROBE_LIMIT_MS, MAX_ERROR_BYTES);
         throw this.refusal(answer.status, text, answer.headers);
       }
       // Engines send the head at once, and the first byte of the body when they have read the prompt.

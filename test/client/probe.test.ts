@@ -122,7 +122,7 @@ describe('the gRPC probe', () => {
     expect(await look(grpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
     expect(await look(grpcProbe(endpoint, { model: 'other' }))).toEqual([
       'unavailable',
-      `${endpoint}: model "other" is not ready`,
+      `${endpoint}: model "other" is not ready, or the server has no model of that name; see --probe-model`,
     ]);
     const stranger = await grpc(serverReady({ ready: true }));
     expect((await look(grpcProbe(stranger, { model: 'echo' })))?.[1]).toContain('model "echo" cannot be asked for');
@@ -254,11 +254,16 @@ describe('the HTTP probe', () => {
     const none = probedUrl(await nobody(), '/health');
     expect(await look(httpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
     const silent = await bare(() => {});
-    expect(await look(httpProbe(`http://${silent.endpoint}/`))).toEqual([
+    expect(await look(httpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
       'unknown',
       `http://${silent.endpoint}/: no answer in time`,
     ]);
     await until('its connections are closed', () => silent.open.size === 0);
+  });
+
+  it('waits for an answer for longer than the other probes, because busy engines are slow', async () => {
+    const endpoint = await http((_request, response) => void setTimeout(() => response.end(), 1200));
+    expect(await look(httpProbe(`http://${endpoint}/`))).toBeUndefined();
   });
 
   it('reads no body, and leaves no connection', async () => {

@@ -233,6 +233,15 @@ describe('register with a program', () => {
     await running.stop();
   });
 
+  it('is registered when its health is told over HTTP later than the other probes would wait', async () => {
+    const slow = createServer((_request, response) => void setTimeout(() => response.end(), 1500));
+    const url = `http://127.0.0.1:${await portOf(slow)}/health`;
+    const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
+    await told(running, /registered r1/);
+    expect(running.stderr()).not.toContain('waiting for');
+    await running.stop();
+  });
+
   it('asks a server that speaks gRPC for its health, and notices when it hangs', async () => {
     const port = await freePort();
     const worker = ['worker', '--backend', 'echo', '--cap', 'type=chat', '--no-register', '--port', `${port}`];
@@ -431,6 +440,17 @@ describe('register with a probe', () => {
     await running.printed(/^unhealthy, out of the list: 127.0.0.1:\d+: nothing listens there\n/m);
     await until('it is out of the list', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('names the model that is not ready, and says that there may be none of that name', async () => {
+    const port = await freePort();
+    const worker = start(['worker', '--backend', 'echo', '--no-register', '--port', `${port}`]);
+    await worker.printed(/^serving on/);
+    const running = register(port, '--probe-model', 'nobody');
+    await running.printed(
+      /^waiting for .*: model "nobody" is not ready, or the server has no model of that name; see --probe-model\n/m,
+    );
+    await running.stop();
   });
 
   it('gives nothing back that it never had', async () => {

@@ -42,6 +42,31 @@ describe('a text', () => {
     expect((await infer(['--prompt', 'numbers'])).stdout).toBe('OUTPUT   DATATYPE   DATA\nn        INT32[2]   1, 2\n');
   });
 
+  it.each([['whole'], ['in parts', '--stream']])(
+    'is followed by the tool calls, a line each, %s',
+    async (_how, ...args) => {
+      const { code, stdout, stderr } = await infer(['--prompt', 'tools', ...args]);
+      expect([code, stdout, stderr]).toEqual([
+        0,
+        'tool call: get_weather {"city":"Paris"}\ntool call: get_time {}\n',
+        '',
+      ]);
+    },
+  );
+
+  it.each([['in parts'], ['whole', '--no-stream']])(
+    'is shown after the reasoning at a terminal, %s, and without it in a pipe',
+    async (_how, ...args) => {
+      const shown = await startAtTerminal(['infer', 'chat', 'tools', ...args, ...at]).ended;
+      const line = 'thinking: which tool?\r\n\r\ntool call: get_weather {"city":"Paris"}\r\ntool call: get_time {}\r\n';
+      expect(shown.stdout).toContain(line);
+      expect((await startAtTerminal(['infer', 'chat', 'think', ...args, ...at]).ended).stdout).toContain(
+        ' see\r\n\r\nheard think\r\n',
+      );
+      expect((await infer(['--prompt', 'think', '--stream'])).stdout).toBe('heard think\n');
+    },
+  );
+
   it('is told as JSON with how it ended, what it took and who wrote it', async () => {
     const { stdout } = await infer(['--prompt', 'Hello', '--json']);
     await asked('in parts: user Hello');

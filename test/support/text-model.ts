@@ -6,7 +6,7 @@ const LIBRARY = new URL('../../dist/index.js', import.meta.url).href;
 
 /**
  * A worker's module with a model that writes texts, as a file. It tells on stdout what it is asked and whether in parts,
- * and answers "heard " and the last thing said, in pieces; a last thing of "forever", "fail", "die" or "parameters" is
+ * and answers "heard " and the last thing said, in pieces; a last thing of "forever", "fail", "die", "tools", "think" or "parameters" is
  * an order.
  */
 export function textModel(): string {
@@ -24,6 +24,10 @@ export default (app) => app.capability({ type: 'chat', model: 'parrot' }, async 
   if (order === 'parameters') return yield { text: [JSON.stringify(context.parameters)], score: [1.5] };
   if (order === 'numbers') return yield { n: [1, 2] };
   if (order === 'think') for (const reasoning of ['let me', ' see']) yield { reasoning: [reasoning] };
+  if (order === 'tools') {
+    const calls = [['get_weather', '{"city":"Paris"}'], ['get_time', '{}']].map(([name, args], at) => ({ id: 'call-' + at, type: 'function', function: { name, arguments: args } }));
+    return yield { text: [''], reasoning: ['which tool?'], tool_calls: [JSON.stringify(calls)] };
+  }
   yield { text: [context.streaming ? 'heard ' : 'heard ' + order] };
   if (order === 'fail') throw new Error('as told');
   if (order === 'die') setTimeout(() => process.exit(1), 20);
