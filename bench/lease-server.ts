@@ -5,7 +5,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { createRegistry } from '../src/core/registry.js';
+import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { listen } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
@@ -14,13 +14,13 @@ import { ALIVE_EVENT } from '../src/wire/lease-events.js';
 import { createAuthority } from '../test/support/certificates.js';
 import { answering } from './child-process.js';
 
-const SILENT = { info: () => {}, warn: () => {} };
+const SILENT = { emit: () => {} };
 
 async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
-  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
+  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
   const times = { heartbeatMs, ackLimitMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
-  return (await listen({ registry, clock, log: SILENT, ...times, ...where })).port;
+  return (await listen({ registry, clock, events: SILENT, ...times, ...where })).port;
 }
 
 function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { LeaseId } from '../src/core/ids.js';
-import { createRegistry } from '../src/core/registry.js';
+import { Registry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
 import { ReplicaPages } from '../src/core/replica-pages.js';
 import { listen } from '../src/server/api-server.js';
@@ -21,7 +21,7 @@ import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { type Row, report } from './report.js';
 
 const ROUNDS = 15;
-const SILENT = { info: () => {}, warn: () => {} };
+const SILENT = { emit: () => {} };
 
 /** A replica as it comes in a registration. */
 function replica(n: number): Replica {
@@ -125,11 +125,11 @@ async function measure(): Promise<void> {
       putAll(pages, size);
       newUs?.push(timed(writing));
     }
-    const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
+    const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(replica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
-    const server = await listen({ registry, clock, log: SILENT, ...listening });
+    const server = await listen({ registry, clock, events: SILENT, ...listening });
     const ofStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
     const unchanged = await stalls(reader, server.port, async () => {});
     let isReady = true;

@@ -5,7 +5,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
-import { createRegistry, type Registry } from '../src/core/registry.js';
+import { Registry } from '../src/core/registry.js';
 import { listen } from '../src/server/api-server.js';
 import { createApp } from '../src/server/app.js';
 import { createReadiness } from '../src/server/readiness.js';
@@ -22,11 +22,11 @@ const NO_LEASES = {
   },
 };
 
-const SILENT = { info: () => {}, warn: () => {} };
+const SILENT = { emit: () => {} };
 
 /** A registry of so many replicas, of which each query asks for those of a model and a type. */
 async function registryOf(size: number): Promise<Registry> {
-  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log: SILENT });
+  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
     const registration = { replica_id: `replica-${n}`, endpoint: `replica-${n}.test:50051`, capabilities: [pairs] };
@@ -39,7 +39,7 @@ async function registryOf(size: number): Promise<Registry> {
 const appOptions = (registry: Registry) => ({
   registry,
   clock,
-  log: SILENT,
+  events: SILENT,
   heartbeatMs: 2000,
   ackLimitMs: 3000,
   warmingMs: 0,

@@ -4,9 +4,9 @@ import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
 import { parseReplicaId } from './core/ids.js';
 import { checkCounts, checkTimes } from './core/option-checks.js';
-import type { Log } from './core/ports.js';
+import type { Log, RegistryEvent, ServerEvent } from './core/ports.js';
 import { printableLog } from './core/printable.js';
-import { createRegistry } from './core/registry.js';
+import { Registry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import type { ApiServer } from './server/api-server-handle.js';
@@ -93,17 +93,20 @@ export async function startApiServer({
   checkTimes({ ackLimitMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
-  const [{ listen }, { createMemoryStore }] = await Promise.all([
+  const [{ listen }, { createMemoryStore }, { EventBus }, { logEvents }] = await Promise.all([
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
+    import('./telemetry/event-bus.js'),
+    import('./telemetry/log-events.js'),
   ]);
-  const safeLog = printableLog(log);
-  const registry = createRegistry({
+  const events = new EventBus<RegistryEvent | ServerEvent>();
+  events.subscribe(logEvents(printableLog(log), system.clock));
+  const registry = new Registry({
     store: createMemoryStore(),
     clock: system.clock,
     random: system.random,
     ids: system.ids,
-    log: safeLog,
+    events,
     limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes },
   });
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
@@ -117,7 +120,7 @@ export async function startApiServer({
     ...times,
     tokens,
     tls: lookup(tls),
-    log: safeLog,
+    events,
     clock: system.clock,
   });
 }

@@ -39,6 +39,8 @@ export interface HostWatch {
 export interface Brake extends HostWatch {
   /** What to do with a replica on a host that holds a lease. */
   judge(accusation: Accusation): Verdict;
+  /** Until when silent replicas are suspected because most hosts fell silent or this server stood still. */
+  readonly activeUntilMs: number;
 }
 
 /** When a host was last accused, and whether it has no lease any more. */
@@ -54,6 +56,7 @@ export function createBrake(): Brake {
   /** How many of them are gone. They are counted as they go: when a whole fleet falls silent, each of its hosts is judged. */
   let gone = 0;
   let pausedAtMs = Number.NEGATIVE_INFINITY;
+  let activeUntilMs = Number.NEGATIVE_INFINITY;
 
   function setGone(host: string, isGone: boolean): void {
     const known = accused.get(host);
@@ -68,6 +71,9 @@ export function createBrake(): Brake {
   }
 
   return {
+    get activeUntilMs() {
+      return activeUntilMs;
+    },
     came: (host) => setGone(host, false),
     left: (host) => setGone(host, true),
     judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
@@ -79,7 +85,10 @@ export function createBrake(): Brake {
         forget(old);
       }
       const isMost = accused.size >= LEAST_HOSTS && accused.size > (hosts + gone) / 2;
-      return isLossy || isMost || nowMs - pausedAtMs <= WINDOW_MS ? 'suspect' : 'remove';
+      const isPaused = nowMs - pausedAtMs <= WINDOW_MS;
+      if (isMost) activeUntilMs = nowMs + WINDOW_MS;
+      else if (isPaused) activeUntilMs = Math.max(activeUntilMs, pausedAtMs + WINDOW_MS);
+      return isLossy || isMost || isPaused ? 'suspect' : 'remove';
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { HostWatch } from './brake.js';
 import type { LeaseId, ReplicaId } from './ids.js';
+import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 
 /** Told once, when a lease ends for another reason than its holder's own wish. */
@@ -20,6 +21,7 @@ export interface Lease extends Omit<LeaseTerms, 'state'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
+  readonly grantedAtMs: number;
   /** What its registration holds, in bytes. Change it with {@link LeaseTable.resize}. */
   bytes: number;
   /** From when on its replica can change what it offers. */
@@ -52,6 +54,7 @@ export function newLease(
     host,
     ttlMs,
     holder,
+    grantedAtMs: nowMs,
     bytes,
     nextOfferAtMs: nowMs,
     nextReadyAtMs: nowMs,
@@ -60,6 +63,11 @@ export function newLease(
     suspected: undefined,
     cancelTimer: NOTHING_TO_CANCEL,
   };
+}
+
+/** Returns what an event says of a lease that has ended; undefined for one that another server granted. */
+export function endedLease(lease: Lease | undefined, nowMs: number): EndedLease | undefined {
+  return lease && { host: lease.host, livedMs: nowMs - lease.grantedAtMs, silentMs: nowMs - lease.seenAtMs };
 }
 
 /** How long, and how many, superseded leases are remembered: their holders may still renew them, and are told why not. */

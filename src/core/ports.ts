@@ -87,6 +87,31 @@ export type RegistryEvent =
   /** A change that a timer began could not be written to the store. */
   | { readonly kind: 'store_failed'; readonly error: string };
 
+/** What happens in the API server around the registry. */
+export type ServerEvent =
+  /** A capability object has a list as a value. A query has one value per key, so it never matches a list. */
+  | { readonly kind: 'list_value_offered'; readonly replicaId: ReplicaId; readonly capability: string }
+  /** Callers can't reach the endpoint that a peer registers. */
+  | {
+      readonly kind: 'unreachable_endpoint';
+      readonly replicaId: ReplicaId;
+      readonly endpoint: Endpoint;
+      readonly host: string;
+      readonly reason: string;
+    }
+  /** The registration of a closed connection could not be removed. */
+  | { readonly kind: 'release_failed'; readonly replicaId: ReplicaId; readonly error: string }
+  /** Connections can't be inspected on this machine, so dead hosts are found only by TTL or TCP timeout. */
+  | { readonly kind: 'dead_peer_detection_unavailable'; readonly error: string }
+  /** One check failed. The next one is made as usual; consecutive failures are one event. */
+  | { readonly kind: 'dead_peer_detection_failed'; readonly error: string }
+  | { readonly kind: 'request_failed'; readonly method: string; readonly target: string; readonly error: string }
+  /** Anyone who can reach `host` can register replicas. */
+  | { readonly kind: 'registration_unprotected'; readonly host: string }
+  /** The leases of this server are ended over `durationMs`. */
+  | { readonly kind: 'drain_started'; readonly leases: number; readonly durationMs: number }
+  | { readonly kind: 'drain_ended'; readonly leases: number; readonly ended: number };
+
 /** How long a lease lasted, and how long before its end its holder was last heard from. */
 export interface EndedLease {
   readonly host: string;
@@ -113,7 +138,7 @@ export interface AttemptTarget {
 }
 
 /** Receives the events of registry, server and calls. Logs, metrics and history subscribe to it. */
-export interface Events<Event = RegistryEvent | CallEvent> {
+export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
   /** Delivers the event to every subscriber before it returns, so subscribers can stamp it with the present time. */
   emit(event: Event): void;
 }

@@ -15,6 +15,40 @@ export const UNLIMITED: RegistryLimits = {
   maxLeasesPerHost: Number.POSITIVE_INFINITY,
 };
 
+/**
+ * Returns why a host can't get another lease; undefined when it can. `unavailable`: the registry is full;
+ * `resource_exhausted`: the host has its share.
+ */
+export function leaseRefusal(
+  leases: LeaseTable,
+  limits: RegistryLimits,
+  {
+    host,
+    bytes,
+    isNew,
+    replaced,
+    replicas,
+  }: {
+    readonly host: string;
+    readonly bytes: number;
+    /** Whether no replica has the id yet. */
+    readonly isNew: boolean;
+    /** The lease that it replaces, if this server granted it. */
+    readonly replaced: Lease | undefined;
+    /** Number of replicas in the registry. */
+    readonly replicas: number;
+  },
+): AnyserveError | undefined {
+  const { maxReplicas, maxLeasesPerHost } = limits;
+  if (isNew && replicas >= maxReplicas) {
+    return new AnyserveError('unavailable', `there are ${maxReplicas} replicas, and there is room for no more`);
+  }
+  if (replaced?.host !== host && leases.leasesOf(host) >= maxLeasesPerHost) {
+    return new AnyserveError('resource_exhausted', `${host} holds ${maxLeasesPerHost} leases, and may hold no more`);
+  }
+  return bytesRefusal(leases, limits, { host, bytes, replaced });
+}
+
 /** The part of all bytes that one host can hold. */
 const HOST_SHARE = 1 / 4;
 

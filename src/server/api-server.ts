@@ -58,7 +58,7 @@ const BACKLOG = 4096;
 
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
 export async function listen(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry, clock, log, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
+  const { host, port, registry, clock, events, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const files = await countOpenFiles();
@@ -66,7 +66,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   let connections = 0;
   const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
   const kernel = { readTable: readTcpTable, countVainWaits };
-  const unacknowledged = watchUnacknowledged({ registry, clock, log, limitMs: ackLimitMs, ...kernel });
+  const unacknowledged = watchUnacknowledged({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
   const { app, answersOften } = createApp({ ...options, readiness, unacknowledged, hosts });
   const { server, unfollow } = serverFor(app, options);
   let isClosing = false;
@@ -86,7 +86,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   }
   readiness.started();
   if (!isLoopback(host) && !tokens?.register && !tls?.().ca) {
-    log.warn(`whoever reaches ${host} can register replicas; ask for a token with --register-token-file`);
+    events.emit({ kind: 'registration_unprotected', host });
   }
   const address = server.address() as AddressInfo;
   // A name of this machine can lead to loopback.
@@ -98,7 +98,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     async close({ drainMs = 0, signal } = {}) {
       isClosing = true;
       readiness.draining();
-      if (drainMs > 0) await drain({ registry, clock, overMs: drainMs, signal });
+      if (drainMs > 0) await drain({ registry, clock, events, overMs: drainMs, signal });
       unfollow();
       unacknowledged.close();
       // Before the server, to which the connections of leases are idle ones that it may cut.

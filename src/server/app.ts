@@ -6,7 +6,7 @@ import express, {
   type Response,
 } from 'express';
 import { messageOf } from '../core/errors.js';
-import type { Clock, Log } from '../core/ports.js';
+import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import { shortened } from '../core/quoted.js';
 import type { Registry } from '../core/registry.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
@@ -30,7 +30,7 @@ import type { UnacknowledgedWatch } from './unacknowledged.js';
 export interface AppOptions {
   readonly registry: Registry;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly events: Events<RegistryEvent | ServerEvent>;
   readonly heartbeatMs: number;
   /** The tokens that requests need; none unless told. */
   readonly tokens?: AccessTokens | undefined;
@@ -70,7 +70,7 @@ export interface ApiApp {
 
 /** Makes the HTTP interface over a registry. */
 export function createApp(options: AppOptions): ApiApp {
-  const { registry, clock, log, readiness, warmingMs, tokens = {}, hosts = new HostCheck() } = options;
+  const { registry, clock, events, readiness, warmingMs, tokens = {}, hosts = new HostCheck() } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
@@ -103,7 +103,7 @@ export function createApp(options: AppOptions): ApiApp {
   app.enable('case sensitive routing');
   app.enable('strict routing');
   const route = guarded({ GET: routeHandler(registry, isWarming) });
-  const lease = guarded({ PUT: renewHandler(registry, log, bodies), DELETE: releaseHandler(registry) });
+  const lease = guarded({ PUT: renewHandler(registry, events, bodies), DELETE: releaseHandler(registry) });
   const oftenAsked = (url: string): RequestHandler | undefined => {
     if (isPath('/route', url)) return route;
     return isForLease(url) ? lease : undefined;
@@ -139,7 +139,7 @@ export function createApp(options: AppOptions): ApiApp {
     const location = `${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
   });
-  const fail = failed(log);
+  const fail = failureHandler(events);
   app.use(fail);
 
   return {
@@ -164,12 +164,13 @@ const NO_NEXT = (): void => {};
 /** Maximum length of a request target in the log, in UTF-16 units. */
 const MAX_LOGGED_TARGET = 256;
 
-/** The last resort: whatever a handler throws is logged here and told in two words there. */
-function failed(log: Log): ErrorRequestHandler {
+/** The last resort: reports whatever a handler throws, and answers with a 500. */
+function failureHandler(events: Events<ServerEvent>): ErrorRequestHandler {
   return (error, request, response, _next) => {
     // A part of the path that is no text, such as %zz, names nothing.
     if (error instanceof URIError) return sendFailure(response, 'not_found', 'Not Found');
-    log.warn(`${request.method} ${shortened(request.url, MAX_LOGGED_TARGET)} failed: ${messageOf(error)}`);
+    const target = shortened(request.url, MAX_LOGGED_TARGET);
+    events.emit({ kind: 'request_failed', method: request.method, target, error: messageOf(error) });
     if (response.headersSent) response.destroy();
     else sendFailure(response, 'failed', 'Internal Server Error');
   };

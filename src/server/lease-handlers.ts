@@ -1,19 +1,19 @@
 import type { Request, RequestHandler } from 'express';
 import { AnyserveError, httpStatusOf } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
-import type { Log } from '../core/ports.js';
+import type { Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import { parseRenewal, withCapabilities } from '../wire/lease.js';
 import { faultsText, MAX_REGISTRATION_BYTES } from '../wire/registration.js';
 import { answerNoRoom, failureAnswer, jsonAnswer, sendFailure, sendJson, TRY_LATER } from './answer.js';
 import type { BodyMemory } from './body-memory.js';
-import { warnOfLists } from './list-values.js';
+import { reportListValues } from './list-values.js';
 import { readBody } from './request-body.js';
 import { parseTarget } from './request-target.js';
 
 /** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
-export function renewHandler(registry: Registry, log: Log, bodies: BodyMemory): RequestHandler {
+export function renewHandler(registry: Registry, events: Events<ServerEvent>, bodies: BodyMemory): RequestHandler {
   return async (request, response) => {
     const body = await readBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
@@ -40,7 +40,7 @@ export function renewHandler(registry: Registry, log: Log, bodies: BodyMemory): 
     const offer =
       capabilities &&
       ((present: Replica): Replica => {
-        warnOfLists({ id: present.id, capabilities }, log);
+        reportListValues({ id: present.id, capabilities }, events);
         return withCapabilities(present, capabilities);
       });
     const renewal = await registry.renew(leaseOf(request), state, offer);

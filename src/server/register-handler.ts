@@ -1,11 +1,13 @@
 import type { Response } from 'express';
-import { AnyserveError, httpStatusOf, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
+import type { ReplicaId } from '../core/ids.js';
 import { endpointWarning } from '../core/loopback.js';
-import type { Clock, Log } from '../core/ports.js';
+import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { LEASE_HEADER } from '../wire/lease.js';
 import { registeredEvent, supersededEvent } from '../wire/lease-events.js';
 import {
+  type Fault,
   faultsText,
   MAX_REGISTRATION_BYTES,
   notAnObject,
@@ -19,7 +21,7 @@ import type { BodyMemory } from './body-memory.js';
 import { createHeartbeats, type Heartbeats } from './heartbeats.js';
 import { isOfOtherOrigin } from './host-check.js';
 import { createLeaseStream } from './lease-stream.js';
-import { warnOfLists } from './list-values.js';
+import { reportListValues } from './list-values.js';
 import type { Readiness } from './readiness.js';
 import { readBody } from './request-body.js';
 import type { UnacknowledgedWatch } from './unacknowledged.js';
@@ -30,7 +32,7 @@ export interface RegisterHandlerOptions {
   readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
   readonly readiness: Readiness;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly events: Events<RegistryEvent | ServerEvent>;
   readonly heartbeatMs: number;
   readonly bodies: BodyMemory;
 }
@@ -39,26 +41,25 @@ export interface RegisterHandlerOptions {
 export function registerHandler(options: RegisterHandlerOptions): GrantedHandler {
   const heartbeats = createHeartbeats({ clock: options.clock, everyMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
-    if (isOfOtherOrigin(request)) {
-      return sendFailure(response, 'permission_denied', 'web pages of other origins cannot register');
-    }
+    const refuse = refuserOf(response, options.events);
+    if (isOfOtherOrigin(request)) return refuse('permission_denied', 'web pages of other origins cannot register');
     const body = await readBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
     switch (body.kind) {
       case 'aborted':
         return;
       case 'not_utf8':
-        return sendFailure(response, 'usage', 'There was an error parsing the body');
+        return refuse('usage', 'There was an error parsing the body');
       case 'too_large':
-        return refuseOversized(response, body.beginning);
+        return refuseOversized(refuse, body.beginning);
       case 'no_room':
         return answerNoRoom(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
         const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
-        if (outcome.kind === 'faults')
-          return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
-        const refusal = refusalOfId(prefixes, outcome.replica.id);
-        if (refusal !== undefined) return sendFailure(response, 'permission_denied', refusal);
+        if (outcome.kind === 'faults') return refuse('unprocessable', outcome.faults);
+        const { id } = outcome.replica;
+        const refusal = refusalOfId(prefixes, id);
+        if (refusal !== undefined) return refuse('permission_denied', refusal, { id });
         options.bodies.release(response);
         return grantLease(response, outcome, { ...options, heartbeats });
       }
@@ -68,11 +69,28 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
   };
 }
 
-function refuseOversized(response: Response, beginning: string): void {
+/** Refuses a registration for a reason, or for what is wrong with its body, and reports that. */
+type Refuse = (
+  code: ErrorCode,
+  reason: string | readonly Fault[],
+  more?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
+) => void;
+
+function refuserOf(response: Response, events: Events<RegistryEvent>): Refuse {
+  return (code, reason, { id: replicaId, headers } = {}) => {
+    const host = hostOf(response.socket?.remoteAddress);
+    const text = typeof reason === 'string' ? reason : (reason[0]?.msg ?? '');
+    events.emit({ kind: 'registration_refused', replicaId, host, code, reason: text });
+    if (typeof reason === 'string') sendFailure(response, code, reason, headers);
+    else sendJson(response, httpStatusOf(code), faultsText(reason));
+  };
+}
+
+function refuseOversized(refuse: Refuse, beginning: string): void {
   const faults = oversizedFaults(beginning);
   const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
-  if (faults) sendJson(response, httpStatusOf('unprocessable'), faultsText(faults));
-  else sendFailure(response, 'too_large', detail, { connection: 'close' });
+  if (faults) refuse('unprocessable', faults);
+  else refuse('too_large', detail, { headers: { connection: 'close' } });
 }
 
 async function grantLease(
@@ -82,7 +100,7 @@ async function grantLease(
     registry,
     unacknowledged,
     readiness,
-    log,
+    events,
     heartbeats,
   }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
 ): Promise<void> {
@@ -95,12 +113,22 @@ async function grantLease(
     unready === undefined
       ? registry.refusal(replica, host)
       : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
-  if (refusal) return sendFailure(response, refusal.code, refusal.message, { ...TRY_LATER, connection: 'close' });
+  if (refusal) {
+    const { code, message: reason } = refusal;
+    events.emit({ kind: 'registration_refused', replicaId: replica.id, host, code, reason });
+    return sendFailure(response, code, reason, { ...TRY_LATER, connection: 'close' });
+  }
   const warning = endpointWarning(replica.endpoint, host);
   if (warning !== undefined) {
-    log.warn(`${host} registers ${JSON.stringify(replica.id)} at ${JSON.stringify(replica.endpoint)}: ${warning}`);
+    events.emit({
+      kind: 'unreachable_endpoint',
+      replicaId: replica.id,
+      endpoint: replica.endpoint,
+      host,
+      reason: warning,
+    });
   }
-  warnOfLists(replica, log);
+  reportListValues(replica, events);
   const stream = createLeaseStream(response, heartbeats);
   const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
     if (end === 'unacknowledged') stream.cut();
@@ -112,7 +140,7 @@ async function grantLease(
     unwatch();
     granted
       .then((lease) => registry.release(lease, 'closed'))
-      .catch((error) => log.warn(`cannot remove ${JSON.stringify(replica.id)}: ${messageOf(error)}`));
+      .catch((error) => events.emit({ kind: 'release_failed', replicaId: replica.id, error: messageOf(error) }));
   });
   const lease = await granted;
   unwatch = unacknowledged.watch({ lease, host, socket });

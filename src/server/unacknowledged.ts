@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
-import type { Clock, Log } from '../core/ports.js';
+import type { Clock, Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { type TcpEntry, tcpKeyOf } from './tcp-table.js';
 
@@ -9,7 +9,7 @@ import { type TcpEntry, tcpKeyOf } from './tcp-table.js';
 export interface UnacknowledgedOptions {
   readonly registry: Pick<Registry, 'accuse' | 'seen'>;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly events: Events<ServerEvent>;
   /** How long nothing of what was sent may be acknowledged, in milliseconds. */
   readonly limitMs: number;
   /** The machine's connections; rejects with `ENOENT` or `EACCES` where they cannot be had at all. */
@@ -85,7 +85,7 @@ interface Wait {
 
 /** A watch over no connection yet. It looks for as long as it is not closed. */
 export function watchUnacknowledged(options: UnacknowledgedOptions): UnacknowledgedWatch {
-  const { registry, clock, log, limitMs, readTable, countVainWaits } = options;
+  const { registry, clock, events, limitMs, readTable, countVainWaits } = options;
   const watches = new Map<string, Watched>();
   const lossyAtMs = new Map<string, number>();
   let lastLookAtMs = clock.nowMs();
@@ -111,10 +111,10 @@ export function watchUnacknowledged(options: UnacknowledgedOptions): Unacknowled
     } catch (error) {
       if (isClosed) return;
       if (isOfNoTable(error)) {
-        log.info(`cannot see what is acknowledged (${messageOf(error)}): ${BOUND_WITHOUT}`);
+        events.emit({ kind: 'dead_peer_detection_unavailable', error: messageOf(error) });
         return;
       }
-      if (!hasFailed) log.warn(`a look at what is acknowledged failed, and is taken again: ${messageOf(error)}`);
+      if (!hasFailed) events.emit({ kind: 'dead_peer_detection_failed', error: messageOf(error) });
       hasFailed = true;
     }
     if (!isClosed) lookIn(nextInMs);
@@ -233,6 +233,3 @@ function notNoted(failures: readonly unknown[]): AnyserveError {
   const message = `${failures.length} of what it saw could not be noted: ${messageOf(cause)}`;
   return new AnyserveError('failed', message, { cause });
 }
-
-const BOUND_WITHOUT =
-  'a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more';

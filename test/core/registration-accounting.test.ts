@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { AnyserveError } from '../../src/core/errors.js';
 import type { LeaseId } from '../../src/core/ids.js';
 import { registrationBytes } from '../../src/core/registration-bytes.js';
-import { createRegistry, type Registry } from '../../src/core/registry.js';
+import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, Replica } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptLog, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const MAX_BYTES = 8000;
@@ -21,8 +21,8 @@ function sized(id: string, size: number): Replica {
 
 function limited(clock = new ManualClock()): Registry {
   const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
-  const world = { clock, random: seededRandom(1), ids: countingIds(), log: keptLog() };
-  return createRegistry({ store: createMemoryStore(), ...world, limits });
+  const world = { clock, random: seededRandom(1), ids: countingIds(), events: keptEvents() };
+  return new Registry({ store: createMemoryStore(), ...world, limits });
 }
 
 /** What a test knows of a lease that was granted. */
@@ -178,12 +178,12 @@ describe('another offer', () => {
 describe('a replica with a large registration', () => {
   it('becomes ready again the later the larger it is, and unready at once', async () => {
     const clock = new ManualClock();
-    const registry = createRegistry({
+    const registry = new Registry({
       store: createMemoryStore(),
       clock,
       random: seededRandom(1),
       ids: countingIds(),
-      log: keptLog(),
+      events: keptEvents(),
     });
     const small = await registry.register(replica('small', { a: 1 }), { host: 'a' }, () => {});
     const objects = Array.from({ length: 4096 }, (_, n) => ({ a: n, b: n, c: n, d: n }));

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
-import { createRegistry, type Registry } from '../../src/core/registry.js';
+import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, ReplicaState } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptLog, query, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, query, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const SEEDS = 10_000;
@@ -71,7 +71,7 @@ class Interleaving {
 
   #started(): Registry {
     const options = { store: createMemoryStore(), clock: this.#clock, random: this.#random, ids: this.#ids };
-    return createRegistry({ ...options, log: keptLog() });
+    return new Registry({ ...options, events: keptEvents() });
   }
 
   async #register(): Promise<void> {

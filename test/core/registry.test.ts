@@ -1,18 +1,18 @@
 import { describe, expect, it, vi } from 'vitest';
 import { asReplicaId, type LeaseId } from '../../src/core/ids.js';
-import { createRegistry, type Registry } from '../../src/core/registry.js';
+import { Registry } from '../../src/core/registry.js';
 import type { LeaseEnd } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { chiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptLog, query, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, query, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const NONE: ReadonlySet<never> = new Set();
 const AT_HOME = { host: '127.0.0.1' };
 
-function registryWith({ seed = 1, log = keptLog(), clock = new ManualClock() } = {}): Registry {
-  return createRegistry({ store: createMemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), log });
+function registryWith({ seed = 1, events = keptEvents(), clock = new ManualClock() } = {}): Registry {
+  return new Registry({ store: createMemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), events });
 }
 
 function ids(registry: Registry): string[] {
@@ -46,14 +46,18 @@ describe('registry', () => {
     return confirmed;
   });
 
-  it('takes a replica out as soon as its lease is released, and says why in the log', async () => {
-    const log = keptLog();
-    const registry = registryWith({ log });
+  it('takes a replica out as soon as its lease is released, and emits why', async () => {
+    const events = keptEvents();
+    const registry = registryWith({ events });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     const released = registry.release(lease, 'closed');
     expect(registry.route(query(), NONE)).toBeUndefined();
     await released;
-    expect(log.lines).toEqual(['registered "r1" at r1.test:50051', 'removed "r1": closed']);
+    const lease1 = { host: '127.0.0.1', livedMs: 0, silentMs: 0 };
+    expect(events.all).toEqual([
+      { kind: 'registered', replicaId: 'r1', endpoint: 'r1.test:50051' },
+      { kind: 'removed', replicaId: 'r1', reason: 'closed', lease: lease1 },
+    ]);
   });
 
   it('changes nothing when a lease is released twice', async () => {
@@ -187,8 +191,8 @@ describe('registry', () => {
 
   it('removes whoever does not renew, within the time of its lease, and tells the holder', async () => {
     const clock = new ManualClock();
-    const log = keptLog();
-    const registry = registryWith({ clock, log });
+    const events = keptEvents();
+    const registry = registryWith({ clock, events });
     const holder = vi.fn();
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, holder);
     clock.advance(8999);
@@ -198,7 +202,10 @@ describe('registry', () => {
     clock.advance(1);
     expect(ids(registry)).toEqual([]);
     expect(holder.mock.calls).toEqual([['expired']]);
-    expect(log.lines.at(-1)).toBe('removed "r1": expired');
+    expect(events.all.at(-1)).toEqual({
+      ...{ kind: 'removed', replicaId: 'r1', reason: 'expired' },
+      lease: { host: 'h', livedMs: 17_999, silentMs: 9000 },
+    });
     expect(await registry.renew(lease)).toBe('unknown');
   });
 
@@ -222,12 +229,55 @@ describe('registry', () => {
   });
 
   it('calls it a conflict when an id goes to and fro', async () => {
-    const log = keptLog();
-    const registry = registryWith({ log });
+    const events = keptEvents();
+    const registry = registryWith({ events });
     for (let n = 0; n < 9; n++) await registry.register(replica('r1', {}), AT_HOME, () => {});
-    expect(log.lines.filter((line) => line.includes('same id'))).toEqual([
-      '"r1" goes from one to the other; have two processes the same id?',
+    const conflicts = events.all.filter(({ kind }) => kind === 'id_conflict');
+    expect(conflicts).toEqual([{ kind: 'id_conflict', replicaId: 'r1' }]);
+  });
+
+  it('emits suspicion, its end, a late renewal, and the begin and end of self-preservation', async () => {
+    const clock = new ManualClock();
+    const events = keptEvents();
+    const registry = registryWith({ clock, events });
+    const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
+    clock.pause(20_000);
+    const about = { replicaId: 'r1', host: 'h' };
+    expect(events.all.slice(1)).toEqual([
+      { kind: 'self_preservation_entered' },
+      { kind: 'suspected', ...about, reason: 'expired' },
     ]);
+    events.all.length = 0;
+    await registry.renew(lease, 'draining');
+    expect(events.all).toEqual([
+      { kind: 'suspicion_ended', ...about, state: 'draining', silentMs: 20_000 },
+      { kind: 'renewed_late', ...about, lateMs: 11_000 },
+    ]);
+    events.all.length = 0;
+    for (let atMs = 0; atMs < 9000; atMs += 1000) {
+      clock.advance(1000);
+      await registry.renew(lease);
+    }
+    expect(events.all).toEqual([]);
+    await registry.renew(lease, 'ready');
+    clock.advance(1000);
+    expect(events.all).toEqual([
+      { kind: 'state_changed', replicaId: 'r1', state: 'ready' },
+      { kind: 'self_preservation_left' },
+    ]);
+    await registry.close();
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('calls a renewal within the TTL not late, even when it ends a suspicion', async () => {
+    const clock = new ManualClock();
+    const events = keptEvents();
+    const registry = registryWith({ clock, events });
+    const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
+    clock.advance(5000);
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
+    await registry.renew(lease);
+    expect(events.all.slice(1).map(({ kind }) => kind)).toEqual(['suspected', 'suspicion_ended']);
   });
 
   it('tells every holder when it closes', async () => {
@@ -242,12 +292,12 @@ describe('registry', () => {
 
   it('forgets a lease that its store refused', async () => {
     const store = { ...createMemoryStore(), put: () => Promise.reject(new Error('full')) };
-    const registry = createRegistry({
+    const registry = new Registry({
       store,
       clock: new ManualClock(),
       random: seededRandom(1),
       ids: countingIds(),
-      log: keptLog(),
+      events: keptEvents(),
     });
     const holder = vi.fn();
     await expect(registry.register(replica('r1', {}), AT_HOME, holder)).rejects.toThrow('full');

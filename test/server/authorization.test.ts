@@ -170,7 +170,7 @@ describe('a server that asks for none', () => {
 
   it('warns when others than this machine reach it', async () => {
     server = await startTestApiServer({ host: '0.0.0.0' });
-    expect(server.log.lines).toEqual([expect.stringContaining('whoever reaches 0.0.0.0 can register replicas')]);
+    expect(server.log.lines).toEqual([expect.stringContaining('anyone who can reach 0.0.0.0 can register replicas')]);
     await server.close();
     server = await startTestApiServer({ host: '0.0.0.0', tokens: { register } });
     expect(server.log.lines).toEqual([]);

@@ -335,7 +335,7 @@ describe('an API server', () => {
     expect(refused.received()).toContain('this API server takes no registrations now: draining');
     await closed;
     await until('all streams are closed', () => leases.every(({ socket }) => socket.readableEnded));
-    expect(server.log.lines.filter((line) => line.endsWith('shutdown'))).toHaveLength(4);
+    expect(server.log.lines.filter((line) => line.includes(': shutdown'))).toHaveLength(4);
     server = await startTestApiServer();
   });
 

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
-import { createRegistry } from '../../src/core/registry.js';
+import { Registry } from '../../src/core/registry.js';
 import { BodyMemory } from '../../src/server/body-memory.js';
 import { createReadiness } from '../../src/server/readiness.js';
 import { registerHandler } from '../../src/server/register-handler.js';
@@ -9,11 +9,11 @@ import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
 import { rawConnection, registerRequest, registrationBody } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog, replica } from '../support/replicas.js';
+import { keptEvents, replica } from '../support/replicas.js';
 
 it('a client that left while its request was read is not registered, and supersedes nobody', async () => {
-  const [clock, log] = [new ManualClock(), keptLog()];
-  const registry = createRegistry({ store: createMemoryStore(), clock, random, ids, log });
+  const [clock, events] = [new ManualClock(), keptEvents()];
+  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
   const readiness = createReadiness(() => undefined);
   readiness.started();
   const unacknowledged = { watch: () => () => {} };
@@ -22,7 +22,7 @@ it('a client that left while its request was read is not registered, and superse
     unacknowledged,
     readiness,
     clock,
-    log,
+    events,
     heartbeatMs: 1000,
     bodies: new BodyMemory(),
   });

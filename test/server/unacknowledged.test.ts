@@ -4,7 +4,7 @@ import type { Registry } from '../../src/core/registry.js';
 import { type TcpEntry, tcpKeyOf } from '../../src/server/tcp-table.js';
 import { type UnacknowledgedWatch, watchUnacknowledged } from '../../src/server/unacknowledged.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { keptEvents } from '../support/replicas.js';
 
 const LEASE = asLeaseId('lease-1');
 const PLACES = { localAddress: '10.0.0.1', localPort: 8080, remoteAddress: '10.0.0.2', remotePort: 4000 };
@@ -14,7 +14,7 @@ let clock: ManualClock;
 let registry: { accuse: Mock<Registry['accuse']>; seen: Mock<Registry['seen']> };
 let socket: { destroyed: boolean; bytesWritten: number; writableLength: number } & typeof PLACES;
 let entry: TcpEntry;
-let log: ReturnType<typeof keptLog>;
+let events: ReturnType<typeof keptEvents>;
 let watch: UnacknowledgedWatch;
 /** How often any connection of the machine has waited in vain; counts up at every look unless a test says otherwise. */
 let countVainWaits: Mock<() => Promise<number | undefined>>;
@@ -25,7 +25,7 @@ async function started(
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
 ): Promise<void> {
-  watch = watchUnacknowledged({ registry, clock, log, limitMs: 3000, readTable, countVainWaits });
+  watch = watchUnacknowledged({ registry, clock, events, limitMs: 3000, readTable, countVainWaits });
   await new Promise((resolve) => setImmediate(resolve));
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
@@ -36,7 +36,7 @@ beforeEach(() => {
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
   const key = tcpKeyOf(socket) as string;
   entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitAfterMs: 200 };
-  log = keptLog();
+  events = keptEvents();
   let count = 0;
   countVainWaits = vi.fn(async () => count++);
 });
@@ -242,12 +242,12 @@ describe('the table', () => {
 
   it('is not read while nobody is watched, whatever waits in vain', async () => {
     watch = watchUnacknowledged({
-      ...{ registry, clock, log, limitMs: 3000, countVainWaits },
+      ...{ registry, clock, events, limitMs: 3000, countVainWaits },
       readTable: () => failing('EMFILE'),
     });
     await pass(5000);
     expect(countVainWaits.mock.calls.length).toBeGreaterThan(3);
-    expect(log.lines).toEqual([]);
+    expect(events.all).toEqual([]);
   });
 
   it('tells of a silence that began while it was not read', async () => {
@@ -278,12 +278,10 @@ it('a connection that is watched no more is accused of nothing', async () => {
   expect(clock.pending()).toEqual([]);
 });
 
-it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one line says what holds instead', async (code) => {
+it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one event says so', async (code) => {
   await started(() => failing(code));
   await pass(3000);
-  expect(log.lines).toEqual([
-    `cannot see what is acknowledged (${code}: failed): a replica whose host vanishes stays until its ttl runs out, and one without a ttl until TCP gives up, 15 minutes or more`,
-  ]);
+  expect(events.all).toEqual([{ kind: 'dead_peer_detection_unavailable', error: `${code}: failed` }]);
   expect(clock.pending()).toEqual([]);
 });
 
@@ -301,13 +299,12 @@ describe('a look that fails', () => {
     });
   });
 
-  it('is taken again a second later, with one warning until one succeeds', async () => {
+  it('is taken again a second later, with one event until one succeeds', async () => {
     for (const expected of [1, 2]) {
       reason = failure('EMFILE');
       await pass(3000);
-      expect(log.lines).toEqual(
-        Array(expected).fill('a look at what is acknowledged failed, and is taken again: EMFILE: failed'),
-      );
+      const event = { kind: 'dead_peer_detection_failed', error: 'EMFILE: failed' };
+      expect(events.all).toEqual(Array(expected).fill(event));
       reason = undefined;
       await pass(2000);
     }
@@ -350,7 +347,7 @@ describe('a look that fails', () => {
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     watch.close();
     watch = watchUnacknowledged({
-      ...{ registry, clock, log, limitMs: 3000, countVainWaits },
+      ...{ registry, clock, events, limitMs: 3000, countVainWaits },
       async *readTable() {
         yield entry;
         yield { ...entry, key: tcpKeyOf(other) as string };
@@ -370,9 +367,8 @@ describe('a look that fails', () => {
     const accused = registry.accuse.mock.calls.map(([lease]) => lease);
     expect(accused.filter((lease) => lease === LEASE).length).toBeGreaterThan(1);
     expect(accused).toContain('lease-2');
-    expect(log.lines).toEqual([
-      'a look at what is acknowledged failed, and is taken again: 1 of what it saw could not be noted: ENOENT: failed',
-    ]);
+    const error = '1 of what it saw could not be noted: ENOENT: failed';
+    expect(events.all).toEqual([{ kind: 'dead_peer_detection_failed', error }]);
     countVainWaits.mockResolvedValue(1000);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
     await pass(3000);

@@ -1,11 +1,13 @@
 import { connect, type Socket } from 'node:net';
-import type { Random } from '../../src/core/ports.js';
-import { createRegistry, type Registry } from '../../src/core/registry.js';
+import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
+import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
 import { type ApiServerOptions, listen } from '../../src/server/api-server.js';
 import type { ApiServer } from '../../src/server/api-server-handle.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
+import { EventBus } from '../../src/telemetry/event-bus.js';
+import { logEvents } from '../../src/telemetry/log-events.js';
 import { keptLog } from './replicas.js';
 
 /** An API server on a free port, with its registry and log at hand. */
@@ -29,19 +31,21 @@ export async function startTestApiServer({
   readonly limits?: RegistryLimits;
 } = {}): Promise<TestApiServer> {
   const log = keptLog();
-  const registry = createRegistry({
+  const events = new EventBus<RegistryEvent | ServerEvent>();
+  events.subscribe(logEvents(log, system.clock));
+  const registry = new Registry({
     store: createMemoryStore(),
     clock: system.clock,
     random,
     ids: system.ids,
-    log,
+    events,
     limits,
   });
   const times = { heartbeatMs, ackLimitMs, warmingMs, requestTimeoutMs };
   const server = await listen({
     registry,
     clock: system.clock,
-    log,
+    events,
     ...times,
     host: '127.0.0.1',
     machineName: 'machine.test',

@@ -1,6 +1,6 @@
 import { type CapabilityQuery, pairsFrom } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId } from '../../src/core/ids.js';
-import type { Ids, Log } from '../../src/core/ports.js';
+import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
 import { listParts } from '../../src/wire/answers.js';
 import { capabilityFromScalars, type ScalarPairs } from '../../src/wire/replica-json.js';
@@ -30,6 +30,12 @@ export function keptLog(): Log & { readonly lines: string[] } {
   const lines: string[] = [];
   const keep = (line: string): void => void lines.push(line);
   return { lines, info: keep, warn: keep };
+}
+
+/** An event sink that keeps what is emitted. */
+export function keptEvents(): Events & { readonly all: (RegistryEvent | ServerEvent | CallEvent)[] } {
+  const all: (RegistryEvent | ServerEvent | CallEvent)[] = [];
+  return { all, emit: (event) => void all.push(event) };
 }
 
 /** A query from pairs. */

@@ -1,0 +1,134 @@
+import type { Brake } from './brake.js';
+import { messageOf } from './errors.js';
+import type { LeaseId } from './ids.js';
+import type { Lease, LeaseTable } from './lease-table.js';
+import type { Clock, Events, RegistrationStore, RegistryEvent } from './ports.js';
+import type { DeclaredState, InferredEnd, Replica } from './replica.js';
+
+/** Evidence that a lease's holder has gone silent. */
+export interface Silence {
+  /** How late the timer that found it ran, in ms. */
+  readonly lateByMs: number;
+  /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
+  readonly forMs?: number;
+  /** Whether the host's network lost packets lately and recovered. Such a host is suspected, not removed. */
+  readonly isLossy?: boolean;
+}
+
+/** What lease expiry needs. */
+export interface LeaseExpiryOptions {
+  readonly store: RegistrationStore;
+  readonly clock: Clock;
+  readonly events: Events<RegistryEvent>;
+  readonly leases: LeaseTable;
+  readonly brake: Brake;
+}
+
+/** Maximum duration of a suspicion. The lease ends with it. */
+const SUSPECT_MS = 60_000;
+
+/**
+ * Decides what happens to leases whose holders fall silent. A two-way lease that is not renewed expires. A silent lease is
+ * removed, or only suspected where self-preservation says so. A sign of life ends a suspicion.
+ */
+export class LeaseExpiry {
+  readonly #options: LeaseExpiryOptions;
+  /** Cancels the timer that waits for the end of self-preservation; undefined while it is off. */
+  #cancelPreservationTimer: (() => void) | undefined;
+
+  constructor(options: LeaseExpiryOptions) {
+    this.#options = options;
+  }
+
+  /** Starts the timer of a two-way lease. A renewal doesn't restart it: the timer checks and waits again. */
+  watch(lease: Lease): void {
+    const { clock } = this.#options;
+    const { id, ttlMs } = lease;
+    lease.cancelTimer();
+    if (ttlMs === undefined) return;
+    this.#arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (lateByMs) => {
+      if (lease.seenAtMs + ttlMs > clock.nowMs()) this.watch(lease);
+      else this.#inBackground(this.accuse(id, 'expired', { lateByMs }));
+    });
+  }
+
+  /** Removes or suspects a silent lease. A suspected lease ends after 60 s without a sign of life. */
+  async accuse(id: LeaseId, end: InferredEnd, { lateByMs, forMs = 0, isLossy = false }: Silence): Promise<void> {
+    const { store, clock, events, leases, brake } = this.#options;
+    const lease = leases.get(id);
+    if (!lease || lease.suspected) return;
+    const nowMs = clock.nowMs();
+    const { host, replicaId } = lease;
+    if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < forMs) return;
+    const verdict = brake.judge({ host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
+    if (nowMs < brake.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
+    if (verdict === 'remove') return store.delete(id, end);
+    lease.suspected = end;
+    events.emit({ kind: 'suspected', replicaId, host, reason: end });
+    this.#arm(lease, SUSPECT_MS, () => this.#inBackground(store.delete(id, end)));
+    // An unready or draining replica gets no calls, so a suspicion must not make it routable.
+    if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
+  }
+
+  /**
+   * Records a sign of life and the state and capabilities that came with it. It ends a suspicion, and a two-way lease
+   * lasts for another TTL.
+   */
+  async recordSignOfLife(lease: Lease, declared: DeclaredState = lease.declared, replica?: Replica): Promise<void> {
+    const { store, clock } = this.#options;
+    const isNews = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
+    const nowMs = clock.nowMs();
+    const silentMs = nowMs - lease.seenAtMs;
+    lease.seenAtMs = nowMs;
+    lease.declared = declared;
+    if (lease.suspected !== undefined) this.#endSuspicion(lease, silentMs);
+    const news = isNews ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
+    if (isNews || replica) await store.change(lease.id, replica ? { ...news, replica } : news);
+  }
+
+  /** Cancels the timers that belong to no lease. */
+  close(): void {
+    this.#cancelPreservationTimer?.();
+    this.#cancelPreservationTimer = undefined;
+  }
+
+  #endSuspicion(lease: Lease, silentMs: number): void {
+    const { events } = this.#options;
+    const { replicaId, host, ttlMs, declared } = lease;
+    lease.suspected = undefined;
+    events.emit({ kind: 'suspicion_ended', replicaId, host, state: declared, silentMs });
+    if (ttlMs !== undefined && silentMs > ttlMs) {
+      events.emit({ kind: 'renewed_late', replicaId, host, lateMs: silentMs - ttlMs });
+    }
+    this.watch(lease);
+  }
+
+  #enterSelfPreservation(): void {
+    this.#options.events.emit({ kind: 'self_preservation_entered' });
+    this.#awaitPreservationEnd();
+  }
+
+  #awaitPreservationEnd(): void {
+    const { clock, brake, events } = this.#options;
+    const check = (): void => {
+      this.#cancelPreservationTimer = undefined;
+      if (clock.nowMs() < brake.activeUntilMs) this.#awaitPreservationEnd();
+      else events.emit({ kind: 'self_preservation_left' });
+    };
+    const delayMs = brake.activeUntilMs - clock.nowMs();
+    this.#cancelPreservationTimer = clock.schedule(delayMs, check, { background: true });
+  }
+
+  /** Runs a task after a delay, unless the lease ends before. A lease has one timer. */
+  #arm(lease: Lease, delayMs: number, task: (lateByMs: number) => void): void {
+    const { clock } = this.#options;
+    const dueAtMs = clock.nowMs() + delayMs;
+    lease.cancelTimer();
+    lease.cancelTimer = clock.schedule(delayMs, () => task(clock.nowMs() - dueAtMs));
+  }
+
+  /** A timer callback has no caller to reject to, so a failure becomes an event. */
+  #inBackground(work: Promise<unknown>): void {
+    work.catch((error) => this.#options.events.emit({ kind: 'store_failed', error: messageOf(error) }));
+  }
+}

@@ -1,0 +1,140 @@
+import type { CallEvent, Clock, EndedLease, Log, RegistryEvent, ServerEvent } from '../core/ports.js';
+import type { Subscriber } from './event-bus.js';
+
+/** Maximum number of refused registrations that are logged per second: a peer that is refused may ask again at once. */
+const MAX_REFUSALS_PER_SECOND = 10;
+
+/** A line for the log. */
+interface Line {
+  readonly level: 'info' | 'warn';
+  readonly text: string;
+}
+
+/** Returns a subscriber that writes one line for each event of the registry and the server. Calls are not logged. */
+export function logEvents(log: Log, clock: Pick<Clock, 'nowMs'>): Subscriber<RegistryEvent | ServerEvent | CallEvent> {
+  let secondStartMs = Number.NEGATIVE_INFINITY;
+  let refusals = 0;
+  const isOverLimit = (): boolean => {
+    const nowMs = clock.nowMs();
+    if (nowMs - secondStartMs >= 1000) {
+      secondStartMs = nowMs;
+      refusals = 0;
+    }
+    return ++refusals > MAX_REFUSALS_PER_SECOND;
+  };
+  return (event) => {
+    if (event.kind === 'attempt_started' || event.kind === 'attempt_ended') return;
+    if (event.kind === 'registration_refused' && isOverLimit()) return;
+    const { level, text } = isServerEvent(event) ? serverLine(event) : registryLine(event);
+    log[level](text);
+  };
+}
+
+const SERVER_EVENTS: Readonly<Record<ServerEvent['kind'], true>> = {
+  list_value_offered: true,
+  unreachable_endpoint: true,
+  release_failed: true,
+  dead_peer_detection_unavailable: true,
+  dead_peer_detection_failed: true,
+  request_failed: true,
+  registration_unprotected: true,
+  drain_started: true,
+  drain_ended: true,
+};
+
+function isServerEvent(event: RegistryEvent | ServerEvent): event is ServerEvent {
+  return Object.hasOwn(SERVER_EVENTS, event.kind);
+}
+
+function registryLine(event: RegistryEvent): Line {
+  switch (event.kind) {
+    case 'registered':
+      return info(`registered ${quoted(event.replicaId)} at ${event.endpoint}`);
+    case 'state_changed':
+      return info(`${quoted(event.replicaId)} is ${event.state}`);
+    case 'capabilities_changed':
+      return info(`${quoted(event.replicaId)} now offers ${event.count} capability objects`);
+    case 'removed':
+      return info(`removed ${quoted(event.replicaId)}: ${event.reason ?? 'unknown reason'}${lifeText(event.lease)}`);
+    case 'suspected':
+      return info(`${quoted(event.replicaId)} is suspect: ${event.reason} (host ${event.host})`);
+    case 'suspicion_ended':
+      return info(`${quoted(event.replicaId)} is ${event.state} again, after ${seconds(event.silentMs)} of silence`);
+    case 'renewed_late':
+      return info(`${quoted(event.replicaId)} renewed its lease ${seconds(event.lateMs)} late`);
+    case 'id_conflict':
+      return warn(
+        `replica id ${quoted(event.replicaId)} keeps changing owner: are two processes registering it? ` +
+          'Give each process its own id.',
+      );
+    case 'registration_refused': {
+      const id = event.replicaId === undefined ? '' : ` of ${quoted(event.replicaId)}`;
+      return warn(`refused a registration${id} from ${event.host}: ${event.reason} (${event.code})`);
+    }
+    case 'self_preservation_entered':
+      return warn('many replicas fell silent at once: keeping them as suspects instead of removing them');
+    case 'self_preservation_left':
+      return info('silent replicas are removed again');
+    case 'store_failed':
+      return warn(`the store of registrations failed: ${event.error}`);
+    default:
+      return event satisfies never;
+  }
+}
+
+function serverLine(event: ServerEvent): Line {
+  switch (event.kind) {
+    case 'list_value_offered':
+      return warn(
+        `${quoted(event.replicaId)} offers ${event.capability}: a list as a value never matches a query; ` +
+          'register one capability object for each of its values',
+      );
+    case 'unreachable_endpoint':
+      return warn(
+        `${event.host} registers ${quoted(event.replicaId)} at ${JSON.stringify(event.endpoint)}: ${event.reason}`,
+      );
+    case 'release_failed':
+      return warn(`cannot remove ${quoted(event.replicaId)}: ${event.error}`);
+    case 'dead_peer_detection_unavailable':
+      return info(
+        `cannot inspect TCP connections (${event.error}): a replica whose host vanishes stays until its TTL runs out, ` +
+          'or without a TTL until TCP gives up, after 15 minutes or more',
+      );
+    case 'dead_peer_detection_failed':
+      return warn(`cannot inspect TCP connections, will try again: ${event.error}`);
+    case 'request_failed':
+      return warn(`${event.method} ${event.target} failed: ${event.error}`);
+    case 'registration_unprotected':
+      return warn(
+        `anyone who can reach ${event.host} can register replicas; require a token with --register-token-file`,
+      );
+    case 'drain_started':
+      return info(`draining: ending ${event.leases} leases over ${seconds(event.durationMs)}`);
+    case 'drain_ended':
+      return info(`drained: ended ${event.ended} of ${event.leases} leases`);
+    default:
+      return event satisfies never;
+  }
+}
+
+function lifeText(lease: EndedLease | undefined): string {
+  if (!lease) return '';
+  const { host, livedMs, silentMs } = lease;
+  return ` (host ${host}, lived ${seconds(livedMs)}, last seen ${seconds(silentMs)} before)`;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+function quoted(id: string): string {
+  return JSON.stringify(id);
+}
+
+function info(text: string): Line {
+  return { level: 'info', text };
+}
+
+function warn(text: string): Line {
+  return { level: 'warn', text };
+}

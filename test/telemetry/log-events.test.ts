@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { asEndpoint, asReplicaId } from '../../src/core/ids.js';
+import type { RegistryEvent, ServerEvent } from '../../src/core/ports.js';
+import { logEvents } from '../../src/telemetry/log-events.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { keptLog } from '../support/replicas.js';
+
+const about = { replicaId: asReplicaId('r1'), host: 'h' };
+const REFUSED = { kind: 'registration_refused', ...about, code: 'unavailable', reason: 'full' } as const;
+
+describe('the log', () => {
+  it.each<[RegistryEvent | ServerEvent, string]>([
+    [{ kind: 'registered', ...about, endpoint: asEndpoint('a:1') }, 'registered "r1" at a:1'],
+    [{ kind: 'state_changed', ...about, state: 'draining' }, '"r1" is draining'],
+    [{ kind: 'capabilities_changed', ...about, count: 2 }, '"r1" now offers 2 capability objects'],
+    [
+      { kind: 'removed', ...about, reason: 'expired', lease: { host: 'h', livedMs: 61_000, silentMs: 9010 } },
+      'removed "r1": expired (host h, lived 61.0 s, last seen 9.0 s before)',
+    ],
+    [{ kind: 'removed', ...about, reason: undefined, lease: undefined }, 'removed "r1": unknown reason'],
+    [{ kind: 'suspected', ...about, reason: 'expired' }, '"r1" is suspect: expired (host h)'],
+    [
+      { kind: 'suspicion_ended', ...about, state: 'ready', silentMs: 1500 },
+      '"r1" is ready again, after 1.5 s of silence',
+    ],
+    [{ kind: 'renewed_late', ...about, lateMs: 1500 }, '"r1" renewed its lease 1.5 s late'],
+    [REFUSED, 'refused a registration of "r1" from h: full (unavailable)'],
+    [{ kind: 'drain_started', leases: 3, durationMs: 5000 }, 'draining: ending 3 leases over 5.0 s'],
+    [{ kind: 'request_failed', method: 'GET', target: '/route', error: 'broken' }, 'GET /route failed: broken'],
+  ])('writes one line for %o', (event, line) => {
+    const log = keptLog();
+    logEvents(log, new ManualClock())(event);
+    expect(log.lines).toEqual([line]);
+  });
+
+  it('has at most 10 lines a second on refused registrations', () => {
+    const [log, clock] = [keptLog(), new ManualClock()];
+    const subscriber = logEvents(log, clock);
+    for (let n = 0; n < 25; n++) subscriber(REFUSED);
+    expect(log.lines).toHaveLength(10);
+    clock.advance(1000);
+    subscriber(REFUSED);
+    expect(log.lines).toHaveLength(11);
+  });
+});
