@@ -18,7 +18,7 @@ import type { TensorData } from '../src/wire/inference-data.js';
 import type { AnswerMessage, RequestMessage } from '../src/wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../src/wire/inference-service.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
-import { createWideServer } from '../src/worker/wide-server.js';
+import { createWideServer } from '../src/worker/grpc-js-workarounds.js';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { projectFile } from './project-file.js';

@@ -188,7 +188,7 @@ function modelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings' | 
 
 /** Returns the key for the server, from a file that is read again when it changes; never from an argument, which others see. */
 async function openaiKey(args: Arguments, { env }: CommandIo, log: Log): Promise<string | (() => string) | undefined> {
-  const { parseOpenaiKey } = await import('../worker/openai-key.js');
+  const { parseOpenaiKey } = await import('../worker/openai-access.js');
   const path = args.text('openai-key-file');
   if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
   const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);

@@ -1,10 +1,22 @@
 import { ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder, status } from '@grpc/grpc-js';
 import { bearerToken, type TokenSet, tokenDigest } from '../credentials/token-set.js';
-import { isOpenMethod } from './open-methods.js';
+import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+
+/** Services that load balancers and gRPC's tools call without a token: health and reflection. */
+const OPEN_SERVICES = /^\/grpc\.(health|reflection)\./;
+const OPEN_METHODS: ReadonlySet<string> = new Set([
+  INFERENCE_SERVICE.serverLive.path,
+  INFERENCE_SERVICE.serverReady.path,
+]);
+
+/** Whether a method can be called without a token. */
+export function isOpenMethod(path: string): boolean {
+  return OPEN_SERVICES.test(path) || OPEN_METHODS.has(path);
+}
 
 const ADVICE = 'give one with --call-token-file or in ANYSERVE_CALL_TOKEN';
 
-/** Turns calls without a token away before anything of their message is read. */
+/** Rejects calls without a token before any of their message is read. */
 export function callGuard(tokens: () => TokenSet): ServerInterceptor {
   return ({ path }, call) => {
     if (isOpenMethod(path)) return new ServerInterceptingCall(call);

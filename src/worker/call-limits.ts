@@ -9,12 +9,12 @@ import {
 import { messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import { type CallStatus, type LibraryCall, libraryCall } from './grpc-js-call.js';
+import { isOpenMethod } from './call-guard.js';
+import { type CallStatus, type LibraryCall, libraryCall } from './grpc-js-workarounds.js';
 import { GuardedIntake } from './guarded-intake.js';
 import { IncomingCalls, type Intake } from './incoming-calls.js';
 import type { MemoryBudget } from './memory-budget.js';
 import { OpenIntake } from './open-intake.js';
-import { isOpenMethod } from './open-methods.js';
 
 /** What bounds the memory of calls. */
 export interface CallLimitsOptions {

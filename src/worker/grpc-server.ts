@@ -9,12 +9,11 @@ import { grpcOptions } from '../wire/grpc-options.js';
 import { callGuard } from './call-guard.js';
 import { callLimits } from './call-limits.js';
 import { ConnectionLimits } from './connection-limits.js';
+import { createWideServer, RenewedCredentials } from './grpc-js-workarounds.js';
 import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
 import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
-import { RenewedCredentials } from './renewed-credentials.js';
 import { addHealth } from './serving-health.js';
-import { createWideServer } from './wide-server.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
 export interface GrpcServerOptions extends InferenceServiceOptions {

@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
-import type { LibraryCall } from './grpc-js-call.js';
+import type { LibraryCall } from './grpc-js-workarounds.js';
 import type { Intake } from './incoming-calls.js';
 import { inflateReserved, isEncoding } from './inflate.js';
 import type { MemoryBudget, Reservation } from './memory-budget.js';

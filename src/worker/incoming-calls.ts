@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
-import type { LibraryCall } from './grpc-js-call.js';
+import type { LibraryCall } from './grpc-js-workarounds.js';
 
 /** How the requests of one call come in. */
 export interface Intake {

@@ -8,8 +8,11 @@ import { mergedParameters } from '../wire/parameters.js';
 import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
 import { tensorFromValue } from '../wire/tensor-value.js';
 import type { InferenceContext, Model } from './backend.js';
-import { emptyFinal, wantsFinalResponse, withFinal } from './final-response.js';
 import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
+
+/** Triton's parameter names: the request asks to mark the last response, and the response carries the mark. */
+const WANTED = 'triton_enable_empty_final_response';
+const IS_FINAL = 'triton_final_response';
 
 /**
  * Has a model answer a request, in as many parts as its handler gives, to a caller that takes them in parts
@@ -155,4 +158,22 @@ function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpe
   } catch (cause) {
     throw new Error(messageOf(cause), { cause });
   }
+}
+
+/** Whether the caller wants each response to say whether it is the last. */
+function wantsFinalResponse({ parameters }: InferenceRequest): boolean {
+  return parameters[WANTED] === true;
+}
+
+/** The answer, which says whether it is the last. */
+function withFinal(answer: InferenceAnswer, isFinal: boolean): InferenceAnswer {
+  return { ...answer, parameters: { ...answer.parameters, [IS_FINAL]: isFinal } };
+}
+
+/**
+ * The response after the last part. Whether another part comes is not known before it does, and no part waits for it: Triton
+ * sends an empty response, too, for models that answer in parts.
+ */
+function emptyFinal({ model, version, id }: InferenceRequest): InferenceAnswer {
+  return withFinal({ model, version, id, outputs: {}, parameters: {} }, true);
 }

@@ -7,12 +7,12 @@ import { Answer } from '../inference/handler-result.js';
 import { TEXT_INPUTS, TEXT_OUTPUTS, textAnswer } from '../inference/text-generation.js';
 import { createAdmission } from './admission.js';
 import type { Handler, Model } from './backend.js';
+import { offeredCapabilities } from './engine-models.js';
 import { blocksAlone } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { promptTokens } from './llama-prompt.js';
 import { FreeSequences } from './llama-sequences.js';
 import { llamaText } from './llama-text.js';
-import { offeredCapabilities } from './offered-capabilities.js';
 import { checkParameterNames, samplingFromParameters } from './sampling.js';
 
 /** A model in memory, and how it is to run. */

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
-import type { LibraryCall } from './grpc-js-call.js';
+import type { LibraryCall } from './grpc-js-workarounds.js';
 import type { Intake } from './incoming-calls.js';
 import { InflatesTooLarge, inflateSmall, isEncoding } from './inflate.js';
 

@@ -70,7 +70,7 @@ export class OpenaiServer {
       const { only } = await this.#learn([], signal);
       return only === undefined ? undefined : [only];
     }
-    if (status !== 200) throw this.#transport.refusal(status, text, headers);
+    if (status !== 200) throw this.#transport.failures.refusal(status, text, headers);
     const models = this.read(() => modelsFromJson(this.#transport.parsed(text)));
     if (!models) throw this.stranger('its list of models is none');
     this.#engine ??= engineFromList(models, headers);
@@ -103,7 +103,7 @@ export class OpenaiServer {
     if (!this.#engine || this.#probePath !== undefined) return;
     // It needs no key and gets none.
     const { status, headers, text } = await this.#transport.get(`${this.#transport.root}/health`, false, signal);
-    if (status >= 500) throw this.#transport.refusal(status, text, headers);
+    if (status >= 500) throw this.#transport.failures.refusal(status, text, headers);
   }
 
   /** Asks for a path below the base URL, or beside its `/v1` when it is not found there. */
@@ -113,7 +113,7 @@ export class OpenaiServer {
     for (const url of urls) {
       const { status, headers, text } = await this.#transport.get(url, true, signal);
       if (status === 404 && url !== urls.at(-1)) continue;
-      if (status < 200 || status > 299) throw this.#transport.refusal(status, text, headers, url);
+      if (status < 200 || status > 299) throw this.#transport.failures.refusal(status, text, headers, url);
       this.#probeUrl = url;
       return;
     }
@@ -131,7 +131,7 @@ export class OpenaiServer {
         }
       } catch (error) {
         answer.body.destroy();
-        throw this.#transport.failure(error, signal, BROKE_OFF);
+        throw this.#transport.failures.failure(error, signal, BROKE_OFF);
       }
       return this.#transport.told(utf8Text(read.bytes));
     });
@@ -170,7 +170,7 @@ export class OpenaiServer {
       }
       if (!isDone) throw new Error('its stream ended in the middle');
     } catch (error) {
-      throw this.#transport.failure(error, signal, BROKE_OFF);
+      throw this.#transport.failures.failure(error, signal, BROKE_OFF);
     } finally {
       // After the last event only the body's end is to come, and then the connection serves the next request.
       if (isDone) answer.body.resume();
@@ -222,7 +222,7 @@ export class OpenaiServer {
 
   /** Returns the failure of an answer that no OpenAI-compatible server gives. */
   stranger(what: string, cause?: unknown): AnyserveError {
-    return this.#transport.stranger(what, cause);
+    return this.#transport.failures.stranger(what, cause);
   }
 }
 

@@ -3,7 +3,6 @@ import { ApiClient, type ServerAccess } from '../client/api-client.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
-import { DEFAULTS } from '../core/defaults.js';
 import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
@@ -14,10 +13,10 @@ import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { createAdmission } from './admission.js';
-import type { Model } from './backend.js';
 import { BackendWatches } from './backend-watches.js';
-import { listenGrpc } from './grpc-server.js';
-import { createModelTable } from './model-table.js';
+import { type GrpcServer, listenGrpc } from './grpc-server.js';
+import { createModelTable, type ModelTable } from './model-table.js';
+import { concurrencyOf, presentModels, servedModels } from './served-models.js';
 import type { Worker, WorkerSettings } from './worker-handle.js';
 
 /** How a worker serves, with what it needs of the command line or the library. */
@@ -43,140 +42,190 @@ export interface WorkerWorld {
   readonly version: string;
 }
 
-/** Serves the backends' models and keeps them registered. Resolves when calls are taken. */
+/** Serves the backends' models and keeps them registered. Resolves when calls are accepted. */
 export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
-  const { clock, random, log, version } = world;
   checkLimits(options);
-  const models = createModelTable(servedModels(options));
-  const api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
-  // What cannot be registered is refused before anything listens.
-  replicaAt(1);
-
-  const leaving = new AbortController();
-  // Every stream listens on it, and there may be many at once.
-  setMaxListeners(0, leaving.signal);
-  const draining = new AbortController();
-  /** Ends the drain's delay. */
-  const hurry = new AbortController();
-  const watches = new BackendWatches(options.backends, clock, onHealthChange);
-  let hasRoom = true;
-  const isReady = (): boolean => watches.areWell && hasRoom;
-  /** Reports whether calls are welcome, to those who ask and to the registry; does nothing until both are there. */
-  let reportReady = (): void => {};
-  const server = await listenGrpc({
-    ...options,
-    models,
-    admission: createAdmission({ maxConcurrency: concurrencyOf(options), maxQueue: options.maxQueue }),
-    clock,
-    log,
-    version,
-    leaving: leaving.signal,
-    isWell: () => isReady() && !draining.signal.aborted,
-    onFull(reason) {
-      hasRoom = reason === undefined;
-      log.warn(hasRoom ? 'there is room for connections again' : `out of the list: ${reason}`);
-      reportReady();
-    },
-    onFailure(error) {
-      // It need not wait for the next look to be noticed.
-      if (error instanceof AnyserveError && error.code === 'unavailable') watches.lookNow();
-    },
-  });
-  if (!isLoopback(options.host) && !options.callTokens && !options.tls?.().ca) {
-    log.warn(`whoever reaches ${options.host} can call the models; ask for a token with --call-token-file`);
-  }
-  const replica = replicaAt(server.port);
-  server.setServing(isReady());
-  const keeper =
-    api && new LeaseKeeper({ api, replica, clock, random, ready: isReady(), onChange: options.onLeaseChange });
-  reportReady = () => {
-    if (draining.signal.aborted) return;
-    server.setServing(isReady());
-    keeper?.setReady(isReady());
+  const worker = new RunningWorker(options, world);
+  const replica = await worker.start();
+  // Bound, so that a program can pass them around.
+  return {
+    replica,
+    stopped: worker.stopped,
+    update: () => worker.update(),
+    drain: () => worker.drain(),
+    stop: () => worker.stop(),
   };
-  watches.start();
-  for (const backend of options.backends) {
-    backend.watchModels?.(() => void update().catch((error) => log.warn(`cannot update: ${messageOf(error)}`)));
+}
+
+/** A worker from its start to its end: its gRPC server, its registration, and the watches over its backends. */
+class RunningWorker {
+  /** Resolves when the worker has stopped; rejects when it can no longer register. */
+  readonly stopped: Promise<void>;
+  readonly #options: WorkerOptions;
+  readonly #world: WorkerWorld;
+  readonly #models: ModelTable;
+  readonly #api: ApiClient | undefined;
+  readonly #watches: BackendWatches;
+  /** Aborted when streams are to end. */
+  readonly #leaving = new AbortController();
+  readonly #draining = new AbortController();
+  /** Ends the drain delay. */
+  readonly #hurry = new AbortController();
+  #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
+  #server: GrpcServer | undefined;
+  #keeper: LeaseKeeper | undefined;
+  #hasRoom = true;
+  #isStopping = false;
+
+  constructor(options: WorkerOptions, world: WorkerWorld) {
+    this.#options = options;
+    this.#world = world;
+    this.#models = createModelTable(servedModels(options));
+    this.#api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
+    this.#watches = new BackendWatches(options.backends, world.clock, (change) => this.#onHealthChange(change));
+    // Every stream listens on it, and there can be many at once.
+    setMaxListeners(0, this.#leaving.signal);
+    this.#settle = { resolve: () => {}, reject: () => {} };
+    this.stopped = new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // A program that does not wait for it must not end with its rejection.
+    this.stopped.catch(() => {});
   }
 
-  let isStopping = false;
-  let resolve: () => void;
-  let reject: (error: unknown) => void;
-  const stopped = new Promise<void>((...settle) => {
-    [resolve, reject] = settle;
-  });
-  // Whoever does not look at it must not be brought down by it.
-  stopped.catch(() => {});
-  keeper?.run().catch(async (error) => {
-    server.abort();
-    await cleanUp().catch((failure) => log.warn(messageOf(failure)));
-    reject(error);
-  });
+  /** Listens and registers. Resolves to the replica when calls are accepted. */
+  async start(): Promise<Replica> {
+    const { clock, random, log } = this.#world;
+    const { host, callTokens, tls, onLeaseChange, backends } = this.#options;
+    // An id or an endpoint that cannot be registered is refused before anything listens.
+    this.#replicaAt(1);
+    const server = await this.#listen();
+    if (!isLoopback(host) && !callTokens && !tls?.().ca) {
+      log.warn(`whoever reaches ${host} can call the models; ask for a token with --call-token-file`);
+    }
+    const replica = this.#replicaAt(server.port);
+    server.setServing(this.#isReady);
+    this.#server = server;
+    this.#keeper =
+      this.#api &&
+      new LeaseKeeper({ api: this.#api, replica, clock, random, ready: this.#isReady, onChange: onLeaseChange });
+    this.#watches.start();
+    for (const backend of backends) {
+      backend.watchModels?.(() => void this.update().catch((error) => log.warn(`cannot update: ${messageOf(error)}`)));
+    }
+    this.#keeper?.run().catch((error) => this.#endUnregistered(server, error));
+    return replica;
+  }
 
-  function onHealthChange(change: HealthChange): void {
+  async update(): Promise<void> {
+    this.#models.replace(presentModels(this.#options));
+    if (this.#server) await this.#keeper?.update(this.#replicaAt(this.#server.port));
+  }
+
+  async drain(): Promise<void> {
+    if (!this.#draining.signal.aborted) {
+      this.#draining.abort();
+      this.#server?.setServing(false);
+      this.#keeper?.drain();
+      await sleep(this.#world.clock, this.#keeper ? this.#options.drainDelayMs : 0, this.#hurry.signal);
+      if (!this.#isStopping) await this.stop();
+    }
+    await this.stopped;
+  }
+
+  async stop(): Promise<void> {
+    this.#hurry.abort();
+    if (this.#isStopping) this.#server?.abort();
+    else {
+      this.#isStopping = true;
+      this.#leave().then(this.#settle.resolve, this.#settle.reject);
+    }
+    await this.stopped;
+  }
+
+  get #isReady(): boolean {
+    return this.#watches.areWell && this.#hasRoom;
+  }
+
+  #listen(): Promise<GrpcServer> {
+    const { clock, log, version } = this.#world;
+    const { maxQueue } = this.#options;
+    return listenGrpc({
+      ...this.#options,
+      models: this.#models,
+      admission: createAdmission({ maxConcurrency: concurrencyOf(this.#options), maxQueue }),
+      clock,
+      log,
+      version,
+      leaving: this.#leaving.signal,
+      isWell: () => this.#isReady && !this.#draining.signal.aborted,
+      onFull: (reason) => {
+        this.#hasRoom = reason === undefined;
+        log.warn(this.#hasRoom ? 'there is room for connections again' : `out of the list: ${reason}`);
+        this.#reportReady();
+      },
+      onFailure: (error) => {
+        // A failed call is noticed before the next regular check.
+        if (error instanceof AnyserveError && error.code === 'unavailable') this.#watches.lookNow();
+      },
+    });
+  }
+
+  /** Reports whether calls are welcome to health checks and to the registry. */
+  #reportReady(): void {
+    if (!this.#server || this.#draining.signal.aborted) return;
+    this.#server.setServing(this.#isReady);
+    this.#keeper?.setReady(this.#isReady);
+  }
+
+  #onHealthChange(change: HealthChange): void {
+    const { log } = this.#world;
     if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
     if (change.kind === 'unhealthy') log.warn(`out of the list: ${change.reason}`);
-    reportReady();
+    this.#reportReady();
   }
 
-  async function update(): Promise<void> {
-    models.replace(presentModels(options));
-    await keeper?.update(replicaAt(server.port));
-  }
-
-  async function cleanUp(): Promise<void> {
-    watches.stop();
-    api?.close();
-    for (const backend of options.backends) await backend.close?.();
-  }
-
-  function replicaAt(port: number): Replica {
-    const parse = api ? parseAdvertisedGrpc : parseDialable;
+  #replicaAt(port: number): Replica {
+    const { id, advertise, host } = this.#options;
+    const parse = this.#api ? parseAdvertisedGrpc : parseDialable;
     return {
-      id: parseReplicaId(options.id ?? defaultReplicaId(world, port)),
-      endpoint: parse(options.advertise ?? `${bracketed(options.host)}:${port}`),
-      capabilities: models.models.flatMap(({ capabilities }) => capabilities),
+      id: parseReplicaId(id ?? defaultReplicaId(this.#world, port)),
+      endpoint: parse(advertise ?? `${bracketed(host)}:${port}`),
+      capabilities: this.#models.models.flatMap(({ capabilities }) => capabilities),
     };
   }
 
-  async function leave(): Promise<void> {
-    await keeper?.stop();
-    draining.abort();
-    leaving.abort();
+  /** Finishes the calls in flight within the drain timeout, and stops. */
+  async #leave(): Promise<void> {
+    const { clock, log } = this.#world;
+    const { drainTimeoutMs } = this.#options;
+    await this.#keeper?.stop();
+    this.#draining.abort();
+    this.#leaving.abort();
     const finished = new AbortController();
-    const tooLong = sleep(clock, options.drainTimeoutMs, finished.signal).then(() => {
+    const tooLong = sleep(clock, drainTimeoutMs, finished.signal).then(() => {
       if (finished.signal.aborted) return;
-      log.warn(`calls still run after ${options.drainTimeoutMs} ms; ending them`);
-      server.abort();
+      log.warn(`calls still run after ${drainTimeoutMs} ms; ending them`);
+      this.#server?.abort();
     });
-    await server.finish().catch((error) => log.warn(messageOf(error)));
+    await this.#server?.finish().catch((error) => log.warn(messageOf(error)));
     finished.abort();
     await tooLong;
-    await cleanUp();
+    await this.#cleanUp();
   }
 
-  async function stop(): Promise<void> {
-    hurry.abort();
-    if (isStopping) server.abort();
-    else {
-      isStopping = true;
-      leave().then(resolve, reject);
-    }
-    await stopped;
+  /** Ends a worker whose registration is refused for good. */
+  async #endUnregistered(server: GrpcServer, error: unknown): Promise<void> {
+    server.abort();
+    await this.#cleanUp().catch((failure) => this.#world.log.warn(messageOf(failure)));
+    this.#settle.reject(error);
   }
 
-  async function drain(): Promise<void> {
-    if (!draining.signal.aborted) {
-      draining.abort();
-      server.setServing(false);
-      keeper?.drain();
-      await sleep(clock, keeper ? options.drainDelayMs : 0, hurry.signal);
-      if (!isStopping) await stop();
-    }
-    await stopped;
+  async #cleanUp(): Promise<void> {
+    this.#watches.stop();
+    this.#api?.close();
+    for (const backend of this.#options.backends) await backend.close?.();
   }
-
-  return { replica, stopped, update, drain, stop };
 }
 
 function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void {
@@ -185,30 +234,6 @@ function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void
     'usage',
     `--max-decoding-bytes ${maxDecodingBytes} has no room for one message of --max-message-bytes ${maxMessageBytes}; give at least as much`,
   );
-}
-
-function servedModels({ backends, capabilities }: WorkerOptions): readonly Model[] {
-  const models = presentModels({ backends, capabilities });
-  if (models.length === 0) {
-    throw new AnyserveError('usage', 'there is no model to serve; give a module or a backend that has one');
-  }
-  if (!capabilities || capabilities.length === 0 || models.length === 1) return models;
-  throw new AnyserveError(
-    'usage',
-    `capabilities can be given for one model; this worker has ${models.length}, which say their own`,
-  );
-}
-
-/** The models of all backends as they are now; the capabilities given are those of the one model. */
-function presentModels({ backends, capabilities }: Pick<WorkerOptions, 'backends' | 'capabilities'>): readonly Model[] {
-  const models = backends.flatMap((backend) => backend.models);
-  const [only, ...others] = models;
-  if (!only || others.length > 0 || !capabilities || capabilities.length === 0) return models;
-  return [{ ...only, capabilities }];
-}
-
-function concurrencyOf({ maxConcurrency, backends }: WorkerOptions): number {
-  return maxConcurrency ?? Math.max(...backends.map((backend) => backend.maxConcurrency ?? DEFAULTS.maxConcurrency));
 }
 
 function bracketed(host: string): string {

@@ -24,7 +24,7 @@ import { createLineFeeds } from '../../src/wire/line-feeds.js';
 import { excludedFromHeader, queryFromSearch } from '../../src/wire/query.js';
 import { faultsText, parseRegistration } from '../../src/wire/registration.js';
 import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
-import { statusDetails } from '../../src/worker/status-details.js';
+import { statusDetails } from '../../src/worker/service-error.js';
 import { StopTexts } from '../../src/worker/stop-texts.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { expectLinearTime, leastMs } from '../support/cpu-cost.js';

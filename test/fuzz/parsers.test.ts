@@ -21,7 +21,7 @@ import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
 import { tensorFromValue } from '../../src/wire/tensor-value.js';
 import { replicaText } from '../../src/wire/written-replica.js';
 import { samplingFromParameters } from '../../src/worker/sampling.js';
-import { statusDetails } from '../../src/worker/status-details.js';
+import { statusDetails } from '../../src/worker/service-error.js';
 import { listText } from '../support/replicas.js';
 
 /** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */

@@ -5,7 +5,7 @@ import { Client, credentials, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OpenFiles } from '../../src/http/open-files.js';
 import { ConnectionLimits } from '../../src/worker/connection-limits.js';
-import { createWideServer } from '../../src/worker/wide-server.js';
+import { createWideServer } from '../../src/worker/grpc-js-workarounds.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { until } from '../support/until.js';
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { LibraryCall } from '../../src/worker/grpc-js-call.js';
+import type { LibraryCall } from '../../src/worker/grpc-js-workarounds.js';
 import { IncomingCalls, type Intake } from '../../src/worker/incoming-calls.js';
 import { ManualClock } from '../support/manual-clock.js';
 

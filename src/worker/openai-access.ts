@@ -1,0 +1,28 @@
+import { AnyserveError } from '../core/errors.js';
+import { quoted } from '../core/quoted.js';
+import { trimTrailingSlashes } from '../core/trailing-slashes.js';
+
+/** Reads the base URL of an OpenAI-compatible server. Throws `usage`, without a password that is in it. */
+export function parseOpenaiUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
+  if (url?.username || url?.password) {
+    throw new AnyserveError(
+      'usage',
+      `the URL of ${url.host} holds a user name or password, which others can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+    );
+  }
+  if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
+  throw new AnyserveError(
+    'usage',
+    `${quoted(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
+  );
+}
+
+/** Reads a key for an OpenAI-compatible server. Throws `usage`, without the key, for one that no header can carry. */
+export function parseOpenaiKey(text: string, where = 'the key for --openai'): string {
+  const key = text.trim();
+  if (/^[\x21-\x7e]+$/.test(key)) return key;
+  const problem = key === '' ? 'there is no key in it' : 'the key has spaces or characters that no header can carry';
+  throw new AnyserveError('usage', `${where}: ${problem}`);
+}
