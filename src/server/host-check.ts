@@ -136,8 +136,12 @@ function authorityOf(target: string): string | undefined {
   return target.startsWith('/') ? undefined : /^https?:\/\/([^/?#]*)/i.exec(target)?.[1];
 }
 
+/** Maximum length of an Origin that is read: a name of 253 characters, escaped, fits. The URL parser takes 5 ms for 16 KB. */
+const MAX_ORIGIN = 1024;
+
 /** The host and port of the page that an Origin names; undefined for `null` and others that name none. */
 function originHost(origin: string): string | undefined {
+  if (origin.length > MAX_ORIGIN) return undefined;
   const url = URL.canParse(origin) ? new URL(origin) : undefined;
   return url?.protocol === 'http:' || url?.protocol === 'https:' ? url.host : undefined;
 }

@@ -113,18 +113,12 @@ export function notAnObject(input: Json): Refusal {
 
 /** The body of the 422 answer. */
 export function faultsText(faults: readonly Fault[]): string {
+  // Without a tree of maps: 8 KB of a body can have 4,000 faults.
   const entries = faults.map(({ type, loc, msg, input, ctx }) => {
-    const place = loc.map((step) => (typeof step === 'number' ? new JsonNumber(String(step)) : step));
-    const entry = new Map<string, Json>([
-      ['type', type],
-      ['loc', place],
-      ['msg', msg],
-      ['input', input],
-    ]);
-    if (ctx) entry.set('ctx', ctx);
-    return entry;
+    const about = `"type":${JSON.stringify(type)},"loc":${JSON.stringify(loc)},"msg":${JSON.stringify(msg)}`;
+    return `{${about},"input":${jsonText(input)}${ctx ? `,"ctx":${jsonText(ctx)}` : ''}}`;
   });
-  return jsonText(new Map([['detail', entries]]));
+  return `{"detail":[${entries.join()}]}`;
 }
 
 /** What is wrong with a body that cannot be read as JSON. Rethrows any other error. */

@@ -134,7 +134,7 @@ describe('a worker under attack', () => {
   it('gives a request of a method that needs no token 10 s, however often a byte of it arrives', async () => {
     const worker = await startWorker();
     const [slow] = onSessions(worker, 1, 1, (session) =>
-      call(session, CHECK, { body: framed(Buffer.alloc(1000), false).subarray(0, 1), isLeftOpen: true }),
+      call(session, CHECK, { body: framed(Buffer.alloc(1000), false).subarray(0, 5), isLeftOpen: true }),
     );
     const timer = setInterval(() => slow?.stream.writable && slow.stream.write(Buffer.alloc(1)), 500);
     cleanups.push(() => clearInterval(timer));
