@@ -133,7 +133,7 @@ function portOf(text: string): string {
 
 /** The host and port that a whole URL as request target names (RFC 9112, 3.2.2); undefined for a path. */
 function authorityOf(target: string): string | undefined {
-  return target.startsWith('/') ? undefined : /^https?:\/\/([^/?#]*)/i.exec(target)?.[1];
+  return target.startsWith('/') ? undefined : /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target)?.[1];
 }
 
 /** Maximum length of an Origin that is read: a name of 253 characters, escaped, fits. The URL parser takes 5 ms for 16 KB. */

@@ -140,6 +140,7 @@ describe('a server on loopback', () => {
     expect((await target('http://localhost:1/registry', 'localhost')).status).toBe(200);
     expect((await target('http://evil.example/registry', 'localhost')).status).toBe(421);
     expect((await target('http://evil.example/route', 'localhost')).status).toBe(421);
+    expect((await target('ftp://evil.example/registry', 'localhost')).status).toBe(421);
     expect((await target('http://a@evil.example/registry', 'localhost')).status).not.toBe(200);
     expect((await target('http://localhost/registry', 'evil.example')).status).toBe(421);
   });

@@ -18,6 +18,12 @@ export const SHORT_LIST = 2048;
 /** Number of samples before the search gives up sampling. If 1 in 20 matches, all samples miss once in 700 queries. */
 const MAX_SAMPLES = 128;
 
+/**
+ * The search takes at most one sample for so many members of the list. A sample looks through all objects of a replica, which can
+ * be 4,096: samples that find nothing must not cost more than to filter the list.
+ */
+const SIZE_PER_SAMPLE = 4;
+
 /** A list this short is not sampled: to filter it costs no more. */
 const MAX_UNSAMPLED = 16;
 
@@ -55,7 +61,8 @@ export class QuerySearch {
    */
   choose(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
     const list = this.#shortestList(asked);
-    for (let samples = 1; samples <= MAX_SAMPLES && list.size > MAX_UNSAMPLED; samples++) {
+    const maxSamples = list.size > MAX_UNSAMPLED ? Math.min(MAX_SAMPLES, list.size / SIZE_PER_SAMPLE) : 0;
+    for (let samples = 1; samples <= maxSamples; samples++) {
       const slot = list.slots[Math.floor(random.fraction() * list.size)] as number;
       if (!this.#isMatch(slot, list, asked) || excluded.includes(slot)) continue;
       const isRare = samples > CHEAP_SAMPLES && list.size / samples < this.#limits.maxMatches;

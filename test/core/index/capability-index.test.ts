@@ -305,3 +305,20 @@ describe('the capability index', () => {
     }
   });
 });
+
+describe('the samples of a query that nothing matches', () => {
+  it('are a quarter of a short list at most, because each looks through all objects of a replica', () => {
+    const index = new CapabilityIndex();
+    for (let n = 0; n < 40; n++) index.put(registration('lease', replica(`r${n}`, { a: 1 }, { b: 2 })));
+    let samples = 0;
+    const counting: Random = {
+      fraction: () => {
+        samples++;
+        return 0.5;
+      },
+    };
+    expect(index.choose(query({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
+    // One more chooses among the matches, of which there are none.
+    expect(samples).toBe(10 + 1);
+  });
+});
