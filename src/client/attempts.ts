@@ -1,31 +1,24 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
-import type { Clock, Random } from '../core/ports.js';
-import { quoted } from '../core/quoted.js';
-import type { Cancellation, Underway } from './cancellation.js';
-import type { ChannelPool } from './channel-pool.js';
+import type { Random } from '../core/ports.js';
+import { Attempt, type AttemptContext } from './attempt.js';
+import type { CallCancellation, Underway } from './cancellation.js';
 import type { FailedAttempt } from './client-options.js';
 import { type Discovery, type Finding, noMatch, queryText, type Target } from './discovery.js';
 import { noAnswerWithin } from './duration-text.js';
-import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import type { ListingWatch, WatchedCall } from './listing-watch.js';
 import { sleep } from './sleep.js';
 
 /** What a retrying caller needs. */
-export interface RetryingCallerOptions {
+export interface RetryingCallerOptions extends AttemptContext {
   readonly discovery: Discovery;
-  readonly channels: ChannelPool;
   readonly query: CapabilityQuery;
   /** How long a call may take in place of what its kind may. */
   readonly timeoutMs: number | undefined;
-  /** Looks after calls under way; undefined where there is no list to look into. */
-  readonly listing?: ListingWatch | undefined;
   /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
   readonly waitWhileWarming: boolean;
   /** The calls that end when the client is closed. */
   readonly underway: Underway;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
-  readonly clock: Clock;
   readonly random: Random;
 }
 
@@ -51,9 +44,6 @@ const DISCOVERY_TIMEOUT_MS = 3000;
 /** How long the API server may take to say whether there is another target than the one that was kept. */
 const RECONSIDER_TIMEOUT_MS = 1000;
 
-/** How long a replica may take to answer on a new connection, before it counts as dead. */
-const SILENT_AFTER_MS = 2000;
-
 /** The longest time that a timer can hold, about 24 days. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -62,8 +52,6 @@ export const WARMING_PAUSE_MS = 500;
 
 /** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
-
-const NOWHERE: Target = { endpoint: '', replicaId: undefined };
 
 /** Failures of what was asked, and not of the replica that was. */
 const OF_THE_CALLER: ReadonlySet<ErrorCode> = new Set(['usage', 'invalid_argument', 'out_of_range', 'too_large']);
@@ -75,24 +63,19 @@ export interface KeptTarget {
   heardAtMs: number;
 }
 
-/** The tries of one call: where each goes, and whether another follows. */
-export class Attempts implements WatchedCall {
+/** The attempts of one call: chooses the target of each, and decides whether another follows. */
+export class Attempts {
   readonly #caller: RetryingCallerOptions;
   readonly #retryOnFailure: boolean;
-  readonly #cancellation: Cancellation;
+  readonly #cancellation: CallCancellation;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
   /** The failure that is told once it is known where the next try goes. */
   #untold: Omit<FailedAttempt, 'next'> | undefined;
-  /** Where the try under way goes. */
-  target: Target = NOWHERE;
-  heardAtMs: number;
   /** How often a target was looked for, found or not. */
   #rounds = 0;
   #lastError: AnyserveError | undefined;
-  /** The channel of the try under way. */
-  #channel: InferenceChannel | undefined;
 
   /** Throws when the client is closed. */
   constructor(
@@ -103,8 +86,7 @@ export class Attempts implements WatchedCall {
     this.#retryOnFailure = retryOnFailure;
     this.#cancellation = caller.underway.begin(signal);
     this.#timeoutMs = Math.min(timeoutMs, MAX_TIMEOUT_MS);
-    this.heardAtMs = caller.clock.nowMs();
-    this.#deadlineAtMs = this.heardAtMs + this.#timeoutMs;
+    this.#deadlineAtMs = caller.clock.nowMs() + this.#timeoutMs;
   }
 
   /**
@@ -158,42 +140,15 @@ export class Attempts implements WatchedCall {
     }
   }
 
-  /** The channel to a target, which stays open until the next try or the end. */
-  open(target: Target): InferenceChannel {
-    try {
-      const channel = this.#caller.channels.get(target.endpoint);
-      channel.acquire();
-      this.#channel = channel;
-      this.target = target;
-      this.heardAtMs = this.#caller.clock.nowMs();
-      this.#cancellation.beginAttempt();
-      this.#caller.listing?.add(this);
-      return channel;
-    } catch (cause) {
-      const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
-      // It would be the same at the next try: only another replica can do better.
-      throw new AnyserveError('failed_precondition', message, { cause });
-    }
-  }
-
-  /** No try follows. */
-  end(): void {
-    this.#releaseChannel();
-    this.#cancellation.end();
-  }
-
-  /** What is left of the time for one try. */
-  callOptions(): CallOptions {
+  /** Begins an attempt at a target. Throws `failed_precondition` for one that can't be dialled. */
+  begin(target: Target): Attempt {
     const deadlineEpochMs = this.#caller.clock.epochMs() + this.#remainingMs();
-    return { deadlineEpochMs, timeoutMs: this.#timeoutMs, cancellation: this.#cancellation };
+    return new Attempt(this.#caller, target, this.#cancellation, { deadlineEpochMs, timeoutMs: this.#timeoutMs });
   }
 
-  async isSilent(): Promise<boolean> {
-    return (await this.#channel?.isSilent(SILENT_AFTER_MS)) ?? false;
-  }
-
-  fail(error: AnyserveError): void {
-    this.#cancellation.interrupt(error);
+  /** Ends the call. */
+  end(): void {
+    this.#cancellation.end();
   }
 
   /** Whether a failure is of the replica that was called, and not of the caller. */
@@ -203,12 +158,10 @@ export class Attempts implements WatchedCall {
 
   /** Takes note of a failed try; throws its error when no other may follow. */
   failed(target: Target, error: unknown): void {
-    const { discovery, channels } = this.#caller;
+    const { discovery } = this.#caller;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
-    if (error.code === 'unavailable' && this.#channel) channels.drop(this.#channel);
     const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
-    this.#releaseChannel();
     this.#failed.push(target);
     this.#lastError = error;
     this.#untold = { attempt: this.#failed.length, ...target, error };
@@ -245,12 +198,6 @@ export class Attempts implements WatchedCall {
     const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#rounds;
     await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
-  }
-
-  #releaseChannel(): void {
-    this.#caller.listing?.delete(this);
-    this.#channel?.release();
-    this.#channel = undefined;
   }
 
   #remainingMs(): number {

@@ -1,21 +1,13 @@
 /**
- * Says that a call is to end before its time, and why. An AbortSignal says as much, but a listener on one that many calls
- * share is looked for among those of all, and what `AbortSignal.any` makes stays with its sources for as long as they are
- * there. This belongs to one call, and makes a signal only for who asks for one.
+ * Says that an operation must end early, and why. An AbortSignal does the same, but removing a listener from a signal that
+ * many calls share takes time in proportion to the number of calls, and signals made by `AbortSignal.any` stay with
+ * their sources. So a signal is made only for a caller that asks for one.
  */
 export class Cancellation {
-  /** Ends what is under way; set by whoever begins something that it can end. */
-  stop: () => void = NOTHING;
-  readonly #others: Set<Cancellation>;
+  /** Ends the operation in progress. Set by the code that starts an operation. */
+  stop: () => void = doNothing;
   #cancelled: { readonly reason: unknown } | undefined;
-  #interruption: { readonly error: unknown } | undefined;
   #controller: AbortController | undefined;
-  #unfollow = NOTHING;
-
-  /** One more of those that are under way. */
-  constructor(others: Set<Cancellation>) {
-    this.#others = others.add(this);
-  }
 
   get isCancelled(): boolean {
     return this.#cancelled !== undefined;
@@ -25,43 +17,58 @@ export class Cancellation {
     return this.#cancelled?.reason;
   }
 
-  /** The same as a signal. */
+  /** Returns an AbortSignal that is aborted with the cancellation. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#cancelled) this.#controller.abort(this.#cancelled.reason);
     return this.#controller.signal;
   }
 
-  /** Why the attempt under way ends, though the call does not: another attempt may follow. */
-  get interruption(): unknown {
-    return this.#interruption?.error;
-  }
-
-  /** Ends the attempt under way with an error. */
-  interrupt(error: unknown): void {
-    if (this.#cancelled || this.#interruption) return;
-    this.#interruption = { error };
-    this.stop();
-  }
-
-  /** Another attempt begins, and the interruption of the last one does not concern it. */
-  beginAttempt(): void {
-    this.stop = NOTHING;
-    this.#interruption = undefined;
-  }
-
   throwIfCancelled(): void {
     if (this.#cancelled) throw this.#cancelled.reason;
   }
 
+  /** Ends the operation in progress. Only the first reason counts. */
   cancel(reason: unknown): void {
     if (this.#cancelled) return;
     this.#cancelled = { reason };
     this.stop();
     this.#controller?.abort(reason);
   }
+}
 
-  /** Cancels it with a signal, until it ends. */
+/** The cancellation of a call. Cancels every attempt of the call; cancelling one attempt does not affect the others. */
+export class CallCancellation extends Cancellation {
+  readonly #calls: Set<CallCancellation>;
+  readonly #attempts: Cancellation[] = [];
+  #unfollow = doNothing;
+
+  /** Adds itself to the calls in progress. */
+  constructor(calls: Set<CallCancellation>) {
+    super();
+    this.#calls = calls.add(this);
+  }
+
+  override cancel(reason: unknown): void {
+    super.cancel(reason);
+    for (const attempt of this.#attempts) attempt.cancel(reason);
+  }
+
+  /** Begins an attempt. Several attempts of a call can be in progress at the same time. */
+  beginAttempt(): Cancellation {
+    const attempt = new Cancellation();
+    if (this.isCancelled) attempt.cancel(this.reason);
+    this.#attempts.push(attempt);
+    return attempt;
+  }
+
+  /** Forgets an attempt that has ended. */
+  endAttempt(attempt: Cancellation): void {
+    const index = this.#attempts.indexOf(attempt);
+    if (index >= 0) this.#attempts.splice(index, 1);
+  }
+
+  /** Cancels the call when the signal is aborted, until {@link end}. */
   follow(signal: AbortSignal): void {
     const cancel = (): void => this.cancel(signal.reason);
     if (signal.aborted) cancel();
@@ -69,31 +76,31 @@ export class Cancellation {
     this.#unfollow = () => signal.removeEventListener('abort', cancel);
   }
 
-  /** The call has ended: nobody will cancel it any more. */
+  /** Marks the call as ended. It is not cancelled after this. */
   end(): void {
     this.#unfollow();
-    this.#others.delete(this);
+    this.#calls.delete(this);
   }
 }
 
-/** What is under way and ends when its client is closed. */
+/** The calls in progress, which end when their client is closed. */
 export class Underway {
-  readonly #cancellations = new Set<Cancellation>();
+  readonly #calls = new Set<CallCancellation>();
   #closed: { readonly reason: unknown } | undefined;
 
-  /** Begins something that the signal may cancel, too. Throws the reason of {@link close} after it. */
-  begin(signal?: AbortSignal): Cancellation {
+  /** Begins a call that the signal can cancel. Throws the reason of {@link close} after it. */
+  begin(signal?: AbortSignal): CallCancellation {
     if (this.#closed) throw this.#closed.reason;
-    const cancellation = new Cancellation(this.#cancellations);
+    const cancellation = new CallCancellation(this.#calls);
     if (signal) cancellation.follow(signal);
     return cancellation;
   }
 
-  /** Cancels all of it, and whatever would begin. */
+  /** Cancels all calls in progress, and refuses new ones. */
   close(reason: unknown): void {
     this.#closed ??= { reason };
-    for (const cancellation of this.#cancellations) cancellation.cancel(reason);
+    for (const call of this.#calls) call.cancel(reason);
   }
 }
 
-function NOTHING(): void {}
+function doNothing(): void {}

@@ -92,7 +92,7 @@ export class DeclaredInputs {
       if (!cancellation) return;
       cancellation.stop = () => {
         cancelTimer();
-        reject(cancellation.interruption ?? cancellation.reason);
+        reject(cancellation.reason);
       };
     });
   }

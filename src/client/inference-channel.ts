@@ -28,6 +28,7 @@ export interface CallOptions {
   readonly deadlineEpochMs: number;
   /** The time that it had, all attempts together, in milliseconds; for the message when it was not enough. */
   readonly timeoutMs?: number | undefined;
+  /** Cancels this attempt of the call. */
   readonly cancellation?: Cancellation | undefined;
 }
 
@@ -205,7 +206,6 @@ export class InferenceChannel {
 
   async #failure(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    if (cancellation?.interruption) return cancellation.interruption;
     if (isNotHttp2(error) && (await speaksHttp1(this.endpoint, this.#tls))) return notGrpc(error, this.endpoint);
     return callFailure(error, this.endpoint, {
       isSecure: this.#tls !== undefined,

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import type { Attempt } from './attempt.js';
 import { Attempts, type KeptTarget, type RetryingCallerOptions, type RetryOptions } from './attempts.js';
 import type { Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
@@ -27,11 +28,15 @@ export class RetryingCaller {
       for (;;) {
         const first = attempts.first(this.#kept);
         const target = (first instanceof Promise ? await first : first) ?? (await attempts.next());
+        let attempt: Attempt | undefined;
         try {
-          const result = await make(attempts.open(target), attempts.callOptions());
+          attempt = attempts.begin(target);
+          const result = await make(attempt.channel, attempt.options);
+          attempt.end();
           this.#keep(target);
           return result;
         } catch (error) {
+          attempt?.end(error);
           this.#failed(attempts, target, error);
         }
       }
@@ -51,17 +56,23 @@ export class RetryingCaller {
         const first = attempts.first(this.#kept);
         const target = (first instanceof Promise ? await first : first) ?? (await attempts.next());
         let parts = 0;
+        let attempt: Attempt | undefined;
+        let failure: unknown;
         try {
-          for await (const part of make(attempts.open(target), attempts.callOptions())) {
+          attempt = attempts.begin(target);
+          for await (const part of make(attempt.channel, attempt.options)) {
             parts++;
             this.#keep(target);
-            attempts.heardAtMs = this.#options.clock.nowMs();
+            attempt.heardAtMs = this.#options.clock.nowMs();
             yield part;
           }
           return;
         } catch (error) {
-          this.#failed(attempts, target, parts > 0 ? brokenOff(error, parts) : error, parts > 0);
+          failure = error;
+        } finally {
+          attempt?.end(failure);
         }
+        this.#failed(attempts, target, parts > 0 ? brokenOff(failure, parts) : failure, parts > 0);
       }
     } finally {
       attempts.end();

@@ -29,6 +29,33 @@ describe('a cancellation', () => {
   });
 });
 
+describe('the attempts of a call', () => {
+  it('run side by side: cancelling one stops neither the others nor the call', () => {
+    const call = new Underway().begin();
+    const stopped: string[] = [];
+    const [one, other] = [call.beginAttempt(), call.beginAttempt()];
+    one.stop = () => stopped.push('one');
+    other.stop = () => stopped.push('other');
+    one.cancel(new Error('replica is gone'));
+    expect([stopped, one.reason]).toEqual([['one'], new Error('replica is gone')]);
+    expect([other.isCancelled, call.isCancelled]).toEqual([false, false]);
+  });
+
+  it('all stop, with their signals, when the call is cancelled, unless they ended before', () => {
+    const call = new Underway().begin();
+    const stopped: string[] = [];
+    const [ended, one, other] = [call.beginAttempt(), call.beginAttempt(), call.beginAttempt()];
+    ended.stop = () => stopped.push('ended');
+    one.stop = () => stopped.push('one');
+    other.stop = () => stopped.push('other');
+    const { signal } = other;
+    call.endAttempt(ended);
+    call.cancel('enough');
+    expect([stopped, one.reason, signal.aborted, signal.reason]).toEqual([['one', 'other'], 'enough', true, 'enough']);
+    expect(call.beginAttempt().reason).toBe('enough');
+  });
+});
+
 describe('what is under way', () => {
   it('is cancelled by its signal, be that aborted before', () => {
     const [early, late] = [new AbortController(), new AbortController()];
