@@ -3,7 +3,7 @@ import type { Clock } from '../core/ports.js';
 import { quoted } from '../core/quoted.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
-import type { Target } from './discovery.js';
+import type { AttemptOutcome, Discovery, Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import type { ListingWatch, WatchedCall } from './listing-watch.js';
 
@@ -12,6 +12,7 @@ const SILENT_AFTER_MS = 2000;
 
 /** The parts of a client that its attempts use. */
 export interface AttemptContext {
+  readonly discovery: Discovery;
   readonly channels: ChannelPool;
   /** Watches calls in progress; undefined where there is no list of replicas to ask for. */
   readonly listing?: ListingWatch | undefined;
@@ -24,6 +25,9 @@ export class Attempt implements WatchedCall {
   readonly channel: InferenceChannel;
   readonly options: CallOptions;
   heardAtMs: number;
+  readonly #startedAtMs: number;
+  #firstByteMs: number | undefined;
+  #hasEnded = false;
   readonly #caller: AttemptContext;
   readonly #call: CallCancellation;
   readonly #cancellation: Cancellation;
@@ -36,7 +40,8 @@ export class Attempt implements WatchedCall {
     this.channel = openChannel(caller, target);
     this.#cancellation = call.beginAttempt();
     this.options = { ...time, cancellation: this.#cancellation };
-    this.heardAtMs = caller.clock.nowMs();
+    this.#startedAtMs = caller.clock.nowMs();
+    this.heardAtMs = this.#startedAtMs;
     caller.listing?.add(this);
   }
 
@@ -50,18 +55,42 @@ export class Attempt implements WatchedCall {
     this.#cancellation.cancel(error);
   }
 
-  /** Releases the channel. A channel that became unavailable is not used again. */
-  end(error?: unknown): void {
-    const { channels, listing } = this.#caller;
-    const isBroken = error instanceof AnyserveError && error.code === 'unavailable' && !this.#call.isCancelled;
-    if (isBroken) channels.drop(this.channel);
-    listing?.delete(this);
+  /** Records a part of a stream. */
+  recordPart(): void {
+    this.heardAtMs = this.#caller.clock.nowMs();
+    this.#firstByteMs ??= this.heardAtMs - this.#startedAtMs;
+    this.#caller.discovery.reportPart(this.target);
+  }
+
+  /** Ends the attempt with success. */
+  succeed(): void {
+    this.#firstByteMs ??= this.#caller.clock.nowMs() - this.#startedAtMs;
+    this.#end({ kind: 'success', firstByteMs: this.#firstByteMs });
+  }
+
+  /** Ends the attempt with a failure. A channel that became unavailable is not used again. */
+  recordFailure(error: unknown): void {
+    const isAbandoned = !(error instanceof AnyserveError) || this.#call.isCancelled;
+    if (!isAbandoned && error.code === 'unavailable') this.#caller.channels.drop(this.channel);
+    this.#end(isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
+  }
+
+  /** Ends the attempt if it goes on: its caller has left it. */
+  abandon(): void {
+    this.#end({ kind: 'abandoned' });
+  }
+
+  #end(outcome: AttemptOutcome): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#caller.listing?.delete(this);
     this.#call.endAttempt(this.#cancellation);
     this.channel.release();
+    this.#caller.discovery.reportOutcome(this.target, outcome);
   }
 }
 
-function openChannel({ channels }: AttemptContext, target: Target): InferenceChannel {
+function openChannel({ channels, discovery }: AttemptContext, target: Target): InferenceChannel {
   try {
     const channel = channels.get(target.endpoint);
     channel.acquire();
@@ -69,6 +98,8 @@ function openChannel({ channels }: AttemptContext, target: Target): InferenceCha
   } catch (cause) {
     const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
     // The next attempt at this replica would fail in the same way, so only another replica is tried.
-    throw new AnyserveError('failed_precondition', message, { cause });
+    const error = new AnyserveError('failed_precondition', message, { cause });
+    discovery.reportOutcome(target, { kind: 'failure', error });
+    throw error;
   }
 }

@@ -2,10 +2,12 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { lookup } from '../core/changing.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
+import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
 import type { ClientOptions } from './client-options.js';
 import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
+import { StickyDiscovery } from './sticky-discovery.js';
 
 const SYSTEM_TLS: ClientTls = {};
 
@@ -18,6 +20,7 @@ export function callTlsFrom({ tls, callTls = tls !== undefined }: ClientOptions)
 export function discoveryFrom(
   { endpoint, server, capability, token, tls }: ClientOptions,
   query: CapabilityQuery,
+  clock: Clock,
 ): Discovery {
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
@@ -31,5 +34,6 @@ export function discoveryFrom(
   if (capability === undefined) {
     throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
   }
-  return capabilityDiscovery(new ApiClient(servers, { token: lookup(token), tls: lookup(tls) }), query);
+  const api = new ApiClient(servers, { token: lookup(token), tls: lookup(tls) });
+  return new StickyDiscovery(capabilityDiscovery(api, query), clock);
 }

@@ -33,7 +33,6 @@ export interface ClientWorld {
 
 /** Calls models by what they can do, straight at a replica that can. */
 export class InferenceClient {
-  readonly #given: string | undefined;
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
@@ -63,9 +62,8 @@ export class InferenceClient {
     const query = pairsFrom(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
-    this.#given = options.endpoint;
     this.#declared = new DeclaredInputs(world.clock, this.#underway);
-    this.#discovery = discoveryFrom(options, query);
+    this.#discovery = discoveryFrom(options, query, world.clock);
     this.#channels = new ChannelPool({
       maxMessageBytes,
       clock: world.clock,
@@ -95,12 +93,12 @@ export class InferenceClient {
 
   /** Where the last successful call went, else the endpoint given; undefined when there is neither. */
   get endpoint(): string | undefined {
-    return this.#caller.kept?.endpoint ?? this.#given;
+    return this.#discovery.lastTarget?.endpoint;
   }
 
   /** The replica that the last successful call went to; undefined before it, and behind a given endpoint. */
   get replicaId(): ReplicaId | undefined {
-    return this.#caller.kept?.replicaId;
+    return this.#discovery.lastTarget?.replicaId;
   }
 
   /**

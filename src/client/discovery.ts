@@ -2,6 +2,7 @@ import { type CapabilityQuery, pairEntries } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ApiClient } from './api-client.js';
+import type { Cancellation } from './cancellation.js';
 
 /** Where a call goes. Behind a given endpoint there is no replica to name. */
 export interface Target {
@@ -14,15 +15,28 @@ export type Finding =
   | { readonly kind: 'found'; readonly target: Target }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
-/** How to find targets. */
+/** How an attempt at a target ended. */
+export type AttemptOutcome =
+  | { readonly kind: 'success'; readonly firstByteMs: number }
+  | { readonly kind: 'failure'; readonly error: AnyserveError }
+  /** The caller cancelled the call or left the stream, which says nothing about the target. */
+  | { readonly kind: 'abandoned' };
+
+/** Finds the targets of calls, and learns how the attempts at them end. */
 export interface Discovery {
   /** Whether there can be another target when one fails. */
   readonly hasOthers: boolean;
+  /** Target that answered last; undefined before the first answer, and after it failed. */
+  readonly lastTarget: Target | undefined;
   /**
-   * A target, one that is not excluded if there is any such; none when no replica matches. Throws
+   * Finds a target, if possible one that is not excluded; at once where none has to be asked for. Rejects with
    * `server_unreachable`.
    */
-  find(excluded: readonly ReplicaId[], timeoutMs: number, signal: AbortSignal | undefined): Promise<Finding>;
+  find(excluded: readonly ReplicaId[], timeoutMs: number, cancellation: Cancellation): Finding | Promise<Finding>;
+  /** Records a part of a stream that a target sent. */
+  reportPart(target: Target): void;
+  /** Records the end of an attempt. Called once for each attempt. */
+  reportOutcome(target: Target, outcome: AttemptOutcome): void;
   /**
    * Whether a target is in the list, and not as one that is suspected to be dead. Throws `server_unreachable`.
    */
@@ -30,25 +44,31 @@ export interface Discovery {
   close(): void;
 }
 
-/** Discovery that always finds the same endpoint. */
+/** Creates a discovery that always finds the same endpoint. */
 export function fixedDiscovery(endpoint: string): Discovery {
   const target = { endpoint, replicaId: undefined };
   return {
     hasOthers: false,
-    find: async () => ({ kind: 'found', target }),
+    lastTarget: target,
+    find: () => ({ kind: 'found', target }),
+    reportPart: () => {},
+    reportOutcome: () => {},
     isListed: async () => true,
     close: () => {},
   };
 }
 
-/** Discovery by asking an API server for a capability. */
+/** Creates a discovery that asks an API server for a capability, each time. */
 export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Discovery {
   return {
     hasOthers: true,
-    async find(excluded, timeoutMs, signal) {
+    lastTarget: undefined,
+    async find(excluded, timeoutMs, { signal }) {
       const answer = await api.route(query, excluded, { signal, timeoutMs });
       return answer.kind === 'found' ? { kind: 'found', target: answer.route } : answer;
     },
+    reportPart: () => {},
+    reportOutcome: () => {},
     async isListed({ replicaId, endpoint }, signal) {
       if (replicaId === undefined) return true;
       const found = await api.find(replicaId, { signal });
