@@ -8,7 +8,7 @@ import { fastify } from 'fastify';
 import { Registry } from '../src/core/registry.js';
 import { listen } from '../src/server/api-server.js';
 import { createApp } from '../src/server/app.js';
-import { createReadiness } from '../src/server/readiness.js';
+import { Readiness } from '../src/server/readiness.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { parseRegistration } from '../src/wire/registration.js';
@@ -62,7 +62,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
     return (await listen({ ...appOptions(await registryOf(size)), host: '127.0.0.1', port: 0 })).port;
   },
   async 'ordinary express'(size) {
-    const readiness = createReadiness(() => undefined);
+    const readiness = new Readiness();
     return await listenOn(
       createApp({ ...appOptions(await registryOf(size)), readiness, unacknowledged: NO_LEASES }).app,
     );

@@ -2,14 +2,16 @@ import type { LeaseChange } from './client/lease-change.js';
 import { type Changing, lookup } from './core/changing.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
+import { messageOf } from './core/errors.js';
 import { parseReplicaId } from './core/ids.js';
 import { checkCounts, checkTimes } from './core/option-checks.js';
-import type { Log, RegistryEvent, ServerEvent } from './core/ports.js';
+import type { Events, Log, RegistrationStore, RegistryEvent, ServerEvent } from './core/ports.js';
 import { printableLog } from './core/printable.js';
 import { Registry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import type { ApiServer } from './server/api-server-handle.js';
+import type { ReadinessCheck } from './server/readiness.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
 import { MAX_MESSAGE_BYTES } from './wire/message-limits.js';
@@ -43,6 +45,11 @@ export interface StartApiServerOptions {
   readonly maxRegistryBytes?: number | undefined;
   /** The most leases that one address can hold; 20,000 unless told. */
   readonly maxStreamsPerPeer?: number | undefined;
+  /**
+   * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator
+   * closes it. Default: a new one in memory.
+   */
+  readonly store?: RegistrationStore | undefined;
   /** Names besides those of this machine by which requests without a token can reach the server. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Told of registrations and removals, a line each; silent unless told. */
@@ -85,6 +92,7 @@ export async function startApiServer({
   maxReplicas = DEFAULTS.maxReplicas,
   maxRegistryBytes = DEFAULTS.maxRegistryBytes,
   maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
+  store: givenStore,
   allowedHosts = [],
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
@@ -101,28 +109,45 @@ export async function startApiServer({
   ]);
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(printableLog(log), system.clock));
+  const store = givenStore ?? createMemoryStore();
   const registry = new Registry({
-    store: createMemoryStore(),
+    store,
     clock: system.clock,
     random: system.random,
     ids: system.ids,
     events,
     limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes },
   });
+  const close = async (): Promise<void> => {
+    await registry.close();
+    if (!givenStore) await store.close();
+  };
   const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };
   const names = { machineName: system.hostName(), allowedHosts };
-  return listen({
-    registry,
-    host,
-    port,
-    ...names,
-    ...times,
-    tokens,
-    tls: lookup(tls),
-    events,
-    clock: system.clock,
-  });
+  const options = { registry, host, port, ...names, ...times, tokens, tls: lookup(tls), events, clock: system.clock };
+  try {
+    const server = await listen({ ...options, readinessChecks: [firstList(store, events)] });
+    return { ...server, close: (how) => server.close(how).finally(close) };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Starts a store. The check passes once the store has delivered its first complete list of registrations. */
+function firstList(store: RegistrationStore, events: Events<RegistryEvent>): ReadinessCheck {
+  let reason: string | undefined = 'the first complete list of registrations has not arrived';
+  store.start().then(
+    () => {
+      reason = undefined;
+    },
+    (error) => {
+      reason = `the store has no complete list of registrations: ${messageOf(error)}`;
+      events.emit({ kind: 'store_failed', error: messageOf(error) });
+    },
+  );
+  return { name: 'first_list', reason: () => reason };
 }
 
 /** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { asLeaseId } from './core/ids.js';
+import { asLeaseId, asServerId } from './core/ids.js';
 import type { Clock, Ids, Random } from './core/ports.js';
 
 /**
@@ -28,7 +28,10 @@ export const random: Random = { fraction: () => Math.random() };
  * Names from the operating system's source of randomness. Node hands a UUID out as a tree of its twenty parts, which takes
  * ten times the memory of its text, for as long as it is kept; a copy is the text alone.
  */
-export const ids: Ids = { lease: () => asLeaseId(Buffer.from(crypto.randomUUID(), 'latin1').toString('latin1')) };
+export const ids: Ids = {
+  lease: () => asLeaseId(Buffer.from(crypto.randomUUID(), 'latin1').toString('latin1')),
+  server: () => asServerId(crypto.randomUUID()),
+};
 
 /** The process's environment, read when asked. */
 export function environment(): Readonly<Record<string, string | undefined>> {

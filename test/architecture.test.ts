@@ -8,7 +8,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   core: { rooms: [], packages: [] },
   wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
   inference: { rooms: ['core', 'wire'], packages: [] },
-  store: { rooms: ['core'], packages: [] },
+  store: { rooms: ['core', 'wire'], packages: [] },
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   http: { rooms: ['core'], packages: ['node:fs/promises'] },
   telemetry: { rooms: ['core'], packages: [] },

@@ -9,6 +9,9 @@ export type ReplicaId = Branded<'ReplicaId'>;
 /** The name of one registration, not of one replica: a replica that registers again gets a new lease. */
 export type LeaseId = Branded<'LeaseId'>;
 
+/** The id of one API server, new at every start. */
+export type ServerId = Branded<'ServerId'>;
+
 /** Where a replica takes calls, as it registered it; `core/endpoint` has the forms. */
 export type Endpoint = Branded<'Endpoint'>;
 
@@ -53,6 +56,11 @@ export function asReplicaId(text: string): ReplicaId {
 /** A text that names a lease on the word of whoever granted it. */
 export function asLeaseId(text: string): LeaseId {
   return text as LeaseId;
+}
+
+/** A text that names an API server, from its own ids or from a store. */
+export function asServerId(text: string): ServerId {
+  return text as ServerId;
 }
 
 /** An endpoint as the list carries it. It is handed on unread; the caller that dials it reads it with `parseDialable`. */

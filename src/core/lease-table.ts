@@ -3,8 +3,8 @@ import type { LeaseId, ReplicaId } from './ids.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 
-/** Told once, when a lease ends for another reason than its holder's own wish. */
-export type LeaseHolder = (end: LeaseEnd) => void;
+/** Called once, when a lease ends for a reason other than the holder's own; undefined when the store doesn't know why. */
+export type LeaseHolder = (end: LeaseEnd | undefined) => void;
 
 /** What a lease is granted for. */
 export interface LeaseTerms {

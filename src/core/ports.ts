@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.js';
-import type { Endpoint, LeaseId, ReplicaId } from './ids.js';
+import type { Endpoint, LeaseId, ReplicaId, ServerId } from './ids.js';
 import type {
   DeclaredState,
   InferredEnd,
@@ -32,6 +32,8 @@ export interface Random {
 export interface Ids {
   /** A name that nobody can guess and nobody had before. */
   lease(): LeaseId;
+  /** A new id for an API server. */
+  server(): ServerId;
 }
 
 /** Where a role tells what it did; each call is one line. */
@@ -84,7 +86,7 @@ export type RegistryEvent =
   /** Most hosts went silent at once, or this process stood still: silent replicas are suspected instead of removed. */
   | { readonly kind: 'self_preservation_entered' }
   | { readonly kind: 'self_preservation_left' }
-  /** A change that a timer began could not be written to the store. */
+  /** The store failed to write a change that a timer began, or to get its first complete list. */
   | { readonly kind: 'store_failed'; readonly error: string };
 
 /** What happens in the API server around the registry. */
@@ -148,13 +150,24 @@ export type StoreEvent =
   | { readonly kind: 'put'; readonly registration: Registration }
   /** The registration as it is now; its state has changed, or what its replica offers. */
   | { readonly kind: 'change'; readonly registration: Registration }
-  | { readonly kind: 'delete'; readonly lease: LeaseId; readonly replicaId: ReplicaId; readonly end: LeaseEnd };
+  | {
+      readonly kind: 'delete';
+      readonly lease: LeaseId;
+      readonly replicaId: ReplicaId;
+      /** Undefined when the store doesn't know why: one that mirrors other servers sees only that a registration is gone. */
+      readonly end?: LeaseEnd | undefined;
+    };
 
 /**
- * Keeps the registrations: at most one for each replica id, the newest. In memory now; a distributed one tells its
- * subscribers of registrations that other servers granted, through the same events.
+ * Keeps the registrations: at most one for each replica id, the newest. Several registries can share a store: each applies the
+ * registrations of all, through the same events. Whoever creates a store starts and closes it.
  */
 export interface RegistrationStore {
+  /**
+   * Resolves when subscribers have received the first complete list of registrations. Rejects when there won't be one. Later
+   * calls have the same result.
+   */
+  start(): Promise<void>;
   /** Puts a registration in the place of whatever held its replica's id, with no moment in between. */
   put(registration: Registration): Promise<void>;
   /** Changes the registration with this lease, in one step. Changes nothing when a newer one holds the id, or none. */
@@ -163,6 +176,6 @@ export interface RegistrationStore {
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
   /** Calls the listener at once for each registration held, then for each change. The returned function stops it. */
   subscribe(listener: (event: StoreEvent) => void): () => void;
-  /** Ends what the store holds open. */
+  /** Releases what the store holds open, and ends all subscriptions. Ends no lease. */
   close(): Promise<void>;
 }

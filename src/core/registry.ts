@@ -1,7 +1,7 @@
 import { createBrake } from './brake.js';
 import type { CapabilityQuery } from './capability.js';
 import type { AnyserveError } from './errors.js';
-import type { LeaseId, ReplicaId } from './ids.js';
+import type { LeaseId, ReplicaId, ServerId } from './ids.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
@@ -59,6 +59,8 @@ export class Registry {
   readonly #ids: Ids;
   readonly #events: Events<RegistryEvent>;
   readonly #limits: RegistryLimits;
+  /** Owner of the registrations that this registry puts in the store. */
+  readonly #owner: ServerId;
   readonly #list: ReplicaList;
   readonly #leases: LeaseTable;
   readonly #expiry: LeaseExpiry;
@@ -72,6 +74,7 @@ export class Registry {
     this.#store = store;
     this.#clock = clock;
     this.#ids = ids;
+    this.#owner = ids.server();
     this.#events = events;
     this.#limits = limits;
     this.#list = new ReplicaList(random);
@@ -105,7 +108,7 @@ export class Registry {
     this.#leases.grant(lease);
     try {
       const sinceEpochMs = this.#clock.epochMs();
-      await this.#store.put({ lease: lease.id, replica, state: lease.declared, sinceEpochMs });
+      await this.#store.put({ lease: lease.id, owner: this.#owner, replica, state: lease.declared, sinceEpochMs });
     } catch (error) {
       this.#leases.end(lease.id);
       throw error;
@@ -193,12 +196,11 @@ export class Registry {
     return registration && { registration, lease: this.#leases.get(registration.lease) };
   }
 
-  /** Ends every lease of this server, notifying the holders, and closes the store. */
+  /** Ends every lease of this registry, notifying the holders, and leaves the store to others that use it. */
   async close(): Promise<void> {
     await Promise.all([...this.#leases.running()].map(({ id }) => this.#store.delete(id, 'shutdown')));
     this.#expiry.close();
     this.#unsubscribe();
-    await this.#store.close();
   }
 
   *#knownIn(pages: readonly ReplicaPage[]): Generator<KnownReplica> {
@@ -293,7 +295,7 @@ export class Registry {
     this.#events.emit({ kind: 'state_changed', replicaId, state });
   }
 
-  #applyDelete(lease: LeaseId, replicaId: ReplicaId, reason: LeaseEnd): void {
+  #applyDelete(lease: LeaseId, replicaId: ReplicaId, reason: LeaseEnd | undefined): void {
     const running = this.#leases.end(lease);
     if (this.#list.get(replicaId)?.lease === lease) {
       this.#list.delete(replicaId);

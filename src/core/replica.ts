@@ -1,5 +1,5 @@
 import type { Capability } from './capability.js';
-import type { Endpoint, LeaseId, ReplicaId } from './ids.js';
+import type { Endpoint, LeaseId, ReplicaId, ServerId } from './ids.js';
 
 /** A model server as it registered itself. */
 export interface Replica {
@@ -20,6 +20,8 @@ export type ReplicaState = DeclaredState | 'suspect';
 /** One replica's stay in the list, from the grant of its lease to the lease's end. */
 export interface Registration {
   readonly lease: LeaseId;
+  /** The API server that granted the lease. */
+  readonly owner: ServerId;
   readonly replica: Replica;
   readonly state: ReplicaState;
   /** Since when it has been in this state, in milliseconds since 1970. */

@@ -15,7 +15,7 @@ import { drain } from './drain.js';
 import { httpClassesFor } from './express-classes.js';
 import { HostCheck, type HostCheckOptions } from './host-check.js';
 import { inTurn } from './in-turn.js';
-import { createReadiness } from './readiness.js';
+import { Readiness, type ReadinessCheck } from './readiness.js';
 import { countVainWaits } from './tcp-counters.js';
 import { readTcpTable } from './tcp-table.js';
 import { watchUnacknowledged } from './unacknowledged.js';
@@ -36,6 +36,8 @@ export interface ApiServerOptions
   readonly requestTimeoutMs?: number | undefined;
   /** For how long a caller may take nothing of an answer; 30 s unless told. */
   readonly idleTimeoutMs?: number | undefined;
+  /** Further conditions for accepting registrations. Default: none. */
+  readonly readinessChecks?: readonly ReadinessCheck[] | undefined;
 }
 
 /** How long a caller may take until it is known to speak TLS. */
@@ -64,7 +66,11 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   const files = await countOpenFiles();
   const limits = connectionLimits(files);
   let connections = 0;
-  const readiness = createReadiness(() => (connections > limits.leases ? outOfFiles(files, connections) : undefined));
+  const openFiles: ReadinessCheck = {
+    name: 'open_files',
+    reason: () => (connections > limits.leases ? outOfFiles(files, connections) : undefined),
+  };
+  const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, countVainWaits };
   const unacknowledged = watchUnacknowledged({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
   const { app, answersOften } = createApp({ ...options, readiness, unacknowledged, hosts });
@@ -84,7 +90,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     unfollow();
     throw error;
   }
-  readiness.started();
+  readiness.markServing();
   if (!isLoopback(host) && !tokens?.register && !tls?.().ca) {
     events.emit({ kind: 'registration_unprotected', host });
   }
@@ -97,7 +103,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     port: address.port,
     async close({ drainMs = 0, signal } = {}) {
       isClosing = true;
-      readiness.draining();
+      readiness.markDraining();
       if (drainMs > 0) await drain({ registry, clock, events, overMs: drainMs, signal });
       unfollow();
       unacknowledged.close();

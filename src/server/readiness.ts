@@ -1,23 +1,33 @@
-/** Whether the API server takes what comes, and why it does not. */
-export interface Readiness {
-  /** Why it takes no registrations now, each in a few words; empty when it does. */
-  reasons(): string[];
-  /** Says that it listens. */
-  started(): void;
-  /** Says that it is about to end. */
-  draining(): void;
+/** A condition for accepting registrations. */
+export interface ReadinessCheck {
+  /** Unique, in lower case with underscores. */
+  readonly name: string;
+  /** Why registrations can't be accepted now, in a few words; undefined when they can. Called for each registration. */
+  reason(): string | undefined;
 }
 
-/** The readiness of a server that is starting. What else may be missing is asked each time: a reason, or undefined. */
-export function createReadiness(missing: () => string | undefined): Readiness {
-  let phase: 'starting' | 'serving' | 'draining' = 'starting';
-  return {
-    reasons: () => [...(phase === 'serving' ? [] : [phase]), missing() ?? []].flat(),
-    started() {
-      phase = 'serving';
-    },
-    draining() {
-      phase = 'draining';
-    },
-  };
+/** Whether the API server accepts registrations. It does when it is serving and every check passes. */
+export class Readiness {
+  #phase: 'starting' | 'serving' | 'draining' = 'starting';
+  readonly #checks: readonly ReadinessCheck[];
+
+  constructor(checks: readonly ReadinessCheck[] = []) {
+    const phase = { name: 'phase', reason: () => (this.#phase === 'serving' ? undefined : this.#phase) };
+    this.#checks = [phase, ...checks];
+  }
+
+  /** Why no registrations are accepted now, a reason for each check that fails; empty when they are accepted. */
+  reasons(): string[] {
+    return this.#checks.flatMap((check) => check.reason() ?? []);
+  }
+
+  /** Records that the server listens. */
+  markServing(): void {
+    this.#phase = 'serving';
+  }
+
+  /** Records that the server is about to end. */
+  markDraining(): void {
+    this.#phase = 'draining';
+  }
 }

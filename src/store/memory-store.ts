@@ -13,6 +13,8 @@ export function createMemoryStore(): RegistrationStore {
   }
 
   return {
+    // An empty store is complete from the beginning.
+    async start() {},
     async put(registration) {
       const previous = byReplica.get(registration.replica.id);
       if (previous) byLease.delete(previous.lease);
@@ -26,6 +28,7 @@ export function createMemoryStore(): RegistrationStore {
       // Each field is named, so that all are of one shape.
       const registration = {
         lease,
+        owner: previous.owner,
         replica: change.replica ?? previous.replica,
         state: change.state ?? previous.state,
         sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { asLeaseId } from '../../src/core/ids.js';
+import { asLeaseId, asServerId } from '../../src/core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../../src/core/ports.js';
-import { registration, replica } from '../support/replicas.js';
+import { Registry } from '../../src/core/registry.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { countingIds, keptEvents, query, registration, replica } from '../support/replicas.js';
+import { seededRandom } from '../support/seeded-random.js';
 
 /** What every registration store must do. */
 export function registrationStoreContract(name: string, create: () => RegistrationStore): void {
@@ -75,6 +78,80 @@ export function registrationStoreContract(name: string, create: () => Registrati
       unsubscribe();
       await store.delete(first.lease, 'closed');
       expect(events).toHaveLength(1);
+    });
+
+    it('starts once its subscribers have the first complete list, however often it is started', async () => {
+      const { store, events } = watched();
+      await store.put(first);
+      await Promise.all([store.start(), store.start()]);
+      await store.start();
+      expect(events).toEqual([{ kind: 'put', registration: first }]);
+    });
+
+    it('keeps the owner of a registration that changes', async () => {
+      const { store, events } = watched();
+      await store.put({ ...first, owner: asServerId('s7') });
+      await store.change(first.lease, { state: 'draining' });
+      expect(events.map((event) => event.kind !== 'delete' && event.registration.owner)).toEqual(['s7', 's7']);
+    });
+
+    it('has no subscribers after it is closed', async () => {
+      const { store, events } = watched();
+      await store.close();
+      await store.put(first);
+      expect(events).toEqual([]);
+    });
+
+    describe('shared by two registries', () => {
+      const NOBODY: ReadonlySet<never> = new Set();
+      const [a, b] = [replica('a', { model: 'a' }), replica('b', { model: 'b' })];
+
+      function shared() {
+        const store = create();
+        const options = { store, clock: new ManualClock(), random: seededRandom(1), ids: countingIds() };
+        const events = keptEvents();
+        return {
+          store,
+          events,
+          left: new Registry({ ...options, events: keptEvents() }),
+          right: new Registry({ ...options, events }),
+        };
+      }
+
+      it('lets each route to the replicas of both, and names the owner of each', async () => {
+        const { left, right } = shared();
+        await left.register(a, { host: 'h' }, () => {});
+        await right.register(b, { host: 'h' }, () => {});
+        for (const registry of [left, right]) {
+          expect(registry.route(query({ model: 'a' }), NOBODY)?.id).toBe('a');
+          const known = [...registry.known()].map(({ registration: { owner } }) => owner);
+          expect(known).toEqual(['server-1', 'server-2']);
+        }
+      });
+
+      it('stays open when one of them closes: that one ends its own leases only', async () => {
+        const { left, right, events } = shared();
+        const [ofLeft, ofRight]: string[][] = [[], []];
+        await left.register(a, { host: 'h' }, (end) => ofLeft?.push(`${end}`));
+        await right.register(b, { host: 'h' }, (end) => ofRight?.push(`${end}`));
+        await left.close();
+        expect([ofLeft, ofRight]).toEqual([['shutdown'], []]);
+        expect(right.replicas().map(({ id }) => id)).toEqual(['b']);
+        expect(events.all.at(-1)).toEqual({ kind: 'removed', replicaId: 'a', reason: 'shutdown', lease: undefined });
+        await right.register(a, { host: 'h' }, () => {});
+        expect(right.route(query({ model: 'a' }), NOBODY)?.id).toBe('a');
+        expect(left.replicas().map(({ id }) => id)).toEqual(['b']);
+      });
+
+      it('has the holder at one notified when the other takes the id', async () => {
+        const { left, right } = shared();
+        const ends: unknown[] = [];
+        await left.register(a, { host: 'h' }, (end) => ends.push(end));
+        await right.register(a, { host: 'g' }, () => {});
+        expect(ends).toEqual(['superseded']);
+        await left.close();
+        expect(right.replicas().map(({ id }) => id)).toEqual(['a']);
+      });
     });
   });
 }

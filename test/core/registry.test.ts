@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { asReplicaId, type LeaseId } from '../../src/core/ids.js';
+import type { LeaseHolder } from '../../src/core/lease-table.js';
 import { Registry } from '../../src/core/registry.js';
-import type { LeaseEnd } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { chiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -31,8 +31,8 @@ describe('registry', () => {
 
   it('tells the older holder of an id, once, that it is superseded', async () => {
     const registry = registryWith();
-    const older = vi.fn<(end: LeaseEnd) => void>();
-    const newer = vi.fn<(end: LeaseEnd) => void>();
+    const older = vi.fn<LeaseHolder>();
+    const newer = vi.fn<LeaseHolder>();
     await registry.register(replica('r1', {}), AT_HOME, older);
     await registry.register(replica('r1', {}), AT_HOME, newer);
     expect(older.mock.calls).toEqual([['superseded']]);
@@ -282,7 +282,7 @@ describe('registry', () => {
 
   it('tells every holder when it closes', async () => {
     const registry = registryWith();
-    const ends: LeaseEnd[] = [];
+    const ends: unknown[] = [];
     await registry.register(replica('r1', {}), AT_HOME, (end) => ends.push(end));
     await registry.register(replica('r2', {}), AT_HOME, (end) => ends.push(end));
     await registry.close();

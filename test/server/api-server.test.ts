@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Registry } from '../../src/core/registry.js';
 import { createApp } from '../../src/server/app.js';
 import { answerClientError } from '../../src/server/client-error.js';
-import { createReadiness } from '../../src/server/readiness.js';
+import { Readiness } from '../../src/server/readiness.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { clock, ids, random } from '../../src/system.js';
 import {
@@ -403,7 +403,7 @@ describe('a lease', () => {
   it('outlives the time in which a second request, begun in the same packet, should have gone on', async () => {
     const events = keptEvents();
     const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
-    const readiness = createReadiness(() => undefined);
+    const readiness = new Readiness();
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
     const own = createServer(
       times,
@@ -417,7 +417,7 @@ describe('a lease', () => {
         unacknowledged: { watch: () => () => {} },
       }).app,
     );
-    readiness.started();
+    readiness.markServing();
     const refused: string[] = [];
     own.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       refused.push(String(error.code));

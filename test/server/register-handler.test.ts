@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
 import { Registry } from '../../src/core/registry.js';
 import { BodyMemory } from '../../src/server/body-memory.js';
-import { createReadiness } from '../../src/server/readiness.js';
+import { Readiness } from '../../src/server/readiness.js';
 import { registerHandler } from '../../src/server/register-handler.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
@@ -14,8 +14,8 @@ import { keptEvents, replica } from '../support/replicas.js';
 it('a client that left while its request was read is not registered, and supersedes nobody', async () => {
   const [clock, events] = [new ManualClock(), keptEvents()];
   const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
-  const readiness = createReadiness(() => undefined);
-  readiness.started();
+  const readiness = new Readiness();
+  readiness.markServing();
   const unacknowledged = { watch: () => () => {} };
   const handler = registerHandler({
     registry,
@@ -26,7 +26,7 @@ it('a client that left while its request was read is not registered, and superse
     heartbeatMs: 1000,
     bodies: new BodyMemory(),
   });
-  const ends: string[] = [];
+  const ends: unknown[] = [];
   await registry.register(replica('r1'), { host: '10.0.0.1' }, (end) => void ends.push(end));
   let wasDestroyed = false;
   const handled = new Promise<void>((resolve) => {

@@ -1,5 +1,5 @@
 import { type CapabilityQuery, pairsFrom } from '../../src/core/capability.js';
-import { asEndpoint, asLeaseId, asReplicaId } from '../../src/core/ids.js';
+import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
 import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
 import { listParts } from '../../src/wire/answers.js';
@@ -16,13 +16,17 @@ export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
 
 /** A registration of a replica under a lease. */
 export function registration(lease: string, of: Replica): Registration {
-  return { lease: asLeaseId(lease), replica: of, state: 'ready', sinceEpochMs: 0 };
+  return { lease: asLeaseId(lease), owner: asServerId('server'), replica: of, state: 'ready', sinceEpochMs: 0 };
 }
 
 /** Lease ids in order: lease-1, lease-2. */
 export function countingIds(): Ids {
-  let count = 0;
-  return { lease: () => asLeaseId(`lease-${++count}`) };
+  let leases = 0;
+  let servers = 0;
+  return {
+    lease: () => asLeaseId(`lease-${++leases}`),
+    server: () => asServerId(`server-${++servers}`),
+  };
 }
 
 /** A log that keeps its lines. */

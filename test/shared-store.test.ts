@@ -1,0 +1,75 @@
+import { once } from 'node:events';
+import { afterEach, expect, it } from 'vitest';
+import { type ApiServer, startApiServer } from '../src/index.js';
+import { createMemoryStore } from '../src/store/memory-store.js';
+import { rawConnection, registerRequest, registrationBody } from './support/api-server.js';
+import { until } from './support/until.js';
+
+const started: ApiServer[] = [];
+
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((server) => server.close()));
+});
+
+async function serve(options: Parameters<typeof startApiServer>[0]): Promise<ApiServer> {
+  const server = await startApiServer({ port: 0, warmingMs: 0, ...options });
+  started.push(server);
+  return server;
+}
+
+async function get(server: ApiServer, path: string): Promise<{ status: number; body: string }> {
+  const response = await fetch(`${server.url}${path}`);
+  return { status: response.status, body: await response.text() };
+}
+
+it('servers that share a store route to the replicas of each other, and one that closes leaves the others serving', async () => {
+  const store = createMemoryStore();
+  const [one, other] = [await serve({ store }), await serve({ store })];
+  const connection = rawConnection(one.port, registerRequest(registrationBody('r1')));
+  const kept = rawConnection(other.port, registerRequest(registrationBody('r2')));
+  await until('both are registered', () => [connection, kept].every(({ received }) => received().includes('alive')));
+  const routed = await get(other, '/registry');
+  expect(JSON.parse(routed.body).replicas).toMatchObject([{ replica_id: 'r1' }, { replica_id: 'r2' }]);
+  const ended = once(connection.socket, 'end');
+  await one.close();
+  await ended;
+  expect(JSON.parse((await get(other, '/registry')).body).replicas).toMatchObject([{ replica_id: 'r2' }]);
+  const late = rawConnection(other.port, registerRequest(registrationBody('r3', [{ type: 'late' }])));
+  await until('r3 is registered', () => late.received().includes('alive'));
+  expect(await get(other, '/route?type=late')).toMatchObject({ status: 200 });
+  for (const { socket } of [connection, kept, late]) socket.destroy();
+});
+
+it('a server is ready once the store has its first complete list', async () => {
+  let deliver = (): void => {};
+  const start = () => new Promise<void>((resolve) => (deliver = resolve));
+  const server = await serve({ store: { ...createMemoryStore(), start } });
+  expect(await get(server, '/readyz')).toEqual({
+    status: 503,
+    body: '{"status":"unready","reasons":["the first complete list of registrations has not arrived"]}',
+  });
+  deliver();
+  expect(await get(server, '/readyz')).toEqual({ status: 200, body: '{"status":"ready"}' });
+});
+
+it('a server whose store cannot start says so, and serves no registrations', async () => {
+  const lines: string[] = [];
+  const keep = (line: string): void => void lines.push(line);
+  const start = () => Promise.reject(new Error('no quorum'));
+  const server = await serve({ store: { ...createMemoryStore(), start }, log: { info: keep, warn: keep } });
+  const { socket, received } = rawConnection(server.port, registerRequest(registrationBody('r1')));
+  await until('the refusal', () => received().includes('no quorum'));
+  expect(received()).toMatch(/^HTTP\/1\.1 503 /);
+  expect(lines[0]).toBe('the store of registrations failed: no quorum');
+  expect(lines[1]).toMatch(/^refused a registration of "r1" from 127\.0\.0\.1: .*no quorum \(unavailable\)$/);
+  socket.destroy();
+});
+
+it('a server that cannot listen leaves a shared store open', async () => {
+  const store = createMemoryStore();
+  const { port } = await serve({ store });
+  let closed = 0;
+  const watched = { ...store, close: async () => void closed++ };
+  await expect(startApiServer({ port, store: watched })).rejects.toMatchObject({ code: 'failed' });
+  expect(closed).toBe(0);
+});
