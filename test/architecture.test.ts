@@ -47,6 +47,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'node:fs/promises',
       'node:http2',
       'node:module',
+      'node:net',
       'node:path',
       'node:tls',
       'node:url',

@@ -34,8 +34,13 @@ const SETTINGS: readonly Setting[] = [
   { option: 'temperature', name: 'temperature', value: ([text]) => ({ double: decimalNumber('temperature', text) }) },
   { option: 'top-p', name: 'top_p', value: ([text]) => ({ double: decimalNumber('top-p', text) }) },
   { option: 'seed', name: 'seed', value: ([text]) => wholeNumber('seed', text, 0, Number.MAX_SAFE_INTEGER) },
-  { option: 'stop', name: 'stop', value: (texts) => (texts.length > 1 ? JSON.stringify(texts) : texts[0]) },
+  { option: 'stop', name: 'stop', value: stopTexts },
 ];
+
+/** One text as it is, several as a JSON array; so is one that would itself be taken for an array: `["a"]`. */
+function stopTexts(texts: readonly [string, ...string[]]): string {
+  return texts.length > 1 || texts[0].trimStart().startsWith('[') ? JSON.stringify(texts) : texts[0];
+}
 
 /** Reads the options, beside the parameters given already. Throws `usage`, also for what is given twice. */
 export function requestParameters(args: Arguments, given: Parameters = {}): Parameters {

@@ -60,13 +60,14 @@ export class ChatAnswer {
     this.#usage = usage ?? this.#usage;
     const outputs = { text: '', reasoning: '' };
     for (const choice of Array.isArray(choices) ? choices : []) {
+      if (!choice) continue;
       // A server that can't stream answers with a message.
-      const message = choice?.delta ?? choice?.message;
-      if (choice.index || (choice.message && choices.length > 1)) {
+      const message = choice.delta ?? choice.message;
+      if (Number(choice.index ?? 0) !== 0 || (choice.message && choices.length > 1)) {
         throw new AnyserveError('internal', 'its answer has several choices, and one was asked for');
       }
       this.#hasChoice ||= typeof message === 'object';
-      this.#finishReason = choice.finish_reason ?? this.#finishReason;
+      this.#finishReason = choice.finish_reason || this.#finishReason;
       this.#note(choice, KNOWN_CHOICE_FIELDS);
       if (!message) continue;
       this.#note(message, KNOWN_FIELDS);

@@ -10,13 +10,19 @@ const CALL_CHARACTERS = 64;
 /** A tool call as far as it has arrived. Without a prototype, so that `__proto__` is a key like any other. */
 type Call = Record<string, unknown>;
 
+/** Longest arguments that are parsed to see whether they are complete. */
+const MAX_PARSED = 64 * 1024;
+
 /**
  * The tool calls of one answer, put together from the deltas of a stream: those with the same index are one call, whose
- * `arguments` (or `input`) arrive in pieces. Servers that number all calls alike, or not at all, are told apart by the ids.
+ * `arguments` (or `input`) arrive in pieces. Servers that number all calls alike, or not at all, are told apart by the ids,
+ * and without ids by a name that follows complete arguments.
  */
 export class ToolCalls {
   readonly #calls: { readonly index: number; readonly call: Call }[] = [];
-  readonly #latest = new Map<unknown, Call>();
+  /** The last call of each index; that of `undefined` is the last one without an index. */
+  readonly #latest = new Map<number | undefined, Call>();
+  readonly #byId = new Map<unknown, Call>();
   #characters = 0;
 
   /** Takes the `tool_calls` of a delta, or of a whole message. Throws `internal` for anything but a list of objects. */
@@ -26,26 +32,26 @@ export class ToolCalls {
     for (const delta of deltas) {
       if (typeof delta !== 'object' || delta === null) throw unusable('a tool call is not an object');
       const { index, ...fields } = delta;
-      this.#merge(this.#callFor(index, fields), fields, 0);
+      const call = this.#callFor(indexFrom(index), fields);
+      this.#merge(call, fields, 0);
+      if (fields.id) this.#byId.set(fields.id, call);
     }
   }
 
   /** Returns the calls as a JSON array; undefined when there are none. */
   json(): string | undefined {
     if (this.#calls.length === 0) return undefined;
-    return JSON.stringify(this.#calls.toSorted((one, other) => one.index - other.index).map(({ call }) => call));
+    const ordered = this.#calls.toSorted((one, other) => one.index - other.index);
+    return JSON.stringify(ordered.map(({ call }) => withArgumentsAsText(call)));
   }
 
-  #callFor(index: unknown, { id, function: named }: Loose): Call {
-    const isNumbered = Number.isSafeInteger(index);
-    const key = isNumbered ? index : 'unnumbered';
-    const known = this.#latest.get(key);
-    const isAnother = known && id && known['id'] && id !== known['id'] && (named?.name || !isNumbered);
-    if (known && !isAnother) return known;
+  #callFor(index: number | undefined, fields: Loose): Call {
+    const known = (index === undefined && fields.id && this.#byId.get(fields.id)) || this.#latest.get(index);
+    if (known && !isAnother(index, fields, known)) return known;
     this.#count(CALL_CHARACTERS);
     const call: Call = Object.create(null);
-    this.#calls.push({ index: isNumbered ? (index as number) : this.#calls.length, call });
-    this.#latest.set(key, call);
+    this.#calls.push({ index: index ?? this.#calls.length, call });
+    this.#latest.set(index, call);
     return call;
   }
 
@@ -72,6 +78,36 @@ export class ToolCalls {
     this.#characters += characters;
     if (this.#characters > MAX_CHARACTERS) throw unusable(`its tool calls have over ${MAX_CHARACTERS} characters`);
   }
+}
+
+/** A call's index. Some servers write it as a text. */
+function indexFrom(index: unknown): number | undefined {
+  const number = typeof index === 'string' && /^\d{1,9}$/.test(index) ? Number(index) : index;
+  return Number.isSafeInteger(number) ? (number as number) : undefined;
+}
+
+/** Whether a delta begins a call, though one with its index, or like it without an index, is known. */
+function isAnother(index: number | undefined, { id, function: named }: Loose, known: Loose): boolean {
+  if (id && known.id) return id !== known.id && Boolean(named?.name || index === undefined);
+  return Boolean(!id && named?.name && known.function?.name) && isComplete(known.function.arguments);
+}
+
+function isComplete(argumentsText: unknown): boolean {
+  if (typeof argumentsText !== 'string') return argumentsText !== undefined;
+  if (!argumentsText.trimEnd().endsWith('}') || argumentsText.length > MAX_PARSED) return false;
+  try {
+    JSON.parse(argumentsText);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** In OpenAI's form the arguments are JSON in a text; some servers give the object itself. */
+function withArgumentsAsText(call: Loose): Loose {
+  const { function: called } = call;
+  if (typeof called?.arguments !== 'object' || called.arguments === null) return call;
+  return { ...call, function: { ...called, arguments: JSON.stringify(called.arguments) } };
 }
 
 /** Arguments arrive in pieces; a name does with some servers, and others repeat it; all else stays as it came first. */

@@ -20,7 +20,11 @@ export interface ListedModel {
  * without a usable name are left out. Returns undefined for anything but a list; throws for a list that is too long.
  */
 export function modelsFromJson(json: Loose): readonly ListedModel[] | undefined {
-  const list = [json, json.data, json.models].find((candidate) => Array.isArray(candidate));
+  const { data, models: named, object } = json;
+  // Some gateways wrap the list once more.
+  const list = [json, data, named, data?.data, data?.models, named?.data].find((found) => Array.isArray(found));
+  // Ollama without a model.
+  if (!list && object === 'list' && data === null) return [];
   if (!list) return undefined;
   if (list.length > MAX_MODELS) throw new Error(`its list has ${list.length} models, more than ${MAX_MODELS}`);
   const models = new Map<string, ListedModel>();

@@ -160,7 +160,7 @@ export class OpenaiServer {
     let isDone = false;
     try {
       for await (const { data, isError, isWhole } of streamedDocuments(chunks, answer.headers['content-type'])) {
-        if (data === '[DONE]') {
+        if (data.trim() === '[DONE]') {
           isDone = true;
           return;
         }

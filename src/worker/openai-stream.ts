@@ -6,6 +6,9 @@ import { createLineFeeds } from '../wire/line-feeds.js';
 /** Maximum characters of one event: a server that doesn't stream can send a whole answer as one. */
 const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
 
+/** Names of events that servers and proxies send while there is nothing to say. */
+const KEEPS_OPEN = /^(?:ping|heart-?beat|keep-?alive)$/i;
+
 /** How long an engine can be silent, in ms. A flowing answer has no limit in all but its caller's deadline. */
 export interface SilenceLimits {
   readonly clock: Clock;
@@ -94,7 +97,18 @@ export async function* streamedDocuments(
 function eventReader(): (text: string) => StreamedDocument[] {
   const arrived: StreamedDocument[] = [];
   const parser = createParser({
-    onEvent: ({ data, event }) => void arrived.push({ data, isError: event === 'error', isWhole: false }),
+    onEvent({ data, event }) {
+      const isError = event === 'error';
+      // An event without data, or of such a name, only keeps the stream open.
+      if (isError || (data.trim() !== '' && !KEEPS_OPEN.test(event ?? '')))
+        arrived.push({ data, isError, isWhole: false });
+    },
+    onError({ type, field, value = '', line = '' }) {
+      if (type !== 'unknown-field') return;
+      // Older llama.cpp servers have a field "error"; some servers and proxies write an error without any field.
+      if (field === 'error') arrived.push({ data: value, isError: true, isWhole: false });
+      else if (line.startsWith('{')) arrived.push({ data: line, isError: false, isWhole: false });
+    },
   });
   const lineFeeds = createLineFeeds();
   let lengthSinceEvent = 0;

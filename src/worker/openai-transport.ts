@@ -170,9 +170,10 @@ export class OpenaiTransport {
 
   /** Returns what an answer or a part of one says; throws when that is an error, which can come with the status 200. */
   told(text: string, isError = false): Loose {
-    const json = this.parsed(text);
+    const json = isError ? (objectOrNone(text) ?? { message: text }) : this.parsed(text);
     const failed = json.choices?.find?.((choice: Loose) => choice?.error);
-    const error = json.object === 'error' || (isError && !json.error) ? json : (json.error ?? failed?.error);
+    const isBare = json.object === 'error' || isError || isBareError(json);
+    const error = json.error || failed?.error || (isBare && json);
     if (!error) return json;
     const words = typeof error === 'object' ? error : json;
     const body = failed ? JSON.stringify({ error }) : text;
@@ -204,4 +205,18 @@ function hasTooManyContainers(text: string): boolean {
     if ((unit === 0x5b || unit === 0x7b) && ++count > MAX_CONTAINERS) return true;
   }
   return false;
+}
+
+/** Whether a document is an error of a server that puts its text at the top: `{"message":"..."}`, FastAPI's `{"detail":...}`. */
+function isBareError({ choices, data, message, detail, errors }: Loose): boolean {
+  return !choices && !data && (typeof message === 'string' || Boolean(detail) || Array.isArray(errors));
+}
+
+function objectOrNone(text: string): Loose {
+  try {
+    const json: unknown = JSON.parse(text);
+    return typeof json === 'object' ? json : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net';
 import type { HttpProxy } from '../client/http.js';
 import { AnyserveError } from '../core/errors.js';
 
@@ -20,9 +21,13 @@ export async function upstreamProxy(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<UpstreamProxy | undefined> {
   if (!VARIABLES.some((name) => env[name] || env[name.toUpperCase()]) || !URL.canParse(url)) return undefined;
+  if (isListedAddress(new URL(url).hostname, env['no_proxy'] || env['NO_PROXY'] || '')) return undefined;
   const { getProxyForUrl } = await import('proxy-from-env');
-  const text = getProxyForUrl(url);
-  if (text === '') return undefined;
+  const found = getProxyForUrl(url);
+  if (found === '') return undefined;
+  // The package gives a proxy without a scheme that of the URL; everywhere else `proxy:3128` is an http proxy.
+  const isWhole = VARIABLES.some((name) => env[name] === found || env[name.toUpperCase()] === found);
+  const text = isWhole ? found : found.replace(/^https:/, 'http:');
   const proxy = URL.canParse(text) ? new URL(text) : undefined;
   if (proxy?.protocol !== 'http:' && proxy?.protocol !== 'https:') {
     const shown = proxy ? `${proxy.protocol}//${proxy.host}` : 'a value that is no URL';
@@ -40,6 +45,26 @@ export async function upstreamProxy(
   if (url.startsWith('http:')) return { name, forward: { url: proxy, headers } };
   const { HttpsProxyAgent } = await import('https-proxy-agent');
   return { name, tunnel: new HttpsProxyAgent(proxy, { keepAlive: true, headers }) };
+}
+
+/**
+ * Whether NO_PROXY has an address in one of the forms that proxy-from-env doesn't read: in a range (`10.0.0.0/8`,
+ * `fd00::/8`), or as an IPv6 address without brackets.
+ */
+function isListedAddress(hostname: string, noProxy: string): boolean {
+  const address = hostname.replace(/^\[|\]$/g, '');
+  if (isIP(address) === 0) return false;
+  return noProxy.split(/[,\s]/).some((entry) => {
+    const [network = '', bits] = entry.replaceAll(/[[\]]/g, '').split('/');
+    if (isIP(network) !== isIP(address)) return false;
+    const family = isIP(network) === 4 ? 'ipv4' : 'ipv6';
+    const largest = family === 'ipv4' ? 32 : 128;
+    const length = bits === undefined ? largest : Number(bits || Number.NaN);
+    if (!Number.isInteger(length) || length < 0 || length > largest) return false;
+    const range = new BlockList();
+    range.addSubnet(network, length, family);
+    return range.check(address, family);
+  });
 }
 
 function authorization({ username, password }: URL): Record<string, string> {

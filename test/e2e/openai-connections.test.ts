@@ -117,11 +117,14 @@ describe('a proxy', () => {
     expect(stdout + stderr).not.toContain(Buffer.from(`me:${SECRET}`).toString('base64'));
   });
 
-  it('is not used for what NO_PROXY names', async () => {
-    const upstream = await upstreamOf();
-    const env = { HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1`, NO_PROXY: 'example.com,127.0.0.1' };
-    expect(await infer(await endpoint(worker(['--openai', upstream.url], env)))).toMatchObject({ code: 0 });
-  });
+  it.each(['example.com,127.0.0.1', '10.0.0.0/8, 127.0.0.0/8', '*'])(
+    'is not used for what NO_PROXY names: %s',
+    async (NO_PROXY) => {
+      const upstream = await upstreamOf();
+      const env = { HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1`, NO_PROXY };
+      expect(await infer(await endpoint(worker(['--openai', upstream.url], env)))).toMatchObject({ code: 0 });
+    },
+  );
 
   it('that fails is named, without its user and password', async () => {
     const proxy = await startForwardProxy('other:password');

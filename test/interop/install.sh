@@ -6,6 +6,10 @@ set -euo pipefail
 requirements=${1:-$(dirname "$0")/requirements.txt}
 key=$( (python3 --version; cat "$requirements") | sha256sum | cut -c1-12)
 folder=${ANYSERVE_CACHE:-$HOME/.cache/anyserve}/interop/python-$key
+mkdir -p "$(dirname "$folder")"
+# Of two that run at once, the second one waits for the first.
+exec 9>"$folder.lock"
+flock 9
 if [ ! -e "$folder/complete" ]; then
   rm -rf "$folder"
   python3 -m venv "$folder"

@@ -65,6 +65,45 @@ describe('tool calls', () => {
       [call('a', 'weather', '{}'), call('b', 'time', '{}')],
     ],
     [
+      'neither index nor id, in one list',
+      [{ function: { name: 'weather', arguments: '{}' } }, { function: { name: 'time', arguments: '{}' } }],
+      [{ function: { name: 'weather', arguments: '{}' } }, { function: { name: 'time', arguments: '{}' } }],
+    ],
+    [
+      'the same index for all calls, and empty ids',
+      [
+        { index: 0, ...call('', 'weather', '{"a"') },
+        { index: 0, ...call('', 'weather', ':{}}') },
+        { index: 0, ...call('', 'weather', '{}') },
+      ],
+      [call('', 'weather', '{"a":{}}'), call('', 'weather', '{}')],
+    ],
+    [
+      'ids in turn, without indices',
+      [
+        call('a', 'weather', '{'),
+        call('b', 'time', '{'),
+        { id: 'a', function: { arguments: '}' } },
+        { id: 'b', function: { arguments: '}' } },
+      ],
+      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+    ],
+    [
+      'indices that are texts',
+      [
+        { index: '0', ...call('a', 'weather', '{') },
+        { index: '1', ...call('b', 'time', '{') },
+        { index: '0', function: { arguments: '}' } },
+        { index: '1', function: { arguments: '}' } },
+      ],
+      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+    ],
+    [
+      'arguments that are an object',
+      [{ index: 0, id: 'a', type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }],
+      [call('a', 'weather', '{"city":"Oslo"}')],
+    ],
+    [
       'id, type and name in every piece',
       [
         { index: 0, ...call('a', 'weather', '{"a"') },
@@ -322,18 +361,25 @@ describe('an error inside a stream', () => {
     await expect(partsOf(client)).rejects.toMatchObject({ code });
   });
 
-  it('can be told by the name of the event alone', async () => {
+  it.each<[string, string, string, string]>([
+    ['the name of the event', 'event: error\ndata: {"code":503,"message":"gone"}\n\n', 'unavailable', 'gone'],
+    ['the name of the event, before a text', 'event: error\ndata: out of memory\n\n', 'internal', 'out of memory'],
+    ['the name of the event alone', 'event: error\ndata:\n\n', 'internal', 'no reason given'],
+    ['a field of its own', 'error: {"code":503,"message":"gone"}\n\n', 'unavailable', 'gone'],
+    ['a document without a field', '{"error":{"type":"overloaded_error","message":"gone"}}\n', 'unavailable', 'gone'],
+    ['a document without a line end', '{"error":"gone"}', 'internal', 'gone'],
+    ['a message at the top', 'data: {"code":429,"message":"too many"}\n\n', 'resource_exhausted', 'too many'],
+    ['a detail, as FastAPI has it', 'data: {"detail":"not now"}\n\n', 'internal', 'not now'],
+    ['a list', 'data: {"errors":[{"message":"not now"}]}\n\n', 'internal', 'not now'],
+  ])('can be told by %s', async (_what, text, code, said) => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (body) write(response, piece('a'));
-        if (body) response.end('event: error\ndata: {"code":503,"message":"gone"}\n\n');
+        if (body) response.end(text);
         return body && true;
       }),
     );
-    await expect(partsOf(client)).rejects.toMatchObject({
-      code: 'unavailable',
-      message: expect.stringContaining('gone'),
-    });
+    await expect(partsOf(client)).rejects.toMatchObject({ code, message: expect.stringContaining(said) });
   });
 });
 
@@ -344,6 +390,11 @@ describe('a stream', () => {
     ['without a content type', '', `${chunks.join('\n\n')}\n\ndata: [DONE]\n\n`],
     ['as plain text, after comments', 'text/plain', `: hello\n\n: again\n\n${chunks.join('\n\n')}\n\ndata: [DONE]\n\n`],
     ['called JSON', 'application/json', `${chunks.join('\n\n')}\n\n`],
+    [
+      'with empty events between',
+      'text/event-stream',
+      `${chunks.join('\n\ndata:\n\ndata:  \n\nevent: ping\ndata: x\n\n')}\n\ndata: [DONE] \n\n`,
+    ],
     ['with CR LF and a byte order mark', 'text/event-stream', `\ufeff${chunks.join('\r\n\r\n')}\r\n\r\n`],
     ['with CR', 'text/event-stream', `${chunks.join('\r\r')}\r\r`],
     [
@@ -369,6 +420,20 @@ describe('a stream', () => {
       }),
     );
     expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
+  });
+
+  it('can have choices that say nothing, an index that is a text, and an empty end behind the end', async () => {
+    const { client } = await calling(
+      await upstreamOf(({ body }, response) => {
+        const ended = { choices: [{ index: '0', delta: { content: 'a' }, finish_reason: 'stop' }] };
+        const empty = { choices: [{ index: 0, delta: { content: '' }, finish_reason: '' }] };
+        if (body) events(response, { choices: [null] }, { choices: null }, ended, empty, '[DONE]');
+        return body && true;
+      }),
+    );
+    const parts = await partsOf(client);
+    expect(parts.map(textOf)).toEqual(['a', '']);
+    expect(parts.at(-1)?.parameters).toMatchObject({ finish_reason: 'stop' });
   });
 
   it('can be one JSON document under the type of a stream', async () => {

@@ -16,6 +16,9 @@ describe('a list of models', () => {
     ],
     ['with one twice', [{ id: 'a' }, { id: 'a' }], ['a']],
     ['that is empty', { data: [] }, []],
+    ['that is null, as from Ollama without a model', { object: 'list', data: null }, []],
+    ['inside of another object', { data: { models: [{ id: 'a' }] } }, ['a']],
+    ['inside of another list', { data: { object: 'list', data: [{ id: 'a' }] } }, ['a']],
     ['that is none', { detail: 'x' }, undefined],
   ])('is read %s', (_what, list, names) => {
     expect(modelsFromJson(list)?.map(({ name }) => name)).toEqual(names);
