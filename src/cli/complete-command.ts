@@ -23,11 +23,16 @@ async function plainLines(words: readonly string[], io: CommandIo): Promise<stri
   return shown((await complete(words, io)).candidates).map(({ value }) => value);
 }
 
+/** A word that sends output to a file, or takes input from one; the file can follow in the same word. */
+const REDIRECTION = /^\d*(?:>>?|<)/;
+
 async function shellLines([shell, ...args]: readonly string[], io: CommandIo): Promise<string[]> {
   switch (shell) {
     case 'bash': {
       const [text = '', wordBreaks = ''] = args;
       const line = parseBashLine(text, wordBreaks);
+      // Other shells complete these by themselves.
+      if (line.words.slice(-2).some((word) => REDIRECTION.test(word))) return ['files'];
       const { how, candidates } = await complete(line.words.slice(1), io);
       return [how, ...shown(candidates).flatMap(({ value }) => bashReplacement(value, line) ?? [])];
     }

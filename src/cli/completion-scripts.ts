@@ -51,7 +51,11 @@ function __anyserve_complete
     set -e words[1]
     set -l lines (anyserve __complete fish $words (commandline -ct) 2>/dev/null)
     if test "$lines[1]" = files
-        __fish_complete_path (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+        set -l word (string unescape -- (commandline -ct))
+        set -l option (string match -r -- '^--[^=]*=' "$word")
+        for path in (__fish_complete_path (string replace -- "$option" '' "$word"))
+            printf '%s\\n' "$option$path"
+        end
     else
         set -e lines[1]
         string join \\n -- $lines

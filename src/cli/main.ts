@@ -118,5 +118,6 @@ function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
 
 /** Whether a flag that every command has is given. Looked for in the words, because they may be what is wrong. */
 function wants(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
-  return splitAtDashes(argv).own.includes(`--${flag}`) || isOn(env[`ANYSERVE_${flag.toUpperCase()}`]);
+  const { own } = splitAtDashes(argv);
+  return own.includes(`--${flag}`) || own.includes(`--${flag}=true`) || isOn(env[`ANYSERVE_${flag.toUpperCase()}`]);
 }

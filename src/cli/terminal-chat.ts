@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { AnyserveError } from '../core/errors.js';
-import { printable } from '../core/printable.js';
+import { printableProse } from '../core/printable.js';
 import { typedLine } from './chat-commands.js';
 import type { CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
@@ -62,7 +62,7 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
           ? ({ kind: 'message', text: turn.text } as const)
           : typedLine(turn.text, conversation);
         if (typed.kind === 'exit') return 0;
-        if (typed.kind === 'done') stderr.write(printable(typed.said));
+        if (typed.kind === 'done') stderr.write(printableProse(typed.said));
         else if (typed.text.trim() !== '') await answer(typed.text);
       }
       lines.setPrompt(turns.isPending ? MORE : PROMPT);
@@ -75,6 +75,7 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
     return wasInterrupted ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;
   } finally {
     lines.close();
+    screen.destroy();
     stderr.write(UNMARK_PASTES);
   }
 }
@@ -83,10 +84,13 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
 class Screen extends Writable {
   isOn = true;
   readonly #terminal: CommandIo['stderr'];
+  /** The line editor lays its line out anew then. */
+  readonly #resized = (): void => void (this.isOn && this.emit('resize'));
 
   constructor(terminal: CommandIo['stderr']) {
     super();
     this.#terminal = terminal;
+    terminal.on('resize', this.#resized);
   }
 
   /** How wide the terminal is; the line editor asks. */
@@ -97,5 +101,10 @@ class Screen extends Writable {
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     if (this.isOn) this.#terminal.write(chunk);
     done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#terminal.removeListener('resize', this.#resized);
+    done(error);
   }
 }

@@ -26,6 +26,6 @@ const MAX_COMPARED = 64;
 export function suggestion(name: string, names: readonly string[], dashes: string): string {
   const longer = names.find((known) => known.startsWith(`${name}-`));
   const compared = name.slice(0, MAX_COMPARED);
-  const nearest = longer ?? closestMatch(compared, names, { maxDistance: Math.min(3, compared.length - 1) });
+  const nearest = longer ?? closestMatch(compared, names, { maxDistance: Math.min(3, Math.ceil(compared.length / 3)) });
   return nearest === undefined ? '; see anyserve --help' : `; did you mean ${dashes}${nearest}?`;
 }

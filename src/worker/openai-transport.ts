@@ -170,7 +170,7 @@ export class OpenaiTransport {
 
   /** Returns what an answer or a part of one says; throws when that is an error, which can come with the status 200. */
   told(text: string, isError = false): Loose {
-    const json = isError ? (objectOrNone(text) ?? { message: text }) : this.parsed(text);
+    const json = isError ? errorFrom(text) : this.parsed(text);
     const failed = json.choices?.find?.((choice: Loose) => choice?.error);
     const isBare = json.object === 'error' || isError || isBareError(json);
     const error = json.error || failed?.error || (isBare && json);
@@ -212,11 +212,13 @@ function isBareError({ choices, data, message, detail, errors }: Loose): boolean
   return !choices && !data && (typeof message === 'string' || Boolean(detail) || Array.isArray(errors));
 }
 
-function objectOrNone(text: string): Loose {
+/** What an event says that is an error by its name: a document, or a plain text. */
+function errorFrom(text: string): Loose {
   try {
-    const json: unknown = JSON.parse(text);
-    return typeof json === 'object' ? json : undefined;
+    const json: unknown = text.length > MAX_ERROR_BYTES ? undefined : JSON.parse(text);
+    if (typeof json === 'object' && json !== null) return json;
   } catch {
-    return undefined;
+    // A plain text.
   }
+  return { message: text };
 }

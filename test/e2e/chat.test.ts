@@ -1,5 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
+import {
+  BINARY,
+  type Running,
+  run,
+  start,
+  startAtTerminal,
+  startProgramAtTerminal,
+  stopAll,
+} from '../support/binary.js';
 import { textModel } from '../support/text-model.js';
 import { until } from '../support/until.js';
 
@@ -123,7 +132,7 @@ describe('chat in a terminal', () => {
     const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
     await chat.say('one');
     await chat.say('/help');
-    expect(chat.stdout()).toContain('/clear          forget what was said');
+    expect(chat.stdout()).toMatch(/\r\n\/clear {10}forget what was said\r\n[\s\S]*sent with Enter\.\r\n/);
     await chat.say('/rest of it');
     expect(chat.stdout()).toContain('there is no /rest; /help lists the commands;');
     expect(chat.stdout()).toContain('for a message that begins with a slash, type //rest of it');
@@ -137,6 +146,19 @@ describe('chat in a terminal', () => {
     await worker.printed(/in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/);
     chat.type('/exit\r');
     expect((await chat.ended).code).toBe(0);
+  });
+
+  it('lays a line out anew when the window is resized', async () => {
+    const command = [process.execPath, BINARY, 'chat', 'chat', ...at].join(' ');
+    const chat = startProgramAtTerminal(['sh', '-c', `stty cols 60; echo "at $(tty)"; exec ${command}`]);
+    extras.push(chat);
+    const terminal = await chat.printed(/^at (\S+)\r$/m);
+    await chat.printed(/> /);
+    const line = 'a word and another and one more';
+    chat.child.stdin?.write(line);
+    await until('it is shown', () => chat.stdout().endsWith(line));
+    execFileSync('stty', ['-F', terminal, 'cols', '20']);
+    await until('it is shown again', () => chat.stdout().split(`> ${line}`).length === 2);
   });
 
   it.each(['\n', '\r', '\r\n'])('takes lines pasted at once, divided by %j, as one turn', async (end) => {

@@ -126,6 +126,7 @@ describe('wrong usage', () => {
     [['rout'], 'there is no command "rout"; did you mean route?'],
     [['frobnicate'], 'there is no command "frobnicate"; see anyserve --help'],
     [['frobnicate', '--help'], 'there is no command "frobnicate"; see anyserve --help'],
+    [['nope'], 'there is no command "nope"; see anyserve --help'],
     [['list'], 'there is no command "list"; did you mean registry?'],
     [['ls'], 'there is no command "ls"; did you mean registry?'],
     [['ps'], 'there is no command "ps"; did you mean registry?'],
@@ -192,6 +193,7 @@ describe('wrong usage', () => {
 
   it.each([
     [['rout', '--json'], 2, 'usage', 'there is no command "rout"; did you mean route?'],
+    [['rout', '--json=true'], 2, 'usage', 'there is no command "rout"; did you mean route?'],
     [['route', '--json', '--sever', 'x'], 2, 'usage', 'anyserve route has no option --sever; did you mean --server?'],
     [
       ['route', 'x=1', '--json', '--server', NOWHERE],

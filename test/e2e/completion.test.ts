@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -22,6 +22,8 @@ const EVIL = ['$(touch evil)', '`touch evil`', 'a b; touch evil', 'it\'s "quoted
 beforeAll(async () => {
   symlinkSync(BINARY, join(folder, 'anyserve'));
   writeFileSync(join(folder, 'tokens.txt'), 'secret');
+  mkdirSync(join(folder, 'my models'));
+  writeFileSync(join(folder, 'my models', 'worker.js'), '');
   server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
   env = {
     PATH: [folder, dirname(process.execPath), process.env['PATH']].join(delimiter),
@@ -107,6 +109,8 @@ describe.each(SHELLS)('in %s, TAB', (shell) => {
     ['anyserve register --id r', ['anyserve', 'register', '--id', 'r1']],
     ['anyserve serve --register-token-file tok', ['anyserve', 'serve', '--register-token-file', 'tokens.txt']],
     ['anyserve worker ./tok', ['anyserve', 'worker', './tokens.txt']],
+    ['anyserve worker my\\ models/wo', ['anyserve', 'worker', 'my models/worker.js']],
+    ['anyserve serve --tls-cert=tok', ['anyserve', 'serve', '--tls-cert=tokens.txt']],
     ['anyserve help rou', ['anyserve', 'help', 'route']],
     ['anyserve completion z', ['anyserve', 'completion', 'zsh']],
   ])('completes %j', async (line, words) => {
@@ -149,6 +153,16 @@ describe('completion', () => {
     expect(replied).toContain('--server');
     expect(replied).not.toContain('--wait');
     expect(await repliedByBash('anyserve route --wait --')).toEqual([]);
+  });
+
+  it('completes files behind a redirection', async () => {
+    for (const line of ['anyserve route model=x > tok', 'anyserve serve 2>>tok']) {
+      const { stdout } = await run(['__complete', 'bash', line, ' \t\n"\'><=;|&(:']);
+      expect(stdout).toBe('files\n');
+    }
+    // Bash takes the file away from the words of the command.
+    const words = await completed('bash', 'anyserve serve --port 1 < tok');
+    expect(words).toEqual(['anyserve', 'serve', '--port', '1']);
   });
 
   it('describes values where the shell can show that', async () => {
