@@ -13,12 +13,31 @@ export function leaseReporter(
     tell(change.kind === 'registered' || change.kind === 'updated', sentence(change, replica), record(change, replica));
 }
 
+/** Capabilities that a line shows. An engine can have thousands of models. */
+const MAX_SHOWN = 8;
+
+/** Characters of them that a line shows. */
+const MAX_SHOWN_CHARACTERS = 1000;
+
+function offersText(capabilities: Replica['capabilities']): string {
+  if (capabilities.length === 0) return 'it offers nothing';
+  const shown: string[] = [];
+  let characters = 0;
+  for (const { source } of capabilities) {
+    characters += source.length;
+    if (shown.length === MAX_SHOWN || characters > MAX_SHOWN_CHARACTERS) break;
+    shown.push(source);
+  }
+  const more = capabilities.length - shown.length;
+  return [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join(' ');
+}
+
 function sentence(change: LeaseChange, { id, endpoint, capabilities }: Replica): string {
   switch (change.kind) {
     case 'registered':
       return `registered ${id} (${endpoint}) with ${change.server}`;
     case 'updated':
-      return `updated ${id} at ${change.server}: ${capabilities.map(({ source }) => source).join(' ')}`;
+      return `updated ${id} at ${change.server}: ${offersText(capabilities)}`;
     case 'lost':
       return `unregistered ${id}: ${change.error.message}; next try in ${seconds(change.retryInMs)}`;
     case 'superseded':

@@ -2,10 +2,10 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import { App } from './app.js';
 import type { Backend } from './backend.js';
-import { moduleFailure } from './module-failure.js';
+import { moduleFailure, thrownMessage } from './module-failure.js';
 
 /**
  * Loads a user's module. Its default export is a function that declares models on the app it is given (and may take
@@ -44,7 +44,7 @@ async function declared(path: string, declare: (app: App) => unknown): Promise<B
   try {
     await declare(app);
   } catch (cause) {
-    throw new AnyserveError('usage', `${path}: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('usage', `${path}: ${thrownMessage(path, cause)}`, { cause });
   }
   return app;
 }

@@ -42,6 +42,15 @@ function problemOf(path: string, cause: unknown): string {
     return `there is no package ${JSON.stringify(missing)}; install it beside the module: npm install ${packageOf(missing)}`;
   }
   if (cause instanceof SyntaxError && file) return `${message} (${shownPath(file.path)}:${file.line})`;
+  return thrownMessage(path, cause, message);
+}
+
+/** What a module has thrown, with the line of it that the stack names. */
+export function thrownMessage(path: string, cause: unknown, message = messageOf(cause)): string {
+  const stack = cause instanceof Error ? (cause.stack ?? '') : '';
+  for (const [, location = '', line] of stack.matchAll(/^ {4}at .*?(file:\/\/[^\s)]+?|\/[^)\n]+?):(\d+):\d+\)?$/gm)) {
+    if (samePath(path, pathOf(location))) return `${message} (${shownPath(path)}:${line})`;
+  }
   return message;
 }
 
@@ -62,7 +71,12 @@ function fileOf(cause: unknown): { path: string; line: string } | undefined {
   const [head = ''] = cause instanceof Error ? (cause.stack ?? '').split('\n', 1) : [];
   const [, location, line] = /^(file:\/\/\S+|\/[^\n]*):(\d+)$/.exec(head) ?? [];
   if (location === undefined || line === undefined) return undefined;
-  return { path: location.startsWith('file:') ? fileURLToPath(location) : location, line };
+  return { path: pathOf(location), line };
+}
+
+/** The path of a file as a stack names it: ES modules by a URL. */
+function pathOf(location: string): string {
+  return location.startsWith('file:') ? fileURLToPath(location) : location;
 }
 
 /** A path as a user would type it here. */

@@ -600,7 +600,9 @@ describe('worker', () => {
   it.each([
     ['empty.mjs', '', 'declares no model; let its default export be a function'],
     ['nothing.mjs', 'export default () => {}', 'declares no model'],
-    ['throws.mjs', 'throw new Error("no GPU here")', 'no GPU here'],
+    ['throws.mjs', '\nthrow new Error("no GPU here")', 'throws.mjs:2)'],
+    ['calls-nothing.mjs', 'export default (app) => {\n  app.missing();\n}', 'calls-nothing.mjs:2)'],
+    ['throws.cjs', '\n\nthrow new Error("no GPU here")', 'throws.cjs:3)'],
     [
       'declares-badly.mjs',
       'export default (app) => app.capability({ gpu: 1 }, () => ({}))',
