@@ -15,8 +15,8 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
 
-/** The command that a command line names, and what was found behind it. */
-class Chosen {
+/** The command that a command line names, with the parsed values. The parser's handlers throw it. */
+class ParsedCommand {
   readonly command: Command;
   readonly values: Parsed;
 
@@ -26,19 +26,40 @@ class Chosen {
   }
 }
 
-/** Reads a command line; the help is wrapped to a number of columns. Throws `usage`. */
+/** Parses a command line; the help is wrapped to a number of columns. Throws `usage`. */
 export async function parseArguments(argv: readonly string[], env: Env, columns: number): Promise<Invocation> {
   const { own: given, behind } = splitAtDashes(argv);
   const own = withoutHelpCommand(given);
-  const [word = '-'] = own;
+  checkWords(own);
+  const { parser, header } = createParser(columns);
+  let printed = '';
+  const parsed = await parser
+    .parseAsync([...own], {}, (_error, _parsed, output) => {
+      printed = output;
+    })
+    .catch((error: Error | ParsedCommand) => (error instanceof ParsedCommand ? error : rethrowAsUsage(error)));
+  if (parsed instanceof ParsedCommand) {
+    const { command, values } = parsed;
+    return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
+  }
+  if (printed === VERSION) return { kind: 'print', text: `${printed}\n` };
+  const help = printed || (await parser.getHelp());
+  return { kind: 'print', text: `${header()}\n\n${help.trim()}\n` };
+}
+
+/** Throws `usage` for an unknown command, and for options that the parser would look up on its own objects. */
+function checkWords(words: readonly string[]): void {
+  const [word = '-'] = words;
   const names = COMMANDS.map(({ name }) => name);
   if (!word.startsWith('-') && !names.includes(word)) throw unknownCommand(word, names);
-  const inherited = own.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
-  // The parser would look these up on its own objects.
+  const inherited = words.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
   if (inherited !== undefined)
     throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
+}
+
+/** Creates the parser of all commands, each loaded when it is named, and a function that returns the header of the help. */
+function createParser(columns: number) {
   let header = generalHelp(columns);
-  let printed = '';
   const parser = yargs()
     .scriptName('anyserve')
     .locale('en')
@@ -72,23 +93,12 @@ export async function parseArguments(argv: readonly string[], env: Env, columns:
         return building;
       },
       (parsed) => {
-        // Thrown, because behind a handler that returns yargs makes up the help, whether it is asked for or not.
-        throw new Chosen(command, parsed as unknown as Parsed);
+        // Thrown, because yargs makes up the help after a handler that returns, whether it is asked for or not.
+        throw new ParsedCommand(command, parsed as unknown as Parsed);
       },
     );
   }
-  const parsed = await parser
-    .parseAsync([...own], {}, (_error, _parsed, output) => {
-      printed = output;
-    })
-    .catch((error: Error | Chosen) => (error instanceof Chosen ? error : rethrowAsUsage(error)));
-  if (parsed instanceof Chosen) {
-    const { command, values } = parsed;
-    return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
-  }
-  if (printed === VERSION) return { kind: 'print', text: `${printed}\n` };
-  const help = printed || (await parser.getHelp());
-  return { kind: 'print', text: `${header}\n\n${help.trim()}\n` };
+  return { parser, header: () => header };
 }
 
 /** `help`, `help COMMAND` and `version`, written as options. */
@@ -124,6 +134,7 @@ function rethrowAsUsage(error: Error): never {
   );
 }
 
+/** Returns the arguments of a command. Throws `usage` for unknown options and for too many words. */
 function checkedArguments(
   command: Command,
   parsed: Parsed,
@@ -131,15 +142,7 @@ function checkedArguments(
   env: Env,
 ): Arguments {
   const options = { ...command.options, ...COMMON_OPTIONS };
-  const known = new Set([...Object.keys(options), '_', '$0', 'help', 'h', 'version', 'v', 'V']);
-  for (const name of Object.keys(parsed)) {
-    if (known.has(name)) continue;
-    const dashes = name.length === 1 ? '-' : '--';
-    throw new AnyserveError(
-      'usage',
-      `anyserve ${command.name} has no option ${dashes}${name}${suggestion(name, Object.keys(options), '--')}`,
-    );
-  }
+  checkOptions(command, parsed, Object.keys(options));
   const words = [...parsed._.slice(1).map(String), ...((command.runsProgram ? undefined : behind) ?? [])];
   if (words.length > command.maxWords) {
     const extra = JSON.stringify(words[command.maxWords]);
@@ -148,19 +151,8 @@ function checkedArguments(
       `anyserve ${command.name} does not know what to do with ${extra}; see anyserve ${command.name} --help`,
     );
   }
-
-  function texts(name: string): readonly string[] {
-    const option = options[name] as CommandOption;
-    const given = [parsed[name] ?? []].flat().map(String);
-    if (given.length > 1 && !option.repeatable)
-      throw new AnyserveError('usage', `--${name} is given ${given.length} times`);
-    if (given.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
-    if (given.length > 0) return given;
-    const fromEnv = env[variableOf(name)];
-    if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
-    return option.default === undefined ? [] : [option.default];
-  }
-
+  const texts = (name: string): readonly string[] =>
+    optionTexts(name, options[name] as CommandOption, [parsed[name] ?? []].flat().map(String), env);
   return {
     words,
     program: command.runsProgram ? behind : undefined,
@@ -173,6 +165,29 @@ function checkedArguments(
     },
     isGiven: (name) => parsed[name] !== undefined,
   };
+}
+
+/** Throws `usage` for an option that the command does not have. */
+function checkOptions(command: Command, parsed: Parsed, names: readonly string[]): void {
+  const known = new Set([...names, '_', '$0', 'help', 'h', 'version', 'v', 'V']);
+  const unknown = Object.keys(parsed).find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  const dashes = unknown.length === 1 ? '-' : '--';
+  throw new AnyserveError(
+    'usage',
+    `anyserve ${command.name} has no option ${dashes}${unknown}${suggestion(unknown, names, '--')}`,
+  );
+}
+
+/** Returns the values of an option: those given, else those of its variable, else its default. Throws `usage`. */
+function optionTexts(name: string, option: CommandOption, given: readonly string[], env: Env): readonly string[] {
+  if (given.length > 1 && !option.repeatable)
+    throw new AnyserveError('usage', `--${name} is given ${given.length} times`);
+  if (given.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
+  if (given.length > 0) return given;
+  const fromEnv = env[variableOf(name)];
+  if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
+  return option.default === undefined ? [] : [option.default];
 }
 
 /** Whether the variable of a flag sets it. */

@@ -2,9 +2,8 @@ import { createInterface } from 'node:readline';
 import { AnyserveError } from '../core/errors.js';
 import type { Command, CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
-import { SYSTEM_OPTION } from './messages.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
-import { PARAMETER_OPTIONS } from './request-parameters.js';
+import { PARAMETER_OPTIONS, SYSTEM_OPTION } from './request-parameters.js';
 import { talkAtTerminal } from './terminal-chat.js';
 import { TurnReader } from './turn-reader.js';
 

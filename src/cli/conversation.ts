@@ -4,9 +4,8 @@ import type { Parameters } from '../wire/inference-data.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, CommandIo } from './command.js';
 import { jsonLine, textWriter } from './inference-output.js';
-import { type Message, openingMessages } from './messages.js';
 import { ModelClient } from './model-client.js';
-import { requestParameters } from './request-parameters.js';
+import { type Message, openingMessages, requestParameters } from './request-parameters.js';
 import { thinkingWriter } from './thinking-writer.js';
 
 /** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */

@@ -9,8 +9,7 @@ import { tensorFromMessage } from '../wire/tensor.js';
 import { datatypeAndShape } from '../wire/tensor-spec.js';
 import { type Declared, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { openingMessages, SYSTEM_OPTION } from './messages.js';
-import { requestParameters } from './request-parameters.js';
+import { openingMessages, requestParameters, SYSTEM_OPTION } from './request-parameters.js';
 import { isRestRequest, restRequest, restTensor } from './rest-request.js';
 import { asUsage, jsonFromArgument } from './values.js';
 

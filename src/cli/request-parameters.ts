@@ -18,6 +18,25 @@ export const PARAMETER_OPTIONS: Readonly<Record<string, CommandOption>> = {
   param: { type: 'text', value: 'NAME=VALUE', description: 'any other request parameter', repeatable: true },
 };
 
+/** One message of a chat. */
+export interface Message {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string;
+}
+
+/** The option for the system message. */
+export const SYSTEM_OPTION: CommandOption = {
+  type: 'text',
+  value: 'TEXT',
+  description: 'what the model is told first, such as how to answer',
+};
+
+/** Returns the messages that a chat begins with: that of {@link SYSTEM_OPTION}, or none. */
+export function openingMessages(args: Arguments): readonly Message[] {
+  const system = args.text('system');
+  return system === undefined ? [] : [{ role: 'system', content: system }];
+}
+
 interface Setting {
   readonly option: string;
   /** What it is called in the request. */

@@ -3,8 +3,7 @@ import type { Command } from './command.js';
 import { interruption } from './interruption.js';
 import { logTo } from './output.js';
 import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { tokenFileOption } from './token-options.js';
-import { tokensAskedFor } from './tokens-asked-for.js';
+import { requiredTokens, tokenFileOption } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 
 /** No limit that is meant is over it. */
@@ -97,8 +96,8 @@ export const serve: Command = {
       port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
       // Without any time between them, heartbeats would be all that the server does.
       heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? '', 1),
-      registerTokens: tokensAskedFor(args, io, 'register-token-file'),
-      readTokens: tokensAskedFor(args, io, 'read-token-file'),
+      registerTokens: requiredTokens(args, io, 'register-token-file'),
+      readTokens: requiredTokens(args, io, 'read-token-file'),
       tls: serverTlsFrom(args, io),
       ackLimitMs: durationMs('ack-limit', args.text('ack-limit') ?? ''),
       warmingMs: durationMs('warming', args.text('warming') ?? ''),

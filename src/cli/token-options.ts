@@ -1,6 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { renewedFiles } from '../credentials/renewed-files.js';
-import { firstToken } from '../credentials/token-file.js';
+import { firstToken, shortTokenWarning } from '../credentials/token-file.js';
+import { TokenSet } from '../credentials/token-set.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { logTo } from './output.js';
@@ -15,11 +16,26 @@ export function tokenToShow(args: Arguments, io: CommandIo, option: string): (()
   return tokenSource(args, io, option, firstToken);
 }
 
+/** Returns a function for the tokens that callers must show; undefined if none are required. Logs short ones once. Throws `usage`. */
+export function requiredTokens(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
+  let isWarned = false;
+  return tokenSource(args, io, option, (text, where) => {
+    const lines = text.split('\n');
+    const tokens = new TokenSet(lines, where);
+    const warning = shortTokenWarning(lines, where);
+    if (warning !== undefined && !isWarned) {
+      isWarned = true;
+      logTo(io).warn(warning);
+    }
+    return tokens;
+  });
+}
+
 /**
  * What an option's file says, or the variable of the same name without `FILE`. A token is never an argument, because
  * every user of a machine sees those. Throws `usage`; a variable that is set to nothing is no wish for an open door.
  */
-export function tokenSource<T>(
+function tokenSource<T>(
   args: Arguments,
   io: CommandIo,
   option: string,

@@ -11,8 +11,7 @@ import { leaseReporter } from './lease-report.js';
 import { logTo } from './output.js';
 import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { tokenFileOption } from './token-options.js';
-import { tokensAskedFor } from './tokens-asked-for.js';
+import { requiredTokens, tokenFileOption } from './token-options.js';
 import { durationMs, wholeNumber } from './values.js';
 import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
 
@@ -131,7 +130,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
       servers: args.flag('no-register') ? [] : args.texts('server'),
       serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io, WORKER_PREFIX),
       capabilities,
-      callTokens: tokensAskedFor(args, io, 'call-token-file'),
+      callTokens: requiredTokens(args, io, 'call-token-file'),
       tls: serverTlsFrom(args, io),
       maxConcurrency: args.text('max-concurrency') === undefined ? undefined : whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
