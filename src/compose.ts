@@ -16,9 +16,6 @@ import * as system from './system.js';
 import { VERSION } from './version.js';
 import { MAX_MESSAGE_BYTES } from './wire/message-limits.js';
 import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
-import type { Backend } from './worker/backend.js';
-import type { LlamaBackendOptions } from './worker/llama-backend.js';
-import type { OpenaiSettings } from './worker/openai-settings.js';
 import type { Worker, WorkerSettings } from './worker/worker-handle.js';
 
 /** How an API server listens; everything has a default. */
@@ -198,79 +195,6 @@ export async function startWorker({
       version: VERSION,
     },
   );
-}
-
-/** The models of an OpenAI-compatible server; everything but its URL has a default. */
-export type OpenaiModels = Pick<OpenaiSettings, 'url'> &
-  Partialized<Omit<OpenaiSettings, 'url'>> & {
-    /** What to offer of each beside its type and name. */
-    readonly capabilities?: readonly ScalarPairs[] | undefined;
-    /** Calls off the waiting for a server that does not answer yet. */
-    readonly signal?: AbortSignal | undefined;
-  };
-
-/** A backend for {@link startWorker} that stands in front of an OpenAI-compatible server; waits until that answers. */
-export async function openaiBackend({
-  url,
-  key,
-  timeoutMs = DEFAULTS.upstreamTimeoutMs,
-  idleTimeoutMs = Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs),
-  tls,
-  probePath,
-  models = [],
-  embeddings = [],
-  chats = [],
-  capabilities = [],
-  log = SILENT,
-  signal = new AbortController().signal,
-}: OpenaiModels): Promise<Backend> {
-  checkTimes({ timeoutMs, idleTimeoutMs }, 1);
-  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
-    import('./worker/openai-backend.js'),
-    import('./worker/upstream-proxy.js'),
-  ]);
-  const options = {
-    url,
-    key,
-    timeoutMs,
-    idleTimeoutMs,
-    tls,
-    proxy: await upstreamProxy(url, system.environment()),
-    probePath,
-    models,
-    embeddings,
-    chats,
-    capabilities: capabilities.map(capabilityFromScalars),
-    log: printableLog(log),
-    clock: system.clock,
-  };
-  return createOpenaiBackend(options, signal);
-}
-
-/** A GGUF model to run in this process; everything but its file has a default. */
-export type LlamaModel = Pick<LlamaBackendOptions, 'path'> &
-  Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
-    /** What to offer of it beside its type and name. */
-    readonly capabilities?: readonly ScalarPairs[] | undefined;
-  };
-
-/** A backend for {@link startWorker} that runs a GGUF model by llama.cpp; needs the package node-llama-cpp. */
-export async function llamaBackend({
-  embeddings = false,
-  capabilities = [],
-  log = SILENT,
-  ...others
-}: LlamaModel): Promise<Backend> {
-  checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
-  const { createLlamaBackend } = await import('./worker/llama-backend.js');
-  const offered = capabilities.map(capabilityFromScalars);
-  return createLlamaBackend({
-    ...others,
-    embeddings,
-    capabilities: offered,
-    log: printableLog(log),
-    random: system.random,
-  });
 }
 
 /** What to keep registered, and where. */

@@ -6,6 +6,7 @@ import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
 
+export { type LlamaModel, llamaBackend, type OpenaiModels, openaiBackend } from './backends.js';
 export type {
   ClientOptions,
   FailedAttempt,
@@ -17,10 +18,6 @@ export type { LeaseChange } from './client/lease-change.js';
 export {
   type KeepRegisteredOptions,
   keepRegistered,
-  type LlamaModel,
-  llamaBackend,
-  type OpenaiModels,
-  openaiBackend,
   type Registered,
   type StartApiServerOptions,
   type StartWorkerOptions,

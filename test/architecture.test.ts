@@ -77,6 +77,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { rooms: [], packages: [] },
   'node-version.ts': { rooms: ['../bin/node-version.ts'], packages: [] },
+  'backends.ts': { rooms: ['core', 'wire', 'worker', 'system.ts'], packages: [] },
   'compose.ts': {
     rooms: [
       'core',
@@ -101,6 +102,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
       'client',
       'server',
       'worker',
+      'backends.ts',
       'compose.ts',
       'system.ts',
       'node-version.ts',

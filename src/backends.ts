@@ -1,0 +1,86 @@
+import { DEFAULTS } from './core/defaults.js';
+import { checkCounts, checkTimes } from './core/option-checks.js';
+import type { Log } from './core/ports.js';
+import { printableLog } from './core/printable.js';
+import * as system from './system.js';
+import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
+import type { Backend } from './worker/backend.js';
+import type { LlamaBackendOptions } from './worker/llama-backend.js';
+import type { OpenaiSettings } from './worker/openai-settings.js';
+
+type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
+const SILENT: Log = { info: () => {}, warn: () => {} };
+
+/** The models of an OpenAI-compatible server; everything but its URL has a default. */
+export type OpenaiModels = Pick<OpenaiSettings, 'url'> &
+  Partialized<Omit<OpenaiSettings, 'url'>> & {
+    /** What to offer of each beside its type and name. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
+    /** Calls off the waiting for a server that does not answer yet. */
+    readonly signal?: AbortSignal | undefined;
+  };
+
+/** Creates a backend for an OpenAI-compatible server. Resolves when the server answers. */
+export async function openaiBackend({
+  url,
+  key,
+  timeoutMs = DEFAULTS.upstreamTimeoutMs,
+  idleTimeoutMs = Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs),
+  tls,
+  probePath,
+  models = [],
+  embeddings = [],
+  chats = [],
+  capabilities = [],
+  log = SILENT,
+  signal = new AbortController().signal,
+}: OpenaiModels): Promise<Backend> {
+  checkTimes({ timeoutMs, idleTimeoutMs }, 1);
+  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
+    import('./worker/openai-backend.js'),
+    import('./worker/upstream-proxy.js'),
+  ]);
+  const options = {
+    url,
+    key,
+    timeoutMs,
+    idleTimeoutMs,
+    tls,
+    proxy: await upstreamProxy(url, system.environment()),
+    probePath,
+    models,
+    embeddings,
+    chats,
+    capabilities: capabilities.map(capabilityFromScalars),
+    log: printableLog(log),
+    clock: system.clock,
+  };
+  return createOpenaiBackend(options, signal);
+}
+
+/** A GGUF model to run in this process; everything but its file has a default. */
+export type LlamaModel = Pick<LlamaBackendOptions, 'path'> &
+  Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
+    /** What to offer of it beside its type and name. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
+  };
+
+/** Creates a backend that runs a GGUF model with llama.cpp. It needs the package node-llama-cpp. */
+export async function llamaBackend({
+  embeddings = false,
+  capabilities = [],
+  log = SILENT,
+  ...others
+}: LlamaModel): Promise<Backend> {
+  checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
+  const { createLlamaBackend } = await import('./worker/llama-backend.js');
+  const offered = capabilities.map(capabilityFromScalars);
+  return createLlamaBackend({
+    ...others,
+    embeddings,
+    capabilities: offered,
+    log: printableLog(log),
+    random: system.random,
+  });
+}
