@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ByteCollector } from '../core/byte-collector.js';
-import type { BodyMemory } from './body-memory.js';
+import { type BodyMemory, MAX_PROMPT_BYTES } from './body-memory.js';
 
 /**
  * The body of a request, the beginning of one over the limit, or none: the sender went away or sent no UTF-8, or other
@@ -23,6 +23,7 @@ export function readBody(
   return new Promise((resolve) => {
     const body = new ByteCollector();
     let isRefused = false;
+    let isWhole = false;
     // The rest of a refused body is read and dropped: the response needs the connection.
     request.on('data', (chunk: Buffer) => {
       if (isRefused) return;
@@ -34,9 +35,14 @@ export function readBody(
       resolve({ kind: 'too_large', beginning: Buffer.from(body.bytes.subarray(0, maxBytes)).toString('utf8') });
     });
     request.on('end', () => {
-      if (!isRefused) resolve(textFrom(body.bytes));
+      if (isRefused) return;
+      if (body.length <= MAX_PROMPT_BYTES) return resolve(textFrom(body.bytes));
+      isWhole = true;
+      void memory.turn().then(() => resolve(request.socket.destroyed ? { kind: 'aborted' } : textFrom(body.bytes)));
     });
-    request.on('close', () => resolve({ kind: 'aborted' }));
+    request.on('close', () => {
+      if (!isWhole) resolve({ kind: 'aborted' });
+    });
   });
 }
 

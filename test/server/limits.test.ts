@@ -131,6 +131,22 @@ describe('large bodies', () => {
     }
   });
 
+  it('are parsed one after the other when they arrive at once, and other requests are answered between them', async () => {
+    server = await startTestApiServer();
+    const faulty = registerRequest(`{"capabilities":[${'1,'.repeat(4000)}1]}`);
+    const registering = Array.from({ length: 50 }, () => send(faulty.slice(0, -1)));
+    const asking = Array.from({ length: 20 }, () => send('GET /livez HTTP/1.1\r\nHost: x\r\n'));
+    await get('/livez');
+    await get('/livez');
+    const answered: string[] = [];
+    for (const { socket } of registering) socket.once('data', () => answered.push('422'));
+    for (const { socket } of asking) socket.once('data', () => answered.push('200'));
+    for (const { socket } of registering) socket.write(faulty.slice(-1));
+    for (const { socket } of asking) socket.write('\r\n');
+    await until('all are answered', () => answered.length === 70, 10_000);
+    expect(answered.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
+  });
+
   it('take no more memory in chunks of one byte', async () => {
     server = await startTestApiServer();
     const beforeBytes = peakRssBytes(process.pid);
