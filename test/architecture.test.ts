@@ -20,6 +20,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     rooms: ['core', 'wire'],
     packages: [
       '@grpc/grpc-js',
+      '@grpc/grpc-js/build/src/stream-decoder.js',
       'eventsource-parser',
       'node:child_process',
       'node:events',

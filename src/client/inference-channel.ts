@@ -18,6 +18,7 @@ import type { Cancellation } from './cancellation.js';
 import { channelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
 import { isSilent, speaksHttp1 } from './replica-check.js';
+import { joinSmallFrames } from './small-frames.js';
 import { StreamCall } from './stream-call.js';
 import { type SilenceLimits, StreamWatchdog } from './stream-watchdog.js';
 import { UnaryCall } from './unary-call.js';
@@ -72,6 +73,7 @@ export class InferenceChannel {
 
   /** Throws `usage` for an endpoint that cannot be dialled. */
   constructor(endpoint: string, { maxMessageBytes, clock, token, tls }: InferenceChannelOptions) {
+    joinSmallFrames();
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;
     this.#token = token;
