@@ -64,8 +64,10 @@ function answeredTooMuch({ details }: ServiceError, { maxMessageBytes }: CallTer
   return `the answer has ${bytes} bytes, and at most ${limit} are taken; see --max-message-bytes`;
 }
 
-/** What to make of a connection that the other end closes without a word, which the gRPC library reports at length. */
+/** What to make of a connection that is no use, which the gRPC library reports at length and with the time of day. */
 function noConnection({ details }: ServiceError, { isSecure }: CallTerms): string | undefined {
+  if (details.startsWith('No connection established. Last error: Protocol error'))
+    return 'answers, and not in HTTP/2: is this the port of a gRPC server?';
   if (!details.startsWith('No connection established. Last error: Failed to connect')) return undefined;
   const advice = isSecure ? 'does it take the certificate of --tls-cert?' : 'does it speak TLS? see --tls';
   return `it closes the connection at once; ${advice}`;

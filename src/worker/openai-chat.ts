@@ -1,5 +1,6 @@
+import { AnyserveError } from '../core/errors.js';
 import type { HandlerResult } from '../inference/handler-result.js';
-import { ChatAnswer } from '../inference/openai-message.js';
+import { ChatAnswer, type TextOutputs } from '../inference/openai-message.js';
 import { requestBody } from '../inference/openai-request.js';
 import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
 import type { Tensors } from '../wire/inference-data.js';
@@ -7,6 +8,9 @@ import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
 const PATH = '/chat/completions';
+
+/** Maximum characters of an answer that is kept until it is whole. */
+const MAX_CHARACTERS = 16 * 1024 * 1024;
 
 /** Answers prompts and messages with a chat model of the server: the text contract over `/chat/completions`. */
 export function openaiChat(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
@@ -30,19 +34,23 @@ async function* generate(
 ): AsyncGenerator<HandlerResult> {
   const body = requestBody(model, parameters).set('messages', [...requestedMessages(inputs)]);
   const answer = new ChatAnswer();
-  if (!streaming) {
-    const whole = await server.post(PATH, body, signal);
-    const outputs = server.read(() => answer.add(whole));
-    if (!answer.hasChoice) throw server.stranger('its answer has no message');
-    yield server.read(() => answer.end(outputs));
-    return;
-  }
-  body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
+  if (streaming) body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
+  const whole = { text: '', reasoning: '' };
+  // Some servers and proxies stream though they are not asked to, and others don't though they are.
   for await (const event of server.events(PATH, body, signal)) {
     const { text, reasoning } = server.read(() => answer.add(event));
-    if (reasoning !== '') yield { text: [text], reasoning: [reasoning] };
+    if (!streaming) server.read(() => append(whole, { text, reasoning }));
+    else if (reasoning !== '') yield { text: [text], reasoning: [reasoning] };
     else if (text !== '') yield { text: [text] };
   }
   if (!answer.hasChoice) throw server.stranger('its answer has no message');
-  yield server.read(() => answer.end());
+  yield server.read(() => answer.end(whole));
+}
+
+/** Adds what a part says to a whole answer. */
+function append(whole: { text: string; reasoning: string }, { text, reasoning }: TextOutputs): void {
+  whole.text += text;
+  whole.reasoning += reasoning;
+  if (whole.text.length + whole.reasoning.length <= MAX_CHARACTERS) return;
+  throw new AnyserveError('internal', `its answer has over ${MAX_CHARACTERS} characters`);
 }

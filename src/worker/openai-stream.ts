@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream';
 import { createParser } from 'eventsource-parser';
+import { ByteCollector } from '../core/byte-collector.js';
+import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { createLineFeeds } from '../wire/line-feeds.js';
 
@@ -68,29 +70,31 @@ export async function* streamedDocuments(
 ): AsyncGenerator<StreamedDocument> {
   const isDeclared = /^text\/event-stream\b/i.test(contentType ?? '');
   const decoder = new TextDecoder();
+  let whole: ByteCollector | undefined = new ByteCollector();
   let start = '';
-  let whole: string[] | undefined;
-  let length = 0;
   let feed: ReturnType<typeof eventReader> | undefined;
   for await (const chunk of chunks) {
-    let text = decoder.decode(chunk, { stream: true });
-    if (!whole && !feed) {
-      start = (start + text).trimStart();
-      if (start === '') continue;
-      text = start;
-      if (isDeclared ? /^[[{]/.test(start) : !/^[deir:]/.test(start)) whole = [];
-      else feed = eventReader();
-    }
-    if (feed) yield* feed(text);
-    else {
-      whole?.push(text);
-      length += text.length;
-      if (length > MAX_EVENT_CHARACTERS) throw tooLong();
+    whole?.add(chunk);
+    if (whole && whole.length > MAX_EVENT_CHARACTERS) throw tooLong();
+    if (start === '' || feed) {
+      let text = decoder.decode(chunk, { stream: true });
+      if (!feed) {
+        start = text = text.trimStart();
+        if (start === '' || !isEventStream(start, isDeclared)) continue;
+        feed = eventReader();
+        whole = undefined;
+      }
+      yield* feed(text);
     }
   }
   // Some servers end the last event without the blank line that ends events.
   if (feed) yield* feed('\n');
-  else yield { data: (whole ?? []).join(''), isError: false, isWhole: true };
+  else yield { data: new TextDecoder().decode(whole?.bytes), isError: false, isWhole: true };
+}
+
+/** Whether a body that begins so is a stream of events, and not one JSON document. */
+function isEventStream(start: string, isDeclared: boolean): boolean {
+  return isDeclared ? !/^[[{]/.test(start) : /^[deir:]/.test(start);
 }
 
 /** Returns a function that takes the next text of a stream and returns the events that it completes. */
@@ -121,6 +125,6 @@ function eventReader(): (text: string) => StreamedDocument[] {
   };
 }
 
-function tooLong(): Error {
-  return new Error(`a part of its answer has over ${MAX_EVENT_CHARACTERS} characters`);
+function tooLong(): AnyserveError {
+  return new AnyserveError('internal', `a part of its answer has over ${MAX_EVENT_CHARACTERS} characters`);
 }

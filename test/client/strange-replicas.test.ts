@@ -156,6 +156,19 @@ describe('a port that speaks HTTP/1.1', () => {
   });
 });
 
+it('a port of another protocol is told without the words of the gRPC library', async () => {
+  const endpoint = await listening(
+    createServer((socket) => {
+      socket.on('error', () => {});
+      socket.write('220 mail.example ready\r\n');
+    }) as never,
+  );
+  await expect(client({ endpoint }).infer('x', { a: [1] })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: `${endpoint}: answers, and not in HTTP/2: is this the port of a gRPC server?`,
+  });
+});
+
 describe('a decoupled model', () => {
   const refusal = {
     code: status.UNIMPLEMENTED,

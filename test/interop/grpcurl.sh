@@ -9,7 +9,7 @@ trap '[ -z "$worker" ] || kill "$worker"; rm -rf "$work"' EXIT
 
 grpcurl=${GRPCURL:-$(command -v grpcurl || true)}
 if [ -z "$grpcurl" ]; then
-  GOBIN=$work go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
+  GOBIN=$work go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
   grpcurl=$work/grpcurl
 fi
 

@@ -448,6 +448,27 @@ describe('a stream', () => {
     expect((await partsOf(client)).map(textOf)).toEqual(['whole', '']);
   });
 
+  it('comes from servers that stream though they are not asked to, and is one answer', async () => {
+    const streaming = (...chunks: (object | string)[]): Answering => {
+      return ({ body }, response) => {
+        if (body) events(response, ...chunks);
+        return body && true;
+      };
+    };
+    const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
+    const chunks = [delta({ reasoning: 'hm' }), piece('a '), piece('b'), finish('stop'), { choices: [], usage }];
+    const { client } = await calling(await upstreamOf(streaming(...chunks, '[DONE]')));
+    const answer = await client.infer('chat', prompt('x'));
+    expect(textsOf(answer)).toEqual({ text: ['a b'], reasoning: ['hm'] });
+    expect(answer.parameters).toMatchObject({ finish_reason: 'stop', ...usage });
+
+    const { client: other } = await calling(await upstreamOf(streaming(piece('a'))));
+    await expect(other.infer('chat', prompt('x'))).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('broke off'),
+    });
+  });
+
   it('of one event without an end is given up, in bounded memory', async () => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
@@ -462,7 +483,10 @@ describe('a stream', () => {
         return true;
       }),
     );
-    await expect(partsOf(client)).rejects.toThrow('broke off');
+    await expect(partsOf(client)).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining('has over'),
+    });
   });
 });
 
