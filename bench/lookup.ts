@@ -3,11 +3,12 @@
  * anew, queries never seen, registering and leaving while queries run, and the memory of the index. A replica has a model
  * out of 200 (Zipf), and one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
-import { type CapabilityQuery, pairEntries } from '../src/core/capability.js';
+import { pairEntries } from '../src/core/capability.js';
 import { CapabilityIndex } from '../src/core/index/capability-index.js';
+import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
-import { query, registration, replica } from '../test/support/replicas.js';
+import { preparedQuery, registration, replica } from '../test/support/replicas.js';
 import { seededRandom } from '../test/support/seeded-random.js';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile } from './figures.js';
@@ -45,15 +46,15 @@ function someReplica(n: number): Registration {
   return registration(`lease-${n}`, replica(`replica-${n}`, pairs));
 }
 
-function someQuery(): CapabilityQuery {
+function someQuery(): PreparedQuery {
   const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
-  return query(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
+  return preparedQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
 
 const NOBODY: ReadonlySet<never> = new Set();
 
 /** Microseconds a choice. */
-function perChoice(index: Pick<CapabilityIndex, 'choose'>, queries: readonly CapabilityQuery[]): number {
+function perChoice(index: Pick<CapabilityIndex, 'choose'>, queries: readonly PreparedQuery[]): number {
   const start = nowUs();
   for (const asked of queries) index.choose(asked, NOBODY, random);
   return (nowUs() - start) / queries.length;
@@ -85,7 +86,7 @@ function measure(size: number): Row {
   const anewUs: number[] = [];
   const linearUs: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const madeAnew = manyHot.map((asked) => [...asked]);
+    const madeAnew = manyHot.map((asked) => new PreparedQuery([...asked.pairs]));
     hotUs.push(perChoice(index, manyHot));
     anewUs.push(perChoice(index, madeAnew));
     linearUs.push(perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30)));
@@ -97,7 +98,7 @@ function measure(size: number): Row {
   const coldUs: number[] = [];
   while (coldUs.length < 500) {
     const asked = someQuery();
-    const key = JSON.stringify(pairEntries(asked).sort());
+    const key = JSON.stringify(pairEntries(asked.pairs).sort());
     if (seen.has(key)) continue;
     seen.add(key);
     const start = nowUs();

@@ -5,6 +5,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
+import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
 import { listen } from '../src/server/api-server.js';
 import { createApp } from '../src/server/app.js';
@@ -72,7 +73,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
     const app = fastify();
     app.get('/route', (request, reply) => {
       const asked = Object.entries(request.query as Record<string, string>).flat();
-      const found = registry.route(asked, new Set());
+      const found = registry.route(new PreparedQuery(asked), new Set());
       if (!found) return reply.code(404).send({ detail: 'no matching replica' });
       return reply.send({ endpoint: found.endpoint, replica_id: found.id });
     });

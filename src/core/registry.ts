@@ -1,7 +1,7 @@
 import { createBrake } from './brake.js';
-import type { CapabilityQuery } from './capability.js';
 import type { AnyserveError } from './errors.js';
 import type { LeaseId, ReplicaId, ServerId } from './ids.js';
+import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
@@ -168,7 +168,7 @@ export class Registry {
    * Picks a matching replica uniformly: one of the ready ones, else one of the suspects. Excluded replicas are picked only
    * when no other matches.
    */
-  route(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined {
+  route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined {
     return this.#list.choose(query, excluded)?.replica;
   }
 

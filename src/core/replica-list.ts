@@ -1,6 +1,6 @@
-import type { CapabilityQuery } from './capability.js';
 import type { ReplicaId } from './ids.js';
 import { CapabilityIndex } from './index/capability-index.js';
+import type { PreparedQuery } from './index/prepared-query.js';
 import type { Random } from './ports.js';
 import type { Registration } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
@@ -46,12 +46,12 @@ export class ReplicaList {
    * One that matches, each as likely as the others: of the ready ones, else of the suspects. The excluded are left out,
    * unless nobody else matches: one of them is better than none to whoever saw them all fail.
    */
-  choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
+  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
     const found = this.#chooseBut(excluded, query);
     return found ?? (excluded.size > 0 ? this.#chooseBut(NOBODY, query) : undefined);
   }
 
-  #chooseBut(excluded: ReadonlySet<ReplicaId>, query: CapabilityQuery): Registration | undefined {
+  #chooseBut(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration | undefined {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 

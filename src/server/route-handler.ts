@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express';
-import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
+import { PreparedQuery } from '../core/index/prepared-query.js';
 import { RecentMap } from '../core/recent-map.js';
 import type { Registry } from '../core/registry.js';
 import { NO_MATCH, WARMING_HEADER } from '../wire/answers.js';
@@ -13,16 +13,16 @@ import { parseTarget } from './request-target.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
-/** So many queries are remembered as they were read, by the text they were read from, if that is not long. */
-const MOST_REMEMBERED = 4096;
-const LONGEST_REMEMBERED = 256;
+/** Maximum number of cached queries, and maximum length of the request target of one, in UTF-16 units. */
+const MAX_CACHED_QUERIES = 4096;
+const MAX_CACHED_LENGTH = 256;
 
 /**
  * `GET /route`: one replica that can do what the query asks for. It is asked before every call of a fleet. A miss of a
  * server that is warming says so.
  */
 export function routeHandler(registry: Registry, isWarming: () => boolean): RequestHandler {
-  const queryOf = remembering((target) => queryFromSearch(parseTarget(target).search));
+  const queryOf = cachedQueries();
   return (request, response) => {
     const named = headerValues(request.rawHeaders, EXCLUDE_HEADER);
     const excluded = named.length === 0 ? [] : excludedFromHeader(utf8(named.join()));
@@ -43,17 +43,18 @@ function headersFor(length: number): string[] {
 }
 
 /**
- * A reader that remembers what it has read lately. What is kept must not be a part of a long text, all of which it would keep:
- * a short target may be the end of a whole URL, and the query of a long one, not remembered here, may be kept by the index.
+ * Returns a parser of request targets that caches the queries it has parsed, prepared, by their text. Neither the text nor
+ * the query may be a slice of a long text, which would keep all of that in memory: a short target can be the end of a whole URL.
  */
-function remembering(read: (text: string) => CapabilityQuery): (text: string) => CapabilityQuery {
-  const known = new RecentMap<string, CapabilityQuery>(MOST_REMEMBERED);
-  return (text) => {
-    const remembered = known.get(text);
-    if (remembered) return remembered;
-    if (text.length > LONGEST_REMEMBERED) return ownTexts(read(text));
-    const query = read(text);
-    known.set(ownText(text), query);
+function cachedQueries(): (target: string) => PreparedQuery {
+  const known = new RecentMap<string, PreparedQuery>(MAX_CACHED_QUERIES);
+  return (target) => {
+    const cached = known.get(target);
+    if (cached) return cached;
+    const pairs = queryFromSearch(parseTarget(target).search);
+    if (target.length > MAX_CACHED_LENGTH) return new PreparedQuery(ownTexts(pairs));
+    const query = new PreparedQuery(pairs);
+    known.set(ownText(target), query);
     return query;
   };
 }

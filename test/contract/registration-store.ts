@@ -3,7 +3,7 @@ import { asLeaseId, asServerId } from '../../src/core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, query, registration, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, preparedQuery, registration, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 /** What every registration store must do. */
@@ -123,7 +123,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         await left.register(a, { host: 'h' }, () => {});
         await right.register(b, { host: 'h' }, () => {});
         for (const registry of [left, right]) {
-          expect(registry.route(query({ model: 'a' }), NOBODY)?.id).toBe('a');
+          expect(registry.route(preparedQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
           const known = [...registry.known()].map(({ registration: { owner } }) => owner);
           expect(known).toEqual(['server-1', 'server-2']);
         }
@@ -139,7 +139,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         expect(right.replicas().map(({ id }) => id)).toEqual(['b']);
         expect(events.all.at(-1)).toEqual({ kind: 'removed', replicaId: 'a', reason: 'shutdown', lease: undefined });
         await right.register(a, { host: 'h' }, () => {});
-        expect(right.route(query({ model: 'a' }), NOBODY)?.id).toBe('a');
+        expect(right.route(preparedQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
         expect(left.replicas().map(({ id }) => id)).toEqual(['b']);
       });
 

@@ -4,7 +4,7 @@ import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, ReplicaState } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, query, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const SEEDS = 10_000;
@@ -174,7 +174,7 @@ class Interleaving {
       }) => [id, state] as const,
     );
     expect(new Map(known)).toEqual(states);
-    const routed = this.#registry.route(query(), NONE)?.id;
+    const routed = this.#registry.route(preparedQuery(), NONE)?.id;
     const wanted = (['ready', 'suspect'] as const).find((state) => [...states.values()].includes(state));
     expect(routed === undefined ? undefined : states.get(routed)).toBe(wanted);
   }

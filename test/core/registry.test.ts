@@ -5,7 +5,7 @@ import { Registry } from '../../src/core/registry.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { chiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, query, replica } from '../support/replicas.js';
+import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const NONE: ReadonlySet<never> = new Set();
@@ -25,8 +25,8 @@ describe('registry', () => {
     const older = await registry.register(replica('r1', { model: 'old' }), AT_HOME, () => {});
     await registry.register(replica('r1', { model: 'new' }), AT_HOME, () => {});
     await registry.release(older, 'closed');
-    expect(registry.route(query({ model: 'new' }), NONE)?.id).toBe('r1');
-    expect(registry.route(query({ model: 'old' }), NONE)).toBeUndefined();
+    expect(registry.route(preparedQuery({ model: 'new' }), NONE)?.id).toBe('r1');
+    expect(registry.route(preparedQuery({ model: 'old' }), NONE)).toBeUndefined();
   });
 
   it('tells the older holder of an id, once, that it is superseded', async () => {
@@ -42,7 +42,7 @@ describe('registry', () => {
   it('can route to a replica before its registration is confirmed', () => {
     const registry = registryWith();
     const confirmed = registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
-    expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('r1');
+    expect(registry.route(preparedQuery({ type: 'chat' }), NONE)?.id).toBe('r1');
     return confirmed;
   });
 
@@ -51,7 +51,7 @@ describe('registry', () => {
     const registry = registryWith({ events });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     const released = registry.release(lease, 'closed');
-    expect(registry.route(query(), NONE)).toBeUndefined();
+    expect(registry.route(preparedQuery(), NONE)).toBeUndefined();
     await released;
     const lease1 = { host: '127.0.0.1', livedMs: 0, silentMs: 0 };
     expect(events.all).toEqual([
@@ -89,7 +89,7 @@ describe('registry', () => {
     await registry.register(replica('other', { type: 'embed' }), AT_HOME, () => {});
     const counts = new Map(names.map((name) => [name, 0]));
     for (let n = 0; n < 3000; n++) {
-      const id = registry.route(query({ type: 'chat' }), NONE)?.id ?? '';
+      const id = registry.route(preparedQuery({ type: 'chat' }), NONE)?.id ?? '';
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
     expect([...counts.keys()]).toEqual(names);
@@ -101,9 +101,9 @@ describe('registry', () => {
     await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.register(replica('r2', { type: 'chat' }), AT_HOME, () => {});
     const excluded = new Set([asReplicaId('r1')]);
-    for (let n = 0; n < 50; n++) expect(registry.route(query({ type: 'chat' }), excluded)?.id).toBe('r2');
+    for (let n = 0; n < 50; n++) expect(registry.route(preparedQuery({ type: 'chat' }), excluded)?.id).toBe('r2');
     const both = new Set([asReplicaId('r1'), asReplicaId('r2')]);
-    expect(registry.route(query({ type: 'chat' }), both)).toBeDefined();
+    expect(registry.route(preparedQuery({ type: 'chat' }), both)).toBeDefined();
   });
 
   it('routes to a suspect only when nothing that is ready matches, and rather than to an excluded one', async () => {
@@ -112,9 +112,9 @@ describe('registry', () => {
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
     const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
-    for (let n = 0; n < 30; n++) expect(registry.route(query({ type: 'chat' }), NONE)?.id).toBe('ready');
-    expect(registry.route(query({ model: 'a' }), NONE)?.id).toBe('suspect');
-    expect(registry.route(query({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
+    for (let n = 0; n < 30; n++) expect(registry.route(preparedQuery({ type: 'chat' }), NONE)?.id).toBe('ready');
+    expect(registry.route(preparedQuery({ model: 'a' }), NONE)?.id).toBe('suspect');
+    expect(registry.route(preparedQuery({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
   });
 
   it('only suspects who is silent on a host that loses packets, until that is seen', async () => {
@@ -165,7 +165,7 @@ describe('registry', () => {
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
       expect(await registry.renew(lease, state)).toBe('renewed');
-      expect(registry.route(query(), NONE)?.id).toBe(id);
+      expect(registry.route(preparedQuery(), NONE)?.id).toBe(id);
       expect(ids(registry)).toEqual(id === undefined ? [] : [id]);
       expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     }
@@ -177,12 +177,12 @@ describe('registry', () => {
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
-    expect(registry.route(query(), NONE)).toBeUndefined();
+    expect(registry.route(preparedQuery(), NONE)).toBeUndefined();
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.seen(lease);
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.renew(lease, 'ready');
-    expect(registry.route(query(), NONE)?.id).toBe('r1');
+    expect(registry.route(preparedQuery(), NONE)?.id).toBe('r1');
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     clock.advance(60_000);

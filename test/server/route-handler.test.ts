@@ -9,7 +9,7 @@ import { keptBytes } from '../support/kept-memory.js';
 /** A handler over a registry that keeps the queries it is asked, as an index may. */
 function handler() {
   const asked: CapabilityQuery[] = [];
-  const route: Registry['route'] = (query) => void asked.push(query);
+  const route: Registry['route'] = (query) => void asked.push(query.pairs);
   const handle = routeHandler({ route } as Registry, () => false);
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {

@@ -15,7 +15,7 @@ export function createLinearIndex(): Pick<CapabilityIndex, 'put' | 'delete' | 'c
     put: (registration) => void registrations.set(registration.replica.id, registration),
     delete: (id) => void registrations.delete(id),
     choose(query, excluded, random) {
-      const left = match(query).filter(({ replica }) => !excluded.has(replica.id));
+      const left = match(query.pairs).filter(({ replica }) => !excluded.has(replica.id));
       return left[Math.floor(random.fraction() * left.length)];
     },
   };

@@ -1,5 +1,6 @@
 import { type CapabilityQuery, pairsFrom } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
+import { PreparedQuery } from '../../src/core/index/prepared-query.js';
 import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
 import { listParts } from '../../src/wire/answers.js';
@@ -45,6 +46,11 @@ export function keptEvents(): Events & { readonly all: (RegistryEvent | ServerEv
 /** A query from pairs. */
 export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQuery {
   return pairsFrom(Object.entries(pairs));
+}
+
+/** A prepared query from pairs. */
+export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): PreparedQuery {
+  return new PreparedQuery(query(pairs));
 }
 
 /** The body of `GET /registry` for these replicas. */

@@ -1,4 +1,3 @@
-import type { CapabilityQuery } from '../capability.js';
 import type { ReplicaId } from '../ids.js';
 import type { Random } from '../ports.js';
 import type { Registration } from '../replica.js';
@@ -6,7 +5,7 @@ import { Bitmap } from './bitmap.js';
 import { type Entry, MatchSet } from './match-set.js';
 import { matchingNodes } from './matching-nodes.js';
 import { PairTable } from './pair-table.js';
-import { QueryPlaces } from './query-places.js';
+import type { PreparedQuery } from './prepared-query.js';
 import { QuerySearch, SHORT_LIST } from './query-search.js';
 import { QueryTrie, type TrieLimits } from './query-trie.js';
 
@@ -34,12 +33,10 @@ export class CapabilityIndex {
   /** The slots whose replica doesn't have exactly one capability object: its pairs may be spread over several objects. */
   readonly #notOneObject = new Bitmap();
   readonly #trie: QueryTrie;
-  readonly #places: QueryPlaces;
   readonly #search: QuerySearch;
 
   constructor(limits: IndexLimits = LIMITS) {
     this.#trie = new QueryTrie(this.#entries, limits);
-    this.#places = new QueryPlaces(this.#pairs);
     this.#search = new QuerySearch(this.#trie, this.#entries, this.#notOneObject, limits);
   }
 
@@ -70,20 +67,20 @@ export class CapabilityIndex {
    * Chooses a registration that has a capability object with every pair of the query. Each match is equally likely, however
    * many of its objects match. Never chooses an excluded one. The excluded must be few: they are searched linearly.
    */
-  choose(query: CapabilityQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined {
+  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined {
     const slots = excluded.size > 0 ? [...excluded].flatMap((id) => this.#slotOf.get(id) ?? []) : NO_SLOTS;
     const slot = this.#chooseSlot(query, slots, random);
     return slot === undefined ? undefined : this.#registrations[slot];
   }
 
-  #chooseSlot(query: CapabilityQuery, excluded: readonly number[], random: Random): number | undefined {
-    const known = this.#places.find(query);
+  #chooseSlot(query: PreparedQuery, excluded: readonly number[], random: Random): number | undefined {
+    const known = query.nodeIn(this, this.#pairs.releases);
     if (known) return this.#trie.use(known).choose(excluded, random);
-    const asked = this.#pairs.findAll(query);
+    const asked = this.#pairs.findAll(query.pairs);
     if (!asked) return undefined;
     const node = this.#trie.find(asked);
     if (!node) return this.#search.choose(asked, excluded, random);
-    this.#places.note(query, node);
+    query.resolve(this, node, this.#pairs.releases);
     return this.#trie.use(node).choose(excluded, random);
   }
 

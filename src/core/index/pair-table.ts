@@ -15,11 +15,11 @@ export class PairTable {
   readonly #pairs: [key: string, value: string][] = [];
   readonly #uses: number[] = [];
   readonly #free: number[] = [];
-  #freed = 0;
+  #releases = 0;
 
   /** Number of pairs released so far. While it stays the same, every pair keeps its number. */
-  get freed(): number {
-    return this.#freed;
+  get releases(): number {
+    return this.#releases;
   }
 
   /** The number of a pair. Undefined if nobody has it. */
@@ -60,7 +60,7 @@ export class PairTable {
     const [key, value] = this.#pairs[number] as [string, string];
     this.#remove(key, value);
     this.#free.push(number);
-    this.#freed++;
+    this.#releases++;
     return true;
   }
 

@@ -1,4 +1,3 @@
-import type { CapabilityQuery } from '../capability.js';
 import type { Random } from '../ports.js';
 import type { Bitmap } from './bitmap.js';
 import { type EntryTable, MatchSet, MatchSetGroup } from './match-set.js';
@@ -33,8 +32,6 @@ export class QueryNode {
   usedAt = 0;
   /** Position in the trie's list of cached results. */
   cachedAt = 0;
-  /** The query object that it was last found for; see {@link QueryPlaces}. */
-  askedWith: CapabilityQuery | undefined;
 
   constructor(pair: number, parent?: QueryNode) {
     this.pair = pair;

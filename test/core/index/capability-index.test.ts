@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import type { CapabilityQuery } from '../../../src/core/capability.js';
 import { asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
 import { CapabilityIndex } from '../../../src/core/index/capability-index.js';
+import type { PreparedQuery } from '../../../src/core/index/prepared-query.js';
 import type { Random } from '../../../src/core/ports.js';
 import type { ScalarPairs } from '../../../src/wire/replica-json.js';
 import { chiSquare } from '../../support/chi-square.js';
 import { keptBytes } from '../../support/kept-memory.js';
 import { createLinearIndex } from '../../support/linear-index.js';
-import { query, registration, replica } from '../../support/replicas.js';
+import { preparedQuery, registration, replica } from '../../support/replicas.js';
 import { seededRandom } from '../../support/seeded-random.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
@@ -39,9 +39,9 @@ function someQuery(pick: (most: number) => number): Readonly<Record<string, stri
 }
 
 /** Half of the times the object that was made for the same pairs before. */
-function someOldQuery(pick: (most: number) => number, old: Map<string, CapabilityQuery>): CapabilityQuery {
+function someOldQuery(pick: (most: number) => number, old: Map<string, PreparedQuery>): PreparedQuery {
   const pairs = someQuery(pick);
-  const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || query(pairs);
+  const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || preparedQuery(pairs);
   old.set(JSON.stringify(pairs), asked);
   return asked;
 }
@@ -57,7 +57,7 @@ describe('the capability index', () => {
     const pick = below(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
-    const old = new Map<string, CapabilityQuery>();
+    const old = new Map<string, PreparedQuery>();
     for (let step = 0; step < 60_000; step++) {
       const id = `r${pick(60)}`;
       if (pick(3) === 0) {
@@ -70,7 +70,7 @@ describe('the capability index', () => {
       }
       const asked = someOldQuery(pick, old);
       const excluded = pick(3) === 0 ? new Set([`r${pick(60)}`, `r${pick(60)}`].map(asReplicaId)) : NOBODY;
-      const matching = linear.match(asked).filter((one) => !excluded.has(one.replica.id));
+      const matching = linear.match(asked.pairs).filter((one) => !excluded.has(one.replica.id));
       const chosen = index.choose(asked, excluded, random);
       expect(isOneOf(matching, chosen)).toBe(true);
     }
@@ -96,10 +96,10 @@ describe('the capability index', () => {
       const remainder = pick(9000);
       const sizes = { a: 2, b: 3, c: 5, d: 7, e: 11, f: 13, n: 3000 };
       const pairs = Object.entries(sizes).filter(() => pick(2) === 0);
-      const asked = query(
+      const asked = preparedQuery(
         Object.fromEntries(pairs.map(([key, size]) => [key, String((remainder + (pick(8) === 0 ? 1 : 0)) % size)])),
       );
-      const matching = linear.match(asked);
+      const matching = linear.match(asked.pairs);
       for (let again = 0; again < 3; again++) {
         const chosen = index.choose(asked, NOBODY, random);
         expect(isOneOf(matching, chosen)).toBe(true);
@@ -116,7 +116,7 @@ describe('the capability index', () => {
     const pick = below(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
-    const old: CapabilityQuery[] = [];
+    const old: PreparedQuery[] = [];
     const keys = Array.from({ length: 16 }, (_, n) => `k${n}`);
     const valued = (names: readonly string[]): Record<string, string> =>
       Object.fromEntries(names.map((name) => [name, String(pick(4))]));
@@ -127,10 +127,10 @@ describe('the capability index', () => {
       linear.put(one);
       const isOld = step > 0 && pick(4) === 0;
       const asked = isOld
-        ? (old[pick(step)] as CapabilityQuery)
-        : query(valued(Array.from('abc', () => `k${pick(16)}`)));
+        ? (old[pick(step)] as PreparedQuery)
+        : preparedQuery(valued(Array.from('abc', () => `k${pick(16)}`)));
       old.push(asked);
-      const matching = linear.match(asked);
+      const matching = linear.match(asked.pairs);
       for (let again = 0; again < 3; again++) {
         const chosen = index.choose(asked, NOBODY, random);
         expect(isOneOf(matching, chosen)).toBe(true);
@@ -160,7 +160,7 @@ describe('the capability index', () => {
   ): Map<string, number> {
     const chosen = new Map<string, number>();
     for (let n = 0; n < 5000; n++) {
-      const id = index.choose(query(asked), excluded, random)?.replica.id ?? 'nobody';
+      const id = index.choose(preparedQuery(asked), excluded, random)?.replica.id ?? 'nobody';
       chosen.set(id, (chosen.get(id) ?? 0) + 1);
     }
     return chosen;
@@ -213,7 +213,7 @@ describe('the capability index', () => {
       const pairs = { ...(n % 4 !== 0 && { tier: 1 }), ...(n % 4 !== 1 && { type: 'chat' }) };
       index.put(registration(`l${n}`, replica(`r${n}`, pairs)));
     }
-    const asked = query({ tier: '1', type: 'chat' });
+    const asked = preparedQuery({ tier: '1', type: 'chat' });
     const [byRest, byThird] = [new Array<number>(12).fill(0), new Array<number>(3).fill(0)];
     for (let sample = 0; sample < 30_000; sample++) {
       const n = Number(index.choose(asked, NOBODY, random)?.replica.id.slice(1));
@@ -241,7 +241,7 @@ describe('the capability index', () => {
     expect(chiSquare([...found.values()])).toBeLessThan(18.47);
     expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
     expect(random.fractions / 5000).toBeLessThanOrEqual(most);
-    expect(index.choose(query(asked), ids(20), random)).toBeUndefined();
+    expect(index.choose(preparedQuery(asked), ids(20), random)).toBeUndefined();
   });
 
   it.each([
@@ -251,7 +251,9 @@ describe('the capability index', () => {
     const random = seededRandom(11);
     const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
     const queries = keys.flatMap((a, n) =>
-      keys.slice(n + 1).flatMap((b, m) => keys.slice(n + m + 2).map((c) => query({ [a]: '0', [b]: '0', [c]: '0' }))),
+      keys
+        .slice(n + 1)
+        .flatMap((b, m) => keys.slice(n + m + 2).map((c) => preparedQuery({ [a]: '0', [b]: '0', [c]: '0' }))),
     );
     expect(queries).toHaveLength(120);
     const bytes = (isAsked: boolean): number =>
@@ -273,7 +275,7 @@ describe('the capability index', () => {
     const asked = { type: 'chat', region: 'eu' };
     const put = (n: number): void => index.put(registration(`l${n}`, replica(`r${n}`, asked)));
     for (let n = 0; n < 17; n++) put(n);
-    for (let n = 0; n < 100; n++) index.choose(query(asked), NOBODY, random);
+    for (let n = 0; n < 100; n++) index.choose(preparedQuery(asked), NOBODY, random);
     for (let n = 17; n < 60; n++) put(n);
     const found = counts(index, random, asked);
     expect(found.size).toBe(60);
@@ -283,7 +285,8 @@ describe('the capability index', () => {
   it('takes a pair that came back for the pair, and not for the one that had its number', () => {
     const random = seededRandom(7);
     const index = new CapabilityIndex();
-    const ask = (asked: Readonly<Record<string, string>>) => index.choose(query(asked), NOBODY, random)?.replica.id;
+    const ask = (asked: Readonly<Record<string, string>>) =>
+      index.choose(preparedQuery(asked), NOBODY, random)?.replica.id;
     for (let n = 0; n < 50; n++) {
       index.put(registration(`a${n}`, replica('r1', { model: `old${n}`, type: 'chat' })));
       for (let again = 0; again < 3; again++) expect(ask({ model: `old${n}`, type: 'chat' })).toBe('r1');
@@ -295,8 +298,8 @@ describe('the capability index', () => {
 
   it('does so for a query that is asked with the same object', () => {
     const index = new CapabilityIndex();
-    const [old, other] = [query({ model: 'old', type: 'chat' }), query({ model: 'new', type: 'chat' })];
-    const ask = (asked: CapabilityQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
+    const [old, other] = [preparedQuery({ model: 'old', type: 'chat' }), preparedQuery({ model: 'new', type: 'chat' })];
+    const ask = (asked: PreparedQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
     for (let n = 0; n < 5; n++) {
       index.put(registration(`a${n}`, replica('r1', { model: 'old', type: 'chat' })));
       for (let again = 0; again < 5; again++) expect([ask(old), ask(other)]).toEqual(['r1', undefined]);
@@ -317,7 +320,7 @@ describe('the samples of a query that nothing matches', () => {
         return 0.5;
       },
     };
-    expect(index.choose(query({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
+    expect(index.choose(preparedQuery({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
     // One more chooses among the matches, of which there are none.
     expect(samples).toBe(10 + 1);
   });
