@@ -64,9 +64,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
   },
   async 'ordinary express'(size) {
     const readiness = new Readiness();
-    return await listenOn(
-      createApp({ ...appOptions(await registryOf(size)), readiness, unacknowledged: NO_LEASES }).app,
-    );
+    return await listenOn(createApp({ ...appOptions(await registryOf(size)), readiness, deadPeers: NO_LEASES }).app);
   },
   async fastify(size) {
     const registry = await registryOf(size);

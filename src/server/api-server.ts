@@ -18,11 +18,11 @@ import { inTurn } from './in-turn.js';
 import { Readiness, type ReadinessCheck } from './readiness.js';
 import { countVainWaits } from './tcp-counters.js';
 import { readTcpTable } from './tcp-table.js';
-import { watchUnacknowledged } from './unacknowledged.js';
+import { DeadPeerDetector } from './unacknowledged.js';
 
 /** Where an API server listens, besides what its app needs. */
 export interface ApiServerOptions
-  extends Omit<AppOptions, 'readiness' | 'unacknowledged' | 'hosts'>,
+  extends Omit<AppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
     Omit<HostCheckOptions, 'isLocal'> {
   /** A host name or address of this machine. */
   readonly host: string;
@@ -72,11 +72,11 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   };
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, countVainWaits };
-  const unacknowledged = watchUnacknowledged({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
-  const { app, answersOften } = createApp({ ...options, readiness, unacknowledged, hosts });
+  const deadPeers = new DeadPeerDetector({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
+  const { app, answerHot } = createApp({ ...options, readiness, deadPeers, hosts });
   const { server, unfollow } = serverFor(app, options);
   let isClosing = false;
-  answerRequests(server, { app, answersOften }, { idleTimeoutMs, isClosing: () => isClosing });
+  answerRequests(server, { app, answerHot }, { idleTimeoutMs, isClosing: () => isClosing });
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
   server.on('clientError', answerClientError);
   server.on('connection', (socket) => {
@@ -86,7 +86,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   try {
     await bound(server, host, port);
   } catch (error) {
-    unacknowledged.close();
+    deadPeers.close();
     unfollow();
     throw error;
   }
@@ -106,7 +106,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
       readiness.markDraining();
       if (drainMs > 0) await drain({ registry, clock, events, overMs: drainMs, signal });
       unfollow();
-      unacknowledged.close();
+      deadPeers.close();
       // Before the server, to which the connections of leases are idle ones that it may cut.
       await registry.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -156,7 +156,7 @@ function serverFor(
  */
 function answerRequests(
   server: Server,
-  { app, answersOften }: ApiApp,
+  { app, answerHot }: ApiApp,
   { idleTimeoutMs, isClosing }: { readonly idleTimeoutMs: number; readonly isClosing: () => boolean },
 ): void {
   const limitIdle = (request: IncomingMessage, response: ServerResponse): void => {
@@ -164,7 +164,7 @@ function answerRequests(
   };
   server.on('request', (request: Request, response: Response) => {
     if (isClosing()) response.shouldKeepAlive = false;
-    if (!answersOften(request, response)) app(request, response, () => response.destroy());
+    if (!answerHot(request, response)) app(request, response, () => response.destroy());
     limitIdle(request, response);
   });
   // Node would answer the same, without a limit on how long its answer may wait to be taken.

@@ -51,13 +51,7 @@ export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string 
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
-/** The method that a request is handled as: HEAD is GET, and Node leaves the body out. */
-export function answeredMethod({ method }: Pick<Request, 'method'>): string {
-  return method === 'HEAD' ? 'GET' : method;
-}
-
-/** Decides whether a request may do what its method is for. */
-export function decide(request: Request, tokens: AccessTokens): Decision {
-  const access = answeredMethod(request) === 'GET' ? 'read' : 'register';
+/** Decides whether a request has access. */
+export function decide(access: Access, request: Request, tokens: AccessTokens): Decision {
   return tokens[access] ? authorize(access, headerValues(request.rawHeaders, 'authorization'), tokens) : OPEN;
 }

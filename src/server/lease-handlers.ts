@@ -83,6 +83,9 @@ const answerNotReadyYet = failureAnswer(
 );
 const answerUnknown = failureAnswer('not_found', 'no such lease; it has ended, or another server granted it');
 
+/** The path of a lease, as express matches it. It has no group, because express would decode it. */
+export const LEASE_PATH = /^\/leases\/[^/]+$/;
+
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
 
 /** Whether a request target names a lease: `/leases/f81d4fae`, with or without a query. */

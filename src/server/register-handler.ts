@@ -24,12 +24,12 @@ import { createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-values.js';
 import type { Readiness } from './readiness.js';
 import { readBody } from './request-body.js';
-import type { UnacknowledgedWatch } from './unacknowledged.js';
+import type { DeadPeerDetector } from './unacknowledged.js';
 
 /** What the register handler needs. */
 export interface RegisterHandlerOptions {
   readonly registry: Registry;
-  readonly unacknowledged: Pick<UnacknowledgedWatch, 'watch'>;
+  readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
@@ -96,13 +96,7 @@ function refuseOversized(refuse: Refuse, beginning: string): void {
 async function grantLease(
   response: Response,
   { replica, ttlMs, state }: Registering,
-  {
-    registry,
-    unacknowledged,
-    readiness,
-    events,
-    heartbeats,
-  }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
+  { registry, deadPeers, readiness, events, heartbeats }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
 ): Promise<void> {
   const { socket } = response;
   // The client left while its request was read. A lease would end at once, and would first supersede one that lives.
@@ -143,7 +137,7 @@ async function grantLease(
       .catch((error) => events.emit({ kind: 'release_failed', replicaId: replica.id, error: messageOf(error) }));
   });
   const lease = await granted;
-  unwatch = unacknowledged.watch({ lease, host, socket });
+  unwatch = deadPeers.watch({ lease, host, socket });
   stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 

@@ -5,23 +5,23 @@ import type { Clock, Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { type TcpEntry, tcpKeyOf } from './tcp-table.js';
 
-/** What the watch over unacknowledged bytes needs. */
-export interface UnacknowledgedOptions {
+/** Options of a {@link DeadPeerDetector}. */
+export interface DeadPeerDetectorOptions {
   readonly registry: Pick<Registry, 'accuse' | 'seen'>;
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
-  /** How long nothing of what was sent may be acknowledged, in milliseconds. */
+  /** How long a peer can leave everything that was sent to it unacknowledged, in milliseconds. */
   readonly limitMs: number;
-  /** The machine's connections; rejects with `ENOENT` or `EACCES` where they cannot be had at all. */
+  /** Reads the machine's TCP connections. Rejects with `ENOENT` or `EACCES` where they can't be read at all. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
-  /** How often any of them has waited in vain; undefined where that is not counted. Costs little. */
+  /** Counts the retransmission timeouts of the whole machine. Undefined where the system doesn't count them. Cheap. */
   readonly countVainWaits: () => Promise<number | undefined>;
 }
 
-/** The connection of a lease, to be watched. */
+/** The connection of a lease. */
 export interface WatchedLease {
   readonly lease: LeaseId;
-  /** The host at the other end. */
+  /** The host of the peer. */
   readonly host: string;
   readonly socket: Pick<
     Socket,
@@ -29,52 +29,45 @@ export interface WatchedLease {
   >;
 }
 
-/** Finds dead hosts by what they do not acknowledge: nothing else tells within minutes that one has lost its power. */
-export interface UnacknowledgedWatch {
-  /** Watches a lease's connection; the returned function ends that. */
-  watch(watched: WatchedLease): () => void;
-  close(): void;
-}
-
-/** The time between two looks; shorter while something had to be sent again. */
-const LOOK_EVERY_MS = 1000;
-const LOOK_AGAIN_MS = 250;
+/** Time between two checks of the table, and while something is being retransmitted. */
+const CHECK_EVERY_MS = 1000;
+const CHECK_RETRANSMITS_EVERY_MS = 250;
 
 /**
- * So many retransmissions without an answer are the sign of a dead host: the kernel makes them 0.4, 0.8, 1.6 and 3.2 s
- * after the first try. An outage of 2 s swallows three of them, and one packet lost in five swallows four in a row
- * about once in 15,000 heartbeats.
+ * Unanswered retransmissions that show a dead host. The kernel sends them 0.4, 0.8, 1.6 and 3.2 s after the first try. An
+ * outage of 2 s swallows three of them, and a packet loss of 20% swallows four in a row about once in 15,000 heartbeats.
  */
-const RETRANSMITS_OF_THE_DEAD = 4;
+const RETRANSMITS_OF_DEAD_HOST = 4;
 
 /**
- * And so many of one that is known to lose packets: what an outage has the kernel measure lets it wait up to a second for
- * the first and 16 s for the fourth. Such a host is suspected only, which costs little when it is wrong.
+ * The same for a host that is known to lose packets. An outage makes the kernel measure a long round trip: it then waits up to
+ * a second for the first retransmission and 16 s for the fourth. Such a host is only suspected, which costs little if it is wrong.
  */
-const RETRANSMITS_OF_THE_LOSSY = 2;
+const RETRANSMITS_OF_LOSSY_HOST = 2;
 
-/** A host that answered a retransmission is known for so long to be one that loses packets, and is only suspected. */
+/** How long a host that answered a retransmission counts as lossy. */
 const LOSSY_FOR_MS = 60_000;
 
-/** Renewals come every 3 s unless told otherwise, and a lost packet holds one up: so many limits without one are silence. */
-const RENEWED_SINCE = 1.5;
+/** Number of limits without a renewal that count as silence. Renewals come every 3 s by default, and a lost packet delays one. */
+const SILENT_LIMITS = 1.5;
 
-/** What is known of a watched connection. */
+/** The state of a watched connection. */
 interface Watched extends WatchedLease {
-  /** Its bytes that the kernel had at the begin of the look. */
+  /** Bytes that the kernel had taken at the start of the check. */
   sentBytes: number;
-  /** What it waits for, if at the last look something was unacknowledged. */
+  /** The wait for an acknowledgement, if something was unacknowledged at the last check. */
   wait: Wait | undefined;
 }
 
-/** When a look was taken, and how late. */
-interface Look {
+/** The time of a check, and how late its timer fired. */
+interface Check {
   readonly nowMs: number;
   readonly lateByMs: number;
 }
 
+/** A time without an acknowledgement. */
 interface Wait {
-  /** The last look before it, or the last that saw more of it acknowledged; it began up to a look later. */
+  /** The last check before it, or the last that saw progress. The wait began up to one check later. */
   sinceMs: number;
   acknowledgedBytes: number;
   retransmits: number;
@@ -83,152 +76,174 @@ interface Wait {
   isAccused: boolean;
 }
 
-/** A watch over no connection yet. It looks for as long as it is not closed. */
-export function watchUnacknowledged(options: UnacknowledgedOptions): UnacknowledgedWatch {
-  const { registry, clock, events, limitMs, readTable, countVainWaits } = options;
-  const watches = new Map<string, Watched>();
-  const lossyAtMs = new Map<string, number>();
-  let lastLookAtMs = clock.nowMs();
-  let vainWaits: number | undefined;
-  /** Whether, at the last reading, one of the watched waited for an answer to what was sent again, or for room. */
-  let isAnyPressed = false;
-  /** Whether the last look failed: one warning is enough until one succeeds. */
-  let hasFailed = false;
-  let cancelLook = (): void => {};
-  let isClosed = false;
+/**
+ * Finds dead hosts by what they don't acknowledge. A host that loses its power doesn't close its connections, and nothing else
+ * shows that within minutes. Checks until it is closed.
+ */
+export class DeadPeerDetector {
+  readonly #options: DeadPeerDetectorOptions;
+  readonly #watched = new Map<string, Watched>();
+  /** When each lossy host last answered a retransmission. */
+  readonly #lossyAtMs = new Map<string, number>();
+  #lastCheckAtMs: number;
+  #vainWaits: number | undefined;
+  /** Whether, at the last reading, a watched connection waited for the answer to a retransmission, or for a window to open. */
+  #isAnyStalled = false;
+  /** Whether the last check failed. It is reported once until a check succeeds. */
+  #hasFailed = false;
+  #cancelCheck = (): void => {};
+  #isClosed = false;
 
-  function lookIn(delayMs: number): void {
-    const dueAtMs = clock.nowMs() + delayMs;
-    cancelLook = clock.schedule(delayMs, () => void lookOnAndOn(clock.nowMs() - dueAtMs));
+  constructor(options: DeadPeerDetectorOptions) {
+    this.#options = options;
+    this.#lastCheckAtMs = options.clock.nowMs();
+    // Before anything is watched: a whole fleet that connects at once then doesn't make its first check read the table.
+    void this.#checkAndRepeat(0);
   }
 
-  /** Looks, and then again, also after a look that failed; never again where there is no table. */
-  async function lookOnAndOn(lateByMs: number): Promise<void> {
-    let nextInMs = LOOK_EVERY_MS;
+  /** Watches the connection of a lease. The returned function stops that. */
+  watch({ lease, host, socket }: WatchedLease): () => void {
+    const key = tcpKeyOf(socket);
+    if (key === undefined || socket.destroyed) return () => {};
+    // Each field is named, so that all objects have the same shape.
+    const watched: Watched = { lease, host, socket, sentBytes: 0, wait: undefined };
+    this.#watched.set(key, watched);
+    return () => {
+      if (this.#watched.get(key) === watched) this.#watched.delete(key);
+    };
+  }
+
+  /** Ends the checks. */
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelCheck();
+  }
+
+  #checkAfter(delayMs: number): void {
+    const { clock } = this.#options;
+    const dueAtMs = clock.nowMs() + delayMs;
+    this.#cancelCheck = clock.schedule(delayMs, () => void this.#checkAndRepeat(clock.nowMs() - dueAtMs));
+  }
+
+  /** Checks, and schedules the next check even if this one failed. Ends if the system has no table. */
+  async #checkAndRepeat(lateByMs: number): Promise<void> {
+    const { clock, events } = this.#options;
+    let nextAfterMs = CHECK_EVERY_MS;
     try {
-      nextInMs = await look({ nowMs: clock.nowMs(), lateByMs });
-      hasFailed = false;
+      nextAfterMs = await this.#check({ nowMs: clock.nowMs(), lateByMs });
+      this.#hasFailed = false;
     } catch (error) {
-      if (isClosed) return;
-      if (isOfNoTable(error)) {
+      if (this.#isClosed) return;
+      if (isTableMissing(error)) {
         events.emit({ kind: 'dead_peer_detection_unavailable', error: messageOf(error) });
         return;
       }
-      if (!hasFailed) events.emit({ kind: 'dead_peer_detection_failed', error: messageOf(error) });
-      hasFailed = true;
+      if (!this.#hasFailed) events.emit({ kind: 'dead_peer_detection_failed', error: messageOf(error) });
+      this.#hasFailed = true;
     }
-    if (!isClosed) lookIn(nextInMs);
+    if (!this.#isClosed) this.#checkAfter(nextAfterMs);
   }
 
   /**
-   * Looks at every watched connection; resolves to the time until the next look. Where nothing on this machine has
-   * waited in vain since the last one, or none is watched yet, nobody can be accused of anything, and the table is not read.
+   * Checks every watched connection, and resolves to the delay until the next check. Doesn't read the table if no retransmission
+   * timed out on this machine since the last check, or nothing is watched: then nobody can be dead.
    */
-  async function look(at: Look): Promise<number> {
+  async #check(check: Check): Promise<number> {
     try {
-      const counted = await countVainWaits();
-      const isQuiet = watches.size === 0 || (counted !== undefined && counted === vainWaits && !isAnyPressed);
-      const isAnyResent = !isQuiet && (await readAll(at));
-      // Not before the table was read: a look that failed would have the next one taken for quiet.
-      vainWaits = counted;
-      return isAnyResent ? LOOK_AGAIN_MS : LOOK_EVERY_MS;
+      const counted = await this.#options.countVainWaits();
+      const isUnchanged = counted !== undefined && counted === this.#vainWaits && !this.#isAnyStalled;
+      const isQuiet = this.#watched.size === 0 || isUnchanged;
+      const isRetransmitting = !isQuiet && (await this.#readTable(check));
+      // Only once the table was read: if that fails, the next check must not be quiet.
+      this.#vainWaits = counted;
+      return isRetransmitting ? CHECK_RETRANSMITS_EVERY_MS : CHECK_EVERY_MS;
     } finally {
-      // Of one that failed, too: what began to wait since the last that saw something may have done so only now.
-      lastLookAtMs = at.nowMs;
-      for (const [host, atMs] of lossyAtMs) if (at.nowMs - atMs > LOSSY_FOR_MS) lossyAtMs.delete(host);
+      // After a failure too: a wait seen next time may have begun only now.
+      this.#lastCheckAtMs = check.nowMs;
+      for (const [host, atMs] of this.#lossyAtMs) {
+        if (check.nowMs - atMs > LOSSY_FOR_MS) this.#lossyAtMs.delete(host);
+      }
     }
   }
 
   /**
-   * Notes what the table says of the watched connections; whether on any something was sent again. What cannot be noted
-   * of one keeps none of the others from being looked at; then all are looked at again.
+   * Reads the table and judges the watched connections in it. Resolves to whether any is being retransmitted. A failure for one
+   * connection doesn't stop the others from being judged; then all of them are checked again.
    */
-  async function readAll(at: Look): Promise<boolean> {
-    for (const watched of watches.values()) {
+  async #readTable(check: Check): Promise<boolean> {
+    for (const watched of this.#watched.values()) {
       watched.sentBytes = watched.socket.bytesWritten - watched.socket.writableLength;
     }
-    let isAnyResent = false;
-    let isPressed = false;
+    let isRetransmitting = false;
+    let isStalled = false;
     const failures: unknown[] = [];
-    for await (const entry of readTable()) {
-      const watched = watches.get(entry.key);
-      // An idle connection, as nearly all are.
+    for await (const entry of this.#options.readTable()) {
+      const watched = this.#watched.get(entry.key);
+      // Nearly all connections are idle.
       if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
-      await note(watched, entry, at).catch((error) => failures.push(error));
-      isAnyResent ||= entry.retransmits > 0;
-      isPressed ||= entry.retransmits > 0 || isShut(entry, watched.wait);
+      await this.#judge(watched, entry, check).catch((error) => failures.push(error));
+      isRetransmitting ||= entry.retransmits > 0;
+      isStalled ||= entry.retransmits > 0 || isShut(entry, watched.wait);
     }
-    if (failures.length > 0) throw notNoted(failures);
-    isAnyPressed = isPressed;
-    return isAnyResent;
+    if (failures.length > 0) throw failureToJudge(failures);
+    this.#isAnyStalled = isStalled;
+    return isRetransmitting;
   }
 
-  /** Compares a connection with what it was at the last look, and decides. */
-  async function note(watched: Watched, entry: TcpEntry, at: Look): Promise<void> {
-    const { lease, host, sentBytes, wait } = watched;
-    const acknowledgedBytes = sentBytes - entry.unacknowledgedBytes;
-    const { retransmits, retransmitAfterMs } = entry;
+  /** Compares a connection with its state at the last check, and accuses its lease if the peer looks dead. */
+  async #judge(watched: Watched, entry: TcpEntry, check: Check): Promise<void> {
+    const { wait } = watched;
+    const acknowledgedBytes = watched.sentBytes - entry.unacknowledgedBytes;
     if (!wait) {
-      watched.wait = { sinceMs: lastLookAtMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
-      return;
+      watched.wait = newWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
+    } else if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
+      if (wait.retransmits > 0) this.#lossyAtMs.set(watched.host, check.nowMs);
+      if (wait.isAccused) await this.#options.registry.seen(watched.lease);
+      watched.wait = entry.unacknowledgedBytes === 0 ? undefined : newWait(check.nowMs, acknowledgedBytes, entry);
+    } else {
+      wait.retransmits = Math.max(wait.retransmits, entry.retransmits);
+      if (this.#isUnanswered(watched.host, wait, entry, check)) await this.#accuse(watched, wait, check);
     }
-    if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
-      if (wait.retransmits > 0) lossyAtMs.set(host, at.nowMs);
-      if (wait.isAccused) await registry.seen(lease);
-      const rest = { sinceMs: at.nowMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
-      watched.wait = entry.unacknowledgedBytes === 0 ? undefined : rest;
-      return;
-    }
-    wait.retransmits = Math.max(wait.retransmits, retransmits);
-    const waitedMs = at.nowMs - wait.sinceMs;
-    const isLossy = lossyAtMs.has(host);
-    const isUnanswered = isShut(entry, wait)
-      ? waitedMs > limitMs + LOOK_EVERY_MS
-      : waitedMs > limitMs && retransmits >= (isLossy ? RETRANSMITS_OF_THE_LOSSY : RETRANSMITS_OF_THE_DEAD);
-    if (!isUnanswered) return;
-    wait.isAccused = true;
-    const { lateByMs } = at;
-    const forMs = limitMs * RENEWED_SINCE;
-    await registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
   }
 
-  // Before anyone is watched, so that the first of a whole fleet that comes at once do not have the table read.
-  void lookOnAndOn(0);
-  return {
-    watch({ lease, host, socket }) {
-      const key = tcpKeyOf(socket);
-      if (key === undefined || socket.destroyed) return () => {};
-      // Each field is named, so that all are of one shape.
-      const watched: Watched = { lease, host, socket, sentBytes: 0, wait: undefined };
-      watches.set(key, watched);
-      return () => {
-        if (watches.get(key) === watched) watches.delete(key);
-      };
-    },
-    close() {
-      isClosed = true;
-      cancelLook();
-    },
-  };
+  /** Whether a peer has left everything unacknowledged for so long that it counts as dead. */
+  #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
+    const { limitMs } = this.#options;
+    const waitedMs = nowMs - wait.sinceMs;
+    if (isShut(entry, wait)) return waitedMs > limitMs + CHECK_EVERY_MS;
+    const enough = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
+    return waitedMs > limitMs && entry.retransmits >= enough;
+  }
+
+  async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
+    wait.isAccused = true;
+    const forMs = this.#options.limitMs * SILENT_LIMITS;
+    const isLossy = this.#lossyAtMs.has(host);
+    await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
+  }
+}
+
+function newWait(sinceMs: number, acknowledgedBytes: number, { retransmits, retransmitAfterMs }: TcpEntry): Wait {
+  return { sinceMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
 }
 
 /**
- * Whether the other end takes nothing more, though it answers. Usually the kernel probes its closed window. Where a segment
- * was on its way when the window closed, the kernel sends that one again and again, doubles its timeout each time, and
- * does not count it as a retransmission. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
+ * Whether the peer answers, but takes nothing more. Usually the kernel then probes its closed window. If a segment was in flight
+ * when the window closed, the kernel retransmits that one instead, doubles its timeout each time, and doesn't count these as
+ * retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
  */
 function isShut({ isWindowClosed, retransmits, retransmitAfterMs }: TcpEntry, wait: Wait | undefined): boolean {
   return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitAfterMs > wait.retransmitAfterMs);
 }
 
-/** Whether a failure says that connections cannot be seen here at all: only Linux has the table, and not everyone may read it. */
-function isOfNoTable(error: unknown): boolean {
+/** Whether connections can't be seen here at all: only Linux has the table, and not every process can read it. */
+function isTableMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOENT' || code === 'EACCES';
 }
 
-/** An error of its own: what the registry fails with says nothing of the table. */
-function notNoted(failures: readonly unknown[]): AnyserveError {
+/** Wraps failures of the registry, so that they aren't taken for failures of the table. */
+function failureToJudge(failures: readonly unknown[]): AnyserveError {
   const [cause] = failures;
   const message = `${failures.length} of what it saw could not be noted: ${messageOf(cause)}`;
   return new AnyserveError('failed', message, { cause });

@@ -414,7 +414,7 @@ describe('a lease', () => {
         heartbeatMs: 50,
         warmingMs: 0,
         readiness,
-        unacknowledged: { watch: () => () => {} },
+        deadPeers: { watch: () => () => {} },
       }).app,
     );
     readiness.markServing();

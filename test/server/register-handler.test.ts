@@ -16,10 +16,10 @@ it('a client that left while its request was read is not registered, and superse
   const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
   const readiness = new Readiness();
   readiness.markServing();
-  const unacknowledged = { watch: () => () => {} };
+  const deadPeers = { watch: () => () => {} };
   const handler = registerHandler({
     registry,
-    unacknowledged,
+    deadPeers,
     readiness,
     clock,
     events,

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, type Mock, vi } from 'vitest';
 import { asLeaseId } from '../../src/core/ids.js';
 import type { Registry } from '../../src/core/registry.js';
 import { type TcpEntry, tcpKeyOf } from '../../src/server/tcp-table.js';
-import { type UnacknowledgedWatch, watchUnacknowledged } from '../../src/server/unacknowledged.js';
+import { DeadPeerDetector } from '../../src/server/unacknowledged.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { keptEvents } from '../support/replicas.js';
 
@@ -15,7 +15,7 @@ let registry: { accuse: Mock<Registry['accuse']>; seen: Mock<Registry['seen']> }
 let socket: { destroyed: boolean; bytesWritten: number; writableLength: number } & typeof PLACES;
 let entry: TcpEntry;
 let events: ReturnType<typeof keptEvents>;
-let watch: UnacknowledgedWatch;
+let watch: DeadPeerDetector;
 /** How often any connection of the machine has waited in vain; counts up at every look unless a test says otherwise. */
 let countVainWaits: Mock<() => Promise<number | undefined>>;
 
@@ -25,7 +25,7 @@ async function started(
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
 ): Promise<void> {
-  watch = watchUnacknowledged({ registry, clock, events, limitMs: 3000, readTable, countVainWaits });
+  watch = new DeadPeerDetector({ registry, clock, events, limitMs: 3000, readTable, countVainWaits });
   await new Promise((resolve) => setImmediate(resolve));
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
@@ -241,7 +241,7 @@ describe('the table', () => {
   });
 
   it('is not read while nobody is watched, whatever waits in vain', async () => {
-    watch = watchUnacknowledged({
+    watch = new DeadPeerDetector({
       ...{ registry, clock, events, limitMs: 3000, countVainWaits },
       readTable: () => failing('EMFILE'),
     });
@@ -346,7 +346,7 @@ describe('a look that fails', () => {
     const other = { ...socket, remotePort: 4001 };
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     watch.close();
-    watch = watchUnacknowledged({
+    watch = new DeadPeerDetector({
       ...{ registry, clock, events, limitMs: 3000, countVainWaits },
       async *readTable() {
         yield entry;

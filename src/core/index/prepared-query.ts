@@ -3,8 +3,8 @@ import type { QueryNode } from './query-trie.js';
 
 /**
  * A query that can be asked repeatedly, like a prepared statement of a database. It remembers where the index holds its matches:
- * looking its pairs up takes longer than the rest of a choice. Whoever asks the same query again keeps it: the API server does,
- * by the text of the request. It can be used with any index.
+ * looking its pairs up takes longer than the rest of a choice. The API server keeps the prepared queries
+ * of recent requests, by their text. It can be used with any index.
  */
 export class PreparedQuery {
   readonly pairs: CapabilityQuery;

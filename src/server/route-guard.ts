@@ -1,0 +1,36 @@
+import type { RequestHandler } from 'express';
+import { detailText } from '../wire/answers.js';
+import { sendFailure, sendJson } from './answer.js';
+import { type AccessTokens, decide, OPEN } from './authorization.js';
+import type { HostCheck } from './host-check.js';
+import type { Route } from './routes.js';
+
+/** Maximum number of headers of a request. */
+const MAX_HEADERS = 100;
+
+const TOO_MANY_HEADERS = detailText(`the request has more than ${MAX_HEADERS} headers`);
+
+const CLOSE = { connection: 'close' };
+
+/** The tokens and host names that requests are checked against. */
+export interface GuardOptions {
+  readonly tokens: AccessTokens;
+  readonly hosts: HostCheck;
+}
+
+/** Returns the handler of a route: by method, and only for callers with access to it. */
+export function guardRoute({ access, methods }: Route, { tokens, hosts }: GuardOptions): RequestHandler {
+  const allow = Object.keys(methods).join(', ');
+  return (request, response, next) => {
+    if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
+    // Node leaves the body out of the response to a HEAD.
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
+    const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
+    if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
+    const decision = access === 'open' ? OPEN : decide(access, request, tokens);
+    const problem = hosts.problem(request, decision === OPEN && access !== 'open');
+    if (problem) return sendJson(response, problem.status, detailText(problem.detail));
+    if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
+    sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
+  };
+}

@@ -1,0 +1,55 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { until } from '../support/until.js';
+
+let server: TestApiServer;
+
+beforeEach(async () => {
+  server = await startTestApiServer();
+});
+
+afterEach(() => server.close());
+
+/** The responses to two requests sent at once. The first of a hot route is answered before express, the second by express. */
+async function pipelined(request: string): Promise<string[]> {
+  const connection = rawConnection(server.port, `${request}${request}`);
+  const responses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);
+  const isWhole = (text: string): boolean => /\r\n\r\n/.test(text) && text.endsWith('}');
+  const hasBody = !request.startsWith('HEAD');
+  await until('two responses', () => responses().filter((text) => !hasBody || isWhole(text)).length === 2);
+  connection.socket.destroy();
+  return responses().map((text) => text.replace(/Date: [^\r]+/, 'Date: now'));
+}
+
+it.each([
+  ['GET', '/route', 404],
+  ['GET', '/route?model=x', 404],
+  ['HEAD', '/route?model=x', 404],
+  ['GET', 'http://x/route?model=x', 404],
+  ['POST', '/route', 405],
+  ['PUT', '/leases/some-lease', 404],
+  ['DELETE', '/leases/some-lease?x', 404],
+  ['DELETE', '/leases/%zz', 404],
+  ['GET', '/leases/some-lease', 405],
+  ['DELETE', '/leases/a/b', 404],
+  ['GET', '/leases', 404],
+])('%s %s has the same response before express and in it', async (method, target, status) => {
+  const request = `${method} ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`;
+  const [first, second] = await pipelined(request);
+  expect(first).toMatch(`HTTP/1.1 ${status} `);
+  expect(second).toBe(first);
+});
+
+it.each([
+  ['/route', 'GET'],
+  ['/leases/some-lease', 'PUT, DELETE'],
+  ['/register', 'POST'],
+  ['/registry', 'GET'],
+  ['/replicas', 'GET'],
+  ['/health', 'GET'],
+  ['/livez', 'GET'],
+  ['/readyz', 'GET'],
+])('%s allows %s, and says so', async (path, allow) => {
+  const response = await fetch(`${server.url}${path}`, { method: 'PATCH' });
+  expect([response.status, response.headers.get('allow')]).toEqual([405, allow]);
+});
