@@ -1,0 +1,13 @@
+import { expect, it } from 'vitest';
+import { ToolCalls } from '../../src/inference/openai-tool-calls.js';
+
+it.each<[string, (n: number) => object[]]>([
+  ['empty ones', (n) => Array.from({ length: 1000 }, (_, at) => ({ index: 1000 * n + at }))],
+  ['lists', (n) => [{ index: 0, [`field-${n}`]: Array(50_000).fill(1) }]],
+  ['arguments', () => [{ index: 0, function: { arguments: 'x'.repeat(100_000) } }]],
+])('tool calls without an end are an error: %s', (_what, deltas) => {
+  const calls = new ToolCalls();
+  expect(() => {
+    for (let n = 0; n < 300; n++) calls.add(deltas(n));
+  }).toThrow('its tool calls have over 16777216 characters');
+});
