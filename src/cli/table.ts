@@ -7,6 +7,9 @@ import { columnsOf, cutToWidth, widthOf } from './terminal-width.js';
 /** Gap between two columns. */
 const GAP = '   ';
 
+/** Gap of a table that does not fit, where wide gaps would take over a quarter of the terminal. */
+const NARROW_GAP = ' ';
+
 /**
  * Widest cell that its column is padded to in a pipe, where nothing is cut. A longer cell shifts its own row only: padding
  * 10,000 rows to one cell of 58 KB would print 580 MB.
@@ -40,7 +43,6 @@ const NO_BORDERS = {
     'mid-mid': '',
     right: '',
     'right-mid': '',
-    middle: GAP,
   },
 };
 
@@ -57,12 +59,13 @@ export function tableText(
   const limit = columns ?? MAX_PADDED;
   const cells = [head, ...rows].map((row) => row.map((text) => cellFrom(printable(text), limit)));
   const natural = head.map((_, at) => widestOf(cells, at, columns === undefined ? limit : Number.POSITIVE_INFINITY));
-  const widths = columns === undefined ? natural : fittedWidths(natural, columns - GAP.length * (head.length - 1));
+  const gap = gapFor(natural, columns);
+  const widths = columns === undefined ? natural : fittedWidths(natural, columns - gap.length * (head.length - 1));
   const shown =
     columns === undefined ? cells : cells.map((row) => row.map((cell, at) => cutCell(cell, widths[at] ?? 0)));
   const [headLine = '', ...lines] = isForLibrary(shown, widths)
-    ? libraryLines(shown, widths)
-    : plainLines(shown, widths);
+    ? libraryLines(shown, widths, gap)
+    : plainLines(shown, widths, gap);
   const { bold } = coloursFor(stdout, env);
   return [headLine.replace(/[^ ]+/g, (title) => bold(title)), ...lines].map((line) => `${line}\n`).join('');
 }
@@ -81,6 +84,12 @@ function widestOf(rows: readonly (readonly Cell[])[], at: number, limit: number)
     if (width > widest && width <= limit) widest = width;
   }
   return widest;
+}
+
+function gapFor(natural: readonly number[], columns = Number.POSITIVE_INFINITY): string {
+  const gaps = GAP.length * (natural.length - 1);
+  const width = natural.reduce((sum, one) => sum + one, gaps);
+  return width > columns && gaps > columns / 4 ? NARROW_GAP : GAP;
 }
 
 /** Widths that add up to the room there is: the widest columns give way, down to the same width. */
@@ -112,20 +121,20 @@ function isAscii(text: string): boolean {
   return /^[\x20-\x7e…]*$/.test(text);
 }
 
-function libraryLines(rows: readonly (readonly Cell[])[], widths: readonly number[]): string[] {
-  const table = new Table({ ...NO_BORDERS, colWidths: [...widths] });
+function libraryLines(rows: readonly (readonly Cell[])[], widths: readonly number[], gap: string): string[] {
+  const table = new Table({ ...NO_BORDERS, chars: { ...NO_BORDERS.chars, middle: gap }, colWidths: [...widths] });
   table.push(...rows.map((row) => row.map(({ text }) => text)));
   const lines = table.toString().split('\n');
   return lines.map((line) => line.trimEnd());
 }
 
 /** Lays out rows as cli-table3 does, in time linear in the text. A cell wider than its column shifts the rest of its row. */
-function plainLines(rows: readonly (readonly Cell[])[], widths: readonly number[]): string[] {
+function plainLines(rows: readonly (readonly Cell[])[], widths: readonly number[], gap: string): string[] {
   return rows.map((row) => {
     const last = row.length - 1;
     const texts = row.map(({ text, width }, at) =>
       at === last ? text : text + ' '.repeat(Math.max(0, (widths[at] ?? 0) - width)),
     );
-    return texts.join(GAP).trimEnd();
+    return texts.join(gap).trimEnd();
   });
 }

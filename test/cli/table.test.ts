@@ -43,6 +43,16 @@ describe('a table', () => {
       expect(widthOf(line)).toBeLessThanOrEqual(columns);
   });
 
+  it('of many columns has narrow gaps where it does not fit otherwise', () => {
+    const head = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', 'CAPABILITIES'];
+    const rows = [['w1', '127.0.0.1:50051', 'ready', '2s', '1s', 'type=chat']];
+    for (const columns of [20, 30, 40, 59])
+      for (const line of linesOf(tableText(head, rows, screen(columns))))
+        expect(widthOf(line)).toBeLessThanOrEqual(columns);
+    expect(linesOf(tableText(head, rows, screen(40)))[1]).toBe('w1      127.0.… ready 2s    1s   type=c…');
+    expect(linesOf(tableText(head, rows, screen(80)))[1]).toContain('w1        127.0.0.1:50051   ready   2s');
+  });
+
   it('has the widest columns give way, and marks what is cut', () => {
     const rows = [['r1', 'localhost:50051', 'model=a-model-with-a-long-name,type=chat']];
     expect(linesOf(tableText(HEAD, rows, screen(50)))[1]).toBe('r1        localhost:50051   model=a-model-with-a-…');
