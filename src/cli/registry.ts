@@ -34,7 +34,7 @@ export const registry: Command = {
       const all = await api.list({ signal: interrupted });
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
-        stdout.write(`${printable(jsonText(new Map([['replicas', listed.map(({ entry }) => entry)]])))}\n`);
+        stdout.write(`${printable(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
       else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), io));
       if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all);
       if (listed.length === 0) stderr.write('no replica is registered\n');

@@ -2,7 +2,8 @@ import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/
 import type { Replica } from '../core/replica.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { isJsonObject, objectFromText } from './json.js';
-import { replicaFromJson, scalarText } from './replica-json.js';
+import { isPlainObject, plainFromText } from './plain-json.js';
+import { replicaFromJson, replicaFromPlain, scalarText } from './replica-json.js';
 import { type WrittenPage, writtenPage } from './written-page.js';
 
 /** What `GET /route` answers. */
@@ -79,10 +80,18 @@ export function routeFromText(body: string): Route | undefined {
   return { endpoint: asEndpoint(endpoint), replicaId: asReplicaId(id) };
 }
 
-/** Reads the body of `GET /registry`; undefined when it is not one. */
+/** Reads the body of `GET /registry`. Undefined if it isn't one. */
 export function replicasFromText(body: string): Replica[] | undefined {
-  const entries = objectFromText(body)?.get('replicas');
+  const plain = plainFromText(body);
+  if (plain !== undefined) return isPlainObject(plain) ? replicasFrom(plain.replicas, replicaFromPlain) : undefined;
+  return replicasFrom(objectFromText(body)?.get('replicas'), replicaFromJson);
+}
+
+function replicasFrom<Entry>(
+  entries: Entry | readonly Entry[] | undefined,
+  read: (entry: Entry) => Replica | undefined,
+): Replica[] | undefined {
   if (!Array.isArray(entries)) return undefined;
-  const replicas = entries.map(replicaFromJson);
+  const replicas = (entries as readonly Entry[]).map((entry) => read(entry));
   return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
 }

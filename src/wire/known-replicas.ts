@@ -1,7 +1,8 @@
 import type { KnownReplica } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
-import { isJsonObject, type Json, JsonNumber, type JsonObject, objectFromText } from './json.js';
-import { replicaFromJson } from './replica-json.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText, objectFromText } from './json.js';
+import { isPlainObject, type PlainJson, type PlainObject, plainFromText } from './plain-json.js';
+import { replicaFromJson, replicaFromPlain } from './replica-json.js';
 import { replicaText } from './written-replica.js';
 
 /** The parameter of `GET /replicas` that asks for one replica. */
@@ -50,35 +51,73 @@ function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochM
   return `${replicaText(replica).slice(0, -1)},${JSON.stringify(about).slice(1)}`;
 }
 
-/** An entry of the list, as whoever asked for it sees it. */
+/** An entry of the list, as the caller of the API server sees it. */
 export interface ListedReplica {
   readonly replica: Replica;
-  /** What a server that knows no states does not tell. */
+  /** Undefined for a server that knows no states. */
   readonly state: string | undefined;
   /** How long it has been in this state, in milliseconds. */
   readonly forMs: number | undefined;
-  /** How long ago it was last heard of, in milliseconds. */
+  /** How long ago the server last heard of it, in milliseconds. */
   readonly seenBeforeMs: number | undefined;
-  /** The entry as it was told. */
-  readonly entry: Json;
+  /** Returns the entry as compact JSON, with its numbers as the server wrote them. */
+  toText(): string;
 }
 
-/** Reads the body of `GET /replicas`, or of `GET /registry`, which has less. Undefined for what is neither. */
+/** Reads the body of `GET /replicas`, or of `GET /registry`, which has less. Undefined if it is neither. */
 export function listedReplicasFromText(body: string): ListedReplica[] | undefined {
-  const answer = objectFromText(body);
-  const entries = answer?.get('replicas');
-  if (!answer || !Array.isArray(entries)) return undefined;
-  const nowS = secondsIn(answer, 'now');
-  const listed = entries.map((entry: Json) => listedReplica(entry, nowS));
+  const plain = plainFromText(body);
+  if (plain !== undefined) return isPlainObject(plain) ? listedFrom(plain, PLAIN) : undefined;
+  const exact = objectFromText(body);
+  return exact && listedFrom(exact, EXACT);
+}
+
+/** How to read a parsed list: as `JSON.parse` returned it, or as the exact reader did. */
+interface ListReader<Value, Parsed extends Value> {
+  isObject(value: Value): value is Parsed;
+  field(object: Parsed, name: string): Value | undefined;
+  replica(entry: Value): Replica | undefined;
+  number(value: Value | undefined): number | undefined;
+  text(value: Value): string;
+}
+
+const PLAIN: ListReader<PlainJson, PlainObject> = {
+  isObject: isPlainObject,
+  field: (object, name) => object[name],
+  replica: replicaFromPlain,
+  number: (value) => (typeof value === 'number' ? value : undefined),
+  text: JSON.stringify,
+};
+
+const EXACT: ListReader<Json, JsonObject> = {
+  isObject: isJsonObject,
+  field: (object, name) => object.get(name),
+  replica: replicaFromJson,
+  number: (value) => (value instanceof JsonNumber ? Number(value.text) : undefined),
+  text: jsonText,
+};
+
+function listedFrom<Value, Parsed extends Value>(
+  list: Parsed,
+  reader: ListReader<Value, Parsed>,
+): ListedReplica[] | undefined {
+  const entries = reader.field(list, 'replicas');
+  if (!Array.isArray(entries)) return undefined;
+  const nowS = reader.number(reader.field(list, 'now'));
+  const listed = entries.map((entry: Value) => listedReplica(entry, nowS, reader));
   return listed.every((one) => one !== undefined) ? listed : undefined;
 }
 
-function listedReplica(entry: Json, nowS: number | undefined): ListedReplica | undefined {
-  const replica = replicaFromJson(entry);
-  if (!replica || !isJsonObject(entry)) return undefined;
-  const state = entry.get('state');
+function listedReplica<Value, Parsed extends Value>(
+  entry: Value,
+  nowS: number | undefined,
+  reader: ListReader<Value, Parsed>,
+): ListedReplica | undefined {
+  const replica = reader.replica(entry);
+  if (!replica || !reader.isObject(entry)) return undefined;
+  const state = reader.field(entry, 'state');
   const before = (name: string): number | undefined => {
-    const atS = secondsIn(entry, name);
+    const atS = reader.number(reader.field(entry, name));
     return atS === undefined || nowS === undefined ? undefined : Math.max(0, (nowS - atS) * 1000);
   };
   return {
@@ -86,11 +125,6 @@ function listedReplica(entry: Json, nowS: number | undefined): ListedReplica | u
     state: typeof state === 'string' ? state : undefined,
     forMs: before('since'),
     seenBeforeMs: before('last_seen'),
-    entry,
+    toText: () => reader.text(entry),
   };
-}
-
-function secondsIn(object: JsonObject, name: string): number | undefined {
-  const value = object.get(name);
-  return value instanceof JsonNumber ? Number(value.text) : undefined;
 }

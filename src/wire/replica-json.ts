@@ -2,6 +2,7 @@ import { type Capability, pairsFrom } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, jsonText } from './json.js';
+import { isPlainObject, type PlainJson, type PlainObject } from './plain-json.js';
 import { pooledTexts } from './pooled-text.js';
 import { replicaText } from './written-replica.js';
 
@@ -23,6 +24,26 @@ export function replicaFromJson(entry: Json): Replica | undefined {
     endpoint: asEndpoint(endpoint),
     capabilities: capabilitiesFromJson(capabilities.filter(isJsonObject)),
   };
+}
+
+/** Reads an entry of the list as `JSON.parse` returned it. Undefined if it isn't one. */
+export function replicaFromPlain(entry: PlainJson): Replica | undefined {
+  if (!isPlainObject(entry)) return undefined;
+  const { replica_id: id, endpoint, capabilities } = entry;
+  if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;
+  return {
+    id: asReplicaId(id),
+    endpoint: asEndpoint(endpoint),
+    capabilities: capabilities.filter(isPlainObject).map(capabilityFromPlain),
+  };
+}
+
+function capabilityFromPlain(object: PlainObject): Capability {
+  const pairs: string[] = [];
+  for (const [key, value] of Object.entries(object)) {
+    if (typeof value !== 'object') pairs.push(key, String(value));
+  }
+  return { pairs, source: JSON.stringify(object) };
 }
 
 /** A capability from the object that a replica registers. */
