@@ -28,7 +28,7 @@ export type { Capability } from './core/capability.js';
 export type { Changing } from './core/changing.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, ReplicaId } from './core/ids.js';
-export type { Log } from './core/ports.js';
+export type { AttemptTarget, CallEvent, Log } from './core/ports.js';
 export type { Replica } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';

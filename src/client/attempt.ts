@@ -1,5 +1,5 @@
-import { AnyserveError, messageOf } from '../core/errors.js';
-import type { Clock } from '../core/ports.js';
+import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import type { CallEvent, Clock } from '../core/ports.js';
 import { quoted } from '../core/quoted.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
@@ -16,6 +16,8 @@ export interface AttemptContext {
   readonly channels: ChannelPool;
   /** Watches calls in progress; undefined where there is no list of replicas to ask for. */
   readonly listing?: ListingWatch | undefined;
+  /** Receives the events of attempts. */
+  readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   readonly clock: Clock;
 }
 
@@ -24,6 +26,8 @@ export class Attempt implements WatchedCall {
   readonly target: Target;
   readonly channel: InferenceChannel;
   readonly options: CallOptions;
+  /** Number of the attempt within its call, from 1. */
+  readonly #number: number;
   heardAtMs: number;
   readonly #startedAtMs: number;
   #firstByteMs: number | undefined;
@@ -33,16 +37,24 @@ export class Attempt implements WatchedCall {
   readonly #cancellation: Cancellation;
 
   /** Begins the attempt. Throws `failed_precondition` for a target that can't be dialled. */
-  constructor(caller: AttemptContext, target: Target, call: CallCancellation, time: Omit<CallOptions, 'cancellation'>) {
+  constructor(
+    caller: AttemptContext,
+    target: Target,
+    number: number,
+    call: CallCancellation,
+    time: Omit<CallOptions, 'cancellation'>,
+  ) {
     this.#caller = caller;
     this.#call = call;
     this.target = target;
+    this.#number = number;
     this.channel = openChannel(caller, target);
     this.#cancellation = call.beginAttempt();
     this.options = { ...time, cancellation: this.#cancellation };
     this.#startedAtMs = caller.clock.nowMs();
     this.heardAtMs = this.#startedAtMs;
     caller.listing?.add(this);
+    this.#emit({ kind: 'attempt_started', target, attempt: number });
   }
 
   /** Reports whether the replica doesn't answer on a new connection either. */
@@ -65,28 +77,43 @@ export class Attempt implements WatchedCall {
   /** Ends the attempt with success. */
   succeed(): void {
     this.#firstByteMs ??= this.#caller.clock.nowMs() - this.#startedAtMs;
-    this.#end({ kind: 'success', firstByteMs: this.#firstByteMs });
+    this.#end('ok', { kind: 'success', firstByteMs: this.#firstByteMs });
   }
 
   /** Ends the attempt with a failure. A channel that became unavailable is not used again. */
   recordFailure(error: unknown): void {
     const isAbandoned = !(error instanceof AnyserveError) || this.#call.isCancelled;
     if (!isAbandoned && error.code === 'unavailable') this.#caller.channels.drop(this.channel);
-    this.#end(isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
+    const code = error instanceof AnyserveError ? error.code : 'cancelled';
+    this.#end(code, isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
   }
 
   /** Ends the attempt if it goes on: its caller has left it. */
   abandon(): void {
-    this.#end({ kind: 'abandoned' });
+    this.#end('cancelled', { kind: 'abandoned' });
   }
 
-  #end(outcome: AttemptOutcome): void {
+  #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#caller.listing?.delete(this);
     this.#call.endAttempt(this.#cancellation);
     this.channel.release();
     this.#caller.discovery.reportOutcome(this.target, outcome);
+    if (!this.#caller.onAttempt) return;
+    const durationMs = this.#caller.clock.nowMs() - this.#startedAtMs;
+    this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
+  }
+
+  /** Emits an event. An error of the listener does not become the call's; it is reported as an uncaught exception. */
+  #emit(event: CallEvent): void {
+    try {
+      this.#caller.onAttempt?.(event);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 }
 

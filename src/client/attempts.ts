@@ -115,7 +115,10 @@ export class Attempts {
   /** Begins an attempt at a target. Throws `failed_precondition` for one that can't be dialled. */
   begin(target: Target): Attempt {
     const deadlineEpochMs = this.#caller.clock.epochMs() + this.#remainingMs();
-    return new Attempt(this.#caller, target, this.#cancellation, { deadlineEpochMs, timeoutMs: this.#timeoutMs });
+    return new Attempt(this.#caller, target, this.#failed.length + 1, this.#cancellation, {
+      deadlineEpochMs,
+      timeoutMs: this.#timeoutMs,
+    });
   }
 
   /** Ends the call. */

@@ -1,6 +1,7 @@
 import type { Changing } from '../core/changing.js';
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import type { CallEvent } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../wire/inference-data.js';
 
@@ -44,6 +45,8 @@ export interface ClientOptions {
   readonly maxMessageBytes?: number | undefined;
   /** Told of each try that failed and is followed by another. */
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
+  /** Called when an attempt of a call starts, and when it ends: with its target, code and duration. */
+  readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   /**
    * Whether a call that nothing matches waits a little for replicas that may be on their way back, when the API server
    * has just started; true unless told.

@@ -1,13 +1,12 @@
 import { pairsFrom } from '../core/capability.js';
 import { lookup } from '../core/changing.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { checkCounts, checkTimes, MAX_TIMER_MS } from '../core/option-checks.js';
 import type { Clock, Random } from '../core/ports.js';
-import { answerFromMessage, messageFromRequest } from '../wire/inference.js';
-import type { InferenceAnswer, ModelMetadata, ServerMetadata, Tensor, Tensors } from '../wire/inference-data.js';
-import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
+import type { InferenceAnswer, ModelMetadata, ServerMetadata } from '../wire/inference-data.js';
+import type { RequestMessage } from '../wire/inference-message.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
 import { MAX_MESSAGE_BYTES } from '../wire/message-limits.js';
 import { isPlain, type TensorValue } from '../wire/tensor-value.js';
@@ -16,8 +15,9 @@ import { ChannelPool } from './channel-pool.js';
 import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
 import { callTlsFrom, discoveryFrom } from './client-targets.js';
 import { collectStream, isDecoupled } from './collect-stream.js';
-import { DeclaredInputs, type InputSpecs, inputTensor, NOTHING_DECLARED } from './declared-inputs.js';
+import { DeclaredInputs, type InputSpecs, NOTHING_DECLARED } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
+import { createRequestMessage, defaultTimeoutFor, parseAnswer } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { ListingWatch } from './listing-watch.js';
 import { partsOrWhole } from './parts-or-whole.js';
@@ -53,6 +53,7 @@ export class InferenceClient {
       firstPartTimeoutMs = DEFAULTS.firstPartTimeoutMs,
       silenceTimeoutMs = DEFAULTS.silenceTimeoutMs,
       onRetry,
+      onAttempt,
       waitWhileWarming = true,
     } = options;
     // A call's timer is cut to the longest time there is, so any time beyond it will do.
@@ -87,6 +88,7 @@ export class InferenceClient {
       waitWhileWarming,
       underway: this.#underway,
       onRetry,
+      onAttempt,
       ...world,
     });
   }
@@ -117,13 +119,13 @@ export class InferenceClient {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
       const specs = this.#specs(channel, model, inputs, options, call);
-      const message = requestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
+      const message = createRequestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
       try {
-        return checkedAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
+        return parseAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
       } catch (error) {
         if (!isDecoupled(error)) throw await this.#explained(error, channel, message, call);
         const stream = { ...call, limits: this.#limits, maxAnswerBytes: this.#maxMessageBytes };
-        return collectStream(channel, message, stream, (part) => checkedAnswer(channel, part));
+        return collectStream(channel, message, stream, (part) => parseAnswer(channel, part));
       }
     });
   }
@@ -198,13 +200,18 @@ export class InferenceClient {
   ): AsyncGenerator<InferenceAnswer> {
     const { orWhole, maxAnswerBytes, timeoutMs } = options;
     await channel.connect(call);
-    const message = requestMessage(model, inputs, options, await this.#specs(channel, model, inputs, options, call));
+    const message = createRequestMessage(
+      model,
+      inputs,
+      options,
+      await this.#specs(channel, model, inputs, options, call),
+    );
     const stream = { ...call, limits: this.#limits, maxAnswerBytes };
     const isTimeGiven = this.#isTimeGiven || timeoutMs !== undefined;
     const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + defaultTimeoutFor(inputs);
     try {
       const parts = orWhole ? partsOrWhole(channel, message, stream, wholeByEpochMs) : channel.stream(message, stream);
-      for await (const part of parts) yield checkedAnswer(channel, part);
+      for await (const part of parts) yield parseAnswer(channel, part);
     } catch (error) {
       throw await this.#explained(error, channel, message, call);
     }
@@ -235,35 +242,6 @@ export class InferenceClient {
   }
 }
 
-/** The inputs that ask for a text: ours, the chat's, and that of Triton's backends for language models. */
-const TEXT_INPUTS = ['prompt', 'messages', 'text_input'];
-
-/** How long a whole answer may take: a text is written slowly. */
-function defaultTimeoutFor(inputs: Readonly<Record<string, TensorValue>>): number {
-  const isText = TEXT_INPUTS.some((name) => Object.hasOwn(inputs, name));
-  return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
-}
-
 function withDefaultTimeout(options: RequestOptions) {
   return { defaultTimeoutMs: DEFAULTS.callTimeoutMs, ...options };
-}
-
-function requestMessage(
-  model: string,
-  values: Readonly<Record<string, TensorValue>>,
-  { version = '', id = '', parameters = {}, outputs = [], raw = false }: InferOptions,
-  specs: InputSpecs,
-): RequestMessage {
-  const inputs: Record<string, Tensor> = Object.create(null);
-  for (const [name, value] of Object.entries(values)) inputs[name] = inputTensor(model, name, value, specs);
-  return messageFromRequest({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
-}
-
-/** The answer of a message; one that does not hold is the replica's failure, and another may do better. */
-function checkedAnswer({ endpoint }: InferenceChannel, message: AnswerMessage): InferenceAnswer {
-  try {
-    return answerFromMessage(message);
-  } catch (cause) {
-    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
-  }
 }

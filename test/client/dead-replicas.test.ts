@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { asEndpoint } from '../../src/core/ids.js';
+import type { CallEvent } from '../../src/core/ports.js';
 import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
@@ -93,6 +94,33 @@ describe('a replica that cannot be reached', () => {
     await client(options).asking.infer('x', {});
     expect(attempts).toMatchObject([{ attempt: 1, replicaId: 'r1', next: { replicaId: 'r2' } }]);
   });
+});
+
+it('each attempt of a call is an event when it starts and when it ends', async () => {
+  const server = await apiServer();
+  await offer(server, 'r1', '127.0.0.1:1');
+  const good = await answering('r2');
+  await offer(server, 'r2', good);
+  const events: CallEvent[] = [];
+  const onAttempt = (event: CallEvent): void => void events.push(event);
+  const { asking } = client({ server: server.url, capability: { type: 'x' }, onAttempt });
+  await asking.infer('x', {});
+  const [first, second] = [
+    { endpoint: '127.0.0.1:1', replicaId: 'r1' },
+    { endpoint: good, replicaId: 'r2' },
+  ];
+  expect(events).toEqual([
+    { kind: 'attempt_started', target: first, attempt: 1 },
+    { kind: 'attempt_ended', target: first, attempt: 1, code: 'unavailable', durationMs: expect.any(Number) },
+    { kind: 'attempt_started', target: second, attempt: 2 },
+    { kind: 'attempt_ended', target: second, attempt: 2, code: 'ok', durationMs: expect.any(Number) },
+  ]);
+  events.length = 0;
+  for await (const _part of asking.inferStream('x', {})) break;
+  expect(events.map((event) => (event.kind === 'attempt_ended' ? event.code : event.kind))).toEqual([
+    'attempt_started',
+    'cancelled',
+  ]);
 });
 
 describe('a replica that was called before', () => {

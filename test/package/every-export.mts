@@ -4,7 +4,9 @@ import {
   AnyserveError,
   type ApiServer,
   App,
+  type AttemptTarget,
   type Backend,
+  type CallEvent,
   type Capability,
   type Changing,
   Client,
@@ -161,7 +163,11 @@ function onChange(change: LeaseChange): void {
 
 export async function callModels(): Promise<void> {
   const onRetry = ({ attempt, error, next }: FailedAttempt): void => console.log(attempt, error.message, next.endpoint);
-  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, onRetry };
+  const onAttempt = (event: CallEvent): void => {
+    const target: AttemptTarget = event.target;
+    console.log(event.attempt, target.endpoint, event.kind === 'attempt_ended' ? event.code : 'started');
+  };
+  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, onRetry, onAttempt };
   const client = new Client(options);
   const parameters: Parameters = { temperature: 0.5, top_k: 1n satisfies ParameterValue };
   const output: RequestedOutput = { name: 'text', parameters };

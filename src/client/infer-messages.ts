@@ -1,0 +1,39 @@
+import { DEFAULTS } from '../core/defaults.js';
+import { AnyserveError, messageOf } from '../core/errors.js';
+import { answerFromMessage, messageFromRequest } from '../wire/inference.js';
+import type { InferenceAnswer, Tensor, Tensors } from '../wire/inference-data.js';
+import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
+import type { TensorValue } from '../wire/tensor-value.js';
+import type { InferOptions } from './client-options.js';
+import { type InputSpecs, inputTensor } from './declared-inputs.js';
+import type { InferenceChannel } from './inference-channel.js';
+
+/** Inputs of calls that make text: those of AnyServe, of a chat, and of Triton's backends for language models. */
+const TEXT_INPUTS = ['prompt', 'messages', 'text_input'];
+
+/** Returns the default timeout of a unary inference, in ms. A call that makes text gets more time. */
+export function defaultTimeoutFor(inputs: Readonly<Record<string, TensorValue>>): number {
+  const isText = TEXT_INPUTS.some((name) => Object.hasOwn(inputs, name));
+  return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
+}
+
+/** Creates the request message of an inference. Throws `usage` for a value that doesn't fit what the model declares. */
+export function createRequestMessage(
+  model: string,
+  values: Readonly<Record<string, TensorValue>>,
+  { version = '', id = '', parameters = {}, outputs = [], raw = false }: InferOptions,
+  specs: InputSpecs,
+): RequestMessage {
+  const inputs: Record<string, Tensor> = Object.create(null);
+  for (const [name, value] of Object.entries(values)) inputs[name] = inputTensor(model, name, value, specs);
+  return messageFromRequest({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
+}
+
+/** Parses a response message. A malformed one is the replica's failure, so that another replica is tried. */
+export function parseAnswer({ endpoint }: InferenceChannel, message: AnswerMessage): InferenceAnswer {
+  try {
+    return answerFromMessage(message);
+  } catch (cause) {
+    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
+  }
+}
