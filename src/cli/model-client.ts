@@ -1,4 +1,5 @@
-import { ApiClient, type ServerAccess } from '../client/api-client.js';
+import { ApiClient } from '../client/api-client.js';
+import type { ServerAccess } from '../client/api-servers.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/client-options.js';
 import { type CapabilityQuery, pairEntries } from '../core/capability.js';

@@ -1,4 +1,5 @@
-import { ApiClient, type ServerAccess } from '../client/api-client.js';
+import { ApiClient } from '../client/api-client.js';
+import type { ServerAccess } from '../client/api-servers.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { listenerAt } from '../client/listener.js';

@@ -1,4 +1,5 @@
-import { ApiClient, type ServerAccess } from '../client/api-client.js';
+import { ApiClient } from '../client/api-client.js';
+import type { ServerAccess } from '../client/api-servers.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';

@@ -5,10 +5,11 @@ import type { LeaseId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
-import type { ApiClient, OpenLease } from './api-client.js';
+import type { ApiClient } from './api-client.js';
 import { createBackoff } from './backoff.js';
 import { EventTooLongError, eventData } from './event-stream.js';
 import type { LeaseChange } from './lease-change.js';
+import type { OpenLease } from './lease-client.js';
 import { type ListedId, STAND_BY_LOOK_MS, untilFree, untilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
 import { watchSilence } from './silence.js';
@@ -236,7 +237,7 @@ export class LeaseKeeper {
   async #open(ttlMs: number, signal: AbortSignal, server: string | undefined): Promise<HeldLease> {
     const [replica, state] = [this.#replica, this.#state];
     const at = state === 'ready' ? server : this.#knowsStates;
-    const lease = await this.#options.api.openLease(replica, { ttlMs, state }, signal, at);
+    const lease = await this.#options.api.leases.open(replica, { ttlMs, state }, signal, at);
     if (lease.lease !== undefined) this.#knowsStates = lease.server;
     else {
       this.#knowsStates = undefined;
@@ -289,7 +290,7 @@ export class LeaseKeeper {
       lease &&
       new Renewals(state, {
         renew: async (report, renewing) => {
-          const renewal = await api.renew(server, lease, report, renewing);
+          const renewal = await api.leases.renew(server, lease, report, renewing);
           // The lease runs on, be its stream held up for long by lost packets; when it ends, a renewal tells that, too.
           if (renewal === 'renewed') heard();
           return renewal;
@@ -340,7 +341,7 @@ export class LeaseKeeper {
     const { api, clock } = this.#options;
     const limit = new AbortController();
     const cancel = clock.schedule(RELEASE_LIMIT_MS, () => limit.abort());
-    await api.release(server, lease, limit.signal).catch(() => {});
+    await api.leases.release(server, lease, limit.signal).catch(() => {});
     cancel();
   }
 

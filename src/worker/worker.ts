@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import { ApiClient, type ServerAccess } from '../client/api-client.js';
+import { ApiClient } from '../client/api-client.js';
+import type { ServerAccess } from '../client/api-servers.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';

@@ -45,7 +45,7 @@ describe('another program at the address of an API server', () => {
     const { signal } = new AbortController();
     await expect(api.route(query())).rejects.toMatchObject(expected);
     await expect(api.replicas()).rejects.toMatchObject(expected);
-    await expect(api.openLease(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
+    await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
   });
 
   it('is named by the address that localhost has led to, with the one to give instead', () => {

@@ -57,14 +57,14 @@ describe('the API client', () => {
     expect(await api.list()).toEqual([]);
     expect(await api.route(query({ a: 'b' }))).toEqual({ kind: 'none', isWarming: false });
     const { signal } = new AbortController();
-    await expect(api.openLease(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject({
+    await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject({
       code: 'server_unauthenticated',
     });
     token = 'writer';
-    const { lease, body } = await api.openLease(replica('r1', {}), { ttlMs: 9000 }, signal);
+    const { lease, body } = await api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal);
     if (lease === undefined) throw new Error('the lease is one-way');
-    expect(await api.renew(server.url, lease, { state: 'ready' }, signal)).toBe('renewed');
-    await api.release(server.url, lease, signal);
+    expect(await api.leases.renew(server.url, lease, { state: 'ready' }, signal)).toBe('renewed');
+    await api.leases.release(server.url, lease, signal);
     body.destroy();
     expect(server.registry.replicas()).toEqual([]);
   });

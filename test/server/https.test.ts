@@ -49,7 +49,7 @@ describe('an API server over TLS', () => {
     expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
     const api = clientOf(server.url, { ca });
     for (const end of ['end', 'destroy'] as const) {
-      const { body } = await api.openLease(replica('r1', {}), { ttlMs: 9000 }, new AbortController().signal);
+      const { body } = await api.leases.open(replica('r1', {}), { ttlMs: 9000 }, new AbortController().signal);
       body.resume();
       await until('it is registered', () => server.registry.replicas().length === 1);
       if (end === 'destroy') body.destroy();
