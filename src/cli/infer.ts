@@ -1,6 +1,6 @@
+import { unlessAborted } from '../client/async-waits.js';
 import type { InferenceClient } from '../client/client.js';
 import type { InferOptions } from '../client/client-options.js';
-import { unlessAborted } from '../client/unless-aborted.js';
 import { AnyserveError } from '../core/errors.js';
 import { clock } from '../system.js';
 import type { InferenceAnswer } from '../wire/inference-data.js';

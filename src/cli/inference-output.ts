@@ -1,4 +1,4 @@
-import { drained } from '../client/drained.js';
+import { drained } from '../client/async-waits.js';
 import { printable } from '../core/printable.js';
 import type { InferenceAnswer, Tensor } from '../wire/inference-data.js';
 import { type Json, jsonText } from '../wire/json.js';

@@ -1,7 +1,7 @@
 import type { ApiClient } from '../client/api-client.js';
+import { sleep } from '../client/async-waits.js';
 import { WARMING_PAUSE_MS } from '../client/attempts.js';
 import { queryText } from '../client/discovery.js';
-import { sleep } from '../client/sleep.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import { Explainer } from '../core/explanation.js';

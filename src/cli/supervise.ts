@@ -1,7 +1,6 @@
+import { sleep, unlessAborted } from '../client/async-waits.js';
 import { createBackoff } from '../client/backoff.js';
-import { sleep } from '../client/sleep.js';
 import { exitCodeOf, type ProgramEnd, type SupervisedProcess, startProgram } from '../client/supervised-process.js';
-import { unlessAborted } from '../client/unless-aborted.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { ProgramChange } from './program-report.js';
 

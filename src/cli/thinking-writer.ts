@@ -1,4 +1,4 @@
-import { drained } from '../client/drained.js';
+import { drained } from '../client/async-waits.js';
 import type { InferenceAnswer } from '../wire/inference-data.js';
 import { reasoningOutput, textReader } from '../wire/text-answer.js';
 import type { CommandIo } from './command.js';

@@ -1,4 +1,4 @@
-import { unlessAborted } from '../client/unless-aborted.js';
+import { unlessAborted } from '../client/async-waits.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';

@@ -2,12 +2,12 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
+import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
+import { timeoutText } from './call-failure.js';
 import type { CallCancellation, Underway } from './cancellation.js';
 import type { FailedAttempt } from './client-options.js';
 import { type Finding, noMatch, queryText, type Target } from './discovery.js';
-import { noAnswerWithin } from './duration-text.js';
-import { sleep } from './sleep.js';
 
 /** What a retrying caller needs. */
 export interface RetryingCallerOptions extends AttemptContext {
@@ -164,7 +164,7 @@ export class Attempts {
   #remainingMs(): number {
     const remaining = this.#deadlineAtMs - this.#caller.clock.nowMs();
     if (remaining > 0) return remaining;
-    throw this.#lastError ?? new AnyserveError('deadline_exceeded', noAnswerWithin(this.#timeoutMs));
+    throw this.#lastError ?? new AnyserveError('deadline_exceeded', timeoutText(this.#timeoutMs));
   }
 
   #noOther(error: AnyserveError): AnyserveError {

@@ -1,6 +1,6 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
+import { durationText } from '../core/age.js';
 import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js';
-import { noAnswerWithin } from './duration-text.js';
 import { tlsFailure } from './tls-failure.js';
 
 /** What a failure of a call is understood by. */
@@ -18,6 +18,11 @@ export function callFailure(error: ServiceError, endpoint: string, terms: CallTe
   const code = typeof error.code === 'number' ? codeFromGrpcStatus(error.code) : 'internal';
   const details = tlsFailure(error.details) ?? noConnection(error, terms) ?? outOfTime(error, terms) ?? said(error);
   return new AnyserveError(code, `${endpoint}: ${details}`, { cause: error });
+}
+
+/** Returns the message of a call that took too long. */
+export function timeoutText(timeoutMs: number): string {
+  return `no answer within ${durationText(timeoutMs)}; --timeout (timeoutMs) sets the limit`;
 }
 
 /** Whether a call failed because the other end does not speak HTTP/2. */
@@ -48,7 +53,7 @@ function said(error: ServiceError): string {
 /** The deadline has passed, whoever noticed it first. */
 function outOfTime({ code }: ServiceError, { timeoutMs }: CallTerms): string | undefined {
   if (code !== status.DEADLINE_EXCEEDED || timeoutMs === undefined) return undefined;
-  return noAnswerWithin(timeoutMs);
+  return timeoutText(timeoutMs);
 }
 
 /**

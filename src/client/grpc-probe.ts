@@ -5,12 +5,12 @@ import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
 import { HEALTH_CHECK } from '../wire/health-service.js';
 import { type CallableMethod, INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { unlessAborted } from './async-waits.js';
 import { grpcCall } from './grpc-call.js';
 import { ANSWER_LIMIT_MS, asProbed, type Probe } from './probe.js';
 import { connectionFailure } from './reach.js';
 import { openSession, openSocket } from './replica-check.js';
 import { tlsFailure } from './tls-failure.js';
-import { unlessAborted } from './unless-aborted.js';
 
 /** How a server answers that does not have a method, or does not tell strangers. */
 const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([

@@ -1,8 +1,7 @@
 import { AnyserveError, messageOf } from '../core/errors.js';
 import { diagnose, type Health, type HealthChange, LOOK_LIMIT_MS, type Look, UNKNOWN } from '../core/health.js';
 import type { Clock } from '../core/ports.js';
-import { sleep } from './sleep.js';
-import { unlessAborted } from './unless-aborted.js';
+import { sleep, unlessAborted } from './async-waits.js';
 
 /** What a health watch needs. */
 export interface HealthWatchOptions {

@@ -6,6 +6,7 @@ import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient } from './api-client.js';
+import { sleep } from './async-waits.js';
 import { createBackoff } from './backoff.js';
 import { EventTooLongError, eventData } from './event-stream.js';
 import type { LeaseChange } from './lease-change.js';
@@ -13,7 +14,6 @@ import type { OpenLease } from './lease-client.js';
 import { type ListedId, STAND_BY_LOOK_MS, untilFree, untilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
 import { watchSilence } from './silence.js';
-import { sleep } from './sleep.js';
 
 /** What a lease keeper needs. */
 export interface LeaseKeeperOptions {

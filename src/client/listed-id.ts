@@ -1,7 +1,7 @@
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
-import { sleep } from './sleep.js';
+import { sleep } from './async-waits.js';
 
 /** Time between two looks of the loser of an id, and how long nobody must have listed the id before it is taken. */
 export const STAND_BY_LOOK_MS = 2000;

@@ -4,7 +4,7 @@ import type { Clock } from '../core/ports.js';
 import type { Renewal } from '../core/registry.js';
 import type { DeclaredState } from '../core/replica.js';
 import type { Report } from '../wire/lease.js';
-import { sleep } from './sleep.js';
+import { sleep } from './async-waits.js';
 
 /** What renewals need. */
 export interface RenewalsOptions {

@@ -5,10 +5,10 @@ import { addressOf } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 import { INFERENCE_SERVICE } from '../wire/inference-service.js';
+import { unlessAborted } from './async-waits.js';
 import { grpcCall } from './grpc-call.js';
 import { authorityOf } from './probe.js';
 import { tlsVerification } from './tls-verification.js';
-import { unlessAborted } from './unless-aborted.js';
 
 /** How long something may take to show which protocol it speaks. */
 const HTTP1_LIMIT_MS = 1000;

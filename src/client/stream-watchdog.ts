@@ -1,6 +1,6 @@
+import { durationText } from '../core/age.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { durationText } from './duration-text.js';
 
 /** How long a stream may be silent, in milliseconds; 0: for ever, that is until the deadline. */
 export interface SilenceLimits {

@@ -2,9 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { guardGroup } from './orphan-guard.js';
-import { isGroupAlive, signalGroup } from './process-group.js';
-import { sleep } from './sleep.js';
+import { sleep } from './async-waits.js';
+import { guardGroup, isGroupAlive, signalGroup } from './process-group.js';
 
 /** How a program ended: by itself with an exit code, or by a signal. */
 export type ProgramEnd =

@@ -9,3 +9,8 @@ export function ageText(ms: number): string {
   const [unit, size] = UNITS.find(([, unitMs]) => ms >= unitMs) ?? ['s', 1000];
   return `${Math.floor(ms / size)}${unit}`;
 }
+
+/** Writes a duration in the form options take it: `500ms`, `60s`. */
+export function durationText(ms: number): string {
+  return ms % 1000 === 0 && ms > 0 ? `${ms / 1000}s` : `${Math.round(ms)}ms`;
+}

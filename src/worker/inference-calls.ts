@@ -1,5 +1,5 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServiceError, sendUnaryData } from '@grpc/grpc-js';
-import { drained } from '../client/drained.js';
+import { drained } from '../client/async-waits.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { quoted } from '../core/quoted.js';

@@ -1,5 +1,5 @@
+import { sleep } from '../client/async-waits.js';
 import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
-import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';

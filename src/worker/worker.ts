@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
+import { sleep } from '../client/async-waits.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import { sleep } from '../client/sleep.js';
 import type { Capability } from '../core/capability.js';
 import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
 import { AnyserveError, messageOf } from '../core/errors.js';
