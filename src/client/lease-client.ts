@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
-import type { Renewal } from '../core/registry.js';
+import type { Renewal } from '../core/lease-renewals.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { detailFromText, faultsLine } from '../wire/answers.js';
 import { LEASE_HEADER, type Report, renewalText } from '../wire/lease.js';

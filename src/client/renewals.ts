@@ -1,7 +1,7 @@
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
+import type { Renewal } from '../core/lease-renewals.js';
 import type { Clock } from '../core/ports.js';
-import type { Renewal } from '../core/registry.js';
 import type { DeclaredState } from '../core/replica.js';
 import type { Report } from '../wire/lease.js';
 import { sleep } from './async-waits.js';

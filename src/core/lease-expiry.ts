@@ -15,7 +15,7 @@ export interface Silence {
   readonly isLossy?: boolean;
 }
 
-/** What lease expiry needs. */
+/** Dependencies of lease expiry. */
 export interface LeaseExpiryOptions {
   readonly store: RegistrationStore;
   readonly clock: Clock;

@@ -9,7 +9,7 @@ import type {
   ReplicaState,
 } from './replica.js';
 
-/** Time, as everything here is told it. */
+/** Source of time. */
 export interface Clock {
   /** Milliseconds since some fixed point; never goes back. */
   nowMs(): number;
@@ -22,7 +22,7 @@ export interface Clock {
   schedule(delayMs: number, task: () => void, options?: { readonly background?: boolean }): () => void;
 }
 
-/** Chance, as everything here is told it. */
+/** Source of randomness. */
 export interface Random {
   /** A number from 0 up to and not including 1. */
   fraction(): number;
@@ -89,7 +89,7 @@ export type RegistryEvent =
   /** The store failed to write a change that a timer began, or to get its first complete list. */
   | { readonly kind: 'store_failed'; readonly error: string };
 
-/** What happens in the API server around the registry. */
+/** Events of the API server around the registry. */
 export type ServerEvent =
   /** A capability object has a list as a value. A query has one value per key, so it never matches a list. */
   | { readonly kind: 'list_value_offered'; readonly replicaId: ReplicaId; readonly capability: string }
@@ -145,7 +145,7 @@ export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
   emit(event: Event): void;
 }
 
-/** What a store tells its subscribers, in the order in which it happened. */
+/** Events of a store, in the order in which they happened. */
 export type StoreEvent =
   | { readonly kind: 'put'; readonly registration: Registration }
   /** The registration as it is now; its state has changed, or what its replica offers. */
@@ -160,7 +160,7 @@ export type StoreEvent =
 
 /**
  * Keeps the registrations: at most one for each replica id, the newest. Several registries can share a store: each applies the
- * registrations of all, through the same events. Whoever creates a store starts and closes it.
+ * registrations of all, through the same events. The creator of a store starts and closes it.
  */
 export interface RegistrationStore {
   /**

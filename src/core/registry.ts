@@ -3,10 +3,11 @@ import type { AnyserveError } from './errors.js';
 import type { LeaseId, ReplicaId, ServerId } from './ids.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
+import { LeaseRenewals, type Offer, type RenewalResult } from './lease-renewals.js';
 import { endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
 import { registrationBytes } from './registration-bytes.js';
-import { bytesRefusal, leaseRefusal, type RegistryLimits, UNLIMITED } from './registry-limits.js';
+import { leaseRefusal, type RegistryLimits, UNLIMITED } from './registry-limits.js';
 import {
   type DeclaredState,
   type InferredEnd,
@@ -19,7 +20,7 @@ import { ReplicaList } from './replica-list.js';
 import type { ReplicaPage } from './replica-pages.js';
 import { createTakeovers } from './takeovers.js';
 
-/** What a registry needs from the world. */
+/** Dependencies and limits of a registry. */
 export interface RegistryOptions {
   readonly store: RegistrationStore;
   readonly clock: Clock;
@@ -29,28 +30,12 @@ export interface RegistryOptions {
   readonly limits?: RegistryLimits | undefined;
 }
 
-/** Outcome of a renewal: the lease runs on, a newer registration has its id, or there is no such lease. */
-export type Renewal = 'renewed' | 'superseded' | 'unknown';
-
-/** Returns a replica with new capabilities, given the present one. */
-export type Offer = (present: Replica) => Replica;
-
 /** A registration, with what this server knows of its lease. */
 export interface KnownReplica {
   readonly registration: Registration;
   /** Undefined for a lease that has ended, or that another server granted. */
   readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
-
-/** Minimum time between two changes of a replica's capabilities: a change can cost as much as a registration. */
-const OFFER_PAUSE_MS = 1000;
-
-/**
- * Limit on how often a replica with a large registration becomes ready, in bytes of registrations per ms: one short renewal
- * makes the index add all of it. Smaller registrations are not limited.
- */
-const READY_BYTES_PER_MS = 256;
-const LARGE_REGISTRATION_BYTES = 64 * 1024;
 
 /** The live replicas: grants and ends their leases, and picks the one that answers a query. */
 export class Registry {
@@ -64,6 +49,7 @@ export class Registry {
   readonly #list: ReplicaList;
   readonly #leases: LeaseTable;
   readonly #expiry: LeaseExpiry;
+  readonly #renewals: LeaseRenewals;
   readonly #takeovers = createTakeovers();
   /** Leases whose holders closed their connection, until the store has deleted their registrations. */
   readonly #closing = new Map<LeaseId, Lease>();
@@ -79,7 +65,9 @@ export class Registry {
     this.#limits = limits;
     this.#list = new ReplicaList(random);
     this.#leases = new LeaseTable(brake);
-    this.#expiry = new LeaseExpiry({ store, clock, events, leases: this.#leases, brake });
+    const leases = this.#leases;
+    this.#expiry = new LeaseExpiry({ store, clock, events, leases, brake });
+    this.#renewals = new LeaseRenewals({ clock, list: this.#list, leases, expiry: this.#expiry, limits });
     this.#unsubscribe = store.subscribe((event) => this.#apply(event));
   }
 
@@ -122,15 +110,8 @@ export class Registry {
    * `too_soon` for capabilities within a second of the last ones and for a large registration that becomes ready too often,
    * or the reason why the registry has no room for them. The lease is renewed in these cases, too.
    */
-  async renew(id: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<Renewal | 'too_soon' | AnyserveError> {
-    const nowMs = this.#clock.nowMs();
-    const lease = this.#leases.get(id);
-    if (!lease) return this.#leases.wasSuperseded(id, nowMs) ? 'superseded' : 'unknown';
-    const isTooSoon = offer !== undefined && nowMs < lease.nextOfferAtMs;
-    if (offer && !isTooSoon) return this.#renewWithOffer(lease, declared, offer);
-    const isNotYet = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
-    await this.#expiry.recordSignOfLife(lease, isNotYet ? undefined : declared);
-    return isNotYet ? 'too_soon' : 'renewed';
+  renew(id: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<RenewalResult> {
+    return this.#renewals.renew(id, declared, offer);
   }
 
   /** Records a sign of life of the lease's holder that is not a renewal. */
@@ -207,42 +188,6 @@ export class Registry {
     for (const { registrations } of pages) {
       for (const registration of registrations) yield { registration, lease: this.#leases.get(registration.lease) };
     }
-  }
-
-  /** Returns whether a replica is ready or can become ready now, and limits when it can do so again. */
-  #canBecomeReady(lease: Lease): boolean {
-    if (lease.declared === 'ready' || lease.bytes < LARGE_REGISTRATION_BYTES) return true;
-    const nowMs = this.#clock.nowMs();
-    if (nowMs < lease.nextReadyAtMs) return false;
-    lease.nextReadyAtMs = nowMs + lease.bytes / READY_BYTES_PER_MS;
-    return true;
-  }
-
-  /** Renews a lease with new capabilities. Its size changes before the store is written, and back when that fails. */
-  async #renewWithOffer(
-    lease: Lease,
-    declared: DeclaredState | undefined,
-    offer: Offer,
-  ): Promise<Renewal | AnyserveError> {
-    const present = this.#list.get(lease.replicaId);
-    if (present?.lease !== lease.id) return 'unknown';
-    const replica = offer(present.replica);
-    const { host, bytes: bytesBefore } = lease;
-    const bytes = registrationBytes(replica);
-    const refusal = bytesRefusal(this.#leases, this.#limits, { host, bytes, replaced: lease });
-    if (refusal) {
-      await this.#expiry.recordSignOfLife(lease);
-      return refusal;
-    }
-    lease.nextOfferAtMs = this.#clock.nowMs() + OFFER_PAUSE_MS;
-    this.#leases.resize(lease, bytes);
-    try {
-      await this.#expiry.recordSignOfLife(lease, declared, replica);
-    } catch (error) {
-      this.#leases.resize(lease, bytesBefore);
-      throw error;
-    }
-    return 'renewed';
   }
 
   /** The only writer of the list. Every change comes through here, from the store. */

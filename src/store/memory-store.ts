@@ -2,7 +2,7 @@ import type { LeaseId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
 import type { Registration } from '../core/replica.js';
 
-/** A store in this process alone: what it holds is gone with it, and every change is told before the call returns. */
+/** A store in this process, without persistence. Subscribers receive each change before the call returns. */
 export function createMemoryStore(): RegistrationStore {
   const byReplica = new Map<ReplicaId, Registration>();
   const byLease = new Map<LeaseId, Registration>();

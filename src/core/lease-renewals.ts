@@ -1,0 +1,93 @@
+import type { AnyserveError } from './errors.js';
+import type { LeaseId } from './ids.js';
+import type { LeaseExpiry } from './lease-expiry.js';
+import type { Lease, LeaseTable } from './lease-table.js';
+import type { Clock } from './ports.js';
+import { registrationBytes } from './registration-bytes.js';
+import { bytesRefusal, type RegistryLimits } from './registry-limits.js';
+import type { DeclaredState, Replica } from './replica.js';
+import type { ReplicaList } from './replica-list.js';
+
+/**
+ * Outcome of a renewal: the lease runs on, a newer registration has its id, or there is no such lease. `too_soon`, or the
+ * reason why the registry has no room: the lease is renewed, but what the replica reported is not applied.
+ */
+export type Renewal = 'renewed' | 'superseded' | 'unknown';
+
+/** Outcome of a renewal at the registry: also that its new capabilities came too soon, or were refused. */
+export type RenewalResult = Renewal | 'too_soon' | AnyserveError;
+
+/** Returns a replica with new capabilities, given the present one. */
+export type Offer = (present: Replica) => Replica;
+
+/** Dependencies of lease renewals. */
+export interface LeaseRenewalsOptions {
+  readonly clock: Clock;
+  readonly list: ReplicaList;
+  readonly leases: LeaseTable;
+  readonly expiry: LeaseExpiry;
+  readonly limits: RegistryLimits;
+}
+
+/** Minimum time between two changes of a replica's capabilities: a change can cost as much as a registration. */
+const OFFER_PAUSE_MS = 1000;
+
+/**
+ * Limit on how often a replica with a large registration becomes ready, in bytes of registrations per ms: one short renewal
+ * makes the index add all of it. Smaller registrations are not limited.
+ */
+const READY_BYTES_PER_MS = 256;
+const LARGE_REGISTRATION_BYTES = 64 * 1024;
+
+/** Renews leases, and applies the state and the capabilities that replicas report with a renewal. */
+export class LeaseRenewals {
+  readonly #options: LeaseRenewalsOptions;
+
+  constructor(options: LeaseRenewalsOptions) {
+    this.#options = options;
+  }
+
+  /** Renews a lease, as the registry's `renew` describes. */
+  async renew(id: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<RenewalResult> {
+    const nowMs = this.#options.clock.nowMs();
+    const lease = this.#options.leases.get(id);
+    if (!lease) return this.#options.leases.wasSuperseded(id, nowMs) ? 'superseded' : 'unknown';
+    const isTooSoon = offer !== undefined && nowMs < lease.nextOfferAtMs;
+    if (offer && !isTooSoon) return this.#renewWithOffer(lease, declared, offer);
+    const isNotYet = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
+    await this.#options.expiry.recordSignOfLife(lease, isNotYet ? undefined : declared);
+    return isNotYet ? 'too_soon' : 'renewed';
+  }
+
+  /** Returns whether a replica is ready or can become ready now, and limits when it can do so again. */
+  #canBecomeReady(lease: Lease): boolean {
+    if (lease.declared === 'ready' || lease.bytes < LARGE_REGISTRATION_BYTES) return true;
+    const nowMs = this.#options.clock.nowMs();
+    if (nowMs < lease.nextReadyAtMs) return false;
+    lease.nextReadyAtMs = nowMs + lease.bytes / READY_BYTES_PER_MS;
+    return true;
+  }
+
+  /** Renews a lease with new capabilities. Its size changes before the store is written, and back when that fails. */
+  async #renewWithOffer(lease: Lease, declared: DeclaredState | undefined, offer: Offer): Promise<RenewalResult> {
+    const present = this.#options.list.get(lease.replicaId);
+    if (present?.lease !== lease.id) return 'unknown';
+    const replica = offer(present.replica);
+    const { host, bytes: bytesBefore } = lease;
+    const bytes = registrationBytes(replica);
+    const refusal = bytesRefusal(this.#options.leases, this.#options.limits, { host, bytes, replaced: lease });
+    if (refusal) {
+      await this.#options.expiry.recordSignOfLife(lease);
+      return refusal;
+    }
+    lease.nextOfferAtMs = this.#options.clock.nowMs() + OFFER_PAUSE_MS;
+    this.#options.leases.resize(lease, bytes);
+    try {
+      await this.#options.expiry.recordSignOfLife(lease, declared, replica);
+    } catch (error) {
+      this.#options.leases.resize(lease, bytesBefore);
+      throw error;
+    }
+    return 'renewed';
+  }
+}
