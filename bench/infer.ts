@@ -9,14 +9,14 @@ import { credentials, Client as GrpcClient, type handleUnaryCall, Metadata, Serv
 import { loadSync } from '@grpc/proto-loader';
 import { InferenceClient } from '../src/client/client.js';
 import { startWorker } from '../src/compose.js';
+import type { Datatype } from '../src/inference/datatype.js';
+import { ModelInferRequest, ModelInferResponse } from '../src/inference/gen/open_inference.js';
+import { createGrpcOptions } from '../src/inference/grpc-options.js';
+import type { TensorData } from '../src/inference/inference-data.js';
+import type { RequestMessage, ResponseMessage } from '../src/inference/protocol-messages.js';
+import { type InferenceRequest, toInferenceResponse, toRequestMessage } from '../src/inference/request-response.js';
+import { INFERENCE_SERVICE } from '../src/inference/service-definition.js';
 import { clock, random } from '../src/system.js';
-import type { Datatype } from '../src/wire/datatype.js';
-import { ModelInferRequest, ModelInferResponse } from '../src/wire/gen/open_inference.js';
-import { grpcOptions } from '../src/wire/grpc-options.js';
-import { answerFromMessage, type InferenceRequest, messageFromRequest } from '../src/wire/inference.js';
-import type { TensorData } from '../src/wire/inference-data.js';
-import type { AnswerMessage, RequestMessage } from '../src/wire/inference-message.js';
-import { INFERENCE_SERVICE } from '../src/wire/inference-service.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 import { createWideServer } from '../src/worker/grpc-js-workarounds.js';
 import { built, start } from './child-process.js';
@@ -38,7 +38,7 @@ const LEAST_ROUNDS = 15;
 /** How long two ways are compared. */
 const COMPARISON_MS = 5000;
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
-const OPTIONS = grpcOptions(MAX_MESSAGE_BYTES);
+const OPTIONS = createGrpcOptions(MAX_MESSAGE_BYTES);
 const FLOATS = Float32Array.from({ length: 262_144 }, (_, at) => Math.sin(at));
 
 /** What is sent, and comes back as it was sent. */
@@ -205,14 +205,14 @@ async function measure(only = ''): Promise<void> {
   /** The ways to send a request, each codec's at the bare server and the two at the worker. */
   const waysFor = (request: InferenceRequest) => {
     const codecs = Object.entries(CODECS).map(([what, codec]) => {
-      const message = codec.request(messageFromRequest(request));
+      const message = codec.request(toRequestMessage(request));
       return { what, call: () => unary(bare, pathOf(what), codec, message) };
     });
     const bareCall = {
       what: 'bare call',
       async call() {
-        const answer = await unary(bareAtWorker, PATH, ourCodec, messageFromRequest(request));
-        return answerFromMessage(answer as AnswerMessage);
+        const answer = await unary(bareAtWorker, PATH, ourCodec, toRequestMessage(request));
+        return toInferenceResponse(answer as ResponseMessage);
       },
     };
     const { inputs, raw } = request;

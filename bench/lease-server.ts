@@ -5,12 +5,12 @@
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { ALIVE_EVENT } from '../src/api/lease-events.js';
 import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { listen } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
-import { ALIVE_EVENT } from '../src/wire/lease-events.js';
 import { createAuthority } from '../test/support/certificates.js';
 import { answering } from './child-process.js';
 

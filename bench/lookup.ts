@@ -3,7 +3,7 @@
  * anew, queries never seen, registering and leaving while queries run, and the memory of the index. A replica has a model
  * out of 200 (Zipf), and one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
  */
-import { pairEntries } from '../src/core/capability.js';
+import { listPairs } from '../src/core/capability.js';
 import { CapabilityIndex } from '../src/core/index/capability-index.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import type { Registration } from '../src/core/replica.js';
@@ -98,7 +98,7 @@ function measure(size: number): Row {
   const coldUs: number[] = [];
   while (coldUs.length < 500) {
     const asked = someQuery();
-    const key = JSON.stringify(pairEntries(asked.pairs).sort());
+    const key = JSON.stringify(listPairs(asked.pairs).sort());
     if (seen.has(key)) continue;
     seen.add(key);
     const start = nowUs();

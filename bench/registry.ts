@@ -6,6 +6,8 @@
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { serializeReplicaList } from '../src/api/api-responses.js';
+import { parseRegistration, type RegistrationRequest } from '../src/api/registration.js';
 import type { LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
@@ -13,8 +15,6 @@ import { ReplicaPages } from '../src/core/replica-pages.js';
 import { listen } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
-import { listParts } from '../src/wire/answers.js';
-import { parseRegistration, type Registering } from '../src/wire/registration.js';
 import { registration } from '../test/support/replicas.js';
 import { answering, ask, built, type Started, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
@@ -36,7 +36,7 @@ function replica(n: number): Replica {
     endpoint: `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}:50051`,
     capabilities: [capability],
   };
-  const { replica } = parseRegistration(JSON.stringify(body)) as unknown as Registering;
+  const { replica } = parseRegistration(JSON.stringify(body)) as unknown as RegistrationRequest;
   return replica;
 }
 
@@ -113,8 +113,8 @@ async function measure(): Promise<void> {
     const pages = new ReplicaPages();
     putAll(pages, size);
     const plain = plainList(pages);
-    const body = Buffer.concat([...listParts(pages.pages())]);
-    const writing = (): void => copy(listParts(pages.pages()), body);
+    const body = Buffer.concat([...serializeReplicaList(pages.pages())]);
+    const writing = (): void => copy(serializeReplicaList(pages.pages()), body);
     if (body.toString() !== JSON.stringify(plain)) throw new Error('the list is not what it should be');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {

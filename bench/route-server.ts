@@ -5,6 +5,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
+import { parseRegistration } from '../src/api/registration.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
 import { listen } from '../src/server/api-server.js';
@@ -12,7 +13,6 @@ import { createApp } from '../src/server/app.js';
 import { Readiness } from '../src/server/readiness.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
-import { parseRegistration } from '../src/wire/registration.js';
 
 const ANSWER = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
 

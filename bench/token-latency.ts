@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { createServer, get, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createParser } from 'eventsource-parser';
-import { Client, textsFromTensor } from '../src/index.js';
+import { Client, tensorToTexts } from '../src/index.js';
 import { built, start } from './child-process.js';
 import { median, nowUs, quantile, rounded } from './figures.js';
 import { projectFile } from './project-file.js';
@@ -61,7 +61,7 @@ async function direct(url: string): Promise<number[]> {
 async function throughWorker(client: Client): Promise<number[]> {
   const delays: number[] = [];
   for await (const { outputs } of client.inferStream('clock', { prompt: ['go'] })) {
-    const content = outputs['text'] && textsFromTensor(outputs['text'])[0];
+    const content = outputs['text'] && tensorToTexts(outputs['text'])[0];
     if (content) delays.push(nowUs() - Number(content));
   }
   return delays;

@@ -1,9 +1,9 @@
+import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
 import { checkCounts, checkTimes } from './core/option-checks.js';
 import type { Log } from './core/ports.js';
-import { printableLog } from './core/printable.js';
+import { createCapability, type ScalarPairs } from './json/capability-json.js';
 import * as system from './system.js';
-import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
 import type { Backend } from './worker/backend.js';
 import type { LlamaBackendOptions } from './worker/llama-backend.js';
 import type { OpenaiSettings } from './worker/openai-settings.js';
@@ -13,7 +13,7 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 const SILENT: Log = { info: () => {}, warn: () => {} };
 
 /** The models of an OpenAI-compatible server; everything but its URL has a default. */
-export type OpenaiModels = Pick<OpenaiSettings, 'url'> &
+export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
   Partialized<Omit<OpenaiSettings, 'url'>> & {
     /** What to offer of each beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
@@ -22,7 +22,7 @@ export type OpenaiModels = Pick<OpenaiSettings, 'url'> &
   };
 
 /** Creates a backend for an OpenAI-compatible server. Resolves when the server answers. */
-export async function openaiBackend({
+export async function connectOpenaiBackend({
   url,
   key,
   timeoutMs = DEFAULTS.upstreamTimeoutMs,
@@ -35,9 +35,9 @@ export async function openaiBackend({
   capabilities = [],
   log = SILENT,
   signal = new AbortController().signal,
-}: OpenaiModels): Promise<Backend> {
+}: OpenaiBackendSettings): Promise<Backend> {
   checkTimes({ timeoutMs, idleTimeoutMs }, 1);
-  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
+  const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
     import('./worker/openai-backend.js'),
     import('./worker/upstream-proxy.js'),
   ]);
@@ -47,40 +47,40 @@ export async function openaiBackend({
     timeoutMs,
     idleTimeoutMs,
     tls,
-    proxy: await upstreamProxy(url, system.environment()),
+    proxy: await resolveUpstreamProxy(url, system.getEnvironment()),
     probePath,
     models,
     embeddings,
     chats,
-    capabilities: capabilities.map(capabilityFromScalars),
-    log: printableLog(log),
+    capabilities: capabilities.map(createCapability),
+    log: createEscapingLog(log),
     clock: system.clock,
   };
   return createOpenaiBackend(options, signal);
 }
 
 /** A GGUF model to run in this process; everything but its file has a default. */
-export type LlamaModel = Pick<LlamaBackendOptions, 'path'> &
+export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
   Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
     /** What to offer of it beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
   };
 
 /** Creates a backend that runs a GGUF model with llama.cpp. It needs the package node-llama-cpp. */
-export async function llamaBackend({
+export async function loadLlamaBackend({
   embeddings = false,
   capabilities = [],
   log = SILENT,
   ...others
-}: LlamaModel): Promise<Backend> {
+}: LlamaBackendSettings): Promise<Backend> {
   checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
   const { createLlamaBackend } = await import('./worker/llama-backend.js');
-  const offered = capabilities.map(capabilityFromScalars);
+  const offered = capabilities.map(createCapability);
   return createLlamaBackend({
     ...others,
     embeddings,
     capabilities: offered,
-    log: printableLog(log),
+    log: createEscapingLog(log),
     random: system.random,
   });
 }

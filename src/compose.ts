@@ -1,21 +1,21 @@
 import type { LeaseChange } from './client/lease-change.js';
-import { type Changing, lookup } from './core/changing.js';
+import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
-import { messageOf } from './core/errors.js';
+import { getErrorMessage } from './core/errors.js';
 import { parseReplicaId } from './core/ids.js';
 import { checkCounts, checkTimes } from './core/option-checks.js';
 import type { Events, Log, RegistrationStore, RegistryEvent, ServerEvent } from './core/ports.js';
-import { printableLog } from './core/printable.js';
 import { Registry } from './core/registry.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
+import { toGetter, type ValueOrGetter } from './core/value-or-getter.js';
 import type { TokenSet } from './credentials/token-set.js';
+import { MAX_MESSAGE_BYTES } from './inference/message-limits.js';
+import { createCapability, type ScalarPairs } from './json/capability-json.js';
 import type { ApiServer } from './server/api-server-handle.js';
 import type { ReadinessCheck } from './server/readiness.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
-import { MAX_MESSAGE_BYTES } from './wire/message-limits.js';
-import { capabilityFromScalars, type ScalarPairs } from './wire/replica-json.js';
 import type { Worker, WorkerSettings } from './worker/worker-handle.js';
 
 /** How an API server listens; everything has a default. */
@@ -27,11 +27,11 @@ export interface StartApiServerOptions {
   /** The time between two heartbeats of a lease stream, in milliseconds; 2,000 unless told. */
   readonly heartbeatMs?: number | undefined;
   /** The tokens that may register replicas, and ask; no token is needed unless told. */
-  readonly registerTokens?: Changing<TokenSet> | undefined;
+  readonly registerTokens?: ValueOrGetter<TokenSet> | undefined;
   /** The tokens that may ask; no token is needed to ask unless told. */
-  readonly readTokens?: Changing<TokenSet> | undefined;
+  readonly readTokens?: ValueOrGetter<TokenSet> | undefined;
   /** What is shown to callers; with authorities, a certificate is asked of them; plain HTTP is spoken unless told. */
-  readonly tls?: Changing<ServerTls> | undefined;
+  readonly tls?: ValueOrGetter<ServerTls> | undefined;
   /** How long a peer may acknowledge nothing of what was sent to it, in milliseconds; 3,000 unless told. */
   readonly ackLimitMs?: number | undefined;
   /** How long after the start a miss says that replicas may still be on their way, in milliseconds; 10,000 unless told. */
@@ -59,13 +59,13 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
   Partialized<Omit<WorkerSettings, 'backends'>> & {
     /** The bearer token to show the API servers. */
-    readonly token?: Changing<string> | undefined;
+    readonly token?: ValueOrGetter<string> | undefined;
     /** Whom to trust behind `https`, and what to show there. */
-    readonly serverTls?: Changing<ClientTls> | undefined;
+    readonly serverTls?: ValueOrGetter<ClientTls> | undefined;
     /** The tokens one of which a call must show; none is asked for unless told. */
-    readonly callTokens?: Changing<TokenSet> | undefined;
+    readonly callTokens?: ValueOrGetter<TokenSet> | undefined;
     /** What is shown to callers; with authorities, a certificate is asked of them; plain text is spoken unless told. */
-    readonly tls?: Changing<ServerTls> | undefined;
+    readonly tls?: ValueOrGetter<ServerTls> | undefined;
     /** What to register in place of what the one model says it can do. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Told of failed calls and of the end, a line each; silent unless told. */
@@ -105,7 +105,7 @@ export async function startApiServer({
     import('./telemetry/log-events.js'),
   ]);
   const events = new EventBus<RegistryEvent | ServerEvent>();
-  events.subscribe(logEvents(printableLog(log), system.clock));
+  events.subscribe(logEvents(createEscapingLog(log), system.clock));
   const store = givenStore ?? createMemoryStore();
   const registry = new Registry({
     store,
@@ -119,10 +119,10 @@ export async function startApiServer({
     await registry.close();
     if (!givenStore) await store.close();
   };
-  const tokens = { register: lookup(registerTokens), read: lookup(readTokens) };
+  const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };
-  const names = { machineName: system.hostName(), allowedHosts };
-  const options = { registry, host, port, ...names, ...times, tokens, tls: lookup(tls), events, clock: system.clock };
+  const names = { machineName: system.getHostName(), allowedHosts };
+  const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock: system.clock };
   try {
     const server = await listen({ ...options, readinessChecks: [firstList(store, events)] });
     return { ...server, close: (how) => server.close(how).finally(close) };
@@ -140,8 +140,8 @@ function firstList(store: RegistrationStore, events: Events<RegistryEvent>): Rea
       reason = undefined;
     },
     (error) => {
-      reason = `the store has no complete list of registrations: ${messageOf(error)}`;
-      events.emit({ kind: 'store_failed', error: messageOf(error) });
+      reason = `the store has no complete list of registrations: ${getErrorMessage(error)}`;
+      events.emit({ kind: 'store_failed', error: getErrorMessage(error) });
     },
   );
   return { name: 'first_list', reason: () => reason };
@@ -181,16 +181,16 @@ export async function startWorker({
       host,
       port,
       servers,
-      serverAccess: { token: lookup(token), tls: lookup(serverTls) },
-      callTokens: lookup(callTokens),
-      tls: lookup(tls),
-      capabilities: capabilities.map(capabilityFromScalars),
+      serverAccess: { token: toGetter(token), tls: toGetter(serverTls) },
+      callTokens: toGetter(callTokens),
+      tls: toGetter(tls),
+      capabilities: capabilities.map(createCapability),
     },
     {
       clock: system.clock,
       random: system.random,
-      log: printableLog(log),
-      hostName: system.hostName(),
+      log: createEscapingLog(log),
+      hostName: system.getHostName(),
       instance: system.instance,
       version: VERSION,
     },
@@ -202,9 +202,9 @@ export interface KeepRegisteredOptions {
   /** The URL of an API server, or several to turn to when one fails. */
   readonly server: string | readonly string[];
   /** The bearer token to show the API servers. */
-  readonly token?: Changing<string> | undefined;
+  readonly token?: ValueOrGetter<string> | undefined;
   /** Whom to trust behind `https`, and what to show there. */
-  readonly tls?: Changing<ClientTls> | undefined;
+  readonly tls?: ValueOrGetter<ClientTls> | undefined;
   /** The replica's name, unique in the list. */
   readonly id: string;
   /** Where callers reach it: `host:port`, `[v6]:port` or `unix:PATH`. */
@@ -216,7 +216,7 @@ export interface KeepRegisteredOptions {
 }
 
 /** A registration that is being kept. */
-export interface Registered {
+export interface KeptRegistration {
   /** Resolves after {@link stop}; rejects when trying again is no use, because the registration is refused. */
   readonly stopped: Promise<void>;
   /**
@@ -229,7 +229,7 @@ export interface Registered {
 }
 
 /** Keeps a model server registered that knows nothing of us. Throws `usage` for what cannot be registered. */
-export async function keepRegistered(options: KeepRegisteredOptions): Promise<Registered> {
+export async function keepRegistered(options: KeepRegisteredOptions): Promise<KeptRegistration> {
   const [{ ApiClient }, { LeaseKeeper }] = await Promise.all([
     import('./client/api-client.js'),
     import('./client/lease-keeper.js'),
@@ -237,9 +237,9 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Re
   const replica = {
     id: parseReplicaId(options.id),
     endpoint: parseAdvertised(options.endpoint),
-    capabilities: options.capabilities.map(capabilityFromScalars),
+    capabilities: options.capabilities.map(createCapability),
   };
-  const api = new ApiClient([options.server].flat(), { token: lookup(options.token), tls: lookup(options.tls) });
+  const api = new ApiClient([options.server].flat(), { token: toGetter(options.token), tls: toGetter(options.tls) });
   const keeper = new LeaseKeeper({
     api,
     replica,
@@ -252,7 +252,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Re
   stopped.catch(() => {});
   return {
     stopped,
-    update: ({ capabilities }) => keeper.update({ capabilities: capabilities.map(capabilityFromScalars) }),
+    update: ({ capabilities }) => keeper.update({ capabilities: capabilities.map(createCapability) }),
     stop: () => keeper.stop(),
   };
 }

@@ -1,12 +1,15 @@
 import './node-version.js';
 
-export { Answer, type HandlerOutputs, type HandlerResult } from './inference/handler-result.js';
-
 import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
 
-export { type LlamaModel, llamaBackend, type OpenaiModels, openaiBackend } from './backends.js';
+export {
+  connectOpenaiBackend,
+  type LlamaBackendSettings,
+  loadLlamaBackend,
+  type OpenaiBackendSettings,
+} from './backends.js';
 export type {
   ClientOptions,
   FailedAttempt,
@@ -17,25 +20,25 @@ export type {
 export type { LeaseChange } from './client/lease-change.js';
 export {
   type KeepRegisteredOptions,
+  type KeptRegistration,
   keepRegistered,
-  type Registered,
   type StartApiServerOptions,
   type StartWorkerOptions,
   startApiServer,
   startWorker,
 } from './compose.js';
 export type { Capability } from './core/capability.js';
-export type { Changing } from './core/changing.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, ReplicaId } from './core/ids.js';
 export type { AttemptTarget, CallEvent, Log } from './core/ports.js';
 export type { Replica } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
+export type { ValueOrGetter } from './core/value-or-getter.js';
 export { TokenSet } from './credentials/token-set.js';
-export type { ApiServer, CloseOptions } from './server/api-server-handle.js';
-export type { Datatype } from './wire/datatype.js';
+export type { Datatype } from './inference/datatype.js';
+export { type HandlerOutputs, HandlerResponse, type HandlerResult } from './inference/handler-result.js';
 export type {
-  InferenceAnswer,
+  InferenceResponse,
   ModelMetadata,
   Parameters,
   ParameterValue,
@@ -45,11 +48,12 @@ export type {
   TensorData,
   TensorMetadata,
   Tensors,
-} from './wire/inference-data.js';
-export type { ScalarPairs } from './wire/replica-json.js';
-export { textsFromTensor } from './wire/tensor-json.js';
-export type { TensorSpec } from './wire/tensor-spec.js';
-export type { TensorValue } from './wire/tensor-value.js';
+} from './inference/inference-data.js';
+export { tensorToTexts } from './inference/tensor-json.js';
+export type { TensorSpec } from './inference/tensor-spec.js';
+export type { TensorValue } from './inference/tensor-value.js';
+export type { ScalarPairs } from './json/capability-json.js';
+export type { ApiServer, CloseOptions } from './server/api-server-handle.js';
 export { App, type ModelDeclaration } from './worker/app.js';
 export type { Backend, Handler, InferenceContext, Model } from './worker/backend.js';
 export type { DeclaredInputs, DeclaredTensors, TensorDeclaration } from './worker/typed-handler.js';

@@ -34,12 +34,12 @@ export const ids: Ids = {
 };
 
 /** The process's environment, read when asked. */
-export function environment(): Readonly<Record<string, string | undefined>> {
+export function getEnvironment(): Readonly<Record<string, string | undefined>> {
   return process.env;
 }
 
 /** The time of day as `14:03:07`, for the start of a log line. */
-export function timeOfDay(): string {
+export function formatTimeOfDay(): string {
   return new Date().toTimeString().slice(0, 8);
 }
 
@@ -47,6 +47,6 @@ export function timeOfDay(): string {
 export const instance = crypto.randomUUID().slice(0, 6);
 
 /** The name of this machine. */
-export function hostName(): string {
+export function getHostName(): string {
   return hostname();
 }

@@ -6,18 +6,22 @@ import { describe, expect, it } from 'vitest';
 /** Who may import whom, and which packages: the doors of the house. A room is a folder of src, or one of its files. */
 const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readonly packages: readonly string[] }>> = {
   core: { rooms: [], packages: [] },
-  wire: { rooms: ['core'], packages: ['@bufbuild/protobuf/wire'] },
-  inference: { rooms: ['core', 'wire'], packages: [] },
-  store: { rooms: ['core', 'wire'], packages: [] },
+  json: { rooms: ['core'], packages: [] },
+  api: { rooms: ['core', 'json'], packages: [] },
+  inference: { rooms: ['core', 'json'], packages: ['@bufbuild/protobuf/wire'] },
+  store: { rooms: ['core', 'api', 'json'], packages: [] },
   credentials: { rooms: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
-  http: { rooms: ['core'], packages: ['node:fs/promises'] },
+  http: {
+    rooms: ['core', 'json'],
+    packages: ['node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
+  },
   telemetry: { rooms: ['core'], packages: [] },
   server: {
-    rooms: ['core', 'wire', 'credentials', 'http'],
+    rooms: ['core', 'json', 'api', 'credentials', 'http', 'telemetry'],
     packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
   },
   client: {
-    rooms: ['core', 'wire'],
+    rooms: ['core', 'json', 'api', 'inference', 'http'],
     packages: [
       '@grpc/grpc-js',
       '@grpc/grpc-js/build/src/stream-decoder.js',
@@ -35,7 +39,7 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   worker: {
-    rooms: ['core', 'wire', 'inference', 'credentials', 'http', 'client'],
+    rooms: ['core', 'json', 'inference', 'credentials', 'http', 'telemetry', 'client'],
     packages: [
       '@bufbuild/protobuf/wire',
       '@grpc/grpc-js',
@@ -61,7 +65,18 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
     ],
   },
   cli: {
-    rooms: ['core', 'wire', 'inference', 'credentials', 'client', 'worker', 'compose.ts', 'system.ts', 'version.ts'],
+    rooms: [
+      'core',
+      'json',
+      'api',
+      'inference',
+      'credentials',
+      'client',
+      'worker',
+      'compose.ts',
+      'system.ts',
+      'version.ts',
+    ],
     packages: [
       '@grpc/grpc-js',
       'chalk',
@@ -78,11 +93,13 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   'system.ts': { rooms: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { rooms: [], packages: [] },
   'node-version.ts': { rooms: ['../bin/node-version.ts'], packages: [] },
-  'backends.ts': { rooms: ['core', 'wire', 'worker', 'system.ts'], packages: [] },
+  'backends.ts': { rooms: ['core', 'json', 'api', 'inference', 'worker', 'system.ts'], packages: [] },
   'compose.ts': {
     rooms: [
       'core',
-      'wire',
+      'json',
+      'api',
+      'inference',
       'credentials',
       'store',
       'telemetry',
@@ -97,7 +114,9 @@ const DOORS: Readonly<Record<string, { readonly rooms: readonly string[]; readon
   'index.ts': {
     rooms: [
       'core',
-      'wire',
+      'json',
+      'api',
+      'inference',
       'inference',
       'credentials',
       'client',

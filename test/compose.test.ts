@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Client, llamaBackend, openaiBackend, startApiServer, startWorker } from '../src/index.js';
+import { Client, connectOpenaiBackend, loadLlamaBackend, startApiServer, startWorker } from '../src/index.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 
 const backends = [createEchoBackend()];
@@ -27,11 +27,11 @@ const FUNCTIONS = {
     options: ['timeoutMs', 'firstPartTimeoutMs', 'silenceTimeoutMs', 'maxMessageBytes'],
   },
   openaiBackend: {
-    call: async (options: object) => openaiBackend({ url: 'no URL', ...options }),
+    call: async (options: object) => connectOpenaiBackend({ url: 'no URL', ...options }),
     options: ['timeoutMs', 'idleTimeoutMs'],
   },
   llamaBackend: {
-    call: async (options: object) => llamaBackend({ path: 'no file', ...options }),
+    call: async (options: object) => loadLlamaBackend({ path: 'no file', ...options }),
     options: ['threads', 'contextSize', 'sequences'],
   },
 };

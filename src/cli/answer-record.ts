@@ -1,11 +1,11 @@
 import type { InferenceClient } from '../client/client.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import type { InferenceAnswer, Parameters } from '../wire/inference-data.js';
-import { type Json, JsonNumber } from '../wire/json.js';
-import { jsonFromParameter } from '../wire/parameters.js';
-import { joinedTextAnswer, textReader } from '../wire/text-answer.js';
-import { jsonFromAnswer } from './inference-output.js';
+import type { InferenceResponse, Parameters } from '../inference/inference-data.js';
+import { parameterToJson } from '../inference/parameters.js';
+import { concatTextResponses, createTextReader } from '../inference/text-response.js';
+import { type Json, JsonNumber } from '../json/exact-json.js';
+import { responseToJson } from './inference-output.js';
 
 const USAGE = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
 
@@ -13,14 +13,14 @@ const USAGE = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
 export class AnswerRecord {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
-  readonly #read: ReturnType<typeof textReader>;
-  readonly #parts: InferenceAnswer[] = [];
+  readonly #read: ReturnType<typeof createTextReader>;
+  readonly #parts: InferenceResponse[] = [];
   #text: string | undefined;
   #firstTokenMs: number | undefined;
 
   /** `isText` says whether the answer is one text, in pieces or whole. */
   constructor(clock: Clock, isText: boolean) {
-    this.#read = isText ? textReader() : () => undefined;
+    this.#read = isText ? createTextReader() : () => undefined;
     this.#clock = clock;
     this.#startedAtMs = clock.nowMs();
   }
@@ -31,7 +31,7 @@ export class AnswerRecord {
   }
 
   /** Takes a part; returns the text that it adds. */
-  add(part: InferenceAnswer): string {
+  add(part: InferenceResponse): string {
     this.#parts.push(part);
     const added = this.#read(part);
     if (added === undefined) return '';
@@ -49,12 +49,12 @@ export class AnswerRecord {
     const totalMs = this.#sinceStartMs();
     const [first, ...others] = this.#parts;
     if (!first) throw new AnyserveError('internal', `${endpoint}: the answer has no parts`);
-    const answer = this.#text === undefined && others.length === 0 ? first : joinedTextAnswer([first, ...others]);
-    const json = jsonFromAnswer(answer);
+    const answer = this.#text === undefined && others.length === 0 ? first : concatTextResponses([first, ...others]);
+    const json = responseToJson(answer);
     if (this.#text !== undefined) {
       json.set('text', this.#text);
       const { finish_reason: finishReason } = answer.parameters;
-      if (finishReason !== undefined) json.set('finish_reason', jsonFromParameter(finishReason));
+      if (finishReason !== undefined) json.set('finish_reason', parameterToJson(finishReason));
       const usage = usageFrom(answer.parameters);
       if (usage.size > 0) json.set('usage', usage);
     }
@@ -88,7 +88,7 @@ export class AnswerRecord {
 
 function usageFrom(parameters: Parameters): Map<string, Json> {
   const known = USAGE.filter((name) => parameters[name] !== undefined);
-  return new Map(known.map((name) => [name, jsonFromParameter(parameters[name] ?? '')]));
+  return new Map(known.map((name) => [name, parameterToJson(parameters[name] ?? '')]));
 }
 
 function tenths(ms: number): JsonNumber {

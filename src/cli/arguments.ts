@@ -1,10 +1,10 @@
 import yargs from 'yargs';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { VERSION } from '../version.js';
 import { type Arguments, COMMON_OPTIONS, type Command, type CommandOption } from './command.js';
 import { COMMANDS } from './commands.js';
-import { commandHelp, generalHelp, variableOf, yargsOption } from './help-text.js';
-import { suggestion, unknownCommand } from './unknown-command.js';
+import { formatCommandHelp, formatGeneralHelp, toVariableName, toYargsOption } from './help-text.js';
+import { createUnknownCommandError, formatSuggestion } from './unknown-command.js';
 
 /** What a command line asks for: a text to print (help, version), or a command to run. */
 export type Invocation =
@@ -51,7 +51,7 @@ export async function parseArguments(argv: readonly string[], env: Env, columns:
 function checkWords(words: readonly string[]): void {
   const [word = '-'] = words;
   const names = COMMANDS.map(({ name }) => name);
-  if (!word.startsWith('-') && !names.includes(word)) throw unknownCommand(word, names);
+  if (!word.startsWith('-') && !names.includes(word)) throw createUnknownCommandError(word, names);
   const inherited = words.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
   if (inherited !== undefined)
     throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
@@ -59,7 +59,7 @@ function checkWords(words: readonly string[]): void {
 
 /** Creates the parser of all commands, each loaded when it is named, and a function that returns the header of the help. */
 function createParser(columns: number) {
-  let header = generalHelp(columns);
+  let header = formatGeneralHelp(columns);
   const parser = yargs()
     .scriptName('anyserve')
     .locale('en')
@@ -85,10 +85,10 @@ function createParser(columns: number) {
       entry.summary,
       async (building) => {
         command = await entry.load();
-        header = commandHelp(command, columns);
+        header = formatCommandHelp(command, columns);
         building.usage('');
         for (const [name, option] of Object.entries({ ...command.options, ...COMMON_OPTIONS })) {
-          building.option(name, yargsOption(name, option));
+          building.option(name, toYargsOption(name, option));
         }
         return building;
       },
@@ -129,7 +129,7 @@ function rethrowAsUsage(error: Error): never {
   throw new AnyserveError(
     'usage',
     option === undefined
-      ? messageOf(error)
+      ? getErrorMessage(error)
       : `--${option} needs a value; one that begins with - is written --${option}=VALUE`,
   );
 }
@@ -161,7 +161,7 @@ function checkedArguments(
     flag(name) {
       if (parsed[name] !== undefined)
         return parsed[name] === true || (Array.isArray(parsed[name]) && parsed[name].includes(true));
-      return isOn(env[variableOf(name)]);
+      return isFlagSet(env[toVariableName(name)]);
     },
     isGiven: (name) => parsed[name] !== undefined,
   };
@@ -175,7 +175,7 @@ function checkOptions(command: Command, parsed: Parsed, names: readonly string[]
   const dashes = unknown.length === 1 ? '-' : '--';
   throw new AnyserveError(
     'usage',
-    `anyserve ${command.name} has no option ${dashes}${unknown}${suggestion(unknown, names, '--')}`,
+    `anyserve ${command.name} has no option ${dashes}${unknown}${formatSuggestion(unknown, names, '--')}`,
   );
 }
 
@@ -185,12 +185,12 @@ function optionTexts(name: string, option: CommandOption, given: readonly string
     throw new AnyserveError('usage', `--${name} is given ${given.length} times`);
   if (given.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
   if (given.length > 0) return given;
-  const fromEnv = env[variableOf(name)];
+  const fromEnv = env[toVariableName(name)];
   if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
   return option.default === undefined ? [] : [option.default];
 }
 
 /** Whether the variable of a flag sets it. */
-export function isOn(value: string | undefined): boolean {
+export function isFlagSet(value: string | undefined): boolean {
   return /^(1|true|yes|on)$/i.test(value ?? '');
 }

@@ -43,7 +43,7 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
 }
 
 /** What bash puts in the place of the word under the cursor; undefined for a value that its quotes cannot hold. */
-export function bashReplacement(value: string, { quote, keptLength }: BashLine): string | undefined {
+export function formatBashReplacement(value: string, { quote, keptLength }: BashLine): string | undefined {
   const rest = value.slice(keptLength);
   if (quote === "'") return rest.includes("'") ? undefined : rest;
   if (quote === '"') return /["$`\\!]/.test(rest) ? undefined : rest;

@@ -17,7 +17,7 @@ export type TypedLine =
   | { readonly kind: 'exit' };
 
 /** Carries out a line that begins with a slash; other lines, and those that begin with two, are messages. */
-export function typedLine(line: string, conversation: Pick<Conversation, 'reset' | 'system'>): TypedLine {
+export function interpretLine(line: string, conversation: Pick<Conversation, 'reset' | 'system'>): TypedLine {
   const text = line.trim();
   if (!text.startsWith('/')) return { kind: 'message', text: line };
   if (text.startsWith('//')) return { kind: 'message', text: text.slice(1) };

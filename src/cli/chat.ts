@@ -4,7 +4,7 @@ import type { Command, CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS, SYSTEM_OPTION } from './request-parameters.js';
-import { talkAtTerminal } from './terminal-chat.js';
+import { runTerminalChat } from './terminal-chat.js';
 import { TurnReader } from './turn-reader.js';
 
 /** `anyserve chat`: a conversation with a model. */
@@ -33,7 +33,7 @@ export const chat: Command = {
     try {
       // Lines are edited on stderr, because stdout carries the answers alone.
       return io.stdin.isTTY && io.stderr.isTTY
-        ? await talkAtTerminal(conversation, io)
+        ? await runTerminalChat(conversation, io)
         : await talkInLines(conversation, io);
     } finally {
       await conversation.close();

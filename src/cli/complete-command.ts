@@ -1,5 +1,5 @@
-import { printable } from '../core/printable.js';
-import { bashReplacement, parseBashLine } from './bash-line.js';
+import { escapeControls } from '../core/control-characters.js';
+import { formatBashReplacement, parseBashLine } from './bash-line.js';
 import type { Candidate, CommandIo } from './command.js';
 import { complete } from './complete.js';
 
@@ -34,7 +34,7 @@ async function shellLines([shell, ...args]: readonly string[], io: CommandIo): P
       // Other shells complete these by themselves.
       if (line.words.slice(-2).some((word) => REDIRECTION.test(word))) return ['files'];
       const { how, candidates } = await complete(line.words.slice(1), io);
-      return [how, ...shown(candidates).flatMap(({ value }) => bashReplacement(value, line) ?? [])];
+      return [how, ...shown(candidates).flatMap(({ value }) => formatBashReplacement(value, line) ?? [])];
     }
     case 'zsh': {
       const { how, candidates } = await complete(args, io);
@@ -55,6 +55,6 @@ async function shellLines([shell, ...args]: readonly string[], io: CommandIo): P
 /** Candidates that fit a line each: none with control characters, which come from outside and could act on the terminal. */
 function shown(candidates: readonly Candidate[]): readonly Candidate[] {
   return candidates
-    .filter(({ value }) => printable(value) === value)
-    .map(({ value, description }) => ({ value, description: printable(description) }));
+    .filter(({ value }) => escapeControls(value) === value)
+    .map(({ value, description }) => ({ value, description: escapeControls(description) }));
 }

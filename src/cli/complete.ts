@@ -7,7 +7,7 @@ import {
   type Suggestions,
 } from './command.js';
 import { COMMANDS } from './commands.js';
-import { knownValues } from './known-values.js';
+import { fetchCompletionValues } from './completion-values.js';
 
 /** Completions at the cursor: some values, with or without a space after them, or the names of files. */
 export interface Completion {
@@ -114,7 +114,7 @@ async function completeValue(
   }
   const isList = takes.suggests === 'capability';
   const kept = isList ? current.slice(0, current.lastIndexOf(',') + 1) : '';
-  const found = await knownValues(takes.suggests, current.slice(kept.length), { command, words: before, io });
+  const found = await fetchCompletionValues(takes.suggests, current.slice(kept.length), { command, words: before, io });
   return listOf(found, current.slice(kept.length), prefix + kept);
 }
 

@@ -1,12 +1,12 @@
 import { AnyserveError } from '../core/errors.js';
+import type { Parameters } from '../inference/inference-data.js';
 import { clock } from '../system.js';
-import type { Parameters } from '../wire/inference-data.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, CommandIo } from './command.js';
-import { jsonLine, textWriter } from './inference-output.js';
+import { createTextWriter, formatJsonLine } from './inference-output.js';
 import { ModelClient } from './model-client.js';
-import { type Message, openingMessages, requestParameters } from './request-parameters.js';
-import { thinkingWriter } from './thinking-writer.js';
+import { createOpeningMessages, type Message, readRequestParameters } from './request-parameters.js';
+import { createThinkingWriter } from './thinking-writer.js';
 
 /** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */
 export class Conversation {
@@ -23,10 +23,10 @@ export class Conversation {
   constructor(model: string, args: Arguments, io: CommandIo) {
     this.#model = model;
     this.#io = io;
-    this.#parameters = requestParameters(args);
+    this.#parameters = readRequestParameters(args);
     this.#version = args.text('model-version');
     this.#json = args.flag('json');
-    this.#opening = openingMessages(args);
+    this.#opening = createOpeningMessages(args);
     this.#messages = this.#opening;
     this.#client = new ModelClient(model, args, io);
   }
@@ -83,8 +83,8 @@ export class Conversation {
       signal,
       maxAnswerBytes: this.#client.maxMessageBytes,
     };
-    const text = textWriter(this.#io);
-    const thinking = this.#json ? undefined : thinkingWriter(this.#io);
+    const text = createTextWriter(this.#io);
+    const thinking = this.#json ? undefined : createThinkingWriter(this.#io);
     try {
       await this.#client.call(async (client, stopSpinner) => {
         let replica: Pick<typeof client, 'endpoint' | 'replicaId'> = client;
@@ -99,10 +99,10 @@ export class Conversation {
           }
         } catch (error) {
           const isBroken = error instanceof AnyserveError && record.text !== undefined;
-          if (this.#json && isBroken) stdout.write(jsonLine(record.json(replica, error)));
+          if (this.#json && isBroken) stdout.write(formatJsonLine(record.json(replica, error)));
           throw error;
         }
-        if (this.#json && record.text !== undefined) stdout.write(jsonLine(record.json(client)));
+        if (this.#json && record.text !== undefined) stdout.write(formatJsonLine(record.json(client)));
       });
     } finally {
       thinking?.end();

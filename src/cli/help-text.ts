@@ -11,25 +11,25 @@ const EXAMPLES: readonly Example[] = [
 ];
 
 /** The start of `anyserve --help`, before the list of commands. */
-export function generalHelp(columns: number): string {
+export function formatGeneralHelp(columns: number): string {
   const lineWidth = Math.max(...EXAMPLES.map(([line]) => line.length));
   const rows = EXAMPLES.map(([line, meaning]) => `  ${line.padEnd(lineWidth)}   ${meaning}`);
   const examples = rows.every((row) => row.length <= columns)
     ? `Examples:\n${rows.join('\n')}`
     : exampleList(EXAMPLES, columns);
-  return `${examples}\n\n${wrapped('"anyserve COMMAND --help" shows the options of each command.', columns)}`;
+  return `${examples}\n\n${wrapText('"anyserve COMMAND --help" shows the options of each command.', columns)}`;
 }
 
 /** The start of the help of a command, before its options. */
-export function commandHelp({ name, usage, summary, examples }: Command, columns: number): string {
-  const usageText = wrapped(`Usage: anyserve ${name} ${usage}`, columns, '  ');
-  return `${exampleList(examples, columns)}\n\n${usageText}\n\n${wrapped(summary, columns)}`;
+export function formatCommandHelp({ name, usage, summary, examples }: Command, columns: number): string {
+  const usageText = wrapText(`Usage: anyserve ${name} ${usage}`, columns, '  ');
+  return `${exampleList(examples, columns)}\n\n${usageText}\n\n${wrapText(summary, columns)}`;
 }
 
 function exampleList(examples: readonly Example[], columns: number): string {
   const lines = examples.flatMap(([line, meaning]) => [
     continuedLine(line, columns),
-    wrapped(`      ${meaning}`, columns, '      '),
+    wrapText(`      ${meaning}`, columns, '      '),
   ]);
   return `Examples:\n${lines.join('\n')}`;
 }
@@ -42,7 +42,7 @@ function continuedLine(commandLine: string, columns: number): string {
 }
 
 /** A text in lines of at most so many columns, those after the first with an indent. */
-export function wrapped(text: string, columns: number, indent = ''): string {
+export function wrapText(text: string, columns: number, indent = ''): string {
   const [start = ''] = /^ */.exec(text) ?? [];
   return filled(text.trim().split(' '), columns, start, indent).join('\n');
 }
@@ -64,11 +64,11 @@ function filled(words: readonly string[], columns: number, start: string, indent
 }
 
 /** An option as the parser takes it, with the text that the help shows. */
-export function yargsOption(name: string, option: CommandOption) {
+export function toYargsOption(name: string, option: CommandOption) {
   const notes = [
     ...(option.repeatable ? ['repeatable'] : []),
     ...(option.default === undefined ? [] : [`default: ${option.default}`]),
-    `variable: ${variableOf(name)}`,
+    `variable: ${toVariableName(name)}`,
   ];
   const value = option.value === undefined ? '' : `${option.value}: `;
   return {
@@ -80,6 +80,6 @@ export function yargsOption(name: string, option: CommandOption) {
 }
 
 /** The environment variable of an option. */
-export function variableOf(option: string): string {
+export function toVariableName(option: string): string {
   return `ANYSERVE_${option.replaceAll('-', '_').toUpperCase()}`;
 }

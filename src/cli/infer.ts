@@ -1,17 +1,17 @@
-import { unlessAborted } from '../client/async-waits.js';
+import { raceWithAbort } from '../client/async-waits.js';
 import type { InferenceClient } from '../client/client.js';
 import type { InferOptions } from '../client/client-options.js';
 import { AnyserveError } from '../core/errors.js';
+import type { InferenceResponse } from '../inference/inference-data.js';
+import type { TensorValue } from '../inference/tensor-value.js';
 import { clock } from '../system.js';
-import type { InferenceAnswer } from '../wire/inference-data.js';
-import type { TensorValue } from '../wire/tensor-value.js';
 import { AnswerRecord } from './answer-record.js';
 import type { Arguments, Command, CommandIo } from './command.js';
-import { INPUT_OPTIONS, inferenceInputs } from './inference-inputs.js';
-import { answerText, answerWriter, jsonLine } from './inference-output.js';
+import { INPUT_OPTIONS, readInferenceInputs } from './inference-inputs.js';
+import { createResponseWriter, formatJsonLine, formatResponse } from './inference-output.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
-import { thinkingWriter } from './thinking-writer.js';
+import { createThinkingWriter } from './thinking-writer.js';
 
 /** `anyserve infer`: finds a replica that has the model, and calls it. */
 export const infer: Command = {
@@ -63,7 +63,7 @@ export const infer: Command = {
     const { ModelClient } = await import('./model-client.js');
     const client = new ModelClient(model, args, io);
     try {
-      const { inputs, ...request } = await unlessAborted(inferenceInputs(args, io.stdin), io.interrupted);
+      const { inputs, ...request } = await raceWithAbort(readInferenceInputs(args, io.stdin), io.interrupted);
       const options = {
         ...request,
         version: args.text('model-version'),
@@ -117,7 +117,7 @@ async function* answerParts(
   { model, inputs, options }: Call,
   how: Delivery,
   { maxAnswerBytes, onPart }: { readonly maxAnswerBytes: number | undefined; readonly onPart: () => void },
-): AsyncGenerator<InferenceAnswer> {
+): AsyncGenerator<InferenceResponse> {
   if (how === 'whole') {
     const answer = await client.infer(model, inputs, options);
     onPart();
@@ -132,7 +132,7 @@ async function* answerParts(
 }
 
 async function printMeasured(
-  parts: AsyncGenerator<InferenceAnswer>,
+  parts: AsyncGenerator<InferenceResponse>,
   client: InferenceClient,
   isText: boolean,
   { stdout }: CommandIo,
@@ -146,14 +146,14 @@ async function printMeasured(
       replica = { endpoint: client.endpoint, replicaId: client.replicaId };
     }
   } catch (error) {
-    if (error instanceof AnyserveError && record.hasBegun) stdout.write(jsonLine(record.json(replica, error)));
+    if (error instanceof AnyserveError && record.hasBegun) stdout.write(formatJsonLine(record.json(replica, error)));
     throw error;
   }
-  stdout.write(jsonLine(record.json(client)));
+  stdout.write(formatJsonLine(record.json(client)));
 }
 
-async function printParts(parts: AsyncGenerator<InferenceAnswer>, json: boolean, io: CommandIo): Promise<void> {
-  const write = answerWriter(json, io);
+async function printParts(parts: AsyncGenerator<InferenceResponse>, json: boolean, io: CommandIo): Promise<void> {
+  const write = createResponseWriter(json, io);
   try {
     for await (const part of parts) await write.part(part);
   } finally {
@@ -161,11 +161,11 @@ async function printParts(parts: AsyncGenerator<InferenceAnswer>, json: boolean,
   }
 }
 
-async function printWhole(parts: AsyncGenerator<InferenceAnswer>, io: CommandIo): Promise<void> {
-  const thinking = thinkingWriter(io);
+async function printWhole(parts: AsyncGenerator<InferenceResponse>, io: CommandIo): Promise<void> {
+  const thinking = createThinkingWriter(io);
   for await (const answer of parts) {
     await thinking.write(answer);
     thinking.end();
-    io.stdout.write(answerText(answer, io));
+    io.stdout.write(formatResponse(answer, io));
   }
 }

@@ -1,17 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import { datatypeRow } from '../wire/datatype.js';
-import type { Parameters, RequestedOutput } from '../wire/inference-data.js';
-import { isJsonObject, type Json, jsonText } from '../wire/json.js';
-import { tensorFromMessage } from '../wire/tensor.js';
-import { datatypeAndShape } from '../wire/tensor-spec.js';
-import { type Declared, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { quote } from '../core/quoting.js';
+import { getDatatypeInfo } from '../inference/datatype.js';
+import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
+import { parseTensorMessage } from '../inference/tensor.js';
+import { parseTensorSpec } from '../inference/tensor-spec.js';
+import { type DeclaredTensor, type TensorValue, toTensor } from '../inference/tensor-value.js';
+import { isJsonObject, type Json, serializeJson } from '../json/exact-json.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { openingMessages, requestParameters, SYSTEM_OPTION } from './request-parameters.js';
-import { isRestRequest, restRequest, restTensor } from './rest-request.js';
-import { asUsage, jsonFromArgument } from './values.js';
+import { createOpeningMessages, readRequestParameters, SYSTEM_OPTION } from './request-parameters.js';
+import { isRestRequest, parseRestRequest, parseRestTensor } from './rest-request.js';
+import { parseJsonArgument, rethrowUsage } from './values.js';
 
 /** What an inference is given, as the command line says it. */
 export interface InferenceInputs {
@@ -48,7 +48,7 @@ export const INPUT_OPTIONS: Readonly<Record<string, CommandOption>> = {
 };
 
 /** Reads {@link INPUT_OPTIONS} and the options of the request's parameters. Throws `usage`. */
-export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']): Promise<InferenceInputs> {
+export async function readInferenceInputs(args: Arguments, stdin: CommandIo['stdin']): Promise<InferenceInputs> {
   const read = contentReader(stdin);
   const inputs: Record<string, TensorValue> = Object.create(null);
   let given: Parameters = {};
@@ -62,21 +62,21 @@ export async function inferenceInputs(args: Arguments, stdin: CommandIo['stdin']
   const file = args.text('inputs');
   if (file !== undefined) {
     const where = `--inputs ${file}`;
-    const json = jsonFromArgument(where, utf8Text(where, await read(where, file)));
+    const json = parseJsonArgument(where, utf8Text(where, await read(where, file)));
     if (!isJsonObject(json)) throw new AnyserveError('usage', `${where}: give an object of inputs by name`);
     if (isRestRequest(json)) {
-      const request = restRequest(where, json);
+      const request = parseRestRequest(where, json);
       for (const [name, value] of request.inputs) add(name, value);
       given = request.parameters;
       id = request.id;
       outputs.push(...request.outputs);
-    } else for (const [name, value] of json) add(name, valueFromJson(where, `input ${quoted(name)}`, value));
+    } else for (const [name, value] of json) add(name, valueFromJson(where, `input ${quote(name)}`, value));
   }
   for (const argument of args.texts('input')) await addFromArgument(argument, read, add);
   // What is wrong with them is said before a pipe is waited for.
-  const parameters = requestParameters(args, given);
+  const parameters = readRequestParameters(args, given);
   const prompt = await promptFrom(args, stdin, read);
-  const system = openingMessages(args);
+  const system = createOpeningMessages(args);
   if (system.length === 0) {
     // Bytes in a list, because by themselves they would be numbers.
     if (prompt !== undefined) add('prompt', typeof prompt === 'string' ? prompt : [prompt]);
@@ -115,7 +115,7 @@ function contentReader(stdin: Readable): ReadContent {
   return async (where, path) => {
     if (path !== '-') {
       return readFile(path).catch((cause) => {
-        throw new AnyserveError('usage', `${where}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+        throw new AnyserveError('usage', `${where}: cannot read ${path}: ${getErrorMessage(cause)}`, { cause });
       });
     }
     if (takenBy !== undefined)
@@ -144,18 +144,18 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
   if (!name || text === undefined)
     throw new AnyserveError('usage', `${where}: give NAME=JSON, NAME:DATATYPE[SHAPE]=JSON or NAME:DATATYPE=@FILE`);
   const label = `input ${JSON.stringify(name)}`;
-  const declared = spec === undefined ? {} : asUsage(() => datatypeAndShape(label, spec));
+  const declared = spec === undefined ? {} : rethrowUsage(() => parseTensorSpec(label, spec));
   if (!text.startsWith('@')) {
-    const value = valueFromJson(where, label, jsonFromArgument(where, text));
+    const value = valueFromJson(where, label, parseJsonArgument(where, text));
     return add(
       name,
-      asUsage(() => declaredValue(label, value, declared)),
+      rethrowUsage(() => declaredValue(label, value, declared)),
     );
   }
   const content = await read(where, text.slice(1));
   add(
     name,
-    asUsage(() => tensorFromContent(label, content, declared)),
+    rethrowUsage(() => tensorFromContent(label, content, declared)),
   );
 }
 
@@ -164,9 +164,9 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
  * which no tensor holds, is the text of itself: the messages of a chat. Others are what they are.
  */
 function valueFromJson(where: string, label: string, value: Json): TensorValue {
-  if (isJsonObject(value) && value.has('data')) return restTensor(where, label, value);
+  if (isJsonObject(value) && value.has('data')) return parseRestTensor(where, label, value);
   const isMessages = Array.isArray(value) && value.length > 0 && value.every(isMessage);
-  return isMessages ? jsonText(value) : (value as TensorValue);
+  return isMessages ? serializeJson(value) : (value as TensorValue);
 }
 
 /** Whether an element is an object, and not bytes: `{"b64": "..."}`. */
@@ -175,15 +175,19 @@ function isMessage(item: Json): boolean {
 }
 
 /** A value that is a tensor now if its datatype is known, and otherwise once the model has been asked. */
-function declaredValue(label: string, value: TensorValue, declared: Declared): TensorValue {
-  return declared.datatype ? tensorFromValue(label, value, declared) : value;
+function declaredValue(label: string, value: TensorValue, declared: DeclaredTensor): TensorValue {
+  return declared.datatype ? toTensor(label, value, declared) : value;
 }
 
 /** A file's bytes: the one element of a BYTES tensor, else elements as they lie in memory, little-endian. */
-function tensorFromContent(label: string, content: Uint8Array, { datatype = 'BYTES', shape }: Declared): TensorValue {
+function tensorFromContent(
+  label: string,
+  content: Uint8Array,
+  { datatype = 'BYTES', shape }: DeclaredTensor,
+): TensorValue {
   if (datatype === 'BYTES') return { datatype, shape: shape ?? [1], data: [content] };
   const message = (sizes: readonly number[]) => ({ name: '', datatype, shape: sizes.map(BigInt) });
-  if (shape) return tensorFromMessage(label, message(shape), content);
-  const { bytes } = datatypeRow(datatype);
-  return tensorFromMessage(label, message([Math.floor(content.length / bytes)]), content);
+  if (shape) return parseTensorMessage(label, message(shape), content);
+  const { bytes } = getDatatypeInfo(datatype);
+  return parseTensorMessage(label, message([Math.floor(content.length / bytes)]), content);
 }

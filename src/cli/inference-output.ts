@@ -1,15 +1,15 @@
-import { drained } from '../client/async-waits.js';
-import { printable } from '../core/printable.js';
-import type { InferenceAnswer, Tensor } from '../wire/inference-data.js';
-import { type Json, jsonText } from '../wire/json.js';
-import { jsonFromParameter } from '../wire/parameters.js';
-import { jsonFromTensor, textsFromTensor } from '../wire/tensor-json.js';
-import { specText } from '../wire/tensor-spec.js';
-import { textOutput, textReader } from '../wire/text-answer.js';
+import { waitForDrain } from '../client/async-waits.js';
+import { escapeControls } from '../core/control-characters.js';
+import type { InferenceResponse, Tensor } from '../inference/inference-data.js';
+import { parameterToJson } from '../inference/parameters.js';
+import { tensorToJson, tensorToTexts } from '../inference/tensor-json.js';
+import { formatTensorSpec } from '../inference/tensor-spec.js';
+import { createTextReader, findTextOutput } from '../inference/text-response.js';
+import { type Json, serializeJson } from '../json/exact-json.js';
 import type { CommandIo } from './command.js';
-import { textFor } from './output.js';
-import { tableText } from './table.js';
-import { thinkingWriter } from './thinking-writer.js';
+import { escapeForStream } from './output.js';
+import { formatTable } from './table.js';
+import { createThinkingWriter } from './thinking-writer.js';
 
 /** How many elements of a tensor a table shows; JSON shows all. */
 const MAX_SHOWN = 20;
@@ -18,27 +18,27 @@ const MAX_SHOWN = 20;
 const SHOWN_WITH_TEXT: ReadonlySet<string> = new Set(['reasoning', 'tool_calls']);
 
 /** An answer as people read it: texts as they are and tool calls, a line each; other tensors as a table. */
-export function answerText(answer: InferenceAnswer, io: CommandIo): string {
-  const name = textOutput(answer.outputs);
+export function formatResponse(answer: InferenceResponse, io: CommandIo): string {
+  const name = findTextOutput(answer.outputs);
   const calls = toolCallLines(answer);
   if (name === undefined) return calls + (hasOthers(answer) ? outputsTable(answer, io) : '');
-  const texts = textsFromTensor(answer.outputs[name] as Tensor);
+  const texts = tensorToTexts(answer.outputs[name] as Tensor);
   // An answer that is tool calls alone has an empty text.
   const shown = calls === '' ? texts : texts.filter((text) => text !== '');
-  return shown.map((text) => textFor(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('') + calls;
+  return shown.map((text) => escapeForStream(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('') + calls;
 }
 
-function hasOthers({ outputs }: InferenceAnswer): boolean {
+function hasOthers({ outputs }: InferenceResponse): boolean {
   return Object.keys(outputs).some((name) => !SHOWN_WITH_TEXT.has(name));
 }
 
 /** The tool calls of an answer, each as a line `tool call: NAME ARGUMENTS`; those in another form than OpenAI's as they are. */
-function toolCallLines({ outputs }: InferenceAnswer): string {
+function toolCallLines({ outputs }: InferenceResponse): string {
   const tensor = outputs['tool_calls'];
   if (tensor?.datatype !== 'BYTES') return '';
-  return textsFromTensor(tensor)
+  return tensorToTexts(tensor)
     .flatMap(toolCallsFromText)
-    .map((call) => `tool call: ${printable(call)}\n`)
+    .map((call) => `tool call: ${escapeControls(call)}\n`)
     .join('');
 }
 
@@ -55,27 +55,27 @@ function toolCallsFromText(text: string): string[] {
 }
 
 /** JSON as a line of output. */
-export function jsonLine(json: Json): string {
-  return `${printable(jsonText(json))}\n`;
+export function formatJsonLine(json: Json): string {
+  return `${escapeControls(serializeJson(json))}\n`;
 }
 
 /**
  * Prints the parts of an answer as they come: as JSON, a line each; else texts run on as in one, tool calls are a line each,
  * and other tensors are a table. Reasoning is shown at a terminal only.
  */
-export function answerWriter(json: boolean, io: CommandIo) {
+export function createResponseWriter(json: boolean, io: CommandIo) {
   const { stdout, unread } = io;
-  const read = textReader();
-  const texts = textWriter(io);
-  const thinking = thinkingWriter(io);
+  const read = createTextReader();
+  const texts = createTextWriter(io);
+  const thinking = createThinkingWriter(io);
   const print = async (line: string): Promise<void> => {
     thinking.end();
     texts.end();
-    if (!stdout.write(line)) await drained(stdout, unread);
+    if (!stdout.write(line)) await waitForDrain(stdout, unread);
   };
   return {
-    async part(part: InferenceAnswer): Promise<void> {
-      if (json) return print(jsonLine(jsonFromAnswer(part)));
+    async part(part: InferenceResponse): Promise<void> {
+      if (json) return print(formatJsonLine(responseToJson(part)));
       await thinking.write(part);
       const text = read(part);
       const calls = toolCallLines(part);
@@ -94,12 +94,12 @@ export function answerWriter(json: boolean, io: CommandIo) {
 }
 
 /** Prints a text in pieces; `end` ends its last line, also that of an empty text. */
-export function textWriter({ stdout, unread }: CommandIo) {
+export function createTextWriter({ stdout, unread }: CommandIo) {
   let isLineOpen: boolean | undefined;
   return {
     async write(piece: string): Promise<void> {
       isLineOpen = piece === '' ? (isLineOpen ?? true) : !piece.endsWith('\n');
-      if (!stdout.write(textFor(stdout, piece))) await drained(stdout, unread);
+      if (!stdout.write(escapeForStream(stdout, piece))) await waitForDrain(stdout, unread);
     },
     end(): void {
       if (isLineOpen) stdout.write('\n');
@@ -108,31 +108,31 @@ export function textWriter({ stdout, unread }: CommandIo) {
   };
 }
 
-function outputsTable({ outputs }: InferenceAnswer, io: CommandIo): string {
-  const rows = Object.entries(outputs).map(([name, tensor]) => [name, specText(tensor), elementsText(tensor)]);
-  return tableText(['OUTPUT', 'DATATYPE', 'DATA'], rows, io);
+function outputsTable({ outputs }: InferenceResponse, io: CommandIo): string {
+  const rows = Object.entries(outputs).map(([name, tensor]) => [name, formatTensorSpec(tensor), elementsText(tensor)]);
+  return formatTable(['OUTPUT', 'DATATYPE', 'DATA'], rows, io);
 }
 
 function elementsText(tensor: Tensor): string {
   const { datatype, data } = tensor;
   const all =
     datatype === 'BYTES'
-      ? textsFromTensor(tensor).map((text) => JSON.stringify(text))
+      ? tensorToTexts(tensor).map((text) => JSON.stringify(text))
       : Array.from(data as ArrayLike<number>, String);
   const shown = all.slice(0, MAX_SHOWN).join(', ');
   return all.length > MAX_SHOWN ? `${shown}, ... (${all.length} in all; --json prints them)` : shown;
 }
 
 /** An answer in the form of the protocol's REST side. */
-export function jsonFromAnswer({ model, version, id, outputs, parameters }: InferenceAnswer): Map<string, Json> {
+export function responseToJson({ model, version, id, outputs, parameters }: InferenceResponse): Map<string, Json> {
   const json = new Map<string, Json>([['model_name', model]]);
   if (version) json.set('model_version', version);
   if (id) json.set('id', id);
   const named = Object.entries(parameters);
-  if (named.length > 0) json.set('parameters', new Map(named.map(([name, value]) => [name, jsonFromParameter(value)])));
+  if (named.length > 0) json.set('parameters', new Map(named.map(([name, value]) => [name, parameterToJson(value)])));
   json.set(
     'outputs',
-    Object.entries(outputs).map(([name, tensor]) => jsonFromTensor(name, tensor)),
+    Object.entries(outputs).map(([name, tensor]) => tensorToJson(name, tensor)),
   );
   return json;
 }

@@ -4,7 +4,7 @@ import type { Log } from '../core/ports.js';
 import { random } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import type { Arguments, CommandOption } from './command.js';
-import { wholeNumber } from './values.js';
+import { parseWholeNumber } from './values.js';
 
 /** The options of `anyserve worker` for a model in its own process. */
 export const LLAMA_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -27,7 +27,7 @@ export const LLAMA_OPTIONS: Readonly<Record<string, CommandOption>> = {
 };
 
 /** Loads the model that `--llama` names; undefined when there is none. Throws `usage`. */
-export async function llamaBackendFrom(
+export async function createLlamaFromArguments(
   args: Arguments,
   log: Log,
   capabilities: readonly Capability[],
@@ -41,7 +41,7 @@ export async function llamaBackendFrom(
   }
   const whole = (option: string, most: number): number | undefined => {
     const text = args.text(option);
-    return text === undefined ? undefined : wholeNumber(option, text, 1, most);
+    return text === undefined ? undefined : parseWholeNumber(option, text, 1, most);
   };
   const names = args.texts('model');
   if (names.length > 1) throw new AnyserveError('usage', '--llama runs one model; give it one name with --model');

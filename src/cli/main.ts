@@ -1,12 +1,12 @@
-import { AnyserveError, isAnyserveError, messageOf } from '../core/errors.js';
-import { printable } from '../core/printable.js';
-import { stackOf } from '../core/stack.js';
-import { clock, environment } from '../system.js';
-import { isOn, parseArguments, splitAtDashes } from './arguments.js';
+import { escapeControls } from '../core/control-characters.js';
+import { AnyserveError, getErrorMessage, isAnyserveError } from '../core/errors.js';
+import { formatStack } from '../core/stack-trace.js';
+import { clock, getEnvironment } from '../system.js';
+import { isFlagSet, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';
-import { endCode } from './interruption.js';
-import { tellFailure } from './output.js';
-import { helpColumns } from './terminal-width.js';
+import { reportFailure } from './output.js';
+import { getShutdownExitCode } from './shutdown-signals.js';
+import { getHelpColumns } from './terminal-width.js';
 
 /** How long what goes on may take to end by itself. */
 const LAST_WORDS_MS = 250;
@@ -26,13 +26,13 @@ export async function main(argv: readonly string[]): Promise<number> {
     // A reader that has seen enough, such as `head`, is no error.
     if (error.code === 'EPIPE' || writeError) return;
     writeError = error;
-    stderr.write(`anyserve: cannot write to standard output: ${printable(messageOf(error))}\n`);
+    stderr.write(`anyserve: cannot write to standard output: ${escapeControls(getErrorMessage(error))}\n`);
     process.exitCode = 1;
   });
   // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
   stderr.on('error', () => {});
   const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
-  insisted.signal.addEventListener('abort', () => endAnyway(endCode(interrupted.signal)), { once: true });
+  insisted.signal.addEventListener('abort', () => endAnyway(getShutdownExitCode(interrupted.signal)), { once: true });
   const io = {
     // Opened by what reads it, and by nothing else.
     get stdin() {
@@ -40,7 +40,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     },
     stdout,
     stderr,
-    env: environment(),
+    env: getEnvironment(),
     ...signals,
   };
   const exitCode = await unlessStuck(runCommandLine(argv, io), io);
@@ -92,15 +92,15 @@ function endAnyway(exitCode: number): void {
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
   if (isCompletion(argv)) return (await import('./complete-command.js')).printCompletions(argv, io);
   try {
-    const invocation = await parseArguments(argv, io.env, helpColumns(io.stdout, io.env));
+    const invocation = await parseArguments(argv, io.env, getHelpColumns(io.stdout, io.env));
     if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
     io.stdout.write(invocation.text);
     return 0;
   } catch (error) {
     if (error === io.unread.reason) return 0;
     const failure = failureFrom(error, io.interrupted);
-    const stack = wants('debug', argv, io.env) ? stackOf(error) : undefined;
-    tellFailure(failure, io, { json: wants('json', argv, io.env), stack });
+    const stack = wants('debug', argv, io.env) ? formatStack(error) : undefined;
+    reportFailure(failure, io, { json: wants('json', argv, io.env), stack });
     return failure.exitCode;
   }
 }
@@ -113,11 +113,13 @@ function isCompletion([first]: readonly string[]): boolean {
 function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
   if (isAnyserveError(error)) return error;
   if (interrupted.aborted) return new AnyserveError('interrupted', 'interrupted');
-  return new AnyserveError('failed', messageOf(error), { cause: error });
+  return new AnyserveError('failed', getErrorMessage(error), { cause: error });
 }
 
 /** Whether a flag that every command has is given. Looked for in the words, because they may be what is wrong. */
 function wants(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
   const { own } = splitAtDashes(argv);
-  return own.includes(`--${flag}`) || own.includes(`--${flag}=true`) || isOn(env[`ANYSERVE_${flag.toUpperCase()}`]);
+  return (
+    own.includes(`--${flag}`) || own.includes(`--${flag}=true`) || isFlagSet(env[`ANYSERVE_${flag.toUpperCase()}`])
+  );
 }

@@ -2,7 +2,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { CALL_OPTIONS } from './call-options.js';
 import type { CommandOption } from './command.js';
 import { SERVER_OPTIONS } from './server-options.js';
-import { clientTlsOptions } from './tls-options.js';
+import { createClientTlsOptions } from './tls-options.js';
 
 /** The options of the commands that call a model: where to look for it, and how long it may take. */
 export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -14,7 +14,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     suggests: 'capability',
   },
   ...SERVER_OPTIONS,
-  ...clientTlsOptions('behind https and at the replica'),
+  ...createClientTlsOptions('behind https and at the replica'),
   ...CALL_OPTIONS,
   endpoint: {
     type: 'text',

@@ -2,20 +2,20 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/client-options.js';
-import { type CapabilityQuery, pairEntries } from '../core/capability.js';
+import { type CapabilityQuery, listPairs } from '../core/capability.js';
+import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
-import { printable } from '../core/printable.js';
 import * as system from '../system.js';
-import { callAccessFrom } from './call-options.js';
+import { readCallAccess } from './call-options.js';
 import type { Arguments, CommandIo } from './command.js';
-import { quietGrpc } from './grpc-log.js';
-import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
-import { coloursFor } from './output.js';
-import { serverAccessFrom } from './server-options.js';
+import { silenceGrpcLog } from './grpc-log.js';
+import { explainNoMatch, fetchReplicas, isTemporaryMiss } from './no-match.js';
+import { createColors } from './output.js';
+import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
-import { clientTlsFrom } from './tls-options.js';
-import { durationMs, queryFromCaps, wholeNumber } from './values.js';
+import { readClientTls } from './tls-options.js';
+import { parseDurationMs, parseQueryCaps, parseWholeNumber } from './values.js';
 
 /** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
 export class ModelClient {
@@ -34,23 +34,28 @@ export class ModelClient {
 
   /** Throws `usage`. */
   constructor(model: string, args: Arguments, io: CommandIo) {
-    quietGrpc(io);
+    silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
     this.#json = args.flag('json');
     this.#servers = args.texts('server');
     const timeout = args.text('timeout');
-    this.#timeoutMs = timeout === undefined ? undefined : durationMs('timeout', timeout, 0);
-    this.maxMessageBytes = wholeNumber('max-message-bytes', args.text('max-message-bytes') ?? '', 1024, 2 ** 31 - 1);
+    this.#timeoutMs = timeout === undefined ? undefined : parseDurationMs('timeout', timeout, 0);
+    this.maxMessageBytes = parseWholeNumber(
+      'max-message-bytes',
+      args.text('max-message-bytes') ?? '',
+      1024,
+      2 ** 31 - 1,
+    );
     const endpoint = args.text('endpoint');
     // Whoever is called without asking anyone needs no token to ask.
-    this.#access = endpoint === undefined ? serverAccessFrom(args, io) : { tls: clientTlsFrom(args, io) };
+    this.#access = endpoint === undefined ? readServerAccess(args, io) : { tls: readClientTls(args, io) };
     const options = {
-      ...callAccessFrom(args, io, this.#access.tls),
+      ...readCallAccess(args, io, this.#access.tls),
       token: this.#access.token,
       timeoutMs: this.#timeoutMs,
-      firstPartTimeoutMs: durationMs('first-part-timeout', args.text('first-part-timeout') ?? '', 0),
-      silenceTimeoutMs: durationMs('silence-timeout', args.text('silence-timeout') ?? '', 0),
+      firstPartTimeoutMs: parseDurationMs('first-part-timeout', args.text('first-part-timeout') ?? '', 0),
+      silenceTimeoutMs: parseDurationMs('silence-timeout', args.text('silence-timeout') ?? '', 0),
       maxMessageBytes: this.maxMessageBytes,
       // All ways to look for the model are gone before it is waited for.
       waitWhileWarming: false,
@@ -64,12 +69,12 @@ export class ModelClient {
       ['type', model],
       ['model', model],
     ];
-    this.#queries = caps.length > 0 ? [queryFromCaps(caps)] : named;
+    this.#queries = caps.length > 0 ? [parseQueryCaps(caps)] : named;
     this.#clients =
       endpoint !== undefined
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
-            const capability = Object.fromEntries(pairEntries(query));
+            const capability = Object.fromEntries(listPairs(query));
             return new InferenceClient({ ...options, server: this.#servers, capability }, system);
           });
   }
@@ -95,13 +100,13 @@ export class ModelClient {
           }
         }
         const patience = { giveUpAtMs, signal: this.#io.interrupted };
-        if (await mayPass(this.#queries, api, patience)) {
+        if (await isTemporaryMiss(this.#queries, api, patience)) {
           spinner?.clear();
           if (!isTold) tellWaiting(this.#io);
           isTold = true;
           continue;
         }
-        throw noMatchAmong(this.#queries, await listedReplicas(api, this.#io.interrupted));
+        throw explainNoMatch(this.#queries, await fetchReplicas(api, this.#io.interrupted));
       }
     } finally {
       stopSpinner();
@@ -117,12 +122,12 @@ export class ModelClient {
 
 function tellWaiting({ stderr, env }: CommandIo): void {
   const line = 'the API server has just started; waiting for replicas that may be on their way back';
-  stderr.write(`${coloursFor(stderr, env).dim(line)}\n`);
+  stderr.write(`${createColors(stderr, env).dim(line)}\n`);
 }
 
 function tellRetry({ replicaId, error, next }: FailedAttempt, { stderr, env }: CommandIo): void {
   const isSame = next.replicaId === replicaId;
   const what = isSame ? 'no other matches; trying it again' : `trying ${JSON.stringify(next.replicaId)}`;
   const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); ${what}`;
-  stderr.write(`${coloursFor(stderr, env).yellow(printable(line))}\n`);
+  stderr.write(`${createColors(stderr, env).yellow(escapeControls(line))}\n`);
 }

@@ -2,27 +2,27 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import { listenerAt } from '../client/listener.js';
-import { HTTP_PROBE_LIMIT_MS, httpProbe, type Probe, probedUrl, tcpProbe } from '../client/probe.js';
+import { createHttpProbe, createTcpProbe, HTTP_PROBE_LIMIT_MS, type Probe, toProbeUrl } from '../client/probe.js';
+import { findListener } from '../client/tcp-listener.js';
+import { escapeControls } from '../core/control-characters.js';
 import { parseAdvertised } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
-import { defaultReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
-import { printable } from '../core/printable.js';
+import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { clock, hostName, instance, random } from '../system.js';
+import { clock, getHostName, instance, random } from '../system.js';
 import type { Arguments, CommandIo } from './command.js';
-import { interruption } from './interruption.js';
-import { leaseReporter } from './lease-report.js';
-import { type ProgramChange, programReporter } from './program-report.js';
-import { serverAccessFrom } from './server-options.js';
+import { createLeaseReporter } from './lease-reporter.js';
+import { createProgramReporter, type ProgramChange } from './program-reporter.js';
+import { readServerAccess } from './server-options.js';
+import { waitForShutdown } from './shutdown-signals.js';
 import { supervise } from './supervise.js';
-import { capabilityFromCap, durationMs } from './values.js';
+import { parseCap, parseDurationMs } from './values.js';
 
 /** Registers a model server, and runs it if a program is given, until it is told to stop. Resolves to the exit code. */
 export async function keepServerRegistered(args: Arguments, io: CommandIo): Promise<number> {
   const replica = replicaFrom(args);
   const program = programFrom(args);
-  const access = serverAccessFrom(args, io);
+  const access = readServerAccess(args, io);
   const probe = await probeFrom(args, replica.endpoint, access.tls);
   if (program) await refuseTaken(replica.endpoint);
   const server = new RegisteredServer(args, replica, { access, probe, isRun: program !== undefined }, io);
@@ -31,7 +31,7 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
       ? await supervise({
           program,
           restart: args.flag('restart'),
-          drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
+          drainTimeoutMs: parseDurationMs('drain-timeout', args.text('drain-timeout') ?? ''),
           onStart: () => server.watch(),
           onStop: () => server.leave(),
           onChange: (change) => server.report(change),
@@ -87,8 +87,8 @@ class RegisteredServer {
     this.#json = args.flag('json');
     this.#replica = replica;
     this.#probe = probe;
-    this.report = programReporter(this.#json, replica, reported);
-    const reportLease = leaseReporter(this.#json, reported);
+    this.report = createProgramReporter(this.#json, replica, reported);
+    const reportLease = createLeaseReporter(this.#json, reported);
     this.#api = new ApiClient(args.texts('server'), access);
     this.#keeper = new LeaseKeeper({
       api: this.#api,
@@ -130,14 +130,14 @@ class RegisteredServer {
   async leave(): Promise<void> {
     await this.#keeper.stop();
     if (!this.#json && this.#isRegistered && !this.#refused.signal.aborted) {
-      this.#stdout.write(`gave the lease of ${printable(this.#replica.id)} back\n`);
+      this.#stdout.write(`gave the lease of ${escapeControls(this.#replica.id)} back\n`);
     }
   }
 
   /** Watches a server that runs already. Resolves to the exit code. */
   async watchUntilStopped(): Promise<number> {
     const unwatch = this.watch();
-    const exitCode = await interruption({ interrupted: this.stop });
+    const exitCode = await waitForShutdown({ interrupted: this.stop });
     unwatch();
     await this.leave();
     return exitCode;
@@ -160,11 +160,11 @@ function replicaFrom(args: Arguments): Replica {
   const endpoint = parseAdvertised(
     needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
   );
-  const id = args.text('id') ?? defaultReplicaId({ hostName: hostName(), instance }, portOf(endpoint));
+  const id = args.text('id') ?? createReplicaId({ hostName: getHostName(), instance }, portOf(endpoint));
   const replica: Replica = {
     id: parseReplicaId(id),
     endpoint,
-    capabilities: args.texts('cap').map(capabilityFromCap),
+    capabilities: args.texts('cap').map(parseCap),
   };
   if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
   return replica;
@@ -177,7 +177,7 @@ function portOf(endpoint: Endpoint): string {
 
 /** Throws when something listens where a program is about to: it would be registered in the place of that program. */
 async function refuseTaken(endpoint: Endpoint): Promise<void> {
-  const address = await listenerAt(endpoint);
+  const address = await findListener(endpoint);
   if (address === undefined) return;
   const where = address === endpoint ? endpoint : `${endpoint} (${address})`;
   const advice = 'stop that first, or register it as it is, without a program behind --';
@@ -214,16 +214,16 @@ async function probeFrom(
       return undefined;
     case 'grpc':
       return {
-        probe: (await import('../client/grpc-probe.js')).grpcProbe(endpoint, {
+        probe: (await import('../client/grpc-probe.js')).createGrpcProbe(endpoint, {
           tls: isSecure ? (tls ?? (() => ({}))) : undefined,
           model,
         }),
       };
     case 'tcp':
-      return { probe: tcpProbe(endpoint) };
+      return { probe: createTcpProbe(endpoint) };
     case 'http':
       return {
-        probe: httpProbe(probedUrl(endpoint, args.text('probe-path') ?? ''), tls),
+        probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
         // A little more than the probe has, so that the reason shown is its own.
         limitMs: HTTP_PROBE_LIMIT_MS + 1000,
       };

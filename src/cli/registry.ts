@@ -1,14 +1,14 @@
-import { ageText } from '../core/age.js';
+import type { ListedReplica } from '../api/replica-list-json.js';
 import { type Capability, matches } from '../core/capability.js';
-import { printable } from '../core/printable.js';
-import { FROM_SERVER, isJsonObject, jsonText, parseJson } from '../wire/json.js';
-import type { ListedReplica } from '../wire/known-replicas.js';
-import { scalarText } from '../wire/replica-json.js';
+import { escapeControls } from '../core/control-characters.js';
+import { formatAge } from '../core/durations.js';
+import { formatScalar } from '../json/capability-json.js';
+import { isJsonObject, parseJson, SERVER_JSON_LIMITS, serializeJson } from '../json/exact-json.js';
 import type { Command } from './command.js';
-import { noMatchAmong } from './no-match.js';
-import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
-import { tableText } from './table.js';
-import { queryFromWords } from './values.js';
+import { explainNoMatch } from './no-match.js';
+import { createApiClient, SERVER_OPTIONS } from './server-options.js';
+import { formatTable } from './table.js';
+import { parseQueryWords } from './values.js';
 
 /** `anyserve registry`: the replicas, all or those that match. */
 export const registry: Command = {
@@ -28,15 +28,15 @@ export const registry: Command = {
   words: [{ suggests: 'pair' }],
   async run(args, io) {
     const { stdout, stderr, interrupted } = io;
-    const query = queryFromWords(args.words);
-    const api = apiClientFrom(args, io);
+    const query = parseQueryWords(args.words);
+    const api = createApiClient(args, io);
     try {
       const all = await api.list({ signal: interrupted });
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
-        stdout.write(`${printable(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
-      else if (listed.length > 0) stdout.write(tableText(COLUMNS, listed.map(rowOf), io));
-      if (listed.length === 0 && query.length > 0) throw noMatchAmong([query], all);
+        stdout.write(`${escapeControls(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
+      else if (listed.length > 0) stdout.write(formatTable(COLUMNS, listed.map(rowOf), io));
+      if (listed.length === 0 && query.length > 0) throw explainNoMatch([query], all);
       if (listed.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {
@@ -53,13 +53,13 @@ function rowOf({ replica, state = '-', forMs, seenBeforeMs }: ListedReplica): st
 }
 
 function ageOf(ms: number | undefined): string {
-  return ms === undefined ? '-' : ageText(ms);
+  return ms === undefined ? '-' : formatAge(ms);
 }
 
 /** A capability as `--cap` takes it: `model=llama,type=chat`; what is no pair of texts is shown as JSON. */
 function capabilityText({ source }: Capability): string {
-  const object = parseJson(source, FROM_SERVER);
+  const object = parseJson(source, SERVER_JSON_LIMITS);
   if (!isJsonObject(object)) return source;
   if (object.size === 0) return '{}';
-  return [...object].map(([key, value]) => `${key}=${scalarText(value) ?? jsonText(value)}`).join(',');
+  return [...object].map(([key, value]) => `${key}=${formatScalar(value) ?? serializeJson(value)}`).join(',');
 }

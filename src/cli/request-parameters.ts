@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Parameters, ParameterValue } from '../wire/inference-data.js';
+import type { Parameters, ParameterValue } from '../inference/inference-data.js';
 import type { Arguments, CommandOption } from './command.js';
-import { parameterFromJson } from './rest-request.js';
-import { decimalNumber, jsonFromArgument, wholeNumber } from './values.js';
+import { parseRestParameter } from './rest-request.js';
+import { parseDecimal, parseJsonArgument, parseWholeNumber } from './values.js';
 
 /** The options that become parameters of the request: any by its name, and those of a model that writes texts. */
 export const PARAMETER_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -32,7 +32,7 @@ export const SYSTEM_OPTION: CommandOption = {
 };
 
 /** Returns the messages that a chat begins with: that of {@link SYSTEM_OPTION}, or none. */
-export function openingMessages(args: Arguments): readonly Message[] {
+export function createOpeningMessages(args: Arguments): readonly Message[] {
   const system = args.text('system');
   return system === undefined ? [] : [{ role: 'system', content: system }];
 }
@@ -48,11 +48,11 @@ const SETTINGS: readonly Setting[] = [
   {
     option: 'max-tokens',
     name: 'max_tokens',
-    value: ([text]) => wholeNumber('max-tokens', text, 1, Number.MAX_SAFE_INTEGER),
+    value: ([text]) => parseWholeNumber('max-tokens', text, 1, Number.MAX_SAFE_INTEGER),
   },
-  { option: 'temperature', name: 'temperature', value: ([text]) => ({ double: decimalNumber('temperature', text) }) },
-  { option: 'top-p', name: 'top_p', value: ([text]) => ({ double: decimalNumber('top-p', text) }) },
-  { option: 'seed', name: 'seed', value: ([text]) => wholeNumber('seed', text, 0, Number.MAX_SAFE_INTEGER) },
+  { option: 'temperature', name: 'temperature', value: ([text]) => ({ double: parseDecimal('temperature', text) }) },
+  { option: 'top-p', name: 'top_p', value: ([text]) => ({ double: parseDecimal('top-p', text) }) },
+  { option: 'seed', name: 'seed', value: ([text]) => parseWholeNumber('seed', text, 0, Number.MAX_SAFE_INTEGER) },
   { option: 'stop', name: 'stop', value: stopTexts },
 ];
 
@@ -62,7 +62,7 @@ function stopTexts(texts: readonly [string, ...string[]]): string {
 }
 
 /** Reads the options, beside the parameters given already. Throws `usage`, also for what is given twice. */
-export function requestParameters(args: Arguments, given: Parameters = {}): Parameters {
+export function readRequestParameters(args: Arguments, given: Parameters = {}): Parameters {
   const parameters: Record<string, ParameterValue> = Object.assign(Object.create(null), given);
   for (const argument of args.texts('param')) {
     const [name, value] = parameterFromArgument(argument);
@@ -85,5 +85,5 @@ function parameterFromArgument(argument: string): readonly [name: string, value:
   const name = argument.slice(0, at);
   const text = argument.slice(at + 1);
   const isScalar = /^(?:true|false|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|".*")$/s.test(text);
-  return [name, isScalar ? parameterFromJson(name, jsonFromArgument(`--param ${argument}`, text)) : text];
+  return [name, isScalar ? parseRestParameter(name, parseJsonArgument(`--param ${argument}`, text)) : text];
 }

@@ -1,11 +1,11 @@
 import { AnyserveError } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import type { Parameters, ParameterValue, RequestedOutput, Tensor } from '../wire/inference-data.js';
-import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../wire/json.js';
-import { messageFromParameters } from '../wire/parameters.js';
-import { datatypeAndShape } from '../wire/tensor-spec.js';
-import { type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
-import { asUsage } from './values.js';
+import { quote } from '../core/quoting.js';
+import type { Parameters, ParameterValue, RequestedOutput, Tensor } from '../inference/inference-data.js';
+import { toParametersMessage } from '../inference/parameters.js';
+import { parseTensorSpec } from '../inference/tensor-spec.js';
+import { type TensorValue, toTensor } from '../inference/tensor-value.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/exact-json.js';
+import { rethrowUsage } from './values.js';
 
 /** A request in the form that the protocol's REST side takes. */
 export interface RestRequest {
@@ -24,27 +24,27 @@ export function isRestRequest(json: JsonObject): boolean {
 }
 
 /** Reads a request in that form; `where` begins the error. Throws `usage` for whatever it could not pass on. */
-export function restRequest(where: string, json: JsonObject): RestRequest {
+export function parseRestRequest(where: string, json: JsonObject): RestRequest {
   const id = json.get('id') ?? '';
   if (typeof id !== 'string') throw new AnyserveError('usage', `${where}: its id is no text`);
   return {
     id,
     inputs: objects(where, 'inputs', json).map((input) => {
       const name = nameOf(where, input);
-      return [name, restTensor(where, `input ${quoted(name)}`, input)] as const;
+      return [name, parseRestTensor(where, `input ${quote(name)}`, input)] as const;
     }),
     parameters: parametersOf(where, json) ?? {},
     outputs: objects(where, 'outputs', json).map((output) => {
       const name = nameOf(where, output);
-      return { name, parameters: parametersOf(`${where}: output ${quoted(name)}`, output) };
+      return { name, parameters: parametersOf(`${where}: output ${quote(name)}`, output) };
     }),
   };
 }
 
 /** A request parameter from a JSON value. Throws `usage` for what the protocol cannot carry. */
-export function parameterFromJson(name: string, value: Json): ParameterValue {
+export function parseRestParameter(name: string, value: Json): ParameterValue {
   const parameter = value instanceof JsonNumber ? numberFrom(value.text) : value;
-  asUsage(() => messageFromParameters({ [name]: parameter as ParameterValue }));
+  rethrowUsage(() => toParametersMessage({ [name]: parameter as ParameterValue }));
   return parameter as ParameterValue;
 }
 
@@ -57,11 +57,11 @@ function parametersOf(where: string, json: JsonObject): Parameters | undefined {
   const parameters = json.get('parameters');
   if (parameters === undefined) return undefined;
   if (!isJsonObject(parameters)) throw new AnyserveError('usage', `${where}: its parameters are no object`);
-  return Object.fromEntries([...parameters].map(([name, value]) => [name, parameterFromJson(name, value)]));
+  return Object.fromEntries([...parameters].map(([name, value]) => [name, parseRestParameter(name, value)]));
 }
 
 /** The tensor that an object with datatype, shape, data and perhaps parameters says. Throws `usage`. */
-export function restTensor(where: string, label: string, input: JsonObject): Tensor {
+export function parseRestTensor(where: string, label: string, input: JsonObject): Tensor {
   const datatype = input.get('datatype');
   const shape = input.get('shape');
   const data = input.get('data');
@@ -69,9 +69,9 @@ export function restTensor(where: string, label: string, input: JsonObject): Ten
   if (!Array.isArray(shape)) throw new AnyserveError('usage', `${where}: ${label} has no shape`);
   if (data === undefined) throw new AnyserveError('usage', `${where}: ${label} has no data`);
   const sizes = shape.map((size: Json) => (size instanceof JsonNumber ? Number(size.text) : Number.NaN));
-  return asUsage(() => {
-    const declared = { datatype: datatypeAndShape(label, datatype).datatype, shape: sizes };
-    const tensor = tensorFromValue(label, data as TensorValue, declared);
+  return rethrowUsage(() => {
+    const declared = { datatype: parseTensorSpec(label, datatype).datatype, shape: sizes };
+    const tensor = toTensor(label, data as TensorValue, declared);
     const parameters = parametersOf(`${where}: ${label}`, input);
     return parameters ? { ...tensor, parameters } : tensor;
   });

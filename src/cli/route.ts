@@ -1,10 +1,10 @@
-import { printable } from '../core/printable.js';
+import { escapeControls } from '../core/control-characters.js';
 import { clock } from '../system.js';
 import type { Command } from './command.js';
-import { listedReplicas, mayPass, noMatchAmong } from './no-match.js';
-import { apiClientFrom, SERVER_OPTIONS } from './server-options.js';
-import { tableText } from './table.js';
-import { durationMs, queryFromWords } from './values.js';
+import { explainNoMatch, fetchReplicas, isTemporaryMiss } from './no-match.js';
+import { createApiClient, SERVER_OPTIONS } from './server-options.js';
+import { formatTable } from './table.js';
+import { parseDurationMs, parseQueryWords } from './values.js';
 
 /** `anyserve route`: one replica by what it can do. */
 export const route: Command = {
@@ -29,18 +29,18 @@ export const route: Command = {
   words: [{ suggests: 'pair' }],
   async run(args, io) {
     const { stdout, interrupted } = io;
-    const query = queryFromWords(args.words);
-    const api = apiClientFrom(args, io);
+    const query = parseQueryWords(args.words);
+    const api = createApiClient(args, io);
     try {
-      const giveUpAtMs = clock.nowMs() + durationMs('wait', args.text('wait') ?? '');
+      const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.text('wait') ?? '');
       let answer = await api.route(query, [], { signal: interrupted });
-      while (answer.kind === 'none' && (await mayPass([query], api, { giveUpAtMs, signal: interrupted }))) {
+      while (answer.kind === 'none' && (await isTemporaryMiss([query], api, { giveUpAtMs, signal: interrupted }))) {
         answer = await api.route(query, [], { signal: interrupted });
       }
-      if (answer.kind === 'none') throw noMatchAmong([query], await listedReplicas(api, interrupted));
+      if (answer.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));
       const { endpoint, replicaId } = answer.route;
-      if (args.flag('json')) stdout.write(`${printable(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
-      else stdout.write(tableText(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
+      if (args.flag('json')) stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
+      else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
       return 0;
     } finally {
       api.close();

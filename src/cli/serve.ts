@@ -1,10 +1,10 @@
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
-import { interruption } from './interruption.js';
-import { logTo } from './output.js';
-import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { requiredTokens, tokenFileOption } from './token-options.js';
-import { durationMs, wholeNumber } from './values.js';
+import { createLog } from './output.js';
+import { waitForShutdown } from './shutdown-signals.js';
+import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
+import { createTokenFileOption, readRequiredTokens } from './token-options.js';
+import { parseDurationMs, parseWholeNumber } from './values.js';
 
 /** No limit that is meant is over it. */
 const MOST = 10_000_000;
@@ -43,11 +43,11 @@ export const serve: Command = {
       description: 'the time between two heartbeats of a lease',
       default: `${DEFAULTS.heartbeatMs}ms`,
     },
-    'register-token-file': tokenFileOption(
+    'register-token-file': createTokenFileOption(
       'tokens that may register and ask, one a line, each with a space and a prefix if it is for such ids only',
       'ANYSERVE_REGISTER_TOKEN',
     ),
-    'read-token-file': tokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
+    'read-token-file': createTokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
     ...SERVER_TLS_OPTIONS,
     'ack-limit': {
       type: 'text',
@@ -88,29 +88,29 @@ export const serve: Command = {
   },
   maxWords: 0,
   async run(args, io) {
-    const drainMs = durationMs('drain', args.text('drain') ?? '');
+    const drainMs = parseDurationMs('drain', args.text('drain') ?? '');
     // Loaded here, because the help and completion need nothing of it.
     const { startApiServer } = await import('../compose.js');
     const server = await startApiServer({
       host: args.text('host'),
-      port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
+      port: parseWholeNumber('port', args.text('port') ?? '', 0, 65535),
       // Without any time between them, heartbeats would be all that the server does.
-      heartbeatMs: durationMs('heartbeat', args.text('heartbeat') ?? '', 1),
-      registerTokens: requiredTokens(args, io, 'register-token-file'),
-      readTokens: requiredTokens(args, io, 'read-token-file'),
-      tls: serverTlsFrom(args, io),
-      ackLimitMs: durationMs('ack-limit', args.text('ack-limit') ?? ''),
-      warmingMs: durationMs('warming', args.text('warming') ?? ''),
-      maxReplicas: wholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
-      maxRegistryBytes: wholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
-      maxStreamsPerPeer: wholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
+      heartbeatMs: parseDurationMs('heartbeat', args.text('heartbeat') ?? '', 1),
+      registerTokens: readRequiredTokens(args, io, 'register-token-file'),
+      readTokens: readRequiredTokens(args, io, 'read-token-file'),
+      tls: readServerTls(args, io),
+      ackLimitMs: parseDurationMs('ack-limit', args.text('ack-limit') ?? ''),
+      warmingMs: parseDurationMs('warming', args.text('warming') ?? ''),
+      maxReplicas: parseWholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
+      maxRegistryBytes: parseWholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
+      maxStreamsPerPeer: parseWholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
       allowedHosts: args.texts('allowed-host'),
-      log: logTo(io),
+      log: createLog(io),
     });
     io.stdout.write(
       args.flag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
     );
-    const exitCode = await interruption(io);
+    const exitCode = await waitForShutdown(io);
     await server.close({ drainMs, signal: io.insisted });
     return exitCode;
   },

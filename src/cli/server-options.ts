@@ -3,9 +3,9 @@ import type { ServerAccess } from '../client/api-servers.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { logTo } from './output.js';
-import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
-import { tokenFileOption, tokenToShow } from './token-options.js';
+import { createLog } from './output.js';
+import { createClientTlsOptions, readClientTls } from './tls-options.js';
+import { createTokenFileOption, readClientToken } from './token-options.js';
 
 /** Which API server is asked, and with which token. */
 const WHICH: Readonly<Record<string, CommandOption>> = {
@@ -17,35 +17,35 @@ const WHICH: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
     spaced: true,
   },
-  'token-file': tokenFileOption('a token to show the API server', 'ANYSERVE_TOKEN'),
+  'token-file': createTokenFileOption('a token to show the API server', 'ANYSERVE_TOKEN'),
 };
 
 /** The options of the commands that ask an API server: which, and how. */
-export const SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions('behind https') };
+export const SERVER_OPTIONS = { ...WHICH, ...createClientTlsOptions('behind https') };
 
 /** What stands before the names of a worker's TLS options as a caller; those without it are for what it serves. */
 export const WORKER_PREFIX = 'server-';
 
 /** The same options for a worker. */
-export const WORKER_SERVER_OPTIONS = { ...WHICH, ...clientTlsOptions('behind https', WORKER_PREFIX) };
+export const WORKER_SERVER_OPTIONS = { ...WHICH, ...createClientTlsOptions('behind https', WORKER_PREFIX) };
 
 /** The API servers that the options name, asked as they say. Throws `usage`. */
-export function apiClientFrom(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
-  return new ApiClient(args.texts('server'), serverAccessFrom(args, io, prefix));
+export function createApiClient(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
+  return new ApiClient(args.texts('server'), readServerAccess(args, io, prefix));
 }
 
 /** How the API servers are to be asked. Throws `usage`. */
-export function serverAccessFrom(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
-  const token = tokenToShow(args, io, 'token-file');
+export function readServerAccess(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
+  const token = readClientToken(args, io, 'token-file');
   const open = args.texts('server').find(isOpenToOthers);
   if (token && open !== undefined) {
-    logTo(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
+    createLog(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
   }
-  const tls = clientTlsFrom(args, io, prefix);
+  const tls = readClientTls(args, io, prefix);
   const isSecure = args.texts('server').some((server) => server.startsWith('https:'));
   if (isSecure && tls?.().ca === undefined && io.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
     const remedy = `give --${prefix}tls-ca FILE, or unset it`;
-    logTo(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);
+    createLog(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);
   }
   return { token, tls };
 }

@@ -1,7 +1,7 @@
-import { printable } from '../core/printable.js';
+import { escapeControls } from '../core/control-characters.js';
 import { clock } from '../system.js';
 import type { CommandIo } from './command.js';
-import { columnsOf, cutToWidth } from './terminal-width.js';
+import { getTerminalColumns, truncateToWidth } from './terminal-width.js';
 
 /** Answers that come sooner need no spinner. */
 const DELAY_MS = 400;
@@ -25,16 +25,16 @@ const NO_SPINNER: Spinner = { clear: () => {}, stop: () => {} };
 
 /** Shows on stderr what is waited for, and for how long. Does nothing unless that is a terminal that can erase a line. */
 export function startSpinner(text: string, { stderr, env }: Pick<CommandIo, 'stderr' | 'env'>): Spinner {
-  const columns = columnsOf(stderr, env);
+  const columns = getTerminalColumns(stderr, env);
   if (columns === undefined || env['TERM'] === 'dumb') return NO_SPINNER;
   const startedAtMs = clock.nowMs();
   let frame = 0;
   let isShown = false;
   const show = (): void => {
     const seconds = Math.floor((clock.nowMs() - startedAtMs) / 1000);
-    const line = `${FRAMES[frame++ % FRAMES.length]} ${printable(text)}${seconds > 0 ? ` (${seconds}s)` : ''}`;
+    const line = `${FRAMES[frame++ % FRAMES.length]} ${escapeControls(text)}${seconds > 0 ? ` (${seconds}s)` : ''}`;
     // The last column stays free, so that no terminal goes on to the next line.
-    stderr.write(`${ERASE_LINE}${cutToWidth(line, columns - 1)}`);
+    stderr.write(`${ERASE_LINE}${truncateToWidth(line, columns - 1)}`);
     isShown = true;
     cancel = clock.schedule(FRAME_MS, show, { background: true });
   };

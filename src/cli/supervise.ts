@@ -1,8 +1,8 @@
-import { sleep, unlessAborted } from '../client/async-waits.js';
+import { raceWithAbort, sleep } from '../client/async-waits.js';
 import { createBackoff } from '../client/backoff.js';
-import { exitCodeOf, type ProgramEnd, type SupervisedProcess, startProgram } from '../client/supervised-process.js';
+import { type ProgramEnd, type SupervisedProcess, startProgram, toExitCode } from '../client/supervised-process.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { ProgramChange } from './program-report.js';
+import type { ProgramChange } from './program-reporter.js';
 
 /** How to run a program, and who must know of it. */
 export interface Supervision {
@@ -47,12 +47,12 @@ export async function supervise(supervision: Supervision): Promise<number> {
       const end = await runToEnd(running, name, supervision);
       running = undefined;
       if (clock.nowMs() - startedAtMs >= STEADY_AFTER_MS) backoff.reset();
-      if (stop.aborted) return exitCodeOf(end);
+      if (stop.aborted) return toExitCode(end);
       const retryInMs = restart ? backoff.nextDelayMs() : undefined;
       onChange({ kind: 'ended', program: name, end, retryInMs });
-      if (retryInMs === undefined) return exitCodeOf(end);
+      if (retryInMs === undefined) return toExitCode(end);
       await sleep(clock, retryInMs, stop);
-      if (stop.aborted) return exitCodeOf(end);
+      if (stop.aborted) return toExitCode(end);
     }
   } finally {
     for (const signal of PASSED_ON) process.removeListener(signal, passOn);
@@ -68,7 +68,7 @@ async function runToEnd(
   insisted.addEventListener('abort', running.kill, { once: true });
   try {
     const ended = running.ended.finally(onStart());
-    const isStopped = await unlessAborted(
+    const isStopped = await raceWithAbort(
       ended.then(() => false),
       stop,
     ).catch(() => true);

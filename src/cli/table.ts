@@ -1,8 +1,8 @@
 import Table from 'cli-table3';
-import { printable } from '../core/printable.js';
+import { escapeControls } from '../core/control-characters.js';
 import type { CommandIo } from './command.js';
-import { coloursFor } from './output.js';
-import { columnsOf, cutToWidth, widthOf } from './terminal-width.js';
+import { createColors } from './output.js';
+import { getTerminalColumns, measureWidth, truncateToWidth } from './terminal-width.js';
 
 /** Gap between two columns. */
 const GAP = '   ';
@@ -50,14 +50,14 @@ const NO_BORDERS = {
  * Lays out a table for people: no borders, each column as wide as its widest cell, and at a terminal no wider than that.
  * Takes time linear in the text.
  */
-export function tableText(
+export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>,
 ): string {
-  const columns = columnsOf(stdout, env);
+  const columns = getTerminalColumns(stdout, env);
   const limit = columns ?? MAX_PADDED;
-  const cells = [head, ...rows].map((row) => row.map((text) => cellFrom(printable(text), limit)));
+  const cells = [head, ...rows].map((row) => row.map((text) => cellFrom(escapeControls(text), limit)));
   const natural = head.map((_, at) => widestOf(cells, at, columns === undefined ? limit : Number.POSITIVE_INFINITY));
   const gap = gapFor(natural, columns);
   const widths = columns === undefined ? natural : fittedWidths(natural, columns - gap.length * (head.length - 1));
@@ -66,13 +66,13 @@ export function tableText(
   const [headLine = '', ...lines] = isForLibrary(shown, widths)
     ? libraryLines(shown, widths, gap)
     : plainLines(shown, widths, gap);
-  const { bold } = coloursFor(stdout, env);
+  const { bold } = createColors(stdout, env);
   return [headLine.replace(/[^ ]+/g, (title) => bold(title)), ...lines].map((line) => `${line}\n`).join('');
 }
 
 function cellFrom(text: string, limit: number): Cell {
   // Texts this long are not measured. Only marks could make one of them narrower than the limit.
-  const width = text.length > limit * 4 ? limit + 1 : widthOf(text);
+  const width = text.length > limit * 4 ? limit + 1 : measureWidth(text);
   return { text, width: Math.min(width, limit + 1) };
 }
 
@@ -107,8 +107,8 @@ function fittedWidths(natural: readonly number[], room: number): number[] {
 
 function cutCell({ text, width }: Cell, room: number): Cell {
   if (width <= room) return { text, width };
-  const cut = cutToWidth(text, room);
-  return { text: cut, width: widthOf(cut) };
+  const cut = truncateToWidth(text, room);
+  return { text: cut, width: measureWidth(cut) };
 }
 
 /** Whether cli-table3 lays the rows out. It measures new emoji wrong, and cuts what is wider than its column. */

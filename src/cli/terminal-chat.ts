@@ -1,19 +1,19 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
+import { escapeControlsInProse } from '../core/control-characters.js';
 import { AnyserveError } from '../core/errors.js';
-import { printableProse } from '../core/printable.js';
-import { typedLine } from './chat-commands.js';
+import { interpretLine } from './chat-commands.js';
 import type { CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
-import { tellFailure } from './output.js';
-import { MARK_PASTES, TypedTurns, UNMARK_PASTES } from './typed-turns.js';
+import { reportFailure } from './output.js';
+import { DISABLE_BRACKETED_PASTE, ENABLE_BRACKETED_PASTE, TypedTurns } from './typed-turns.js';
 
 const PROMPT = '> ';
 /** The prompt within a message of several lines. */
 const MORE = '. ';
 
 /** Holds a conversation with whoever sits at the terminal; resolves to the exit code. */
-export async function talkAtTerminal(conversation: Conversation, io: CommandIo): Promise<number> {
+export async function runTerminalChat(conversation: Conversation, io: CommandIo): Promise<number> {
   const { stdin, stderr, interrupted } = io;
   const screen = new Screen(stderr);
   const lines = createInterface({ input: stdin, output: screen, terminal: true, prompt: PROMPT, signal: interrupted });
@@ -46,7 +46,7 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
       await conversation.turn(text, answering.signal);
     } catch (error) {
       if (!(error instanceof AnyserveError) || interrupted.aborted) throw error;
-      tellFailure(error, io);
+      reportFailure(error, io);
     } finally {
       answering = undefined;
       screen.isOn = true;
@@ -54,15 +54,15 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
   };
 
   try {
-    stderr.write(`${MARK_PASTES}/help lists the commands; Ctrl-D ends the conversation\n`);
+    stderr.write(`${ENABLE_BRACKETED_PASTE}/help lists the commands; Ctrl-D ends the conversation\n`);
     lines.prompt();
     for await (const turn of turns) {
       if (turn) {
         const typed = turn.isLiteral
           ? ({ kind: 'message', text: turn.text } as const)
-          : typedLine(turn.text, conversation);
+          : interpretLine(turn.text, conversation);
         if (typed.kind === 'exit') return 0;
-        if (typed.kind === 'done') stderr.write(printableProse(typed.said));
+        if (typed.kind === 'done') stderr.write(escapeControlsInProse(typed.said));
         else if (typed.text.trim() !== '') await answer(typed.text);
       }
       lines.setPrompt(turns.isPending ? MORE : PROMPT);
@@ -76,7 +76,7 @@ export async function talkAtTerminal(conversation: Conversation, io: CommandIo):
   } finally {
     lines.close();
     screen.destroy();
-    stderr.write(UNMARK_PASTES);
+    stderr.write(DISABLE_BRACKETED_PASTE);
   }
 }
 

@@ -17,15 +17,15 @@ const MIN_HELP_COLUMNS = 40;
  * Number of columns of a terminal; undefined for a pipe or file, where nothing is cut. `COLUMNS` can make it narrower.
  * It cannot make it wider, because shells leave it behind when a terminal is resized.
  */
-export function columnsOf({ isTTY, columns }: Screen, env: CommandIo['env']): number | undefined {
+export function getTerminalColumns({ isTTY, columns }: Screen, env: CommandIo['env']): number | undefined {
   if (!isTTY) return undefined;
   const known = [columns, columnsFrom(env)].filter((count) => count !== undefined && count > 0) as number[];
   return known.length > 0 ? Math.min(...known) : DEFAULT_COLUMNS;
 }
 
 /** Number of columns of the help. It is wrapped in a pipe, too. */
-export function helpColumns(stream: Screen, env: CommandIo['env']): number {
-  const columns = columnsOf(stream, env) ?? columnsFrom(env) ?? MAX_HELP_COLUMNS;
+export function getHelpColumns(stream: Screen, env: CommandIo['env']): number {
+  const columns = getTerminalColumns(stream, env) ?? columnsFrom(env) ?? MAX_HELP_COLUMNS;
   return Math.max(MIN_HELP_COLUMNS, Math.min(MAX_HELP_COLUMNS, columns));
 }
 
@@ -35,16 +35,16 @@ function columnsFrom(env: CommandIo['env']): number | undefined {
 }
 
 /** Number of columns that a text takes. East Asian characters and emoji take two, combining marks none. */
-export function widthOf(text: string): number {
+export function measureWidth(text: string): number {
   return plainWidth(text) ?? stringWidth(text);
 }
 
 /** Cuts a text to a number of columns, with `…` in the place of the rest. Looks no further than that. */
-export function cutToWidth(text: string, columns: number): string {
+export function truncateToWidth(text: string, columns: number): string {
   let width = 0;
   let keptEnd = 0;
   for (const character of charactersOf(text, columns)) {
-    width += widthOf(character);
+    width += measureWidth(character);
     if (width > columns) return `${text.slice(0, keptEnd)}…`;
     if (width < columns) keptEnd += character.length;
   }

@@ -1,10 +1,10 @@
 import { AnyserveError } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
 import type { NamedFile } from '../credentials/named-file.js';
-import { clientTlsFromFiles, serverTlsFromFiles } from '../credentials/tls-files.js';
+import { loadClientTls, loadServerTls } from '../credentials/tls-files.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { logTo } from './output.js';
+import { createLog } from './output.js';
 
 const PEM_FILE = { type: 'text', value: 'FILE' } as const;
 
@@ -16,7 +16,7 @@ export const SERVER_TLS_OPTIONS: Readonly<Record<string, CommandOption>> = {
 };
 
 /** The options of what asks others over TLS, each name behind a prefix; `where` says whom. */
-export function clientTlsOptions(where: string, prefix = ''): Readonly<Record<string, CommandOption>> {
+export function createClientTlsOptions(where: string, prefix = ''): Readonly<Record<string, CommandOption>> {
   return {
     [`${prefix}tls-ca`]: { ...PEM_FILE, description: `trust this authority (PEM), and no other, ${where}` },
     [`${prefix}tls-cert`]: { ...PEM_FILE, description: `a certificate (PEM) to show to who asks for one ${where}` },
@@ -25,17 +25,17 @@ export function clientTlsOptions(where: string, prefix = ''): Readonly<Record<st
 }
 
 /** What to serve over TLS with, as it is now; undefined: without. Throws `usage`. */
-export function serverTlsFrom(args: Arguments, io: CommandIo): (() => ServerTls) | undefined {
+export function readServerTls(args: Arguments, io: CommandIo): (() => ServerTls) | undefined {
   const { cert, key, ca } = filesFrom(args, '');
-  if (cert && key) return serverTlsFromFiles({ cert, key, ca }, { clock, log: logTo(io) });
+  if (cert && key) return loadServerTls({ cert, key, ca }, { clock, log: createLog(io) });
   if (ca) throw new AnyserveError('usage', '--tls-ca goes with --tls-cert FILE and --tls-key FILE');
   return undefined;
 }
 
 /** Whom to trust and what to show as a caller, as it is now; undefined: the options say nothing. Throws `usage`. */
-export function clientTlsFrom(args: Arguments, io: CommandIo, prefix = ''): (() => ClientTls) | undefined {
+export function readClientTls(args: Arguments, io: CommandIo, prefix = ''): (() => ClientTls) | undefined {
   const files = filesFrom(args, prefix);
-  return files.cert || files.ca ? clientTlsFromFiles(files, { clock, log: logTo(io) }) : undefined;
+  return files.cert || files.ca ? loadClientTls(files, { clock, log: createLog(io) }) : undefined;
 }
 
 function filesFrom(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {

@@ -1,31 +1,31 @@
 import { AnyserveError } from '../core/errors.js';
-import { renewedFiles } from '../credentials/renewed-files.js';
-import { firstToken, shortTokenWarning } from '../credentials/token-file.js';
+import { createReloadingGetter } from '../credentials/reloading-files.js';
+import { findShortTokens, parseClientToken } from '../credentials/token-file.js';
 import { TokenSet } from '../credentials/token-set.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { logTo } from './output.js';
+import { createLog } from './output.js';
 
 /** An option that names a file with tokens; `variable` holds the token itself where there is no file. */
-export function tokenFileOption(description: string, variable: string): CommandOption {
+export function createTokenFileOption(description: string, variable: string): CommandOption {
   return { type: 'text', value: 'FILE', description: `${description}; else ${variable} is the token` };
 }
 
 /** The token to show, as it is now; undefined: none. Throws `usage`. */
-export function tokenToShow(args: Arguments, io: CommandIo, option: string): (() => string) | undefined {
-  return tokenSource(args, io, option, firstToken);
+export function readClientToken(args: Arguments, io: CommandIo, option: string): (() => string) | undefined {
+  return tokenSource(args, io, option, parseClientToken);
 }
 
 /** Returns a function for the tokens that callers must show; undefined if none are required. Logs short ones once. Throws `usage`. */
-export function requiredTokens(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
+export function readRequiredTokens(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
   let isWarned = false;
   return tokenSource(args, io, option, (text, where) => {
     const lines = text.split('\n');
     const tokens = new TokenSet(lines, where);
-    const warning = shortTokenWarning(lines, where);
+    const warning = findShortTokens(lines, where);
     if (warning !== undefined && !isWarned) {
       isWarned = true;
-      logTo(io).warn(warning);
+      createLog(io).warn(warning);
     }
     return tokens;
   });
@@ -44,7 +44,7 @@ function tokenSource<T>(
   const path = args.text(option);
   if (path !== undefined) {
     const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
-    return renewedFiles([{ option, path, isSecret: true }], format, { clock, log: logTo(io) });
+    return createReloadingGetter([{ option, path, isSecret: true }], format, { clock, log: createLog(io) });
   }
   const variable = `ANYSERVE_${option
     .replace(/-file$/, '')

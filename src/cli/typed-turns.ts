@@ -3,9 +3,9 @@ import type { Interface } from 'node:readline';
 import { TurnReader } from './turn-reader.js';
 
 /** Has a terminal mark what is pasted, so that its lines can be told from typed ones (bracketed paste). Source: xterm. */
-export const MARK_PASTES = '\x1b[?2004h';
+export const ENABLE_BRACKETED_PASTE = '\x1b[?2004h';
 /** Ends that. */
-export const UNMARK_PASTES = '\x1b[?2004l';
+export const DISABLE_BRACKETED_PASTE = '\x1b[?2004l';
 
 /** A message or a command as it was typed or pasted. `isLiteral`: a command is not looked for in it. */
 export interface TypedTurn {

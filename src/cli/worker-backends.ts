@@ -2,14 +2,14 @@ import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { renewedFiles } from '../credentials/renewed-files.js';
+import { createReloadingGetter } from '../credentials/reloading-files.js';
 import { clock } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import type { OpenaiBackendOptions } from '../worker/openai-backend.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { LLAMA_OPTIONS, llamaBackendFrom } from './llama-options.js';
-import { clientTlsFrom, clientTlsOptions } from './tls-options.js';
-import { capabilityFromCap, durationMs } from './values.js';
+import { createLlamaFromArguments, LLAMA_OPTIONS } from './llama-options.js';
+import { createClientTlsOptions, readClientTls } from './tls-options.js';
+import { parseCap, parseDurationMs } from './values.js';
 
 /** The options of `anyserve worker` that say what it serves. */
 export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -51,7 +51,7 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     value: 'FILE',
     description: 'a file with the key for --openai; else ANYSERVE_OPENAI_KEY or OPENAI_API_KEY is the key',
   },
-  ...clientTlsOptions('at an https URL of --openai', 'openai-'),
+  ...createClientTlsOptions('at an https URL of --openai', 'openai-'),
   'openai-timeout': {
     type: 'text',
     value: 'TIME',
@@ -82,9 +82,9 @@ export interface ChosenBackends {
 }
 
 /** Loads what the command line asks for, and nothing else. Throws `usage`. */
-export async function backendsFrom(args: Arguments, io: CommandIo, log: Log): Promise<ChosenBackends> {
+export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Promise<ChosenBackends> {
   const [module] = args.words;
-  const capabilities = args.texts('cap').map(capabilityFromCap);
+  const capabilities = args.texts('cap').map(parseCap);
   const backends: Backend[] = [];
   if (module !== undefined) {
     const { loadModuleBackend } = await import('../worker/module-backend.js');
@@ -113,7 +113,7 @@ async function engineFrom(
   capabilities: readonly Capability[],
 ): Promise<Backend | undefined> {
   const url = args.text('openai');
-  const llama = await llamaBackendFrom(args, log, capabilities);
+  const llama = await createLlamaFromArguments(args, log, capabilities);
   if (llama && url !== undefined) {
     throw new AnyserveError('usage', 'a worker has --openai or --llama, one of them; run one worker for each');
   }
@@ -124,13 +124,13 @@ async function engineFrom(
     }
     return llama;
   }
-  const [{ createOpenaiBackend }, { upstreamProxy }] = await Promise.all([
+  const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
     import('../worker/openai-backend.js'),
     import('../worker/upstream-proxy.js'),
   ]);
-  const proxy = await upstreamProxy(url, io.env);
+  const proxy = await resolveUpstreamProxy(url, io.env);
   if (proxy) log.info(`asks ${url} through the proxy ${proxy.name}; NO_PROXY names hosts to ask directly`);
-  const timeoutMs = durationMs('openai-timeout', args.text('openai-timeout') ?? '', 1);
+  const timeoutMs = parseDurationMs('openai-timeout', args.text('openai-timeout') ?? '', 1);
   const idle = args.text('openai-idle-timeout');
   return createOpenaiBackend(
     {
@@ -140,8 +140,8 @@ async function engineFrom(
       idleTimeoutMs:
         idle === undefined
           ? Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs)
-          : durationMs('openai-idle-timeout', idle, 1),
-      tls: clientTlsFrom(args, io, 'openai-'),
+          : parseDurationMs('openai-idle-timeout', idle, 1),
+      tls: readClientTls(args, io, 'openai-'),
       proxy,
       probePath: args.text('probe-path'),
       models: args.texts('model'),
@@ -192,5 +192,5 @@ async function openaiKey(args: Arguments, { env }: CommandIo, log: Log): Promise
   const path = args.text('openai-key-file');
   if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
   const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);
-  return renewedFiles([{ option: 'openai-key-file', path, isSecret: true }], { parse }, { clock, log });
+  return createReloadingGetter([{ option: 'openai-key-file', path, isSecret: true }], { parse }, { clock, log });
 }

@@ -1,19 +1,19 @@
-import { unlessAborted } from '../client/async-waits.js';
+import { raceWithAbort } from '../client/async-waits.js';
+import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { messageOf } from '../core/errors.js';
+import { getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { printable } from '../core/printable.js';
-import { clock, hostName, instance, random } from '../system.js';
+import { clock, getHostName, instance, random } from '../system.js';
 import { VERSION } from '../version.js';
 import type { Arguments, Command, CommandIo } from './command.js';
-import { endCode } from './interruption.js';
-import { leaseReporter } from './lease-report.js';
-import { logTo } from './output.js';
-import { serverAccessFrom, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
-import { SERVER_TLS_OPTIONS, serverTlsFrom } from './tls-options.js';
-import { requiredTokens, tokenFileOption } from './token-options.js';
-import { durationMs, wholeNumber } from './values.js';
-import { BACKEND_OPTIONS, backendsFrom } from './worker-backends.js';
+import { createLeaseReporter } from './lease-reporter.js';
+import { createLog } from './output.js';
+import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
+import { getShutdownExitCode } from './shutdown-signals.js';
+import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
+import { createTokenFileOption, readRequiredTokens } from './token-options.js';
+import { parseDurationMs, parseWholeNumber } from './values.js';
+import { BACKEND_OPTIONS, loadBackends } from './worker-backends.js';
 
 /** `anyserve worker`: serves models, and keeps them registered. */
 export const worker: Command = {
@@ -56,7 +56,7 @@ export const worker: Command = {
       description: "the replica's name; made of host name, port and six random letters when not given",
       suggests: 'replica ids',
     },
-    'call-token-file': tokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
+    'call-token-file': createTokenFileOption('tokens one of which a call must show, one a line', 'ANYSERVE_CALL_TOKEN'),
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },
@@ -101,8 +101,8 @@ export const worker: Command = {
   maxWords: 1,
   words: [{ suggests: 'files' }],
   async run(args, io) {
-    const log = logTo(io);
-    const leftBehind = (error: unknown): void => log.warn(`a module left an error behind: ${messageOf(error)}`);
+    const log = createLog(io);
+    const leftBehind = (error: unknown): void => log.warn(`a module left an error behind: ${getErrorMessage(error)}`);
     process.on('unhandledRejection', leftBehind);
     try {
       return await serveModels(args, io, log);
@@ -114,42 +114,46 @@ export const worker: Command = {
 
 /** Serves until it is told to stop; resolves to the exit code. */
 async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<number> {
-  const whole = (name: string, least: number): number => wholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
-  const { backends, capabilities } = await unlessAborted(backendsFrom(args, io, log), io.interrupted);
+  const whole = (name: string, least: number): number =>
+    parseWholeNumber(name, args.text(name) ?? '', least, 2 ** 31 - 1);
+  const { backends, capabilities } = await raceWithAbort(loadBackends(args, io, log), io.interrupted);
   const json = args.flag('json');
   // Loaded here, because the help and completion need nothing of it.
-  const [{ startWorker }, { quietGrpc }] = await Promise.all([import('../worker/worker.js'), import('./grpc-log.js')]);
-  quietGrpc(io);
+  const [{ startWorker }, { silenceGrpcLog }] = await Promise.all([
+    import('../worker/worker.js'),
+    import('./grpc-log.js'),
+  ]);
+  silenceGrpcLog(io);
   const running = await startWorker(
     {
       backends,
-      port: wholeNumber('port', args.text('port') ?? '', 0, 65535),
+      port: parseWholeNumber('port', args.text('port') ?? '', 0, 65535),
       host: args.text('host') ?? DEFAULTS.host,
       id: args.text('id'),
       advertise: args.text('advertise'),
       servers: args.flag('no-register') ? [] : args.texts('server'),
-      serverAccess: args.flag('no-register') ? {} : serverAccessFrom(args, io, WORKER_PREFIX),
+      serverAccess: args.flag('no-register') ? {} : readServerAccess(args, io, WORKER_PREFIX),
       capabilities,
-      callTokens: requiredTokens(args, io, 'call-token-file'),
-      tls: serverTlsFrom(args, io),
+      callTokens: readRequiredTokens(args, io, 'call-token-file'),
+      tls: readServerTls(args, io),
       maxConcurrency: args.text('max-concurrency') === undefined ? undefined : whole('max-concurrency', 1),
       maxQueue: whole('max-queue', 0),
       maxMessageBytes: whole('max-message-bytes', 1024),
-      maxDecodingBytes: wholeNumber(
+      maxDecodingBytes: parseWholeNumber(
         'max-decoding-bytes',
         args.text('max-decoding-bytes') ?? '',
         1024,
         Number.MAX_SAFE_INTEGER,
       ),
-      drainDelayMs: durationMs('drain-delay', args.text('drain-delay') ?? ''),
-      drainTimeoutMs: durationMs('drain-timeout', args.text('drain-timeout') ?? ''),
-      onLeaseChange: leaseReporter(json, io),
+      drainDelayMs: parseDurationMs('drain-delay', args.text('drain-delay') ?? ''),
+      drainTimeoutMs: parseDurationMs('drain-timeout', args.text('drain-timeout') ?? ''),
+      onLeaseChange: createLeaseReporter(json, io),
     },
-    { clock, random, log, hostName: hostName(), instance, version: VERSION },
+    { clock, random, log, hostName: getHostName(), instance, version: VERSION },
   );
   const { endpoint } = running.replica;
   io.stdout.write(
-    json ? `${printable(JSON.stringify({ listening: endpoint }))}\n` : `serving on ${printable(endpoint)}\n`,
+    json ? `${escapeControls(JSON.stringify({ listening: endpoint }))}\n` : `serving on ${escapeControls(endpoint)}\n`,
   );
   const stop = (): void => void running.stop().catch(() => {});
   // SIGTERM is how a service is told to go, and its callers are to notice nothing; who sits before it need not wait.
@@ -158,5 +162,5 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   io.insisted.addEventListener('abort', stop, { once: true });
   if (io.interrupted.aborted) end();
   await running.stopped;
-  return endCode(io.interrupted);
+  return getShutdownExitCode(io.interrupted);
 }

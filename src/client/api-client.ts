@@ -1,17 +1,17 @@
+import {
+  NO_MATCH_DETAIL,
+  parseErrorDetail,
+  parseRegistryResponse,
+  parseRouteResponse,
+  type Route,
+  WARMING_HEADER,
+} from '../api/api-responses.js';
+import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/query.js';
+import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../api/replica-list-json.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import {
-  detailFromText,
-  NO_MATCH,
-  type Route,
-  replicasFromText,
-  routeFromText,
-  WARMING_HEADER,
-} from '../wire/answers.js';
-import { type ListedReplica, listedReplicasFromText, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
-import { EXCLUDE_HEADER, headerFromExcluded, searchFromQuery } from '../wire/query.js';
-import { ApiServers, type AskOptions, type ServerAccess } from './api-servers.js';
+import { type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
 import { LeaseClient } from './lease-client.js';
 
 /** Timeout for the body of a list, in ms: a slow link needs it for many replicas. */
@@ -26,7 +26,7 @@ const MAX_LIST_BYTES = 64 * 1024 * 1024;
 const LIST = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
 
 /** Result of asking for a route. While `isWarming`, replicas can still be on their way back to the server. */
-export type RouteAnswer =
+export type RouteResult =
   | { readonly kind: 'found'; readonly route: Route }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
@@ -42,31 +42,35 @@ export class ApiClient {
   }
 
   /** Finds a replica that matches. Rejects with `server_unreachable`. */
-  async route(query: CapabilityQuery, excluded: Iterable<ReplicaId> = [], ask: AskOptions = {}): Promise<RouteAnswer> {
-    const search = searchFromQuery(query);
-    const header = headerFromExcluded(excluded);
-    return this.#servers.ask<RouteAnswer>({
+  async route(
+    query: CapabilityQuery,
+    excluded: Iterable<ReplicaId> = [],
+    ask: ApiRequestOptions = {},
+  ): Promise<RouteResult> {
+    const search = serializeQuery(query);
+    const header = formatExcludeHeader(excluded);
+    return this.#servers.ask<RouteResult>({
       ...ask,
       path: `/route${search && `?${search}`}`,
       headers: header ? { [EXCLUDE_HEADER]: header } : {},
       maxBytes: MAX_ROUTE_BYTES,
       parse: (status, body, headers) => {
-        if (status === 404 && detailFromText(body) === NO_MATCH) {
+        if (status === 404 && parseErrorDetail(body) === NO_MATCH_DETAIL) {
           return { value: { kind: 'none', isWarming: headers[WARMING_HEADER] !== undefined } };
         }
-        const route = status === 200 ? routeFromText(body) : undefined;
+        const route = status === 200 ? parseRouteResponse(body) : undefined;
         return route && { value: { kind: 'found', route } };
       },
     });
   }
 
   /** Lists all replicas, in the order of registration. Rejects with `server_unreachable`. */
-  async replicas(ask: AskOptions = {}): Promise<Replica[]> {
-    return this.#list('/registry', replicasFromText, ask);
+  async replicas(ask: ApiRequestOptions = {}): Promise<Replica[]> {
+    return this.#list('/registry', parseRegistryResponse, ask);
   }
 
   /** Lists all replicas with all details, also those that are not routable. Rejects with `server_unreachable`. */
-  async list(ask: AskOptions = {}, filter = ''): Promise<ListedReplica[]> {
+  async list(ask: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
     const listed = await this.#servers.ask<ListedReplica[] | undefined>({
       ...ask,
       ...LIST,
@@ -74,18 +78,18 @@ export class ApiClient {
       parse: (status, body) => {
         // The Python server has no such list.
         if (status === 404) return { value: undefined };
-        const replicas = status === 200 ? listedReplicasFromText(body) : undefined;
+        const replicas = status === 200 ? parseReplicaList(body) : undefined;
         return replicas && { value: replicas };
       },
     });
-    return listed ?? this.#list('/registry', listedReplicasFromText, ask);
+    return listed ?? this.#list('/registry', parseReplicaList, ask);
   }
 
   /**
    * Returns the details of one replica; undefined when it is not listed. Asks a server that can't be asked for one
    * replica, such as the Python server, for all. Rejects with `server_unreachable`.
    */
-  async find(id: ReplicaId, ask: AskOptions = {}): Promise<ListedReplica | undefined> {
+  async find(id: ReplicaId, ask: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
     const listed = await this.list(ask, `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`);
     return listed.find(({ replica }) => replica.id === id);
   }
@@ -105,7 +109,7 @@ export class ApiClient {
     this.#servers.close();
   }
 
-  #list<T>(path: string, parseBody: (text: string) => T[] | undefined, ask: AskOptions): Promise<T[]> {
+  #list<T>(path: string, parseBody: (text: string) => T[] | undefined, ask: ApiRequestOptions): Promise<T[]> {
     return this.#servers.ask<T[]>({
       ...ask,
       ...LIST,

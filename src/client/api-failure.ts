@@ -1,15 +1,15 @@
-import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
-import { detailFromText, REFUSAL_HEADER } from '../wire/answers.js';
-import { AnswerTooLongError, type HttpAnswer } from './http.js';
-import { tlsFailure } from './tls-failure.js';
+import { parseErrorDetail, REFUSAL_HEADER } from '../api/api-responses.js';
+import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
+import { type HttpResponse, ResponseTooLongError } from '../http/http-client.js';
+import { explainTlsError } from './tls-failure.js';
 
 /** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
-export function strangeAnswer(
+export function toUnexpectedResponseError(
   server: string,
-  { status, headers, peer }: Pick<HttpAnswer, 'status' | 'headers' | 'peer'>,
+  { status, headers, peer }: Pick<HttpResponse, 'status' | 'headers' | 'peer'>,
   body: string,
 ): AnyserveError {
-  const said = detailFromText(body) ?? 'no reason given';
+  const said = parseErrorDetail(body) ?? 'no reason given';
   const refusal = REFUSALS[status];
   // Another program's 401 says nothing about our tokens, and must not be shown one.
   if (refusal && headers[REFUSAL_HEADER] !== undefined) {
@@ -20,7 +20,7 @@ export function strangeAnswer(
   if (status === 421) {
     return new AnyserveError('server_permission_denied', `the API server ${server} refuses (HTTP 421): ${said}`);
   }
-  if (status < 500 && status !== httpStatusOf('resource_exhausted'))
+  if (status < 500 && status !== toHttpStatus('resource_exhausted'))
     return notAnApiServer(server, `HTTP ${status} from ${peer}`, undefined, peer);
   return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
 }
@@ -41,14 +41,14 @@ function notAnApiServer(server: string, answer: string, cause?: unknown, peer = 
 }
 
 /** What an error on the way to an API server means; one of ours keeps its meaning. */
-export function unreachable(server: string, error: unknown): AnyserveError {
-  if (error instanceof AnswerTooLongError) return notAnApiServer(server, error.message, error);
+export function toUnreachableError(server: string, error: unknown): AnyserveError {
+  if (error instanceof ResponseTooLongError) return notAnApiServer(server, error.message, error);
   if (error instanceof AnyserveError)
     return error.code === 'too_large' ? notAnApiServer(server, error.message, error) : error;
   const { code } = error as { code?: string };
   if (code === 'HPE_HEADER_OVERFLOW') return notAnApiServer(server, 'its headers are too long', error);
   if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
-  const reason = tlsFailure(error) ?? REASONS[code ?? ''] ?? messageOf(error);
+  const reason = explainTlsError(error) ?? REASONS[code ?? ''] ?? getErrorMessage(error);
   const message = `cannot reach the API server ${server}: ${reason}`;
   return new AnyserveError('server_unreachable', message, { cause: error });
 }

@@ -2,8 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { AnyserveError } from '../core/errors.js';
 import type { ClientTls } from '../core/tls.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
-import { strangeAnswer, unreachable } from './api-failure.js';
-import { type HttpAnswer, HttpConnections, type HttpRequest } from './http.js';
+import { HttpConnections, type HttpRequest, type HttpResponse } from '../http/http-client.js';
+import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 
 /** Timeout for the response of an API server, in ms, before the next server is asked. */
 export const ANSWER_TIMEOUT_MS = 3000;
@@ -18,7 +18,7 @@ const MAX_IGNORED_BYTES = 4 * 1024;
 const IGNORED_BODY_TIMEOUT_MS = 1500;
 
 /** Options of a request to API servers. */
-export interface AskOptions {
+export interface ApiRequestOptions {
   readonly signal?: AbortSignal | undefined;
   /** Timeout for each server, in ms. */
   readonly timeoutMs?: number | undefined;
@@ -27,7 +27,7 @@ export interface AskOptions {
 }
 
 /** A GET request that any server can answer. */
-export interface Question<T> extends AskOptions {
+export interface Question<T> extends ApiRequestOptions {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly maxBytes: number;
@@ -83,7 +83,7 @@ export class ApiServers {
         return await this.#askOne(server, question);
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
-        failure = unreachable(server, error);
+        failure = toUnreachableError(server, error);
         if (only === undefined) this.#advance();
       }
     }
@@ -91,19 +91,19 @@ export class ApiServers {
   }
 
   /** Sends a request with the present token. */
-  send(request: HttpRequest): Promise<HttpAnswer> {
+  send(request: HttpRequest): Promise<HttpResponse> {
     const token = this.#access.token?.();
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return this.#connections.send({ ...request, headers: { ...request.headers, ...authorization } });
   }
 
   /** Reads the body of an error response, up to 256 KiB. */
-  readError(answer: HttpAnswer, timeoutMs: number): Promise<string> {
+  readError(answer: HttpResponse, timeoutMs: number): Promise<string> {
     return this.#connections.beginning(answer, timeoutMs, MAX_ERROR_BYTES);
   }
 
   /** Reads a short body to its end, so that its connection serves the next request. Closes the connection of a long one. */
-  async ignoreBody(answer: HttpAnswer): Promise<void> {
+  async ignoreBody(answer: HttpResponse): Promise<void> {
     await this.#connections.beginning(answer, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
   }
 
@@ -138,7 +138,7 @@ export class ApiServers {
         : await this.readError(answer, timeoutMs);
     const parsed = question.parse(answer.status, body, answer.headers);
     if (parsed) return parsed.value;
-    throw strangeAnswer(server, answer, body);
+    throw toUnexpectedResponseError(server, answer, body);
   }
 
   #advance(): void {

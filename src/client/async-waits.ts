@@ -16,7 +16,7 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
 }
 
 /** Waits until a slow reader has drained a stream, or until the signal is aborted. Resolves in both cases. */
-export function drained(stream: Pick<Writable, 'once' | 'removeListener'>, signal: AbortSignal): Promise<void> {
+export function waitForDrain(stream: Pick<Writable, 'once' | 'removeListener'>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const proceed = (): void => {
       stream.removeListener('drain', proceed);
@@ -30,7 +30,7 @@ export function drained(stream: Pick<Writable, 'once' | 'removeListener'>, signa
 }
 
 /** Waits for a promise. Rejects with the signal's reason as soon as the signal is aborted. */
-export function unlessAborted<T>(awaited: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export function raceWithAbort<T>(awaited: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return awaited;
   return new Promise((resolve, reject) => {
     const end = (): void => reject(signal.reason);

@@ -1,6 +1,6 @@
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 import type { CallEvent, Clock } from '../core/ports.js';
-import { quoted } from '../core/quoted.js';
+import { quote } from '../core/quoting.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import type { AttemptOutcome, Discovery, Target } from './discovery.js';
@@ -123,7 +123,7 @@ function openChannel({ channels, discovery }: AttemptContext, target: Target): I
     channel.acquire();
     return channel;
   } catch (cause) {
-    const message = `replica ${quoted(target.replicaId ?? target.endpoint)}: ${messageOf(cause)}`;
+    const message = `replica ${quote(target.replicaId ?? target.endpoint)}: ${getErrorMessage(cause)}`;
     // The next attempt at this replica would fail in the same way, so only another replica is tried.
     const error = new AnyserveError('failed_precondition', message, { cause });
     discovery.reportOutcome(target, { kind: 'failure', error });

@@ -1,7 +1,7 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
-import { durationText } from '../core/age.js';
-import { AnyserveError, codeFromGrpcStatus, messageOf } from '../core/errors.js';
-import { tlsFailure } from './tls-failure.js';
+import { describeTimeout } from '../core/durations.js';
+import { AnyserveError, getErrorMessage, toErrorCode } from '../core/errors.js';
+import { explainTlsError } from './tls-failure.js';
 
 /** What a failure of a call is understood by. */
 interface CallTerms {
@@ -12,17 +12,13 @@ interface CallTerms {
 }
 
 /** The failure of a call to an endpoint that the gRPC library reports. */
-export function callFailure(error: ServiceError, endpoint: string, terms: CallTerms): AnyserveError {
+export function toCallError(error: ServiceError, endpoint: string, terms: CallTerms): AnyserveError {
   const answered = answeredTooMuch(error, terms);
   if (answered !== undefined) return new AnyserveError('too_large', `${endpoint}: ${answered}`, { cause: error });
-  const code = typeof error.code === 'number' ? codeFromGrpcStatus(error.code) : 'internal';
-  const details = tlsFailure(error.details) ?? noConnection(error, terms) ?? outOfTime(error, terms) ?? said(error);
+  const code = typeof error.code === 'number' ? toErrorCode(error.code) : 'internal';
+  const details =
+    explainTlsError(error.details) ?? noConnection(error, terms) ?? outOfTime(error, terms) ?? said(error);
   return new AnyserveError(code, `${endpoint}: ${details}`, { cause: error });
-}
-
-/** Returns the message of a call that took too long. */
-export function timeoutText(timeoutMs: number): string {
-  return `no answer within ${durationText(timeoutMs)}; --timeout (timeoutMs) sets the limit`;
 }
 
 /** Whether a call failed because the other end does not speak HTTP/2. */
@@ -31,7 +27,7 @@ export function isNotHttp2({ details }: ServiceError): boolean {
 }
 
 /** The failure of a call to something that speaks HTTP/1.1 and no gRPC. */
-export function notGrpc(cause: ServiceError, endpoint: string): AnyserveError {
+export function createNotGrpcError(cause: ServiceError, endpoint: string): AnyserveError {
   const advice = "is this its HTTP port? Triton's gRPC port is 8001 by default, MLServer's is 8081";
   return new AnyserveError('unavailable', `${endpoint}: answers HTTP/1.1 and not gRPC: ${advice}`, { cause });
 }
@@ -46,14 +42,14 @@ export function hasNoReason({ cause }: AnyserveError): boolean {
  * not allow, and Triton ends many of its own so.
  */
 function said(error: ServiceError): string {
-  if (error.details) return messageOf(error.details);
+  if (error.details) return getErrorMessage(error.details);
   return `${status[error.code] ?? error.code} without a reason: the status text is empty, or was not valid HTTP/2`;
 }
 
 /** The deadline has passed, whoever noticed it first. */
 function outOfTime({ code }: ServiceError, { timeoutMs }: CallTerms): string | undefined {
   if (code !== status.DEADLINE_EXCEEDED || timeoutMs === undefined) return undefined;
-  return timeoutText(timeoutMs);
+  return describeTimeout(timeoutMs);
 }
 
 /**

@@ -1,9 +1,9 @@
-import type { Changing } from '../core/changing.js';
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { CallEvent } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import type { Parameters, RequestedOutput } from '../wire/inference-data.js';
+import type { ValueOrGetter } from '../core/value-or-getter.js';
+import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 
 /** An attempt of a call that failed and is followed by another. */
 export interface FailedAttempt {
@@ -23,15 +23,15 @@ export interface ClientOptions {
   /** What the replica must be able to do; goes with `server`. */
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
   /** The bearer token to show the API servers. */
-  readonly token?: Changing<string> | undefined;
+  readonly token?: ValueOrGetter<string> | undefined;
   /** Whom to trust, and what to show: at API servers behind `https`, and at replicas, which are then called over TLS. */
-  readonly tls?: Changing<ClientTls> | undefined;
+  readonly tls?: ValueOrGetter<ClientTls> | undefined;
   /** Whether replicas are called over TLS; if `tls` is given, unless told. */
   readonly callTls?: boolean | undefined;
   /** The endpoint of a replica, `host:port`, to call without asking anyone. */
   readonly endpoint?: string | undefined;
   /** The bearer token to show the replicas. */
-  readonly callToken?: Changing<string> | undefined;
+  readonly callToken?: ValueOrGetter<string> | undefined;
   /**
    * How long a call may take, all its tries together, in milliseconds; 0 fails at once. Default: 60,000; 600,000 for one
    * with an input `prompt`, `messages` or `text_input`; 3,600,000 for a stream.

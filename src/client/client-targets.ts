@@ -1,23 +1,23 @@
 import type { CapabilityQuery } from '../core/capability.js';
-import { lookup } from '../core/changing.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
+import { toGetter } from '../core/value-or-getter.js';
 import { ApiClient } from './api-client.js';
 import type { ClientOptions } from './client-options.js';
-import { capabilityDiscovery, type Discovery, fixedDiscovery } from './discovery.js';
+import { createCapabilityDiscovery, createFixedDiscovery, type Discovery } from './discovery.js';
 import { StickyDiscovery } from './sticky-discovery.js';
 
 const SYSTEM_TLS: ClientTls = {};
 
 /** Returns the TLS settings for calls; undefined for calls in plain text. */
-export function callTlsFrom({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
-  return callTls ? (lookup(tls) ?? (() => SYSTEM_TLS)) : undefined;
+export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
+  return callTls ? (toGetter(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
 
 /** Returns how a client finds its targets. Throws `usage`. */
-export function discoveryFrom(
+export function createDiscovery(
   { endpoint, server, capability, token, tls }: ClientOptions,
   query: CapabilityQuery,
   clock: Clock,
@@ -29,11 +29,11 @@ export function discoveryFrom(
       'give an endpoint or a server, not both: an endpoint is called without asking anyone',
     );
   }
-  if (endpoint !== undefined) return fixedDiscovery(parseDialable(endpoint));
+  if (endpoint !== undefined) return createFixedDiscovery(parseDialable(endpoint));
   if (servers.length === 0) throw new AnyserveError('usage', 'give an endpoint to call, or a server to ask for one');
   if (capability === undefined) {
     throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
   }
-  const api = new ApiClient(servers, { token: lookup(token), tls: lookup(tls) });
-  return new StickyDiscovery(capabilityDiscovery(api, query), clock);
+  const api = new ApiClient(servers, { token: toGetter(token), tls: toGetter(tls) });
+  return new StickyDiscovery(createCapabilityDiscovery(api, query), clock);
 }

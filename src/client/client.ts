@@ -1,29 +1,29 @@
-import { pairsFrom } from '../core/capability.js';
-import { lookup } from '../core/changing.js';
+import { createPairs } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { checkCounts, checkTimes, MAX_TIMER_MS } from '../core/option-checks.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { InferenceAnswer, ModelMetadata, ServerMetadata } from '../wire/inference-data.js';
-import type { RequestMessage } from '../wire/inference-message.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import { MAX_MESSAGE_BYTES } from '../wire/message-limits.js';
-import { isPlain, type TensorValue } from '../wire/tensor-value.js';
+import { toGetter } from '../core/value-or-getter.js';
+import type { InferenceResponse, ModelMetadata, ServerMetadata } from '../inference/inference-data.js';
+import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
+import type { RequestMessage } from '../inference/protocol-messages.js';
+import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import { isPlainValue, type TensorValue } from '../inference/tensor-value.js';
 import { Underway } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
-import { callTlsFrom, discoveryFrom } from './client-targets.js';
-import { collectStream, isDecoupled } from './collect-stream.js';
+import { createDiscovery, getCallTls } from './client-targets.js';
+import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import { DeclaredInputs, type InputSpecs, NOTHING_DECLARED } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
 import { createRequestMessage, defaultTimeoutFor, parseAnswer } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { ListingWatch } from './listing-watch.js';
-import { partsOrWhole } from './parts-or-whole.js';
-import { RetryingCaller } from './retry.js';
+import { RetryingCaller } from './retrying-caller.js';
+import { streamOrCallUnary } from './stream-or-unary.js';
 import type { SilenceLimits } from './stream-watchdog.js';
-import { explained, needsExplanation } from './unexplained-failure.js';
+import { explainFailure, needsExplanation } from './unexplained-failure.js';
 
 /** What the world gives a client. */
 export interface ClientWorld {
@@ -60,16 +60,16 @@ export class InferenceClient {
     checkTimes({ timeoutMs: timeoutMs !== undefined && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
     checkTimes({ firstPartTimeoutMs, silenceTimeoutMs });
     checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
-    const query = pairsFrom(
+    const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
     this.#declared = new DeclaredInputs(world.clock, this.#underway);
-    this.#discovery = discoveryFrom(options, query, world.clock);
+    this.#discovery = createDiscovery(options, query, world.clock);
     this.#channels = new ChannelPool({
       maxMessageBytes,
       clock: world.clock,
-      token: lookup(options.callToken),
-      tls: callTlsFrom(options),
+      token: toGetter(options.callToken),
+      tls: getCallTls(options),
     });
     this.#clock = world.clock;
     this.#isTimeGiven = timeoutMs !== undefined;
@@ -113,7 +113,7 @@ export class InferenceClient {
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferOptions = {},
-  ): Promise<InferenceAnswer> {
+  ): Promise<InferenceResponse> {
     const defaultTimeoutMs = defaultTimeoutFor(inputs);
     return this.#caller.call({ defaultTimeoutMs, ...options }, async (channel, call) => {
       const connecting = channel.connect(call);
@@ -123,7 +123,7 @@ export class InferenceClient {
       try {
         return parseAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
       } catch (error) {
-        if (!isDecoupled(error)) throw await this.#explained(error, channel, message, call);
+        if (!isDecoupledModelError(error)) throw await this.#explained(error, channel, message, call);
         const stream = { ...call, limits: this.#limits, maxAnswerBytes: this.#maxMessageBytes };
         return collectStream(channel, message, stream, (part) => parseAnswer(channel, part));
       }
@@ -135,7 +135,7 @@ export class InferenceClient {
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions = {},
-  ): AsyncGenerator<InferenceAnswer> {
+  ): AsyncGenerator<InferenceResponse> {
     const timed = { defaultTimeoutMs: DEFAULTS.streamTimeoutMs, ...options };
     return this.#caller.stream(timed, (channel, call) => this.#parts(channel, call, model, inputs, options));
   }
@@ -197,7 +197,7 @@ export class InferenceClient {
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions,
-  ): AsyncGenerator<InferenceAnswer> {
+  ): AsyncGenerator<InferenceResponse> {
     const { orWhole, maxAnswerBytes, timeoutMs } = options;
     await channel.connect(call);
     const message = createRequestMessage(
@@ -210,7 +210,9 @@ export class InferenceClient {
     const isTimeGiven = this.#isTimeGiven || timeoutMs !== undefined;
     const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + defaultTimeoutFor(inputs);
     try {
-      const parts = orWhole ? partsOrWhole(channel, message, stream, wholeByEpochMs) : channel.stream(message, stream);
+      const parts = orWhole
+        ? streamOrCallUnary(channel, message, stream, wholeByEpochMs)
+        : channel.stream(message, stream);
       for await (const part of parts) yield parseAnswer(channel, part);
     } catch (error) {
       throw await this.#explained(error, channel, message, call);
@@ -226,7 +228,7 @@ export class InferenceClient {
   ): Promise<unknown> {
     if (!needsExplanation(error)) return error;
     const declared = this.#declared.of(channel, message.modelName, message.modelVersion, call);
-    return explained(error, await Promise.resolve(declared).catch(() => NOTHING_DECLARED), message);
+    return explainFailure(error, await Promise.resolve(declared).catch(() => NOTHING_DECLARED), message);
   }
 
   /** What the model declares, if there is a value that needs it. */
@@ -237,7 +239,7 @@ export class InferenceClient {
     { version = '' }: InferOptions,
     call: CallOptions,
   ): InputSpecs | Promise<InputSpecs> {
-    if (!Object.values(inputs).some(isPlain)) return NOTHING_DECLARED;
+    if (!Object.values(inputs).some(isPlainValue)) return NOTHING_DECLARED;
     return this.#declared.of(channel, model, version, call);
   }
 }

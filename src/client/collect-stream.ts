@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
-import type { InferenceAnswer } from '../wire/inference-data.js';
-import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
-import { joinedTextAnswer } from '../wire/text-answer.js';
+import type { InferenceResponse } from '../inference/inference-data.js';
+import type { RequestMessage, ResponseMessage } from '../inference/protocol-messages.js';
+import { concatTextResponses } from '../inference/text-response.js';
 import { hasNoReason } from './call-failure.js';
 import type { InferenceChannel, StreamOptions } from './inference-channel.js';
 
@@ -9,7 +9,7 @@ import type { InferenceChannel, StreamOptions } from './inference-channel.js';
  * Whether a call failed because the model answers in any number of parts, and only in a stream: Triton calls such a model
  * decoupled, and says so in a status text.
  */
-export function isDecoupled(error: unknown): boolean {
+export function isDecoupledModelError(error: unknown): boolean {
   if (!(error instanceof AnyserveError) || error.code !== 'unimplemented') return false;
   return /decoupled/i.test(error.message) || hasNoReason(error);
 }
@@ -22,11 +22,11 @@ export async function collectStream(
   channel: InferenceChannel,
   message: RequestMessage,
   options: StreamOptions,
-  read: (part: AnswerMessage) => InferenceAnswer,
-): Promise<InferenceAnswer> {
-  const parts: InferenceAnswer[] = [];
+  read: (part: ResponseMessage) => InferenceResponse,
+): Promise<InferenceResponse> {
+  const parts: InferenceResponse[] = [];
   for await (const part of channel.stream(message, options)) parts.push(read(part));
   const [first, ...others] = parts;
   if (!first) throw new AnyserveError('internal', `${channel.endpoint}: the stream ended without an answer`);
-  return others.length === 0 ? first : joinedTextAnswer([first, ...others]);
+  return others.length === 0 ? first : concatTextResponses([first, ...others]);
 }

@@ -2,7 +2,7 @@ import { type ChannelInterface, connectivityState } from '@grpc/grpc-js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
-import { reach } from './reach.js';
+import { connectTcp } from './tcp-connect.js';
 
 /** How long a connection may take to come about; what does not answer by then is as good as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
@@ -21,7 +21,7 @@ export async function connectChannel(
   const connectBy = clock.epochMs() + CONNECT_TIMEOUT_MS;
   const limit = Math.min(connectBy, deadlineEpochMs);
   try {
-    await reach(endpoint, limit - clock.epochMs(), signal);
+    await connectTcp(endpoint, limit - clock.epochMs(), signal);
     for (;;) {
       signal?.throwIfAborted();
       const state = channel.getConnectivityState(true);

@@ -1,13 +1,13 @@
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { quoted, quotedList } from '../core/quoted.js';
-import { isDatatype } from '../wire/datatype.js';
-import { declaredTensor } from '../wire/declared-tensor.js';
-import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../wire/gen/open_inference.js';
-import type { Tensor } from '../wire/inference-data.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import type { TensorSpec } from '../wire/tensor-spec.js';
-import { isPlain, type TensorValue, tensorFromValue } from '../wire/tensor-value.js';
+import { quote, quoteList } from '../core/quoting.js';
+import { coerceToSpec } from '../inference/coerce-to-spec.js';
+import { isDatatype } from '../inference/datatype.js';
+import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../inference/gen/open_inference.js';
+import type { Tensor } from '../inference/inference-data.js';
+import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import type { TensorSpec } from '../inference/tensor-spec.js';
+import { isPlainValue, type TensorValue, toTensor } from '../inference/tensor-value.js';
 import type { Underway } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
@@ -50,7 +50,7 @@ export class DeclaredInputs {
     }
     const key = `${version.length} ${version}${model}`;
     const question = questions.get(key) ?? this.#ask(channel, model, version, questions, key);
-    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${quoted(model)}`, call);
+    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${quote(model)}`, call);
   }
 
   #ask(
@@ -102,17 +102,17 @@ export class DeclaredInputs {
  * The tensor of an input: of a plain value what is declared, of any other what it says. Throws `usage`, because one that
  * does not hold is the caller's mistake.
  */
-export function inputTensor(model: string, name: string, value: TensorValue, declared: InputSpecs): Tensor {
-  const label = `input ${quoted(name)}`;
-  if (isPlain(value) && declared.size > 0 && !declared.has(name)) {
-    const there = quotedList([...declared.keys()]);
-    throw new AnyserveError('usage', `model ${quoted(model)} has no ${label}; its inputs: ${there}`);
+export function createInputTensor(model: string, name: string, value: TensorValue, declared: InputSpecs): Tensor {
+  const label = `input ${quote(name)}`;
+  if (isPlainValue(value) && declared.size > 0 && !declared.has(name)) {
+    const there = quoteList([...declared.keys()]);
+    throw new AnyserveError('usage', `model ${quote(model)} has no ${label}; its inputs: ${there}`);
   }
   const spec = declared.get(name);
   try {
-    return spec && isPlain(value) ? declaredTensor(label, value, spec) : tensorFromValue(label, value);
+    return spec && isPlainValue(value) ? coerceToSpec(label, value, spec) : toTensor(label, value);
   } catch (cause) {
-    throw new AnyserveError('usage', messageOf(cause), { cause });
+    throw new AnyserveError('usage', getErrorMessage(cause), { cause });
   }
 }
 

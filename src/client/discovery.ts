@@ -1,4 +1,4 @@
-import { type CapabilityQuery, pairEntries } from '../core/capability.js';
+import { type CapabilityQuery, listPairs } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ApiClient } from './api-client.js';
@@ -11,7 +11,7 @@ export interface Target {
 }
 
 /** What looking for a target comes to. While `isWarming`, replicas may still be on their way back to the API server. */
-export type Finding =
+export type DiscoveryResult =
   | { readonly kind: 'found'; readonly target: Target }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
@@ -32,7 +32,11 @@ export interface Discovery {
    * Finds a target, if possible one that is not excluded; at once where none has to be asked for. Rejects with
    * `server_unreachable`.
    */
-  find(excluded: readonly ReplicaId[], timeoutMs: number, cancellation: Cancellation): Finding | Promise<Finding>;
+  find(
+    excluded: readonly ReplicaId[],
+    timeoutMs: number,
+    cancellation: Cancellation,
+  ): DiscoveryResult | Promise<DiscoveryResult>;
   /** Records a part of a stream that a target sent. */
   reportPart(target: Target): void;
   /** Records the end of an attempt. Called once for each attempt. */
@@ -45,7 +49,7 @@ export interface Discovery {
 }
 
 /** Creates a discovery that always finds the same endpoint. */
-export function fixedDiscovery(endpoint: string): Discovery {
+export function createFixedDiscovery(endpoint: string): Discovery {
   const target = { endpoint, replicaId: undefined };
   return {
     hasOthers: false,
@@ -59,7 +63,7 @@ export function fixedDiscovery(endpoint: string): Discovery {
 }
 
 /** Creates a discovery that asks an API server for a capability, each time. */
-export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Discovery {
+export function createCapabilityDiscovery(api: ApiClient, query: CapabilityQuery): Discovery {
   return {
     hasOthers: true,
     lastTarget: undefined,
@@ -79,11 +83,11 @@ export function capabilityDiscovery(api: ApiClient, query: CapabilityQuery): Dis
 }
 
 /** A query in the form people read: `{"type":"chat"}`. */
-export function queryText(query: CapabilityQuery): string {
-  return JSON.stringify(Object.fromEntries(pairEntries(query)));
+export function describeQuery(query: CapabilityQuery): string {
+  return JSON.stringify(Object.fromEntries(listPairs(query)));
 }
 
 /** The failure of a query that nothing matches. */
-export function noMatch(query: CapabilityQuery): AnyserveError {
-  return new AnyserveError('no_match', `no replica offers ${queryText(query)}`);
+export function createNoMatchError(query: CapabilityQuery): AnyserveError {
+  return new AnyserveError('no_match', `no replica offers ${describeQuery(query)}`);
 }

@@ -1,5 +1,5 @@
 import { createParser } from 'eventsource-parser';
-import { createLineFeeds } from '../wire/line-feeds.js';
+import { createLineEndingNormalizer } from '../http/line-endings.js';
 
 /** A stream that sends more bytes between two events than any event may have. */
 export class EventTooLongError extends Error {
@@ -11,11 +11,11 @@ export class EventTooLongError extends Error {
  * without an end, data without the blank line that ends an event, comments. So memory stays bounded, and a stream of
  * comments ends too. Leaving the loop early does not close the body. Throws {@link EventTooLongError}.
  */
-export async function* eventData(body: AsyncIterable<Uint8Array>, maxEventBytes: number): AsyncGenerator<string> {
+export async function* readEventData(body: AsyncIterable<Uint8Array>, maxEventBytes: number): AsyncGenerator<string> {
   const arrived: string[] = [];
   const parser = createParser({ onEvent: ({ data }) => void arrived.push(data) });
   const decoder = new TextDecoder();
-  const lineFeeds = createLineFeeds();
+  const lineFeeds = createLineEndingNormalizer();
   let bytesSinceEvent = 0;
   for await (const chunk of body) {
     bytesSinceEvent += chunk.length;

@@ -1,8 +1,8 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
-import type { CallableMethod } from '../wire/inference-service.js';
+import type { CallableMethod } from '../inference/service-definition.js';
 
 /** How a gRPC call over a bare HTTP/2 session ended. */
-export interface GrpcAnswer<Response> {
+export interface GrpcResult<Response> {
   /** The gRPC status number; undefined when the answer carries none, and so is not one of gRPC. */
   readonly status: number | undefined;
   /** What the server says of a status other than 0. */
@@ -21,11 +21,11 @@ const PREFIX_BYTES = 5;
  * Calls a method with one message each way, for small ones. Rejects when the connection ends before the answer. Where a
  * connection must end with the call, and not outlive a server that hangs, the gRPC library does not help.
  */
-export async function grpcCall<Request, Response>(
+export async function callGrpc<Request, Response>(
   session: ClientHttp2Session,
   method: CallableMethod<Request, Response>,
   request: Request,
-): Promise<GrpcAnswer<Response>> {
+): Promise<GrpcResult<Response>> {
   const stream = session.request({
     ':method': 'POST',
     ':path': method.path,

@@ -1,16 +1,16 @@
 import type { ClientHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import { AnyserveError, codeFromGrpcStatus, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage, toErrorCode } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
-import { HEALTH_CHECK } from '../wire/health-service.js';
-import { type CallableMethod, INFERENCE_SERVICE } from '../wire/inference-service.js';
-import { unlessAborted } from './async-waits.js';
-import { grpcCall } from './grpc-call.js';
-import { ANSWER_LIMIT_MS, asProbed, type Probe } from './probe.js';
-import { connectionFailure } from './reach.js';
+import { HEALTH_CHECK_METHOD } from '../inference/health-service.js';
+import { type CallableMethod, INFERENCE_SERVICE } from '../inference/service-definition.js';
+import { raceWithAbort } from './async-waits.js';
+import { callGrpc } from './grpc-call.js';
+import { PROBE_RESPONSE_TIMEOUT_MS, type Probe, toProbeError } from './probe.js';
 import { openSession, openSocket } from './replica-check.js';
-import { tlsFailure } from './tls-failure.js';
+import { toConnectionError } from './tcp-connect.js';
+import { explainTlsError } from './tls-failure.js';
 
 /** How a server answers that does not have a method, or does not tell strangers. */
 const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
@@ -32,11 +32,11 @@ export interface GrpcProbeOptions {
  * neither, the connection. What answers in another protocol has taken a connection, too. But a server that says nothing
  * at all may hang, and one that has spoken HTTP/2 before must go on.
  */
-export function grpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
+export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
   let hasSpoken = false;
   const questions = new Questions(endpoint, model);
   return async (signal) => {
-    const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
+    const limit = AbortSignal.timeout(PROBE_RESPONSE_TIMEOUT_MS);
     const ended = AbortSignal.any([limit, signal]);
     const socket = openSocket(endpoint, tls?.(), 'h2');
     const session = openSession(endpoint, socket);
@@ -48,18 +48,18 @@ export function grpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions =
     });
     try {
       signal.throwIfAborted();
-      await unlessAborted(begun(session, socket), ended);
+      await raceWithAbort(begun(session, socket), ended);
       hasSpoken = true;
-      await unlessAborted(questions.ask(session), ended);
+      await raceWithAbort(questions.ask(session), ended);
     } catch (error) {
       if (error instanceof AnyserveError) throw error;
-      const refusal = tls && tlsFailure(error);
+      const refusal = tls && explainTlsError(error);
       if (refusal) throw new AnyserveError('unknown', `${endpoint}: ${refusal}`, { cause: error });
       if (!hasSpoken && !tls && model === undefined && socket.bytesRead > 0) return;
       // Another server may be there next time.
       questions.forget();
-      if (!isConnected && !ended.aborted) throw asProbed(connectionFailure(endpoint, error));
-      const reason = ended.aborted ? 'no answer in time' : messageOf(error);
+      if (!isConnected && !ended.aborted) throw toProbeError(toConnectionError(endpoint, error));
+      const reason = ended.aborted ? 'no answer in time' : getErrorMessage(error);
       const advice = isConnected && !hasSpoken ? '; if it speaks no gRPC, choose --probe tcp or --probe http' : '';
       throw new AnyserveError('deadline_exceeded', `${endpoint}: ${reason}${advice}`, { cause: error });
     } finally {
@@ -109,7 +109,7 @@ class Questions {
   /** What the server says of itself; undefined when it says nothing. */
   async #isServing(session: ClientHttp2Session): Promise<boolean | undefined> {
     if (this.#hasHealth) {
-      const { response, isUnknown } = await this.#answer(session, HEALTH_CHECK, undefined);
+      const { response, isUnknown } = await this.#answer(session, HEALTH_CHECK_METHOD, undefined);
       this.#hasHealth = !isUnknown;
       if (response !== undefined) return response;
     }
@@ -135,10 +135,10 @@ class Questions {
     method: CallableMethod<Request, Response>,
     request: Request,
   ): Promise<{ readonly response: Response | undefined; readonly isUnknown: boolean; readonly said: string }> {
-    const { status, details, response } = await grpcCall(session, method, request);
+    const { status, details, response } = await callGrpc(session, method, request);
     if (status === undefined) return { response: undefined, isUnknown: false, said: 'no gRPC' };
     if (status === 0) return { response, isUnknown: false, said: '' };
-    const code = codeFromGrpcStatus(status);
+    const code = toErrorCode(status);
     const said = details || code;
     if (SAYS_NOTHING.has(code)) return { response: undefined, isUnknown: code === 'unimplemented', said };
     throw new AnyserveError(code, `${this.#endpoint}: ${method.path} ends with ${said}`);

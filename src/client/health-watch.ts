@@ -1,7 +1,14 @@
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { diagnose, type Health, type HealthChange, LOOK_LIMIT_MS, type Look, UNKNOWN } from '../core/health.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import {
+  diagnose,
+  HEALTH_CHECK_TIMEOUT_MS,
+  type HealthChange,
+  type HealthCheckResult,
+  type HealthState,
+  UNKNOWN_HEALTH,
+} from '../core/health.js';
 import type { Clock } from '../core/ports.js';
-import { sleep, unlessAborted } from './async-waits.js';
+import { raceWithAbort, sleep } from './async-waits.js';
 
 /** What a health watch needs. */
 export interface HealthWatchOptions {
@@ -47,7 +54,7 @@ export class HealthWatch {
   async #watch(): Promise<void> {
     const { clock, onChange } = this.#options;
     const { signal } = this.#stop;
-    let health: Health = UNKNOWN;
+    let health: HealthState = UNKNOWN_HEALTH;
     while (!signal.aborted) {
       this.#hurry = new AbortController();
       const look = await this.#look();
@@ -59,19 +66,19 @@ export class HealthWatch {
     }
   }
 
-  async #look(): Promise<Look> {
+  async #look(): Promise<HealthCheckResult> {
     const limit = new AbortController();
     const end = (reason: unknown): void => limit.abort(reason);
     const onStop = (): void => end(this.#stop.signal.reason);
-    const { clock, limitMs = LOOK_LIMIT_MS } = this.#options;
+    const { clock, limitMs = HEALTH_CHECK_TIMEOUT_MS } = this.#options;
     const cancelLimit = clock.schedule(limitMs, () => end(tooLate(limitMs)));
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     try {
-      await unlessAborted(this.#options.probe(limit.signal), limit.signal);
+      await raceWithAbort(this.#options.probe(limit.signal), limit.signal);
       return { kind: 'answered' };
     } catch (error) {
       const isCertain = error instanceof AnyserveError && error.code === 'unavailable';
-      return { kind: isCertain ? 'refused' : 'failed', reason: messageOf(error) };
+      return { kind: isCertain ? 'refused' : 'failed', reason: getErrorMessage(error) };
     } finally {
       cancelLimit();
       this.#stop.signal.removeEventListener('abort', onStop);

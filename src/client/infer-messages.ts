@@ -1,11 +1,11 @@
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { answerFromMessage, messageFromRequest } from '../wire/inference.js';
-import type { InferenceAnswer, Tensor, Tensors } from '../wire/inference-data.js';
-import type { AnswerMessage, RequestMessage } from '../wire/inference-message.js';
-import type { TensorValue } from '../wire/tensor-value.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { InferenceResponse, Tensor, Tensors } from '../inference/inference-data.js';
+import type { RequestMessage, ResponseMessage } from '../inference/protocol-messages.js';
+import { toInferenceResponse, toRequestMessage } from '../inference/request-response.js';
+import type { TensorValue } from '../inference/tensor-value.js';
 import type { InferOptions } from './client-options.js';
-import { type InputSpecs, inputTensor } from './declared-inputs.js';
+import { createInputTensor, type InputSpecs } from './declared-inputs.js';
 import type { InferenceChannel } from './inference-channel.js';
 
 /** Inputs of calls that make text: those of AnyServe, of a chat, and of Triton's backends for language models. */
@@ -25,15 +25,15 @@ export function createRequestMessage(
   specs: InputSpecs,
 ): RequestMessage {
   const inputs: Record<string, Tensor> = Object.create(null);
-  for (const [name, value] of Object.entries(values)) inputs[name] = inputTensor(model, name, value, specs);
-  return messageFromRequest({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
+  for (const [name, value] of Object.entries(values)) inputs[name] = createInputTensor(model, name, value, specs);
+  return toRequestMessage({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
 }
 
 /** Parses a response message. A malformed one is the replica's failure, so that another replica is tried. */
-export function parseAnswer({ endpoint }: InferenceChannel, message: AnswerMessage): InferenceAnswer {
+export function parseAnswer({ endpoint }: InferenceChannel, message: ResponseMessage): InferenceResponse {
   try {
-    return answerFromMessage(message);
+    return toInferenceResponse(message);
   } catch (cause) {
-    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${getErrorMessage(cause)}`, { cause });
   }
 }

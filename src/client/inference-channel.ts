@@ -5,17 +5,17 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { grpcTarget, parseDialable } from '../core/endpoint.js';
+import { parseDialable, toGrpcTarget } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import { grpcOptions } from '../wire/grpc-options.js';
-import type { AnswerMessage, PartMessage, RequestMessage } from '../wire/inference-message.js';
-import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
-import { callFailure, isNotHttp2, notGrpc } from './call-failure.js';
+import { createGrpcOptions } from '../inference/grpc-options.js';
+import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
+import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../inference/service-definition.js';
+import { createNotGrpcError, isNotHttp2, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
-import { channelSecurity } from './channel-credentials.js';
+import { createChannelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
 import { isSilent, speaksHttp1 } from './replica-check.js';
 import { joinSmallFrames } from './small-frames.js';
@@ -79,17 +79,17 @@ export class InferenceChannel {
     this.#token = token;
     this.#maxMessageBytes = maxMessageBytes;
     this.#tls = tls;
-    const security = channelSecurity(this.endpoint, tls);
+    const security = createChannelSecurity(this.endpoint, tls);
     const options: ChannelOptions = {
       ...security.options,
-      ...grpcOptions(maxMessageBytes),
+      ...createGrpcOptions(maxMessageBytes),
       // The call goes straight to the replica, whatever proxy the environment names for other traffic.
       'grpc.enable_http_proxy': 0,
       'grpc.enable_retries': 0,
       // A channel of its own, so that closing it closes the connection.
       'grpc.use_local_subchannel_pool': 1,
     };
-    this.#client = new GrpcClient(grpcTarget(this.endpoint), security.credentials, options);
+    this.#client = new GrpcClient(toGrpcTarget(this.endpoint), security.credentials, options);
   }
 
   /**
@@ -135,7 +135,7 @@ export class InferenceChannel {
   }
 
   /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
-  async *stream(request: RequestMessage, options: StreamOptions): AsyncGenerator<AnswerMessage> {
+  async *stream(request: RequestMessage, options: StreamOptions): AsyncGenerator<ResponseMessage> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
     const { deadlineEpochMs, cancellation, limits, maxAnswerBytes } = options;
     await this.connect(options);
@@ -143,7 +143,12 @@ export class InferenceChannel {
     const bytes = this.#sendable(method.requestSerialize(request));
     const metadata = this.#metadata().clone();
     metadata.set(STATUS_ON_STREAM_ERROR, 'true');
-    const call = new StreamCall<PartMessage>(this.#client.getChannel(), method, deadlineEpochMs, maxAnswerBytes);
+    const call = new StreamCall<StreamResponseMessage>(
+      this.#client.getChannel(),
+      method,
+      deadlineEpochMs,
+      maxAnswerBytes,
+    );
     if (cancellation) cancellation.stop = () => call.cancel();
     const watchdog = new StreamWatchdog(this.#clock, limits);
     try {
@@ -208,8 +213,9 @@ export class InferenceChannel {
 
   async #failure(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    if (isNotHttp2(error) && (await speaksHttp1(this.endpoint, this.#tls))) return notGrpc(error, this.endpoint);
-    return callFailure(error, this.endpoint, {
+    if (isNotHttp2(error) && (await speaksHttp1(this.endpoint, this.#tls)))
+      return createNotGrpcError(error, this.endpoint);
+    return toCallError(error, this.endpoint, {
       isSecure: this.#tls !== undefined,
       maxMessageBytes: this.#maxMessageBytes,
       timeoutMs: this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_MS ? call.timeoutMs : undefined,

@@ -1,14 +1,14 @@
 import type { Readable } from 'node:stream';
+import { formatValidationIssues, parseErrorDetail } from '../api/api-responses.js';
+import { LEASE_HEADER, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
+import { serializeRegistration } from '../api/replica-json.js';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { Renewal } from '../core/lease-renewals.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
-import { detailFromText, faultsLine } from '../wire/answers.js';
-import { LEASE_HEADER, type Report, renewalText } from '../wire/lease.js';
-import { registrationText } from '../wire/replica-json.js';
-import { strangeAnswer, unreachable } from './api-failure.js';
+import type { HttpRequest, HttpResponse } from '../http/http-client.js';
+import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 import { ANSWER_TIMEOUT_MS, type ApiServers } from './api-servers.js';
-import type { HttpAnswer, HttpRequest } from './http.js';
 
 /** Timeout for a renewal, in ms. Short, so that there is time for others before the lease expires. */
 const RENEWAL_TIMEOUT_MS = 1500;
@@ -47,9 +47,9 @@ export class LeaseClient {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      return await this.#register(server, registrationText(replica, ttlMs, state), opening.signal);
+      return await this.#register(server, serializeRegistration(replica, ttlMs, state), opening.signal);
     } catch (error) {
-      throw signal.aborted ? signal.reason : unreachable(server, error);
+      throw signal.aborted ? signal.reason : toUnreachableError(server, error);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -59,8 +59,8 @@ export class LeaseClient {
    * Renews a two-way lease with a report. Rejects with `unprocessable` when the report is refused, with
    * `resource_exhausted` when it comes too soon or the server has no room for it, or when the server does not answer.
    */
-  async renew(server: string, lease: LeaseId, report: Report, signal: AbortSignal): Promise<Renewal> {
-    const answer = await this.#send('PUT', server, lease, signal, renewalText(report));
+  async renew(server: string, lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<Renewal> {
+    const answer = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
     if (answer.status === 200 || answer.status === 404 || answer.status === 409) await this.#servers.ignoreBody(answer);
     if (answer.status === 200) return 'renewed';
     if (answer.status === 404) return 'unknown';
@@ -68,10 +68,10 @@ export class LeaseClient {
     const text = await this.#servers.readError(answer, RENEWAL_TIMEOUT_MS);
     const fault = refusalLine(answer.status, text);
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the offer: ${fault}`);
-    const reason = detailFromText(text) ?? 'no reason given';
+    const reason = parseErrorDetail(text) ?? 'no reason given';
     const isNotNow = report.capabilities && (answer.status === 429 || answer.status === 503);
     if (isNotNow) throw new AnyserveError('resource_exhausted', `${server} does not take the offer now: ${reason}`);
-    throw strangeAnswer(server, answer, text);
+    throw toUnexpectedResponseError(server, answer, text);
   }
 
   /** Releases a two-way lease. Rejects when the server does not answer. */
@@ -79,7 +79,7 @@ export class LeaseClient {
     await this.#servers.ignoreBody(await this.#send('DELETE', server, lease, signal));
   }
 
-  #send(method: string, server: string, lease: LeaseId, signal: AbortSignal, body?: string): Promise<HttpAnswer> {
+  #send(method: string, server: string, lease: LeaseId, signal: AbortSignal, body?: string): Promise<HttpResponse> {
     const request: HttpRequest = {
       method,
       url: `${server}/leases/${encodeURIComponent(lease)}`,
@@ -108,12 +108,12 @@ export class LeaseClient {
     const text = await this.#servers.readError(answer, ANSWER_TIMEOUT_MS);
     const fault = refusalLine(status, text);
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
-    throw strangeAnswer(server, answer, text);
+    throw toUnexpectedResponseError(server, answer, text);
   }
 }
 
 /** Returns what a server finds wrong with a body, in one line; undefined for any other response. */
 function refusalLine(status: number, text: string): string | undefined {
-  if (status === 422) return faultsLine(text);
-  return status === 413 ? detailFromText(text) : undefined;
+  if (status === 422) return formatValidationIssues(text);
+  return status === 413 ? parseErrorDetail(text) : undefined;
 }

@@ -1,19 +1,19 @@
+import { type LeaseEvent, parseLeaseEvent } from '../api/lease-events.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { LeaseId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
-import { type LeaseEvent, leaseEventFromData } from '../wire/lease-events.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 import { createBackoff } from './backoff.js';
-import { EventTooLongError, eventData } from './event-stream.js';
+import { EventTooLongError, readEventData } from './event-stream.js';
 import type { LeaseChange } from './lease-change.js';
 import type { OpenLease } from './lease-client.js';
-import { type ListedId, STAND_BY_LOOK_MS, untilFree, untilUnlisted } from './listed-id.js';
+import { watchLeaseStream } from './lease-stream-watchdog.js';
+import { type ListedId, STAND_BY_POLL_MS, waitUntilFree, waitUntilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
-import { watchSilence } from './silence.js';
 
 /** What a lease keeper needs. */
 export interface LeaseKeeperOptions {
@@ -202,7 +202,7 @@ export class LeaseKeeper {
         if (last?.isTaken) {
           if (!(await this.#standBy(last.server, signal))) continue;
           last = { server: last.server, isTaken: false };
-        } else if (last && this.#isReplaced) await untilUnlisted(this.#listedId(last.server, signal));
+        } else if (last && this.#isReplaced) await waitUntilUnlisted(this.#listedId(last.server, signal));
         const lease = await this.#open(ttlMs, signal, last?.server);
         wasRegistered = true;
         told.clear();
@@ -279,7 +279,7 @@ export class LeaseKeeper {
       if (event === 'superseded') superseded = true;
     };
     const silence = new AbortController();
-    const heard = watchSilence(server, { api, clock, signal: silence.signal, onLost: lose });
+    const heard = watchLeaseStream(server, { api, clock, signal: silence.signal, onLost: lose });
     let givenBack: Promise<void> | undefined;
     const onLeave = (): void => {
       givenBack = this.#giveBack(server, lease).finally(() => body.destroy());
@@ -313,9 +313,9 @@ export class LeaseKeeper {
     if (this.#replica !== replica) this.#sendOffer();
     const unwatch = lease === undefined && this.#isReplaced ? this.#watchList(server, signal, lose) : () => {};
     try {
-      for await (const data of eventData(body, MAX_EVENT_BYTES)) {
+      for await (const data of readEventData(body, MAX_EVENT_BYTES)) {
         heard();
-        onEvent(leaseEventFromData(data));
+        onEvent(parseLeaseEvent(data));
       }
     } catch (error) {
       if (error instanceof EventTooLongError) reason = error.message;
@@ -347,8 +347,8 @@ export class LeaseKeeper {
 
   /** Waits until the id is free; false: it was left before. */
   #standBy(server: string, signal: AbortSignal): Promise<boolean> {
-    this.#tell({ kind: 'superseded', server, retryInMs: STAND_BY_LOOK_MS });
-    return untilFree(this.#listedId(server, signal));
+    this.#tell({ kind: 'superseded', server, retryInMs: STAND_BY_POLL_MS });
+    return waitUntilFree(this.#listedId(server, signal));
   }
 
   #listedId(server: string, signal: AbortSignal): ListedId {

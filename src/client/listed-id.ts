@@ -4,7 +4,7 @@ import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 
 /** Time between two looks of the loser of an id, and how long nobody must have listed the id before it is taken. */
-export const STAND_BY_LOOK_MS = 2000;
+export const STAND_BY_POLL_MS = 2000;
 const FREE_FOR_MS = 5000;
 
 /** Time between two looks after a lease was closed, and how long its server may go on listing the id. */
@@ -24,13 +24,13 @@ export interface ListedId {
  * Waits until nobody has listed an id for 5 s; false: it was aborted before. Taking an id back at once would have two
  * processes take it from each other forever. A server that cannot be asked may still list it.
  */
-export async function untilFree(listed: ListedId): Promise<boolean> {
+export async function waitUntilFree(listed: ListedId): Promise<boolean> {
   const { clock, signal } = listed;
   let freeSinceMs: number | undefined;
   for (;;) {
-    const leftMs = freeSinceMs === undefined ? STAND_BY_LOOK_MS : freeSinceMs + FREE_FOR_MS - clock.nowMs();
+    const leftMs = freeSinceMs === undefined ? STAND_BY_POLL_MS : freeSinceMs + FREE_FOR_MS - clock.nowMs();
     if (leftMs <= 0) return true;
-    await sleep(clock, Math.min(STAND_BY_LOOK_MS, leftMs), signal);
+    await sleep(clock, Math.min(STAND_BY_POLL_MS, leftMs), signal);
     const isThere = await isListed(listed);
     if (signal.aborted) return false;
     freeSinceMs = isThere === false ? (freeSinceMs ?? clock.nowMs()) : undefined;
@@ -41,7 +41,7 @@ export async function untilFree(listed: ListedId): Promise<boolean> {
  * Waits until a server without lease ids has noticed that a connection was closed, but at most 2 s: it removes by id, and
  * would otherwise remove the next registration.
  */
-export async function untilUnlisted(listed: ListedId): Promise<void> {
+export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
   const { clock, signal } = listed;
   const untilMs = clock.nowMs() + UNLIST_LIMIT_MS;
   while (!signal.aborted && clock.nowMs() < untilMs && (await isListed(listed)) !== false) {

@@ -1,10 +1,10 @@
-import { addressOf } from '../core/endpoint.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { LOOK_LIMIT_MS } from '../core/health.js';
+import { toSocketAddress } from '../core/endpoint.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { HEALTH_CHECK_TIMEOUT_MS } from '../core/health.js';
 import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
-import { HttpConnections } from './http.js';
-import { connectionFailure, reach } from './reach.js';
+import { HttpConnections } from '../http/http-client.js';
+import { connectTcp, toConnectionError } from './tcp-connect.js';
 
 /**
  * Looks at a server once, over a connection of its own, because new ones are what its callers will want. Rejects with
@@ -13,24 +13,24 @@ import { connectionFailure, reach } from './reach.js';
 export type Probe = (signal: AbortSignal) => Promise<void>;
 
 /** How long a probe waits: a little less than a look may take, so that the reason told is its own. */
-export const ANSWER_LIMIT_MS = LOOK_LIMIT_MS - 100;
+export const PROBE_RESPONSE_TIMEOUT_MS = HEALTH_CHECK_TIMEOUT_MS - 100;
 
 /** Timeout of an HTTP probe, in ms: engines that are busy, and SGLang by design, take more than a second. Source: docs/engines.md, "Health". */
 export const HTTP_PROBE_LIMIT_MS = 10_000;
 
 /** Healthy: something takes a connection. */
-export function tcpProbe(endpoint: Endpoint): Probe {
+export function createTcpProbe(endpoint: Endpoint): Probe {
   return async (signal) => {
     try {
-      await reach(endpoint, ANSWER_LIMIT_MS, signal);
+      await connectTcp(endpoint, PROBE_RESPONSE_TIMEOUT_MS, signal);
     } catch (error) {
-      throw asProbed(error);
+      throw toProbeError(error);
     }
   };
 }
 
 /** Healthy: a GET is answered with a status from 200 to 399, as Kubernetes has it. */
-export function httpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PROBE_LIMIT_MS): Probe {
+export function createHttpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PROBE_LIMIT_MS): Probe {
   return async (signal) => {
     const connections = new HttpConnections(tls);
     try {
@@ -38,7 +38,7 @@ export function httpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PRO
       body.destroy();
       if (status < 200 || status > 399) throw new AnyserveError('unavailable', `${url}: answers HTTP ${status}`);
     } catch (error) {
-      throw error instanceof AnyserveError ? error : asProbed(connectionFailure(url, error));
+      throw error instanceof AnyserveError ? error : toProbeError(toConnectionError(url, error));
     } finally {
       connections.close();
     }
@@ -46,9 +46,9 @@ export function httpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PRO
 }
 
 /** The URL of a path at an endpoint's host and port; a whole URL stands for itself. Throws `usage`. */
-export function probedUrl(endpoint: Endpoint, path: string): string {
+export function toProbeUrl(endpoint: Endpoint, path: string): string {
   if (/^https?:\/\//.test(path) && URL.canParse(path)) return path;
-  const authority = authorityOf(endpoint);
+  const authority = toUrlAuthority(endpoint);
   const url = `${/^https:/i.test(endpoint) ? 'https' : 'http'}://${authority}${path}`;
   if (authority !== undefined && path.startsWith('/') && URL.canParse(url)) return url;
   const advice = `give ${authority === undefined ? '' : 'a path like /health, or '}a whole URL like http://localhost:8000/health`;
@@ -56,8 +56,8 @@ export function probedUrl(endpoint: Endpoint, path: string): string {
 }
 
 /** An endpoint's host and port as a URL has them; undefined for a socket that has none. */
-export function authorityOf(endpoint: Endpoint): string | undefined {
-  const address = addressOf(endpoint);
+export function toUrlAuthority(endpoint: Endpoint): string | undefined {
+  const address = toSocketAddress(endpoint);
   if ('path' in address) return undefined;
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
@@ -69,8 +69,8 @@ const CERTAIN: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
  * A failed connection as a probe tells it. Only that nobody is there is certain; a name that cannot be looked up or a
  * route that is missing says nothing of the server, and must not take many out of the list at once.
  */
-export function asProbed(error: unknown): unknown {
+export function toProbeError(error: unknown): unknown {
   const { code } = ((error as Error).cause ?? {}) as { code?: unknown };
   if (typeof code !== 'string' || CERTAIN.has(code)) return error;
-  return new AnyserveError('unknown', messageOf(error), { cause: error });
+  return new AnyserveError('unknown', getErrorMessage(error), { cause: error });
 }

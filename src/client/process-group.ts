@@ -60,7 +60,7 @@ const GUARD_SCRIPT = `
  * death of its parent, but Node cannot ask for it, and other systems have no such thing. So a shell of 1 MB waits at the other
  * end of a pipe. Call what is returned when the group has ended: its number can then belong to others.
  */
-export function guardGroup(group: number): () => void {
+export function guardProcessGroup(group: number): () => void {
   // In a session of its own: neither a terminal's Ctrl-C nor the end of the group is for it.
   const guard = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'sh', String(group)], {
     argv0: 'anyserve-orphan-guard',

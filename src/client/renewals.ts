@@ -1,9 +1,9 @@
+import type { RenewalReport } from '../api/lease-renewal.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Renewal } from '../core/lease-renewals.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
-import type { Report } from '../wire/lease.js';
 import { sleep } from './async-waits.js';
 
 /** What renewals need. */
@@ -12,7 +12,7 @@ export interface RenewalsOptions {
    * Renews the lease once. Rejects with `unprocessable` when the report is refused, with `resource_exhausted` when it
    * comes too soon or finds no room, and with anything else when the server does not answer.
    */
-  readonly renew: (report: Report, signal: AbortSignal) => Promise<Renewal>;
+  readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<Renewal>;
   /** How long the lease lasts without one, in milliseconds. */
   readonly ttlMs: number;
   readonly clock: Clock;

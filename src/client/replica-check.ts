@@ -1,14 +1,14 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { addressOf } from '../core/endpoint.js';
+import { toSocketAddress } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import { unlessAborted } from './async-waits.js';
-import { grpcCall } from './grpc-call.js';
-import { authorityOf } from './probe.js';
-import { tlsVerification } from './tls-verification.js';
+import { createTlsVerification } from '../http/tls-verification.js';
+import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import { raceWithAbort } from './async-waits.js';
+import { callGrpc } from './grpc-call.js';
+import { toUrlAuthority } from './probe.js';
 
 /** How long something may take to show which protocol it speaks. */
 const HTTP1_LIMIT_MS = 1000;
@@ -17,17 +17,17 @@ const HTTP1_REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\
 
 /** A socket to an endpoint, over TLS where that is given, with a server that has a certificate for the endpoint's host. */
 export function openSocket(endpoint: Endpoint, tls: ClientTls | undefined, protocol: 'h2' | 'http/1.1'): Socket {
-  const address = addressOf(endpoint);
+  const address = toSocketAddress(endpoint);
   if (!tls) return connect(address);
   const host = 'path' in address ? 'localhost' : address.host;
   const name = isIP(host) === 0 ? { servername: host } : {};
-  const security = { ...tls, ...tlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
+  const security = { ...tls, ...createTlsVerification(tls), minVersion: MIN_TLS_VERSION } as const;
   return connectTls({ ...address, ...name, ...security, ALPNProtocols: [protocol] });
 }
 
 /** HTTP/2 over a socket. */
 export function openSession(endpoint: Endpoint, socket: Socket): ClientHttp2Session {
-  return connectHttp2(`http://${authorityOf(endpoint) ?? 'localhost'}`, { createConnection: () => socket });
+  return connectHttp2(`http://${toUrlAuthority(endpoint) ?? 'localhost'}`, { createConnection: () => socket });
 }
 
 /** Whether something answers a request of HTTP/1.1; asked when it does not speak HTTP/2, to say what is wrong. */
@@ -59,8 +59,8 @@ export async function isSilent(endpoint: Endpoint, tls: ClientTls | undefined, l
       socket.on('error', reject);
       session.on('error', reject);
     });
-    const call = grpcCall(session, INFERENCE_SERVICE.serverLive, {});
-    const { status, response } = await unlessAborted(Promise.race([call, failed]), limit);
+    const call = callGrpc(session, INFERENCE_SERVICE.serverLive, {});
+    const { status, response } = await raceWithAbort(Promise.race([call, failed]), limit);
     return status === 0 ? response?.live !== true : !SAYS_NO.has(status ?? UNIMPLEMENTED);
   } catch (error) {
     return limit.aborted || NOT_REACHED.has((error as NodeJS.ErrnoException).code ?? '');

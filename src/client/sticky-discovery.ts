@@ -2,7 +2,7 @@ import type { ErrorCode } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { Cancellation } from './cancellation.js';
-import type { AttemptOutcome, Discovery, Finding, Target } from './discovery.js';
+import type { AttemptOutcome, Discovery, DiscoveryResult, Target } from './discovery.js';
 
 /**
  * How long a replica is called again without asking the API server, after its last answer. Less than the 3.2 s that the
@@ -35,7 +35,11 @@ export class StickyDiscovery implements Discovery {
     return this.#kept?.target;
   }
 
-  find(excluded: readonly ReplicaId[], timeoutMs: number, cancellation: Cancellation): Finding | Promise<Finding> {
+  find(
+    excluded: readonly ReplicaId[],
+    timeoutMs: number,
+    cancellation: Cancellation,
+  ): DiscoveryResult | Promise<DiscoveryResult> {
     const kept = this.#kept;
     if (!kept || excluded.length > 0) return this.#discovery.find(excluded, timeoutMs, cancellation);
     const isFresh = this.#clock.nowMs() - kept.heardAtMs <= KEPT_FOR_MS;
@@ -69,7 +73,7 @@ export class StickyDiscovery implements Discovery {
   }
 
   /** Asks for a target again. The host of the kept one can be dead although its connection is open. */
-  async #reconsider(kept: Target, timeoutMs: number, cancellation: Cancellation): Promise<Finding> {
+  async #reconsider(kept: Target, timeoutMs: number, cancellation: Cancellation): Promise<DiscoveryResult> {
     try {
       const found = await this.#discovery.find([], Math.min(timeoutMs, RECONSIDER_TIMEOUT_MS), cancellation);
       return found.kind === 'none' && found.isWarming ? { kind: 'found', target: kept } : found;

@@ -5,9 +5,9 @@ import {
   type StatusObject,
   status,
 } from '@grpc/grpc-js';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import type { CallableMethod } from '../wire/inference-service.js';
-import { serviceError } from './unary-call.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { CallableMethod } from '../inference/service-definition.js';
+import { createServiceError } from './unary-call.js';
 
 /** Maximum size of the messages that wait to be taken; a slow reader makes the server wait. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
@@ -55,7 +55,7 @@ export class StreamCall<Response> implements InterceptingListener {
   async next(): Promise<Response | undefined> {
     while (this.#waiting.length === 0) {
       if (this.#ended?.code === status.OK) return undefined;
-      if (this.#ended) throw serviceError(this.#ended);
+      if (this.#ended) throw createServiceError(this.#ended);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -105,7 +105,9 @@ export class StreamCall<Response> implements InterceptingListener {
     try {
       return this.#deserialize(bytes);
     } catch (error) {
-      throw new AnyserveError('internal', `a part of the answer cannot be read: ${messageOf(error)}`, { cause: error });
+      throw new AnyserveError('internal', `a part of the answer cannot be read: ${getErrorMessage(error)}`, {
+        cause: error,
+      });
     }
   }
 }

@@ -1,4 +1,4 @@
-import { durationText } from '../core/age.js';
+import { formatDuration } from '../core/durations.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 
@@ -49,6 +49,6 @@ export class StreamWatchdog {
       this.#parts === 0
         ? ['no part of the answer came', '--first-part-timeout (firstPartTimeoutMs)']
         : ['the stream was silent', '--silence-timeout (silenceTimeoutMs)'];
-    return new AnyserveError('deadline_exceeded', `${what} for ${durationText(limitMs)}; ${option} sets the limit`);
+    return new AnyserveError('deadline_exceeded', `${what} for ${formatDuration(limitMs)}; ${option} sets the limit`);
   }
 }

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { sleep } from './async-waits.js';
-import { guardGroup, isGroupAlive, signalGroup } from './process-group.js';
+import { guardProcessGroup, isGroupAlive, signalGroup } from './process-group.js';
 
 /** How a program ended: by itself with an exit code, or by a signal. */
 export type ProgramEnd =
@@ -46,7 +46,7 @@ export class SupervisedProcess {
         resolve(signal ? { kind: 'signalled', signal } : { kind: 'exited', exitCode: exitCode ?? 0 });
       });
     });
-    this.#endGuard = guardGroup(this.group);
+    this.#endGuard = guardProcessGroup(this.group);
     process.once('exit', this.#killAll);
   }
 
@@ -84,7 +84,7 @@ export class SupervisedProcess {
 }
 
 /** The exit code that stands for an end, as shells have it: 128 and the signal's number for one by a signal. */
-export function exitCodeOf(end: ProgramEnd): number {
+export function toExitCode(end: ProgramEnd): number {
   return end.kind === 'exited' ? end.exitCode : 128 + constants.signals[end.signal];
 }
 
@@ -94,6 +94,6 @@ function notStarted(file: string, error: NodeJS.ErrnoException): AnyserveError {
     const message = `there is no program ${name}; check its name, and PATH`;
     return new AnyserveError('program_not_found', message, { cause: error });
   }
-  const reason = error.code === 'EACCES' ? 'it is not executable; see chmod +x' : messageOf(error);
+  const reason = error.code === 'EACCES' ? 'it is not executable; see chmod +x' : getErrorMessage(error);
   return new AnyserveError('program_not_executable', `cannot run ${name}: ${reason}`, { cause: error });
 }

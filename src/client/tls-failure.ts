@@ -1,4 +1,4 @@
-import { messageOf } from '../core/errors.js';
+import { getErrorMessage } from '../core/errors.js';
 
 /**
  * What is wrong with a TLS connection, by what the TLS library says of it; the gRPC library keeps nothing but its text.
@@ -23,8 +23,8 @@ const REASONS: readonly (readonly [said: RegExp, reason: string])[] = [
 ];
 
 /** What is wrong with a TLS connection, and what to do; undefined when that is no matter of TLS. */
-export function tlsFailure(error: unknown): string | undefined {
-  const text = messageOf(error);
+export function explainTlsError(error: unknown): string | undefined {
+  const text = getErrorMessage(error);
   const names = /does not match certificate's altnames: (.+? is not in the cert's[^:]*|.*)/i.exec(text)?.[1];
   if (names !== undefined) return `its certificate is for another name (${names})`;
   return REASONS.find(([said]) => said.test(text))?.[1];

@@ -6,8 +6,8 @@ import {
   type StatusObject,
   status,
 } from '@grpc/grpc-js';
-import { messageOf } from '../core/errors.js';
-import type { CallableMethod } from '../wire/inference-service.js';
+import { getErrorMessage } from '../core/errors.js';
+import type { CallableMethod } from '../inference/service-definition.js';
 
 /** Told once how a call ended: by its error, or with the answer. */
 export type UnaryDone<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
@@ -56,7 +56,7 @@ export class UnaryCall<Response> implements InterceptingListener {
       if (this.#response !== undefined) this.#fail(status.UNIMPLEMENTED, 'Too many responses received');
       else this.#response = this.#deserialize(bytes);
     } catch (error) {
-      this.#fail(status.INTERNAL, `Response message parsing error: ${messageOf(error)}`);
+      this.#fail(status.INTERNAL, `Response message parsing error: ${getErrorMessage(error)}`);
     }
   }
 
@@ -64,9 +64,13 @@ export class UnaryCall<Response> implements InterceptingListener {
     if (this.#isDone) return;
     this.#isDone = true;
     const { code, details } = this.#failure ?? ended;
-    if (code !== status.OK) this.#done(serviceError({ code, details, metadata: ended.metadata }), undefined);
+    if (code !== status.OK) this.#done(createServiceError({ code, details, metadata: ended.metadata }), undefined);
     else if (this.#response !== undefined) this.#done(undefined, this.#response);
-    else this.#done(serviceError({ ...ended, code: status.UNIMPLEMENTED, details: 'No message received' }), undefined);
+    else
+      this.#done(
+        createServiceError({ ...ended, code: status.UNIMPLEMENTED, details: 'No message received' }),
+        undefined,
+      );
   }
 
   #fail(code: status, details: string): void {
@@ -76,6 +80,6 @@ export class UnaryCall<Response> implements InterceptingListener {
 }
 
 /** The error that the library would make of a status. */
-export function serviceError(ended: StatusObject): ServiceError {
+export function createServiceError(ended: StatusObject): ServiceError {
   return Object.assign(new Error(`${ended.code} ${status[ended.code]}: ${ended.details}`), ended);
 }

@@ -1,6 +1,6 @@
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
-import type { RequestMessage } from '../wire/inference-message.js';
-import { specText } from '../wire/tensor-spec.js';
+import type { RequestMessage } from '../inference/protocol-messages.js';
+import { formatTensorSpec } from '../inference/tensor-spec.js';
 import { hasNoReason } from './call-failure.js';
 import type { InputSpecs } from './declared-inputs.js';
 
@@ -20,11 +20,13 @@ export function needsExplanation(error: unknown): error is AnyserveError {
 }
 
 /** The failure with what the model declares and what was sent, side by side. */
-export function explained(error: AnyserveError, declared: InputSpecs, message: RequestMessage): AnyserveError {
+export function explainFailure(error: AnyserveError, declared: InputSpecs, message: RequestMessage): AnyserveError {
   const sent = message.inputs.map(
-    ({ name, datatype, shape }) => `${name} ${specText({ datatype, shape: shape.map(Number) })}`,
+    ({ name, datatype, shape }) => `${name} ${formatTensorSpec({ datatype, shape: shape.map(Number) })}`,
   );
-  const wanted = [...declared].map(([name, spec]) => `${name} ${spec ? specText(spec) : 'of an unknown datatype'}`);
+  const wanted = [...declared].map(
+    ([name, spec]) => `${name} ${spec ? formatTensorSpec(spec) : 'of an unknown datatype'}`,
+  );
   const model = JSON.stringify(message.modelName);
   const declares = wanted.length > 0 ? `model ${model} declares ${wanted.join(', ')}; ` : '';
   return new AnyserveError(error.code, `${error.message}; ${declares}sent: ${sent.join(', ') || 'nothing'}`, {

@@ -40,7 +40,7 @@ export class ByteCollector {
 }
 
 /** The text of UTF-8 bytes; each part that is not UTF-8 becomes U+FFFD. A byte order mark stays. */
-export function utf8Text(bytes: Uint8Array): string {
+export function decodeUtf8(bytes: Uint8Array): string {
   return utf8.decode(bytes);
 }
 

@@ -25,25 +25,25 @@ export function matches(query: CapabilityQuery, capabilities: readonly Capabilit
 
 function isSubset(query: CapabilityQuery, pairs: Pairs): boolean {
   for (let at = 0; at < query.length; at += 2) {
-    if (pairValue(query[at] as string, pairs) !== query[at + 1]) return false;
+    if (getPairValue(query[at] as string, pairs) !== query[at + 1]) return false;
   }
   return true;
 }
 
 /** The value of a key. */
-export function pairValue(key: string, pairs: Pairs): string | undefined {
+export function getPairValue(key: string, pairs: Pairs): string | undefined {
   for (let at = 0; at < pairs.length; at += 2) if (pairs[at] === key) return pairs[at + 1];
   return undefined;
 }
 
 /** A list of pairs from entries, of which none has the key of another. */
-export function pairsFrom(entries: Iterable<readonly [key: string, value: string]>): Pairs {
+export function createPairs(entries: Iterable<readonly [key: string, value: string]>): Pairs {
   // A list that grew has room to grow on; its copy has none.
   return [...entries].flat().slice();
 }
 
 /** Each key with its value. */
-export function pairEntries(pairs: Pairs): [key: string, value: string][] {
+export function listPairs(pairs: Pairs): [key: string, value: string][] {
   const entries: [string, string][] = [];
   for (let at = 0; at < pairs.length; at += 2) entries.push([pairs[at] as string, pairs[at + 1] as string]);
   return entries;

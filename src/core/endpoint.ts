@@ -1,7 +1,7 @@
 import { AnyserveError } from './errors.js';
 import { type Host, isUnspecifiedHost, parseHost } from './host.js';
 import { asEndpoint, type Endpoint } from './ids.js';
-import { quoted } from './quoted.js';
+import { quote } from './quoting.js';
 
 /**
  * What an endpoint says. `http` is a URL, of a server that speaks HTTP. A `tcp` one without a port is a name that callers have
@@ -69,7 +69,7 @@ const EVERY_ADDRESS =
   'it names every address of its machine and none that others can call; give a host name or one address';
 
 /** Why an endpoint may not be registered; undefined when it may. */
-export function endpointProblem(text: string): string | undefined {
+export function findEndpointProblem(text: string): string | undefined {
   return problemOf(parseEndpoint(text));
 }
 
@@ -88,10 +88,10 @@ export function parseDialable(text: string): Endpoint {
   const parts = parseEndpoint(text);
   if (parts?.kind === 'http') {
     const advice = 'and calls to it are made over gRPC; give its gRPC port as HOST:PORT';
-    throw new AnyserveError('usage', `${quoted(text)} is the URL of an HTTP server, ${advice}`);
+    throw new AnyserveError('usage', `${quote(text)} is the URL of an HTTP server, ${advice}`);
   }
   if (parts && (parts.kind === 'unix' || parts.port !== undefined)) return asEndpoint(text);
-  throw new AnyserveError('usage', `${quoted(text)} is not an endpoint; give HOST:PORT, [IPV6]:PORT or unix:PATH`);
+  throw new AnyserveError('usage', `${quote(text)} is not an endpoint; give HOST:PORT, [IPV6]:PORT or unix:PATH`);
 }
 
 /**
@@ -102,7 +102,7 @@ export function parseAdvertised(text: string): Endpoint {
   const parts = parseEndpoint(text);
   const problem = problemOf(parts) ?? (parts && lacksPort(parts) ? 'it has no port; give HOST:PORT' : undefined);
   if (problem === undefined) return asEndpoint(text);
-  throw new AnyserveError('usage', `${quoted(text)} is not an endpoint to register: ${problem}`);
+  throw new AnyserveError('usage', `${quote(text)} is not an endpoint to register: ${problem}`);
 }
 
 /** Reads an endpoint that gRPC clients are told to dial: {@link parseAdvertised}, but for URLs. Throws `usage`. */
@@ -111,16 +111,16 @@ export function parseAdvertisedGrpc(text: string): Endpoint {
 }
 
 /** Where an endpoint leads that has a port: a host and a port, or a path. Throws `usage` for another. */
-export function addressOf(endpoint: Endpoint): { host: string; port: number } | { path: string } {
+export function toSocketAddress(endpoint: Endpoint): { host: string; port: number } | { path: string } {
   const parts = parseEndpoint(endpoint);
   if (parts?.kind === 'unix') return { path: parts.path };
   if (parts?.port !== undefined) return { host: parts.written, port: parts.port };
-  throw new AnyserveError('usage', `${quoted(endpoint)} has no port; give HOST:PORT`);
+  throw new AnyserveError('usage', `${quote(endpoint)} has no port; give HOST:PORT`);
 }
 
 /** An endpoint as a gRPC library is told it, so that no host is taken for a scheme: `dns:80` is port 80 of a host called dns. */
-export function grpcTarget(endpoint: Endpoint): string {
-  const address = addressOf(endpoint);
+export function toGrpcTarget(endpoint: Endpoint): string {
+  const address = toSocketAddress(endpoint);
   if ('path' in address) return endpoint;
   return `dns:///${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }

@@ -1,4 +1,4 @@
-import { shortened } from './quoted.js';
+import { truncateText } from './quoting.js';
 
 /**
  * What went wrong, as a closed list. A row is the only place where a failure meets HTTP, gRPC and the shell:
@@ -50,7 +50,7 @@ export class AnyserveError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(shortened(message, MAX_MESSAGE), options);
+    super(truncateText(message, MAX_MESSAGE), options);
     this.code = code;
   }
 
@@ -85,17 +85,17 @@ for (const [code, row] of Object.entries(CODES)) {
 }
 
 /** The HTTP status code that stands for a failure. */
-export function httpStatusOf(code: ErrorCode): number {
+export function toHttpStatus(code: ErrorCode): number {
   return CODES[code].http;
 }
 
 /** The code of a call that ended with this gRPC status number; `unknown` for one that is not canonical. */
-export function codeFromGrpcStatus(status: number): ErrorCode {
+export function toErrorCode(status: number): ErrorCode {
   return byGrpcStatus.get(status) ?? 'unknown';
 }
 
 /** Returns what a thrown value says, in one line: the lines of a message are joined, other values printed. */
-export function messageOf(thrown: unknown): string {
+export function getErrorMessage(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
   if (!text.includes('\n')) return text.trim();
   // Line by line: /\s*\n\s*/ takes time in the square of a run of spaces.

@@ -1,4 +1,4 @@
-import { ageText } from './age.js';
+import { formatAge } from './durations.js';
 import type { Explanation, HeldReplica, Pair } from './explanation.js';
 
 /** Longest text from outside that a sentence has. */
@@ -12,7 +12,7 @@ export interface Reason {
 }
 
 /** The reason that an explanation comes to; undefined when nothing that is offered is like what is asked for. */
-export function reasonFrom(explanation: Explanation): Reason | undefined {
+export function summarizeExplanation(explanation: Explanation): Reason | undefined {
   const { held, heldCount, list, apartIn, offeredBy, nearMiss } = explanation;
   if (heldCount > 0) return { rank: 0, text: heldText(held, heldCount) };
   if (list) return { rank: 1, text: listText(list) };
@@ -33,7 +33,7 @@ export function reasonFrom(explanation: Explanation): Reason | undefined {
 
 function heldText(held: readonly HeldReplica[], count: number): string {
   const names = held.map(({ id, state = 'listed', forMs }) => {
-    return `${named(id)} (${state}${forMs === undefined ? '' : ` for ${ageText(forMs)}`})`;
+    return `${named(id)} (${state}${forMs === undefined ? '' : ` for ${formatAge(forMs)}`})`;
   });
   const more = count - names.length;
   const all = more > 0 ? [...names, `${more} more`] : names;

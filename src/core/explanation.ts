@@ -1,5 +1,5 @@
-import { type Capability, type CapabilityQuery, type Pairs, pairEntries } from './capability.js';
-import { misspellingDistance } from './spelling.js';
+import { type Capability, type CapabilityQuery, listPairs, type Pairs } from './capability.js';
+import { measureMisspelling } from './edit-distance.js';
 
 /** A replica as an explanation sees it. */
 export interface ExplainedReplica {
@@ -74,7 +74,7 @@ export class Explainer {
 
   constructor(query: CapabilityQuery, maxUnits = MAX_UNITS) {
     this.#query = query;
-    this.#pairs = pairEntries(query).map(([key, value]) => new WantedPair(key, value));
+    this.#pairs = listPairs(query).map(([key, value]) => new WantedPair(key, value));
     this.#wantedByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
     this.#unitsLeft = maxUnits;
   }
@@ -150,7 +150,7 @@ export class Explainer {
     const matching = new Set(matched);
     const missing = this.#pairs.find((pair) => !matching.has(pair));
     if (!missing) return;
-    const has = pairEntries(pairs).find(([key]) => key === missing.key)?.[1];
+    const has = listPairs(pairs).find(([key]) => key === missing.key)?.[1];
     if (has !== undefined) this.#nearMiss = { id, wanted: [missing.key, missing.value], has };
   }
 
@@ -220,9 +220,9 @@ class WantedPair {
   #distanceTo(key: string, value: string): number | undefined {
     if (key === this.key) {
       const isLonger = this.value.length >= MIN_LETTERS && value.startsWith(this.value);
-      return misspellingDistance(this.value, value) ?? (isLonger ? LONGER : undefined);
+      return measureMisspelling(this.value, value) ?? (isLonger ? LONGER : undefined);
     }
-    const keyDistance = misspellingDistance(this.key, key);
+    const keyDistance = measureMisspelling(this.key, key);
     // Numbers, true and false are values of many keys.
     if (value === this.value)
       return keyDistance ?? (/^(?:.{0,2}|true|false|[\d.]*)$/s.test(value) ? undefined : OTHER_KEY);

@@ -21,27 +21,27 @@ export const MAX_REPLICA_ID_BYTES = 128;
 const utf8 = new TextEncoder();
 
 /** Length of a text in UTF-8 bytes. */
-export function utf8Length(text: string): number {
+export function countUtf8Bytes(text: string): number {
   return utf8.encode(text).length;
 }
 
 /** Whether a text has more UTF-8 bytes than this, which are what every limit on a text counts. Most are far from it. */
 export function isLongerThan(maxBytes: number, text: string): boolean {
   if (text.length > maxBytes) return true;
-  return text.length * 3 > maxBytes && utf8Length(text) > maxBytes;
+  return text.length * 3 > maxBytes && countUtf8Bytes(text) > maxBytes;
 }
 
 /** An id to register. Throws `usage` when it is empty or longer than 128 bytes. */
 export function parseReplicaId(text: string): ReplicaId {
   if (text !== '' && !isLongerThan(MAX_REPLICA_ID_BYTES, text)) return text as ReplicaId;
-  throw new AnyserveError('usage', `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${utf8Length(text)}`);
+  throw new AnyserveError('usage', `a replica id has 1 to ${MAX_REPLICA_ID_BYTES} bytes, not ${countUtf8Bytes(text)}`);
 }
 
 /** Longest part of a host name in a default replica id, in characters. */
 const MAX_HOST_NAME = 64;
 
 /** Makes the id of a replica that is given none: readable, and another one in each process. */
-export function defaultReplicaId(
+export function createReplicaId(
   { hostName, instance }: { readonly hostName: string; readonly instance: string },
   port: number | string,
 ): string {

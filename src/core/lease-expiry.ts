@@ -1,9 +1,9 @@
-import type { Brake } from './brake.js';
-import { messageOf } from './errors.js';
+import { getErrorMessage } from './errors.js';
 import type { LeaseId } from './ids.js';
 import type { Lease, LeaseTable } from './lease-table.js';
 import type { Clock, Events, RegistrationStore, RegistryEvent } from './ports.js';
 import type { DeclaredState, InferredEnd, Replica } from './replica.js';
+import type { SelfPreservation } from './self-preservation.js';
 
 /** Evidence that a lease's holder has gone silent. */
 export interface Silence {
@@ -21,7 +21,7 @@ export interface LeaseExpiryOptions {
   readonly clock: Clock;
   readonly events: Events<RegistryEvent>;
   readonly leases: LeaseTable;
-  readonly brake: Brake;
+  readonly brake: SelfPreservation;
 }
 
 /** Maximum duration of a suspicion. The lease ends with it. */
@@ -129,6 +129,6 @@ export class LeaseExpiry {
 
   /** A timer callback has no caller to reject to, so a failure becomes an event. */
   #inBackground(work: Promise<unknown>): void {
-    work.catch((error) => this.#options.events.emit({ kind: 'store_failed', error: messageOf(error) }));
+    work.catch((error) => this.#options.events.emit({ kind: 'store_failed', error: getErrorMessage(error) }));
   }
 }

@@ -3,8 +3,8 @@ import type { LeaseId } from './ids.js';
 import type { LeaseExpiry } from './lease-expiry.js';
 import type { Lease, LeaseTable } from './lease-table.js';
 import type { Clock } from './ports.js';
-import { registrationBytes } from './registration-bytes.js';
-import { bytesRefusal, type RegistryLimits } from './registry-limits.js';
+import { estimateRegistrationBytes } from './registration-bytes.js';
+import { checkByteLimits, type RegistryLimits } from './registry-limits.js';
 import type { DeclaredState, Replica } from './replica.js';
 import type { ReplicaList } from './replica-list.js';
 
@@ -74,8 +74,8 @@ export class LeaseRenewals {
     if (present?.lease !== lease.id) return 'unknown';
     const replica = offer(present.replica);
     const { host, bytes: bytesBefore } = lease;
-    const bytes = registrationBytes(replica);
-    const refusal = bytesRefusal(this.#options.leases, this.#options.limits, { host, bytes, replaced: lease });
+    const bytes = estimateRegistrationBytes(replica);
+    const refusal = checkByteLimits(this.#options.leases, this.#options.limits, { host, bytes, replaced: lease });
     if (refusal) {
       await this.#options.expiry.recordSignOfLife(lease);
       return refusal;

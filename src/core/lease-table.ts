@@ -1,7 +1,7 @@
-import type { HostWatch } from './brake.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
+import type { HostWatch } from './self-preservation.js';
 
 /** Called once, when a lease ends for a reason other than the holder's own; undefined when the store doesn't know why. */
 export type LeaseHolder = (end: LeaseEnd | undefined) => void;
@@ -41,7 +41,7 @@ export interface Lease extends Omit<LeaseTerms, 'state'> {
 const NOTHING_TO_CANCEL = (): void => {};
 
 /** A lease as it is granted. Each field is named, so that all leases are of one shape: a spread would give each its own. */
-export function newLease(
+export function createLease(
   id: LeaseId,
   { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
   { host, ttlMs, state = 'ready' }: LeaseTerms,

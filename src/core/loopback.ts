@@ -9,7 +9,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Why callers will not reach a replica at an endpoint that a peer has registered; undefined when there is no such reason. */
-export function endpointWarning(endpoint: Endpoint, peer: string): string | undefined {
+export function getEndpointWarning(endpoint: Endpoint, peer: string): string | undefined {
   const parts = parseEndpoint(endpoint);
   if (!parts) return undefined;
   const isLocal = parts.kind === 'unix' || isLoopbackHost(parts.host);

@@ -1,4 +1,4 @@
-import { utf8Length } from './ids.js';
+import { countUtf8Bytes } from './ids.js';
 import type { Replica } from './replica.js';
 
 /** What the index and the lists take for a capability object and for each of its pairs, in bytes. Measured: 100 to 500. */
@@ -9,11 +9,11 @@ const PAIR_BYTES = 200;
  * Estimates what a registration holds: the bytes of its text, or those of the structures made of it where these are more.
  * Many short pairs take many times their text.
  */
-export function registrationBytes({ id, endpoint, capabilities }: Replica): number {
-  let text = utf8Length(id) + utf8Length(endpoint);
+export function estimateRegistrationBytes({ id, endpoint, capabilities }: Replica): number {
+  let text = countUtf8Bytes(id) + countUtf8Bytes(endpoint);
   let structures = 0;
   for (const { pairs, source } of capabilities) {
-    text += utf8Length(source);
+    text += countUtf8Bytes(source);
     structures += OBJECT_BYTES + (pairs.length / 2) * PAIR_BYTES;
   }
   return Math.max(text, structures);

@@ -46,7 +46,7 @@ export function leaseRefusal(
   if (replaced?.host !== host && leases.leasesOf(host) >= maxLeasesPerHost) {
     return new AnyserveError('resource_exhausted', `${host} holds ${maxLeasesPerHost} leases, and may hold no more`);
   }
-  return bytesRefusal(leases, limits, { host, bytes, replaced });
+  return checkByteLimits(leases, limits, { host, bytes, replaced });
 }
 
 /** The part of all bytes that one host can hold. */
@@ -56,7 +56,7 @@ const HOST_SHARE = 1 / 4;
  * Returns why a host cannot hold a registration of so many bytes; undefined when it can. What it replaces, if that is
  * counted here, makes room. `unavailable`: there is no room at all; `resource_exhausted`: the host has its share.
  */
-export function bytesRefusal(
+export function checkByteLimits(
   leases: LeaseTable,
   { maxBytes = Number.POSITIVE_INFINITY }: RegistryLimits,
   { host, bytes, replaced }: { readonly host: string; readonly bytes: number; readonly replaced: Lease | undefined },

@@ -1,12 +1,12 @@
-import { createBrake } from './brake.js';
 import type { AnyserveError } from './errors.js';
+import { createIdConflicts } from './id-conflicts.js';
 import type { LeaseId, ReplicaId, ServerId } from './ids.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { LeaseRenewals, type Offer, type RenewalResult } from './lease-renewals.js';
-import { endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, newLease } from './lease-table.js';
+import { createLease, endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
-import { registrationBytes } from './registration-bytes.js';
+import { estimateRegistrationBytes } from './registration-bytes.js';
 import { leaseRefusal, type RegistryLimits, UNLIMITED } from './registry-limits.js';
 import {
   type DeclaredState,
@@ -18,7 +18,7 @@ import {
 } from './replica.js';
 import { ReplicaList } from './replica-list.js';
 import type { ReplicaPage } from './replica-pages.js';
-import { createTakeovers } from './takeovers.js';
+import { createSelfPreservation } from './self-preservation.js';
 
 /** Dependencies and limits of a registry. */
 export interface RegistryOptions {
@@ -50,13 +50,13 @@ export class Registry {
   readonly #leases: LeaseTable;
   readonly #expiry: LeaseExpiry;
   readonly #renewals: LeaseRenewals;
-  readonly #takeovers = createTakeovers();
+  readonly #takeovers = createIdConflicts();
   /** Leases whose holders closed their connection, until the store has deleted their registrations. */
   readonly #closing = new Map<LeaseId, Lease>();
   readonly #unsubscribe: () => void;
 
   constructor({ store, clock, random, ids, events, limits = UNLIMITED }: RegistryOptions) {
-    const brake = createBrake();
+    const brake = createSelfPreservation();
     this.#store = store;
     this.#clock = clock;
     this.#ids = ids;
@@ -79,7 +79,7 @@ export class Registry {
     const held = this.#list.get(replica.id);
     return leaseRefusal(this.#leases, this.#limits, {
       host,
-      bytes: registrationBytes(replica),
+      bytes: estimateRegistrationBytes(replica),
       isNew: held === undefined,
       replaced: held && this.#leases.get(held.lease),
       replicas: this.#list.size,
@@ -91,8 +91,8 @@ export class Registry {
    * resolves. `holder` is called when the lease ends for a reason other than the holder's own.
    */
   async register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
-    const held = { id: replica.id, bytes: registrationBytes(replica) };
-    const lease = newLease(this.#ids.lease(), held, terms, holder, this.#clock.nowMs());
+    const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
+    const lease = createLease(this.#ids.lease(), held, terms, holder, this.#clock.nowMs());
     this.#leases.grant(lease);
     try {
       const sinceEpochMs = this.#clock.epochMs();

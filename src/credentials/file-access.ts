@@ -13,7 +13,7 @@ const STICKY = 0o1000;
  * replacing it in one of its folders; or it is secret and every user can read it. Root and this process's user are
  * trusted. Empty where files have no modes, and for what is not a regular file.
  */
-export function accessProblems({ option, path, isSecret = false }: NamedFile): string[] {
+export function findAccessProblems({ option, path, isSecret = false }: NamedFile): string[] {
   if (process.getuid === undefined) return [];
   const file = statSync(path, { throwIfNoEntry: false });
   // A deleted file, such as a shell's here-document at /dev/stdin, is in no folder.

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
 /** A file, and the option that names it, for messages. */
 export interface NamedFile {
@@ -17,7 +17,7 @@ export function readNamedFile({ option, path }: NamedFile): string {
   try {
     return readBounded(path);
   } catch (cause) {
-    throw new AnyserveError('usage', `--${option}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('usage', `--${option}: cannot read ${path}: ${getErrorMessage(cause)}`, { cause });
   }
 }
 

@@ -1,7 +1,7 @@
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
 import type { NamedFile } from './named-file.js';
-import { type FilesWorld, renewedFiles } from './renewed-files.js';
+import { createReloadingGetter, type FileWatchWorld } from './reloading-files.js';
 
 /** The files of one end of TLS, each with the option that names it. */
 export interface TlsFiles {
@@ -11,19 +11,19 @@ export interface TlsFiles {
 }
 
 /** Returns a getter for the TLS files of a server, read again when they change. Throws `usage` when they can't be used. */
-export function serverTlsFromFiles(
+export function loadServerTls(
   { cert, key, ca }: TlsFiles & { readonly cert: NamedFile; readonly key: NamedFile },
-  world: FilesWorld,
+  world: FileWatchWorld,
 ): () => ServerTls {
   const parse = (texts: readonly string[]): ServerTls => checked({ cert, key, ca }, texts) as ServerTls;
-  return renewedFiles(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
+  return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
 }
 
 /** Returns a getter for the TLS files of a caller, read again when they change. Throws `usage` when they can't be used. */
-export function clientTlsFromFiles(files: TlsFiles, world: FilesWorld): () => ClientTls {
+export function loadClientTls(files: TlsFiles, world: FileWatchWorld): () => ClientTls {
   const { cert, key, ca } = files;
   const parse = (texts: readonly string[]): ClientTls => checked(files, texts);
-  return renewedFiles(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
+  return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
 }
 
 function present(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
@@ -71,7 +71,7 @@ function check({ option, path }: NamedFile, read: () => unknown): void {
     read();
   } catch (cause) {
     const { code = '' } = cause as NodeJS.ErrnoException;
-    const reason = REASONS[code] ?? messageOf(cause);
+    const reason = REASONS[code] ?? getErrorMessage(cause);
     throw new AnyserveError('usage', `--${option}: cannot use ${path}: ${reason}`, { cause });
   }
 }

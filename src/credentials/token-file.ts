@@ -15,12 +15,12 @@ export function isToken(text: string): boolean {
 }
 
 /** Returns the first token of a token file, which is the one that a client shows. Throws `usage`. */
-export function firstToken(text: string, where: string): string {
-  return (tokenLines(text.split('\n'), where)[0] as TokenLine).token;
+export function parseClientToken(text: string, where: string): string {
+  return (parseTokenLines(text.split('\n'), where)[0] as TokenLine).token;
 }
 
 /** The lines of a token file that have a token, at least one. Throws `usage`, which names `where` and never a token. */
-export function tokenLines(lines: readonly string[], where: string): TokenLine[] {
+export function parseTokenLines(lines: readonly string[], where: string): TokenLine[] {
   const found: TokenLine[] = [];
   for (const [at, line] of lines.entries()) {
     const words = line.trim().split(/\s+/);
@@ -40,8 +40,8 @@ export function tokenLines(lines: readonly string[], where: string): TokenLine[]
 const MIN_SAFE_LENGTH = 16;
 
 /** Returns the warning for a token file with tokens that are so short that they can be guessed; never shows a token. */
-export function shortTokenWarning(lines: readonly string[], where: string): string | undefined {
-  const short = tokenLines(lines, where).filter(({ token }) => token.length < MIN_SAFE_LENGTH);
+export function findShortTokens(lines: readonly string[], where: string): string | undefined {
+  const short = parseTokenLines(lines, where).filter(({ token }) => token.length < MIN_SAFE_LENGTH);
   if (short.length === 0) return undefined;
   const these = short.length === 1 ? '1 token is' : `${short.length} tokens are`;
   return `${where}: ${these} shorter than ${MIN_SAFE_LENGTH} characters and can be guessed; use "openssl rand -hex 32"`;

@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Tensors } from '../wire/inference-data.js';
-import { textsFromTensor } from '../wire/tensor-json.js';
-import type { TensorSpec } from '../wire/tensor-spec.js';
+import type { Tensors } from './inference-data.js';
+import { tensorToTexts } from './tensor-json.js';
+import type { TensorSpec } from './tensor-spec.js';
 
 /** What a model that turns texts into vectors takes. */
 export const EMBEDDING_INPUTS: readonly TensorSpec[] = [{ name: 'input', datatype: 'BYTES', shape: [-1] }];
@@ -10,8 +10,8 @@ export const EMBEDDING_INPUTS: readonly TensorSpec[] = [{ name: 'input', datatyp
 export const EMBEDDING_OUTPUTS: readonly TensorSpec[] = [{ name: 'embedding', datatype: 'FP32', shape: [-1, -1] }];
 
 /** The texts of a request to such a model. Throws `invalid_argument` when there is none. */
-export function textsToEmbed({ input }: Tensors): string[] {
-  const texts = input ? textsFromTensor(input) : [];
+export function readEmbeddingTexts({ input }: Tensors): string[] {
+  const texts = input ? tensorToTexts(input) : [];
   if (texts.length > 0) return texts;
   throw new AnyserveError('invalid_argument', 'input "input" has no text to turn into a vector');
 }

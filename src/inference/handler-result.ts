@@ -1,11 +1,11 @@
-import type { Parameters } from '../wire/inference-data.js';
-import type { TensorValue } from '../wire/tensor-value.js';
+import type { Parameters } from './inference-data.js';
+import type { TensorValue } from './tensor-value.js';
 
 /** Outputs by name, as a handler returns them: tensors, typed arrays or plain values. */
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
 /** Outputs with parameters: why a text ended, how many tokens it took. */
-export class Answer {
+export class HandlerResponse {
   readonly outputs: HandlerOutputs;
   readonly parameters: Parameters;
 
@@ -16,4 +16,4 @@ export class Answer {
 }
 
 /** The result of a handler, or one part of it. */
-export type HandlerResult = HandlerOutputs | Answer;
+export type HandlerResult = HandlerOutputs | HandlerResponse;

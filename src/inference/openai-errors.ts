@@ -1,8 +1,8 @@
-import { AnyserveError, type ErrorCode, messageOf } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 
 /** An answer's JSON as the server wrote it. Nothing of it is certain. */
 // biome-ignore lint/suspicious/noExplicitAny: readers check each field that they use
-export type Loose = any;
+export type UntrustedJson = any;
 
 /** An upstream's error: the HTTP status it stands for, and its text, for callers that decide by what is in it. */
 export class UpstreamRefusal extends AnyserveError {
@@ -95,7 +95,7 @@ const STATUSES: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** Returns the HTTP status that an error stands for which comes under another: inside a stream, whose own is 200. */
-export function statusOf(error: Loose): number {
+export function getErrorStatus(error: UntrustedJson): number {
   const words = [error.code, error.status, error.status_code, error.type, error.error_type];
   const found = words.map(Number).find((number) => Number.isInteger(number) && number >= 400 && number < 600);
   if (found !== undefined) return found;
@@ -113,13 +113,13 @@ function wordFrom(word: unknown): string {
 }
 
 /** Returns what an error's body says: `{"error":{"message":"..."}}` and its relatives, else its own text. */
-export function saidIn(body: string): string {
+export function extractErrorMessage(body: string): string {
   try {
     const { error, message, detail } = JSON.parse(body);
     const said = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
-    if (said !== undefined) return messageOf(typeof said === 'string' ? said : JSON.stringify(said));
+    if (said !== undefined) return getErrorMessage(typeof said === 'string' ? said : JSON.stringify(said));
   } catch {
     // A proxy's page, or nothing: shown as it is.
   }
-  return messageOf(body.slice(0, 4000)) || 'no reason given';
+  return getErrorMessage(body.slice(0, 4000)) || 'no reason given';
 }

@@ -1,9 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Parameters } from '../wire/inference-data.js';
-import { Answer } from './handler-result.js';
-import type { Loose } from './openai-errors.js';
+import { HandlerResponse } from './handler-result.js';
+import type { Parameters } from './inference-data.js';
+import type { UntrustedJson } from './openai-errors.js';
 import { ToolCalls } from './openai-tool-calls.js';
-import { parametersFromEnd } from './text-generation.js';
+import { toEndParameters } from './text-generation.js';
 
 /** Fields of a message that are read, or that say nothing of their own. */
 const KNOWN_FIELDS: ReadonlySet<string> = new Set([
@@ -39,12 +39,12 @@ export interface TextOutputs {
 
 /** One chat answer as the text contract has it, put together from its one choice, whole or in deltas. */
 export class ChatAnswer {
-  readonly #wholeText = wholeCharacters();
-  readonly #wholeReasoning = wholeCharacters();
+  readonly #wholeText = createCharacterJoiner();
+  readonly #wholeReasoning = createCharacterJoiner();
   readonly #toolCalls = new ToolCalls();
   readonly #leftOut = new Set<string>();
   #finishReason: unknown;
-  #usage: Loose;
+  #usage: UntrustedJson;
   #hasChoice = false;
 
   /** Whether anything of an answer has come. */
@@ -56,7 +56,7 @@ export class ChatAnswer {
    * Takes an answer, or an event of a stream, and returns what it adds. Throws `internal` for several choices, and
    * `unimplemented` for content that the text contract has no output for.
    */
-  add({ choices, usage }: Loose): TextOutputs {
+  add({ choices, usage }: UntrustedJson): TextOutputs {
     this.#usage = usage ?? this.#usage;
     const outputs = { text: '', reasoning: '' };
     for (const choice of Array.isArray(choices) ? choices : []) {
@@ -81,7 +81,7 @@ export class ChatAnswer {
   }
 
   /** Returns the last part of the answer: what is left of its texts after `before`, its tool calls, and how it ended. */
-  end(before: TextOutputs = { text: '', reasoning: '' }): Answer {
+  end(before: TextOutputs = { text: '', reasoning: '' }): HandlerResponse {
     if (this.#finishReason === 'error') throw new AnyserveError('internal', 'its answer ended with an error');
     const text = before.text + this.#wholeText.end();
     const reasoning = before.reasoning + this.#wholeReasoning.end();
@@ -92,10 +92,10 @@ export class ChatAnswer {
       ...(toolCalls !== undefined && { tool_calls: [toolCalls] }),
     };
     const leftOut = this.#leftOut.size > 0 && { left_out: [...this.#leftOut].join(',') };
-    return new Answer(outputs, { ...endParameters(this.#finishReason, this.#usage), ...leftOut });
+    return new HandlerResponse(outputs, { ...readEndParameters(this.#finishReason, this.#usage), ...leftOut });
   }
 
-  #note(object: Loose, known: ReadonlySet<string>): void {
+  #note(object: UntrustedJson, known: ReadonlySet<string>): void {
     for (const [name, value] of Object.entries(object)) {
       if (known.has(name) || isNothing(value)) continue;
       if (NOT_CARRIED.has(name)) throw notCarried(name);
@@ -110,14 +110,14 @@ function isNothing(value: unknown): boolean {
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-function textOf(value: Loose): string {
+function textOf(value: UntrustedJson): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'string') return value;
   throw new AnyserveError('internal', 'a text of its answer is not a string');
 }
 
 /** The texts of a message's content: itself, or those of its parts. Throws `unimplemented` for parts of another kind. */
-function contentOf(content: Loose): TextOutputs {
+function contentOf(content: UntrustedJson): TextOutputs {
   if (!Array.isArray(content)) return { text: textOf(content), reasoning: '' };
   const outputs = { text: '', reasoning: '' };
   for (const part of content) {
@@ -140,7 +140,7 @@ function notCarried(name: string): AnyserveError {
  * Makes pieces of a text end with a whole character: the first half of a surrogate pair waits for the other. `end` returns
  * what still waits, as U+FFFD, since no other half will come.
  */
-export function wholeCharacters() {
+export function createCharacterJoiner() {
   let half = '';
   const whole = (piece: string): string => {
     if (piece === '') return '';
@@ -152,9 +152,9 @@ export function wholeCharacters() {
 }
 
 /** How a text ended and what it took, as far as the server says. */
-export function endParameters(finishReason: unknown, usage: Loose): Parameters {
+export function readEndParameters(finishReason: unknown, usage: UntrustedJson): Parameters {
   const count = (value: unknown): number | undefined => (Number.isSafeInteger(value) ? (value as number) : undefined);
-  return parametersFromEnd({
+  return toEndParameters({
     finishReason: typeof finishReason === 'string' ? finishReason : undefined,
     promptTokens: count(usage?.prompt_tokens),
     completionTokens: count(usage?.completion_tokens),

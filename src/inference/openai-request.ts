@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import type { Parameters } from '../wire/inference-data.js';
-import { type Json, JsonNumber, JsonSyntaxError, parseJson } from '../wire/json.js';
-import { jsonFromParameter } from '../wire/parameters.js';
+import { quote } from '../core/quoting.js';
+import { type Json, JsonNumber, JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import type { Parameters } from './inference-data.js';
+import { parameterToJson } from './parameters.js';
 
 /** Fields of a request's body that the worker sets. */
 const SET_BY_WORKER: ReadonlySet<string> = new Set([
@@ -59,13 +59,13 @@ const TEXTS: ReadonlySet<string> = new Set([
  * many of their own; a text that is a JSON array or object is passed on as that (`response_format`, `tools`), and a `stop`
  * only as an array of texts. Throws `invalid_argument` that names a parameter which can't be passed on.
  */
-export function requestBody(model: string, parameters: Parameters): Map<string, Json> {
+export function createRequestBody(model: string, parameters: Parameters): Map<string, Json> {
   const body = new Map<string, Json>([['model', model]]);
   for (const [name, value] of Object.entries(parameters)) {
     // Triton's clients send these to the server, not to the model.
     if (name.startsWith('triton_')) continue;
     if (SET_BY_WORKER.has(name)) throw refused(name, 'is set by the worker; leave it out');
-    const json = structured(name, jsonFromParameter(value));
+    const json = structured(name, parameterToJson(value));
     const isHarmless = NOT_CARRIED.get(name);
     if (isHarmless && !isHarmless(json)) {
       throw refused(name, 'asks for more than one text, and the answer can carry nothing else; leave it out');
@@ -93,5 +93,5 @@ function isNumber(wanted: number): (value: Json) => boolean {
 }
 
 function refused(name: string, problem: string): AnyserveError {
-  return new AnyserveError('invalid_argument', `parameter ${quoted(name)} ${problem}`);
+  return new AnyserveError('invalid_argument', `parameter ${quote(name)} ${problem}`);
 }

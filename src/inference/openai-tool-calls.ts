@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Loose } from './openai-errors.js';
+import type { UntrustedJson } from './openai-errors.js';
 
 /** Maximum size of all tool calls of one answer together, in characters of JSON. */
 const MAX_CHARACTERS = 16 * 1024 * 1024;
@@ -26,7 +26,7 @@ export class ToolCalls {
   #characters = 0;
 
   /** Takes the `tool_calls` of a delta, or of a whole message. Throws `internal` for anything but a list of objects. */
-  add(deltas: Loose): void {
+  add(deltas: UntrustedJson): void {
     if (deltas === undefined || deltas === null) return;
     if (!Array.isArray(deltas)) throw unusable('"tool_calls" is not a list');
     for (const delta of deltas) {
@@ -45,7 +45,7 @@ export class ToolCalls {
     return JSON.stringify(ordered.map(({ call }) => withArgumentsAsText(call)));
   }
 
-  #callFor(index: number | undefined, fields: Loose): Call {
+  #callFor(index: number | undefined, fields: UntrustedJson): Call {
     const known = (index === undefined && fields.id && this.#byId.get(fields.id)) || this.#latest.get(index);
     if (known && !isAnother(index, fields, known)) return known;
     this.#count(CALL_CHARACTERS);
@@ -55,8 +55,8 @@ export class ToolCalls {
     return call;
   }
 
-  #merge(target: Call, fields: Loose, depth: number): void {
-    for (const [key, value] of Object.entries(fields) as [string, Loose][]) {
+  #merge(target: Call, fields: UntrustedJson, depth: number): void {
+    for (const [key, value] of Object.entries(fields) as [string, UntrustedJson][]) {
       const before = target[key];
       if (value === null || value === undefined) continue;
       this.#count(key.length);
@@ -87,7 +87,7 @@ function indexFrom(index: unknown): number | undefined {
 }
 
 /** Whether a delta begins a call, though one with its index, or like it without an index, is known. */
-function isAnother(index: number | undefined, { id, function: named }: Loose, known: Loose): boolean {
+function isAnother(index: number | undefined, { id, function: named }: UntrustedJson, known: UntrustedJson): boolean {
   if (id && known.id) return id !== known.id && Boolean(named?.name || index === undefined);
   return Boolean(!id && named?.name && known.function?.name) && isComplete(known.function.arguments);
 }
@@ -104,7 +104,7 @@ function isComplete(argumentsText: unknown): boolean {
 }
 
 /** In OpenAI's form the arguments are JSON in a text; some servers give the object itself. */
-function withArgumentsAsText(call: Loose): Loose {
+function withArgumentsAsText(call: UntrustedJson): UntrustedJson {
   const { function: called } = call;
   if (typeof called?.arguments !== 'object' || called.arguments === null) return call;
   return { ...call, function: { ...called, arguments: JSON.stringify(called.arguments) } };

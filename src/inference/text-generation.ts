@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import type { ParameterValue, Tensors } from '../wire/inference-data.js';
-import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseJson } from '../wire/json.js';
-import type { TensorSpec } from '../wire/tensor-spec.js';
-import { Answer, type HandlerResult } from './handler-result.js';
+import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import { HandlerResponse, type HandlerResult } from './handler-result.js';
+import type { ParameterValue, Tensors } from './inference-data.js';
+import type { TensorSpec } from './tensor-spec.js';
 
 /** What a model that writes texts takes: a prompt, or the messages of a chat as JSON. */
 export const TEXT_INPUTS: readonly TensorSpec[] = [
@@ -20,8 +20,8 @@ export type ChatMessage = JsonObject;
  * The messages of a request, from its `messages` or as the one message that its `prompt` is. They are as the caller
  * wrote them, numbers and unknown keys included, and can be handed on. Throws `invalid_argument` that names the input.
  */
-export function requestedMessages(inputs: Tensors): readonly ChatMessage[] {
-  const [prompt, messages] = [textInput(inputs, 'prompt'), textInput(inputs, 'messages')];
+export function readMessages(inputs: Tensors): readonly ChatMessage[] {
+  const [prompt, messages] = [readTextInput(inputs, 'prompt'), readTextInput(inputs, 'messages')];
   if ((prompt === undefined) === (messages === undefined)) {
     const given = prompt === undefined ? 'neither is given' : 'both are given';
     throw new AnyserveError('invalid_argument', `give input "prompt" or input "messages", one of them; ${given}`);
@@ -36,7 +36,7 @@ export function requestedMessages(inputs: Tensors): readonly ChatMessage[] {
 }
 
 /** The one text of a BYTES input; undefined when it is not given. Throws `invalid_argument` for bytes that are no UTF-8. */
-export function textInput(inputs: Tensors, name: string): string | undefined {
+export function readTextInput(inputs: Tensors, name: string): string | undefined {
   const bytes = inputs[name]?.data[0];
   if (bytes === undefined) return undefined;
   try {
@@ -59,7 +59,7 @@ export interface TextEnd {
  * The answer that a text is: in its pieces to a caller that takes them, else whole. The last part says how the text
  * ended; to a caller that took the pieces its own text is empty.
  */
-export async function* textAnswer(
+export async function* createTextResponse(
   pieces: AsyncGenerator<string, TextEnd, void>,
   streaming: boolean,
 ): AsyncGenerator<HandlerResult> {
@@ -70,7 +70,7 @@ export async function* textAnswer(
       if (streaming) yield { text: [step.value] };
       else whole += step.value;
     }
-    yield new Answer({ text: [whole] }, parametersFromEnd(step.value));
+    yield new HandlerResponse({ text: [whole] }, toEndParameters(step.value));
   } finally {
     // A caller that goes in the middle ends the writing, too.
     await pieces.return({});
@@ -78,7 +78,7 @@ export async function* textAnswer(
 }
 
 /** How a text ended, as the parameters of an answer. */
-export function parametersFromEnd(end: TextEnd): Readonly<Record<string, ParameterValue>> {
+export function toEndParameters(end: TextEnd): Readonly<Record<string, ParameterValue>> {
   const named: [string, ParameterValue | undefined][] = [
     ['finish_reason', end.finishReason],
     ['prompt_tokens', end.promptTokens],

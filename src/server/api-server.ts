@@ -3,22 +3,22 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import type { Express, Request, Response } from 'express';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { isLoopback } from '../core/loopback.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
-import { follow } from '../credentials/follow.js';
-import { connectionLimits, countOpenFiles, type OpenFiles } from '../http/open-files.js';
+import { pollChanges } from '../credentials/poll-changes.js';
+import { HostCheck, type HostCheckOptions } from '../http/host-check.js';
+import { computeConnectionLimits, countOpenFiles, type OpenFiles } from '../http/open-files.js';
+import { waitForTurn } from '../http/pipelining.js';
 import type { ApiServer } from './api-server-handle.js';
 import { type ApiApp, type AppOptions, createApp } from './app.js';
-import { answerClientError } from './client-error.js';
+import { DeadPeerDetector } from './dead-peer-detector.js';
 import { drain } from './drain.js';
-import { httpClassesFor } from './express-classes.js';
-import { HostCheck, type HostCheckOptions } from './host-check.js';
-import { inTurn } from './in-turn.js';
+import { createHttpClasses } from './express-classes.js';
+import { respondToParseError } from './http-parse-errors.js';
 import { Readiness, type ReadinessCheck } from './readiness.js';
-import { countVainWaits } from './tcp-counters.js';
+import { readRetransmitCount } from './tcp-retransmit-counters.js';
 import { readTcpTable } from './tcp-table.js';
-import { DeadPeerDetector } from './unacknowledged.js';
 
 /** Where an API server listens, besides what its app needs. */
 export interface ApiServerOptions
@@ -64,21 +64,21 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const files = await countOpenFiles();
-  const limits = connectionLimits(files);
+  const limits = computeConnectionLimits(files);
   let connections = 0;
   const openFiles: ReadinessCheck = {
     name: 'open_files',
     reason: () => (connections > limits.leases ? outOfFiles(files, connections) : undefined),
   };
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
-  const kernel = { readTable: readTcpTable, countVainWaits };
+  const kernel = { readTable: readTcpTable, countVainWaits: readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
   const { app, answerHot } = createApp({ ...options, readiness, deadPeers, hosts });
   const { server, unfollow } = serverFor(app, options);
   let isClosing = false;
   answerRequests(server, { app, answerHot }, { idleTimeoutMs, isClosing: () => isClosing });
   if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
-  server.on('clientError', answerClientError);
+  server.on('clientError', respondToParseError);
   server.on('connection', (socket) => {
     connections++;
     socket.once('close', () => connections--);
@@ -129,7 +129,7 @@ function serverFor(
 ): { readonly server: Server; readonly unfollow: () => void } {
   const { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
   const limits = {
-    ...httpClassesFor(app),
+    ...createHttpClasses(app),
     headersTimeout: requestTimeoutMs,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
@@ -145,7 +145,10 @@ function serverFor(
     rejectUnauthorized: asksForCertificate,
     handshakeTimeout: HANDSHAKE_LIMIT_MS,
   });
-  return { server: secure, unfollow: follow(tls, clock, (renewed) => secure.setSecureContext(contextFrom(renewed))) };
+  return {
+    server: secure,
+    unfollow: pollChanges(tls, clock, (renewed) => secure.setSecureContext(contextFrom(renewed))),
+  };
 }
 
 /**
@@ -169,7 +172,7 @@ function answerRequests(
   });
   // Node would answer the same, without a limit on how long its answer may wait to be taken.
   server.on('checkExpectation', (request: Request, response: Response) => {
-    inTurn(request, response, () => response.writeHead(417).end());
+    waitForTurn(request, response, () => response.writeHead(417).end());
     limitIdle(request, response);
   });
 }
@@ -193,6 +196,6 @@ function refused(error: NodeJS.ErrnoException, host: string, port: number): Anys
     EADDRNOTAVAIL: `${host} is no address of this machine; choose one with --host`,
     ENOTFOUND: `${host} is no host name that this machine knows; choose one with --host`,
   };
-  const message = reasons[error.code ?? ''] ?? `cannot listen on ${where}: ${messageOf(error)}`;
+  const message = reasons[error.code ?? ''] ?? `cannot listen on ${where}: ${getErrorMessage(error)}`;
   return new AnyserveError('failed', message, { cause: error });
 }

@@ -5,16 +5,17 @@ import express, {
   type RequestHandler,
   type Response,
 } from 'express';
-import { messageOf } from '../core/errors.js';
+import { serializeErrorDetail } from '../api/api-responses.js';
+import { getErrorMessage } from '../core/errors.js';
 import type { Events, ServerEvent } from '../core/ports.js';
-import { shortened } from '../core/quoted.js';
+import { truncateText } from '../core/quoting.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
-import { detailText } from '../wire/answers.js';
-import { sendFailure, sendJson } from './answer.js';
+import { HostCheck } from '../http/host-check.js';
+import { sendJson } from '../http/json-response.js';
+import { isFirstInPipeline, waitForTurn } from '../http/pipelining.js';
+import { parseTarget, toOriginForm } from '../http/request-target.js';
 import type { AccessTokens } from './authorization.js';
-import { HostCheck } from './host-check.js';
-import { inTurn, isFirst } from './in-turn.js';
-import { originForm, parseTarget } from './request-target.js';
+import { sendError } from './error-response.js';
 import { guardRoute } from './route-guard.js';
 import { createRoutes, type Route, type RouteOptions } from './routes.js';
 
@@ -69,10 +70,10 @@ function createExpress(): Express {
   app.enable('case sensitive routing');
   app.enable('strict routing');
   app.use((request, _response, next) => {
-    if (!request.url.startsWith('/')) request.url = originForm(request.url);
+    if (!request.url.startsWith('/')) request.url = toOriginForm(request.url);
     next();
   });
-  app.use(inTurn);
+  app.use(waitForTurn);
   return app;
 }
 
@@ -82,7 +83,7 @@ function answerHot(
   request: Request,
   response: Response,
 ): boolean {
-  if (!isFirst(response)) return false;
+  if (!isFirstInPipeline(response)) return false;
   for (const { isTarget, handler } of routes) {
     if (!isTarget(request.url)) continue;
     try {
@@ -104,10 +105,10 @@ function notFoundHandler(routes: readonly Route[], hosts: HostCheck): RequestHan
   const paths = new Set(routes.map(({ path }) => path));
   return (request, response) => {
     const problem = hosts.problem(request, false);
-    if (problem) return sendJson(response, problem.status, detailText(problem.detail));
+    if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
     const { path } = parseTarget(request.url);
     const trimmed = trimTrailingSlashes(path);
-    if (trimmed === path || !paths.has(trimmed)) return sendFailure(response, 'not_found', 'Not Found');
+    if (trimmed === path || !paths.has(trimmed)) return sendError(response, 'not_found', 'Not Found');
     // Relative, because a proxy in front has another scheme and host than this server.
     const location = `${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
@@ -121,10 +122,10 @@ const MAX_LOGGED_TARGET = 256;
 function errorHandler(events: Events<ServerEvent>): ErrorRequestHandler {
   return (error, request, response, _next) => {
     // A path that can't be decoded, such as %zz, names nothing.
-    if (error instanceof URIError) return sendFailure(response, 'not_found', 'Not Found');
-    const target = shortened(request.url, MAX_LOGGED_TARGET);
-    events.emit({ kind: 'request_failed', method: request.method, target, error: messageOf(error) });
+    if (error instanceof URIError) return sendError(response, 'not_found', 'Not Found');
+    const target = truncateText(request.url, MAX_LOGGED_TARGET);
+    events.emit({ kind: 'request_failed', method: request.method, target, error: getErrorMessage(error) });
     if (response.headersSent) response.destroy();
-    else sendFailure(response, 'failed', 'Internal Server Error');
+    else sendError(response, 'failed', 'Internal Server Error');
   };
 }

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import type { ReplicaId } from '../core/ids.js';
-import { bearerToken, type TokenSet, tokenDigest } from '../credentials/token-set.js';
-import { headerValues } from './raw-headers.js';
+import { hashToken, parseBearerToken, type TokenSet } from '../credentials/token-set.js';
+import { getHeaderValues } from '../http/raw-headers.js';
 
 /** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
 export interface AccessTokens {
@@ -20,7 +20,7 @@ export type Decision =
   | { readonly kind: 'refused'; readonly detail: string };
 
 /** What is decided where no token is asked for. */
-export const OPEN: Decision = { kind: 'granted', prefixes: [''] };
+export const OPEN_ACCESS: Decision = { kind: 'granted', prefixes: [''] };
 
 /** Handles a request that may, and is told how the ids begin that it may register. */
 export type GrantedHandler = (
@@ -32,11 +32,11 @@ export type GrantedHandler = (
 
 /** Decides by the `authorization` headers of a request. */
 export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): Decision {
-  if (!tokens[access]) return OPEN;
-  const shown = bearerToken(headers);
+  if (!tokens[access]) return OPEN_ACCESS;
+  const shown = parseBearerToken(headers);
   const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
   if (shown === undefined) return { kind: 'refused', detail: `this needs ${needed}: Authorization: Bearer TOKEN` };
-  const digest = tokenDigest(shown);
+  const digest = hashToken(shown);
   const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
     (known) => known?.().prefixesOf(digest) ?? [],
   );
@@ -45,13 +45,13 @@ export function authorize(access: Access, headers: readonly string[], tokens: Ac
 }
 
 /** What is wrong with registering an id, when it does not begin as one of these; undefined when it may be registered. */
-export function refusalOfId(prefixes: readonly string[], id: ReplicaId): string | undefined {
+export function checkIdPrefix(prefixes: readonly string[], id: ReplicaId): string | undefined {
   if (prefixes.some((prefix) => id.startsWith(prefix))) return undefined;
   const allowed = prefixes.map((prefix) => JSON.stringify(prefix)).join(' or ');
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
 /** Decides whether a request has access. */
-export function decide(access: Access, request: Request, tokens: AccessTokens): Decision {
-  return tokens[access] ? authorize(access, headerValues(request.rawHeaders, 'authorization'), tokens) : OPEN;
+export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): Decision {
+  return tokens[access] ? authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens) : OPEN_ACCESS;
 }

@@ -12,7 +12,7 @@ export interface HttpClasses {
  * costs most of what express costs, because the engine gives up what it knows of an object whose prototype changes.
  * Where the prototype is the same already, the swap does nothing; the app stays an ordinary one.
  */
-export function httpClassesFor(app: Express): HttpClasses {
+export function createHttpClasses(app: Express): HttpClasses {
   class Request extends IncomingMessage {}
   class Response<T extends IncomingMessage = IncomingMessage> extends ServerResponse<T> {}
   app.request = adopted(Request.prototype, app.request, IncomingMessage.prototype);

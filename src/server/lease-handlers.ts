@@ -1,19 +1,24 @@
 import type { Request, RequestHandler } from 'express';
-import { AnyserveError, httpStatusOf } from '../core/errors.js';
+import { parseRenewal, withCapabilities } from '../api/lease-renewal.js';
+import { MAX_REGISTRATION_BYTES, serializeValidationIssues } from '../api/registration.js';
+import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
-import { parseRenewal, withCapabilities } from '../wire/lease.js';
-import { faultsText, MAX_REGISTRATION_BYTES } from '../wire/registration.js';
-import { answerNoRoom, failureAnswer, jsonAnswer, sendFailure, sendJson, TRY_LATER } from './answer.js';
-import type { BodyMemory } from './body-memory.js';
-import { reportListValues } from './list-values.js';
-import { readBody } from './request-body.js';
-import { parseTarget } from './request-target.js';
+import type { BodyMemory } from '../http/body-memory.js';
+import { createJsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
+import { readBody } from '../http/request-body.js';
+import { parseTarget } from '../http/request-target.js';
+import { answerNoRoom, createErrorResponse, sendError } from './error-response.js';
+import { reportListValues } from './list-value-warning.js';
 
 /** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
-export function renewHandler(registry: Registry, events: Events<ServerEvent>, bodies: BodyMemory): RequestHandler {
+export function createRenewHandler(
+  registry: Registry,
+  events: Events<ServerEvent>,
+  bodies: BodyMemory,
+): RequestHandler {
   return async (request, response) => {
     const body = await readBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
@@ -22,9 +27,9 @@ export function renewHandler(registry: Registry, events: Events<ServerEvent>, bo
       case 'no_room':
         return answerNoRoom(response);
       case 'not_utf8':
-        return sendFailure(response, 'usage', 'There was an error parsing the body');
+        return sendError(response, 'usage', 'There was an error parsing the body');
       case 'too_large':
-        return sendFailure(response, 'too_large', `a renewal has at most ${MAX_REGISTRATION_BYTES} bytes`, {
+        return sendError(response, 'too_large', `a renewal has at most ${MAX_REGISTRATION_BYTES} bytes`, {
           connection: 'close',
         });
       case 'text':
@@ -34,7 +39,7 @@ export function renewHandler(registry: Registry, events: Events<ServerEvent>, bo
     }
     const outcome = parseRenewal(body.text);
     if (outcome.kind === 'faults') {
-      return sendJson(response, httpStatusOf('unprocessable'), faultsText(outcome.faults));
+      return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.faults));
     }
     const { state, capabilities } = outcome;
     const offer =
@@ -44,7 +49,8 @@ export function renewHandler(registry: Registry, events: Events<ServerEvent>, bo
         return withCapabilities(present, capabilities);
       });
     const renewal = await registry.renew(leaseOf(request), state, offer);
-    if (renewal instanceof AnyserveError) return sendFailure(response, renewal.code, renewal.message, TRY_LATER);
+    if (renewal instanceof AnyserveError)
+      return sendError(response, renewal.code, renewal.message, RETRY_LATER_HEADERS);
     switch (renewal) {
       case 'renewed':
         return answerRenewed(response);
@@ -61,27 +67,31 @@ export function renewHandler(registry: Registry, events: Events<ServerEvent>, bo
 }
 
 /** `DELETE /leases/{lease}`: gives a lease back, and its replica is out of the list. */
-export function releaseHandler(registry: Registry): RequestHandler {
+export function createReleaseHandler(registry: Registry): RequestHandler {
   return async (request, response) => {
     if (await registry.release(leaseOf(request), 'released')) answerReleased(response);
     else answerUnknown(response);
   };
 }
 
-const answerRenewed = jsonAnswer(200, '{"status":"renewed"}');
-const answerReleased = jsonAnswer(200, '{"status":"released"}');
-const answerSuperseded = failureAnswer('already_exists', 'a newer registration has taken the id of this lease');
-const answerTooSoon = failureAnswer('resource_exhausted', 'a lease changes its capabilities at most once a second', {
-  'retry-after': '1',
-});
-const answerNotReadyYet = failureAnswer(
+const answerRenewed = createJsonResponse(200, '{"status":"renewed"}');
+const answerReleased = createJsonResponse(200, '{"status":"released"}');
+const answerSuperseded = createErrorResponse('already_exists', 'a newer registration has taken the id of this lease');
+const answerTooSoon = createErrorResponse(
+  'resource_exhausted',
+  'a lease changes its capabilities at most once a second',
+  {
+    'retry-after': '1',
+  },
+);
+const answerNotReadyYet = createErrorResponse(
   'resource_exhausted',
   'a replica with many capabilities becomes ready less often',
   {
     'retry-after': '1',
   },
 );
-const answerUnknown = failureAnswer('not_found', 'no such lease; it has ended, or another server granted it');
+const answerUnknown = createErrorResponse('not_found', 'no such lease; it has ended, or another server granted it');
 
 /** The path of a lease, as express matches it. It has no group, because express would decode it. */
 export const LEASE_PATH = /^\/leases\/[^/]+$/;
@@ -89,7 +99,7 @@ export const LEASE_PATH = /^\/leases\/[^/]+$/;
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
 
 /** Whether a request target names a lease: `/leases/f81d4fae`, with or without a query. */
-export function isForLease(target: string): boolean {
+export function isLeaseTarget(target: string): boolean {
   return LEASE_TARGET.test(target);
 }
 

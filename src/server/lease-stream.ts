@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { Response } from 'express';
-import { ALIVE_EVENT } from '../wire/lease-events.js';
-import type { Beating, Heartbeats } from './heartbeats.js';
-import { isAwaited } from './in-turn.js';
+import { ALIVE_EVENT } from '../api/lease-events.js';
+import { hasPipelinedRequest } from '../http/pipelining.js';
+import type { HeartbeatMember, HeartbeatWheel } from './heartbeat-wheel.js';
 
 /** A stream of server-sent events that stays open for as long as a lease runs. */
 export interface LeaseStream {
@@ -44,7 +44,7 @@ export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boo
  * Takes over the connection of a request that has been read: from here on it carries events one way, and the only
  * thing that the other end can say on it is that it goes.
  */
-export function createLeaseStream(response: Response, heartbeats: Heartbeats): LeaseStream {
+export function createLeaseStream(response: Response, heartbeats: HeartbeatWheel): LeaseStream {
   return new ResponseStream(response, heartbeats);
 }
 
@@ -53,9 +53,9 @@ const ALIVE_CHUNK = Buffer.from(chunk(ALIVE_EVENT));
 const ALIVE_BYTES = Buffer.from(ALIVE_EVENT);
 
 /** There may be many thousands, so each has little: a socket and a slot among the heartbeats. */
-class ResponseStream implements LeaseStream, Beating {
+class ResponseStream implements LeaseStream, HeartbeatMember {
   readonly #socket: Response['socket'];
-  readonly #heartbeats: Heartbeats;
+  readonly #heartbeats: HeartbeatWheel;
   /** Until the answer's head is sent. */
   #response: Response | undefined;
   #state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
@@ -64,7 +64,7 @@ class ResponseStream implements LeaseStream, Beating {
   #stopBeating: () => void = nothing;
   #onGone: () => void = nothing;
 
-  constructor(response: Response, heartbeats: Heartbeats) {
+  constructor(response: Response, heartbeats: HeartbeatWheel) {
     const { socket } = response;
     this.#socket = socket;
     this.#heartbeats = heartbeats;
@@ -156,7 +156,7 @@ class ResponseStream implements LeaseStream, Beating {
  * only its end tells the end of an answer, nor where another request waits behind, which must not be answered in the midst of the events.
  */
 function letGo(response: Response, socket: NonNullable<Response['socket']>): void {
-  if (!response.shouldKeepAlive || !response.chunkedEncoding || isAwaited(socket)) return;
+  if (!response.shouldKeepAlive || !response.chunkedEncoding || hasPipelinedRequest(socket)) return;
   response.emit('finish');
   // It takes the connection for one that waits for its next request.
   socket.setTimeout(0);

@@ -1,9 +1,10 @@
 import type { RequestHandler, Response } from 'express';
+import { serializeReplicaList } from '../api/api-responses.js';
+import { type Moment, REPLICA_ID_PARAMETER, serializeReplicaDetails } from '../api/replica-list-json.js';
 import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
-import { listParts } from '../wire/answers.js';
-import { knownParts, type Moment, REPLICA_ID_PARAMETER } from '../wire/known-replicas.js';
-import { failureAnswer, jsonHeaders, TRY_LATER } from './answer.js';
+import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
+import { createErrorResponse } from './error-response.js';
 import type { HeldList, ListMemory } from './list-memory.js';
 
 /** Maximum number of parts that are written before other requests get a turn: 2 ms of work where none was written before. */
@@ -16,15 +17,15 @@ const WRITTEN_A_TURN = 1024 * 1024;
 const BYTES_A_TURN = 256 * 1024;
 
 /** `GET /registry`: the list as it is when it is asked for, however long it takes to send. */
-export function registryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
-  return (_request, response) => sendSliced(response, listParts(registry.pages()), memory);
+export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
+  return (_request, response) => sendSliced(response, serializeReplicaList(registry.pages()), memory);
 }
 
 /**
  * `GET /replicas`: the same with all that is known of each, and those that are not routed to. With `?replica_id=ID` the
  * list has that replica alone: clients ask so whether a replica that says nothing is still there.
  */
-export function replicasHandler(
+export function createReplicasHandler(
   registry: Pick<Registry, 'known' | 'find'>,
   moment: () => Moment,
   memory: ListMemory,
@@ -32,7 +33,11 @@ export function replicasHandler(
   return (request, response) => {
     const id = new URLSearchParams(request.url.split('?', 2)[1]).get(REPLICA_ID_PARAMETER);
     const one = id === null ? undefined : registry.find(asReplicaId(id));
-    return sendSliced(response, knownParts(id === null ? registry.known() : one ? [one] : [], moment()), memory);
+    return sendSliced(
+      response,
+      serializeReplicaDetails(id === null ? registry.known() : one ? [one] : [], moment()),
+      memory,
+    );
   };
 }
 
@@ -52,7 +57,7 @@ async function sendSliced(response: Response, text: Iterable<Buffer>, memory: Li
       await turn();
       if (response.destroyed) return;
     }
-    response.writeHead(200, jsonHeaders(list.bytes));
+    response.writeHead(200, createJsonHeaders(list.bytes));
     if (response.req.method !== 'HEAD') await sendParts(response, list);
     response.end();
   } finally {
@@ -74,10 +79,10 @@ async function sendParts(response: Response, list: HeldList): Promise<void> {
   }
 }
 
-const answerTooManyLists = failureAnswer(
+const answerTooManyLists = createErrorResponse(
   'unavailable',
   'other readers have yet to take long lists; try again',
-  TRY_LATER,
+  RETRY_LATER_HEADERS,
 );
 
 /** Resolves when all else that waits has had its turn. */

@@ -1,30 +1,31 @@
 import type { Response } from 'express';
-import { AnyserveError, type ErrorCode, httpStatusOf, messageOf } from '../core/errors.js';
+import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
+import { LEASE_HEADER } from '../api/lease-renewal.js';
+import {
+  createNotAnObjectFailure,
+  MAX_REGISTRATION_BYTES,
+  parseRegistration,
+  type RegistrationRequest,
+  serializeValidationIssues,
+  type ValidationIssue,
+  validateOversizedBody,
+} from '../api/registration.js';
+import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import { endpointWarning } from '../core/loopback.js';
+import { getEndpointWarning } from '../core/loopback.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { LEASE_HEADER } from '../wire/lease.js';
-import { registeredEvent, supersededEvent } from '../wire/lease-events.js';
-import {
-  type Fault,
-  faultsText,
-  MAX_REGISTRATION_BYTES,
-  notAnObject,
-  oversizedFaults,
-  parseRegistration,
-  type Registering,
-} from '../wire/registration.js';
-import { answerNoRoom, sendFailure, sendJson, TRY_LATER } from './answer.js';
-import { type GrantedHandler, refusalOfId } from './authorization.js';
-import type { BodyMemory } from './body-memory.js';
-import { createHeartbeats, type Heartbeats } from './heartbeats.js';
-import { isOfOtherOrigin } from './host-check.js';
+import type { BodyMemory } from '../http/body-memory.js';
+import { isCrossOrigin } from '../http/host-check.js';
+import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
+import { readBody } from '../http/request-body.js';
+import { checkIdPrefix, type GrantedHandler } from './authorization.js';
+import type { DeadPeerDetector } from './dead-peer-detector.js';
+import { answerNoRoom, sendError } from './error-response.js';
+import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js';
 import { createLeaseStream } from './lease-stream.js';
-import { reportListValues } from './list-values.js';
+import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
-import { readBody } from './request-body.js';
-import type { DeadPeerDetector } from './unacknowledged.js';
 
 /** What the register handler needs. */
 export interface RegisterHandlerOptions {
@@ -38,11 +39,11 @@ export interface RegisterHandlerOptions {
 }
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
-export function registerHandler(options: RegisterHandlerOptions): GrantedHandler {
-  const heartbeats = createHeartbeats({ clock: options.clock, everyMs: options.heartbeatMs });
+export function createRegisterHandler(options: RegisterHandlerOptions): GrantedHandler {
+  const heartbeats = createHeartbeatWheel({ clock: options.clock, everyMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
     const refuse = refuserOf(response, options.events);
-    if (isOfOtherOrigin(request)) return refuse('permission_denied', 'web pages of other origins cannot register');
+    if (isCrossOrigin(request)) return refuse('permission_denied', 'web pages of other origins cannot register');
     const body = await readBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
     switch (body.kind) {
       case 'aborted':
@@ -55,10 +56,10 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
         return answerNoRoom(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
-        const outcome = isJson ? parseRegistration(body.text) : notAnObject(body.text);
+        const outcome = isJson ? parseRegistration(body.text) : createNotAnObjectFailure(body.text);
         if (outcome.kind === 'faults') return refuse('unprocessable', outcome.faults);
         const { id } = outcome.replica;
-        const refusal = refusalOfId(prefixes, id);
+        const refusal = checkIdPrefix(prefixes, id);
         if (refusal !== undefined) return refuse('permission_denied', refusal, { id });
         options.bodies.release(response);
         return grantLease(response, outcome, { ...options, heartbeats });
@@ -72,7 +73,7 @@ export function registerHandler(options: RegisterHandlerOptions): GrantedHandler
 /** Refuses a registration for a reason, or for what is wrong with its body, and reports that. */
 type Refuse = (
   code: ErrorCode,
-  reason: string | readonly Fault[],
+  reason: string | readonly ValidationIssue[],
   more?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
 ) => void;
 
@@ -81,13 +82,13 @@ function refuserOf(response: Response, events: Events<RegistryEvent>): Refuse {
     const host = hostOf(response.socket?.remoteAddress);
     const text = typeof reason === 'string' ? reason : (reason[0]?.msg ?? '');
     events.emit({ kind: 'registration_refused', replicaId, host, code, reason: text });
-    if (typeof reason === 'string') sendFailure(response, code, reason, headers);
-    else sendJson(response, httpStatusOf(code), faultsText(reason));
+    if (typeof reason === 'string') sendError(response, code, reason, headers);
+    else sendJson(response, toHttpStatus(code), serializeValidationIssues(reason));
   };
 }
 
 function refuseOversized(refuse: Refuse, beginning: string): void {
-  const faults = oversizedFaults(beginning);
+  const faults = validateOversizedBody(beginning);
   const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
   if (faults) refuse('unprocessable', faults);
   else refuse('too_large', detail, { headers: { connection: 'close' } });
@@ -95,8 +96,14 @@ function refuseOversized(refuse: Refuse, beginning: string): void {
 
 async function grantLease(
   response: Response,
-  { replica, ttlMs, state }: Registering,
-  { registry, deadPeers, readiness, events, heartbeats }: RegisterHandlerOptions & { readonly heartbeats: Heartbeats },
+  { replica, ttlMs, state }: RegistrationRequest,
+  {
+    registry,
+    deadPeers,
+    readiness,
+    events,
+    heartbeats,
+  }: RegisterHandlerOptions & { readonly heartbeats: HeartbeatWheel },
 ): Promise<void> {
   const { socket } = response;
   // The client left while its request was read. A lease would end at once, and would first supersede one that lives.
@@ -110,9 +117,9 @@ async function grantLease(
   if (refusal) {
     const { code, message: reason } = refusal;
     events.emit({ kind: 'registration_refused', replicaId: replica.id, host, code, reason });
-    return sendFailure(response, code, reason, { ...TRY_LATER, connection: 'close' });
+    return sendError(response, code, reason, { ...RETRY_LATER_HEADERS, connection: 'close' });
   }
-  const warning = endpointWarning(replica.endpoint, host);
+  const warning = getEndpointWarning(replica.endpoint, host);
   if (warning !== undefined) {
     events.emit({
       kind: 'unreachable_endpoint',
@@ -126,7 +133,7 @@ async function grantLease(
   const stream = createLeaseStream(response, heartbeats);
   const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
     if (end === 'unacknowledged') stream.cut();
-    else stream.end(end === 'superseded' ? supersededEvent(replica.id) : undefined);
+    else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id) : undefined);
   });
   let unwatch = (): void => {};
   // After `granted`, which the listener uses: it is called at once if the connection has closed already.
@@ -134,11 +141,11 @@ async function grantLease(
     unwatch();
     granted
       .then((lease) => registry.release(lease, 'closed'))
-      .catch((error) => events.emit({ kind: 'release_failed', replicaId: replica.id, error: messageOf(error) }));
+      .catch((error) => events.emit({ kind: 'release_failed', replicaId: replica.id, error: getErrorMessage(error) }));
   });
   const lease = await granted;
   unwatch = deadPeers.watch({ lease, host, socket });
-  stream.open(registeredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
+  stream.open(formatRegisteredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 
 /** The address of the other end; an IPv4 one that came over an IPv6 socket is the same host. */

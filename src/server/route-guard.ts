@@ -1,14 +1,15 @@
 import type { RequestHandler } from 'express';
-import { detailText } from '../wire/answers.js';
-import { sendFailure, sendJson } from './answer.js';
-import { type AccessTokens, decide, OPEN } from './authorization.js';
-import type { HostCheck } from './host-check.js';
+import { serializeErrorDetail } from '../api/api-responses.js';
+import type { HostCheck } from '../http/host-check.js';
+import { sendJson } from '../http/json-response.js';
+import { type AccessTokens, authorizeRequest, OPEN_ACCESS } from './authorization.js';
+import { sendError } from './error-response.js';
 import type { Route } from './routes.js';
 
 /** Maximum number of headers of a request. */
 const MAX_HEADERS = 100;
 
-const TOO_MANY_HEADERS = detailText(`the request has more than ${MAX_HEADERS} headers`);
+const TOO_MANY_HEADERS = serializeErrorDetail(`the request has more than ${MAX_HEADERS} headers`);
 
 const CLOSE = { connection: 'close' };
 
@@ -26,11 +27,11 @@ export function guardRoute({ access, methods }: Route, { tokens, hosts }: GuardO
     // Node leaves the body out of the response to a HEAD.
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (!handler) return sendJson(response, 405, detailText('Method Not Allowed'), { allow });
-    const decision = access === 'open' ? OPEN : decide(access, request, tokens);
-    const problem = hosts.problem(request, decision === OPEN && access !== 'open');
-    if (problem) return sendJson(response, problem.status, detailText(problem.detail));
+    if (!handler) return sendJson(response, 405, serializeErrorDetail('Method Not Allowed'), { allow });
+    const decision = access === 'open' ? OPEN_ACCESS : authorizeRequest(access, request, tokens);
+    const problem = hosts.problem(request, decision === OPEN_ACCESS && access !== 'open');
+    if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
     if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
-    sendFailure(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
+    sendError(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
   };
 }

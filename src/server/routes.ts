@@ -1,18 +1,18 @@
 import type { RequestHandler } from 'express';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { sendJson } from './answer.js';
+import { BodyMemory } from '../http/body-memory.js';
+import { sendJson } from '../http/json-response.js';
+import { isPath } from '../http/request-target.js';
 import type { GrantedHandler } from './authorization.js';
-import { BodyMemory } from './body-memory.js';
-import { isForLease, LEASE_PATH, releaseHandler, renewHandler } from './lease-handlers.js';
-import { registryHandler, replicasHandler } from './list-handlers.js';
+import type { DeadPeerDetector } from './dead-peer-detector.js';
+import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
+import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
 import { ListMemory } from './list-memory.js';
 import type { Readiness } from './readiness.js';
-import { livezHandler, readyzHandler } from './readiness-handlers.js';
-import { registerHandler } from './register-handler.js';
-import { isPath } from './request-target.js';
-import { routeHandler } from './route-handler.js';
-import type { DeadPeerDetector } from './unacknowledged.js';
+import { createReadyzHandler, handleLivez } from './readiness-handlers.js';
+import { createRegisterHandler } from './register-handler.js';
+import { createRouteHandler } from './route-handler.js';
 
 /** Options of the routes' handlers. */
 export interface RouteOptions {
@@ -58,21 +58,21 @@ export function createRoutes(options: RouteOptions): readonly Route[] {
     {
       path: '/route',
       access: 'read',
-      methods: { GET: routeHandler(registry, isWarming) },
+      methods: { GET: createRouteHandler(registry, isWarming) },
       isHotTarget: (target) => isPath('/route', target),
     },
     {
       path: LEASE_PATH,
       access: 'register',
-      methods: { PUT: renewHandler(registry, events, bodies), DELETE: releaseHandler(registry) },
-      isHotTarget: isForLease,
+      methods: { PUT: createRenewHandler(registry, events, bodies), DELETE: createReleaseHandler(registry) },
+      isHotTarget: isLeaseTarget,
     },
-    { path: '/register', access: 'register', methods: { POST: registerHandler({ ...options, bodies }) } },
-    { path: '/registry', access: 'read', methods: { GET: registryHandler(registry, lists) } },
-    { path: '/replicas', access: 'read', methods: { GET: replicasHandler(registry, moment, lists) } },
+    { path: '/register', access: 'register', methods: { POST: createRegisterHandler({ ...options, bodies }) } },
+    { path: '/registry', access: 'read', methods: { GET: createRegistryHandler(registry, lists) } },
+    { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, moment, lists) } },
     { path: '/health', access: 'open', methods: { GET: healthHandler } },
-    { path: '/livez', access: 'open', methods: { GET: livezHandler } },
-    { path: '/readyz', access: 'open', methods: { GET: readyzHandler(readiness) } },
+    { path: '/livez', access: 'open', methods: { GET: handleLivez } },
+    { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },
   ];
 }
 

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 
 /** A connection as the kernel's table has it. */
 export interface TcpEntry {
-  /** What {@link tcpKeyOf} makes of the same connection. */
+  /** What {@link getTcpKey} makes of the same connection. */
   readonly key: string;
   /** Bytes handed to the kernel that the other end has not acknowledged. */
   readonly unacknowledgedBytes: number;
@@ -78,7 +78,7 @@ function parseLine(line: string): TcpEntry | undefined {
 }
 
 /** How the kernel's table names a connection; undefined for one that is no TCP connection, or none any more. */
-export function tcpKeyOf(
+export function getTcpKey(
   socket: Pick<Socket, 'localAddress' | 'localPort' | 'remoteAddress' | 'remotePort'>,
 ): string | undefined {
   const { localAddress, localPort, remoteAddress, remotePort } = socket;

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
-import { capabilityFromScalars, type ScalarPairs } from '../wire/replica-json.js';
-import { datatypeAndShape, type TensorSpec } from '../wire/tensor-spec.js';
+import { parseTensorSpec, type TensorSpec } from '../inference/tensor-spec.js';
+import { createCapability, type ScalarPairs } from '../json/capability-json.js';
 import type { Backend, Handler, Model } from './backend.js';
 import type { DeclaredInputs, DeclaredTensors } from './typed-handler.js';
 
@@ -69,7 +69,7 @@ export class App implements Backend {
       name,
       versions: declaration.version === undefined ? [] : [declaration.version],
       platform: 'anyserve',
-      capabilities: [capabilityFromScalars(capability)],
+      capabilities: [createCapability(capability)],
       inputs: specs('input', declaration.inputs),
       outputs: specs('output', declaration.outputs),
       handle,
@@ -87,10 +87,7 @@ function specs(kind: string, declared: DeclaredTensors | undefined): TensorSpec[
   if (declared === undefined) return undefined;
   return Object.entries(declared).map(([name, text]) => {
     const optional = text.endsWith('?');
-    const { datatype, shape } = datatypeAndShape(
-      `${kind} ${JSON.stringify(name)}`,
-      optional ? text.slice(0, -1) : text,
-    );
+    const { datatype, shape } = parseTensorSpec(`${kind} ${JSON.stringify(name)}`, optional ? text.slice(0, -1) : text);
     return { name, datatype, shape: shape ?? [-1], optional };
   });
 }

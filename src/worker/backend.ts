@@ -1,7 +1,7 @@
 import type { Capability } from '../core/capability.js';
 import type { HandlerResult } from '../inference/handler-result.js';
-import type { Parameters, Tensors } from '../wire/inference-data.js';
-import type { TensorSpec } from '../wire/tensor-spec.js';
+import type { Parameters, Tensors } from '../inference/inference-data.js';
+import type { TensorSpec } from '../inference/tensor-spec.js';
 
 /** What a handler knows of the call it answers. */
 export interface InferenceContext {

@@ -6,11 +6,11 @@ import {
   ServerListenerBuilder,
   status,
 } from '@grpc/grpc-js';
-import { messageOf } from '../core/errors.js';
+import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import { isOpenMethod } from './call-guard.js';
-import { type CallStatus, type LibraryCall, libraryCall } from './grpc-js-workarounds.js';
+import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import { isOpenMethod } from './auth-interceptor.js';
+import { type CallStatus, getLibraryCall, type LibraryCall } from './grpc-js-workarounds.js';
 import { GuardedIntake } from './guarded-intake.js';
 import { IncomingCalls, type Intake } from './incoming-calls.js';
 import type { MemoryBudget } from './memory-budget.js';
@@ -43,12 +43,12 @@ const SILENCE_MS = 30_000;
  * Bounds what calls hold of their requests before a handler has them: how many calls there are, how large messages are, what
  * they inflate to, and how long they may take to arrive. Must be the first interceptor, which gets the library's own call.
  */
-export function callLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
+export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
   const open = new OpenCalls();
   const incoming = new IncomingCalls(clock);
 
   return (method, call) => {
-    const inside = libraryCall(call);
+    const inside = getLibraryCall(call);
     if (!inside) return refusing(call, { code: status.INTERNAL, details: 'this version of @grpc/grpc-js is unknown' });
     closeAfterStatus(inside);
     const { path, requestStream } = method;
@@ -64,7 +64,7 @@ export function callLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions
       // The call itself: each wrapper would cost every message.
       return call as ServerInterceptingCall;
     } catch (error) {
-      return refusing(call, { code: status.RESOURCE_EXHAUSTED, details: messageOf(error) });
+      return refusing(call, { code: status.RESOURCE_EXHAUSTED, details: getErrorMessage(error) });
     }
   };
 }

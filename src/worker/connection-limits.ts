@@ -1,6 +1,6 @@
 import { constants, type Http2Server, type ServerHttp2Session } from 'node:http2';
 import type { Clock } from '../core/ports.js';
-import { connectionLimits, type OpenFiles } from '../http/open-files.js';
+import { computeConnectionLimits, type OpenFiles } from '../http/open-files.js';
 
 /** What bounds the connections of a server, and who is told when they come near the bound. */
 export interface ConnectionLimitsOptions {
@@ -53,7 +53,7 @@ export class ConnectionLimits {
   #cancelTimer: (() => void) | undefined;
 
   constructor(options: ConnectionLimitsOptions) {
-    const { most, leases } = connectionLimits(options.files);
+    const { most, leases } = computeConnectionLimits(options.files);
     this.#options = options;
     this.#most = Math.min(most, MAX_CONNECTIONS);
     this.#fullFrom = Math.min(leases, this.#most - 1);

@@ -1,4 +1,4 @@
-import type { Tensors } from '../wire/inference-data.js';
+import type { Tensors } from '../inference/inference-data.js';
 import { App } from './app.js';
 import type { Backend } from './backend.js';
 

@@ -1,6 +1,6 @@
-import { type Capability, pairValue } from '../core/capability.js';
-import { type JsonObject, parseJson } from '../wire/json.js';
-import { capabilityFromJson } from '../wire/replica-json.js';
+import { type Capability, getPairValue } from '../core/capability.js';
+import { parseCapability } from '../json/capability-json.js';
+import { type JsonObject, parseJson } from '../json/exact-json.js';
 import type { Model } from './backend.js';
 
 /** The models of an engine, made again whenever the engine lists other names. */
@@ -37,7 +37,7 @@ export class FollowedModels {
  * Returns the capabilities of an engine's model: `type` and `model`, overlaid with the capabilities that the user gave, whose
  * pairs replace those with the same keys. A capability that names a model of the engine is for that model alone.
  */
-export function offeredCapabilities(
+export function listEngineCapabilities(
   type: string,
   model: string,
   given: readonly Capability[],
@@ -48,9 +48,9 @@ export function offeredCapabilities(
     ['model', model],
   ]);
   const meant = given.filter(({ pairs }) => {
-    const named = pairValue('model', pairs);
+    const named = getPairValue('model', pairs);
     return named === undefined || named === model || !models.includes(named);
   });
   const objects = meant.length > 0 ? meant.map(({ source }) => parseJson(source) as JsonObject) : [new Map()];
-  return objects.map((object) => capabilityFromJson(new Map([...own, ...object])));
+  return objects.map((object) => parseCapability(new Map([...own, ...object])));
 }

@@ -2,7 +2,7 @@ import type { Http2Server, ServerHttp2Stream, Settings } from 'node:http2';
 import type { SecureContextOptions } from 'node:tls';
 import { Server, ServerCredentials, type ServerInterceptingCallInterface, type ServerOptions } from '@grpc/grpc-js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
-import { FLOW_CONTROL_WINDOW_BYTES } from '../wire/grpc-options.js';
+import { FLOW_CONTROL_WINDOW_BYTES } from '../inference/grpc-options.js';
 
 /*
  * Everything that needs more of @grpc/grpc-js than its public API: large flow-control windows, certificates that change
@@ -84,7 +84,7 @@ export interface CallStatus {
 
 /**
  * Private fields of a call of the library, which has no other way to limit what it reads and inflates before it delivers a
- * message. With a version of the library that has moved them, {@link libraryCall} returns undefined and each call is refused.
+ * message. With a version of the library that has moved them, {@link getLibraryCall} returns undefined and each call is refused.
  */
 export interface LibraryCall {
   readonly stream: ServerHttp2Stream;
@@ -98,7 +98,7 @@ export interface LibraryCall {
 }
 
 /** Returns the private fields of the call that the library gives its first interceptor; undefined if they are not as expected. */
-export function libraryCall(call: ServerInterceptingCallInterface): LibraryCall | undefined {
+export function getLibraryCall(call: ServerInterceptingCallInterface): LibraryCall | undefined {
   const inside = call as unknown as Partial<LibraryCall>;
   const isKnown =
     typeof inside.stream?.push === 'function' &&

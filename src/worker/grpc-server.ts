@@ -1,16 +1,16 @@
 import { type Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { ServerTls } from '../core/tls.js';
-import { follow } from '../credentials/follow.js';
+import { pollChanges } from '../credentials/poll-changes.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { countOpenFiles } from '../http/open-files.js';
-import { grpcOptions } from '../wire/grpc-options.js';
-import { callGuard } from './call-guard.js';
-import { callLimits } from './call-limits.js';
+import { createGrpcOptions } from '../inference/grpc-options.js';
+import { createAuthInterceptor } from './auth-interceptor.js';
+import { createCallLimits } from './call-limits.js';
 import { ConnectionLimits } from './connection-limits.js';
 import { createWideServer, RenewedCredentials } from './grpc-js-workarounds.js';
-import { type InferenceServiceOptions, inferenceService, SERVED_METHODS } from './inference-service.js';
+import { createInferenceService, type InferenceServiceOptions, SERVED_METHODS } from './inference-service.js';
 import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
 import { addHealth } from './serving-health.js';
@@ -55,16 +55,16 @@ const KEEPALIVE_TIMEOUT_MS = 20_000;
 export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
   const { server, widen } = createWideServer({
-    ...grpcOptions(maxMessageBytes),
+    ...createGrpcOptions(maxMessageBytes),
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     interceptors: [
-      callLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
-      ...(callTokens ? [callGuard(callTokens)] : []),
+      createCallLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
+      ...(callTokens ? [createAuthInterceptor(callTokens)] : []),
     ],
   });
-  server.addService(SERVED_METHODS as unknown as ServiceDefinition, inferenceService(options));
+  server.addService(SERVED_METHODS as unknown as ServiceDefinition, createInferenceService(options));
   const health = await addHealth(server);
   await addReflection(server);
   const connections = new ConnectionLimits({ clock, files: await countOpenFiles(), onFull: options.onFull });
@@ -72,7 +72,7 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
   const credentials = tls && new RenewedCredentials(tls());
   const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
   for (const listener of widen()) connections.follow(listener);
-  const unfollow = tls ? follow(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
+  const unfollow = tls ? pollChanges(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {
     port: boundPort,
@@ -98,7 +98,7 @@ function bound(server: Server, address: string, credentials: ServerCredentials):
 }
 
 function refused(error: Error, address: string): AnyserveError {
-  const text = messageOf(error);
+  const text = getErrorMessage(error);
   // The gRPC library keeps the system's error code only in its text.
   const message = text.includes('EADDRINUSE')
     ? `${address} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`

@@ -1,12 +1,12 @@
 import { status } from '@grpc/grpc-js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
 import type { LibraryCall } from './grpc-js-workarounds.js';
 import type { Intake } from './incoming-calls.js';
 import { inflateReserved, isEncoding } from './inflate.js';
 import type { MemoryBudget, Reservation } from './memory-budget.js';
-import { inflationFailure, unknownEncoding } from './open-intake.js';
+import { createUnknownEncodingStatus, toInflationStatus } from './open-intake.js';
 import { ReceivedMessage } from './received-message.js';
 
 export interface GuardedIntakeOptions {
@@ -100,7 +100,7 @@ export class GuardedIntake implements Intake {
     if (encoding === 'identity') return this.#received(contents, reservation);
     if (!isEncoding(encoding)) {
       reservation.release();
-      return Promise.reject(unknownEncoding(encoding));
+      return Promise.reject(createUnknownEncodingStatus(encoding));
     }
     const { maxMessageBytes, budget } = this.#options;
     return inflateReserved(contents, encoding, maxMessageBytes, budget)
@@ -108,7 +108,7 @@ export class GuardedIntake implements Intake {
       .then(
         ({ inflated, reservation: held }) => this.#received(inflated, held),
         (error) => {
-          if (!(error instanceof AnyserveError)) throw inflationFailure(error, maxMessageBytes);
+          if (!(error instanceof AnyserveError)) throw toInflationStatus(error, maxMessageBytes);
           throw { code: status.RESOURCE_EXHAUSTED, details: error.message };
         },
       );
@@ -135,7 +135,7 @@ export class GuardedIntake implements Intake {
       try {
         this.#setUnread(this.#unread + chunk.length);
       } catch (error) {
-        const details = messageOf(error);
+        const details = getErrorMessage(error);
         setImmediate(() => this.#inside.sendStatus({ code: status.RESOURCE_EXHAUSTED, details }));
         return true;
       }

@@ -1,17 +1,17 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServiceError, sendUnaryData } from '@grpc/grpc-js';
-import { drained } from '../client/async-waits.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { waitForDrain } from '../client/async-waits.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { quoted } from '../core/quoted.js';
-import { type InferenceRequest, messageFromAnswer, requestFromMessage } from '../wire/inference.js';
-import { NO_PARAMETERS, type PartMessage, type RequestMessage } from '../wire/inference-message.js';
-import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../wire/inference-service.js';
+import { quote } from '../core/quoting.js';
+import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '../inference/protocol-messages.js';
+import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
+import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../inference/service-definition.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
 import type { ModelTable } from './model-table.js';
 import type { ReceivedMessage } from './received-message.js';
-import { memoryOfTensors } from './request-memory.js';
-import { serviceError } from './service-error.js';
+import { estimateTensorMemory } from './request-memory.js';
+import { toServiceError } from './service-error.js';
 import { refuseSharedMemory } from './tensor-parameters.js';
 
 /** What inference calls need. */
@@ -25,7 +25,7 @@ export interface InferenceCallsOptions {
   onFailure(error: unknown): void;
 }
 
-type StreamCall = ServerDuplexStream<ReceivedMessage, PartMessage>;
+type StreamCall = ServerDuplexStream<ReceivedMessage, StreamResponseMessage>;
 
 /** The two methods that run a model: ModelInfer, and ModelStreamInfer, whose stream carries any number of requests. */
 export class InferenceCalls {
@@ -60,7 +60,7 @@ export class InferenceCalls {
       let bytes: Buffer;
       try {
         const whole = await runWholeInference(model, request, gone.signal);
-        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(messageFromAnswer(whole, request.raw));
+        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(whole, request.raw));
       } finally {
         leave();
       }
@@ -71,7 +71,7 @@ export class InferenceCalls {
     } catch (error) {
       if (gone.signal.aborted) return;
       this.#reportFailure(call, message, error);
-      answer(serviceError(error));
+      answer(toServiceError(error));
     } finally {
       if (!isAnswered) received.reservation.release();
     }
@@ -101,7 +101,8 @@ export class InferenceCalls {
       else call.end();
     } catch (error) {
       // The stream itself broke, so only our log can be told.
-      if (!gone.signal.aborted) this.#options.log.warn(`a stream from ${call.getPeer()} broke: ${messageOf(error)}`);
+      if (!gone.signal.aborted)
+        this.#options.log.warn(`a stream from ${call.getPeer()} broke: ${getErrorMessage(error)}`);
     } finally {
       this.#leaving.removeEventListener('abort', onLeaving);
     }
@@ -120,9 +121,9 @@ export class InferenceCalls {
     } catch (error) {
       if (signal.aborted) return;
       this.#reportFailure(call, message, error);
-      if (call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true') return serviceError(error);
+      if (call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true') return toServiceError(error);
       // Waits for a slow reader, so that a caller can't send faster than it takes answers.
-      if (!call.write(failedResponse(message, messageOf(error)))) await drained(call, signal);
+      if (!call.write(failedResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
     } finally {
       received.reservation.release();
     }
@@ -134,9 +135,9 @@ export class InferenceCalls {
     const leave = await this.#admission.enter(signal);
     try {
       for await (const part of runInference(model, request, signal, true)) {
-        const hasRoom = call.write({ errorMessage: '', inferResponse: messageFromAnswer(part, request.raw) });
+        const hasRoom = call.write({ errorMessage: '', inferResponse: toResponseMessage(part, request.raw) });
         signal.throwIfAborted();
-        if (!hasRoom) await drained(call, signal);
+        if (!hasRoom) await waitForDrain(call, signal);
       }
     } finally {
       leave();
@@ -144,8 +145,8 @@ export class InferenceCalls {
   }
 
   #reportFailure(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
-    const named = message ? quoted(message.modelName) : 'of an unreadable request';
-    this.#options.log.warn(`inference ${named} for ${call.getPeer()}: ${messageOf(error)}`);
+    const named = message ? quote(message.modelName) : 'of an unreadable request';
+    this.#options.log.warn(`inference ${named} for ${call.getPeer()}: ${getErrorMessage(error)}`);
     this.#options.onFailure(error);
   }
 }
@@ -156,21 +157,23 @@ function messageFromBytes(bytes: Buffer): RequestMessage {
     return INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
   } catch (cause) {
     if (cause instanceof AnyserveError) throw cause;
-    throw new AnyserveError('invalid_argument', `the request is no ModelInferRequest: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('invalid_argument', `the request is no ModelInferRequest: ${getErrorMessage(cause)}`, {
+      cause,
+    });
   }
 }
 
 /** Returns the request of a message, and reserves the memory of its tensors beyond its bytes. Throws `resource_exhausted`. */
 function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
   refuseSharedMemory(message);
-  const request = requestFromMessage(message);
-  const bytes = memoryOfTensors(request.inputs);
+  const request = toInferenceRequest(message);
+  const bytes = estimateTensorMemory(request.inputs);
   if (bytes > reservation.bytes) reservation.resize(bytes);
   return request;
 }
 
 /** Returns the response to a request of a stream that failed, with the id of the request. */
-function failedResponse(message: RequestMessage | undefined, problem: string): PartMessage {
+function failedResponse(message: RequestMessage | undefined, problem: string): StreamResponseMessage {
   const { id = '', modelName = '', modelVersion = '' } = message ?? {};
   const empty = { outputs: [], rawOutputContents: [], parameters: NO_PARAMETERS };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };

@@ -10,13 +10,13 @@ import type {
   ServerMetadataResponse,
   ServerReadyRequest,
   ServerReadyResponse,
-} from '../wire/gen/open_inference.js';
-import type { PartMessage } from '../wire/inference-message.js';
-import { INFERENCE_SERVICE } from '../wire/inference-service.js';
-import type { TensorSpec } from '../wire/tensor-spec.js';
+} from '../inference/gen/open_inference.js';
+import type { StreamResponseMessage } from '../inference/protocol-messages.js';
+import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import type { TensorSpec } from '../inference/tensor-spec.js';
 import { InferenceCalls, type InferenceCallsOptions } from './inference-calls.js';
 import type { ReceivedMessage } from './received-message.js';
-import { serviceError } from './service-error.js';
+import { toServiceError } from './service-error.js';
 
 /** What the gRPC service of a worker needs. */
 export interface InferenceServiceOptions extends InferenceCallsOptions {
@@ -40,7 +40,7 @@ export const SERVED_METHODS = {
 };
 
 /** The seven methods of the Open Inference Protocol over a worker's models. */
-export function inferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
+export function createInferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
   const { models, version, leaving } = options;
   const calls = new InferenceCalls(options);
   const isReady = (): boolean => options.isWell() && !leaving.aborted;
@@ -69,13 +69,14 @@ export function inferenceService(options: InferenceServiceOptions): UntypedServi
         properties: new Map(),
       });
     } catch (error) {
-      answer(serviceError(error));
+      answer(toServiceError(error));
     }
   };
 
   const modelInfer: handleUnaryCall<ReceivedMessage, Buffer> = (call, answer) => calls.answerUnary(call, answer);
 
-  const modelStreamInfer: handleBidiStreamingCall<ReceivedMessage, PartMessage> = (call) => calls.answerStream(call);
+  const modelStreamInfer: handleBidiStreamingCall<ReceivedMessage, StreamResponseMessage> = (call) =>
+    calls.answerStream(call);
 
   return {
     serverLive,

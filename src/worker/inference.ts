@@ -1,12 +1,12 @@
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { quoted, quotedList } from '../core/quoted.js';
-import { Answer, type HandlerOutputs } from '../inference/handler-result.js';
-import type { InferenceRequest } from '../wire/inference.js';
-import type { InferenceAnswer, Tensor, Tensors } from '../wire/inference-data.js';
-import { joinedTensors } from '../wire/joined-tensors.js';
-import { mergedParameters } from '../wire/parameters.js';
-import { checkSpec, type TensorSpec } from '../wire/tensor-spec.js';
-import { tensorFromValue } from '../wire/tensor-value.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { quote, quoteList } from '../core/quoting.js';
+import { concatTensors } from '../inference/concat-tensors.js';
+import { type HandlerOutputs, HandlerResponse } from '../inference/handler-result.js';
+import type { InferenceResponse, Tensor, Tensors } from '../inference/inference-data.js';
+import { mergeParameters } from '../inference/parameters.js';
+import type { InferenceRequest } from '../inference/request-response.js';
+import { checkAgainstSpec, type TensorSpec } from '../inference/tensor-spec.js';
+import { toTensor } from '../inference/tensor-value.js';
 import type { InferenceContext, Model } from './backend.js';
 import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
 
@@ -24,7 +24,7 @@ export async function* runInference(
   request: InferenceRequest,
   signal: AbortSignal,
   streaming: boolean,
-): AsyncGenerator<InferenceAnswer> {
+): AsyncGenerator<InferenceResponse> {
   checkInputs(model, request);
   checkTensorParameters(model, request);
   const { version, id, parameters, outputs, outputParameters = {} } = request;
@@ -46,7 +46,7 @@ export async function* runInference(
     const isWhole = Array.isArray(parts);
     for await (const part of parts) {
       signal.throwIfAborted();
-      const answer = part instanceof Answer ? part : new Answer(part as HandlerOutputs, {});
+      const answer = part instanceof HandlerResponse ? part : new HandlerResponse(part as HandlerOutputs, {});
       const tensors = outputsFrom(model, answer.outputs);
       for (const name of Object.keys(tensors)) {
         given.add(name);
@@ -66,7 +66,7 @@ export async function* runInference(
     if (saysFinal && !isWhole) yield emptyFinal(request);
   } catch (cause) {
     if (cause instanceof AnyserveError || signal.aborted) throw cause;
-    throw new AnyserveError('internal', `model ${quoted(model.name)} failed: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('internal', `model ${quote(model.name)} failed: ${getErrorMessage(cause)}`, { cause });
   }
 }
 
@@ -75,33 +75,33 @@ export async function runWholeInference(
   model: Model,
   request: InferenceRequest,
   signal: AbortSignal,
-): Promise<InferenceAnswer> {
-  const parts: InferenceAnswer[] = [];
+): Promise<InferenceResponse> {
+  const parts: InferenceResponse[] = [];
   for await (const part of runInference(model, request, signal, false)) parts.push(part);
   const whole = joinedParts(request, parts);
   return wantsFinalResponse(request) ? withFinal(whole, true) : whole;
 }
 
-function joinedParts({ model, version, id }: InferenceRequest, parts: readonly InferenceAnswer[]): InferenceAnswer {
+function joinedParts({ model, version, id }: InferenceRequest, parts: readonly InferenceResponse[]): InferenceResponse {
   const [first] = parts;
   if (first && parts.length === 1) return first;
-  const outputs = joinedTensors(parts.map((part) => part.outputs));
-  return { model, version, id, outputs, parameters: mergedParameters(parts) };
+  const outputs = concatTensors(parts.map((part) => part.outputs));
+  return { model, version, id, outputs, parameters: mergeParameters(parts) };
 }
 
 function checkInputs(model: Model, { inputs }: InferenceRequest): void {
   if (model.inputs === undefined) return;
-  const shownModel = `model ${quoted(model.name)}`;
+  const shownModel = `model ${quote(model.name)}`;
   for (const spec of model.inputs) {
     const tensor = inputs[spec.name];
-    if (tensor) checkSpec(`input ${quoted(spec.name)}`, spec, tensor);
+    if (tensor) checkAgainstSpec(`input ${quote(spec.name)}`, spec, tensor);
     else if (!spec.optional)
-      throw new AnyserveError('invalid_argument', `${shownModel} needs input ${quoted(spec.name)}`);
+      throw new AnyserveError('invalid_argument', `${shownModel} needs input ${quote(spec.name)}`);
   }
   const stray = Object.keys(inputs).find((name) => !model.inputs?.some((spec) => spec.name === name));
   if (stray === undefined) return;
-  const there = quotedList(model.inputs.map((spec) => spec.name)) || 'none';
-  throw new AnyserveError('invalid_argument', `${shownModel} has no input ${quoted(stray)}; its inputs: ${there}`);
+  const there = quoteList(model.inputs.map((spec) => spec.name)) || 'none';
+  throw new AnyserveError('invalid_argument', `${shownModel} has no input ${quote(stray)}; its inputs: ${there}`);
 }
 
 /** The parts of what a handler gave: those of a generator, or the one that it is. */
@@ -139,24 +139,24 @@ function chosen(tensors: Tensors, wanted: readonly string[]): Tensors {
 
 /** Whether everything that was asked for and everything that was declared has come, in whichever part. */
 function checkOutputs(model: Model, { outputs }: InferenceRequest, given: ReadonlySet<string>): void {
-  const shownModel = `model ${quoted(model.name)}`;
+  const shownModel = `model ${quote(model.name)}`;
   const unknown = outputs.find((name) => !given.has(name));
   if (unknown !== undefined) {
-    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${quoted(unknown)}`);
+    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${quote(unknown)}`);
   }
   const missing = model.outputs?.find(({ name, optional }) => !optional && !given.has(name));
-  if (missing) throw new Error(`its handler gave no output ${quoted(missing.name)}, which it declares`);
+  if (missing) throw new Error(`its handler gave no output ${quote(missing.name)}, which it declares`);
 }
 
 /** A handler's output; one that does not hold is the handler's failure, not the caller's. */
 function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpec | undefined): Tensor {
-  const label = `output ${quoted(name)}`;
+  const label = `output ${quote(name)}`;
   try {
-    const tensor = tensorFromValue(label, value, { datatype: spec?.datatype });
-    if (spec) checkSpec(label, spec, tensor);
+    const tensor = toTensor(label, value, { datatype: spec?.datatype });
+    if (spec) checkAgainstSpec(label, spec, tensor);
     return tensor;
   } catch (cause) {
-    throw new Error(messageOf(cause), { cause });
+    throw new Error(getErrorMessage(cause), { cause });
   }
 }
 
@@ -166,7 +166,7 @@ function wantsFinalResponse({ parameters }: InferenceRequest): boolean {
 }
 
 /** The answer, which says whether it is the last. */
-function withFinal(answer: InferenceAnswer, isFinal: boolean): InferenceAnswer {
+function withFinal(answer: InferenceResponse, isFinal: boolean): InferenceResponse {
   return { ...answer, parameters: { ...answer.parameters, [IS_FINAL]: isFinal } };
 }
 
@@ -174,6 +174,6 @@ function withFinal(answer: InferenceAnswer, isFinal: boolean): InferenceAnswer {
  * The response after the last part. Whether another part comes is not known before it does, and no part waits for it: Triton
  * sends an empty response, too, for models that answer in parts.
  */
-function emptyFinal({ model, version, id }: InferenceRequest): InferenceAnswer {
+function emptyFinal({ model, version, id }: InferenceRequest): InferenceResponse {
   return withFinal({ model, version, id, outputs: {}, parameters: {} }, true);
 }

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { Capability } from '../core/capability.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Log, Random } from '../core/ports.js';
 import type { Backend } from './backend.js';
 import { loadLlamaCpp, startLlama } from './llama-cpp.js';
-import { llamaEmbedder, llamaWriter } from './llama-models.js';
+import { createLlamaEmbedder, createLlamaWriter } from './llama-models.js';
 
 /** What to run, and how. */
 export interface LlamaBackendOptions {
@@ -41,12 +41,12 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
     const threads = options.threads ?? Math.max(1, llama.cpuMathCores - 1);
     const loaded = { model, name, threads, contextSize, capabilities };
     const served = embeddings
-      ? await llamaEmbedder(loaded)
-      : await llamaWriter(llamaCpp, loaded, { sequences, random });
+      ? await createLlamaEmbedder(loaded)
+      : await createLlamaWriter(llamaCpp, loaded, { sequences, random });
     return { models: [served], close: () => llama.dispose() };
   } catch (cause) {
     await llama.dispose();
-    throw new AnyserveError('usage', `cannot load ${path}: ${messageOf(cause)}`, { cause });
+    throw new AnyserveError('usage', `cannot load ${path}: ${getErrorMessage(cause)}`, { cause });
   }
 }
 

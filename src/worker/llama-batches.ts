@@ -6,7 +6,7 @@ import type { BatchItem, BatchingOptions } from 'node-llama-cpp';
  * tokens, one of each text that is being written, are evaluated together. Blocks and tokens take turns, so that a long
  * prompt does not hold up the texts of others.
  */
-export function blocksAlone(): BatchingOptions {
+export function createBlockBatching(): BatchingOptions {
   let wasBlock = false;
   return {
     itemPrioritizationStrategy: ({ items }) => {

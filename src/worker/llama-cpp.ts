@@ -1,5 +1,5 @@
 import type { Llama } from 'node-llama-cpp';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 
 /** The package that brings llama.cpp. It is large, and only who wants a model in the worker itself installs it. */
@@ -11,7 +11,7 @@ export async function loadLlamaCpp(): Promise<LlamaCpp> {
     return await import('node-llama-cpp');
   } catch (cause) {
     const isAbsent = (cause as { code?: string } | null)?.code === 'ERR_MODULE_NOT_FOUND';
-    const problem = isAbsent ? 'is not installed' : `cannot be loaded (${messageOf(cause)})`;
+    const problem = isAbsent ? 'is not installed' : `cannot be loaded (${getErrorMessage(cause)})`;
     const advice = 'run npm install node-llama-cpp where anyserve is installed, with -g if that is globally';
     const message = `--llama needs the package node-llama-cpp, which ${problem}; ${advice}`;
     throw new AnyserveError('usage', message, { cause });
@@ -36,6 +36,6 @@ export async function startLlama({ getLlama, LlamaLogLevel }: LlamaCpp, log: Log
   } catch (cause) {
     const problem = `node-llama-cpp has no binary that runs on ${process.platform} ${process.arch}`;
     const advice = 'install it without --omit=optional, or build one: npx node-llama-cpp source download';
-    throw new AnyserveError('usage', `${problem} (${messageOf(cause)}); ${advice}`, { cause });
+    throw new AnyserveError('usage', `${problem} (${getErrorMessage(cause)}); ${advice}`, { cause });
   }
 }

@@ -2,18 +2,18 @@ import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from '../inference/embedding.js';
-import { Answer } from '../inference/handler-result.js';
-import { TEXT_INPUTS, TEXT_OUTPUTS, textAnswer } from '../inference/text-generation.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, readEmbeddingTexts } from '../inference/embedding.js';
+import { HandlerResponse } from '../inference/handler-result.js';
+import { createTextResponse, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
 import { createAdmission } from './admission.js';
 import type { Handler, Model } from './backend.js';
-import { offeredCapabilities } from './engine-models.js';
-import { blocksAlone } from './llama-batches.js';
+import { listEngineCapabilities } from './engine-models.js';
+import { createBlockBatching } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
-import { promptTokens } from './llama-prompt.js';
+import { tokenizePrompt } from './llama-prompt.js';
 import { FreeSequences } from './llama-sequences.js';
-import { llamaText } from './llama-text.js';
-import { checkParameterNames, samplingFromParameters } from './sampling.js';
+import { generateLlamaText } from './llama-text.js';
+import { checkParameterNames, parseSampling } from './sampling.js';
 
 /** A model in memory, and how it is to run. */
 export interface LoadedModel {
@@ -30,7 +30,7 @@ export interface LoadedModel {
 const MAX_DEFAULT_CONTEXT = 4096;
 
 /** A model that writes texts: several at once, each in a sequence of its own, which keeps its prompt for the next turn; others wait for one. */
-export async function llamaWriter(
+export async function createLlamaWriter(
   { resolveChatWrapper }: LlamaCpp,
   loaded: LoadedModel,
   { sequences, random }: { readonly sequences: number; readonly random: Random },
@@ -39,19 +39,22 @@ export async function llamaWriter(
   const hasTemplate = Boolean(model.fileInfo.metadata.tokenizer?.chat_template?.trim());
   const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
-  const context = await model.createContext({ sequences, contextSize: size, threads, batching: blocksAlone() });
+  const context = await model.createContext({ sequences, contextSize: size, threads, batching: createBlockBatching() });
   const free = new FreeSequences(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 
   const handle: Handler = async function* (inputs, { parameters, streaming, signal }) {
-    const given = samplingFromParameters(parameters);
+    const given = parseSampling(parameters);
     const sampling = { ...given, seed: given.seed ?? Math.floor(random.fraction() * 2 ** 32) };
-    const prompt = promptTokens(model, template, inputs);
+    const prompt = tokenizePrompt(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
     const leave = await admission.enter(signal);
     const kept = free.take(prompt);
     try {
-      yield* textAnswer(llamaText({ kept, prompt, sampling, trimStart: hasTemplate, signal }), streaming);
+      yield* createTextResponse(
+        generateLlamaText({ kept, prompt, sampling, trimStart: hasTemplate, signal }),
+        streaming,
+      );
     } finally {
       free.release(kept);
       leave();
@@ -62,7 +65,7 @@ export async function llamaWriter(
 }
 
 /** A model that makes vectors of texts, each of length 1; one at a time. */
-export async function llamaEmbedder(loaded: LoadedModel): Promise<Model> {
+export async function createLlamaEmbedder(loaded: LoadedModel): Promise<Model> {
   const { model, threads, contextSize } = loaded;
   const size = contextSize ?? Math.min(model.trainContextSize, MAX_DEFAULT_CONTEXT);
   // Models that read a text from both ends need all of it in one batch.
@@ -72,7 +75,7 @@ export async function llamaEmbedder(loaded: LoadedModel): Promise<Model> {
 
   const handle: Handler = async (inputs, { parameters, signal }) => {
     checkParameterNames(parameters, []);
-    const texts = textsToEmbed(inputs).map((text, at) => {
+    const texts = readEmbeddingTexts(inputs).map((text, at) => {
       const tokens = model.tokenize(text);
       const label = `input "input", text ${at}`;
       if (tokens.length === 0) throw new AnyserveError('invalid_argument', `${label}: it has no tokens`);
@@ -92,7 +95,7 @@ export async function llamaEmbedder(loaded: LoadedModel): Promise<Model> {
     }
     const count = texts.reduce((total, tokens) => total + context.calculateInputLength(tokens), 0);
     const outputs = { embedding: { datatype: 'FP32', shape: [texts.length, length], data: embedding } as const };
-    return new Answer(outputs, { prompt_tokens: count, total_tokens: count });
+    return new HandlerResponse(outputs, { prompt_tokens: count, total_tokens: count });
   };
 
   return servedModel(loaded, 'embed', {
@@ -107,7 +110,7 @@ function servedModel(
   type: string,
   does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
 ): Model {
-  const offered = offeredCapabilities(type, name, capabilities, [name]);
+  const offered = listEngineCapabilities(type, name, capabilities, [name]);
   const ignoresTensorParameters = true;
   return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...does };
 }

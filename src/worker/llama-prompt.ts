@@ -1,17 +1,17 @@
 import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama-cpp';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import { type ChatMessage, requestedMessages, textInput } from '../inference/text-generation.js';
-import type { Tensors } from '../wire/inference-data.js';
-import { isJsonObject, type Json } from '../wire/json.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { quote } from '../core/quoting.js';
+import type { Tensors } from '../inference/inference-data.js';
+import { type ChatMessage, readMessages, readTextInput } from '../inference/text-generation.js';
+import { isJsonObject, type Json } from '../json/exact-json.js';
 
 /**
  * The tokens that a request's `prompt` or `messages` are to a model: in its chat template, where it has one, else the
  * prompt as it stands. Special tokens that a caller spells out are ordinary text. Throws `invalid_argument`, and
  * `unimplemented` for what another model may take.
  */
-export function promptTokens(model: LlamaModel, template: ChatWrapper | undefined, inputs: Tensors): Token[] {
-  const tokens = template ? chatTokens(model, template, requestedMessages(inputs)) : plainTokens(model, inputs);
+export function tokenizePrompt(model: LlamaModel, template: ChatWrapper | undefined, inputs: Tensors): Token[] {
+  const tokens = template ? chatTokens(model, template, readMessages(inputs)) : plainTokens(model, inputs);
   const { bos, shouldPrependBosToken } = model.tokens;
   if (shouldPrependBosToken && bos !== null && tokens[0] !== bos) tokens.unshift(bos);
   if (tokens.length === 0) throw new AnyserveError('invalid_argument', 'input "prompt": it has no tokens');
@@ -22,7 +22,7 @@ function plainTokens(model: LlamaModel, inputs: Tensors): Token[] {
   if (inputs['messages']) {
     throw other('the model has no chat template and only goes on with a text; give input "prompt"');
   }
-  const prompt = textInput(inputs, 'prompt');
+  const prompt = readTextInput(inputs, 'prompt');
   if (prompt === undefined) throw new AnyserveError('invalid_argument', 'give input "prompt"');
   return model.tokenize(prompt);
 }
@@ -34,7 +34,7 @@ function chatTokens(model: LlamaModel, template: ChatWrapper, messages: readonly
   try {
     return template.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
   } catch (cause) {
-    throw other(`the model's chat template does not take them: ${messageOf(cause)}`, cause);
+    throw other(`the model's chat template does not take them: ${getErrorMessage(cause)}`, cause);
   }
 }
 
@@ -46,14 +46,14 @@ function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
   if (role === 'developer') return { type: 'system', text };
   if (role === 'assistant') return { type: 'model', response: [text] };
   throw other(
-    `message ${at} has the role ${quoted(String(role))}; the model knows system, developer, user and assistant`,
+    `message ${at} has the role ${quote(String(role))}; the model knows system, developer, user and assistant`,
   );
 }
 
 /** What a message says: its text, or those of its parts. */
 function textOf(message: ChatMessage, at: number): string {
   const carried = NOT_CARRIED.find((key) => isGiven(message.get(key)));
-  if (carried !== undefined) throw other(`message ${at} has ${quoted(carried)}, which the model cannot read`);
+  if (carried !== undefined) throw other(`message ${at} has ${quote(carried)}, which the model cannot read`);
   const content = message.get('content');
   if (typeof content === 'string') return content;
   const texts = Array.isArray(content) ? content.map(partText) : [undefined];

@@ -2,7 +2,7 @@ import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { TextEnd } from '../inference/text-generation.js';
 import type { KeptSequence } from './llama-sequences.js';
 import type { Sampling } from './sampling.js';
-import { StopTexts } from './stop-texts.js';
+import { StopSequences } from './stop-sequences.js';
 
 /** What a text is written from. */
 export interface LlamaTextOptions {
@@ -23,13 +23,13 @@ const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const
  * Writes a text, in pieces of whole characters. Ends at the model's own end, at a stop text, at `maxTokens` or when the
  * sequence is full. Rejects with the signal's reason, within a token; the sequence can then be used again.
  */
-export async function* llamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
+export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
   const { kept, prompt, sampling, trimStart } = options;
   const { sequence } = kept;
   const { model } = sequence;
   const most = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
   const characters = new WholeCharacters(model, prompt);
-  const stops = new StopTexts(sampling.stop);
+  const stops = new StopSequences(sampling.stop);
   let written = 0;
   let isAtStart = trimStart;
 

@@ -1,6 +1,6 @@
-import { pairValue } from '../core/capability.js';
+import { getPairValue } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import { quoted, quotedList } from '../core/quoted.js';
+import { quote, quoteList } from '../core/quoting.js';
 import type { Model } from './backend.js';
 
 /** The models of a worker, by the names that callers use. */
@@ -23,7 +23,7 @@ export function createModelTable(served: readonly Model[]): ModelTable {
   let models = served;
 
   const hasPair = (model: Model, key: string, value: string): boolean =>
-    model.capabilities.some(({ pairs }) => pairValue(key, pairs) === value);
+    model.capabilities.some(({ pairs }) => getPairValue(key, pairs) === value);
   const hasVersion = (model: Model, version: string): boolean =>
     version === '' || model.versions.includes(version) || hasPair(model, 'model', version);
 
@@ -54,8 +54,8 @@ export function createModelTable(served: readonly Model[]): ModelTable {
         if (preferred) return preferred;
         throw ambiguous(name, found);
       }
-      const asked = version === '' ? quoted(name) : `${quoted(name)} version ${quoted(version)}`;
-      const there = quotedList(models.map((model) => model.name));
+      const asked = version === '' ? quote(name) : `${quote(name)} version ${quote(version)}`;
+      const there = quoteList(models.map((model) => model.name));
       throw new AnyserveError('not_found', `no model ${asked} here; there is ${there}`);
     },
   };
@@ -63,6 +63,6 @@ export function createModelTable(served: readonly Model[]): ModelTable {
 
 function ambiguous(name: string, models: readonly Model[]): AnyserveError {
   const choices = models.map(({ capabilities }) => capabilities.map(({ source }) => source).join(' ')).join(', ');
-  const message = `${models.length} models here answer to ${quoted(name)}: ${choices}; call one by its "model", or give that as the version`;
+  const message = `${models.length} models here answer to ${quote(name)}: ${choices}; call one by its "model", or give that as the version`;
   return new AnyserveError('invalid_argument', message);
 }

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { AnyserveError } from '../core/errors.js';
 import { App } from './app.js';
 import type { Backend } from './backend.js';
-import { moduleFailure, thrownMessage } from './module-failure.js';
+import { thrownMessage, toModuleError } from './module-failure.js';
 
 /**
  * Loads a user's module. Its default export is a function that declares models on the app it is given (and may take
@@ -70,7 +70,7 @@ async function importModule(path: string, url: string): Promise<LoadedModule> {
     const code = (cause as { code?: string } | null)?.code;
     if (TYPESCRIPT_REFUSED.has(code) && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
     await new Promise((resolve) => setImmediate(resolve));
-    throw moduleFailure(path, cause);
+    throw toModuleError(path, cause);
   } finally {
     for (const one of restore) one();
   }
@@ -108,7 +108,7 @@ async function importTypeScript(path: string, url: string): Promise<LoadedModule
     // A module that counts as CommonJS has its exports, the default one among them, as its default.
     return isModule(exported) ? exported : { default: exported };
   } catch (cause) {
-    throw moduleFailure(path, cause);
+    throw toModuleError(path, cause);
   }
 }
 

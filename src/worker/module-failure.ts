@@ -1,6 +1,6 @@
 import { extname, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
 /** How Node says that a file has the syntax of ES modules and counts as CommonJS. */
 const ES_SYNTAX =
@@ -19,14 +19,15 @@ const NO_MODULE: ReadonlySet<string> = new Set([
 const MISSING_PACKAGE = /^Cannot find (?:package|module) '([^'./][^']*)'/;
 
 /** The failure of a user's module that cannot be loaded, in one line that says what to do. */
-export function moduleFailure(path: string, cause: unknown): AnyserveError {
+export function toModuleError(path: string, cause: unknown): AnyserveError {
   return new AnyserveError('usage', `cannot load ${path}: ${problemOf(path, cause)}`, { cause });
 }
 
 function problemOf(path: string, cause: unknown): string {
   const { code } = (cause ?? {}) as { code?: unknown };
   // Behind its first line, this one has the modules that require it.
-  const message = code === 'MODULE_NOT_FOUND' ? ((cause as Error).message.split('\n', 1)[0] ?? '') : messageOf(cause);
+  const message =
+    code === 'MODULE_NOT_FOUND' ? ((cause as Error).message.split('\n', 1)[0] ?? '') : getErrorMessage(cause);
   const file = fileOf(cause);
   if (cause instanceof SyntaxError && ES_SYNTAX.test(message)) return esSyntaxProblem(path, file?.path ?? path);
   if (code === 'ERR_REQUIRE_CYCLE_MODULE' && extname(path) === '') return esSyntaxProblem(path, path);
@@ -46,7 +47,7 @@ function problemOf(path: string, cause: unknown): string {
 }
 
 /** What a module has thrown, with the line of it that the stack names. */
-export function thrownMessage(path: string, cause: unknown, message = messageOf(cause)): string {
+export function thrownMessage(path: string, cause: unknown, message = getErrorMessage(cause)): string {
   const stack = cause instanceof Error ? (cause.stack ?? '') : '';
   for (const [, location = '', line] of stack.matchAll(/^ {4}at .*?(file:\/\/[^\s)]+?|\/[^)\n]+?):(\d+):\d+\)?$/gm)) {
     if (samePath(path, pathOf(location))) return `${message} (${shownPath(path)}:${line})`;

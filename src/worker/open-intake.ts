@@ -69,22 +69,22 @@ export class OpenIntake implements Intake {
 
 function inflated(contents: Buffer, encoding: string): Buffer | Promise<never> {
   if (encoding === 'identity') return contents;
-  if (!isEncoding(encoding)) return Promise.reject(unknownEncoding(encoding));
+  if (!isEncoding(encoding)) return Promise.reject(createUnknownEncodingStatus(encoding));
   try {
     return inflateSmall(contents, encoding, MAX_BYTES);
   } catch (error) {
-    return Promise.reject(inflationFailure(error, MAX_BYTES));
+    return Promise.reject(toInflationStatus(error, MAX_BYTES));
   }
 }
 
 /** The status of a message in an encoding that is not understood. */
-export function unknownEncoding(encoding: string) {
+export function createUnknownEncodingStatus(encoding: string) {
   const details = `Received message compressed with unsupported encoding ${JSON.stringify(encoding).slice(0, 100)}; gzip and deflate are supported`;
   return { code: status.UNIMPLEMENTED, details };
 }
 
 /** The status of a message that cannot be inflated. */
-export function inflationFailure(error: unknown, maxBytes: number) {
+export function toInflationStatus(error: unknown, maxBytes: number) {
   if (!(error instanceof InflatesTooLarge)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
   const details = `Received message that decompresses to a size larger than ${maxBytes}`;
   return { code: status.RESOURCE_EXHAUSTED, details };

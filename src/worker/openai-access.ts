@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
+import { quote } from '../core/quoting.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 
 /** Reads the base URL of an OpenAI-compatible server. Throws `usage`, without a password that is in it. */
@@ -15,7 +15,7 @@ export function parseOpenaiUrl(text: string): string {
   if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
   throw new AnyserveError(
     'usage',
-    `${quoted(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
+    `${quote(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
   );
 }
 

@@ -3,11 +3,11 @@ import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
-import { quoted, quotedList } from '../core/quoted.js';
+import { quote, quoteList } from '../core/quoting.js';
 import type { Backend, Model } from './backend.js';
-import { FollowedModels, offeredCapabilities } from './engine-models.js';
-import { openaiChat } from './openai-chat.js';
-import { openaiEmbedding } from './openai-embedding.js';
+import { FollowedModels, listEngineCapabilities } from './engine-models.js';
+import { createOpenaiChat } from './openai-chat.js';
+import { createOpenaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
 import type { OpenaiSettings } from './openai-settings.js';
 
@@ -127,8 +127,8 @@ function checkedList(
   const wanted = [...models, ...chats, ...(embeddings === 'all' ? [] : embeddings)];
   const missing = listed && wanted.find((name) => !isListed(name, listed));
   if (missing === undefined) return listed ?? [];
-  const there = quotedList(listed ?? []);
-  throw new AnyserveError('usage', `${url} offers no model ${quoted(missing)}; it offers ${there}`);
+  const there = quoteList(listed ?? []);
+  throw new AnyserveError('usage', `${url} offers no model ${quote(missing)}; it offers ${there}`);
 }
 
 /** The models to offer: those named, if any are, else those listed. */
@@ -161,7 +161,7 @@ function offeredModels(
     else if (embeddings === 'all' || isMeant(embeddings) || said === 'embed') offered.push({ name, type: 'embed' });
     else if (said === undefined || said === 'chat' || models.includes(name)) offered.push({ name, type: 'chat' });
     else {
-      const shown = quoted(name);
+      const shown = quote(name);
       log.info(
         `left out: ${shown}, which is for ${said} by its server's word; --type ${name}=chat offers it as a chat`,
       );
@@ -189,10 +189,10 @@ function modelsOf(
       name,
       versions: [],
       platform: 'openai',
-      capabilities: offeredCapabilities(type, name, capabilities, names),
+      capabilities: listEngineCapabilities(type, name, capabilities, names),
       preferred,
       ignoresTensorParameters: true,
-      ...(type === 'chat' ? openaiChat(server, name) : openaiEmbedding(server, name)),
+      ...(type === 'chat' ? createOpenaiChat(server, name) : createOpenaiEmbedding(server, name)),
     };
   });
 }

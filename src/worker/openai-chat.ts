@@ -1,9 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
 import type { HandlerResult } from '../inference/handler-result.js';
+import type { Tensors } from '../inference/inference-data.js';
 import { ChatAnswer, type TextOutputs } from '../inference/openai-message.js';
-import { requestBody } from '../inference/openai-request.js';
-import { requestedMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
-import type { Tensors } from '../wire/inference-data.js';
+import { createRequestBody } from '../inference/openai-request.js';
+import { readMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
@@ -13,7 +13,7 @@ const PATH = '/chat/completions';
 const MAX_CHARACTERS = 16 * 1024 * 1024;
 
 /** Answers prompts and messages with a chat model of the server: the text contract over `/chat/completions`. */
-export function openaiChat(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
+export function createOpenaiChat(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
   return {
     inputs: TEXT_INPUTS,
     outputs: [
@@ -32,7 +32,7 @@ async function* generate(
   inputs: Tensors,
   { parameters, streaming, signal }: InferenceContext,
 ): AsyncGenerator<HandlerResult> {
-  const body = requestBody(model, parameters).set('messages', [...requestedMessages(inputs)]);
+  const body = createRequestBody(model, parameters).set('messages', [...readMessages(inputs)]);
   const answer = new ChatAnswer();
   if (streaming) body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
   const whole = { text: '', reasoning: '' };

@@ -1,10 +1,10 @@
 import { AnyserveError } from '../core/errors.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, textsToEmbed } from '../inference/embedding.js';
-import { Answer, type HandlerResult } from '../inference/handler-result.js';
-import type { Loose } from '../inference/openai-errors.js';
-import { endParameters } from '../inference/openai-message.js';
-import { requestBody } from '../inference/openai-request.js';
-import type { Tensors } from '../wire/inference-data.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, readEmbeddingTexts } from '../inference/embedding.js';
+import { HandlerResponse, type HandlerResult } from '../inference/handler-result.js';
+import type { Tensors } from '../inference/inference-data.js';
+import type { UntrustedJson } from '../inference/openai-errors.js';
+import { readEndParameters } from '../inference/openai-message.js';
+import { createRequestBody } from '../inference/openai-request.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
@@ -13,7 +13,10 @@ const MAX_BYTES_PER_TEXT = 512 * 1024;
 const MAX_BYTES = 256 * 1024 * 1024;
 
 /** Turns texts into vectors with an embedding model of the server, over `/embeddings`. */
-export function openaiEmbedding(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
+export function createOpenaiEmbedding(
+  server: OpenaiServer,
+  model: string,
+): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
   return {
     inputs: EMBEDDING_INPUTS,
     outputs: EMBEDDING_OUTPUTS,
@@ -28,19 +31,19 @@ async function embed(
   inputs: Tensors,
   { parameters, signal }: InferenceContext,
 ): Promise<HandlerResult> {
-  const texts = textsToEmbed(inputs);
-  const body = requestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
+  const texts = readEmbeddingTexts(inputs);
+  const body = createRequestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
   const maxBytes = Math.min(MAX_BYTES, (texts.length + 2) * MAX_BYTES_PER_TEXT);
   const { data, usage } = await server.post('/embeddings', body, signal, maxBytes);
-  const vectors = server.read(() => vectorsFrom(data, texts.length));
-  return new Answer({ embedding: vectors }, endParameters(undefined, usage));
+  const vectors = server.read(() => parseVectors(data, texts.length));
+  return new HandlerResponse({ embedding: vectors }, readEndParameters(undefined, usage));
 }
 
 /**
  * Reads an answer's vectors, in the order of the texts. Throws `internal` for anything but one vector per text, all of
  * one length, of numbers that FP32 holds: a vector made up in place of a broken one would be found by nobody.
  */
-export function vectorsFrom(data: Loose, count: number) {
+export function parseVectors(data: UntrustedJson, count: number) {
   if (!Array.isArray(data)) throw broken(`its answer has no vector for each of ${count} texts`);
   if (data.length !== count)
     throw broken(`its answer has ${data.length} vectors, no vector for each of ${count} texts`);
@@ -69,16 +72,16 @@ export function vectorsFrom(data: Loose, count: number) {
   return { datatype: 'FP32', shape: [count, length], data: vectors } as const;
 }
 
-function vectorLength([first]: readonly Loose[]): number {
+function vectorLength([first]: readonly UntrustedJson[]): number {
   if (!Array.isArray(first?.embedding)) throw notAVector(0, first?.embedding);
   if (first.embedding.length === 0) throw broken('vector 0 of its answer is empty');
   return first.embedding.length;
 }
 
 /** Returns the vectors by their index, or as they come where none has one. Throws `internal` for other indices. */
-function inOrder(data: readonly Loose[]): readonly Loose[] {
+function inOrder(data: readonly UntrustedJson[]): readonly UntrustedJson[] {
   if (data.every((item) => item?.index === undefined || item.index === null)) return data;
-  const ordered: Loose[] = [];
+  const ordered: UntrustedJson[] = [];
   for (const item of data) {
     const index: unknown = item?.index;
     const isOfAText = Number.isInteger(index) && (index as number) >= 0 && (index as number) < data.length;

@@ -1,5 +1,5 @@
-import type { Loose } from '../inference/openai-errors.js';
-import { type ListedModel, modelType } from './openai-models.js';
+import type { UntrustedJson } from '../inference/openai-errors.js';
+import { detectModelType, type ListedModel } from './openai-models.js';
 
 /** An engine whose `/health` is its own, cheap, and fails while it can't be called. */
 export type KnownEngine = 'vLLM' | 'SGLang' | 'llama.cpp' | 'TGI';
@@ -12,15 +12,15 @@ const OWNERS: ReadonlyMap<string | undefined, KnownEngine> = new Map([
 
 /** Asks the server for a JSON document beside the base URL, or below it; undefined when it has none. Makes no tokens. */
 export interface EngineQuestions {
-  get(where: 'base' | 'root', path: string): Promise<Loose>;
-  post(where: 'root', path: string, body: string): Promise<Loose>;
+  get(where: 'base' | 'root', path: string): Promise<UntrustedJson>;
+  post(where: 'root', path: string, body: string): Promise<UntrustedJson>;
 }
 
 /**
  * Tells an engine by its list of models: every entry must be its own. A proxy that lists the models of several engines is
  * none of them, and its `/health` can cost tokens (LiteLLM's asks every model for a completion).
  */
-export function engineFromList(
+export function detectEngine(
   models: readonly ListedModel[],
   headers: Readonly<Record<string, unknown>>,
 ): KnownEngine | undefined {
@@ -41,14 +41,14 @@ export interface EngineFacts {
 }
 
 /** Asks an engine what the models are for of which its list doesn't say it, and whether it is TGI, whose list doesn't tell. */
-export async function engineFacts(
+export async function queryEngineFacts(
   engine: KnownEngine | undefined,
   untyped: readonly string[],
   ask: EngineQuestions,
 ): Promise<EngineFacts> {
   const facts = { engine, types: new Map<string, string>(), all: undefined, only: undefined };
   if (engine === 'SGLang') {
-    return { ...facts, all: modelType(await ask.get('root', '/get_model_info')) };
+    return { ...facts, all: detectModelType(await ask.get('root', '/get_model_info')) };
   }
   if (engine === 'vLLM') return { ...facts, all: typeFromPaths(await ask.get('root', '/openapi.json')) };
   if (engine === 'llama.cpp') return facts;
@@ -58,13 +58,13 @@ export async function engineFacts(
     ask.get('root', '/api/tags'),
     ask.get('root', '/info'),
   ]);
-  for (const entry of entriesOf(litellm?.data)) addType(facts.types, entry.model_name, modelType(entry));
-  for (const entry of entriesOf(lmStudio?.data)) addType(facts.types, entry.id, modelType(entry));
+  for (const entry of entriesOf(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
+  for (const entry of entriesOf(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
   if (Array.isArray(ollama?.models)) await askOllama(facts.types, untyped, ask);
   const isTgi = String(info?.router ?? '').startsWith('text-generation') || info?.max_total_tokens !== undefined;
   if (isTgi) return { ...facts, engine: 'TGI', all: 'chat' };
   const isTei = typeof info?.model_type === 'object' && typeof info.model_id === 'string';
-  return isTei ? { ...facts, all: modelType(info), only: info.model_id } : facts;
+  return isTei ? { ...facts, all: detectModelType(info), only: info.model_id } : facts;
 }
 
 /** Ollama says what a model can do when asked for it alone; it loads nothing for that. */
@@ -74,14 +74,14 @@ async function askOllama(types: Map<string, string>, names: readonly string[], a
     await Promise.all(
       asked.slice(from, from + 16).map(async (name) => {
         const shown = await ask.post('root', '/api/show', JSON.stringify({ model: name }));
-        addType(types, name, modelType({ capabilities: shown?.capabilities }));
+        addType(types, name, detectModelType({ capabilities: shown?.capabilities }));
       }),
     );
   }
 }
 
 /** vLLM serves the paths of the one kind of model that it runs; older versions serve all, and then this tells nothing. */
-function typeFromPaths(openApi: Loose): string | undefined {
+function typeFromPaths(openApi: UntrustedJson): string | undefined {
   const paths = openApi?.paths;
   if (typeof paths !== 'object' || paths === null) return undefined;
   return '/v1/embeddings' in paths && !('/v1/chat/completions' in paths) ? 'embed' : undefined;
@@ -91,6 +91,6 @@ function addType(types: Map<string, string>, name: unknown, type: string | undef
   if (typeof name === 'string' && type !== undefined) types.set(name, type);
 }
 
-function entriesOf(list: Loose): readonly Loose[] {
+function entriesOf(list: UntrustedJson): readonly UntrustedJson[] {
   return Array.isArray(list) ? list.slice(0, 4096).filter((entry) => typeof entry === 'object' && entry !== null) : [];
 }

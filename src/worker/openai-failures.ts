@@ -1,7 +1,7 @@
-import type { HttpAnswer } from '../client/http.js';
-import { tlsFailure } from '../client/tls-failure.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { saidIn, UpstreamRefusal } from '../inference/openai-errors.js';
+import { explainTlsError } from '../client/tls-failure.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { HttpResponse } from '../http/http-client.js';
+import { extractErrorMessage, UpstreamRefusal } from '../inference/openai-errors.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { SilenceError } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
@@ -38,8 +38,8 @@ export class OpenaiFailures {
       const reason = error instanceof SilenceError && !error.isFirstByte ? this.#silence() : late;
       return new AnyserveError('deadline_exceeded', `${this.#place}: ${reason}`, { cause: error });
     }
-    const tls = tlsFailure(error)?.replaceAll('--tls-', '--openai-tls-');
-    const reason = tls ?? otherwise ?? REASONS[code] ?? messageOf(error);
+    const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');
+    const reason = tls ?? otherwise ?? REASONS[code] ?? getErrorMessage(error);
     return new AnyserveError('unavailable', `${this.#place}: ${reason}`, { cause: error });
   }
 
@@ -59,7 +59,7 @@ export class OpenaiFailures {
   }
 
   /** Returns the failure of an answer with an error status. */
-  refusal(status: number, body: string, headers: HttpAnswer['headers'], url = this.#url): UpstreamRefusal {
+  refusal(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamRefusal {
     const place = this.#options.proxy && url === this.#url ? this.#place : url;
     const said = `${place} answers HTTP ${status}: ${this.said(body)}${adviceFor(status, headers)}`;
     return new UpstreamRefusal(status, body, said);
@@ -73,7 +73,7 @@ export class OpenaiFailures {
 
   /** Returns the message of an error's body, without a key that it repeats. */
   said(body: string): string {
-    return this.withoutKeys(saidIn(body)).slice(0, 1000);
+    return this.withoutKeys(extractErrorMessage(body)).slice(0, 1000);
   }
 
   /** Returns a text without the keys that it repeats. */
@@ -91,7 +91,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** Returns what to do about an answer that is an error, as far as it can be told. */
-function adviceFor(status: number, headers: HttpAnswer['headers']): string {
+function adviceFor(status: number, headers: HttpResponse['headers']): string {
   const { location, 'retry-after': retryAfter } = headers;
   if (status === 401) return '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
   if (status === 407) return '; give the proxy its user and password in the URL of HTTP_PROXY or HTTPS_PROXY';

@@ -1,4 +1,4 @@
-import type { Loose } from '../inference/openai-errors.js';
+import type { UntrustedJson } from '../inference/openai-errors.js';
 
 /** Maximum models that a list can have: as many capability objects as a registration. */
 const MAX_MODELS = 4096;
@@ -19,7 +19,7 @@ export interface ListedModel {
  * Reads a list of models: `{"data":[...]}` as OpenAI has it, a bare array (Together, GitHub), or `{"models":[...]}`. Entries
  * without a usable name are left out. Returns undefined for anything but a list; throws for a list that is too long.
  */
-export function modelsFromJson(json: Loose): readonly ListedModel[] | undefined {
+export function parseModels(json: UntrustedJson): readonly ListedModel[] | undefined {
   const { data, models: named, object } = json;
   // Some gateways wrap the list once more.
   const list = [json, data, named, data?.data, data?.models, named?.data].find((found) => Array.isArray(found));
@@ -32,7 +32,7 @@ export function modelsFromJson(json: Loose): readonly ListedModel[] | undefined 
     const name = typeof entry === 'string' ? entry : (entry?.id ?? entry?.name ?? entry?.model);
     if (typeof name !== 'string' || name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) continue;
     const ownedBy = typeof entry?.owned_by === 'string' ? entry.owned_by : undefined;
-    models.set(name, { name, type: modelType(entry), ownedBy });
+    models.set(name, { name, type: detectModelType(entry), ownedBy });
   }
   return [...models.values()];
 }
@@ -59,7 +59,7 @@ function typeFromWord(word: unknown): string | undefined {
 }
 
 /** Returns what several words of one engine mean together: a model that chats is for that, whatever else it does. */
-function typeFromWords(words: Loose): string | undefined {
+function typeFromWords(words: UntrustedJson): string | undefined {
   const list = Array.isArray(words)
     ? words.slice(0, 64)
     : Object.keys(words ?? {}).filter((word) => words[word] !== false && words[word] !== null);
@@ -72,11 +72,12 @@ function typeFromWords(words: Loose): string | undefined {
  * `task` (GitHub, vLLM's relatives), `model_type` (Xinference, TEI), `capabilities` (Ollama, Infinity, Mistral),
  * `architecture` (OpenRouter), the arguments of a model behind llama.cpp's router. Undefined where none says it.
  */
-export function modelType(entry: Loose): string | undefined {
+export function detectModelType(entry: UntrustedJson): string | undefined {
   if (typeof entry !== 'object' || entry === null) return undefined;
   const { model_info: info, meta, metadata, architecture, status } = entry;
   if (entry.is_embedding === true || entry.is_generation === false) return 'embed';
-  if (Array.isArray(status?.args) && status.args.some((arg: Loose) => /^--embeddings?$/.test(arg))) return 'embed';
+  if (Array.isArray(status?.args) && status.args.some((arg: UntrustedJson) => /^--embeddings?$/.test(arg)))
+    return 'embed';
   for (const object of [entry, info, meta, metadata]) {
     const words = [object?.mode, object?.task, object?.type, object?.model_type, object?.pipeline_tag, object?.kind];
     const type = words.map(typeFromWord).find((found) => found !== undefined);

@@ -1,12 +1,12 @@
-import { ByteCollector, utf8Text } from '../core/byte-collector.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import { type Loose, UpstreamRefusal } from '../inference/openai-errors.js';
-import type { Json, JsonObject } from '../wire/json.js';
-import { engineFacts, engineFromList, type KnownEngine } from './openai-engine.js';
-import { type ListedModel, modelsFromJson } from './openai-models.js';
+import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { quote } from '../core/quoting.js';
+import { type UntrustedJson, UpstreamRefusal } from '../inference/openai-errors.js';
+import type { Json, JsonObject } from '../json/exact-json.js';
+import { detectEngine, type KnownEngine, queryEngineFacts } from './openai-engine.js';
+import { type ListedModel, parseModels } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
-import { streamedDocuments } from './openai-stream.js';
+import { readStreamedDocuments } from './openai-stream.js';
 import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
 
 /** How to reach an OpenAI-compatible server, and how to see whether it is well. */
@@ -71,9 +71,9 @@ export class OpenaiServer {
       return only === undefined ? undefined : [only];
     }
     if (status !== 200) throw this.#transport.failures.refusal(status, text, headers);
-    const models = this.read(() => modelsFromJson(this.#transport.parsed(text)));
+    const models = this.read(() => parseModels(this.#transport.parsed(text)));
     if (!models) throw this.stranger('its list of models is none');
-    this.#engine ??= engineFromList(models, headers);
+    this.#engine ??= detectEngine(models, headers);
     const names = new Set(models.map(({ name }) => name));
     // An engine can list other names each time.
     for (const known of this.#types.keys()) if (!names.has(known)) this.#types.delete(known);
@@ -86,7 +86,7 @@ export class OpenaiServer {
   async #learn(models: readonly ListedModel[], signal: AbortSignal): Promise<{ only?: string | undefined }> {
     const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
     if (models.length > 0 && untyped.length === 0) return {};
-    const facts = await engineFacts(this.#engine, untyped, this.#transport.questions(signal));
+    const facts = await queryEngineFacts(this.#engine, untyped, this.#transport.questions(signal));
     this.#engine ??= facts.engine;
     for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.all);
     if (facts.only !== undefined) this.#types.set(facts.only, facts.all);
@@ -120,7 +120,7 @@ export class OpenaiServer {
   }
 
   /** Asks for one whole answer. Rejects with what the failure means, or with the signal's reason. */
-  async post(path: string, body: JsonObject, signal: AbortSignal, maxBytes = MAX_ANSWER_BYTES): Promise<Loose> {
+  async post(path: string, body: JsonObject, signal: AbortSignal, maxBytes = MAX_ANSWER_BYTES): Promise<UntrustedJson> {
     return this.#withoutRefusedFields(body, async (sent) => {
       const { answer, chunks } = await this.#transport.open(path, sent, signal);
       const read = new ByteCollector();
@@ -133,7 +133,7 @@ export class OpenaiServer {
         answer.body.destroy();
         throw this.#transport.failures.failure(error, signal, BROKE_OFF);
       }
-      return this.#transport.told(utf8Text(read.bytes));
+      return this.#transport.told(decodeUtf8(read.bytes));
     });
   }
 
@@ -141,7 +141,7 @@ export class OpenaiServer {
    * Asks for an answer in parts, and yields each as it comes. A server that can't stream gives the whole as one. Rejects as
    * {@link post} does, also when the stream breaks off.
    */
-  async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
+  async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
     const { first, others } = await this.#withoutRefusedFields(body, async (sent) => {
       const events = this.#eventsOnce(path, sent, signal);
       return { first: await events.next(), others: events };
@@ -155,17 +155,17 @@ export class OpenaiServer {
     }
   }
 
-  async *#eventsOnce(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<Loose> {
+  async *#eventsOnce(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
     const { answer, chunks } = await this.#transport.open(path, body, signal);
     let isDone = false;
     try {
-      for await (const { data, isError, isWhole } of streamedDocuments(chunks, answer.headers['content-type'])) {
+      for await (const { data, isError, isWhole } of readStreamedDocuments(chunks, answer.headers['content-type'])) {
         if (data.trim() === '[DONE]') {
           isDone = true;
           return;
         }
         const event = this.#transport.told(data, isError);
-        isDone ||= isWhole || (event.choices?.some?.((choice: Loose) => choice?.finish_reason) ?? false);
+        isDone ||= isWhole || (event.choices?.some?.((choice: UntrustedJson) => choice?.finish_reason) ?? false);
         yield event;
       }
       if (!isDone) throw new Error('its stream ended in the middle');
@@ -211,7 +211,7 @@ export class OpenaiServer {
       return reading();
     } catch (error) {
       if (error instanceof AnyserveError) throw new AnyserveError(error.code, `${this.url}: ${error.message}`);
-      throw this.stranger(messageOf(error), error);
+      throw this.stranger(getErrorMessage(error), error);
     }
   }
 
@@ -232,6 +232,6 @@ function checkProbePath(path: string): void {
   if (path === 'none' || /^\/[\x21-\x7e]*$/.test(path)) return;
   throw new AnyserveError(
     'usage',
-    `--probe-path ${quoted(path)} is not a path; give one that begins with "/", such as /models or /health, or none`,
+    `--probe-path ${quote(path)} is not a path; give one that begins with "/", such as /models or /health, or none`,
   );
 }

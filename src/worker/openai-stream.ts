@@ -3,7 +3,7 @@ import { createParser } from 'eventsource-parser';
 import { ByteCollector } from '../core/byte-collector.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { createLineFeeds } from '../wire/line-feeds.js';
+import { createLineEndingNormalizer } from '../http/line-endings.js';
 
 /** Maximum characters of one event: a server that doesn't stream can send a whole answer as one. */
 const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
@@ -37,7 +37,7 @@ export class SilenceError extends Error {
  * Yields the chunks of a body as they arrive, and does not close it. Only the time in which we wait for the engine counts as
  * silence: a caller that reads slowly doesn't. Throws {@link SilenceError}, and then the body is destroyed.
  */
-export async function* watchedChunks(body: Readable, limits: SilenceLimits): AsyncGenerator<Buffer> {
+export async function* watchChunks(body: Readable, limits: SilenceLimits): AsyncGenerator<Buffer> {
   const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   let limitMs = limits.firstByteMs;
   for (let isFirst = true; ; isFirst = false) {
@@ -64,7 +64,7 @@ export interface StreamedDocument {
  * servers and proxies lose the content type, or give it to a JSON document. Throws for an event or document that is too
  * long.
  */
-export async function* streamedDocuments(
+export async function* readStreamedDocuments(
   chunks: AsyncIterable<Buffer>,
   contentType: string | undefined,
 ): AsyncGenerator<StreamedDocument> {
@@ -114,7 +114,7 @@ function eventReader(): (text: string) => StreamedDocument[] {
       else if (line.startsWith('{')) arrived.push({ data: line, isError: false, isWhole: false });
     },
   });
-  const lineFeeds = createLineFeeds();
+  const lineFeeds = createLineEndingNormalizer();
   let lengthSinceEvent = 0;
   return (text) => {
     parser.feed(lineFeeds(text));

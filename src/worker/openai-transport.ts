@@ -1,15 +1,15 @@
-import { type HttpAnswer, HttpConnections } from '../client/http.js';
 import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
-import { lookup } from '../core/changing.js';
-import { messageOf } from '../core/errors.js';
+import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { type Loose, statusOf, UpstreamRefusal } from '../inference/openai-errors.js';
-import { type JsonObject, jsonText } from '../wire/json.js';
+import { toGetter } from '../core/value-or-getter.js';
+import { HttpConnections, type HttpResponse } from '../http/http-client.js';
+import { getErrorStatus, type UntrustedJson, UpstreamRefusal } from '../inference/openai-errors.js';
+import { type JsonObject, serializeJson } from '../json/exact-json.js';
 import { parseOpenaiKey, parseOpenaiUrl } from './openai-access.js';
 import type { EngineQuestions } from './openai-engine.js';
 import { OpenaiFailures } from './openai-failures.js';
 import type { OpenaiSettings } from './openai-settings.js';
-import { watchedChunks } from './openai-stream.js';
+import { watchChunks } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
 /** How to reach an OpenAI-compatible server. */
@@ -36,7 +36,7 @@ const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
 /** An answer's status, headers and text, as far as it is read. */
 export interface ReadAnswer {
   readonly status: number;
-  readonly headers: HttpAnswer['headers'];
+  readonly headers: HttpResponse['headers'];
   readonly text: string;
 }
 
@@ -62,9 +62,9 @@ export class OpenaiTransport {
     this.failures = new OpenaiFailures(this.url, options, () => this.#keysSent);
     this.root = this.url.replace(/\/v1$/, '');
     this.#options = options;
-    this.#key = lookup(options.key);
+    this.#key = toGetter(options.key);
     if (this.#key) parseOpenaiKey(this.#key());
-    this.#connections = new HttpConnections(lookup(options.tls), options.proxy);
+    this.#connections = new HttpConnections(toGetter(options.tls), options.proxy);
   }
 
   /** Whether an answer to a call has arrived, or a byte of one, since this time. */
@@ -86,7 +86,7 @@ export class OpenaiTransport {
 
   /** Returns questions about the engine, whose failures count as no answer. */
   questions(signal: AbortSignal): EngineQuestions {
-    const ask = async (method: string, url: string, body?: string): Promise<Loose> => {
+    const ask = async (method: string, url: string, body?: string): Promise<UntrustedJson> => {
       try {
         const answer = await this.#connections.send({
           method,
@@ -148,7 +148,7 @@ export class OpenaiTransport {
         method: 'POST',
         url,
         headers: { ...PLAIN, 'content-type': 'application/json', ...this.#authorization },
-        body: jsonText(body),
+        body: serializeJson(body),
         headTimeoutMs: timeoutMs,
         signal,
       });
@@ -162,33 +162,37 @@ export class OpenaiTransport {
       }
       // Engines send the head at once, and the first byte of the body when they have read the prompt.
       const firstByteMs = Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
-      return { answer, chunks: watchedChunks(answer.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }) };
+      return { answer, chunks: watchChunks(answer.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }) };
     } catch (error) {
       throw this.failures.failure(error, signal);
     }
   }
 
   /** Returns what an answer or a part of one says; throws when that is an error, which can come with the status 200. */
-  told(text: string, isError = false): Loose {
+  told(text: string, isError = false): UntrustedJson {
     const json = isError ? errorFrom(text) : this.parsed(text);
-    const failed = json.choices?.find?.((choice: Loose) => choice?.error);
+    const failed = json.choices?.find?.((choice: UntrustedJson) => choice?.error);
     const isBare = json.object === 'error' || isError || isBareError(json);
     const error = json.error || failed?.error || (isBare && json);
     if (!error) return json;
     const words = typeof error === 'object' ? error : json;
     const body = failed ? JSON.stringify({ error }) : text;
-    throw new UpstreamRefusal(statusOf(words), text, `${this.url} answers with an error: ${this.failures.said(body)}`);
+    throw new UpstreamRefusal(
+      getErrorStatus(words),
+      text,
+      `${this.url} answers with an error: ${this.failures.said(body)}`,
+    );
   }
 
   /** Parses an answer that must be an object or an array. */
-  parsed(text: string): Loose {
+  parsed(text: string): UntrustedJson {
     if (hasTooManyContainers(text))
       throw this.failures.stranger(`over ${MAX_CONTAINERS} objects and arrays in one document`);
-    let json: Loose;
+    let json: UntrustedJson;
     try {
       json = JSON.parse(text);
     } catch (cause) {
-      throw this.failures.stranger(`no JSON: ${this.failures.withoutKeys(messageOf(cause))}`, cause);
+      throw this.failures.stranger(`no JSON: ${this.failures.withoutKeys(getErrorMessage(cause))}`, cause);
     }
     if (typeof json === 'object' && json !== null) return json;
     throw this.failures.stranger('no JSON object');
@@ -208,12 +212,12 @@ function hasTooManyContainers(text: string): boolean {
 }
 
 /** Whether a document is an error of a server that puts its text at the top: `{"message":"..."}`, FastAPI's `{"detail":...}`. */
-function isBareError({ choices, data, message, detail, errors }: Loose): boolean {
+function isBareError({ choices, data, message, detail, errors }: UntrustedJson): boolean {
   return !choices && !data && (typeof message === 'string' || Boolean(detail) || Array.isArray(errors));
 }
 
 /** What an event says that is an error by its name: a document, or a plain text. */
-function errorFrom(text: string): Loose {
+function errorFrom(text: string): UntrustedJson {
   try {
     const json: unknown = text.length > MAX_ERROR_BYTES ? undefined : JSON.parse(text);
     if (typeof json === 'object' && json !== null) return json;

@@ -1,4 +1,4 @@
-import type { TensorData, Tensors } from '../wire/inference-data.js';
+import type { TensorData, Tensors } from '../inference/inference-data.js';
 
 /** What an element of a BYTES tensor takes besides its bytes: an object. */
 const BYTES_OBJECT = 100;
@@ -7,7 +7,7 @@ const BYTES_OBJECT = 100;
 const BOOLEAN_BYTES = 8;
 
 /** About how much memory tensors take. */
-export function memoryOfTensors(tensors: Tensors): number {
+export function estimateTensorMemory(tensors: Tensors): number {
   let bytes = 0;
   for (const name in tensors) bytes += memoryOfData(tensors[name]?.data as TensorData);
   return bytes;

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import type { Parameters, ParameterValue } from '../wire/inference-data.js';
+import { quote } from '../core/quoting.js';
+import type { Parameters, ParameterValue } from '../inference/inference-data.js';
 
 /** How a text is to be written, as a request's parameters say; what they leave out is for the model to choose. */
 export interface Sampling {
@@ -45,7 +45,7 @@ const NEUTRAL: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
  * JSON array of texts as a text). Throws `invalid_argument` that names the parameter, and `unimplemented` for one that
  * another replica may know.
  */
-export function samplingFromParameters(parameters: Parameters): Sampling {
+export function parseSampling(parameters: Parameters): Sampling {
   checkParameterNames(parameters, KNOWN);
   const { temperature, top_p: topP, seed, stop } = parameters;
   const [older, newer] = [tokenLimit('max_tokens', parameters), tokenLimit('max_completion_tokens', parameters)];
@@ -87,7 +87,7 @@ export function checkParameterNames(parameters: Parameters, known: readonly stri
   if (stray === undefined) return;
   const [name, value] = stray;
   const problem = Object.hasOwn(NEUTRAL, name) ? `is ${shown(value)}, which this model can't do` : 'is not known';
-  const text = `parameter ${quoted(name)} ${problem}; known are ${known.join(', ') || 'none'}`;
+  const text = `parameter ${quote(name)} ${problem}; known are ${known.join(', ') || 'none'}`;
   throw new AnyserveError('unimplemented', text);
 }
 
@@ -134,5 +134,5 @@ function shown(value: ParameterValue): string {
 }
 
 function invalid(name: string, problem: string): AnyserveError {
-  return new AnyserveError('invalid_argument', `parameter ${quoted(name)} ${problem}`);
+  return new AnyserveError('invalid_argument', `parameter ${quote(name)} ${problem}`);
 }

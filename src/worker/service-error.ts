@@ -1,10 +1,10 @@
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
 /** Returns a failure in the form that the gRPC library sends. One without a code is `internal`. */
-export function serviceError(error: unknown): ServiceError {
-  const known = error instanceof AnyserveError ? error : new AnyserveError('internal', messageOf(error));
-  const details = statusDetails(known.message);
+export function toServiceError(error: unknown): ServiceError {
+  const known = error instanceof AnyserveError ? error : new AnyserveError('internal', getErrorMessage(error));
+  const details = formatStatusDetails(known.message);
   return Object.assign(new Error(details), { code: known.grpcStatus, details, metadata: new Metadata() });
 }
 
@@ -12,7 +12,7 @@ export function serviceError(error: unknown): ServiceError {
 const MAX_ENCODED_LENGTH = 4096;
 
 /** Returns a message in the form of a gRPC status: well-formed, and cut where its encoding would be too long. */
-export function statusDetails(message: string): string {
+export function formatStatusDetails(message: string): string {
   const text = message.toWellFormed();
   let encodedLength = 0;
   let end = 0;

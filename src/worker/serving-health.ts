@@ -1,5 +1,5 @@
 import type { handleServerStreamingCall, Server, ServerWritableStream, ServiceDefinition } from '@grpc/grpc-js';
-import { INFERENCE_SERVICE_NAME } from '../wire/inference-service.js';
+import { INFERENCE_SERVICE_NAME } from '../inference/service-definition.js';
 
 /** The health of a server, as gRPC's tools ask for it: `grpc.health.v1.Health`. */
 export interface ServingHealth {

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import { quoted } from '../core/quoted.js';
-import type { InferenceRequest } from '../wire/inference.js';
-import type { Parameters, Tensor } from '../wire/inference-data.js';
-import type { ParametersMessage, RequestMessage } from '../wire/inference-message.js';
+import { quote } from '../core/quoting.js';
+import type { Parameters, Tensor } from '../inference/inference-data.js';
+import type { ParametersMessage, RequestMessage } from '../inference/protocol-messages.js';
+import type { InferenceRequest } from '../inference/request-response.js';
 import type { Model } from './backend.js';
 
 /** The parameter that names a memory region of the server's machine, in place of data (Triton's extension). */
@@ -17,8 +17,8 @@ export function refuseSharedMemory({ inputs, outputs }: RequestMessage): void {
 function refuseRegion(kind: string, name: string, parameters: ParametersMessage): void {
   const region = parameters.get(SHARED_MEMORY);
   if (!region) return;
-  const shown = quoted(String(region.parameterChoice?.value));
-  const message = `${kind} ${quoted(name)} is in the shared memory region ${shown}, and shared memory is not served here; send the data in the message`;
+  const shown = quote(String(region.parameterChoice?.value));
+  const message = `${kind} ${quote(name)} is in the shared memory region ${shown}, and shared memory is not served here; send the data in the message`;
   throw new AnyserveError('unimplemented', message);
 }
 
@@ -39,7 +39,7 @@ function refuseUnknown(model: Model, kind: string, name: string, parameters: Par
   const unknown = Object.keys(parameters).find((parameter) => !isHarmless(parameter, parameters[parameter]));
   if (unknown === undefined) return;
   const value = String(parameters[unknown]);
-  const message = `model ${quoted(model.name)} does not know parameter ${quoted(unknown)} (${value}) of ${kind} ${quoted(name)}`;
+  const message = `model ${quote(model.name)} does not know parameter ${quote(unknown)} (${value}) of ${kind} ${quote(name)}`;
   throw new AnyserveError('unimplemented', message);
 }
 
@@ -50,8 +50,5 @@ function refuseUnknown(model: Model, kind: string, name: string, parameters: Par
 export function checkClassification({ outputParameters = {} }: InferenceRequest, name: string, output: Tensor): void {
   const count = outputParameters[name]?.['classification'];
   if (count === undefined || count === 0 || output.datatype === 'BYTES') return;
-  throw new AnyserveError(
-    'unimplemented',
-    `output ${quoted(name)} is not given as classes; leave "classification" out`,
-  );
+  throw new AnyserveError('unimplemented', `output ${quote(name)} is not given as classes; leave "classification" out`);
 }

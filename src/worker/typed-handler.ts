@@ -1,5 +1,5 @@
-import type { Datatype } from '../wire/datatype.js';
-import type { Tensor, Tensors } from '../wire/inference-data.js';
+import type { Datatype } from '../inference/datatype.js';
+import type { Tensor, Tensors } from '../inference/inference-data.js';
 
 /** A declared input or output: `FP32[-1,3]`, or `FP32` for one dimension of any length. A final `?` makes it optional. */
 export type TensorDeclaration = Datatype | `${Datatype}?` | `${Datatype}[${string}]` | `${Datatype}[${string}]?`;

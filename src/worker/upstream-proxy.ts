@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
-import type { HttpProxy } from '../client/http.js';
 import { AnyserveError } from '../core/errors.js';
+import type { HttpProxy } from '../http/http-client.js';
 
 /** A forward proxy that requests to a server go through. */
 export interface UpstreamProxy extends HttpProxy {
@@ -16,7 +16,7 @@ const VARIABLES = ['http_proxy', 'https_proxy', 'all_proxy'];
  * undefined for a direct connection. The packages for it are loaded only when a variable is set. Throws `usage` for a proxy
  * that can't be used, without its user and password.
  */
-export async function upstreamProxy(
+export async function resolveUpstreamProxy(
   url: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<UpstreamProxy | undefined> {

@@ -5,9 +5,9 @@ import { sleep } from '../client/async-waits.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
 import type { Capability } from '../core/capability.js';
 import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
-import { AnyserveError, messageOf } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
-import { defaultReplicaId, parseReplicaId } from '../core/ids.js';
+import { createReplicaId, parseReplicaId } from '../core/ids.js';
 import { isLoopback } from '../core/loopback.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
@@ -17,7 +17,7 @@ import { createAdmission } from './admission.js';
 import { BackendWatches } from './backend-watches.js';
 import { type GrpcServer, listenGrpc } from './grpc-server.js';
 import { createModelTable, type ModelTable } from './model-table.js';
-import { concurrencyOf, presentModels, servedModels } from './served-models.js';
+import { getConcurrency, listPresentModels, listServedModels } from './served-models.js';
 import type { Worker, WorkerSettings } from './worker-handle.js';
 
 /** How a worker serves, with what it needs of the command line or the library. */
@@ -81,7 +81,7 @@ class RunningWorker {
   constructor(options: WorkerOptions, world: WorkerWorld) {
     this.#options = options;
     this.#world = world;
-    this.#models = createModelTable(servedModels(options));
+    this.#models = createModelTable(listServedModels(options));
     this.#api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
     this.#watches = new BackendWatches(options.backends, world.clock, (change) => this.#onHealthChange(change));
     // Every stream listens on it, and there can be many at once.
@@ -112,14 +112,16 @@ class RunningWorker {
       new LeaseKeeper({ api: this.#api, replica, clock, random, ready: this.#isReady, onChange: onLeaseChange });
     this.#watches.start();
     for (const backend of backends) {
-      backend.watchModels?.(() => void this.update().catch((error) => log.warn(`cannot update: ${messageOf(error)}`)));
+      backend.watchModels?.(
+        () => void this.update().catch((error) => log.warn(`cannot update: ${getErrorMessage(error)}`)),
+      );
     }
     this.#keeper?.run().catch((error) => this.#endUnregistered(server, error));
     return replica;
   }
 
   async update(): Promise<void> {
-    this.#models.replace(presentModels(this.#options));
+    this.#models.replace(listPresentModels(this.#options));
     if (this.#server) await this.#keeper?.update(this.#replicaAt(this.#server.port));
   }
 
@@ -154,7 +156,7 @@ class RunningWorker {
     return listenGrpc({
       ...this.#options,
       models: this.#models,
-      admission: createAdmission({ maxConcurrency: concurrencyOf(this.#options), maxQueue }),
+      admission: createAdmission({ maxConcurrency: getConcurrency(this.#options), maxQueue }),
       clock,
       log,
       version,
@@ -190,7 +192,7 @@ class RunningWorker {
     const { id, advertise, host } = this.#options;
     const parse = this.#api ? parseAdvertisedGrpc : parseDialable;
     return {
-      id: parseReplicaId(id ?? defaultReplicaId(this.#world, port)),
+      id: parseReplicaId(id ?? createReplicaId(this.#world, port)),
       endpoint: parse(advertise ?? `${bracketed(host)}:${port}`),
       capabilities: this.#models.models.flatMap(({ capabilities }) => capabilities),
     };
@@ -209,7 +211,7 @@ class RunningWorker {
       log.warn(`calls still run after ${drainTimeoutMs} ms; ending them`);
       this.#server?.abort();
     });
-    await this.#server?.finish().catch((error) => log.warn(messageOf(error)));
+    await this.#server?.finish().catch((error) => log.warn(getErrorMessage(error)));
     finished.abort();
     await tooLong;
     await this.#cleanUp();
@@ -218,7 +220,7 @@ class RunningWorker {
   /** Ends a worker whose registration is refused for good. */
   async #endUnregistered(server: GrpcServer, error: unknown): Promise<void> {
     server.abort();
-    await this.#cleanUp().catch((failure) => this.#world.log.warn(messageOf(failure)));
+    await this.#cleanUp().catch((failure) => this.#world.log.warn(getErrorMessage(failure)));
     this.#settle.reject(error);
   }
 

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { AnswerRecord } from '../../src/cli/answer-record.js';
 import { asReplicaId } from '../../src/core/ids.js';
-import type { InferenceAnswer, Parameters } from '../../src/wire/inference-data.js';
-import { jsonText } from '../../src/wire/json.js';
+import type { InferenceResponse, Parameters } from '../../src/inference/inference-data.js';
+import { serializeJson } from '../../src/json/exact-json.js';
 import { ManualClock } from '../support/manual-clock.js';
 
-function textPart(text: string, parameters: Parameters = {}): InferenceAnswer {
+function textPart(text: string, parameters: Parameters = {}): InferenceResponse {
   const data = [new TextEncoder().encode(text)];
   return { model: 'm', version: '', id: '', outputs: { text: { datatype: 'BYTES', shape: [1], data } }, parameters };
 }
 
-const number: InferenceAnswer = {
+const number: InferenceResponse = {
   model: 'm',
   version: '',
   id: '',
@@ -18,7 +18,7 @@ const number: InferenceAnswer = {
   parameters: {},
 };
 
-const shown = (record: AnswerRecord, replica = {}) => JSON.parse(jsonText(record.json(replica as never)));
+const shown = (record: AnswerRecord, replica = {}) => JSON.parse(serializeJson(record.json(replica as never)));
 
 describe('the record of an answer', () => {
   it('tells a text, how it ended, and the time to its first token and to its end', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bashReplacement, parseBashLine } from '../../src/cli/bash-line.js';
+import { formatBashReplacement, parseBashLine } from '../../src/cli/bash-line.js';
 
 describe('a bash command line', () => {
   it.each<[string, string[]]>([
@@ -28,10 +28,10 @@ describe('a bash command line', () => {
     ["anyserve route 'x=", "x=it's", undefined],
     ['anyserve route x=', 'x=模型 🦙', '\\模\\型\\ \\🦙'],
   ])('%j completed with %j has %j put in', (line, value, replacement) => {
-    expect(bashReplacement(value, parseBashLine(line, ' \t\n"\'><=;|&(:'))).toBe(replacement);
+    expect(formatBashReplacement(value, parseBashLine(line, ' \t\n"\'><=;|&(:'))).toBe(replacement);
   });
 
   it('is not broken at = and : where the user has taken them out of COMP_WORDBREAKS', () => {
-    expect(bashReplacement('model=a:b', parseBashLine('anyserve route model=a:', ' \t\n'))).toBe('model=a:b');
+    expect(formatBashReplacement('model=a:b', parseBashLine('anyserve route model=a:', ' \t\n'))).toBe('model=a:b');
   });
 });

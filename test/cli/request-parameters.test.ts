@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../../src/cli/arguments.js';
-import { requestParameters } from '../../src/cli/request-parameters.js';
+import { readRequestParameters } from '../../src/cli/request-parameters.js';
 
 async function parametersOf(...words: string[]): Promise<object> {
   const parsed = await parseArguments(['infer', 'chat', ...words], {}, 80);
   if (parsed.kind !== 'run') throw new Error('it is no command');
-  return { ...requestParameters(parsed.args) };
+  return { ...readRequestParameters(parsed.args) };
 }
 
 describe('--stop', () => {

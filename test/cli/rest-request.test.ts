@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { restRequest } from '../../src/cli/rest-request.js';
-import { type JsonObject, parseJson } from '../../src/wire/json.js';
-import { jsonFromTensor } from '../../src/wire/tensor-json.js';
+import { parseRestRequest } from '../../src/cli/rest-request.js';
+import { tensorToJson } from '../../src/inference/tensor-json.js';
+import { type JsonObject, parseJson } from '../../src/json/exact-json.js';
 
-const read = (text: string) => restRequest('--inputs x.json', parseJson(text) as JsonObject);
+const read = (text: string) => parseRestRequest('--inputs x.json', parseJson(text) as JsonObject);
 const input = (more: string) => `{"name":"a","datatype":"INT32","shape":[1],"data":[1]${more}}`;
 
 describe('a request in the form of the REST protocol', () => {
@@ -29,7 +29,7 @@ describe('a request in the form of the REST protocol', () => {
 
   it('is what a tensor is written as', () => {
     const [[name, tensor] = ['', undefined]] = read(`{"inputs":[${input(',"parameters":{"k":"v"}')}]}`).inputs;
-    const written = jsonFromTensor(name, tensor as never) as ReadonlyMap<string, unknown>;
+    const written = tensorToJson(name, tensor as never) as ReadonlyMap<string, unknown>;
     expect(written.get('parameters')).toEqual(new Map([['k', 'v']]));
   });
 });

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ChannelPool } from '../../src/client/channel-pool.js';
 import type { ClientTls } from '../../src/core/tls.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { clock } from '../../src/system.js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
 import { App } from '../../src/worker/app.js';
 import { startTestWorker } from '../support/worker.js';
 

@@ -2,8 +2,8 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
-import { strangeAnswer } from '../../src/client/api-failure.js';
-import { defaultReplicaId } from '../../src/core/ids.js';
+import { toUnexpectedResponseError } from '../../src/client/api-failure.js';
+import { createReplicaId } from '../../src/core/ids.js';
 import { query, replica } from '../support/replicas.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -50,7 +50,7 @@ describe('another program at the address of an API server', () => {
 
   it('is named by the address that localhost has led to, with the one to give instead', () => {
     const answer = { status: 401, headers: {}, peer: '[::1]:8080' };
-    expect(strangeAnswer('http://localhost:8080', answer, '')).toMatchObject({
+    expect(toUnexpectedResponseError('http://localhost:8080', answer, '')).toMatchObject({
       code: 'not_an_api_server',
       message:
         'http://localhost:8080 answers, but not as an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or give http://127.0.0.1:8080',
@@ -60,7 +60,7 @@ describe('another program at the address of an API server', () => {
 
 describe('the default id of a replica', () => {
   it('is readable, and another one in each process', () => {
-    expect(defaultReplicaId({ hostName: 'gpu7', instance: 'a1b2c3' }, 50051)).toBe('gpu7-50051-a1b2c3');
-    expect(defaultReplicaId({ hostName: 'x'.repeat(300), instance: 'a1b2c3' }, 1)).toHaveLength(64 + 1 + 1 + 1 + 6);
+    expect(createReplicaId({ hostName: 'gpu7', instance: 'a1b2c3' }, 50051)).toBe('gpu7-50051-a1b2c3');
+    expect(createReplicaId({ hostName: 'x'.repeat(300), instance: 'a1b2c3' }, 1)).toHaveLength(64 + 1 + 1 + 1 + 6);
   });
 });

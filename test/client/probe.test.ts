@@ -10,12 +10,12 @@ import {
 } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { grpcProbe } from '../../src/client/grpc-probe.js';
-import { asProbed, httpProbe, type Probe, probedUrl, tcpProbe } from '../../src/client/probe.js';
-import { connectionFailure } from '../../src/client/reach.js';
+import { createGrpcProbe } from '../../src/client/grpc-probe.js';
+import { createHttpProbe, createTcpProbe, type Probe, toProbeError, toProbeUrl } from '../../src/client/probe.js';
+import { toConnectionError } from '../../src/client/tcp-connect.js';
 import type { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint, type Endpoint } from '../../src/core/ids.js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { App } from '../../src/worker/app.js';
 import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
@@ -95,7 +95,7 @@ describe('the gRPC probe', () => {
   it('asks a worker for its health', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
     cleanups.push(() => worker.stop());
-    expect(await look(grpcProbe(worker.replica.endpoint))).toBeUndefined();
+    expect(await look(createGrpcProbe(worker.replica.endpoint))).toBeUndefined();
   });
 
   it('does not ask again what a server does not understand, until that is gone', async () => {
@@ -105,7 +105,7 @@ describe('the gRPC probe', () => {
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12' }, { endStream: true });
     });
     const endpoint = await listening(server);
-    const probe = grpcProbe(endpoint);
+    const probe = createGrpcProbe(endpoint);
     for (let n = 0; n < 3; n++) expect(await look(probe)).toBeUndefined();
     expect(paths).toEqual(['Check', 'ServerReady']);
     await new Promise((resolve) => server.close(resolve));
@@ -119,13 +119,15 @@ describe('the gRPC probe', () => {
     const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
     cleanups.push(() => worker.stop());
     const { endpoint } = worker.replica;
-    expect(await look(grpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
-    expect(await look(grpcProbe(endpoint, { model: 'other' }))).toEqual([
+    expect(await look(createGrpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
+    expect(await look(createGrpcProbe(endpoint, { model: 'other' }))).toEqual([
       'unavailable',
       `${endpoint}: model "other" is not ready, or the server has no model of that name; see --probe-model`,
     ]);
     const stranger = await grpc(serverReady({ ready: true }));
-    expect((await look(grpcProbe(stranger, { model: 'echo' })))?.[1]).toContain('model "echo" cannot be asked for');
+    expect((await look(createGrpcProbe(stranger, { model: 'echo' })))?.[1]).toContain(
+      'model "echo" cannot be asked for',
+    );
   });
 
   it('believes a health service, and asks no further', async () => {
@@ -134,7 +136,7 @@ describe('the gRPC probe', () => {
       health.addToServer(server);
       serverReady({ ready: false })(server);
     });
-    const probe = grpcProbe(endpoint);
+    const probe = createGrpcProbe(endpoint);
     expect(await look(probe)).toBeUndefined();
     health.setStatus('', 'NOT_SERVING');
     expect(await look(probe)).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
@@ -143,20 +145,20 @@ describe('the gRPC probe', () => {
   });
 
   it('asks for ServerReady where there is no health service', async () => {
-    expect(await look(grpcProbe(await grpc(serverReady({ ready: true }))))).toBeUndefined();
+    expect(await look(createGrpcProbe(await grpc(serverReady({ ready: true }))))).toBeUndefined();
     const endpoint = await grpc(serverReady({ ready: false }));
-    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
+    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
   });
 
   it('is content with a connection where there is neither, or no gRPC', async () => {
-    expect(await look(grpcProbe(await grpc(() => {})))).toBeUndefined();
+    expect(await look(createGrpcProbe(await grpc(() => {})))).toBeUndefined();
     const plain = createHttp2Server((_request, response) => response.writeHead(404).end('no'));
-    expect(await look(grpcProbe(await listening(plain)))).toBeUndefined();
-    expect(await look(grpcProbe(await http((_request, response) => response.end())))).toBeUndefined();
+    expect(await look(createGrpcProbe(await listening(plain)))).toBeUndefined();
+    expect(await look(createGrpcProbe(await http((_request, response) => response.end())))).toBeUndefined();
     const greeting = await bare((socket) => socket.write('220 ready\r\n'));
-    expect(await look(grpcProbe(greeting.endpoint))).toBeUndefined();
+    expect(await look(createGrpcProbe(greeting.endpoint))).toBeUndefined();
     const echo = await bare((socket) => socket.pipe(socket));
-    expect(await look(grpcProbe(echo.endpoint))).toBeUndefined();
+    expect(await look(createGrpcProbe(echo.endpoint))).toBeUndefined();
   });
 
   it('leaves no connection at a server that is well', async () => {
@@ -166,30 +168,30 @@ describe('the gRPC probe', () => {
       open++;
       socket.once('close', () => open--);
     });
-    expect(await look(grpcProbe(await listening(server)))).toBeUndefined();
+    expect(await look(createGrpcProbe(await listening(server)))).toBeUndefined();
     await until('its connections are closed', () => open === 0);
   });
 
   it('tells what a server says is wrong with it', async () => {
     const endpoint = await grpc(serverReady({ code: status.UNAVAILABLE, details: 'no GPU' }));
     const method = '/inference.GRPCInferenceService/ServerReady';
-    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} ends with no GPU`]);
+    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} ends with no GPU`]);
   });
 
   it('is sure when nobody listens', async () => {
     const endpoint = await nobody();
-    expect(await look(grpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: nothing listens there`]);
+    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: nothing listens there`]);
   });
 
   it('does not take a silent server for a healthy one, and leaves no connection there', async () => {
     const { endpoint, open } = await bare(() => {});
-    expect(await look(grpcProbe(endpoint))).toEqual([
+    expect(await look(createGrpcProbe(endpoint))).toEqual([
       'deadline_exceeded',
       `${endpoint}: no answer in time; if it speaks no gRPC, choose --probe tcp or --probe http`,
     ]);
     await until('its connections are closed', () => open.size === 0);
     const given = new AbortController();
-    const looking = grpcProbe(endpoint)(given.signal).catch(() => 'given up');
+    const looking = createGrpcProbe(endpoint)(given.signal).catch(() => 'given up');
     await until('it looks', () => open.size === 1);
     given.abort();
     expect(await looking).toBe('given up');
@@ -198,13 +200,13 @@ describe('the gRPC probe', () => {
 
   it('does not take one that closes its connections without a word for a healthy one', async () => {
     const { endpoint } = await bare((socket) => socket.end());
-    expect((await look(grpcProbe(endpoint)))?.[1]).toContain(`${endpoint}: the connection was closed`);
+    expect((await look(createGrpcProbe(endpoint)))?.[1]).toContain(`${endpoint}: the connection was closed`);
   });
 
   it('does not take one that has stopped speaking gRPC for a healthy one', async () => {
     const port = await freePort();
     const endpoint = asEndpoint(`127.0.0.1:${port}`);
-    const probe = grpcProbe(endpoint);
+    const probe = createGrpcProbe(endpoint);
     const first = new GrpcServer();
     await new Promise((resolve) => first.bindAsync(endpoint, ServerCredentials.createInsecure(), resolve));
     expect(await look(probe)).toBeUndefined();
@@ -219,18 +221,18 @@ describe('the gRPC probe', () => {
 describe('the TCP probe', () => {
   it('is content with a connection', async () => {
     const { endpoint } = await bare(() => {});
-    expect(await look(tcpProbe(endpoint))).toBeUndefined();
+    expect(await look(createTcpProbe(endpoint))).toBeUndefined();
     const none = await nobody();
-    expect(await look(tcpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
-    expect(await look(tcpProbe(asEndpoint('unix:/no/such.sock')))).toEqual([
+    expect(await look(createTcpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    expect(await look(createTcpProbe(asEndpoint('unix:/no/such.sock')))).toEqual([
       'unavailable',
       'unix:/no/such.sock: no such socket',
     ]);
   });
 
   it('is not sure of a server whose name cannot be looked up just now', () => {
-    const failure = connectionFailure('gpu7:1', Object.assign(new Error(), { code: 'EAI_AGAIN' }));
-    expect(asProbed(failure)).toMatchObject({ code: 'unknown', message: 'gpu7:1: no such host' });
+    const failure = toConnectionError('gpu7:1', Object.assign(new Error(), { code: 'EAI_AGAIN' }));
+    expect(toProbeError(failure)).toMatchObject({ code: 'unknown', message: 'gpu7:1: no such host' });
   });
 });
 
@@ -245,16 +247,16 @@ describe('the HTTP probe', () => {
     [503, false],
   ])('takes HTTP %i for healthy: %s', async (code, isHealthy) => {
     const endpoint = await http(({ url }, response) => response.writeHead(url === '/health' ? code : 500).end());
-    const url = probedUrl(endpoint, '/health');
+    const url = toProbeUrl(endpoint, '/health');
     const failure = ['unavailable', `${url}: answers HTTP ${code}`];
-    expect(await look(httpProbe(url))).toEqual(isHealthy ? undefined : failure);
+    expect(await look(createHttpProbe(url))).toEqual(isHealthy ? undefined : failure);
   });
 
   it('says what keeps it from an answer, and is sure only when nobody listens', async () => {
-    const none = probedUrl(await nobody(), '/health');
-    expect(await look(httpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    const none = toProbeUrl(await nobody(), '/health');
+    expect(await look(createHttpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
     const silent = await bare(() => {});
-    expect(await look(httpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
+    expect(await look(createHttpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
       'unknown',
       `http://${silent.endpoint}/: no answer in time`,
     ]);
@@ -263,7 +265,7 @@ describe('the HTTP probe', () => {
 
   it('waits for an answer for longer than the other probes, because busy engines are slow', async () => {
     const endpoint = await http((_request, response) => void setTimeout(() => response.end(), 1200));
-    expect(await look(httpProbe(`http://${endpoint}/`))).toBeUndefined();
+    expect(await look(createHttpProbe(`http://${endpoint}/`))).toBeUndefined();
   });
 
   it('reads no body, and leaves no connection', async () => {
@@ -275,7 +277,7 @@ describe('the HTTP probe', () => {
       else response.end('short');
     });
     for (const path of ['/endless', '/short']) {
-      expect(await look(httpProbe(`http://${endpoint}${path}`))).toBeUndefined();
+      expect(await look(createHttpProbe(`http://${endpoint}${path}`))).toBeUndefined();
       await until('its connections are closed', () => open === 0, 2000);
     }
   });
@@ -289,7 +291,7 @@ describe('the URL of an HTTP probe', () => {
     ['localhost:8001', 'http://localhost:8000/v2/health/ready', 'http://localhost:8000/v2/health/ready'],
     ['unix:/run/x.sock', 'https://localhost/health', 'https://localhost/health'],
   ])('at %s with %s is %s', (endpoint, path, url) => {
-    expect(probedUrl(asEndpoint(endpoint), path)).toBe(url);
+    expect(toProbeUrl(asEndpoint(endpoint), path)).toBe(url);
   });
 
   it.each([
@@ -297,6 +299,6 @@ describe('the URL of an HTTP probe', () => {
     ['localhost:8001', 'http://', 'give a path like /health'],
     ['unix:/run/x.sock', '/health', 'at unix:/run/x.sock; give a whole URL like http://localhost:8000/health'],
   ])('at %s cannot be %s', (endpoint, path, words) => {
-    expect(() => probedUrl(asEndpoint(endpoint), path)).toThrow(words);
+    expect(() => toProbeUrl(asEndpoint(endpoint), path)).toThrow(words);
   });
 });

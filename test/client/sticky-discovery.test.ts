@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Cancellation } from '../../src/client/cancellation.js';
-import type { AttemptOutcome, Discovery, Finding } from '../../src/client/discovery.js';
+import type { AttemptOutcome, Discovery, DiscoveryResult } from '../../src/client/discovery.js';
 import { StickyDiscovery } from '../../src/client/sticky-discovery.js';
 import { AnyserveError } from '../../src/core/errors.js';
 import { asReplicaId } from '../../src/core/ids.js';
@@ -11,7 +11,7 @@ const OTHER = { endpoint: '127.0.0.1:2', replicaId: asReplicaId('r2') };
 const SUCCESS: AttemptOutcome = { kind: 'success', firstByteMs: 5 };
 
 /** A sticky discovery in front of one that gives these answers, and records the requests and outcomes it gets. */
-function startSticky(answers: (Finding | Error)[]) {
+function startSticky(answers: (DiscoveryResult | Error)[]) {
   const clock = new ManualClock();
   const requests: { excluded: string[]; timeoutMs: number }[] = [];
   const outcomes: AttemptOutcome[] = [];

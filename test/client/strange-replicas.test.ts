@@ -5,10 +5,10 @@ import { status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions } from '../../src/client/client-options.js';
+import type { TensorMessage } from '../../src/inference/protocol-messages.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
+import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import { clock, random } from '../../src/system.js';
-import type { TensorMessage } from '../../src/wire/inference-message.js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
-import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import { startBareServer } from '../support/bare-server.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -191,7 +191,7 @@ describe('a decoupled model', () => {
       },
     });
     const { outputs } = await client({ endpoint }).infer('x', {});
-    expect(outputs['text_output'] && textsFromTensor(outputs['text_output'])).toEqual(['Hello, you']);
+    expect(outputs['text_output'] && tensorToTexts(outputs['text_output'])).toEqual(['Hello, you']);
     expect(outputs['n']).toEqual({ datatype: 'INT32', shape: [3], data: Int32Array.of(0, 1, 2) });
   });
 

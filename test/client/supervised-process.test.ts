@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { isGroupAlive } from '../../src/client/process-group.js';
-import { exitCodeOf, type SupervisedProcess, startProgram } from '../../src/client/supervised-process.js';
+import { type SupervisedProcess, startProgram, toExitCode } from '../../src/client/supervised-process.js';
 import { clock } from '../../src/system.js';
 import { until } from '../support/until.js';
 
@@ -34,7 +34,7 @@ describe('a supervised process', () => {
       ['process.kill(process.pid, "SIGTERM")', 143],
     ] as const) {
       const running = await node(code);
-      expect(exitCodeOf(await running.ended)).toBe(exitCode);
+      expect(toExitCode(await running.ended)).toBe(exitCode);
     }
   });
 

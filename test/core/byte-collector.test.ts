@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { ByteCollector, utf8Text } from '../../src/core/byte-collector.js';
+import { ByteCollector, decodeUtf8 } from '../../src/core/byte-collector.js';
 
 it('chunks are joined in order, whatever their lengths', () => {
   fc.assert(
@@ -25,7 +25,7 @@ it('a first chunk stays as it is when others follow', () => {
 it('a text is what Node.js reads', () => {
   fc.assert(
     fc.property(fc.uint8Array(), (bytes) => {
-      expect(utf8Text(bytes)).toBe(Buffer.from(bytes).toString('utf8'));
+      expect(decodeUtf8(bytes)).toBe(Buffer.from(bytes).toString('utf8'));
     }),
   );
 });

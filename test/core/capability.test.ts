@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { matches, pairsFrom } from '../../src/core/capability.js';
-import { isJsonObject, parseJson } from '../../src/wire/json.js';
-import { capabilityFromJson } from '../../src/wire/replica-json.js';
+import { createPairs, matches } from '../../src/core/capability.js';
+import { parseCapability } from '../../src/json/capability-json.js';
+import { isJsonObject, parseJson } from '../../src/json/exact-json.js';
 
 /** Whether a query matches capabilities given as JSON texts. */
 function match(query: [string, string][], ...capabilities: string[]): boolean {
   const objects = capabilities.map((text) => parseJson(text)).filter(isJsonObject);
-  return matches(pairsFrom(query), objects.map(capabilityFromJson));
+  return matches(createPairs(query), objects.map(parseCapability));
 }
 
 describe('matching', () => {

@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import {
-  addressOf,
-  endpointProblem,
-  grpcTarget,
+  findEndpointProblem,
   parseAdvertised,
   parseAdvertisedGrpc,
   parseDialable,
+  toGrpcTarget,
+  toSocketAddress,
 } from '../../src/core/endpoint.js';
 import { parseHost } from '../../src/core/host.js';
 import { asEndpoint } from '../../src/core/ids.js';
-import { endpointWarning, isLoopback } from '../../src/core/loopback.js';
+import { getEndpointWarning, isLoopback } from '../../src/core/loopback.js';
 
 const DIALABLE = [
   'localhost:50051',
@@ -124,11 +124,11 @@ describe('an endpoint', () => {
   it.each(DIALABLE)('can be dialled and registered as %s', (text) => {
     expect(parseDialable(text)).toBe(text);
     expect(parseAdvertisedGrpc(text)).toBe(text);
-    expect(endpointProblem(text)).toBeUndefined();
+    expect(findEndpointProblem(text)).toBeUndefined();
   });
 
   it.each(URLS)('can be registered as %s, but not dialled over gRPC', (text) => {
-    expect(endpointProblem(text)).toBeUndefined();
+    expect(findEndpointProblem(text)).toBeUndefined();
     expect(parseAdvertised(text)).toBe(text);
     expect(() => parseDialable(text)).toThrow('is the URL of an HTTP server');
     expect(() => parseAdvertisedGrpc(text)).toThrow('is the URL of an HTTP server');
@@ -137,21 +137,21 @@ describe('an endpoint', () => {
   it.each(WITHOUT_PORT)(
     'is taken as %s with a warning, but not dialled and not advertised by our own commands',
     (text) => {
-      expect(endpointProblem(text)).toBeUndefined();
-      expect(endpointWarning(asEndpoint(text), '127.0.0.1')).toContain('it has no port');
+      expect(findEndpointProblem(text)).toBeUndefined();
+      expect(getEndpointWarning(asEndpoint(text), '127.0.0.1')).toContain('it has no port');
       expect(() => parseDialable(text)).toThrow('is not an endpoint; give HOST:PORT');
       expect(() => parseAdvertised(text)).toThrow('it has no port; give HOST:PORT');
-      expect(() => addressOf(asEndpoint(text))).toThrow('has no port');
+      expect(() => toSocketAddress(asEndpoint(text))).toThrow('has no port');
     },
   );
 
   it.each(UNSPECIFIED)('is refused as %s, which names every address', (text) => {
-    expect(endpointProblem(text)).toContain('give a host name or one address');
+    expect(findEndpointProblem(text)).toContain('give a host name or one address');
     expect(() => parseAdvertised(text)).toThrow('give a host name or one address');
   });
 
   it.each(NOBODY_CAN_DIAL)('is refused as %j, which nobody can dial', (text) => {
-    expect(endpointProblem(text)).toContain('nobody can dial it');
+    expect(findEndpointProblem(text)).toContain('nobody can dial it');
     expect(() => parseDialable(text)).toThrow('is not an endpoint; give HOST:PORT');
     expect(() => parseAdvertised(text)).toThrow('nobody can dial it');
   });
@@ -169,15 +169,15 @@ describe('the address of an endpoint', () => {
     ['unix:80', { path: '80' }, 'unix:80'],
     ['unix:0', { path: '0' }, 'unix:0'],
   ])('%s is %j, and the gRPC library is told %s', (text, address, target) => {
-    expect(addressOf(parseDialable(text))).toEqual(address);
-    expect(grpcTarget(parseDialable(text))).toBe(target);
+    expect(toSocketAddress(parseDialable(text))).toEqual(address);
+    expect(toGrpcTarget(parseDialable(text))).toBe(target);
   });
 
   it.each([
     ['http://host', { host: 'host', port: 80 }],
     ['https://[::1]/v1', { host: '::1', port: 443 }],
   ])('%s is %j', (text, address) => {
-    expect(addressOf(asEndpoint(text))).toEqual(address);
+    expect(toSocketAddress(asEndpoint(text))).toEqual(address);
   });
 });
 
@@ -246,8 +246,8 @@ describe('a loopback address', () => {
     'localhost',
     'unix:/a',
   ])('misleads callers as the endpoint %s that another machine has registered', (endpoint) => {
-    expect(endpointWarning(asEndpoint(endpoint), '10.0.0.1')).toContain('their own machine');
-    expect(endpointWarning(asEndpoint(endpoint), '127.0.0.1') ?? '').not.toContain('their own machine');
-    expect(endpointWarning(asEndpoint('10.0.0.1:127'), '10.0.0.1')).toBeUndefined();
+    expect(getEndpointWarning(asEndpoint(endpoint), '10.0.0.1')).toContain('their own machine');
+    expect(getEndpointWarning(asEndpoint(endpoint), '127.0.0.1') ?? '').not.toContain('their own machine');
+    expect(getEndpointWarning(asEndpoint('10.0.0.1:127'), '10.0.0.1')).toBeUndefined();
   });
 });

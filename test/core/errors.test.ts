@@ -1,30 +1,30 @@
 import { describe, expect, it } from 'vitest';
-import { AnyserveError, codeFromGrpcStatus, httpStatusOf, messageOf } from '../../src/core/errors.js';
+import { AnyserveError, getErrorMessage, toErrorCode, toHttpStatus } from '../../src/core/errors.js';
 
 describe('errors', () => {
   it('say the same failure to HTTP, gRPC and the shell', () => {
     const error = new AnyserveError('no_match', 'none');
-    expect([httpStatusOf(error.code), error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
+    expect([toHttpStatus(error.code), error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
   });
 
   it('have one code for each canonical gRPC status', () => {
-    const codes = Array.from({ length: 16 }, (_, at) => codeFromGrpcStatus(at + 1));
+    const codes = Array.from({ length: 16 }, (_, at) => toErrorCode(at + 1));
     expect(new Set(codes).size).toBe(16);
     for (const [at, code] of codes.entries()) expect(new AnyserveError(code, '').grpcStatus).toBe(at + 1);
-    expect(codeFromGrpcStatus(99)).toBe('unknown');
+    expect(toErrorCode(99)).toBe('unknown');
   });
 
   it('are final exactly where another replica would fail alike', () => {
-    const final = Array.from({ length: 16 }, (_, at) => codeFromGrpcStatus(at + 1)).filter(
+    const final = Array.from({ length: 16 }, (_, at) => toErrorCode(at + 1)).filter(
       (code) => new AnyserveError(code, '').final,
     );
     expect(final.sort()).toEqual(['invalid_argument', 'out_of_range', 'permission_denied', 'unauthenticated']);
   });
 
   it('come down to one line', () => {
-    expect(messageOf(new Error('a\n  b\nc'))).toBe('a b c');
-    expect(messageOf(new TypeError())).toBe('TypeError');
-    expect(messageOf('text')).toBe('text');
-    expect(messageOf(undefined)).toBe('undefined');
+    expect(getErrorMessage(new Error('a\n  b\nc'))).toBe('a b c');
+    expect(getErrorMessage(new TypeError())).toBe('TypeError');
+    expect(getErrorMessage('text')).toBe('text');
+    expect(getErrorMessage(undefined)).toBe('undefined');
   });
 });

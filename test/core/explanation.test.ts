@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Capability, matches, pairsFrom } from '../../src/core/capability.js';
+import { type Capability, createPairs, matches } from '../../src/core/capability.js';
+import { measureMisspelling } from '../../src/core/edit-distance.js';
 import { type ExplainedReplica, Explainer } from '../../src/core/explanation.js';
-import { reasonFrom } from '../../src/core/explanation-text.js';
-import { misspellingDistance } from '../../src/core/spelling.js';
+import { summarizeExplanation } from '../../src/core/explanation-text.js';
 
 /** A capability as it is registered: values other than text, numbers and booleans are in no pair. */
 function capability(object: Readonly<Record<string, unknown>>): Capability {
   const scalars = Object.entries(object).filter(([, value]) => typeof value !== 'object');
   return {
-    pairs: pairsFrom(scalars.map(([key, value]) => [key, String(value)] as const)),
+    pairs: createPairs(scalars.map(([key, value]) => [key, String(value)] as const)),
     source: JSON.stringify(object),
   };
 }
@@ -26,7 +26,7 @@ function replica(
 /** The reason for `a=1&b=2`. */
 function reason(query: string, ...replicas: ExplainedReplica[]): string | undefined {
   const explainer = new Explainer(
-    pairsFrom(
+    createPairs(
       query
         .split('&')
         .filter(Boolean)
@@ -34,7 +34,7 @@ function reason(query: string, ...replicas: ExplainedReplica[]): string | undefi
     ),
   );
   for (const one of replicas) explainer.add(one);
-  return reasonFrom(explainer.explanation())?.text;
+  return summarizeExplanation(explainer.explanation())?.text;
 }
 
 const chat = { type: 'chat', model: 'llama' };
@@ -125,7 +125,7 @@ describe('why no replica matches', () => {
         fc.array(fc.array(object, { maxLength: 3 }), { maxLength: 4 }),
         fc.array(fc.tuple(text, text)),
         (all, pairs) => {
-          const query = pairsFrom(new Map(pairs));
+          const query = createPairs(new Map(pairs));
           const explainer = new Explainer(query);
           const replicas = all.map((objects, at) => replica(`r${at}`, objects));
           for (const one of replicas) explainer.add(one);
@@ -209,7 +209,7 @@ describe('a misspelling', () => {
       fc.property(word, word, (wanted, offered) => {
         const plain = plainDistance(wanted, offered);
         const limit = Math.min(3, Math.floor(wanted.length / 3));
-        expect(misspellingDistance(wanted, offered)).toBe(plain <= limit ? plain : undefined);
+        expect(measureMisspelling(wanted, offered)).toBe(plain <= limit ? plain : undefined);
       }),
       { numRuns: 2000 },
     );
@@ -227,6 +227,6 @@ describe('a misspelling', () => {
     ['abc', 'abd', 1],
     ['', 'a', undefined],
   ])('of %j as %j is %s away', (wanted, offered, distance) => {
-    expect(misspellingDistance(wanted, offered)).toBe(distance);
+    expect(measureMisspelling(wanted, offered)).toBe(distance);
   });
 });

@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import {
   diagnose,
+  HEALTH_CHECK_INTERVAL_MS,
+  HEALTH_CHECK_RETRY_MS,
   type HealthChange,
-  LOOK_AGAIN_MS,
-  LOOK_EVERY_MS,
-  type Look,
-  UNKNOWN,
+  type HealthCheckResult,
+  UNKNOWN_HEALTH,
 } from '../../src/core/health.js';
 
-const ANSWERED: Look = { kind: 'answered' };
-const failed = (reason = 'no answer'): Look => ({ kind: 'failed', reason });
-const refused = (reason = 'nothing listens there'): Look => ({ kind: 'refused', reason });
+const ANSWERED: HealthCheckResult = { kind: 'answered' };
+const failed = (reason = 'no answer'): HealthCheckResult => ({ kind: 'failed', reason });
+const refused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason });
 
 /** What is told after each look, and when the next one comes. */
-function course(...looks: Look[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
+function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
   const told: (HealthChange | undefined)[] = [];
   const nextMs: number[] = [];
-  let health = UNKNOWN;
+  let health = UNKNOWN_HEALTH;
   for (const look of looks) {
     const diagnosis = diagnose(health, look);
     health = diagnosis.health;
@@ -37,9 +37,15 @@ describe('the health of a server', () => {
   it('ends with three failures in a row, which are looked at every second', () => {
     expect(course(ANSWERED, failed('a'), failed('b'), failed('c'), failed('d'))).toEqual({
       told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
-      nextMs: [LOOK_EVERY_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS, LOOK_AGAIN_MS],
+      nextMs: [
+        HEALTH_CHECK_INTERVAL_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+      ],
     });
-    expect(LOOK_AGAIN_MS).toBe(1000);
+    expect(HEALTH_CHECK_RETRY_MS).toBe(1000);
   });
 
   it('does not end with failures that are not in a row', () => {

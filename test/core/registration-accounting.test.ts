@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AnyserveError } from '../../src/core/errors.js';
 import type { LeaseId } from '../../src/core/ids.js';
-import { registrationBytes } from '../../src/core/registration-bytes.js';
+import { estimateRegistrationBytes } from '../../src/core/registration-bytes.js';
 import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, Replica } from '../../src/core/replica.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
@@ -71,13 +71,13 @@ describe('the bytes that registrations hold', () => {
           return granted.filter((held) => leases.has(held.lease));
         };
         const bytesOf = (held: readonly Held[]): number =>
-          held.reduce((sum, one) => sum + registrationBytes(one.replica), 0);
+          held.reduce((sum, one) => sum + estimateRegistrationBytes(one.replica), 0);
         for (const step of actions) {
           const held = 'at' in step ? running()[step.at % Math.max(1, running().length)] : undefined;
           if (step.kind === 'register') {
             const registering = sized(`r${step.id}`, step.size);
             const others = running().filter((one) => one.replica.id !== registering.id);
-            const bytes = registrationBytes(registering);
+            const bytes = estimateRegistrationBytes(registering);
             const ofHost = bytesOf(others.filter(({ host }) => host === step.host)) + bytes;
             const refusal = registry.refusal(registering, step.host);
             const expected =
@@ -114,7 +114,7 @@ describe('the bytes that registrations hold', () => {
         // All of it is free again: each of four hosts can take its whole share, and not a byte more.
         for (const host of HOSTS.slice(0, 4)) {
           const share = sized(host, 0);
-          const rest = MAX_BYTES / 4 - registrationBytes(sized(host, 1000)) + 1000;
+          const rest = MAX_BYTES / 4 - estimateRegistrationBytes(sized(host, 1000)) + 1000;
           expect(registry.refusal(sized(host, rest + 1), host)?.code).toBe('resource_exhausted');
           expect(registry.refusal(share, host)).toBeUndefined();
           await registry.register(sized(host, rest), { host }, () => {});
@@ -127,8 +127,8 @@ describe('the bytes that registrations hold', () => {
 
   it('count many short pairs by what the index makes of them, and long texts by their length', () => {
     const short = replica('r', ...Array.from({ length: 100 }, (_, n) => ({ a: n, b: n })));
-    expect(registrationBytes(short)).toBe(100 * (100 + 2 * 200));
-    expect(registrationBytes(replica('r', { a: '漢'.repeat(1000) }))).toBe(
+    expect(estimateRegistrationBytes(short)).toBe(100 * (100 + 2 * 200));
+    expect(estimateRegistrationBytes(replica('r', { a: '漢'.repeat(1000) }))).toBe(
       'r'.length + 'r.test:50051'.length + '{"a":""}'.length + 3000,
     );
   });

@@ -2,8 +2,8 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { accessProblems } from '../../src/credentials/file-access.js';
-import { renewedFiles } from '../../src/credentials/renewed-files.js';
+import { findAccessProblems } from '../../src/credentials/file-access.js';
+import { createReloadingGetter } from '../../src/credentials/reloading-files.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { keptLog } from '../support/replicas.js';
 
@@ -26,7 +26,7 @@ beforeEach(() => {
   chmodSync(path, 0o600);
 });
 
-const problems = (isSecret = true): string[] => accessProblems({ option: 'x', path, isSecret });
+const problems = (isSecret = true): string[] => findAccessProblems({ option: 'x', path, isSecret });
 
 describe('the access to a file', () => {
   it('is fine for the owner alone, and for a group that can only read', () => {
@@ -87,7 +87,7 @@ describe('the access to a file', () => {
     const clock = new ManualClock();
     const log = keptLog();
     const format = { parse: ([text = '']: readonly string[]) => text };
-    const current = renewedFiles([{ option: 'x', path, isSecret: true }], format, { clock, log });
+    const current = createReloadingGetter([{ option: 'x', path, isSecret: true }], format, { clock, log });
     expect(log.lines).toHaveLength(2);
     writeFileSync(path, 'other\n');
     clock.advance(1000);

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { renewedFiles } from '../../src/credentials/renewed-files.js';
-import { serverTlsFromFiles } from '../../src/credentials/tls-files.js';
-import { TokenSet, tokenDigest } from '../../src/credentials/token-set.js';
+import { createReloadingGetter } from '../../src/credentials/reloading-files.js';
+import { loadServerTls } from '../../src/credentials/tls-files.js';
+import { hashToken, TokenSet } from '../../src/credentials/token-set.js';
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { keptLog } from '../support/replicas.js';
@@ -27,7 +27,7 @@ const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
 
 /** The ids that a token can register, of a few. */
 function granted(tokens: TokenSet, token: string): string {
-  const prefixes = tokens.prefixesOf(tokenDigest(token));
+  const prefixes = tokens.prefixesOf(hashToken(token));
   return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
 }
 
@@ -43,7 +43,7 @@ describe('a token file that is rewritten while it is looked at', () => {
       fc.property(tokenFile, tokenFile, fc.array(fc.nat(8), { maxLength: 12 }), (before, after, steps) => {
         writeFileSync(path, before);
         const clock = new ManualClock();
-        const current = renewedFiles([{ option: 'x', path }], { parse }, { clock, log: keptLog() });
+        const current = createReloadingGetter([{ option: 'x', path }], { parse }, { clock, log: keptLog() });
         const [old, whole] = [parse([before]), parse([after])];
         const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => prefixesOf(text)));
         const check = (): void => {
@@ -100,7 +100,7 @@ describe('certificates that are rewritten while they are looked at', () => {
       };
       const clock = new ManualClock();
       const files = { cert: file('cert', first.cert), key: file('key', first.key), ca: file('ca', other.cert) };
-      const current = serverTlsFromFiles(files, { clock, log: keptLog() });
+      const current = loadServerTls(files, { clock, log: keptLog() });
       file(name, text.slice(0, length));
       for (let look = 0; look < 4; look++) {
         clock.advance(1000);

@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { clientTlsFromFiles, serverTlsFromFiles } from '../../src/credentials/tls-files.js';
+import { loadClientTls, loadServerTls } from '../../src/credentials/tls-files.js';
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { keptLog } from '../support/replicas.js';
@@ -22,7 +22,7 @@ function file(name: string, text: string): string {
 }
 
 function read(cert: string, key: string, ca = authority.cert) {
-  return serverTlsFromFiles(
+  return loadServerTls(
     {
       cert: { option: 'tls-cert', path: file('cert', cert) },
       key: { option: 'tls-key', path: file('key', key) },
@@ -36,7 +36,7 @@ describe('TLS files', () => {
   it('are read as they are', () => {
     expect(read(first.cert, first.key)).toEqual({ cert: first.cert, key: first.key, ca: authority.cert });
     const ca = { option: 'tls-ca', path: file('ca', authority.cert) };
-    expect(clientTlsFromFiles({ ca }, world())()).toEqual({ ca: authority.cert });
+    expect(loadClientTls({ ca }, world())()).toEqual({ ca: authority.cert });
   });
 
   it.each([
@@ -63,7 +63,7 @@ describe('TLS files', () => {
   it('are read again together: a certificate waits for its key', () => {
     const { clock, log } = world();
     const [certPath, keyPath] = [file('cert', first.cert), file('key', first.key)];
-    const current = serverTlsFromFiles(
+    const current = loadServerTls(
       { cert: { option: 'tls-cert', path: certPath }, key: { option: 'tls-key', path: keyPath } },
       { clock, log },
     );

@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import { firstToken, shortTokenWarning } from '../../src/credentials/token-file.js';
-import { bearerToken, TokenSet, tokenDigest } from '../../src/credentials/token-set.js';
+import { findShortTokens, parseClientToken } from '../../src/credentials/token-file.js';
+import { hashToken, parseBearerToken, TokenSet } from '../../src/credentials/token-set.js';
 
 describe('a token set', () => {
   const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
 
   it('knows each token of its lines, and how the ids begin that it may register', () => {
-    expect(tokens.prefixesOf(tokenDigest('first'))).toEqual(['']);
-    expect(tokens.prefixesOf(tokenDigest('second'))).toEqual(['gpu-', 'cpu-']);
+    expect(tokens.prefixesOf(hashToken('first'))).toEqual(['']);
+    expect(tokens.prefixesOf(hashToken('second'))).toEqual(['gpu-', 'cpu-']);
   });
 
   it.each(['', 'f', 'firs', 'first ', ' first', 'FIRST', 'first-', '#', '# rotated in May', 'gpu-', 'second gpu-'])(
     'does not know %j',
     (shown) => {
-      expect(tokens.prefixesOf(tokenDigest(shown))).toEqual([]);
+      expect(tokens.prefixesOf(hashToken(shown))).toEqual([]);
     },
   );
 
@@ -36,18 +36,18 @@ describe('a token set', () => {
 
 describe('the token to show', () => {
   it('is the first of a file, without its prefix', () => {
-    expect(firstToken('# mine\n\nabc gpu-\nother\n', 'f')).toBe('abc');
-    expect(() => firstToken('\n', '--token-file f')).toThrow('--token-file f: there is no token in it');
+    expect(parseClientToken('# mine\n\nabc gpu-\nother\n', 'f')).toBe('abc');
+    expect(() => parseClientToken('\n', '--token-file f')).toThrow('--token-file f: there is no token in it');
   });
 });
 
 describe('tokens that can be guessed', () => {
   it('are counted, and not shown', () => {
-    expect(shortTokenWarning(['0123456789abcdef', '0123456789abcdef0 a'], 'f')).toBeUndefined();
-    expect(shortTokenWarning(['s3cret', '0123456789abcdef'], '--register-token-file f')).toBe(
+    expect(findShortTokens(['0123456789abcdef', '0123456789abcdef0 a'], 'f')).toBeUndefined();
+    expect(findShortTokens(['s3cret', '0123456789abcdef'], '--register-token-file f')).toBe(
       '--register-token-file f: 1 token is shorter than 16 characters and can be guessed; use "openssl rand -hex 32"',
     );
-    expect(shortTokenWarning(['s3cret', '0123456789abcde'], 'f')).toMatch(/^f: 2 tokens are shorter/);
+    expect(findShortTokens(['s3cret', '0123456789abcde'], 'f')).toMatch(/^f: 2 tokens are shorter/);
   });
 });
 
@@ -68,6 +68,6 @@ describe('an authorization header', () => {
     [['Basic abc'], undefined],
     [['Bearer abc', 'Bearer abc'], undefined],
   ])('of %j shows %j', (headers, token) => {
-    expect(bearerToken(headers)).toBe(token);
+    expect(parseBearerToken(headers)).toBe(token);
   });
 });

@@ -1,6 +1,6 @@
 import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
 import { textModel } from '../support/text-model.js';
 import { until } from '../support/until.js';

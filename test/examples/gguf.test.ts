@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { ggufBytes } from '../../examples/llm/gguf.js';
-import { floatsFromHalfs } from '../../src/wire/half.js';
+import { decodeFloat16 } from '../../src/inference/float16.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 it('weights of 8 bits are as near as 8 bits allow, whatever their size', () => {
@@ -12,7 +12,7 @@ it('weights of 8 bits are as near as 8 bits allow, whatever their size', () => {
   const file = ggufBytes({}, [{ name: 'w', shape: [32, sizes.length], encoding: 'Q8_0', data }]);
   const blocks = file.subarray(96);
   for (const [block, size] of sizes.entries()) {
-    const [scale] = floatsFromHalfs(Uint16Array.of(blocks.readUInt16LE(block * 34)));
+    const [scale] = decodeFloat16(Uint16Array.of(blocks.readUInt16LE(block * 34)));
     for (let at = 0; at < 32; at++) {
       const read = blocks.readInt8(block * 34 + 2 + at) * (scale as number);
       expect(Math.abs(read - (data[block * 32 + at] as number))).toBeLessThanOrEqual(size * 0.006);

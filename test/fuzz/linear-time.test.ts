@@ -2,30 +2,35 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { createParser } from 'eventsource-parser';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  formatValidationIssues,
+  parseErrorDetail,
+  parseRegistryResponse,
+  parseRouteResponse,
+} from '../../src/api/api-responses.js';
+import { formatRegisteredEvent } from '../../src/api/lease-events.js';
+import { parseRenewal } from '../../src/api/lease-renewal.js';
+import { parseExcludeHeader, parseQuery } from '../../src/api/query.js';
+import { parseRegistration, serializeValidationIssues } from '../../src/api/registration.js';
 import { splitAtDashes } from '../../src/cli/arguments.js';
-import { textFor } from '../../src/cli/output.js';
-import { tableText } from '../../src/cli/table.js';
-import { callFailure } from '../../src/client/call-failure.js';
-import { tlsFailure } from '../../src/client/tls-failure.js';
-import { endpointProblem, parseDialable } from '../../src/core/endpoint.js';
-import { AnyserveError, messageOf } from '../../src/core/errors.js';
+import { escapeForStream } from '../../src/cli/output.js';
+import { formatTable } from '../../src/cli/table.js';
+import { toCallError } from '../../src/client/call-failure.js';
+import { explainTlsError } from '../../src/client/tls-failure.js';
+import { escapeControls } from '../../src/core/control-characters.js';
+import { findEndpointProblem, parseDialable } from '../../src/core/endpoint.js';
+import { AnyserveError, getErrorMessage } from '../../src/core/errors.js';
 import { isLoopback } from '../../src/core/loopback.js';
-import { printable } from '../../src/core/printable.js';
-import { quoted } from '../../src/core/quoted.js';
+import { quote } from '../../src/core/quoting.js';
 import { trimTrailingSlashes } from '../../src/core/trailing-slashes.js';
-import { bearerToken } from '../../src/credentials/token-set.js';
-import { saidIn } from '../../src/inference/openai-errors.js';
-import { originForm, parseTarget } from '../../src/server/request-target.js';
-import { detailFromText, faultsLine, replicasFromText, routeFromText } from '../../src/wire/answers.js';
-import { JsonSyntaxError, parseJson } from '../../src/wire/json.js';
-import { parseRenewal } from '../../src/wire/lease.js';
-import { registeredEvent } from '../../src/wire/lease-events.js';
-import { createLineFeeds } from '../../src/wire/line-feeds.js';
-import { excludedFromHeader, queryFromSearch } from '../../src/wire/query.js';
-import { faultsText, parseRegistration } from '../../src/wire/registration.js';
-import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
-import { statusDetails } from '../../src/worker/service-error.js';
-import { StopTexts } from '../../src/worker/stop-texts.js';
+import { parseBearerToken } from '../../src/credentials/token-set.js';
+import { createLineEndingNormalizer } from '../../src/http/line-endings.js';
+import { parseTarget, toOriginForm } from '../../src/http/request-target.js';
+import { extractErrorMessage } from '../../src/inference/openai-errors.js';
+import { parseTensorSpec } from '../../src/inference/tensor-spec.js';
+import { JsonSyntaxError, parseJson } from '../../src/json/exact-json.js';
+import { formatStatusDetails } from '../../src/worker/service-error.js';
+import { StopSequences } from '../../src/worker/stop-sequences.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { expectLinearTime, leastMs } from '../support/cpu-cost.js';
 
@@ -65,44 +70,44 @@ const SHAPES: Readonly<Record<string, (length: number) => string>> = {
 /** What reads text from outside. Most of them refuse most of these. */
 const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   trimTrailingSlashes,
-  originForm,
+  originForm: toOriginForm,
   parseTarget,
-  queryFromSearch,
-  excludedFromHeader,
-  bearerToken: (text) => bearerToken([text]),
+  queryFromSearch: parseQuery,
+  excludedFromHeader: parseExcludeHeader,
+  bearerToken: (text) => parseBearerToken([text]),
   parseJson,
   parseRegistration: (text) => {
     const outcome = parseRegistration(text);
-    return outcome.kind === 'faults' ? faultsText(outcome.faults) : outcome;
+    return outcome.kind === 'faults' ? serializeValidationIssues(outcome.faults) : outcome;
   },
   parseRenewal,
-  endpointProblem,
+  endpointProblem: findEndpointProblem,
   parseDialable,
   isLoopback,
-  messageOf: (text) => messageOf(new Error(text)),
-  'an error that quotes it': (text) => new AnyserveError('usage', quoted(text)),
-  printable,
-  'a table': (text) => tableText(['ID', 'STATE'], [[text, text]], { stdout: {}, env: {} } as never),
-  'a text at a terminal': (text) => textFor({ isTTY: true }, text),
-  detailFromText,
-  faultsLine,
-  routeFromText,
-  replicasFromText,
-  registeredEvent: (text) => registeredEvent(text as never),
-  tlsFailure,
+  messageOf: (text) => getErrorMessage(new Error(text)),
+  'an error that quotes it': (text) => new AnyserveError('usage', quote(text)),
+  printable: escapeControls,
+  'a table': (text) => formatTable(['ID', 'STATE'], [[text, text]], { stdout: {}, env: {} } as never),
+  'a text at a terminal': (text) => escapeForStream({ isTTY: true }, text),
+  detailFromText: parseErrorDetail,
+  faultsLine: formatValidationIssues,
+  routeFromText: parseRouteResponse,
+  replicasFromText: parseRegistryResponse,
+  registeredEvent: (text) => formatRegisteredEvent(text as never),
+  tlsFailure: explainTlsError,
   callFailure: (text) =>
-    callFailure({ code: 14, details: text } as never, 'e', { isSecure: false, maxMessageBytes: 1 }),
-  saidIn,
-  statusDetails,
-  datatypeAndShape: (text) => datatypeAndShape('input "x"', text),
+    toCallError({ code: 14, details: text } as never, 'e', { isSecure: false, maxMessageBytes: 1 }),
+  saidIn: extractErrorMessage,
+  statusDetails: formatStatusDetails,
+  datatypeAndShape: (text) => parseTensorSpec('input "x"', text),
   'an event stream': (text) => {
-    const lineFeeds = createLineFeeds();
+    const lineFeeds = createLineEndingNormalizer();
     const parser = createParser({ onEvent: () => {} });
     parser.feed(lineFeeds(text));
     for (const piece of text.slice(0, 4096)) parser.feed(lineFeeds(piece));
   },
   'stop texts': (text) => {
-    const stops = new StopTexts([text]);
+    const stops = new StopSequences([text]);
     for (let at = 0; at < text.length; at += 16) stops.push(text.slice(at + 1, at + 17));
   },
   splitAtDashes: (text) => splitAtDashes([text]),

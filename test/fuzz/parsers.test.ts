@@ -1,27 +1,38 @@
 import { createParser } from 'eventsource-parser';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { capabilityFromCap, durationMs, queryFromCaps, queryFromWords, wholeNumber } from '../../src/cli/values.js';
-import { addressOf, parseAdvertised, parseDialable } from '../../src/core/endpoint.js';
+import {
+  formatValidationIssues,
+  parseErrorDetail,
+  parseRegistryResponse,
+  parseRouteResponse,
+} from '../../src/api/api-responses.js';
+import { formatRegisteredEvent, formatSupersededEvent, parseLeaseEvent } from '../../src/api/lease-events.js';
+import { parseRenewal } from '../../src/api/lease-renewal.js';
+import { formatExcludeHeader, parseExcludeHeader, parseQuery, serializeQuery } from '../../src/api/query.js';
+import { parseRegistration, serializeValidationIssues, validateOversizedBody } from '../../src/api/registration.js';
+import { parseReplicaList } from '../../src/api/replica-list-json.js';
+import { serializeReplica } from '../../src/api/serialized-replica.js';
+import { parseCap, parseDurationMs, parseQueryCaps, parseQueryWords, parseWholeNumber } from '../../src/cli/values.js';
+import { parseAdvertised, parseDialable, toSocketAddress } from '../../src/core/endpoint.js';
 import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
 import { asReplicaId, parseReplicaId } from '../../src/core/ids.js';
-import { requestedMessages } from '../../src/inference/text-generation.js';
-import { detailFromText, faultsLine, replicasFromText, routeFromText } from '../../src/wire/answers.js';
-import { isDatatype } from '../../src/wire/datatype.js';
-import { requestFromMessage } from '../../src/wire/inference.js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
-import { FROM_ANYONE, FROM_SERVER, JsonSyntaxError, jsonText, parseJson } from '../../src/wire/json.js';
-import { listedReplicasFromText } from '../../src/wire/known-replicas.js';
-import { parseRenewal } from '../../src/wire/lease.js';
-import { leaseEventFromData, registeredEvent, supersededEvent } from '../../src/wire/lease-events.js';
-import { excludedFromHeader, headerFromExcluded, queryFromSearch, searchFromQuery } from '../../src/wire/query.js';
-import { faultsText, oversizedFaults, parseRegistration } from '../../src/wire/registration.js';
-import { tensorFromMessage } from '../../src/wire/tensor.js';
-import { datatypeAndShape } from '../../src/wire/tensor-spec.js';
-import { tensorFromValue } from '../../src/wire/tensor-value.js';
-import { replicaText } from '../../src/wire/written-replica.js';
-import { samplingFromParameters } from '../../src/worker/sampling.js';
-import { statusDetails } from '../../src/worker/service-error.js';
+import { isDatatype } from '../../src/inference/datatype.js';
+import { toInferenceRequest } from '../../src/inference/request-response.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
+import { parseTensorMessage } from '../../src/inference/tensor.js';
+import { parseTensorSpec } from '../../src/inference/tensor-spec.js';
+import { toTensor } from '../../src/inference/tensor-value.js';
+import { readMessages } from '../../src/inference/text-generation.js';
+import {
+  JsonSyntaxError,
+  parseJson,
+  SERVER_JSON_LIMITS,
+  serializeJson,
+  UNTRUSTED_JSON_LIMITS,
+} from '../../src/json/exact-json.js';
+import { parseSampling } from '../../src/worker/sampling.js';
+import { formatStatusDetails } from '../../src/worker/service-error.js';
 import { listText } from '../support/replicas.js';
 
 /** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */
@@ -68,14 +79,14 @@ function refusesOnlyWith(codes: readonly ErrorCode[], parse: () => unknown): voi
 
 describe('the JSON reader', () => {
   it.each([
-    ['anyone', FROM_ANYONE],
-    ['a server', FROM_SERVER],
+    ['anyone', UNTRUSTED_JSON_LIMITS],
+    ['a server', SERVER_JSON_LIMITS],
   ])('reads what it writes, and refuses the rest from %s with a place in the text', (_whom, limits) => {
     fc.assert(
       fc.property(anyBody, (text) => {
         try {
-          const written = jsonText(parseJson(text, limits));
-          expect(jsonText(parseJson(written, limits))).toBe(written);
+          const written = serializeJson(parseJson(text, limits));
+          expect(serializeJson(parseJson(written, limits))).toBe(written);
         } catch (error) {
           expect(error).toBeInstanceOf(JsonSyntaxError);
           expect((error as JsonSyntaxError).position).toBeLessThanOrEqual(text.length);
@@ -91,9 +102,9 @@ describe('what a replica sends', () => {
     fc.assert(
       fc.property(fc.oneof(anyBody, nearlyRegistration), (body) => {
         const outcome = parseRegistration(body);
-        if (outcome.kind === 'registration') expect(() => JSON.parse(replicaText(outcome.replica))).not.toThrow();
-        else expect(JSON.parse(faultsText(outcome.faults)).detail.length).toBeGreaterThan(0);
-        oversizedFaults(body);
+        if (outcome.kind === 'registration') expect(() => JSON.parse(serializeReplica(outcome.replica))).not.toThrow();
+        else expect(JSON.parse(serializeValidationIssues(outcome.faults)).detail.length).toBeGreaterThan(0);
+        validateOversizedBody(body);
       }),
       RUNS,
     );
@@ -106,7 +117,7 @@ describe('what a replica sends', () => {
     fc.assert(
       fc.property(fc.oneof(anyBody, nearlyRenewal), (body) => {
         const outcome = parseRenewal(body);
-        if (outcome.kind === 'faults') JSON.parse(faultsText(outcome.faults));
+        if (outcome.kind === 'faults') JSON.parse(serializeValidationIssues(outcome.faults));
         else expect([undefined, 'ready', 'unready', 'draining']).toContain(outcome.state);
       }),
       RUNS,
@@ -118,8 +129,8 @@ describe('what a caller asks', () => {
   it('is a query whatever it is, and comes back from what is written of it', () => {
     fc.assert(
       fc.property(anyText, (search) => {
-        const query = queryFromSearch(search);
-        expect(queryFromSearch(searchFromQuery(query))).toEqual(query);
+        const query = parseQuery(search);
+        expect(parseQuery(serializeQuery(query))).toEqual(query);
       }),
       RUNS,
     );
@@ -129,8 +140,8 @@ describe('what a caller asks', () => {
     const ids = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(asReplicaId), { maxLength: 5 });
     fc.assert(
       fc.property(ids, fc.oneof(anyText, fc.stringMatching(/^[a-f0-9%, ]{0,12}$/)), (excluded, header) => {
-        expect(excludedFromHeader(headerFromExcluded(excluded))).toEqual(excluded);
-        excludedFromHeader(header);
+        expect(parseExcludeHeader(formatExcludeHeader(excluded))).toEqual(excluded);
+        parseExcludeHeader(header);
       }),
       RUNS,
     );
@@ -141,7 +152,13 @@ describe('what an API server answers', () => {
   it('is read, or is none of ours', () => {
     fc.assert(
       fc.property(anyBody, (body) => {
-        for (const read of [detailFromText, faultsLine, routeFromText, replicasFromText, listedReplicasFromText])
+        for (const read of [
+          parseErrorDetail,
+          formatValidationIssues,
+          parseRouteResponse,
+          parseRegistryResponse,
+          parseReplicaList,
+        ])
           read(body);
       }),
       RUNS,
@@ -154,7 +171,7 @@ describe('what an API server answers', () => {
         const replicas = bodies
           .map(parseRegistration)
           .flatMap((outcome) => (outcome.kind === 'registration' ? [outcome.replica] : []));
-        expect(replicasFromText(listText(replicas))).toEqual(replicas);
+        expect(parseRegistryResponse(listText(replicas))).toEqual(replicas);
       }),
       RUNS,
     );
@@ -164,9 +181,9 @@ describe('what an API server answers', () => {
     const id = fc.string({ unit: 'binary', maxLength: 40 }).map(asReplicaId);
     fc.assert(
       fc.property(id, fc.array(fc.nat({ max: 200 })), (replicaId, cuts) => {
-        const stream = registeredEvent(replicaId) + supersededEvent(replicaId);
+        const stream = formatRegisteredEvent(replicaId) + formatSupersededEvent(replicaId);
         const events: string[] = [];
-        const parser = createParser({ onEvent: ({ data }) => void events.push(leaseEventFromData(data)) });
+        const parser = createParser({ onEvent: ({ data }) => void events.push(parseLeaseEvent(data)) });
         const places = [0, ...cuts.map((cut) => cut % stream.length).sort((a, b) => a - b), stream.length];
         for (const [at, end] of places.slice(1).entries()) parser.feed(stream.slice(places[at], end));
         expect(events).toEqual(['registered', 'superseded']);
@@ -178,7 +195,7 @@ describe('what an API server answers', () => {
   it('may be an event that nobody knows', () => {
     fc.assert(
       fc.property(anyBody, (data) => {
-        expect(['registered', 'alive', 'superseded', 'unknown']).toContain(leaseEventFromData(data));
+        expect(['registered', 'alive', 'superseded', 'unknown']).toContain(parseLeaseEvent(data));
       }),
       RUNS,
     );
@@ -193,7 +210,7 @@ describe('tensors', () => {
     fc.assert(
       fc.property(datatype, shape, fc.uint8Array({ maxLength: 64 }), (type, sizes, raw) => {
         const message = { name: 'x', datatype: type, shape: sizes };
-        refusesOnlyWith(['invalid_argument'], () => tensorFromMessage('input "x"', message, raw));
+        refusesOnlyWith(['invalid_argument'], () => parseTensorMessage('input "x"', message, raw));
       }),
       RUNS,
     );
@@ -206,9 +223,9 @@ describe('tensors', () => {
     });
     fc.assert(
       fc.property(fc.jsonValue(), fc.option(declared, { nil: undefined }), (value, given) => {
-        refusesOnlyWith(['invalid_argument'], () => tensorFromValue('input "x"', value as never, given));
-        const json = parseJson(JSON.stringify(value).replace(/\\ud[89a-f]../g, ''), FROM_SERVER);
-        refusesOnlyWith(['invalid_argument'], () => tensorFromValue('input "x"', json as never, given));
+        refusesOnlyWith(['invalid_argument'], () => toTensor('input "x"', value as never, given));
+        const json = parseJson(JSON.stringify(value).replace(/\\ud[89a-f]../g, ''), SERVER_JSON_LIMITS);
+        refusesOnlyWith(['invalid_argument'], () => toTensor('input "x"', json as never, given));
       }),
       RUNS,
     );
@@ -230,7 +247,7 @@ describe('tensors', () => {
     });
     fc.assert(
       fc.property(fc.oneof(broken, fc.uint8Array({ maxLength: 100 }).map(Buffer.from)), (bytes) => {
-        let message: Parameters<typeof requestFromMessage>[0];
+        let message: Parameters<typeof toInferenceRequest>[0];
         try {
           message = INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
         } catch (error) {
@@ -238,7 +255,7 @@ describe('tensors', () => {
           expect(error).toBeInstanceOf(Error);
           return;
         }
-        refusesOnlyWith(['invalid_argument'], () => requestFromMessage(message));
+        refusesOnlyWith(['invalid_argument'], () => toInferenceRequest(message));
       }),
       RUNS,
     );
@@ -247,7 +264,7 @@ describe('tensors', () => {
   it('are declared by a text, or it is refused', () => {
     fc.assert(
       fc.property(fc.oneof(anyText, fc.stringMatching(/^[A-Z0-9]{2,5}(\[[-0-9, ]*\])?$/)), (text) => {
-        refusesOnlyWith(['invalid_argument'], () => datatypeAndShape('input "x"', text));
+        refusesOnlyWith(['invalid_argument'], () => parseTensorSpec('input "x"', text));
       }),
       RUNS,
     );
@@ -264,8 +281,8 @@ describe('texts for a model', () => {
       .map((list) => JSON.stringify(list));
     fc.assert(
       fc.property(fc.oneof(anyBody, turns), (messages) => {
-        refusesOnlyWith(['invalid_argument'], () => requestedMessages({ messages: bytes(messages) }));
-        refusesOnlyWith(['invalid_argument'], () => requestedMessages({ prompt: bytes(messages) }));
+        refusesOnlyWith(['invalid_argument'], () => readMessages({ messages: bytes(messages) }));
+        refusesOnlyWith(['invalid_argument'], () => readMessages({ prompt: bytes(messages) }));
       }),
       RUNS,
     );
@@ -276,7 +293,7 @@ describe('texts for a model', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.oneof(named, anyText), parameter), (parameters) => {
         refusesOnlyWith(['invalid_argument', 'unimplemented'], () => {
-          const { stop, ...numbers } = samplingFromParameters(parameters);
+          const { stop, ...numbers } = parseSampling(parameters);
           expect(stop).not.toContain('');
           for (const number of Object.values(numbers)) expect(number).toBeLessThan(Number.POSITIVE_INFINITY);
         });
@@ -288,7 +305,7 @@ describe('texts for a model', () => {
   it('that go wrong are told in a status that any client takes', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 5000 }), (message) => {
-        expect(encodeURIComponent(statusDetails(message)).length).toBeLessThan(4200);
+        expect(encodeURIComponent(formatStatusDetails(message)).length).toBeLessThan(4200);
       }),
       { numRuns: 100 },
     );
@@ -300,11 +317,11 @@ describe('the command line', () => {
     const nearlyCap = fc.oneof(anyBody, fc.stringMatching(/^[a-z]{0,3}=?[a-z,={}"]{0,12}$/));
     fc.assert(
       fc.property(nearlyCap, nearlyCap, (one, other) => {
-        refusesOnlyWith(['usage'], () => capabilityFromCap(one));
-        refusesOnlyWith(['usage'], () => queryFromCaps([one, other]));
-        refusesOnlyWith(['usage'], () => queryFromWords([one, other]));
-        refusesOnlyWith(['usage'], () => durationMs('timeout', one));
-        refusesOnlyWith(['usage'], () => wholeNumber('port', one, 0, 65535));
+        refusesOnlyWith(['usage'], () => parseCap(one));
+        refusesOnlyWith(['usage'], () => parseQueryCaps([one, other]));
+        refusesOnlyWith(['usage'], () => parseQueryWords([one, other]));
+        refusesOnlyWith(['usage'], () => parseDurationMs('timeout', one));
+        refusesOnlyWith(['usage'], () => parseWholeNumber('port', one, 0, 65535));
         refusesOnlyWith(['usage'], () => parseReplicaId(one));
       }),
       RUNS,
@@ -320,7 +337,7 @@ describe('the command line', () => {
       fc.property(nearlyEndpoint, (text) => {
         refusesOnlyWith(['usage'], () => parseAdvertised(text));
         refusesOnlyWith(['usage'], () => {
-          const address = addressOf(parseDialable(text));
+          const address = toSocketAddress(parseDialable(text));
           if ('port' in address) expect(address.port).toBeGreaterThan(0);
           // A line of a gRPC target that means more than one place, or another scheme, never gets through.
           expect(text).not.toMatch(/\s|^(?!unix:).*,|:\/\/[^/]/);

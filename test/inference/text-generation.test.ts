@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { Answer } from '../../src/inference/handler-result.js';
+import { HandlerResponse } from '../../src/inference/handler-result.js';
+import type { Tensors } from '../../src/inference/inference-data.js';
 import {
-  requestedMessages,
+  createTextResponse,
+  readMessages,
   TEXT_INPUTS,
   TEXT_OUTPUTS,
   type TextEnd,
-  textAnswer,
 } from '../../src/inference/text-generation.js';
-import type { Tensors } from '../../src/wire/inference-data.js';
-import { jsonText } from '../../src/wire/json.js';
+import { serializeJson } from '../../src/json/exact-json.js';
 
 function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
   const named = Object.entries(texts).map(([name, text]) => {
@@ -34,10 +34,10 @@ it('what writes texts is declared: a prompt or messages, and a text', () => {
 
 describe('the messages of a request', () => {
   it('are the one that a prompt is', () => {
-    expect(jsonText(requestedMessages(inputs({ prompt: 'Grüße "Gott"' })))).toBe(
+    expect(serializeJson(readMessages(inputs({ prompt: 'Grüße "Gott"' })))).toBe(
       '[{"role":"user","content":"Grüße \\"Gott\\""}]',
     );
-    expect(jsonText(requestedMessages(inputs({ prompt: '' })))).toBe('[{"role":"user","content":""}]');
+    expect(serializeJson(readMessages(inputs({ prompt: '' })))).toBe('[{"role":"user","content":""}]');
   });
 
   it.each([
@@ -46,7 +46,7 @@ describe('the messages of a request', () => {
     '[{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1"}]',
     '[{"role":"user","content":"x","__proto__":{"a":1},"constructor":1.0,"id":9007199254740993}]',
   ])('are handed on as they were written: %s', (text) => {
-    expect(jsonText(requestedMessages(inputs({ messages: text })))).toBe(text);
+    expect(serializeJson(readMessages(inputs({ messages: text })))).toBe(text);
   });
 
   it.each<[string, Readonly<Record<string, string | Uint8Array>>, string]>([
@@ -62,7 +62,7 @@ describe('the messages of a request', () => {
     ['a number as content', { messages: '[{"role":"user","content":1}]' }, 'message 0 has a "content" that is neither'],
     ['deep nesting', { messages: '['.repeat(10_000) }, 'input "messages": not JSON at character 64: Nested deeper'],
   ])('are refused when the request gives %s', (_what, given, message) => {
-    expect(() => requestedMessages(inputs(given))).toThrow(
+    expect(() => readMessages(inputs(given))).toThrow(
       expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(message) }),
     );
   });
@@ -86,15 +86,17 @@ describe('the answer that a text is', () => {
   const parameters = { finish_reason: 'stop', prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
 
   it('comes in pieces and an end without text to a caller that streams', async () => {
-    expect(await allOf(textAnswer(pieces(), true))).toEqual([
+    expect(await allOf(createTextResponse(pieces(), true))).toEqual([
       { text: ['Once '] },
       { text: ['upon'] },
-      new Answer({ text: [''] }, parameters),
+      new HandlerResponse({ text: [''] }, parameters),
     ]);
   });
 
   it('comes whole to one that does not', async () => {
-    expect(await allOf(textAnswer(pieces(), false))).toEqual([new Answer({ text: ['Once upon'] }, parameters)]);
+    expect(await allOf(createTextResponse(pieces(), false))).toEqual([
+      new HandlerResponse({ text: ['Once upon'] }, parameters),
+    ]);
   });
 
   it('says what is known of its end', async () => {
@@ -102,11 +104,13 @@ describe('the answer that a text is', () => {
       yield 'a';
       return { finishReason: undefined, totalTokens: 4 };
     }
-    expect(await allOf(textAnswer(upstream(), false))).toEqual([new Answer({ text: ['a'] }, { total_tokens: 4 })]);
+    expect(await allOf(createTextResponse(upstream(), false))).toEqual([
+      new HandlerResponse({ text: ['a'] }, { total_tokens: 4 }),
+    ]);
   });
 
   it('ends the writing when its caller goes', async () => {
-    for await (const _part of textAnswer(pieces(), true)) break;
+    for await (const _part of createTextResponse(pieces(), true)) break;
     expect(isEnded).toBe(true);
   });
 });

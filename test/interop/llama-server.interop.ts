@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Client, type InferenceAnswer, textsFromTensor } from '../../src/index.js';
+import { Client, type InferenceResponse, tensorToTexts } from '../../src/index.js';
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 import { until } from '../support/until.js';
@@ -55,10 +55,10 @@ it("a real llama.cpp server chats, in one piece and in many, and the worker's er
 
   const client = new Client({ endpoint });
   const { outputs, parameters } = await client.infer('tiny', { prompt: ['x'] }, { parameters: { max_tokens: 2 } });
-  expect(outputs['text'] && textsFromTensor(outputs['text'])).toEqual([' one two']);
+  expect(outputs['text'] && tensorToTexts(outputs['text'])).toEqual([' one two']);
   expect({ ...parameters }).toMatchObject({ finish_reason: 'length', completion_tokens: 2 });
 
-  const parts: InferenceAnswer[] = [];
+  const parts: InferenceResponse[] = [];
   const dying = async (): Promise<void> => {
     for await (const part of client.inferStream('tiny', { prompt: ['y'] }, { retryOnFailure: false })) {
       parts.push(part);

@@ -1,6 +1,5 @@
 // A program that uses every export of the library. test/e2e/package.test.ts compiles it against the packed package.
 import {
-  Answer,
   AnyserveError,
   type ApiServer,
   App,
@@ -8,11 +7,11 @@ import {
   type Backend,
   type CallEvent,
   type Capability,
-  type Changing,
   Client,
   type ClientOptions,
   type ClientTls,
   type CloseOptions,
+  connectOpenaiBackend,
   type Datatype,
   type DeclaredInputs,
   type DeclaredTensors,
@@ -21,25 +20,25 @@ import {
   type FailedAttempt,
   type Handler,
   type HandlerOutputs,
+  HandlerResponse,
   type HandlerResult,
-  type InferenceAnswer,
   type InferenceContext,
+  type InferenceResponse,
   type InferOptions,
   type InferStreamOptions,
   type KeepRegisteredOptions,
+  type KeptRegistration,
   keepRegistered,
   type LeaseChange,
-  type LlamaModel,
+  type LlamaBackendSettings,
   type Log,
-  llamaBackend,
+  loadLlamaBackend,
   type Model,
   type ModelDeclaration,
   type ModelMetadata,
-  type OpenaiModels,
-  openaiBackend,
+  type OpenaiBackendSettings,
   type Parameters,
   type ParameterValue,
-  type Registered,
   type Replica,
   type ReplicaId,
   type RequestedOutput,
@@ -59,7 +58,8 @@ import {
   type Tensors,
   type TensorValue,
   TokenSet,
-  textsFromTensor,
+  tensorToTexts,
+  type ValueOrGetter,
   type Worker,
 } from 'anyserve';
 
@@ -125,26 +125,26 @@ export const declaration: ModelDeclaration<typeof declared> = { name: 'm', versi
 export const declarations: readonly TensorDeclaration[] = ['BOOL', 'BYTES[1]?'];
 export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext): HandlerResult => {
   const outputs: HandlerOutputs = { echo: inputs['x'] ?? null, model: context.model };
-  return new Answer(outputs, { finish_reason: 'stop' });
+  return new HandlerResponse(outputs, { finish_reason: 'stop' });
 };
 
 const log: Log = { info: console.log, warn: console.warn };
 const serverTls: ServerTls = { cert: '', key: '' };
 const clientTls: ClientTls = { ca: '' };
-const registerTokens: Changing<TokenSet> = () => new TokenSet(['a-token-that-is-long-enough']);
+const registerTokens: ValueOrGetter<TokenSet> = () => new TokenSet(['a-token-that-is-long-enough']);
 
 export async function runServers(): Promise<void> {
   const serverOptions: StartApiServerOptions = { port: 0, registerTokens, tls: () => serverTls, log };
   const server: ApiServer = await startApiServer(serverOptions);
   const close: CloseOptions = { drainMs: 10, signal: AbortSignal.timeout(1000) };
-  const llama: LlamaModel = { path: 'model.gguf' };
-  const openai: OpenaiModels = { url: 'http://localhost:8000/v1', models: ['qwen2'], tls: clientTls };
-  const backends: Backend[] = [app, await llamaBackend(llama), await openaiBackend(openai)];
+  const llama: LlamaBackendSettings = { path: 'model.gguf' };
+  const openai: OpenaiBackendSettings = { url: 'http://localhost:8000/v1', models: ['qwen2'], tls: clientTls };
+  const backends: Backend[] = [app, await loadLlamaBackend(llama), await connectOpenaiBackend(openai)];
   const workerOptions: StartWorkerOptions = { backends, servers: [server.url], serverTls: clientTls, tls: serverTls };
   const worker: Worker = await startWorker(workerOptions);
   const capabilities: ScalarPairs[] = [{ type: 'chat', gpu: 1 }];
   const keep: KeepRegisteredOptions = { server: server.url, id: 'r1', endpoint: 'localhost:1', capabilities, onChange };
-  const registered: Registered = await keepRegistered(keep);
+  const registered: KeptRegistration = await keepRegistered(keep);
   await registered.update({ capabilities });
   await registered.stop();
   const { id, endpoint, capabilities: registeredCapabilities }: Replica = worker.replica;
@@ -183,11 +183,11 @@ export async function callModels(): Promise<void> {
     ],
   };
   try {
-    const answer: InferenceAnswer = await client.infer('chat', inputs, infer);
+    const answer: InferenceResponse = await client.infer('chat', inputs, infer);
     const tensor: Tensor | undefined = answer.outputs['text'];
     const data: TensorData | undefined = tensor?.data;
     const datatype: Datatype | undefined = tensor?.datatype;
-    console.log(tensor && textsFromTensor(tensor), data?.length, datatype);
+    console.log(tensor && tensorToTexts(tensor), data?.length, datatype);
     for await (const part of client.inferStream('chat', inputs, stream)) console.log(part.parameters);
     const server: ServerMetadata = await client.serverMetadata(request);
     const model: ModelMetadata = await client.modelMetadata('chat');

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Registry } from '../../src/core/registry.js';
 import { createApp } from '../../src/server/app.js';
-import { answerClientError } from '../../src/server/client-error.js';
+import { respondToParseError } from '../../src/server/http-parse-errors.js';
 import { Readiness } from '../../src/server/readiness.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { clock, ids, random } from '../../src/system.js';
@@ -421,7 +421,7 @@ describe('a lease', () => {
     const refused: string[] = [];
     own.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       refused.push(String(error.code));
-      answerClientError(error, socket);
+      respondToParseError(error, socket);
     });
     await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve));
     const { port } = own.address() as AddressInfo;

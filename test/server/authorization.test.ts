@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { asReplicaId } from '../../src/core/ids.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
-import { type Access, authorize, refusalOfId } from '../../src/server/authorization.js';
+import { type Access, authorize, checkIdPrefix } from '../../src/server/authorization.js';
 import {
   type RawConnection,
   rawConnection,
@@ -40,8 +40,8 @@ describe('the decision', () => {
   it('keeps a token with a prefix to its ids', () => {
     const decision = authorize('register', bearer('gpu-writer'), { register });
     const prefixes = decision.kind === 'granted' ? decision.prefixes : [];
-    expect(refusalOfId(prefixes, asReplicaId('gpu-7'))).toBeUndefined();
-    expect(refusalOfId(prefixes, asReplicaId('xgpu-7'))).toBe(
+    expect(checkIdPrefix(prefixes, asReplicaId('gpu-7'))).toBeUndefined();
+    expect(checkIdPrefix(prefixes, asReplicaId('xgpu-7'))).toBe(
       'this token may only register ids that begin with "gpu-", not "xgpu-7"',
     );
   });

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express, { type Express } from 'express';
 import { afterEach, expect, it } from 'vitest';
-import { httpClassesFor } from '../../src/server/express-classes.js';
+import { createHttpClasses } from '../../src/server/express-classes.js';
 
 const cleanups: (() => unknown)[] = [];
 
@@ -18,7 +18,7 @@ async function serving(app: Express, listener = createServer(app)): Promise<stri
 
 it('requests and responses are what express would make of them, before it sees them', async () => {
   const app = express();
-  const classes = httpClassesFor(app);
+  const classes = createHttpClasses(app);
   const seen: boolean[] = [];
   const url = await serving(
     app,
@@ -55,7 +55,7 @@ it('an app answers as it does on an ordinary server', async () => {
   const quick = appLike();
   const [ordinary, other] = [
     await serving(appLike()),
-    await serving(quick, createServer(httpClassesFor(quick), quick)),
+    await serving(quick, createServer(createHttpClasses(quick), quick)),
   ];
   const answer = async (url: string, path: string, init?: RequestInit) => {
     const response = await fetch(`${url}${path}`, { redirect: 'manual', ...init });

@@ -2,8 +2,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Response } from 'express';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createHeartbeats } from '../../src/server/heartbeats.js';
-import { inTurn } from '../../src/server/in-turn.js';
+import { waitForTurn } from '../../src/http/pipelining.js';
+import { createHeartbeatWheel } from '../../src/server/heartbeat-wheel.js';
 import { createLeaseStream, type LeaseStream } from '../../src/server/lease-stream.js';
 import { type RawConnection, rawConnection } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -27,9 +27,9 @@ beforeEach(async () => {
   clock = new ManualClock();
   opened = [];
   sockets = [];
-  const heartbeats = createHeartbeats({ clock, everyMs: HEARTBEAT_MS });
+  const heartbeats = createHeartbeatWheel({ clock, everyMs: HEARTBEAT_MS });
   server = createServer((request, response) =>
-    inTurn(request as never, response as Response, () => {
+    waitForTurn(request as never, response as Response, () => {
       request.resume().once('end', () => {
         const one = { response: response as Response, goneTimes: 0, isLetGo: false };
         beforeStream(one.response);

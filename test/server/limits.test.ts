@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { BodyMemory } from '../../src/server/body-memory.js';
+import { BodyMemory } from '../../src/http/body-memory.js';
 import { ListMemory } from '../../src/server/list-memory.js';
 import {
   type RawConnection,

@@ -2,9 +2,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
 import { Registry } from '../../src/core/registry.js';
-import { BodyMemory } from '../../src/server/body-memory.js';
+import { BodyMemory } from '../../src/http/body-memory.js';
 import { Readiness } from '../../src/server/readiness.js';
-import { registerHandler } from '../../src/server/register-handler.js';
+import { createRegisterHandler } from '../../src/server/register-handler.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
 import { rawConnection, registerRequest, registrationBody } from '../support/api-server.js';
@@ -17,7 +17,7 @@ it('a client that left while its request was read is not registered, and superse
   const readiness = new Readiness();
   readiness.markServing();
   const deadPeers = { watch: () => () => {} };
-  const handler = registerHandler({
+  const handler = createRegisterHandler({
     registry,
     deadPeers,
     readiness,

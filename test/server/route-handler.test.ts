@@ -2,15 +2,15 @@ import type { Request, Response } from 'express';
 import { describe, expect, it } from 'vitest';
 import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
-import { originForm } from '../../src/server/request-target.js';
-import { routeHandler } from '../../src/server/route-handler.js';
+import { toOriginForm } from '../../src/http/request-target.js';
+import { createRouteHandler } from '../../src/server/route-handler.js';
 import { keptBytes } from '../support/kept-memory.js';
 
 /** A handler over a registry that keeps the queries it is asked, as an index may. */
 function handler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry['route'] = (query) => void asked.push(query.pairs);
-  const handle = routeHandler({ route } as Registry, () => false);
+  const handle = createRouteHandler({ route } as Registry, () => false);
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
@@ -41,7 +41,7 @@ describe('a query', () => {
   const LONG = 16_000;
 
   it.each<[string, (n: number) => string]>([
-    ['with a host', (n) => originForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
+    ['with a host', (n) => toOriginForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
     ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
   ])('keeps nothing of the rest of a long target %s', (_what, target) => {
     const bytes = keptBytes(() => {

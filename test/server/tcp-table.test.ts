@@ -1,10 +1,10 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { readTcpTable, type TcpEntry, tcpKeyOf } from '../../src/server/tcp-table.js';
+import { getTcpKey, readTcpTable, type TcpEntry } from '../../src/server/tcp-table.js';
 import { until } from '../support/until.js';
 
 async function entryOf(socket: Socket): Promise<TcpEntry | undefined> {
-  for await (const entry of readTcpTable()) if (entry.key === tcpKeyOf(socket)) return entry;
+  for await (const entry of readTcpTable()) if (entry.key === getTcpKey(socket)) return entry;
   return undefined;
 }
 
@@ -31,9 +31,9 @@ describe.runIf(process.platform === 'linux')("the kernel's table", () => {
 
   it('names a connection by the words of its addresses', () => {
     const places = { localAddress: '10.1.2.3', localPort: 8080, remoteAddress: '192.168.0.9', remotePort: 4000 };
-    expect(tcpKeyOf(places)).toBe('0302010A:1F90 0900A8C0:0FA0');
+    expect(getTcpKey(places)).toBe('0302010A:1F90 0900A8C0:0FA0');
     const six = { localAddress: 'fe80::1:ab%eth0', localPort: 1, remoteAddress: '::ffff:10.1.2.3', remotePort: 65535 };
-    expect(tcpKeyOf(six)).toBe(`000080FE0000000000000000AB000100:0001 0000000000000000FFFF00000302010A:FFFF`);
-    expect(tcpKeyOf({ localPort: 1, remoteAddress: '::1', remotePort: 1 })).toBeUndefined();
+    expect(getTcpKey(six)).toBe(`000080FE0000000000000000AB000100:0001 0000000000000000FFFF00000302010A:FFFF`);
+    expect(getTcpKey({ localPort: 1, remoteAddress: '::1', remotePort: 1 })).toBeUndefined();
   });
 });

@@ -1,5 +1,5 @@
 import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 
 /** A server of the gRPC library that has these methods of the protocol. */
 export async function startBareServer(

@@ -1,9 +1,9 @@
 import { afterEach } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
+import type { InferenceResponse, Tensor } from '../../src/inference/inference-data.js';
+import { tensorToTexts } from '../../src/inference/tensor-json.js';
+import type { TensorValue } from '../../src/inference/tensor-value.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
-import { textsFromTensor } from '../../src/wire/tensor-json.js';
-import type { TensorValue } from '../../src/wire/tensor-value.js';
 import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
 import { type Answering, type OpenaiUpstream, startOpenaiUpstream } from './openai-upstream.js';
 import { keptLog } from './replicas.js';
@@ -57,20 +57,20 @@ export async function calling(upstream: { url: string }, options: Partial<Openai
   return { client, worker };
 }
 
-export function textOf({ outputs }: InferenceAnswer): string {
-  return textsFromTensor(outputs['text'] as Tensor).join('');
+export function textOf({ outputs }: InferenceResponse): string {
+  return tensorToTexts(outputs['text'] as Tensor).join('');
 }
 
 /** The texts of each output of an answer. */
-export function textsOf({ outputs }: InferenceAnswer): Record<string, string[]> {
-  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, textsFromTensor(tensor)]));
+export function textsOf({ outputs }: InferenceResponse): Record<string, string[]> {
+  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensorToTexts(tensor)]));
 }
 
 export const prompt = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
 
 /** All parts of a streamed call. */
-export async function partsOf(client: InferenceClient, parameters = {}): Promise<InferenceAnswer[]> {
-  const parts: InferenceAnswer[] = [];
+export async function partsOf(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
+  const parts: InferenceResponse[] = [];
   for await (const part of client.inferStream('chat', prompt('x'), { parameters })) parts.push(part);
   return parts;
 }

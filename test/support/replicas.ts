@@ -1,17 +1,17 @@
-import { type CapabilityQuery, pairsFrom } from '../../src/core/capability.js';
+import { serializeReplicaList } from '../../src/api/api-responses.js';
+import { type CapabilityQuery, createPairs } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
 import { PreparedQuery } from '../../src/core/index/prepared-query.js';
 import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
-import { listParts } from '../../src/wire/answers.js';
-import { capabilityFromScalars, type ScalarPairs } from '../../src/wire/replica-json.js';
+import { createCapability, type ScalarPairs } from '../../src/json/capability-json.js';
 
 /** A replica of this id with these capability objects. */
 export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   return {
     id: asReplicaId(id),
     endpoint: asEndpoint(`${id}.test:50051`),
-    capabilities: capabilities.map(capabilityFromScalars),
+    capabilities: capabilities.map(createCapability),
   };
 }
 
@@ -45,7 +45,7 @@ export function keptEvents(): Events & { readonly all: (RegistryEvent | ServerEv
 
 /** A query from pairs. */
 export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQuery {
-  return pairsFrom(Object.entries(pairs));
+  return createPairs(Object.entries(pairs));
 }
 
 /** A prepared query from pairs. */
@@ -56,5 +56,5 @@ export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): Pre
 /** The body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
   const registrations = replicas.map((one) => registration('lease', one));
-  return Buffer.concat([...listParts([{ registrations, place: {} }])]).toString();
+  return Buffer.concat([...serializeReplicaList([{ registrations, place: {} }])]).toString();
 }

@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions } from '../../src/client/client-options.js';
-import { grpcProbe } from '../../src/client/grpc-probe.js';
+import { createGrpcProbe } from '../../src/client/grpc-probe.js';
 import { parseDialable } from '../../src/core/endpoint.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';
 import { clock, random } from '../../src/system.js';
@@ -143,7 +143,7 @@ describe('a worker in plain text', () => {
 
 describe('a probe over TLS', () => {
   const look = (endpoint: string, tls: ClientTls): Promise<string> =>
-    grpcProbe(parseDialable(endpoint), { tls: () => tls })(new AbortController().signal).then(
+    createGrpcProbe(parseDialable(endpoint), { tls: () => tls })(new AbortController().signal).then(
       () => 'healthy',
       (error) => `${error.code} ${error.message}`,
     );

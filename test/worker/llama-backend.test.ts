@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import type { InferOptions } from '../../src/client/client-options.js';
+import type { InferenceResponse } from '../../src/inference/inference-data.js';
+import { tensorToTexts } from '../../src/inference/tensor-json.js';
+import type { TensorValue } from '../../src/inference/tensor-value.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer } from '../../src/wire/inference-data.js';
-import { textsFromTensor } from '../../src/wire/tensor-json.js';
-import type { TensorValue } from '../../src/wire/tensor-value.js';
 import { createLlamaBackend, type LlamaBackendOptions } from '../../src/worker/llama-backend.js';
 import { keptLog } from '../support/replicas.js';
 import { writeTinyModel } from '../support/tiny-model.js';
@@ -109,13 +109,13 @@ async function own(name: string, options: Partial<LlamaBackendOptions>): Promise
 
 type Serving = Awaited<ReturnType<typeof serving>>;
 
-function textOf({ outputs }: InferenceAnswer): string {
-  return outputs['text'] ? textsFromTensor(outputs['text']).join('') : '';
+function textOf({ outputs }: InferenceResponse): string {
+  return outputs['text'] ? tensorToTexts(outputs['text']).join('') : '';
 }
 
 /** The pieces of a streamed answer, and how it ended. */
 async function streamed({ stream }: Serving, prompt: string, parameters: InferOptions['parameters'] = {}) {
-  const parts: InferenceAnswer[] = [];
+  const parts: InferenceResponse[] = [];
   for await (const part of stream(prompt, parameters)) parts.push(part);
   return { pieces: parts.map(textOf), parameters: { ...parts.at(-1)?.parameters } };
 }

@@ -1,6 +1,6 @@
 import type { BatchItem, Token } from 'node-llama-cpp';
 import { describe, expect, it } from 'vitest';
-import { blocksAlone } from '../../src/worker/llama-batches.js';
+import { createBlockBatching } from '../../src/worker/llama-batches.js';
 
 const item = (length: number): BatchItem => ({
   tokens: Array<Token>(length).fill(1 as Token),
@@ -10,7 +10,7 @@ const item = (length: number): BatchItem => ({
 
 describe('what a context evaluates together', () => {
   it('is one block of a prompt, or all the single tokens, in turns', () => {
-    const { itemPrioritizationStrategy: next } = blocksAlone();
+    const { itemPrioritizationStrategy: next } = createBlockBatching();
     if (typeof next !== 'function') throw new Error('it is a function');
     const [a, b, x, y] = [item(64), item(20), item(1), item(1)];
     const batch = (...items: BatchItem[]) => next({ items, size: 512 });

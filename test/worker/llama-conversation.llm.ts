@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { storiesModel } from '../../examples/llm/stories.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { FreeSequences, type KeptSequence } from '../../src/worker/llama-sequences.js';
-import { llamaText } from '../../src/worker/llama-text.js';
+import { generateLlamaText } from '../../src/worker/llama-text.js';
 import { keptLog } from '../support/replicas.js';
 
 const BEGINNING = 'Once upon a time there was a girl named Lily who liked to play in the park with her dog. '.repeat(
@@ -15,7 +15,7 @@ async function written(kept: KeptSequence, prompt: readonly Token[], seed: numbe
   const before = kept.sequence.tokenMeter.usedInputTokens;
   const sampling = { seed, maxTokens: 40, temperature: 1.2, topP: 1, stop: [] };
   let text = '';
-  for await (const piece of llamaText({ kept, prompt, sampling, trimStart: false, signal })) text += piece;
+  for await (const piece of generateLlamaText({ kept, prompt, sampling, trimStart: false, signal })) text += piece;
   const answer = kept.sequence.contextTokens.slice(prompt.length);
   return { text, answer, evaluated: kept.sequence.tokenMeter.usedInputTokens - before };
 }

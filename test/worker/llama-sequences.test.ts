@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LlamaContext, LlamaModel, Token } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { blocksAlone } from '../../src/worker/llama-batches.js';
+import { createBlockBatching } from '../../src/worker/llama-batches.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { BLOCK, FreeSequences, type KeptSequence } from '../../src/worker/llama-sequences.js';
 import { keptLog } from '../support/replicas.js';
@@ -32,7 +32,7 @@ async function withContext<T>(sequences: number, use: (context: LlamaContext) =>
     sequences,
     contextSize: CONTEXT,
     threads: 1,
-    batching: blocksAlone(),
+    batching: createBlockBatching(),
   });
   try {
     return await use(context);

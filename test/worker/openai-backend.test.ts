@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerResult } from '../../src/inference/handler-result.js';
-import type { InferenceAnswer } from '../../src/wire/inference-data.js';
-import { capabilityFromScalars } from '../../src/wire/replica-json.js';
-import { textsFromTensor } from '../../src/wire/tensor-json.js';
+import type { InferenceResponse } from '../../src/inference/inference-data.js';
+import { tensorToTexts } from '../../src/inference/tensor-json.js';
+import { createCapability } from '../../src/json/capability-json.js';
 import type { Model } from '../../src/worker/backend.js';
 import { backendOf, calling, prompt, textOf, upstreamOf } from '../support/openai-calls.js';
 import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
@@ -52,7 +52,7 @@ describe('the models of an OpenAI-compatible server', () => {
 
   it('offer what is said of them beside their type and name, or in its place', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
-      capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(capabilityFromScalars),
+      capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(createCapability),
     });
     expect(models.map(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
       ['{"type":"chat","model":"a","gpu":"h100"}', '{"type":"chat","model":"alias"}'],
@@ -165,7 +165,7 @@ describe('a chat', () => {
 
   it('streams the tokens as they come', async () => {
     const { client } = await calling(await upstreamOf());
-    const parts: InferenceAnswer[] = [];
+    const parts: InferenceResponse[] = [];
     for await (const part of client.inferStream('tiny', prompt('one two three'))) parts.push(part);
     expect(parts.map(textOf)).toEqual(['one ', 'two ', 'three', '']);
     expect(parts.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
@@ -245,13 +245,13 @@ describe('a chat', () => {
     });
     const { client } = await calling(upstream);
     const { outputs } = await client.infer('chat', prompt('x'));
-    expect(Object.entries(outputs).map(([name, tensor]) => [name, ...textsFromTensor(tensor)])).toEqual([
+    expect(Object.entries(outputs).map(([name, tensor]) => [name, ...tensorToTexts(tensor)])).toEqual([
       ['text', 'yes'],
       ['reasoning', 'hm'],
     ]);
     const parts: string[][] = [];
     for await (const part of client.inferStream('chat', prompt('x'))) {
-      parts.push(Object.values(part.outputs).flatMap(textsFromTensor));
+      parts.push(Object.values(part.outputs).flatMap(tensorToTexts));
     }
     expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
   });
@@ -304,7 +304,7 @@ describe('a chat', () => {
       return body && true;
     });
     const { client } = await calling(upstream);
-    const parts: InferenceAnswer[] = [];
+    const parts: InferenceResponse[] = [];
     for await (const part of client.inferStream('chat', prompt('x'))) parts.push(part);
     expect(parts.map(textOf)).toEqual(['all at once', '']);
     expect({ ...parts[1]?.parameters }).toEqual({ finish_reason: 'length' });

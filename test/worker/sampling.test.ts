@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import type { ParameterValue } from '../../src/wire/inference-data.js';
-import { samplingFromParameters } from '../../src/worker/sampling.js';
+import type { ParameterValue } from '../../src/inference/inference-data.js';
+import { parseSampling } from '../../src/worker/sampling.js';
 
 describe('sampling', () => {
   it('is what the parameters say, and nothing else', () => {
-    expect(samplingFromParameters({})).toEqual({ stop: [] });
-    expect(samplingFromParameters({ temperature: 0, top_p: 1, max_tokens: 1, seed: 0, stop: 'END' })).toEqual({
+    expect(parseSampling({})).toEqual({ stop: [] });
+    expect(parseSampling({ temperature: 0, top_p: 1, max_tokens: 1, seed: 0, stop: 'END' })).toEqual({
       temperature: 0,
       topP: 1,
       maxTokens: 1,
       seed: 0,
       stop: ['END'],
     });
-    expect(samplingFromParameters({ triton_enable_empty_final_response: true })).toEqual({ stop: [] });
+    expect(parseSampling({ triton_enable_empty_final_response: true })).toEqual({ stop: [] });
   });
 
   it.each([
@@ -21,7 +21,7 @@ describe('sampling', () => {
     ['[1]', ['[1]']],
     ['[', ['[']],
   ])('reads the stop texts of %s', (stop, texts) => {
-    expect(samplingFromParameters({ stop }).stop).toEqual(texts);
+    expect(parseSampling({ stop }).stop).toEqual(texts);
   });
 
   it.each<[string, ParameterValue, string]>([
@@ -42,7 +42,7 @@ describe('sampling', () => {
     ['stop', true, 'is true; give'],
     ['max_completion_tokens', 0, 'is 0; give a whole number from 1 on'],
   ])('refuses the parameter %s: %s', (name, value, message) => {
-    expect(() => samplingFromParameters({ [name]: value })).toThrow(
+    expect(() => parseSampling({ [name]: value })).toThrow(
       expect.objectContaining({
         code: 'invalid_argument',
         message: expect.stringContaining(`parameter "${name}" ${message}`),
@@ -65,7 +65,7 @@ describe('sampling', () => {
     ['tools', '[{"type":"function"}]', 'is "[{\\"type\\":\\"function\\"}]", which'],
     ['tool_choice', 'required', 'is "required", which'],
   ])('leaves the parameter %s: %s to replicas that know it', (name, value, message) => {
-    expect(() => samplingFromParameters({ [name]: value })).toThrow(
+    expect(() => parseSampling({ [name]: value })).toThrow(
       expect.objectContaining({
         code: 'unimplemented',
         message: expect.stringContaining(`parameter "${name}" ${message}`),
@@ -90,6 +90,6 @@ describe('sampling', () => {
     ['parallel_tool_calls', true],
     ['triton_enable_empty_final_response', true],
   ])('accepts the parameter %s: %s, which changes nothing', (name, value) => {
-    expect(samplingFromParameters({ [name]: value })).toEqual({ stop: [] });
+    expect(parseSampling({ [name]: value })).toEqual({ stop: [] });
   });
 });

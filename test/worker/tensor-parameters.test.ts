@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
+import type { InferenceResponse, Tensor } from '../../src/inference/inference-data.js';
 import { clock, random } from '../../src/system.js';
-import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
 import { App } from '../../src/worker/app.js';
 import type { InferenceContext } from '../../src/worker/backend.js';
 import { checkTensorParameters } from '../../src/worker/tensor-parameters.js';
@@ -43,8 +43,8 @@ const tensor = (parameters: Tensor['parameters']): Tensor => ({
   ...(parameters && { parameters }),
 });
 
-async function partsOf(model: string, parameters = {}): Promise<InferenceAnswer[]> {
-  const parts: InferenceAnswer[] = [];
+async function partsOf(model: string, parameters = {}): Promise<InferenceResponse[]> {
+  const parts: InferenceResponse[] = [];
   for await (const part of client.inferStream(model, {}, { parameters })) parts.push(part);
   return parts;
 }
@@ -103,7 +103,7 @@ describe('parameters of single inputs and outputs', () => {
 
 describe('a caller that wants to know which response is the last', () => {
   const wants = { triton_enable_empty_final_response: true };
-  const finals = (parts: readonly InferenceAnswer[]) => parts.map((part) => part.parameters['triton_final_response']);
+  const finals = (parts: readonly InferenceResponse[]) => parts.map((part) => part.parameters['triton_final_response']);
 
   it('gets an empty one after the parts of a stream', async () => {
     const parts = await partsOf('count', wants);

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { upstreamProxy } from '../../src/worker/upstream-proxy.js';
+import { resolveUpstreamProxy } from '../../src/worker/upstream-proxy.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -8,7 +8,7 @@ async function proxyFor(url: string, variables: Readonly<Record<string, string>>
   for (const name of ['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy']) {
     for (const spelled of [name, name.toUpperCase()]) vi.stubEnv(spelled, variables[spelled]);
   }
-  const proxy = await upstreamProxy(url, process.env);
+  const proxy = await resolveUpstreamProxy(url, process.env);
   const tunnel = proxy?.tunnel as { readonly proxy: URL } | undefined;
   return (proxy?.forward?.url ?? tunnel?.proxy)?.href;
 }

@@ -5,12 +5,12 @@ import { load } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { InferenceChannel } from '../../src/client/inference-channel.js';
-import { Answer } from '../../src/inference/handler-result.js';
+import { HandlerResponse } from '../../src/inference/handler-result.js';
+import type { InferenceResponse, Tensor } from '../../src/inference/inference-data.js';
+import { toRequestMessage } from '../../src/inference/request-response.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
+import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import { clock, random } from '../../src/system.js';
-import { messageFromRequest } from '../../src/wire/inference.js';
-import type { InferenceAnswer, Tensor } from '../../src/wire/inference-data.js';
-import { INFERENCE_SERVICE } from '../../src/wire/inference-service.js';
-import { textsFromTensor } from '../../src/wire/tensor-json.js';
 import { App } from '../../src/worker/app.js';
 import type { WorkerOptions } from '../../src/worker/worker.js';
 import { startTestApiServer } from '../support/api-server.js';
@@ -62,15 +62,15 @@ describe('a worker', () => {
   it('passes parameters on that a handler gives beside its outputs, those of all parts in a single answer', async () => {
     const app = new App().capability({ type: 'say' }, async function* (_inputs, { streaming }) {
       yield { text: [streaming ? 'in parts' : 'as a whole'] };
-      yield new Answer({ text: [''] }, { finish_reason: 'stop', completion_tokens: 2 });
+      yield new HandlerResponse({ text: [''] }, { finish_reason: 'stop', completion_tokens: 2 });
     });
     const { client } = await serving(app);
     const whole = await client.infer('say', {});
-    expect(textsFromTensor(whole.outputs['text'] as Tensor)).toEqual(['as a whole', '']);
+    expect(tensorToTexts(whole.outputs['text'] as Tensor)).toEqual(['as a whole', '']);
     expect({ ...whole.parameters }).toEqual({ finish_reason: 'stop', completion_tokens: 2 });
-    const parts: InferenceAnswer[] = [];
+    const parts: InferenceResponse[] = [];
     for await (const part of client.inferStream('say', {})) parts.push(part);
-    expect(parts.map(({ outputs }) => textsFromTensor(outputs['text'] as Tensor))).toEqual([['in parts'], ['']]);
+    expect(parts.map(({ outputs }) => tensorToTexts(outputs['text'] as Tensor))).toEqual([['in parts'], ['']]);
     expect(parts.map(({ parameters }) => ({ ...parameters }))).toEqual([
       {},
       { finish_reason: 'stop', completion_tokens: 2 },
@@ -94,7 +94,7 @@ describe('a worker', () => {
     }
     const forms: boolean[] = [];
     const asked = (raw: boolean) =>
-      messageFromRequest({
+      toRequestMessage({
         model: 'echo',
         version: '',
         id: '',

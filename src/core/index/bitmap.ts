@@ -23,7 +23,7 @@ export class Bitmap {
 }
 
 /** Calls `visit` with each number that all bitmaps contain, ascending. */
-export function eachCommon(bitmaps: readonly Bitmap[], visit: (number: number) => void): void {
+export function forEachCommon(bitmaps: readonly Bitmap[], visit: (number: number) => void): void {
   const all = bitmaps.map(({ words }) => words);
   const length = Math.min(...all.map((words) => words.length));
   for (let at = 0; at < length; at++) {

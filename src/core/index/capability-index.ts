@@ -3,7 +3,7 @@ import type { Random } from '../ports.js';
 import type { Registration } from '../replica.js';
 import { Bitmap } from './bitmap.js';
 import { type Entry, MatchSet } from './match-set.js';
-import { matchingNodes } from './matching-nodes.js';
+import { findMatchingNodes } from './matching-nodes.js';
 import { PairTable } from './pair-table.js';
 import type { PreparedQuery } from './prepared-query.js';
 import { QuerySearch, SHORT_LIST } from './query-search.js';
@@ -87,7 +87,7 @@ export class CapabilityIndex {
   /** Adds an entry to the list of each of its pairs, and to each cached result that it matches. */
   #add(slot: number, entry: Entry): void {
     if (entry.objects.length !== 1) this.#notOneObject.add(slot);
-    const nodes = matchingNodes(entry.objects, this.#trie);
+    const nodes = findMatchingNodes(entry.objects, this.#trie);
     const sets = nodes.map((node) => node.matches as MatchSet);
     MatchSet.addToAll(slot, entry, sets);
     for (const node of nodes) {

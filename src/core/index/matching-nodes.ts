@@ -8,7 +8,7 @@ type PairNumbers = readonly number[];
  * of the objects and the nodes of the trie, even if the objects share pairs: a node is visited once with all objects that
  * reach it, as a bit set, and not once for each object.
  */
-export function matchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
+export function findMatchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
   const [only] = objects;
   if (only && objects.length === 1) return nodesOfOne(only, trie);
   return new SharedWalk(objects, trie).nodes;

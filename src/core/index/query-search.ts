@@ -1,6 +1,6 @@
+import { GenerationalCache } from '../generational-cache.js';
 import type { Random } from '../ports.js';
-import { RecentMap } from '../recent-map.js';
-import { type Bitmap, eachCommon } from './bitmap.js';
+import { type Bitmap, forEachCommon } from './bitmap.js';
 import type { Entry, EntryTable, MatchSet } from './match-set.js';
 import type { QueryTrie } from './query-trie.js';
 
@@ -46,7 +46,7 @@ export class QuerySearch {
   readonly #notOneObject: Bitmap;
   readonly #limits: SearchLimits;
   /** For each uncached query, by its pairs, how often it must still be asked before its result is cached. */
-  readonly #asksLeft = new RecentMap<string, number>(MAX_COUNTED);
+  readonly #asksLeft = new GenerationalCache<string, number>(MAX_COUNTED);
 
   constructor(trie: QueryTrie, entries: EntryTable, notOneObject: Bitmap, limits: SearchLimits) {
     this.#trie = trie;
@@ -107,7 +107,7 @@ export class QuerySearch {
     if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => this.#isMatch(slot, shortest, asked));
     const matching: number[] = [];
     const bitmaps = asked.map((pair) => this.#trie.list(pair).bitmap as Bitmap);
-    eachCommon(bitmaps, (slot) => {
+    forEachCommon(bitmaps, (slot) => {
       if (!this.#notOneObject.has(slot) || this.#hasObject(slot, asked)) matching.push(slot);
     });
     return matching;

@@ -3,7 +3,7 @@ import { asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
 import { CapabilityIndex } from '../../../src/core/index/capability-index.js';
 import type { PreparedQuery } from '../../../src/core/index/prepared-query.js';
 import type { Random } from '../../../src/core/ports.js';
-import type { ScalarPairs } from '../../../src/wire/replica-json.js';
+import type { ScalarPairs } from '../../../src/json/capability-json.js';
 import { chiSquare } from '../../support/chi-square.js';
 import { keptBytes } from '../../support/kept-memory.js';
 import { createLinearIndex } from '../../support/linear-index.js';

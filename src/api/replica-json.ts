@@ -1,0 +1,47 @@
+import type { Capability } from '../core/capability.js';
+import { asEndpoint, asReplicaId } from '../core/ids.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
+import { parseCapabilities } from '../json/capability-json.js';
+import { isJsonObject, type Json } from '../json/exact-json.js';
+import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
+import { serializeReplica } from './serialized-replica.js';
+
+/** The body of `POST /register`, for a lease that lasts so long without being renewed, and a replica in this state. */
+export function serializeRegistration(replica: Replica, ttlMs: number, state: DeclaredState = 'ready'): string {
+  const declared = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
+  return `${serializeReplica(replica).slice(0, -1)},"ttl":${ttlMs / 1000}${declared}}`;
+}
+
+/** Reads an entry of the list; undefined when it is not one. */
+export function parseReplica(entry: Json): Replica | undefined {
+  if (!isJsonObject(entry)) return undefined;
+  const id = entry.get('replica_id');
+  const endpoint = entry.get('endpoint');
+  const capabilities = entry.get('capabilities');
+  if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;
+  return {
+    id: asReplicaId(id),
+    endpoint: asEndpoint(endpoint),
+    capabilities: parseCapabilities(capabilities.filter(isJsonObject)),
+  };
+}
+
+/** Reads an entry of the list as `JSON.parse` returned it. Undefined if it isn't one. */
+export function replicaFromPlain(entry: PlainJson): Replica | undefined {
+  if (!isPlainObject(entry)) return undefined;
+  const { replica_id: id, endpoint, capabilities } = entry;
+  if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;
+  return {
+    id: asReplicaId(id),
+    endpoint: asEndpoint(endpoint),
+    capabilities: capabilities.filter(isPlainObject).map(capabilityFromPlain),
+  };
+}
+
+function capabilityFromPlain(object: PlainObject): Capability {
+  const pairs: string[] = [];
+  for (const [key, value] of Object.entries(object)) {
+    if (typeof value !== 'object') pairs.push(key, String(value));
+  }
+  return { pairs, source: JSON.stringify(object) };
+}

@@ -1,8 +1,0 @@
-/** A value, or for one that may change while we run a function that gives the present one. */
-export type Changing<T> = T | (() => T);
-
-/** Such a value as a function in either case; undefined when there is none. */
-export function lookup<T extends object | string>(value: Changing<T> | undefined): (() => T) | undefined {
-  if (value === undefined || typeof value === 'function') return value as (() => T) | undefined;
-  return () => value;
-}

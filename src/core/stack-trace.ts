@@ -1,0 +1,15 @@
+import { getErrorMessage } from './errors.js';
+
+/** Maximum number of causes that a stack shows. A chain of causes can be a ring. */
+const MAX_CAUSES = 8;
+
+/** Returns the stack of a thrown value, and those of its causes. */
+export function formatStack(thrown: unknown): string {
+  const stacks: string[] = [];
+  let error = thrown;
+  while (error !== undefined && stacks.length <= MAX_CAUSES) {
+    stacks.push(error instanceof Error ? (error.stack ?? getErrorMessage(error)) : getErrorMessage(error));
+    error = error instanceof Error ? error.cause : undefined;
+  }
+  return stacks.join('\ncaused by ');
+}

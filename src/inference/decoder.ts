@@ -1,0 +1,173 @@
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { ContentsReader } from './contents-reader.js';
+import {
+  REQUEST_TAGS,
+  REQUESTED_OUTPUT_TAGS,
+  RESPONSE_TAGS,
+  SHARED_TAGS,
+  STREAM_RESPONSE_TAGS,
+  TENSOR_TAGS,
+} from './field-tags.js';
+import { type InferParameter, ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
+import { MessageCount } from './message-limits.js';
+import { ProtobufReader } from './protobuf-reader.js';
+import {
+  NO_PARAMETERS,
+  type ParametersMessage,
+  type RequestedOutputMessage,
+  type RequestMessage,
+  type ResponseMessage,
+  type StreamResponseMessage,
+  type TensorMessage,
+} from './protocol-messages.js';
+
+/**
+ * The request that bytes are. Tensors are copied once, and raw ones not at all: they are views of the bytes. Throws for
+ * bytes that are none, and `invalid_argument` for what holds more than {@link MessageCount} lets through; it is counted
+ * on the way, so that nothing is read twice.
+ */
+export function decodeRequest(bytes: Uint8Array): RequestMessage {
+  const message: RequestMessage = {
+    modelName: '',
+    modelVersion: '',
+    id: '',
+    parameters: NO_PARAMETERS,
+    inputs: [],
+    outputs: [],
+    rawInputContents: [],
+  };
+  const count = new MessageCount('request');
+  const reader = new ProtobufReader(bytes);
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+    if (tag === REQUEST_TAGS.output) {
+      count.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readRequestedOutput(reader, reader.fieldEnd(reader.end), count));
+    } else if (tag === REQUEST_TAGS.rawInputContents) {
+      count.checkTensors('raw contents', message.rawInputContents.length + 1);
+      message.rawInputContents.push(reader.bytes());
+    } else if (tag === SHARED_TAGS.tensor) {
+      count.checkTensors('inputs', message.inputs.length + 1);
+      message.inputs.push(readTensor(reader, reader.fieldEnd(reader.end), count));
+    } else readOther(tag, reader, message, count);
+  }
+  return message;
+}
+
+/** The answer that bytes are; counted as {@link decodeRequest} counts. */
+export function decodeResponse(bytes: Uint8Array): ResponseMessage {
+  const reader = new ProtobufReader(bytes);
+  return readAnswer(reader, reader.end, emptyAnswer(), new MessageCount('answer'));
+}
+
+/**
+ * The part of an answer that bytes are. MLServer streams answers as they are, without the part around them
+ * (`ModelInferResponse` where the protocol has `ModelStreamInferResponse`); that is a part, too.
+ */
+export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
+  if (isBareAnswer(new ProtobufReader(bytes))) return { errorMessage: '', inferResponse: decodeResponse(bytes) };
+  const message: StreamResponseMessage = { errorMessage: '', inferResponse: undefined };
+  const reader = new ProtobufReader(bytes);
+  const count = new MessageCount('answer');
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+    if (tag === STREAM_RESPONSE_TAGS.errorMessage) message.errorMessage = reader.text();
+    else if (tag === STREAM_RESPONSE_TAGS.inferResponse) {
+      const before = message.inferResponse ?? emptyAnswer();
+      message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), before, count);
+    } else reader.skip(tag);
+  }
+  return message;
+}
+
+/**
+ * Whether a message is an answer and not a part with an answer in it. Both have texts or messages in the fields 1 and 2;
+ * 3 to 6 are fields of an answer only: id, parameters, outputs and raw contents.
+ */
+function isBareAnswer(reader: ProtobufReader): boolean {
+  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+    if (tag >= SHARED_TAGS.id && tag <= RESPONSE_TAGS.rawOutputContents && (tag & 7) === 2) return true;
+    reader.skip(tag);
+  }
+  return false;
+}
+
+/** What requests and answers have in common. */
+type CommonMessage = Pick<RequestMessage & ResponseMessage, 'modelName' | 'modelVersion' | 'id' | 'parameters'>;
+
+function emptyAnswer(): ResponseMessage {
+  return { modelName: '', modelVersion: '', id: '', parameters: NO_PARAMETERS, outputs: [], rawOutputContents: [] };
+}
+
+/** Reads into an answer, of which there may be some already: a message that comes in two parts is both together. */
+function readAnswer(
+  reader: ProtobufReader,
+  end: number,
+  message: ResponseMessage,
+  count: MessageCount,
+): ResponseMessage {
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+    if (tag === RESPONSE_TAGS.rawOutputContents) {
+      count.checkTensors('raw contents', message.rawOutputContents.length + 1);
+      message.rawOutputContents.push(reader.bytes());
+    } else if (tag === SHARED_TAGS.tensor) {
+      count.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readTensor(reader, reader.fieldEnd(end), count));
+    } else readOther(tag, reader, message, count);
+  }
+  return message;
+}
+
+function readOther(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCount): void {
+  if (tag === SHARED_TAGS.modelName) message.modelName = reader.text();
+  else if (tag === SHARED_TAGS.modelVersion) message.modelVersion = reader.text();
+  else if (tag === SHARED_TAGS.id) message.id = reader.text();
+  else if (tag === SHARED_TAGS.parameters) message.parameters = withParameter(reader, message.parameters, count);
+  else reader.skip(tag);
+}
+
+function readTensor(reader: ProtobufReader, end: number, count: MessageCount): TensorMessage {
+  const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
+  let contents: ContentsReader | undefined;
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+    if (tag === TENSOR_TAGS.name) tensor.name = reader.text();
+    else if (tag === TENSOR_TAGS.datatype) tensor.datatype = reader.text();
+    else if (tag === TENSOR_TAGS.size) readSize(reader, tensor.shape, count);
+    else if (tag === TENSOR_TAGS.shape) {
+      const shapeEnd = reader.fieldEnd(end);
+      while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, count);
+    } else if (tag === TENSOR_TAGS.parameters) tensor.parameters = withParameter(reader, tensor.parameters, count);
+    else if (tag === TENSOR_TAGS.contents) {
+      contents ??= new ContentsReader();
+      contents.read(reader, reader.fieldEnd(end), count);
+    } else reader.skip(tag);
+  }
+  tensor.contents = contents?.contents();
+  return tensor;
+}
+
+function readSize(reader: ProtobufReader, shape: bigint[], count: MessageCount): void {
+  shape.push(reader.int64());
+  count.checkDimensions(shape.length);
+}
+
+/** The parameters that there are, and the one that comes next. */
+function withParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCount): ParametersMessage {
+  count.addParameter();
+  const entry = new BinaryReader(reader.bytes());
+  const { key, value } = ParametersEntry.decode(entry, entry.len);
+  if (entry.pos !== entry.len) throw new RangeError('a parameter does not end where its length says');
+  if (!value) return before;
+  const parameters =
+    before === NO_PARAMETERS ? new Map<string, InferParameter>() : (before as Map<string, InferParameter>);
+  return parameters.set(key, value);
+}
+
+function readRequestedOutput(reader: ProtobufReader, end: number, count: MessageCount): RequestedOutputMessage {
+  const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
+  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+    if (tag === REQUESTED_OUTPUT_TAGS.name) output.name = reader.text();
+    else if (tag === REQUESTED_OUTPUT_TAGS.parameters)
+      output.parameters = withParameter(reader, output.parameters, count);
+    else reader.skip(tag);
+  }
+  return output;
+}

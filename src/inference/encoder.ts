@@ -1,0 +1,107 @@
+import {
+  BYTES_CONTENTS_TAG,
+  REQUEST_TAGS,
+  REQUESTED_OUTPUT_TAGS,
+  RESPONSE_TAGS,
+  SHARED_TAGS,
+  STREAM_RESPONSE_TAGS,
+  TENSOR_TAGS,
+} from './field-tags.js';
+import { ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
+import { PACKED_FIELDS } from './packed-elements.js';
+import { ProtobufWriter } from './protobuf-writer.js';
+import type {
+  ParametersMessage,
+  RequestMessage,
+  ResponseMessage,
+  StreamResponseMessage,
+  TensorContents,
+  TensorMessage,
+} from './protocol-messages.js';
+
+/**
+ * The bytes of a request: byte for byte what the generated code writes, which writes the parameters here, too. Tensors are
+ * copied once.
+ */
+export function encodeRequest(message: RequestMessage): Buffer {
+  return ProtobufWriter.write(writeRequest, message);
+}
+
+/** The bytes of an answer, as {@link encodeRequest} makes them. */
+export function encodeResponse(message: ResponseMessage): Buffer {
+  return ProtobufWriter.write(writeAnswer, message);
+}
+
+/** The bytes of a part of an answer. */
+export function encodeStreamResponse(message: StreamResponseMessage): Buffer {
+  return ProtobufWriter.write(writePart, message);
+}
+
+function writeRequest(writer: ProtobufWriter, message: RequestMessage): void {
+  writeCommon(writer, message);
+  for (const input of message.inputs) writeTensor(writer, input);
+  for (const { name, parameters } of message.outputs) {
+    const output = writer.open(REQUEST_TAGS.output);
+    writer.text(REQUESTED_OUTPUT_TAGS.name, name);
+    writeParameters(writer, REQUESTED_OUTPUT_TAGS.parameters, parameters);
+    writer.close(output);
+  }
+  for (const raw of message.rawInputContents) writer.bytes(REQUEST_TAGS.rawInputContents, raw);
+}
+
+function writeAnswer(writer: ProtobufWriter, message: ResponseMessage): void {
+  writeCommon(writer, message);
+  for (const output of message.outputs) writeTensor(writer, output);
+  for (const raw of message.rawOutputContents) writer.bytes(RESPONSE_TAGS.rawOutputContents, raw);
+}
+
+function writePart(writer: ProtobufWriter, { errorMessage, inferResponse }: StreamResponseMessage): void {
+  writer.text(STREAM_RESPONSE_TAGS.errorMessage, errorMessage);
+  if (!inferResponse) return;
+  const response = writer.open(STREAM_RESPONSE_TAGS.inferResponse);
+  writeAnswer(writer, inferResponse);
+  writer.close(response);
+}
+
+/** The fields that a request and an answer have alike. */
+function writeCommon(writer: ProtobufWriter, message: RequestMessage | ResponseMessage): void {
+  writer.text(SHARED_TAGS.modelName, message.modelName);
+  writer.text(SHARED_TAGS.modelVersion, message.modelVersion);
+  writer.text(SHARED_TAGS.id, message.id);
+  writeParameters(writer, SHARED_TAGS.parameters, message.parameters);
+}
+
+function writeParameters(writer: ProtobufWriter, tag: number, parameters: ParametersMessage): void {
+  if (parameters.size === 0) return;
+  for (const [key, value] of parameters) writer.bytes(tag, ParametersEntry.encode({ key, value }).finish());
+}
+
+/** Inputs and outputs are written alike. */
+function writeTensor(writer: ProtobufWriter, { name, datatype, shape, parameters, contents }: TensorMessage): void {
+  const tensor = writer.open(SHARED_TAGS.tensor);
+  writer.text(TENSOR_TAGS.name, name);
+  writer.text(TENSOR_TAGS.datatype, datatype);
+  if (shape.length > 0) {
+    const sizes = writer.open(TENSOR_TAGS.shape);
+    for (const size of shape) writer.varint(size);
+    writer.close(sizes);
+  }
+  writeParameters(writer, TENSOR_TAGS.parameters, parameters);
+  if (contents) writeContents(writer, contents);
+  writer.close(tensor);
+}
+
+/** Packed numbers are one value, byte strings one each. Fields are written in the order in which they stand; nearly always there is one. */
+function writeContents(writer: ProtobufWriter, contents: TensorContents): void {
+  const begin = writer.open(TENSOR_TAGS.contents);
+  for (const name of Object.keys(contents) as (keyof TensorContents)[]) {
+    if (name === 'bytesContents') {
+      for (const element of contents.bytesContents ?? []) writer.bytes(BYTES_CONTENTS_TAG, element);
+      continue;
+    }
+    const { tag, pack } = PACKED_FIELDS[name];
+    const elements = contents[name];
+    if (elements && elements.length > 0) writer.bytes(tag, pack(elements));
+  }
+  writer.close(begin);
+}

@@ -1,0 +1,70 @@
+import type { DataByDatatype, Datatype } from './datatype.js';
+
+/*
+ * The data of an inference as programs see it, without its encoding. This file imports nothing of the encoding, because
+ * the library's public types are made of it: they must compile in projects that have no types of Node.js or gRPC.
+ */
+
+/** Parameters of a request, an answer or a tensor, by name: a sampling temperature, a finish reason. */
+export type Parameters = Readonly<Record<string, ParameterValue>>;
+
+/** The value of a parameter. Integers are sent as int64, other numbers as double; `{ double: 1 }` sends an integer as double. */
+export type ParameterValue = boolean | number | bigint | string | { readonly double: number };
+
+/** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
+export type TensorData = DataByDatatype[Datatype];
+
+/** A tensor. `data` has as many elements as the product of `shape`; the empty shape is a scalar. */
+export interface Tensor<D extends Datatype = Datatype> {
+  readonly datatype: D;
+  readonly shape: readonly number[];
+  readonly data: DataByDatatype[D];
+  /** Parameters of this tensor alone: a `content_type`, for example. Default: none. */
+  readonly parameters?: Parameters;
+}
+
+/**
+ * Tensors by name, in order, except that names that are integers come first, as in every JavaScript object. The object
+ * has no prototype, so `__proto__` is an ordinary name.
+ */
+export type Tensors = Readonly<Record<string, Tensor>>;
+
+/** A requested output with its own parameters: Triton's `classification`, for example. */
+export interface RequestedOutput {
+  readonly name: string;
+  readonly parameters?: Parameters | undefined;
+}
+
+/** The answer to one inference. */
+export interface InferenceResponse {
+  readonly model: string;
+  readonly version: string;
+  readonly id: string;
+  readonly outputs: Tensors;
+  readonly parameters: Parameters;
+}
+
+/** Metadata of a replica's server. */
+export interface ServerMetadata {
+  readonly name: string;
+  readonly version: string;
+  readonly extensions: readonly string[];
+}
+
+/** Metadata of a model: the inputs and outputs that it declares. */
+export interface ModelMetadata {
+  readonly name: string;
+  readonly versions: readonly string[];
+  readonly platform: string;
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+  readonly properties: ReadonlyMap<string, string>;
+}
+
+/** Metadata of an input or an output. */
+export interface TensorMetadata {
+  readonly name: string;
+  readonly datatype: string;
+  /** -1 stands for a dimension of any size. */
+  readonly shape: readonly bigint[];
+}

@@ -1,0 +1,250 @@
+import type { Socket } from 'node:net';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { LeaseId } from '../core/ids.js';
+import type { Clock, Events, ServerEvent } from '../core/ports.js';
+import type { Registry } from '../core/registry.js';
+import { getTcpKey, type TcpEntry } from './tcp-table.js';
+
+/** Options of a {@link DeadPeerDetector}. */
+export interface DeadPeerDetectorOptions {
+  readonly registry: Pick<Registry, 'accuse' | 'seen'>;
+  readonly clock: Clock;
+  readonly events: Events<ServerEvent>;
+  /** How long a peer can leave everything that was sent to it unacknowledged, in milliseconds. */
+  readonly limitMs: number;
+  /** Reads the machine's TCP connections. Rejects with `ENOENT` or `EACCES` where they can't be read at all. */
+  readonly readTable: () => AsyncIterable<TcpEntry>;
+  /** Counts the retransmission timeouts of the whole machine. Undefined where the system doesn't count them. Cheap. */
+  readonly countVainWaits: () => Promise<number | undefined>;
+}
+
+/** The connection of a lease. */
+export interface WatchedLease {
+  readonly lease: LeaseId;
+  /** The host of the peer. */
+  readonly host: string;
+  readonly socket: Pick<
+    Socket,
+    'destroyed' | 'bytesWritten' | 'writableLength' | 'localAddress' | 'localPort' | 'remoteAddress' | 'remotePort'
+  >;
+}
+
+/** Time between two checks of the table, and while something is being retransmitted. */
+const CHECK_EVERY_MS = 1000;
+const CHECK_RETRANSMITS_EVERY_MS = 250;
+
+/**
+ * Unanswered retransmissions that show a dead host. The kernel sends them 0.4, 0.8, 1.6 and 3.2 s after the first try. An
+ * outage of 2 s swallows three of them, and a packet loss of 20% swallows four in a row about once in 15,000 heartbeats.
+ */
+const RETRANSMITS_OF_DEAD_HOST = 4;
+
+/**
+ * The same for a host that is known to lose packets. An outage makes the kernel measure a long round trip: it then waits up to
+ * a second for the first retransmission and 16 s for the fourth. Such a host is only suspected, which costs little if it is wrong.
+ */
+const RETRANSMITS_OF_LOSSY_HOST = 2;
+
+/** How long a host that answered a retransmission counts as lossy. */
+const LOSSY_FOR_MS = 60_000;
+
+/** Number of limits without a renewal that count as silence. Renewals come every 3 s by default, and a lost packet delays one. */
+const SILENT_LIMITS = 1.5;
+
+/** The state of a watched connection. */
+interface Watched extends WatchedLease {
+  /** Bytes that the kernel had taken at the start of the check. */
+  sentBytes: number;
+  /** The wait for an acknowledgement, if something was unacknowledged at the last check. */
+  wait: Wait | undefined;
+}
+
+/** The time of a check, and how late its timer fired. */
+interface Check {
+  readonly nowMs: number;
+  readonly lateByMs: number;
+}
+
+/** A time without an acknowledgement. */
+interface Wait {
+  /** The last check before it, or the last that saw progress. The wait began up to one check later. */
+  sinceMs: number;
+  acknowledgedBytes: number;
+  retransmits: number;
+  /** The kernel's retransmission timeout when the wait began. */
+  retransmitAfterMs: number;
+  isAccused: boolean;
+}
+
+/**
+ * Finds dead hosts by what they don't acknowledge. A host that loses its power doesn't close its connections, and nothing else
+ * shows that within minutes. Checks until it is closed.
+ */
+export class DeadPeerDetector {
+  readonly #options: DeadPeerDetectorOptions;
+  readonly #watched = new Map<string, Watched>();
+  /** When each lossy host last answered a retransmission. */
+  readonly #lossyAtMs = new Map<string, number>();
+  #lastCheckAtMs: number;
+  #vainWaits: number | undefined;
+  /** Whether, at the last reading, a watched connection waited for the answer to a retransmission, or for a window to open. */
+  #isAnyStalled = false;
+  /** Whether the last check failed. It is reported once until a check succeeds. */
+  #hasFailed = false;
+  #cancelCheck = (): void => {};
+  #isClosed = false;
+
+  constructor(options: DeadPeerDetectorOptions) {
+    this.#options = options;
+    this.#lastCheckAtMs = options.clock.nowMs();
+    // Before anything is watched: a whole fleet that connects at once then doesn't make its first check read the table.
+    void this.#checkAndRepeat(0);
+  }
+
+  /** Watches the connection of a lease. The returned function stops that. */
+  watch({ lease, host, socket }: WatchedLease): () => void {
+    const key = getTcpKey(socket);
+    if (key === undefined || socket.destroyed) return () => {};
+    // Each field is named, so that all objects have the same shape.
+    const watched: Watched = { lease, host, socket, sentBytes: 0, wait: undefined };
+    this.#watched.set(key, watched);
+    return () => {
+      if (this.#watched.get(key) === watched) this.#watched.delete(key);
+    };
+  }
+
+  /** Ends the checks. */
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelCheck();
+  }
+
+  #checkAfter(delayMs: number): void {
+    const { clock } = this.#options;
+    const dueAtMs = clock.nowMs() + delayMs;
+    this.#cancelCheck = clock.schedule(delayMs, () => void this.#checkAndRepeat(clock.nowMs() - dueAtMs));
+  }
+
+  /** Checks, and schedules the next check even if this one failed. Ends if the system has no table. */
+  async #checkAndRepeat(lateByMs: number): Promise<void> {
+    const { clock, events } = this.#options;
+    let nextAfterMs = CHECK_EVERY_MS;
+    try {
+      nextAfterMs = await this.#check({ nowMs: clock.nowMs(), lateByMs });
+      this.#hasFailed = false;
+    } catch (error) {
+      if (this.#isClosed) return;
+      if (isTableMissing(error)) {
+        events.emit({ kind: 'dead_peer_detection_unavailable', error: getErrorMessage(error) });
+        return;
+      }
+      if (!this.#hasFailed) events.emit({ kind: 'dead_peer_detection_failed', error: getErrorMessage(error) });
+      this.#hasFailed = true;
+    }
+    if (!this.#isClosed) this.#checkAfter(nextAfterMs);
+  }
+
+  /**
+   * Checks every watched connection, and resolves to the delay until the next check. Doesn't read the table if no retransmission
+   * timed out on this machine since the last check, or nothing is watched: then nobody can be dead.
+   */
+  async #check(check: Check): Promise<number> {
+    try {
+      const counted = await this.#options.countVainWaits();
+      const isUnchanged = counted !== undefined && counted === this.#vainWaits && !this.#isAnyStalled;
+      const isQuiet = this.#watched.size === 0 || isUnchanged;
+      const isRetransmitting = !isQuiet && (await this.#readTable(check));
+      // Only once the table was read: if that fails, the next check must not be quiet.
+      this.#vainWaits = counted;
+      return isRetransmitting ? CHECK_RETRANSMITS_EVERY_MS : CHECK_EVERY_MS;
+    } finally {
+      // After a failure too: a wait seen next time may have begun only now.
+      this.#lastCheckAtMs = check.nowMs;
+      for (const [host, atMs] of this.#lossyAtMs) {
+        if (check.nowMs - atMs > LOSSY_FOR_MS) this.#lossyAtMs.delete(host);
+      }
+    }
+  }
+
+  /**
+   * Reads the table and judges the watched connections in it. Resolves to whether any is being retransmitted. A failure for one
+   * connection doesn't stop the others from being judged; then all of them are checked again.
+   */
+  async #readTable(check: Check): Promise<boolean> {
+    for (const watched of this.#watched.values()) {
+      watched.sentBytes = watched.socket.bytesWritten - watched.socket.writableLength;
+    }
+    let isRetransmitting = false;
+    let isStalled = false;
+    const failures: unknown[] = [];
+    for await (const entry of this.#options.readTable()) {
+      const watched = this.#watched.get(entry.key);
+      // Nearly all connections are idle.
+      if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
+      await this.#judge(watched, entry, check).catch((error) => failures.push(error));
+      isRetransmitting ||= entry.retransmits > 0;
+      isStalled ||= entry.retransmits > 0 || isShut(entry, watched.wait);
+    }
+    if (failures.length > 0) throw failureToJudge(failures);
+    this.#isAnyStalled = isStalled;
+    return isRetransmitting;
+  }
+
+  /** Compares a connection with its state at the last check, and accuses its lease if the peer looks dead. */
+  async #judge(watched: Watched, entry: TcpEntry, check: Check): Promise<void> {
+    const { wait } = watched;
+    const acknowledgedBytes = watched.sentBytes - entry.unacknowledgedBytes;
+    if (!wait) {
+      watched.wait = newWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
+    } else if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
+      if (wait.retransmits > 0) this.#lossyAtMs.set(watched.host, check.nowMs);
+      if (wait.isAccused) await this.#options.registry.seen(watched.lease);
+      watched.wait = entry.unacknowledgedBytes === 0 ? undefined : newWait(check.nowMs, acknowledgedBytes, entry);
+    } else {
+      wait.retransmits = Math.max(wait.retransmits, entry.retransmits);
+      if (this.#isUnanswered(watched.host, wait, entry, check)) await this.#accuse(watched, wait, check);
+    }
+  }
+
+  /** Whether a peer has left everything unacknowledged for so long that it counts as dead. */
+  #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
+    const { limitMs } = this.#options;
+    const waitedMs = nowMs - wait.sinceMs;
+    if (isShut(entry, wait)) return waitedMs > limitMs + CHECK_EVERY_MS;
+    const enough = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
+    return waitedMs > limitMs && entry.retransmits >= enough;
+  }
+
+  async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
+    wait.isAccused = true;
+    const forMs = this.#options.limitMs * SILENT_LIMITS;
+    const isLossy = this.#lossyAtMs.has(host);
+    await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
+  }
+}
+
+function newWait(sinceMs: number, acknowledgedBytes: number, { retransmits, retransmitAfterMs }: TcpEntry): Wait {
+  return { sinceMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
+}
+
+/**
+ * Whether the peer answers, but takes nothing more. Usually the kernel then probes its closed window. If a segment was in flight
+ * when the window closed, the kernel retransmits that one instead, doubles its timeout each time, and doesn't count these as
+ * retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
+ */
+function isShut({ isWindowClosed, retransmits, retransmitAfterMs }: TcpEntry, wait: Wait | undefined): boolean {
+  return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitAfterMs > wait.retransmitAfterMs);
+}
+
+/** Whether connections can't be seen here at all: only Linux has the table, and not every process can read it. */
+function isTableMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'EACCES';
+}
+
+/** Wraps failures of the registry, so that they aren't taken for failures of the table. */
+function failureToJudge(failures: readonly unknown[]): AnyserveError {
+  const [cause] = failures;
+  const message = `${failures.length} of what it saw could not be noted: ${getErrorMessage(cause)}`;
+  return new AnyserveError('failed', message, { cause });
+}

@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import {
+  ALIVE_EVENT,
+  formatRegisteredEvent,
+  formatSupersededEvent,
+  parseLeaseEvent,
+} from '../../src/api/lease-events.js';
+import { asReplicaId } from '../../src/core/ids.js';
+
+describe('lease events', () => {
+  it('are spaced as the original spaces them', () => {
+    expect(formatRegisteredEvent(asReplicaId('r1'))).toBe('data: {"status": "registered", "replica_id": "r1"}\n\n');
+    expect(formatSupersededEvent(asReplicaId('r1'))).toBe('data: {"status": "superseded", "replica_id": "r1"}\n\n');
+    expect(ALIVE_EVENT).toBe('data: {"status": "alive"}\n\n');
+  });
+
+  it('escape everything outside of printable ASCII', () => {
+    expect(formatRegisteredEvent(asReplicaId('é\n😀/"\\\u007f'))).toBe(
+      'data: {"status": "registered", "replica_id": "\\u00e9\\n\\ud83d\\ude00/\\"\\\\\\u007f"}\n\n',
+    );
+  });
+
+  it.each([
+    ['{"status": "registered", "replica_id": "r1"}', 'registered'],
+    ['{"status":"alive"}', 'alive'],
+    ['{"status":"superseded"}', 'superseded'],
+    ['{"status":"something new"}', 'unknown'],
+    ['not JSON', 'unknown'],
+    ['null', 'unknown'],
+  ])('reads %s as %s', (data, event) => {
+    expect(parseLeaseEvent(data)).toBe(event);
+  });
+});

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { parseRenewal } from '../../src/api/lease-renewal.js';
+import { parseRegistration, serializeValidationIssues } from '../../src/api/registration.js';
+
+describe('a renewal', () => {
+  it.each([
+    ['', undefined],
+    ['  ', undefined],
+    ['{}', undefined],
+    ['{"state":null,"load":{"queue":3}}', undefined],
+    ['{"state":"ready"}', 'ready'],
+    ['{"state":"unready"}', 'unready'],
+    ['{"state":"draining"}', 'draining'],
+  ])('%j says the state %j', (body, state) => {
+    expect(parseRenewal(body)).toEqual({ kind: 'renewal', state });
+  });
+
+  it.each([
+    ['{"state":"suspect"}', "Input should be 'ready', 'unready' or 'draining'"],
+    ['{"state":1}', "Input should be 'ready', 'unready' or 'draining'"],
+    ['[]', 'valid dictionary'],
+    ['{"state"', 'JSON decode error'],
+  ])('%j is refused', (body, message) => {
+    const outcome = parseRenewal(body);
+    expect(outcome.kind === 'faults' && serializeValidationIssues(outcome.faults)).toContain(message);
+  });
+});
+
+describe('the time of a lease', () => {
+  const asked = (ttl: string) => parseRegistration(`{"replica_id":"a","endpoint":"e","capabilities":[],"ttl":${ttl}}`);
+
+  it.each([
+    ['null', undefined],
+    ['1', 1000],
+    ['15', 15_000],
+    ['2.5', 2500],
+    ['3600', 3_600_000],
+  ])('%s seconds are %s ms', (ttl, ttlMs) => {
+    expect(asked(ttl)).toMatchObject({ kind: 'registration', ttlMs });
+  });
+
+  it.each(['0', '0.5', '-1', '3601', '"15"', 'true', '{}'])('%s is refused', (ttl) => {
+    expect(asked(ttl)).toMatchObject({ kind: 'faults', faults: [{ loc: ['body', 'ttl'] }] });
+  });
+});

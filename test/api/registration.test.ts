@@ -1,0 +1,115 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseRegistration, serializeValidationIssues, validateOversizedBody } from '../../src/api/registration.js';
+import { serializeReplica } from '../../src/api/serialized-replica.js';
+
+/** The 422 body that a registration gets; undefined when it is granted. */
+function refusal(body: string): string | undefined {
+  const outcome = parseRegistration(body);
+  return outcome.kind === 'faults' ? serializeValidationIssues(outcome.faults) : undefined;
+}
+
+function registered(body: string): string {
+  const outcome = parseRegistration(body);
+  if (outcome.kind === 'faults') throw new Error(serializeValidationIssues(outcome.faults));
+  return serializeReplica(outcome.replica);
+}
+
+describe('registration', () => {
+  it('is shown as it was sent', () => {
+    const body =
+      '{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"n":1.0,"big":9007199254740993,"x":[null]}]}';
+    expect(registered(body)).toBe(body);
+  });
+
+  it('may carry fields that nobody knows', () => {
+    expect(registered('{"extra":1,"replica_id":"a","endpoint":"e","capabilities":[]}')).toBe(
+      '{"replica_id":"a","endpoint":"e","capabilities":[]}',
+    );
+  });
+
+  // The expected bodies are what FastAPI 0.165 with Pydantic 2.14 answers.
+  it.each([
+    ['', '{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}'],
+    [
+      '{}',
+      '{"detail":[{"type":"missing","loc":["body","replica_id"],"msg":"Field required","input":{}},{"type":"missing","loc":["body","endpoint"],"msg":"Field required","input":{}},{"type":"missing","loc":["body","capabilities"],"msg":"Field required","input":{}}]}',
+    ],
+    [
+      '{"a":1,}',
+      '{"detail":[{"type":"json_invalid","loc":["body",7],"msg":"JSON decode error","input":{},"ctx":{"error":"Expecting property name enclosed in double quotes"}}]}',
+    ],
+    [
+      '[]',
+      '{"detail":[{"type":"model_attributes_type","loc":["body"],"msg":"Input should be a valid dictionary or object to extract fields from","input":[]}]}',
+    ],
+    [
+      '{"replica_id":1,"endpoint":null,"capabilities":{}}',
+      '{"detail":[{"type":"string_type","loc":["body","replica_id"],"msg":"Input should be a valid string","input":1},{"type":"string_type","loc":["body","endpoint"],"msg":"Input should be a valid string","input":null},{"type":"list_type","loc":["body","capabilities"],"msg":"Input should be a valid list","input":{}}]}',
+    ],
+    [
+      '{"replica_id":"a","endpoint":"e","capabilities":[{},1,"a"]}',
+      '{"detail":[{"type":"dict_type","loc":["body","capabilities",1],"msg":"Input should be a valid dictionary","input":1},{"type":"dict_type","loc":["body","capabilities",2],"msg":"Input should be a valid dictionary","input":"a"}]}',
+    ],
+  ])('refuses %j as FastAPI does', (body, expected) => {
+    expect(refusal(body)).toBe(expected);
+  });
+
+  it.each([
+    [`{"replica_id":"${'x'.repeat(129)}","endpoint":"e","capabilities":[]}`, 'at most 128 bytes'],
+    [`{"replica_id":"a","endpoint":"${'x'.repeat(257)}","capabilities":[]}`, 'at most 256 bytes'],
+    ['{"replica_id":"a","endpoint":"ftp://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
+    [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(4097).fill('{}').join()}]}`, 'at most 4096'],
+    [
+      `{"replica_id":"a","endpoint":"e","capabilities":[${Array(1366).fill('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1}').join()}]}`,
+      '16392 pairs together; a replica has at most 16384',
+    ],
+    [
+      `{"replica_id":"a","endpoint":"e","capabilities":[{${Array.from({ length: 33 }, (_, n) => `"k${n}":1`).join()}}]}`,
+      'at most 32',
+    ],
+    [`{"replica_id":"a","endpoint":"e","capabilities":[{"${'k'.repeat(257)}":1}]}`, 'at most 256 bytes'],
+    [`{"replica_id":"a","endpoint":"e","capabilities":[{"k":"${'é'.repeat(129)}"}]}`, 'at most 256 bytes'],
+  ])('says which limit is passed (%#)', (body, limit) => {
+    const { detail } = JSON.parse(refusal(body) ?? '{}') as { detail: { type: string; msg: string }[] };
+    expect(detail).toHaveLength(1);
+    expect(detail[0]).toMatchObject({ type: 'value_error', msg: expect.stringContaining(limit) });
+  });
+
+  it('refuses an empty id in the form that FastAPI has for a text that is too short', () => {
+    expect(JSON.parse(refusal('{"replica_id":"","endpoint":"e","capabilities":[]}') ?? '{}')).toEqual({
+      detail: [
+        {
+          type: 'string_too_short',
+          loc: ['body', 'replica_id'],
+          msg: 'String should have at least 1 character',
+          input: '',
+          ctx: { min_length: 1 },
+        },
+      ],
+    });
+  });
+
+  it('holds as much as the limits say, and no more values than could be read in time', () => {
+    const capabilities = Array(4096).fill('{"a":1,"b":2,"c":3,"d":4}').join();
+    const body = `{"replica_id":"a","endpoint":"e","capabilities":[${capabilities}]}`;
+    expect(registered(body)).toBe(body);
+    expect(refusal(`{"x":[${'0,'.repeat(100_000)}0]}`)).toContain('its JSON holds too many values');
+  });
+
+  it('over the limit is too deep if it is, whatever else', () => {
+    expect(validateOversizedBody('{"a":'.repeat(70))).toMatchObject([
+      { type: 'json_invalid', loc: ['body', expect.any(Number)] },
+    ]);
+    expect(validateOversizedBody('{"a":[[[')).toBeUndefined();
+  });
+
+  it('ends in a registration or in faults, whatever the body', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (body) => {
+        const refused = refusal(body);
+        if (refused !== undefined) expect(JSON.parse(refused).detail.length).toBeGreaterThan(0);
+      }),
+    );
+  });
+});

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { parseReplicaList, serializeReplicaDetails } from '../../src/api/replica-list-json.js';
+import type { KnownReplica } from '../../src/core/registry.js';
+import { registration, replica } from '../support/replicas.js';
+
+const NOW = { nowMs: 5000, epochMs: 1_700_000_005_000 };
+
+const known = (id: string, lease?: KnownReplica['lease']): KnownReplica => ({
+  registration: registration('lease-of-it', replica(id)),
+  lease,
+});
+
+const bodyOf = (all: Iterable<KnownReplica>): string =>
+  Buffer.concat([...serializeReplicaDetails(all, NOW)]).toString();
+
+describe('all that is known', () => {
+  it('is one list in however many parts, and read back', () => {
+    for (const count of [0, 1, 31, 32, 33, 64, 65, 200]) {
+      const all = Array.from({ length: count }, (_, n) => known(`r${n}`, { host: 'h', ttlMs: 9000, seenAtMs: 4000 }));
+      const listed = parseReplicaList(bodyOf(all));
+      expect(listed?.map((one) => [one.replica.id, one.state, one.seenBeforeMs])).toEqual(
+        all.map(({ registration: { replica: of } }) => [of.id, 'ready', 1000]),
+      );
+    }
+  });
+
+  it('is not of later than now, though a lease is renewed while the list is written', () => {
+    const body = JSON.parse(bodyOf([known('r1', { host: 'h', ttlMs: undefined, seenAtMs: 5400 })]));
+    expect(body.replicas[0].last_seen).toBe(body.now);
+  });
+
+  it('of a lease that is not of this server is little', () => {
+    expect(JSON.parse(bodyOf([known('r1')])).replicas).toMatchObject([{ peer: null, ttl: null, last_seen: null }]);
+  });
+
+  it('is looked up part by part', () => {
+    let lookedUp = 0;
+    function* many(): Generator<KnownReplica> {
+      for (let n = 0; n < 1000; n++, lookedUp++) yield known(`r${n}`);
+    }
+    const parts = serializeReplicaDetails(many(), NOW);
+    parts.next();
+    expect(lookedUp).toBe(0);
+    parts.next();
+    expect(lookedUp).toBeGreaterThan(0);
+    expect(lookedUp).toBeLessThan(100);
+  });
+});

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { serializeReplicaList } from '../../src/api/api-responses.js';
+import { serializePage } from '../../src/api/serialized-page.js';
+import type { Registration, ReplicaState } from '../../src/core/replica.js';
+import { ReplicaPages } from '../../src/core/replica-pages.js';
+import { registration, replica } from '../support/replicas.js';
+
+const COUNT = 400;
+
+const change = fc.record({
+  kind: fc.constantFrom('put' as const, 'state' as const, 'delete' as const, 'ask' as const, 'askSlowly' as const),
+  n: fc.nat(COUNT - 1),
+  /** How many from there on, and each how far from the last: some leave a page as good as new, some hardly change it. */
+  count: fc.constantFrom(1, 1, 3, 20, 100),
+  every: fc.constantFrom(1, 2, 7, 50),
+  state: fc.constantFrom<ReplicaState>('ready', 'suspect', 'unready', 'draining'),
+  model: fc.constantFrom('m', 'a longer one', 'é', '€😀'),
+});
+
+/** A registration, and what `JSON.stringify` is given for it. */
+function registered(n: number, model: string): { one: Registration; plain: object } {
+  const one = registration(`lease-${n}`, replica(`${n % 10 === 0 ? 'ü' : 'r'}${n}`, { model }));
+  const { id, endpoint } = one.replica;
+  return { one, plain: { replica_id: id, endpoint, capabilities: [{ model }] } };
+}
+
+/** A page of so many registrations, and how often each was looked at for its replica. */
+function watched(count: number): { page: Registration[]; looks: number[] } {
+  const looks: number[] = [];
+  const page = Array.from({ length: count }, (_, n) => {
+    const { replica: of, ...rest } = registration(`lease-${n}`, replica(`r${n}`));
+    looks.push(0);
+    return {
+      ...rest,
+      get replica() {
+        looks[n] = (looks[n] as number) + 1;
+        return of;
+      },
+    };
+  });
+  return { page, looks };
+}
+
+describe('a page of the list', () => {
+  it('is what JSON.stringify makes of it, byte for byte, whatever comes, changes and goes, and whoever still reads it', () => {
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 5, maxLength: 40 }), (changes) => {
+        const pages = new ReplicaPages();
+        const plain = new Map<number, { state: ReplicaState; plain: object }>();
+        const listed = (): string =>
+          JSON.stringify({
+            replicas: [...plain.values()]
+              .filter(({ state }) => state === 'ready' || state === 'suspect')
+              .map((entry) => entry.plain),
+          });
+        const read: { parts: Iterable<Buffer>; expected: string }[] = [];
+        const current = new Map<number, Registration>();
+        const put = (n: number, { one, plain: entry }: ReturnType<typeof registered>): void => {
+          pages.put(one);
+          current.set(n, one);
+          plain.set(n, { state: one.state, plain: entry });
+        };
+        for (let n = 0; n < COUNT; n++) put(n, registered(n, 'm'));
+        for (const { kind, n: from, count, every, state, model } of changes) {
+          if (kind === 'ask') {
+            const parts = [...serializeReplicaList(pages.pages())];
+            expect(Buffer.concat(parts).toString()).toBe(listed());
+            read.push({ parts, expected: listed() });
+            continue;
+          }
+          if (kind === 'askSlowly') {
+            // It has begun; the rest of it is written after all that changes later.
+            const parts = serializeReplicaList(pages.pages());
+            const begun = [parts.next().value as Buffer, parts.next().value as Buffer];
+            read.push({
+              parts: (function* () {
+                yield* begun;
+                yield* parts;
+              })(),
+              expected: listed(),
+            });
+            continue;
+          }
+          for (let n = from, done = 0; done < count; n = (n + every) % COUNT, done++) {
+            const before = current.get(n);
+            if (kind === 'put') put(n, registered(n, model));
+            else if (kind === 'state' && before) {
+              const one = { ...before, state };
+              put(n, { one, plain: plain.get(n)?.plain as object });
+            } else if (kind === 'delete' && before) {
+              pages.delete(before.replica.id);
+              current.delete(n);
+              plain.delete(n);
+            }
+          }
+        }
+        expect(Buffer.concat([...serializeReplicaList(pages.pages())]).toString()).toBe(listed());
+        for (const { parts, expected } of read) expect(Buffer.concat([...parts]).toString()).toBe(expected);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('is written with a look at those alone that are new', () => {
+    const { page, looks } = watched(6);
+    const before = serializePage(page);
+    expect(looks).toEqual([1, 1, 1, 1, 1, 1]);
+    const [first, , third, fourth, fifth, sixth] = page as [Registration, ...Registration[]];
+    const one = registration('again', replica('r1', { model: 'é' }));
+    const changed = serializePage([first, one, third, fourth, fifth, sixth] as Registration[], before);
+    const left = serializePage([one, third, sixth] as Registration[], changed);
+    const grown = serializePage([one, third, sixth, one] as Registration[], left);
+    expect(looks).toEqual([1, 1, 1, 1, 1, 1]);
+    for (const { bytes, registrations, lengths } of [changed, left, grown]) {
+      const anew = serializePage(registrations);
+      expect([bytes.toString(), lengths]).toEqual([anew.bytes.toString(), anew.lengths]);
+    }
+  });
+});

@@ -1,0 +1,21 @@
+import { PassThrough } from 'node:stream';
+import { expect, it } from 'vitest';
+import { createLeaseReporter } from '../../src/cli/lease-reporter.js';
+import type { ScalarPairs } from '../../src/json/capability-json.js';
+import { replica } from '../support/replicas.js';
+
+it.each<[string, readonly ScalarPairs[], string]>([
+  ['all of a few', [{ model: 'a' }, { model: 'b' }], '{"model":"a"} {"model":"b"}'],
+  ['nothing', [], 'it offers nothing'],
+  [
+    'the first of many',
+    Array.from({ length: 2000 }, (_, at) => ({ m: at })),
+    '{"m":0} {"m":1} {"m":2} {"m":3} {"m":4} {"m":5} {"m":6} {"m":7} and 1992 more',
+  ],
+  ['no long one', [{ a: '1' }, { a: 'x'.repeat(5000) }, { a: '2' }], '{"a":"1"} and 2 more'],
+])('a line of an update shows %s', (_what, capabilities, text) => {
+  const stdout = new PassThrough();
+  const report = createLeaseReporter(false, { stdout, env: {} });
+  report({ kind: 'updated', server: 'http://api' }, replica('r1', ...capabilities));
+  expect(String(stdout.read())).toBe(`updated r1 at http://api: ${text}\n`);
+});

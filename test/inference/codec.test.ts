@@ -1,0 +1,360 @@
+import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { decodeRequest, decodeResponse, decodeStreamResponse } from '../../src/inference/decoder.js';
+import { encodeRequest, encodeResponse, encodeStreamResponse } from '../../src/inference/encoder.js';
+import {
+  InferTensorContents,
+  ModelInferRequest_InferInputTensor as InputTensor,
+  ModelInferRequest,
+  ModelInferResponse,
+  ModelStreamInferResponse,
+} from '../../src/inference/gen/open_inference.js';
+import type { TensorMessage } from '../../src/inference/protocol-messages.js';
+import { answer, contents, part, request, writtenOtherwise } from '../support/inference-messages.js';
+import { collectGarbage } from '../support/kept-memory.js';
+
+const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
+
+/** A decoded message as the generated code gives it: plain arrays, and every field of contents there. */
+function plain(message: unknown): unknown {
+  if (message instanceof Uint8Array) return [...message];
+  if (ArrayBuffer.isView(message)) return Array.from(message as never);
+  if (Array.isArray(message)) return message.map(plain);
+  if (message instanceof Map) return new Map([...message].map(([key, value]) => [key, plain(value)]));
+  if (typeof message !== 'object' || message === null) return message;
+  const fields = Object.fromEntries(Object.entries(message).map(([key, value]) => [key, plain(value)]));
+  if ('datatype' in fields && fields['contents']) {
+    fields['contents'] = { ...InferTensorContents.decode(new Uint8Array(0)), ...(fields['contents'] as object) };
+  }
+  return fields;
+}
+
+/** The generated code of a stream's messages, and of the bare answers that MLServer sends in their place. */
+const generatedPart = {
+  encode: ModelStreamInferResponse.encode,
+  decode: (bytes: Uint8Array) =>
+    hasAnswerField(bytes)
+      ? { errorMessage: '', inferResponse: ModelInferResponse.decode(bytes) }
+      : ModelStreamInferResponse.decode(bytes),
+};
+
+/** Whether there is a field that only an answer has: 3 to 6. */
+function hasAnswerField(bytes: Uint8Array): boolean {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag === 0 || (tag & 7) === 4) return false;
+    if (tag >>> 3 >= 3 && tag >>> 3 <= 6 && (tag & 7) === 2) return true;
+    reader.skip(tag & 7);
+  }
+  return false;
+}
+
+/** The three messages: ours on one side, the generated code on the other. */
+const MESSAGES = [
+  ['a request', request, encodeRequest, decodeRequest, ModelInferRequest],
+  ['an answer', answer, encodeResponse, decodeResponse, ModelInferResponse],
+  ['a part of an answer', part, encodeStreamResponse, decodeStreamResponse, generatedPart],
+] as const;
+
+type AnyCodec = [
+  what: string,
+  message: fc.Arbitrary<unknown>,
+  encode: (message: unknown) => Buffer,
+  decode: (bytes: Uint8Array) => unknown,
+  generated: { encode(message: unknown): { finish(): Uint8Array }; decode(bytes: Uint8Array): unknown },
+];
+
+describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, message, encode, decode, generated) => {
+  it('writes byte for byte what the generated code writes', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        expect(encode(given)).toEqual(Buffer.from(generated.encode(given).finish()));
+      }),
+      RUNS,
+    );
+  });
+
+  it('reads what the generated code reads', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish();
+        expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
+      }),
+      RUNS,
+    );
+  });
+
+  it('reads fields in any order, and numbers of more bytes than they need, as the generated code does', () => {
+    fc.assert(
+      fc.property(message, fc.integer({ min: 1, max: 10 }), (given, numberBytes) => {
+        const bytes = writtenOtherwise(generated.encode(given).finish(), numberBytes);
+        expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
+      }),
+      RUNS,
+    );
+  });
+
+  it('refuses bytes that are cut off within a field, wherever, and reads the fields before', () => {
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish().subarray(0, 400);
+        for (let length = 0; length <= bytes.length; length++) agrees(bytes.slice(0, length));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('reads any other bytes as the generated code does, or refuses them', () => {
+    const changed = fc
+      .tuple(message, fc.nat(), fc.uint8Array({ minLength: 1, maxLength: 4 }))
+      .map(([given, at, piece]) => {
+        const bytes = Buffer.from(generated.encode(given).finish());
+        const start = at % (bytes.length + 1);
+        return Buffer.concat([bytes.subarray(0, start), piece, bytes.subarray(start + piece.length)]);
+      });
+    fc.assert(fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 60 })), agrees), RUNS);
+  });
+
+  it('skips fields that it does not know', () => {
+    const unknown = new BinaryWriter()
+      .uint32((99 << 3) | 0)
+      .int64(-1n)
+      .uint32((99 << 3) | 1)
+      .double(1)
+      .uint32((99 << 3) | 2)
+      .bytes(new Uint8Array(9))
+      .uint32((99 << 3) | 3)
+      .uint32((1 << 3) | 0)
+      .uint32(5)
+      .uint32((99 << 3) | 4)
+      .uint32((99 << 3) | 5)
+      .float(1)
+      .finish();
+    fc.assert(
+      fc.property(message, (given) => {
+        const bytes = generated.encode(given).finish();
+        expect(plain(decode(Buffer.concat([unknown, bytes, unknown])))).toEqual(plain(decode(bytes)));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('takes a field that comes twice as the last, and one that repeats as both', () => {
+    fc.assert(
+      fc.property(message, message, (first, second) => {
+        const [one, other] = [generated.encode(first).finish(), generated.encode(second).finish()];
+        const both = decode(Buffer.concat([one, other]));
+        expect(plain(both)).toEqual(plain(merged(decode(one), decode(other))));
+      }),
+      RUNS,
+    );
+  });
+
+  /** What one reads, the other reads alike; but the generated code takes more, which is {@link STRICTER}. */
+  function agrees(bytes: Uint8Array): void {
+    const expected = reading(() => generated.decode(bytes));
+    const read = reading(() => decode(bytes));
+    if (read.error && !expected.error) expect(read.error.message).toMatch(STRICTER);
+    else if (read.error) expect(read.error).not.toBeInstanceOf(TypeError);
+    else expect(read).toEqual(expected);
+  }
+});
+
+/** What is said of a field that reaches beyond what is around it, of field 0, and of a group's end that none began. */
+const STRICTER = new RegExp(
+  `^(?:${[
+    'a field is longer than the message around it',
+    'a parameter does not end where its length says',
+    'premature EOF',
+    '\\w+ end within an element',
+    'there is no field 0',
+    'cant skip wire type 4',
+    'invalid end group tag',
+  ].join('|')})$`,
+);
+
+function reading(decode: () => unknown): { message?: unknown; error?: Error } {
+  try {
+    return { message: plain(decode()) };
+  } catch (error) {
+    return { error: error as Error };
+  }
+}
+
+/** Two messages as protobuf merges them. */
+function merged(first: unknown, second: unknown): unknown {
+  if (Array.isArray(first)) return [...first, ...(second as unknown[])];
+  if (first instanceof Map) return new Map([...first, ...(second as Map<unknown, unknown>)]);
+  if (typeof first === 'object' && first !== null && typeof second === 'object' && second !== null) {
+    return Object.fromEntries(
+      Object.entries(first).map(([key, value]) => [key, merged(value, (second as Record<string, unknown>)[key])]),
+    );
+  }
+  return second === '' || second === undefined ? first : second;
+}
+
+/** A tensor whose contents came as these messages, one after the other. */
+function tensorOf(...parts: Uint8Array[]): TensorMessage | undefined {
+  const writer = new BinaryWriter().uint32(42).fork();
+  for (const bytes of parts) writer.uint32(42).bytes(bytes);
+  return decodeRequest(writer.join().finish()).inputs[0];
+}
+
+describe('typed contents', () => {
+  /** What writes each field's elements one by one, as encoders that do not pack do. */
+  const ONE_BY_ONE: Readonly<Record<string, (writer: BinaryWriter, element: never) => unknown>> = {
+    boolContents: (writer, element) => writer.uint32(8).bool(element),
+    intContents: (writer, element) => writer.uint32(16).int32(element),
+    int64Contents: (writer, element) => writer.uint32(24).int64(element),
+    uintContents: (writer, element) => writer.uint32(32).uint32(element),
+    uint64Contents: (writer, element) => writer.uint32(40).uint64(element),
+    fp32Contents: (writer, element) => writer.uint32(53).float(element),
+    fp64Contents: (writer, element) => writer.uint32(57).double(element),
+    bytesContents: (writer, element) => writer.uint32(66).bytes(element),
+  };
+
+  it('are the same packed, one by one, and in pieces of both', () => {
+    const pieces = fc.array(fc.tuple(contents, fc.boolean(), fc.boolean()), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(pieces, (given) => {
+        const whole = InferTensorContents.decode(new Uint8Array(0));
+        const messages: Uint8Array[] = [];
+        for (const [piece, isPacked, isNew] of given) {
+          const writer = new BinaryWriter();
+          if (isPacked) InferTensorContents.encode(piece, writer);
+          for (const [field, elements] of Object.entries(piece)) {
+            whole[field as keyof typeof whole].push(...(elements as never[]));
+            if (!isPacked) for (const element of elements) ONE_BY_ONE[field]?.(writer, element as never);
+          }
+          const bytes = writer.finish();
+          if (isNew || messages.length === 0) messages.push(bytes);
+          else messages.push(Buffer.concat([messages.pop() as Uint8Array, bytes]));
+        }
+        const expected = InferTensorContents.decode(InferTensorContents.encode(whole).finish());
+        expect(plain(tensorOf(...messages))).toMatchObject({ contents: plain(expected) as object });
+      }),
+      RUNS,
+    );
+  });
+
+  it('are arrays of their own: the message can be overwritten', () => {
+    const whole = {
+      ...InferTensorContents.decode(new Uint8Array(0)),
+      fp32Contents: [1, 2],
+      bytesContents: [Buffer.from('a')],
+    };
+    const inputs = [{ name: '', datatype: '', shape: [], parameters: new Map(), contents: whole }];
+    for (const offset of [0, 1, 2, 3]) {
+      const encoded = encodeRequest({ ...decodeRequest(new Uint8Array(0)), inputs });
+      const bytes = Buffer.concat([Buffer.alloc(offset), encoded]).subarray(offset);
+      const read = decodeRequest(bytes).inputs[0]?.contents;
+      bytes.fill(0xff);
+      expect(read?.fp32Contents).toEqual(Float32Array.of(1, 2));
+      expect(read?.bytesContents).toEqual([Buffer.from('a')]);
+    }
+  });
+
+  it.each([
+    ['a float cut off', 50, [1, 2, 3, 4, 5]],
+    ['a double cut off', 58, [1, 2, 3, 4]],
+    ['a varint cut off', 18, [1, 0x80]],
+    ['a varint of eleven bytes', 26, [...new Array(10).fill(0xff), 1]],
+  ])('that hold %s are refused', (_what, tag, bytes) => {
+    const packed = new BinaryWriter().uint32(tag).bytes(Uint8Array.from(bytes)).finish();
+    expect(() => tensorOf(packed)).toThrow(RangeError);
+    // A piece is whole by itself: what the next one begins with is no part of it.
+    expect(() => tensorOf(packed, packed)).toThrow(RangeError);
+  });
+
+  it('of many elements that come one by one take no more than they should', () => {
+    const writer = new BinaryWriter();
+    for (let n = 0; n < 100_000; n++) writer.uint32(16).int32(n);
+    expect(tensorOf(writer.finish())?.contents?.intContents).toEqual(Int32Array.from({ length: 100_000 }, (_, n) => n));
+  });
+});
+
+describe('a message that cannot be written', () => {
+  const empty = decodeRequest(new Uint8Array(0));
+  const input = { name: 'x', datatype: 'FP32', shape: [1n], parameters: new Map() };
+  const bad = { ...input, shape: [2n ** 64n] };
+
+  it('leaves nothing in the next one', () => {
+    const good = { ...empty, modelName: 'm', inputs: [input] };
+    const expected = encodeRequest(good);
+    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('too large');
+    expect(encodeRequest(good)).toEqual(expected);
+  });
+
+  it('is not kept until there is a next one', async () => {
+    const failed = (): WeakRef<ArrayBuffer> => {
+      const floats = new Float32Array(1000);
+      const large = { ...input, contents: { fp32Contents: floats } };
+      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('too large');
+      return new WeakRef(floats.buffer);
+    };
+    const tensor = failed();
+    // What a weak reference was asked for or made of stays for as long as the code at hand runs.
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    expect(tensor.deref()).toBeUndefined();
+  });
+});
+
+describe('a tensor', () => {
+  it('that says it is longer than what is around it is refused', () => {
+    const inner = InputTensor.encode({
+      name: 'x',
+      datatype: '',
+      shape: [],
+      parameters: new Map(),
+      contents: undefined,
+    }).finish();
+    const bytes = new BinaryWriter().uint32(42).bytes(inner).uint32(10).string('model').finish();
+    bytes[1] = inner.length + 3;
+    expect(() => decodeRequest(bytes)).toThrow('a field');
+  });
+});
+
+describe('a part of an answer', () => {
+  const nothing = ModelInferResponse.decode(new Uint8Array(0));
+  const bare = (fields: Partial<ModelInferResponse>): Uint8Array =>
+    ModelInferResponse.encode({ ...nothing, modelName: 'm', modelVersion: 'v0.1.0', ...fields }).finish();
+
+  it.each<[string, Partial<ModelInferResponse>]>([
+    ['an id', { id: '42' }],
+    ['parameters', { parameters: new Map([['a', { parameterChoice: { $case: 'boolParam', value: true } }]]) }],
+    [
+      'an output',
+      { outputs: [{ name: 'o', datatype: 'INT32', shape: [1n], parameters: new Map(), contents: undefined }] },
+    ],
+    ['raw contents', { rawOutputContents: [Buffer.from('abcd')] }],
+  ])('may be a bare answer, as MLServer sends it, which is known by %s', (_what, fields) => {
+    const { errorMessage, inferResponse } = decodeStreamResponse(bare(fields));
+    expect(errorMessage).toBe('');
+    expect(plain(inferResponse)).toEqual(plain(ModelInferResponse.decode(bare(fields))));
+  });
+
+  it('may be a bare answer of MLServer, byte by byte', () => {
+    // model_name "m", id "7", one output "o" of BYTES [1] with the text "hi".
+    const bytes = Buffer.from(
+      '0a016d 1a0137 2a13 0a016f 12054259544553 1a0101 2a04 42026869'.replaceAll(' ', ''),
+      'hex',
+    );
+    expect(decodeStreamResponse(bytes).inferResponse).toMatchObject({
+      modelName: 'm',
+      id: '7',
+      outputs: [{ name: 'o', datatype: 'BYTES', shape: [1n], contents: { bytesContents: [Buffer.from('hi')] } }],
+    });
+  });
+
+  it('is not a bare answer for what the answer in it holds, nor for fields that neither knows', () => {
+    const inner = bare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
+    const bytes = new BinaryWriter().uint32(10).string('broke').uint32(18).bytes(inner).uint32(58).string('?').finish();
+    expect(decodeStreamResponse(bytes)).toMatchObject({
+      errorMessage: 'broke',
+      inferResponse: { modelName: 'm', id: '42' },
+    });
+  });
+});

@@ -1,0 +1,180 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { coerceToSpec } from '../../src/inference/coerce-to-spec.js';
+import { checkAgainstSpec, parseTensorSpec, type TensorSpec } from '../../src/inference/tensor-spec.js';
+import type { ElementValue, NestedValues } from '../../src/inference/tensor-value.js';
+import { parseJson } from '../../src/json/exact-json.js';
+
+type Plain = ElementValue | NestedValues;
+
+function spec(text: string): TensorSpec {
+  const { datatype, shape = [] } = parseTensorSpec('input "a"', text);
+  return { name: 'a', datatype, shape };
+}
+
+const made = (declared: string, value: Plain) => coerceToSpec('input "a"', value, spec(declared));
+
+function refusal(declared: string, value: Plain): string {
+  try {
+    made(declared, value);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('nothing was refused');
+}
+
+const json = (text: string): Plain => parseJson(text) as Plain;
+
+describe('a plain value becomes the tensor that is declared', () => {
+  it.each<[string, Plain, number[]]>([
+    ['FP32[-1]', [1, 2, 3], [3]],
+    ['FP32[-1]', 7, [1]],
+    ['FP32[-1]', [], [0]],
+    ['FP32[1]', 7, [1]],
+    ['FP32[]', 7, []],
+    ['FP32[]', [7], []],
+    ['FP32[3]', [1, 2, 3], [3]],
+    ['FP32[-1,3]', [1, 2, 3], [1, 3]],
+    ['FP32[-1,3]', [[1, 2, 3]], [1, 3]],
+    ['FP32[-1,3]', [1, 2, 3, 4, 5, 6], [2, 3]],
+    ['FP32[-1,3]', [], [0, 3]],
+    ['FP32[1,-1]', [1, 2], [1, 2]],
+    ['FP32[-1,-1]', [1, 2], [1, 2]],
+    ['FP32[-1,-1,-1]', [[1], [2]], [1, 2, 1]],
+    ['FP32[-1,1]', 7, [1, 1]],
+    ['FP32[-1,1]', [1, 2], [2, 1]],
+    ['FP32[2,2]', [1, 2, 3, 4], [2, 2]],
+    [
+      'FP32[-1,2,2]',
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      [1, 2, 2],
+    ],
+    ['FP32[2,-1,2]', [1, 2, 3, 4], [2, 1, 2]],
+    ['FP32[1,1,1]', [7], [1, 1, 1]],
+  ])('%s from %j', (declared, value, shape) => {
+    const tensor = made(declared, value);
+    expect(tensor.shape).toEqual(shape);
+    expect(tensor.data).toEqual(Float32Array.from([value].flat(9) as number[]));
+  });
+
+  it('of any datatype', () => {
+    expect(made('BYTES[-1,1]', 'text')).toEqual({
+      datatype: 'BYTES',
+      shape: [1, 1],
+      data: [new TextEncoder().encode('text')],
+    });
+    expect(made('BYTES[1]', [Uint8Array.of(255)])).toEqual({
+      datatype: 'BYTES',
+      shape: [1],
+      data: [Uint8Array.of(255)],
+    });
+    expect(made('BOOL[-1]', true)).toEqual({ datatype: 'BOOL', shape: [1], data: [true] });
+    expect(made('INT64[-1,1]', json('9007199254740993'))).toEqual({
+      datatype: 'INT64',
+      shape: [1, 1],
+      data: BigInt64Array.of(9007199254740993n),
+    });
+  });
+
+  it.each<[string, Plain, string]>([
+    ['FP32[-1,3]', [1, 2, 3, 4], ': the model declares FP32[-1,3], given is a list of 4'],
+    ['FP32[-1,3]', 7, ': the model declares FP32[-1,3], given is a single value'],
+    ['FP32[2]', [], ': the model declares FP32[2], given is a list of 0'],
+    ['FP32[]', [1, 2], ': the model declares FP32[], given is a list of 2'],
+    ['FP32[3]', [[1, 2, 3]], ': the model declares FP32[3], given is nested lists of shape [1,3]'],
+    ['FP32[2,3]', [1, 2, 3], ': the model declares FP32[2,3], given is a list of 3'],
+    [
+      'FP32[-1,2]',
+      [
+        [1, 2, 3],
+        [4, 5, 6],
+      ],
+      ': the model declares FP32[-1,2], given is nested lists of shape [2,3]',
+    ],
+    // What is nested says its shape, so that it is not laid out anew.
+    ['FP32[4]', [[1, 2, 3, 4]], ': the model declares FP32[4], given is nested lists of shape [1,4]'],
+    ['FP32[-1,3,-1]', [1, 2, 3, 4, 5, 6], ': the model declares FP32[-1,3,-1], given is a list of 6'],
+    ['UINT8[-1]', [1, 256], ' (the model declares UINT8[-1]): 256 at position 1 is no UINT8'],
+    ['FP32[-1]', 'x', ' (the model declares FP32[-1]): "x" is no FP32'],
+    ['INT32[-1]', [1, 1.5], ' (the model declares INT32[-1]): 1.5 at position 1 is no INT32'],
+    ['FP32[-1,2]', [[1, 2], [3]], ' (the model declares FP32[-1,2]): nested arrays differ in length'],
+  ])('%s but not from %j', (declared, value, problem) => {
+    expect(refusal(declared, value)).toBe(`input "a"${problem}`);
+  });
+});
+
+const sizes = fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 4 });
+const opened = (shape: readonly number[]) =>
+  fc.tuple(...shape.map((size) => fc.constantFrom(size, -1))) as fc.Arbitrary<number[]>;
+
+/** The numbers from 0 on, nested to a shape. */
+function counted(shape: readonly number[]): Plain {
+  let next = 0;
+  const nest = (axis: number): Plain =>
+    axis === shape.length ? next++ : Array.from({ length: shape[axis] as number }, () => nest(axis + 1));
+  return nest(0);
+}
+
+const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+const countTo = (length: number): Int32Array => Int32Array.from({ length }, (_, n) => n);
+
+describe('whatever the shape', () => {
+  it('nested values that fit it keep theirs', () => {
+    fc.assert(
+      fc.property(
+        sizes.chain((shape) => fc.tuple(fc.constant(shape), opened(shape))),
+        ([shape, declared]) => {
+          const tensor = coerceToSpec('input "a"', counted(shape), { name: 'a', datatype: 'INT32', shape: declared });
+          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(count(shape)) });
+        },
+      ),
+    );
+  });
+
+  it('leading dimensions may be left out where they can be 1', () => {
+    const batches = fc.array(fc.constantFrom(1, -1), { maxLength: 3 });
+    fc.assert(
+      fc.property(batches, sizes, (batch, shape) => {
+        const declared: TensorSpec = { name: 'a', datatype: 'INT32', shape: [...batch, ...shape] };
+        const tensor = coerceToSpec('input "a"', counted(shape), declared);
+        expect(tensor).toEqual({
+          datatype: 'INT32',
+          shape: [...batch.map(() => 1), ...shape],
+          data: countTo(count(shape)),
+        });
+      }),
+    );
+  });
+
+  it('flat values fill it in row-major order', () => {
+    fc.assert(
+      fc.property(
+        sizes.chain((shape) => fc.tuple(fc.constant(shape), fc.nat({ max: shape.length }))),
+        ([shape, open]) => {
+          const declared = shape.map((size, axis) => (axis === open ? -1 : size));
+          const flat = Array.from(countTo(count(shape)));
+          const tensor = coerceToSpec('input "a"', flat, { name: 'a', datatype: 'INT32', shape: declared });
+          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(count(shape)) });
+        },
+      ),
+    );
+  });
+
+  it('a value becomes what is declared, or is refused with both', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: -1, max: 3 }), { maxLength: 4 }), sizes, (declared, given) => {
+        const wanted: TensorSpec = { name: 'a', datatype: 'INT32', shape: declared };
+        try {
+          const tensor = coerceToSpec('input "a"', counted(given), wanted);
+          checkAgainstSpec('input "a"', wanted, tensor);
+          expect(tensor.data).toEqual(countTo(count(given)));
+        } catch (error) {
+          expect((error as Error).message).toContain(`the model declares INT32[${declared}], given is `);
+        }
+      }),
+    );
+  });
+});

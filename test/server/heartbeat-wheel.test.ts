@@ -1,0 +1,145 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createHeartbeatWheel, type HeartbeatWheel } from '../../src/server/heartbeat-wheel.js';
+import { ManualClock } from '../support/manual-clock.js';
+
+const EVERY_MS = 2000;
+const SLOT_MS = 5;
+
+let clock: ManualClock;
+let heartbeats: HeartbeatWheel;
+
+/** A member that notes when it beats. */
+function member(): { beats: number[]; leave: () => void } {
+  const beats: number[] = [];
+  return { beats, leave: heartbeats.join({ beat: () => beats.push(clock.nowMs()) }) };
+}
+
+beforeEach(() => {
+  clock = new ManualClock();
+  heartbeats = createHeartbeatWheel({ clock, everyMs: EVERY_MS });
+});
+
+describe('a member of the wheel', () => {
+  it('beats for the first time a heartbeat after it joined, a slot early at most, and then at every heartbeat', () => {
+    fc.assert(
+      fc.property(
+        // Of these a slot has no fraction that is rounded, so that turns and joins are in order to the last bit.
+        fc.integer({ min: 1, max: 2000 }).map((n) => 5 * n),
+        fc.array(fc.integer({ min: 0, max: 5000 }), { minLength: 1, maxLength: 20 }),
+        (everyMs, gapsMs) => {
+          clock = new ManualClock();
+          heartbeats = createHeartbeatWheel({ clock, everyMs });
+          const slotMs = Math.min(SLOT_MS, everyMs / 10);
+          const members = gapsMs.map((gapMs) => {
+            clock.advance(gapMs);
+            return { joinedAtMs: clock.nowMs(), ...member() };
+          });
+          clock.advance(3 * everyMs + 0.001);
+          for (const { joinedAtMs, beats } of members) {
+            const [first = Number.NaN, ...others] = beats;
+            expect(first).toBeGreaterThanOrEqual(joinedAtMs + everyMs - slotMs - 0.001);
+            expect(first).toBeLessThanOrEqual(joinedAtMs + everyMs + 0.001);
+            for (const [at, beatMs] of others.entries()) expect(beatMs - (beats[at] as number)).toBeCloseTo(everyMs, 3);
+            expect(beats.length).toBeGreaterThanOrEqual(3);
+          }
+        },
+      ),
+      // In the example one joins in the moment of a beat, which a fraction of a millisecond puts before the turn of the beat.
+      { numRuns: 50, examples: [[11, [1177, 957]]] },
+    );
+  });
+
+  it('beats no more once it has left, and the last one takes the timer along', () => {
+    const [one, other] = [member(), member()];
+    clock.advance(EVERY_MS);
+    one.leave();
+    one.leave();
+    clock.advance(EVERY_MS);
+    expect([one.beats.length, other.beats.length]).toEqual([1, 2]);
+    other.leave();
+    expect(clock.pending()).toEqual([]);
+    const late = member();
+    clock.advance(EVERY_MS);
+    expect(late.beats).toHaveLength(1);
+  });
+
+  it('may leave while it beats', () => {
+    let beats = 0;
+    const leave = heartbeats.join({
+      beat() {
+        beats++;
+        leave();
+      },
+    });
+    clock.advance(3 * EVERY_MS);
+    expect(beats).toBe(1);
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('many members of one slot', () => {
+  beforeEach(() => {
+    // Without this a moment of the clock would hold all turns that come one after the other.
+    const schedule = clock.schedule.bind(clock);
+    clock.schedule = (delayMs, run) => schedule(Math.max(delayMs, 0.01), run);
+  });
+
+  it('beat a few a turn of the event loop', () => {
+    const members = Array.from({ length: 10 }, member);
+    const beating = (): number => members.filter(({ beats }) => beats.length > 0).length;
+    clock.advance(EVERY_MS);
+    expect(beating()).toBe(4);
+    clock.advance(0.01);
+    expect(beating()).toBe(8);
+    clock.advance(0.01);
+    expect(beating()).toBe(10);
+    clock.advance(EVERY_MS + 0.1);
+    for (const { beats } of members) expect(beats).toHaveLength(2);
+  });
+
+  it('do not beat any more when they leave between two turns', () => {
+    const members = Array.from({ length: 10 }, member);
+    clock.advance(EVERY_MS);
+    for (const { leave } of members.slice(2)) leave();
+    clock.advance(EVERY_MS);
+    expect(members.map(({ beats }) => beats.length)).toEqual([2, 2, 1, 1, 0, 0, 0, 0, 0, 0]);
+    for (const { leave } of members) leave();
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('have the wheel go on for whoever comes when all have left between two turns', () => {
+    const members = Array.from({ length: 10 }, member);
+    clock.advance(EVERY_MS);
+    for (const { leave } of members) leave();
+    expect(clock.pending()).toEqual([]);
+    const late = member();
+    clock.advance(3 * EVERY_MS);
+    expect(late.beats).toHaveLength(3);
+  });
+});
+
+describe('a wheel whose process stood still', () => {
+  it('has everybody beat once, one slot after the other, and goes on as before', () => {
+    const members = Array.from({ length: 50 }, () => {
+      clock.advance(SLOT_MS);
+      return member();
+    });
+    clock.advance(EVERY_MS);
+    for (const { beats } of members) beats.length = 0;
+    const wokenAtMs = clock.nowMs() + 10 * EVERY_MS;
+    let turns = 0;
+    const schedule = clock.schedule.bind(clock);
+    clock.schedule = (delayMs, run) => {
+      if (delayMs === 0) turns++;
+      return schedule(delayMs, run);
+    };
+    clock.pause(10 * EVERY_MS);
+    expect(members.filter(({ beats }) => beats.length === 1 && beats[0] === wokenAtMs).length).toBeGreaterThan(48);
+    expect(turns).toBeGreaterThan(45);
+    clock.advance(2 * EVERY_MS);
+    for (const { beats } of members) expect(beats.length).toBeLessThanOrEqual(4);
+    const lastGaps = members.map(({ beats }) => (beats.at(-1) as number) - (beats.at(-2) as number));
+    expect(new Set(lastGaps)).toEqual(new Set([EVERY_MS]));
+  });
+});
