@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { ALIVE_EVENT } from '../src/api/lease-events.js';
 import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
-import { listen } from '../src/server/api-server.js';
+import { startHttpApi } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { createAuthority } from '../test/support/certificates.js';
@@ -20,7 +20,7 @@ async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promis
   const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
   const times = { heartbeatMs, ackLimitMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
-  return (await listen({ registry, clock, events: SILENT, ...times, ...where })).port;
+  return (await startHttpApi({ registry, clock, events: SILENT, ...times, ...where })).port;
 }
 
 function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {

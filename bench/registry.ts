@@ -12,7 +12,7 @@ import type { LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
 import { ReplicaPages } from '../src/core/replica-pages.js';
-import { listen } from '../src/server/api-server.js';
+import { startHttpApi } from '../src/server/api-server.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { registration } from '../test/support/replicas.js';
@@ -129,7 +129,7 @@ async function measure(): Promise<void> {
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(replica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
-    const server = await listen({ registry, clock, events: SILENT, ...listening });
+    const server = await startHttpApi({ registry, clock, events: SILENT, ...listening });
     const ofStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
     const unchanged = await stalls(reader, server.port, async () => {});
     let isReady = true;

@@ -8,7 +8,7 @@ import { fastify } from 'fastify';
 import { parseRegistration } from '../src/api/registration.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
-import { listen } from '../src/server/api-server.js';
+import { startHttpApi } from '../src/server/api-server.js';
 import { createApp } from '../src/server/app.js';
 import { Readiness } from '../src/server/readiness.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
@@ -60,7 +60,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
     return await listenOn((_request, response) => response.writeHead(200, headers).end(ANSWER));
   },
   async anyserve(size) {
-    return (await listen({ ...appOptions(await registryOf(size)), host: '127.0.0.1', port: 0 })).port;
+    return (await startHttpApi({ ...appOptions(await registryOf(size)), host: '127.0.0.1', port: 0 })).port;
   },
   async 'ordinary express'(size) {
     const readiness = new Readiness();

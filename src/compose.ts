@@ -98,7 +98,7 @@ export async function startApiServer({
   checkTimes({ ackLimitMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
-  const [{ listen }, { createMemoryStore }, { EventBus }, { logEvents }] = await Promise.all([
+  const [{ startHttpApi }, { createMemoryStore }, { EventBus }, { logEvents }] = await Promise.all([
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
     import('./telemetry/event-bus.js'),
@@ -124,7 +124,7 @@ export async function startApiServer({
   const names = { machineName: system.getHostName(), allowedHosts };
   const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock: system.clock };
   try {
-    const server = await listen({ ...options, readinessChecks: [firstList(store, events)] });
+    const server = await startHttpApi({ ...options, readinessChecks: [firstList(store, events)] });
     return { ...server, close: (how) => server.close(how).finally(close) };
   } catch (error) {
     await close();

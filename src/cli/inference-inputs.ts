@@ -6,7 +6,7 @@ import { getDatatypeInfo } from '../inference/datatype.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 import { parseTensorMessage } from '../inference/tensor.js';
 import { parseTensorSpec } from '../inference/tensor-spec.js';
-import { type DeclaredTensor, type TensorValue, toTensor } from '../inference/tensor-value.js';
+import { type TensorHints, type TensorValue, toTensor } from '../inference/tensor-value.js';
 import { isJsonObject, type Json, serializeJson } from '../json/exact-json.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createOpeningMessages, readRequestParameters, SYSTEM_OPTION } from './request-parameters.js';
@@ -175,7 +175,7 @@ function isMessage(item: Json): boolean {
 }
 
 /** A value that is a tensor now if its datatype is known, and otherwise once the model has been asked. */
-function declaredValue(label: string, value: TensorValue, declared: DeclaredTensor): TensorValue {
+function declaredValue(label: string, value: TensorValue, declared: TensorHints): TensorValue {
   return declared.datatype ? toTensor(label, value, declared) : value;
 }
 
@@ -183,7 +183,7 @@ function declaredValue(label: string, value: TensorValue, declared: DeclaredTens
 function tensorFromContent(
   label: string,
   content: Uint8Array,
-  { datatype = 'BYTES', shape }: DeclaredTensor,
+  { datatype = 'BYTES', shape }: TensorHints,
 ): TensorValue {
   if (datatype === 'BYTES') return { datatype, shape: shape ?? [1], data: [content] };
   const message = (sizes: readonly number[]) => ({ name: '', datatype, shape: sizes.map(BigInt) });

@@ -1,5 +1,5 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
-import type { CallableMethod } from '../inference/service-definition.js';
+import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
 /** How a gRPC call over a bare HTTP/2 session ended. */
 export interface GrpcResult<Response> {
@@ -23,7 +23,7 @@ const PREFIX_BYTES = 5;
  */
 export async function callGrpc<Request, Response>(
   session: ClientHttp2Session,
-  method: CallableMethod<Request, Response>,
+  method: ClientGrpcMethod<Request, Response>,
   request: Request,
 ): Promise<GrpcResult<Response>> {
   const stream = session.request({

@@ -4,7 +4,7 @@ import { AnyserveError, type ErrorCode, getErrorMessage, toErrorCode } from '../
 import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
 import { HEALTH_CHECK_METHOD } from '../inference/health-service.js';
-import { type CallableMethod, INFERENCE_SERVICE } from '../inference/service-definition.js';
+import { type ClientGrpcMethod, INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { raceWithAbort } from './async-waits.js';
 import { callGrpc } from './grpc-call.js';
 import { PROBE_RESPONSE_TIMEOUT_MS, type Probe, toProbeError } from './probe.js';
@@ -132,7 +132,7 @@ class Questions {
   /** What a server answers to a question; no response when it says nothing of it, and then whether it never will. */
   async #answer<Request, Response>(
     session: ClientHttp2Session,
-    method: CallableMethod<Request, Response>,
+    method: ClientGrpcMethod<Request, Response>,
     request: Request,
   ): Promise<{ readonly response: Response | undefined; readonly isUnknown: boolean; readonly said: string }> {
     const { status, details, response } = await callGrpc(session, method, request);

@@ -12,7 +12,7 @@ import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { createGrpcOptions } from '../inference/grpc-options.js';
 import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
-import { INFERENCE_SERVICE, type Method, STATUS_ON_STREAM_ERROR } from '../inference/service-definition.js';
+import { type GrpcMethod, INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import { createNotGrpcError, isNotHttp2, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';
@@ -107,7 +107,7 @@ export class InferenceChannel {
 
   /** A call with one message each way. */
   call<Request, Response>(
-    method: Method<Request, Response>,
+    method: GrpcMethod<Request, Response>,
     request: Request,
     options: CallOptions,
   ): Promise<Response> {
@@ -117,7 +117,7 @@ export class InferenceChannel {
   }
 
   #send<Request, Response>(
-    method: Method<Request, Response>,
+    method: GrpcMethod<Request, Response>,
     request: Request,
     options: CallOptions,
   ): Promise<Response> {
@@ -142,7 +142,7 @@ export class InferenceChannel {
     cancellation?.throwIfCancelled();
     const bytes = this.#sendable(method.requestSerialize(request));
     const metadata = this.#metadata().clone();
-    metadata.set(STATUS_ON_STREAM_ERROR, 'true');
+    metadata.set(STATUS_ON_STREAM_ERROR_KEY, 'true');
     const call = new StreamCall<StreamResponseMessage>(
       this.#client.getChannel(),
       method,

@@ -6,7 +6,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import type { CallableMethod } from '../inference/service-definition.js';
+import type { ClientGrpcMethod } from '../inference/service-definition.js';
 import { createServiceError } from './unary-call.js';
 
 /** Maximum size of the messages that wait to be taken; a slow reader makes the server wait. */
@@ -34,7 +34,7 @@ export class StreamCall<Response> implements InterceptingListener {
   /** Makes a call whose deadline is in milliseconds since 1970. More than `maxTotalBytes` in all is `too_large`. */
   constructor(
     channel: ChannelInterface,
-    { path, responseDeserialize }: Pick<CallableMethod<never, Response>, 'path' | 'responseDeserialize'>,
+    { path, responseDeserialize }: Pick<ClientGrpcMethod<never, Response>, 'path' | 'responseDeserialize'>,
     deadline: number,
     maxTotalBytes = Number.POSITIVE_INFINITY,
   ) {

@@ -7,7 +7,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { getErrorMessage } from '../core/errors.js';
-import type { CallableMethod } from '../inference/service-definition.js';
+import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
 /** Told once how a call ended: by its error, or with the answer. */
 export type UnaryDone<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
@@ -28,7 +28,7 @@ export class UnaryCall<Response> implements InterceptingListener {
   /** Makes a call whose deadline is in milliseconds since 1970. */
   constructor(
     channel: ChannelInterface,
-    { path, responseDeserialize }: Pick<CallableMethod<never, Response>, 'path' | 'responseDeserialize'>,
+    { path, responseDeserialize }: Pick<ClientGrpcMethod<never, Response>, 'path' | 'responseDeserialize'>,
     deadline: number,
     done: UnaryDone<Response>,
   ) {

@@ -1,6 +1,6 @@
 import { WireType } from '@bufbuild/protobuf/wire';
 import { BYTES_CONTENTS_TAG } from './field-tags.js';
-import type { MessageCount } from './message-limits.js';
+import type { MessageCounter } from './message-limits.js';
 import { getPackedField, holdsWholeElements, type PackedField } from './packed-elements.js';
 import type { ProtobufReader } from './protobuf-reader.js';
 import type { TensorContents } from './protocol-messages.js';
@@ -14,7 +14,7 @@ export class ContentsReader {
   #byteStrings: Uint8Array[] | undefined;
 
   /** Reads contents that end there. Throws for bytes that are none, and for more than a message may hold. */
-  read(reader: ProtobufReader, end: number, count: MessageCount): void {
+  read(reader: ProtobufReader, end: number, count: MessageCounter): void {
     for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
       const field = getPackedField(tag >>> 3);
       const wireType = tag & 7;

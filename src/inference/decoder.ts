@@ -9,7 +9,7 @@ import {
   TENSOR_TAGS,
 } from './field-tags.js';
 import { type InferParameter, ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
-import { MessageCount } from './message-limits.js';
+import { MessageCounter } from './message-limits.js';
 import { ProtobufReader } from './protobuf-reader.js';
 import {
   NO_PARAMETERS,
@@ -23,7 +23,7 @@ import {
 
 /**
  * The request that bytes are. Tensors are copied once, and raw ones not at all: they are views of the bytes. Throws for
- * bytes that are none, and `invalid_argument` for what holds more than {@link MessageCount} lets through; it is counted
+ * bytes that are none, and `invalid_argument` for what holds more than {@link MessageCounter} lets through; it is counted
  * on the way, so that nothing is read twice.
  */
 export function decodeRequest(bytes: Uint8Array): RequestMessage {
@@ -36,7 +36,7 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
     outputs: [],
     rawInputContents: [],
   };
-  const count = new MessageCount('request');
+  const count = new MessageCounter('request');
   const reader = new ProtobufReader(bytes);
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === REQUEST_TAGS.output) {
@@ -56,7 +56,7 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
 /** The answer that bytes are; counted as {@link decodeRequest} counts. */
 export function decodeResponse(bytes: Uint8Array): ResponseMessage {
   const reader = new ProtobufReader(bytes);
-  return readAnswer(reader, reader.end, emptyAnswer(), new MessageCount('answer'));
+  return readAnswer(reader, reader.end, emptyAnswer(), new MessageCounter('answer'));
 }
 
 /**
@@ -67,7 +67,7 @@ export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
   if (isBareAnswer(new ProtobufReader(bytes))) return { errorMessage: '', inferResponse: decodeResponse(bytes) };
   const message: StreamResponseMessage = { errorMessage: '', inferResponse: undefined };
   const reader = new ProtobufReader(bytes);
-  const count = new MessageCount('answer');
+  const count = new MessageCounter('answer');
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === STREAM_RESPONSE_TAGS.errorMessage) message.errorMessage = reader.text();
     else if (tag === STREAM_RESPONSE_TAGS.inferResponse) {
@@ -102,7 +102,7 @@ function readAnswer(
   reader: ProtobufReader,
   end: number,
   message: ResponseMessage,
-  count: MessageCount,
+  count: MessageCounter,
 ): ResponseMessage {
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
     if (tag === RESPONSE_TAGS.rawOutputContents) {
@@ -116,7 +116,7 @@ function readAnswer(
   return message;
 }
 
-function readOther(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCount): void {
+function readOther(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCounter): void {
   if (tag === SHARED_TAGS.modelName) message.modelName = reader.text();
   else if (tag === SHARED_TAGS.modelVersion) message.modelVersion = reader.text();
   else if (tag === SHARED_TAGS.id) message.id = reader.text();
@@ -124,7 +124,7 @@ function readOther(tag: number, reader: ProtobufReader, message: CommonMessage, 
   else reader.skip(tag);
 }
 
-function readTensor(reader: ProtobufReader, end: number, count: MessageCount): TensorMessage {
+function readTensor(reader: ProtobufReader, end: number, count: MessageCounter): TensorMessage {
   const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
   let contents: ContentsReader | undefined;
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
@@ -144,13 +144,13 @@ function readTensor(reader: ProtobufReader, end: number, count: MessageCount): T
   return tensor;
 }
 
-function readSize(reader: ProtobufReader, shape: bigint[], count: MessageCount): void {
+function readSize(reader: ProtobufReader, shape: bigint[], count: MessageCounter): void {
   shape.push(reader.int64());
   count.checkDimensions(shape.length);
 }
 
 /** The parameters that there are, and the one that comes next. */
-function withParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCount): ParametersMessage {
+function withParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCounter): ParametersMessage {
   count.addParameter();
   const entry = new BinaryReader(reader.bytes());
   const { key, value } = ParametersEntry.decode(entry, entry.len);
@@ -161,7 +161,7 @@ function withParameter(reader: ProtobufReader, before: ParametersMessage, count:
   return parameters.set(key, value);
 }
 
-function readRequestedOutput(reader: ProtobufReader, end: number, count: MessageCount): RequestedOutputMessage {
+function readRequestedOutput(reader: ProtobufReader, end: number, count: MessageCounter): RequestedOutputMessage {
   const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
     if (tag === REQUESTED_OUTPUT_TAGS.name) output.name = reader.text();

@@ -1,5 +1,5 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire';
-import type { CallableMethod } from './service-definition.js';
+import type { ClientGrpcMethod } from './service-definition.js';
 
 /** The value of `ServingStatus` that says that calls are welcome. */
 const SERVING = 1;
@@ -9,7 +9,7 @@ const SERVING = 1;
  * Written by hand: the service's library brings a loader of proto files with it, for a request of no bytes and an answer
  * of one number.
  */
-export const HEALTH_CHECK_METHOD: CallableMethod<undefined, boolean> = {
+export const HEALTH_CHECK_METHOD: ClientGrpcMethod<undefined, boolean> = {
   path: '/grpc.health.v1.Health/Check',
   requestSerialize: () => Buffer.alloc(0),
   responseDeserialize: (bytes) => servingStatus(bytes) === SERVING,

@@ -24,7 +24,7 @@ const MAX_METADATA_BYTES = 1024 * 1024;
 const MAX_METADATA_FIELDS = 4 * MAX_TENSORS;
 
 /** Throws `invalid_argument` for an answer without tensors that would take much more memory than any such answer does. */
-export function checkMetadata(bytes: Uint8Array): void {
+export function checkMetadataSize(bytes: Uint8Array): void {
   if (bytes.length > MAX_METADATA_BYTES) {
     throw new AnyserveError(
       'invalid_argument',
@@ -45,7 +45,7 @@ export function checkMetadata(bytes: Uint8Array): void {
  * Counts what a message holds while it is read, so that one that holds too much is refused before it takes memory. A
  * replica's answer is counted as a caller's request is: whoever can register can answer.
  */
-export class MessageCount {
+export class MessageCounter {
   readonly #kind: 'request' | 'answer';
   #parameters = 0;
   #elements = 0;

@@ -5,7 +5,7 @@ import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.j
 export type UntrustedJson = any;
 
 /** An upstream's error: the HTTP status it stands for, and its text, for callers that decide by what is in it. */
-export class UpstreamRefusal extends AnyserveError {
+export class UpstreamError extends AnyserveError {
   readonly status: number;
   readonly body: string;
 

@@ -38,9 +38,9 @@ export interface TextOutputs {
 }
 
 /** One chat answer as the text contract has it, put together from its one choice, whole or in deltas. */
-export class ChatAnswer {
-  readonly #wholeText = createCharacterJoiner();
-  readonly #wholeReasoning = createCharacterJoiner();
+export class ChatResponseBuilder {
+  readonly #wholeText = createSurrogateJoiner();
+  readonly #wholeReasoning = createSurrogateJoiner();
   readonly #toolCalls = new ToolCalls();
   readonly #leftOut = new Set<string>();
   #finishReason: unknown;
@@ -140,7 +140,7 @@ function notCarried(name: string): AnyserveError {
  * Makes pieces of a text end with a whole character: the first half of a surrogate pair waits for the other. `end` returns
  * what still waits, as U+FFFD, since no other half will come.
  */
-export function createCharacterJoiner() {
+export function createSurrogateJoiner() {
   let half = '';
   const whole = (piece: string): string => {
     if (piece === '') return '';

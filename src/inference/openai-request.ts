@@ -59,7 +59,7 @@ const TEXTS: ReadonlySet<string> = new Set([
  * many of their own; a text that is a JSON array or object is passed on as that (`response_format`, `tools`), and a `stop`
  * only as an array of texts. Throws `invalid_argument` that names a parameter which can't be passed on.
  */
-export function createRequestBody(model: string, parameters: Parameters): Map<string, Json> {
+export function createOpenAiRequestBody(model: string, parameters: Parameters): Map<string, Json> {
   const body = new Map<string, Json>([['model', model]]);
   for (const [name, value] of Object.entries(parameters)) {
     // Triton's clients send these to the server, not to the model.

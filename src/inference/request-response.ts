@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { InferenceResponse, Parameters, RequestedOutput, Tensor, Tensors } from './inference-data.js';
-import { MessageCount } from './message-limits.js';
+import { MessageCounter } from './message-limits.js';
 import { toParameters, toParametersMessage } from './parameters.js';
 import { NO_PARAMETERS, type RequestMessage, type ResponseMessage, type TensorMessage } from './protocol-messages.js';
 import { isRawOnly, parseTensorMessage, toRawContents, toTensorContents } from './tensor.js';
@@ -115,7 +115,7 @@ function unpacked(kind: 'input' | 'output', messages: readonly TensorMessage[], 
     );
   }
   const tensors: Record<string, Tensor> = Object.create(null);
-  const count = new MessageCount(kind === 'input' ? 'request' : 'answer');
+  const count = new MessageCounter(kind === 'input' ? 'request' : 'answer');
   for (const [at, message] of messages.entries()) {
     const label = () => `${kind} ${quote(message.name)}`;
     if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label()} is given twice`);

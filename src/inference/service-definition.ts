@@ -1,7 +1,7 @@
 import { decodeRequest, decodeResponse, decodeStreamResponse } from './decoder.js';
 import { encodeRequest, encodeResponse, encodeStreamResponse } from './encoder.js';
 import { GRPCInferenceServiceDefinition } from './gen/open_inference.js';
-import { checkMetadata } from './message-limits.js';
+import { checkMetadataSize } from './message-limits.js';
 
 /** The code that the protobuf compiler made for a message. */
 interface Generated<T> {
@@ -21,7 +21,7 @@ interface Codec<T> {
 }
 
 /** A method as a gRPC library wants it told: its path, and how its messages become bytes and come back. */
-export interface Method<Request, Response> {
+export interface GrpcMethod<Request, Response> {
   readonly path: string;
   readonly requestStream: boolean;
   readonly responseStream: boolean;
@@ -32,8 +32,8 @@ export interface Method<Request, Response> {
 }
 
 /** What a caller needs to know of a method. */
-export type CallableMethod<Request, Response> = Pick<
-  Method<Request, Response>,
+export type ClientGrpcMethod<Request, Response> = Pick<
+  GrpcMethod<Request, Response>,
   'path' | 'requestSerialize' | 'responseDeserialize'
 >;
 
@@ -43,7 +43,7 @@ const { fullName, methods } = GRPCInferenceServiceDefinition;
 export const INFERENCE_SERVICE_NAME = fullName;
 
 /** A caller that wants a failed stream to end with a gRPC status sends this as `true`, as Triton's clients do. */
-export const STATUS_ON_STREAM_ERROR = 'triton_grpc_error';
+export const STATUS_ON_STREAM_ERROR_KEY = 'triton_grpc_error';
 
 const REQUEST = { serialize: encodeRequest, deserialize: decodeRequest };
 const ANSWER = { serialize: encodeResponse, deserialize: decodeResponse };
@@ -64,7 +64,7 @@ function method<Request, Response>(
   row: MethodRow,
   request: Codec<Request>,
   response: Codec<Response>,
-): Method<Request, Response> {
+): GrpcMethod<Request, Response> {
   return {
     path: `/${fullName}/${row.name}`,
     requestStream: row.requestStream,
@@ -78,12 +78,12 @@ function method<Request, Response>(
 
 function generatedMethod<Request, Response>(
   row: MethodRow & { readonly requestType: Generated<Request>; readonly responseType: Generated<Response> },
-): Method<Request, Response> {
+): GrpcMethod<Request, Response> {
   const response = generatedCodec(row.responseType);
   return method(row, generatedCodec(row.requestType), {
     serialize: response.serialize,
     deserialize(bytes) {
-      checkMetadata(bytes);
+      checkMetadataSize(bytes);
       return response.deserialize(bytes);
     },
   });

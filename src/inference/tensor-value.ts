@@ -47,7 +47,7 @@ const INTEGER_RANGES: Partial<Record<Datatype, readonly [bigint, bigint]>> = {
 const utf8 = new TextEncoder();
 
 /** What the sender says or knows of a tensor beside its value. */
-export interface DeclaredTensor {
+export interface TensorHints {
   readonly datatype?: Datatype | undefined;
   readonly shape?: readonly number[] | undefined;
 }
@@ -56,7 +56,7 @@ export interface DeclaredTensor {
  * Makes a tensor of a value. `label` names it in the error (`input "a"`). Integers become INT32 and other numbers
  * FP32 where nothing else is said, as the original's client does. Throws `invalid_argument`.
  */
-export function toTensor(label: string, value: TensorValue, declared: DeclaredTensor = {}): Tensor {
+export function toTensor(label: string, value: TensorValue, declared: TensorHints = {}): Tensor {
   if (isTensor(value)) return givenTensor(label, value);
   const ownDatatype = DATATYPE_OF_ARRAY.get(arrayClass(value));
   if (ownDatatype) {

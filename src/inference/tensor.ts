@@ -10,7 +10,7 @@ import {
 } from './datatype.js';
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from './float16.js';
 import type { Tensor, TensorData } from './inference-data.js';
-import { MessageCount } from './message-limits.js';
+import { MessageCounter } from './message-limits.js';
 import { copyToBuffer } from './packed-elements.js';
 import { toParameters } from './parameters.js';
 import type { TensorContents, TensorMessage } from './protocol-messages.js';
@@ -26,7 +26,7 @@ export function parseTensorMessage(
   label: TensorLabel,
   message: Omit<TensorMessage, 'parameters'> & Partial<Pick<TensorMessage, 'parameters'>>,
   raw: Uint8Array | undefined,
-  count = new MessageCount('request'),
+  count = new MessageCounter('request'),
 ): Tensor {
   if (!isDatatype(message.datatype)) {
     throw invalid(label, `unknown datatype ${quote(message.datatype)}; the datatypes are ${DATATYPE_NAMES}`);
@@ -110,7 +110,7 @@ function dataFromContents(
   return data;
 }
 
-function dataFromRaw(label: TensorLabel, datatype: Datatype, raw: Uint8Array, count: MessageCount): TensorData {
+function dataFromRaw(label: TensorLabel, datatype: Datatype, raw: Uint8Array, count: MessageCounter): TensorData {
   if (datatype === 'BYTES') return bytesFromRaw(label, raw, count);
   const { bytes, array } = getDatatypeInfo(datatype);
   if (raw.length % bytes !== 0) {
@@ -133,7 +133,7 @@ function boolsFromRaw(label: TensorLabel, raw: Uint8Array): boolean[] {
   return bools;
 }
 
-function bytesFromRaw(label: TensorLabel, message: Uint8Array, count: MessageCount): Uint8Array[] {
+function bytesFromRaw(label: TensorLabel, message: Uint8Array, count: MessageCounter): Uint8Array[] {
   // A copy, so that whoever keeps an element does not keep the message with it.
   const raw = Buffer.from(message);
   const elements: Uint8Array[] = [];

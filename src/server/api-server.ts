@@ -13,7 +13,7 @@ import { waitForTurn } from '../http/pipelining.js';
 import type { ApiServer } from './api-server-handle.js';
 import { type ApiApp, type AppOptions, createApp } from './app.js';
 import { DeadPeerDetector } from './dead-peer-detector.js';
-import { drain } from './drain.js';
+import { drainLeases } from './drain.js';
 import { createHttpClasses } from './express-classes.js';
 import { respondToParseError } from './http-parse-errors.js';
 import { Readiness, type ReadinessCheck } from './readiness.js';
@@ -59,7 +59,7 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const BACKLOG = 4096;
 
 /** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
-export async function listen(options: ApiServerOptions): Promise<ApiServer> {
+export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer> {
   const { host, port, registry, clock, events, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
@@ -104,7 +104,7 @@ export async function listen(options: ApiServerOptions): Promise<ApiServer> {
     async close({ drainMs = 0, signal } = {}) {
       isClosing = true;
       readiness.markDraining();
-      if (drainMs > 0) await drain({ registry, clock, events, overMs: drainMs, signal });
+      if (drainMs > 0) await drainLeases({ registry, clock, events, overMs: drainMs, signal });
       unfollow();
       deadPeers.close();
       // Before the server, to which the connections of leases are idle ones that it may cut.

@@ -17,7 +17,7 @@ import { parseTarget, toOriginForm } from '../http/request-target.js';
 import type { AccessTokens } from './authorization.js';
 import { sendError } from './error-response.js';
 import { guardRoute } from './route-guard.js';
-import { createRoutes, type Route, type RouteOptions } from './routes.js';
+import { type ApiRoute, createRoutes, type RouteOptions } from './routes.js';
 
 /** Options of the API server's HTTP interface. */
 export interface AppOptions extends RouteOptions {
@@ -101,7 +101,7 @@ function answerHot(
 const NO_NEXT = (): void => {};
 
 /** Answers requests that no route takes: redirects a known path with trailing slashes, 404 otherwise. */
-function notFoundHandler(routes: readonly Route[], hosts: HostCheck): RequestHandler {
+function notFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): RequestHandler {
   const paths = new Set(routes.map(({ path }) => path));
   return (request, response) => {
     const problem = hosts.problem(request, false);

@@ -15,15 +15,15 @@ export interface AccessTokens {
 export type Access = 'read' | 'register';
 
 /** Whether a request may; if so, how the ids begin that it may register. */
-export type Decision =
+export type AccessDecision =
   | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
   | { readonly kind: 'refused'; readonly detail: string };
 
 /** What is decided where no token is asked for. */
-export const OPEN_ACCESS: Decision = { kind: 'granted', prefixes: [''] };
+export const OPEN_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''] };
 
 /** Handles a request that may, and is told how the ids begin that it may register. */
-export type GrantedHandler = (
+export type AuthorizedHandler = (
   request: Request,
   response: Response,
   next: NextFunction,
@@ -31,7 +31,7 @@ export type GrantedHandler = (
 ) => unknown;
 
 /** Decides by the `authorization` headers of a request. */
-export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): Decision {
+export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): AccessDecision {
   if (!tokens[access]) return OPEN_ACCESS;
   const shown = parseBearerToken(headers);
   const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
@@ -52,6 +52,6 @@ export function checkIdPrefix(prefixes: readonly string[], id: ReplicaId): strin
 }
 
 /** Decides whether a request has access. */
-export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): Decision {
+export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): AccessDecision {
   return tokens[access] ? authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens) : OPEN_ACCESS;
 }

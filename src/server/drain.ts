@@ -15,7 +15,7 @@ export interface DrainOptions {
 const STEP_MS = 50;
 
 /** Ends all leases of this server, spread evenly, so that their holders do not come to another one all at once. */
-export async function drain({ registry, clock, events, overMs, signal }: DrainOptions): Promise<void> {
+export async function drainLeases({ registry, clock, events, overMs, signal }: DrainOptions): Promise<void> {
   const leases = [...registry.known()].flatMap(({ registration, lease }) => (lease ? [registration.lease] : []));
   const beganAtMs = clock.nowMs();
   let ended = 0;

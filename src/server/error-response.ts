@@ -18,7 +18,7 @@ export function sendError(response: ServerResponse, code: ErrorCode, detail: str
 }
 
 /** Refuses a large body while others hold all the memory for such. */
-export const answerNoRoom = createErrorResponse('unavailable', 'other large requests are being read; try again', {
+export const sendBodyMemoryFull = createErrorResponse('unavailable', 'other large requests are being read; try again', {
   ...RETRY_LATER_HEADERS,
   connection: 'close',
 });

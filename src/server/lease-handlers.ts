@@ -10,7 +10,7 @@ import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readBody } from '../http/request-body.js';
 import { parseTarget } from '../http/request-target.js';
-import { answerNoRoom, createErrorResponse, sendError } from './error-response.js';
+import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
 import { reportListValues } from './list-value-warning.js';
 
 /** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
@@ -25,7 +25,7 @@ export function createRenewHandler(
       case 'aborted':
         return;
       case 'no_room':
-        return answerNoRoom(response);
+        return sendBodyMemoryFull(response);
       case 'not_utf8':
         return sendError(response, 'usage', 'There was an error parsing the body');
       case 'too_large':

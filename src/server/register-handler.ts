@@ -19,9 +19,9 @@ import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readBody } from '../http/request-body.js';
-import { checkIdPrefix, type GrantedHandler } from './authorization.js';
+import { type AuthorizedHandler, checkIdPrefix } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
-import { answerNoRoom, sendError } from './error-response.js';
+import { sendBodyMemoryFull, sendError } from './error-response.js';
 import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js';
 import { createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
@@ -39,7 +39,7 @@ export interface RegisterHandlerOptions {
 }
 
 /** `POST /register`: grants a lease that lasts as long as the connection. */
-export function createRegisterHandler(options: RegisterHandlerOptions): GrantedHandler {
+export function createRegisterHandler(options: RegisterHandlerOptions): AuthorizedHandler {
   const heartbeats = createHeartbeatWheel({ clock: options.clock, everyMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
     const refuse = refuserOf(response, options.events);
@@ -53,7 +53,7 @@ export function createRegisterHandler(options: RegisterHandlerOptions): GrantedH
       case 'too_large':
         return refuseOversized(refuse, body.beginning);
       case 'no_room':
-        return answerNoRoom(response);
+        return sendBodyMemoryFull(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
         const outcome = isJson ? parseRegistration(body.text) : createNotAnObjectFailure(body.text);

@@ -4,7 +4,7 @@ import type { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
 import { type AccessTokens, authorizeRequest, OPEN_ACCESS } from './authorization.js';
 import { sendError } from './error-response.js';
-import type { Route } from './routes.js';
+import type { ApiRoute } from './routes.js';
 
 /** Maximum number of headers of a request. */
 const MAX_HEADERS = 100;
@@ -20,7 +20,7 @@ export interface GuardOptions {
 }
 
 /** Returns the handler of a route: by method, and only for callers with access to it. */
-export function guardRoute({ access, methods }: Route, { tokens, hosts }: GuardOptions): RequestHandler {
+export function guardRoute({ access, methods }: ApiRoute, { tokens, hosts }: GuardOptions): RequestHandler {
   const allow = Object.keys(methods).join(', ');
   return (request, response, next) => {
     if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);

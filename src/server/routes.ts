@@ -4,7 +4,7 @@ import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
 import { isPath } from '../http/request-target.js';
-import type { GrantedHandler } from './authorization.js';
+import type { AuthorizedHandler } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
 import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
@@ -34,12 +34,12 @@ export interface RouteOptions {
 export type RouteAccess = 'open' | 'read' | 'register';
 
 /** One row of the routing table. */
-export interface Route {
+export interface ApiRoute {
   /** The path. A regular expression for a path with a variable part. */
   readonly path: string | RegExp;
   readonly access: RouteAccess;
   /** The handler of each method. HEAD is handled as GET. */
-  readonly methods: Readonly<Record<string, GrantedHandler>>;
+  readonly methods: Readonly<Record<string, AuthorizedHandler>>;
   /**
    * For a route that is called most: whether a request target is its path. Its requests are answered before express, whose way to
    * the first handler takes as long as the lookup, and a fifth of the memory of a request.
@@ -48,7 +48,7 @@ export interface Route {
 }
 
 /** Creates the routing table of the API server: the only list of its paths. */
-export function createRoutes(options: RouteOptions): readonly Route[] {
+export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
   const { registry, clock, events, readiness, warmingMs } = options;
   const { bodies = new BodyMemory(), lists = new ListMemory() } = options;
   const warmAtMs = clock.nowMs() + warmingMs;

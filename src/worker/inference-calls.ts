@@ -5,7 +5,7 @@ import type { Log } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
 import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '../inference/protocol-messages.js';
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
-import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR } from '../inference/service-definition.js';
+import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import type { Admission } from './admission.js';
 import { runInference, runWholeInference } from './inference.js';
 import type { ModelTable } from './model-table.js';
@@ -121,7 +121,7 @@ export class InferenceCalls {
     } catch (error) {
       if (signal.aborted) return;
       this.#reportFailure(call, message, error);
-      if (call.metadata.get(STATUS_ON_STREAM_ERROR)[0] === 'true') return toServiceError(error);
+      if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return toServiceError(error);
       // Waits for a slow reader, so that a caller can't send faster than it takes answers.
       if (!call.write(failedResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
     } finally {

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import type { HandlerResult } from '../inference/handler-result.js';
 import type { Tensors } from '../inference/inference-data.js';
-import { ChatAnswer, type TextOutputs } from '../inference/openai-message.js';
-import { createRequestBody } from '../inference/openai-request.js';
+import { ChatResponseBuilder, type TextOutputs } from '../inference/openai-message.js';
+import { createOpenAiRequestBody } from '../inference/openai-request.js';
 import { readMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
@@ -32,8 +32,8 @@ async function* generate(
   inputs: Tensors,
   { parameters, streaming, signal }: InferenceContext,
 ): AsyncGenerator<HandlerResult> {
-  const body = createRequestBody(model, parameters).set('messages', [...readMessages(inputs)]);
-  const answer = new ChatAnswer();
+  const body = createOpenAiRequestBody(model, parameters).set('messages', [...readMessages(inputs)]);
+  const answer = new ChatResponseBuilder();
   if (streaming) body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
   const whole = { text: '', reasoning: '' };
   // Some servers and proxies stream though they are not asked to, and others don't though they are.

@@ -4,7 +4,7 @@ import { HandlerResponse, type HandlerResult } from '../inference/handler-result
 import type { Tensors } from '../inference/inference-data.js';
 import type { UntrustedJson } from '../inference/openai-errors.js';
 import { readEndParameters } from '../inference/openai-message.js';
-import { createRequestBody } from '../inference/openai-request.js';
+import { createOpenAiRequestBody } from '../inference/openai-request.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
@@ -32,7 +32,7 @@ async function embed(
   { parameters, signal }: InferenceContext,
 ): Promise<HandlerResult> {
   const texts = readEmbeddingTexts(inputs);
-  const body = createRequestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
+  const body = createOpenAiRequestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
   const maxBytes = Math.min(MAX_BYTES, (texts.length + 2) * MAX_BYTES_PER_TEXT);
   const { data, usage } = await server.post('/embeddings', body, signal, maxBytes);
   const vectors = server.read(() => parseVectors(data, texts.length));

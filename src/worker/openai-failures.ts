@@ -1,7 +1,7 @@
 import { explainTlsError } from '../client/tls-failure.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HttpResponse } from '../http/http-client.js';
-import { extractErrorMessage, UpstreamRefusal } from '../inference/openai-errors.js';
+import { extractErrorMessage, UpstreamError } from '../inference/openai-errors.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { SilenceError } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
@@ -59,10 +59,10 @@ export class OpenaiFailures {
   }
 
   /** Returns the failure of an answer with an error status. */
-  refusal(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamRefusal {
+  refusal(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamError {
     const place = this.#options.proxy && url === this.#url ? this.#place : url;
     const said = `${place} answers HTTP ${status}: ${this.said(body)}${adviceFor(status, headers)}`;
-    return new UpstreamRefusal(status, body, said);
+    return new UpstreamError(status, body, said);
   }
 
   /** Returns the failure of an answer that no OpenAI-compatible server gives. */

@@ -1,7 +1,7 @@
 import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
-import { type UntrustedJson, UpstreamRefusal } from '../inference/openai-errors.js';
+import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import type { Json, JsonObject } from '../json/exact-json.js';
 import { detectEngine, type KnownEngine, queryEngineFacts } from './openai-engine.js';
 import { type ListedModel, parseModels } from './openai-models.js';
@@ -192,13 +192,13 @@ export class OpenaiServer {
       if (optional.length > 0) this.#modelsWithAllFields.add(model);
       return result;
     } catch (error) {
-      if (!(error instanceof UpstreamRefusal) || optional.length === 0) throw error;
+      if (!(error instanceof UpstreamError) || optional.length === 0) throw error;
       const isNamed = optional.some((name) => error.body.includes(name));
       const canBeMeant = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
       if (!isNamed && !canBeMeant) throw error;
       const less = new Map([...sent].filter(([name]) => !optional.includes(name)));
       const result = await send(less).catch((later) => {
-        throw isNamed || !(later instanceof UpstreamRefusal) ? later : error;
+        throw isNamed || !(later instanceof UpstreamError) ? later : error;
       });
       this.#refusedFields.set(model, new Set([...(refused ?? []), ...optional]));
       return result;

@@ -3,7 +3,7 @@ import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { toGetter } from '../core/value-or-getter.js';
 import { HttpConnections, type HttpResponse } from '../http/http-client.js';
-import { getErrorStatus, type UntrustedJson, UpstreamRefusal } from '../inference/openai-errors.js';
+import { getErrorStatus, type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import { type JsonObject, serializeJson } from '../json/exact-json.js';
 import { parseOpenaiKey, parseOpenaiUrl } from './openai-access.js';
 import type { EngineQuestions } from './openai-engine.js';
@@ -177,7 +177,7 @@ export class OpenaiTransport {
     if (!error) return json;
     const words = typeof error === 'object' ? error : json;
     const body = failed ? JSON.stringify({ error }) : text;
-    throw new UpstreamRefusal(
+    throw new UpstreamError(
       getErrorStatus(words),
       text,
       `${this.url} answers with an error: ${this.failures.said(body)}`,

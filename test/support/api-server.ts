@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
-import { type ApiServerOptions, listen } from '../../src/server/api-server.js';
+import { type ApiServerOptions, startHttpApi } from '../../src/server/api-server.js';
 import type { ApiServer } from '../../src/server/api-server-handle.js';
 import { createMemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
@@ -42,7 +42,7 @@ export async function startTestApiServer({
     limits,
   });
   const times = { heartbeatMs, ackLimitMs, warmingMs, requestTimeoutMs };
-  const server = await listen({
+  const server = await startHttpApi({
     registry,
     clock: system.clock,
     events,
