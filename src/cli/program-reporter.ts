@@ -1,4 +1,4 @@
-import { type ProgramEnd, toExitCode } from '../client/supervised-process.js';
+import { type ProgramExit, toExitCode } from '../client/supervised-process.js';
 import type { HealthChange } from '../core/health.js';
 import type { Replica } from '../core/replica.js';
 import type { CommandIo } from './command.js';
@@ -11,7 +11,7 @@ export type ProgramChange =
   | {
       readonly kind: 'ended';
       readonly program: string;
-      readonly end: ProgramEnd;
+      readonly end: ProgramExit;
       readonly retryInMs: number | undefined;
     }
   /** What is left of it did not end in time, and has been killed. */
@@ -47,7 +47,7 @@ function sentence(change: ProgramChange): string {
   }
 }
 
-function endSentence(program: string, end: ProgramEnd): string {
+function endSentence(program: string, end: ProgramExit): string {
   return end.kind === 'exited'
     ? `ended: ${program}, with exit code ${end.exitCode}`
     : `ended: ${program}, by ${end.signal}`;

@@ -2,7 +2,7 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import { createHttpProbe, createTcpProbe, HTTP_PROBE_LIMIT_MS, type Probe, toProbeUrl } from '../client/probe.js';
+import { createHttpProbe, createTcpProbe, HTTP_PROBE_TIMEOUT_MS, type Probe, toProbeUrl } from '../client/probe.js';
 import { findListener } from '../client/tcp-listener.js';
 import { escapeControls } from '../core/control-characters.js';
 import { parseAdvertised } from '../core/endpoint.js';
@@ -225,7 +225,7 @@ async function probeFrom(
       return {
         probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
         // A little more than the probe has, so that the reason shown is its own.
-        limitMs: HTTP_PROBE_LIMIT_MS + 1000,
+        limitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       };
     default:
       throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);

@@ -1,6 +1,6 @@
 import { raceWithAbort, sleep } from '../client/async-waits.js';
 import { createBackoff } from '../client/backoff.js';
-import { type ProgramEnd, type SupervisedProcess, startProgram, toExitCode } from '../client/supervised-process.js';
+import { type ProgramExit, type SupervisedProcess, startProgram, toExitCode } from '../client/supervised-process.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { ProgramChange } from './program-reporter.js';
 
@@ -64,7 +64,7 @@ async function runToEnd(
   running: SupervisedProcess,
   name: string,
   { drainTimeoutMs, onStart, onStop, onChange, stop, insisted }: Supervision,
-): Promise<ProgramEnd> {
+): Promise<ProgramExit> {
   insisted.addEventListener('abort', running.kill, { once: true });
   try {
     const ended = running.ended.finally(onStart());

@@ -6,7 +6,7 @@ import { HttpConnections, type HttpRequest, type HttpResponse } from '../http/ht
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 
 /** Timeout for the response of an API server, in ms, before the next server is asked. */
-export const ANSWER_TIMEOUT_MS = 3000;
+export const API_RESPONSE_TIMEOUT_MS = 3000;
 
 /** Maximum number of bytes read of an error response. A 422 has an entry for each issue. */
 const MAX_ERROR_BYTES = 256 * 1024;
@@ -27,7 +27,7 @@ export interface ApiRequestOptions {
 }
 
 /** A GET request that any server can answer. */
-export interface Question<T> extends ApiRequestOptions {
+export interface ApiRequest<T> extends ApiRequestOptions {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly maxBytes: number;
@@ -73,7 +73,7 @@ export class ApiServers {
   }
 
   /** Asks one server after the other until one answers. Rejects with the failure of the last one. */
-  async ask<T>(question: Question<T>): Promise<T> {
+  async ask<T>(question: ApiRequest<T>): Promise<T> {
     const { signal, server: only } = question;
     const count = only === undefined ? this.#servers.length : 1;
     let failure: unknown;
@@ -109,7 +109,7 @@ export class ApiServers {
 
   /** Reports whether a server answers at all. */
   async isAlive(server: string, signal: AbortSignal): Promise<boolean> {
-    const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: ANSWER_TIMEOUT_MS, signal };
+    const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: API_RESPONSE_TIMEOUT_MS, signal };
     try {
       await this.ignoreBody(await this.#connections.send(request));
       return true;
@@ -123,8 +123,15 @@ export class ApiServers {
     this.#connections.close();
   }
 
-  async #askOne<T>(server: string, question: Question<T>): Promise<T> {
-    const { path, headers = {}, timeoutMs = ANSWER_TIMEOUT_MS, bodyTimeoutMs = timeoutMs, maxBytes, signal } = question;
+  async #askOne<T>(server: string, question: ApiRequest<T>): Promise<T> {
+    const {
+      path,
+      headers = {},
+      timeoutMs = API_RESPONSE_TIMEOUT_MS,
+      bodyTimeoutMs = timeoutMs,
+      maxBytes,
+      signal,
+    } = question;
     const answer = await this.send({
       method: 'GET',
       url: `${server}${path}`,

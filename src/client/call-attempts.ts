@@ -5,7 +5,7 @@ import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
-import type { CallCancellation, Underway } from './cancellation.js';
+import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { FailedAttempt } from './client-options.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target } from './discovery.js';
 
@@ -17,7 +17,7 @@ export interface RetryingCallerOptions extends AttemptContext {
   /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
   readonly waitWhileWarming: boolean;
   /** The calls that end when the client is closed. */
-  readonly underway: Underway;
+  readonly underway: ActiveCalls;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly random: Random;
 }

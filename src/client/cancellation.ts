@@ -84,7 +84,7 @@ export class CallCancellation extends Cancellation {
 }
 
 /** The calls in progress, which end when their client is closed. */
-export class Underway {
+export class ActiveCalls {
   readonly #calls = new Set<CallCancellation>();
   #closed: { readonly reason: unknown } | undefined;
 

@@ -10,23 +10,23 @@ import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { isPlainValue, type TensorValue } from '../inference/tensor-value.js';
-import { Underway } from './cancellation.js';
+import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
-import { DeclaredInputs, type InputSpecs, NOTHING_DECLARED } from './declared-inputs.js';
+import { DeclaredInputs, type InputSpecs, NO_INPUT_SPECS } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
-import { createRequestMessage, defaultTimeoutFor, parseAnswer } from './infer-messages.js';
+import { createRequestMessage, getDefaultTimeoutMs, parseInferResponse } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { ListingWatch } from './listing-watch.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
-import type { SilenceLimits } from './stream-watchdog.js';
+import type { StreamTimeouts } from './stream-watchdog.js';
 import { explainFailure, needsExplanation } from './unexplained-failure.js';
 
 /** What the world gives a client. */
-export interface ClientWorld {
+export interface ClientEnvironment {
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -37,16 +37,16 @@ export class InferenceClient {
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
   readonly #declared: DeclaredInputs;
-  readonly #underway = new Underway();
+  readonly #underway = new ActiveCalls();
   readonly #closed = new AbortController();
   readonly #clock: Clock;
   /** Whether the client says how long any call may take, in place of what calls of a kind may. */
   readonly #isTimeGiven: boolean;
-  readonly #limits: SilenceLimits;
+  readonly #limits: StreamTimeouts;
   readonly #maxMessageBytes: number;
 
   /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
-  constructor(options: ClientOptions, world: ClientWorld) {
+  constructor(options: ClientOptions, world: ClientEnvironment) {
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
       timeoutMs,
@@ -114,18 +114,18 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferOptions = {},
   ): Promise<InferenceResponse> {
-    const defaultTimeoutMs = defaultTimeoutFor(inputs);
+    const defaultTimeoutMs = getDefaultTimeoutMs(inputs);
     return this.#caller.call({ defaultTimeoutMs, ...options }, async (channel, call) => {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
       const specs = this.#specs(channel, model, inputs, options, call);
       const message = createRequestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
       try {
-        return parseAnswer(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
+        return parseInferResponse(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
       } catch (error) {
         if (!isDecoupledModelError(error)) throw await this.#explained(error, channel, message, call);
         const stream = { ...call, limits: this.#limits, maxAnswerBytes: this.#maxMessageBytes };
-        return collectStream(channel, message, stream, (part) => parseAnswer(channel, part));
+        return collectStream(channel, message, stream, (part) => parseInferResponse(channel, part));
       }
     });
   }
@@ -208,12 +208,12 @@ export class InferenceClient {
     );
     const stream = { ...call, limits: this.#limits, maxAnswerBytes };
     const isTimeGiven = this.#isTimeGiven || timeoutMs !== undefined;
-    const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + defaultTimeoutFor(inputs);
+    const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
     try {
       const parts = orWhole
         ? streamOrCallUnary(channel, message, stream, wholeByEpochMs)
         : channel.stream(message, stream);
-      for await (const part of parts) yield parseAnswer(channel, part);
+      for await (const part of parts) yield parseInferResponse(channel, part);
     } catch (error) {
       throw await this.#explained(error, channel, message, call);
     }
@@ -228,7 +228,7 @@ export class InferenceClient {
   ): Promise<unknown> {
     if (!needsExplanation(error)) return error;
     const declared = this.#declared.of(channel, message.modelName, message.modelVersion, call);
-    return explainFailure(error, await Promise.resolve(declared).catch(() => NOTHING_DECLARED), message);
+    return explainFailure(error, await Promise.resolve(declared).catch(() => NO_INPUT_SPECS), message);
   }
 
   /** What the model declares, if there is a value that needs it. */
@@ -239,7 +239,7 @@ export class InferenceClient {
     { version = '' }: InferOptions,
     call: CallOptions,
   ): InputSpecs | Promise<InputSpecs> {
-    if (!Object.values(inputs).some(isPlainValue)) return NOTHING_DECLARED;
+    if (!Object.values(inputs).some(isPlainValue)) return NO_INPUT_SPECS;
     return this.#declared.of(channel, model, version, call);
   }
 }

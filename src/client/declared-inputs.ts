@@ -8,7 +8,7 @@ import type { Tensor } from '../inference/inference-data.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
 import { isPlainValue, type TensorValue, toTensor } from '../inference/tensor-value.js';
-import type { Underway } from './cancellation.js';
+import type { ActiveCalls } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
 /** How long a model may take to say what it declares. */
@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT_MS = 3000;
 export type InputSpecs = ReadonlyMap<string, TensorSpec | undefined>;
 
 /** What a model declares that says nothing of its inputs. */
-export const NOTHING_DECLARED: InputSpecs = new Map();
+export const NO_INPUT_SPECS: InputSpecs = new Map();
 
 /** What a model was asked, for all who want to know it. */
 interface Question {
@@ -33,10 +33,10 @@ interface Question {
  */
 export class DeclaredInputs {
   readonly #clock: Clock;
-  readonly #underway: Underway;
+  readonly #underway: ActiveCalls;
   readonly #questions = new WeakMap<InferenceChannel, Map<string, Question>>();
 
-  constructor(clock: Clock, underway: Underway) {
+  constructor(clock: Clock, underway: ActiveCalls) {
     this.#clock = clock;
     this.#underway = underway;
   }
@@ -88,7 +88,7 @@ export class DeclaredInputs {
         cancelTimer();
         resolve(specs);
       };
-      answer.then(settle, () => settle(NOTHING_DECLARED));
+      answer.then(settle, () => settle(NO_INPUT_SPECS));
       if (!cancellation) return;
       cancellation.stop = () => {
         cancelTimer();
@@ -122,7 +122,7 @@ async function ask(channel: InferenceChannel, name: string, version: string, cal
     return new Map(inputs.map((input) => [input.name, specFromMetadata(input)]));
   } catch (error) {
     if (!(error instanceof AnyserveError) || !SAYS_NOTHING.has(error.code)) throw error;
-    return NOTHING_DECLARED;
+    return NO_INPUT_SPECS;
   }
 }
 

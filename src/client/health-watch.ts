@@ -47,7 +47,7 @@ export class HealthWatch {
   }
 
   /** Looks at once instead of at the next turn, or again when it is just looking: there is evidence of a failure. */
-  lookNow(): void {
+  checkNow(): void {
     this.#hurry.abort();
   }
 

@@ -12,7 +12,7 @@ import type { InferenceChannel } from './inference-channel.js';
 const TEXT_INPUTS = ['prompt', 'messages', 'text_input'];
 
 /** Returns the default timeout of a unary inference, in ms. A call that makes text gets more time. */
-export function defaultTimeoutFor(inputs: Readonly<Record<string, TensorValue>>): number {
+export function getDefaultTimeoutMs(inputs: Readonly<Record<string, TensorValue>>): number {
   const isText = TEXT_INPUTS.some((name) => Object.hasOwn(inputs, name));
   return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
 }
@@ -30,7 +30,7 @@ export function createRequestMessage(
 }
 
 /** Parses a response message. A malformed one is the replica's failure, so that another replica is tried. */
-export function parseAnswer({ endpoint }: InferenceChannel, message: ResponseMessage): InferenceResponse {
+export function parseInferResponse({ endpoint }: InferenceChannel, message: ResponseMessage): InferenceResponse {
   try {
     return toInferenceResponse(message);
   } catch (cause) {

@@ -17,10 +17,10 @@ import { createNotGrpcError, isNotHttp2, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
-import { isSilent, speaksHttp1 } from './replica-check.js';
+import { isUnresponsive, speaksHttp1 } from './replica-check.js';
 import { joinSmallFrames } from './small-frames.js';
 import { StreamCall } from './stream-call.js';
-import { type SilenceLimits, StreamWatchdog } from './stream-watchdog.js';
+import { type StreamTimeouts, StreamWatchdog } from './stream-watchdog.js';
 import { UnaryCall } from './unary-call.js';
 
 /** What every call on a channel is told. */
@@ -35,7 +35,7 @@ export interface CallOptions {
 
 /** What a stream is told besides. */
 export interface StreamOptions extends CallOptions {
-  readonly limits: SilenceLimits;
+  readonly limits: StreamTimeouts;
   /** Maximum size of all parts together. Default: no limit. */
   readonly maxAnswerBytes?: number | undefined;
 }
@@ -171,7 +171,7 @@ export class InferenceChannel {
 
   /** Whether the replica does not answer on a new connection either, within the time. */
   isSilent(limitMs: number): Promise<boolean> {
-    return isSilent(this.endpoint, this.#tls, limitMs);
+    return isUnresponsive(this.endpoint, this.#tls, limitMs);
   }
 
   /** Keeps it open until {@link release} though it is left. */

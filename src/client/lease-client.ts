@@ -8,7 +8,7 @@ import type { Renewal } from '../core/lease-renewals.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { HttpRequest, HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
-import { ANSWER_TIMEOUT_MS, type ApiServers } from './api-servers.js';
+import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
 
 /** Timeout for a renewal, in ms. Short, so that there is time for others before the lease expires. */
 const RENEWAL_TIMEOUT_MS = 1500;
@@ -97,7 +97,7 @@ export class LeaseClient {
       url: `${server}/register`,
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
       body,
-      headTimeoutMs: ANSWER_TIMEOUT_MS,
+      headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
       signal,
     });
     const { status, headers } = answer;
@@ -105,7 +105,7 @@ export class LeaseClient {
       const lease = headers[LEASE_HEADER];
       return { server, body: answer.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
     }
-    const text = await this.#servers.readError(answer, ANSWER_TIMEOUT_MS);
+    const text = await this.#servers.readError(answer, API_RESPONSE_TIMEOUT_MS);
     const fault = refusalLine(status, text);
     if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
     throw toUnexpectedResponseError(server, answer, text);

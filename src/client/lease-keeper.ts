@@ -9,11 +9,23 @@ import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 import { createBackoff } from './backoff.js';
 import { EventTooLongError, readEventData } from './event-stream.js';
-import type { LeaseChange } from './lease-change.js';
 import type { OpenLease } from './lease-client.js';
 import { watchLeaseStream } from './lease-stream-watchdog.js';
 import { type ListedId, STAND_BY_POLL_MS, waitUntilFree, waitUntilUnlisted } from './listed-id.js';
 import { Renewals } from './renewals.js';
+
+/** A change of a registration that is kept. */
+export type LeaseChange =
+  | { readonly kind: 'registered'; readonly server: string }
+  /** The lease ended or was not granted. The next attempt is made after `retryInMs`. */
+  | { readonly kind: 'lost'; readonly error: AnyserveError; readonly retryInMs: number }
+  /** The server accepted new capabilities for the same lease. */
+  | { readonly kind: 'updated'; readonly server: string }
+  /**
+   * A newer registration has the id. The keeper looks the id up every `retryInMs` and takes it back when it has not been
+   * listed for 5 s.
+   */
+  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number };
 
 /** What a lease keeper needs. */
 export interface LeaseKeeperOptions {

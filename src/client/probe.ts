@@ -16,7 +16,7 @@ export type Probe = (signal: AbortSignal) => Promise<void>;
 export const PROBE_RESPONSE_TIMEOUT_MS = HEALTH_CHECK_TIMEOUT_MS - 100;
 
 /** Timeout of an HTTP probe, in ms: engines that are busy, and SGLang by design, take more than a second. Source: docs/engines.md, "Health". */
-export const HTTP_PROBE_LIMIT_MS = 10_000;
+export const HTTP_PROBE_TIMEOUT_MS = 10_000;
 
 /** Healthy: something takes a connection. */
 export function createTcpProbe(endpoint: Endpoint): Probe {
@@ -30,7 +30,7 @@ export function createTcpProbe(endpoint: Endpoint): Probe {
 }
 
 /** Healthy: a GET is answered with a status from 200 to 399, as Kubernetes has it. */
-export function createHttpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PROBE_LIMIT_MS): Probe {
+export function createHttpProbe(url: string, tls?: () => ClientTls, limitMs = HTTP_PROBE_TIMEOUT_MS): Probe {
   return async (signal) => {
     const connections = new HttpConnections(tls);
     try {

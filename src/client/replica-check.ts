@@ -50,7 +50,11 @@ export function speaksHttp1(endpoint: Endpoint, tls: ClientTls | undefined): Pro
  * Whether a replica is dead as far as a new connection can tell: its host or its process does not answer within the
  * time. A refused connection is an answer: its kernel is alive, and would have ended the connections of a dead process.
  */
-export async function isSilent(endpoint: Endpoint, tls: ClientTls | undefined, limitMs: number): Promise<boolean> {
+export async function isUnresponsive(
+  endpoint: Endpoint,
+  tls: ClientTls | undefined,
+  limitMs: number,
+): Promise<boolean> {
   const limit = AbortSignal.timeout(limitMs);
   const socket = openSocket(endpoint, tls, 'h2');
   const session = openSession(endpoint, socket);

@@ -3,7 +3,7 @@ import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 
 /** How long a stream may be silent, in milliseconds; 0: for ever, that is until the deadline. */
-export interface SilenceLimits {
+export interface StreamTimeouts {
   /** From the request to the first part of the answer. */
   readonly firstPartTimeoutMs: number;
   /** From one part to the next. Parts without text count. */
@@ -19,10 +19,10 @@ interface Source<T> {
 /** Ends the wait for a stream that went silent, long before the deadline that a stream needs. */
 export class StreamWatchdog {
   readonly #clock: Clock;
-  readonly #limits: SilenceLimits;
+  readonly #limits: StreamTimeouts;
   #parts = 0;
 
-  constructor(clock: Clock, limits: SilenceLimits) {
+  constructor(clock: Clock, limits: StreamTimeouts) {
     this.#clock = clock;
     this.#limits = limits;
   }

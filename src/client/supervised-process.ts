@@ -6,7 +6,7 @@ import { sleep } from './async-waits.js';
 import { guardProcessGroup, isGroupAlive, signalGroup } from './process-group.js';
 
 /** How a program ended: by itself with an exit code, or by a signal. */
-export type ProgramEnd =
+export type ProgramExit =
   | { readonly kind: 'exited'; readonly exitCode: number }
   | { readonly kind: 'signalled'; readonly signal: NodeJS.Signals };
 
@@ -30,7 +30,7 @@ export function startProgram(words: readonly string[], clock: Clock): Promise<Su
 /** A program that runs, with all that it started: they form a process group, and are signalled and ended together. */
 export class SupervisedProcess {
   /** Resolves when the program has ended; what it started may still run. */
-  readonly ended: Promise<ProgramEnd>;
+  readonly ended: Promise<ProgramExit>;
   /** The process group, which has the program's process id. */
   readonly group: number;
   readonly #clock: Clock;
@@ -84,7 +84,7 @@ export class SupervisedProcess {
 }
 
 /** The exit code that stands for an end, as shells have it: 128 and the signal's number for one by a signal. */
-export function toExitCode(end: ProgramEnd): number {
+export function toExitCode(end: ProgramExit): number {
   return end.kind === 'exited' ? end.exitCode : 128 + constants.signals[end.signal];
 }
 

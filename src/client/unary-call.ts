@@ -10,7 +10,7 @@ import { getErrorMessage } from '../core/errors.js';
 import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
 /** Told once how a call ended: by its error, or with the answer. */
-export type UnaryDone<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
+export type UnaryCallback<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
 
 /**
  * A call with one message each way, on the library's channel, by the rules of its `Client.makeUnaryRequest`, which is the
@@ -20,7 +20,7 @@ export type UnaryDone<Response> = (error: ServiceError | undefined, response: Re
 export class UnaryCall<Response> implements InterceptingListener {
   readonly #call: ReturnType<ChannelInterface['createCall']>;
   readonly #deserialize: (bytes: Buffer) => Response;
-  readonly #done: UnaryDone<Response>;
+  readonly #done: UnaryCallback<Response>;
   #response: Response | undefined;
   #failure: Omit<StatusObject, 'metadata'> | undefined;
   #isDone = false;
@@ -30,7 +30,7 @@ export class UnaryCall<Response> implements InterceptingListener {
     channel: ChannelInterface,
     { path, responseDeserialize }: Pick<ClientGrpcMethod<never, Response>, 'path' | 'responseDeserialize'>,
     deadline: number,
-    done: UnaryDone<Response>,
+    done: UnaryCallback<Response>,
   ) {
     this.#call = channel.createCall(path, deadline, undefined, null, undefined);
     this.#deserialize = responseDeserialize;

@@ -37,7 +37,7 @@ export class BackendWatches {
 
   /** Looks at once; for evidence that something has failed. */
   lookNow(): void {
-    for (const watch of this.#watches) watch.lookNow();
+    for (const watch of this.#watches) watch.checkNow();
   }
 
   stop(): void {

@@ -1,5 +1,5 @@
 import { sleep } from '../client/async-waits.js';
-import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
+import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
@@ -37,7 +37,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
       },
       watchModels: (listener) => followed.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
-      checkLimitMs: HTTP_PROBE_LIMIT_MS + 1000,
+      checkLimitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       check: (looking) =>
         look(server, options, looking, async (signal) => {
           const there = await server.models(signal);
@@ -72,9 +72,9 @@ async function look(
   const late = new AbortController();
   const tooLate = new AnyserveError(
     'deadline_exceeded',
-    `${server.url}: no answer within ${HTTP_PROBE_LIMIT_MS / 1000} s`,
+    `${server.url}: no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
   );
-  const cancel = clock.schedule(HTTP_PROBE_LIMIT_MS, () => late.abort(tooLate));
+  const cancel = clock.schedule(HTTP_PROBE_TIMEOUT_MS, () => late.abort(tooLate));
   const signal = AbortSignal.any([looking, late.signal]);
   try {
     await server.probe(signal);

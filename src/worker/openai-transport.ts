@@ -1,4 +1,4 @@
-import { HTTP_PROBE_LIMIT_MS } from '../client/probe.js';
+import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { toGetter } from '../core/value-or-getter.js';
@@ -116,7 +116,7 @@ export class OpenaiTransport {
 
   /** Asks for a document, with the key or without. */
   async get(url: string, withKey: boolean, signal: AbortSignal): Promise<ReadAnswer> {
-    const headTimeoutMs = HTTP_PROBE_LIMIT_MS;
+    const headTimeoutMs = HTTP_PROBE_TIMEOUT_MS;
     try {
       const answer = await this.#connections.send({
         method: 'GET',
@@ -134,7 +134,7 @@ export class OpenaiTransport {
           : this.#connections.beginning(answer, headTimeoutMs, MAX_ERROR_BYTES)),
       };
     } catch (error) {
-      throw this.failures.failure(error, signal, undefined, `no answer within ${HTTP_PROBE_LIMIT_MS / 1000} s`);
+      throw this.failures.failure(error, signal, undefined, `no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`);
     }
   }
 
@@ -157,7 +157,7 @@ export class OpenaiTransport {
       };
       if (answer.status < 500) onBytes();
       if (answer.status !== 200) {
-        const text = await this.#connections.beginning(answer, HTTP_PROBE_LIMIT_MS, MAX_ERROR_BYTES);
+        const text = await this.#connections.beginning(answer, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
         throw this.failures.refusal(answer.status, text, answer.headers);
       }
       // Engines send the head at once, and the first byte of the body when they have read the prompt.

@@ -1,11 +1,11 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { Underway } from '../../src/client/cancellation.js';
+import { ActiveCalls } from '../../src/client/cancellation.js';
 import { keptBytes } from '../support/kept-memory.js';
 
 describe('a cancellation', () => {
   it('stops what is under way, once, and says why', () => {
-    const cancellation = new Underway().begin();
+    const cancellation = new ActiveCalls().begin();
     const { signal } = cancellation;
     let stops = 0;
     cancellation.stop = () => stops++;
@@ -19,11 +19,11 @@ describe('a cancellation', () => {
       new Error('enough'),
     ]);
     expect(() => cancellation.throwIfCancelled()).toThrow('enough');
-    expect(new Underway().begin().signal.aborted).toBe(false);
+    expect(new ActiveCalls().begin().signal.aborted).toBe(false);
   });
 
   it('has a signal that is aborted already when it is asked for late', () => {
-    const cancellation = new Underway().begin();
+    const cancellation = new ActiveCalls().begin();
     cancellation.cancel('why');
     expect(cancellation.signal.reason).toBe('why');
   });
@@ -31,7 +31,7 @@ describe('a cancellation', () => {
 
 describe('the attempts of a call', () => {
   it('run side by side: cancelling one stops neither the others nor the call', () => {
-    const call = new Underway().begin();
+    const call = new ActiveCalls().begin();
     const stopped: string[] = [];
     const [one, other] = [call.beginAttempt(), call.beginAttempt()];
     one.stop = () => stopped.push('one');
@@ -42,7 +42,7 @@ describe('the attempts of a call', () => {
   });
 
   it('all stop, with their signals, when the call is cancelled, unless they ended before', () => {
-    const call = new Underway().begin();
+    const call = new ActiveCalls().begin();
     const stopped: string[] = [];
     const [ended, one, other] = [call.beginAttempt(), call.beginAttempt(), call.beginAttempt()];
     ended.stop = () => stopped.push('ended');
@@ -59,7 +59,7 @@ describe('the attempts of a call', () => {
 describe('what is under way', () => {
   it('is cancelled by its signal, be that aborted before', () => {
     const [early, late] = [new AbortController(), new AbortController()];
-    const underway = new Underway();
+    const underway = new ActiveCalls();
     early.abort('early');
     expect(underway.begin(early.signal).reason).toBe('early');
     const cancellation = underway.begin(late.signal);
@@ -69,7 +69,7 @@ describe('what is under way', () => {
   });
 
   it('is cancelled when all is closed, unless it has ended; nothing begins after that', () => {
-    const underway = new Underway();
+    const underway = new ActiveCalls();
     const [one, ended] = [underway.begin(), underway.begin()];
     ended.end();
     underway.close(new Error('closed'));
@@ -79,7 +79,7 @@ describe('what is under way', () => {
 
   it('leaves nothing at its signal when it has ended', () => {
     const { signal } = new AbortController();
-    const underway = new Underway();
+    const underway = new ActiveCalls();
     const bytes = keptBytes(() => {
       for (let n = 0; n < 100_000; n++) underway.begin(signal).end();
       return [signal, underway];

@@ -98,10 +98,10 @@ describe('a health watch', () => {
     const { watch, changes, looks, look, rests } = watched();
     (await look(1)).succeed();
     await rests(3000);
-    watch.lookNow();
+    watch.checkNow();
     const second = await look(2);
-    watch.lookNow();
-    watch.lookNow();
+    watch.checkNow();
+    watch.checkNow();
     expect(looks).toHaveLength(2);
     second.succeed();
     (await look(3)).fail(new AnyserveError('unavailable', 'gone'));
@@ -123,7 +123,7 @@ describe('a health watch', () => {
     await new Promise(setImmediate);
     expect(looking.clock.pending()).toEqual([]);
     expect(looking.changes).toEqual([]);
-    resting.watch.lookNow();
+    resting.watch.checkNow();
     expect(resting.looks).toHaveLength(1);
   });
 });
