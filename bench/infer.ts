@@ -18,7 +18,7 @@ import { type InferenceRequest, toInferenceResponse, toRequestMessage } from '..
 import { INFERENCE_SERVICE } from '../src/inference/service-definition.js';
 import { clock, random } from '../src/system.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
-import { createWideServer } from '../src/worker/grpc-js-workarounds.js';
+import { createLargeWindowServer } from '../src/worker/grpc-js-workarounds.js';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, rounded } from './figures.js';
 import { projectFile } from './project-file.js';
@@ -125,7 +125,7 @@ const CODECS: Readonly<Record<string, Codec>> = {
 /** A bare server that answers with what it is given, in each codec, and a worker that does so, too; their endpoints. */
 async function serve(): Promise<void> {
   const worker = await startWorker({ backends: [createEchoBackend()], port: 0, servers: [] });
-  const { server, widen } = createWideServer(OPTIONS);
+  const { server, widen } = createLargeWindowServer(OPTIONS);
   for (const [name, codec] of Object.entries(CODECS)) {
     const method = {
       ...INFERENCE_SERVICE.modelInfer,

@@ -16,7 +16,7 @@ import type { ApiServer } from './server/api-server-handle.js';
 import type { ReadinessCheck } from './server/readiness.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
-import type { Worker, WorkerSettings } from './worker/worker-handle.js';
+import type { Worker, WorkerSettings } from './worker/worker-settings.js';
 
 /** How an API server listens; everything has a default. */
 export interface StartApiServerOptions {
@@ -172,9 +172,9 @@ export async function startWorker({
   checkCounts({ maxQueue }, 0);
   checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
   checkCounts({ maxDecodingBytes }, 1);
-  const { startWorker: start } = await import('./worker/worker.js');
+  const { runWorker } = await import('./worker/running-worker.js');
   const limits = { maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs };
-  return start(
+  return runWorker(
     {
       ...others,
       ...limits,

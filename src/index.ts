@@ -57,7 +57,7 @@ export type { ApiServer, CloseOptions } from './server/api-server-handle.js';
 export { App, type ModelDeclaration } from './worker/app.js';
 export type { Backend, Handler, InferenceContext, Model } from './worker/backend.js';
 export type { DeclaredInputs, DeclaredTensors, TensorDeclaration } from './worker/typed-handler.js';
-export type { Worker } from './worker/worker-handle.js';
+export type { Worker } from './worker/worker-settings.js';
 
 /**
  * Calls models by what they can do, straight at a replica that can:

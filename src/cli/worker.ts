@@ -119,12 +119,12 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   const { backends, capabilities } = await raceWithAbort(loadBackends(args, io, log), io.interrupted);
   const json = args.flag('json');
   // Loaded here, because the help and completion need nothing of it.
-  const [{ startWorker }, { silenceGrpcLog }] = await Promise.all([
-    import('../worker/worker.js'),
+  const [{ runWorker }, { silenceGrpcLog }] = await Promise.all([
+    import('../worker/running-worker.js'),
     import('./grpc-log.js'),
   ]);
   silenceGrpcLog(io);
-  const running = await startWorker(
+  const running = await runWorker(
     {
       backends,
       port: parseWholeNumber('port', args.text('port') ?? '', 0, 65535),

@@ -10,7 +10,7 @@ const OPEN_METHODS: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether a method can be called without a token. */
-export function isOpenMethod(path: string): boolean {
+export function isPublicMethod(path: string): boolean {
   return OPEN_SERVICES.test(path) || OPEN_METHODS.has(path);
 }
 
@@ -19,7 +19,7 @@ const ADVICE = 'give one with --call-token-file or in ANYSERVE_CALL_TOKEN';
 /** Rejects calls without a token before any of their message is read. */
 export function createAuthInterceptor(tokens: () => TokenSet): ServerInterceptor {
   return ({ path }, call) => {
-    if (isOpenMethod(path)) return new ServerInterceptingCall(call);
+    if (isPublicMethod(path)) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {

@@ -9,12 +9,12 @@ import {
 import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
-import { isOpenMethod } from './auth-interceptor.js';
-import { type CallStatus, getLibraryCall, type LibraryCall } from './grpc-js-workarounds.js';
-import { GuardedIntake } from './guarded-intake.js';
-import { IncomingCalls, type Intake } from './incoming-calls.js';
+import { isPublicMethod } from './auth-interceptor.js';
+import { BudgetedRequestReader } from './budgeted-request-reader.js';
+import { type CallStatus, type GrpcJsCall, getGrpcJsCall } from './grpc-js-workarounds.js';
 import type { MemoryBudget } from './memory-budget.js';
-import { OpenIntake } from './open-intake.js';
+import { PublicRequestReader } from './public-request-reader.js';
+import { type RequestReader, RequestWatchdog } from './request-watchdog.js';
 
 /** What bounds the memory of calls. */
 export interface CallLimitsOptions {
@@ -45,20 +45,25 @@ const SILENCE_MS = 30_000;
  */
 export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
   const open = new OpenCalls();
-  const incoming = new IncomingCalls(clock);
+  const incoming = new RequestWatchdog(clock);
 
   return (method, call) => {
-    const inside = getLibraryCall(call);
+    const inside = getGrpcJsCall(call);
     if (!inside) return refusing(call, { code: status.INTERNAL, details: 'this version of @grpc/grpc-js is unknown' });
     closeAfterStatus(inside);
     const { path, requestStream } = method;
-    const isOpen = isOpenMethod(path);
+    const isOpen = isPublicMethod(path);
     const isLasting = isOpen && (requestStream || method.responseStream);
     try {
       if (isOpen) open.makeRoom(isLasting);
       const intake = isOpen
-        ? new OpenIntake(inside, requestStream, clock)
-        : new GuardedIntake(inside, { budget, clock, isStream: requestStream, ...guardedSizes(path, maxMessageBytes) });
+        ? new PublicRequestReader(inside, requestStream, clock)
+        : new BudgetedRequestReader(inside, {
+            budget,
+            clock,
+            isStream: requestStream,
+            ...guardedSizes(path, maxMessageBytes),
+          });
       if (isOpen) open.add(inside, intake, isLasting);
       incoming.add(inside, intake, isOpen ? OPEN_SILENCE_MS : SILENCE_MS);
       // The call itself: each wrapper would cost every message.
@@ -77,8 +82,8 @@ function guardedSizes(path: string, maxMessageBytes: number) {
 
 /** A call of an open method. */
 interface OpenCall {
-  readonly inside: LibraryCall;
-  readonly intake: Intake;
+  readonly inside: GrpcJsCall;
+  readonly intake: RequestReader;
   readonly isLasting: boolean;
 }
 
@@ -101,7 +106,7 @@ class OpenCalls {
   }
 
   /** Counts a call until it ends. */
-  add(inside: LibraryCall, intake: Intake, isLasting: boolean): void {
+  add(inside: GrpcJsCall, intake: RequestReader, isLasting: boolean): void {
     const call = { inside, intake, isLasting };
     this.#calls.add(call);
     inside.stream.once('close', () => this.#calls.delete(call));
@@ -109,7 +114,7 @@ class OpenCalls {
 }
 
 /** Has a stream end when its status is sent, though the caller has more to send; it would be kept until that was sent. */
-function closeAfterStatus(inside: LibraryCall): void {
+function closeAfterStatus(inside: GrpcJsCall): void {
   const { stream } = inside;
   const sendStatus = inside.sendStatus.bind(inside);
   inside.sendStatus = (ended) => {

@@ -4,7 +4,7 @@ import { type JsonObject, parseJson } from '../json/exact-json.js';
 import type { Model } from './backend.js';
 
 /** The models of an engine, made again whenever the engine lists other names. */
-export class FollowedModels {
+export class EngineModels {
   readonly #listeners = new Set<() => void>();
   #models: readonly Model[];
   #listed: string;

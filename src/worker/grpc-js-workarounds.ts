@@ -23,7 +23,7 @@ interface ServerInside {
  * on servers (grpc-node's pull request 3058 would change that). If a new version of the library moves these fields, the
  * server is only as slow as before; a test detects it.
  */
-export function createWideServer(options: ServerOptions): {
+export function createLargeWindowServer(options: ServerOptions): {
   readonly server: Server;
   readonly widen: () => Http2Server[];
 } {
@@ -53,7 +53,7 @@ export function createWideServer(options: ServerOptions): {
 const HANDSHAKE = { handshakeTimeout: 10_000 };
 
 /** Server credentials whose certificate can be replaced; the library's own keep the first one. */
-export class RenewedCredentials extends ServerCredentials {
+export class ReloadableCredentials extends ServerCredentials {
   /** Whether callers need a certificate is decided here; its authorities can change with each renewal. */
   constructor(tls: ServerTls) {
     const asksForCertificate = tls.ca !== undefined;
@@ -84,9 +84,9 @@ export interface CallStatus {
 
 /**
  * Private fields of a call of the library, which has no other way to limit what it reads and inflates before it delivers a
- * message. With a version of the library that has moved them, {@link getLibraryCall} returns undefined and each call is refused.
+ * message. With a version of the library that has moved them, {@link getGrpcJsCall} returns undefined and each call is refused.
  */
-export interface LibraryCall {
+export interface GrpcJsCall {
   readonly stream: ServerHttp2Stream;
   /** Whether the caller has sent everything. */
   readonly receivedHalfClose: boolean;
@@ -98,12 +98,12 @@ export interface LibraryCall {
 }
 
 /** Returns the private fields of the call that the library gives its first interceptor; undefined if they are not as expected. */
-export function getLibraryCall(call: ServerInterceptingCallInterface): LibraryCall | undefined {
-  const inside = call as unknown as Partial<LibraryCall>;
+export function getGrpcJsCall(call: ServerInterceptingCallInterface): GrpcJsCall | undefined {
+  const inside = call as unknown as Partial<GrpcJsCall>;
   const isKnown =
     typeof inside.stream?.push === 'function' &&
     typeof inside.decoder?.write === 'function' &&
     typeof inside.decompressMessage === 'function' &&
     typeof inside.receivedHalfClose === 'boolean';
-  return isKnown ? (call as unknown as LibraryCall) : undefined;
+  return isKnown ? (call as unknown as GrpcJsCall) : undefined;
 }

@@ -9,11 +9,11 @@ import { createGrpcOptions } from '../inference/grpc-options.js';
 import { createAuthInterceptor } from './auth-interceptor.js';
 import { createCallLimits } from './call-limits.js';
 import { ConnectionLimits } from './connection-limits.js';
-import { createWideServer, RenewedCredentials } from './grpc-js-workarounds.js';
+import { createLargeWindowServer, ReloadableCredentials } from './grpc-js-workarounds.js';
 import { createInferenceService, type InferenceServiceOptions, SERVED_METHODS } from './inference-service.js';
 import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
-import { addHealth } from './serving-health.js';
+import { addHealthService } from './serving-health.js';
 
 /** Where a gRPC server listens, besides what its service needs. */
 export interface GrpcServerOptions extends InferenceServiceOptions {
@@ -52,9 +52,9 @@ const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
 /** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
-export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
-  const { server, widen } = createWideServer({
+  const { server, widen } = createLargeWindowServer({
     ...createGrpcOptions(maxMessageBytes),
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
@@ -65,11 +65,11 @@ export async function listenGrpc(options: GrpcServerOptions): Promise<GrpcServer
     ],
   });
   server.addService(SERVED_METHODS as unknown as ServiceDefinition, createInferenceService(options));
-  const health = await addHealth(server);
+  const health = await addHealthService(server);
   await addReflection(server);
   const connections = new ConnectionLimits({ clock, files: await countOpenFiles(), onFull: options.onFull });
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const credentials = tls && new RenewedCredentials(tls());
+  const credentials = tls && new ReloadableCredentials(tls());
   const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
   for (const listener of widen()) connections.follow(listener);
   const unfollow = tls ? pollChanges(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};

@@ -7,12 +7,12 @@ import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import type { Admission } from './admission.js';
-import { runInference, runWholeInference } from './inference.js';
+import { runInference, runUnaryInference } from './inference-run.js';
 import type { ModelTable } from './model-table.js';
 import type { ReceivedMessage } from './received-message.js';
 import { estimateTensorMemory } from './request-memory.js';
 import { toServiceError } from './service-error.js';
-import { refuseSharedMemory } from './tensor-parameters.js';
+import { rejectSharedMemory } from './tensor-parameters.js';
 
 /** What inference calls need. */
 export interface InferenceCallsOptions {
@@ -59,7 +59,7 @@ export class InferenceCalls {
       const leave = await this.#admission.enter(gone.signal);
       let bytes: Buffer;
       try {
-        const whole = await runWholeInference(model, request, gone.signal);
+        const whole = await runUnaryInference(model, request, gone.signal);
         bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(whole, request.raw));
       } finally {
         leave();
@@ -165,7 +165,7 @@ function messageFromBytes(bytes: Buffer): RequestMessage {
 
 /** Returns the request of a message, and reserves the memory of its tensors beyond its bytes. Throws `resource_exhausted`. */
 function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
-  refuseSharedMemory(message);
+  rejectSharedMemory(message);
   const request = toInferenceRequest(message);
   const bytes = estimateTensorMemory(request.inputs);
   if (bytes > reservation.bytes) reservation.resize(bytes);

@@ -5,7 +5,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Log, Random } from '../core/ports.js';
 import type { Backend } from './backend.js';
 import { loadLlamaCpp, startLlama } from './llama-cpp.js';
-import { createLlamaEmbedder, createLlamaWriter } from './llama-models.js';
+import { createLlamaEmbeddingModel, createLlamaTextModel } from './llama-models.js';
 
 /** What to run, and how. */
 export interface LlamaBackendOptions {
@@ -41,8 +41,8 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
     const threads = options.threads ?? Math.max(1, llama.cpuMathCores - 1);
     const loaded = { model, name, threads, contextSize, capabilities };
     const served = embeddings
-      ? await createLlamaEmbedder(loaded)
-      : await createLlamaWriter(llamaCpp, loaded, { sequences, random });
+      ? await createLlamaEmbeddingModel(loaded)
+      : await createLlamaTextModel(llamaCpp, loaded, { sequences, random });
     return { models: [served], close: () => llama.dispose() };
   } catch (cause) {
     await llama.dispose();

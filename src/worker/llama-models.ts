@@ -11,12 +11,12 @@ import { listEngineCapabilities } from './engine-models.js';
 import { createBlockBatching } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { tokenizePrompt } from './llama-prompt.js';
-import { FreeSequences } from './llama-sequences.js';
+import { SequencePool } from './llama-sequence-pool.js';
 import { generateLlamaText } from './llama-text.js';
 import { checkParameterNames, parseSampling } from './sampling.js';
 
 /** A model in memory, and how it is to run. */
-export interface LoadedModel {
+export interface LoadedLlamaModel {
   readonly model: LlamaModel;
   readonly name: string;
   readonly threads: number;
@@ -30,9 +30,9 @@ export interface LoadedModel {
 const MAX_DEFAULT_CONTEXT = 4096;
 
 /** A model that writes texts: several at once, each in a sequence of its own, which keeps its prompt for the next turn; others wait for one. */
-export async function createLlamaWriter(
+export async function createLlamaTextModel(
   { resolveChatWrapper }: LlamaCpp,
-  loaded: LoadedModel,
+  loaded: LoadedLlamaModel,
   { sequences, random }: { readonly sequences: number; readonly random: Random },
 ): Promise<Model> {
   const { model, threads, contextSize } = loaded;
@@ -40,7 +40,7 @@ export async function createLlamaWriter(
   const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
   const context = await model.createContext({ sequences, contextSize: size, threads, batching: createBlockBatching() });
-  const free = new FreeSequences(context, sequences);
+  const free = new SequencePool(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 
   const handle: Handler = async function* (inputs, { parameters, streaming, signal }) {
@@ -65,7 +65,7 @@ export async function createLlamaWriter(
 }
 
 /** A model that makes vectors of texts, each of length 1; one at a time. */
-export async function createLlamaEmbedder(loaded: LoadedModel): Promise<Model> {
+export async function createLlamaEmbeddingModel(loaded: LoadedLlamaModel): Promise<Model> {
   const { model, threads, contextSize } = loaded;
   const size = contextSize ?? Math.min(model.trainContextSize, MAX_DEFAULT_CONTEXT);
   // Models that read a text from both ends need all of it in one batch.
@@ -106,7 +106,7 @@ export async function createLlamaEmbedder(loaded: LoadedModel): Promise<Model> {
 }
 
 function servedModel(
-  { name, capabilities }: LoadedModel,
+  { name, capabilities }: LoadedLlamaModel,
   type: string,
   does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
 ): Model {

@@ -1,13 +1,13 @@
 import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { TextEnd } from '../inference/text-generation.js';
-import type { KeptSequence } from './llama-sequences.js';
+import type { CachedSequence } from './llama-sequence-pool.js';
 import type { Sampling } from './sampling.js';
 import { StopSequences } from './stop-sequences.js';
 
 /** What a text is written from. */
 export interface LlamaTextOptions {
   /** A sequence that nobody else uses for as long as the text is written. */
-  readonly kept: KeptSequence;
+  readonly kept: CachedSequence;
   /** The prompt; it leaves room in the sequence for at least one token. */
   readonly prompt: readonly Token[];
   readonly sampling: Sampling & { readonly seed: number };

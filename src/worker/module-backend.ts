@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { AnyserveError } from '../core/errors.js';
 import { App } from './app.js';
 import type { Backend } from './backend.js';
-import { thrownMessage, toModuleError } from './module-failure.js';
+import { formatThrownError, toModuleError } from './module-load-error.js';
 
 /**
  * Loads a user's module. Its default export is a function that declares models on the app it is given (and may take
@@ -44,7 +44,7 @@ async function declared(path: string, declare: (app: App) => unknown): Promise<B
   try {
     await declare(app);
   } catch (cause) {
-    throw new AnyserveError('usage', `${path}: ${thrownMessage(path, cause)}`, { cause });
+    throw new AnyserveError('usage', `${path}: ${formatThrownError(path, cause)}`, { cause });
   }
   return app;
 }

@@ -5,7 +5,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import { quote, quoteList } from '../core/quoting.js';
 import type { Backend, Model } from './backend.js';
-import { FollowedModels, listEngineCapabilities } from './engine-models.js';
+import { EngineModels, listEngineCapabilities } from './engine-models.js';
 import { createOpenaiChat } from './openai-chat.js';
 import { createOpenaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
@@ -30,7 +30,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
     const listed = await firstList(server, options, signal);
     const offered = offeredModels(server, options, listed);
     if (offered.length === 0) throw nothingOffered(server);
-    const followed = new FollowedModels(listed, modelsOf(server, options, offered));
+    const followed = new EngineModels(listed, modelsOf(server, options, offered));
     return {
       get models() {
         return followed.models;

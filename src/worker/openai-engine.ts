@@ -11,7 +11,7 @@ const OWNERS: ReadonlyMap<string | undefined, KnownEngine> = new Map([
 ]);
 
 /** Asks the server for a JSON document beside the base URL, or below it; undefined when it has none. Makes no tokens. */
-export interface EngineQuestions {
+export interface EngineQueries {
   get(where: 'base' | 'root', path: string): Promise<UntrustedJson>;
   post(where: 'root', path: string, body: string): Promise<UntrustedJson>;
 }
@@ -44,7 +44,7 @@ export interface EngineFacts {
 export async function queryEngineFacts(
   engine: KnownEngine | undefined,
   untyped: readonly string[],
-  ask: EngineQuestions,
+  ask: EngineQueries,
 ): Promise<EngineFacts> {
   const facts = { engine, types: new Map<string, string>(), all: undefined, only: undefined };
   if (engine === 'SGLang') {
@@ -68,7 +68,7 @@ export async function queryEngineFacts(
 }
 
 /** Ollama says what a model can do when asked for it alone; it loads nothing for that. */
-async function askOllama(types: Map<string, string>, names: readonly string[], ask: EngineQuestions): Promise<void> {
+async function askOllama(types: Map<string, string>, names: readonly string[], ask: EngineQueries): Promise<void> {
   const asked = names.slice(0, 256);
   for (let from = 0; from < asked.length; from += 16) {
     await Promise.all(

@@ -3,7 +3,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { extractErrorMessage, UpstreamError } from '../inference/openai-errors.js';
 import type { OpenaiSettings } from './openai-settings.js';
-import { SilenceError } from './openai-stream.js';
+import { EngineTimeoutError } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
 /** Limits and proxy that messages about failures name. */
@@ -33,9 +33,9 @@ export class OpenaiFailures {
     }
     const { code = '', syscall } = error as NodeJS.ErrnoException;
     // A connection that the system gave up has a syscall; one that we gave up has not.
-    const isLate = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof SilenceError;
+    const isLate = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
     if (isLate) {
-      const reason = error instanceof SilenceError && !error.isFirstByte ? this.#silence() : late;
+      const reason = error instanceof EngineTimeoutError && !error.isFirstByte ? this.#silence() : late;
       return new AnyserveError('deadline_exceeded', `${this.#place}: ${reason}`, { cause: error });
     }
     const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');

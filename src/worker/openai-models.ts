@@ -19,7 +19,7 @@ export interface ListedModel {
  * Reads a list of models: `{"data":[...]}` as OpenAI has it, a bare array (Together, GitHub), or `{"models":[...]}`. Entries
  * without a usable name are left out. Returns undefined for anything but a list; throws for a list that is too long.
  */
-export function parseModels(json: UntrustedJson): readonly ListedModel[] | undefined {
+export function parseModelList(json: UntrustedJson): readonly ListedModel[] | undefined {
   const { data, models: named, object } = json;
   // Some gateways wrap the list once more.
   const list = [json, data, named, data?.data, data?.models, named?.data].find((found) => Array.isArray(found));

@@ -4,7 +4,7 @@ import { quote } from '../core/quoting.js';
 import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import type { Json, JsonObject } from '../json/exact-json.js';
 import { detectEngine, type KnownEngine, queryEngineFacts } from './openai-engine.js';
-import { type ListedModel, parseModels } from './openai-models.js';
+import { type ListedModel, parseModelList } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { readStreamedDocuments } from './openai-stream.js';
 import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
@@ -71,7 +71,7 @@ export class OpenaiServer {
       return only === undefined ? undefined : [only];
     }
     if (status !== 200) throw this.#transport.failures.refusal(status, text, headers);
-    const models = this.read(() => parseModels(this.#transport.parsed(text)));
+    const models = this.read(() => parseModelList(this.#transport.parsed(text)));
     if (!models) throw this.stranger('its list of models is none');
     this.#engine ??= detectEngine(models, headers);
     const names = new Set(models.map(({ name }) => name));

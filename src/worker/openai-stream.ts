@@ -12,7 +12,7 @@ const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
 const KEEPS_OPEN = /^(?:ping|heart-?beat|keep-?alive)$/i;
 
 /** How long an engine can be silent, in ms. A flowing answer has no limit in all but its caller's deadline. */
-export interface SilenceLimits {
+export interface ChunkTimeouts {
   readonly clock: Clock;
   /** Before the first byte of the body. */
   readonly firstByteMs: number;
@@ -23,7 +23,7 @@ export interface SilenceLimits {
 }
 
 /** An engine that was silent for too long. */
-export class SilenceError extends Error {
+export class EngineTimeoutError extends Error {
   override readonly name = 'SilenceError';
   readonly isFirstByte: boolean;
 
@@ -35,13 +35,13 @@ export class SilenceError extends Error {
 
 /**
  * Yields the chunks of a body as they arrive, and does not close it. Only the time in which we wait for the engine counts as
- * silence: a caller that reads slowly doesn't. Throws {@link SilenceError}, and then the body is destroyed.
+ * silence: a caller that reads slowly doesn't. Throws {@link EngineTimeoutError}, and then the body is destroyed.
  */
-export async function* watchChunks(body: Readable, limits: SilenceLimits): AsyncGenerator<Buffer> {
+export async function* readChunksWithTimeout(body: Readable, limits: ChunkTimeouts): AsyncGenerator<Buffer> {
   const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   let limitMs = limits.firstByteMs;
   for (let isFirst = true; ; isFirst = false) {
-    const cancel = limits.clock.schedule(limitMs, () => body.destroy(new SilenceError(isFirst)));
+    const cancel = limits.clock.schedule(limitMs, () => body.destroy(new EngineTimeoutError(isFirst)));
     const { value, done } = await chunks.next().finally(cancel);
     if (done) return;
     limits.onBytes();

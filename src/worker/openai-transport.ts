@@ -6,10 +6,10 @@ import { HttpConnections, type HttpResponse } from '../http/http-client.js';
 import { getErrorStatus, type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import { type JsonObject, serializeJson } from '../json/exact-json.js';
 import { parseOpenaiKey, parseOpenaiUrl } from './openai-access.js';
-import type { EngineQuestions } from './openai-engine.js';
+import type { EngineQueries } from './openai-engine.js';
 import { OpenaiFailures } from './openai-failures.js';
 import type { OpenaiSettings } from './openai-settings.js';
-import { watchChunks } from './openai-stream.js';
+import { readChunksWithTimeout } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
 /** How to reach an OpenAI-compatible server. */
@@ -34,7 +34,7 @@ const MAX_CONTAINERS = 1_000_000;
 const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
 
 /** An answer's status, headers and text, as far as it is read. */
-export interface ReadAnswer {
+export interface OpenaiResponse {
   readonly status: number;
   readonly headers: HttpResponse['headers'];
   readonly text: string;
@@ -85,7 +85,7 @@ export class OpenaiTransport {
   }
 
   /** Returns questions about the engine, whose failures count as no answer. */
-  questions(signal: AbortSignal): EngineQuestions {
+  questions(signal: AbortSignal): EngineQueries {
     const ask = async (method: string, url: string, body?: string): Promise<UntrustedJson> => {
       try {
         const answer = await this.#connections.send({
@@ -115,7 +115,7 @@ export class OpenaiTransport {
   }
 
   /** Asks for a document, with the key or without. */
-  async get(url: string, withKey: boolean, signal: AbortSignal): Promise<ReadAnswer> {
+  async get(url: string, withKey: boolean, signal: AbortSignal): Promise<OpenaiResponse> {
     const headTimeoutMs = HTTP_PROBE_TIMEOUT_MS;
     try {
       const answer = await this.#connections.send({
@@ -162,7 +162,10 @@ export class OpenaiTransport {
       }
       // Engines send the head at once, and the first byte of the body when they have read the prompt.
       const firstByteMs = Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
-      return { answer, chunks: watchChunks(answer.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }) };
+      return {
+        answer,
+        chunks: readChunksWithTimeout(answer.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }),
+      };
     } catch (error) {
       throw this.failures.failure(error, signal);
     }

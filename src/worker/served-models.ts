@@ -2,7 +2,7 @@ import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Model } from './backend.js';
-import type { WorkerSettings } from './worker-handle.js';
+import type { WorkerSettings } from './worker-settings.js';
 
 /** Which models a worker serves. */
 export interface ServedModelsOptions extends Pick<WorkerSettings, 'backends' | 'maxConcurrency'> {
@@ -12,7 +12,7 @@ export interface ServedModelsOptions extends Pick<WorkerSettings, 'backends' | '
 
 /** Returns the models that a worker starts with. Throws `usage` when there is none, or one too many for its capabilities. */
 export function listServedModels({ backends, capabilities }: ServedModelsOptions): readonly Model[] {
-  const models = listPresentModels({ backends, capabilities });
+  const models = listCurrentModels({ backends, capabilities });
   if (models.length === 0) {
     throw new AnyserveError('usage', 'there is no model to serve; give a module or a backend that has one');
   }
@@ -24,7 +24,7 @@ export function listServedModels({ backends, capabilities }: ServedModelsOptions
 }
 
 /** Returns the models of all backends as they are now. Given capabilities replace those of the only model. */
-export function listPresentModels({ backends, capabilities }: ServedModelsOptions): readonly Model[] {
+export function listCurrentModels({ backends, capabilities }: ServedModelsOptions): readonly Model[] {
   const models = backends.flatMap((backend) => backend.models);
   const [only, ...others] = models;
   if (!only || others.length > 0 || !capabilities || capabilities.length === 0) return models;
@@ -32,6 +32,6 @@ export function listPresentModels({ backends, capabilities }: ServedModelsOption
 }
 
 /** Returns how many calls a worker runs at once. */
-export function getConcurrency({ maxConcurrency, backends }: ServedModelsOptions): number {
+export function getMaxConcurrency({ maxConcurrency, backends }: ServedModelsOptions): number {
   return maxConcurrency ?? Math.max(...backends.map((backend) => backend.maxConcurrency ?? DEFAULTS.maxConcurrency));
 }

@@ -12,7 +12,7 @@ export interface ServingHealth {
 const SERVICES = ['', INFERENCE_SERVICE_NAME];
 
 /** Adds the health service to a server. */
-export async function addHealth(server: Server): Promise<ServingHealth> {
+export async function addHealthService(server: Server): Promise<ServingHealth> {
   const { HealthImplementation } = await import('grpc-health-check');
   const health = new HealthImplementation(Object.fromEntries(SERVICES.map((name) => [name, 'SERVING' as const])));
   const watching = new Set<ServerWritableStream<unknown, unknown>>();

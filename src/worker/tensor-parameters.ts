@@ -9,7 +9,7 @@ import type { Model } from './backend.js';
 const SHARED_MEMORY = 'shared_memory_region';
 
 /** Throws `unimplemented` for inputs and outputs in shared memory: their data is not in the message. */
-export function refuseSharedMemory({ inputs, outputs }: RequestMessage): void {
+export function rejectSharedMemory({ inputs, outputs }: RequestMessage): void {
   for (const { name, parameters } of inputs) refuseRegion('input', name, parameters);
   for (const { name, parameters } of outputs) refuseRegion('output', name, parameters);
 }

@@ -1,8 +1,8 @@
 import type { Clock } from '../../src/core/ports.js';
 import * as system from '../../src/system.js';
 import type { Backend } from '../../src/worker/backend.js';
-import { startWorker, type WorkerOptions } from '../../src/worker/worker.js';
-import type { Worker } from '../../src/worker/worker-handle.js';
+import { runWorker, type WorkerOptions } from '../../src/worker/running-worker.js';
+import type { Worker } from '../../src/worker/worker-settings.js';
 import { keptLog } from './replicas.js';
 
 /** A worker on a free port, with its log at hand; it registers only with the servers given, and lives in real time. */
@@ -12,7 +12,7 @@ export async function startTestWorker(
   clock: Clock = system.clock,
 ): Promise<Worker & { readonly log: ReturnType<typeof keptLog> }> {
   const log = keptLog();
-  const worker = await startWorker(
+  const worker = await runWorker(
     {
       backends: [backend],
       host: '127.0.0.1',

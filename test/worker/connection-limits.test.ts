@@ -5,7 +5,7 @@ import { Client, credentials, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OpenFiles } from '../../src/http/open-files.js';
 import { ConnectionLimits } from '../../src/worker/connection-limits.js';
-import { createWideServer } from '../../src/worker/grpc-js-workarounds.js';
+import { createLargeWindowServer } from '../../src/worker/grpc-js-workarounds.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { until } from '../support/until.js';
 
@@ -108,7 +108,7 @@ describe('connections', () => {
 
   it('are closed without the loss of a call, however often', async () => {
     const clock = new ManualClock();
-    const { server, widen } = createWideServer({});
+    const { server, widen } = createLargeWindowServer({});
     const asIs = (bytes: Buffer): Buffer => bytes;
     const echo = { path: '/x/echo', requestStream: false, responseStream: false };
     const codec = {

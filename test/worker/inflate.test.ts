@@ -1,6 +1,6 @@
 import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { InflatesTooLarge, inflateReserved, inflateSmall } from '../../src/worker/inflate.js';
+import { InflateLimitError, inflateSmallMessage, inflateWithinBudget } from '../../src/worker/inflate.js';
 import { MemoryBudget } from '../../src/worker/memory-budget.js';
 
 const MIB = 1024 * 1024;
@@ -13,7 +13,7 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
   it.each([0, 1, 4096, 20_000, MIB])('gives %d bytes, and holds as many', async (length) => {
     const budget = new MemoryBudget(4 * MIB);
     const contents = Buffer.from(Array.from({ length }, (_, at) => at % 7));
-    const { inflated, reservation } = await inflateReserved(compress(contents), encoding, MIB, budget);
+    const { inflated, reservation } = await inflateWithinBudget(compress(contents), encoding, MIB, budget);
     expect(inflated.equals(contents)).toBe(true);
     expect(budget.freeBytes).toBe(4 * MIB - length);
     reservation.release();
@@ -24,8 +24,8 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
     for (const limit of [4096, 20_000, MIB]) {
       const budget = new MemoryBudget(4 * MIB);
       const bomb = compress(Buffer.alloc(limit + 1));
-      await expect(inflateReserved(bomb, encoding, limit, budget)).rejects.toThrow(InflatesTooLarge);
-      expect(() => inflateSmall(bomb, encoding, limit)).toThrow(InflatesTooLarge);
+      await expect(inflateWithinBudget(bomb, encoding, limit, budget)).rejects.toThrow(InflateLimitError);
+      expect(() => inflateSmallMessage(bomb, encoding, limit)).toThrow(InflateLimitError);
       expect(budget.freeBytes).toBe(4 * MIB);
     }
   });
@@ -33,7 +33,7 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
   it('refuses at once when there is no room', async () => {
     const budget = new MemoryBudget(2 * MIB);
     const other = budget.reserve(2 * MIB - 1000);
-    const large = inflateReserved(compress(Buffer.alloc(MIB)), encoding, MIB, budget);
+    const large = inflateWithinBudget(compress(Buffer.alloc(MIB)), encoding, MIB, budget);
     await expect(large).rejects.toMatchObject({ code: 'resource_exhausted' });
     other.release();
     expect(budget.freeBytes).toBe(2 * MIB);
@@ -42,9 +42,9 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
   it('says when bytes are not of the encoding', async () => {
     const budget = new MemoryBudget(4 * MIB);
     for (const bytes of [Buffer.from('nothing of the kind'), Buffer.alloc(100_000, 7)]) {
-      const error = await inflateReserved(bytes, encoding, MIB, budget).catch((thrown) => thrown);
+      const error = await inflateWithinBudget(bytes, encoding, MIB, budget).catch((thrown) => thrown);
       expect(error).toBeInstanceOf(Error);
-      expect(error).not.toBeInstanceOf(InflatesTooLarge);
+      expect(error).not.toBeInstanceOf(InflateLimitError);
     }
     expect(budget.freeBytes).toBe(4 * MIB);
   });
@@ -54,11 +54,11 @@ it('gzip in several members is inflated whole, and a wrong length at its end is 
   const budget = new MemoryBudget(8 * MIB);
   const [one, two] = [Buffer.alloc(300_000, 1), Buffer.alloc(100_000, 2)];
   const members = Buffer.concat([gzipSync(one), gzipSync(two)]);
-  const { inflated, reservation } = await inflateReserved(members, 'gzip', 2 * MIB, budget);
+  const { inflated, reservation } = await inflateWithinBudget(members, 'gzip', 2 * MIB, budget);
   expect(inflated.equals(Buffer.concat([one, two]))).toBe(true);
   reservation.release();
   const lying = gzipSync(Buffer.alloc(3 * MIB));
   lying.writeUInt32LE(10, lying.length - 4);
-  await expect(inflateReserved(lying, 'gzip', 2 * MIB, budget)).rejects.toThrow(InflatesTooLarge);
+  await expect(inflateWithinBudget(lying, 'gzip', 2 * MIB, budget)).rejects.toThrow(InflateLimitError);
   expect(budget.freeBytes).toBe(8 * MIB);
 });

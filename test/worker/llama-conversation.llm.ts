@@ -2,7 +2,7 @@ import type { Token } from 'node-llama-cpp';
 import { expect, it } from 'vitest';
 import { storiesModel } from '../../examples/llm/stories.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
-import { FreeSequences, type KeptSequence } from '../../src/worker/llama-sequences.js';
+import { type CachedSequence, SequencePool } from '../../src/worker/llama-sequence-pool.js';
 import { generateLlamaText } from '../../src/worker/llama-text.js';
 import { keptLog } from '../support/replicas.js';
 
@@ -11,7 +11,7 @@ const BEGINNING = 'Once upon a time there was a girl named Lily who liked to pla
 );
 const { signal } = new AbortController();
 
-async function written(kept: KeptSequence, prompt: readonly Token[], seed: number) {
+async function written(kept: CachedSequence, prompt: readonly Token[], seed: number) {
   const before = kept.sequence.tokenMeter.usedInputTokens;
   const sampling = { seed, maxTokens: 40, temperature: 1.2, topP: 1, stop: [] };
   let text = '';
@@ -24,9 +24,9 @@ async function written(kept: KeptSequence, prompt: readonly Token[], seed: numbe
 it('a conversation evaluates what is new in each turn, and the texts are those of fresh sequences', async () => {
   const llama = await startLlama(await loadLlamaCpp(), keptLog());
   const model = await llama.loadModel({ modelPath: await storiesModel(() => {}) });
-  const fresh = async (): Promise<KeptSequence> => {
+  const fresh = async (): Promise<CachedSequence> => {
     const context = await model.createContext({ sequences: 1, contextSize: 1024, threads: 1 });
-    return new FreeSequences(context, 1).take([]);
+    return new SequencePool(context, 1).take([]);
   };
   const kept = await fresh();
   let prompt: readonly Token[] = [model.tokens.bos as Token, ...model.tokenize(BEGINNING)];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { detectModelType, parseModels } from '../../src/worker/openai-models.js';
+import { detectModelType, parseModelList } from '../../src/worker/openai-models.js';
 import { backendOf, upstreamOf } from '../support/openai-calls.js';
 import { json } from '../support/openai-upstream.js';
 
@@ -21,12 +21,12 @@ describe('a list of models', () => {
     ['inside of another list', { data: { object: 'list', data: [{ id: 'a' }] } }, ['a']],
     ['that is none', { detail: 'x' }, undefined],
   ])('is read %s', (_what, list, names) => {
-    expect(parseModels(list)?.map(({ name }) => name)).toEqual(names);
+    expect(parseModelList(list)?.map(({ name }) => name)).toEqual(names);
   });
 
   it('has at most as many models as a registration has capabilities', () => {
     const list = Array.from({ length: 5000 }, (_, at) => ({ id: `m${at}` }));
-    expect(() => parseModels(list)).toThrow('its list has 5000 models');
+    expect(() => parseModelList(list)).toThrow('its list has 5000 models');
   });
 
   it('is taken from a server as a bare array', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Model } from '../../src/worker/backend.js';
-import { BackendWatches } from '../../src/worker/backend-watches.js';
+import { BackendHealth } from '../../src/worker/backend-health.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { backendOf, upstreamOf } from '../support/openai-calls.js';
 import { type Answering, json } from '../support/openai-upstream.js';
@@ -194,7 +194,7 @@ describe('an engine that is slow to answer a probe', () => {
     const changes: string[] = [];
     const done: (() => void)[] = [];
     const check = (): Promise<void> => new Promise((resolve) => done.push(resolve));
-    const watches = new BackendWatches([{ models: [], check, checkLimitMs: 11_000 }], time, ({ kind }) => {
+    const watches = new BackendHealth([{ models: [], check, checkLimitMs: 11_000 }], time, ({ kind }) => {
       changes.push(kind);
     });
     watches.start();

@@ -12,7 +12,7 @@ import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
-import type { WorkerOptions } from '../../src/worker/worker.js';
+import type { WorkerOptions } from '../../src/worker/running-worker.js';
 import { startTestApiServer } from '../support/api-server.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';

@@ -6,10 +6,10 @@ import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
  * it would have again. Tokens that the model wrote were evaluated one by one, have slightly other numbers, and could change the
  * text for the same seed.
  */
-export const BLOCK = 64;
+export const PROMPT_BLOCK_TOKENS = 64;
 
 /** A sequence of a context, and the tokens whose state it keeps: whole blocks of the last prompt. */
-export class KeptSequence {
+export class CachedSequence {
   readonly sequence: LlamaContextSequence;
   #kept: readonly Token[] = [];
 
@@ -27,7 +27,7 @@ export class KeptSequence {
     const most = Math.min(this.#kept.length, prompt.length - 1);
     let common = 0;
     while (common < most && this.#kept[common] === prompt[common]) common++;
-    return common - (common % BLOCK);
+    return common - (common % PROMPT_BLOCK_TOKENS);
   }
 
   /** Evaluates a prompt up to before its last token. Rejects with the signal's reason, after a block. */
@@ -36,10 +36,10 @@ export class KeptSequence {
     let at = await this.#keepOnly(prompt);
     while (at < last) {
       signal.throwIfAborted();
-      const block = prompt.slice(at, Math.min(at + BLOCK, last));
+      const block = prompt.slice(at, Math.min(at + PROMPT_BLOCK_TOKENS, last));
       await this.sequence.evaluateWithoutGeneratingNewTokens(block);
       at += block.length;
-      if (block.length === BLOCK) this.#kept = prompt.slice(0, at);
+      if (block.length === PROMPT_BLOCK_TOKENS) this.#kept = prompt.slice(0, at);
     }
   }
 
@@ -60,19 +60,19 @@ export class KeptSequence {
 }
 
 /** The free sequences of a context, the one that was free for the longest time first. */
-export class FreeSequences {
-  readonly #free: KeptSequence[];
+export class SequencePool {
+  readonly #free: CachedSequence[];
 
   constructor(context: LlamaContext, count: number) {
-    this.#free = Array.from({ length: count }, () => new KeptSequence(context.getSequence()));
+    this.#free = Array.from({ length: count }, () => new CachedSequence(context.getSequence()));
   }
 
   /**
    * Takes the sequence that has most of the prompt; but a sequence of which more than half would be lost only when it was
    * free for the longest time, so that a few common tokens do not end another conversation. One must be free.
    */
-  take(prompt: readonly Token[]): KeptSequence {
-    let best = this.#free[0] as KeptSequence;
+  take(prompt: readonly Token[]): CachedSequence {
+    let best = this.#free[0] as CachedSequence;
     let most = best.commonLength(prompt);
     for (const candidate of this.#free) {
       const common = candidate.commonLength(prompt);
@@ -83,7 +83,7 @@ export class FreeSequences {
   }
 
   /** Gives a sequence back. */
-  release(sequence: KeptSequence): void {
+  release(sequence: CachedSequence): void {
     this.#free.push(sequence);
   }
 }

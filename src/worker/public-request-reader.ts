@@ -1,9 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
-import type { LibraryCall } from './grpc-js-workarounds.js';
-import type { Intake } from './incoming-calls.js';
-import { InflatesTooLarge, inflateSmall, isEncoding } from './inflate.js';
+import type { GrpcJsCall } from './grpc-js-workarounds.js';
+import { InflateLimitError, inflateSmallMessage, isCompressionEncoding } from './inflate.js';
+import type { RequestReader } from './request-watchdog.js';
 
 /** Maximum size of a request of a method that needs no token, inflated and not. */
 const MAX_BYTES = 4096;
@@ -12,8 +12,8 @@ const MAX_BYTES = 4096;
 const MAX_UNANSWERED = 64;
 
 /** Reads the requests of a method that needs no token, within limits that no caller can stretch. */
-export class OpenIntake implements Intake {
-  readonly #inside: LibraryCall;
+export class PublicRequestReader implements RequestReader {
+  readonly #inside: GrpcJsCall;
   readonly #clock: Clock;
   readonly #isStream: boolean;
   readonly #decoder: FrameDecoder;
@@ -21,7 +21,7 @@ export class OpenIntake implements Intake {
   /** When the call began, or its last request was complete. */
   #requestedAtMs: number;
 
-  constructor(inside: LibraryCall, isStream: boolean, clock: Clock) {
+  constructor(inside: GrpcJsCall, isStream: boolean, clock: Clock) {
     this.#inside = inside;
     this.#clock = clock;
     this.#isStream = isStream;
@@ -69,9 +69,9 @@ export class OpenIntake implements Intake {
 
 function inflated(contents: Buffer, encoding: string): Buffer | Promise<never> {
   if (encoding === 'identity') return contents;
-  if (!isEncoding(encoding)) return Promise.reject(createUnknownEncodingStatus(encoding));
+  if (!isCompressionEncoding(encoding)) return Promise.reject(createUnknownEncodingStatus(encoding));
   try {
-    return inflateSmall(contents, encoding, MAX_BYTES);
+    return inflateSmallMessage(contents, encoding, MAX_BYTES);
   } catch (error) {
     return Promise.reject(toInflationStatus(error, MAX_BYTES));
   }
@@ -85,7 +85,7 @@ export function createUnknownEncodingStatus(encoding: string) {
 
 /** The status of a message that cannot be inflated. */
 export function toInflationStatus(error: unknown, maxBytes: number) {
-  if (!(error instanceof InflatesTooLarge)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
+  if (!(error instanceof InflateLimitError)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
   const details = `Received message that decompresses to a size larger than ${maxBytes}`;
   return { code: status.RESOURCE_EXHAUSTED, details };
 }

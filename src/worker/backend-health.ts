@@ -4,7 +4,7 @@ import type { Clock } from '../core/ports.js';
 import type { Backend } from './backend.js';
 
 /** Watches over the backends that can say how they are. The worker is well when all of them are. */
-export class BackendWatches {
+export class BackendHealth {
   readonly #watches: readonly HealthWatch[];
   readonly #unwell: Set<Backend>;
 

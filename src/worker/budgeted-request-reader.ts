@@ -2,14 +2,14 @@ import { status } from '@grpc/grpc-js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
-import type { LibraryCall } from './grpc-js-workarounds.js';
-import type { Intake } from './incoming-calls.js';
-import { inflateReserved, isEncoding } from './inflate.js';
+import type { GrpcJsCall } from './grpc-js-workarounds.js';
+import { inflateWithinBudget, isCompressionEncoding } from './inflate.js';
 import type { MemoryBudget, Reservation } from './memory-budget.js';
-import { createUnknownEncodingStatus, toInflationStatus } from './open-intake.js';
+import { createUnknownEncodingStatus, toInflationStatus } from './public-request-reader.js';
 import { ReceivedMessage } from './received-message.js';
+import type { RequestReader } from './request-watchdog.js';
 
-export interface GuardedIntakeOptions {
+export interface BudgetedRequestReaderOptions {
   readonly budget: MemoryBudget;
   readonly clock: Clock;
   readonly maxMessageBytes: number;
@@ -26,9 +26,9 @@ const CALL_BYTES = 32 * 1024;
 const MESSAGE_BYTES = 1024;
 
 /** Reads the requests of a call, and reserves the memory that they hold until the handler is done with them. */
-export class GuardedIntake implements Intake {
-  readonly #inside: LibraryCall;
-  readonly #options: GuardedIntakeOptions;
+export class BudgetedRequestReader implements RequestReader {
+  readonly #inside: GrpcJsCall;
+  readonly #options: BudgetedRequestReaderOptions;
   readonly #decoder: FrameDecoder;
   readonly #call: Reservation;
   /** For the message that is coming in. */
@@ -44,7 +44,7 @@ export class GuardedIntake implements Intake {
   #hasEnded = false;
 
   /** Throws `resource_exhausted` when there is no room for the call. */
-  constructor(inside: LibraryCall, options: GuardedIntakeOptions) {
+  constructor(inside: GrpcJsCall, options: BudgetedRequestReaderOptions) {
     this.#inside = inside;
     this.#options = options;
     this.#lastByteAtMs = options.clock.nowMs();
@@ -98,12 +98,12 @@ export class GuardedIntake implements Intake {
   #contents(contents: Buffer, encoding: string): unknown {
     const reservation = this.#complete.shift() as Reservation;
     if (encoding === 'identity') return this.#received(contents, reservation);
-    if (!isEncoding(encoding)) {
+    if (!isCompressionEncoding(encoding)) {
       reservation.release();
       return Promise.reject(createUnknownEncodingStatus(encoding));
     }
     const { maxMessageBytes, budget } = this.#options;
-    return inflateReserved(contents, encoding, maxMessageBytes, budget)
+    return inflateWithinBudget(contents, encoding, maxMessageBytes, budget)
       .finally(() => reservation.release())
       .then(
         ({ inflated, reservation: held }) => this.#received(inflated, held),

@@ -5,7 +5,7 @@ import type { LlamaContext, LlamaModel, Token } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createBlockBatching } from '../../src/worker/llama-batches.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
-import { BLOCK, FreeSequences, type KeptSequence } from '../../src/worker/llama-sequences.js';
+import { type CachedSequence, PROMPT_BLOCK_TOKENS, SequencePool } from '../../src/worker/llama-sequence-pool.js';
 import { keptLog } from '../support/replicas.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 
@@ -52,7 +52,7 @@ const tokens = (which: number, length: number): Token[] =>
  * Writes some tokens; returns them, how likely every token was at each of them, and how many tokens of the prompt were evaluated.
  * Texts seldom differ when the numbers behind them do, so the numbers are compared.
  */
-async function written(kept: KeptSequence, prompt: readonly Token[], seed = 7, most = 10) {
+async function written(kept: CachedSequence, prompt: readonly Token[], seed = 7, most = 10) {
   const before = kept.sequence.tokenMeter.usedInputTokens;
   await kept.evaluate(prompt, never);
   const evaluated = kept.sequence.tokenMeter.usedInputTokens - before;
@@ -71,7 +71,7 @@ async function written(kept: KeptSequence, prompt: readonly Token[], seed = 7, m
 /** Writes in a context that has done nothing else. */
 async function writtenAfresh(prompt: readonly Token[], seed?: number) {
   const { answer, numbers } = await withContext(1, (context) =>
-    written(new FreeSequences(context, 1).take([]), prompt, seed),
+    written(new SequencePool(context, 1).take([]), prompt, seed),
   );
   return { answer, numbers };
 }
@@ -79,8 +79,8 @@ async function writtenAfresh(prompt: readonly Token[], seed?: number) {
 describe('a sequence that keeps its prompt', () => {
   it('evaluates only what is new in each turn, and writes the same text as a fresh one', async () => {
     const turns = await withContext(1, async (context) => {
-      const kept = new FreeSequences(context, 1).take([]);
-      let prompt = tokens(1, 3 * BLOCK + 10);
+      const kept = new SequencePool(context, 1).take([]);
+      let prompt = tokens(1, 3 * PROMPT_BLOCK_TOKENS + 10);
       const all = [];
       for (let turn = 0; turn < 3; turn++) {
         const { answer, numbers, evaluated } = await written(kept, prompt, turn);
@@ -89,24 +89,24 @@ describe('a sequence that keeps its prompt', () => {
       }
       return all;
     });
-    expect(turns[0]?.evaluated).toBeGreaterThanOrEqual(3 * BLOCK);
-    for (const { evaluated } of turns.slice(1)) expect(evaluated).toBeLessThan(2 * BLOCK);
+    expect(turns[0]?.evaluated).toBeGreaterThanOrEqual(3 * PROMPT_BLOCK_TOKENS);
+    for (const { evaluated } of turns.slice(1)) expect(evaluated).toBeLessThan(2 * PROMPT_BLOCK_TOKENS);
     for (const [seed, { prompt, answer, numbers }] of turns.entries()) {
       expect({ answer, numbers }).toEqual(await writtenAfresh(prompt, seed));
     }
   });
 
   it('writes the same text whatever was there before: the same prompt, a part of it, or another', async () => {
-    const prompt = tokens(1, 4 * BLOCK + 5);
+    const prompt = tokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
     const befores = [
       prompt,
-      prompt.slice(0, BLOCK + 9),
+      prompt.slice(0, PROMPT_BLOCK_TOKENS + 9),
       [...prompt, ...tokens(2, 99)],
       tokens(3, 300),
       prompt.slice(0, -1),
     ];
     await withContext(1, async (context) => {
-      const kept = new FreeSequences(context, 1).take([]);
+      const kept = new SequencePool(context, 1).take([]);
       const { answer, numbers } = await written(kept, prompt);
       for (const before of befores) {
         await written(kept, before, 8);
@@ -117,48 +117,48 @@ describe('a sequence that keeps its prompt', () => {
   });
 
   it('knows what it keeps after a call that was cancelled while its prompt was read', async () => {
-    const prompt = tokens(1, 6 * BLOCK);
+    const prompt = tokens(1, 6 * PROMPT_BLOCK_TOKENS);
     await withContext(1, async (context) => {
-      const kept = new FreeSequences(context, 1).take([]);
+      const kept = new SequencePool(context, 1).take([]);
       const { answer, numbers } = await written(kept, prompt);
       const abort = new AbortController();
-      const other = tokens(2, 6 * BLOCK);
+      const other = tokens(2, 6 * PROMPT_BLOCK_TOKENS);
       const reading = kept.evaluate(other, abort.signal);
       abort.abort(new Error('gone'));
       await expect(reading).rejects.toThrow('gone');
-      expect(kept.length % BLOCK).toBe(0);
-      expect(kept.length).toBeLessThan(6 * BLOCK);
+      expect(kept.length % PROMPT_BLOCK_TOKENS).toBe(0);
+      expect(kept.length).toBeLessThan(6 * PROMPT_BLOCK_TOKENS);
       expect(await written(kept, prompt)).toMatchObject({ answer, numbers });
     });
   });
 
   it('knows what it keeps after a call that failed while its prompt was read', async () => {
-    const prompt = tokens(1, 4 * BLOCK + 5);
+    const prompt = tokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
     await withContext(1, async (context) => {
-      const kept = new FreeSequences(context, 1).take([]);
+      const kept = new SequencePool(context, 1).take([]);
       const { answer, numbers } = await written(kept, prompt);
       const evaluate = kept.sequence.evaluateWithoutGeneratingNewTokens.bind(kept.sequence);
       // The state has the block when the call learns of the failure.
       const failing = vi.spyOn(kept.sequence, 'evaluateWithoutGeneratingNewTokens');
       failing.mockImplementation(async (block) => {
         await evaluate(block);
-        if (kept.length === BLOCK) throw new Error('out of memory');
+        if (kept.length === PROMPT_BLOCK_TOKENS) throw new Error('out of memory');
       });
-      const other = [...prompt.slice(0, BLOCK), ...tokens(2, 3 * BLOCK)];
+      const other = [...prompt.slice(0, PROMPT_BLOCK_TOKENS), ...tokens(2, 3 * PROMPT_BLOCK_TOKENS)];
       await expect(kept.evaluate(other, never)).rejects.toThrow('out of memory');
       failing.mockRestore();
-      expect([kept.length, kept.sequence.nextTokenIndex]).toEqual([BLOCK, 2 * BLOCK]);
-      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: 3 * BLOCK + 4 });
+      expect([kept.length, kept.sequence.nextTokenIndex]).toEqual([PROMPT_BLOCK_TOKENS, 2 * PROMPT_BLOCK_TOKENS]);
+      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: 3 * PROMPT_BLOCK_TOKENS + 4 });
     });
   });
 
   it('writes the same texts in conversations whose turns alternate, and whose prompts were read while others were written', async () => {
-    const histories = [1, 5, 6, 7].map((which) => tokens(which, which * BLOCK + 10 * which));
+    const histories = [1, 5, 6, 7].map((which) => tokens(which, which * PROMPT_BLOCK_TOKENS + 10 * which));
     const turns: ({ prompt: readonly Token[] } & Awaited<ReturnType<typeof written>>)[] = [];
     await withContext(4, async (context) => {
-      const free = new FreeSequences(context, 4);
+      const free = new SequencePool(context, 4);
       const taken = histories.map((prompt) => free.take(prompt));
-      const [writing, ...reading] = taken as [KeptSequence, ...KeptSequence[]];
+      const [writing, ...reading] = taken as [CachedSequence, ...CachedSequence[]];
       await Promise.all([
         written(writing, histories[0] as Token[], 7, 100),
         ...reading.map((kept, at) => kept.evaluate(histories[at + 1] as Token[], never)),
@@ -175,17 +175,17 @@ describe('a sequence that keeps its prompt', () => {
       }
     });
     for (const { prompt, answer, numbers, evaluated } of turns) {
-      expect(evaluated).toBeLessThan(2 * BLOCK);
+      expect(evaluated).toBeLessThan(2 * PROMPT_BLOCK_TOKENS);
       expect({ answer, numbers }).toEqual(await writtenAfresh(prompt));
     }
   });
 
   it('always evaluates the last token, of which the next one comes', async () => {
     await withContext(1, async (context) => {
-      const kept = new FreeSequences(context, 1).take([]);
-      const prompt = tokens(1, 2 * BLOCK);
+      const kept = new SequencePool(context, 1).take([]);
+      const prompt = tokens(1, 2 * PROMPT_BLOCK_TOKENS);
       const { answer, numbers } = await written(kept, prompt);
-      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: BLOCK - 1 });
+      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: PROMPT_BLOCK_TOKENS - 1 });
     });
   });
 });
@@ -193,8 +193,8 @@ describe('a sequence that keeps its prompt', () => {
 describe('the free sequences', () => {
   it('go to the prompt that they have most of, else the one free for the longest time', async () => {
     await withContext(3, async (context) => {
-      const free = new FreeSequences(context, 3);
-      const [a, b] = [tokens(1, 4 * BLOCK + 1), tokens(2, 4 * BLOCK + 1)];
+      const free = new SequencePool(context, 3);
+      const [a, b] = [tokens(1, 4 * PROMPT_BLOCK_TOKENS + 1), tokens(2, 4 * PROMPT_BLOCK_TOKENS + 1)];
       const ofA = free.take(a);
       await ofA.evaluate(a, never);
       const ofB = free.take(b);
@@ -211,7 +211,7 @@ describe('the free sequences', () => {
         free.release(taken);
       }
       // A shared beginning, such as a system message, does not end another conversation while others are free.
-      const unused = free.take([...a.slice(0, BLOCK), ...tokens(5, 200)]);
+      const unused = free.take([...a.slice(0, PROMPT_BLOCK_TOKENS), ...tokens(5, 200)]);
       expect([ofA, ofB]).not.toContain(unused);
     });
   });

@@ -14,11 +14,11 @@ import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { createAdmission } from './admission.js';
-import { BackendWatches } from './backend-watches.js';
-import { type GrpcServer, listenGrpc } from './grpc-server.js';
+import { BackendHealth } from './backend-health.js';
+import { type GrpcServer, startGrpcServer } from './grpc-server.js';
 import { createModelTable, type ModelTable } from './model-table.js';
-import { getConcurrency, listPresentModels, listServedModels } from './served-models.js';
-import type { Worker, WorkerSettings } from './worker-handle.js';
+import { getMaxConcurrency, listCurrentModels, listServedModels } from './served-models.js';
+import type { Worker, WorkerSettings } from './worker-settings.js';
 
 /** How a worker serves, with what it needs of the command line or the library. */
 export interface WorkerOptions extends WorkerSettings {
@@ -33,7 +33,7 @@ export interface WorkerOptions extends WorkerSettings {
 }
 
 /** What the world gives a worker. */
-export interface WorkerWorld {
+export interface WorkerEnvironment {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -44,7 +44,7 @@ export interface WorkerWorld {
 }
 
 /** Serves the backends' models and keeps them registered. Resolves when calls are accepted. */
-export async function startWorker(options: WorkerOptions, world: WorkerWorld): Promise<Worker> {
+export async function runWorker(options: WorkerOptions, world: WorkerEnvironment): Promise<Worker> {
   checkLimits(options);
   const worker = new RunningWorker(options, world);
   const replica = await worker.start();
@@ -63,10 +63,10 @@ class RunningWorker {
   /** Resolves when the worker has stopped; rejects when it can no longer register. */
   readonly stopped: Promise<void>;
   readonly #options: WorkerOptions;
-  readonly #world: WorkerWorld;
+  readonly #world: WorkerEnvironment;
   readonly #models: ModelTable;
   readonly #api: ApiClient | undefined;
-  readonly #watches: BackendWatches;
+  readonly #watches: BackendHealth;
   /** Aborted when streams are to end. */
   readonly #leaving = new AbortController();
   readonly #draining = new AbortController();
@@ -78,12 +78,12 @@ class RunningWorker {
   #hasRoom = true;
   #isStopping = false;
 
-  constructor(options: WorkerOptions, world: WorkerWorld) {
+  constructor(options: WorkerOptions, world: WorkerEnvironment) {
     this.#options = options;
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
     this.#api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
-    this.#watches = new BackendWatches(options.backends, world.clock, (change) => this.#onHealthChange(change));
+    this.#watches = new BackendHealth(options.backends, world.clock, (change) => this.#onHealthChange(change));
     // Every stream listens on it, and there can be many at once.
     setMaxListeners(0, this.#leaving.signal);
     this.#settle = { resolve: () => {}, reject: () => {} };
@@ -121,7 +121,7 @@ class RunningWorker {
   }
 
   async update(): Promise<void> {
-    this.#models.replace(listPresentModels(this.#options));
+    this.#models.replace(listCurrentModels(this.#options));
     if (this.#server) await this.#keeper?.update(this.#replicaAt(this.#server.port));
   }
 
@@ -153,10 +153,10 @@ class RunningWorker {
   #listen(): Promise<GrpcServer> {
     const { clock, log, version } = this.#world;
     const { maxQueue } = this.#options;
-    return listenGrpc({
+    return startGrpcServer({
       ...this.#options,
       models: this.#models,
-      admission: createAdmission({ maxConcurrency: getConcurrency(this.#options), maxQueue }),
+      admission: createAdmission({ maxConcurrency: getMaxConcurrency(this.#options), maxQueue }),
       clock,
       log,
       version,

@@ -71,7 +71,7 @@ export async function* runInference(
 }
 
 /** The same, for a call that takes one answer: parts are joined along their first dimension, and so are parameters. */
-export async function runWholeInference(
+export async function runUnaryInference(
   model: Model,
   request: InferenceRequest,
   signal: AbortSignal,

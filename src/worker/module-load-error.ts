@@ -43,11 +43,11 @@ function problemOf(path: string, cause: unknown): string {
     return `there is no package ${JSON.stringify(missing)}; install it beside the module: npm install ${packageOf(missing)}`;
   }
   if (cause instanceof SyntaxError && file) return `${message} (${shownPath(file.path)}:${file.line})`;
-  return thrownMessage(path, cause, message);
+  return formatThrownError(path, cause, message);
 }
 
 /** What a module has thrown, with the line of it that the stack names. */
-export function thrownMessage(path: string, cause: unknown, message = getErrorMessage(cause)): string {
+export function formatThrownError(path: string, cause: unknown, message = getErrorMessage(cause)): string {
   const stack = cause instanceof Error ? (cause.stack ?? '') : '';
   for (const [, location = '', line] of stack.matchAll(/^ {4}at .*?(file:\/\/[^\s)]+?|\/[^)\n]+?):(\d+):\d+\)?$/gm)) {
     if (samePath(path, pathOf(location))) return `${message} (${shownPath(path)}:${line})`;

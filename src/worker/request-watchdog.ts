@@ -1,9 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
-import type { LibraryCall } from './grpc-js-workarounds.js';
+import type { GrpcJsCall } from './grpc-js-workarounds.js';
 
 /** How the requests of one call come in. */
-export interface Intake {
+export interface RequestReader {
   /** When the request last made progress, by the clock: a byte of it arrived, or where those do not count all of it. */
   readonly lastProgressAtMs: number;
   /** Whether more is expected to arrive soon. */
@@ -20,13 +20,13 @@ const LOOK_MS = 2000;
  * and a call that such a table keeps survives garbage collections that would otherwise cost nothing.
  */
 interface Followed {
-  call: LibraryCall | undefined;
-  intake: Intake | undefined;
+  call: GrpcJsCall | undefined;
+  intake: RequestReader | undefined;
   readonly silenceMs: number;
 }
 
 /** The calls that are open. Those whose caller goes silent in the middle of a request are ended. */
-export class IncomingCalls {
+export class RequestWatchdog {
   readonly #clock: Clock;
   readonly #calls = new Set<Followed>();
   #cancelTimer: (() => void) | undefined;
@@ -36,7 +36,7 @@ export class IncomingCalls {
   }
 
   /** Follows a call until its stream closes, and then releases what it holds. */
-  add(call: LibraryCall, intake: Intake, silenceMs: number): void {
+  add(call: GrpcJsCall, intake: RequestReader, silenceMs: number): void {
     const followed: Followed = { call, intake, silenceMs };
     this.#calls.add(followed);
     call.stream.once('close', () => {

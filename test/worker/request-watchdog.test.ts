@@ -1,15 +1,15 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { LibraryCall } from '../../src/worker/grpc-js-workarounds.js';
-import { IncomingCalls, type Intake } from '../../src/worker/incoming-calls.js';
+import type { GrpcJsCall } from '../../src/worker/grpc-js-workarounds.js';
+import { type RequestReader, RequestWatchdog } from '../../src/worker/request-watchdog.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 function followed() {
   const clock = new ManualClock();
-  const calls = new IncomingCalls(clock);
+  const calls = new RequestWatchdog(clock);
   const statuses: number[] = [];
   const stream = new EventEmitter();
-  const call = { stream, sendStatus: ({ code }: { code: number }) => void statuses.push(code) } as never as LibraryCall;
+  const call = { stream, sendStatus: ({ code }: { code: number }) => void statuses.push(code) } as never as GrpcJsCall;
   let isEnded = false;
   const intake = {
     lastProgressAtMs: clock.nowMs(),
@@ -18,7 +18,7 @@ function followed() {
       isEnded = true;
     },
   };
-  calls.add(call, intake as Intake, 10_000);
+  calls.add(call, intake as RequestReader, 10_000);
   return { clock, statuses, stream, intake, isEnded: () => isEnded };
 }
 
