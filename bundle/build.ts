@@ -11,7 +11,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 const OUT = here('../dist/bundle');
 
 /** What runs for long shares its modules with a user's own that import this package, and stays as the compiler made it. */
-const LONG_RUNNING = /^\.\/(?:register|serve|worker)\.js$/;
+const LONG_RUNNING = /^\.\/(?:register|serve|worker)-command\.js$/;
 
 const leaveLongRunning: Plugin = {
   name: 'leave what runs for long',

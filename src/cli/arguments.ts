@@ -37,7 +37,7 @@ export async function parseArguments(argv: readonly string[], env: Env, columns:
     .parseAsync([...own], {}, (_error, _parsed, output) => {
       printed = output;
     })
-    .catch((error: Error | ParsedCommand) => (error instanceof ParsedCommand ? error : rethrowAsUsage(error)));
+    .catch((error: Error | ParsedCommand) => (error instanceof ParsedCommand ? error : rethrowParserError(error)));
   if (parsed instanceof ParsedCommand) {
     const { command, values } = parsed;
     return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
@@ -123,7 +123,7 @@ export function splitAtDashes(argv: readonly string[]): {
 }
 
 /** What the parser itself objects to is usage; anything else came out of a command's own file. */
-function rethrowAsUsage(error: Error): never {
+function rethrowParserError(error: Error): never {
   if (error.name !== 'YError') throw error;
   const option = /^Not enough arguments following: (.+)$/.exec(error.message)?.[1];
   throw new AnyserveError(

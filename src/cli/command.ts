@@ -54,11 +54,11 @@ export interface CommandIo {
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted when nobody reads stdout any more; what runs only to print can end then. */
-  readonly unread: AbortSignal;
+  readonly stdoutClosed: AbortSignal;
   /** Aborted by Ctrl-C or SIGTERM; the reason is the signal's name. */
   readonly interrupted: AbortSignal;
   /** Aborted by the second of them: leave at once. */
-  readonly insisted: AbortSignal;
+  readonly forceQuit: AbortSignal;
 }
 
 /** A command of the binary: everything that the help, the parser and the user need of it. */

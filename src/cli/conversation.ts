@@ -1,11 +1,11 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Parameters } from '../inference/inference-data.js';
 import { clock } from '../system.js';
-import { AnswerRecord } from './answer-record.js';
 import type { Arguments, CommandIo } from './command.js';
 import { createTextWriter, formatJsonLine } from './inference-output.js';
 import { ModelClient } from './model-client.js';
-import { createOpeningMessages, type Message, readRequestParameters } from './request-parameters.js';
+import { createOpeningMessages, readRequestParameters, type TextMessage } from './request-parameters.js';
+import { ResponseRecord } from './response-record.js';
 import { createThinkingWriter } from './thinking-writer.js';
 
 /** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */
@@ -15,9 +15,9 @@ export class Conversation {
   readonly #io: CommandIo;
   readonly #parameters: Parameters;
   readonly #version: string | undefined;
-  #opening: readonly Message[];
+  #opening: readonly TextMessage[];
   readonly #json: boolean;
-  #messages: readonly Message[];
+  #messages: readonly TextMessage[];
 
   /** Throws `usage`. */
   constructor(model: string, args: Arguments, io: CommandIo) {
@@ -36,8 +36,8 @@ export class Conversation {
    * come counts; a turn that fails is no part of the conversation.
    */
   async turn(content: string, enough: AbortSignal): Promise<void> {
-    const asked: readonly Message[] = [...this.#messages, { role: 'user', content }];
-    const record = new AnswerRecord(clock, true);
+    const asked: readonly TextMessage[] = [...this.#messages, { role: 'user', content }];
+    const record = new ResponseRecord(clock, true);
     try {
       await this.#answer(asked, record, enough);
     } catch (error) {
@@ -72,10 +72,10 @@ export class Conversation {
     return this.#client.close();
   }
 
-  async #answer(messages: readonly Message[], record: AnswerRecord, enough: AbortSignal): Promise<void> {
-    const { interrupted, unread, stdout } = this.#io;
+  async #answer(messages: readonly TextMessage[], record: ResponseRecord, enough: AbortSignal): Promise<void> {
+    const { interrupted, stdoutClosed, stdout } = this.#io;
     const inputs = { messages: JSON.stringify(messages) };
-    const signal = AbortSignal.any([enough, interrupted, unread]);
+    const signal = AbortSignal.any([enough, interrupted, stdoutClosed]);
     const options = {
       parameters: this.#parameters,
       version: this.#version,

@@ -8,10 +8,10 @@ import { parseTensorMessage } from '../inference/tensor.js';
 import { parseTensorSpec } from '../inference/tensor-spec.js';
 import { type TensorHints, type TensorValue, toTensor } from '../inference/tensor-value.js';
 import { isJsonObject, type Json, serializeJson } from '../json/exact-json.js';
+import { parseJsonArgument, rethrowAsUsage } from './argument-parsers.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createOpeningMessages, readRequestParameters, SYSTEM_OPTION } from './request-parameters.js';
 import { isRestRequest, parseRestRequest, parseRestTensor } from './rest-request.js';
-import { parseJsonArgument, rethrowUsage } from './values.js';
 
 /** What an inference is given, as the command line says it. */
 export interface InferenceInputs {
@@ -144,18 +144,18 @@ async function addFromArgument(argument: string, read: ReadContent, add: AddInpu
   if (!name || text === undefined)
     throw new AnyserveError('usage', `${where}: give NAME=JSON, NAME:DATATYPE[SHAPE]=JSON or NAME:DATATYPE=@FILE`);
   const label = `input ${JSON.stringify(name)}`;
-  const declared = spec === undefined ? {} : rethrowUsage(() => parseTensorSpec(label, spec));
+  const declared = spec === undefined ? {} : rethrowAsUsage(() => parseTensorSpec(label, spec));
   if (!text.startsWith('@')) {
     const value = valueFromJson(where, label, parseJsonArgument(where, text));
     return add(
       name,
-      rethrowUsage(() => declaredValue(label, value, declared)),
+      rethrowAsUsage(() => declaredValue(label, value, declared)),
     );
   }
   const content = await read(where, text.slice(1));
   add(
     name,
-    rethrowUsage(() => tensorFromContent(label, content, declared)),
+    rethrowAsUsage(() => tensorFromContent(label, content, declared)),
   );
 }
 

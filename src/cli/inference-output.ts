@@ -64,14 +64,14 @@ export function formatJsonLine(json: Json): string {
  * and other tensors are a table. Reasoning is shown at a terminal only.
  */
 export function createResponseWriter(json: boolean, io: CommandIo) {
-  const { stdout, unread } = io;
+  const { stdout, stdoutClosed } = io;
   const read = createTextReader();
   const texts = createTextWriter(io);
   const thinking = createThinkingWriter(io);
   const print = async (line: string): Promise<void> => {
     thinking.end();
     texts.end();
-    if (!stdout.write(line)) await waitForDrain(stdout, unread);
+    if (!stdout.write(line)) await waitForDrain(stdout, stdoutClosed);
   };
   return {
     async part(part: InferenceResponse): Promise<void> {
@@ -94,12 +94,12 @@ export function createResponseWriter(json: boolean, io: CommandIo) {
 }
 
 /** Prints a text in pieces; `end` ends its last line, also that of an empty text. */
-export function createTextWriter({ stdout, unread }: CommandIo) {
+export function createTextWriter({ stdout, stdoutClosed }: CommandIo) {
   let isLineOpen: boolean | undefined;
   return {
     async write(piece: string): Promise<void> {
       isLineOpen = piece === '' ? (isLineOpen ?? true) : !piece.endsWith('\n');
-      if (!stdout.write(escapeForStream(stdout, piece))) await waitForDrain(stdout, unread);
+      if (!stdout.write(escapeForStream(stdout, piece))) await waitForDrain(stdout, stdoutClosed);
     },
     end(): void {
       if (isLineOpen) stdout.write('\n');

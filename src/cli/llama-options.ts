@@ -3,8 +3,8 @@ import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { random } from '../system.js';
 import type { Backend } from '../worker/backend.js';
+import { parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandOption } from './command.js';
-import { parseWholeNumber } from './values.js';
 
 /** The options of `anyserve worker` for a model in its own process. */
 export const LLAMA_OPTIONS: Readonly<Record<string, CommandOption>> = {

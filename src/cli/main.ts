@@ -15,14 +15,14 @@ const LAST_WORDS_MS = 250;
 export async function main(argv: readonly string[]): Promise<number> {
   const { stdout, stderr } = process;
   const interrupted = new AbortController();
-  const insisted = new AbortController();
-  const unread = new AbortController();
+  const forceQuit = new AbortController();
+  const stdoutClosed = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => (interrupted.signal.aborted ? insisted : interrupted).abort(signal));
+    process.on(signal, () => (interrupted.signal.aborted ? forceQuit : interrupted).abort(signal));
   }
   let writeError: NodeJS.ErrnoException | undefined;
   stdout.on('error', (error: NodeJS.ErrnoException) => {
-    unread.abort(error);
+    stdoutClosed.abort(error);
     // A reader that has seen enough, such as `head`, is no error.
     if (error.code === 'EPIPE' || writeError) return;
     writeError = error;
@@ -31,8 +31,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   });
   // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
   stderr.on('error', () => {});
-  const signals = { interrupted: interrupted.signal, insisted: insisted.signal, unread: unread.signal };
-  insisted.signal.addEventListener('abort', () => endAnyway(getShutdownExitCode(interrupted.signal)), { once: true });
+  const signals = { interrupted: interrupted.signal, forceQuit: forceQuit.signal, stdoutClosed: stdoutClosed.signal };
+  forceQuit.signal.addEventListener('abort', () => endAnyway(getShutdownExitCode(interrupted.signal)), { once: true });
   const io = {
     // Opened by what reads it, and by nothing else.
     get stdin() {
@@ -45,7 +45,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   };
   const exitCode = await unlessStuck(runCommandLine(argv, io), io);
   // A reader may be slow, and what it has not taken yet is lost with the process.
-  await Promise.race([written(stdout), aborted(unread.signal), aborted(insisted.signal)]);
+  await Promise.race([written(stdout), aborted(stdoutClosed.signal), aborted(forceQuit.signal)]);
   const lastCode = writeError ? 1 : exitCode;
   endAnyway(lastCode);
   return lastCode;
@@ -90,14 +90,14 @@ function endAnyway(exitCode: number): void {
 
 /** Runs a command line in a given world. Every failure becomes one line on stderr and its exit code. */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
-  if (isCompletion(argv)) return (await import('./complete-command.js')).printCompletions(argv, io);
+  if (isCompletion(argv)) return (await import('./print-completions.js')).printCompletions(argv, io);
   try {
     const invocation = await parseArguments(argv, io.env, getHelpColumns(io.stdout, io.env));
     if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
     io.stdout.write(invocation.text);
     return 0;
   } catch (error) {
-    if (error === io.unread.reason) return 0;
+    if (error === io.stdoutClosed.reason) return 0;
     const failure = failureFrom(error, io.interrupted);
     const stack = wants('debug', argv, io.env) ? formatStack(error) : undefined;
     reportFailure(failure, io, { json: wants('json', argv, io.env), stack });

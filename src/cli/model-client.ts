@@ -7,15 +7,15 @@ import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
+import { parseCapQuery, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { readCallAccess } from './call-options.js';
 import type { Arguments, CommandIo } from './command.js';
 import { silenceGrpcLog } from './grpc-log.js';
-import { explainNoMatch, fetchReplicas, isTemporaryMiss } from './no-match.js';
+import { explainNoMatch, fetchReplicas, waitIfWarming } from './no-match.js';
 import { createColors } from './output.js';
 import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
 import { readClientTls } from './tls-options.js';
-import { parseDurationMs, parseQueryCaps, parseWholeNumber } from './values.js';
 
 /** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
 export class ModelClient {
@@ -69,7 +69,7 @@ export class ModelClient {
       ['type', model],
       ['model', model],
     ];
-    this.#queries = caps.length > 0 ? [parseQueryCaps(caps)] : named;
+    this.#queries = caps.length > 0 ? [parseCapQuery(caps)] : named;
     this.#clients =
       endpoint !== undefined
         ? [new InferenceClient({ ...options, endpoint }, system)]
@@ -100,7 +100,7 @@ export class ModelClient {
           }
         }
         const patience = { giveUpAtMs, signal: this.#io.interrupted };
-        if (await isTemporaryMiss(this.#queries, api, patience)) {
+        if (await waitIfWarming(this.#queries, api, patience)) {
           spinner?.clear();
           if (!isTold) tellWaiting(this.#io);
           isTold = true;

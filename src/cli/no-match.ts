@@ -31,7 +31,7 @@ function reasonAmong(query: CapabilityQuery, listed: readonly ListedReplica[]): 
 }
 
 /** Until when a miss is worth another try. */
-export interface Patience {
+export interface WarmingRetryOptions {
   readonly giveUpAtMs: number;
   readonly signal: AbortSignal;
 }
@@ -40,10 +40,10 @@ export interface Patience {
  * Whether a miss may pass, because the API server has just started and replicas are on their way back to it; then
  * resolves after a pause, when it is time for another try.
  */
-export async function isTemporaryMiss(
+export async function waitIfWarming(
   [query = []]: readonly CapabilityQuery[],
   api: ApiClient,
-  { giveUpAtMs, signal }: Patience,
+  { giveUpAtMs, signal }: WarmingRetryOptions,
 ): Promise<boolean> {
   if (clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs) return false;
   const answer = await api.route(query, [], { signal });

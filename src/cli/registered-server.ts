@@ -10,13 +10,13 @@ import { AnyserveError } from '../core/errors.js';
 import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, getHostName, instance, random } from '../system.js';
+import { parseCap, parseDurationMs } from './argument-parsers.js';
 import type { Arguments, CommandIo } from './command.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
 import { readServerAccess } from './server-options.js';
 import { waitForShutdown } from './shutdown-signals.js';
-import { supervise } from './supervise.js';
-import { parseCap, parseDurationMs } from './values.js';
+import { runSupervised } from './supervise.js';
 
 /** Registers a model server, and runs it if a program is given, until it is told to stop. Resolves to the exit code. */
 export async function keepServerRegistered(args: Arguments, io: CommandIo): Promise<number> {
@@ -28,7 +28,7 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
   const server = new RegisteredServer(args, replica, { access, probe, isRun: program !== undefined }, io);
   try {
     const exitCode = program
-      ? await supervise({
+      ? await runSupervised({
           program,
           restart: args.flag('restart'),
           drainTimeoutMs: parseDurationMs('drain-timeout', args.text('drain-timeout') ?? ''),
@@ -36,7 +36,7 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
           onStop: () => server.leave(),
           onChange: (change) => server.report(change),
           stop: server.stop,
-          insisted: io.insisted,
+          forceQuit: io.forceQuit,
           clock,
           random,
         })

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Parameters, ParameterValue } from '../inference/inference-data.js';
+import { parseDecimal, parseJsonArgument, parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandOption } from './command.js';
 import { parseRestParameter } from './rest-request.js';
-import { parseDecimal, parseJsonArgument, parseWholeNumber } from './values.js';
 
 /** The options that become parameters of the request: any by its name, and those of a model that writes texts. */
 export const PARAMETER_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -19,7 +19,7 @@ export const PARAMETER_OPTIONS: Readonly<Record<string, CommandOption>> = {
 };
 
 /** One message of a chat. */
-export interface Message {
+export interface TextMessage {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
 }
@@ -32,7 +32,7 @@ export const SYSTEM_OPTION: CommandOption = {
 };
 
 /** Returns the messages that a chat begins with: that of {@link SYSTEM_OPTION}, or none. */
-export function createOpeningMessages(args: Arguments): readonly Message[] {
+export function createOpeningMessages(args: Arguments): readonly TextMessage[] {
   const system = args.text('system');
   return system === undefined ? [] : [{ role: 'system', content: system }];
 }

@@ -5,7 +5,7 @@ import { toParametersMessage } from '../inference/parameters.js';
 import { parseTensorSpec } from '../inference/tensor-spec.js';
 import { type TensorValue, toTensor } from '../inference/tensor-value.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/exact-json.js';
-import { rethrowUsage } from './values.js';
+import { rethrowAsUsage } from './argument-parsers.js';
 
 /** A request in the form that the protocol's REST side takes. */
 export interface RestRequest {
@@ -44,7 +44,7 @@ export function parseRestRequest(where: string, json: JsonObject): RestRequest {
 /** A request parameter from a JSON value. Throws `usage` for what the protocol cannot carry. */
 export function parseRestParameter(name: string, value: Json): ParameterValue {
   const parameter = value instanceof JsonNumber ? numberFrom(value.text) : value;
-  rethrowUsage(() => toParametersMessage({ [name]: parameter as ParameterValue }));
+  rethrowAsUsage(() => toParametersMessage({ [name]: parameter as ParameterValue }));
   return parameter as ParameterValue;
 }
 
@@ -69,7 +69,7 @@ export function parseRestTensor(where: string, label: string, input: JsonObject)
   if (!Array.isArray(shape)) throw new AnyserveError('usage', `${where}: ${label} has no shape`);
   if (data === undefined) throw new AnyserveError('usage', `${where}: ${label} has no data`);
   const sizes = shape.map((size: Json) => (size instanceof JsonNumber ? Number(size.text) : Number.NaN));
-  return rethrowUsage(() => {
+  return rethrowAsUsage(() => {
     const declared = { datatype: parseTensorSpec(label, datatype).datatype, shape: sizes };
     const tensor = toTensor(label, data as TensorValue, declared);
     const parameters = parametersOf(`${where}: ${label}`, input);

@@ -5,7 +5,7 @@ import type { Clock, Random } from '../core/ports.js';
 import type { ProgramChange } from './program-reporter.js';
 
 /** How to run a program, and who must know of it. */
-export interface Supervision {
+export interface SupervisionOptions {
   /** The program and its arguments. */
   readonly program: readonly string[];
   /** Whether it is started again when it ends by itself. */
@@ -20,7 +20,7 @@ export interface Supervision {
   /** Aborted to end it; the reason is the signal that it is told so by. */
   readonly stop: AbortSignal;
   /** Aborted to end it at once. */
-  readonly insisted: AbortSignal;
+  readonly forceQuit: AbortSignal;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -32,7 +32,7 @@ const PASSED_ON = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as con
 const STEADY_AFTER_MS = 30_000;
 
 /** Runs a program until it has ended for good; resolves to its exit code. Nothing that it started is left then. */
-export async function supervise(supervision: Supervision): Promise<number> {
+export async function runSupervised(supervision: SupervisionOptions): Promise<number> {
   const { program, restart, onChange, stop, clock, random } = supervision;
   const [name = ''] = program;
   stop.throwIfAborted();
@@ -63,9 +63,9 @@ export async function supervise(supervision: Supervision): Promise<number> {
 async function runToEnd(
   running: SupervisedProcess,
   name: string,
-  { drainTimeoutMs, onStart, onStop, onChange, stop, insisted }: Supervision,
+  { drainTimeoutMs, onStart, onStop, onChange, stop, forceQuit }: SupervisionOptions,
 ): Promise<ProgramExit> {
-  insisted.addEventListener('abort', running.kill, { once: true });
+  forceQuit.addEventListener('abort', running.kill, { once: true });
   try {
     const ended = running.ended.finally(onStart());
     const isStopped = await raceWithAbort(
@@ -77,6 +77,6 @@ async function runToEnd(
     if (!isDrained) onChange({ kind: 'killed', program: name, afterMs: drainTimeoutMs });
     return await ended;
   } finally {
-    insisted.removeEventListener('abort', running.kill);
+    forceQuit.removeEventListener('abort', running.kill);
   }
 }

@@ -5,7 +5,7 @@ import type { CommandIo } from './command.js';
 import { createColors, escapeForStream } from './output.js';
 
 /** Shows a model's thinking at a terminal, labelled and dimmed, before its answer. Programs that read a pipe get none. */
-export function createThinkingWriter({ stdout, unread, env }: CommandIo) {
+export function createThinkingWriter({ stdout, stdoutClosed, env }: CommandIo) {
   const read = createTextReader(findReasoningOutput);
   const { dim } = createColors(stdout, env);
   let isOpen = false;
@@ -15,7 +15,7 @@ export function createThinkingWriter({ stdout, unread, env }: CommandIo) {
       if (piece === undefined || piece === '') return;
       const label = isOpen ? '' : 'thinking: ';
       isOpen = true;
-      if (!stdout.write(dim(escapeForStream(stdout, label + piece)))) await waitForDrain(stdout, unread);
+      if (!stdout.write(dim(escapeForStream(stdout, label + piece)))) await waitForDrain(stdout, stdoutClosed);
     },
     /** Ends the thinking, once. */
     end(): void {

@@ -6,10 +6,10 @@ import { createReloadingGetter } from '../credentials/reloading-files.js';
 import { clock } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import type { OpenaiBackendOptions } from '../worker/openai-backend.js';
+import { parseCap, parseDurationMs } from './argument-parsers.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLlamaFromArguments, LLAMA_OPTIONS } from './llama-options.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
-import { parseCap, parseDurationMs } from './values.js';
 
 /** The options of `anyserve worker` that say what it serves. */
 export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -75,14 +75,14 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
 };
 
 /** What a worker serves, and what remains to be said of what it can do. */
-export interface ChosenBackends {
+export interface LoadedBackends {
   readonly backends: readonly Backend[];
   /** What to register in place of what the one model says it can do; an engine's models have taken it in already. */
   readonly capabilities: readonly Capability[];
 }
 
 /** Loads what the command line asks for, and nothing else. Throws `usage`. */
-export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Promise<ChosenBackends> {
+export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Promise<LoadedBackends> {
   const [module] = args.words;
   const capabilities = args.texts('cap').map(parseCap);
   const backends: Backend[] = [];

@@ -139,7 +139,7 @@ async function plain(args: readonly string[]): Promise<Outcome> {
       },
     });
   const never = new AbortController().signal;
-  const signals = { interrupted: never, insisted: never, unread: never };
+  const signals = { interrupted: never, forceQuit: never, stdoutClosed: never };
   const io = {
     stdin: process.stdin,
     stdout: writer('stdout'),

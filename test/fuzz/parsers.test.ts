@@ -13,7 +13,13 @@ import { formatExcludeHeader, parseExcludeHeader, parseQuery, serializeQuery } f
 import { parseRegistration, serializeValidationIssues, validateOversizedBody } from '../../src/api/registration.js';
 import { parseReplicaList } from '../../src/api/replica-list-json.js';
 import { serializeReplica } from '../../src/api/serialized-replica.js';
-import { parseCap, parseDurationMs, parseQueryCaps, parseQueryWords, parseWholeNumber } from '../../src/cli/values.js';
+import {
+  parseCap,
+  parseCapQuery,
+  parseDurationMs,
+  parseQueryWords,
+  parseWholeNumber,
+} from '../../src/cli/argument-parsers.js';
 import { parseAdvertised, parseDialable, toSocketAddress } from '../../src/core/endpoint.js';
 import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
 import { asReplicaId, parseReplicaId } from '../../src/core/ids.js';
@@ -318,7 +324,7 @@ describe('the command line', () => {
     fc.assert(
       fc.property(nearlyCap, nearlyCap, (one, other) => {
         refusesOnlyWith(['usage'], () => parseCap(one));
-        refusesOnlyWith(['usage'], () => parseQueryCaps([one, other]));
+        refusesOnlyWith(['usage'], () => parseCapQuery([one, other]));
         refusesOnlyWith(['usage'], () => parseQueryWords([one, other]));
         refusesOnlyWith(['usage'], () => parseDurationMs('timeout', one));
         refusesOnlyWith(['usage'], () => parseWholeNumber('port', one, 0, 65535));

@@ -1,16 +1,16 @@
 import { DEFAULTS } from '../core/defaults.js';
+import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import type { Command } from './command.js';
 import { createLog } from './output.js';
 import { waitForShutdown } from './shutdown-signals.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
-import { parseDurationMs, parseWholeNumber } from './values.js';
 
 /** No limit that is meant is over it. */
 const MOST = 10_000_000;
 
 /** `anyserve serve`: the API server. */
-export const serve: Command = {
+export const serveCommand: Command = {
   name: 'serve',
   usage: '[--port PORT] [--host HOST]',
   summary: 'Runs an API server. Replicas register with it, callers ask it for one; their calls never pass through it.',
@@ -111,7 +111,7 @@ export const serve: Command = {
       args.flag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
     );
     const exitCode = await waitForShutdown(io);
-    await server.close({ drainMs, signal: io.insisted });
+    await server.close({ drainMs, signal: io.forceQuit });
     return exitCode;
   },
 };

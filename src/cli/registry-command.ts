@@ -4,14 +4,14 @@ import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
 import { formatScalar } from '../json/capability-json.js';
 import { isJsonObject, parseJson, SERVER_JSON_LIMITS, serializeJson } from '../json/exact-json.js';
+import { parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
 import { explainNoMatch } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
-import { parseQueryWords } from './values.js';
 
 /** `anyserve registry`: the replicas, all or those that match. */
-export const registry: Command = {
+export const registryCommand: Command = {
   name: 'registry',
   usage: '[KEY=VALUE ...]',
   summary:

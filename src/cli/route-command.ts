@@ -1,13 +1,13 @@
 import { escapeControls } from '../core/control-characters.js';
 import { clock } from '../system.js';
+import { parseDurationMs, parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
-import { explainNoMatch, fetchReplicas, isTemporaryMiss } from './no-match.js';
+import { explainNoMatch, fetchReplicas, waitIfWarming } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
-import { parseDurationMs, parseQueryWords } from './values.js';
 
 /** `anyserve route`: one replica by what it can do. */
-export const route: Command = {
+export const routeCommand: Command = {
   name: 'route',
   usage: '[KEY=VALUE ...]',
   summary: 'Finds one replica with a capability that has all the pairs given; of several, any one.',
@@ -34,7 +34,7 @@ export const route: Command = {
     try {
       const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.text('wait') ?? '');
       let answer = await api.route(query, [], { signal: interrupted });
-      while (answer.kind === 'none' && (await isTemporaryMiss([query], api, { giveUpAtMs, signal: interrupted }))) {
+      while (answer.kind === 'none' && (await waitIfWarming([query], api, { giveUpAtMs, signal: interrupted }))) {
         answer = await api.route(query, [], { signal: interrupted });
       }
       if (answer.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));

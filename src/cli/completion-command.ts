@@ -3,7 +3,7 @@ import type { Command } from './command.js';
 import { COMPLETION_SCRIPTS, SHELLS, type Shell } from './completion-scripts.js';
 
 /** `anyserve completion`: the script that completes command lines in a shell. */
-export const completion: Command = {
+export const completionCommand: Command = {
   name: 'completion',
   usage: `[${SHELLS.join('|')}]`,
   summary:

@@ -5,6 +5,7 @@ import { getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { clock, getHostName, instance, random } from '../system.js';
 import { VERSION } from '../version.js';
+import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, Command, CommandIo } from './command.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createLog } from './output.js';
@@ -12,11 +13,10 @@ import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server
 import { getShutdownExitCode } from './shutdown-signals.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
-import { parseDurationMs, parseWholeNumber } from './values.js';
 import { BACKEND_OPTIONS, loadBackends } from './worker-backends.js';
 
 /** `anyserve worker`: serves models, and keeps them registered. */
-export const worker: Command = {
+export const workerCommand: Command = {
   name: 'worker',
   usage: '[MODULE] [--openai URL] [--llama FILE] [--backend NAME] [--port PORT]',
   summary:
@@ -159,7 +159,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   // SIGTERM is how a service is told to go, and its callers are to notice nothing; who sits before it need not wait.
   const end = (): void => (io.interrupted.reason === 'SIGTERM' ? void running.drain().catch(() => {}) : stop());
   io.interrupted.addEventListener('abort', end, { once: true });
-  io.insisted.addEventListener('abort', stop, { once: true });
+  io.forceQuit.addEventListener('abort', stop, { once: true });
   if (io.interrupted.aborted) end();
   await running.stopped;
   return getShutdownExitCode(io.interrupted);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { AnswerRecord } from '../../src/cli/answer-record.js';
+import { ResponseRecord } from '../../src/cli/response-record.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import type { InferenceResponse, Parameters } from '../../src/inference/inference-data.js';
 import { serializeJson } from '../../src/json/exact-json.js';
@@ -18,12 +18,12 @@ const number: InferenceResponse = {
   parameters: {},
 };
 
-const shown = (record: AnswerRecord, replica = {}) => JSON.parse(serializeJson(record.json(replica as never)));
+const shown = (record: ResponseRecord, replica = {}) => JSON.parse(serializeJson(record.json(replica as never)));
 
 describe('the record of an answer', () => {
   it('tells a text, how it ended, and the time to its first token and to its end', () => {
     const clock = new ManualClock();
-    const record = new AnswerRecord(clock, true);
+    const record = new ResponseRecord(clock, true);
     clock.advance(10);
     expect(record.add(textPart(''))).toBe('');
     clock.advance(2.34);
@@ -47,7 +47,7 @@ describe('the record of an answer', () => {
 
   it('leaves out what is not known', () => {
     const clock = new ManualClock();
-    const record = new AnswerRecord(clock, true);
+    const record = new ResponseRecord(clock, true);
     record.add(textPart(''));
     clock.advance(5);
     const told = shown(record, { endpoint: 'a:1' });
@@ -58,19 +58,19 @@ describe('the record of an answer', () => {
   it('tells other answers as they are', () => {
     const clock = new ManualClock();
     for (const isText of [true, false]) {
-      const record = new AnswerRecord(clock, isText);
+      const record = new ResponseRecord(clock, isText);
       record.add(number);
       expect(record.text).toBeUndefined();
       expect(Object.keys(shown(record))).toEqual(['model_name', 'outputs', 'replica', 'latency_ms']);
     }
-    const texts = new AnswerRecord(clock, false);
+    const texts = new ResponseRecord(clock, false);
     const data = ['a', 'b'].map((text) => new TextEncoder().encode(text));
     texts.add({ ...number, outputs: { text: { datatype: 'BYTES', shape: [2], data } } });
     expect(shown(texts).outputs[0].data).toEqual(['a', 'b']);
   });
 
   it('fails for an answer without parts', () => {
-    expect(() => new AnswerRecord(new ManualClock(), true).json({ endpoint: 'a:1', replicaId: undefined })).toThrow(
+    expect(() => new ResponseRecord(new ManualClock(), true).json({ endpoint: 'a:1', replicaId: undefined })).toThrow(
       'a:1: the answer has no parts',
     );
   });

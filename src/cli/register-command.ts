@@ -3,7 +3,7 @@ import type { Command } from './command.js';
 import { SERVER_OPTIONS } from './server-options.js';
 
 /** `anyserve register`: keeps a model server registered, and runs it if a program is given. */
-export const register: Command = {
+export const registerCommand: Command = {
   name: 'register',
   usage: '[--id ID] --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] [-- PROGRAM [ARG ...]]',
   summary:

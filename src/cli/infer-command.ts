@@ -5,16 +5,16 @@ import { AnyserveError } from '../core/errors.js';
 import type { InferenceResponse } from '../inference/inference-data.js';
 import type { TensorValue } from '../inference/tensor-value.js';
 import { clock } from '../system.js';
-import { AnswerRecord } from './answer-record.js';
 import type { Arguments, Command, CommandIo } from './command.js';
 import { INPUT_OPTIONS, readInferenceInputs } from './inference-inputs.js';
 import { createResponseWriter, formatJsonLine, formatResponse } from './inference-output.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
+import { ResponseRecord } from './response-record.js';
 import { createThinkingWriter } from './thinking-writer.js';
 
 /** `anyserve infer`: finds a replica that has the model, and calls it. */
-export const infer: Command = {
+export const inferCommand: Command = {
   name: 'infer',
   usage: 'MODEL [PROMPT] [--input NAME=JSON ...]',
   summary:
@@ -69,7 +69,7 @@ export const infer: Command = {
         version: args.text('model-version'),
         raw: args.flag('raw'),
         retryOnFailure: !args.flag('no-retry'),
-        signal: AbortSignal.any([io.interrupted, io.unread]),
+        signal: AbortSignal.any([io.interrupted, io.stdoutClosed]),
       };
       const isText = asksForOneText(inputs);
       const how = deliveryFor(args, io, isText);
@@ -137,7 +137,7 @@ async function printMeasured(
   isText: boolean,
   { stdout }: CommandIo,
 ): Promise<void> {
-  const record = new AnswerRecord(clock, isText);
+  const record = new ResponseRecord(clock, isText);
   // A client forgets a replica that failed.
   let replica: Pick<InferenceClient, 'endpoint' | 'replicaId'> = client;
   try {

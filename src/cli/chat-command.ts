@@ -8,7 +8,7 @@ import { runTerminalChat } from './terminal-chat.js';
 import { TurnReader } from './turn-reader.js';
 
 /** `anyserve chat`: a conversation with a model. */
-export const chat: Command = {
+export const chatCommand: Command = {
   name: 'chat',
   usage: 'NAME [--system TEXT]',
   summary:

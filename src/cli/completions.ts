@@ -25,7 +25,7 @@ const HELP = { value: '--help', description: 'show help' };
 const VERSION = { value: '--version', description: 'show the version' };
 
 /** Completes the last of the words behind `anyserve`. What it offers comes from the options that the parser is made of. */
-export async function complete(words: readonly string[], io: CommandIo): Promise<Completion> {
+export async function findCompletions(words: readonly string[], io: CommandIo): Promise<Completion> {
   const before = words.slice(0, -1);
   const current = words.at(-1) ?? '';
   const [name] = before;

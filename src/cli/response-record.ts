@@ -10,7 +10,7 @@ import { responseToJson } from './inference-output.js';
 const USAGE = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
 
 /** An answer as it comes in: its parts, its text if it is one, and how long it took. The time begins with the record. */
-export class AnswerRecord {
+export class ResponseRecord {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
   readonly #read: ReturnType<typeof createTextReader>;

@@ -1,7 +1,7 @@
 import { escapeControls } from '../core/control-characters.js';
 import { formatBashReplacement, parseBashLine } from './bash-line.js';
 import type { Candidate, CommandIo } from './command.js';
-import { complete } from './complete.js';
+import { findCompletions } from './completions.js';
 
 /**
  * Prints how to complete and the values, a line each, in the form that the script of the shell reads. Never fails, and
@@ -20,7 +20,7 @@ export async function printCompletions(argv: readonly string[], io: CommandIo): 
 }
 
 async function plainLines(words: readonly string[], io: CommandIo): Promise<string[]> {
-  return shown((await complete(words, io)).candidates).map(({ value }) => value);
+  return shown((await findCompletions(words, io)).candidates).map(({ value }) => value);
 }
 
 /** A word that sends output to a file, or takes input from one; the file can follow in the same word. */
@@ -33,18 +33,18 @@ async function shellLines([shell, ...args]: readonly string[], io: CommandIo): P
       const line = parseBashLine(text, wordBreaks);
       // Other shells complete these by themselves.
       if (line.words.slice(-2).some((word) => REDIRECTION.test(word))) return ['files'];
-      const { how, candidates } = await complete(line.words.slice(1), io);
+      const { how, candidates } = await findCompletions(line.words.slice(1), io);
       return [how, ...shown(candidates).flatMap(({ value }) => formatBashReplacement(value, line) ?? [])];
     }
     case 'zsh': {
-      const { how, candidates } = await complete(args, io);
+      const { how, candidates } = await findCompletions(args, io);
       const escaped = (value: string): string => value.replace(/[\\:]/g, '\\$&');
       return [how, ...shown(candidates).map(({ value, description }) => `${escaped(value)}:${description}`)];
     }
     case 'fish': {
       // Its current word comes as it was typed.
       const current = (args.at(-1) ?? '').replace(/^["']/, '').replace(/\\(.)/g, '$1');
-      const { how, candidates } = await complete([...args.slice(0, -1), current], io);
+      const { how, candidates } = await findCompletions([...args.slice(0, -1), current], io);
       return [how, ...shown(candidates).map(({ value, description }) => `${value}\t${description}`)];
     }
     default:

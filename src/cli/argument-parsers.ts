@@ -12,7 +12,7 @@ export function parseQueryWords(words: readonly string[]): CapabilityQuery {
 }
 
 /** A query from `--cap type=chat,gpu=h100`; what several of them say must hold together. Throws `usage`. */
-export function parseQueryCaps(caps: readonly string[]): CapabilityQuery {
+export function parseCapQuery(caps: readonly string[]): CapabilityQuery {
   const query = new Map<string, string>();
   for (const cap of caps) {
     for (const [key, value] of listPairs(parseCap(cap).pairs)) {
@@ -84,7 +84,7 @@ function twice(key: string): AnyserveError {
 }
 
 /** What is wrong with an argument is a matter of usage, whatever it is called further in. */
-export function rethrowUsage<T>(make: () => T): T {
+export function rethrowAsUsage<T>(make: () => T): T {
   try {
     return make();
   } catch (cause) {
