@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { serializeReplicaList } from '../src/api/api-responses.js';
+import { serializeRegistryResponse } from '../src/api/api-responses.js';
 import { parseRegistration, type RegistrationRequest } from '../src/api/registration.js';
 import type { LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
@@ -113,8 +113,8 @@ async function measure(): Promise<void> {
     const pages = new ReplicaPages();
     putAll(pages, size);
     const plain = plainList(pages);
-    const body = Buffer.concat([...serializeReplicaList(pages.pages())]);
-    const writing = (): void => copy(serializeReplicaList(pages.pages()), body);
+    const body = Buffer.concat([...serializeRegistryResponse(pages.pages())]);
+    const writing = (): void => copy(serializeRegistryResponse(pages.pages()), body);
     if (body.toString() !== JSON.stringify(plain)) throw new Error('the list is not what it should be');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {

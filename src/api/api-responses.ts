@@ -4,11 +4,11 @@ import type { ReplicaPage } from '../core/replica-pages.js';
 import { formatScalar } from '../json/capability-json.js';
 import { isJsonObject, parseJsonObject } from '../json/exact-json.js';
 import { isPlainObject, parsePlainJson } from '../json/plain-json.js';
-import { parseReplica, replicaFromPlain } from './replica-json.js';
+import { parsePlainReplica, parseReplica } from './replica-json.js';
 import { type SerializedPage, serializePage } from './serialized-page.js';
 
 /** What `GET /route` answers. */
-export interface Route {
+export interface RouteResponse {
   readonly replicaId: ReplicaId;
   readonly endpoint: Endpoint;
 }
@@ -42,7 +42,7 @@ const LIST_BEGIN = Buffer.from('{"replicas":[');
 const LIST_END = Buffer.from(']}');
 
 /** The body of `GET /registry` in parts, a page each. */
-export function* serializeReplicaList(pages: readonly ReplicaPage[]): Generator<Buffer> {
+export function* serializeRegistryResponse(pages: readonly ReplicaPage[]): Generator<Buffer> {
   yield LIST_BEGIN;
   let isFirst = true;
   for (const page of pages) {
@@ -73,7 +73,7 @@ export function formatValidationIssues(body: string): string | undefined {
 }
 
 /** Reads the body of `GET /route`; undefined when it is not one. */
-export function parseRouteResponse(body: string): Route | undefined {
+export function parseRouteResponse(body: string): RouteResponse | undefined {
   const answer = parseJsonObject(body);
   const endpoint = answer?.get('endpoint');
   const id = answer?.get('replica_id');
@@ -84,7 +84,7 @@ export function parseRouteResponse(body: string): Route | undefined {
 /** Reads the body of `GET /registry`. Undefined if it isn't one. */
 export function parseRegistryResponse(body: string): Replica[] | undefined {
   const plain = parsePlainJson(body);
-  if (plain !== undefined) return isPlainObject(plain) ? replicasFrom(plain.replicas, replicaFromPlain) : undefined;
+  if (plain !== undefined) return isPlainObject(plain) ? replicasFrom(plain.replicas, parsePlainReplica) : undefined;
   return replicasFrom(parseJsonObject(body)?.get('replicas'), parseReplica);
 }
 

@@ -2,7 +2,7 @@ import type { Capability } from '../core/capability.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { isJsonObject, type Json, parseJson } from '../json/exact-json.js';
 import {
-  createNotAnObjectFailure,
+  createNonObjectFailure,
   parseCapabilityObjects,
   parseDeclaredState,
   REGISTRATION_LIMITS,
@@ -40,14 +40,14 @@ export function parseRenewal(body: string): RenewalOutcome {
   try {
     json = parseJson(body, REGISTRATION_LIMITS);
   } catch (error) {
-    return { kind: 'faults', faults: [toSyntaxIssue(error)] };
+    return { kind: 'invalid', issues: [toSyntaxIssue(error)] };
   }
-  if (!isJsonObject(json)) return createNotAnObjectFailure(json);
-  const faults: ValidationIssue[] = [];
-  const state = parseDeclaredState(json.get('state') ?? null, faults);
+  if (!isJsonObject(json)) return createNonObjectFailure(json);
+  const issues: ValidationIssue[] = [];
+  const state = parseDeclaredState(json.get('state') ?? null, issues);
   const offered = json.get('capabilities') ?? null;
-  const capabilities = offered === null ? undefined : parseCapabilityObjects(offered, faults);
-  return faults.length > 0 ? { kind: 'faults', faults } : { kind: 'renewal', state, capabilities };
+  const capabilities = offered === null ? undefined : parseCapabilityObjects(offered, issues);
+  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities };
 }
 
 /** Serializes the body of a renewal. */

@@ -42,8 +42,8 @@ export interface RegistrationRequest {
 
 /** Everything that is wrong with a body. */
 export interface ValidationFailure {
-  readonly kind: 'faults';
-  readonly faults: readonly ValidationIssue[];
+  readonly kind: 'invalid';
+  readonly issues: readonly ValidationIssue[];
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -73,16 +73,16 @@ export function parseRegistration(body: string): RegistrationOutcome {
   } catch (error) {
     return refused([toSyntaxIssue(error)]);
   }
-  if (!isJsonObject(json)) return createNotAnObjectFailure(json);
+  if (!isJsonObject(json)) return createNonObjectFailure(json);
 
-  const faults: ValidationIssue[] = [];
-  const id = field(json, 'replica_id', faults, (value) => idText(value, faults));
-  const endpoint = field(json, 'endpoint', faults, (value) => endpointText(value, faults));
-  const capabilities = field(json, 'capabilities', faults, (value) => parseCapabilityObjects(value, faults));
-  const ttlMs = timeToLive(json.get('ttl') ?? null, faults);
-  const state = parseDeclaredState(json.get('state') ?? null, faults) ?? 'ready';
-  if (id === undefined || endpoint === undefined || capabilities === undefined || faults.length > 0) {
-    return refused(faults);
+  const issues: ValidationIssue[] = [];
+  const id = field(json, 'replica_id', issues, (value) => idText(value, issues));
+  const endpoint = field(json, 'endpoint', issues, (value) => endpointText(value, issues));
+  const capabilities = field(json, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
+  const ttlMs = timeToLive(json.get('ttl') ?? null, issues);
+  const state = parseDeclaredState(json.get('state') ?? null, issues) ?? 'ready';
+  if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
+    return refused(issues);
   }
   const replica = new SerializedReplica({
     id: asReplicaId(id),
@@ -106,15 +106,15 @@ export function validateOversizedBody(beginning: string): readonly ValidationIss
 }
 
 /** What a body gets that is not an object, or that its content type does not call JSON. */
-export function createNotAnObjectFailure(input: Json): ValidationFailure {
+export function createNonObjectFailure(input: Json): ValidationFailure {
   const msg = 'Input should be a valid dictionary or object to extract fields from';
   return refused([{ type: 'model_attributes_type', loc: ['body'], msg, input }]);
 }
 
 /** The body of the 422 answer. */
-export function serializeValidationIssues(faults: readonly ValidationIssue[]): string {
-  // Without a tree of maps: 8 KB of a body can have 4,000 faults.
-  const entries = faults.map(({ type, loc, msg, input, ctx }) => {
+export function serializeValidationIssues(issues: readonly ValidationIssue[]): string {
+  // Without a tree of maps: 8 KB of a body can have 4,000 issues.
+  const entries = issues.map(({ type, loc, msg, input, ctx }) => {
     const about = `"type":${JSON.stringify(type)},"loc":${JSON.stringify(loc)},"msg":${JSON.stringify(msg)}`;
     return `{${about},"input":${serializeJson(input)}${ctx ? `,"ctx":${serializeJson(ctx)}` : ''}}`;
   });
@@ -130,110 +130,110 @@ export function toSyntaxIssue(error: unknown): ValidationIssue {
   return { type: 'json_invalid', loc: ['body', error.position], msg: 'JSON decode error', input: new Map(), ctx };
 }
 
-function refused(faults: readonly ValidationIssue[]): ValidationFailure {
-  return { kind: 'faults', faults };
+function refused(issues: readonly ValidationIssue[]): ValidationFailure {
+  return { kind: 'invalid', issues };
 }
 
-function field<T>(body: JsonObject, name: string, faults: ValidationIssue[], read: (value: Json) => T): T | undefined {
+function field<T>(body: JsonObject, name: string, issues: ValidationIssue[], read: (value: Json) => T): T | undefined {
   const value = body.get(name);
   if (value !== undefined) return read(value);
-  faults.push({ type: 'missing', loc: ['body', name], msg: 'Field required', input: body });
+  issues.push({ type: 'missing', loc: ['body', name], msg: 'Field required', input: body });
   return undefined;
 }
 
-function text(input: Json, name: string, maxBytes: number, faults: ValidationIssue[]): string | undefined {
+function text(input: Json, name: string, maxBytes: number, issues: ValidationIssue[]): string | undefined {
   const loc = ['body', name];
   if (typeof input !== 'string') {
-    faults.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
+    issues.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
     return undefined;
   }
   if (isLongerThan(maxBytes, input)) {
-    faults.push(createValueIssue(loc, `it has at most ${maxBytes} bytes`, input));
+    issues.push(createValueIssue(loc, `it has at most ${maxBytes} bytes`, input));
     return undefined;
   }
   return input;
 }
 
-function idText(input: Json, faults: ValidationIssue[]): string | undefined {
-  const id = text(input, 'replica_id', MAX_REPLICA_ID_BYTES, faults);
+function idText(input: Json, issues: ValidationIssue[]): string | undefined {
+  const id = text(input, 'replica_id', MAX_REPLICA_ID_BYTES, issues);
   if (id !== '') return id;
   const msg = 'String should have at least 1 character';
   const ctx = new Map([['min_length', new JsonNumber('1')]]);
-  faults.push({ type: 'string_too_short', loc: ['body', 'replica_id'], msg, input, ctx });
+  issues.push({ type: 'string_too_short', loc: ['body', 'replica_id'], msg, input, ctx });
   return undefined;
 }
 
-function endpointText(input: Json, faults: ValidationIssue[]): string | undefined {
-  const endpoint = text(input, 'endpoint', MAX_ENDPOINT_BYTES, faults);
+function endpointText(input: Json, issues: ValidationIssue[]): string | undefined {
+  const endpoint = text(input, 'endpoint', MAX_ENDPOINT_BYTES, issues);
   const problem = endpoint === undefined ? undefined : findEndpointProblem(endpoint);
   if (problem === undefined) return endpoint;
-  faults.push(createValueIssue(['body', 'endpoint'], problem, input));
+  issues.push(createValueIssue(['body', 'endpoint'], problem, input));
   return undefined;
 }
 
 /** The time of a two-way lease, asked for in seconds; undefined when none is asked for. */
-function timeToLive(input: Json, faults: ValidationIssue[]): number | undefined {
+function timeToLive(input: Json, issues: ValidationIssue[]): number | undefined {
   if (input === null) return undefined;
   const loc = ['body', 'ttl'];
   if (!(input instanceof JsonNumber)) {
-    faults.push({ type: 'float_type', loc, msg: 'Input should be a valid number', input });
+    issues.push({ type: 'float_type', loc, msg: 'Input should be a valid number', input });
     return undefined;
   }
   const seconds = Number(input.text);
   if (seconds >= MIN_TTL_S && seconds <= MAX_TTL_S) return Math.ceil(seconds * 1000);
-  faults.push(createValueIssue(loc, `a lease lasts from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
+  issues.push(createValueIssue(loc, `a lease lasts from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
   return undefined;
 }
 
 const DECLARED: readonly DeclaredState[] = ['ready', 'unready', 'draining'];
 
 /** Reads the state that a replica declares; undefined when it declares none, or one that nobody knows. */
-export function parseDeclaredState(input: Json, faults: ValidationIssue[]): DeclaredState | undefined {
+export function parseDeclaredState(input: Json, issues: ValidationIssue[]): DeclaredState | undefined {
   const state = DECLARED.find((known) => known === input);
   if (state !== undefined || input === null) return state;
   const expected = "'ready', 'unready' or 'draining'";
   const ctx = new Map([['expected', expected]]);
-  faults.push({ type: 'literal_error', loc: ['body', 'state'], msg: `Input should be ${expected}`, input, ctx });
+  issues.push({ type: 'literal_error', loc: ['body', 'state'], msg: `Input should be ${expected}`, input, ctx });
   return undefined;
 }
 
 /** Reads the capability objects of a replica, within all limits on them. */
-export function parseCapabilityObjects(input: Json, faults: ValidationIssue[]): readonly Capability[] {
-  return parseCapabilities(validObjects(input, faults));
+export function parseCapabilityObjects(input: Json, issues: ValidationIssue[]): readonly Capability[] {
+  return parseCapabilities(validObjects(input, issues));
 }
 
-function validObjects(input: Json, faults: ValidationIssue[]): JsonObject[] {
+function validObjects(input: Json, issues: ValidationIssue[]): JsonObject[] {
   const loc = ['body', 'capabilities'];
   if (!Array.isArray(input)) {
-    faults.push({ type: 'list_type', loc, msg: 'Input should be a valid list', input });
+    issues.push({ type: 'list_type', loc, msg: 'Input should be a valid list', input });
     return [];
   }
   if (input.length > MAX_CAPABILITIES) {
-    faults.push(
+    issues.push(
       createValueIssue(loc, `${input.length} capability objects; a replica has at most ${MAX_CAPABILITIES}`, null),
     );
     return [];
   }
   const pairs = input.reduce((sum, item) => sum + (isJsonObject(item) ? item.size : 0), 0);
   if (pairs > MAX_PAIRS_TOGETHER) {
-    faults.push(createValueIssue(loc, `${pairs} pairs together; a replica has at most ${MAX_PAIRS_TOGETHER}`, null));
+    issues.push(createValueIssue(loc, `${pairs} pairs together; a replica has at most ${MAX_PAIRS_TOGETHER}`, null));
     return [];
   }
-  return input.filter((item: Json, at: number): item is JsonObject => isCapability(item, [...loc, at], faults));
+  return input.filter((item: Json, at: number): item is JsonObject => isCapability(item, [...loc, at], issues));
 }
 
-function isCapability(input: Json, loc: ValidationIssue['loc'], faults: ValidationIssue[]): boolean {
+function isCapability(input: Json, loc: ValidationIssue['loc'], issues: ValidationIssue[]): boolean {
   if (!isJsonObject(input)) {
-    faults.push({ type: 'dict_type', loc, msg: 'Input should be a valid dictionary', input });
+    issues.push({ type: 'dict_type', loc, msg: 'Input should be a valid dictionary', input });
     return false;
   }
   if (input.size > MAX_PAIRS) {
-    faults.push(createValueIssue(loc, `${input.size} pairs; a capability object has at most ${MAX_PAIRS}`, null));
+    issues.push(createValueIssue(loc, `${input.size} pairs; a capability object has at most ${MAX_PAIRS}`, null));
     return false;
   }
   for (const [key, value] of input) {
     if (isLongerThan(MAX_TEXT_BYTES, key) || isLongerThan(MAX_TEXT_BYTES, formatScalar(value) ?? '')) {
-      faults.push(createValueIssue([...loc, key], `a name or a value has at most ${MAX_TEXT_BYTES} bytes`, value));
+      issues.push(createValueIssue([...loc, key], `a name or a value has at most ${MAX_TEXT_BYTES} bytes`, value));
       return false;
     }
   }

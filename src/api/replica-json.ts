@@ -27,7 +27,7 @@ export function parseReplica(entry: Json): Replica | undefined {
 }
 
 /** Reads an entry of the list as `JSON.parse` returned it. Undefined if it isn't one. */
-export function replicaFromPlain(entry: PlainJson): Replica | undefined {
+export function parsePlainReplica(entry: PlainJson): Replica | undefined {
   if (!isPlainObject(entry)) return undefined;
   const { replica_id: id, endpoint, capabilities } = entry;
   if (typeof id !== 'string' || typeof endpoint !== 'string' || !Array.isArray(capabilities)) return undefined;

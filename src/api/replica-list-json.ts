@@ -9,7 +9,7 @@ import {
   serializeJson,
 } from '../json/exact-json.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
-import { parseReplica, replicaFromPlain } from './replica-json.js';
+import { parsePlainReplica, parseReplica } from './replica-json.js';
 import { serializeReplica } from './serialized-replica.js';
 
 /** The parameter of `GET /replicas` that asks for one replica. */
@@ -19,7 +19,7 @@ export const REPLICA_ID_PARAMETER = 'replica_id';
 const SHOWN_LEASE = 8;
 
 /** The times that the body of `GET /replicas` is made with: the same moment on both of the clock's scales. */
-export interface Moment {
+export interface ClockReading {
   readonly nowMs: number;
   readonly epochMs: number;
 }
@@ -31,7 +31,7 @@ const PART_SIZE = 32;
  * The body of `GET /replicas` in parts: what `GET /registry` has, and all that is known besides. Times are in seconds since
  * 1970, and so is `now`, for readers whose clock goes otherwise.
  */
-export function* serializeReplicaDetails(known: Iterable<KnownReplica>, moment: Moment): Generator<Buffer> {
+export function* serializeReplicaDetails(known: Iterable<KnownReplica>, moment: ClockReading): Generator<Buffer> {
   yield Buffer.from(`{"now":${moment.epochMs / 1000},"replicas":[`);
   let texts: string[] = [];
   for (const one of known) {
@@ -44,7 +44,7 @@ export function* serializeReplicaDetails(known: Iterable<KnownReplica>, moment: 
   yield Buffer.from(`${texts.join(',')}]}`);
 }
 
-function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochMs }: Moment): string {
+function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochMs }: ClockReading): string {
   const { replica, state, sinceEpochMs } = registration;
   const about = {
     state,
@@ -64,9 +64,9 @@ export interface ListedReplica {
   /** Undefined for a server that knows no states. */
   readonly state: string | undefined;
   /** How long it has been in this state, in milliseconds. */
-  readonly forMs: number | undefined;
+  readonly stateAgeMs: number | undefined;
   /** How long ago the server last heard of it, in milliseconds. */
-  readonly seenBeforeMs: number | undefined;
+  readonly lastSeenAgeMs: number | undefined;
   /** Returns the entry as compact JSON, with its numbers as the server wrote them. */
   toText(): string;
 }
@@ -91,7 +91,7 @@ interface ListReader<Value, Parsed extends Value> {
 const PLAIN: ListReader<PlainJson, PlainObject> = {
   isObject: isPlainObject,
   field: (object, name) => object[name],
-  replica: replicaFromPlain,
+  replica: parsePlainReplica,
   number: (value) => (typeof value === 'number' ? value : undefined),
   text: JSON.stringify,
 };
@@ -130,8 +130,8 @@ function listedReplica<Value, Parsed extends Value>(
   return {
     replica,
     state: typeof state === 'string' ? state : undefined,
-    forMs: before('since'),
-    seenBeforeMs: before('last_seen'),
+    stateAgeMs: before('since'),
+    lastSeenAgeMs: before('last_seen'),
     toText: () => reader.text(entry),
   };
 }

@@ -25,23 +25,23 @@ export class SerializedReplica implements Replica {
     this.capabilities = capabilitiesIn(entry, head.length, replica.capabilities);
   }
 
-  static entryOf(replica: Replica): string {
+  static getEntry(replica: Replica): string {
     return #entry in replica ? replica.#entry : entryText(replica).entry;
   }
 
-  static routeOf(replica: Replica): string {
+  static getRouteResponse(replica: Replica): string {
     return #route in replica ? replica.#route : routeText(replica);
   }
 }
 
 /** A replica as it registers itself and as the list shows it. */
 export function serializeReplica(replica: Replica): string {
-  return SerializedReplica.entryOf(replica);
+  return SerializedReplica.getEntry(replica);
 }
 
 /** The body of `GET /route`: its bytes, each as one character, which is how Node writes it fastest. */
-export function serializeRoute(replica: Replica): string {
-  return SerializedReplica.routeOf(replica);
+export function serializeRouteResponse(replica: Replica): string {
+  return SerializedReplica.getRouteResponse(replica);
 }
 
 /** The entry of the list, and the part of it before the first capability object. */

@@ -26,7 +26,7 @@ export function explainNoMatch(
 
 function reasonAmong(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
   const explainer = new Explainer(query);
-  for (const { replica, state, forMs } of listed) explainer.add({ ...replica, state, forMs });
+  for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, forMs: stateAgeMs });
   return summarizeExplanation(explainer.explanation());
 }
 

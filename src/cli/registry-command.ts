@@ -47,9 +47,9 @@ export const registryCommand: Command = {
 
 const COLUMNS = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', 'CAPABILITIES'];
 
-function rowOf({ replica, state = '-', forMs, seenBeforeMs }: ListedReplica): string[] {
+function rowOf({ replica, state = '-', stateAgeMs, lastSeenAgeMs }: ListedReplica): string[] {
   const { id, endpoint, capabilities } = replica;
-  return [id, endpoint, state, ageOf(forMs), ageOf(seenBeforeMs), capabilities.map(capabilityText).join('; ')];
+  return [id, endpoint, state, ageOf(stateAgeMs), ageOf(lastSeenAgeMs), capabilities.map(capabilityText).join('; ')];
 }
 
 function ageOf(ms: number | undefined): string {

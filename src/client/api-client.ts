@@ -3,7 +3,7 @@ import {
   parseErrorDetail,
   parseRegistryResponse,
   parseRouteResponse,
-  type Route,
+  type RouteResponse,
   WARMING_HEADER,
 } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/query.js';
@@ -27,7 +27,7 @@ const LIST = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
 
 /** Result of asking for a route. While `isWarming`, replicas can still be on their way back to the server. */
 export type RouteResult =
-  | { readonly kind: 'found'; readonly route: Route }
+  | { readonly kind: 'found'; readonly route: RouteResponse }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
 /** Client of the HTTP API, for one or several API servers. */

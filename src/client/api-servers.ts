@@ -99,12 +99,12 @@ export class ApiServers {
 
   /** Reads the body of an error response, up to 256 KiB. */
   readError(answer: HttpResponse, timeoutMs: number): Promise<string> {
-    return this.#connections.beginning(answer, timeoutMs, MAX_ERROR_BYTES);
+    return this.#connections.readPrefix(answer, timeoutMs, MAX_ERROR_BYTES);
   }
 
   /** Reads a short body to its end, so that its connection serves the next request. Closes the connection of a long one. */
   async ignoreBody(answer: HttpResponse): Promise<void> {
-    await this.#connections.beginning(answer, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
+    await this.#connections.readPrefix(answer, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
   }
 
   /** Reports whether a server answers at all. */
@@ -141,7 +141,7 @@ export class ApiServers {
     });
     const body =
       answer.status === 200
-        ? await this.#connections.text(answer, bodyTimeoutMs, maxBytes)
+        ? await this.#connections.readText(answer, bodyTimeoutMs, maxBytes)
         : await this.readError(answer, timeoutMs);
     const parsed = question.parse(answer.status, body, answer.headers);
     if (parsed) return parsed.value;

@@ -5,7 +5,7 @@ import { findAccessProblems } from './file-access.js';
 import { type NamedFile, readNamedFile } from './named-file.js';
 
 /** The time and the log of files that are watched for changes. */
-export interface FileWatchWorld {
+export interface FileWatchPorts {
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -36,7 +36,7 @@ const SETTLE_MS = 2000;
 export function createReloadingGetter<T>(
   files: readonly NamedFile[],
   format: FileFormat<T>,
-  world: FileWatchWorld,
+  world: FileWatchPorts,
 ): () => T {
   const reloading = new ReloadingFiles(files, format, world);
   return () => reloading.current();
@@ -52,7 +52,7 @@ interface Stamp {
 class ReloadingFiles<T> {
   readonly #files: readonly NamedFile[];
   readonly #format: FileFormat<T>;
-  readonly #world: FileWatchWorld;
+  readonly #world: FileWatchPorts;
   #value: T;
   #lookedAtMs: number;
   /** The result of the last look, since when it has been the same, and whether the files were settled by then, so that the stamp can be trusted. */
@@ -61,7 +61,7 @@ class ReloadingFiles<T> {
   #usedDigest: string | undefined;
   #problem: string | undefined;
 
-  constructor(files: readonly NamedFile[], format: FileFormat<T>, world: FileWatchWorld) {
+  constructor(files: readonly NamedFile[], format: FileFormat<T>, world: FileWatchPorts) {
     this.#files = files;
     this.#format = format;
     this.#world = world;

@@ -1,7 +1,7 @@
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
 import type { NamedFile } from './named-file.js';
-import { createReloadingGetter, type FileWatchWorld } from './reloading-files.js';
+import { createReloadingGetter, type FileWatchPorts } from './reloading-files.js';
 
 /** The files of one end of TLS, each with the option that names it. */
 export interface TlsFiles {
@@ -13,14 +13,14 @@ export interface TlsFiles {
 /** Returns a getter for the TLS files of a server, read again when they change. Throws `usage` when they can't be used. */
 export function loadServerTls(
   { cert, key, ca }: TlsFiles & { readonly cert: NamedFile; readonly key: NamedFile },
-  world: FileWatchWorld,
+  world: FileWatchPorts,
 ): () => ServerTls {
   const parse = (texts: readonly string[]): ServerTls => checked({ cert, key, ca }, texts) as ServerTls;
   return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
 }
 
 /** Returns a getter for the TLS files of a caller, read again when they change. Throws `usage` when they can't be used. */
-export function loadClientTls(files: TlsFiles, world: FileWatchWorld): () => ClientTls {
+export function loadClientTls(files: TlsFiles, world: FileWatchPorts): () => ClientTls {
   const { cert, key, ca } = files;
   const parse = (texts: readonly string[]): ClientTls => checked(files, texts);
   return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);

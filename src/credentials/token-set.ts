@@ -19,7 +19,7 @@ export class TokenSet {
    * How the ids begin that the token shown may register, one entry for each line that has it; empty when none has. It
    * takes the same time for every token, of which it is told the {@link hashToken}, to compare it with several sets.
    */
-  prefixesOf(shown: Uint8Array): readonly string[] {
+  findPrefixes(shown: Uint8Array): readonly string[] {
     return this.#known.filter(({ digest }) => crypto.timingSafeEqual(digest, shown)).map(({ prefix }) => prefix);
   }
 }

@@ -7,7 +7,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const SMALL_BYTES = 16 * 1024;
 
 /** Maximum size of a body that is parsed at once, in bytes. A larger one waits for its turn. */
-export const MAX_PROMPT_BYTES = 2 * 1024;
+export const MAX_IMMEDIATE_PARSE_BYTES = 2 * 1024;
 
 /**
  * The memory of large request bodies, from their first byte until their request is answered. A response to a refused body can
@@ -23,7 +23,7 @@ export class BodyMemory {
   }
 
   /** Has a request hold as many bytes from now on, until its response is closed. Returns false when there is no room. */
-  hold(response: ServerResponse, bytes: number): boolean {
+  reserve(response: ServerResponse, bytes: number): boolean {
     if (bytes <= SMALL_BYTES) return true;
     const before = this.#held.get(response);
     const more = bytes - (before ?? 0);
@@ -38,7 +38,7 @@ export class BodyMemory {
    * Resolves when it is the turn of one more body to be parsed. Only one has a turn in an iteration of the event loop: 1 MiB can
    * take 50 ms, and other requests are answered between two bodies, however many arrive at once.
    */
-  turn(): Promise<void> {
+  waitForParseTurn(): Promise<void> {
     this.#lastTurn = this.#lastTurn.then(nextIteration);
     return this.#lastTurn;
   }

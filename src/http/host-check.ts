@@ -46,7 +46,7 @@ export class HostCheck {
   }
 
   /** Checks a request. Only one that needs no token has its names checked: a web page does not know the token. */
-  problem(request: IncomingMessage & { readonly originalUrl?: string }, needsNoToken: boolean): HostProblem {
+  findProblem(request: IncomingMessage & { readonly originalUrl?: string }, needsNoToken: boolean): HostProblem {
     const { host, origin, isRepeated } = hostFields(request.rawHeaders);
     if (isRepeated) return REPEATED;
     if (!needsNoToken || (origin === undefined && !this.#isLocal())) return undefined;

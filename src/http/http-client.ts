@@ -138,14 +138,14 @@ export class HttpConnections {
   }
 
   /** Reads a whole body. Rejects with `ETIMEDOUT` when that takes too long, and when it is larger than allowed. */
-  async text(answer: HttpResponse, timeoutMs: number, maxBytes: number): Promise<string> {
+  async readText(answer: HttpResponse, timeoutMs: number, maxBytes: number): Promise<string> {
     const { text, isWhole } = await readBody(answer.body, timeoutMs, maxBytes);
     if (!isWhole) throw new ResponseTooLongError(`it has more than ${maxBytes} bytes`);
     return text;
   }
 
   /** Reads at most the beginning of a body, as much as is worth showing of an error. Rejects with `ETIMEDOUT`. */
-  async beginning(answer: HttpResponse, timeoutMs: number, maxBytes: number): Promise<string> {
+  async readPrefix(answer: HttpResponse, timeoutMs: number, maxBytes: number): Promise<string> {
     return (await readBody(answer.body, timeoutMs, maxBytes)).text;
   }
 
@@ -164,7 +164,7 @@ function peerOf({ socket }: IncomingMessage): string {
 
 /** A body that holds more than was to be read of it. */
 export class ResponseTooLongError extends Error {
-  override readonly name = 'AnswerTooLongError';
+  override readonly name = 'ResponseTooLongError';
 }
 
 /** Reads a body to its end, or until it has too many bytes or takes too long; then its connection is closed. */

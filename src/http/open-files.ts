@@ -27,8 +27,8 @@ export async function countOpenFiles(): Promise<OpenFiles> {
 }
 
 /** How many connections a process with so many open files can have at all, and how many before it refuses leases. */
-export function computeConnectionLimits({ open, limit }: OpenFiles): { most: number; leases: number } {
+export function computeConnectionLimits({ open, limit }: OpenFiles): { maxConnections: number; maxLeases: number } {
   const reserved = Math.min(MOST_RESERVED, Math.max(LEAST_RESERVED, limit * RESERVED_PART));
-  const most = Math.max(1, limit - open - OWN);
-  return { most, leases: Math.max(0, Math.floor(most - reserved)) };
+  const maxConnections = Math.max(1, limit - open - OWN);
+  return { maxConnections, maxLeases: Math.max(0, Math.floor(maxConnections - reserved)) };
 }

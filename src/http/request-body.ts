@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ByteCollector } from '../core/byte-collector.js';
-import { type BodyMemory, MAX_PROMPT_BYTES } from './body-memory.js';
+import { type BodyMemory, MAX_IMMEDIATE_PARSE_BYTES } from './body-memory.js';
 
 /**
  * The body of a request, the beginning of one over the limit, or none: the sender went away or sent no UTF-8, or other
@@ -14,7 +14,7 @@ export type RequestBody =
   | { readonly kind: 'aborted' };
 
 /** Reads the body of a request, at most so many bytes of it. A byte order mark at its start is left out. */
-export function readBody(
+export function readRequestBody(
   request: IncomingMessage,
   response: ServerResponse,
   maxBytes: number,
@@ -27,7 +27,7 @@ export function readBody(
     // The rest of a refused body is read and dropped: the response needs the connection.
     request.on('data', (chunk: Buffer) => {
       if (isRefused) return;
-      isRefused = !memory.hold(response, body.length + chunk.length);
+      isRefused = !memory.reserve(response, body.length + chunk.length);
       if (isRefused) return resolve({ kind: 'no_room' });
       body.add(chunk);
       if (body.length <= maxBytes) return;
@@ -36,9 +36,11 @@ export function readBody(
     });
     request.on('end', () => {
       if (isRefused) return;
-      if (body.length <= MAX_PROMPT_BYTES) return resolve(textFrom(body.bytes));
+      if (body.length <= MAX_IMMEDIATE_PARSE_BYTES) return resolve(textFrom(body.bytes));
       isWhole = true;
-      void memory.turn().then(() => resolve(request.socket.destroyed ? { kind: 'aborted' } : textFrom(body.bytes)));
+      void memory
+        .waitForParseTurn()
+        .then(() => resolve(request.socket.destroyed ? { kind: 'aborted' } : textFrom(body.bytes)));
     });
     request.on('close', () => {
       if (!isWhole) resolve({ kind: 'aborted' });

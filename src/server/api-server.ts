@@ -68,7 +68,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   let connections = 0;
   const openFiles: ReadinessCheck = {
     name: 'open_files',
-    reason: () => (connections > limits.leases ? outOfFiles(files, connections) : undefined),
+    reason: () => (connections > limits.maxLeases ? outOfFiles(files, connections) : undefined),
   };
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, countVainWaits: readRetransmitCount };
@@ -77,7 +77,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const { server, unfollow } = serverFor(app, options);
   let isClosing = false;
   answerRequests(server, { app, answerHot }, { idleTimeoutMs, isClosing: () => isClosing });
-  if (Number.isFinite(limits.most)) server.maxConnections = limits.most;
+  if (Number.isFinite(limits.maxConnections)) server.maxConnections = limits.maxConnections;
   server.on('clientError', respondToParseError);
   server.on('connection', (socket) => {
     connections++;

@@ -13,7 +13,7 @@ import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
 import { isFirstInPipeline, waitForTurn } from '../http/pipelining.js';
-import { parseTarget, toOriginForm } from '../http/request-target.js';
+import { parseTarget, toOriginForm } from '../http/request-head.js';
 import type { AccessTokens } from './authorization.js';
 import { sendError } from './error-response.js';
 import { guardRoute } from './route-guard.js';
@@ -104,7 +104,7 @@ const NO_NEXT = (): void => {};
 function notFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): RequestHandler {
   const paths = new Set(routes.map(({ path }) => path));
   return (request, response) => {
-    const problem = hosts.problem(request, false);
+    const problem = hosts.findProblem(request, false);
     if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
     const { path } = parseTarget(request.url);
     const trimmed = trimTrailingSlashes(path);

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import type { ReplicaId } from '../core/ids.js';
 import { hashToken, parseBearerToken, type TokenSet } from '../credentials/token-set.js';
-import { getHeaderValues } from '../http/raw-headers.js';
+import { getHeaderValues } from '../http/request-head.js';
 
 /** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
 export interface AccessTokens {
@@ -38,7 +38,7 @@ export function authorize(access: Access, headers: readonly string[], tokens: Ac
   if (shown === undefined) return { kind: 'refused', detail: `this needs ${needed}: Authorization: Bearer TOKEN` };
   const digest = hashToken(shown);
   const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
-    (known) => known?.().prefixesOf(digest) ?? [],
+    (known) => known?.().findPrefixes(digest) ?? [],
   );
   if (prefixes.length > 0) return { kind: 'granted', prefixes };
   return { kind: 'refused', detail: `this needs ${needed}, and the token shown is none` };

@@ -8,8 +8,8 @@ import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
-import { readBody } from '../http/request-body.js';
-import { parseTarget } from '../http/request-target.js';
+import { readRequestBody } from '../http/request-body.js';
+import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
 import { reportListValues } from './list-value-warning.js';
 
@@ -20,7 +20,7 @@ export function createRenewHandler(
   bodies: BodyMemory,
 ): RequestHandler {
   return async (request, response) => {
-    const body = await readBody(request, response, MAX_REGISTRATION_BYTES, bodies);
+    const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
       case 'aborted':
         return;
@@ -38,8 +38,8 @@ export function createRenewHandler(
         body satisfies never;
     }
     const outcome = parseRenewal(body.text);
-    if (outcome.kind === 'faults') {
-      return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.faults));
+    if (outcome.kind === 'invalid') {
+      return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
     const { state, capabilities } = outcome;
     const offer =

@@ -1,6 +1,6 @@
 import type { RequestHandler, Response } from 'express';
-import { serializeReplicaList } from '../api/api-responses.js';
-import { type Moment, REPLICA_ID_PARAMETER, serializeReplicaDetails } from '../api/replica-list-json.js';
+import { serializeRegistryResponse } from '../api/api-responses.js';
+import { type ClockReading, REPLICA_ID_PARAMETER, serializeReplicaDetails } from '../api/replica-list-json.js';
 import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
@@ -18,7 +18,7 @@ const BYTES_A_TURN = 256 * 1024;
 
 /** `GET /registry`: the list as it is when it is asked for, however long it takes to send. */
 export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
-  return (_request, response) => sendSliced(response, serializeReplicaList(registry.pages()), memory);
+  return (_request, response) => sendSliced(response, serializeRegistryResponse(registry.pages()), memory);
 }
 
 /**
@@ -27,7 +27,7 @@ export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory:
  */
 export function createReplicasHandler(
   registry: Pick<Registry, 'known' | 'find'>,
-  moment: () => Moment,
+  moment: () => ClockReading,
   memory: ListMemory,
 ): RequestHandler {
   return (request, response) => {

@@ -2,7 +2,7 @@ import type { Response } from 'express';
 import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
-  createNotAnObjectFailure,
+  createNonObjectFailure,
   MAX_REGISTRATION_BYTES,
   parseRegistration,
   type RegistrationRequest,
@@ -18,7 +18,7 @@ import type { Registry } from '../core/registry.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
-import { readBody } from '../http/request-body.js';
+import { readRequestBody } from '../http/request-body.js';
 import { type AuthorizedHandler, checkIdPrefix } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { sendBodyMemoryFull, sendError } from './error-response.js';
@@ -44,7 +44,7 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
   return async (request, response, _next, prefixes) => {
     const refuse = refuserOf(response, options.events);
     if (isCrossOrigin(request)) return refuse('permission_denied', 'web pages of other origins cannot register');
-    const body = await readBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
+    const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
     switch (body.kind) {
       case 'aborted':
         return;
@@ -56,8 +56,8 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
         return sendBodyMemoryFull(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
-        const outcome = isJson ? parseRegistration(body.text) : createNotAnObjectFailure(body.text);
-        if (outcome.kind === 'faults') return refuse('unprocessable', outcome.faults);
+        const outcome = isJson ? parseRegistration(body.text) : createNonObjectFailure(body.text);
+        if (outcome.kind === 'invalid') return refuse('unprocessable', outcome.issues);
         const { id } = outcome.replica;
         const refusal = checkIdPrefix(prefixes, id);
         if (refusal !== undefined) return refuse('permission_denied', refusal, { id });
@@ -88,9 +88,9 @@ function refuserOf(response: Response, events: Events<RegistryEvent>): Refuse {
 }
 
 function refuseOversized(refuse: Refuse, beginning: string): void {
-  const faults = validateOversizedBody(beginning);
+  const issues = validateOversizedBody(beginning);
   const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
-  if (faults) refuse('unprocessable', faults);
+  if (issues) refuse('unprocessable', issues);
   else refuse('too_large', detail, { headers: { connection: 'close' } });
 }
 

@@ -29,7 +29,7 @@ export function guardRoute({ access, methods }: ApiRoute, { tokens, hosts }: Gua
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (!handler) return sendJson(response, 405, serializeErrorDetail('Method Not Allowed'), { allow });
     const decision = access === 'open' ? OPEN_ACCESS : authorizeRequest(access, request, tokens);
-    const problem = hosts.problem(request, decision === OPEN_ACCESS && access !== 'open');
+    const problem = hosts.findProblem(request, decision === OPEN_ACCESS && access !== 'open');
     if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
     if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
     sendError(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });

@@ -1,14 +1,13 @@
 import type { RequestHandler } from 'express';
 import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
-import { serializeRoute } from '../api/serialized-replica.js';
+import { serializeRouteResponse } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Registry } from '../core/registry.js';
 import { createJsonHeaders } from '../http/json-response.js';
-import { getHeaderValues } from '../http/raw-headers.js';
-import { parseTarget } from '../http/request-target.js';
+import { getHeaderValues, parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';
 
@@ -30,7 +29,7 @@ export function createRouteHandler(registry: Registry, isWarming: () => boolean)
     if (!excluded) return answerTooManyExcluded(response);
     const replica = registry.route(queryOf(request.url), excluded.length === 0 ? NOBODY : new Set(excluded));
     if (!replica) return isWarming() ? answerNoMatchYet(response) : answerNoMatch(response);
-    const bytes = serializeRoute(replica);
+    const bytes = serializeRouteResponse(replica);
     response.writeHead(200, headersFor(bytes.length)).end(bytes, 'latin1');
   };
 }

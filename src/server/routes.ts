@@ -3,7 +3,7 @@ import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js
 import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
-import { isPath } from '../http/request-target.js';
+import { isPath } from '../http/request-head.js';
 import type { AuthorizedHandler } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';

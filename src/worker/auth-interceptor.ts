@@ -24,7 +24,7 @@ export function createAuthInterceptor(tokens: () => TokenSet): ServerInterceptor
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {
           const shown = parseBearerToken(metadata.get('authorization').map(String));
-          if (shown !== undefined && tokens().prefixesOf(hashToken(shown)).length > 0) return pass(metadata);
+          if (shown !== undefined && tokens().findPrefixes(hashToken(shown)).length > 0) return pass(metadata);
           const needed = shown === undefined ? 'in authorization: Bearer TOKEN' : 'and the token shown is none';
           call.sendStatus({ code: status.UNAUTHENTICATED, details: `this needs a call token, ${needed}; ${ADVICE}` });
         });

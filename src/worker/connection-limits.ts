@@ -53,10 +53,10 @@ export class ConnectionLimits {
   #cancelTimer: (() => void) | undefined;
 
   constructor(options: ConnectionLimitsOptions) {
-    const { most, leases } = computeConnectionLimits(options.files);
+    const { maxConnections, maxLeases } = computeConnectionLimits(options.files);
     this.#options = options;
-    this.#most = Math.min(most, MAX_CONNECTIONS);
-    this.#fullFrom = Math.min(leases, this.#most - 1);
+    this.#most = Math.min(maxConnections, MAX_CONNECTIONS);
+    this.#fullFrom = Math.min(maxLeases, this.#most - 1);
   }
 
   /** Follows the connections of a server that listens. */

@@ -100,7 +100,7 @@ export class OpenaiTransport {
           signal,
           headTimeoutMs: QUESTION_TIMEOUT_MS,
         });
-        const text = await this.#connections.text(answer, QUESTION_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
+        const text = await this.#connections.readText(answer, QUESTION_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
         return answer.status === 200 ? this.parsed(text) : undefined;
       } catch {
         // Without an answer the type stays unknown: the user can say what a model is for.
@@ -130,8 +130,8 @@ export class OpenaiTransport {
         status,
         headers: answer.headers,
         text: await (status === 200
-          ? this.#connections.text(answer, headTimeoutMs, MAX_DOCUMENT_BYTES)
-          : this.#connections.beginning(answer, headTimeoutMs, MAX_ERROR_BYTES)),
+          ? this.#connections.readText(answer, headTimeoutMs, MAX_DOCUMENT_BYTES)
+          : this.#connections.readPrefix(answer, headTimeoutMs, MAX_ERROR_BYTES)),
       };
     } catch (error) {
       throw this.failures.failure(error, signal, undefined, `no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`);
@@ -157,7 +157,7 @@ export class OpenaiTransport {
       };
       if (answer.status < 500) onBytes();
       if (answer.status !== 200) {
-        const text = await this.#connections.beginning(answer, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
+        const text = await this.#connections.readPrefix(answer, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
         throw this.failures.refusal(answer.status, text, answer.headers);
       }
       // Engines send the head at once, and the first byte of the body when they have read the prompt.

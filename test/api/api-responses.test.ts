@@ -5,12 +5,12 @@ import {
   parseRegistryResponse,
   parseRouteResponse,
 } from '../../src/api/api-responses.js';
-import { SerializedReplica, serializeReplica, serializeRoute } from '../../src/api/serialized-replica.js';
+import { SerializedReplica, serializeReplica, serializeRouteResponse } from '../../src/api/serialized-replica.js';
 import { listText, replica } from '../support/replicas.js';
 
 describe('answers', () => {
   it('are compact, in the order of the original', () => {
-    expect(serializeRoute(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
+    expect(serializeRouteResponse(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
     expect(listText([])).toBe('{"replicas":[]}');
     expect(listText([replica('r1', { model: 'qwen2' })])).toBe(
       '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
@@ -19,7 +19,7 @@ describe('answers', () => {
 
   it('are bytes, for a route, each as one character', () => {
     const body = '{"endpoint":"é€😀.test:50051","replica_id":"é€😀"}';
-    expect(Buffer.from(serializeRoute(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
+    expect(Buffer.from(serializeRouteResponse(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
   });
 
   it.each(['r1', 'é', 'a "quoted" \\ name', 'endpoint'])(
@@ -27,9 +27,9 @@ describe('answers', () => {
     (id) => {
       const plain = replica(id, { model: 'qwen2', n: 1 }, {});
       const written = new SerializedReplica(plain);
-      expect([serializeReplica(written), serializeRoute(written)]).toEqual([
+      expect([serializeReplica(written), serializeRouteResponse(written)]).toEqual([
         serializeReplica(plain),
-        serializeRoute(plain),
+        serializeRouteResponse(plain),
       ]);
       expect(written).toEqual(plain);
     },

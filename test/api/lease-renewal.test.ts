@@ -22,7 +22,7 @@ describe('a renewal', () => {
     ['{"state"', 'JSON decode error'],
   ])('%j is refused', (body, message) => {
     const outcome = parseRenewal(body);
-    expect(outcome.kind === 'faults' && serializeValidationIssues(outcome.faults)).toContain(message);
+    expect(outcome.kind === 'invalid' && serializeValidationIssues(outcome.issues)).toContain(message);
   });
 });
 
@@ -40,6 +40,6 @@ describe('the time of a lease', () => {
   });
 
   it.each(['0', '0.5', '-1', '3601', '"15"', 'true', '{}'])('%s is refused', (ttl) => {
-    expect(asked(ttl)).toMatchObject({ kind: 'faults', faults: [{ loc: ['body', 'ttl'] }] });
+    expect(asked(ttl)).toMatchObject({ kind: 'invalid', issues: [{ loc: ['body', 'ttl'] }] });
   });
 });

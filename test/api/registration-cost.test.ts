@@ -45,7 +45,7 @@ function costMs(bodies: readonly string[]): number {
   const before = cpuMs();
   for (const body of bodies) {
     const outcome = parseRegistration(body);
-    if (outcome.kind === 'faults') serializeValidationIssues(outcome.faults);
+    if (outcome.kind === 'invalid') serializeValidationIssues(outcome.issues);
     else {
       const index = new CapabilityIndex();
       index.put(registration('lease', outcome.replica));
@@ -73,7 +73,7 @@ describe('reading, indexing and removing a registration', () => {
   it('takes no longer when the results of many queries over its pairs are kept', () => {
     const body = objects(512, (n) => `${many(31, (m) => `"k${m}":1`)},"own":${n}`);
     const outcome = parseRegistration(body);
-    if (outcome.kind === 'faults') throw new Error(serializeValidationIssues(outcome.faults));
+    if (outcome.kind === 'invalid') throw new Error(serializeValidationIssues(outcome.issues));
     const random = seededRandom(1);
     const index = new CapabilityIndex();
     index.put(registration('l0', outcome.replica));

@@ -6,12 +6,12 @@ import { serializeReplica } from '../../src/api/serialized-replica.js';
 /** The 422 body that a registration gets; undefined when it is granted. */
 function refusal(body: string): string | undefined {
   const outcome = parseRegistration(body);
-  return outcome.kind === 'faults' ? serializeValidationIssues(outcome.faults) : undefined;
+  return outcome.kind === 'invalid' ? serializeValidationIssues(outcome.issues) : undefined;
 }
 
 function registered(body: string): string {
   const outcome = parseRegistration(body);
-  if (outcome.kind === 'faults') throw new Error(serializeValidationIssues(outcome.faults));
+  if (outcome.kind === 'invalid') throw new Error(serializeValidationIssues(outcome.issues));
   return serializeReplica(outcome.replica);
 }
 

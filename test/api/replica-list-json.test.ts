@@ -18,7 +18,7 @@ describe('all that is known', () => {
     for (const count of [0, 1, 31, 32, 33, 64, 65, 200]) {
       const all = Array.from({ length: count }, (_, n) => known(`r${n}`, { host: 'h', ttlMs: 9000, seenAtMs: 4000 }));
       const listed = parseReplicaList(bodyOf(all));
-      expect(listed?.map((one) => [one.replica.id, one.state, one.seenBeforeMs])).toEqual(
+      expect(listed?.map((one) => [one.replica.id, one.state, one.lastSeenAgeMs])).toEqual(
         all.map(({ registration: { replica: of } }) => [of.id, 'ready', 1000]),
       );
     }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { serializeReplicaList } from '../../src/api/api-responses.js';
+import { serializeRegistryResponse } from '../../src/api/api-responses.js';
 import { serializePage } from '../../src/api/serialized-page.js';
 import type { Registration, ReplicaState } from '../../src/core/replica.js';
 import { ReplicaPages } from '../../src/core/replica-pages.js';
@@ -64,14 +64,14 @@ describe('a page of the list', () => {
         for (let n = 0; n < COUNT; n++) put(n, registered(n, 'm'));
         for (const { kind, n: from, count, every, state, model } of changes) {
           if (kind === 'ask') {
-            const parts = [...serializeReplicaList(pages.pages())];
+            const parts = [...serializeRegistryResponse(pages.pages())];
             expect(Buffer.concat(parts).toString()).toBe(listed());
             read.push({ parts, expected: listed() });
             continue;
           }
           if (kind === 'askSlowly') {
             // It has begun; the rest of it is written after all that changes later.
-            const parts = serializeReplicaList(pages.pages());
+            const parts = serializeRegistryResponse(pages.pages());
             const begun = [parts.next().value as Buffer, parts.next().value as Buffer];
             read.push({
               parts: (function* () {
@@ -95,7 +95,7 @@ describe('a page of the list', () => {
             }
           }
         }
-        expect(Buffer.concat([...serializeReplicaList(pages.pages())]).toString()).toBe(listed());
+        expect(Buffer.concat([...serializeRegistryResponse(pages.pages())]).toString()).toBe(listed());
         for (const { parts, expected } of read) expect(Buffer.concat([...parts]).toString()).toBe(expected);
       }),
       { numRuns: 200 },

@@ -27,7 +27,7 @@ const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
 
 /** The ids that a token can register, of a few. */
 function granted(tokens: TokenSet, token: string): string {
-  const prefixes = tokens.prefixesOf(hashToken(token));
+  const prefixes = tokens.findPrefixes(hashToken(token));
   return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
 }
 
@@ -45,7 +45,7 @@ describe('a token file that is rewritten while it is looked at', () => {
         const clock = new ManualClock();
         const current = createReloadingGetter([{ option: 'x', path }], { parse }, { clock, log: keptLog() });
         const [old, whole] = [parse([before]), parse([after])];
-        const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => prefixesOf(text)));
+        const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => listPrefixes(text)));
         const check = (): void => {
           for (const token of tokens) {
             const now = granted(current(), token);
@@ -77,7 +77,7 @@ describe('a token file that is rewritten while it is looked at', () => {
   });
 });
 
-function prefixesOf(text: string): string[] {
+function listPrefixes(text: string): string[] {
   return Array.from({ length: text.length }, (_, at) => text.slice(0, at + 1));
 }
 

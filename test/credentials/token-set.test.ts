@@ -6,14 +6,14 @@ describe('a token set', () => {
   const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
 
   it('knows each token of its lines, and how the ids begin that it may register', () => {
-    expect(tokens.prefixesOf(hashToken('first'))).toEqual(['']);
-    expect(tokens.prefixesOf(hashToken('second'))).toEqual(['gpu-', 'cpu-']);
+    expect(tokens.findPrefixes(hashToken('first'))).toEqual(['']);
+    expect(tokens.findPrefixes(hashToken('second'))).toEqual(['gpu-', 'cpu-']);
   });
 
   it.each(['', 'f', 'firs', 'first ', ' first', 'FIRST', 'first-', '#', '# rotated in May', 'gpu-', 'second gpu-'])(
     'does not know %j',
     (shown) => {
-      expect(tokens.prefixesOf(hashToken(shown))).toEqual([]);
+      expect(tokens.findPrefixes(hashToken(shown))).toEqual([]);
     },
   );
 

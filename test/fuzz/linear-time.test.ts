@@ -25,7 +25,7 @@ import { quote } from '../../src/core/quoting.js';
 import { trimTrailingSlashes } from '../../src/core/trailing-slashes.js';
 import { parseBearerToken } from '../../src/credentials/token-set.js';
 import { createLineEndingNormalizer } from '../../src/http/line-endings.js';
-import { parseTarget, toOriginForm } from '../../src/http/request-target.js';
+import { parseTarget, toOriginForm } from '../../src/http/request-head.js';
 import { extractErrorMessage } from '../../src/inference/openai-errors.js';
 import { parseTensorSpec } from '../../src/inference/tensor-spec.js';
 import { JsonSyntaxError, parseJson } from '../../src/json/exact-json.js';
@@ -78,7 +78,7 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   parseJson,
   parseRegistration: (text) => {
     const outcome = parseRegistration(text);
-    return outcome.kind === 'faults' ? serializeValidationIssues(outcome.faults) : outcome;
+    return outcome.kind === 'invalid' ? serializeValidationIssues(outcome.issues) : outcome;
   },
   parseRenewal,
   endpointProblem: findEndpointProblem,

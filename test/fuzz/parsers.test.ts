@@ -109,7 +109,7 @@ describe('what a replica sends', () => {
       fc.property(fc.oneof(anyBody, nearlyRegistration), (body) => {
         const outcome = parseRegistration(body);
         if (outcome.kind === 'registration') expect(() => JSON.parse(serializeReplica(outcome.replica))).not.toThrow();
-        else expect(JSON.parse(serializeValidationIssues(outcome.faults)).detail.length).toBeGreaterThan(0);
+        else expect(JSON.parse(serializeValidationIssues(outcome.issues)).detail.length).toBeGreaterThan(0);
         validateOversizedBody(body);
       }),
       RUNS,
@@ -123,7 +123,7 @@ describe('what a replica sends', () => {
     fc.assert(
       fc.property(fc.oneof(anyBody, nearlyRenewal), (body) => {
         const outcome = parseRenewal(body);
-        if (outcome.kind === 'faults') JSON.parse(serializeValidationIssues(outcome.faults));
+        if (outcome.kind === 'invalid') JSON.parse(serializeValidationIssues(outcome.issues));
         else expect([undefined, 'ready', 'unready', 'draining']).toContain(outcome.state);
       }),
       RUNS,

@@ -40,7 +40,7 @@ it.each(['1', '1.0', '12345678901234567890'])(
     const entry = `{"replica_id":"r1","endpoint":"a:1","capabilities":[{"n":${number},"t":"x"}],"state":"ready","since":1}`;
     const [listed] = parseReplicaList(`{"now":3,"replicas":[${entry}]}`) ?? [];
     expect(listed?.toText()).toBe(entry);
-    expect(listed).toMatchObject({ state: 'ready', forMs: 2000 });
+    expect(listed).toMatchObject({ state: 'ready', stateAgeMs: 2000 });
     expect(listed?.replica.capabilities).toEqual([
       { pairs: ['n', number, 't', 'x'], source: `{"n":${number},"t":"x"}` },
     ]);

@@ -107,7 +107,7 @@ describe('large bodies', () => {
 
   it('have a limit together, from their first byte until they are answered', async () => {
     const bodies = new BodyMemory(150_000);
-    const hold = vi.spyOn(bodies, 'hold');
+    const hold = vi.spyOn(bodies, 'reserve');
     server = await startTestApiServer({ bodies });
     const first = [unfinished(), unfinished()];
     await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);

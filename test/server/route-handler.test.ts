@@ -2,7 +2,7 @@ import type { Request, Response } from 'express';
 import { describe, expect, it } from 'vitest';
 import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
-import { toOriginForm } from '../../src/http/request-target.js';
+import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
 import { keptBytes } from '../support/kept-memory.js';
 

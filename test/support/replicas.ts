@@ -1,4 +1,4 @@
-import { serializeReplicaList } from '../../src/api/api-responses.js';
+import { serializeRegistryResponse } from '../../src/api/api-responses.js';
 import { type CapabilityQuery, createPairs } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
 import { PreparedQuery } from '../../src/core/index/prepared-query.js';
@@ -56,5 +56,5 @@ export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): Pre
 /** The body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
   const registrations = replicas.map((one) => registration('lease', one));
-  return Buffer.concat([...serializeReplicaList([{ registrations, place: {} }])]).toString();
+  return Buffer.concat([...serializeRegistryResponse([{ registrations, place: {} }])]).toString();
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { getHeaderValues } from '../../src/http/raw-headers.js';
+import { getHeaderValues } from '../../src/http/request-head.js';
 
 describe('the values of a header', () => {
   const raw = ['Host', 'x', 'X-Name', 'a', 'x-name', 'b', 'X-Nama', 'x-name'];
