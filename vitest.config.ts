@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/temporary-folder.ts',
-    // A test that was left behind as the only one, or as one to come, must not pass for a suite.
+    // A forgotten `it.only` must fail the run instead of silently skipping all other tests.
     allowOnly: false,
     testTimeout: 20_000,
     hookTimeout: 20_000,

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** The suite that breaks real things: processes, networks, limits. It wants Linux and root, and the machine for itself. */
+/** Fault tests: they break real processes, networks and limits. They need Linux, root, and a machine without other load. */
 export default defineConfig({
   test: {
     include: ['test/**/*.fault.ts'],

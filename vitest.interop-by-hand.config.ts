@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
 import interop from './vitest.interop.config.js';
 
-/** Larger programs of other people, run by hand with `.ci/interop`, which installs them. */
+/** Interop tests with large programs of other projects. Run them with `.ci/interop`, which installs the programs. */
 export default defineConfig({ test: { ...interop.test, include: ['test/**/*.by-hand.ts'] } });

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Runs other people's programs on the other end; needs nginx, haproxy and a Python, see .ci/run. One at a time, as they are large. */
+/** Interop tests with programs of other projects. They need nginx, haproxy and Python (see .ci/run), and run one at a time because the programs are large. */
 export default defineConfig({
   test: {
     include: ['test/**/*.interop.ts'],

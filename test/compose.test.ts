@@ -4,7 +4,7 @@ import { createEchoBackend } from '../src/worker/echo-backend.js';
 
 const backends = [createEchoBackend()];
 
-/** What a function of the library is called with, and its options that are numbers. */
+/** Functions of the library: how to call each, and its options that are numbers. */
 const FUNCTIONS = {
   startApiServer: {
     call: async (options: object) => (await startApiServer({ port: 0, ...options })).close(),
@@ -39,14 +39,14 @@ const FUNCTIONS = {
 const CASES = Object.values(FUNCTIONS).flatMap(({ call, options }, at) =>
   options.flatMap((option) =>
     [-1, Number.NaN, Number.POSITIVE_INFINITY, '5' as never]
-      // A call without end is cut to the longest time that a timer holds.
+      // An infinite timeout of a call is capped at the longest delay of a timer.
       .filter((value) => option !== 'timeoutMs' || at !== 2 || value !== Number.POSITIVE_INFINITY)
       .map((value) => [Object.keys(FUNCTIONS)[at] as string, option, value as number, call] as const),
   ),
 );
 
 describe('the library', () => {
-  it.each(CASES)('%s refuses %s: %s by name', async (_name, option, value, call) => {
+  it.each(CASES)('%s refuses %s: %s and names the option', async (_name, option, value, call) => {
     await expect(call({ [option]: value })).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringMatching(new RegExp(`^option ${option}: ${value} is not `)),
@@ -65,7 +65,7 @@ describe('the library', () => {
     await expect(FUNCTIONS[name].call({ [option]: 0 })).rejects.toMatchObject(refusal);
   });
 
-  it('takes 0 for every other time, and a queue of 0', async () => {
+  it('accepts 0 for all other times, and a queue of length 0', async () => {
     const calls = [
       FUNCTIONS.startApiServer.call({ ackLimitMs: 0, warmingMs: 0 }),
       FUNCTIONS.startWorker.call({ drainDelayMs: 0, drainTimeoutMs: 0, maxQueue: 0 }),

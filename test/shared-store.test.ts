@@ -22,7 +22,7 @@ async function get(server: ApiServer, path: string): Promise<{ status: number; b
   return { status: response.status, body: await response.text() };
 }
 
-it('servers that share a store route to the replicas of each other, and one that closes leaves the others serving', async () => {
+it("servers that share a store route to each other's replicas, and go on serving when one of them closes", async () => {
   const store = createMemoryStore();
   const [one, other] = [await serve({ store }), await serve({ store })];
   const connection = rawConnection(one.port, registerRequest(registrationBody('r1')));
@@ -40,7 +40,7 @@ it('servers that share a store route to the replicas of each other, and one that
   for (const { socket } of [connection, kept, late]) socket.destroy();
 });
 
-it('a server is ready once the store has its first complete list', async () => {
+it('a server becomes ready when the store has delivered its first complete list', async () => {
   let deliver = (): void => {};
   const start = () => new Promise<void>((resolve) => (deliver = resolve));
   const server = await serve({ store: { ...createMemoryStore(), start } });
@@ -52,7 +52,7 @@ it('a server is ready once the store has its first complete list', async () => {
   expect(await get(server, '/readyz')).toEqual({ status: 200, body: '{"status":"ready"}' });
 });
 
-it('a server whose store cannot start says so, and serves no registrations', async () => {
+it('a server whose store cannot start logs the reason and refuses registrations', async () => {
   const lines: string[] = [];
   const keep = (line: string): void => void lines.push(line);
   const start = () => Promise.reject(new Error('no quorum'));
@@ -65,7 +65,7 @@ it('a server whose store cannot start says so, and serves no registrations', asy
   socket.destroy();
 });
 
-it('a server that cannot listen leaves a shared store open', async () => {
+it('a server that cannot listen does not close a shared store', async () => {
   const store = createMemoryStore();
   const { port } = await serve({ store });
   let closed = 0;

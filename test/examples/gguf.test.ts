@@ -3,7 +3,7 @@ import { ggufBytes } from '../../examples/llm/gguf.js';
 import { decodeFloat16 } from '../../src/inference/float16.js';
 import { seededRandom } from '../support/seeded-random.js';
 
-it('weights of 8 bits are as near as 8 bits allow, whatever their size', () => {
+it('8-bit weights are as precise as 8 bits allow, whatever their magnitude', () => {
   const random = seededRandom(5);
   const sizes = [1000, 1, 0.005, 0];
   const data = Float32Array.from({ length: sizes.length * 32 }, (_, at) => {

@@ -10,13 +10,13 @@ import { EventBus } from '../../src/telemetry/event-bus.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
 import { keptLog } from './replicas.js';
 
-/** An API server on a free port, with its registry and log at hand. */
+/** An API server for a test, with access to its registry and log lines. */
 export interface TestApiServer extends ApiServer {
   readonly registry: Registry;
   readonly log: ReturnType<typeof keptLog>;
 }
 
-/** Starts one on a free port of loopback, or on the one given. */
+/** Starts an API server on loopback. Default port: a free one. */
 export async function startTestApiServer({
   heartbeatMs = 2000,
   port = 0,
@@ -49,7 +49,7 @@ export async function startTestApiServer({
     ...times,
     host: '127.0.0.1',
     machineName: 'machine.test',
-    // The name that bare requests of the tests use.
+    // The host name in the hand-written requests of the tests.
     allowedHosts: ['x'],
     port,
     ...options,
@@ -57,13 +57,13 @@ export async function startTestApiServer({
   return { ...server, registry, log };
 }
 
-/** A bare connection: what was read so far, and when it ends. */
+/** A TCP connection, with everything that was received on it so far. */
 export interface RawConnection {
   readonly socket: Socket;
   received(): string;
 }
 
-/** Connects and sends a text as it stands. */
+/** Connects to loopback and sends a text byte for byte. */
 export function rawConnection(port: number, text: string): RawConnection {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   let received = '';
@@ -75,13 +75,13 @@ export function rawConnection(port: number, text: string): RawConnection {
   return { socket, received: () => received };
 }
 
-/** The text of a `POST /register` with this body. */
+/** Returns a complete `POST /register` request with this body. */
 export function registerRequest(body: string, { version = '1.1' } = {}): string {
   const bytes = Buffer.from(body);
   return `POST /register HTTP/${version}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n${bytes.toString('latin1')}`;
 }
 
-/** A registration's body. */
+/** Returns the body of a registration. */
 export function registrationBody(id: string, capabilities: unknown[] = [{ type: 'chat' }]): string {
   return JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities });
 }

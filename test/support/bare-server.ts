@@ -1,7 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 
-/** A server of the gRPC library that has these methods of the protocol. */
+/** Starts a plain grpc-js server that implements these methods of the inference service. */
 export async function startBareServer(
   methods: object,
 ): Promise<{ readonly endpoint: string; readonly server: Server }> {

@@ -2,42 +2,42 @@ import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'n
 import { fileURLToPath } from 'node:url';
 import { until } from './until.js';
 
-/** The built binary. */
+/** Path of the built binary. */
 export const BINARY = fileURLToPath(new URL('../../bin/anyserve.js', import.meta.url));
 
-/** How a command ended, and what it printed. */
+/** Exit code and output of a command. `code` is null when a signal ended it. */
 export interface Outcome {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A process that runs, with what it printed so far. */
+/** A running process and its output so far. */
 export interface Running {
   readonly child: ChildProcess;
   stdout(): string;
   stderr(): string;
-  /** Waits until stdout matches; returns the first group. */
+  /** Waits until stdout matches, and returns the first group. Rejects after 15 s. */
   printed(pattern: RegExp): Promise<string>;
-  /** Sends a signal and waits for the end. */
+  /** Sends a signal and waits until the process has ended. */
   stop(signal?: NodeJS.Signals): Promise<Outcome>;
   readonly ended: Promise<Outcome>;
 }
 
 const running = new Set<ChildProcess>();
 
-/** How a process is started. */
+/** Options of {@link start}. */
 export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   readonly binary?: string;
-  /** A command that runs the command line behind it: `ip netns exec NAME`. */
+  /** A command that runs the command line that follows it: `ip netns exec NAME`. */
   readonly through?: readonly string[];
 }
 
 /**
- * Starts the binary. What is told to end does so soon, and a server that has just started is not one that waits for its replicas,
- * unless told to.
+ * Starts the binary. By default, drains end at once and a new API server doesn't wait for its replicas to come back; `env`
+ * can override both.
  */
 export function start(args: readonly string[], { binary = BINARY, env, ...options }: StartOptions = {}): Running {
   const quick = { ANYSERVE_DRAIN_DELAY: '1ms', ANYSERVE_DRAIN: '0', ANYSERVE_WARMING: '0' };
@@ -53,15 +53,15 @@ export function startProgram(
   return follow(spawn(command, args, { cwd, env: { ...cleanEnv(), ...env } }));
 }
 
-/** Gives a program a terminal of its own, and carries between that and its pipes. */
+/** Python program that runs a command in a new pseudo-terminal and copies between that and its own stdin and stdout. */
 const IN_A_TERMINAL = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
 
-/** Starts the binary at a terminal: what is written to its standard input is typed, and stdout is what the screen shows. */
+/** Starts the binary in a terminal. Writing to its stdin types; its stdout is the output to the screen. */
 export function startAtTerminal(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   return startProgramAtTerminal([process.execPath, BINARY, ...args], env);
 }
 
-/** Starts any program at a terminal, likewise. */
+/** Starts any program in a terminal, as {@link startAtTerminal} does. */
 export function startProgramAtTerminal(commandLine: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   const terminal = { ...cleanEnv(), TERM: 'xterm', NO_COLOR: '1', ...env };
   return follow(spawn('python3', ['-c', IN_A_TERMINAL, ...commandLine], { env: terminal }));
@@ -99,7 +99,7 @@ function follow(child: ChildProcessWithoutNullStreams): Running {
   };
 }
 
-/** Runs the binary to its end. */
+/** Runs the binary until it ends. */
 export async function run(
   args: readonly string[],
   { input, ...options }: { input?: string | Buffer; env?: NodeJS.ProcessEnv; binary?: string } = {},
@@ -109,7 +109,7 @@ export async function run(
   return process.ended;
 }
 
-/** Ends what a test left running; for its teardown. */
+/** Kills all processes that a test left running. Call it in the teardown. */
 export async function stopAll(): Promise<void> {
   const left = [...running];
   for (const child of left) child.kill('SIGKILL');

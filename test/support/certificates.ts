@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A certificate and its key: where they are, and as texts. */
+/** A certificate and its key in PEM, as files and as texts. */
 export interface Certificate {
   readonly certFile: string;
   readonly keyFile: string;
@@ -11,20 +11,20 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** What a certificate says of whom it is for. */
+/** Subject and validity of a certificate. */
 export interface CertificateRequest {
-  /** The names it is for, as OpenSSL writes them; `DNS:localhost,IP:127.0.0.1` unless told. */
+  /** Subject alternative names in OpenSSL's notation. Default: `DNS:localhost,IP:127.0.0.1`. */
   readonly names?: string;
-  /** From when and until when it holds, as `YYYYMMDDHHMMSSZ`; from now for a day unless told. */
+  /** Start and end of validity, as `YYYYMMDDHHMMSSZ`. Default: one day from now. */
   readonly between?: readonly [from: string, until: string];
 }
 
-/** An authority that signs certificates, made by openssl for one test file. */
+/** A certificate authority, created with openssl for one test file. */
 export interface Authority extends Certificate {
   sign(name: string, request?: CertificateRequest): Certificate;
 }
 
-/** Makes an authority in a folder of its own. */
+/** Creates a certificate authority in a new folder. */
 export function createAuthority(name = 'authority'): Authority {
   const folder = mkdtempSync(join(tmpdir(), 'anyserve-tls-'));
   const at = (file: string): string => join(folder, file);

@@ -1,6 +1,6 @@
 /**
- * The chi-square statistic of counts that should all be equal. For 4 degrees of freedom, a value over 18.47 comes up
- * once in a thousand runs of an even die; for 2, over 13.82.
+ * Returns the chi-square statistic of counts that should all be equal. A fair draw exceeds 18.47 once in 1,000 runs with 4
+ * degrees of freedom, and 13.82 with 2.
  */
 export function chiSquare(counts: readonly number[]): number {
   const expected = counts.reduce((total, count) => total + count, 0) / counts.length;

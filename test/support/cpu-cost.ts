@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-/** The least time that a task takes of several runs, in milliseconds: what is more is other work of the machine. */
+/** Returns the shortest duration of several runs of a task, in ms. Longer runs include other work of the machine. */
 export async function leastMs(task: () => unknown, runs: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let run = 0; run < runs; run++) {
@@ -11,7 +11,7 @@ export async function leastMs(task: () => unknown, runs: number): Promise<number
   return least;
 }
 
-/** The same for a task that does not wait, in the time of this process's own work, which other processes do not prolong. */
+/** Returns the lowest CPU time of several runs of a synchronous task, in ms. Other processes don't add to it. */
 function leastCpuMs(task: () => unknown, runs: number): number {
   let least = Number.POSITIVE_INFINITY;
   for (let run = 0; run < runs; run++) {
@@ -23,19 +23,19 @@ function leastCpuMs(task: () => unknown, runs: number): number {
   return least;
 }
 
-/** A time too short to tell its growth from noise. */
+/** Durations up to this are too short to tell growth from noise. */
 const NEGLIGIBLE_MS = 3;
 
-/** For four times the length linear work takes four times as long, and quadratic work sixteen times. */
-const TIMES = 4;
+/** For 4 times the input, linear work takes 4 times as long and quadratic work 16 times. The limit lies between the two. */
+const LENGTH_RATIO = 4;
 const MAX_GROWTH = 10;
 
 /**
- * Expects that a task takes time linear in the length of its input. Measures a length and four times that; a growth that is
- * too large is measured again, because it can be that of a garbage collection.
+ * Expects that the duration of a task is linear in the length of its input. Measures a length and 4 times that length.
+ * Measures again when the growth is too large, because a garbage collection can be the cause.
  */
 export function expectLinearTime(make: (length: number) => () => unknown, length: number): void {
-  const [short, long] = [make(length), make(TIMES * length)];
+  const [short, long] = [make(length), make(LENGTH_RATIO * length)];
   let shortMs = Number.POSITIVE_INFINITY;
   let longMs = Number.POSITIVE_INFINITY;
   for (let attempt = 0; attempt < 6; attempt++) {
@@ -44,5 +44,7 @@ export function expectLinearTime(make: (length: number) => () => unknown, length
     shortMs = Math.min(shortMs, leastCpuMs(short, 4));
     if (longMs <= MAX_GROWTH * shortMs) return;
   }
-  expect(longMs / shortMs, `${shortMs} ms, and ${longMs} ms for ${TIMES} times the length`).toBeLessThan(MAX_GROWTH);
+  expect(longMs / shortMs, `${shortMs} ms, and ${longMs} ms for ${LENGTH_RATIO} times the length`).toBeLessThan(
+    MAX_GROWTH,
+  );
 }

@@ -6,23 +6,23 @@ import { until } from './until.js';
 
 const execute = promisify(execFile);
 
-/** The port of every API server in a network of its own. */
+/** Port of each API server that runs in a test network. */
 const PORT = 8080;
 
-/** An API server that runs as a process of its own, and what can be seen of it from beside it. */
+/** An API server in a separate process, observed from outside. */
 export interface ServerProcess {
   readonly running: Running;
-  /** Where it is reached from its own host. */
+  /** Its URL as seen from its own host. */
   readonly url: string;
-  /** The ids in the list, in its order. */
+  /** Returns the replica ids of `GET /registry`, in its order. */
   listed(): Promise<string[]>;
-  /** The id that it routes a call to; undefined when none matches. */
+  /** Returns the replica id of `GET /route`, or undefined when no replica matches. */
   routed(): Promise<string | undefined>;
-  /** The status of a path, and the body. */
+  /** Sends a GET request with curl. */
   ask(path: string): Promise<{ status: number; body: string }>;
 }
 
-/** Starts an API server on this host, or in the middle of a network. */
+/** Starts an API server on this machine, or in the middle of a test network. */
 export async function startServer({
   args = [],
   network,
@@ -57,7 +57,7 @@ export async function startServer({
   };
 }
 
-/** What a server tells of the replicas that it took out of the list. */
+/** Returns the log lines about replicas that the server removed. */
 export function removals({ running }: ServerProcess): string[] {
   return running
     .stderr()
@@ -65,12 +65,12 @@ export function removals({ running }: ServerProcess): string[] {
     .filter((line) => line.includes(' removed '));
 }
 
-/** The URL of the API server in the middle, from a host. */
+/** Returns the URL of the API server in the middle, as seen from a host. */
 export function serverFrom(host: NetworkHost): string {
   return `http://${host.middle}:${PORT}`;
 }
 
-/** Registers as anybody can, with curl; resolves when it is registered. */
+/** Registers a replica with curl, and resolves when it is registered. */
 export async function curlRegistrant(
   server: string,
   id: string,
@@ -83,7 +83,7 @@ export async function curlRegistrant(
   return registrant;
 }
 
-/** How long it takes until something holds, in milliseconds; fails when that is longer than it may be. */
+/** Waits until a condition holds, prints and returns how long that took in ms, and rejects when it takes longer than the limit. */
 export async function timeUntil(
   what: string,
   limitMs: number,
@@ -96,11 +96,11 @@ export async function timeUntil(
   return tookMs;
 }
 
-/** Looks again and again for a while, and fails as soon as something does not hold. */
+/** Checks a condition every 50 ms for `ms` milliseconds, and throws as soon as it doesn't hold. */
 export async function holdsFor(what: string, ms: number, holds: () => boolean | Promise<boolean>): Promise<void> {
   const endAtMs = performance.now() + ms;
   while (performance.now() < endAtMs) {
-    if (!(await holds())) throw new Error(`for ${ms} ms it should have held that ${what}`);
+    if (!(await holds())) throw new Error(`for ${ms} ms this should hold: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -1,15 +1,15 @@
 import { createServer, type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 
-/** A forward proxy on loopback that asks for a user and password. */
+/** A forward proxy on loopback that requires a user and a password. */
 export interface ForwardProxy {
   readonly port: number;
-  /** The targets that it was asked for, with how: `GET http://...` or `CONNECT host:port`. */
+  /** Methods and targets of the requests so far: `GET http://...` or `CONNECT host:port`. */
   readonly asked: readonly string[];
   close(): Promise<void>;
 }
 
-/** Starts a proxy that forwards whole URLs and makes tunnels, for one user and password. */
+/** Starts a proxy that forwards requests with absolute URLs and opens CONNECT tunnels. */
 export async function startForwardProxy(userAndPassword: string): Promise<ForwardProxy> {
   const asked: string[] = [];
   const expected = `Basic ${Buffer.from(userAndPassword).toString('base64')}`;

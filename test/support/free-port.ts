@@ -1,13 +1,13 @@
 import { createServer } from 'node:net';
 
-/** Below the ports that the system gives to whoever does not choose, which another test may get at any moment. */
-const LEAST = 12_000;
-const MOST = 32_000;
+/** Range of ports to try. It lies below Linux's ephemeral ports, which another test can be given at any moment. */
+const MIN_PORT = 12_000;
+const MAX_PORT = 32_000;
 
-/** A TCP port of loopback that nobody has right now, for what cannot choose one itself. */
+/** Finds a free TCP port on loopback, for programs that cannot pick one themselves. */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = LEAST + Math.floor(Math.random() * (MOST - LEAST));
+    const port = MIN_PORT + Math.floor(Math.random() * (MAX_PORT - MIN_PORT));
     if (await isFree(port)) return port;
   }
 }

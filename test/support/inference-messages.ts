@@ -29,7 +29,7 @@ const parameters = fc
   )
   .map((entries) => new Map(entries.map(([name, parameterChoice]) => [name, { parameterChoice }])));
 
-/** Any contents, of several fields at once, too: what is none of a tensor's is for others to refuse. */
+/** Tensor contents with values in any fields, even several at once. Other code refuses fields that don't fit the datatype. */
 export const contents = fc.record({
   boolContents: fc.array(fc.boolean(), { maxLength: 5 }),
   intContents: fc.array(int32, { maxLength: 5 }),
@@ -54,7 +54,7 @@ const tensor = fc.record({
 const common = { modelName: text, modelVersion: text, id: text, parameters };
 const raw = fc.array(byteString, { maxLength: 3 });
 
-/** A request as the generated code has it. */
+/** An inference request in the form of the generated code. */
 export const request = fc.record({
   ...common,
   inputs: fc.array(tensor, { maxLength: 3 }),
@@ -62,18 +62,18 @@ export const request = fc.record({
   rawInputContents: raw,
 });
 
-/** An answer as the generated code has it. */
+/** An inference response in the form of the generated code. */
 export const answer = fc.record({ ...common, outputs: fc.array(tensor, { maxLength: 3 }), rawOutputContents: raw });
 
-/** A part of an answer as the generated code has it. */
+/** A message of a response stream in the form of the generated code. */
 export const part = fc.record({ errorMessage: text, inferResponse: fc.option(answer, { nil: undefined }) });
 
-/** The tags of packed varints: none in a message, a tensor's shape, and five of the fields of its contents. */
+/** Tags of packed varint fields by nesting level: none in a message, the shape of a tensor, five fields of its contents. */
 const VARINTS = [[], [26], [10, 18, 26, 34, 42]];
 
 /**
- * The bytes of a message as other encoders may write them: fields in another order, and numbers of more bytes than they
- * need, of this many at least. Both go down to the contents of tensors, whose tag is 42, as is that of a tensor.
+ * Re-encodes a message as other encoders can write it: with its fields in reverse order, and with each varint padded to at
+ * least `numberBytes` bytes. Goes down to the contents of tensors. Both a tensor and its contents have the tag 42.
  */
 export function writtenOtherwise(bytes: Uint8Array, numberBytes: number, level = 0): Buffer {
   const reader = new BinaryReader(bytes);
@@ -81,16 +81,16 @@ export function writtenOtherwise(bytes: Uint8Array, numberBytes: number, level =
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
     let content: Uint8Array = reader.bytes();
-    if (VARINTS[level]?.includes(tag)) content = longer(content, numberBytes);
+    if (VARINTS[level]?.includes(tag)) content = padVarints(content, numberBytes);
     else if (tag === 42 && level < 2) content = writtenOtherwise(content, numberBytes, level + 1);
     const head = new BinaryWriter().uint32(tag).uint32(content.length).finish();
-    fields.push(Buffer.concat([longer(head, numberBytes), content]));
+    fields.push(Buffer.concat([padVarints(head, numberBytes), content]));
   }
   return Buffer.concat(fields.reverse());
 }
 
-/** The same varints in more bytes: zeros at their upper end. */
-function longer(varints: Uint8Array, numberBytes: number): Buffer {
+/** Pads varints with zeros at their upper end. */
+function padVarints(varints: Uint8Array, numberBytes: number): Buffer {
   const bytes: number[] = [];
   let length = 0;
   for (const byte of varints) {

@@ -3,16 +3,16 @@ import { runInNewContext } from 'node:vm';
 
 setFlagsFromString('--expose-gc');
 
-/** Takes away at once what nothing keeps. */
+/** Runs a full garbage collection. */
 export const collectGarbage = runInNewContext('gc') as () => void;
 
-/** How many bytes of the heap something keeps for as long as it is kept itself. */
+/** Returns the number of heap bytes that the made value retains. */
 export function keptBytes(make: () => unknown): number {
   collectGarbage();
   const before = process.memoryUsage().heapUsed;
   const kept = make();
   collectGarbage();
   const bytes = process.memoryUsage().heapUsed - before;
-  // It is used once more, so that it is there until here.
+  // Uses the value once more, so that it isn't collected before the measurement.
   return kept === undefined ? 0 : bytes;
 }

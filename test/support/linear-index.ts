@@ -3,7 +3,7 @@ import type { ReplicaId } from '../../src/core/ids.js';
 import type { CapabilityIndex } from '../../src/core/index/capability-index.js';
 import type { Registration } from '../../src/core/replica.js';
 
-/** The index in its plainest form, which looks at every registration for every query: what the other is held against. */
+/** Creates the reference index for property tests: it compares each registration with each query. */
 export function createLinearIndex(): Pick<CapabilityIndex, 'put' | 'delete' | 'choose'> & {
   match(query: CapabilityQuery): Registration[];
 } {

@@ -5,7 +5,7 @@ interface Task {
   readonly run: () => void;
 }
 
-/** Time that stands still until a test moves it. */
+/** Clock that stands still until a test advances it. */
 export class ManualClock implements Clock {
   #nowMs = 0;
   readonly #tasks = new Set<Task>();
@@ -24,7 +24,7 @@ export class ManualClock implements Clock {
     return () => void this.#tasks.delete(task);
   }
 
-  /** Moves time on and runs what falls due, in order. */
+  /** Advances time and runs the tasks that fall due, in order. */
   advance(ms: number): void {
     const untilMs = this.#nowMs + ms;
     for (;;) {
@@ -37,13 +37,13 @@ export class ManualClock implements Clock {
     this.#nowMs = untilMs;
   }
 
-  /** Moves time on while nothing runs, as a process that is stopped sees it; what fell due meanwhile then comes late. */
+  /** Advances time without running tasks until the end, as a stopped process experiences it: due tasks then run late. */
   pause(ms: number): void {
     this.#nowMs += ms;
     this.advance(0);
   }
 
-  /** The waits that are pending, in milliseconds from now, shortest first. */
+  /** Returns the delays of the pending tasks, in ms from now, shortest first. */
   pending(): number[] {
     return [...this.#tasks].map(({ atMs }) => atMs - this.#nowMs).sort((a, b) => a - b);
   }

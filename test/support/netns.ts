@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 
 /**
- * Why this machine cannot break networks; undefined when it can. It takes Linux, root, and the commands `ip` and `nft`:
- * `apt-get install iproute2 nftables`.
+ * Returns why this machine cannot run test networks, or undefined when it can. They need Linux, root, and the commands `ip`
+ * and `nft`: `apt-get install iproute2 nftables`.
  */
 export function noNetworksBecause(): string | undefined {
-  if (process.platform !== 'linux') return `network namespaces are a thing of Linux, and this is ${process.platform}`;
+  if (process.platform !== 'linux') return `network namespaces need Linux, and this is ${process.platform}`;
   if (process.getuid?.() !== 0) return 'network namespaces need root';
   const probe = `${PREFIX}${process.pid}-probe`;
   try {
@@ -14,39 +14,39 @@ export function noNetworksBecause(): string | undefined {
     nft(probe, 'add table inet probe');
     return undefined;
   } catch (error) {
-    return `cannot make a network namespace with a filter in it: ${(error as Error).message.split('\n').at(-2)}`;
+    return `cannot create a network namespace with a packet filter: ${(error as Error).message.split('\n').at(-2)}`;
   } finally {
     removeNamespace(probe);
   }
 }
 
-/** A host of its own: a network namespace, with a cable to the one in the middle. */
+/** A simulated host: a network namespace with a virtual cable to the namespace in the middle. */
 export interface NetworkHost {
-  /** Its address, and that of the middle as it sees it. */
+  /** Its own address, and the address of the middle on the same cable. */
   readonly address: string;
   readonly middle: string;
-  /** Put before a command line, runs it on this host. */
+  /** Command prefix that runs a command line on this host. */
   readonly through: readonly string[];
-  /** Pulls the cable out, and puts it back. */
+  /** Pulls the cable out (`unplug`) and plugs it in again (`plug`). */
   unplug(): void;
   plug(): void;
-  /** Drops so many percent of the packets, both ways, silently; 100 is a host without power, 0 a good network. */
+  /** Silently drops this percentage of packets in both directions: 100 simulates a host without power, 0 repairs the network. */
   lose(percent: number): void;
 }
 
-/** A middle, where the API server runs, and hosts around it; nothing of this machine's own network is touched. */
+/** A star of network namespaces: the API server runs in the middle, hosts around it. The machine's own network is not touched. */
 export interface Network {
-  /** Put before a command line, runs it in the middle. */
+  /** Command prefix that runs a command line in the middle. */
   readonly through: readonly string[];
   addHost(): NetworkHost;
-  /** Takes everything down, and ends every process in it. */
+  /** Kills all processes in the network and removes it. */
   remove(): void;
 }
 
 const PREFIX = 'anyserve-fault-';
-const LIMIT_MS = 10_000;
+const COMMAND_TIMEOUT_MS = 10_000;
 
-/** Makes a network with only a middle, after what a run that crashed has left behind is gone. */
+/** Creates a network without hosts. Removes networks that crashed runs left behind. */
 export function createNetwork(): Network {
   removeLeftovers();
   const middle = `${PREFIX}${process.pid}-middle`;
@@ -106,21 +106,21 @@ function addNamespace(name: string): void {
   ip('-n', name, 'link', 'set', 'lo', 'up');
 }
 
-/** Ends what runs in a namespace, and removes it; its cables go with it. */
+/** Kills the processes in a namespace and removes it together with its cables. */
 function removeNamespace(name: string): void {
   if (!namespaceNames().includes(name)) return;
-  const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', timeout: LIMIT_MS });
+  const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS });
   for (const pid of pids.split('\n').filter(Boolean)) {
     try {
       process.kill(Number(pid), 'SIGKILL');
     } catch {
-      // It has ended meanwhile.
+      // The process has already ended.
     }
   }
   ip('netns', 'delete', name);
 }
 
-/** Removes the namespaces of runs whose process is not there any more. */
+/** Removes the namespaces of runs whose process has ended. */
 function removeLeftovers(): void {
   for (const name of namespaceNames().filter((name) => name.startsWith(PREFIX))) {
     const pid = Number.parseInt(name.slice(PREFIX.length), 10);
@@ -141,12 +141,12 @@ function namespaceNames(): string[] {
 }
 
 function ip(...args: string[]): void {
-  execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: LIMIT_MS });
+  execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: COMMAND_TIMEOUT_MS });
 }
 
 function nft(namespace: string, commands: string): void {
   execFileSync('ip', ['netns', 'exec', namespace, 'nft', commands], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: LIMIT_MS,
+    timeout: COMMAND_TIMEOUT_MS,
   });
 }

@@ -15,7 +15,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** Starts an upstream for one test. */
+/** Starts an upstream that closes after the test. */
 export async function upstreamOf(
   answering?: Answering,
   models?: readonly (string | object)[],
@@ -26,7 +26,7 @@ export async function upstreamOf(
   return upstream;
 }
 
-/** Makes a backend for an upstream, and keeps its log. */
+/** Creates a backend for an upstream, with access to its log lines. */
 export async function backendOf(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
   const log = keptLog();
   const backend = await createOpenaiBackend(
@@ -48,7 +48,7 @@ export async function backendOf(upstream: { url: string }, options: Partial<Open
   return { ...backend, log };
 }
 
-/** Starts a worker in front of an upstream, and a client of it. */
+/** Starts a worker in front of an upstream, and a client of that worker. */
 export async function calling(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
   const worker = await startTestWorker(await backendOf(upstream, options));
   cleanups.push(() => worker.stop());
@@ -61,14 +61,14 @@ export function textOf({ outputs }: InferenceResponse): string {
   return tensorToTexts(outputs['text'] as Tensor).join('');
 }
 
-/** The texts of each output of an answer. */
+/** Returns the texts of each output of a response. */
 export function textsOf({ outputs }: InferenceResponse): Record<string, string[]> {
   return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensorToTexts(tensor)]));
 }
 
 export const prompt = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
 
-/** All parts of a streamed call. */
+/** Makes a streaming call and returns all its messages. */
 export async function partsOf(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
   const parts: InferenceResponse[] = [];
   for await (const part of client.inferStream('chat', prompt('x'), { parameters })) parts.push(part);

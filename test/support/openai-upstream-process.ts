@@ -1,8 +1,8 @@
 import { piece, startOpenaiUpstream, write } from './openai-upstream.js';
 
 /**
- * An upstream in a process of its own, which can be killed: prints its URL. Asked to `hang`, it sends one piece of an
- * answer and then nothing more; its first argument is the port, 0 for a free one.
+ * Runs an upstream in a separate process, so that a test can kill it. Prints its URL. The prompt `hang` gets one piece of
+ * text and then nothing more. The first argument is the port. Default: 0, a free one.
  */
 const { url } = await startOpenaiUpstream({
   port: Number(process.argv[2] ?? 0),

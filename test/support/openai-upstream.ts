@@ -2,38 +2,38 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
-/** A request as the upstream got it. */
+/** A request that the upstream received. */
 export interface UpstreamRequest {
   readonly path: string;
   readonly authorization: string | undefined;
-  // biome-ignore lint/suspicious/noExplicitAny: a test looks at what it expects
+  // biome-ignore lint/suspicious/noExplicitAny: tests read only the fields they expect
   readonly body: any;
 }
 
-/** What answers in place of the usual; undefined: the usual does. */
+/** Handles a request instead of the default behaviour. Returns undefined to use the default. */
 export type Answering = (
   request: UpstreamRequest,
   response: ServerResponse,
   message: IncomingMessage,
 ) => undefined | true | Promise<true>;
 
-/** A server that speaks as OpenAI's does: its models say the last message back, word by word. */
+/** A server with OpenAI's API. Its models repeat the last message word by word. */
 export interface OpenaiUpstream {
-  /** The base URL, ending in /v1. */
+  /** Base URL, ending in /v1. */
   readonly url: string;
   readonly port: number;
-  /** What was asked of it but for its health and its list of models. */
+  /** All POST requests so far. */
   readonly requests: readonly UpstreamRequest[];
-  /** How many answers are under way. */
+  /** Returns the number of responses in progress. */
   open(): number;
-  /** Replaces the models on offer. */
+  /** Replaces the list of models. */
   offer(models: readonly (string | object)[]): void;
-  /** All paths that were asked for, with their methods. */
+  /** Methods and paths of all requests so far. */
   readonly asked: readonly string[];
   close(): Promise<void>;
 }
 
-/** Starts one on a free port of loopback, or on the one given. */
+/** Starts an upstream on loopback. Default port: a free one. */
 export async function startOpenaiUpstream({
   port = 0,
   models = ['tiny'],
@@ -42,10 +42,10 @@ export async function startOpenaiUpstream({
   tls,
 }: {
   port?: number;
-  /** Names, or whole entries of the list. */
+  /** Entries of the model list; a string stands for an entry with this id. */
   models?: readonly (string | object)[];
   answering?: Answering;
-  /** Headers of every answer. */
+  /** Headers of each response. */
   headers?: Readonly<Record<string, string>>;
   tls?: ServerOptions;
 } = {}): Promise<OpenaiUpstream> {
@@ -106,28 +106,28 @@ export async function startOpenaiUpstream({
   };
 }
 
-/** Answers with JSON. */
+/** Sends a JSON response. */
 export function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-/** A chunk with a piece of the text. */
+/** Returns a chunk with a piece of the text. */
 export function piece(content: string): object {
   return { choices: [{ index: 0, delta: { content }, finish_reason: null }] };
 }
 
-/** The chunk that ends the text. */
+/** Returns the chunk that ends the text. */
 export function finish(reason: string): object {
   return { choices: [{ index: 0, delta: {}, finish_reason: reason }] };
 }
 
-/** Begins a stream of events, or goes on with it. */
+/** Writes events to a response, and its head first if necessary. */
 export function write(response: ServerResponse, ...chunks: (object | string)[]): void {
   if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
   for (const chunk of chunks) response.write(`data: ${typeof chunk === 'string' ? chunk : JSON.stringify(chunk)}\n\n`);
 }
 
-/** A stream of events from beginning to end. */
+/** Sends a complete stream of events. */
 export function events(response: ServerResponse, ...chunks: (object | string)[]): void {
   write(response, ...chunks);
   response.end();
@@ -136,6 +136,6 @@ export function events(response: ServerResponse, ...chunks: (object | string)[])
 function embeddings(input: string | string[]): object {
   const texts = [input].flat();
   const data = texts.map((text, index) => ({ index, embedding: [text.length, index, 0.5] }));
-  // Not in order: the index says which is which.
+  // Reversed: clients have to go by the index.
   return { data: data.reverse(), usage: { prompt_tokens: texts.length, total_tokens: texts.length } };
 }

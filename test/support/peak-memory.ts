@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { BINARY, type Outcome, startProgram } from './binary.js';
 
-/** Runs a command, and reports the most memory that it held at once, as the kernel counted it. */
+/** Python program that runs a command and prints the peak of its resident memory, as measured by the kernel. */
 const WITH_PEAK = `
 import os, sys
 pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
@@ -10,12 +10,12 @@ sys.stderr.write("\\npeak %d\\n" % usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128)
 `;
 
-/** How a command ended, and the most resident memory that it held, in MB. */
+/** Outcome of a command, with the peak of its resident memory in MB. */
 export interface MeasuredOutcome extends Outcome {
   readonly peakMb: number;
 }
 
-/** Runs the binary to its end, or for so long, and measures its memory from outside. */
+/** Runs the binary until it ends or `stopAfterMs` has passed, and measures its peak memory from outside. */
 export async function runMeasured(
   args: readonly string[],
   { stopAfterMs }: { readonly stopAfterMs?: number } = {},
@@ -25,13 +25,13 @@ export async function runMeasured(
   running.child.stdin?.end();
   const outcome = await running.ended;
   const [, kilobytes] = /\npeak (\d+)\n$/.exec(outcome.stderr) ?? [];
-  if (kilobytes === undefined) throw new Error(`no peak was measured: ${outcome.stderr}`);
+  if (kilobytes === undefined) throw new Error(`peak memory was not printed: ${outcome.stderr}`);
   return { ...outcome, stderr: outcome.stderr.replace(/\npeak \d+\n$/, ''), peakMb: Number(kilobytes) / 1000 };
 }
 
-/** The most resident memory that a running process has held so far, in bytes, as the kernel counts it. */
+/** Returns the peak of a running process's resident memory so far, in bytes, as measured by the kernel. */
 export function peakRssBytes(pid: number): number {
   const [, kilobytes] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  if (kilobytes === undefined) throw new Error(`no peak of process ${pid}`);
+  if (kilobytes === undefined) throw new Error(`/proc has no peak memory of process ${pid}`);
   return Number(kilobytes) * 1024;
 }

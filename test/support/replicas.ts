@@ -6,7 +6,7 @@ import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '..
 import type { Registration, Replica } from '../../src/core/replica.js';
 import { createCapability, type ScalarPairs } from '../../src/json/capability-json.js';
 
-/** A replica of this id with these capability objects. */
+/** Creates a replica with this id and these capabilities. */
 export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   return {
     id: asReplicaId(id),
@@ -15,12 +15,12 @@ export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   };
 }
 
-/** A registration of a replica under a lease. */
+/** Creates a registration of a replica under this lease. */
 export function registration(lease: string, of: Replica): Registration {
   return { lease: asLeaseId(lease), owner: asServerId('server'), replica: of, state: 'ready', sinceEpochMs: 0 };
 }
 
-/** Lease ids in order: lease-1, lease-2. */
+/** Creates an id source that counts: lease-1, lease-2, server-1. */
 export function countingIds(): Ids {
   let leases = 0;
   let servers = 0;
@@ -30,30 +30,30 @@ export function countingIds(): Ids {
   };
 }
 
-/** A log that keeps its lines. */
+/** Creates a log that stores its lines in an array. */
 export function keptLog(): Log & { readonly lines: string[] } {
   const lines: string[] = [];
   const keep = (line: string): void => void lines.push(line);
   return { lines, info: keep, warn: keep };
 }
 
-/** An event sink that keeps what is emitted. */
+/** Creates an event sink that stores all events in an array. */
 export function keptEvents(): Events & { readonly all: (RegistryEvent | ServerEvent | CallEvent)[] } {
   const all: (RegistryEvent | ServerEvent | CallEvent)[] = [];
   return { all, emit: (event) => void all.push(event) };
 }
 
-/** A query from pairs. */
+/** Creates a query from pairs. */
 export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQuery {
   return createPairs(Object.entries(pairs));
 }
 
-/** A prepared query from pairs. */
+/** Creates a prepared query from pairs. */
 export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): PreparedQuery {
   return new PreparedQuery(query(pairs));
 }
 
-/** The body of `GET /registry` for these replicas. */
+/** Returns the body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
   const registrations = replicas.map((one) => registration('lease', one));
   return Buffer.concat([...serializeRegistryResponse([{ registrations, place: {} }])]).toString();

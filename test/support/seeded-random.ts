@@ -1,6 +1,6 @@
 import type { Random } from '../../src/core/ports.js';
 
-/** Chance that comes out the same for the same seed (mulberry32). */
+/** Creates a random source that repeats the same sequence for the same seed (mulberry32). */
 export function seededRandom(seed: number): Random {
   let state = seed;
   return {
@@ -13,7 +13,7 @@ export function seededRandom(seed: number): Random {
   };
 }
 
-/** Chance that always says the same. */
+/** Creates a random source that always returns this fraction. */
 export function constantRandom(fraction: number): Random {
   return { fraction: () => fraction };
 }

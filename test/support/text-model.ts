@@ -5,9 +5,9 @@ import { join } from 'node:path';
 const LIBRARY = new URL('../../dist/index.js', import.meta.url).href;
 
 /**
- * A worker's module with a model that writes texts, as a file. It tells on stdout what it is asked and whether in parts,
- * and answers "heard " and the last thing said, in pieces; a last thing of "forever", "fail", "die", "tools", "think" or "parameters" is
- * an order.
+ * Writes a worker module with a text model and returns its path. The model prints the messages of each call to stdout, and
+ * whether the call is streaming. It responds with "heard " and the last message. The last messages "forever", "fail", "die",
+ * "tools", "think", "numbers" and "parameters" are commands.
  */
 export function textModel(): string {
   const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'text-model.mjs');

@@ -2,29 +2,29 @@ import { writeFileSync } from 'node:fs';
 import { type GgufTensor, ggufBytes } from '../../examples/llm/gguf.js';
 import { seededRandom } from './seeded-random.js';
 
-/** The sizes of a model too small to know anything, in the architecture that most others follow. */
+/** Dimensions of a model that is too small to know anything. Its architecture is that of Llama, as in most models. */
 const EMBEDDING = 32;
 const FEED_FORWARD = 32;
 const LAYERS = 2;
 const HEADS = 2;
 
-/** How the tokenizer numbers the kinds of its tokens. */
+/** GGUF's numbers for the kinds of tokens. */
 const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
 
-/** What a tiny model says. */
+/** Behaviour of a tiny model. */
 export interface TinyModel {
   /**
-   * What follows what: each token makes the next one of its row by far the most likely. Tokens are texts with `▁` for
-   * a space, bytes like `<0xC3>`, `<s>` and `</s>`, and others in angle brackets that stand for no text. After the
-   * last of a row, and any other token, anything may come.
+   * Sequences of tokens: each token makes its successor in the row by far the most likely. Tokens are texts with `▁` for a
+   * space, bytes like `<0xC3>`, `<s>` and `</s>`, and others in angle brackets that stand for no text. The successor of the
+   * last token of a row, and of any other token, is arbitrary.
    */
   readonly rows?: readonly (readonly string[])[];
   readonly chatTemplate?: string;
-  /** The most tokens that it was made for. */
+  /** Maximum number of tokens in its context. Default: 256. */
   readonly contextLength?: number;
 }
 
-/** Writes a model of random weights, the same each time, as a GGUF file of about 140 kB. */
+/** Writes a model with random but reproducible weights as a GGUF file of about 140 kB. */
 export function writeTinyModel(path: string, { rows = [], chatTemplate, contextLength = 256 }: TinyModel = {}): void {
   const letters = [...'▁abcdefghijklmnopqrstuvwxyz.,!?:'];
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
@@ -39,7 +39,7 @@ export function writeTinyModel(path: string, { rows = [], chatTemplate, contextL
     'llama.attention.layer_norm_rms_epsilon': { float: 1e-5 },
     'tokenizer.ggml.model': 'llama',
     'tokenizer.ggml.tokens': tokens,
-    // Longer tokens win over shorter ones.
+    // The tokenizer prefers higher scores, so longer tokens win.
     'tokenizer.ggml.scores': Float32Array.from(tokens, ({ length }) => length),
     'tokenizer.ggml.token_type': Int32Array.from(tokens, kindOf),
     'tokenizer.ggml.unknown_token_id': 0,
@@ -73,7 +73,7 @@ function tensors(tokens: readonly string[], rows: TinyModel['rows'] & object): G
   };
   for (const row of rows) {
     for (const [at, token] of row.slice(1).entries()) {
-      // The more a token's weights are like what the one before it looks like, the likelier it comes.
+      // The more similar a token's output weights are to the embedding of its predecessor, the likelier the token.
       const before = of(embeddings, row[at] as string);
       const after = of(output, token);
       after.set(after.map((weight, i) => weight + (before[i] as number)));

@@ -1,4 +1,4 @@
-/** Polls until the condition holds; fails with what it was waiting for when it does not within the time. */
+/** Polls every 5 ms until the condition holds. Throws with `what` when it doesn't hold in time. */
 export async function until(
   what: string | (() => string),
   condition: () => boolean | Promise<boolean>,
@@ -7,7 +7,7 @@ export async function until(
   const deadlineMs = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadlineMs)
-      throw new Error(`waited ${withinMs} ms in vain until ${typeof what === 'string' ? what : what()}`);
+      throw new Error(`timed out after ${withinMs} ms waiting until ${typeof what === 'string' ? what : what()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -5,7 +5,7 @@ import { runWorker, type WorkerOptions } from '../../src/worker/running-worker.j
 import type { Worker } from '../../src/worker/worker-settings.js';
 import { keptLog } from './replicas.js';
 
-/** A worker on a free port, with its log at hand; it registers only with the servers given, and lives in real time. */
+/** Starts a worker on a free port, with access to its log lines. By default it registers with no API server. */
 export async function startTestWorker(
   backend: Backend,
   options: Partial<WorkerOptions> = {},
