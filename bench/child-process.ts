@@ -8,26 +8,26 @@ process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
 
-/** A process of a benchmark, and the line with which it said that it is ready. */
+/** A process of a benchmark, and the line that reported it ready. */
 export interface Started {
   readonly child: ChildProcess;
   readonly line: string;
 }
 
-/** What a process is started with. */
+/** Options of {@link start}. */
 export interface StartOptions {
-  /** The core that it runs on, and on no other; any unless told. */
+  /** The only core that the process can run on. Default: any. */
   readonly core?: number;
-  /** The line that is waited for: the first one unless told. */
+  /** Pattern of the line to wait for. Default: any line. */
   readonly until?: RegExp;
 }
 
-/** The command for a process that is a file of the benchmarks: `lease-server` with its arguments, as it was built. */
+/** Returns the command that runs a built file of the benchmarks, such as `lease-server`, with arguments. */
 export function built(name: string, ...args: string[]): [string, ...string[]] {
   return [process.execPath, '--expose-gc', projectFile(`bench/built/${name}.mjs`), ...args];
 }
 
-/** Starts a process, and waits until it has written a line. It is killed when the benchmark ends. */
+/** Starts a process and waits for a line of its stdout. The process is killed when the benchmark ends. */
 export function start(
   command: readonly [string, ...string[]],
   { core, until = /^/ }: StartOptions = {},
@@ -47,20 +47,20 @@ export function start(
   });
 }
 
-/** Asks a process that {@link answering} runs in, and resolves to what it answers; rejects when it ends before that. */
+/** Sends a question to a process that runs {@link answering}, and resolves to its answer. Rejects when the process ends first. */
 export function ask<Answer>({ child }: Started, question: string, about?: unknown): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const ended = (): void => reject(new Error(`the process that was asked for ${question} has ended`));
-    child.once('exit', ended);
+    const rejectEnded = (): void => reject(new Error(`the process ended before it answered "${question}"`));
+    child.once('exit', rejectEnded);
     child.once('message', (answer) => {
-      child.off('exit', ended);
+      child.off('exit', rejectEnded);
       resolve(answer as Answer);
     });
     child.send({ question, about }, (error) => error && reject(error));
   });
 }
 
-/** Answers in a started process what is asked of it, one question at a time. */
+/** Answers the questions of the parent process, one at a time. Call it in a started process. */
 export function answering(answers: Readonly<Record<string, (about: never) => unknown>>): void {
   process.on('message', async ({ question, about }: { question: string; about: never }) => {
     process.send?.((await answers[question]?.(about)) ?? null);

@@ -1,6 +1,6 @@
-"""Runs each command of standard input, a JSON array a line, to its end, and answers with its CPU and wall time in ms.
+"""Reads commands from stdin, one JSON array per line, runs each until it ends, and prints its CPU and wall time in ms.
 
-Node tells what its children cost all together only, and not when one ends; the kernel tells it whoever waits for one."""
+Node.js only reports the CPU time of all its children together. wait4 reports it for each child."""
 
 import json
 import os

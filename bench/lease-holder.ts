@@ -1,6 +1,6 @@
 /**
- * A process that holds leases, as many as it is asked to, each over a connection of its own: it keeps the times at
- * which heartbeats come, renews the two-way ones, and cuts connections.
+ * Process that holds leases on request, each over a separate connection. It records the arrival times of heartbeats, renews
+ * two-way leases, and cuts connections.
  */
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -8,7 +8,7 @@ import { connect as connectTls, TLSSocket } from 'node:tls';
 import { answering } from './child-process.js';
 import { nowUs, quantile } from './figures.js';
 
-/** What is to be opened. */
+/** Leases to open. */
 export interface Opening {
   readonly port: number;
   readonly count: number;
@@ -16,18 +16,18 @@ export interface Opening {
   readonly ttlS?: number | undefined;
   /** Time between two renewals of a two-way lease, in ms. */
   readonly renewEveryMs?: number | undefined;
-  /** Whether they are over TLS. */
+  /** Whether the connections use TLS. */
   readonly isSecure?: boolean;
-  /** How many may be on their way at once; 64 unless told. */
+  /** Maximum number of registrations in progress. Default: 64. */
   readonly atOnce?: number;
 }
 
-/** How late heartbeats came after the one before and its interval, in milliseconds. */
+/** Delays of heartbeats beyond the interval since the previous one, in ms. */
 export interface Lateness {
   readonly heartbeats: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  readonly mostMs: number;
+  readonly maxMs: number;
 }
 
 interface Held {
@@ -39,12 +39,12 @@ interface Held {
 
 const held: Held[] = [];
 const gapsMs: number[] = [];
-/** Renewals share connections here: more than 10,000 at once would be more than a process may have open. */
+/** Renewals share 64 connections: one for each renewal could exceed the limit of open files. */
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 let renewing: NodeJS.Timeout | undefined;
 
-/** The text of a registration as the leases of a benchmark send it; each can be asked for by its number. */
-function registration(n: number, ttlS: number | undefined): string {
+/** Returns a complete registration request. The pair `number` lets a query find this replica alone. */
+function formatRegistration(n: number, ttlS: number | undefined): string {
   const capabilities = [{ model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, number: n }];
   const body = JSON.stringify({
     replica_id: `replica-${n}`,
@@ -55,14 +55,14 @@ function registration(n: number, ttlS: number | undefined): string {
   return `POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** Opens one lease; resolves when its first heartbeat is there. */
+/** Opens a lease, and resolves when its first heartbeat has arrived. */
 function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = isSecure ? connectTls({ port, rejectUnauthorized: false }) : connect(port, '127.0.0.1');
     const one: Held = { socket, lease: undefined, lastBeatUs: 0 };
     held[n] = one;
     socket.on('error', reject);
-    socket.write(registration(n, ttlS));
+    socket.write(formatRegistration(n, ttlS));
     let head = '';
     socket.on('data', (chunk) => {
       if (one.lastBeatUs > 0) {
@@ -82,20 +82,20 @@ function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
   });
 }
 
-/** Opens the leases; how long that took, in milliseconds. */
+/** Opens the leases and returns how long that took, in ms. */
 async function open(opening: Opening): Promise<number> {
   const startUs = nowUs();
   let next = 0;
   const one = async (): Promise<void> => {
     while (next < opening.count) await openOne(next++, opening);
   };
-  // From the first one on: on a busy machine it may take longer to open all than a lease lasts.
+  // Starts before the first lease is open: on a busy machine, opening all of them can take longer than the TTL.
   if (opening.renewEveryMs !== undefined) renewEvery(opening.renewEveryMs, opening);
   await Promise.all(Array.from({ length: opening.atOnce ?? 64 }, one));
   return (nowUs() - startUs) / 1000;
 }
 
-/** Renews the leases that are open, over and over, spread evenly over the time from one renewal to the next. */
+/** Renews all open leases every `intervalMs`, spread evenly over the interval. */
 function renewEvery(intervalMs: number, { port, count }: Opening): void {
   const STEP_MS = 10;
   const beganUs = nowUs();
@@ -109,10 +109,10 @@ function renewEvery(intervalMs: number, { port, count }: Opening): void {
       const headers = { 'content-type': 'application/json', 'content-length': 17 };
       const renewal = request({ port, method: 'PUT', path, agent, headers }, (response) => {
         if (response.statusCode !== 200 && renewing)
-          throw new Error(`a renewal was answered with ${response.statusCode}`);
+          throw new Error(`a renewal failed with status ${response.statusCode}`);
         response.resume();
       });
-      // The server may end while renewals are on their way.
+      // The server can end while renewals are in progress.
       renewal.on('error', () => {});
       renewal.end('{"state":"ready"}');
     }
@@ -121,13 +121,13 @@ function renewEvery(intervalMs: number, { port, count }: Opening): void {
 
 answering({
   open,
-  /** Cuts one connection; when, on the clock that all processes share. */
+  /** Cuts one connection and returns the time, see {@link nowUs}. */
   cut(n: number): number {
     const atUs = nowUs();
     held[n]?.socket.destroy();
     return atUs;
   },
-  /** Cuts all that are left at once. */
+  /** Cuts all remaining connections at once and returns the time, see {@link nowUs}. */
   cutAll(): number {
     clearInterval(renewing);
     renewing = undefined;
@@ -135,14 +135,14 @@ answering({
     for (const { socket } of held) socket instanceof TLSSocket ? socket.destroy() : socket.resetAndDestroy();
     return atUs;
   },
-  /** How late heartbeats were since this was asked last. */
+  /** Returns the delays of the heartbeats since the last question. */
   lateness(heartbeatMs: number): Lateness {
     const late = gapsMs.splice(0).map((gap) => gap - heartbeatMs);
     return {
       heartbeats: late.length,
       p50Ms: quantile(late, 0.5),
       p99Ms: quantile(late, 0.99),
-      mostMs: quantile(late, 1),
+      maxMs: quantile(late, 1),
     };
   },
 });

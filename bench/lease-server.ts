@@ -1,6 +1,6 @@
 /**
- * A process with the API server of a benchmark, or with what it is measured against: a bare server of node:http that
- * keeps the same streams, sends the same heartbeats, and knows no more of them than whether any is open.
+ * Process with the API server of a benchmark, or with its baseline: a bare node:http server that holds the same streams,
+ * sends the same heartbeats, and only knows whether any stream is open.
  */
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
@@ -56,9 +56,9 @@ function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> 
   });
 }
 
-/** What a process has in memory, in bytes. */
+/** Memory of a process, in bytes. */
 export interface Memory {
-  /** The heap and what it holds outside of it, after garbage was collected. */
+  /** Heap and the external memory that it holds, after a garbage collection. */
   readonly heap: number;
   readonly resident: number;
 }
@@ -71,7 +71,7 @@ function memory(): Memory {
 
 answering({
   memory,
-  /** Milliseconds of a core that this process has used. */
+  /** Returns the CPU time that this process has used, in ms. */
   cpuMs() {
     const { user, system } = process.cpuUsage();
     return (user + system) / 1000;

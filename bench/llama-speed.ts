@@ -1,6 +1,6 @@
 /**
- * How fast `anyserve worker --llama` writes, from the binary to a client, with one thread, two and as many as it takes
- * by itself. Run it with: npm run bench:llama -- MODEL.gguf [PROMPT]
+ * Measures how many tokens per second `anyserve worker --llama` sends to a client, with one thread, two threads and its
+ * default. Run it with: npm run bench:llama -- MODEL.gguf [PROMPT]
  */
 import { once } from 'node:events';
 import { availableParallelism, cpus } from 'node:os';
@@ -9,23 +9,23 @@ import { type Started, start } from './child-process.js';
 import { projectFile } from './project-file.js';
 
 const ROUNDS = 3;
-const MOST_TOKENS = 150;
-const AT_ONCE = 4;
+const MAX_TOKENS = 150;
+const CONCURRENCY = 4;
 
 const [model, prompt = 'Once upon a time'] = process.argv.slice(2);
-if (model === undefined) throw new Error('give a GGUF file');
+if (model === undefined) throw new Error('usage: npm run bench:llama -- MODEL.gguf [PROMPT]');
 
 const binary = projectFile('bin/anyserve.js');
 
-/** A worker with these options, which says where it serves. */
+/** Starts a worker with these options, and waits for the line with its endpoint. */
 function startWorker(options: readonly string[]): Promise<Started> {
   const args = ['worker', '--llama', model as string, '--port', '0', '--no-register', ...options];
   return start([process.execPath, binary, ...args], { until: /^serving on/ });
 }
 
-/** Streams one answer; how many tokens it had. */
-async function write(client: Client, seed: number): Promise<number> {
-  const parameters = { seed, temperature: 0.7, max_tokens: MOST_TOKENS };
+/** Streams one response and returns its number of tokens. */
+async function generate(client: Client, seed: number): Promise<number> {
+  const parameters = { seed, temperature: 0.7, max_tokens: MAX_TOKENS };
   let tokens = 0;
   for await (const part of client.inferStream('chat', { prompt: [prompt] }, { parameters, timeoutMs: 600_000 })) {
     tokens = Number(part.parameters['completion_tokens'] ?? 0);
@@ -33,10 +33,10 @@ async function write(client: Client, seed: number): Promise<number> {
   return tokens;
 }
 
-/** Tokens a second of what is written at once. */
-async function speed(client: Client, atOnce: number): Promise<number> {
+/** Returns the tokens per second of concurrent calls. */
+async function measureSpeed(client: Client, concurrency: number): Promise<number> {
   const startMs = performance.now();
-  const tokens = await Promise.all(Array.from({ length: atOnce }, (_, seed) => write(client, seed)));
+  const tokens = await Promise.all(Array.from({ length: concurrency }, (_, seed) => generate(client, seed)));
   return (tokens.reduce((sum, count) => sum + count, 0) * 1000) / (performance.now() - startMs);
 }
 
@@ -44,12 +44,14 @@ console.log(`${cpus()[0]?.model}, ${availableParallelism()} cores, Node ${proces
 for (const options of [['--threads', '1'], ['--threads', '2'], []]) {
   const { child, line } = await startWorker(options);
   const client = new Client({ endpoint: line.replace('serving on ', '') });
-  await write(client, 0);
+  await generate(client, 0);
   const alone: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) alone.push(await speed(client, 1));
+  for (let round = 0; round < ROUNDS; round++) alone.push(await measureSpeed(client, 1));
   const shown = alone.map((perSecond) => perSecond.toFixed(1)).join(', ');
-  const together = (await speed(client, AT_ONCE)).toFixed(1);
-  console.log(`${options.join(' ') || 'default'}: ${shown} tokens/s alone; ${together} for ${AT_ONCE} at once`);
+  const together = (await measureSpeed(client, CONCURRENCY)).toFixed(1);
+  console.log(
+    `${options.join(' ') || 'default'}: ${shown} tokens/s for one call; ${together} for ${CONCURRENCY} concurrent calls`,
+  );
   await client.close();
   child.kill();
   await once(child, 'exit');

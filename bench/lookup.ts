@@ -1,7 +1,7 @@
 /**
- * Looking a replica up by what it can do, against a scan of the whole list: queries that come again, the same ones made
- * anew, queries never seen, registering and leaving while queries run, and the memory of the index. A replica has a model
- * out of 200 (Zipf), and one of 5 types, 4 gpus, 8 regions and 3 tiers; a query has 1 to 3 of these.
+ * Measures the capability index against a linear scan: repeated queries, the same queries as new objects, new queries,
+ * deregistration and registration between queries, and the memory of the index. A replica has one of 200 models (Zipf
+ * distribution), 5 types, 4 gpus, 8 regions and 3 tiers. A query has 1 to 3 of these pairs.
  */
 import { listPairs } from '../src/core/capability.js';
 import { CapabilityIndex } from '../src/core/index/capability-index.js';
@@ -18,22 +18,22 @@ const ROUNDS = 11;
 const CHURN = 5000;
 const SIZES = [1000, 10_000, 100_000, 1_000_000];
 const random = seededRandom(1);
-const below = (most: number): number => Math.floor(random.fraction() * most);
+const below = (limit: number): number => Math.floor(random.fraction() * limit);
 
-const zipf = Array.from({ length: 200 }, (_, at) => 1 / (at + 1));
+const zipf = Array.from({ length: 200 }, (_, index) => 1 / (index + 1));
 const total = zipf.reduce((sum, weight) => sum + weight, 0);
 
-function someModel(): string {
+function drawModel(): string {
   let left = random.fraction() * total;
-  const at = zipf.findIndex((weight) => {
+  const index = zipf.findIndex((weight) => {
     left -= weight;
     return left < 0;
   });
-  return `model-${Math.max(at, 0)}`;
+  return `model-${Math.max(index, 0)}`;
 }
 
 const KEYS = {
-  model: someModel,
+  model: drawModel,
   type: () => `type-${below(5)}`,
   gpu: () => `gpu-${below(4)}`,
   region: () => `region-${below(8)}`,
@@ -41,22 +41,22 @@ const KEYS = {
 };
 const NAMES = Object.keys(KEYS) as (keyof typeof KEYS)[];
 
-function someReplica(n: number): Registration {
+function drawRegistration(n: number): Registration {
   const pairs = Object.fromEntries(NAMES.map((name) => [name, KEYS[name]()]));
   return registration(`lease-${n}`, replica(`replica-${n}`, pairs));
 }
 
-function someQuery(): PreparedQuery {
+function drawQuery(): PreparedQuery {
   const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
   return preparedQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
 
-const NOBODY: ReadonlySet<never> = new Set();
+const NO_EXCLUSIONS: ReadonlySet<never> = new Set();
 
-/** Microseconds a choice. */
-function perChoice(index: Pick<CapabilityIndex, 'choose'>, queries: readonly PreparedQuery[]): number {
+/** Returns the mean duration of a choice, in µs. */
+function measureChoiceUs(index: Pick<CapabilityIndex, 'choose'>, queries: readonly PreparedQuery[]): number {
   const start = nowUs();
-  for (const asked of queries) index.choose(asked, NOBODY, random);
+  for (const query of queries) index.choose(query, NO_EXCLUSIONS, random);
   return (nowUs() - start) / queries.length;
 }
 
@@ -67,29 +67,29 @@ function heapBytes(): number {
   return heapUsed + arrayBuffers;
 }
 
-/** All figures of an index of so many replicas. */
+/** Measures an index of `size` replicas. */
 function measure(size: number): Row {
   const empty = heapBytes();
-  const registrations = Array.from({ length: size }, (_, n) => someReplica(n));
+  const registrations = Array.from({ length: size }, (_, n) => drawRegistration(n));
   const payload = heapBytes();
   const index = new CapabilityIndex();
   for (const one of registrations) index.put(one);
-  const hotQueries = Array.from({ length: 100 }, someQuery);
-  for (let again = 0; again < 3; again++) perChoice(index, hotQueries);
+  const hotQueries = Array.from({ length: 100 }, drawQuery);
+  for (let again = 0; again < 3; again++) measureChoiceUs(index, hotQueries);
   const indexed = heapBytes();
 
   const manyHot = Array.from({ length: 100_000 }, () => hotQueries[below(hotQueries.length)] as (typeof hotQueries)[0]);
   const linear = createLinearIndex();
   for (const one of registrations) linear.put(one);
-  for (let again = 0; again < 3; again++) perChoice(index, manyHot);
+  for (let again = 0; again < 3; again++) measureChoiceUs(index, manyHot);
   const hotUs: number[] = [];
-  const anewUs: number[] = [];
+  const newObjectUs: number[] = [];
   const linearUs: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const madeAnew = manyHot.map((asked) => new PreparedQuery([...asked.pairs]));
-    hotUs.push(perChoice(index, manyHot));
-    anewUs.push(perChoice(index, madeAnew));
-    linearUs.push(perChoice(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30)));
+    const newObjects = manyHot.map(({ pairs }) => new PreparedQuery([...pairs]));
+    hotUs.push(measureChoiceUs(index, manyHot));
+    newObjectUs.push(measureChoiceUs(index, newObjects));
+    linearUs.push(measureChoiceUs(linear, hotQueries.slice(0, size > 100_000 ? 5 : 30)));
   }
 
   const unseen = new CapabilityIndex();
@@ -97,12 +97,12 @@ function measure(size: number): Row {
   const seen = new Set<string>();
   const coldUs: number[] = [];
   while (coldUs.length < 500) {
-    const asked = someQuery();
-    const key = JSON.stringify(listPairs(asked.pairs).sort());
+    const query = drawQuery();
+    const key = JSON.stringify(listPairs(query.pairs).sort());
     if (seen.has(key)) continue;
     seen.add(key);
     const start = nowUs();
-    unseen.choose(asked, NOBODY, random);
+    unseen.choose(query, NO_EXCLUSIONS, random);
     coldUs.push(nowUs() - start);
   }
 
@@ -113,14 +113,14 @@ function measure(size: number): Row {
       const gone = registrations[below(size)] as Registration;
       index.delete(gone.replica.id);
       index.put(gone);
-      if (n % 10 === 0) index.choose(hotQueries[n % 100] as (typeof hotQueries)[0], NOBODY, random);
+      if (n % 10 === 0) index.choose(hotQueries[n % 100] as (typeof hotQueries)[0], NO_EXCLUSIONS, random);
     }
     churnUs.push((nowUs() - start) / CHURN);
   }
   return {
     what: `${size} replicas`,
     hotUs: Number(median(hotUs).toFixed(3)),
-    anewUs: Number(median(anewUs).toFixed(3)),
+    newObjectUs: Number(median(newObjectUs).toFixed(3)),
     linearUs: Number(median(linearUs).toFixed(1)),
     timesFaster: Math.round(medianRatio(linearUs, hotUs)),
     coldP50Us: Number(median(coldUs).toFixed(1)),
@@ -131,7 +131,7 @@ function measure(size: number): Row {
   };
 }
 
-/** Each size has a process of its own, so that none works in what another has left. */
+/** Measures each size in a separate process, so that none inherits the heap of another. */
 async function measureAll(): Promise<void> {
   const rows: Row[] = [];
   for (const size of SIZES) rows.push(JSON.parse((await start(built('lookup', String(size)), { core: 0 })).line));

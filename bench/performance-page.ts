@@ -1,61 +1,61 @@
 import { rounded } from './figures.js';
 import type { Row } from './report.js';
 
-/** A column of a table: its head, the figure that it shows, and in which unit; `per` of what the figure counts make one of it. */
-type Column = readonly [head: string, figure: string, unit?: string, per?: number];
+/** A column of a table: heading, name of the figure, unit, and the divisor that converts the figure to that unit. */
+type Column = readonly [head: string, figure: string, unit?: string, divisor?: number];
 
 interface Table {
-  /** The name of its file in `bench/results`. */
+  /** Name of the file in `bench/results`, without extension. */
   readonly results: string;
   readonly columns: readonly Column[];
-  /** What a line is called on the page; as in the results unless told. */
-  readonly called?: (what: string) => string;
+  /** Formats the name of a row for the page. Default: unchanged. */
+  readonly formatName?: (what: string) => string;
 }
 
-/** The tables of the page, by the headings over them. */
+/** The tables of the page, by the headings above them. */
 const TABLES: Readonly<Record<string, Table>> = {
   Lookup: {
     results: 'lookup',
     columns: [
-      ['a query that comes again', 'hotUs', 'µs'],
-      ['the same, made anew', 'anewUs', 'µs'],
-      ['the scan', 'linearUs', 'ms', 1000],
+      ['repeated query', 'hotUs', 'µs'],
+      ['repeated query, new object', 'newObjectUs', 'µs'],
+      ['linear scan', 'linearUs', 'ms', 1000],
       ['times faster', 'timesFaster'],
-      ['never seen, 99th percentile', 'coldP99Us', 'µs'],
-      ['leave and register again', 'leaveAndRegisterUs', 'µs'],
-      ['index, a replica', 'indexBytesEach', 'B'],
-      ['payload, a replica', 'payloadBytesEach', 'B'],
+      ['new query, p99', 'coldP99Us', 'µs'],
+      ['deregister and register', 'leaveAndRegisterUs', 'µs'],
+      ['index per replica', 'indexBytesEach', 'B'],
+      ['payload per replica', 'payloadBytesEach', 'B'],
     ],
   },
   '`GET /route`': {
     results: 'route',
     columns: [
-      ['a second', 'perSecond'],
-      ['of bare', 'ofBare'],
+      ['per second', 'perSecond'],
+      ['vs. bare', 'ofBare'],
       ['median', 'p50Us', 'µs'],
-      ['99th percentile', 'p99Us', 'µs'],
-      ["of bare's", 'p99OfBare'],
+      ['p99', 'p99Us', 'µs'],
+      ['p99 vs. bare', 'p99OfBare'],
     ],
   },
   'Open leases': {
     results: 'streams',
     columns: [
-      ['heap a stream', 'heapBytesEach', 'kB', 1000],
-      ['resident', 'residentBytesEach', 'kB', 1000],
-      ['to open it', 'openMs', 'ms'],
-      ['of a core', 'cpuPercent', '%'],
-      ['of bare', 'cpuOfBare'],
-      ['late, 99th percentile', 'lateP99Ms', 'ms'],
-      ['at most', 'lateMostMs', 'ms'],
+      ['heap per stream', 'heapBytesEach', 'kB', 1000],
+      ['resident per stream', 'residentBytesEach', 'kB', 1000],
+      ['CPU to open', 'openMs', 'ms'],
+      ['CPU of a core', 'cpuPercent', '%'],
+      ['vs. bare', 'cpuOfBare'],
+      ['heartbeat delay, p99', 'lateP99Ms', 'ms'],
+      ['heartbeat delay, max.', 'lateMaxMs', 'ms'],
     ],
   },
   'Beside 10,000 leases, and when they are cut': {
     results: 'streams',
     columns: [
-      ['`/route`, 99th percentile, with few = 1', 'routeP99OfNoStreams'],
-      ['one cut, gone after', 'cutMs', 'ms'],
-      ['all cut, gone after', 'allCutMs', 'ms'],
-      ['of bare', 'allCutOfBare'],
+      ['`/route` p99 vs. 200 leases', 'routeP99OfNoStreams'],
+      ['one cut: removed after', 'cutMs', 'ms'],
+      ['all cut: removed after', 'allCutMs', 'ms'],
+      ['vs. bare', 'allCutOfBare'],
     ],
   },
   '`GET /registry`': {
@@ -64,80 +64,80 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['bytes', 'bytes'],
       ['`JSON.stringify`', 'stringifyMs', 'ms'],
       ['unchanged', 'unchanged'],
-      ['one in 100 changed', 'oneInAHundredChanged'],
+      ['1 in 100 changed', 'oneInAHundredChanged'],
       ['all new', 'allNew'],
-      ['stall', 'stallP50Ms', 'ms'],
-      ['at most', 'stallMostMs', 'ms'],
-      ['with one in 100 changed', 'stallChangedP50Ms', 'ms'],
-      ['at most', 'stallChangedMostMs', 'ms'],
+      ['stall, median', 'stallP50Ms', 'ms'],
+      ['stall, max.', 'stallMaxMs', 'ms'],
+      ['1 in 100 changed: stall, median', 'stallChangedP50Ms', 'ms'],
+      ['stall, max.', 'stallChangedMaxMs', 'ms'],
     ],
   },
   'A registration storm': {
     results: 'storm',
     columns: [
-      ['all are there after', 'allMs', 's', 1000],
-      ['a second', 'perSecond'],
-      ['of bare', 'ofBare'],
-      ['`/route`, 99th percentile', 'routeP99Ms', 'ms'],
-      ['at most', 'routeMostMs', 'ms'],
+      ['all registered after', 'allMs', 's', 1000],
+      ['per second', 'perSecond'],
+      ['vs. bare', 'ofBare'],
+      ['`/route` p99', 'routeP99Ms', 'ms'],
+      ['`/route` max.', 'routeMaxMs', 'ms'],
     ],
   },
   ModelInfer: {
     results: 'infer',
     columns: [
-      ['a second', 'perSecond'],
-      ['the rival', 'rivalPerSecond'],
-      ['of copying', 'ofCopying'],
-      ['of the bare call', 'ofBareCall'],
+      ['per second', 'perSecond'],
+      ['rival per second', 'rivalPerSecond'],
+      ['vs. copying', 'ofCopying'],
+      ['vs. bare call', 'ofBareCall'],
     ],
   },
   'Start-up': {
     results: 'startup',
     columns: [
-      ['processor', 'cpuMs', 'ms'],
-      ['times bare', 'cpuTimesBare'],
-      ['wall', 'wallMs', 'ms'],
-      ['times bare', 'wallTimesBare'],
+      ['CPU time', 'cpuMs', 'ms'],
+      ['vs. bare', 'cpuTimesBare'],
+      ['wall time', 'wallMs', 'ms'],
+      ['vs. bare', 'wallTimesBare'],
     ],
-    called: (what) => (what.startsWith('node') ? `\`${what}\`` : `\`anyserve ${what}\``),
+    formatName: (what) => (what.startsWith('node') ? `\`${what}\`` : `\`anyserve ${what}\``),
   },
   Tokens: {
     results: 'token-latency',
     columns: [
       ['median', 'medianMs', 'ms'],
-      ['99th percentile', 'p99Ms', 'ms'],
+      ['p99', 'p99Ms', 'ms'],
     ],
   },
 };
 
-/** The page about performance with the tables that the results of the benchmarks make. Throws for a heading without a table. */
-export function withTables(page: string, rowsOf: (results: string) => readonly Row[]): string {
+/** Returns the performance page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */
+export function withTables(page: string, readRows: (results: string) => readonly Row[]): string {
   return Object.entries(TABLES).reduce((text, [heading, table]) => {
     const start = text.indexOf(`# ${heading}\n`);
-    const place = /^(?:\|.*\n)+/m.exec(text.slice(start));
-    if (start < 0 || !place) throw new Error(`there is no table under "${heading}"`);
-    const at = start + place.index;
-    return text.slice(0, at) + tableOf(table, rowsOf(table.results)) + text.slice(at + place[0].length);
+    const match = /^(?:\|.*\n)+/m.exec(text.slice(start));
+    if (start < 0 || !match) throw new Error(`docs/performance.md has no table under "${heading}"`);
+    const index = start + match.index;
+    return text.slice(0, index) + formatTable(table, readRows(table.results)) + text.slice(index + match[0].length);
   }, page);
 }
 
-function tableOf({ columns, called = (what) => what }: Table, rows: readonly Row[]): string {
+function formatTable({ columns, formatName = (what) => what }: Table, rows: readonly Row[]): string {
   const lines = rows
     .map((row): [string, ...string[]] => [
-      called(row.what.replace(/\d{4,}/g, grouped).replace(/\b1 replicas/, '1 replica')),
-      ...columns.map(([, figure, unit, per]) => cell(row[figure], unit, per)),
+      formatName(row.what.replace(/\d{4,}/g, groupThousands).replace(/\b1 replicas/, '1 replica')),
+      ...columns.map(([, figure, unit, divisor]) => formatCell(row[figure], unit, divisor)),
     ])
     .filter(([, ...figures]) => figures.some((figure) => figure !== ''));
   const head = ['', ...columns.map(([name]) => name)];
   return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |\n`).join('');
 }
 
-/** Three digits that count: the next would be another in the next run. Empty where a line has no such figure. */
-function cell(value: number | string | undefined, unit = '', per = 1): string {
-  return typeof value === 'number' ? `${grouped(String(rounded(value / per)))} ${unit}`.trimEnd() : '';
+/** Formats a figure with three significant digits; further digits differ from run to run. Empty when a row has no such figure. */
+function formatCell(value: number | string | undefined, unit = '', divisor = 1): string {
+  return typeof value === 'number' ? `${groupThousands(String(rounded(value / divisor)))} ${unit}`.trimEnd() : '';
 }
 
-/** A number with its thousands set apart. */
-function grouped(number: string): string {
+/** Inserts thousands separators. */
+function groupThousands(number: string): string {
   return number.replace(/\B(?<!\.\d*)(?=(\d{3})+(?!\d))/g, ',');
 }

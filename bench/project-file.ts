@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 
-/** The path of a file of the project. The benchmarks are built two folders below its root, as deep as `dist` has its files. */
+/** Returns the path of a project file. Built benchmarks lie in `bench/built`, two folders below the root. */
 export function projectFile(path: string): string {
   return fileURLToPath(new URL(`../../${path}`, import.meta.url));
 }

@@ -1,7 +1,7 @@
 /**
- * `GET /registry` with many replicas, against `JSON.stringify` of the same list: how long the body takes to put together
- * when nothing has changed, when one replica in a hundred has, and when all are new, and how long the event loop stands
- * still while the whole answer is sent.
+ * Measures `GET /registry` with many replicas against `JSON.stringify` of the same list: the time to serialize the body when
+ * nothing has changed, when 1 in 100 replicas has changed, and when all are new; and how long sending the response blocks
+ * the event loop.
  */
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
@@ -23,8 +23,8 @@ import { type Row, report } from './report.js';
 const ROUNDS = 15;
 const SILENT = { emit: () => {} };
 
-/** A replica as it comes in a registration. */
-function replica(n: number): Replica {
+/** Creates a replica from a registration request. */
+function createReplica(n: number): Replica {
   const capability = {
     model: `model-${n % 200}`,
     type: `type-${n % 5}`,
@@ -40,13 +40,13 @@ function replica(n: number): Replica {
   return replica;
 }
 
-/** Puts new registrations in the place of every so manieth, or of all. */
+/** Replaces every `every`-th registration with a new one. Default: all. */
 function putAll(pages: ReplicaPages, count: number, every = 1): void {
-  for (let n = 0; n < count; n += every) pages.put(registration(`lease-${n}`, replica(n)));
+  for (let n = 0; n < count; n += every) pages.put(registration(`lease-${n}`, createReplica(n)));
 }
 
-/** The list as plain objects, which is what is handed to `JSON.stringify`. */
-function plainList(pages: ReplicaPages): unknown {
+/** Returns the list as plain objects, the input of `JSON.stringify`. */
+function toPlainList(pages: ReplicaPages): unknown {
   const replicas = pages.pages().flatMap(({ registrations }) =>
     registrations.map(({ replica: { id, endpoint, capabilities } }) => ({
       replica_id: id,
@@ -57,21 +57,21 @@ function plainList(pages: ReplicaPages): unknown {
   return { replicas };
 }
 
-/** Copies all parts of a body to where the last one was, as they are copied to the kernel when they are sent. */
-function copy(parts: Iterable<Buffer>, body: Buffer): void {
-  let at = 0;
-  for (const part of parts) at += part.copy(body, at);
+/** Copies the chunks of a body to one buffer, as sending copies them to the kernel. */
+function copyChunks(chunks: Iterable<Buffer>, body: Buffer): void {
+  let offset = 0;
+  for (const chunk of chunks) offset += chunk.copy(body, offset);
 }
 
-/** How long something takes, in microseconds. */
-function timed(work: () => unknown): number {
+/** Returns the duration of a function, in µs. */
+function measureUs(work: () => unknown): number {
   const startUs = nowUs();
   work();
   return nowUs() - startUs;
 }
 
-/** Asks for the list over HTTP; resolves to its length once it is read. */
-function askFor(port: number): Promise<number> {
+/** Reads the list over HTTP and resolves to its number of bytes. */
+function readList(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1').once('error', reject);
     let bytes = 0;
@@ -83,12 +83,12 @@ function askFor(port: number): Promise<number> {
   });
 }
 
-/** The longest time for which a list that is sent keeps everything else waiting, in milliseconds: median and most. */
-async function stalls(
+/** Measures the longest stall of the event loop while a list is sent, in ms: median and maximum of all rounds. */
+async function measureStalls(
   reader: Started,
   port: number,
   before: () => Promise<void>,
-): Promise<{ p50: number; most: number }> {
+): Promise<{ p50: number; max: number }> {
   const longest: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     await before();
@@ -102,7 +102,7 @@ async function stalls(
     delay.disable();
     longest.push(delay.max / 1e6);
   }
-  return { p50: median(longest), most: Math.max(...longest) };
+  return { p50: median(longest), max: Math.max(...longest) };
 }
 
 async function measure(): Promise<void> {
@@ -112,28 +112,28 @@ async function measure(): Promise<void> {
   for (const size of [10_000, 100_000]) {
     const pages = new ReplicaPages();
     putAll(pages, size);
-    const plain = plainList(pages);
+    const plain = toPlainList(pages);
     const body = Buffer.concat([...serializeRegistryResponse(pages.pages())]);
-    const writing = (): void => copy(serializeRegistryResponse(pages.pages()), body);
-    if (body.toString() !== JSON.stringify(plain)) throw new Error('the list is not what it should be');
+    const writing = (): void => copyChunks(serializeRegistryResponse(pages.pages()), body);
+    if (body.toString() !== JSON.stringify(plain)) throw new Error('the serialized list differs from JSON.stringify');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
-      stringifyUs?.push(timed(() => Buffer.from(JSON.stringify(plain))));
-      unchangedUs?.push(timed(writing));
+      stringifyUs?.push(measureUs(() => Buffer.from(JSON.stringify(plain))));
+      unchangedUs?.push(measureUs(writing));
       putAll(pages, size, 100);
-      changedUs?.push(timed(writing));
+      changedUs?.push(measureUs(writing));
       putAll(pages, size);
-      newUs?.push(timed(writing));
+      newUs?.push(measureUs(writing));
     }
     const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
-    for (let n = 0; n < size; n++) leases.push(await registry.register(replica(n), { host: 'h' }, () => {}));
+    for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
     const server = await startHttpApi({ registry, clock, events: SILENT, ...listening });
-    const ofStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
-    const unchanged = await stalls(reader, server.port, async () => {});
+    const divideByStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
+    const unchanged = await measureStalls(reader, server.port, async () => {});
     let isReady = true;
-    const changed = await stalls(reader, server.port, async () => {
+    const changed = await measureStalls(reader, server.port, async () => {
       isReady = !isReady;
       for (let n = 0; n < size; n += 100) await registry.renew(leases[n] as LeaseId, isReady ? 'ready' : 'unready');
     });
@@ -141,13 +141,13 @@ async function measure(): Promise<void> {
       what: `${size} replicas`,
       bytes: body.length,
       stringifyMs: rounded(median(stringifyUs ?? []) / 1000),
-      unchanged: ofStringify(unchangedUs),
-      oneInAHundredChanged: ofStringify(changedUs),
-      allNew: ofStringify(newUs),
+      unchanged: divideByStringify(unchangedUs),
+      oneInAHundredChanged: divideByStringify(changedUs),
+      allNew: divideByStringify(newUs),
       stallP50Ms: rounded(unchanged.p50),
-      stallMostMs: rounded(unchanged.most),
+      stallMaxMs: rounded(unchanged.max),
       stallChangedP50Ms: rounded(changed.p50),
-      stallChangedMostMs: rounded(changed.most),
+      stallChangedMaxMs: rounded(changed.max),
     });
     await server.close();
   }
@@ -155,7 +155,7 @@ async function measure(): Promise<void> {
 }
 
 if (process.argv[2] === 'reader') {
-  answering({ read: askFor });
+  answering({ read: readList });
   console.log('ready');
 } else {
   await measure();

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { projectFile } from './project-file.js';
 
-/** A line of a benchmark's table: what was measured, and its figures, with their units in their names. */
+/** A row of a benchmark's table. The names of its figures include their units. */
 export interface Row {
   readonly what: string;
   readonly [figure: string]: number | string;
@@ -10,15 +10,15 @@ export interface Row {
 
 /** A benchmark's table. */
 export interface Report {
-  /** What the file of its figures is called. */
+  /** Name of the results file, without folder and extension. */
   readonly name: string;
   readonly rows: readonly Row[];
-  /** The figures that are compared with the last run's, and which way they are better: ratios, as far as there are any. */
+  /** Figures to compare with the last run, and which direction is better. Use ratios where they exist: they vary less between runs. */
   readonly compared: Readonly<Record<string, 'more' | 'less'>>;
 }
 
-/** A change by more than this is told. */
-const NOTICED = 0.1;
+/** Relative changes up to this are not reported. */
+const MIN_REPORTED_CHANGE = 0.1;
 
 interface Results {
   readonly node: string;
@@ -28,17 +28,17 @@ interface Results {
 }
 
 /**
- * Prints a benchmark's table, and what has changed since the figures that were kept; then keeps these. Lines that were
- * not measured this time stay as they were.
+ * Prints a benchmark's table and its changes since the last run, then saves the figures. Rows that were not measured this
+ * time keep their last figures.
  */
 export function report({ name, rows, compared }: Report): void {
   const folder = projectFile('bench/results');
   const file = `${folder}/${name}.json`;
-  const before = resultsFrom(file);
+  const before = readResults(file);
   console.table(Object.fromEntries(rows.map(({ what, ...figures }) => [what, figures])));
-  const changes = rows.flatMap((row) => changesOf(row, before?.rows ?? [], compared));
+  const changes = rows.flatMap((row) => describeChanges(row, before?.rows ?? [], compared));
   console.log(before ? [`since bench/results/${name}.json:`, ...changes].join('\n  ') : 'first run');
-  if (before && changes.length === 0) console.log('  nothing has changed by more than a tenth');
+  if (before && changes.length === 0) console.log('  no change of more than 10 %');
   const measured = new Set(rows.map(({ what }) => what));
   const kept = (before?.rows ?? []).filter(({ what }) => !measured.has(what));
   const results: Results = {
@@ -51,7 +51,7 @@ export function report({ name, rows, compared }: Report): void {
   writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`);
 }
 
-function resultsFrom(file: string): Results | undefined {
+function readResults(file: string): Results | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
@@ -60,13 +60,13 @@ function resultsFrom(file: string): Results | undefined {
   }
 }
 
-function changesOf(row: Row, before: readonly Row[], compared: Report['compared']): string[] {
+function describeChanges(row: Row, before: readonly Row[], compared: Report['compared']): string[] {
   const last = before.find(({ what }) => what === row.what);
   return Object.entries(compared).flatMap(([figure, better]) => {
     const [now, then] = [row[figure], last?.[figure]];
     if (typeof now !== 'number' || typeof then !== 'number' || then === 0) return [];
     const change = now / then - 1;
-    if (Math.abs(change) <= NOTICED) return [];
+    if (Math.abs(change) <= MIN_REPORTED_CHANGE) return [];
     const verdict = change > 0 === (better === 'more') ? 'better' : 'WORSE';
     return [
       `${verdict}: ${row.what}, ${figure} ${then} -> ${now} (${change > 0 ? '+' : ''}${Math.round(change * 100)} %)`,

@@ -1,6 +1,6 @@
 /**
- * The servers that `GET /route` is compared over, as they are built. Usage: route-server.js KIND REPLICAS; the port is
- * printed.
+ * Starts one of the servers that the benchmark of `GET /route` compares, and prints its port.
+ * Usage: route-server.js KIND REPLICAS
  */
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,19 +14,19 @@ import { Readiness } from '../src/server/readiness.js';
 import { createMemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 
-const ANSWER = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
+const BODY = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
 
-/** Nobody registers over HTTP here. */
+/** Dead-peer detection is not needed: all replicas are registered directly, not over HTTP. */
 const NO_LEASES = {
   watch: () => {
-    throw new Error('no lease is granted here');
+    throw new Error('the benchmark registers no replica over HTTP');
   },
 };
 
 const SILENT = { emit: () => {} };
 
-/** A registry of so many replicas, of which each query asks for those of a model and a type. */
-async function registryOf(size: number): Promise<Registry> {
+/** Creates a registry of `size` replicas with 200 models and 5 types. */
+async function createRegistry(size: number): Promise<Registry> {
   const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
@@ -37,7 +37,7 @@ async function registryOf(size: number): Promise<Registry> {
   return registry;
 }
 
-const appOptions = (registry: Registry) => ({
+const createAppOptions = (registry: Registry) => ({
   registry,
   clock,
   events: SILENT,
@@ -53,25 +53,27 @@ function listenOn(handler: RequestListener): Promise<number> {
   });
 }
 
-/** The servers that are compared: each is started with so many replicas, and resolves to its port. */
+/** The compared servers. Each function starts a server with `size` replicas and resolves to its port. */
 const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
   async bare() {
-    const headers = { 'content-length': ANSWER.length, 'content-type': 'application/json' };
-    return await listenOn((_request, response) => response.writeHead(200, headers).end(ANSWER));
+    const headers = { 'content-length': BODY.length, 'content-type': 'application/json' };
+    return await listenOn((_request, response) => response.writeHead(200, headers).end(BODY));
   },
   async anyserve(size) {
-    return (await startHttpApi({ ...appOptions(await registryOf(size)), host: '127.0.0.1', port: 0 })).port;
+    return (await startHttpApi({ ...createAppOptions(await createRegistry(size)), host: '127.0.0.1', port: 0 })).port;
   },
   async 'ordinary express'(size) {
     const readiness = new Readiness();
-    return await listenOn(createApp({ ...appOptions(await registryOf(size)), readiness, deadPeers: NO_LEASES }).app);
+    return await listenOn(
+      createApp({ ...createAppOptions(await createRegistry(size)), readiness, deadPeers: NO_LEASES }).app,
+    );
   },
   async fastify(size) {
-    const registry = await registryOf(size);
+    const registry = await createRegistry(size);
     const app = fastify();
     app.get('/route', (request, reply) => {
-      const asked = Object.entries(request.query as Record<string, string>).flat();
-      const found = registry.route(new PreparedQuery(asked), new Set());
+      const pairs = Object.entries(request.query as Record<string, string>).flat();
+      const found = registry.route(new PreparedQuery(pairs), new Set());
       if (!found) return reply.code(404).send({ detail: 'no matching replica' });
       return reply.send({ endpoint: found.endpoint, replica_id: found.id });
     });

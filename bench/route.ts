@@ -1,7 +1,7 @@
 /**
- * `GET /route` of the API server, against a bare server of node:http that answers a constant, against the same app on
- * an ordinary express, and against fastify and FastAPI doing the same: requests a second and times, on one core, in
- * turns. Connections are kept, and each sends its next request when the last is answered.
+ * Measures `GET /route` of the API server against a bare node:http server with a constant response, the same app on
+ * unmodified express, and equivalent servers on fastify and FastAPI: requests per second and latencies, on one core, in
+ * alternating rounds. Connections are kept alive, with one request at a time on each.
  */
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
@@ -12,7 +12,7 @@ import { report } from './report.js';
 
 const CONNECTIONS = 16;
 const ROUND_MS = 500;
-/** So long after a round there may still be something that its server has left to do. */
+/** Pause after each round, in which its server finishes remaining work such as garbage collection. */
 const PAUSE_MS = 100;
 const ROUNDS = 15;
 
@@ -21,8 +21,8 @@ interface Round {
   readonly timesUs: readonly number[];
 }
 
-/** Asks for what is there, as fast as the answers come, over all connections. */
-function load(port: number, size: number): Promise<Round> {
+/** Runs one round: sends matching queries over all connections, each request as soon as the last response has arrived. */
+function runRound(port: number, size: number): Promise<Round> {
   return new Promise((resolve, reject) => {
     const timesUs: number[] = [];
     const endUs = nowUs() + ROUND_MS * 1000;
@@ -30,17 +30,17 @@ function load(port: number, size: number): Promise<Round> {
     for (let n = 0; n < CONNECTIONS; n++) {
       const socket = connect(port, '127.0.0.1').setNoDelay(true);
       let sentUs = 0;
-      let at = n;
+      let next = n;
       const send = (): void => {
         sentUs = nowUs();
-        const asked = at++ % Math.min(200, size || 1);
-        socket.write(`GET /route?model=model-${asked}&type=type-${asked % 5} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+        const number = next++ % Math.min(200, size || 1);
+        socket.write(`GET /route?model=model-${number}&type=type-${number % 5} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       };
       socket.once('connect', send).on('error', reject);
       socket.on('data', (chunk) => {
-        // The head may come by itself.
+        // The head can arrive in a separate chunk.
         if (!chunk.includes('}')) return;
-        if (!chunk.includes('"endpoint"')) return reject(new Error(`answered ${chunk}`));
+        if (!chunk.includes('"endpoint"')) return reject(new Error(`unexpected response: ${chunk}`));
         timesUs.push(nowUs() - sentUs);
         if (nowUs() < endUs) return send();
         socket.destroy();
@@ -50,8 +50,8 @@ function load(port: number, size: number): Promise<Round> {
   });
 }
 
-/** A server in a process of its own, on the first core; resolves to its port. */
-async function started(kind: string, size: number): Promise<number> {
+/** Starts a server in a separate process on core 0, and resolves to its port. */
+async function startServer(kind: string, size: number): Promise<number> {
   const command: [string, ...string[]] =
     kind === 'FastAPI'
       ? [PYTHON, projectFile('bench/route_fastapi.py'), String(size)]
@@ -59,13 +59,13 @@ async function started(kind: string, size: number): Promise<number> {
   return Number((await start(command, { core: 0 })).line);
 }
 
-/** Debian's, whose packages python3-fastapi and python3-uvicorn are the rival that the original is. */
+/** Debian's Python. Its packages python3-fastapi and python3-uvicorn are what the Python server is built on. */
 const PYTHON = '/usr/bin/python3';
 
 function hasFastApi(): boolean {
-  const has = spawnSync(PYTHON, ['-c', 'import fastapi, uvicorn']).status === 0;
-  if (!has) console.log('FastAPI is left out: install python3-fastapi and python3-uvicorn');
-  return has;
+  const isInstalled = spawnSync(PYTHON, ['-c', 'import fastapi, uvicorn']).status === 0;
+  if (!isInstalled) console.log('FastAPI is skipped: install python3-fastapi and python3-uvicorn to measure it');
+  return isInstalled;
 }
 
 async function measure(): Promise<void> {
@@ -75,11 +75,11 @@ async function measure(): Promise<void> {
   kinds.push(['ordinary express', 10_000]);
   if (hasFastApi()) kinds.push(['FastAPI', 1], ['FastAPI', 10_000]);
   const servers: { kind: string; size: number; port: number; rounds: Round[] }[] = [];
-  for (const [kind, size] of kinds) servers.push({ kind, size, port: await started(kind, size), rounds: [] });
-  for (const { port, size } of servers) await load(port, size);
+  for (const [kind, size] of kinds) servers.push({ kind, size, port: await startServer(kind, size), rounds: [] });
+  for (const { port, size } of servers) await runRound(port, size);
   for (let round = 0; round < ROUNDS; round++)
     for (const server of servers) {
-      server.rounds.push(await load(server.port, server.size));
+      server.rounds.push(await runRound(server.port, server.size));
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   const bare = servers[0] as (typeof servers)[0];
@@ -97,13 +97,13 @@ async function measure(): Promise<void> {
       ),
       p50Us: Math.round(median(times)),
       p99Us: Math.round(quantile(times, 0.99)),
-      p99OfBare: rounded(medianRatio(rounds.map(p99), bare.rounds.map(p99))),
+      p99OfBare: rounded(medianRatio(rounds.map(getP99), bare.rounds.map(getP99))),
     };
   });
   report({ name: 'route', rows, compared: { ofBare: 'more', p99OfBare: 'less' } });
 }
 
-const p99 = ({ timesUs }: Round): number => quantile(timesUs, 0.99);
+const getP99 = ({ timesUs }: Round): number => quantile(timesUs, 0.99);
 
 await measure();
 process.exit();

@@ -1,4 +1,4 @@
-"""The same answer from FastAPI: a list of replicas, looked through at each request. Usage: route_fastapi.py REPLICAS"""
+"""Serves GET /route with FastAPI and a linear scan of a list. Prints its port. Usage: route_fastapi.py REPLICAS"""
 import random
 import socket
 import sys
@@ -22,15 +22,15 @@ app = FastAPI()
 
 @app.get("/route")
 async def route(request: Request):
-    asked = dict(request.query_params).items()
-    matches = [replica for replica in replicas if any(asked <= one.items() for one in replica["capabilities"])]
+    pairs = dict(request.query_params).items()
+    matches = [replica for replica in replicas if any(pairs <= one.items() for one in replica["capabilities"])]
     if not matches:
         return JSONResponse({"detail": "no matching replica"}, status_code=404)
     found = random.choice(matches)
     return {"endpoint": found["endpoint"], "replica_id": found["replica_id"]}
 
 
-# The protocol is named, because asyncio sends small packets at once only then.
+# asyncio sets TCP_NODELAY only on sockets whose protocol is named explicitly.
 listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 listener.bind(("127.0.0.1", 0))
 listener.listen(128)

@@ -1,6 +1,6 @@
 /**
- * What a short command costs from its start to its end, as built, against `node -e ''`: CPU and wall time, on one core,
- * in turns. `route`, `registry` and `infer` ask an API server and a worker that run all the while. Needs python3.
+ * Measures the CPU and wall time of short commands of the built binary against `node -e ''`, on one core, in alternating
+ * rounds. `route`, `registry` and `infer` talk to an API server and a worker that keep running. Needs python3.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,13 +24,13 @@ const server = (await start([node, binary, 'serve', '--port', '0'], { until: /^l
 const backend = ['--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--server', `${server}`];
 await start([node, binary, 'worker', ...backend], { until: /^registered/ });
 
-const asking = ['--server', `${server}`];
+const serverOption = ['--server', `${server}`];
 const commands: Readonly<Record<string, readonly string[]>> = {
   "node -e ''": [node, '-e', ''],
   '--help': [node, binary, '--help'],
-  route: [node, binary, 'route', 'type=chat', ...asking],
-  registry: [node, binary, 'registry', ...asking],
-  infer: [node, binary, 'infer', 'chat', '--prompt', 'Hello', ...asking],
+  route: [node, binary, 'route', 'type=chat', ...serverOption],
+  registry: [node, binary, 'registry', ...serverOption],
+  infer: [node, binary, 'infer', 'chat', '--prompt', 'Hello', ...serverOption],
 };
 
 const timer = spawn('taskset', ['-c', '0', 'python3', projectFile('bench/child_times.py')], {
@@ -38,7 +38,7 @@ const timer = spawn('taskset', ['-c', '0', 'python3', projectFile('bench/child_t
 });
 const answers = createInterface({ input: timer.stdout })[Symbol.asyncIterator]();
 
-async function timesOf(command: readonly string[]): Promise<Times> {
+async function measure(command: readonly string[]): Promise<Times> {
   timer.stdin.write(`${JSON.stringify(command)}\n`);
   const times = JSON.parse((await answers.next()).value) as Times;
   if (times.code !== 0) throw new Error(`${command.join(' ')} ended with ${times.code}`);
@@ -47,18 +47,18 @@ async function timesOf(command: readonly string[]): Promise<Times> {
 
 const cpuMs = new Map<string, number[]>();
 const wallMs = new Map<string, number[]>();
-const kept = (times: Map<string, number[]>, what: string): number[] => {
+const getValues = (times: Map<string, number[]>, what: string): number[] => {
   const values = times.get(what) ?? [];
   times.set(what, values);
   return values;
 };
-// Once before it counts, so that all files are in memory.
-for (const command of Object.values(commands)) await timesOf(command);
+// One unmeasured run of each command, so that all files are in the page cache.
+for (const command of Object.values(commands)) await measure(command);
 for (let round = 0; round < ROUNDS; round++) {
   for (const [what, command] of Object.entries(commands)) {
-    const times = await timesOf(command);
-    kept(cpuMs, what).push(times.cpuMs);
-    kept(wallMs, what).push(times.wallMs);
+    const times = await measure(command);
+    getValues(cpuMs, what).push(times.cpuMs);
+    getValues(wallMs, what).push(times.wallMs);
   }
 }
 timer.stdin.end();
@@ -69,10 +69,10 @@ report({
   name: 'startup',
   rows: Object.keys(commands).map((what) => ({
     what,
-    cpuMs: rounded(median(kept(cpuMs, what))),
-    cpuTimesBare: rounded(medianRatio(kept(cpuMs, what), kept(cpuMs, bare))),
-    wallMs: rounded(median(kept(wallMs, what))),
-    wallTimesBare: rounded(medianRatio(kept(wallMs, what), kept(wallMs, bare))),
+    cpuMs: rounded(median(getValues(cpuMs, what))),
+    cpuTimesBare: rounded(medianRatio(getValues(cpuMs, what), getValues(cpuMs, bare))),
+    wallMs: rounded(median(getValues(wallMs, what))),
+    wallTimesBare: rounded(medianRatio(getValues(wallMs, what), getValues(wallMs, bare))),
   })),
   compared: { cpuTimesBare: 'less', wallTimesBare: 'less' },
 });

@@ -1,7 +1,7 @@
 /**
- * A registration storm, as after the restart of an API server: all replicas of a fleet come at once. How long until all
- * are there, how many registrations that is a second, and what callers of `/route` see meanwhile; against a bare server
- * of node:http that answers each with the first bytes of a stream.
+ * Measures a registration storm: all replicas of a fleet register at once, as after the restart of an API server. Measures
+ * the time until all are registered, the registrations per second, and the latency of `/route` meanwhile. The baseline is a
+ * bare node:http server that responds to each registration with the first bytes of a stream.
  */
 import { connect } from 'node:net';
 import { ask, built, start } from './child-process.js';
@@ -10,10 +10,10 @@ import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);
 const ROUNDS = 7;
-const AT_ONCE = 1000;
+const CONCURRENCY = 1000;
 
-/** Asks for a route over and over until it is stopped; resolves to the times of the answers, in milliseconds. */
-function caller(port: number): { stop(): number[] } {
+/** Sends `/route` requests until it is stopped. `stop` returns their latencies in ms. */
+function startCaller(port: number): { stop(): number[] } {
   const socket = connect(port, '127.0.0.1').setNoDelay(true);
   const timesMs: number[] = [];
   let sentUs = 0;
@@ -35,19 +35,19 @@ function caller(port: number): { stop(): number[] } {
   };
 }
 
-/** How long a storm took, and the times of routes meanwhile: none of a bare server, which knows none. */
+/** Duration of a storm, and the latencies of `/route` meanwhile. The bare server has no `/route`. */
 interface Storm {
   readonly allMs: number;
   readonly routesMs: readonly number[];
 }
 
-/** One storm on a new server. */
-async function storm(kind: 'anyserve' | 'bare'): Promise<Storm> {
+/** Runs one storm on a new server. */
+async function runStorm(kind: 'anyserve' | 'bare'): Promise<Storm> {
   const server = await start(built('lease-server', kind, '2000'), { core: 0 });
   const holder = await start(built('lease-holder'), { core: 1 });
   const port = Number(server.line);
-  const calling = kind === 'anyserve' ? caller(port) : undefined;
-  const allMs = await ask<number>(holder, 'open', { port, count: COUNT, atOnce: AT_ONCE });
+  const calling = kind === 'anyserve' ? startCaller(port) : undefined;
+  const allMs = await ask<number>(holder, 'open', { port, count: COUNT, atOnce: CONCURRENCY });
   const routesMs = calling?.stop() ?? [];
   await ask(holder, 'cutAll');
   holder.child.kill();
@@ -57,7 +57,7 @@ async function storm(kind: 'anyserve' | 'bare'): Promise<Storm> {
 
 const storms: Record<'bare' | 'anyserve', Storm[]> = { bare: [], anyserve: [] };
 for (let round = 0; round < ROUNDS; round++) {
-  for (const kind of ['bare', 'anyserve'] as const) storms[kind].push(await storm(kind));
+  for (const kind of ['bare', 'anyserve'] as const) storms[kind].push(await runStorm(kind));
 }
 const bareMs = median(storms.bare.map(({ allMs }) => allMs));
 const rows: Row[] = (['bare', 'anyserve'] as const).map((kind) => {
@@ -69,7 +69,7 @@ const rows: Row[] = (['bare', 'anyserve'] as const).map((kind) => {
     ofBare: rounded(bareMs / allMs),
     ...(kind === 'anyserve' && {
       routeP99Ms: rounded(median(storms[kind].map(({ routesMs }) => quantile(routesMs, 0.99)))),
-      routeMostMs: rounded(median(storms[kind].map(({ routesMs }) => quantile(routesMs, 1)))),
+      routeMaxMs: rounded(median(storms[kind].map(({ routesMs }) => quantile(routesMs, 1)))),
     }),
   };
 });

@@ -1,7 +1,7 @@
 /**
- * Open leases: what 10,000 streams take of memory and of a core, how late their heartbeats come, what they cost
- * `/route`, and how long it takes until cut ones are gone; against a bare server of node:http that keeps the same
- * streams and sends the same heartbeats. The servers are on one core, whoever holds the leases on another.
+ * Measures 10,000 open leases: memory, CPU, delays of heartbeats, the effect on `/route`, and the time to remove leases
+ * whose connections are cut. The baseline is a bare node:http server that holds the same streams and sends the same
+ * heartbeats. Servers run on core 0, the processes that hold the leases on core 1.
  */
 import { connect, type Socket } from 'node:net';
 import { ask, built, type Started, start } from './child-process.js';
@@ -23,19 +23,19 @@ const ALL_CUT_ROUNDS = 7;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
 
-/** A server with so many leases open, and who holds them. */
+/** A server with open leases, and the process that holds them. */
 interface Fleet {
   readonly server: Started;
   readonly holder: Started;
   readonly port: number;
-  /** What each stream added, in bytes. */
+  /** Memory that each stream added, in bytes. */
   readonly heapEach: number;
   readonly residentEach: number;
-  /** What each took of the processor until it was open, in milliseconds. */
+  /** CPU time of the server to open a lease, in ms. */
   readonly openMs: number;
 }
 
-async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
+async function startFleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
   const scheme = opening.isSecure ? 'https' : 'http';
   const server = await start(built('lease-server', kind, String(HEARTBEAT_MS), scheme), { core: 0 });
   const port = Number(server.line);
@@ -62,32 +62,32 @@ async function fleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>):
   };
 }
 
-async function end({ server, holder }: Fleet): Promise<void> {
+async function stopFleet({ server, holder }: Fleet): Promise<void> {
   await ask(holder, 'cutAll');
   holder.child.kill();
   server.child.kill();
 }
 
-/** The share of a core that each of some servers takes, in percent, in the same spans of time. */
-async function cpuPercents(fleets: readonly Fleet[]): Promise<number[][]> {
+/** Measures the CPU usage of several servers over the same periods, in percent of a core. */
+async function measureCpuPercents(fleets: readonly Fleet[]): Promise<number[][]> {
   const used = (): Promise<number[]> => Promise.all(fleets.map(({ server }) => ask<number>(server, 'cpuMs')));
   const rounds: number[][] = [];
   for (let round = 0; round < CPU_ROUNDS; round++) {
     const [before, startUs] = [await used(), nowUs()];
     await pause(CPU_MS);
     const [after, spanMs] = [await used(), (nowUs() - startUs) / 1000];
-    rounds.push(after.map((ms, at) => ((ms - (before[at] as number)) / spanMs) * 100));
+    rounds.push(after.map((ms, index) => ((ms - (before[index] as number)) / spanMs) * 100));
   }
-  return fleets.map((_, at) => rounds.map((round) => round[at] as number));
+  return fleets.map((_, index) => rounds.map((round) => round[index] as number));
 }
 
-function asking(port: number): { ask(query: string): Promise<string>; socket: Socket } {
+function connectRouteClient(port: number): { ask(query: string): Promise<string>; socket: Socket } {
   const socket = connect(port, '127.0.0.1').setNoDelay(true);
   let answered = (_text: string): void => {};
   let text = '';
   socket.on('data', (chunk) => {
     text += chunk;
-    // The head may come by itself.
+    // The head can arrive in a separate chunk.
     if (text.endsWith('}')) answered(text);
   });
   return {
@@ -101,15 +101,15 @@ function asking(port: number): { ask(query: string): Promise<string>; socket: So
   };
 }
 
-/** The 99th percentile of the times of `/route`, asked for over a few connections, in microseconds. */
-async function routeP99(port: number): Promise<number> {
+/** Measures the 99th percentile of the latency of `/route` over 4 connections, in µs. */
+async function measureRouteP99(port: number): Promise<number> {
   const timesUs: number[] = [];
   const endUs = nowUs() + ROUTE_MS * 1000;
   const one = async (_: unknown, n: number): Promise<void> => {
-    const { ask: route, socket } = asking(port);
-    for (let at = n; nowUs() < endUs; at++) {
+    const { ask: route, socket } = connectRouteClient(port);
+    for (let number = n; nowUs() < endUs; number++) {
       const startUs = nowUs();
-      await route(`model=model-${at % 200}&type=type-${at % 5}`);
+      await route(`model=model-${number % 200}&type=type-${number % 5}`);
       timesUs.push(nowUs() - startUs);
     }
     socket.destroy();
@@ -118,7 +118,7 @@ async function routeP99(port: number): Promise<number> {
   return quantile(timesUs, 0.99);
 }
 
-/** Does something while a server stands still, whose heartbeats are not to be in the way; it has caught up after it. */
+/** Runs a function while another server is stopped, so that its heartbeats don't disturb the measurement. Then lets it catch up. */
 async function whileStopped<T>({ server }: Fleet, work: () => Promise<T>): Promise<T> {
   server.child.kill('SIGSTOP');
   try {
@@ -131,30 +131,30 @@ async function whileStopped<T>({ server }: Fleet, work: () => Promise<T>): Promi
 
 const isMiss = (answer: string): boolean => answer.startsWith('HTTP/1.1 404');
 
-/** How long it takes from a cut until no route leads there any more, in milliseconds. */
-async function removalMs({ port, holder }: Fleet, cut: string, about: unknown, query: string): Promise<number> {
-  const { ask: route, socket } = asking(port);
-  if (isMiss(await route(query))) throw new Error(`nothing answers ${query}`);
+/** Cuts connections and measures the time until `/route` no longer returns their replicas, in ms. */
+async function measureRemovalMs({ port, holder }: Fleet, cut: string, about: unknown, query: string): Promise<number> {
+  const { ask: route, socket } = connectRouteClient(port);
+  if (isMiss(await route(query))) throw new Error(`no replica matches ${query}`);
   const cutAtUs = await ask<number>(holder, cut, about);
   while (!isMiss(await route(query)));
   socket.destroy();
   return (nowUs() - cutAtUs) / 1000;
 }
 
-const cutAllMs = (fleet: Fleet): Promise<number> => removalMs(fleet, 'cutAll', undefined, '');
+const measureCutAllMs = (fleet: Fleet): Promise<number> => measureRemovalMs(fleet, 'cutAll', undefined, '');
 
 const rows: Row[] = [];
-const costOf = ({ heapEach, residentEach, openMs }: Fleet) => ({
+const formatCost = ({ heapEach, residentEach, openMs }: Fleet) => ({
   heapBytesEach: Math.round(heapEach),
   residentBytesEach: Math.round(residentEach),
   openMs: rounded(openMs),
 });
-const latenessOf = async ({ holder }: Fleet) => {
-  const { p50Ms, p99Ms, mostMs } = await ask<Lateness>(holder, 'lateness', HEARTBEAT_MS);
-  return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMostMs: rounded(mostMs) };
+const measureLateness = async ({ holder }: Fleet) => {
+  const { p50Ms, p99Ms, maxMs } = await ask<Lateness>(holder, 'lateness', HEARTBEAT_MS);
+  return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMaxMs: rounded(maxMs) };
 };
 
-/** TTL of two-way leases, in seconds. Long, so that no lease expires on a machine that is too slow to renew them in time. */
+/** TTL of two-way leases, in seconds. Long, so that no lease expires on a machine that is too slow to renew all in time. */
 const TTL_S = 60;
 
 const KINDS: Readonly<Record<string, Omit<Opening, 'port' | 'count'>>> = {
@@ -165,21 +165,21 @@ const KINDS: Readonly<Record<string, Omit<Opening, 'port' | 'count'>>> = {
 };
 for (const [what, kind] of Object.entries(KINDS)) {
   const opening = { ...kind, count: COUNT };
-  const [bare, ours] = [await fleet('bare', opening), await fleet('anyserve', opening)];
-  // The first heartbeat of each may have waited for the garbage that was collected to measure memory.
+  const [bare, ours] = [await startFleet('bare', opening), await startFleet('anyserve', opening)];
+  // Skips the first heartbeats: the garbage collection that precedes the memory measurement can delay them.
   await pause(HEARTBEAT_MS + 1000);
-  await Promise.all([bare, ours].map(latenessOf));
-  const [bareCpu, oursCpu] = (await cpuPercents([bare, ours])) as [number[], number[]];
-  const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await latenessOf(bare)) };
+  await Promise.all([bare, ours].map(measureLateness));
+  const [bareCpu, oursCpu] = (await measureCpuPercents([bare, ours])) as [number[], number[]];
+  const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await measureLateness(bare)) };
   const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
-  const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await latenessOf(ours)) };
+  const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await measureLateness(ours)) };
   const isPlain = what === 'one-way';
-  const besides = isPlain ? await whileStopped(bare, () => loadAndCuts(ours)) : {};
-  const cuts = isPlain ? await allCut([bare, ours]) : [];
-  await end(bare);
-  await end(ours);
-  rows.push({ what: `bare, ${what}`, ...costOf(bare), ...bareRow });
-  rows.push({ what: `anyserve, ${what}`, ...costOf(ours), ...oursRow, ...besides }, ...cuts);
+  const loadAndRemoval = isPlain ? await whileStopped(bare, () => measureLoadAndCuts(ours)) : {};
+  const cuts = isPlain ? await measureAllCut([bare, ours]) : [];
+  await stopFleet(bare);
+  await stopFleet(ours);
+  rows.push({ what: `bare, ${what}`, ...formatCost(bare), ...bareRow });
+  rows.push({ what: `anyserve, ${what}`, ...formatCost(ours), ...oursRow, ...loadAndRemoval }, ...cuts);
 }
 report({
   name: 'streams',
@@ -194,18 +194,19 @@ report({
 });
 process.exit();
 
-/** What the streams cost `/route`, beside a server of 200 replicas, and how soon cut ones are gone. */
-async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
-  const few = await fleet('anyserve', { count: 200 });
+/** Measures the effect of the streams on `/route` against a server with 200 leases, and the time to remove cut leases. */
+async function measureLoadAndCuts(ours: Fleet): Promise<Record<string, number>> {
+  const few = await startFleet('anyserve', { count: 200 });
   const [withStreams, without]: [number[], number[]] = [[], []];
-  for (let round = 0; round < ROUTE_WARM_ROUNDS; round++) await Promise.all([routeP99(few.port), routeP99(ours.port)]);
+  for (let round = 0; round < ROUTE_WARM_ROUNDS; round++)
+    await Promise.all([measureRouteP99(few.port), measureRouteP99(ours.port)]);
   for (let round = 0; round < ROUTE_ROUNDS; round++) {
-    without.push(await whileStopped(ours, () => routeP99(few.port)));
-    withStreams.push(await whileStopped(few, () => routeP99(ours.port)));
+    without.push(await whileStopped(ours, () => measureRouteP99(few.port)));
+    withStreams.push(await whileStopped(few, () => measureRouteP99(ours.port)));
   }
-  await end(few);
+  await stopFleet(few);
   const cutsMs: number[] = [];
-  for (let n = 0; n < CUTS; n++) cutsMs.push(await removalMs(ours, 'cut', n, `number=${n}`));
+  for (let n = 0; n < CUTS; n++) cutsMs.push(await measureRemovalMs(ours, 'cut', n, `number=${n}`));
   return {
     routeP99Us: Math.round(median(withStreams)),
     routeP99OfNoStreams: rounded(medianRatio(withStreams, without)),
@@ -213,12 +214,12 @@ async function loadAndCuts(ours: Fleet): Promise<Record<string, number>> {
   };
 }
 
-/** How soon a fleet is gone when all of it is cut at once, and how soon a bare server notices. All are opened again each time. */
-async function allCut([bare, ours]: readonly [Fleet, Fleet]): Promise<Row[]> {
+/** Measures the time to remove all leases when all are cut at once, against the bare server. Opens all again after each round. */
+async function measureAllCut([bare, ours]: readonly [Fleet, Fleet]): Promise<Row[]> {
   const [bareMs, oursMs]: [number[], number[]] = [[], []];
   for (let round = 0; round < ALL_CUT_ROUNDS; round++) {
-    bareMs.push(await cutAllMs(bare));
-    oursMs.push(await cutAllMs(ours));
+    bareMs.push(await measureCutAllMs(bare));
+    oursMs.push(await measureCutAllMs(ours));
     for (const { holder, port } of [bare, ours]) await ask(holder, 'open', { port, count: COUNT });
   }
   return [

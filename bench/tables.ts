@@ -1,4 +1,4 @@
-/** Puts the figures of `bench/results` into the tables of `docs/performance.md`. */
+/** Updates the tables of `docs/performance.md` with the figures of `bench/results`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { withTables } from './performance-page.js';
 import { projectFile } from './project-file.js';

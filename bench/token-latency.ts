@@ -1,7 +1,7 @@
 /**
- * What a worker in front of an OpenAI-compatible server adds to each token: the same stream, token by token, read
- * straight from the server and through the worker, in turns. The server writes into each token when it was sent, on
- * the clock that all processes of a machine share.
+ * Measures the latency that a worker in front of an OpenAI-compatible server adds to each token. Reads the same stream
+ * directly from the server and through the worker, in alternating rounds. Each token is its own send time on the clock
+ * that all processes of a machine share.
  */
 import { once } from 'node:events';
 import { createServer, get, request, type ServerResponse } from 'node:http';
@@ -19,8 +19,8 @@ const PAUSE_MS = 5;
 
 const isUpstream = process.argv[2] === 'upstream';
 
-/** Sends the time as a token every few milliseconds, as an engine would a word. */
-async function answer(response: ServerResponse): Promise<void> {
+/** Streams a response: every 5 ms a token with the current time. */
+async function streamTimes(response: ServerResponse): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   const write = (choice: object): void =>
     void response.write(`data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', choices: [choice] })}\n\n`);
@@ -35,14 +35,14 @@ async function answer(response: ServerResponse): Promise<void> {
 function serveUpstream(): void {
   const server = createServer((message, response) => {
     message.resume();
-    if (message.url === '/v1/chat/completions') void answer(response);
+    if (message.url === '/v1/chat/completions') void streamTimes(response);
     else response.end(JSON.stringify({ data: [{ id: 'clock' }] }));
   });
   server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`));
 }
 
-/** The delay of each token, in microseconds. */
-async function direct(url: string): Promise<number[]> {
+/** Reads a stream from the server, and returns the delay of each token in µs. */
+async function measureDirect(url: string): Promise<number[]> {
   const delays: number[] = [];
   const parser = createParser({
     onEvent({ data }) {
@@ -58,7 +58,8 @@ async function direct(url: string): Promise<number[]> {
   return delays;
 }
 
-async function throughWorker(client: Client): Promise<number[]> {
+/** Reads a stream through the worker, and returns the delay of each token in µs. */
+async function measureThroughWorker(client: Client): Promise<number[]> {
   const delays: number[] = [];
   for await (const { outputs } of client.inferStream('clock', { prompt: ['go'] })) {
     const content = outputs['text'] && tensorToTexts(outputs['text'])[0];
@@ -74,13 +75,13 @@ async function measure(): Promise<void> {
   const worker = [process.execPath, projectFile('bin/anyserve.js'), 'worker', ...options] as const;
   const { line } = await start(worker, { until: /^serving on/ });
   const client = new Client({ endpoint: line.replace('serving on ', '') });
-  // Once each before it counts, so that what is compiled on the way is compiled.
-  await direct(url);
-  await throughWorker(client);
+  // One unmeasured stream each, so that the code is compiled.
+  await measureDirect(url);
+  await measureThroughWorker(client);
   const delays = { direct: [] as number[], throughWorker: [] as number[] };
   for (let round = 0; round < ROUNDS; round++) {
-    delays.direct.push(...(await direct(url)));
-    delays.throughWorker.push(...(await throughWorker(client)));
+    delays.direct.push(...(await measureDirect(url)));
+    delays.throughWorker.push(...(await measureThroughWorker(client)));
   }
   await client.close();
   const row = (what: string, values: readonly number[]) => ({
@@ -89,10 +90,10 @@ async function measure(): Promise<void> {
     medianMs: rounded(median(values) / 1000),
     p99Ms: rounded(quantile(values, 0.99) / 1000),
   });
-  const straight = row('straight from the server', delays.direct);
+  const fromServer = row('directly from the server', delays.direct);
   const through = row('through the worker', delays.throughWorker);
-  const added = { what: 'added by the worker', medianMs: rounded(through.medianMs - straight.medianMs) };
-  report({ name: 'token-latency', rows: [straight, through, added], compared: { medianMs: 'less' } });
+  const added = { what: 'added by the worker', medianMs: rounded(through.medianMs - fromServer.medianMs) };
+  report({ name: 'token-latency', rows: [fromServer, through, added], compared: { medianMs: 'less' } });
 }
 
 if (isUpstream) serveUpstream();

@@ -5,15 +5,15 @@ import { withTables } from '../../bench/performance-page.js';
 
 const text = (path: string): string => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8');
 
-it('tells the figures that were measured last', () => {
+it('shows the figures of the last benchmark run', () => {
   const page = text('docs/performance.md');
   expect(
     withTables(page, (results) => JSON.parse(text(`bench/results/${results}.json`)).rows),
-    'npm run bench:tables writes them again',
+    'update the tables with: npm run bench:tables',
   ).toBe(page);
 });
 
-it('refuses a page without one of the tables', () => {
+it('rejects a page that lacks a table', () => {
   const rows = () => [];
-  expect(() => withTables('## Lookup\n\nno table\n', rows)).toThrow('there is no table under "Lookup"');
+  expect(() => withTables('## Lookup\n\nno table\n', rows)).toThrow('docs/performance.md has no table under "Lookup"');
 });
