@@ -6,14 +6,14 @@ import type { ProtobufReader } from './protobuf-reader.js';
 import type { TensorContents } from './protocol-messages.js';
 
 /**
- * Reads typed contents. A field may come in several pieces, packed or element by element, and the contents in several
- * messages; all of them together are the elements.
+ * Reads typed contents. Protobuf allows a field to be split into several pieces, packed or one element each, and the
+ * contents into several messages. The elements are all of these concatenated.
  */
 export class ContentsReader {
-  #packed: Map<PackedField, JoinedBytes> | undefined;
+  #packed: Map<PackedField, ByteConcatenator> | undefined;
   #byteStrings: Uint8Array[] | undefined;
 
-  /** Reads contents that end there. Throws for bytes that are none, and for more than a message may hold. */
+  /** Reads the contents up to `end`. Throws for malformed bytes, and for contents that exceed the limits of a message. */
   read(reader: ProtobufReader, end: number, count: MessageCounter): void {
     for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
       const field = getPackedField(tag >>> 3);
@@ -25,14 +25,14 @@ export class ContentsReader {
       } else if (field && wireType === WireType.LengthDelimited) {
         count.addPiece();
         this.#add(field, reader.bytes());
-      } else if (field && wireType === elementWireType(field)) {
+      } else if (field && wireType === getElementWireType(field)) {
         count.addPiece();
         this.#add(field, reader.numberBytes(wireType));
       } else reader.skip(tag);
     }
   }
 
-  /** What was read: typed arrays of their own, so that the message is free to go. */
+  /** Returns the contents. The typed arrays are copies, so that the message can be garbage-collected. */
   contents(): TensorContents {
     const contents: TensorContents = {};
     if (this.#packed) for (const [{ name, unpack }, { bytes }] of this.#packed) contents[name] = unpack(bytes);
@@ -41,21 +41,21 @@ export class ContentsReader {
   }
 
   #add(field: PackedField, bytes: Uint8Array): void {
-    if (!holdsWholeElements(field, bytes)) throw new RangeError(`${field.name} end within an element`);
+    if (!holdsWholeElements(field, bytes)) throw new RangeError(`${field.name} ends within an element`);
     this.#packed ??= new Map();
-    const joined = this.#packed.get(field);
-    if (joined) joined.add(bytes);
-    else this.#packed.set(field, new JoinedBytes(bytes));
+    const pieces = this.#packed.get(field);
+    if (pieces) pieces.add(bytes);
+    else this.#packed.set(field, new ByteConcatenator(bytes));
   }
 }
 
-function elementWireType({ elementBytes }: PackedField): WireType {
+function getElementWireType({ elementBytes }: PackedField): WireType {
   if (elementBytes === undefined) return WireType.Varint;
   return elementBytes === 4 ? WireType.Bit32 : WireType.Bit64;
 }
 
-/** Bytes that come in pieces. The first piece stays where it is, since most come in one. */
-class JoinedBytes {
+/** Concatenates bytes that arrive in pieces. The first piece is not copied, since usually there is only one. */
+class ByteConcatenator {
   #buffer: Uint8Array;
   #length: number;
 

@@ -1,4 +1,4 @@
-/** The typed array of a datatype; for FP16 and BF16, whose elements JavaScript lacks, the 32-bit floats they widen to. */
+/** The typed array of a datatype. FP16 and BF16, which JavaScript lacks, are widened to 32-bit floats. */
 export type NumericArray =
   | Int8Array
   | Int16Array
@@ -49,11 +49,11 @@ interface NumericArrayConstructor {
 }
 
 interface DatatypeRow {
-  /** Bytes of one element in raw contents; BYTES elements say their own length. */
+  /** Size of one element in raw contents, in bytes. 0 for BYTES, whose elements have a length prefix. */
   readonly bytes: number;
-  /** Where typed contents carry it; the protocol has no field for 16-bit floats. */
+  /** The field of typed contents. Undefined for 16-bit floats, which the protocol has no field for. */
   readonly field: ContentsField | undefined;
-  /** The array that holds the elements; undefined for the two that are plain arrays. */
+  /** The class of the array that holds the elements. Undefined for BOOL and BYTES, which use plain arrays. */
   readonly array: NumericArrayConstructor | undefined;
 }
 
@@ -78,15 +78,15 @@ export const DATATYPES = {
   BYTES: { bytes: 0, field: 'bytesContents', array: undefined },
 } as const satisfies Record<Datatype, DatatypeRow>;
 
-/** Whether a text names a datatype. */
+/** Whether a string is the name of a datatype. */
 export function isDatatype(text: string): text is Datatype {
   return Object.hasOwn(DATATYPES, text);
 }
 
-/** The names of all datatypes, for a message that offers them. */
+/** The names of all datatypes, for error messages. */
 export const DATATYPE_NAMES = Object.keys(DATATYPES).join(', ');
 
-/** The row of a datatype, for code that handles them alike. */
+/** Returns the properties of a datatype, typed the same for all datatypes. */
 export function getDatatypeInfo(datatype: Datatype): DatatypeRow {
   return DATATYPES[datatype];
 }

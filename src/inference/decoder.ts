@@ -22,9 +22,9 @@ import {
 } from './protocol-messages.js';
 
 /**
- * The request that bytes are. Tensors are copied once, and raw ones not at all: they are views of the bytes. Throws for
- * bytes that are none, and `invalid_argument` for what holds more than {@link MessageCounter} lets through; it is counted
- * on the way, so that nothing is read twice.
+ * Decodes a request. Typed contents are copied once, and raw contents are views of the bytes. Throws for malformed bytes,
+ * and `invalid_argument` for a message that exceeds the limits of {@link MessageCounter}. The limits are checked while
+ * decoding, so that nothing is read twice.
  */
 export function decodeRequest(bytes: Uint8Array): RequestMessage {
   const message: RequestMessage = {
@@ -48,41 +48,41 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
     } else if (tag === SHARED_TAGS.tensor) {
       count.checkTensors('inputs', message.inputs.length + 1);
       message.inputs.push(readTensor(reader, reader.fieldEnd(reader.end), count));
-    } else readOther(tag, reader, message, count);
+    } else readSharedField(tag, reader, message, count);
   }
   return message;
 }
 
-/** The answer that bytes are; counted as {@link decodeRequest} counts. */
+/** Decodes a response, with the same limits as {@link decodeRequest}. */
 export function decodeResponse(bytes: Uint8Array): ResponseMessage {
   const reader = new ProtobufReader(bytes);
-  return readAnswer(reader, reader.end, emptyAnswer(), new MessageCounter('answer'));
+  return readResponse(reader, reader.end, createEmptyResponse(), new MessageCounter('response'));
 }
 
 /**
- * The part of an answer that bytes are. MLServer streams answers as they are, without the part around them
- * (`ModelInferResponse` where the protocol has `ModelStreamInferResponse`); that is a part, too.
+ * Decodes a message of a response stream. MLServer sends `ModelInferResponse` where the protocol has
+ * `ModelStreamInferResponse`, so such bare responses are accepted too.
  */
 export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
-  if (isBareAnswer(new ProtobufReader(bytes))) return { errorMessage: '', inferResponse: decodeResponse(bytes) };
+  if (isBareResponse(new ProtobufReader(bytes))) return { errorMessage: '', inferResponse: decodeResponse(bytes) };
   const message: StreamResponseMessage = { errorMessage: '', inferResponse: undefined };
   const reader = new ProtobufReader(bytes);
-  const count = new MessageCounter('answer');
+  const count = new MessageCounter('response');
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag === STREAM_RESPONSE_TAGS.errorMessage) message.errorMessage = reader.text();
     else if (tag === STREAM_RESPONSE_TAGS.inferResponse) {
-      const before = message.inferResponse ?? emptyAnswer();
-      message.inferResponse = readAnswer(reader, reader.fieldEnd(reader.end), before, count);
+      const before = message.inferResponse ?? createEmptyResponse();
+      message.inferResponse = readResponse(reader, reader.fieldEnd(reader.end), before, count);
     } else reader.skip(tag);
   }
   return message;
 }
 
 /**
- * Whether a message is an answer and not a part with an answer in it. Both have texts or messages in the fields 1 and 2;
- * 3 to 6 are fields of an answer only: id, parameters, outputs and raw contents.
+ * Whether a message is a `ModelInferResponse` and not a `ModelStreamInferResponse` that contains one. Both have strings or
+ * messages in fields 1 and 2. Only the former has fields 3 to 6: id, parameters, outputs and raw contents.
  */
-function isBareAnswer(reader: ProtobufReader): boolean {
+function isBareResponse(reader: ProtobufReader): boolean {
   for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
     if (tag >= SHARED_TAGS.id && tag <= RESPONSE_TAGS.rawOutputContents && (tag & 7) === 2) return true;
     reader.skip(tag);
@@ -90,15 +90,15 @@ function isBareAnswer(reader: ProtobufReader): boolean {
   return false;
 }
 
-/** What requests and answers have in common. */
+/** The fields that requests and responses share. */
 type CommonMessage = Pick<RequestMessage & ResponseMessage, 'modelName' | 'modelVersion' | 'id' | 'parameters'>;
 
-function emptyAnswer(): ResponseMessage {
+function createEmptyResponse(): ResponseMessage {
   return { modelName: '', modelVersion: '', id: '', parameters: NO_PARAMETERS, outputs: [], rawOutputContents: [] };
 }
 
-/** Reads into an answer, of which there may be some already: a message that comes in two parts is both together. */
-function readAnswer(
+/** Reads fields into a response, which can have fields already: protobuf merges a message field that occurs twice. */
+function readResponse(
   reader: ProtobufReader,
   end: number,
   message: ResponseMessage,
@@ -111,16 +111,16 @@ function readAnswer(
     } else if (tag === SHARED_TAGS.tensor) {
       count.checkTensors('outputs', message.outputs.length + 1);
       message.outputs.push(readTensor(reader, reader.fieldEnd(end), count));
-    } else readOther(tag, reader, message, count);
+    } else readSharedField(tag, reader, message, count);
   }
   return message;
 }
 
-function readOther(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCounter): void {
+function readSharedField(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCounter): void {
   if (tag === SHARED_TAGS.modelName) message.modelName = reader.text();
   else if (tag === SHARED_TAGS.modelVersion) message.modelVersion = reader.text();
   else if (tag === SHARED_TAGS.id) message.id = reader.text();
-  else if (tag === SHARED_TAGS.parameters) message.parameters = withParameter(reader, message.parameters, count);
+  else if (tag === SHARED_TAGS.parameters) message.parameters = addParameter(reader, message.parameters, count);
   else reader.skip(tag);
 }
 
@@ -134,7 +134,7 @@ function readTensor(reader: ProtobufReader, end: number, count: MessageCounter):
     else if (tag === TENSOR_TAGS.shape) {
       const shapeEnd = reader.fieldEnd(end);
       while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, count);
-    } else if (tag === TENSOR_TAGS.parameters) tensor.parameters = withParameter(reader, tensor.parameters, count);
+    } else if (tag === TENSOR_TAGS.parameters) tensor.parameters = addParameter(reader, tensor.parameters, count);
     else if (tag === TENSOR_TAGS.contents) {
       contents ??= new ContentsReader();
       contents.read(reader, reader.fieldEnd(end), count);
@@ -149,12 +149,12 @@ function readSize(reader: ProtobufReader, shape: bigint[], count: MessageCounter
   count.checkDimensions(shape.length);
 }
 
-/** The parameters that there are, and the one that comes next. */
-function withParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCounter): ParametersMessage {
+/** Reads the next parameter and adds it to those read before. */
+function addParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCounter): ParametersMessage {
   count.addParameter();
   const entry = new BinaryReader(reader.bytes());
   const { key, value } = ParametersEntry.decode(entry, entry.len);
-  if (entry.pos !== entry.len) throw new RangeError('a parameter does not end where its length says');
+  if (entry.pos !== entry.len) throw new RangeError('a parameter does not match its length prefix');
   if (!value) return before;
   const parameters =
     before === NO_PARAMETERS ? new Map<string, InferParameter>() : (before as Map<string, InferParameter>);
@@ -166,7 +166,7 @@ function readRequestedOutput(reader: ProtobufReader, end: number, count: Message
   for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
     if (tag === REQUESTED_OUTPUT_TAGS.name) output.name = reader.text();
     else if (tag === REQUESTED_OUTPUT_TAGS.parameters)
-      output.parameters = withParameter(reader, output.parameters, count);
+      output.parameters = addParameter(reader, output.parameters, count);
     else reader.skip(tag);
   }
   return output;

@@ -20,25 +20,25 @@ import type {
 } from './protocol-messages.js';
 
 /**
- * The bytes of a request: byte for byte what the generated code writes, which writes the parameters here, too. Tensors are
- * copied once.
+ * Encodes a request. The bytes are the same as those of the generated code, which is also used for parameters. Tensors
+ * are copied once.
  */
 export function encodeRequest(message: RequestMessage): Buffer {
   return ProtobufWriter.write(writeRequest, message);
 }
 
-/** The bytes of an answer, as {@link encodeRequest} makes them. */
+/** Encodes a response. See {@link encodeRequest}. */
 export function encodeResponse(message: ResponseMessage): Buffer {
-  return ProtobufWriter.write(writeAnswer, message);
+  return ProtobufWriter.write(writeResponse, message);
 }
 
-/** The bytes of a part of an answer. */
+/** Encodes a message of a response stream. See {@link encodeRequest}. */
 export function encodeStreamResponse(message: StreamResponseMessage): Buffer {
-  return ProtobufWriter.write(writePart, message);
+  return ProtobufWriter.write(writeStreamResponse, message);
 }
 
 function writeRequest(writer: ProtobufWriter, message: RequestMessage): void {
-  writeCommon(writer, message);
+  writeSharedFields(writer, message);
   for (const input of message.inputs) writeTensor(writer, input);
   for (const { name, parameters } of message.outputs) {
     const output = writer.open(REQUEST_TAGS.output);
@@ -49,22 +49,22 @@ function writeRequest(writer: ProtobufWriter, message: RequestMessage): void {
   for (const raw of message.rawInputContents) writer.bytes(REQUEST_TAGS.rawInputContents, raw);
 }
 
-function writeAnswer(writer: ProtobufWriter, message: ResponseMessage): void {
-  writeCommon(writer, message);
+function writeResponse(writer: ProtobufWriter, message: ResponseMessage): void {
+  writeSharedFields(writer, message);
   for (const output of message.outputs) writeTensor(writer, output);
   for (const raw of message.rawOutputContents) writer.bytes(RESPONSE_TAGS.rawOutputContents, raw);
 }
 
-function writePart(writer: ProtobufWriter, { errorMessage, inferResponse }: StreamResponseMessage): void {
+function writeStreamResponse(writer: ProtobufWriter, { errorMessage, inferResponse }: StreamResponseMessage): void {
   writer.text(STREAM_RESPONSE_TAGS.errorMessage, errorMessage);
   if (!inferResponse) return;
   const response = writer.open(STREAM_RESPONSE_TAGS.inferResponse);
-  writeAnswer(writer, inferResponse);
+  writeResponse(writer, inferResponse);
   writer.close(response);
 }
 
-/** The fields that a request and an answer have alike. */
-function writeCommon(writer: ProtobufWriter, message: RequestMessage | ResponseMessage): void {
+/** Writes the fields that requests and responses share. */
+function writeSharedFields(writer: ProtobufWriter, message: RequestMessage | ResponseMessage): void {
   writer.text(SHARED_TAGS.modelName, message.modelName);
   writer.text(SHARED_TAGS.modelVersion, message.modelVersion);
   writer.text(SHARED_TAGS.id, message.id);
@@ -76,7 +76,7 @@ function writeParameters(writer: ProtobufWriter, tag: number, parameters: Parame
   for (const [key, value] of parameters) writer.bytes(tag, ParametersEntry.encode({ key, value }).finish());
 }
 
-/** Inputs and outputs are written alike. */
+/** Writes an input or an output. Both have the same tag. */
 function writeTensor(writer: ProtobufWriter, { name, datatype, shape, parameters, contents }: TensorMessage): void {
   const tensor = writer.open(SHARED_TAGS.tensor);
   writer.text(TENSOR_TAGS.name, name);
@@ -91,7 +91,7 @@ function writeTensor(writer: ProtobufWriter, { name, datatype, shape, parameters
   writer.close(tensor);
 }
 
-/** Packed numbers are one value, byte strings one each. Fields are written in the order in which they stand; nearly always there is one. */
+/** Writes typed contents. Numbers are packed into one value, and each byte string is a value. Nearly always there is one field. */
 function writeContents(writer: ProtobufWriter, contents: TensorContents): void {
   const begin = writer.open(TENSOR_TAGS.contents);
   for (const name of Object.keys(contents) as (keyof TensorContents)[]) {

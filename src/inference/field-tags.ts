@@ -1,25 +1,25 @@
-/**
- * What leads the fields of the messages in which tensors travel: eight times the published number of the field, and 2 where
- * a length comes next. All of them are one byte.
+/*
+ * Protobuf tags of the messages that carry tensors: eight times the field number plus the wire type, which is 2 for values
+ * with a length prefix. Every tag is one byte.
  */
 
-/** The fields that a request and an answer have alike. */
+/** Fields that requests and responses share. */
 export const SHARED_TAGS = { modelName: 10, modelVersion: 18, id: 26, parameters: 34, tensor: 42 } as const;
 
-/** The other fields of a request. */
+/** Further fields of a request. */
 export const REQUEST_TAGS = { output: 50, rawInputContents: 58 } as const;
 
-/** The fields of an output that a request wants. */
+/** Fields of a requested output. */
 export const REQUESTED_OUTPUT_TAGS = { name: 10, parameters: 18 } as const;
 
-/** The other field of an answer. */
+/** Further fields of a response. */
 export const RESPONSE_TAGS = { rawOutputContents: 50 } as const;
 
-/** The fields of a part of an answer. */
+/** Fields of a message of a response stream. */
 export const STREAM_RESPONSE_TAGS = { errorMessage: 10, inferResponse: 18 } as const;
 
-/** The fields of a tensor, an input's or an output's; of its shape there is one element, or all of them packed. */
+/** Fields of an input or output tensor. `size` is one element of the shape, and `shape` is all elements packed. */
 export const TENSOR_TAGS = { name: 10, datatype: 18, size: 24, shape: 26, parameters: 34, contents: 42 } as const;
 
-/** The field of typed contents that is not packed; the others are in `packed-elements`. */
+/** The field of typed contents that isn't packed. The other fields are in `packed-elements`. */
 export const BYTES_CONTENTS_TAG = 66;

@@ -1,12 +1,13 @@
 /**
- * How many bytes a peer may send before it must wait until some were taken. With HTTP/2's own 64 KiB a message of a
- * mebibyte stops sixteen times for an answer.
+ * HTTP/2 flow control window: number of bytes that a peer can send before it must wait for a window update. With HTTP/2's
+ * default of 64 KiB, a message of 1 MiB waits sixteen times.
  */
 export const FLOW_CONTROL_WINDOW_BYTES = 2 * 1024 * 1024;
 
 /**
- * What the gRPC library is told on both ends; both limits, because each end has other ones of its own. Its channelz, which
- * nobody reads here, stays on: a server without it does not know its connections, and `forceShutdown` ends none of them.
+ * Creates the options of the gRPC library for client and server. Both message limits are set, because the library's
+ * defaults differ between the two. Channelz stays enabled, although nothing reads it: without it a server doesn't track its
+ * connections, and `forceShutdown` closes none of them.
  */
 export function createGrpcOptions(maxMessageBytes: number) {
   return {

@@ -1,10 +1,10 @@
 import type { Parameters } from './inference-data.js';
 import type { TensorValue } from './tensor-value.js';
 
-/** Outputs by name, as a handler returns them: tensors, typed arrays or plain values. */
+/** The outputs that a handler returns, by name: tensors, typed arrays or plain values. */
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
-/** Outputs with parameters: why a text ended, how many tokens it took. */
+/** Outputs with parameters, such as the finish reason and the token counts of a generated text. */
 export class HandlerResponse {
   readonly outputs: HandlerOutputs;
   readonly parameters: Parameters;
@@ -15,5 +15,5 @@ export class HandlerResponse {
   }
 }
 
-/** The result of a handler, or one part of it. */
+/** The result of a handler, or one message of a streamed result. */
 export type HandlerResult = HandlerOutputs | HandlerResponse;

@@ -1,17 +1,17 @@
 import type { DataByDatatype, Datatype } from './datatype.js';
 
 /*
- * The data of an inference as programs see it, without its encoding. This file imports nothing of the encoding, because
- * the library's public types are made of it: they must compile in projects that have no types of Node.js or gRPC.
+ * The data of an inference, independent of its encoding. This file must not import the encoding: the library's public types
+ * use it, and must compile in projects without the types of Node.js or gRPC.
  */
 
-/** Parameters of a request, an answer or a tensor, by name: a sampling temperature, a finish reason. */
+/** Parameters of a request, a response or a tensor, by name. Examples: a sampling temperature, a finish reason. */
 export type Parameters = Readonly<Record<string, ParameterValue>>;
 
 /** The value of a parameter. Integers are sent as int64, other numbers as double; `{ double: 1 }` sends an integer as double. */
 export type ParameterValue = boolean | number | bigint | string | { readonly double: number };
 
-/** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, else a typed array. */
+/** The elements of a tensor in row-major order: booleans for BOOL, byte strings for BYTES, otherwise a typed array. */
 export type TensorData = DataByDatatype[Datatype];
 
 /** A tensor. `data` has as many elements as the product of `shape`; the empty shape is a scalar. */
@@ -29,13 +29,13 @@ export interface Tensor<D extends Datatype = Datatype> {
  */
 export type Tensors = Readonly<Record<string, Tensor>>;
 
-/** A requested output with its own parameters: Triton's `classification`, for example. */
+/** A requested output with parameters: Triton's `classification`, for example. */
 export interface RequestedOutput {
   readonly name: string;
   readonly parameters?: Parameters | undefined;
 }
 
-/** The answer to one inference. */
+/** The response to one inference. */
 export interface InferenceResponse {
   readonly model: string;
   readonly version: string;

@@ -1,22 +1,22 @@
 import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 
-/** An answer's JSON as the server wrote it. Nothing of it is certain. */
+/** JSON from a server's response. It can have any shape, so readers check each field. */
 // biome-ignore lint/suspicious/noExplicitAny: readers check each field that they use
 export type UntrustedJson = any;
 
-/** An upstream's error: the HTTP status it stands for, and its text, for callers that decide by what is in it. */
+/** An error from an upstream server: its HTTP status, and its body for callers that need details. */
 export class UpstreamError extends AnyserveError {
   readonly status: number;
   readonly body: string;
 
   constructor(status: number, body: string, message: string) {
-    super(codeOf(status), message);
+    super(toErrorCode(status), message);
     this.status = status;
     this.body = body;
   }
 }
 
-const CODES: Readonly<Record<number, ErrorCode>> = {
+const ERROR_CODES: Readonly<Record<number, ErrorCode>> = {
   400: 'invalid_argument',
   401: 'unauthenticated',
   403: 'permission_denied',
@@ -34,17 +34,17 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
   529: 'unavailable',
 };
 
-/** Returns the code for an HTTP status; a status that is not an error's is `failed_precondition`. */
-function codeOf(status: number): ErrorCode {
-  return CODES[status] ?? (status < 500 ? 'failed_precondition' : 'internal');
+/** Returns the error code for an HTTP status. A status that isn't an error is `failed_precondition`. */
+function toErrorCode(status: number): ErrorCode {
+  return ERROR_CODES[status] ?? (status < 500 ? 'failed_precondition' : 'internal');
 }
 
 /**
- * The HTTP statuses of the words that servers use for errors, as a `code`, `type` or `status`: those of OpenAI,
- * Anthropic, vLLM, llama.cpp, TGI, LiteLLM and the gRPC status names that Google uses. Keys are as {@link wordFrom} makes
- * them.
+ * HTTP statuses of the error names that servers send as `code`, `type` or `status`: those of OpenAI, Anthropic, vLLM,
+ * llama.cpp, TGI and LiteLLM, and the gRPC status names that Google uses. The keys are normalized by
+ * {@link normalizeErrorName}.
  */
-const STATUSES: ReadonlyMap<string, number> = new Map([
+const STATUS_BY_ERROR_NAME: ReadonlyMap<string, number> = new Map([
   ...[
     'invalid_request',
     'invalid_argument',
@@ -94,32 +94,35 @@ const STATUSES: ReadonlyMap<string, number> = new Map([
   ...['timeout', 'request_timeout', 'gateway_timeout', 'deadline_exceeded'].map((word) => [word, 504] as const),
 ]);
 
-/** Returns the HTTP status that an error stands for which comes under another: inside a stream, whose own is 200. */
+/** Returns the HTTP status of an error that arrives inside a stream, where the status of the response is 200. */
 export function getErrorStatus(error: UntrustedJson): number {
-  const words = [error.code, error.status, error.status_code, error.type, error.error_type];
-  const found = words.map(Number).find((number) => Number.isInteger(number) && number >= 400 && number < 600);
-  if (found !== undefined) return found;
-  return words.map((word) => STATUSES.get(wordFrom(word))).find((status) => status !== undefined) ?? 500;
+  const names = [error.code, error.status, error.status_code, error.type, error.error_type];
+  const number = names.map(Number).find((status) => Number.isInteger(status) && status >= 400 && status < 600);
+  if (number !== undefined) return number;
+  return (
+    names.map((name) => STATUS_BY_ERROR_NAME.get(normalizeErrorName(name))).find((status) => status !== undefined) ??
+    500
+  );
 }
 
-/** Makes `RateLimitError`, `rate_limit_error` and `RATE_LIMIT` one word: `rate_limit`. */
-function wordFrom(word: unknown): string {
-  if (typeof word !== 'string' || word.length > 100) return '';
-  return word
+/** Normalizes `RateLimitError`, `rate_limit_error` and `RATE_LIMIT` to `rate_limit`. */
+function normalizeErrorName(name: unknown): string {
+  if (typeof name !== 'string' || name.length > 100) return '';
+  return name
     .replace(/([a-z])([A-Z])/g, '$1_$2')
     .toLowerCase()
     .replaceAll('-', '_')
     .replace(/_(error|exception)$/, '');
 }
 
-/** Returns what an error's body says: `{"error":{"message":"..."}}` and its relatives, else its own text. */
+/** Returns the message in an error body: that of `{"error":{"message":"..."}}` and similar forms, otherwise the whole body. */
 export function extractErrorMessage(body: string): string {
   try {
     const { error, message, detail } = JSON.parse(body);
-    const said = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
-    if (said !== undefined) return getErrorMessage(typeof said === 'string' ? said : JSON.stringify(said));
+    const text = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
+    if (text !== undefined) return getErrorMessage(typeof text === 'string' ? text : JSON.stringify(text));
   } catch {
-    // A proxy's page, or nothing: shown as it is.
+    // The error page of a proxy, or an empty body.
   }
   return getErrorMessage(body.slice(0, 4000)) || 'no reason given';
 }

@@ -5,7 +5,7 @@ import type { UntrustedJson } from './openai-errors.js';
 import { ToolCalls } from './openai-tool-calls.js';
 import { toEndParameters } from './text-generation.js';
 
-/** Fields of a message that are read, or that say nothing of their own. */
+/** Fields of a message that are read, or that have no information. */
 const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   'role',
   'name',
@@ -17,9 +17,9 @@ const KNOWN_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /** Fields of a message with content that the text contract has no output for. */
-const NOT_CARRIED: ReadonlySet<string> = new Set(['audio', 'images', 'videos', 'function_call']);
+const UNSUPPORTED_FIELDS: ReadonlySet<string> = new Set(['audio', 'images', 'videos', 'function_call']);
 
-/** Fields of a choice that are read, or that repeat what others say. */
+/** Fields of a choice that are read, or that repeat other fields. */
 const KNOWN_CHOICE_FIELDS: ReadonlySet<string> = new Set([
   'index',
   'message',
@@ -31,133 +31,134 @@ const KNOWN_CHOICE_FIELDS: ReadonlySet<string> = new Set([
   'error',
 ]);
 
-/** Texts that a message, or a piece of one, adds to the outputs of the text contract. */
+/** Texts that a message, or a delta of one, adds to the outputs of the text contract. */
 export interface TextOutputs {
   readonly text: string;
   readonly reasoning: string;
 }
 
-/** One chat answer as the text contract has it, put together from its one choice, whole or in deltas. */
+/** Builds the outputs of the text contract from the one choice of a chat response, which arrives whole or in deltas. */
 export class ChatResponseBuilder {
-  readonly #wholeText = createSurrogateJoiner();
-  readonly #wholeReasoning = createSurrogateJoiner();
+  readonly #joinText = createSurrogateJoiner();
+  readonly #joinReasoning = createSurrogateJoiner();
   readonly #toolCalls = new ToolCalls();
-  readonly #leftOut = new Set<string>();
+  readonly #omittedFields = new Set<string>();
   #finishReason: unknown;
   #usage: UntrustedJson;
   #hasChoice = false;
 
-  /** Whether anything of an answer has come. */
+  /** Whether any choice with a message has arrived. */
   get hasChoice(): boolean {
     return this.#hasChoice;
   }
 
   /**
-   * Takes an answer, or an event of a stream, and returns what it adds. Throws `internal` for several choices, and
-   * `unimplemented` for content that the text contract has no output for.
+   * Adds a response, or an event of a stream, and returns the texts that it adds. Throws `internal` for several choices,
+   * and `unimplemented` for content that the text contract has no output for.
    */
   add({ choices, usage }: UntrustedJson): TextOutputs {
     this.#usage = usage ?? this.#usage;
     const outputs = { text: '', reasoning: '' };
     for (const choice of Array.isArray(choices) ? choices : []) {
       if (!choice) continue;
-      // A server that can't stream answers with a message.
+      // A server that can't stream sends a whole message.
       const message = choice.delta ?? choice.message;
       if (Number(choice.index ?? 0) !== 0 || (choice.message && choices.length > 1)) {
-        throw new AnyserveError('internal', 'its answer has several choices, and one was asked for');
+        throw new AnyserveError('internal', 'its response has several choices, but one was requested');
       }
       this.#hasChoice ||= typeof message === 'object';
       this.#finishReason = choice.finish_reason || this.#finishReason;
-      this.#note(choice, KNOWN_CHOICE_FIELDS);
+      this.#checkFields(choice, KNOWN_CHOICE_FIELDS);
       if (!message) continue;
-      this.#note(message, KNOWN_FIELDS);
+      this.#checkFields(message, KNOWN_FIELDS);
       this.#toolCalls.add(message.tool_calls);
-      const content = contentOf(message.content);
-      outputs.text += this.#wholeText(content.text + textOf(message.refusal));
-      const reasoning = textOf(message.reasoning_content) || textOf(message.reasoning);
-      outputs.reasoning += this.#wholeReasoning(reasoning + content.reasoning);
+      const content = readContent(message.content);
+      outputs.text += this.#joinText(content.text + readText(message.refusal));
+      const reasoning = readText(message.reasoning_content) || readText(message.reasoning);
+      outputs.reasoning += this.#joinReasoning(reasoning + content.reasoning);
     }
     return outputs;
   }
 
-  /** Returns the last part of the answer: what is left of its texts after `before`, its tool calls, and how it ended. */
+  /** Returns the last message of the response: the rest of its texts after `before`, its tool calls, and how it ended. */
   end(before: TextOutputs = { text: '', reasoning: '' }): HandlerResponse {
-    if (this.#finishReason === 'error') throw new AnyserveError('internal', 'its answer ended with an error');
-    const text = before.text + this.#wholeText.end();
-    const reasoning = before.reasoning + this.#wholeReasoning.end();
+    if (this.#finishReason === 'error') throw new AnyserveError('internal', 'its response ended with an error');
+    const text = before.text + this.#joinText.end();
+    const reasoning = before.reasoning + this.#joinReasoning.end();
     const toolCalls = this.#toolCalls.json();
     const outputs = {
       text: [text],
       ...(reasoning !== '' && { reasoning: [reasoning] }),
       ...(toolCalls !== undefined && { tool_calls: [toolCalls] }),
     };
-    const leftOut = this.#leftOut.size > 0 && { left_out: [...this.#leftOut].join(',') };
-    return new HandlerResponse(outputs, { ...readEndParameters(this.#finishReason, this.#usage), ...leftOut });
+    const omitted = this.#omittedFields.size > 0 && { left_out: [...this.#omittedFields].join(',') };
+    return new HandlerResponse(outputs, { ...readEndParameters(this.#finishReason, this.#usage), ...omitted });
   }
 
-  #note(object: UntrustedJson, known: ReadonlySet<string>): void {
+  /** Records the names of unknown fields, at most 16. Throws `unimplemented` for a field with unsupported content. */
+  #checkFields(object: UntrustedJson, known: ReadonlySet<string>): void {
     for (const [name, value] of Object.entries(object)) {
-      if (known.has(name) || isNothing(value)) continue;
-      if (NOT_CARRIED.has(name)) throw notCarried(name);
-      if (this.#leftOut.size < 16) this.#leftOut.add(name.slice(0, 64));
+      if (known.has(name) || isEmpty(value)) continue;
+      if (UNSUPPORTED_FIELDS.has(name)) throw createUnsupportedError(name);
+      if (this.#omittedFields.size < 16) this.#omittedFields.add(name.slice(0, 64));
     }
   }
 }
 
-/** Whether a value says nothing: engines write most fields that they have no value for. */
-function isNothing(value: unknown): boolean {
+/** Whether a value has no information. Engines send most fields even if they have no value for them. */
+function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === false) return true;
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-function textOf(value: UntrustedJson): string {
+function readText(value: UntrustedJson): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'string') return value;
-  throw new AnyserveError('internal', 'a text of its answer is not a string');
+  throw new AnyserveError('internal', 'a text in its response is not a string');
 }
 
-/** The texts of a message's content: itself, or those of its parts. Throws `unimplemented` for parts of another kind. */
-function contentOf(content: UntrustedJson): TextOutputs {
-  if (!Array.isArray(content)) return { text: textOf(content), reasoning: '' };
+/** Returns the texts of a message's content, which is a string or an array of parts. Throws `unimplemented` for other parts. */
+function readContent(content: UntrustedJson): TextOutputs {
+  if (!Array.isArray(content)) return { text: readText(content), reasoning: '' };
   const outputs = { text: '', reasoning: '' };
   for (const part of content) {
     if (typeof part === 'string') outputs.text += part;
-    else if (part?.type === 'text' || part?.type === 'output_text') outputs.text += textOf(part.text);
-    else if (part?.type === 'refusal') outputs.text += textOf(part.refusal);
+    else if (part?.type === 'text' || part?.type === 'output_text') outputs.text += readText(part.text);
+    else if (part?.type === 'refusal') outputs.text += readText(part.refusal);
     else if (part?.type === 'thinking' || part?.type === 'reasoning') {
-      outputs.reasoning += contentOf(part.thinking ?? part.reasoning ?? part.text).text;
-    } else throw notCarried(String(part?.type));
+      outputs.reasoning += readContent(part.thinking ?? part.reasoning ?? part.text).text;
+    } else throw createUnsupportedError(String(part?.type));
   }
   return outputs;
 }
 
-function notCarried(name: string): AnyserveError {
-  const shown = JSON.stringify(name.slice(0, 64));
-  return new AnyserveError('unimplemented', `its answer has ${shown}, which no output of a worker can carry`);
+function createUnsupportedError(name: string): AnyserveError {
+  const quoted = JSON.stringify(name.slice(0, 64));
+  return new AnyserveError('unimplemented', `its response has ${quoted}, which no output of a worker can carry`);
 }
 
 /**
- * Makes pieces of a text end with a whole character: the first half of a surrogate pair waits for the other. `end` returns
- * what still waits, as U+FFFD, since no other half will come.
+ * Creates a function that makes each piece of a text end with a whole character. The first half of a surrogate pair is held
+ * back until the next piece. `end` returns a half that is still held back as U+FFFD.
  */
 export function createSurrogateJoiner() {
   let half = '';
-  const whole = (piece: string): string => {
+  const join = (piece: string): string => {
     if (piece === '') return '';
     const text = half + piece;
     half = /[\ud800-\udbff]$/.exec(text.slice(-1))?.[0] ?? '';
     return text.slice(0, text.length - half.length).toWellFormed();
   };
-  return Object.assign(whole, { end: () => half.toWellFormed() });
+  return Object.assign(join, { end: () => half.toWellFormed() });
 }
 
-/** How a text ended and what it took, as far as the server says. */
+/** Returns the finish reason and the token counts that the server reports. */
 export function readEndParameters(finishReason: unknown, usage: UntrustedJson): Parameters {
-  const count = (value: unknown): number | undefined => (Number.isSafeInteger(value) ? (value as number) : undefined);
+  const toCount = (value: unknown): number | undefined => (Number.isSafeInteger(value) ? (value as number) : undefined);
   return toEndParameters({
     finishReason: typeof finishReason === 'string' ? finishReason : undefined,
-    promptTokens: count(usage?.prompt_tokens),
-    completionTokens: count(usage?.completion_tokens),
-    totalTokens: count(usage?.total_tokens),
+    promptTokens: toCount(usage?.prompt_tokens),
+    completionTokens: toCount(usage?.completion_tokens),
+    totalTokens: toCount(usage?.total_tokens),
   });
 }

@@ -15,10 +15,10 @@ const SET_BY_WORKER: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Parameters that ask for more than one text, or for more than a text. The text contract can't carry the answer, so
- * they are refused before the engine is asked. The function tells the values that ask for nothing more.
+ * Parameters that can request several texts, or more than text. The text contract can't carry such a response, so they are
+ * refused before the engine is called. The function returns whether a value is harmless, since it requests one text.
  */
-const NOT_CARRIED: ReadonlyMap<string, (value: Json) => boolean> = new Map([
+const UNSUPPORTED_PARAMETERS: ReadonlyMap<string, (value: Json) => boolean> = new Map([
   ['n', isNumber(1)],
   ['best_of', isNumber(1)],
   ['logprobs', (value) => value === false || isNumber(0)(value)],
@@ -34,8 +34,8 @@ const NOT_CARRIED: ReadonlyMap<string, (value: Json) => boolean> = new Map([
   ['encoding_format', (value) => value === 'float'],
 ]);
 
-/** Parameters that are texts in every engine that has them, also where the text looks like JSON. */
-const TEXTS: ReadonlySet<string> = new Set([
+/** Parameters that are strings in every engine that has them, even if the string looks like JSON. */
+const STRING_PARAMETERS: ReadonlySet<string> = new Set([
   'user',
   'safety_identifier',
   'prompt_cache_key',
@@ -55,29 +55,29 @@ const TEXTS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Makes a request's body without its messages or texts. Parameters are passed on whatever they are, since engines have
- * many of their own; a text that is a JSON array or object is passed on as that (`response_format`, `tools`), and a `stop`
- * only as an array of texts. Throws `invalid_argument` that names a parameter which can't be passed on.
+ * Creates the body of a request, without its messages or texts. All parameters are passed on, since engines have many that
+ * aren't part of OpenAI's API. A string that is a JSON array or object is parsed (`response_format`, `tools`), but a `stop` only if it
+ * is an array of strings. Throws `invalid_argument`, which names the parameter, for one that can't be passed on.
  */
 export function createOpenAiRequestBody(model: string, parameters: Parameters): Map<string, Json> {
   const body = new Map<string, Json>([['model', model]]);
   for (const [name, value] of Object.entries(parameters)) {
     // Triton's clients send these to the server, not to the model.
     if (name.startsWith('triton_')) continue;
-    if (SET_BY_WORKER.has(name)) throw refused(name, 'is set by the worker; leave it out');
-    const json = structured(name, parameterToJson(value));
-    const isHarmless = NOT_CARRIED.get(name);
+    if (SET_BY_WORKER.has(name)) throw createParameterError(name, 'is set by the worker; leave it out');
+    const json = parseStructured(name, parameterToJson(value));
+    const isHarmless = UNSUPPORTED_PARAMETERS.get(name);
     if (isHarmless && !isHarmless(json)) {
-      throw refused(name, 'asks for more than one text, and the answer can carry nothing else; leave it out');
+      throw createParameterError(name, 'requests more than one text, which a response cannot carry; leave it out');
     }
     body.set(name, json);
   }
   return body;
 }
 
-/** Returns the array or object that a text is; any other value as it is. */
-function structured(name: string, value: Json): Json {
-  if (typeof value !== 'string' || TEXTS.has(name) || !/^\s*[[{]/.test(value)) return value;
+/** Parses a string that is a JSON array or object. Returns any other value unchanged. */
+function parseStructured(name: string, value: Json): Json {
+  if (typeof value !== 'string' || STRING_PARAMETERS.has(name) || !/^\s*[[{]/.test(value)) return value;
   try {
     const json = parseJson(value);
     const isList = Array.isArray(json) && json.every((item) => typeof item === 'string');
@@ -88,10 +88,10 @@ function structured(name: string, value: Json): Json {
   }
 }
 
-function isNumber(wanted: number): (value: Json) => boolean {
-  return (value) => value instanceof JsonNumber && Number(value.text) === wanted;
+function isNumber(expected: number): (value: Json) => boolean {
+  return (value) => value instanceof JsonNumber && Number(value.text) === expected;
 }
 
-function refused(name: string, problem: string): AnyserveError {
+function createParameterError(name: string, problem: string): AnyserveError {
   return new AnyserveError('invalid_argument', `parameter ${quote(name)} ${problem}`);
 }

@@ -1,54 +1,54 @@
 import { AnyserveError } from '../core/errors.js';
 import type { UntrustedJson } from './openai-errors.js';
 
-/** Maximum size of all tool calls of one answer together, in characters of JSON. */
-const MAX_CHARACTERS = 16 * 1024 * 1024;
+/** Maximum size of all tool calls of a response, in characters of JSON. */
+const MAX_CALL_CHARACTERS = 16 * 1024 * 1024;
 
-/** What a call counts for beside its fields, in characters: an empty one takes memory, too. */
-const CALL_CHARACTERS = 64;
+/** Characters that each call counts in addition to its fields, because an empty call takes memory too. */
+const CALL_OVERHEAD_CHARACTERS = 64;
 
-/** A tool call as far as it has arrived. Without a prototype, so that `__proto__` is a key like any other. */
+/** A tool call that may still be incomplete. It has no prototype, so that `__proto__` is an ordinary key. */
 type Call = Record<string, unknown>;
 
-/** Longest arguments that are parsed to see whether they are complete. */
-const MAX_PARSED = 64 * 1024;
+/** Maximum length of arguments that are parsed to check whether they are complete, in characters. */
+const MAX_PARSED_CHARACTERS = 64 * 1024;
 
 /**
- * The tool calls of one answer, put together from the deltas of a stream: those with the same index are one call, whose
- * `arguments` (or `input`) arrive in pieces. Servers that number all calls alike, or not at all, are told apart by the ids,
- * and without ids by a name that follows complete arguments.
+ * Builds the tool calls of a response from the deltas of a stream. Deltas with the same index are one call, whose `arguments`
+ * (or `input`) arrive in pieces. Some servers send the same index for all calls, or none. Their calls are distinguished by
+ * id, and without ids by a name that follows complete arguments.
  */
 export class ToolCalls {
   readonly #calls: { readonly index: number; readonly call: Call }[] = [];
-  /** The last call of each index; that of `undefined` is the last one without an index. */
+  /** The latest call of each index. The key `undefined` is for calls without an index. */
   readonly #latest = new Map<number | undefined, Call>();
   readonly #byId = new Map<unknown, Call>();
   #characters = 0;
 
-  /** Takes the `tool_calls` of a delta, or of a whole message. Throws `internal` for anything but a list of objects. */
+  /** Adds the `tool_calls` of a delta or of a whole message. Throws `internal` for anything but a list of objects. */
   add(deltas: UntrustedJson): void {
     if (deltas === undefined || deltas === null) return;
-    if (!Array.isArray(deltas)) throw unusable('"tool_calls" is not a list');
+    if (!Array.isArray(deltas)) throw createError('"tool_calls" is not a list');
     for (const delta of deltas) {
-      if (typeof delta !== 'object' || delta === null) throw unusable('a tool call is not an object');
+      if (typeof delta !== 'object' || delta === null) throw createError('a tool call is not an object');
       const { index, ...fields } = delta;
-      const call = this.#callFor(indexFrom(index), fields);
+      const call = this.#findOrCreateCall(parseIndex(index), fields);
       this.#merge(call, fields, 0);
       if (fields.id) this.#byId.set(fields.id, call);
     }
   }
 
-  /** Returns the calls as a JSON array; undefined when there are none. */
+  /** Returns the calls as a JSON array. Undefined if there are none. */
   json(): string | undefined {
     if (this.#calls.length === 0) return undefined;
     const ordered = this.#calls.toSorted((one, other) => one.index - other.index);
-    return JSON.stringify(ordered.map(({ call }) => withArgumentsAsText(call)));
+    return JSON.stringify(ordered.map(({ call }) => stringifyArguments(call)));
   }
 
-  #callFor(index: number | undefined, fields: UntrustedJson): Call {
+  #findOrCreateCall(index: number | undefined, fields: UntrustedJson): Call {
     const known = (index === undefined && fields.id && this.#byId.get(fields.id)) || this.#latest.get(index);
-    if (known && !isAnother(index, fields, known)) return known;
-    this.#count(CALL_CHARACTERS);
+    if (known && !startsNewCall(index, fields, known)) return known;
+    this.#count(CALL_OVERHEAD_CHARACTERS);
     const call: Call = Object.create(null);
     this.#calls.push({ index: index ?? this.#calls.length, call });
     this.#latest.set(index, call);
@@ -62,7 +62,7 @@ export class ToolCalls {
       this.#count(key.length);
       if (typeof value === 'string') {
         this.#count(value.length);
-        target[key] = typeof before === 'string' ? mergedText(key, before, value) : value;
+        target[key] = typeof before === 'string' ? mergeText(key, before, value) : value;
       } else if (typeof value === 'object' && !Array.isArray(value) && depth < 3) {
         const inner = typeof before === 'object' && before !== null ? (before as Call) : Object.create(null);
         target[key] = inner;
@@ -76,25 +76,31 @@ export class ToolCalls {
 
   #count(characters: number): void {
     this.#characters += characters;
-    if (this.#characters > MAX_CHARACTERS) throw unusable(`its tool calls have over ${MAX_CHARACTERS} characters`);
+    if (this.#characters > MAX_CALL_CHARACTERS) {
+      throw createError(`its tool calls have more than ${MAX_CALL_CHARACTERS} characters`);
+    }
   }
 }
 
-/** A call's index. Some servers write it as a text. */
-function indexFrom(index: unknown): number | undefined {
+/** Returns a call's index. Some servers send it as a string. */
+function parseIndex(index: unknown): number | undefined {
   const number = typeof index === 'string' && /^\d{1,9}$/.test(index) ? Number(index) : index;
   return Number.isSafeInteger(number) ? (number as number) : undefined;
 }
 
-/** Whether a delta begins a call, though one with its index, or like it without an index, is known. */
-function isAnother(index: number | undefined, { id, function: named }: UntrustedJson, known: UntrustedJson): boolean {
-  if (id && known.id) return id !== known.id && Boolean(named?.name || index === undefined);
-  return Boolean(!id && named?.name && known.function?.name) && isComplete(known.function.arguments);
+/** Whether a delta starts a new call, although a call with the same index (or also without one) is known. */
+function startsNewCall(
+  index: number | undefined,
+  { id, function: called }: UntrustedJson,
+  known: UntrustedJson,
+): boolean {
+  if (id && known.id) return id !== known.id && Boolean(called?.name || index === undefined);
+  return Boolean(!id && called?.name && known.function?.name) && isComplete(known.function.arguments);
 }
 
 function isComplete(argumentsText: unknown): boolean {
   if (typeof argumentsText !== 'string') return argumentsText !== undefined;
-  if (!argumentsText.trimEnd().endsWith('}') || argumentsText.length > MAX_PARSED) return false;
+  if (!argumentsText.trimEnd().endsWith('}') || argumentsText.length > MAX_PARSED_CHARACTERS) return false;
   try {
     JSON.parse(argumentsText);
     return true;
@@ -103,20 +109,23 @@ function isComplete(argumentsText: unknown): boolean {
   }
 }
 
-/** In OpenAI's form the arguments are JSON in a text; some servers give the object itself. */
-function withArgumentsAsText(call: UntrustedJson): UntrustedJson {
+/** Converts arguments to a JSON string, as in OpenAI's API. Some servers send an object instead. */
+function stringifyArguments(call: UntrustedJson): UntrustedJson {
   const { function: called } = call;
   if (typeof called?.arguments !== 'object' || called.arguments === null) return call;
   return { ...call, function: { ...called, arguments: JSON.stringify(called.arguments) } };
 }
 
-/** Arguments arrive in pieces; a name does with some servers, and others repeat it; all else stays as it came first. */
-function mergedText(key: string, before: string, piece: string): string {
+/**
+ * Merges a piece into a text. Arguments arrive in pieces. A name arrives in pieces from some servers, and others repeat it.
+ * All other fields keep their first value.
+ */
+function mergeText(key: string, before: string, piece: string): string {
   if (key === 'arguments' || key === 'input') return before + piece;
   if (key === 'name' && before !== piece) return before + piece;
   return before === '' ? piece : before;
 }
 
-function unusable(problem: string): AnyserveError {
+function createError(problem: string): AnyserveError {
   return new AnyserveError('internal', problem);
 }

@@ -1,35 +1,35 @@
 import type { ContentsField } from './datatype.js';
 import { createVarintError, VARINT_BITS } from './protobuf-reader.js';
 
-// Elements are copied as they are in memory, here and where a tensor is raw; on the wire they are little-endian.
+// Elements are copied between memory and messages without conversion, and messages are little-endian.
 if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) {
   throw new Error(
-    'this machine is big-endian, and AnyServe writes tensors as they are in memory; use a little-endian one',
+    'this machine is big-endian, but AnyServe needs a little-endian one: it copies tensors from memory without conversion',
   );
 }
 
 /** The elements of one field of typed contents. */
 export type Elements = ArrayLike<number> | ArrayLike<bigint> | readonly boolean[];
 
-/** The fields whose elements are packed. */
+/** A field whose elements are packed. */
 export type PackedName = Exclude<ContentsField, 'bytesContents'>;
 
-/** How the numbers of one field of typed contents are written in a row, as protobuf packs them. */
+/** A field of typed contents, and how protobuf packs its numbers. */
 export interface PackedField {
   readonly name: PackedName;
-  /** What leads the packed elements: the field's number, and that a length comes. */
+  /** The protobuf tag: field number and wire type (with a length prefix). */
   readonly tag: number;
-  /** The bytes of each element; undefined for varints, which are as long as they need to be. */
+  /** Size of each element in bytes. Undefined for varints, whose size varies. */
   readonly elementBytes: 4 | 8 | undefined;
-  /** The bytes of the elements; where they are those of a typed array already, a view of it. */
+  /** Packs elements. The result is a view of the elements if their memory has the packed form already. */
   pack(elements: Elements): Uint8Array;
-  /** The elements of whole bytes, as {@link holdsWholeElements} says: a typed array of its own, or plain booleans. */
+  /** Unpacks elements, into a new array. The bytes must pass {@link holdsWholeElements}. */
   unpack(bytes: Uint8Array): Elements;
 }
 
 /**
- * The fields in the order of their published numbers, from 1 on. This is where a tensor's elements are touched one by one
- * or, for floats, not at all: a mebibyte of floats is copied once, where the generated code takes five milliseconds for them.
+ * The fields in the order of their published numbers, from 1. Integers are processed one by one, while floats are copied as a
+ * block: the generated code takes 5 ms for 1 MiB of floats.
  */
 const ROWS: readonly (Omit<PackedField, 'tag' | 'elementBytes'> & { readonly elementBytes?: 4 | 8 })[] = [
   { name: 'boolContents', pack: packBools, unpack: unpackBools },
@@ -40,24 +40,24 @@ const ROWS: readonly (Omit<PackedField, 'tag' | 'elementBytes'> & { readonly ele
   {
     name: 'fp32Contents',
     elementBytes: 4,
-    pack: (floats) => bytesOf(floats instanceof Float32Array ? floats : Float32Array.from(floats as number[])),
+    pack: (floats) => toBytes(floats instanceof Float32Array ? floats : Float32Array.from(floats as number[])),
     unpack: (bytes) => new Float32Array(copyToBuffer(bytes)),
   },
   {
     name: 'fp64Contents',
     elementBytes: 8,
-    pack: (floats) => bytesOf(floats instanceof Float64Array ? floats : Float64Array.from(floats as number[])),
+    pack: (floats) => toBytes(floats instanceof Float64Array ? floats : Float64Array.from(floats as number[])),
     unpack: (bytes) => new Float64Array(copyToBuffer(bytes)),
   },
 ];
 
-const BY_NUMBER: readonly PackedField[] = ROWS.map((row, at) => ({
+const BY_NUMBER: readonly PackedField[] = ROWS.map((row, index) => ({
   elementBytes: undefined,
   ...row,
-  tag: ((at + 1) << 3) | 2,
+  tag: ((index + 1) << 3) | 2,
 }));
 
-/** The field of a published number; undefined where that is none of numbers in a row. */
+/** Returns the packed field with a published number. Undefined if there is none. */
 export function getPackedField(number: number): PackedField | undefined {
   return BY_NUMBER[number - 1];
 }
@@ -67,15 +67,15 @@ export const PACKED_FIELDS = Object.fromEntries(BY_NUMBER.map((field) => [field.
   Record<PackedName, PackedField>
 >;
 
-/** Whether bytes end where an element ends. */
+/** Whether the bytes end at the end of an element. */
 export function holdsWholeElements({ elementBytes }: PackedField, bytes: Uint8Array): boolean {
   if (elementBytes !== undefined) return bytes.length % elementBytes === 0;
   return bytes.length === 0 || (bytes[bytes.length - 1] as number) < 0x80;
 }
 
 /**
- * A copy of bytes, in memory that typed arrays of any kind can begin at; where they are in a message, they need not. It
- * is not filled with zeros before, as that of a new typed array.
+ * Copies bytes to a buffer that is aligned for every kind of typed array; inside a message they usually aren't aligned.
+ * The buffer isn't zeroed first, unlike the memory of a new typed array.
  */
 export function copyToBuffer(bytes: Uint8Array): ArrayBuffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
@@ -83,7 +83,7 @@ export function copyToBuffer(bytes: Uint8Array): ArrayBuffer {
   return copy.buffer;
 }
 
-function bytesOf(array: NodeJS.TypedArray): Uint8Array {
+function toBytes(array: NodeJS.TypedArray): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
@@ -92,39 +92,40 @@ function packBools(bools: Elements): Uint8Array {
 }
 
 function unpackBools(bytes: Uint8Array): boolean[] {
-  const bools = new Array<boolean>(varintsIn(bytes));
-  for (let at = 0, n = 0; n < bools.length; n++) {
-    const start = at;
+  const bools = new Array<boolean>(countVarints(bytes));
+  for (let offset = 0, n = 0; n < bools.length; n++) {
+    const start = offset;
     let bits = 0;
-    do bits |= (bytes[at] as number) & 0x7f;
-    while ((bytes[at++] as number) >= 0x80);
-    if (7 * (at - start) > VARINT_BITS) throw createVarintError();
+    do bits |= (bytes[offset] as number) & 0x7f;
+    while ((bytes[offset++] as number) >= 0x80);
+    if (7 * (offset - start) > VARINT_BITS) throw createVarintError();
     bools[n] = bits !== 0;
   }
   return bools;
 }
 
-/** Packs integers of at most 32 bits. Negative ones take ten bytes, as if they had 64 bits. */
+/** Packs integers of at most 32 bits. Negative integers take ten bytes, since protobuf extends them to 64 bits. */
 function pack32(elements: Elements): Uint8Array {
   const numbers = elements as ArrayLike<number>;
   let length = 0;
-  for (let n = 0; n < numbers.length; n++) length += (numbers[n] as number) < 0 ? 10 : bytesOf32(numbers[n] as number);
+  for (let n = 0; n < numbers.length; n++)
+    length += (numbers[n] as number) < 0 ? 10 : getVarintBytes(numbers[n] as number);
   const bytes = new Uint8Array(length);
-  let at = 0;
+  let offset = 0;
   for (let n = 0; n < numbers.length; n++) {
     const number = numbers[n] as number;
     let rest = number;
-    for (; rest > 0x7f || rest < 0; rest >>>= 7) bytes[at++] = rest | 0x80;
-    bytes[at++] = rest;
-    if (number < 0) at = signExtend(bytes, at);
+    for (; rest > 0x7f || rest < 0; rest >>>= 7) bytes[offset++] = rest | 0x80;
+    bytes[offset++] = rest;
+    if (number < 0) offset = signExtend(bytes, offset);
   }
   return bytes;
 }
 
-/** Makes the five bytes of a negative number, which end there, the ten of the same with 64 bits; gives their end. */
+/** Extends the five bytes of a negative 32-bit number, which end at `end`, to the ten bytes of 64 bits. Returns the new end. */
 function signExtend(bytes: Uint8Array, end: number): number {
   bytes[end - 1] = 0xf0 | (bytes[end - 1] as number);
-  // One by one: for so few bytes a call of `fill` takes longer than all the rest.
+  // One by one: for five bytes a call of `fill` takes longer than everything else.
   bytes[end] = 0xff;
   bytes[end + 1] = 0xff;
   bytes[end + 2] = 0xff;
@@ -133,7 +134,7 @@ function signExtend(bytes: Uint8Array, end: number): number {
   return end + 5;
 }
 
-/** Packs integers of 64 bits, by their halves: a bigint each would be an object each. */
+/** Packs integers of 64 bits. It works on 32-bit halves, because each bigint would be an object. */
 function pack64(elements: Elements): Uint8Array {
   const bigints =
     elements instanceof BigInt64Array || elements instanceof BigUint64Array
@@ -143,31 +144,31 @@ function pack64(elements: Elements): Uint8Array {
   let length = 0;
   for (let n = 0; n < halves.length; n += 2) {
     const high = halves[n + 1] as number;
-    length += high === 0 ? bytesOf32(halves[n] as number) : Math.ceil((64 - Math.clz32(high)) / 7);
+    length += high === 0 ? getVarintBytes(halves[n] as number) : Math.ceil((64 - Math.clz32(high)) / 7);
   }
   const bytes = new Uint8Array(length);
-  let at = 0;
+  let offset = 0;
   for (let n = 0; n < halves.length; n += 2) {
     let low = halves[n] as number;
     let high = halves[n + 1] as number;
     for (; high !== 0 || low > 0x7f; high >>>= 7) {
-      bytes[at++] = low | 0x80;
+      bytes[offset++] = low | 0x80;
       low = ((low >>> 7) | (high << 25)) >>> 0;
     }
-    bytes[at++] = low;
+    bytes[offset++] = low;
   }
   return bytes;
 }
 
-/** Unpacks integers of 32 bits; of longer ones the upper bits are dropped, as protobuf has it. */
+/** Unpacks integers of 32 bits. The upper bits of longer ones are dropped, as protobuf specifies. */
 function unpack32<T extends Int32Array | Uint32Array>(bytes: Uint8Array, array: new (length: number) => T): T {
-  const numbers = new array(varintsIn(bytes));
-  for (let at = 0, n = 0; n < numbers.length; n++) {
-    let byte = bytes[at++] as number;
+  const numbers = new array(countVarints(bytes));
+  for (let offset = 0, n = 0; n < numbers.length; n++) {
+    let byte = bytes[offset++] as number;
     let number = byte & 0x7f;
     let shift = 7;
     for (; byte >= 0x80; shift += 7) {
-      byte = bytes[at++] as number;
+      byte = bytes[offset++] as number;
       if (shift < 32) number |= (byte & 0x7f) << shift;
     }
     if (shift > VARINT_BITS) throw createVarintError();
@@ -176,17 +177,17 @@ function unpack32<T extends Int32Array | Uint32Array>(bytes: Uint8Array, array: 
   return numbers;
 }
 
-/** Unpacks integers of 64 bits, by their halves. */
+/** Unpacks integers of 64 bits. It works on 32-bit halves. */
 function unpack64<T extends BigInt64Array | BigUint64Array>(bytes: Uint8Array, array: new (length: number) => T): T {
-  const bigints = new array(varintsIn(bytes));
+  const bigints = new array(countVarints(bytes));
   const halves = new Int32Array(bigints.buffer);
-  for (let at = 0, n = 0; n < halves.length; n += 2) {
-    let byte = bytes[at++] as number;
+  for (let offset = 0, n = 0; n < halves.length; n += 2) {
+    let byte = bytes[offset++] as number;
     let low = byte & 0x7f;
     let high = 0;
     let shift = 7;
     for (; byte >= 0x80; shift += 7) {
-      byte = bytes[at++] as number;
+      byte = bytes[offset++] as number;
       const bits = byte & 0x7f;
       if (shift < 32) low |= bits << shift;
       if (shift >= 28) high |= shift < 32 ? bits >>> (32 - shift) : bits << (shift - 32);
@@ -198,15 +199,15 @@ function unpack64<T extends BigInt64Array | BigUint64Array>(bytes: Uint8Array, a
   return bigints;
 }
 
-/** How many varints there are: the last byte of each is the one without the upper bit. */
-function varintsIn(bytes: Uint8Array): number {
+/** Counts the varints. Only the last byte of each has no continuation bit. */
+function countVarints(bytes: Uint8Array): number {
   let count = 0;
-  for (let at = 0; at < bytes.length; at++) count += (bytes[at] as number) < 0x80 ? 1 : 0;
+  for (let offset = 0; offset < bytes.length; offset++) count += (bytes[offset] as number) < 0x80 ? 1 : 0;
   return count;
 }
 
-/** The length of a varint of a number of at most 32 bits: seven bits a byte. */
-function bytesOf32(number: number): number {
+/** Returns the size of the varint of a number of at most 32 bits, in bytes. A byte has seven bits. */
+function getVarintBytes(number: number): number {
   if (number < 0x80) return 1;
   if (number < 0x4000) return 2;
   if (number < 0x200000) return 3;

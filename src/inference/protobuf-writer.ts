@@ -1,173 +1,174 @@
-/** From here on bytes stay where they are until the whole message is put together, instead of being moved about. */
+/** Minimum size of bytes that are only copied into the finished message, not into the writer's memory. */
 const LARGE_BYTES = 1024;
 
-/** Longer texts are handed to Node, which costs more than to write a few letters. */
-const SHORT_TEXT = 32;
+/** Maximum length of a string that is written character by character. Node's encoder is faster for longer ones. */
+const SHORT_TEXT_LENGTH = 32;
 
+/** Initial size of the writer's memory. */
 const MEMORY_BYTES = 4096;
 
-/** More memory than this is not kept for the next message. */
-const MOST_KEPT_BYTES = 64 * 1024;
+/** Maximum size of memory that is reused for the next message. */
+const MAX_REUSED_BYTES = 64 * 1024;
 
-/** The most bytes of a varint. */
-const VARINT_BYTES = 10;
+/** Maximum size of a varint, in bytes. */
+const MAX_VARINT_BYTES = 10;
 
-/** Large bytes that are not copied into the memory: in the finished message they stand before the byte at `place`. */
+/** Large bytes that aren't in the memory. The finished message has them before the byte at `offset`. */
 interface Insertion {
-  place: number;
+  offset: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * Writes a message from its first byte to its last, into memory that is used again; large parts are copied once. It is
- * little code, because a call finds none of it in the processor's caches: that, and not the work, is what a short message costs.
+ * Writes a message in sequence, into memory that is reused. Large fields are copied once. The code is kept small, because a
+ * call usually finds none of it in the processor's caches. For a short message, loading the code costs more than running it.
  */
 export class ProtobufWriter {
   #memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
-  #at = 0;
+  #position = 0;
   #insertions: Insertion[] = [];
 
   /**
-   * The bytes of a message whose fields `fields` writes, with the one shared writer: a message must be finished before the
-   * next begins. The writer is shared because allocating its memory costs more than writing a short message.
+   * Returns the bytes of a message. `fields` writes its fields, and must finish before another message is written: the writer
+   * is shared, because allocating its memory costs more than writing a short message.
    */
   static write<T>(fields: (writer: ProtobufWriter, message: T) => void, message: T): Buffer {
     try {
-      fields(theWriter, message);
-      return theWriter.#finish();
+      fields(sharedWriter, message);
+      return sharedWriter.#finish();
     } finally {
-      // Also where a message cannot be written: its tensors would be kept until there is another one.
-      theWriter.#clear();
+      // Also after a failure: otherwise the tensors would stay in memory until the next message.
+      sharedWriter.#clear();
     }
   }
 
-  /** A number of 64 bits, signed or not, as a varint. Throws `RangeError` for one that needs more. */
+  /** Writes a signed or unsigned number of 64 bits as a varint. Throws `RangeError` for a larger number. */
   varint(number: bigint): void {
-    this.#makeRoom(VARINT_BYTES);
+    this.#makeRoom(MAX_VARINT_BYTES);
     const small = Number(number);
     if (small >= 0 && small <= 0x7fffffff) {
-      this.#at = putVarint(this.#memory, this.#at, small);
+      this.#position = putVarint(this.#memory, this.#position, small);
       return;
     }
-    if (number >= 2n ** 64n || number < -(2n ** 63n)) throw new RangeError(`${number} is too large for 64 bits`);
+    if (number >= 2n ** 64n || number < -(2n ** 63n)) throw new RangeError(`${number} does not fit 64 bits`);
     let rest = BigInt.asUintN(64, number);
-    for (; rest > 0x7fn; rest >>= 7n) this.#memory[this.#at++] = Number(rest & 0x7fn) | 0x80;
-    this.#memory[this.#at++] = Number(rest);
+    for (; rest > 0x7fn; rest >>= 7n) this.#memory[this.#position++] = Number(rest & 0x7fn) | 0x80;
+    this.#memory[this.#position++] = Number(rest);
   }
 
-  /** A field of text; none, where it is empty. `tag` is one byte, here and below: fields 1 to 15. */
+  /** Writes a string field, or nothing if it is empty. Here and below, `tag` is one byte: fields 1 to 15. */
   text(tag: number, text: string): void {
     const { length } = text;
     if (length === 0) return;
-    if (length <= SHORT_TEXT && this.#asciiText(tag, text)) return;
+    if (length <= SHORT_TEXT_LENGTH && this.#writeAscii(tag, text)) return;
     const bytes = Buffer.byteLength(text);
-    this.#makeRoom(1 + VARINT_BYTES + bytes);
-    this.#memory[this.#at++] = tag;
-    this.#at = putVarint(this.#memory, this.#at, bytes);
-    this.#at += this.#memory.write(text, this.#at);
+    this.#makeRoom(1 + MAX_VARINT_BYTES + bytes);
+    this.#memory[this.#position++] = tag;
+    this.#position = putVarint(this.#memory, this.#position, bytes);
+    this.#position += this.#memory.write(text, this.#position);
   }
 
-  /** A field of bytes. Large ones must stay as they are until the message is finished. */
+  /** Writes a bytes field. Large bytes must not change until the message is finished. */
   bytes(tag: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const isLarge = length >= LARGE_BYTES;
-    this.#makeRoom(1 + VARINT_BYTES + (isLarge ? 0 : length));
-    this.#memory[this.#at++] = tag;
-    this.#at = putVarint(this.#memory, this.#at, length);
-    if (isLarge) this.#insertions.push({ place: this.#at, bytes });
+    this.#makeRoom(1 + MAX_VARINT_BYTES + (isLarge ? 0 : length));
+    this.#memory[this.#position++] = tag;
+    this.#position = putVarint(this.#memory, this.#position, length);
+    if (isLarge) this.#insertions.push({ offset: this.#position, bytes });
     else {
-      this.#memory.set(bytes, this.#at);
-      this.#at += length;
+      this.#memory.set(bytes, this.#position);
+      this.#position += length;
     }
   }
 
-  /** Begins a field that is a message, or packed numbers. Where it began is what {@link close} is told. */
+  /** Begins a field that is a message or packed numbers. Returns its start, for {@link close}. */
   open(tag: number): number {
     this.#makeRoom(2);
-    this.#memory[this.#at++] = tag;
-    // Most are so short that their length is one byte.
-    this.#at++;
-    return this.#at;
+    this.#memory[this.#position++] = tag;
+    // Reserve one byte for the length: most fields are short.
+    this.#position++;
+    return this.#position;
   }
 
-  /** Ends the field that began there. */
+  /** Ends the field that {@link open} began. */
   close(begin: number): void {
-    let length = this.#at - begin;
+    let length = this.#position - begin;
     let first = this.#insertions.length;
-    for (; first > 0 && (this.#insertions[first - 1] as Insertion).place >= begin; first--) {
+    for (; first > 0 && (this.#insertions[first - 1] as Insertion).offset >= begin; first--) {
       length += (this.#insertions[first - 1] as Insertion).bytes.length;
     }
     if (length < 0x80) {
       this.#memory[begin - 1] = length;
       return;
     }
-    const more = varintBytes(length) - 1;
+    const more = countVarintBytes(length) - 1;
     this.#makeRoom(more);
-    this.#memory.copyWithin(begin + more, begin, this.#at);
+    this.#memory.copyWithin(begin + more, begin, this.#position);
     putVarint(this.#memory, begin - 1, length);
-    this.#at += more;
-    for (; first < this.#insertions.length; first++) (this.#insertions[first] as Insertion).place += more;
+    this.#position += more;
+    for (; first < this.#insertions.length; first++) (this.#insertions[first] as Insertion).offset += more;
   }
 
   #finish(): Buffer {
-    let length = this.#at;
+    let length = this.#position;
     for (const { bytes } of this.#insertions) length += bytes.length;
     const message = Buffer.allocUnsafe(length);
     let from = 0;
     let to = 0;
-    for (const { place, bytes } of this.#insertions) {
-      message.set(this.#memory.subarray(from, place), to);
-      to += place - from;
+    for (const { offset, bytes } of this.#insertions) {
+      message.set(this.#memory.subarray(from, offset), to);
+      to += offset - from;
       message.set(bytes, to);
       to += bytes.length;
-      from = place;
+      from = offset;
     }
-    message.set(this.#memory.subarray(from, this.#at), to);
+    message.set(this.#memory.subarray(from, this.#position), to);
     return message;
   }
 
   #clear(): void {
-    this.#at = 0;
+    this.#position = 0;
     if (this.#insertions.length > 0) this.#insertions = [];
-    if (this.#memory.length > MOST_KEPT_BYTES) this.#memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
+    if (this.#memory.length > MAX_REUSED_BYTES) this.#memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
   }
 
-  /** Writes a field of text if it is ASCII, and else nothing; whether it did. */
-  #asciiText(tag: number, text: string): boolean {
+  /** Writes a string field if the string is ASCII. Returns whether it did. */
+  #writeAscii(tag: number, text: string): boolean {
     const { length } = text;
     this.#makeRoom(2 + length);
     const memory = this.#memory;
-    const begin = this.#at + 2;
+    const begin = this.#position + 2;
     for (let n = 0; n < length; n++) {
       const code = text.charCodeAt(n);
       if (code > 0x7f) return false;
       memory[begin + n] = code;
     }
-    memory[this.#at] = tag;
-    memory[this.#at + 1] = length;
-    this.#at = begin + length;
+    memory[this.#position] = tag;
+    memory[this.#position + 1] = length;
+    this.#position = begin + length;
     return true;
   }
 
   #makeRoom(bytes: number): void {
-    if (this.#at + bytes <= this.#memory.length) return;
-    const larger = Buffer.allocUnsafeSlow(2 * (this.#at + bytes));
-    larger.set(this.#memory.subarray(0, this.#at));
+    if (this.#position + bytes <= this.#memory.length) return;
+    const larger = Buffer.allocUnsafeSlow(2 * (this.#position + bytes));
+    larger.set(this.#memory.subarray(0, this.#position));
     this.#memory = larger;
   }
 }
 
-const theWriter = new ProtobufWriter();
+const sharedWriter = new ProtobufWriter();
 
-/** Writes a number of 32 bits to a place; where it ends. */
-function putVarint(bytes: Buffer, place: number, number: number): number {
-  let at = place;
+/** Writes a number of 32 bits as a varint at an offset. Returns where it ends. */
+function putVarint(bytes: Buffer, offset: number, number: number): number {
+  let position = offset;
   let rest = number;
-  for (; rest > 0x7f; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
-  bytes[at++] = rest;
-  return at;
+  for (; rest > 0x7f; rest >>>= 7) bytes[position++] = (rest & 0x7f) | 0x80;
+  bytes[position++] = rest;
+  return position;
 }
 
-function varintBytes(number: number): number {
+function countVarintBytes(number: number): number {
   return Math.max(1, Math.ceil((32 - Math.clz32(number)) / 7));
 }

@@ -2,7 +2,7 @@ import type { ContentsField } from './datatype.js';
 import type { InferParameter, ModelInferRequest, ModelInferResponse } from './gen/open_inference.js';
 import type { Elements } from './packed-elements.js';
 
-/** The typed contents of a tensor, by field; what is read from the wire is typed arrays, but for booleans and bytes. */
+/** The typed contents of a tensor, by field. The decoder produces typed arrays, except for booleans and bytes. */
 export type TensorContents = {
   [Field in ContentsField]?: Field extends 'bytesContents' ? readonly Uint8Array[] : Elements;
 };
@@ -10,10 +10,10 @@ export type TensorContents = {
 /** Parameters by name. */
 export type ParametersMessage = ReadonlyMap<string, InferParameter>;
 
-/** The parameters of whatever has none: most tensors, and a map of its own would be most of what a short one takes. */
+/** The empty parameters, shared by all messages. Most tensors have none, and a map would take most of the memory of a short one. */
 export const NO_PARAMETERS: ParametersMessage = new Map();
 
-/** What a request and an answer say of a tensor; with raw data, its contents are absent. */
+/** A tensor of a request or a response. With raw data, `contents` is absent. */
 export interface TensorMessage {
   name: string;
   datatype: string;
@@ -22,7 +22,7 @@ export interface TensorMessage {
   contents?: TensorContents | undefined;
 }
 
-/** An output that a request wants. */
+/** A requested output. */
 export interface RequestedOutputMessage {
   name: string;
   parameters: ParametersMessage;
@@ -44,7 +44,7 @@ export interface ResponseMessage extends Omit<ModelInferResponse, 'parameters' |
   rawOutputContents: Uint8Array[];
 }
 
-/** `ModelStreamInferResponse`: a part of an answer, or what went wrong. */
+/** `ModelStreamInferResponse`: a message of a response stream, or an error. */
 export interface StreamResponseMessage {
   errorMessage: string;
   inferResponse: ResponseMessage | undefined;

@@ -6,30 +6,30 @@ import { toParameters, toParametersMessage } from './parameters.js';
 import { NO_PARAMETERS, type RequestMessage, type ResponseMessage, type TensorMessage } from './protocol-messages.js';
 import { isRawOnly, parseTensorMessage, toRawContents, toTensorContents } from './tensor.js';
 
-/** One inference as it is asked for. */
+/** The request of one inference. */
 export interface InferenceRequest {
   readonly model: string;
-  /** Empty: the server chooses. */
+  /** If empty, the server chooses. */
   readonly version: string;
   readonly id: string;
   readonly inputs: Tensors;
   readonly parameters: Parameters;
-  /** The outputs wanted; none: all. */
+  /** The requested outputs. If empty, all. */
   readonly outputs: readonly string[];
-  /** What is said of single outputs of those, by name. */
+  /** Parameters of requested outputs, by name of the output. */
   readonly outputParameters?: Readonly<Record<string, Parameters>>;
-  /** Whether the tensors travel as raw bytes; a request's answer takes the request's form. */
+  /** Whether the tensors are sent as raw bytes. A response takes the form of its request. */
   readonly raw: boolean;
 }
 
-/** One inference as a caller asks for it. */
+/** The request of one inference before it is sent. */
 export interface OutgoingRequest extends Omit<InferenceRequest, 'outputs' | 'outputParameters'> {
   readonly outputs: readonly (string | RequestedOutput)[];
 }
 
-/** The message of a request. */
+/** Converts a request to its message. */
 export function toRequestMessage(request: OutgoingRequest): RequestMessage {
-  const { tensors, raw } = packed(request.inputs, request.raw);
+  const { tensors, raw } = packTensors(request.inputs, request.raw);
   return {
     modelName: request.model,
     modelVersion: request.version,
@@ -45,54 +45,54 @@ export function toRequestMessage(request: OutgoingRequest): RequestMessage {
   };
 }
 
-/** The request of a message. Throws `invalid_argument` that names the input. */
+/** Converts a message to a request. Throws `invalid_argument`, which names the input. */
 export function toInferenceRequest(message: RequestMessage): InferenceRequest {
   return {
     model: message.modelName,
     version: message.modelVersion,
     id: message.id,
-    inputs: unpacked('input', message.inputs, message.rawInputContents),
+    inputs: unpackTensors('input', message.inputs, message.rawInputContents),
     parameters: toParameters(message.parameters),
     outputs: message.outputs.map(({ name }) => name),
-    ...outputParametersFrom(message),
+    ...readOutputParameters(message),
     raw: message.rawInputContents.length > 0,
   };
 }
 
-/** What is said of single outputs that are wanted; nothing where it is nothing, as nearly always. */
-function outputParametersFrom({ outputs }: RequestMessage): Pick<InferenceRequest, 'outputParameters'> {
-  const told = outputs.filter(({ parameters }) => parameters.size > 0);
-  if (told.length === 0) return {};
+/** Returns the parameters of requested outputs. Nearly always there are none; then the property is absent. */
+function readOutputParameters({ outputs }: RequestMessage): Pick<InferenceRequest, 'outputParameters'> {
+  const withParameters = outputs.filter(({ parameters }) => parameters.size > 0);
+  if (withParameters.length === 0) return {};
   const outputParameters: Record<string, Parameters> = Object.create(null);
-  for (const { name, parameters } of told) outputParameters[name] = toParameters(parameters);
+  for (const { name, parameters } of withParameters) outputParameters[name] = toParameters(parameters);
   return { outputParameters };
 }
 
-/** The message of an answer; raw where the request was, or where an output cannot travel otherwise. */
-export function toResponseMessage(answer: InferenceResponse, raw: boolean): ResponseMessage {
-  const { tensors, raw: rawContents } = packed(answer.outputs, raw);
+/** Converts a response to its message. It is raw if the request was raw, or if an output has no typed form. */
+export function toResponseMessage(response: InferenceResponse, raw: boolean): ResponseMessage {
+  const { tensors, raw: rawContents } = packTensors(response.outputs, raw);
   return {
-    modelName: answer.model,
-    modelVersion: answer.version,
-    id: answer.id,
-    parameters: toParametersMessage(answer.parameters),
+    modelName: response.model,
+    modelVersion: response.version,
+    id: response.id,
+    parameters: toParametersMessage(response.parameters),
     outputs: tensors,
     rawOutputContents: rawContents,
   };
 }
 
-/** The answer of a message. Throws `invalid_argument` that names the output. */
+/** Converts a message to a response. Throws `invalid_argument`, which names the output. */
 export function toInferenceResponse(message: ResponseMessage): InferenceResponse {
   return {
     model: message.modelName,
     version: message.modelVersion,
     id: message.id,
-    outputs: unpacked('output', message.outputs, message.rawOutputContents),
+    outputs: unpackTensors('output', message.outputs, message.rawOutputContents),
     parameters: toParameters(message.parameters),
   };
 }
 
-function packed(tensors: Tensors, raw: boolean) {
+function packTensors(tensors: Tensors, raw: boolean) {
   const named = Object.entries(tensors);
   const allRaw = raw || named.some(([, tensor]) => isRawOnly(tensor));
   return {
@@ -107,19 +107,23 @@ function packed(tensors: Tensors, raw: boolean) {
   };
 }
 
-function unpacked(kind: 'input' | 'output', messages: readonly TensorMessage[], raw: readonly Uint8Array[]): Tensors {
+function unpackTensors(
+  kind: 'input' | 'output',
+  messages: readonly TensorMessage[],
+  raw: readonly Uint8Array[],
+): Tensors {
   if (raw.length > 0 && raw.length !== messages.length) {
     throw new AnyserveError(
       'invalid_argument',
-      `${raw.length} raw contents for ${messages.length} ${kind}s; either each ${kind} is raw or none`,
+      `${raw.length} raw contents for ${messages.length} ${kind}s; make all ${kind}s raw, or none`,
     );
   }
   const tensors: Record<string, Tensor> = Object.create(null);
-  const count = new MessageCounter(kind === 'input' ? 'request' : 'answer');
-  for (const [at, message] of messages.entries()) {
+  const count = new MessageCounter(kind === 'input' ? 'request' : 'response');
+  for (const [index, message] of messages.entries()) {
     const label = () => `${kind} ${quote(message.name)}`;
     if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label()} is given twice`);
-    tensors[message.name] = parseTensorMessage(label, message, raw[at], count);
+    tensors[message.name] = parseTensorMessage(label, message, raw[index], count);
   }
   return tensors;
 }

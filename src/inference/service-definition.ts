@@ -3,8 +3,8 @@ import { encodeRequest, encodeResponse, encodeStreamResponse } from './encoder.j
 import { GRPCInferenceServiceDefinition } from './gen/open_inference.js';
 import { checkMetadataSize } from './message-limits.js';
 
-/** The code that the protobuf compiler made for a message. */
-interface Generated<T> {
+/** The code that the protobuf compiler generated for a message. */
+interface GeneratedMessage<T> {
   encode(message: T): { finish(): Uint8Array };
   decode(bytes: Uint8Array): T;
 }
@@ -20,7 +20,7 @@ interface Codec<T> {
   readonly deserialize: (bytes: Buffer) => T;
 }
 
-/** A method as a gRPC library wants it told: its path, and how its messages become bytes and come back. */
+/** A gRPC method: its path, and the serializers of its messages. Compatible with grpc-js. */
 export interface GrpcMethod<Request, Response> {
   readonly path: string;
   readonly requestStream: boolean;
@@ -31,7 +31,7 @@ export interface GrpcMethod<Request, Response> {
   readonly responseDeserialize: (bytes: Buffer) => Response;
 }
 
-/** What a caller needs to know of a method. */
+/** The properties of a method that a client needs. */
 export type ClientGrpcMethod<Request, Response> = Pick<
   GrpcMethod<Request, Response>,
   'path' | 'requestSerialize' | 'responseDeserialize'
@@ -39,28 +39,28 @@ export type ClientGrpcMethod<Request, Response> = Pick<
 
 const { fullName, methods } = GRPCInferenceServiceDefinition;
 
-/** The name under which the service is served, and asked for in a health check. */
+/** The full name of the service, also used in health checks. */
 export const INFERENCE_SERVICE_NAME = fullName;
 
-/** A caller that wants a failed stream to end with a gRPC status sends this as `true`, as Triton's clients do. */
+/** Metadata key. If a client sends `true`, a failed stream ends with a gRPC status. Triton's clients use it. */
 export const STATUS_ON_STREAM_ERROR_KEY = 'triton_grpc_error';
 
-const REQUEST = { serialize: encodeRequest, deserialize: decodeRequest };
-const ANSWER = { serialize: encodeResponse, deserialize: decodeResponse };
-const PART = { serialize: encodeStreamResponse, deserialize: decodeStreamResponse };
+const REQUEST_CODEC = { serialize: encodeRequest, deserialize: decodeRequest };
+const RESPONSE_CODEC = { serialize: encodeResponse, deserialize: decodeResponse };
+const STREAM_RESPONSE_CODEC = { serialize: encodeStreamResponse, deserialize: decodeStreamResponse };
 
-/** The Open Inference Protocol's service, without a gRPC library. Where tensors travel the codec is ours. */
+/** The service of the Open Inference Protocol, without a gRPC library. Messages with tensors use our codec. */
 export const INFERENCE_SERVICE = {
-  serverLive: generatedMethod(methods.serverLive),
-  serverReady: generatedMethod(methods.serverReady),
-  modelReady: generatedMethod(methods.modelReady),
-  serverMetadata: generatedMethod(methods.serverMetadata),
-  modelMetadata: generatedMethod(methods.modelMetadata),
-  modelInfer: method(methods.modelInfer, REQUEST, ANSWER),
-  modelStreamInfer: method(methods.modelStreamInfer, REQUEST, PART),
+  serverLive: createGeneratedMethod(methods.serverLive),
+  serverReady: createGeneratedMethod(methods.serverReady),
+  modelReady: createGeneratedMethod(methods.modelReady),
+  serverMetadata: createGeneratedMethod(methods.serverMetadata),
+  modelMetadata: createGeneratedMethod(methods.modelMetadata),
+  modelInfer: createMethod(methods.modelInfer, REQUEST_CODEC, RESPONSE_CODEC),
+  modelStreamInfer: createMethod(methods.modelStreamInfer, REQUEST_CODEC, STREAM_RESPONSE_CODEC),
 } as const;
 
-function method<Request, Response>(
+function createMethod<Request, Response>(
   row: MethodRow,
   request: Codec<Request>,
   response: Codec<Response>,
@@ -76,11 +76,14 @@ function method<Request, Response>(
   };
 }
 
-function generatedMethod<Request, Response>(
-  row: MethodRow & { readonly requestType: Generated<Request>; readonly responseType: Generated<Response> },
+function createGeneratedMethod<Request, Response>(
+  row: MethodRow & {
+    readonly requestType: GeneratedMessage<Request>;
+    readonly responseType: GeneratedMessage<Response>;
+  },
 ): GrpcMethod<Request, Response> {
-  const response = generatedCodec(row.responseType);
-  return method(row, generatedCodec(row.requestType), {
+  const response = createGeneratedCodec(row.responseType);
+  return createMethod(row, createGeneratedCodec(row.requestType), {
     serialize: response.serialize,
     deserialize(bytes) {
       checkMetadataSize(bytes);
@@ -89,7 +92,7 @@ function generatedMethod<Request, Response>(
   });
 }
 
-function generatedCodec<T>(message: Generated<T>): Codec<T> {
+function createGeneratedCodec<T>(message: GeneratedMessage<T>): Codec<T> {
   return {
     serialize(value) {
       const { buffer, byteOffset, byteLength } = message.encode(value).finish();

@@ -5,28 +5,28 @@ import { parameterToJson } from './parameters.js';
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * A tensor as the REST side of the Open Inference Protocol writes it: `name`, `datatype`, `shape`, its `parameters` if it has any, and flat `data`.
- * Nothing is lost: 64-bit integers are written whole, NaN and the infinities as texts, bytes that are no UTF-8
- * as `{"b64": "..."}`.
+ * Converts a tensor to JSON as in the REST API of the Open Inference Protocol: `name`, `datatype`, `shape`, `parameters` if it
+ * has any, and flat `data`. It is lossless: 64-bit integers keep all digits, NaN and the infinities become strings, and bytes
+ * that aren't valid UTF-8 become `{"b64": "..."}`.
  */
 export function tensorToJson(name: string, { datatype, shape, data, parameters = {} }: Tensor): Json {
-  const told = Object.entries(parameters).map(([key, value]) => [key, parameterToJson(value)] as const);
+  const jsonParameters = Object.entries(parameters).map(([key, value]) => [key, parameterToJson(value)] as const);
   return new Map<string, Json>([
     ['name', name],
     ['datatype', datatype],
     ['shape', shape.map((size) => new JsonNumber(String(size)))],
-    ...(told.length > 0 ? [['parameters', new Map(told)] as const] : []),
-    ['data', Array.from(data as ArrayLike<number | bigint | boolean | Uint8Array>, jsonFromElement)],
+    ...(jsonParameters.length > 0 ? [['parameters', new Map(jsonParameters)] as const] : []),
+    ['data', Array.from(data as ArrayLike<number | bigint | boolean | Uint8Array>, elementToJson)],
   ]);
 }
 
-/** The elements of a BYTES tensor as texts; bytes that are no UTF-8 become U+FFFD. */
+/** Returns the elements of a BYTES tensor as strings. Invalid UTF-8 becomes U+FFFD. */
 export function tensorToTexts({ data }: Tensor): string[] {
   const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
   return Array.from(data as readonly Uint8Array[], (element) => utf8.decode(element));
 }
 
-function jsonFromElement(element: number | bigint | boolean | Uint8Array): Json {
+function elementToJson(element: number | bigint | boolean | Uint8Array): Json {
   if (typeof element === 'boolean') return element;
   if (typeof element === 'bigint') return new JsonNumber(String(element));
   if (typeof element === 'number') {

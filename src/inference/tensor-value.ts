@@ -7,7 +7,7 @@ import type { Tensor, TensorData } from './inference-data.js';
 import { MAX_DIMENSIONS } from './message-limits.js';
 import { requireMatchingShape } from './tensor.js';
 
-/** One element as a program or a JSON text gives it. In JSON, bytes that are no text are `{"b64": "..."}`. */
+/** One element, from a program or from JSON. In JSON, bytes that aren't UTF-8 are `{"b64": "..."}`. */
 export type ElementValue =
   | number
   | bigint
@@ -19,12 +19,12 @@ export type ElementValue =
   | null;
 
 /**
- * Anything that can be made a tensor: a tensor itself, a typed array (its datatype is the array's), or plain values,
- * one or nested to the shape, whose datatype is the declared one, else guessed.
+ * A value that can be converted to a tensor: a tensor, a typed array, or a plain value, single or nested to the shape. A
+ * typed array determines the datatype. A plain value gets the declared datatype, or else an inferred one.
  */
 export type TensorValue = Tensor | NumericArray | ElementValue | NestedValues;
 
-/** Plain values in arrays of equal length. */
+/** Plain values in nested arrays. At each depth, all arrays have the same length. */
 export type NestedValues = readonly (ElementValue | NestedValues)[];
 
 const DATATYPE_OF_ARRAY = new Map<unknown, Datatype>(
@@ -46,25 +46,25 @@ const INTEGER_RANGES: Partial<Record<Datatype, readonly [bigint, bigint]>> = {
 
 const utf8 = new TextEncoder();
 
-/** What the sender says or knows of a tensor beside its value. */
+/** The datatype and the shape of a tensor, as far as the sender specifies or knows them. */
 export interface TensorHints {
   readonly datatype?: Datatype | undefined;
   readonly shape?: readonly number[] | undefined;
 }
 
 /**
- * Makes a tensor of a value. `label` names it in the error (`input "a"`). Integers become INT32 and other numbers
- * FP32 where nothing else is said, as the original's client does. Throws `invalid_argument`.
+ * Converts a value to a tensor. `label` names it in the error (`input "a"`). By default, integers become INT32 and other
+ * numbers FP32, as in the client of the Python server. Throws `invalid_argument`.
  */
 export function toTensor(label: string, value: TensorValue, declared: TensorHints = {}): Tensor {
-  if (isTensor(value)) return givenTensor(label, value);
-  const ownDatatype = DATATYPE_OF_ARRAY.get(arrayClass(value));
-  if (ownDatatype) {
+  if (isTensor(value)) return checkTensor(label, value);
+  const arrayDatatype = DATATYPE_OF_ARRAY.get(getArrayClass(value));
+  if (arrayDatatype) {
     const data = value as NumericArray;
-    return requireMatchingShape(label, { datatype: ownDatatype, shape: declared.shape ?? [data.length], data });
+    return requireMatchingShape(label, { datatype: arrayDatatype, shape: declared.shape ?? [data.length], data });
   }
   const { elements, nesting } = flattenNested(label, value as ElementValue | NestedValues);
-  const datatype = declared.datatype ?? guessedDatatype(label, elements);
+  const datatype = declared.datatype ?? inferDatatype(label, elements);
   const data = packElements(label, datatype, elements);
   return requireMatchingShape(label, {
     datatype,
@@ -73,56 +73,57 @@ export function toTensor(label: string, value: TensorValue, declared: TensorHint
   });
 }
 
-/** Whether the datatype of a value would have to be guessed when nothing is declared. */
+/** Whether the datatype of a value must be inferred if none is declared. */
 export function isPlainValue(value: TensorValue): value is ElementValue | NestedValues {
-  return !isTensor(value) && !DATATYPE_OF_ARRAY.has(arrayClass(value));
+  return !isTensor(value) && !DATATYPE_OF_ARRAY.has(getArrayClass(value));
 }
 
-/** The elements that fill an array of this datatype. Throws `invalid_argument` for one that does not fit. */
+/** Converts elements to the array of a datatype. Throws `invalid_argument` for an element that doesn't fit. */
 export function packElements(label: string, datatype: Datatype, elements: readonly ElementValue[]): TensorData {
-  const misfit = (at: number): AnyserveError => {
-    const where = elements.length > 1 ? ` at position ${at}` : '';
-    return invalid(label, `${shown(elements[at])}${where} is no ${datatype}`);
+  const createMisfit = (index: number): AnyserveError => {
+    const position = elements.length > 1 ? ` at position ${index}` : '';
+    return createError(label, `${formatElement(elements[index])}${position} is not a valid ${datatype}`);
   };
   if (datatype === 'BOOL') {
-    return elements.map((element, at) => {
-      if (typeof element !== 'boolean') throw misfit(at);
+    return elements.map((element, index) => {
+      if (typeof element !== 'boolean') throw createMisfit(index);
       return element;
     });
   }
-  if (datatype === 'BYTES') return elements.map((element, at) => bytesFrom(element) ?? raise(misfit(at)));
+  if (datatype === 'BYTES') return elements.map((element, index) => toBytes(element) ?? raise(createMisfit(index)));
 
   const { array } = getDatatypeInfo(datatype);
   const data = new (array as new (length: number) => NumericArray)(elements.length);
   const range = INTEGER_RANGES[datatype];
-  for (const [at, element] of elements.entries()) {
-    const number = range ? integerFrom(element, range) : floatFrom(element);
-    if (number === undefined) throw misfit(at);
-    data[at] = (
+  for (const [index, element] of elements.entries()) {
+    const number = range ? toInteger(element, range) : toFloat(element);
+    if (number === undefined) throw createMisfit(index);
+    data[index] = (
       range && !(data instanceof BigInt64Array || data instanceof BigUint64Array) ? Number(number) : number
     ) as never;
   }
   if (range) return data;
-  const rounded = roundedTo(datatype, data as Float32Array);
-  const overflown = rounded.findIndex(
-    (stored, at) => !Number.isFinite(stored) && Number.isFinite(Number(floatFrom(elements[at] as ElementValue))),
+  const rounded = roundTo(datatype, data as Float32Array);
+  const overflow = rounded.findIndex(
+    (stored, index) => !Number.isFinite(stored) && Number.isFinite(Number(toFloat(elements[index] as ElementValue))),
   );
-  if (overflown >= 0) throw misfit(overflown);
+  if (overflow >= 0) throw createMisfit(overflow);
   return rounded;
 }
 
-function givenTensor(label: string, { datatype, shape, data, parameters }: Tensor): Tensor {
-  if (!isDatatype(datatype)) throw invalid(label, `unknown datatype ${quote(datatype)}`);
-  if (!Array.isArray(shape)) throw invalid(label, 'its shape is no array of sizes');
-  if (!Array.isArray(data) && !ArrayBuffer.isView(data)) throw invalid(label, 'its data is no array');
+/** Checks a tensor that a program created, and converts plain data to the array of its datatype. */
+function checkTensor(label: string, { datatype, shape, data, parameters }: Tensor): Tensor {
+  if (!isDatatype(datatype)) throw createError(label, `unknown datatype ${quote(datatype)}`);
+  if (!Array.isArray(shape)) throw createError(label, 'its shape is not an array of sizes');
+  if (!Array.isArray(data) && !ArrayBuffer.isView(data)) throw createError(label, 'its data is not an array');
   const { array } = getDatatypeInfo(datatype);
-  const beside = parameters && { parameters };
-  if (array && data instanceof array) return requireMatchingShape(label, { datatype, shape, data, ...beside });
+  const withParameters = parameters && { parameters };
+  if (array && data instanceof array) return requireMatchingShape(label, { datatype, shape, data, ...withParameters });
   return requireMatchingShape(label, {
     datatype,
     shape,
     data: packElements(label, datatype, [...(data as ElementValue[])]),
-    ...beside,
+    ...withParameters,
   });
 }
 
@@ -130,12 +131,12 @@ function isTensor(value: TensorValue): value is Tensor {
   return typeof value === 'object' && value !== null && 'datatype' in value && 'data' in value && 'shape' in value;
 }
 
-function arrayClass(value: TensorValue): unknown {
+function getArrayClass(value: TensorValue): unknown {
   if (value instanceof Uint8Array) return Uint8Array;
   return ArrayBuffer.isView(value) ? value.constructor : undefined;
 }
 
-/** The elements of nested arrays in row-major order, and the sizes of the nesting: none for a single value. */
+/** Returns the elements of nested arrays in row-major order, and the shape of the nesting. A single value has the empty shape. */
 export function flattenNested(
   label: string,
   value: ElementValue | NestedValues,
@@ -146,14 +147,14 @@ export function flattenNested(
 }
 
 function flatten(label: string, value: ElementValue | NestedValues, into: ElementValue[], depth = 0): number[] {
-  if (depth > MAX_DIMENSIONS) throw invalid(label, `is nested deeper than ${MAX_DIMENSIONS} dimensions`);
+  if (depth > MAX_DIMENSIONS) throw createError(label, `is nested deeper than ${MAX_DIMENSIONS} dimensions`);
   if (!isNested(value)) {
     into.push(value);
     return [];
   }
   const sizes = value.map((item) => flatten(label, item, into, depth + 1));
   const first = sizes[0] ?? [];
-  if (sizes.some((size) => size.join() !== first.join())) throw invalid(label, 'nested arrays differ in length');
+  if (sizes.some((size) => size.join() !== first.join())) throw createError(label, 'nested arrays differ in length');
   return [value.length, ...first];
 }
 
@@ -161,40 +162,45 @@ function isNested(value: ElementValue | NestedValues): value is NestedValues {
   return Array.isArray(value);
 }
 
-function guessedDatatype(label: string, elements: readonly ElementValue[]): Datatype {
+function inferDatatype(label: string, elements: readonly ElementValue[]): Datatype {
   const all = (test: (element: ElementValue) => boolean): boolean => elements.every(test);
-  if (elements.length === 0) throw invalid(label, 'has no elements to guess its datatype from; give the datatype');
+  if (elements.length === 0) throw createError(label, 'cannot infer a datatype without elements; specify the datatype');
   if (all((element) => typeof element === 'boolean')) return 'BOOL';
-  if (all((element) => bytesFrom(element) !== undefined)) return 'BYTES';
+  if (all((element) => toBytes(element) !== undefined)) return 'BYTES';
   if (all((element) => typeof element === 'bigint')) return 'INT64';
-  if (all(isWrittenAsInteger)) {
+  if (all(isIntegerLiteral)) {
     const large = elements.find(
-      (element) => integerFrom(element, INTEGER_RANGES.INT32 as [bigint, bigint]) === undefined,
+      (element) => toInteger(element, INTEGER_RANGES.INT32 as [bigint, bigint]) === undefined,
     );
     if (large === undefined) return 'INT32';
-    throw invalid(label, `${shown(large)} does not fit INT32, which integers are sent as; give the datatype`);
+    throw createError(
+      label,
+      `${formatElement(large)} does not fit INT32, the default datatype of integers; specify the datatype`,
+    );
   }
   if (all((element) => typeof element === 'number' || element instanceof JsonNumber)) return 'FP32';
-  throw invalid(label, 'its elements are not all numbers, all booleans or all texts');
+  throw createError(label, 'its elements must be all numbers, all booleans or all strings');
 }
 
-/** A whole number; in JSON one that is also written as one, so that `2.0` is a float. */
-function isWrittenAsInteger(element: ElementValue): boolean {
+/** Whether an element is an integer. In JSON it must also be written as one: `2.0` is a float. */
+function isIntegerLiteral(element: ElementValue): boolean {
   return element instanceof JsonNumber ? /^-?\d+$/.test(element.text) : Number.isInteger(element);
 }
 
-function integerFrom(element: ElementValue, [least, most]: readonly [bigint, bigint]): bigint | undefined {
-  const whole = wholeFrom(element);
-  return whole !== undefined && whole >= least && whole <= most ? whole : undefined;
+/** Converts an element to an integer within a range. Undefined if it isn't one. */
+function toInteger(element: ElementValue, [minimum, maximum]: readonly [bigint, bigint]): bigint | undefined {
+  const integer = toBigInt(element);
+  return integer !== undefined && integer >= minimum && integer <= maximum ? integer : undefined;
 }
 
-function wholeFrom(element: ElementValue): bigint | undefined {
+/** Converts an element with an exact integer value to a bigint. JSON numbers can have a point and an exponent: `1.5e1` is 15. */
+function toBigInt(element: ElementValue): bigint | undefined {
   if (typeof element === 'bigint') return element;
   if (typeof element === 'number') return Number.isInteger(element) ? BigInt(element) : undefined;
   if (!(element instanceof JsonNumber)) return undefined;
   const [, sign = '', whole = '', fraction = '', exponent = '0'] = DECIMAL.exec(element.text) ?? [];
   const digits = whole + fraction;
-  // The point's place in the digits; a number with more of them than any datatype has is none of ours.
+  // Position of the decimal point within the digits. No datatype has integers of more than 40 digits.
   const point = whole.length + Number(exponent);
   if (point > 40 || /[1-9]/.test(digits.slice(Math.max(point, 0)))) return undefined;
   return BigInt(`${sign}${digits.slice(0, Math.max(point, 0)).padEnd(Math.max(point, 1), '0')}`);
@@ -202,15 +208,15 @@ function wholeFrom(element: ElementValue): bigint | undefined {
 
 const DECIMAL = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/;
 
-function floatFrom(element: ElementValue): number | undefined {
+function toFloat(element: ElementValue): number | undefined {
   if (typeof element === 'number') return element;
   if (typeof element === 'bigint') return Number(element);
   if (element instanceof JsonNumber) return Number(element.text);
-  // JSON has no other way to say these three.
+  // JSON has no numbers for these three.
   return element === 'NaN' || element === 'Infinity' || element === '-Infinity' ? Number(element) : undefined;
 }
 
-function bytesFrom(element: ElementValue): Uint8Array | undefined {
+function toBytes(element: ElementValue): Uint8Array | undefined {
   if (typeof element === 'string') return utf8.encode(element);
   if (element instanceof Uint8Array) return element;
   if (!(element instanceof Map) || element.size !== 1) return undefined;
@@ -219,13 +225,13 @@ function bytesFrom(element: ElementValue): Uint8Array | undefined {
   return new Uint8Array(Buffer.from(base64, 'base64'));
 }
 
-function roundedTo(datatype: Datatype, floats: Float32Array): Float32Array {
+function roundTo(datatype: Datatype, floats: Float32Array): Float32Array {
   if (datatype === 'FP16') return decodeFloat16(encodeFloat16(floats));
   if (datatype === 'BF16') return decodeBfloat16(encodeBfloat16(floats));
   return floats;
 }
 
-function shown(element: ElementValue | undefined): string {
+function formatElement(element: ElementValue | undefined): string {
   if (typeof element === 'bigint' || typeof element === 'number') return String(element);
   if (element === undefined || element instanceof Uint8Array) return 'a byte string';
   if (!isJson(element)) return 'an object';
@@ -233,7 +239,7 @@ function shown(element: ElementValue | undefined): string {
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }
 
-/** Whether a value can be written as JSON. Callers in plain JavaScript can give any object, also one without `toString`. */
+/** Whether a value can be serialized as JSON. Plain JavaScript programs can pass any object, even one without `toString`. */
 function isJson(value: unknown): value is Json {
   if (typeof value !== 'object' || value === null || value instanceof JsonNumber) return true;
   if (value instanceof Map) return [...value.values()].every(isJson);
@@ -244,6 +250,6 @@ function raise(error: Error): never {
   throw error;
 }
 
-function invalid(label: string, problem: string): AnyserveError {
+function createError(label: string, problem: string): AnyserveError {
   return new AnyserveError('invalid_argument', `${label}: ${problem}`);
 }

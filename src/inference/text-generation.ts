@@ -4,29 +4,32 @@ import { HandlerResponse, type HandlerResult } from './handler-result.js';
 import type { ParameterValue, Tensors } from './inference-data.js';
 import type { TensorSpec } from './tensor-spec.js';
 
-/** What a model that writes texts takes: a prompt, or the messages of a chat as JSON. */
+/** Inputs of a text generation model: a prompt, or the messages of a chat as JSON. */
 export const TEXT_INPUTS: readonly TensorSpec[] = [
   { name: 'prompt', datatype: 'BYTES', shape: [1], optional: true },
   { name: 'messages', datatype: 'BYTES', shape: [1], optional: true },
 ];
 
-/** What a model that writes texts gives. */
+/** Outputs of a text generation model. */
 export const TEXT_OUTPUTS: readonly TensorSpec[] = [{ name: 'text', datatype: 'BYTES', shape: [1] }];
 
-/** One turn of a chat: a text `role`, and `content` that is a text, an array of parts, or nothing. Other keys are kept. */
+/** A message of a chat: `role` is a string, and `content` is a string, an array of parts, or absent. Other keys are kept. */
 export type ChatMessage = JsonObject;
 
 /**
- * The messages of a request, from its `messages` or as the one message that its `prompt` is. They are as the caller
- * wrote them, numbers and unknown keys included, and can be handed on. Throws `invalid_argument` that names the input.
+ * Returns the messages of a request: its `messages`, or one user message with its `prompt`. They can be passed on, since
+ * numbers and unknown keys are exactly as the caller wrote them. Throws `invalid_argument`, which names the input.
  */
 export function readMessages(inputs: Tensors): readonly ChatMessage[] {
   const [prompt, messages] = [readTextInput(inputs, 'prompt'), readTextInput(inputs, 'messages')];
   if ((prompt === undefined) === (messages === undefined)) {
-    const given = prompt === undefined ? 'neither is given' : 'both are given';
-    throw new AnyserveError('invalid_argument', `give input "prompt" or input "messages", one of them; ${given}`);
+    const found = prompt === undefined ? 'neither' : 'both';
+    throw new AnyserveError(
+      'invalid_argument',
+      `expected exactly one of the inputs "prompt" and "messages", got ${found}`,
+    );
   }
-  if (messages !== undefined) return messagesFromText(messages);
+  if (messages !== undefined) return parseMessages(messages);
   return [
     new Map<string, Json>([
       ['role', 'user'],
@@ -35,20 +38,20 @@ export function readMessages(inputs: Tensors): readonly ChatMessage[] {
   ];
 }
 
-/** The one text of a BYTES input; undefined when it is not given. Throws `invalid_argument` for bytes that are no UTF-8. */
+/** Returns the single text of a BYTES input. Undefined if it is absent. Throws `invalid_argument` for invalid UTF-8. */
 export function readTextInput(inputs: Tensors, name: string): string | undefined {
   const bytes = inputs[name]?.data[0];
   if (bytes === undefined) return undefined;
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes as Uint8Array);
   } catch {
-    throw invalid(name, 'its bytes are no UTF-8');
+    throw createError(name, 'its bytes are not valid UTF-8');
   }
 }
 
-/** How a text came to its end; what is not known is left out. */
+/** How a text ended, as far as it is known. */
 export interface TextEnd {
-  /** `stop` for an end of the model's own or a stop text, `length` for one that was cut, or an upstream's word. */
+  /** `stop` if the model ended the text or a stop sequence did, `length` if it was cut off, or an upstream's reason. */
   readonly finishReason?: string | undefined;
   readonly promptTokens?: number | undefined;
   readonly completionTokens?: number | undefined;
@@ -56,8 +59,8 @@ export interface TextEnd {
 }
 
 /**
- * The answer that a text is: in its pieces to a caller that takes them, else whole. The last part says how the text
- * ended; to a caller that took the pieces its own text is empty.
+ * Creates the response of a generated text. When streaming, each piece is a message, and the last message has an empty text.
+ * Otherwise, the only message has the whole text. The last message has the parameters of how the text ended.
  */
 export async function* createTextResponse(
   pieces: AsyncGenerator<string, TextEnd, void>,
@@ -72,12 +75,12 @@ export async function* createTextResponse(
     }
     yield new HandlerResponse({ text: [whole] }, toEndParameters(step.value));
   } finally {
-    // A caller that goes in the middle ends the writing, too.
+    // If the caller stops early, the generation stops too.
     await pieces.return({});
   }
 }
 
-/** How a text ended, as the parameters of an answer. */
+/** Returns response parameters that describe how a text ended. */
 export function toEndParameters(end: TextEnd): Readonly<Record<string, ParameterValue>> {
   const named: [string, ParameterValue | undefined][] = [
     ['finish_reason', end.finishReason],
@@ -88,33 +91,33 @@ export function toEndParameters(end: TextEnd): Readonly<Record<string, Parameter
   return Object.fromEntries(named.filter((entry): entry is [string, ParameterValue] => entry[1] !== undefined));
 }
 
-function messagesFromText(text: string): readonly ChatMessage[] {
-  const messages = jsonFromText(text);
+function parseMessages(text: string): readonly ChatMessage[] {
+  const messages = parseMessagesJson(text);
   if (!Array.isArray(messages) || messages.length === 0) {
-    throw invalid('messages', 'is no JSON array of messages, such as [{"role":"user","content":"Hello"}]');
+    throw createError('messages', 'must be a JSON array of messages such as [{"role":"user","content":"Hello"}]');
   }
-  for (const [at, message] of messages.entries()) checkMessage(message, at);
+  for (const [index, message] of messages.entries()) checkMessage(message, index);
   return messages as readonly ChatMessage[];
 }
 
-function jsonFromText(text: string): Json {
+function parseMessagesJson(text: string): Json {
   try {
     return parseJson(text);
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) throw error;
-    throw invalid('messages', `not JSON at character ${error.position}: ${error.message}`);
+    throw createError('messages', `not JSON at character ${error.position}: ${error.message}`);
   }
 }
 
-function checkMessage(message: Json, at: number): void {
-  if (!isJsonObject(message)) throw invalid('messages', `message ${at} is no object`);
-  if (typeof message.get('role') !== 'string') throw invalid('messages', `message ${at} has no "role" that is a text`);
+function checkMessage(message: Json, index: number): void {
+  if (!isJsonObject(message)) throw createError('messages', `message ${index} is not an object`);
+  if (typeof message.get('role') !== 'string') throw createError('messages', `message ${index} has no string "role"`);
   const content = message.get('content') ?? null;
   if (content !== null && typeof content !== 'string' && !Array.isArray(content)) {
-    throw invalid('messages', `message ${at} has a "content" that is neither a text nor an array of parts`);
+    throw createError('messages', `message ${index}: "content" must be a string or an array of parts`);
   }
 }
 
-function invalid(input: string, problem: string): AnyserveError {
+function createError(input: string, problem: string): AnyserveError {
   return new AnyserveError('invalid_argument', `input ${JSON.stringify(input)}: ${problem}`);
 }

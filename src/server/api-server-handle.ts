@@ -1,19 +1,19 @@
-/** How an API server is closed. */
+/** Options of {@link ApiServer.close}. */
 export interface CloseOptions {
-  /** Spreads the ends of the leases over this long, in ms. Default: 0, all at once. */
+  /** Time over which the ends of the leases are spread, in ms. Default: 0, all at once. */
   readonly drainMs?: number | undefined;
-  /** Aborted to end a drain at once. */
+  /** Ends the drain at once when aborted. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A running API server. */
 export interface ApiServer {
-  /** Where it listens: `http://127.0.0.1:8080`, or `https` and so on. */
+  /** Base URL: `http://127.0.0.1:8080`, or `https://...`. */
   readonly url: string;
   readonly port: number;
   /**
-   * Accepts no more registrations, ends every lease and then every connection. Resolves when all are closed. Until then
-   * requests are answered.
+   * Stops accepting registrations, ends every lease and then closes every connection. Requests are still handled until
+   * then. Resolves when all connections are closed.
    */
   close(options?: CloseOptions): Promise<void>;
 }

@@ -20,7 +20,7 @@ import { Readiness, type ReadinessCheck } from './readiness.js';
 import { readRetransmitCount } from './tcp-retransmit-counters.js';
 import { readTcpTable } from './tcp-table.js';
 
-/** Where an API server listens, besides what its app needs. */
+/** Options of an API server: those of its HTTP interface, where it listens, and its limits. */
 export interface ApiServerOptions
   extends Omit<AppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
     Omit<HostCheckOptions, 'isLocal'> {
@@ -28,66 +28,61 @@ export interface ApiServerOptions
   readonly host: string;
   /** A TCP port; 0 picks a free one. */
   readonly port: number;
-  /** What is shown to callers, as it is now; plain HTTP is spoken unless told. */
+  /** Returns the current certificate and keys. Default: plain HTTP. */
   readonly tls?: (() => ServerTls) | undefined;
-  /** How long a peer may leave what was sent to it unacknowledged, in milliseconds. */
+  /** Maximum time that a peer can leave sent data unacknowledged, in ms. */
   readonly ackLimitMs: number;
-  /** How long a request may take to arrive whole; 10 s unless told. An open lease is no request any more. */
+  /** Timeout for receiving a whole request, in ms. It doesn't apply to an open lease. Default: 10,000. */
   readonly requestTimeoutMs?: number | undefined;
-  /** For how long a caller may take nothing of an answer; 30 s unless told. */
+  /** Timeout for a client that reads nothing of its response, in ms. Default: 30,000. */
   readonly idleTimeoutMs?: number | undefined;
   /** Further conditions for accepting registrations. Default: none. */
   readonly readinessChecks?: readonly ReadinessCheck[] | undefined;
 }
 
-/** How long a caller may take until it is known to speak TLS. */
-const HANDSHAKE_LIMIT_MS = 10_000;
+/** Timeout for the TLS handshake, in ms. */
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 
-const REQUEST_TIMEOUT_MS = 10_000;
+const DEFAULT_REQUEST_TIMEOUT_MS = 10_000;
 
-const IDLE_TIMEOUT_MS = 30_000;
+const DEFAULT_IDLE_TIMEOUT_MS = 30_000;
 
 /**
- * How long a connection may wait for its next request. Balancers keep idle connections for up to 60 s by default (AWS ALB, nginx);
- * the side that closes first must be theirs, or a request is sent into a connection that has just been closed, and is lost.
+ * Time that a connection can wait for its next request, in ms. Load balancers keep idle connections for up to 60 s by
+ * default (AWS ALB, nginx). The balancer must close first: otherwise it can send a request into a connection that the
+ * server has just closed, and that request is lost.
  */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 const MAX_HEADER_BYTES = 16 * 1024;
 
-/** So many connections may wait to be taken, if the kernel lets them: as when a whole fleet comes back. Node's own is 511. */
-const BACKLOG = 4096;
+/**
+ * Maximum number of connections that wait to be accepted, if the kernel allows as many. A whole fleet can reconnect at
+ * once, and Node's default is 511.
+ */
+const LISTEN_BACKLOG = 4096;
 
-/** Starts to listen; resolves once requests are taken. Throws `failed` when the address cannot be had. */
+/** Starts an API server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
 export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry, clock, events, tls, tokens, ackLimitMs, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
+  const { host, port, registry, clock, events, tls, tokens, ackLimitMs } = options;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
-  const files = await countOpenFiles();
-  const limits = computeConnectionLimits(files);
-  let connections = 0;
-  const openFiles: ReadinessCheck = {
-    name: 'open_files',
-    reason: () => (connections > limits.maxLeases ? outOfFiles(files, connections) : undefined),
-  };
-  const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
-  const kernel = { readTable: readTcpTable, countVainWaits: readRetransmitCount };
+  const connections = new ConnectionLimit(await countOpenFiles());
+  const readiness = new Readiness([connections.readinessCheck, ...(options.readinessChecks ?? [])]);
+  const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
-  const { app, answerHot } = createApp({ ...options, readiness, deadPeers, hosts });
-  const { server, unfollow } = serverFor(app, options);
-  let isClosing = false;
-  answerRequests(server, { app, answerHot }, { idleTimeoutMs, isClosing: () => isClosing });
-  if (Number.isFinite(limits.maxConnections)) server.maxConnections = limits.maxConnections;
+  const apiApp = createApp({ ...options, readiness, deadPeers, hosts });
+  const { server, stopPolling } = createNodeServer(apiApp.app, options);
+  const state = { isClosing: false };
+  const { idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
+  handleRequests(server, apiApp, { idleTimeoutMs, isClosing: () => state.isClosing });
   server.on('clientError', respondToParseError);
-  server.on('connection', (socket) => {
-    connections++;
-    socket.once('close', () => connections--);
-  });
+  connections.apply(server);
   try {
-    await bound(server, host, port);
+    await bindServer(server, host, port);
   } catch (error) {
     deadPeers.close();
-    unfollow();
+    stopPolling();
     throw error;
   }
   readiness.markServing();
@@ -95,40 +90,63 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
     events.emit({ kind: 'registration_unprotected', host });
   }
   const address = server.address() as AddressInfo;
-  // A name of this machine can lead to loopback.
+  // The host can be a name that resolves to loopback.
   isLocal = isLoopback(address.address);
-  const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
-    url: `${tls ? 'https' : 'http'}://${shownHost}:${address.port}`,
+    url: formatUrl(address, tls !== undefined),
     port: address.port,
     async close({ drainMs = 0, signal } = {}) {
-      isClosing = true;
+      state.isClosing = true;
       readiness.markDraining();
-      if (drainMs > 0) await drainLeases({ registry, clock, events, overMs: drainMs, signal });
-      unfollow();
+      if (drainMs > 0) await drainLeases({ registry, clock, events, durationMs: drainMs, signal });
+      stopPolling();
       deadPeers.close();
-      // Before the server, to which the connections of leases are idle ones that it may cut.
+      // Before the server: it takes the connections of leases for idle ones, and would cut them.
       await registry.close();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
-      // One turn for what is being answered right now; whoever reads too slowly is cut off.
-      setImmediate(() => server.closeAllConnections());
-      await closed;
+      await closeConnections(server);
     },
   };
 }
 
-function outOfFiles({ open, limit }: OpenFiles, connections: number): string {
-  return `${open + connections} of ${limit} file descriptors are in use; raise the limit with ulimit -n`;
+/** Limits and counts the connections of a server, so that it doesn't run out of file descriptors. */
+class ConnectionLimit {
+  readonly #files: OpenFiles;
+  readonly #limits: ReturnType<typeof computeConnectionLimits>;
+  #connections = 0;
+
+  constructor(files: OpenFiles) {
+    this.#files = files;
+    this.#limits = computeConnectionLimits(files);
+  }
+
+  /** Passes while there are file descriptors for further leases. */
+  get readinessCheck(): ReadinessCheck {
+    const { open, limit } = this.#files;
+    return {
+      name: 'open_files',
+      reason: () =>
+        this.#connections > this.#limits.maxLeases
+          ? `${open + this.#connections} of ${limit} file descriptors are in use; raise the limit with ulimit -n`
+          : undefined,
+    };
+  }
+
+  apply(server: Server): void {
+    if (Number.isFinite(this.#limits.maxConnections)) server.maxConnections = this.#limits.maxConnections;
+    server.on('connection', (socket) => {
+      this.#connections++;
+      socket.once('close', () => this.#connections--);
+    });
+  }
 }
 
-/** A server that does not listen yet, and what ends its looking out for another certificate. */
-function serverFor(
+/** Creates a server that doesn't listen yet, and a function that stops polling for changed certificates. */
+function createNodeServer(
   app: Express,
   options: ApiServerOptions,
-): { readonly server: Server; readonly unfollow: () => void } {
-  const { tls, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
-  const limits = {
+): { readonly server: Server; readonly stopPolling: () => void } {
+  const { tls, clock, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS } = options;
+  const serverOptions = {
     ...createHttpClasses(app),
     headersTimeout: requestTimeoutMs,
     requestTimeout: requestTimeoutMs,
@@ -136,66 +154,79 @@ function serverFor(
     connectionsCheckingInterval: requestTimeoutMs / 4,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
-  if (!tls) return { server: createServer(limits), unfollow: () => {} };
-  const asksForCertificate = tls().ca !== undefined;
-  const secure = createHttpsServer({
-    ...limits,
-    ...contextFrom(tls()),
-    requestCert: asksForCertificate,
-    rejectUnauthorized: asksForCertificate,
-    handshakeTimeout: HANDSHAKE_LIMIT_MS,
+  if (!tls) return { server: createServer(serverOptions), stopPolling: () => {} };
+  const requiresClientCertificate = tls().ca !== undefined;
+  const server = createHttpsServer({
+    ...serverOptions,
+    ...toSecureContext(tls()),
+    requestCert: requiresClientCertificate,
+    rejectUnauthorized: requiresClientCertificate,
+    handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS,
   });
   return {
-    server: secure,
-    unfollow: pollChanges(tls, clock, (renewed) => secure.setSecureContext(contextFrom(renewed))),
+    server,
+    stopPolling: pollChanges(tls, clock, (changed) => server.setSecureContext(toSecureContext(changed))),
   };
 }
 
 /**
- * Hands each request to the app. What express and Node would do for every request is done only for those that need it: the
- * app has a last resort of its own, and needs none made by express; and who has taken its answer already needs no timer.
- * Responses of a server that is closing say `Connection: close`, so that no proxy sends a request into a connection that
- * is about to be cut.
+ * Hands each request to the app. It skips work that express and Node would do for every request: the app has its own error
+ * handler, so express needs to create none, and a response that is already sent needs no timer. Responses of a server that
+ * is closing have `Connection: close`, so that no proxy sends a request into a connection that is about to be cut.
  */
-function answerRequests(
+function handleRequests(
   server: Server,
-  { app, answerHot }: ApiApp,
+  { app, handleHotRoute }: ApiApp,
   { idleTimeoutMs, isClosing }: { readonly idleTimeoutMs: number; readonly isClosing: () => boolean },
 ): void {
-  const limitIdle = (request: IncomingMessage, response: ServerResponse): void => {
+  const limitIdleTime = (request: IncomingMessage, response: ServerResponse): void => {
     if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
   };
   server.on('request', (request: Request, response: Response) => {
     if (isClosing()) response.shouldKeepAlive = false;
-    if (!answerHot(request, response)) app(request, response, () => response.destroy());
-    limitIdle(request, response);
+    if (!handleHotRoute(request, response)) app(request, response, () => response.destroy());
+    limitIdleTime(request, response);
   });
-  // Node would answer the same, without a limit on how long its answer may wait to be taken.
+  // Node's default sends the same response, but without a timeout for a client that doesn't read it.
   server.on('checkExpectation', (request: Request, response: Response) => {
     waitForTurn(request, response, () => response.writeHead(417).end());
-    limitIdle(request, response);
+    limitIdleTime(request, response);
   });
 }
 
-function contextFrom({ cert, key, ca }: ServerTls): SecureContextOptions {
+function toSecureContext({ cert, key, ca }: ServerTls): SecureContextOptions {
   return { cert, key, ca, minVersion: MIN_TLS_VERSION };
 }
 
-function bound(server: Server, host: string, port: number): Promise<void> {
+function bindServer(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(refused(error, host, port)));
-    server.listen({ port, host, backlog: BACKLOG }, resolve);
+    server.once('error', (error) => reject(createListenError(error, host, port)));
+    server.listen({ port, host, backlog: LISTEN_BACKLOG }, resolve);
   });
 }
 
-function refused(error: NodeJS.ErrnoException, host: string, port: number): AnyserveError {
-  const where = `${host}:${port}`;
-  const reasons: Partial<Record<string, string>> = {
-    EADDRINUSE: `${where} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`,
-    EACCES: `${where} needs more rights than this process has; choose a port over 1023 with --port`,
-    EADDRNOTAVAIL: `${host} is no address of this machine; choose one with --host`,
-    ENOTFOUND: `${host} is no host name that this machine knows; choose one with --host`,
+function createListenError(error: NodeJS.ErrnoException, host: string, port: number): AnyserveError {
+  const address = `${host}:${port}`;
+  const messages: Partial<Record<string, string>> = {
+    EADDRINUSE: `${address} is already in use: stop the other process, or choose another port with --port (0 picks a free one)`,
+    EACCES: `no permission to listen on ${address}: choose a port above 1023 with --port`,
+    EADDRNOTAVAIL: `${host} is not an address of this machine: choose another with --host`,
+    ENOTFOUND: `the host name ${host} can't be resolved: choose another with --host`,
   };
-  const message = reasons[error.code ?? ''] ?? `cannot listen on ${where}: ${getErrorMessage(error)}`;
+  const message = messages[error.code ?? ''] ?? `cannot listen on ${address}: ${getErrorMessage(error)}`;
   return new AnyserveError('failed', message, { cause: error });
+}
+
+function formatUrl({ address, family, port }: AddressInfo, isTls: boolean): string {
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  return `${isTls ? 'https' : 'http'}://${host}:${port}`;
+}
+
+/** Closes a server and all its connections. */
+async function closeConnections(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  // Responses in progress get one turn of the event loop. Clients that read too slowly are cut off.
+  setImmediate(() => server.closeAllConnections());
+  await closed;
 }

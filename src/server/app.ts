@@ -32,13 +32,13 @@ export interface ApiApp {
   /** An express app with every route. */
   readonly app: Express;
   /**
-   * Answers a request for a hot route, exactly as the app would. Returns false if the route isn't hot or the request must wait
-   * for another one: then the app must answer it.
+   * Handles a request for a hot route, exactly as the app would. Returns false if the route isn't hot, or if the request must
+   * wait for an earlier one on its connection. Then the app must handle it.
    */
-  answerHot(request: Request, response: Response): boolean;
+  handleHotRoute(request: Request, response: Response): boolean;
 }
 
-/** A hot route and its handler. */
+/** A route that bypasses express, and its handler. */
 interface HotRoute {
   readonly isTarget: (target: string) => boolean;
   readonly handler: RequestHandler;
@@ -55,13 +55,13 @@ export function createApp(options: AppOptions): ApiApp {
     app.all(route.path, handler);
     if (route.isHotTarget) hotRoutes.push({ isTarget: route.isHotTarget, handler });
   }
-  app.use(notFoundHandler(routes, hosts));
-  const onError = errorHandler(events);
+  app.use(createNotFoundHandler(routes, hosts));
+  const onError = createErrorHandler(events);
   app.use(onError);
-  return { app, answerHot: (request, response) => answerHot(hotRoutes, onError, request, response) };
+  return { app, handleHotRoute: (request, response) => handleHotRoute(hotRoutes, onError, request, response) };
 }
 
-/** An express app without routes. It has none of express's defaults that would change responses. */
+/** Creates an express app without routes, and without those defaults of express that would change responses. */
 function createExpress(): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -77,7 +77,7 @@ function createExpress(): Express {
   return app;
 }
 
-function answerHot(
+function handleHotRoute(
   routes: readonly HotRoute[],
   onError: ErrorRequestHandler,
   request: Request,
@@ -97,11 +97,11 @@ function answerHot(
   return false;
 }
 
-/** A guarded handler always answers, and never calls `next`. */
+/** A guarded handler always sends a response, and never calls `next`. */
 const NO_NEXT = (): void => {};
 
-/** Answers requests that no route takes: redirects a known path with trailing slashes, 404 otherwise. */
-function notFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): RequestHandler {
+/** Creates the handler of requests that match no route. It redirects a known path with trailing slashes, and sends 404 otherwise. */
+function createNotFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): RequestHandler {
   const paths = new Set(routes.map(({ path }) => path));
   return (request, response) => {
     const problem = hosts.findProblem(request, false);
@@ -109,7 +109,7 @@ function notFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): Request
     const { path } = parseTarget(request.url);
     const trimmed = trimTrailingSlashes(path);
     if (trimmed === path || !paths.has(trimmed)) return sendError(response, 'not_found', 'Not Found');
-    // Relative, because a proxy in front has another scheme and host than this server.
+    // A relative URL: a proxy in front of this server can have another scheme and host.
     const location = `${trimmed}${request.url.slice(path.length)}`;
     response.writeHead(307, { location, 'content-length': 0 }).end();
   };
@@ -118,10 +118,10 @@ function notFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): Request
 /** Maximum length of a request target in the log, in UTF-16 units. */
 const MAX_LOGGED_TARGET = 256;
 
-/** Answers requests whose handler threw: reports the error, and sends none of its text. */
-function errorHandler(events: Events<ServerEvent>): ErrorRequestHandler {
+/** Creates the handler of errors that route handlers throw. It reports the error, and sends none of its text. */
+function createErrorHandler(events: Events<ServerEvent>): ErrorRequestHandler {
   return (error, request, response, _next) => {
-    // A path that can't be decoded, such as %zz, names nothing.
+    // A path that can't be decoded, such as %zz, doesn't exist.
     if (error instanceof URIError) return sendError(response, 'not_found', 'Not Found');
     const target = truncateText(request.url, MAX_LOGGED_TARGET);
     events.emit({ kind: 'request_failed', method: request.method, target, error: getErrorMessage(error) });

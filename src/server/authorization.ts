@@ -3,26 +3,26 @@ import type { ReplicaId } from '../core/ids.js';
 import { hashToken, parseBearerToken, type TokenSet } from '../credentials/token-set.js';
 import { getHeaderValues } from '../http/request-head.js';
 
-/** The tokens that an API server asks for, as they are now; without those of a kind its door is open. */
+/** Getters of the tokens that an API server accepts at the moment. A kind of access without tokens is open to everyone. */
 export interface AccessTokens {
-  /** Those that may register replicas, and ask. */
+  /** Tokens that can register replicas and read. */
   readonly register?: (() => TokenSet) | undefined;
-  /** Those that may ask. */
+  /** Tokens that can only read. */
   readonly read?: (() => TokenSet) | undefined;
 }
 
-/** What a request wants to do: to ask, or to change what is registered. */
+/** The kind of access that a request needs: to read the registry, or to change it. */
 export type Access = 'read' | 'register';
 
-/** Whether a request may; if so, how the ids begin that it may register. */
+/** Whether a request has access. If granted, it can register ids that begin with one of the prefixes. */
 export type AccessDecision =
   | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
   | { readonly kind: 'refused'; readonly detail: string };
 
-/** What is decided where no token is asked for. */
+/** The decision when no token is required: every id can be registered. */
 export const OPEN_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''] };
 
-/** Handles a request that may, and is told how the ids begin that it may register. */
+/** Handles a request that has access. `prefixes` are the beginnings of the ids that it can register. */
 export type AuthorizedHandler = (
   request: Request,
   response: Response,
@@ -30,28 +30,30 @@ export type AuthorizedHandler = (
   prefixes: readonly string[],
 ) => unknown;
 
-/** Decides by the `authorization` headers of a request. */
+/** Decides on access by the values of a request's `authorization` headers. */
 export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): AccessDecision {
   if (!tokens[access]) return OPEN_ACCESS;
-  const shown = parseBearerToken(headers);
+  const token = parseBearerToken(headers);
   const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
-  if (shown === undefined) return { kind: 'refused', detail: `this needs ${needed}: Authorization: Bearer TOKEN` };
-  const digest = hashToken(shown);
+  if (token === undefined) {
+    return { kind: 'refused', detail: `this request needs ${needed}: send Authorization: Bearer TOKEN` };
+  }
+  const digest = hashToken(token);
   const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
-    (known) => known?.().findPrefixes(digest) ?? [],
+    (getTokens) => getTokens?.().findPrefixes(digest) ?? [],
   );
   if (prefixes.length > 0) return { kind: 'granted', prefixes };
-  return { kind: 'refused', detail: `this needs ${needed}, and the token shown is none` };
+  return { kind: 'refused', detail: `unknown token: this request needs ${needed}` };
 }
 
-/** What is wrong with registering an id, when it does not begin as one of these; undefined when it may be registered. */
+/** Returns why an id can't be registered if it begins with none of the prefixes. Undefined if it can. */
 export function checkIdPrefix(prefixes: readonly string[], id: ReplicaId): string | undefined {
   if (prefixes.some((prefix) => id.startsWith(prefix))) return undefined;
   const allowed = prefixes.map((prefix) => JSON.stringify(prefix)).join(' or ');
   return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
-/** Decides whether a request has access. */
+/** Decides whether a request has access. It doesn't read the headers if no token is required. */
 export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): AccessDecision {
   return tokens[access] ? authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens) : OPEN_ACCESS;
 }

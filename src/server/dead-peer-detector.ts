@@ -10,12 +10,12 @@ export interface DeadPeerDetectorOptions {
   readonly registry: Pick<Registry, 'accuse' | 'seen'>;
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
-  /** How long a peer can leave everything that was sent to it unacknowledged, in milliseconds. */
+  /** Maximum time that a peer can leave everything that was sent to it unacknowledged, in ms. */
   readonly limitMs: number;
   /** Reads the machine's TCP connections. Rejects with `ENOENT` or `EACCES` where they can't be read at all. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
   /** Counts the retransmission timeouts of the whole machine. Undefined where the system doesn't count them. Cheap. */
-  readonly countVainWaits: () => Promise<number | undefined>;
+  readonly readRetransmitCount: () => Promise<number | undefined>;
 }
 
 /** The connection of a lease. */
@@ -29,9 +29,11 @@ export interface WatchedLease {
   >;
 }
 
-/** Time between two checks of the table, and while something is being retransmitted. */
-const CHECK_EVERY_MS = 1000;
-const CHECK_RETRANSMITS_EVERY_MS = 250;
+/** Time between two checks. */
+const CHECK_INTERVAL_MS = 1000;
+
+/** Time between two checks while a watched connection is being retransmitted. */
+const RETRANSMIT_CHECK_INTERVAL_MS = 250;
 
 /**
  * Unanswered retransmissions that show a dead host. The kernel sends them 0.4, 0.8, 1.6 and 3.2 s after the first try. An
@@ -48,8 +50,8 @@ const RETRANSMITS_OF_LOSSY_HOST = 2;
 /** How long a host that answered a retransmission counts as lossy. */
 const LOSSY_FOR_MS = 60_000;
 
-/** Number of limits without a renewal that count as silence. Renewals come every 3 s by default, and a lost packet delays one. */
-const SILENT_LIMITS = 1.5;
+/** Time without a renewal that counts as silence, as a multiple of the limit. Renewals come every 3 s by default, and a lost packet delays one. */
+const SILENCE_PER_LIMIT = 1.5;
 
 /** The state of a watched connection. */
 interface Watched extends WatchedLease {
@@ -65,20 +67,20 @@ interface Check {
   readonly lateByMs: number;
 }
 
-/** A time without an acknowledgement. */
+/** A period without an acknowledgement. */
 interface Wait {
-  /** The last check before it, or the last that saw progress. The wait began up to one check later. */
+  /** Time of the last check before the wait, or of the last that saw progress. The wait began up to one check later. */
   sinceMs: number;
   acknowledgedBytes: number;
   retransmits: number;
   /** The kernel's retransmission timeout when the wait began. */
-  retransmitAfterMs: number;
+  retransmitTimeoutMs: number;
   isAccused: boolean;
 }
 
 /**
  * Finds dead hosts by what they don't acknowledge. A host that loses its power doesn't close its connections, and nothing else
- * shows that within minutes. Checks until it is closed.
+ * shows that within minutes. It checks until it is closed.
  */
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;
@@ -86,10 +88,10 @@ export class DeadPeerDetector {
   /** When each lossy host last answered a retransmission. */
   readonly #lossyAtMs = new Map<string, number>();
   #lastCheckAtMs: number;
-  #vainWaits: number | undefined;
-  /** Whether, at the last reading, a watched connection waited for the answer to a retransmission, or for a window to open. */
+  #retransmitCount: number | undefined;
+  /** Whether a watched connection was being retransmitted, or had a closed window, when the table was last read. */
   #isAnyStalled = false;
-  /** Whether the last check failed. It is reported once until a check succeeds. */
+  /** Whether the last check failed. Failures are reported once until a check succeeds. */
   #hasFailed = false;
   #cancelCheck = (): void => {};
   #isClosed = false;
@@ -97,7 +99,8 @@ export class DeadPeerDetector {
   constructor(options: DeadPeerDetectorOptions) {
     this.#options = options;
     this.#lastCheckAtMs = options.clock.nowMs();
-    // Before anything is watched: a whole fleet that connects at once then doesn't make its first check read the table.
+    // The first count is read before anything is watched. Otherwise the first check after a whole fleet connects would read
+    // the table.
     void this.#checkAndRepeat(0);
   }
 
@@ -113,7 +116,7 @@ export class DeadPeerDetector {
     };
   }
 
-  /** Ends the checks. */
+  /** Stops the checks. */
   close(): void {
     this.#isClosed = true;
     this.#cancelCheck();
@@ -125,10 +128,10 @@ export class DeadPeerDetector {
     this.#cancelCheck = clock.schedule(delayMs, () => void this.#checkAndRepeat(clock.nowMs() - dueAtMs));
   }
 
-  /** Checks, and schedules the next check even if this one failed. Ends if the system has no table. */
+  /** Runs a check, and schedules the next one even if this one failed. Stops if the system has no table. */
   async #checkAndRepeat(lateByMs: number): Promise<void> {
     const { clock, events } = this.#options;
-    let nextAfterMs = CHECK_EVERY_MS;
+    let nextAfterMs = CHECK_INTERVAL_MS;
     try {
       nextAfterMs = await this.#check({ nowMs: clock.nowMs(), lateByMs });
       this.#hasFailed = false;
@@ -145,20 +148,20 @@ export class DeadPeerDetector {
   }
 
   /**
-   * Checks every watched connection, and resolves to the delay until the next check. Doesn't read the table if no retransmission
-   * timed out on this machine since the last check, or nothing is watched: then nobody can be dead.
+   * Checks every watched connection. Resolves to the delay until the next check. It skips the table if no retransmission timed
+   * out on this machine since the last check, or if nothing is watched: then no watched peer can be dead.
    */
   async #check(check: Check): Promise<number> {
     try {
-      const counted = await this.#options.countVainWaits();
-      const isUnchanged = counted !== undefined && counted === this.#vainWaits && !this.#isAnyStalled;
+      const count = await this.#options.readRetransmitCount();
+      const isUnchanged = count !== undefined && count === this.#retransmitCount && !this.#isAnyStalled;
       const isQuiet = this.#watched.size === 0 || isUnchanged;
       const isRetransmitting = !isQuiet && (await this.#readTable(check));
-      // Only once the table was read: if that fails, the next check must not be quiet.
-      this.#vainWaits = counted;
-      return isRetransmitting ? CHECK_RETRANSMITS_EVERY_MS : CHECK_EVERY_MS;
+      // Set only after the table was read: if reading fails, the next check must read it again.
+      this.#retransmitCount = count;
+      return isRetransmitting ? RETRANSMIT_CHECK_INTERVAL_MS : CHECK_INTERVAL_MS;
     } finally {
-      // After a failure too: a wait seen next time may have begun only now.
+      // Also after a failure: a wait that the next check finds may have begun only now.
       this.#lastCheckAtMs = check.nowMs;
       for (const [host, atMs] of this.#lossyAtMs) {
         if (check.nowMs - atMs > LOSSY_FOR_MS) this.#lossyAtMs.delete(host);
@@ -183,9 +186,9 @@ export class DeadPeerDetector {
       if (!watched || (entry.unacknowledgedBytes === 0 && !watched.wait)) continue;
       await this.#judge(watched, entry, check).catch((error) => failures.push(error));
       isRetransmitting ||= entry.retransmits > 0;
-      isStalled ||= entry.retransmits > 0 || isShut(entry, watched.wait);
+      isStalled ||= entry.retransmits > 0 || isWindowShut(entry, watched.wait);
     }
-    if (failures.length > 0) throw failureToJudge(failures);
+    if (failures.length > 0) throw createJudgeError(failures);
     this.#isAnyStalled = isStalled;
     return isRetransmitting;
   }
@@ -195,56 +198,57 @@ export class DeadPeerDetector {
     const { wait } = watched;
     const acknowledgedBytes = watched.sentBytes - entry.unacknowledgedBytes;
     if (!wait) {
-      watched.wait = newWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
+      watched.wait = createWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
     } else if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
       if (wait.retransmits > 0) this.#lossyAtMs.set(watched.host, check.nowMs);
       if (wait.isAccused) await this.#options.registry.seen(watched.lease);
-      watched.wait = entry.unacknowledgedBytes === 0 ? undefined : newWait(check.nowMs, acknowledgedBytes, entry);
+      watched.wait = entry.unacknowledgedBytes === 0 ? undefined : createWait(check.nowMs, acknowledgedBytes, entry);
     } else {
       wait.retransmits = Math.max(wait.retransmits, entry.retransmits);
       if (this.#isUnanswered(watched.host, wait, entry, check)) await this.#accuse(watched, wait, check);
     }
   }
 
-  /** Whether a peer has left everything unacknowledged for so long that it counts as dead. */
+  /** Whether a peer has left everything unacknowledged for long enough to count as dead. */
   #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
     const { limitMs } = this.#options;
     const waitedMs = nowMs - wait.sinceMs;
-    if (isShut(entry, wait)) return waitedMs > limitMs + CHECK_EVERY_MS;
-    const enough = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
-    return waitedMs > limitMs && entry.retransmits >= enough;
+    if (isWindowShut(entry, wait)) return waitedMs > limitMs + CHECK_INTERVAL_MS;
+    const requiredRetransmits = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
+    return waitedMs > limitMs && entry.retransmits >= requiredRetransmits;
   }
 
   async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
     wait.isAccused = true;
-    const forMs = this.#options.limitMs * SILENT_LIMITS;
+    const forMs = this.#options.limitMs * SILENCE_PER_LIMIT;
     const isLossy = this.#lossyAtMs.has(host);
     await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
   }
 }
 
-function newWait(sinceMs: number, acknowledgedBytes: number, { retransmits, retransmitAfterMs }: TcpEntry): Wait {
-  return { sinceMs, acknowledgedBytes, retransmits, retransmitAfterMs, isAccused: false };
+function createWait(sinceMs: number, acknowledgedBytes: number, { retransmits, retransmitTimeoutMs }: TcpEntry): Wait {
+  return { sinceMs, acknowledgedBytes, retransmits, retransmitTimeoutMs, isAccused: false };
 }
 
 /**
- * Whether the peer answers, but takes nothing more. Usually the kernel then probes its closed window. If a segment was in flight
- * when the window closed, the kernel retransmits that one instead, doubles its timeout each time, and doesn't count these as
- * retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
+ * Whether the peer is alive, but its receive window stays closed. Usually the kernel then sends window probes. If a segment was
+ * in flight when the window closed, the kernel retransmits that segment instead. It doubles its timeout each time, and doesn't
+ * count these as retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
  */
-function isShut({ isWindowClosed, retransmits, retransmitAfterMs }: TcpEntry, wait: Wait | undefined): boolean {
-  return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitAfterMs > wait.retransmitAfterMs);
+function isWindowShut({ isWindowClosed, retransmits, retransmitTimeoutMs }: TcpEntry, wait: Wait | undefined): boolean {
+  return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitTimeoutMs > wait.retransmitTimeoutMs);
 }
 
-/** Whether connections can't be seen here at all: only Linux has the table, and not every process can read it. */
+/** Whether the table can't be read at all: only Linux has it, and not every process has permission. */
 function isTableMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOENT' || code === 'EACCES';
 }
 
-/** Wraps failures of the registry, so that they aren't taken for failures of the table. */
-function failureToJudge(failures: readonly unknown[]): AnyserveError {
+/** Wraps failures of the registry, so that their codes aren't mistaken for those of the table. */
+function createJudgeError(failures: readonly unknown[]): AnyserveError {
   const [cause] = failures;
-  const message = `${failures.length} of what it saw could not be noted: ${getErrorMessage(cause)}`;
+  const connections = failures.length === 1 ? 'connection' : 'connections';
+  const message = `${failures.length} ${connections} could not be judged: ${getErrorMessage(cause)}`;
   return new AnyserveError('failed', message, { cause });
 }

@@ -5,20 +5,21 @@ import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS } from '../h
 
 type Headers = Readonly<Record<string, string>>;
 
-/** An answer that is a failure: what went wrong in a few words, under the status that stands for its code. */
+/** Creates an error response: the status of the error code, and a body with the detail. */
 export function createErrorResponse(code: ErrorCode, detail: string, headers?: Headers): JsonResponse {
   const isAboutAccess = code === 'unauthenticated' || code === 'permission_denied';
-  const own = isAboutAccess ? { ...headers, [REFUSAL_HEADER]: code } : headers;
-  return createJsonResponse(toHttpStatus(code), serializeErrorDetail(detail), own);
+  const allHeaders = isAboutAccess ? { ...headers, [REFUSAL_HEADER]: code } : headers;
+  return createJsonResponse(toHttpStatus(code), serializeErrorDetail(detail), allHeaders);
 }
 
-/** Answers with a {@link createErrorResponse} that this request alone has. */
+/** Sends an error response that isn't reused. See {@link createErrorResponse}. */
 export function sendError(response: ServerResponse, code: ErrorCode, detail: string, headers?: Headers): void {
   createErrorResponse(code, detail, headers)(response);
 }
 
-/** Refuses a large body while others hold all the memory for such. */
-export const sendBodyMemoryFull = createErrorResponse('unavailable', 'other large requests are being read; try again', {
-  ...RETRY_LATER_HEADERS,
-  connection: 'close',
-});
+/** Refuses a large request body while other large bodies hold all the memory reserved for them. */
+export const sendBodyMemoryFull = createErrorResponse(
+  'unavailable',
+  'too many large request bodies are being read; try again',
+  { ...RETRY_LATER_HEADERS, connection: 'close' },
+);

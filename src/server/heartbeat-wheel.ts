@@ -1,82 +1,86 @@
 import type { Clock } from '../core/ports.js';
 
-/** Who says at every heartbeat that it is still there. */
+/** A member of a heartbeat wheel. */
 export interface HeartbeatMember {
+  /** Sends a heartbeat. */
   beat(): void;
 }
 
-/** A wheel of heartbeats. */
+/** A timer wheel that calls its members once per heartbeat interval. */
 export interface HeartbeatWheel {
-  /** Has somebody beat at every interval from now on, the first time one interval from now; the returned function ends it. */
-  join(one: HeartbeatMember): () => void;
+  /** Adds a member. Its first heartbeat is one interval from now. The returned function removes it. */
+  join(member: HeartbeatMember): () => void;
 }
 
-/** What a wheel of heartbeats needs. */
+/** Options of a heartbeat wheel. */
 export interface HeartbeatWheelOptions {
   readonly clock: Clock;
-  /** The time between two beats of one member, in milliseconds. */
-  readonly everyMs: number;
+  /** Time between two heartbeats of a member, in ms. */
+  readonly intervalMs: number;
 }
 
-/** Each slot with members has a timer: 200 a second cost next to nothing. */
+/** Duration of a slot. Each slot with members needs a timer, and 200 timers per second cost next to nothing. */
 const SLOT_MS = 5;
 
-/** So many of a slot beat before what has arrived has its turn: each is a system call. Of 10,000 in 5 s a slot has ten. */
-const BEATS_A_TURN = 4;
+/**
+ * Number of heartbeats of a slot per turn of the event loop. Each is a system call, and requests must not wait for all
+ * of them. With 10,000 members and an interval of 5 s, a slot has ten.
+ */
+const BEATS_PER_TURN = 4;
 
-/** However short the interval, it has so many slots: a first beat comes early by one of them at most. */
-const LEAST_SLOTS = 10;
+/** Minimum number of slots. A first heartbeat is early by at most one slot, so by at most a tenth of the interval. */
+const MIN_SLOTS = 10;
 
 /**
- * Spreads heartbeats over the interval: each member has a slot of it, and those of one slot beat one after the other, a few
- * a turn of the event loop. A timer each would do the same until the process stands still for once: then all are due at
- * once, and at every interval from then on.
+ * Creates a heartbeat wheel. It spreads the heartbeats over the interval: each member has a slot, and the members of a
+ * slot beat one after the other, a few per turn of the event loop. One timer per member would do the same until the
+ * process stalls once. Then all timers are due at the same time, and remain so at every interval.
  */
-export function createHeartbeatWheel({ clock, everyMs }: HeartbeatWheelOptions): HeartbeatWheel {
+export function createHeartbeatWheel({ clock, intervalMs }: HeartbeatWheelOptions): HeartbeatWheel {
   const slots = Array.from(
-    { length: Math.max(LEAST_SLOTS, Math.ceil(everyMs / SLOT_MS)) },
+    { length: Math.max(MIN_SLOTS, Math.ceil(intervalMs / SLOT_MS)) },
     () => new Set<HeartbeatMember>(),
   );
-  const slotMs = everyMs / slots.length;
-  const beganAtMs = clock.nowMs();
+  const slotMs = intervalMs / slots.length;
+  const startedAtMs = clock.nowMs();
   let members = 0;
-  /** The slots are gone through in turns, over and over. */
-  let nextTurn = 0;
-  let cancelTurn = (): void => {};
+  /** The number of the next slot, counted from the start over all rounds. */
+  let nextTick = 0;
+  let cancelTimer = (): void => {};
 
-  const slotOf = (turn: number): Set<HeartbeatMember> => slots[turn % slots.length] as Set<HeartbeatMember>;
-  const turnNow = (): number => Math.floor((clock.nowMs() - beganAtMs) / slotMs);
+  const slotAt = (tick: number): Set<HeartbeatMember> => slots[tick % slots.length] as Set<HeartbeatMember>;
+  const currentTick = (): number => Math.floor((clock.nowMs() - startedAtMs) / slotMs);
 
-  function awaitTurn(): void {
-    // Who has missed several beats is due for one.
-    nextTurn = Math.max(nextTurn, turnNow() - slots.length + 1);
-    while (slotOf(nextTurn).size === 0) nextTurn++;
-    cancelTurn();
-    cancelTurn = clock.schedule(Math.max(0, beganAtMs + nextTurn * slotMs - clock.nowMs()), () => {
-      const slot = slotOf(nextTurn++);
-      beatOn(slot, [...slot]);
+  function scheduleNextSlot(): void {
+    // A member that has missed several heartbeats sends one.
+    nextTick = Math.max(nextTick, currentTick() - slots.length + 1);
+    while (slotAt(nextTick).size === 0) nextTick++;
+    cancelTimer();
+    cancelTimer = clock.schedule(Math.max(0, startedAtMs + nextTick * slotMs - clock.nowMs()), () => {
+      const slot = slotAt(nextTick++);
+      beatSlot(slot, [...slot]);
     });
   }
 
-  /** Has those of a slot beat that were in it at its turn, but for those that have left since. */
-  function beatOn(slot: ReadonlySet<HeartbeatMember>, due: readonly HeartbeatMember[]): void {
-    for (const one of due.slice(0, BEATS_A_TURN)) if (slot.has(one)) one.beat();
-    const left = due.slice(BEATS_A_TURN);
-    if (left.length > 0) cancelTurn = clock.schedule(0, () => beatOn(slot, left));
-    else if (members > 0) awaitTurn();
+  /** Calls the members that were in the slot when it was due, except those that have left since. */
+  function beatSlot(slot: ReadonlySet<HeartbeatMember>, due: readonly HeartbeatMember[]): void {
+    for (const member of due.slice(0, BEATS_PER_TURN)) if (slot.has(member)) member.beat();
+    const rest = due.slice(BEATS_PER_TURN);
+    if (rest.length > 0) cancelTimer = clock.schedule(0, () => beatSlot(slot, rest));
+    else if (members > 0) scheduleNextSlot();
   }
 
   return {
-    join(one) {
-      // The timer may fire just before its turn by the clock; never join a turn that has already run.
-      const turn = Math.max(turnNow() + slots.length, members > 0 ? nextTurn : 0);
-      const slot = slotOf(turn).add(one);
+    join(member) {
+      // A timer can fire slightly before the clock reaches its slot. Never join a slot that has already run.
+      const tick = Math.max(currentTick() + slots.length, members > 0 ? nextTick : 0);
+      const slot = slotAt(tick).add(member);
       if (++members === 1) {
-        nextTurn = turn;
-        awaitTurn();
+        nextTick = tick;
+        scheduleNextSlot();
       }
       return () => {
-        if (slot.delete(one) && --members === 0) cancelTurn();
+        if (slot.delete(member) && --members === 0) cancelTimer();
       };
     },
   };

@@ -1,19 +1,20 @@
-import type { Request, RequestHandler } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import { parseRenewal, withCapabilities } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES, serializeValidationIssues } from '../api/registration.js';
 import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
+import type { RenewalResult } from '../core/lease-renewals.js';
 import type { Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import type { BodyMemory } from '../http/body-memory.js';
-import { createJsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
+import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readRequestBody } from '../http/request-body.js';
 import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
 import { reportListValues } from './list-value-warning.js';
 
-/** `PUT /leases/{lease}`: renews a lease, and applies the state and the capabilities that its replica reports. */
+/** Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state and the capabilities that the replica reports. */
 export function createRenewHandler(
   registry: Registry,
   events: Events<ServerEvent>,
@@ -29,7 +30,7 @@ export function createRenewHandler(
       case 'not_utf8':
         return sendError(response, 'usage', 'There was an error parsing the body');
       case 'too_large':
-        return sendError(response, 'too_large', `a renewal has at most ${MAX_REGISTRATION_BYTES} bytes`, {
+        return sendError(response, 'too_large', `the renewal has more than ${MAX_REGISTRATION_BYTES} bytes`, {
           connection: 'close',
         });
       case 'text':
@@ -44,66 +45,69 @@ export function createRenewHandler(
     const { state, capabilities } = outcome;
     const offer =
       capabilities &&
-      ((present: Replica): Replica => {
-        reportListValues({ id: present.id, capabilities }, events);
-        return withCapabilities(present, capabilities);
+      ((current: Replica): Replica => {
+        reportListValues({ id: current.id, capabilities }, events);
+        return withCapabilities(current, capabilities);
       });
-    const renewal = await registry.renew(leaseOf(request), state, offer);
-    if (renewal instanceof AnyserveError)
-      return sendError(response, renewal.code, renewal.message, RETRY_LATER_HEADERS);
-    switch (renewal) {
-      case 'renewed':
-        return answerRenewed(response);
-      case 'superseded':
-        return answerSuperseded(response);
-      case 'too_soon':
-        return capabilities ? answerTooSoon(response) : answerNotReadyYet(response);
-      case 'unknown':
-        return answerUnknown(response);
-      default:
-        renewal satisfies never;
-    }
+    const renewal = await registry.renew(parseLeaseId(request), state, offer);
+    sendRenewal(response, renewal, capabilities !== undefined);
   };
 }
 
-/** `DELETE /leases/{lease}`: gives a lease back, and its replica is out of the list. */
+function sendRenewal(response: Response, renewal: RenewalResult, changesCapabilities: boolean): void {
+  if (renewal instanceof AnyserveError) sendError(response, renewal.code, renewal.message, RETRY_LATER_HEADERS);
+  else if (renewal === 'too_soon' && changesCapabilities) sendCapabilitiesTooSoon(response);
+  else RENEWAL_RESPONSES[renewal](response);
+}
+
+/** Creates the handler of `DELETE /leases/{lease}`. It ends the lease, so the replica is no longer listed. */
 export function createReleaseHandler(registry: Registry): RequestHandler {
   return async (request, response) => {
-    if (await registry.release(leaseOf(request), 'released')) answerReleased(response);
-    else answerUnknown(response);
+    if (await registry.release(parseLeaseId(request), 'released')) sendReleased(response);
+    else sendUnknownLease(response);
   };
 }
 
-const answerRenewed = createJsonResponse(200, '{"status":"renewed"}');
-const answerReleased = createJsonResponse(200, '{"status":"released"}');
-const answerSuperseded = createErrorResponse('already_exists', 'a newer registration has taken the id of this lease');
-const answerTooSoon = createErrorResponse(
+const sendRenewed = createJsonResponse(200, '{"status":"renewed"}');
+const sendReleased = createJsonResponse(200, '{"status":"released"}');
+const sendSuperseded = createErrorResponse('already_exists', 'a newer registration has taken the id of this lease');
+const sendCapabilitiesTooSoon = createErrorResponse(
   'resource_exhausted',
-  'a lease changes its capabilities at most once a second',
+  'a lease can change its capabilities at most once per second',
   {
     'retry-after': '1',
   },
 );
-const answerNotReadyYet = createErrorResponse(
+const sendReadyTooSoon = createErrorResponse(
   'resource_exhausted',
-  'a replica with many capabilities becomes ready less often',
+  'a replica with many capabilities cannot become ready again so soon',
   {
     'retry-after': '1',
   },
 );
-const answerUnknown = createErrorResponse('not_found', 'no such lease; it has ended, or another server granted it');
+const sendUnknownLease = createErrorResponse(
+  'not_found',
+  'unknown lease: it has ended, or another API server granted it',
+);
 
-/** The path of a lease, as express matches it. It has no group, because express would decode it. */
+const RENEWAL_RESPONSES: Readonly<Record<Exclude<RenewalResult, AnyserveError>, JsonResponse>> = {
+  renewed: sendRenewed,
+  superseded: sendSuperseded,
+  too_soon: sendReadyTooSoon,
+  unknown: sendUnknownLease,
+};
+
+/** The path of a lease, for express. It has no group, because express would decode the group. */
 export const LEASE_PATH = /^\/leases\/[^/]+$/;
 
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
 
-/** Whether a request target names a lease: `/leases/f81d4fae`, with or without a query. */
+/** Whether a request target is the path of a lease: `/leases/f81d4fae`, with or without a query string. */
 export function isLeaseTarget(target: string): boolean {
   return LEASE_TARGET.test(target);
 }
 
-/** Throws `URIError` for a name that is no text, such as `%zz`. */
-function leaseOf(request: Request): LeaseId {
+/** Returns the lease id in the path. Throws `URIError` if it can't be decoded, as in `%zz`. */
+function parseLeaseId(request: Request): LeaseId {
   return asLeaseId(decodeURIComponent(parseTarget(request.url).path.slice('/leases/'.length)));
 }

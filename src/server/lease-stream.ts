@@ -4,65 +4,68 @@ import { ALIVE_EVENT } from '../api/lease-events.js';
 import { hasPipelinedRequest } from '../http/pipelining.js';
 import type { HeartbeatMember, HeartbeatWheel } from './heartbeat-wheel.js';
 
-/** A stream of server-sent events that stays open for as long as a lease runs. */
+/** A stream of server-sent events that stays open as long as its lease. */
 export interface LeaseStream {
   /**
-   * Sets the listener that is called once, when the other end closes its side or the connection breaks. If that has happened
-   * already, calls the listener at once.
+   * Sets the listener that is called once, when the peer closes its side or the connection breaks. If that has already
+   * happened, calls the listener at once.
    */
-  onGone(listener: () => void): void;
-  /** Answers the request and sends the first event, a heartbeat at once, and then one at every interval. */
+  onClosed(listener: () => void): void;
+  /** Sends the response head, the first event and a heartbeat, and then a heartbeat at every interval. */
   open(firstEvent: string, headers?: Readonly<Record<string, string>>): void;
-  /** Sends a last event, if there is one to send, and closes the connection; before {@link open}, right after it. */
+  /** Sends the last event, if any, and closes the connection. Before {@link open}, that happens right after opening. */
   end(lastEvent?: string): void;
-  /** Cuts the connection of a peer that is not there any more to be told. */
-  cut(): void;
+  /** Destroys the connection without sending anything, because the peer can't receive it. */
+  destroy(): void;
 }
 
-/** So much may wait for a reader that takes nothing, beyond what the kernel keeps for it: hours of heartbeats. */
-const MAX_WAITING_BYTES = 16 * 1024;
+/**
+ * Maximum number of bytes that wait for a peer that reads nothing, in addition to the kernel's buffers. It is enough for
+ * hours of heartbeats.
+ */
+const MAX_UNSENT_BYTES = 16 * 1024;
 
-/** `X-Accel-Buffering` tells nginx, and what follows its example, to pass each event on as it comes. */
+/** `X-Accel-Buffering` makes nginx, and proxies that follow it, forward each event at once. */
 const STREAM_HEADERS = {
   'cache-control': 'no-cache',
   'content-type': 'text/event-stream',
   'x-accel-buffering': 'no',
 };
 
-/** What marks a connection that carries a lease. */
+/** Marks a socket that carries a lease. */
 const leased = Symbol('leased');
 
 /**
- * Whether a connection carries a lease. What the HTTP parser still finds wrong with it, such as a second request that
- * had begun before and now never goes on, is noise.
+ * Whether a connection carries a lease. HTTP parse errors on it must be ignored: for example, a second request that
+ * began before the lease times out, because the rest of it is never parsed.
  */
 export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boolean {
   return socket[leased] === true;
 }
 
 /**
- * Takes over the connection of a request that has been read: from here on it carries events one way, and the only
- * thing that the other end can say on it is that it goes.
+ * Turns a response into a lease stream and takes over its connection. The request must have been read. From then on the
+ * connection carries events to the peer, and the peer can only close it.
  */
 export function createLeaseStream(response: Response, heartbeats: HeartbeatWheel): LeaseStream {
   return new ResponseStream(response, heartbeats);
 }
 
-/** A heartbeat, in the parts of HTTP/1.1 and as it stands in HTTP/1.0: the same bytes for all streams. */
-const ALIVE_CHUNK = Buffer.from(chunk(ALIVE_EVENT));
+/** A heartbeat for HTTP/1.1 (chunked) and for HTTP/1.0. All streams share the bytes. */
+const ALIVE_CHUNK = Buffer.from(toChunk(ALIVE_EVENT));
 const ALIVE_BYTES = Buffer.from(ALIVE_EVENT);
 
-/** There may be many thousands, so each has little: a socket and a slot among the heartbeats. */
+/** Holds little memory, since there can be many thousands: a socket and a slot of the heartbeat wheel. */
 class ResponseStream implements LeaseStream, HeartbeatMember {
   readonly #socket: Response['socket'];
   readonly #heartbeats: HeartbeatWheel;
-  /** Until the answer's head is sent. */
+  /** Set until the response head is sent. */
   #response: Response | undefined;
-  #state: 'waiting' | 'open' | 'ended' | 'gone' = 'waiting';
+  #state: 'waiting' | 'open' | 'ended' | 'closed' = 'waiting';
   #isChunked = true;
   #lastEvent = '';
-  #stopBeating: () => void = nothing;
-  #onGone: () => void = nothing;
+  #leaveWheel: () => void = noop;
+  #onClosed: () => void = noop;
 
   constructor(response: Response, heartbeats: HeartbeatWheel) {
     const { socket } = response;
@@ -70,103 +73,103 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
     this.#heartbeats = heartbeats;
     this.#response = response;
     if (socket && !socket.destroyed) this.#takeOver(socket);
-    else this.cut();
+    else this.destroy();
   }
 
-  onGone(listener: () => void): void {
-    if (this.#state === 'gone') listener();
-    else this.#onGone = listener;
+  onClosed(listener: () => void): void {
+    if (this.#state === 'closed') listener();
+    else this.#onClosed = listener;
   }
 
   #takeOver(socket: NonNullable<Response['socket']>): void {
     Object.assign(socket, { [leased]: true });
-    // Whatever else arrives is read and dropped. Left to the HTTP parser, a second request would wait for this answer's
-    // end, its socket would be paused, and a paused socket never tells that the other end has closed.
-    // Each by itself: to remove all would make a dictionary of the socket's listeners, of 1 kB.
+    // Incoming data is read and dropped. The HTTP parser would make a second request wait for the end of this response and
+    // pause the socket, and a paused socket never reports that the peer has closed.
+    // Listeners are removed one by one: removeAllListeners would turn the socket's listener table into a 1 kB dictionary.
     for (const listener of socket.listeners('data')) socket.off('data', listener as () => void);
-    socket.on('data', nothing);
-    // While the parser had what came, none of it reached the Readable, whose `reading` has been true since its first reading.
-    // Where the connection was paused, for requests that wait behind, it would therefore never ask to read again. An empty
-    // push clears that.
+    socket.on('data', noop);
+    // While the HTTP parser consumed the data, none of it reached the Readable, whose `reading` flag has been set since its
+    // first read. If the connection was paused for pipelined requests, it would therefore never read again. An empty push
+    // resets the flag.
     socket.push('');
     socket.resume();
-    // Its silence is watched over in other ways.
+    // No idle timeout: heartbeats and the dead-peer detector find broken connections.
     socket.setTimeout(0);
-    const gone = (): void => this.cut();
-    socket.on('end', gone);
-    socket.on('close', gone);
+    const onSocketClosed = (): void => this.destroy();
+    socket.on('end', onSocketClosed);
+    socket.on('close', onSocketClosed);
   }
 
   open(firstEvent: string, headers: Readonly<Record<string, string>> = {}): void {
     const [response, socket] = [this.#response, this.#socket];
-    if (this.#state === 'gone' || !response || !socket) return;
+    if (this.#state === 'closed' || !response || !socket) return;
     this.#response = undefined;
     socket.cork();
     response.writeHead(200, { ...headers, ...STREAM_HEADERS });
     response.flushHeaders();
     this.#isChunked = response.chunkedEncoding;
-    socket.write(this.#framed(firstEvent));
+    socket.write(this.#frame(firstEvent));
     if (this.#state === 'waiting') {
       this.#state = 'open';
-      this.#stopBeating = this.#heartbeats.join(this);
+      this.#leaveWheel = this.#heartbeats.join(this);
       this.beat();
     } else this.#finish();
     socket.uncork();
-    letGo(response, socket);
+    releaseHttpState(response, socket);
   }
 
   beat(): void {
     const socket = this.#socket;
-    if (!socket || socket.writableLength > MAX_WAITING_BYTES) this.cut();
+    if (!socket || socket.writableLength > MAX_UNSENT_BYTES) this.destroy();
     else socket.write(this.#isChunked ? ALIVE_CHUNK : ALIVE_BYTES);
   }
 
   end(lastEvent = ''): void {
-    if (this.#state === 'gone' || this.#state === 'ended') return;
+    if (this.#state === 'closed' || this.#state === 'ended') return;
     this.#lastEvent = lastEvent;
     const wasOpen = this.#state === 'open';
     this.#state = 'ended';
     if (wasOpen) this.#finish();
   }
 
-  cut(): void {
-    if (this.#state === 'gone') return;
-    this.#state = 'gone';
+  destroy(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
     this.#response = undefined;
-    this.#stopBeating();
+    this.#leaveWheel();
     this.#socket?.destroy();
-    this.#onGone();
+    this.#onClosed();
   }
 
   #finish(): void {
-    this.#stopBeating();
-    const last = this.#lastEvent === '' ? '' : this.#framed(this.#lastEvent);
+    this.#leaveWheel();
+    const last = this.#lastEvent === '' ? '' : this.#frame(this.#lastEvent);
     this.#socket?.write(this.#isChunked ? `${last}${LAST_CHUNK}` : last);
     this.#socket?.destroySoon();
   }
 
-  #framed(event: string): string {
-    return this.#isChunked ? chunk(event) : event;
+  #frame(event: string): string {
+    return this.#isChunked ? toChunk(event) : event;
   }
 }
 
 /**
- * Tells Node that a request is dealt with, of whose answer only the head came from it. It then lets go of both: they
- * are a third of what a stream would keep in memory. Not where Node would close the connection thereupon, as it does where
- * only its end tells the end of an answer, nor where another request waits behind, which must not be answered in the midst of the events.
+ * Makes Node consider the request complete, so that it releases the request and the response. They are a third of the
+ * memory of a stream. Skipped in two cases. Without chunked encoding or keep-alive, Node would close the connection. With
+ * a pipelined request, Node would send its response between the events.
  */
-function letGo(response: Response, socket: NonNullable<Response['socket']>): void {
+function releaseHttpState(response: Response, socket: NonNullable<Response['socket']>): void {
   if (!response.shouldKeepAlive || !response.chunkedEncoding || hasPipelinedRequest(socket)) return;
   response.emit('finish');
-  // It takes the connection for one that waits for its next request.
+  // Node now treats the connection as idle and has set the keep-alive timeout.
   socket.setTimeout(0);
 }
 
-/** The text in the form of a part of an HTTP/1.1 answer whose length is not known before. */
-function chunk(text: string): string {
+/** Frames a text as a chunk of HTTP/1.1 chunked encoding. */
+function toChunk(text: string): string {
   return `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
 }
 
 const LAST_CHUNK = '0\r\n\r\n';
 
-function nothing(): void {}
+function noop(): void {}

@@ -7,54 +7,51 @@ import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js
 import { createErrorResponse } from './error-response.js';
 import type { HeldList, ListMemory } from './list-memory.js';
 
-/** Maximum number of parts that are written before other requests get a turn: 2 ms of work where none was written before. */
-const PARTS_A_TURN = 16;
+/** Maximum number of parts serialized per turn of the event loop. That is 2 ms of work if none is cached. */
+const PARTS_PER_TURN = 16;
 
-/** Maximum size of the parts that are written before other requests get a turn, in bytes. A replica can take 1 MiB. */
-const WRITTEN_A_TURN = 1024 * 1024;
+/** Maximum size of the parts serialized per turn of the event loop, in bytes. A replica can take 1 MiB. */
+const SERIALIZED_BYTES_PER_TURN = 1024 * 1024;
 
-/** Number of bytes that are handed to the connection before other requests get a turn. */
-const BYTES_A_TURN = 256 * 1024;
+/** Number of bytes sent per turn of the event loop. */
+const SENT_BYTES_PER_TURN = 256 * 1024;
 
-/** `GET /registry`: the list as it is when it is asked for, however long it takes to send. */
+/** Creates the handler of `GET /registry`. The list is a snapshot at the time of the request, however long sending takes. */
 export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
-  return (_request, response) => sendSliced(response, serializeRegistryResponse(registry.pages()), memory);
+  return (_request, response) => sendList(response, serializeRegistryResponse(registry.pages()), memory);
 }
 
 /**
- * `GET /replicas`: the same with all that is known of each, and those that are not routed to. With `?replica_id=ID` the
- * list has that replica alone: clients ask so whether a replica that says nothing is still there.
+ * Creates the handler of `GET /replicas`: a list with all details of each replica, including replicas that aren't routed
+ * to. With `?replica_id=ID` the list has that replica only. Clients use this to check whether a silent replica still exists.
  */
 export function createReplicasHandler(
   registry: Pick<Registry, 'known' | 'find'>,
-  moment: () => ClockReading,
+  readClock: () => ClockReading,
   memory: ListMemory,
 ): RequestHandler {
   return (request, response) => {
     const id = new URLSearchParams(request.url.split('?', 2)[1]).get(REPLICA_ID_PARAMETER);
-    const one = id === null ? undefined : registry.find(asReplicaId(id));
-    return sendSliced(
-      response,
-      serializeReplicaDetails(id === null ? registry.known() : one ? [one] : [], moment()),
-      memory,
-    );
+    const found = id === null ? undefined : registry.find(asReplicaId(id));
+    const replicas = id === null ? registry.known() : found ? [found] : [];
+    return sendList(response, serializeReplicaDetails(replicas, readClock()), memory);
   };
 }
 
 /**
- * Answers with a text of many parts. A list of 100,000 is 15 MB, or 26 with all that is known: it is written and sent a
- * slice at a time, so that no other request waits for it, and no more of it in memory than its reader has yet to take.
+ * Sends a list of many parts. A list of 100,000 replicas is 15 MB, or 26 MB with all details. It is serialized and sent
+ * in slices, so that other requests don't wait for it. Parts that the client has received are released.
  */
-async function sendSliced(response: Response, text: Iterable<Buffer>, memory: ListMemory): Promise<void> {
+async function sendList(response: Response, parts: Iterable<Buffer>, memory: ListMemory): Promise<void> {
   const list = memory.list();
   try {
-    let written = 0;
-    for (const part of text) {
-      if (!list.add(part)) return answerTooManyLists(response);
-      written += part.length;
-      if (list.length % PARTS_A_TURN !== 0 && written < WRITTEN_A_TURN) continue;
-      written = 0;
-      await turn();
+    let serializedBytes = 0;
+    for (const part of parts) {
+      if (!list.add(part)) return sendTooManyLists(response);
+      serializedBytes += part.length;
+      if (list.length % PARTS_PER_TURN !== 0 && serializedBytes < SERIALIZED_BYTES_PER_TURN) continue;
+      serializedBytes = 0;
+      await waitOneTurn();
       if (response.destroyed) return;
     }
     response.writeHead(200, createJsonHeaders(list.bytes));
@@ -65,33 +62,33 @@ async function sendSliced(response: Response, text: Iterable<Buffer>, memory: Li
   }
 }
 
-/** Sends the parts of a list. A part that was taken is not kept while a slow reader takes the rest. */
+/** Sends the parts of a list. Releases each part once it is sent, since a slow client can take long for the rest. */
 async function sendParts(response: Response, list: HeldList): Promise<void> {
-  let sent = 0;
+  let sentBytes = 0;
   for (let part = list.take(); part; part = list.take()) {
     response.write(part);
-    sent += part.length;
-    if (sent < BYTES_A_TURN) continue;
-    sent = 0;
-    if (response.writableNeedDrain) await takenBy(response);
-    await turn();
+    sentBytes += part.length;
+    if (sentBytes < SENT_BYTES_PER_TURN) continue;
+    sentBytes = 0;
+    if (response.writableNeedDrain) await waitForDrain(response);
+    await waitOneTurn();
     if (response.destroyed) return;
   }
 }
 
-const answerTooManyLists = createErrorResponse(
+const sendTooManyLists = createErrorResponse(
   'unavailable',
-  'other readers have yet to take long lists; try again',
+  'too many long lists are being sent; try again',
   RETRY_LATER_HEADERS,
 );
 
-/** Resolves when all else that waits has had its turn. */
-function turn(): Promise<void> {
+/** Resolves after a turn of the event loop, so that other requests are handled in between. */
+function waitOneTurn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
 
-/** Resolves when the other end has taken what was sent, or is gone. */
-function takenBy(response: Response): Promise<void> {
+/** Resolves when the write buffer is empty again or the connection is closed. */
+function waitForDrain(response: Response): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       response.off('drain', done);

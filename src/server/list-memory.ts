@@ -1,52 +1,52 @@
-/** Maximum size of all lists that their readers have yet to take, in bytes. A list of 100,000 replicas has 15 to 26 MB. */
-const MAX_BYTES = 512 * 1024 * 1024;
+/** Maximum size of all lists that aren't sent yet, in bytes. A list of 100,000 replicas has 15 to 26 MB. */
+const MAX_LIST_BYTES = 512 * 1024 * 1024;
 
 /**
- * The memory of lists from when they are written until they are taken. A reader can ask for many and take nothing. Parts that
- * several lists share count once.
+ * Limits the memory of lists between their serialization and the moment the client has received them. A client can
+ * request many lists and read none. Parts that several lists share count once.
  */
 export class ListMemory {
-  /** By the memory of a part, the number of lists that have it. */
-  readonly #holders = new Map<ArrayBufferLike, number>();
+  /** Number of lists that hold each part, by the memory of the part. */
+  readonly #holderCounts = new Map<ArrayBufferLike, number>();
   readonly #maxBytes: number;
   #bytes = 0;
   #lists = 0;
 
-  constructor(maxBytes = MAX_BYTES) {
+  constructor(maxBytes = MAX_LIST_BYTES) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Begins a list, which has to be released. */
+  /** Creates an empty list. The caller must release it. */
   list(): HeldList {
     this.#lists++;
     return new HeldList(this);
   }
 
-  /** Holds a part for one list more; for {@link HeldList} only. Returns false when there is no room. A list alone has room. */
+  /** Adds a holder of a part; for {@link HeldList} only. Returns false if the limit is exceeded. A single list is always allowed. */
   hold({ buffer }: Buffer): boolean {
-    const holders = this.#holders.get(buffer) ?? 0;
+    const holders = this.#holderCounts.get(buffer) ?? 0;
     const bytes = holders > 0 ? this.#bytes : this.#bytes + buffer.byteLength;
     if (bytes > this.#maxBytes && this.#lists > 1) return false;
-    this.#holders.set(buffer, holders + 1);
+    this.#holderCounts.set(buffer, holders + 1);
     this.#bytes = bytes;
     return true;
   }
 
-  /** Gives up a part of one list. */
-  giveUp({ buffer }: Buffer): void {
-    const holders = (this.#holders.get(buffer) ?? 0) - 1;
-    if (holders > 0) return void this.#holders.set(buffer, holders);
-    this.#holders.delete(buffer);
+  /** Removes a holder of a part; for {@link HeldList} only. */
+  unhold({ buffer }: Buffer): void {
+    const holders = (this.#holderCounts.get(buffer) ?? 0) - 1;
+    if (holders > 0) return void this.#holderCounts.set(buffer, holders);
+    this.#holderCounts.delete(buffer);
     this.#bytes -= buffer.byteLength;
   }
 
-  /** Ends a list. */
+  /** Removes a list; for {@link HeldList} only. */
   end(): void {
     this.#lists--;
   }
 }
 
-/** The parts of one list that were not taken yet. */
+/** The parts of one list that aren't sent yet. */
 export class HeldList {
   readonly #memory: ListMemory;
   #parts: (Buffer | undefined)[] = [];
@@ -67,7 +67,7 @@ export class HeldList {
     return this.#bytes;
   }
 
-  /** Adds a part. Returns false when there is no room. */
+  /** Adds a part. Returns false if the limit of the memory is exceeded. */
   add(part: Buffer): boolean {
     if (!this.#memory.hold(part)) return false;
     this.#bytes += part.length;
@@ -75,23 +75,23 @@ export class HeldList {
     return true;
   }
 
-  /** Returns the next part; the one before it was taken by now, and is given up. */
+  /** Returns the next part, and gives up the previous one. Undefined at the end. */
   take(): Buffer | undefined {
     this.#giveUp(this.#next - 1);
     return this.#parts[this.#next++];
   }
 
-  /** Gives up all that is left. */
+  /** Gives up all remaining parts. */
   release(): void {
-    for (let at = this.#next - 1; at < this.#parts.length; at++) this.#giveUp(at);
+    for (let index = this.#next - 1; index < this.#parts.length; index++) this.#giveUp(index);
     this.#parts = [];
     this.#memory.end();
   }
 
-  #giveUp(at: number): void {
-    const part = this.#parts[at];
+  #giveUp(index: number): void {
+    const part = this.#parts[index];
     if (!part) return;
-    this.#memory.giveUp(part);
-    this.#parts[at] = undefined;
+    this.#memory.unhold(part);
+    this.#parts[index] = undefined;
   }
 }

@@ -1,8 +1,15 @@
+import type { RequestHandler } from 'express';
+import { toHttpStatus } from '../core/errors.js';
+import { sendJson } from '../http/json-response.js';
+
 /** A condition for accepting registrations. */
 export interface ReadinessCheck {
   /** Unique, in lower case with underscores. */
   readonly name: string;
-  /** Why registrations can't be accepted now, in a few words; undefined when they can. Called for each registration. */
+  /**
+   * Returns why registrations can't be accepted now, in a few words. Undefined when they can. Called for each
+   * registration.
+   */
   reason(): string | undefined;
 }
 
@@ -16,7 +23,7 @@ export class Readiness {
     this.#checks = [phase, ...checks];
   }
 
-  /** Why no registrations are accepted now, a reason for each check that fails; empty when they are accepted. */
+  /** Returns the reason of each check that fails. Empty when registrations are accepted. */
   reasons(): string[] {
     return this.#checks.flatMap((check) => check.reason() ?? []);
   }
@@ -26,8 +33,20 @@ export class Readiness {
     this.#phase = 'serving';
   }
 
-  /** Records that the server is about to end. */
+  /** Records that the server is about to close. */
   markDraining(): void {
     this.#phase = 'draining';
   }
+}
+
+/** Handles `GET /livez`: the process responds, so it is alive. */
+export const handleLivez: RequestHandler = (_request, response) => sendJson(response, 200, '{"status":"alive"}');
+
+/** Creates the handler of `GET /readyz`: whether registrations are accepted, and why not. */
+export function createReadyzHandler(readiness: Readiness): RequestHandler {
+  return (_request, response) => {
+    const reasons = readiness.reasons();
+    if (reasons.length === 0) return sendJson(response, 200, '{"status":"ready"}');
+    sendJson(response, toHttpStatus('unavailable'), JSON.stringify({ status: 'unready', reasons }));
+  };
 }

@@ -15,6 +15,7 @@ import type { ReplicaId } from '../core/ids.js';
 import { getEndpointWarning } from '../core/loopback.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
+import type { Replica } from '../core/replica.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
@@ -27,7 +28,7 @@ import { createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
 
-/** What the register handler needs. */
+/** Options of the register handler. */
 export interface RegisterHandlerOptions {
   readonly registry: Registry;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
@@ -38,12 +39,13 @@ export interface RegisterHandlerOptions {
   readonly bodies: BodyMemory;
 }
 
-/** `POST /register`: grants a lease that lasts as long as the connection. */
+/** Creates the handler of `POST /register`. It grants a lease that lasts as long as the connection. */
 export function createRegisterHandler(options: RegisterHandlerOptions): AuthorizedHandler {
-  const heartbeats = createHeartbeatWheel({ clock: options.clock, everyMs: options.heartbeatMs });
+  const heartbeats = createHeartbeatWheel({ clock: options.clock, intervalMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
-    const refuse = refuserOf(response, options.events);
-    if (isCrossOrigin(request)) return refuse('permission_denied', 'web pages of other origins cannot register');
+    const refuse = createRefuse(response, options.events);
+    if (isCrossOrigin(request))
+      return refuse('permission_denied', 'web pages of other origins cannot register replicas');
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
     switch (body.kind) {
       case 'aborted':
@@ -59,8 +61,8 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
         const outcome = isJson ? parseRegistration(body.text) : createNonObjectFailure(body.text);
         if (outcome.kind === 'invalid') return refuse('unprocessable', outcome.issues);
         const { id } = outcome.replica;
-        const refusal = checkIdPrefix(prefixes, id);
-        if (refusal !== undefined) return refuse('permission_denied', refusal, { id });
+        const prefixProblem = checkIdPrefix(prefixes, id);
+        if (prefixProblem !== undefined) return refuse('permission_denied', prefixProblem, { id });
         options.bodies.release(response);
         return grantLease(response, outcome, { ...options, heartbeats });
       }
@@ -70,16 +72,16 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
   };
 }
 
-/** Refuses a registration for a reason, or for what is wrong with its body, and reports that. */
+/** Refuses a registration for a reason, or for the validation issues of its body, and emits an event. */
 type Refuse = (
   code: ErrorCode,
   reason: string | readonly ValidationIssue[],
-  more?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
+  details?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
 ) => void;
 
-function refuserOf(response: Response, events: Events<RegistryEvent>): Refuse {
+function createRefuse(response: Response, events: Events<RegistryEvent>): Refuse {
   return (code, reason, { id: replicaId, headers } = {}) => {
-    const host = hostOf(response.socket?.remoteAddress);
+    const host = toHost(response.socket?.remoteAddress);
     const text = typeof reason === 'string' ? reason : (reason[0]?.msg ?? '');
     events.emit({ kind: 'registration_refused', replicaId, host, code, reason: text });
     if (typeof reason === 'string') sendError(response, code, reason, headers);
@@ -89,55 +91,35 @@ function refuserOf(response: Response, events: Events<RegistryEvent>): Refuse {
 
 function refuseOversized(refuse: Refuse, beginning: string): void {
   const issues = validateOversizedBody(beginning);
-  const detail = `a registration has at most ${MAX_REGISTRATION_BYTES} bytes`;
+  const detail = `the registration has more than ${MAX_REGISTRATION_BYTES} bytes`;
   if (issues) refuse('unprocessable', issues);
   else refuse('too_large', detail, { headers: { connection: 'close' } });
 }
 
-async function grantLease(
-  response: Response,
-  { replica, ttlMs, state }: RegistrationRequest,
-  {
-    registry,
-    deadPeers,
-    readiness,
-    events,
-    heartbeats,
-  }: RegisterHandlerOptions & { readonly heartbeats: HeartbeatWheel },
-): Promise<void> {
+type GrantOptions = RegisterHandlerOptions & { readonly heartbeats: HeartbeatWheel };
+
+async function grantLease(response: Response, request: RegistrationRequest, options: GrantOptions): Promise<void> {
   const { socket } = response;
-  // The client left while its request was read. A lease would end at once, and would first supersede one that lives.
+  // The client left while its request was read. A lease would end at once, and would first supersede a live one.
   if (!socket || socket.destroyed) return;
-  const host = hostOf(socket.remoteAddress);
-  const [unready] = readiness.reasons();
-  const refusal =
-    unready === undefined
-      ? registry.refusal(replica, host)
-      : new AnyserveError('unavailable', `this API server takes no registrations now: ${unready}`);
+  const { replica, ttlMs, state } = request;
+  const { registry, deadPeers, events, heartbeats } = options;
+  const host = toHost(socket.remoteAddress);
+  const refusal = findRefusal(replica, host, options);
   if (refusal) {
     const { code, message: reason } = refusal;
     events.emit({ kind: 'registration_refused', replicaId: replica.id, host, code, reason });
     return sendError(response, code, reason, { ...RETRY_LATER_HEADERS, connection: 'close' });
   }
-  const warning = getEndpointWarning(replica.endpoint, host);
-  if (warning !== undefined) {
-    events.emit({
-      kind: 'unreachable_endpoint',
-      replicaId: replica.id,
-      endpoint: replica.endpoint,
-      host,
-      reason: warning,
-    });
-  }
-  reportListValues(replica, events);
+  emitWarnings(replica, host, events);
   const stream = createLeaseStream(response, heartbeats);
   const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
-    if (end === 'unacknowledged') stream.cut();
+    if (end === 'unacknowledged') stream.destroy();
     else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id) : undefined);
   });
   let unwatch = (): void => {};
-  // After `granted`, which the listener uses: it is called at once if the connection has closed already.
-  stream.onGone(() => {
+  // Set after `granted`, which the listener uses: if the connection has closed already, it is called at once.
+  stream.onClosed(() => {
     unwatch();
     granted
       .then((lease) => registry.release(lease, 'closed'))
@@ -148,12 +130,27 @@ async function grantLease(
   stream.open(formatRegisteredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
 }
 
-/** The address of the other end; an IPv4 one that came over an IPv6 socket is the same host. */
-function hostOf(address: string | undefined): string {
+/** Returns why a registration can't be accepted now: the server isn't ready, or the registry has no room. */
+function findRefusal(replica: Replica, host: string, options: GrantOptions): AnyserveError | undefined {
+  const [reason] = options.readiness.reasons();
+  if (reason === undefined) return options.registry.refusal(replica, host);
+  return new AnyserveError('unavailable', `this API server is not accepting registrations: ${reason}`);
+}
+
+/** Emits an event for an endpoint that clients probably can't reach, and for capabilities that no query matches. */
+function emitWarnings(replica: Replica, host: string, events: Events<ServerEvent>): void {
+  const { id: replicaId, endpoint } = replica;
+  const reason = getEndpointWarning(endpoint, host);
+  if (reason !== undefined) events.emit({ kind: 'unreachable_endpoint', replicaId, endpoint, host, reason });
+  reportListValues(replica, events);
+}
+
+/** Returns the address of the peer. An IPv4 address that arrived over an IPv6 socket is the same host. */
+function toHost(address: string | undefined): string {
   return (address ?? 'unknown').replace(/^::ffff:/, '');
 }
 
-/** `application/json` and `application/*+json`. Without a content type the body is taken for JSON. */
+/** Whether a content type is `application/json` or `application/*+json`. A missing content type counts as JSON. */
 function isJsonContent(contentType: string | undefined): boolean {
   if (contentType === undefined) return true;
   return /^application\/(?:[^;\s]*\+)?json\s*(?:;|$)/i.test(contentType.trim());

@@ -19,12 +19,12 @@ export interface GuardOptions {
   readonly hosts: HostCheck;
 }
 
-/** Returns the handler of a route: by method, and only for callers with access to it. */
+/** Creates the handler of a route. It checks the method, the access and the host name, and then calls the method's handler. */
 export function guardRoute({ access, methods }: ApiRoute, { tokens, hosts }: GuardOptions): RequestHandler {
   const allow = Object.keys(methods).join(', ');
   return (request, response, next) => {
     if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
-    // Node leaves the body out of the response to a HEAD.
+    // Node omits the body of the response to a HEAD.
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (!handler) return sendJson(response, 405, serializeErrorDetail('Method Not Allowed'), { allow });

@@ -11,65 +11,67 @@ import { getHeaderValues, parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';
 
-const NOBODY: ReadonlySet<ReplicaId> = new Set();
+const NO_EXCLUDED: ReadonlySet<ReplicaId> = new Set();
 
-/** Maximum number of cached queries, and maximum length of the request target of one, in UTF-16 units. */
+/** Maximum number of cached queries. */
 const MAX_CACHED_QUERIES = 4096;
-const MAX_CACHED_LENGTH = 256;
+
+/** Maximum length of the request target of a cached query, in UTF-16 units. */
+const MAX_CACHED_TARGET = 256;
 
 /**
- * `GET /route`: one replica that can do what the query asks for. It is asked before every call of a fleet. A miss of a
- * server that is warming says so.
+ * Creates the handler of `GET /route`: it responds with one replica that matches the query. Clients send this request
+ * before every call. While the server is warming, a response without a match says that it is temporary.
  */
 export function createRouteHandler(registry: Registry, isWarming: () => boolean): RequestHandler {
-  const queryOf = cachedQueries();
+  const getQuery = createQueryCache();
   return (request, response) => {
-    const named = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
-    const excluded = named.length === 0 ? [] : parseExcludeHeader(utf8(named.join()));
-    if (!excluded) return answerTooManyExcluded(response);
-    const replica = registry.route(queryOf(request.url), excluded.length === 0 ? NOBODY : new Set(excluded));
-    if (!replica) return isWarming() ? answerNoMatchYet(response) : answerNoMatch(response);
+    const excludeHeaders = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
+    const excluded = excludeHeaders.length === 0 ? [] : parseExcludeHeader(decodeUtf8(excludeHeaders.join()));
+    if (!excluded) return sendTooManyExcluded(response);
+    const replica = registry.route(getQuery(request.url), excluded.length === 0 ? NO_EXCLUDED : new Set(excluded));
+    if (!replica) return isWarming() ? sendNoMatchYet(response) : sendNoMatch(response);
     const bytes = serializeRouteResponse(replica);
-    response.writeHead(200, headersFor(bytes.length)).end(bytes, 'latin1');
+    response.writeHead(200, getHeaders(bytes.length)).end(bytes, 'latin1');
   };
 }
 
 const headersByLength: string[][] = [];
 
-/** The headers of an answer of so many bytes, as Node takes them fastest. */
-function headersFor(length: number): string[] {
+/** Returns the headers of a response with this body length in bytes. Cached, in the form that Node writes fastest. */
+function getHeaders(length: number): string[] {
   headersByLength[length] ??= createJsonHeaders(length);
   return headersByLength[length];
 }
 
 /**
- * Returns a parser of request targets that caches the queries it has parsed, prepared, by their text. Neither the text nor
- * the query may be a slice of a long text, which would keep all of that in memory: a short target can be the end of a whole URL.
+ * Creates a parser of request targets that caches prepared queries by target. Cached strings are detached: a short target
+ * can be a slice of a whole URL, and V8 would keep the whole URL in memory.
  */
-function cachedQueries(): (target: string) => PreparedQuery {
-  const known = new GenerationalCache<string, PreparedQuery>(MAX_CACHED_QUERIES);
+function createQueryCache(): (target: string) => PreparedQuery {
+  const cache = new GenerationalCache<string, PreparedQuery>(MAX_CACHED_QUERIES);
   return (target) => {
-    const cached = known.get(target);
+    const cached = cache.get(target);
     if (cached) return cached;
     const pairs = parseQuery(parseTarget(target).search);
-    if (target.length > MAX_CACHED_LENGTH) return new PreparedQuery(detachStrings(pairs));
+    if (target.length > MAX_CACHED_TARGET) return new PreparedQuery(detachStrings(pairs));
     const query = new PreparedQuery(pairs);
-    known.set(detachString(target), query);
+    cache.set(detachString(target), query);
     return query;
   };
 }
 
-const answerTooManyExcluded = createErrorResponse(
+const sendTooManyExcluded = createErrorResponse(
   'usage',
   `${EXCLUDE_HEADER} names more than ${MAX_EXCLUDED} replicas; give at most ${MAX_EXCLUDED}`,
 );
-const answerNoMatch = createErrorResponse('no_match', NO_MATCH_DETAIL);
-const answerNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, {
+const sendNoMatch = createErrorResponse('no_match', NO_MATCH_DETAIL);
+const sendNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, {
   'retry-after': '1',
   [WARMING_HEADER]: '1',
 });
 
-/** A header's text: Node hands each byte of it on as one character. */
-function utf8(header: string): string {
+/** Decodes a header value as UTF-8. Node returns each byte of it as one character. */
+function decodeUtf8(header: string): string {
   return Buffer.from(header, 'latin1').toString('utf8');
 }

@@ -9,8 +9,7 @@ import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
 import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
 import { ListMemory } from './list-memory.js';
-import type { Readiness } from './readiness.js';
-import { createReadyzHandler, handleLivez } from './readiness-handlers.js';
+import { createReadyzHandler, handleLivez, type Readiness } from './readiness.js';
 import { createRegisterHandler } from './register-handler.js';
 import { createRouteHandler } from './route-handler.js';
 
@@ -24,13 +23,13 @@ export interface RouteOptions {
   readonly warmingMs: number;
   readonly readiness: Readiness;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
-  /** The memory of large request bodies. Default: 64 MiB. */
+  /** Limits the memory of large request bodies. Default: 64 MiB. */
   readonly bodies?: BodyMemory | undefined;
-  /** The memory of lists on their way to readers. Default: 512 MiB. */
+  /** Limits the memory of lists that are being sent. Default: 512 MiB. */
   readonly lists?: ListMemory | undefined;
 }
 
-/** The callers of a route: anyone, or holders of a read token, or of a register token. */
+/** The access that a route needs: none, a read token or a register token. */
 export type RouteAccess = 'open' | 'read' | 'register';
 
 /** One row of the routing table. */
@@ -41,8 +40,8 @@ export interface ApiRoute {
   /** The handler of each method. HEAD is handled as GET. */
   readonly methods: Readonly<Record<string, AuthorizedHandler>>;
   /**
-   * For a route that is called most: whether a request target is its path. Its requests are answered before express, whose way to
-   * the first handler takes as long as the lookup, and a fifth of the memory of a request.
+   * Set for hot routes, which handle most requests. Returns whether a request target is the path of the route. These requests
+   * bypass express: its routing takes as long as the registry's lookup, and a fifth of the memory of a request.
    */
   readonly isHotTarget?: (target: string) => boolean;
 }
@@ -53,7 +52,7 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
   const { bodies = new BodyMemory(), lists = new ListMemory() } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
-  const moment = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
+  const readClock = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
   return [
     {
       path: '/route',
@@ -69,12 +68,12 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
     },
     { path: '/register', access: 'register', methods: { POST: createRegisterHandler({ ...options, bodies }) } },
     { path: '/registry', access: 'read', methods: { GET: createRegistryHandler(registry, lists) } },
-    { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, moment, lists) } },
-    { path: '/health', access: 'open', methods: { GET: healthHandler } },
+    { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, readClock, lists) } },
+    { path: '/health', access: 'open', methods: { GET: handleHealth } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },
   ];
 }
 
-/** `GET /health`: that this process answers, in the words of the Python server. */
-const healthHandler: RequestHandler = (_request, response) => sendJson(response, 200, '{"status":"healthy"}');
+/** Handles `GET /health` with the same response as the Python server. */
+const handleHealth: RequestHandler = (_request, response) => sendJson(response, 200, '{"status":"healthy"}');

@@ -1,33 +1,33 @@
 import { open } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 
-/** A connection as the kernel's table has it. */
+/** A connection in the kernel's table. */
 export interface TcpEntry {
-  /** What {@link getTcpKey} makes of the same connection. */
+  /** Identifies the connection; {@link getTcpKey} returns the same key for its socket. */
   readonly key: string;
-  /** Bytes handed to the kernel that the other end has not acknowledged. */
+  /** Bytes handed to the kernel that the peer hasn't acknowledged. */
   readonly unacknowledgedBytes: number;
-  /** How often the oldest of them were sent again without an answer. */
+  /** Number of retransmissions of the oldest of these bytes without an acknowledgement. */
   readonly retransmits: number;
-  /** Whether the other end has no room for more, and is asked now and then whether it has some again. */
+  /** Whether the peer's receive window is closed, so that the kernel sends window probes. */
   readonly isWindowClosed: boolean;
-  /** The kernel's present retransmission timeout, in ms: it doubles at each retransmission. 0 where nothing is unacknowledged. */
-  readonly retransmitAfterMs: number;
+  /** The kernel's current retransmission timeout, in ms. It doubles at each retransmission. 0 if nothing is unacknowledged. */
+  readonly retransmitTimeoutMs: number;
 }
 
-/** Connections over IPv4, and those over IPv6. A machine without IPv6 has only the first. */
+/** Connections over IPv4 and over IPv6. A machine without IPv6 only has the first. */
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
-/** The kernel hands out a page at a time, whatever is asked for. */
+/** Number of bytes per read. The kernel returns at most one page at a time. */
 const READ_BYTES = 4096;
 
-/** A timer that asks a closed window whether it has opened. Source: the kernel's net/ipv4/tcp_ipv4.c. */
-const PROBE_TIMER = '04';
+/** The timer that probes a closed window. Source: the kernel's net/ipv4/tcp_ipv4.c. */
+const WINDOW_PROBE_TIMER = '04';
 
 /**
- * Reads the kernel's table of this machine's connections. It comes a page at a time, each read off the main thread, so
- * that nothing waits long for it: with 10,000 connections it is 40 ms of work in steps under 1 ms. A connection that
- * comes or goes meanwhile may be missing once. Rejects where there is no such table: only Linux has one.
+ * Reads the kernel's table of this machine's connections. It is read page by page off the main thread, so that requests
+ * don't wait for it: 10,000 connections are 40 ms of work in steps of less than 1 ms. While connections open and close
+ * during the read, a row can be missing once. Rejects if the system has no table; only Linux has one.
  */
 export async function* readTcpTable(): AsyncGenerator<TcpEntry> {
   const [tcp, tcp6] = TABLES as [string, string];
@@ -62,7 +62,7 @@ async function* readTable(path: string): AsyncGenerator<TcpEntry> {
 /** Column of the retransmission timeout, in hundredths of a second. Source: `get_tcp4_sock` in the kernel's net/ipv4/tcp_ipv4.c. */
 const TIMEOUT_COLUMN = 12;
 
-/** `sl local remote state tx_queue:rx_queue timer:when retransmits ...`, all of these but the last in hexadecimal. */
+/** Parses `sl local remote state tx_queue:rx_queue timer:when retransmits ...`, in hexadecimal. Undefined for other lines. */
 function parseLine(line: string): TcpEntry | undefined {
   const [, local, remote, , queues, timer, retransmits] = line.trimStart().split(/ +/, 7);
   if (!local?.includes(':') || !remote || !queues || !timer || !retransmits) return undefined;
@@ -71,26 +71,26 @@ function parseLine(line: string): TcpEntry | undefined {
     key: `${local} ${remote}`,
     unacknowledgedBytes,
     retransmits: Number.parseInt(retransmits, 16),
-    isWindowClosed: timer.startsWith(PROBE_TIMER),
-    // Not for idle connections, which are nearly all: each column takes time.
-    retransmitAfterMs: unacknowledgedBytes === 0 ? 0 : 10 * Number(line.trimStart().split(/ +/)[TIMEOUT_COLUMN] ?? 0),
+    isWindowClosed: timer.startsWith(WINDOW_PROBE_TIMER),
+    // Nearly all connections are idle, and parsing another column takes time.
+    retransmitTimeoutMs: unacknowledgedBytes === 0 ? 0 : 10 * Number(line.trimStart().split(/ +/)[TIMEOUT_COLUMN] ?? 0),
   };
 }
 
-/** How the kernel's table names a connection; undefined for one that is no TCP connection, or none any more. */
+/** Returns the addresses and ports of a connection as the kernel's table writes them. Undefined if it isn't a connected TCP socket. */
 export function getTcpKey(
   socket: Pick<Socket, 'localAddress' | 'localPort' | 'remoteAddress' | 'remotePort'>,
 ): string | undefined {
   const { localAddress, localPort, remoteAddress, remotePort } = socket;
   if (!localAddress || !remoteAddress || localPort === undefined || remotePort === undefined) return undefined;
-  return `${placeOf(localAddress, localPort)} ${placeOf(remoteAddress, remotePort)}`;
+  return `${formatAddress(localAddress, localPort)} ${formatAddress(remoteAddress, remotePort)}`;
 }
 
-function placeOf(address: string, port: number): string {
+function formatAddress(address: string, port: number): string {
   return `${address.includes(':') ? hexOfIpv6(address) : hexOfIpv4(address)}:${hex(port, 4)}`;
 }
 
-/** The kernel prints the words of an address as numbers of this machine, on which Node runs little-endian only. */
+/** The kernel prints each 32-bit word of an address as a number in host byte order. Node only runs on little-endian machines. */
 function hexOfIpv4(address: string): string {
   return address
     .split('.')
@@ -102,7 +102,7 @@ function hexOfIpv4(address: string): string {
 function hexOfIpv6(address: string): string {
   const [text = ''] = address.split('%');
   const embedded = /[^:]+\.[^:]+$/.exec(text)?.[0];
-  // The last 32 bits of `::ffff:1.2.3.4`, in the order of the network.
+  // The last 32 bits of `::ffff:1.2.3.4`, in network byte order.
   const plain = embedded ? text.replace(embedded, hexOfIpv4(embedded).replace(/(..)(..)(..)(..)/, '$4$3:$2$1')) : text;
   const [before = '', after] = plain.split('::');
   const head = before.split(':').filter((group) => group !== '');

@@ -270,7 +270,7 @@ describe('a client', () => {
     const asking = client({ server: server.url, capability: { type: 'x' } });
     await expect(asking.infer('x', {})).rejects.toMatchObject({
       code: 'internal',
-      message: expect.stringContaining(`${endpoint}: a malformed answer: output "who": shape [3] asks for 3 elements`),
+      message: expect.stringContaining(`${endpoint}: a malformed answer: output "who": shape [3] needs 3 elements`),
     });
     await offer(server, 'good', await answering('good'));
     expect(who(await asking.infer('x', {}))).toBe('good');
@@ -503,7 +503,7 @@ describe('a client', () => {
     expect(outputs['c']).toEqual({ datatype: 'FP16', shape: [1], data: Float32Array.of(0.5) });
     await expect(asking.infer('x', { a: [1], b: [256], c: [0] })).rejects.toMatchObject({
       code: 'usage',
-      message: 'input "b" (the model declares UINT8[1]): 256 is no UINT8',
+      message: 'input "b" (the model declares UINT8[1]): 256 is not a valid UINT8',
     });
   });
 
@@ -518,7 +518,7 @@ describe('a client', () => {
     expect([outputs['a']?.data, outputs['b']?.data]).toEqual([Int32Array.of(1, 3), Int32Array.of(1, 1)]);
     await expect(asking.infer('x', { a: [1, 2, 3, 4] })).rejects.toMatchObject({
       code: 'usage',
-      message: 'input "a": the model declares FP32[-1,3], given is a list of 4',
+      message: 'input "a": the model declares FP32[-1,3], got a list of 4',
     });
     await expect(asking.infer('x', { a: [1, 2, 3], c: 1 })).rejects.toMatchObject({
       code: 'usage',
@@ -531,7 +531,7 @@ describe('a client', () => {
     for (const exact of [Float32Array.of(1, 2, 3), { datatype: 'FP32', shape: [3], data: [1, 2, 3] } as never]) {
       await expect(asking.infer('x', { a: exact, b: 'text' })).rejects.toMatchObject({
         code: 'invalid_argument',
-        message: expect.stringContaining('the model declares FP32[-1,3], given is FP32[3]'),
+        message: expect.stringContaining('the model declares FP32[-1,3], got FP32[3]'),
       });
     }
   });

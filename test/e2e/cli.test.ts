@@ -168,15 +168,15 @@ describe('wrong usage', () => {
     [['infer'], 'give the name of a model, such as chat'],
     [['infer', 'x', '--input', 'a=hello'], '--input a=hello: not JSON at character 0: Expecting value'],
     [['infer', 'x', '--input', 'a'], '--input a: give NAME=JSON, NAME:DATATYPE[SHAPE]=JSON or NAME:DATATYPE=@FILE'],
-    [['infer', 'x', '--input', 'a:FP32[3]=[1,2]'], 'input "a": shape [3] asks for 3 elements, the data has 2'],
-    [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is no datatype like FP32 or FP32[2,3]'],
+    [['infer', 'x', '--input', 'a:FP32[3]=[1,2]'], 'input "a": shape [3] needs 3 elements, but the data has 2'],
+    [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
     [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
-    [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is no datatype like FP32 or FP32[2,3]'],
+    [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is no datatype'],
     [
       ['infer', 'x', '--param', 'n=99999999999999999999999'],
-      'parameter "n" is no boolean, text or number of at most 64 bits',
+      'parameter "n" is not a boolean, a string or a number of at most 64 bits',
     ],
     [['infer', 'x', '--max-message-bytes', 'abc'], '--max-message-bytes "abc": give a whole number from 1024'],
     [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is the URL of an HTTP server'],
@@ -419,7 +419,7 @@ describe('serve', () => {
     expect(await run(['serve', '--port', port])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `anyserve: 127.0.0.1:${port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)\n`,
+      stderr: `anyserve: 127.0.0.1:${port} is already in use: stop the other process, or choose another port with --port (0 picks a free one)\n`,
     });
   });
 });

@@ -124,10 +124,10 @@ describe('an API server and a worker with TLS and tokens', () => {
       [1, 1, 1, 5, 5, 4, 4, 5].map((code) => [code, '']),
     );
     const said = outcomes.map(line);
-    expect(said[0]).toContain('this needs a read token or a register token');
+    expect(said[0]).toContain('this request needs a read token or a register token');
     expect(said[0]).toContain('give a token that may, with --token-file or in ANYSERVE_TOKEN');
-    expect(said[1]).toContain('and the token shown is none');
-    expect(said[2]).toContain('this needs a register token');
+    expect(said[1]).toContain('unknown token');
+    expect(said[2]).toContain('this request needs a register token');
     expect(said[3]).toContain('this needs a call token');
     expect(said[4]).toContain('give one with --call-token-file or in ANYSERVE_CALL_TOKEN');
     expect(said[5]).toMatch(/asks? for a certificate/);

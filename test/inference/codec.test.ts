@@ -16,7 +16,7 @@ import { collectGarbage } from '../support/kept-memory.js';
 
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
 
-/** A decoded message as the generated code gives it: plain arrays, and every field of contents there. */
+/** Converts a decoded message to the form of the generated code: plain arrays, and every field of contents is present. */
 function plain(message: unknown): unknown {
   if (message instanceof Uint8Array) return [...message];
   if (ArrayBuffer.isView(message)) return Array.from(message as never);
@@ -30,7 +30,7 @@ function plain(message: unknown): unknown {
   return fields;
 }
 
-/** The generated code of a stream's messages, and of the bare answers that MLServer sends in their place. */
+/** The generated code for messages of a response stream, including the bare responses that MLServer sends. */
 const generatedPart = {
   encode: ModelStreamInferResponse.encode,
   decode: (bytes: Uint8Array) =>
@@ -39,7 +39,7 @@ const generatedPart = {
       : ModelStreamInferResponse.decode(bytes),
 };
 
-/** Whether there is a field that only an answer has: 3 to 6. */
+/** Whether there is a field that only ModelInferResponse has: 3 to 6. */
 function hasAnswerField(bytes: Uint8Array): boolean {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
@@ -51,7 +51,7 @@ function hasAnswerField(bytes: Uint8Array): boolean {
   return false;
 }
 
-/** The three messages: ours on one side, the generated code on the other. */
+/** The three messages, each with our codec and with the generated code. */
 const MESSAGES = [
   ['a request', request, encodeRequest, decodeRequest, ModelInferRequest],
   ['an answer', answer, encodeResponse, decodeResponse, ModelInferResponse],
@@ -67,7 +67,7 @@ type AnyCodec = [
 ];
 
 describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, message, encode, decode, generated) => {
-  it('writes byte for byte what the generated code writes', () => {
+  it('writes the same bytes as the generated code', () => {
     fc.assert(
       fc.property(message, (given) => {
         expect(encode(given)).toEqual(Buffer.from(generated.encode(given).finish()));
@@ -76,7 +76,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  it('reads what the generated code reads', () => {
+  it('reads the same message as the generated code', () => {
     fc.assert(
       fc.property(message, (given) => {
         const bytes = generated.encode(given).finish();
@@ -86,7 +86,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  it('reads fields in any order, and numbers of more bytes than they need, as the generated code does', () => {
+  it('reads fields in any order, and overlong varints, as the generated code does', () => {
     fc.assert(
       fc.property(message, fc.integer({ min: 1, max: 10 }), (given, numberBytes) => {
         const bytes = writtenOtherwise(generated.encode(given).finish(), numberBytes);
@@ -96,7 +96,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  it('refuses bytes that are cut off within a field, wherever, and reads the fields before', () => {
+  it('refuses bytes that are cut off within a field, and reads bytes that are cut off between fields', () => {
     fc.assert(
       fc.property(message, (given) => {
         const bytes = generated.encode(given).finish().subarray(0, 400);
@@ -106,7 +106,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  it('reads any other bytes as the generated code does, or refuses them', () => {
+  it('reads arbitrary bytes as the generated code does, or refuses them', () => {
     const changed = fc
       .tuple(message, fc.nat(), fc.uint8Array({ minLength: 1, maxLength: 4 }))
       .map(([given, at, piece]) => {
@@ -117,7 +117,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     fc.assert(fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 60 })), agrees), RUNS);
   });
 
-  it('skips fields that it does not know', () => {
+  it('skips unknown fields', () => {
     const unknown = new BinaryWriter()
       .uint32((99 << 3) | 0)
       .int64(-1n)
@@ -141,7 +141,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  it('takes a field that comes twice as the last, and one that repeats as both', () => {
+  it('keeps the last value of a repeated singular field, and all values of a repeated field', () => {
     fc.assert(
       fc.property(message, message, (first, second) => {
         const [one, other] = [generated.encode(first).finish(), generated.encode(second).finish()];
@@ -152,7 +152,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     );
   });
 
-  /** What one reads, the other reads alike; but the generated code takes more, which is {@link STRICTER}. */
+  /** Checks that both codecs read the same message. The generated code accepts more; {@link STRICTER} lists these cases. */
   function agrees(bytes: Uint8Array): void {
     const expected = reading(() => generated.decode(bytes));
     const read = reading(() => decode(bytes));
@@ -162,14 +162,14 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
   }
 });
 
-/** What is said of a field that reaches beyond what is around it, of field 0, and of a group's end that none began. */
+/** Errors for malformed messages that the generated code accepts: an overlong field, field 0, and an unmatched end of a group. */
 const STRICTER = new RegExp(
   `^(?:${[
-    'a field is longer than the message around it',
-    'a parameter does not end where its length says',
+    'a field is longer than its enclosing message',
+    'a parameter does not match its length prefix',
     'premature EOF',
-    '\\w+ end within an element',
-    'there is no field 0',
+    '\\w+ ends within an element',
+    'field number 0 is invalid',
     'cant skip wire type 4',
     'invalid end group tag',
   ].join('|')})$`,
@@ -183,7 +183,7 @@ function reading(decode: () => unknown): { message?: unknown; error?: Error } {
   }
 }
 
-/** Two messages as protobuf merges them. */
+/** Merges two messages as protobuf does. */
 function merged(first: unknown, second: unknown): unknown {
   if (Array.isArray(first)) return [...first, ...(second as unknown[])];
   if (first instanceof Map) return new Map([...first, ...(second as Map<unknown, unknown>)]);
@@ -195,7 +195,7 @@ function merged(first: unknown, second: unknown): unknown {
   return second === '' || second === undefined ? first : second;
 }
 
-/** A tensor whose contents came as these messages, one after the other. */
+/** A tensor whose contents are split into these messages. */
 function tensorOf(...parts: Uint8Array[]): TensorMessage | undefined {
   const writer = new BinaryWriter().uint32(42).fork();
   for (const bytes of parts) writer.uint32(42).bytes(bytes);
@@ -203,7 +203,7 @@ function tensorOf(...parts: Uint8Array[]): TensorMessage | undefined {
 }
 
 describe('typed contents', () => {
-  /** What writes each field's elements one by one, as encoders that do not pack do. */
+  /** Write the elements of each field one by one, as encoders without packing do. */
   const ONE_BY_ONE: Readonly<Record<string, (writer: BinaryWriter, element: never) => unknown>> = {
     boolContents: (writer, element) => writer.uint32(8).bool(element),
     intContents: (writer, element) => writer.uint32(16).int32(element),
@@ -215,7 +215,7 @@ describe('typed contents', () => {
     bytesContents: (writer, element) => writer.uint32(66).bytes(element),
   };
 
-  it('are the same packed, one by one, and in pieces of both', () => {
+  it('are the same if packed, one by one, or in pieces of both', () => {
     const pieces = fc.array(fc.tuple(contents, fc.boolean(), fc.boolean()), { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(pieces, (given) => {
@@ -239,7 +239,7 @@ describe('typed contents', () => {
     );
   });
 
-  it('are arrays of their own: the message can be overwritten', () => {
+  it('are copies, so that the message can be overwritten', () => {
     const whole = {
       ...InferTensorContents.decode(new Uint8Array(0)),
       fp32Contents: [1, 2],
@@ -264,11 +264,11 @@ describe('typed contents', () => {
   ])('that hold %s are refused', (_what, tag, bytes) => {
     const packed = new BinaryWriter().uint32(tag).bytes(Uint8Array.from(bytes)).finish();
     expect(() => tensorOf(packed)).toThrow(RangeError);
-    // A piece is whole by itself: what the next one begins with is no part of it.
+    // An element cannot continue in the next piece.
     expect(() => tensorOf(packed, packed)).toThrow(RangeError);
   });
 
-  it('of many elements that come one by one take no more than they should', () => {
+  it('of many elements that arrive one by one take no extra memory', () => {
     const writer = new BinaryWriter();
     for (let n = 0; n < 100_000; n++) writer.uint32(16).int32(n);
     expect(tensorOf(writer.finish())?.contents?.intContents).toEqual(Int32Array.from({ length: 100_000 }, (_, n) => n));
@@ -280,22 +280,22 @@ describe('a message that cannot be written', () => {
   const input = { name: 'x', datatype: 'FP32', shape: [1n], parameters: new Map() };
   const bad = { ...input, shape: [2n ** 64n] };
 
-  it('leaves nothing in the next one', () => {
+  it('leaves nothing in the next message', () => {
     const good = { ...empty, modelName: 'm', inputs: [input] };
     const expected = encodeRequest(good);
-    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('too large');
+    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('does not fit 64 bits');
     expect(encodeRequest(good)).toEqual(expected);
   });
 
-  it('is not kept until there is a next one', async () => {
+  it('is not kept in memory until the next message', async () => {
     const failed = (): WeakRef<ArrayBuffer> => {
       const floats = new Float32Array(1000);
       const large = { ...input, contents: { fp32Contents: floats } };
-      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('too large');
+      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('does not fit 64 bits');
       return new WeakRef(floats.buffer);
     };
     const tensor = failed();
-    // What a weak reference was asked for or made of stays for as long as the code at hand runs.
+    // The target of a weak reference stays alive until the current job ends.
     await new Promise((resolve) => setImmediate(resolve));
     collectGarbage();
     expect(tensor.deref()).toBeUndefined();
@@ -303,7 +303,7 @@ describe('a message that cannot be written', () => {
 });
 
 describe('a tensor', () => {
-  it('that says it is longer than what is around it is refused', () => {
+  it('that is longer than its enclosing message is refused', () => {
     const inner = InputTensor.encode({
       name: 'x',
       datatype: '',
@@ -317,7 +317,7 @@ describe('a tensor', () => {
   });
 });
 
-describe('a part of an answer', () => {
+describe('a message of a response stream', () => {
   const nothing = ModelInferResponse.decode(new Uint8Array(0));
   const bare = (fields: Partial<ModelInferResponse>): Uint8Array =>
     ModelInferResponse.encode({ ...nothing, modelName: 'm', modelVersion: 'v0.1.0', ...fields }).finish();
@@ -330,13 +330,13 @@ describe('a part of an answer', () => {
       { outputs: [{ name: 'o', datatype: 'INT32', shape: [1n], parameters: new Map(), contents: undefined }] },
     ],
     ['raw contents', { rawOutputContents: [Buffer.from('abcd')] }],
-  ])('may be a bare answer, as MLServer sends it, which is known by %s', (_what, fields) => {
+  ])('can be a bare response as MLServer sends it, recognized by %s', (_what, fields) => {
     const { errorMessage, inferResponse } = decodeStreamResponse(bare(fields));
     expect(errorMessage).toBe('');
     expect(plain(inferResponse)).toEqual(plain(ModelInferResponse.decode(bare(fields))));
   });
 
-  it('may be a bare answer of MLServer, byte by byte', () => {
+  it('can be a recorded bare response of MLServer', () => {
     // model_name "m", id "7", one output "o" of BYTES [1] with the text "hi".
     const bytes = Buffer.from(
       '0a016d 1a0137 2a13 0a016f 12054259544553 1a0101 2a04 42026869'.replaceAll(' ', ''),
@@ -349,7 +349,7 @@ describe('a part of an answer', () => {
     });
   });
 
-  it('is not a bare answer for what the answer in it holds, nor for fields that neither knows', () => {
+  it('is not taken for a bare response because of inner or unknown fields', () => {
     const inner = bare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
     const bytes = new BinaryWriter().uint32(10).string('broke').uint32(18).bytes(inner).uint32(58).string('?').finish();
     expect(decodeStreamResponse(bytes)).toMatchObject({

@@ -25,7 +25,7 @@ function refusal(declared: string, value: Plain): string {
 
 const json = (text: string): Plain => parseJson(text) as Plain;
 
-describe('a plain value becomes the tensor that is declared', () => {
+describe('a plain value becomes the declared tensor', () => {
   it.each<[string, Plain, number[]]>([
     ['FP32[-1]', [1, 2, 3], [3]],
     ['FP32[-1]', 7, [1]],
@@ -80,26 +80,26 @@ describe('a plain value becomes the tensor that is declared', () => {
   });
 
   it.each<[string, Plain, string]>([
-    ['FP32[-1,3]', [1, 2, 3, 4], ': the model declares FP32[-1,3], given is a list of 4'],
-    ['FP32[-1,3]', 7, ': the model declares FP32[-1,3], given is a single value'],
-    ['FP32[2]', [], ': the model declares FP32[2], given is a list of 0'],
-    ['FP32[]', [1, 2], ': the model declares FP32[], given is a list of 2'],
-    ['FP32[3]', [[1, 2, 3]], ': the model declares FP32[3], given is nested lists of shape [1,3]'],
-    ['FP32[2,3]', [1, 2, 3], ': the model declares FP32[2,3], given is a list of 3'],
+    ['FP32[-1,3]', [1, 2, 3, 4], ': the model declares FP32[-1,3], got a list of 4'],
+    ['FP32[-1,3]', 7, ': the model declares FP32[-1,3], got a single value'],
+    ['FP32[2]', [], ': the model declares FP32[2], got a list of 0'],
+    ['FP32[]', [1, 2], ': the model declares FP32[], got a list of 2'],
+    ['FP32[3]', [[1, 2, 3]], ': the model declares FP32[3], got nested lists of shape [1,3]'],
+    ['FP32[2,3]', [1, 2, 3], ': the model declares FP32[2,3], got a list of 3'],
     [
       'FP32[-1,2]',
       [
         [1, 2, 3],
         [4, 5, 6],
       ],
-      ': the model declares FP32[-1,2], given is nested lists of shape [2,3]',
+      ': the model declares FP32[-1,2], got nested lists of shape [2,3]',
     ],
-    // What is nested says its shape, so that it is not laid out anew.
-    ['FP32[4]', [[1, 2, 3, 4]], ': the model declares FP32[4], given is nested lists of shape [1,4]'],
-    ['FP32[-1,3,-1]', [1, 2, 3, 4, 5, 6], ': the model declares FP32[-1,3,-1], given is a list of 6'],
-    ['UINT8[-1]', [1, 256], ' (the model declares UINT8[-1]): 256 at position 1 is no UINT8'],
-    ['FP32[-1]', 'x', ' (the model declares FP32[-1]): "x" is no FP32'],
-    ['INT32[-1]', [1, 1.5], ' (the model declares INT32[-1]): 1.5 at position 1 is no INT32'],
+    // A nested value determines its shape, so it is not reshaped.
+    ['FP32[4]', [[1, 2, 3, 4]], ': the model declares FP32[4], got nested lists of shape [1,4]'],
+    ['FP32[-1,3,-1]', [1, 2, 3, 4, 5, 6], ': the model declares FP32[-1,3,-1], got a list of 6'],
+    ['UINT8[-1]', [1, 256], ' (the model declares UINT8[-1]): 256 at position 1 is not a valid UINT8'],
+    ['FP32[-1]', 'x', ' (the model declares FP32[-1]): "x" is not a valid FP32'],
+    ['INT32[-1]', [1, 1.5], ' (the model declares INT32[-1]): 1.5 at position 1 is not a valid INT32'],
     ['FP32[-1,2]', [[1, 2], [3]], ' (the model declares FP32[-1,2]): nested arrays differ in length'],
   ])('%s but not from %j', (declared, value, problem) => {
     expect(refusal(declared, value)).toBe(`input "a"${problem}`);
@@ -110,7 +110,7 @@ const sizes = fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 4 });
 const opened = (shape: readonly number[]) =>
   fc.tuple(...shape.map((size) => fc.constantFrom(size, -1))) as fc.Arbitrary<number[]>;
 
-/** The numbers from 0 on, nested to a shape. */
+/** The numbers from 0, nested to a shape. */
 function counted(shape: readonly number[]): Plain {
   let next = 0;
   const nest = (axis: number): Plain =>
@@ -121,8 +121,8 @@ function counted(shape: readonly number[]): Plain {
 const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const countTo = (length: number): Int32Array => Int32Array.from({ length }, (_, n) => n);
 
-describe('whatever the shape', () => {
-  it('nested values that fit it keep theirs', () => {
+describe('for any shape', () => {
+  it('nested values that match keep their shape', () => {
     fc.assert(
       fc.property(
         sizes.chain((shape) => fc.tuple(fc.constant(shape), opened(shape))),
@@ -134,7 +134,7 @@ describe('whatever the shape', () => {
     );
   });
 
-  it('leading dimensions may be left out where they can be 1', () => {
+  it('leading dimensions can be omitted if they can be 1', () => {
     const batches = fc.array(fc.constantFrom(1, -1), { maxLength: 3 });
     fc.assert(
       fc.property(batches, sizes, (batch, shape) => {
@@ -163,7 +163,7 @@ describe('whatever the shape', () => {
     );
   });
 
-  it('a value becomes what is declared, or is refused with both', () => {
+  it('a value becomes the declared tensor, or is refused with both shapes', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: -1, max: 3 }), { maxLength: 4 }), sizes, (declared, given) => {
         const wanted: TensorSpec = { name: 'a', datatype: 'INT32', shape: declared };
@@ -172,7 +172,7 @@ describe('whatever the shape', () => {
           checkAgainstSpec('input "a"', wanted, tensor);
           expect(tensor.data).toEqual(countTo(count(given)));
         } catch (error) {
-          expect((error as Error).message).toContain(`the model declares INT32[${declared}], given is `);
+          expect((error as Error).message).toContain(`the model declares INT32[${declared}], got `);
         }
       }),
     );

@@ -12,11 +12,11 @@ function bfloat(value: number): number {
 }
 
 describe('16-bit floats', () => {
-  it('come back bit by bit, every pattern of FP16', () => {
+  it('survive a round trip for every bit pattern of FP16', () => {
     expect(encodeFloat16(decodeFloat16(EVERY_PATTERN))).toEqual(EVERY_PATTERN);
   });
 
-  it('come back bit by bit, every pattern of BF16', () => {
+  it('survive a round trip for every bit pattern of BF16', () => {
     expect(encodeBfloat16(decodeBfloat16(EVERY_PATTERN))).toEqual(EVERY_PATTERN);
   });
 
@@ -53,7 +53,7 @@ describe('16-bit floats', () => {
     expect(bfloat(3.4028234663852886e38)).toBe(0x7f80);
   });
 
-  it('keep a NaN a NaN when its payload has no place', () => {
+  it('keep a NaN even if its payload does not fit', () => {
     const signalling = new Float32Array(Uint32Array.of(0x7f800001).buffer);
     expect(encodeFloat16(signalling)[0]).toBe(0x7c01);
     expect(encodeBfloat16(signalling)[0]).toBe(0x7f81);

@@ -5,19 +5,19 @@ import { encodeRequest } from '../../src/inference/encoder.js';
 import { toInferenceResponse, toRequestMessage } from '../../src/inference/request-response.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 
-/** An encoded request with this field this many times, each empty. */
+/** Encodes an empty field this many times. */
 function repeated(field: number, times: number): Uint8Array {
   const writer = new BinaryWriter();
   for (let n = 0; n < times; n++) writer.uint32((field << 3) | 2).uint32(0);
   return writer.finish();
 }
 
-/** Encoded typed contents of so many integers, each in a field of its own. */
+/** Encodes typed contents of this many integers, each as a separate piece. */
 function onesApart(times: number): Uint8Array {
   return new Uint8Array(2 * times).map((_, at) => (at % 2 === 0 ? 2 << 3 : 1));
 }
 
-/** An encoded request with this message in this field. */
+/** Encodes a message as a field. */
 function within(field: number, message: Uint8Array): Uint8Array {
   return new BinaryWriter()
     .uint32((field << 3) | 2)
@@ -51,22 +51,22 @@ describe('the limits of a message', () => {
     ['dimensions', within(5, within(3, new Uint8Array(1000)))],
     ['BYTES elements', within(5, within(5, repeated(8, 1_000_001)))],
     ['pieces of typed contents', within(5, within(5, onesApart(1_000_001)))],
-  ])('refuse too many %s of an answer, whole or in parts', (what, encoded) => {
+  ])('refuse too many %s of a response, unary or streamed', (what, encoded) => {
     const refusal = expect.objectContaining({
-      message: expect.stringMatching(new RegExp(`^an answer has .* ${what}$`)),
+      message: expect.stringMatching(new RegExp(`^the response has more than .* ${what}$`)),
     });
     expect(() => decodeResponse(encoded)).toThrow(refusal);
     expect(() => decodeStreamResponse(encoded)).toThrow(refusal);
     expect(() => decodeStreamResponse(within(2, encoded))).toThrow(refusal);
   });
 
-  it('count the parts of an answer that comes in pieces together', () => {
+  it('count all pieces of a split response', () => {
     const half = within(2, repeated(5, 600));
     expect(decodeStreamResponse(half).inferResponse?.outputs).toHaveLength(600);
-    expect(() => decodeStreamResponse(Buffer.concat([half, half]))).toThrow('an answer has at most 1024 outputs');
+    expect(() => decodeStreamResponse(Buffer.concat([half, half]))).toThrow('the response has more than 1024 outputs');
   });
 
-  it('count the elements of all raw BYTES of an answer together', () => {
+  it('count the elements of all raw BYTES of a response', () => {
     const raw = new Uint8Array(4 * 600_000);
     const output = (name: string) => ({ name, datatype: 'BYTES', shape: [600_000n], parameters: new Map() });
     const answer = (...names: string[]) => ({
@@ -78,17 +78,17 @@ describe('the limits of a message', () => {
       rawOutputContents: names.map(() => raw),
     });
     expect(toInferenceResponse(answer('a')).outputs['a']?.data).toHaveLength(600_000);
-    expect(() => toInferenceResponse(answer('a', 'b'))).toThrow('an answer has at most 1000000 BYTES elements');
+    expect(() => toInferenceResponse(answer('a', 'b'))).toThrow('the response has more than 1000000 BYTES elements');
   });
 
-  it('refuse metadata of too many fields or bytes', () => {
+  it('refuse metadata with too many fields or bytes', () => {
     const { responseDeserialize } = INFERENCE_SERVICE.modelMetadata;
     expect(responseDeserialize(Buffer.from(repeated(4, 1024))).inputs).toHaveLength(1024);
-    expect(() => responseDeserialize(Buffer.from(repeated(4, 5000)))).toThrow('metadata has at most 4096 fields');
-    expect(() => responseDeserialize(Buffer.from(repeated(4, 1_000_000)))).toThrow('2000000 bytes of metadata');
+    expect(() => responseDeserialize(Buffer.from(repeated(4, 5000)))).toThrow('the metadata has more than 4096 fields');
+    expect(() => responseDeserialize(Buffer.from(repeated(4, 1_000_000)))).toThrow('the metadata has 2000000 bytes');
   });
 
-  it('let through what models take', () => {
+  it('accept messages of real models', () => {
     const data = new Float32Array(100_000);
     const request = toRequestMessage({
       model: 'm',
@@ -105,7 +105,7 @@ describe('the limits of a message', () => {
     decodeRequest(encodeRequest(request));
   });
 
-  it('have nothing to say of bytes that are no message', () => {
+  it('do not apply to malformed bytes', () => {
     expect(() => decodeRequest(Uint8Array.of(0xff, 0xff, 0xff))).toThrow();
   });
 });

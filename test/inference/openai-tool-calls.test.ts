@@ -5,9 +5,9 @@ it.each<[string, (n: number) => object[]]>([
   ['empty ones', (n) => Array.from({ length: 1000 }, (_, at) => ({ index: 1000 * n + at }))],
   ['lists', (n) => [{ index: 0, [`field-${n}`]: Array(50_000).fill(1) }]],
   ['arguments', () => [{ index: 0, function: { arguments: 'x'.repeat(100_000) } }]],
-])('tool calls without an end are an error: %s', (_what, deltas) => {
+])('fails for endless tool calls: %s', (_what, deltas) => {
   const calls = new ToolCalls();
   expect(() => {
     for (let n = 0; n < 300; n++) calls.add(deltas(n));
-  }).toThrow('its tool calls have over 16777216 characters');
+  }).toThrow('its tool calls have more than 16777216 characters');
 });

@@ -3,7 +3,7 @@ import { tensorToJson, tensorToTexts } from '../../src/inference/tensor-json.js'
 import { serializeJson } from '../../src/json/exact-json.js';
 
 describe('a tensor as JSON', () => {
-  it('loses nothing', () => {
+  it('is lossless', () => {
     const data = Float64Array.of(0.1, -0, Number.NaN, Number.NEGATIVE_INFINITY, 1e300);
     expect(serializeJson(tensorToJson('x', { datatype: 'FP64', shape: [5], data }))).toBe(
       '{"name":"x","datatype":"FP64","shape":[5],"data":[0.1,-0.0,"NaN","-Infinity",1e+300]}',
@@ -21,7 +21,7 @@ describe('a tensor as JSON', () => {
     );
   });
 
-  it('shows bytes as text where they are', () => {
+  it('has bytes as strings if they are UTF-8', () => {
     expect(tensorToTexts({ datatype: 'BYTES', shape: [2], data: [Uint8Array.of(65), Uint8Array.of(0xff)] })).toEqual([
       'A',
       '\ufffd',

@@ -19,7 +19,7 @@ function refusal(value: TensorValue, datatype?: Datatype): string {
 
 const json = (text: string): TensorValue => parseJson(text) as TensorValue;
 
-describe('a value becomes a tensor', () => {
+describe('a value is converted to a tensor', () => {
   it('with integers as INT32 and other numbers as FP32', () => {
     expect(made([1, 2])).toEqual({ datatype: 'INT32', shape: [2], data: Int32Array.of(1, 2) });
     expect(made([1, 2.5])).toEqual({ datatype: 'FP32', shape: [2], data: Float32Array.of(1, 2.5) });
@@ -27,19 +27,19 @@ describe('a value becomes a tensor', () => {
     expect(made([Number.NaN]).datatype).toBe('FP32');
   });
 
-  it('with texts and byte strings as BYTES, booleans as BOOL, bigints as INT64', () => {
+  it('with strings and byte strings as BYTES, booleans as BOOL, bigints as INT64', () => {
     expect(made(['é'])).toEqual({ datatype: 'BYTES', shape: [1], data: [Uint8Array.of(0xc3, 0xa9)] });
     expect(made([Uint8Array.of(0)]).datatype).toBe('BYTES');
     expect(made([true])).toEqual({ datatype: 'BOOL', shape: [1], data: [true] });
     expect(made([2n ** 62n])).toEqual({ datatype: 'INT64', shape: [1], data: BigInt64Array.of(2n ** 62n) });
   });
 
-  it('with a single value as a tensor of one', () => {
+  it('of one element if it is a single value', () => {
     expect(made(7).shape).toEqual([1]);
     expect(made('hello').shape).toEqual([1]);
   });
 
-  it('with the shape that its nesting has', () => {
+  it('with the shape of its nesting', () => {
     expect(
       made([
         [1, 2, 3],
@@ -67,10 +67,10 @@ describe('a value becomes a tensor', () => {
     expect(isPlainValue([1])).toBe(true);
   });
 
-  it('as it is, when it is a tensor, with plain data filled in', () => {
+  it('unchanged if it is a tensor, with plain data converted', () => {
     expect(made({ datatype: 'FP32', shape: [1, 2], data: Float32Array.of(1, 2) }).shape).toEqual([1, 2]);
     expect(made({ datatype: 'INT64', shape: [1], data: [1n] as never }).data).toEqual(BigInt64Array.of(1n));
-    expect(refusal({ datatype: 'FP32', shape: [3], data: Float32Array.of(1, 2) })).toContain('asks for 3 elements');
+    expect(refusal({ datatype: 'FP32', shape: [3], data: Float32Array.of(1, 2) })).toContain('needs 3 elements');
     expect(refusal({ datatype: 'FP33' as never, shape: [], data: [] })).toContain('unknown datatype');
   });
 
@@ -91,28 +91,28 @@ describe('a value becomes a tensor', () => {
   });
 
   it.each<[TensorValue, Datatype | undefined, string]>([
-    [[1.5], 'INT32', '1.5 is no INT32'],
-    [[1, 256], 'UINT8', '256 at position 1 is no UINT8'],
-    [[-1], 'UINT64', '-1 is no UINT64'],
-    [[1, 'x'], 'FP32', '"x" at position 1 is no FP32'],
-    [[1e39], 'FP32', '1e+39 is no FP32'],
-    [[65520], 'FP16', '65520 is no FP16'],
-    [[1], 'BOOL', '1 is no BOOL'],
-    [[1], 'BYTES', '1 is no BYTES'],
-    [[2 ** 31], undefined, '2147483648 does not fit INT32, which integers are sent as; give the datatype'],
-    [json('[9007199254740993.5]'), 'INT64', '9007199254740993.5 is no INT64'],
-    [json('[1.00000000000000000001]'), 'INT64', '1.00000000000000000001 is no INT64'],
-    [json('[1e99]'), 'INT64', '1e99 is no INT64'],
-    [{ datatype: 'FP32', shape: undefined, data: [] } as never, undefined, 'its shape is no array of sizes'],
-    [{ datatype: 'FP32', shape: [1], data: undefined } as never, undefined, 'its data is no array'],
+    [[1.5], 'INT32', '1.5 is not a valid INT32'],
+    [[1, 256], 'UINT8', '256 at position 1 is not a valid UINT8'],
+    [[-1], 'UINT64', '-1 is not a valid UINT64'],
+    [[1, 'x'], 'FP32', '"x" at position 1 is not a valid FP32'],
+    [[1e39], 'FP32', '1e+39 is not a valid FP32'],
+    [[65520], 'FP16', '65520 is not a valid FP16'],
+    [[1], 'BOOL', '1 is not a valid BOOL'],
+    [[1], 'BYTES', '1 is not a valid BYTES'],
+    [[2 ** 31], undefined, '2147483648 does not fit INT32, the default datatype of integers; specify the datatype'],
+    [json('[9007199254740993.5]'), 'INT64', '9007199254740993.5 is not a valid INT64'],
+    [json('[1.00000000000000000001]'), 'INT64', '1.00000000000000000001 is not a valid INT64'],
+    [json('[1e99]'), 'INT64', '1e99 is not a valid INT64'],
+    [{ datatype: 'FP32', shape: undefined, data: [] } as never, undefined, 'its shape is not an array of sizes'],
+    [{ datatype: 'FP32', shape: [1], data: undefined } as never, undefined, 'its data is not an array'],
     [
       Array.from({ length: 100 }).reduce((inner) => [inner], 1) as never,
       undefined,
       'is nested deeper than 64 dimensions',
     ],
-    [[], undefined, 'has no elements to guess its datatype from'],
-    [[1, 'x'], undefined, 'its elements are not all numbers, all booleans or all texts'],
-    [[null], undefined, 'its elements are not all numbers'],
+    [[], undefined, 'cannot infer a datatype without elements'],
+    [[1, 'x'], undefined, 'its elements must be all numbers, all booleans or all strings'],
+    [[null], undefined, 'its elements must be all numbers'],
   ])('unless it does not fit (%#)', (value, datatype, problem) => {
     expect(refusal(value, datatype)).toContain(`input "a": ${problem}`);
   });

@@ -9,7 +9,7 @@ import { parseTensorMessage, toRawContents } from '../../src/inference/tensor.js
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
-/** The extremes of every datatype. */
+/** The extreme values of every datatype. */
 const EXTREMES: Readonly<Record<Datatype, Tensor['data']>> = {
   BOOL: [true, false, true],
   UINT8: Uint8Array.of(0, 255, 1),
@@ -27,7 +27,7 @@ const EXTREMES: Readonly<Record<Datatype, Tensor['data']>> = {
   BYTES: [bytes(), bytes(0, 255, 10), new TextEncoder().encode('Grüße')],
 };
 
-/** Over the wire and back: message, bytes, message. */
+/** Encodes and decodes a tensor. */
 function sent(inputs: Record<string, Tensor>, raw: boolean): InferenceRequest {
   const request: InferenceRequest = { model: 'm', version: '', id: '', inputs, parameters: {}, outputs: [], raw };
   const { requestSerialize, requestDeserialize } = INFERENCE_SERVICE.modelInfer;
@@ -96,7 +96,7 @@ describe('tensors', () => {
     );
   });
 
-  it('take names like __proto__ for names', () => {
+  it('accept names like __proto__', () => {
     const tensor: Tensor = { datatype: 'INT32', shape: [1], data: Int32Array.of(1) };
     const inputs = Object.create(null);
     // biome-ignore lint/suspicious/noProto: on an object without prototype it is an ordinary key
@@ -112,23 +112,23 @@ describe('tensors', () => {
       'too few elements',
       { shape: [2n], contents: { ...NO_CONTENTS, intContents: [1] } },
       undefined,
-      'shape [2] asks for 2 elements, the data has 1',
+      'shape [2] needs 2 elements, but the data has 1',
     ],
     [
       'too many elements',
       { shape: [], contents: { ...NO_CONTENTS, intContents: [1, 2] } },
       undefined,
-      'shape [] asks for 1 elements, the data has 2',
+      'shape [] needs 1 elements, but the data has 2',
     ],
     ['no contents', { shape: [1n] }, undefined, 'the data has 0'],
-    ['a negative dimension', { shape: [-1n] }, undefined, 'shape [-1] is impossible'],
+    ['a negative dimension', { shape: [-1n] }, undefined, 'invalid shape [-1]'],
     [
       'two negative dimensions',
       { shape: [-1n, -1n], contents: { ...NO_CONTENTS, intContents: [1] } },
       undefined,
-      'shape [-1,-1] is impossible',
+      'invalid shape [-1,-1]',
     ],
-    ['dimensions that overflow', { shape: [2n ** 40n, 2n ** 40n] }, undefined, 'is impossible'],
+    ['dimensions that overflow', { shape: [2n ** 40n, 2n ** 40n] }, undefined, 'invalid shape'],
     [
       'the wrong field',
       { shape: [1n], contents: { ...NO_CONTENTS, fp32Contents: [1] } },
@@ -157,7 +157,7 @@ describe('tensors', () => {
       'typed FP16',
       { datatype: 'FP16', shape: [1n], contents: { ...NO_CONTENTS, fp32Contents: [1] } },
       undefined,
-      'FP16 has no typed contents',
+      'the protocol has no typed contents for FP16',
     ],
     ['raw bytes cut off', { shape: [1n] }, bytes(1, 2, 3), '3 raw bytes are not a multiple of the 4 bytes of INT32'],
     [
@@ -172,13 +172,13 @@ describe('tensors', () => {
       bytes(0, 0, 0, 0, 1),
       'raw BYTES element 1 is longer',
     ],
-    ['a raw BOOL of 2', { datatype: 'BOOL', shape: [1n] }, bytes(2), 'raw byte 2 at position 0 is no BOOL'],
-  ])('refuse %s, and name the tensor', (_what, message, raw, problem) => {
+    ['a raw BOOL of 2', { datatype: 'BOOL', shape: [1n] }, bytes(2), 'raw byte 2 at position 0 is not a BOOL'],
+  ])('refuse %s, with the name of the tensor', (_what, message, raw, problem) => {
     expect(refusal(message, raw)).toContain(`input "a": `);
     expect(refusal(message, raw)).toContain(problem);
   });
 
-  it('refuse a name given twice, and raw contents that do not count up', () => {
+  it('refuse duplicate names, and a wrong number of raw contents', () => {
     const tensor: Tensor = { datatype: 'INT32', shape: [1], data: Int32Array.of(1) };
     const message = toRequestMessage({
       model: 'm',
@@ -204,7 +204,7 @@ describe('tensors', () => {
     expect(() => toInferenceRequest(typed)).toThrow('input "a" is given twice');
   });
 
-  it('end in a tensor or in invalid_argument, whatever the bytes', () => {
+  it('decode to a tensor or to invalid_argument for arbitrary bytes', () => {
     const datatypes = fc.constantFrom(...Object.keys(DATATYPES), 'NOPE');
     fc.assert(
       fc.property(

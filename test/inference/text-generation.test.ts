@@ -24,7 +24,7 @@ async function allOf<T>(parts: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-it('what writes texts is declared: a prompt or messages, and a text', () => {
+it('declares a prompt or messages as inputs, and a text as output', () => {
   expect(TEXT_INPUTS.map(({ name, optional }) => [name, optional])).toEqual([
     ['prompt', true],
     ['messages', true],
@@ -33,7 +33,7 @@ it('what writes texts is declared: a prompt or messages, and a text', () => {
 });
 
 describe('the messages of a request', () => {
-  it('are the one that a prompt is', () => {
+  it('are one message for a prompt', () => {
     expect(serializeJson(readMessages(inputs({ prompt: 'Grüße "Gott"' })))).toBe(
       '[{"role":"user","content":"Grüße \\"Gott\\""}]',
     );
@@ -45,30 +45,34 @@ describe('the messages of a request', () => {
     '[{"role":"user","content":[{"type":"text","text":"What is this?"},{"type":"image_url","image_url":{"url":"data:,x"}}]}]',
     '[{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1"}]',
     '[{"role":"user","content":"x","__proto__":{"a":1},"constructor":1.0,"id":9007199254740993}]',
-  ])('are handed on as they were written: %s', (text) => {
+  ])('are passed on unchanged: %s', (text) => {
     expect(serializeJson(readMessages(inputs({ messages: text })))).toBe(text);
   });
 
   it.each<[string, Readonly<Record<string, string | Uint8Array>>, string]>([
-    ['neither', {}, 'give input "prompt" or input "messages", one of them; neither is given'],
-    ['both', { prompt: 'a', messages: '[]' }, 'one of them; both are given'],
-    ['bytes', { prompt: Uint8Array.of(0xff) }, 'input "prompt": its bytes are no UTF-8'],
+    ['neither', {}, 'expected exactly one of the inputs "prompt" and "messages", got neither'],
+    ['both', { prompt: 'a', messages: '[]' }, 'expected exactly one of the inputs "prompt" and "messages", got both'],
+    ['bytes', { prompt: Uint8Array.of(0xff) }, 'input "prompt": its bytes are not valid UTF-8'],
     ['no JSON', { messages: '[{"role":]' }, 'input "messages": not JSON at character 9: Expecting value'],
-    ['an empty array', { messages: '[]' }, 'input "messages": is no JSON array of messages'],
-    ['an object', { messages: '{"role":"user"}' }, 'input "messages": is no JSON array of messages'],
-    ['a text among them', { messages: '["Hello"]' }, 'input "messages": message 0 is no object'],
-    ['no role', { messages: '[{"content":"a"}]' }, 'message 0 has no "role" that is a text'],
-    ['an inherited role', { messages: '[{"__proto__":{"role":"user"}}]' }, 'message 0 has no "role"'],
-    ['a number as content', { messages: '[{"role":"user","content":1}]' }, 'message 0 has a "content" that is neither'],
+    ['an empty array', { messages: '[]' }, 'input "messages": must be a JSON array of messages'],
+    ['an object', { messages: '{"role":"user"}' }, 'input "messages": must be a JSON array of messages'],
+    ['a text among them', { messages: '["Hello"]' }, 'input "messages": message 0 is not an object'],
+    ['no role', { messages: '[{"content":"a"}]' }, 'message 0 has no string "role"'],
+    ['an inherited role', { messages: '[{"__proto__":{"role":"user"}}]' }, 'message 0 has no string "role"'],
+    [
+      'a number as content',
+      { messages: '[{"role":"user","content":1}]' },
+      'message 0: "content" must be a string or an array',
+    ],
     ['deep nesting', { messages: '['.repeat(10_000) }, 'input "messages": not JSON at character 64: Nested deeper'],
-  ])('are refused when the request gives %s', (_what, given, message) => {
+  ])('are refused if the request has %s', (_what, given, message) => {
     expect(() => readMessages(inputs(given))).toThrow(
       expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(message) }),
     );
   });
 });
 
-describe('the answer that a text is', () => {
+describe('the response of a generated text', () => {
   const END: TextEnd = { finishReason: 'stop', promptTokens: 3, completionTokens: 2, totalTokens: 5 };
   let isEnded = false;
 
@@ -85,7 +89,7 @@ describe('the answer that a text is', () => {
 
   const parameters = { finish_reason: 'stop', prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
 
-  it('comes in pieces and an end without text to a caller that streams', async () => {
+  it('has the pieces and an empty last text when streaming', async () => {
     expect(await allOf(createTextResponse(pieces(), true))).toEqual([
       { text: ['Once '] },
       { text: ['upon'] },
@@ -93,13 +97,13 @@ describe('the answer that a text is', () => {
     ]);
   });
 
-  it('comes whole to one that does not', async () => {
+  it('has the whole text otherwise', async () => {
     expect(await allOf(createTextResponse(pieces(), false))).toEqual([
       new HandlerResponse({ text: ['Once upon'] }, parameters),
     ]);
   });
 
-  it('says what is known of its end', async () => {
+  it('has parameters of how the text ended', async () => {
     async function* upstream(): AsyncGenerator<string, TextEnd, void> {
       yield 'a';
       return { finishReason: undefined, totalTokens: 4 };
@@ -109,7 +113,7 @@ describe('the answer that a text is', () => {
     ]);
   });
 
-  it('ends the writing when its caller goes', async () => {
+  it('stops the generation when the caller stops', async () => {
     for await (const _part of createTextResponse(pieces(), true)) break;
     expect(isEnded).toBe(true);
   });

@@ -15,8 +15,8 @@ function part(outputs: Record<string, Tensor>, parameters = {}): InferenceRespon
   return { model: 'm', version: '1', id: 'q', outputs, parameters };
 }
 
-describe('the text of an answer', () => {
-  it('is the BYTES output called text, else text_output, else the only output if it is BYTES', () => {
+describe('the text of a response', () => {
+  it('is the BYTES output text, else text_output, else the only output if it is BYTES', () => {
     expect(findTextOutput({ score, text_output: bytes('b'), text: bytes('a') })).toBe('text');
     expect(findTextOutput({ text: score, text_output: bytes('b') })).toBe('text_output');
     expect(findTextOutput({ said: bytes('a') })).toBe('said');
@@ -25,7 +25,7 @@ describe('the text of an answer', () => {
     expect(findTextOutput({})).toBeUndefined();
   });
 
-  it('is read part by part, also where a character is split between two', () => {
+  it('is read message by message, even if a character is split between two', () => {
     const read = createTextReader();
     const [first, rest] = [utf8.encode('é').subarray(0, 1), utf8.encode('é').subarray(1)];
     expect(read(part({ text: bytes('caf', first) }))).toBe('caf');
@@ -34,7 +34,7 @@ describe('the text of an answer', () => {
     expect(read(part({ text: bytes('') }))).toBe('');
   });
 
-  it('is one element when its parts are joined, with the outputs and parameters of all', () => {
+  it('is merged into one element, with the outputs and parameters of all messages', () => {
     const joined = concatTextResponses([
       part({ text: bytes('Hel'), score }, { a: 1 }),
       part({ text: bytes('lo'), score }),
@@ -47,7 +47,7 @@ describe('the text of an answer', () => {
     expect(joined.outputs['score']?.data).toEqual(Float32Array.of(0.5, 0.5));
   });
 
-  it('is one element beside the reasoning, which is one, too', () => {
+  it('is merged into one element, and so is the reasoning', () => {
     const { outputs } = concatTextResponses([
       part({ text: bytes(''), reasoning: bytes('I ') }),
       part({ text: bytes(''), reasoning: bytes('see') }),
@@ -61,7 +61,7 @@ describe('the text of an answer', () => {
     expect(Object.fromEntries(decoded)).toEqual({ text: ['Yes'], reasoning: ['I see'], tool_calls: ['[]'] });
   });
 
-  it('keeps the shape that it has when it comes whole', () => {
+  it('keeps its shape if there is only one message', () => {
     const whole = part({ text_output: { ...bytes('Hi'), shape: [1, 1] } });
     expect(concatTextResponses([whole]).outputs['text_output']?.shape).toEqual([1, 1]);
     expect(concatTextResponses([part({ text: bytes() })]).outputs['text']?.data).toEqual([Buffer.alloc(0)]);

@@ -133,7 +133,7 @@ describe("another implementation's inference server", () => {
     expect(await infer('--prompt', 'Hi', '--input', 'x=[1,2]', ...scale)).toEqual({
       code: 2,
       stdout: '',
-      stderr: 'anyserve: input "x": the model declares FP32[-1,3], given is a list of 2\n',
+      stderr: 'anyserve: input "x": the model declares FP32[-1,3], got a list of 2\n',
     });
     const exact = await infer('--prompt', 'Hi', '--input', 'x:FP32=[1,2,3]', ...scale);
     expect([exact.code, exact.stderr]).toEqual([

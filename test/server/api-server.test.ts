@@ -27,7 +27,7 @@ afterEach(async () => {
   await server.close();
 });
 
-/** Registers over a bare connection, and waits for the first events. */
+/** Registers over a raw connection, and waits for the first events. */
 async function registrant(body: string, options = {}) {
   const connection = rawConnection(server.port, registerRequest(body, options));
   await until('the first heartbeat', () => connection.received().includes('alive'));
@@ -38,7 +38,7 @@ function registered(): string[] {
   return server.registry.replicas().map(({ id }) => id);
 }
 
-/** The text of an answer without its date. */
+/** Returns the text of a response without its date. */
 function stable(received = ''): string {
   return received.replace(/Date: [^\r]+/, 'Date: now');
 }
@@ -48,15 +48,15 @@ async function get(path: string, init?: RequestInit) {
   return { status: response.status, headers: response.headers, body: await response.text() };
 }
 
-describe('the answers', () => {
-  it('say health, nothing found, and an empty list, to the byte', async () => {
+describe('a response', () => {
+  it('has the exact bytes for /health, no match and an empty list', async () => {
     expect(await get('/health')).toMatchObject({ status: 200, body: '{"status":"healthy"}' });
     expect(await get('/route?model=x')).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });
     expect(await get('/registry')).toMatchObject({ status: 200, body: '{"replicas":[]}' });
     expect((await get('/health')).headers.get('content-type')).toBe('application/json');
   });
 
-  it('may be kept by no cache, whatever they say', async () => {
+  it('is never cacheable', async () => {
     const { socket } = await registrant(registrationBody('r1'));
     const paths = ['/route', '/route?model=x', '/registry', '/replicas', '/health', '/livez', '/readyz', '/nope'];
     const answers = await Promise.all(paths.map((path) => get(path)));
@@ -65,13 +65,13 @@ describe('the answers', () => {
     socket.destroy();
   });
 
-  it('to HEAD are those to GET without the body', async () => {
+  it('to HEAD is the response to GET without the body', async () => {
     const { socket } = await registrant(registrationBody('r1'));
     for (const path of ['/replicas', '/replicas?x=y']) {
       const { status, body, headers } = await get(path, { method: 'HEAD' });
       expect([status, body, Number(headers.get('content-length')) > 100]).toEqual([200, '', true]);
     }
-    // To the byte, of what does not say how long ago something was.
+    // Byte by byte, except for responses with an age.
     const paths = ['/route', '/route?model=x', '/registry', '/health', '/livez', '/readyz', '/nope'];
     for (const path of paths) {
       const asked = `${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
@@ -84,7 +84,7 @@ describe('the answers', () => {
     socket.destroy();
   });
 
-  it('to HEAD leave the connection as it was for the next request', async () => {
+  it('to HEAD keeps the connection usable for the next request', async () => {
     const asked = ['HEAD /registry', 'HEAD /route', 'HEAD /register', 'GET /health'];
     const { received } = rawConnection(
       server.port,
@@ -99,11 +99,11 @@ describe('the answers', () => {
     ]);
   });
 
-  it('tell callers that they may keep an idle connection for longer than any balancer does', async () => {
+  it('announces a keep-alive timeout longer than that of any load balancer', async () => {
     expect((await get('/health')).headers.get('keep-alive')).toBe('timeout=75');
   });
 
-  it('say a route and the list, to the byte', async () => {
+  it('has the exact bytes for a route and the list', async () => {
     const body =
       '{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"model":"llama","type":"chat"}]}';
     const { socket } = await registrant(body);
@@ -113,7 +113,7 @@ describe('the answers', () => {
     socket.destroy();
   });
 
-  it('say that something failed in here, and the log says what', async () => {
+  it('reports an internal error without details, which are in the log', async () => {
     const broken = (): never => {
       throw new Error('broken');
     };
@@ -140,20 +140,20 @@ describe('the answers', () => {
     ['/register', 'HEAD', 405, '', 'POST'],
     ['/leases/x', 'HEAD', 405, '', 'PUT, DELETE'],
     ['/registry', 'OPTIONS', 405, '{"detail":"Method Not Allowed"}', 'GET'],
-  ])('to %s by %s are %i', async (path, method, status, body, allow) => {
+  ])('to %s with %s is %i', async (path, method, status, body, allow) => {
     const answer = await get(path, { method });
     expect(answer).toMatchObject({ status, body });
     expect(answer.headers.get('allow')).toBe(allow);
   });
 
-  it('send a path with a slash too many to the one without', async () => {
+  it('redirects a path with trailing slashes to the path without', async () => {
     const answer = await get('/route/?a=%zz');
     expect(answer.status).toBe(307);
     expect(answer.headers.get('location')).toBe('/route?a=%zz');
     expect((await get('/registry//', { method: 'HEAD' })).headers.get('location')).toBe('/registry');
   });
 
-  it('leave out ids in raw UTF-8, and no id that is too long to be one', async () => {
+  it('excludes ids in raw UTF-8, and ignores an id that is too long', async () => {
     await registrant(registrationBody('é'));
     await registrant(registrationBody('r2'));
     const raw = Buffer.from('é').toString('latin1');
@@ -163,7 +163,7 @@ describe('the answers', () => {
     }
   });
 
-  it('are the same for a whole URL, as a proxy is asked for it', async () => {
+  it('is the same for a request target in absolute form, as proxies receive it', async () => {
     await registrant(registrationBody('r1'));
     for (const [target, start] of [
       [`http://x/route?type=chat`, '200 OK'],
@@ -180,7 +180,7 @@ describe('the answers', () => {
     }
   });
 
-  it('refuse an expectation that cannot be met, to the byte, and what is behind it has its turn', async () => {
+  it('refuses an unsupported Expect header, and the next request on the connection is handled', async () => {
     const asking = 'GET /health HTTP/1.1\r\nHost: x\r\n';
     const { received } = rawConnection(
       server.port,
@@ -192,23 +192,23 @@ describe('the answers', () => {
     );
   });
 
-  it('refuse a request target in raw UTF-8, say how to write it, and go on', async () => {
+  it('refuses a request target in raw UTF-8 with a hint, and the server goes on', async () => {
     const target = Buffer.from('/route?städte=köln').toString('latin1');
     const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
-    await until('the answer', () => received().includes('write them as %XX'));
+    await until('the answer', () => received().includes('percent-encode them as %XX'));
     expect(received()).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
     const { socket } = await registrant(registrationBody('r1', [{ städte: 'köln' }]));
     expect((await get(`/route?${encodeURI('städte=köln')}`)).status).toBe(200);
     socket.destroy();
   });
 
-  it('know no path that is no text', async () => {
+  it('is 404 for a path that cannot be decoded', async () => {
     const response = await fetch(`${server.url}/leases/%zz`, { method: 'PUT' });
     expect([response.status, await response.text()]).toEqual([404, '{"detail":"Not Found"}']);
     expect(server.log.lines).toEqual([]);
   });
 
-  it('refuse what is no HTTP at all', async () => {
+  it('refuses input that is not HTTP', async () => {
     const { received } = rawConnection(server.port, 'hello\r\n\r\n');
     await until('the answer', () => received().includes('{"detail":"Invalid HTTP request received."}'));
     const long = rawConnection(server.port, `GET /route?a=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -216,7 +216,7 @@ describe('the answers', () => {
     expect((await get('/health')).status).toBe(200);
   });
 
-  it('leave out the replicas that the caller excludes, but at most 16', async () => {
+  it('omits the replicas that the client excludes, at most 16', async () => {
     await registrant(registrationBody('r1'));
     await registrant(registrationBody('r2'));
     for (let n = 0; n < 20; n++) {
@@ -233,7 +233,7 @@ describe('the answers', () => {
 });
 
 describe('a registration', () => {
-  it('opens a stream of events, to the byte', async () => {
+  it('opens an event stream with the exact bytes', async () => {
     const { received, socket } = await registrant(registrationBody('é'));
     const [head, ...chunks] = received().split('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
@@ -245,19 +245,19 @@ describe('a registration', () => {
     socket.destroy();
   });
 
-  it('is given up when the connection closes', async () => {
+  it('ends when the connection closes', async () => {
     const { socket } = await registrant(registrationBody('r1'));
     socket.destroy();
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('is given up when the connection is reset', async () => {
+  it('ends when the connection is reset', async () => {
     const { socket } = await registrant(registrationBody('r1'));
     socket.resetAndDestroy();
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('is given up when the other end closes its side alone', async () => {
+  it('ends when the peer half-closes the connection', async () => {
     const { socket } = await registrant(registrationBody('r1'));
     socket.end();
     await until('r1 is gone', () => registered().length === 0, 1000);
@@ -272,7 +272,7 @@ describe('a registration', () => {
     ],
     ['a thousand requests', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['garbage', '\u0000\u0001garbage\r\n\r\n'],
-  ])('is given up after %s on its stream', async (_what, noise) => {
+  ])('ends after %s on its stream', async (_what, noise) => {
     const { socket } = await registrant(registrationBody('r1'));
     await new Promise<void>((resolve) => socket.write(noise, 'latin1', () => resolve()));
     expect((await get('/route')).status).toBe(200);
@@ -284,7 +284,7 @@ describe('a registration', () => {
     ['a second request', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['a thousand requests', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['so many that wait answered', 'GET /health HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(1000)],
-  ])('is given up when %s came in the same packet', async (_what, behind) => {
+  ])('ends when %s came in the same packet', async (_what, behind) => {
     const { socket } = rawConnection(server.port, `${registerRequest(registrationBody('r1'))}${behind}`);
     await until('r1 is there', () => registered().includes('r1'));
     socket.destroy();
@@ -294,11 +294,11 @@ describe('a registration', () => {
   it.each([
     ['', ''],
     [' whose connection is to be kept', 'Connection: keep-alive\r\n'],
-  ])('can be had with HTTP/1.0%s', async (_what, header) => {
+  ])('works with HTTP/1.0%s', async (_what, header) => {
     const asking = registerRequest(registrationBody('r1'), { version: '1.0' });
     const { socket, received } = rawConnection(server.port, asking.replace('\r\n', `\r\n${header}`));
     await until('the first heartbeat', () => received().includes('alive'));
-    // A connection that is taken for done is closed within milliseconds.
+    // If the server took the connection for finished, it would close it within milliseconds.
     for (let n = 0; n < 5; n++) expect((await get('/route')).status).toBe(200);
     expect(received()).toContain(
       '\r\n\r\ndata: {"status": "registered", "replica_id": "r1"}\n\ndata: {"status": "alive"}\n\n',
@@ -308,7 +308,7 @@ describe('a registration', () => {
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('supersedes an older one of the same id, which is told so and closed', async () => {
+  it('supersedes an older one of the same id, which gets an event and is closed', async () => {
     const older = await registrant(registrationBody('r1', [{ model: 'old' }]));
     const newer = await registrant(registrationBody('r1', [{ model: 'new' }]));
     await until('the older stream has ended', () => older.socket.readableEnded);
@@ -319,7 +319,7 @@ describe('a registration', () => {
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
-  it('beats at every interval', async () => {
+  it('sends a heartbeat at every interval', async () => {
     await server.close();
     server = await startTestApiServer({ heartbeatMs: 20 });
     const { received, socket } = await registrant(registrationBody('r1'));
@@ -340,7 +340,7 @@ describe('a registration', () => {
       'more than 1 MiB',
       JSON.stringify({ replica_id: 'a', endpoint: 'e', capabilities: [{ a: 'x'.repeat(1_050_000) }] }),
       413,
-      'at most 1048576 bytes',
+      'more than 1048576 bytes',
     ],
     ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
   ])('of %s is refused, and the server goes on', async (_what, body, status, words) => {
@@ -352,19 +352,19 @@ describe('a registration', () => {
     expect(await get('/registry')).toMatchObject({ status: 200, body: '{"replicas":[]}' });
   });
 
-  it('is no JSON when its content type says so', async () => {
+  it('is refused when its content type is not JSON', async () => {
     const body = registrationBody('r1');
     const answer = await get('/register', { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
     expect(answer.status).toBe(422);
     expect(JSON.parse(answer.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
   });
 
-  it('of nothing is missing, whatever its content type', async () => {
+  it('with an empty body is refused as missing, with any content type', async () => {
     const answer = await get('/register', { method: 'POST', headers: { 'content-type': 'text/plain' } });
     expect(answer.body).toBe('{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}');
   });
 
-  it('whose sender goes away before the body is whole leaves nothing behind', async () => {
+  it('whose client disconnects before the body is complete leaves nothing behind', async () => {
     const { socket } = rawConnection(
       server.port,
       'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"repl',
@@ -374,7 +374,7 @@ describe('a registration', () => {
     expect((await get('/registry')).body).toBe('{"replicas":[]}');
   });
 
-  it('comes and goes a thousand times beside those that stay, with no ghost and nobody lost', async () => {
+  it('can come and go a thousand times without leaving a stale replica or losing another one', async () => {
     const staying = await Promise.all(Array.from({ length: 10 }, (_, n) => registrant(registrationBody(`stays${n}`))));
     const cycle = async (id: string): Promise<void> => {
       for (let n = 0; n < 100; n++) {
@@ -391,7 +391,7 @@ describe('a registration', () => {
     await until('all are gone', () => registered().length === 0);
   });
 
-  it('of 200 at once, then gone all at once, leaves nobody out and no ghost', async () => {
+  it('of 200 replicas at once works, and leaves no stale replica when all disconnect at once', async () => {
     const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(registrationBody(`r${n}`))));
     expect(new Set(registered()).size).toBe(200);
     for (const { socket } of all) socket.destroy();
@@ -400,7 +400,7 @@ describe('a registration', () => {
 });
 
 describe('a lease', () => {
-  it('outlives the time in which a second request, begun in the same packet, should have gone on', async () => {
+  it('survives the request timeout of a second request that began in the same packet', async () => {
     const events = keptEvents();
     const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
     const readiness = new Readiness();
@@ -442,7 +442,7 @@ describe('a lease', () => {
 });
 
 describe('the server', () => {
-  it('ends with streams attached, and tells them nothing false', async () => {
+  it('closes while streams are open, and sends them no wrong event', async () => {
     const { socket, received } = await registrant(registrationBody('r1'));
     await server.close();
     await until('the stream has ended', () => socket.readableEnded);
@@ -450,9 +450,9 @@ describe('the server', () => {
     server = await startTestApiServer();
   });
 
-  it('says what to do about a port that is taken', async () => {
+  it('explains what to do if the port is in use', async () => {
     await expect(startTestApiServer({ port: server.port })).rejects.toThrow(
-      `127.0.0.1:${server.port} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`,
+      `127.0.0.1:${server.port} is already in use: stop the other process, or choose another port with --port (0 picks a free one)`,
     );
   });
 });
@@ -468,12 +468,12 @@ describe('a two-way lease', () => {
     return { connection, lease: leaseIn(connection.received()) };
   }
 
-  it('is named in the answer; a one-way lease is not', async () => {
+  it('is named in the response, unlike a one-way lease', async () => {
     expect((await granted()).lease).toMatch(/^[0-9a-f-]{36}$/);
     expect((await registrant(registrationBody('r2'))).received()).not.toMatch(/anyserve/i);
   });
 
-  it('is renewed, with a state or without, and given back', async () => {
+  it('can be renewed, with or without a state, and released', async () => {
     const { connection, lease } = await granted();
     expect((await fetch(at(lease), { method: 'PUT' })).status).toBe(200);
     const unready = await fetch(at(lease), { method: 'PUT', body: '{"state":"unready"}' });
@@ -488,13 +488,13 @@ describe('a two-way lease', () => {
       const gone = await fetch(at(lease), { method });
       expect([gone.status, ((await gone.json()) as { detail: string }).detail]).toEqual([
         404,
-        'no such lease; it has ended, or another server granted it',
+        'unknown lease: it has ended, or another API server granted it',
       ]);
     }
     expect(server.log.lines.at(-1)).toContain('removed "r1": released');
   });
 
-  it('is known however its name is written, and at no other path', async () => {
+  it('is found with any encoding of its name, and at no other path', async () => {
     const { lease } = await granted();
     const escaped = lease.replace(/./, (first) => `%${first.charCodeAt(0).toString(16)}`);
     expect((await fetch(`${at(escaped)}?at=a/b`, { method: 'PUT' })).status).toBe(200);
@@ -514,7 +514,7 @@ describe('a two-way lease', () => {
     expect(registered()).toEqual(['r1']);
   });
 
-  it('runs out though its connection stays open, and the connection is closed', async () => {
+  it('expires although its connection is open, and the connection is closed', async () => {
     const { connection } = await granted(1);
     await until('it has run out', () => registered().length === 0, 3000);
     expect(server.log.lines.at(-1)).toContain('removed "r1": expired');
@@ -528,7 +528,7 @@ describe('a two-way lease', () => {
     expect(server.log.lines.at(-1)).toContain('removed "r1": closed');
   });
 
-  it('refuses what is no renewal, in the form of any other refusal', async () => {
+  it('refuses an invalid renewal in the same form as an invalid registration', async () => {
     const { lease } = await granted();
     const refused = async (init: RequestInit) => {
       const answer = await fetch(at(lease), init);
@@ -548,7 +548,7 @@ describe('a two-way lease', () => {
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
   });
 
-  it('takes other capabilities with its place in all lists, at most once a second', async () => {
+  it('can change its capabilities without losing its place in the lists, at most once per second', async () => {
     const { lease } = await granted();
     await registrant(registrationBody('r2'));
     const put = (body: unknown) => fetch(at(lease), { method: 'PUT', body: JSON.stringify(body) });
@@ -572,7 +572,7 @@ describe('a two-way lease', () => {
     expect([tooSoon.status, tooSoon.headers.get('retry-after'), await tooSoon.text()]).toEqual([
       429,
       '1',
-      '{"detail":"a lease changes its capabilities at most once a second"}',
+      '{"detail":"a lease can change its capabilities at most once per second"}',
     ]);
     expect((await fetch(`${server.url}/route?model=a`)).status).toBe(200);
     expect((await put({ state: 'unready' })).status).toBe(200);
@@ -599,7 +599,7 @@ describe('a two-way lease', () => {
     ]);
   });
 
-  it('shows in the list of all that is known, which nobody can end it with', async () => {
+  it('is listed in /replicas without its secret name', async () => {
     const { lease } = await granted();
     await registrant(registrationBody('r2'));
     const text = await (await fetch(`${server.url}/replicas`)).text();

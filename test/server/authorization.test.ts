@@ -15,29 +15,29 @@ const register = (): TokenSet => new TokenSet(['writer', 'old-writer', 'gpu-writ
 const read = (): TokenSet => new TokenSet(['reader']);
 const bearer = (token: string): string[] => [`Bearer ${token}`];
 
-describe('the decision', () => {
+describe('authorization', () => {
   it.each<[Access, string[], string]>([
     ['read', bearer('reader'), 'granted'],
     ['read', bearer('writer'), 'granted'],
     ['read', bearer('gpu-writer'), 'granted'],
     ['register', bearer('writer'), 'granted'],
     ['register', bearer('old-writer'), 'granted'],
-    ['register', bearer('reader'), 'this needs a register token, and the token shown is none'],
-    ['register', [], 'this needs a register token: Authorization: Bearer TOKEN'],
-    ['read', [], 'this needs a read token or a register token: Authorization: Bearer TOKEN'],
-    ['read', bearer('nobody'), 'this needs a read token or a register token, and the token shown is none'],
-  ])('to %s with %j is %s', (access, headers, outcome) => {
+    ['register', bearer('reader'), 'unknown token: this request needs a register token'],
+    ['register', [], 'this request needs a register token: send Authorization: Bearer TOKEN'],
+    ['read', [], 'this request needs a read token or a register token: send Authorization: Bearer TOKEN'],
+    ['read', bearer('nobody'), 'unknown token: this request needs a read token or a register token'],
+  ])('of %s with %j: %s', (access, headers, outcome) => {
     const decision = authorize(access, headers, { register, read });
     expect(decision.kind === 'granted' ? 'granted' : decision.detail).toBe(outcome);
   });
 
-  it('is to grant what no token is asked for', () => {
+  it('grants access that needs no token', () => {
     expect(authorize('read', [], { register }).kind).toBe('granted');
     expect(authorize('register', [], { read }).kind).toBe('granted');
     expect(authorize('register', bearer('x'), {})).toEqual({ kind: 'granted', prefixes: [''] });
   });
 
-  it('keeps a token with a prefix to its ids', () => {
+  it('limits a token with a prefix to ids with that prefix', () => {
     const decision = authorize('register', bearer('gpu-writer'), { register });
     const prefixes = decision.kind === 'granted' ? decision.prefixes : [];
     expect(checkIdPrefix(prefixes, asReplicaId('gpu-7'))).toBeUndefined();
@@ -55,7 +55,7 @@ afterEach(async () => {
   await server?.close();
 });
 
-/** The whole answer to a request with these header lines; of a stream, its beginning. */
+/** Returns the response to a request with these header lines. Of a stream, the beginning. */
 async function answer(line: string, headers: readonly string[] = [], body = ''): Promise<string> {
   const length = body ? [`Content-Length: ${Buffer.byteLength(body)}`] : [];
   const head = [`${line} HTTP/1.1`, `Host: 127.0.0.1:${server.port}`, ...headers, ...length].join('\r\n');
@@ -67,7 +67,7 @@ async function answer(line: string, headers: readonly string[] = [], body = ''):
 
 const statusOf = (text: string): number => Number(text.split(' ')[1]);
 
-describe('a server that asks for tokens', () => {
+describe('a server that requires tokens', () => {
   const REGISTRATION = registrationBody('gpu-1');
 
   it.each([
@@ -83,7 +83,7 @@ describe('a server that asks for tokens', () => {
     [['Authorization: Bearer writer', 'Authorization: Bearer writer']],
     [['Authorization: Bearer wrong', 'Authorization: Bearer writer']],
     [['Authorization: Bearer reader']],
-  ])('refuses to change what is registered with %j', async (headers) => {
+  ])('refuses to change the registry with %j', async (headers) => {
     server = await startTestApiServer({ tokens: { register, read } });
     for (const [line, body] of [
       ['POST /register', REGISTRATION],
@@ -93,7 +93,7 @@ describe('a server that asks for tokens', () => {
       const text = await answer(line, headers, body);
       expect(statusOf(text)).toBe(401);
       expect(text.toLowerCase()).toContain('\r\nwww-authenticate: bearer\r\n');
-      expect(text).toContain('{"detail":"this needs a register token');
+      expect(text).toContain('this request needs a register token');
       expect(text).not.toMatch(/wrong|writer|reader/);
     }
     expect(server.registry.replicas()).toEqual([]);
@@ -109,7 +109,7 @@ describe('a server that asks for tokens', () => {
     },
   );
 
-  it('names the prefix to a token that is for other ids', async () => {
+  it('names the prefix when it refuses a token for other ids', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
     const text = await answer('POST /register', ['Authorization: Bearer gpu-writer'], registrationBody('cpu-1'));
     expect(statusOf(text)).toBe(403);
@@ -117,7 +117,7 @@ describe('a server that asks for tokens', () => {
     expect(text).not.toContain('gpu-writer');
   });
 
-  it('tells the list to those alone that show a token, and its health to all', async () => {
+  it('returns the list only with a token, and its health to everyone', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
     for (const path of ['/route', '/registry', '/replicas']) {
       expect(statusOf(await answer(`GET ${path}`))).toBe(401);
@@ -133,7 +133,7 @@ describe('a server that asks for tokens', () => {
     expect(statusOf(await answer('POST /route'))).toBe(405);
   });
 
-  it('goes by the tokens that hold at the time', async () => {
+  it('uses the tokens that are current at the time of the request', async () => {
     let tokens = new TokenSet(['old', 'new']);
     server = await startTestApiServer({ tokens: { read: () => tokens } });
     expect(statusOf(await answer('GET /registry', ['Authorization: Bearer old']))).toBe(200);
@@ -143,8 +143,8 @@ describe('a server that asks for tokens', () => {
   });
 });
 
-describe('a server that asks for none', () => {
-  it('pays no heed to those that are shown', async () => {
+describe('a server without tokens', () => {
+  it('ignores tokens in requests', async () => {
     server = await startTestApiServer();
     expect(statusOf(await answer('GET /registry', ['Authorization: Bearer x', 'Authorization: Basic y']))).toBe(200);
   });
@@ -162,13 +162,13 @@ describe('a server that asks for none', () => {
     expect(server.registry.replicas()).toEqual([]);
   });
 
-  it('takes a registration from a page of its own origin', async () => {
+  it('accepts a registration from a page of its origin', async () => {
     server = await startTestApiServer();
     const origin = `Origin: http://127.0.0.1:${server.port}`;
     expect(statusOf(await answer('POST /register', [origin], registrationBody('r1')))).toBe(200);
   });
 
-  it('warns when others than this machine reach it', async () => {
+  it('warns when other machines can reach it', async () => {
     server = await startTestApiServer({ host: '0.0.0.0' });
     expect(server.log.lines).toEqual([expect.stringContaining('anyone who can reach 0.0.0.0 can register replicas')]);
     await server.close();

@@ -16,16 +16,16 @@ let socket: { destroyed: boolean; bytesWritten: number; writableLength: number }
 let entry: TcpEntry;
 let events: ReturnType<typeof keptEvents>;
 let watch: DeadPeerDetector;
-/** How often any connection of the machine has waited in vain; counts up at every look unless a test says otherwise. */
-let countVainWaits: Mock<() => Promise<number | undefined>>;
+/** Number of retransmissions of the whole machine. By default, it increases at every check. */
+let readRetransmitCount: Mock<() => Promise<number | undefined>>;
 
-/** Starts a watch, and once it has taken its first look one connection to be watched, whose line in the table the tests change. */
-async function started(
+/** Starts a detector and, after its first check, watches one connection. The tests change the row of the connection in the table. */
+async function startDetector(
   readTable = async function* () {
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
 ): Promise<void> {
-  watch = new DeadPeerDetector({ registry, clock, events, limitMs: 3000, readTable, countVainWaits });
+  watch = new DeadPeerDetector({ registry, clock, events, limitMs: 3000, readTable, readRetransmitCount });
   await new Promise((resolve) => setImmediate(resolve));
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
@@ -35,13 +35,13 @@ beforeEach(() => {
   registry = { accuse: vi.fn(async () => {}), seen: vi.fn(async () => {}) };
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
   const key = getTcpKey(socket) as string;
-  entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitAfterMs: 200 };
+  entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitTimeoutMs: 200 };
   events = keptEvents();
   let count = 0;
-  countVainWaits = vi.fn(async () => count++);
+  readRetransmitCount = vi.fn(async () => count++);
 });
 
-/** Lets the looks of so many milliseconds happen, one after the other. */
+/** Advances the clock, and runs each check that becomes due. */
 async function pass(ms: number): Promise<void> {
   for (let passed = 0; passed < ms; passed += 250) {
     clock.advance(250);
@@ -49,7 +49,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** A heartbeat is sent and not acknowledged. */
+/** Sends a heartbeat that is not acknowledged. */
 function send(): void {
   socket.bytesWritten += HEARTBEAT_BYTES;
   entry = { ...entry, unacknowledgedBytes: entry.unacknowledgedBytes + HEARTBEAT_BYTES };
@@ -63,8 +63,8 @@ const failing = (code: string): AsyncIterable<TcpEntry> => ({
 });
 
 describe('a host that acknowledges nothing', () => {
-  it('is accused once four retransmissions had no answer, and the limit has passed', async () => {
-    await started();
+  it('is accused after four unanswered retransmissions, once the limit has passed', async () => {
+    await startDetector();
     await pass(2000);
     send();
     for (const [retransmits, ms] of [
@@ -81,8 +81,8 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, forMs: 4500, isLossy: false });
   });
 
-  it('is not accused for what is acknowledged bit by bit, though there always is something that is not', async () => {
-    await started();
+  it('is not accused while it makes progress, although something is always unacknowledged', async () => {
+    await startDetector();
     entry = { ...entry, retransmits: 4 };
     for (let beats = 0; beats < 10; beats++) {
       entry = { ...entry, unacknowledgedBytes: 0 };
@@ -92,16 +92,16 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).not.toHaveBeenCalled();
   });
 
-  it('is not accused before it had to answer four times, however slow its network', async () => {
-    await started();
+  it('is not accused before four retransmissions, however slow its network', async () => {
+    await startDetector();
     send();
     entry = { ...entry, retransmits: 3 };
     await pass(20_000);
     expect(registry.accuse).not.toHaveBeenCalled();
   });
 
-  it('is accused when its window stays closed: nobody reads there', async () => {
-    await started();
+  it('is accused when its window stays closed, because nothing reads there', async () => {
+    await startDetector();
     send();
     entry = { ...entry, isWindowClosed: true };
     await pass(3000);
@@ -110,20 +110,20 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('is accused when its window closed while a segment was on its way, which the kernel sends again uncounted', async () => {
+  it('is accused when its window closed with a segment in flight, which the kernel retransmits uncounted', async () => {
     let count = 0;
-    countVainWaits = vi.fn(async () => count);
-    await started();
+    readRetransmitCount = vi.fn(async () => count);
+    await startDetector();
     send();
-    // At 0.2, 0.6, 1.4 and 3 s: each time the machine's counter of retransmissions goes up, and the timeout doubles.
-    for (const [retransmitAfterMs, ms] of [
+    // At 0.2, 0.6, 1.4 and 3 s the retransmission count of the machine increases, and the timeout doubles.
+    for (const [retransmitTimeoutMs, ms] of [
       [200, 250],
       [400, 500],
       [800, 750],
       [1600, 1500],
     ] as const) {
       count++;
-      entry = { ...entry, retransmitAfterMs };
+      entry = { ...entry, retransmitTimeoutMs };
       await pass(ms);
     }
     expect(registry.accuse).not.toHaveBeenCalled();
@@ -131,16 +131,16 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('is not accused for a long timeout that does not grow: it measured a slow network', async () => {
-    await started();
+  it('is not accused for a long timeout that does not grow, which means a slow network', async () => {
+    await startDetector();
     send();
-    entry = { ...entry, retransmitAfterMs: 16_000 };
+    entry = { ...entry, retransmitTimeoutMs: 16_000 };
     await pass(12_000);
     expect(registry.accuse).not.toHaveBeenCalled();
   });
 
-  it('was seen when it acknowledges after all, and is known to have a bad network for a minute', async () => {
-    await started();
+  it('counts as seen when it acknowledges after all, and as lossy for a minute', async () => {
+    await startDetector();
     const fallSilent = async (): Promise<void> => {
       send();
       entry = { ...entry, retransmits: 4 };
@@ -160,8 +160,8 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: false });
   });
 
-  it('is accused after two when it is known to lose packets, for the kernel waits longer between them there', async () => {
-    await started();
+  it('is accused after two retransmissions when it is lossy, because the kernel waits longer between them', async () => {
+    await startDetector();
     send();
     entry = { ...entry, retransmits: 3 };
     await pass(2000);
@@ -176,8 +176,8 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, forMs: 4500, isLossy: true });
   });
 
-  it('says how late its own timer came', async () => {
-    await started();
+  it('is accused with the delay of the timer', async () => {
+    await startDetector();
     send();
     entry = { ...entry, isWindowClosed: true };
     await pass(3000);
@@ -196,19 +196,19 @@ describe('the table', () => {
 
   async function startedCounting(): Promise<void> {
     readings = 0;
-    await started(async function* () {
+    await startDetector(async function* () {
       readings++;
       yield entry;
     });
   }
 
-  it('is not read while nothing on the machine has waited in vain, and is when something has', async () => {
-    countVainWaits.mockResolvedValue(7);
+  it('is read only if there were retransmissions on the machine', async () => {
+    readRetransmitCount.mockResolvedValue(7);
     await startedCounting();
     send();
     await pass(10_000);
     expect(readings).toBe(0);
-    countVainWaits.mockResolvedValue(8);
+    readRetransmitCount.mockResolvedValue(8);
     await pass(3000);
     expect(readings).toBe(1);
   });
@@ -216,8 +216,8 @@ describe('the table', () => {
   it.each([
     ['something was sent again', { retransmits: 1 }],
     ['a window is closed', { isWindowClosed: true }],
-  ])('is read on and on while %s, until it no longer is', async (_what, pressed) => {
-    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValue(8);
+  ])('is read at every check while %s', async (_what, pressed) => {
+    readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValue(8);
     await startedCounting();
     await pass(1000);
     send();
@@ -233,25 +233,25 @@ describe('the table', () => {
     expect(readings).toBe(atRest);
   });
 
-  it('is read at every look where it is not counted who waits in vain', async () => {
-    countVainWaits.mockResolvedValue(undefined);
+  it('is read at every check if retransmissions are not counted', async () => {
+    readRetransmitCount.mockResolvedValue(undefined);
     await startedCounting();
     await pass(5000);
     expect(readings).toBe(5);
   });
 
-  it('is not read while nobody is watched, whatever waits in vain', async () => {
+  it('is not read while no connection is watched', async () => {
     watch = new DeadPeerDetector({
-      ...{ registry, clock, events, limitMs: 3000, countVainWaits },
+      ...{ registry, clock, events, limitMs: 3000, readRetransmitCount },
       readTable: () => failing('EMFILE'),
     });
     await pass(5000);
-    expect(countVainWaits.mock.calls.length).toBeGreaterThan(3);
+    expect(readRetransmitCount.mock.calls.length).toBeGreaterThan(3);
     expect(events.all).toEqual([]);
   });
 
-  it('tells of a silence that began while it was not read', async () => {
-    countVainWaits.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValueOnce(7);
+  it('shows a silence that began while it was not read', async () => {
+    readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValueOnce(7);
     await startedCounting();
     await pass(1750);
     send();
@@ -265,41 +265,41 @@ describe('the table', () => {
   });
 });
 
-it('a connection that is watched no more is accused of nothing', async () => {
-  await started();
+it('does not accuse a connection that is no longer watched', async () => {
+  await startDetector();
   watch.watch({ lease: asLeaseId('lease-2'), host: 'h', socket: { ...socket, destroyed: true } })();
   const { key } = entry;
   const unwatch = watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
   unwatch();
-  entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true, retransmitAfterMs: 6400 };
+  entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true, retransmitTimeoutMs: 6400 };
   await pass(10_000);
   expect(registry.accuse).not.toHaveBeenCalled();
   watch.close();
   expect(clock.pending()).toEqual([]);
 });
 
-it.each(['ENOENT', 'EACCES'])('where there is no table (%s), one event says so', async (code) => {
-  await started(() => failing(code));
+it.each(['ENOENT', 'EACCES'])('emits one event if there is no table (%s)', async (code) => {
+  await startDetector(() => failing(code));
   await pass(3000);
   expect(events.all).toEqual([{ kind: 'dead_peer_detection_unavailable', error: `${code}: failed` }]);
   expect(clock.pending()).toEqual([]);
 });
 
-describe('a look that fails', () => {
+describe('a failed check', () => {
   let reason: Error | undefined;
   let looks: number;
 
   beforeEach(async () => {
     reason = undefined;
     looks = 0;
-    await started(async function* () {
+    await startDetector(async function* () {
       looks++;
       if (reason) throw reason;
       yield entry;
     });
   });
 
-  it('is taken again a second later, with one event until one succeeds', async () => {
+  it('is repeated a second later, with one event until a check succeeds', async () => {
     for (const expected of [1, 2]) {
       reason = failure('EMFILE');
       await pass(3000);
@@ -311,8 +311,8 @@ describe('a look that fails', () => {
     expect(looks).toBe(10);
   });
 
-  it('is not taken for one that saw nothing', async () => {
-    countVainWaits.mockResolvedValueOnce(7).mockResolvedValue(8);
+  it('does not count as a check that found nothing', async () => {
+    readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValue(8);
     await pass(1000);
     send();
     entry = { ...entry, retransmits: 1 };
@@ -329,7 +329,7 @@ describe('a look that fails', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('makes no silence longer than it was seen to be', async () => {
+  it('does not extend a silence beyond the time it was observed', async () => {
     await pass(1000);
     reason = failure('EMFILE');
     await pass(20_000);
@@ -342,12 +342,12 @@ describe('a look that fails', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('for one lease is one for the others, and is taken again for that one', async () => {
+  it('of one lease does not affect the others, and is repeated for that lease', async () => {
     const other = { ...socket, remotePort: 4001 };
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     watch.close();
     watch = new DeadPeerDetector({
-      ...{ registry, clock, events, limitMs: 3000, countVainWaits },
+      ...{ registry, clock, events, limitMs: 3000, readRetransmitCount },
       async *readTable() {
         yield entry;
         yield { ...entry, key: getTcpKey(other) as string };
@@ -355,7 +355,7 @@ describe('a look that fails', () => {
     });
     watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
-    // As of a store whose file is gone: it says nothing of the table.
+    // An ENOENT of the store, which must not be taken for a missing table.
     const refuseFirst = async (lease: string): Promise<void> => {
       if (lease === LEASE) throw failure('ENOENT');
     };
@@ -367,9 +367,9 @@ describe('a look that fails', () => {
     const accused = registry.accuse.mock.calls.map(([lease]) => lease);
     expect(accused.filter((lease) => lease === LEASE).length).toBeGreaterThan(1);
     expect(accused).toContain('lease-2');
-    const error = '1 of what it saw could not be noted: ENOENT: failed';
+    const error = '1 connection could not be judged: ENOENT: failed';
     expect(events.all).toEqual([{ kind: 'dead_peer_detection_failed', error }]);
-    countVainWaits.mockResolvedValue(1000);
+    readRetransmitCount.mockResolvedValue(1000);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
     await pass(3000);
     expect(registry.seen.mock.calls).toEqual([[LEASE], ['lease-2'], [LEASE]]);

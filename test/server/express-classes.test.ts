@@ -16,7 +16,7 @@ async function serving(app: Express, listener = createServer(app)): Promise<stri
   return `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
 }
 
-it('requests and responses are what express would make of them, before it sees them', async () => {
+it('creates requests and responses with the prototypes that express would set', async () => {
   const app = express();
   const classes = createHttpClasses(app);
   const seen: boolean[] = [];
@@ -35,7 +35,7 @@ it('requests and responses are what express would make of them, before it sees t
   expect(seen).toEqual([true, true, true, true]);
 });
 
-it('an app answers as it does on an ordinary server', async () => {
+it('leaves the responses of an app unchanged', async () => {
   const appLike = (): Express => {
     const app = express();
     app.use(express.json());

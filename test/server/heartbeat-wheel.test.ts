@@ -9,7 +9,7 @@ const SLOT_MS = 5;
 let clock: ManualClock;
 let heartbeats: HeartbeatWheel;
 
-/** A member that notes when it beats. */
+/** A member that records when it beats. */
 function member(): { beats: number[]; leave: () => void } {
   const beats: number[] = [];
   return { beats, leave: heartbeats.join({ beat: () => beats.push(clock.nowMs()) }) };
@@ -17,40 +17,41 @@ function member(): { beats: number[]; leave: () => void } {
 
 beforeEach(() => {
   clock = new ManualClock();
-  heartbeats = createHeartbeatWheel({ clock, everyMs: EVERY_MS });
+  heartbeats = createHeartbeatWheel({ clock, intervalMs: EVERY_MS });
 });
 
 describe('a member of the wheel', () => {
-  it('beats for the first time a heartbeat after it joined, a slot early at most, and then at every heartbeat', () => {
+  it('beats first one interval after it joined, at most one slot early, and then at every interval', () => {
     fc.assert(
       fc.property(
-        // Of these a slot has no fraction that is rounded, so that turns and joins are in order to the last bit.
+        // With these intervals slots have no rounding errors, so that the order of slots and joins is exact.
         fc.integer({ min: 1, max: 2000 }).map((n) => 5 * n),
         fc.array(fc.integer({ min: 0, max: 5000 }), { minLength: 1, maxLength: 20 }),
-        (everyMs, gapsMs) => {
+        (intervalMs, gapsMs) => {
           clock = new ManualClock();
-          heartbeats = createHeartbeatWheel({ clock, everyMs });
-          const slotMs = Math.min(SLOT_MS, everyMs / 10);
+          heartbeats = createHeartbeatWheel({ clock, intervalMs });
+          const slotMs = Math.min(SLOT_MS, intervalMs / 10);
           const members = gapsMs.map((gapMs) => {
             clock.advance(gapMs);
             return { joinedAtMs: clock.nowMs(), ...member() };
           });
-          clock.advance(3 * everyMs + 0.001);
+          clock.advance(3 * intervalMs + 0.001);
           for (const { joinedAtMs, beats } of members) {
             const [first = Number.NaN, ...others] = beats;
-            expect(first).toBeGreaterThanOrEqual(joinedAtMs + everyMs - slotMs - 0.001);
-            expect(first).toBeLessThanOrEqual(joinedAtMs + everyMs + 0.001);
-            for (const [at, beatMs] of others.entries()) expect(beatMs - (beats[at] as number)).toBeCloseTo(everyMs, 3);
+            expect(first).toBeGreaterThanOrEqual(joinedAtMs + intervalMs - slotMs - 0.001);
+            expect(first).toBeLessThanOrEqual(joinedAtMs + intervalMs + 0.001);
+            for (const [at, beatMs] of others.entries())
+              expect(beatMs - (beats[at] as number)).toBeCloseTo(intervalMs, 3);
             expect(beats.length).toBeGreaterThanOrEqual(3);
           }
         },
       ),
-      // In the example one joins in the moment of a beat, which a fraction of a millisecond puts before the turn of the beat.
+      // In the example, a member joins at the time of a beat, and rounding puts it before the slot of the beat.
       { numRuns: 50, examples: [[11, [1177, 957]]] },
     );
   });
 
-  it('beats no more once it has left, and the last one takes the timer along', () => {
+  it('stops when it leaves, and the last one cancels the timer', () => {
     const [one, other] = [member(), member()];
     clock.advance(EVERY_MS);
     one.leave();
@@ -64,7 +65,7 @@ describe('a member of the wheel', () => {
     expect(late.beats).toHaveLength(1);
   });
 
-  it('may leave while it beats', () => {
+  it('can leave while it beats', () => {
     let beats = 0;
     const leave = heartbeats.join({
       beat() {
@@ -80,12 +81,12 @@ describe('a member of the wheel', () => {
 
 describe('many members of one slot', () => {
   beforeEach(() => {
-    // Without this a moment of the clock would hold all turns that come one after the other.
+    // Otherwise all turns would happen at the same time of the clock.
     const schedule = clock.schedule.bind(clock);
     clock.schedule = (delayMs, run) => schedule(Math.max(delayMs, 0.01), run);
   });
 
-  it('beat a few a turn of the event loop', () => {
+  it('beat in small batches, one batch per turn of the event loop', () => {
     const members = Array.from({ length: 10 }, member);
     const beating = (): number => members.filter(({ beats }) => beats.length > 0).length;
     clock.advance(EVERY_MS);
@@ -98,7 +99,7 @@ describe('many members of one slot', () => {
     for (const { beats } of members) expect(beats).toHaveLength(2);
   });
 
-  it('do not beat any more when they leave between two turns', () => {
+  it('stop when they leave between two turns', () => {
     const members = Array.from({ length: 10 }, member);
     clock.advance(EVERY_MS);
     for (const { leave } of members.slice(2)) leave();
@@ -108,7 +109,7 @@ describe('many members of one slot', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('have the wheel go on for whoever comes when all have left between two turns', () => {
+  it('can all leave between two turns, and the wheel works for the next member', () => {
     const members = Array.from({ length: 10 }, member);
     clock.advance(EVERY_MS);
     for (const { leave } of members) leave();
@@ -119,8 +120,8 @@ describe('many members of one slot', () => {
   });
 });
 
-describe('a wheel whose process stood still', () => {
-  it('has everybody beat once, one slot after the other, and goes on as before', () => {
+describe('a wheel after a stall of the process', () => {
+  it('lets each member beat once, slot by slot, and then continues as before', () => {
     const members = Array.from({ length: 50 }, () => {
       clock.advance(SLOT_MS);
       return member();

@@ -5,7 +5,7 @@ import { respondToParseError } from '../../src/server/http-parse-errors.js';
 import { createAuthority } from '../support/certificates.js';
 import { until } from '../support/until.js';
 
-it('lets no connection stay that never comes to speak TLS', async () => {
+it('closes a connection that never completes its TLS handshake', async () => {
   const { cert, key } = createAuthority().sign('server');
   const server = createServer({ cert, key, handshakeTimeout: 100 });
   server.on('clientError', respondToParseError);

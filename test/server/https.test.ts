@@ -44,7 +44,7 @@ const failure = (api: ApiClient): Promise<unknown> =>
   );
 
 describe('an API server over TLS', () => {
-  it('grants leases, and notices when their connections end', async () => {
+  it('grants leases, and ends them with their connections', async () => {
     const server = await secureServer(good);
     expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
     const api = clientOf(server.url, { ca });
@@ -61,7 +61,7 @@ describe('an API server over TLS', () => {
   it.each([
     ['others wait behind', '', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['others came before', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
-  ])('notices the end of a lease when %s it in one packet', async (_what, before, behind) => {
+  ])('ends a lease when %s it in one packet', async (_what, before, behind) => {
     const server = await secureServer(good);
     const registering = registerRequest(registrationBody('r1'));
     const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
@@ -77,7 +77,7 @@ describe('an API server over TLS', () => {
     await until('it is gone', () => server.registry.replicas().length === 0, 1000);
   });
 
-  it('sends a caller on without naming a scheme, which a proxy may have changed', async () => {
+  it('redirects without a scheme, because a proxy can have changed it', async () => {
     const server = await secureServer(good);
     const answer = await new Promise<string>((resolve) => {
       const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
@@ -100,12 +100,12 @@ describe('an API server over TLS', () => {
       /^its certificate is for another name \(IP: 127.0.0.1 is not in the cert's list\)$/,
     ],
     ['that is self-signed', () => otherAuthority, { ca }, /signed by no authority that is trusted here/],
-  ])('with a certificate %s is not talked to', async (_what, certificate, tls, message) => {
+  ])('is refused by clients if its certificate is %s', async (_what, certificate, tls, message) => {
     const server = await secureServer(certificate());
     expect(await failure(clientOf(server.url, tls))).toMatch(message);
   });
 
-  it('asks for the certificate of a caller when it has an authority for it', async () => {
+  it('requires a client certificate if it has a CA for them', async () => {
     const server = await secureServer({ ...good, ca });
     expect(await failure(clientOf(server.url, { ca, cert: mine.cert, key: mine.key }))).toBe('none');
     expect(await failure(clientOf(server.url, { ca }))).toMatch(/asks? for a certificate.*--tls-cert/);
@@ -120,7 +120,7 @@ describe('an API server over TLS', () => {
     expect(server.log.lines).toEqual([]);
   });
 
-  it('takes up another certificate, for connections that come after it', async () => {
+  it('uses a changed certificate for new connections', async () => {
     let tls: ServerTls = good;
     const server = await secureServer(() => tls);
     const kept = clientOf(server.url, { ca });
@@ -134,7 +134,7 @@ describe('an API server over TLS', () => {
     expect(await failure(clientOf(server.url, { ca }))).toMatch(/signed by no authority/);
   });
 
-  it('outlives callers that speak no TLS, or too old a one, or nothing', async () => {
+  it('survives clients without TLS, with an old TLS version, or without any data', async () => {
     const server = await secureServer(good);
     const plain = rawConnection(server.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is closed', () => plain.socket.closed || plain.socket.readableEnded);
@@ -152,7 +152,7 @@ describe('an API server over TLS', () => {
     expect(await failure(clientOf(server.url.replace('https', 'http'), {}))).toMatch(/does it speak https/);
   });
 
-  it('that is plain is found out behind https', async () => {
+  it('without TLS is recognized when a client uses https', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
     expect(await failure(clientOf(server.url.replace('http', 'https'), { ca }))).toBe('it speaks no TLS');

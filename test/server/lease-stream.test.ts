@@ -15,11 +15,11 @@ const ALIVE = 'data: {"status": "alive"}\n\n';
 let clock: ManualClock;
 let server: Server;
 let connection: RawConnection;
-/** The server's ends of the connections. */
+/** The sockets on the server side. */
 let sockets: Socket[];
-/** The streams that requests were turned into, and what has become of each. */
+/** The streams, and how often each was closed. */
 let opened: { stream: LeaseStream; response: Response; goneTimes: number; isLetGo: boolean }[];
-/** Runs right before a response becomes a stream. */
+/** Called right before a response becomes a stream. */
 let beforeStream: (response: Response) => void;
 
 beforeEach(async () => {
@@ -27,7 +27,7 @@ beforeEach(async () => {
   clock = new ManualClock();
   opened = [];
   sockets = [];
-  const heartbeats = createHeartbeatWheel({ clock, everyMs: HEARTBEAT_MS });
+  const heartbeats = createHeartbeatWheel({ clock, intervalMs: HEARTBEAT_MS });
   server = createServer((request, response) =>
     waitForTurn(request as never, response as Response, () => {
       request.resume().once('end', () => {
@@ -35,7 +35,7 @@ beforeEach(async () => {
         beforeStream(one.response);
         const stream = createLeaseStream(one.response, heartbeats);
         const kept = Object.assign(one, { stream });
-        stream.onGone(() => void kept.goneTimes++);
+        stream.onClosed(() => void kept.goneTimes++);
         response.once('close', () => {
           kept.isLetGo = true;
         });
@@ -53,7 +53,7 @@ afterEach(() => {
   server.close();
 });
 
-/** Sends a request, waits until it is taken over, and opens its stream. */
+/** Sends a request, waits until the stream has taken over its connection, and opens the stream. */
 async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
   connection = rawConnection((server.address() as AddressInfo).port, request);
   await until('it is taken over', () => opened.length === count);
@@ -62,7 +62,7 @@ async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
   return one;
 }
 
-/** What has arrived behind the head. */
+/** Returns the bytes received after the head. */
 const body = (): string => connection.received().split('\r\n\r\n').slice(1).join('\r\n\r\n');
 
 const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
@@ -74,7 +74,7 @@ const arrived = (text: string): Promise<void> =>
   );
 
 describe('a lease stream', () => {
-  it('sends its first event, a heartbeat at once and one at every interval, in parts of HTTP/1.1', async () => {
+  it('sends its first event, a heartbeat at once and one at every interval, in HTTP/1.1 chunks', async () => {
     await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}`);
     expect(connection.received().replace(/Date: [^\r]+/, 'Date: now')).toMatch(
@@ -84,7 +84,7 @@ describe('a lease stream', () => {
     await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
   });
 
-  it('ends with a last event and the last part', async () => {
+  it('ends with a last event and the last chunk', async () => {
     const { stream } = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     stream.end('data: last\n\n');
     stream.end('data: more\n\n');
@@ -93,7 +93,7 @@ describe('a lease stream', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('that is ended before it is opened sends what there is to say and closes', async () => {
+  it('that is ended before it is opened sends its events and closes', async () => {
     connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is taken over', () => opened.length === 1);
     opened[0]?.stream.end('data: last\n\n');
@@ -105,7 +105,7 @@ describe('a lease stream', () => {
   it.each([
     ['of HTTP/1.0', 'GET / HTTP/1.0\r\n\r\n', (text: string) => text],
     ['that is to be closed after it', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', chunk],
-  ])('on a connection %s stays open, and tells when the other end goes', async (_what, request, framed) => {
+  ])('on a connection %s stays open, and reports when the peer closes', async (_what, request, framed) => {
     const one = await open(request);
     clock.advance(HEARTBEAT_MS);
     await arrived(`${framed('data: first\n\n')}${framed(ALIVE)}${framed(ALIVE)}`);
@@ -114,7 +114,7 @@ describe('a lease stream', () => {
     await until('it is gone', () => one.goneTimes > 0);
   });
 
-  it('has no limit of time, neither before it is open nor after Node has let go of it', async () => {
+  it('has no timeout, neither before it is open nor after Node has released it', async () => {
     connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is taken over', () => opened.length === 1);
     expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
@@ -123,20 +123,20 @@ describe('a lease stream', () => {
     expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
   });
 
-  it('is gone once, when the other end closes its side', async () => {
+  it('calls its listener once when the peer half-closes', async () => {
     const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     connection.socket.end();
     await until('it is gone', () => one.goneTimes > 0);
     one.stream.end();
-    one.stream.cut();
+    one.stream.destroy();
     await until('it is closed', () => connection.socket.closed || connection.socket.readableEnded);
     expect(one.goneTimes).toBe(1);
     expect(clock.pending()).toEqual([]);
   });
 });
 
-describe('a lease stream of a connection that has closed already', () => {
-  it('calls its listener at once, and never sends anything', async () => {
+describe('a lease stream on a closed connection', () => {
+  it('calls its listener at once, and sends nothing', async () => {
     beforeStream = (response) => response.socket?.destroy();
     connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     let goneTimesAtOnce: number | undefined;
@@ -155,8 +155,8 @@ describe('a lease stream of a connection that has closed already', () => {
   });
 });
 
-describe('what HTTP needed of a lease stream', () => {
-  it('is let go of once it is open, while the connection stays', async () => {
+describe('the HTTP objects of a lease stream', () => {
+  it('are released once it is open, while the connection stays open', async () => {
     const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is let go of', () => one.isLetGo);
     expect(one.response.socket).toBeNull();
@@ -165,7 +165,7 @@ describe('what HTTP needed of a lease stream', () => {
     expect(one.goneTimes).toBe(0);
   });
 
-  it('is kept where another request waits behind, which is not answered in its midst', async () => {
+  it('are kept if another request is pipelined, which gets no response between the events', async () => {
     const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
     clock.advance(HEARTBEAT_MS);
     await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);

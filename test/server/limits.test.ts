@@ -28,7 +28,7 @@ function send(text: string): RawConnection {
   return connection;
 }
 
-/** Registers over a bare connection, and waits for the answer. */
+/** Registers over a raw connection, and waits for the response. */
 async function register(id: string): Promise<RawConnection> {
   const connection = send(registerRequest(registrationBody(id)));
   await until('there is an answer', () => /\r\n\r\n./s.test(connection.received()));
@@ -41,7 +41,7 @@ async function get(path: string) {
 }
 
 describe('a registration over the limit', () => {
-  it('of replicas is refused with what there is, and when to come again; one that is listed may register again', async () => {
+  it('of replicas is refused with the limit and a retry time, but a listed replica can register again', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 2, maxLeasesPerHost: 10 } });
     await register('r1');
     await register('r2');
@@ -52,7 +52,7 @@ describe('a registration over the limit', () => {
     expect(server.registry.replicas().map(({ id }) => id)).toEqual(['r1', 'r2']);
   });
 
-  it('of leases of one address is refused until one of them ends', async () => {
+  it('of leases per address is refused until one of them ends', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 2 } });
     const first = await register('r1');
     await register('r2');
@@ -69,7 +69,7 @@ describe('a registration over the limit', () => {
 describe('the bytes of registrations over the limit', () => {
   const sized = (id: string): string => registrationBody(id, [{ padding: 'x'.repeat(250) }]);
 
-  it('are refused to an address with a quarter of them, until one ends', async () => {
+  it('are refused for an address that holds a quarter of them, until one ends', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
     const first = send(registerRequest(sized('r1')));
     await until('there is a lease', () => first.received().includes('alive'));
@@ -87,7 +87,7 @@ describe('the bytes of registrations over the limit', () => {
     await until('there is room', () => third.received().includes('alive'));
   });
 
-  it('are refused to everybody when all are taken', async () => {
+  it('are refused for every address when all are in use', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
     for (const host of ['a', 'b', 'c', 'd']) {
       await server.registry.register(replica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
@@ -105,7 +105,7 @@ describe('large bodies', () => {
   const unfinished = (): RawConnection =>
     send(`POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(60_000)}`);
 
-  it('have a limit together, from their first byte until they are answered', async () => {
+  it('share a limit, from their first byte until the response', async () => {
     const bodies = new BodyMemory(150_000);
     const hold = vi.spyOn(bodies, 'reserve');
     server = await startTestApiServer({ bodies });
@@ -121,7 +121,7 @@ describe('large bodies', () => {
     }
     expect((await register('small')).received()).toContain('alive');
     for (const { socket } of first) socket.destroy();
-    // A lease does not hold the body that it was granted for.
+    // A lease does not keep the body of its registration.
     for (const id of ['r1', 'r2', 'r3', 'r4']) {
       await until(`${id} has a lease`, async () => {
         const again = send(registerRequest(large(id)));
@@ -131,7 +131,7 @@ describe('large bodies', () => {
     }
   });
 
-  it('are parsed one after the other when they arrive at once, and other requests are answered between them', async () => {
+  it('are parsed one at a time, and other requests are handled in between', async () => {
     server = await startTestApiServer();
     const faulty = registerRequest(`{"capabilities":[${'1,'.repeat(4000)}1]}`);
     const registering = Array.from({ length: 50 }, () => send(faulty.slice(0, -1)));
@@ -147,7 +147,7 @@ describe('large bodies', () => {
     expect(answered.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
   });
 
-  it('take no more memory in chunks of one byte', async () => {
+  it('need no more memory in chunks of one byte', async () => {
     server = await startTestApiServer();
     const beforeBytes = peakRssBytes(process.pid);
     const refused = send('POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
@@ -161,8 +161,8 @@ describe('large bodies', () => {
   }, 20_000);
 });
 
-describe('lists that are not taken', () => {
-  it('have a limit together, but for one; parts that several have count once', async () => {
+describe('lists that are not read', () => {
+  it('share a limit, except for a single list, and shared parts count once', async () => {
     server = await startTestApiServer({ lists: new ListMemory(1024 * 1024) });
     await server.registry.register(replica('r', { padding: 'x'.repeat(8 * 1024 * 1024) }), { host: 'h' }, () => {});
     const ask = async (path: string) => {
@@ -182,11 +182,11 @@ describe('lists that are not taken', () => {
   });
 });
 
-describe('a request that does not arrive', () => {
+describe('an incomplete request', () => {
   it.each([
     ['its headers', 'POST /register HTTP/1.1\r\nHost: x\r\nX-A:'],
     ['its body', 'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"replica_id":'],
-  ])('with %s is told so and closed, and a lease beside it goes on', async (_what, beginning) => {
+  ])('with %s gets an error and is closed, and other leases stay', async (_what, beginning) => {
     server = await startTestApiServer({ requestTimeoutMs: 200, heartbeatMs: 50 });
     const lease = await register('r1');
     const { socket, received } = send(beginning);
@@ -207,28 +207,28 @@ describe('a request that does not arrive', () => {
   });
 });
 
-describe('an answer that is not taken', () => {
+describe('a response that is not read', () => {
   it.each([
     ['the list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['many routes', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
     ['many short ones', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
     ['of expectations', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000)],
-  ])('is given up: %s', async (_what, requests) => {
+  ])('is cut off: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
     const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
     const page = { registrations, place: {} };
     vi.spyOn(server.registry, 'pages').mockReturnValue(Array.from({ length: 1000 }, () => page));
     const { socket } = send(requests);
     socket.pause();
-    // Who reads nothing does not see that it is cut off, until it writes.
+    // A client that does not read only notices the closed connection when it writes.
     await until('it is cut off', () => !socket.write('GET /livez HTTP/1.1\r\n\r\n') && socket.destroyed);
   });
 });
 
-describe('requests that are sent in one packet', () => {
+describe('pipelined requests', () => {
   const COUNT = 300;
 
-  it('are answered one after the other, as fast as the answers are taken', async () => {
+  it('are handled one after the other, as fast as the responses are read', async () => {
     server = await startTestApiServer();
     const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
     const page = { registrations, place: {} };
@@ -245,7 +245,7 @@ describe('requests that are sent in one packet', () => {
     await until('all are answered', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
   });
 
-  it('are all answered, in whatever pieces they arrive', async () => {
+  it('all get a response, however they are split into packets', async () => {
     server = await startTestApiServer();
     const random = seededRandom(1);
     const kinds = [
@@ -272,7 +272,7 @@ describe('requests that are sent in one packet', () => {
     expect(statuses()).toEqual(requests.map((request) => request?.[1]));
   });
 
-  it('are handled in their order', async () => {
+  it('are handled in order', async () => {
     server = await startTestApiServer();
     const { received } = await register('r1');
     const two = JSON.stringify({ replica_id: 'r2', endpoint: 'h:1', capabilities: [{}], ttl: 9 });
@@ -290,7 +290,7 @@ describe('requests that are sent in one packet', () => {
     expect(received()).toContain('alive');
   });
 
-  it('may end with a registration', async () => {
+  it('can end with a registration', async () => {
     server = await startTestApiServer();
     const registering = registerRequest(registrationBody('r1'));
     const renewing = 'PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}';
@@ -300,7 +300,7 @@ describe('requests that are sent in one packet', () => {
     expect(server.registry.replicas()).toMatchObject([{ id: 'r1' }]);
   });
 
-  it('are answered on a connection that was in use before', async () => {
+  it('are handled on a reused connection', async () => {
     server = await startTestApiServer();
     const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const { socket, received } = send(request('/registry'));
@@ -314,7 +314,7 @@ describe('requests that are sent in one packet', () => {
     ).toEqual(['200', '404', '200', '404', '200']);
   });
 
-  it('do nothing once their sender is gone', async () => {
+  it('have no effect once their client has disconnected', async () => {
     server = await startTestApiServer();
     const lease = await register('r1');
     const behind = send(`${registerRequest(registrationBody('r2'))}${registerRequest(registrationBody('r3'))}`);
@@ -334,7 +334,7 @@ describe('an API server', () => {
     expect(await get('/readyz')).toMatchObject({ status: 200, body: '{"status":"ready"}' });
   });
 
-  it('that ends is unready, refuses registrations, answers, and ends its leases one after the other', async () => {
+  it('that drains is not ready, refuses registrations, handles requests, and ends its leases one by one', async () => {
     server = await startTestApiServer();
     const leases = await Promise.all(['r1', 'r2', 'r3', 'r4'].map(register));
     const closed = server.close({ drainMs: 1000 });
@@ -342,20 +342,20 @@ describe('an API server', () => {
     expect(await get('/readyz')).toMatchObject({ status: 503, body: '{"status":"unready","reasons":["draining"]}' });
     expect(await get('/livez')).toMatchObject({ status: 200 });
     expect(await get('/route?type=chat')).toMatchObject({ status: 200 });
-    // No proxy may take a connection for one to use again that is about to be cut.
+    // No proxy must reuse a connection that is about to be cut.
     const kept = rawConnection(server.port, 'GET /route?type=chat HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is closed', () => kept.socket.readableEnded, 500);
     expect(kept.received()).toMatch(/^HTTP\/1.1 200 OK\r\n.*\r\nConnection: close\r\n/s);
     const refused = await register('late');
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
-    expect(refused.received()).toContain('this API server takes no registrations now: draining');
+    expect(refused.received()).toContain('this API server is not accepting registrations: draining');
     await closed;
     await until('all streams are closed', () => leases.every(({ socket }) => socket.readableEnded));
     expect(server.log.lines.filter((line) => line.includes(': shutdown'))).toHaveLength(4);
     server = await startTestApiServer();
   });
 
-  it('that ends at once after all does not wait', async () => {
+  it('whose drain is aborted does not wait', async () => {
     server = await startTestApiServer();
     const leases = await Promise.all(['r1', 'r2', 'r3'].map(register));
     const insisted = new AbortController();
@@ -366,13 +366,13 @@ describe('an API server', () => {
     server = await startTestApiServer();
   });
 
-  it('that ends without leases does not wait either', async () => {
+  it('that drains without leases does not wait', async () => {
     server = await startTestApiServer();
     await server.close({ drainMs: 1_000_000 });
     server = await startTestApiServer();
   });
 
-  it('says that a miss may be one of a replica on its way back, while it is warming', async () => {
+  it('says that no match can be temporary while it is warming', async () => {
     server = await startTestApiServer({ warmingMs: 300 });
     const miss = await get('/route?type=chat');
     expect(miss).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });

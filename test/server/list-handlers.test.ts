@@ -28,7 +28,7 @@ const ids = (body: string): string[] =>
 const ALL = Array.from({ length: COUNT }, (_, n) => `é${n}`);
 
 describe('a long list', () => {
-  it('is sent whole, as often as it is asked for, without those that are not routed to', async () => {
+  it('is complete at every request, without replicas that are not routed to', async () => {
     for (const left of [ALL, ALL.slice(1)]) {
       const response = await fetch(`${server.url}/registry`);
       const body = await response.text();
@@ -40,7 +40,7 @@ describe('a long list', () => {
     expect(await (await fetch(`${server.url}/registry`)).text()).toBe('{"replicas":[]}');
   });
 
-  it('with all that is known is sent whole, with those that are not routed to', async () => {
+  it('with details is complete, with replicas that are not routed to', async () => {
     await server.registry.renew(leases[0] as LeaseId, 'unready');
     const response = await fetch(`${server.url}/replicas`);
     const body = await response.text();
@@ -53,7 +53,7 @@ describe('a long list', () => {
     expect(await (await fetch(`${server.url}/replicas`)).text()).toMatch(/^\{"now":[\d.]+,"replicas":\[\]\}$/);
   });
 
-  it('is the one that was asked for, whatever changes while its reader takes it', async () => {
+  it('is a snapshot, whatever changes while a client reads it', async () => {
     const { socket, received } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
     socket.setEncoding('utf8');
     await until('it begins', () => received().length > 0);
@@ -67,7 +67,7 @@ describe('a long list', () => {
     socket.destroy();
   });
 
-  it('with all that is known is the one that was asked for, whatever changes while it is written', async () => {
+  it('with details is a snapshot, whatever changes while it is serialized', async () => {
     const { received } = rawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     const asked = vi.spyOn(server.registry, 'known');
     await until('it is asked for', () => asked.mock.calls.length > 0);
@@ -76,7 +76,7 @@ describe('a long list', () => {
     expect(ids(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
   });
 
-  it('takes the less memory the more of it was taken', async () => {
+  it('needs less memory as more of it is read', async () => {
     const [one] = server.registry.known();
     const PARTS = 5000;
     vi.spyOn(server.registry, 'known').mockReturnValue(Array.from({ length: 32 * PARTS }, () => one as KnownReplica));
@@ -94,7 +94,7 @@ describe('a long list', () => {
     socket.destroy();
   });
 
-  it('is no longer sent to a reader that has gone', async () => {
+  it('is no longer sent to a client that has disconnected', async () => {
     const { socket } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
     socket.pause();
     await fetch(`${server.url}/livez`);

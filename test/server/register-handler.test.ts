@@ -11,7 +11,7 @@ import { rawConnection, registerRequest, registrationBody } from '../support/api
 import { ManualClock } from '../support/manual-clock.js';
 import { keptEvents, replica } from '../support/replicas.js';
 
-it('a client that left while its request was read is not registered, and supersedes nobody', async () => {
+it('does not register a client that left while its request was read, nor supersede another lease', async () => {
   const [clock, events] = [new ManualClock(), keptEvents()];
   const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
   const readiness = new Readiness();

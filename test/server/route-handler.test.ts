@@ -6,7 +6,7 @@ import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
 import { keptBytes } from '../support/kept-memory.js';
 
-/** A handler over a registry that keeps the queries it is asked, as an index may. */
+/** Creates a handler over a registry that records its queries. */
 function handler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry['route'] = (query) => void asked.push(query.pairs);
@@ -19,7 +19,7 @@ function handler() {
 }
 
 describe('a query', () => {
-  it('that comes again is the same object, though thousands of others came between', () => {
+  it('that is repeated is the same object, even after thousands of others', () => {
     const { ask, asked } = handler();
     for (let round = 0; round < 5; round++) {
       ask('/route?model=qwen2&type=chat');
@@ -31,7 +31,7 @@ describe('a query', () => {
     expect(asked[0]).toEqual(['model', 'qwen2', 'type', 'chat']);
   });
 
-  it('that is long is read in the same way', () => {
+  it('that is long is parsed in the same way', () => {
     const { ask, asked } = handler();
     ask(`/route?${'&'.repeat(1000)}a=%ff+%22b%22&%F0%9F%98%80=\u00e9&a`);
     expect(asked).toEqual([['a', '', '😀', 'é']]);
@@ -43,7 +43,7 @@ describe('a query', () => {
   it.each<[string, (n: number) => string]>([
     ['with a host', (n) => toOriginForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
     ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
-  ])('keeps nothing of the rest of a long target %s', (_what, target) => {
+  ])('does not keep the rest of a long target %s in memory', (_what, target) => {
     const bytes = keptBytes(() => {
       const { ask, asked } = handler();
       for (let n = 0; n < COUNT; n++) ask(target(n));

@@ -10,7 +10,7 @@ beforeEach(async () => {
 
 afterEach(() => server.close());
 
-/** The responses to two requests sent at once. The first of a hot route is answered before express, the second by express. */
+/** Returns the responses to two pipelined requests. For a hot route, the first bypasses express, and the second does not. */
 async function pipelined(request: string): Promise<string[]> {
   const connection = rawConnection(server.port, `${request}${request}`);
   const responses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);
@@ -33,7 +33,7 @@ it.each([
   ['GET', '/leases/some-lease', 405],
   ['DELETE', '/leases/a/b', 404],
   ['GET', '/leases', 404],
-])('%s %s has the same response before express and in it', async (method, target, status) => {
+])('%s %s has the same response with and without express', async (method, target, status) => {
   const request = `${method} ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`;
   const [first, second] = await pipelined(request);
   expect(first).toMatch(`HTTP/1.1 ${status} `);

@@ -12,8 +12,8 @@ IpExt: InNoRoutes
 IpExt: 0
 `;
 
-describe('the count of vain waits', () => {
-  it('is the sum of what was sent again, what timed out, and what asked a closed window, and not of probes for a loss', () => {
+describe('the retransmission count', () => {
+  it('is the sum of retransmissions, timeouts and window probes, without tail loss probes', () => {
     expect(parseRetransmitCount(`${SNMP.replace('Ip: Forwarding RetransSegs\nIp: 1 99\n', '')}${NETSTAT}`)).toBe(121);
   });
 
@@ -22,7 +22,7 @@ describe('the count of vain waits', () => {
     ['there are names without numbers', `${SNMP}TcpExt: SyncookiesSent TCPTimeouts TCPWinProbe TCPLossProbes\n`],
     ['a number is missing', `${SNMP}${NETSTAT.replace(' 20 1 200', ' 20')}`],
     ['there is nothing', ''],
-  ])('is unknown where %s', (_what, text) => {
+  ])('is undefined if %s', (_what, text) => {
     expect(parseRetransmitCount(text)).toBeUndefined();
   });
 

@@ -13,14 +13,14 @@ describe.runIf(process.platform === 'linux')("the kernel's table", () => {
     ['IPv4', '127.0.0.1', '127.0.0.1'],
     ['IPv6', '::1', '::1'],
     ['IPv4 at a socket for both', '::', '127.0.0.1'],
-  ])('has a connection over %s, and the bytes that nobody reads', async (_what, listenAt, connectTo) => {
+  ])('has a connection over %s, and its unread bytes', async (_what, listenAt, connectTo) => {
     const server = createServer({ pauseOnConnect: true });
     await new Promise<void>((resolve) => server.listen(0, listenAt, resolve));
     const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
     const socket = connect((server.address() as AddressInfo).port, connectTo);
     const peer = await accepted;
     expect(await entryOf(peer)).toMatchObject({ unacknowledgedBytes: 0, isWindowClosed: false });
-    // Both ends' buffers take so much and no more; the window closes.
+    // The window closes once the buffers of both ends are full.
     socket.write(Buffer.alloc(64 * 1024 * 1024));
     await until('the window is closed', async () => (await entryOf(socket))?.isWindowClosed === true);
     expect((await entryOf(socket))?.unacknowledgedBytes).toBeGreaterThan(0);
@@ -29,7 +29,7 @@ describe.runIf(process.platform === 'linux')("the kernel's table", () => {
     server.close();
   });
 
-  it('names a connection by the words of its addresses', () => {
+  it('identifies a connection by its addresses in host byte order', () => {
     const places = { localAddress: '10.1.2.3', localPort: 8080, remoteAddress: '192.168.0.9', remotePort: 4000 };
     expect(getTcpKey(places)).toBe('0302010A:1F90 0900A8C0:0FA0');
     const six = { localAddress: 'fe80::1:ab%eth0', localPort: 1, remoteAddress: '::ffff:10.1.2.3', remotePort: 65535 };

@@ -223,7 +223,7 @@ describe('what the text contract has no output for', () => {
     ['image_url', { content: [{ type: 'image_url', image_url: { url: 'data:' } }] }],
   ])('is an error that names it when an answer has it: %s', async (name, message) => {
     const { client } = await calling(await upstreamOf(saying(message)));
-    const wrong = { code: 'unimplemented', message: expect.stringContaining(`its answer has "${name}"`) };
+    const wrong = { code: 'unimplemented', message: expect.stringContaining(`its response has "${name}"`) };
     await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
     await expect(partsOf(client)).rejects.toMatchObject(wrong);
   });

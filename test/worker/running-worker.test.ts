@@ -148,7 +148,7 @@ describe('a worker', () => {
     const { client } = await serving(arithmetic);
     await expect(client.infer('multiply', { a: Float32Array.of(1), b: [1] })).rejects.toMatchObject({
       code: 'invalid_argument',
-      message: expect.stringContaining('input "a": the model declares INT32[-1], given is FP32[1]'),
+      message: expect.stringContaining('input "a": the model declares INT32[-1], got FP32[1]'),
     });
   });
 
@@ -168,7 +168,7 @@ describe('a worker', () => {
       'model "bad" failed: text',
     ],
     ['gives nothing', () => undefined as never, 'model "bad" failed: its handler gave no object of outputs by name'],
-    ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is no FP32'],
+    ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is not a valid FP32'],
   ])('names model and cause when a handler %s', async (_what, handler, message) => {
     const { client, worker } = await serving(
       new App().capability({ type: 'bad' }, { outputs: { y: 'FP32' } }, handler as never),
