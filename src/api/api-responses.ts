@@ -7,92 +7,96 @@ import { isPlainObject, parsePlainJson } from '../json/plain-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import { type SerializedPage, serializePage } from './serialized-page.js';
 
-/** What `GET /route` answers. */
+/** The response body of `GET /route`: the replica to call. */
 export interface RouteResponse {
   readonly replicaId: ReplicaId;
   readonly endpoint: Endpoint;
 }
 
-/** The detail of the 404 answer when nothing matches. */
+/** Error detail of the 404 response to a query without matches. */
 export const NO_MATCH_DETAIL = 'no matching replica';
 
-/** The header of such an answer while replicas may still be on their way back to a server that has just started. */
+/**
+ * Response header of a 404 for a query without matches, sent while the server has just started and replicas can still
+ * be re-registering.
+ */
 export const WARMING_HEADER = 'x-anyserve-warming';
 
-/** The header of a 401 or 403 of an API server, which tells it from those of other programs. */
+/** Response header that distinguishes a 401 or 403 of an API server from one of another program, such as a proxy. */
 export const REFUSAL_HEADER = 'x-anyserve-refusal';
 
-/** The body of an answer that is an error: what went wrong, in a few words. */
+/** Serializes the body of an error response. */
 export function serializeErrorDetail(detail: string): string {
   return JSON.stringify({ detail });
 }
 
-/** What was last written of each page, by its place: a list is then hardly more than sent. */
-const written = new WeakMap<ReplicaPage['place'], SerializedPage>();
+/** The last serialization of each page. It makes sending an unchanged list nearly free. */
+const serializedPages = new WeakMap<ReplicaPage['place'], SerializedPage>();
 
-function pageBytes({ registrations, place }: ReplicaPage): Buffer {
-  const before = written.get(place);
-  if (before?.registrations === registrations) return before.bytes;
-  const page = serializePage(registrations, before);
-  written.set(place, page);
+function getPageBytes({ registrations, place }: ReplicaPage): Buffer {
+  const previous = serializedPages.get(place);
+  if (previous?.registrations === registrations) return previous.bytes;
+  const page = serializePage(registrations, previous);
+  serializedPages.set(place, page);
   return page.bytes;
 }
 
 const LIST_BEGIN = Buffer.from('{"replicas":[');
 const LIST_END = Buffer.from(']}');
 
-/** The body of `GET /registry` in parts, a page each. */
+/** Serializes the response body of `GET /registry`. Yields one buffer per page. */
 export function* serializeRegistryResponse(pages: readonly ReplicaPage[]): Generator<Buffer> {
   yield LIST_BEGIN;
   let isFirst = true;
   for (const page of pages) {
-    const bytes = pageBytes(page);
+    const bytes = getPageBytes(page);
     if (bytes.length === 0) continue;
+    // Each page begins with a comma.
     yield isFirst ? bytes.subarray(1) : bytes;
     isFirst = false;
   }
   yield LIST_END;
 }
 
-/** The detail of an error answer; undefined when the body is not one of ours. */
+/** Parses the detail of an error response. Returns undefined if the body has no text as `detail`. */
 export function parseErrorDetail(body: string): string | undefined {
   const detail = parseJsonObject(body)?.get('detail');
   return typeof detail === 'string' ? detail : undefined;
 }
 
-/** What a 422 answer finds wrong, in one line; undefined when the body is not one. */
+/** Formats the issues of a 422 response on one line. Returns undefined if the body has no list of issues. */
 export function formatValidationIssues(body: string): string | undefined {
-  const faults = parseJsonObject(body)?.get('detail');
-  if (!Array.isArray(faults)) return undefined;
-  const lines = faults.filter(isJsonObject).map((fault) => {
-    const loc = fault.get('loc');
-    const place = Array.isArray(loc) ? loc.slice(1).map(formatScalar) : [];
-    return `${place.join('.')}: ${String(fault.get('msg'))}`;
+  const issues = parseJsonObject(body)?.get('detail');
+  if (!Array.isArray(issues)) return undefined;
+  const lines = issues.filter(isJsonObject).map((issue) => {
+    const loc = issue.get('loc');
+    const path = Array.isArray(loc) ? loc.slice(1).map(formatScalar) : [];
+    return `${path.join('.')}: ${String(issue.get('msg'))}`;
   });
   return lines.join('; ');
 }
 
-/** Reads the body of `GET /route`; undefined when it is not one. */
+/** Parses the response body of `GET /route`. Returns undefined for any other body. */
 export function parseRouteResponse(body: string): RouteResponse | undefined {
-  const answer = parseJsonObject(body);
-  const endpoint = answer?.get('endpoint');
-  const id = answer?.get('replica_id');
+  const response = parseJsonObject(body);
+  const endpoint = response?.get('endpoint');
+  const id = response?.get('replica_id');
   if (typeof endpoint !== 'string' || typeof id !== 'string') return undefined;
   return { endpoint: asEndpoint(endpoint), replicaId: asReplicaId(id) };
 }
 
-/** Reads the body of `GET /registry`. Undefined if it isn't one. */
+/** Parses the response body of `GET /registry`. Returns undefined for any other body. */
 export function parseRegistryResponse(body: string): Replica[] | undefined {
   const plain = parsePlainJson(body);
-  if (plain !== undefined) return isPlainObject(plain) ? replicasFrom(plain.replicas, parsePlainReplica) : undefined;
-  return replicasFrom(parseJsonObject(body)?.get('replicas'), parseReplica);
+  if (plain !== undefined) return isPlainObject(plain) ? parseEntries(plain.replicas, parsePlainReplica) : undefined;
+  return parseEntries(parseJsonObject(body)?.get('replicas'), parseReplica);
 }
 
-function replicasFrom<Entry>(
+function parseEntries<Entry>(
   entries: Entry | readonly Entry[] | undefined,
-  read: (entry: Entry) => Replica | undefined,
+  parseEntry: (entry: Entry) => Replica | undefined,
 ): Replica[] | undefined {
   if (!Array.isArray(entries)) return undefined;
-  const replicas = (entries as readonly Entry[]).map((entry) => read(entry));
+  const replicas = (entries as readonly Entry[]).map((entry) => parseEntry(entry));
   return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
 }

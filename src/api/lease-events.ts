@@ -1,37 +1,37 @@
 import type { ReplicaId } from '../core/ids.js';
 
-/** What the stream of a lease says, as its reader tells it apart. An event of a newer server is `unknown`. */
+/** The status of an event on a lease stream. Statuses added by newer servers are `unknown`. */
 export type LeaseEvent = 'registered' | 'alive' | 'superseded' | 'unknown';
 
-/** The event at every heartbeat. */
-export const ALIVE_EVENT = event('{"status": "alive"}');
+/** The event sent at every heartbeat. */
+export const ALIVE_EVENT = formatEvent('{"status": "alive"}');
 
-/** The first event of a lease. */
+/** Formats the first event of a lease. */
 export function formatRegisteredEvent(id: ReplicaId): string {
-  return event(`{"status": "registered", "replica_id": ${asciiJson(id)}}`);
+  return formatEvent(`{"status": "registered", "replica_id": ${toAsciiJson(id)}}`);
 }
 
-/** The last event of a lease whose id a newer registration has taken. */
+/** Formats the last event of a lease whose replica id was taken over by a newer registration. */
 export function formatSupersededEvent(id: ReplicaId): string {
-  return event(`{"status": "superseded", "replica_id": ${asciiJson(id)}}`);
+  return formatEvent(`{"status": "superseded", "replica_id": ${toAsciiJson(id)}}`);
 }
 
-/** Reads the data of one event. */
+/** Parses the data of one event. */
 export function parseLeaseEvent(data: string): LeaseEvent {
   try {
     const { status } = JSON.parse(data) as { status?: unknown };
     if (status === 'registered' || status === 'alive' || status === 'superseded') return status;
   } catch {
-    // Not ours: what cannot be read says nothing, and the silence limit watches over a stream that says nothing.
+    // Not JSON, so not an event of this API. The lease keeper's watchdog handles a stream without known events.
   }
   return 'unknown';
 }
 
-function event(data: string): string {
+function formatEvent(data: string): string {
   return `data: ${data}\n\n`;
 }
 
-/** A JSON string in ASCII alone, as the original writes it: everything outside of ` ` to `~` is escaped. */
-function asciiJson(text: string): string {
+/** Serializes a string as ASCII-only JSON, as the Python server does: everything outside of ` ` to `~` is escaped. */
+function toAsciiJson(text: string): string {
   return JSON.stringify(text).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

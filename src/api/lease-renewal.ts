@@ -1,40 +1,39 @@
 import type { Capability } from '../core/capability.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { isJsonObject, type Json, parseJson } from '../json/exact-json.js';
+import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
+import { SerializedReplica } from './serialized-replica.js';
 import {
   createNonObjectFailure,
-  parseCapabilityObjects,
-  parseDeclaredState,
-  REGISTRATION_LIMITS,
   toSyntaxIssue,
   type ValidationFailure,
   type ValidationIssue,
-} from './registration.js';
-import { SerializedReplica } from './serialized-replica.js';
+} from './validation-issues.js';
 
-/** The header of a two-way lease's stream that names the lease. */
+/** Response header with the lease id. It is sent on the stream of a two-way lease. */
 export const LEASE_HEADER = 'x-anyserve-lease';
 
-/** What a replica reports with a renewal. */
+/** The changes that a replica reports when it renews its lease. */
 export interface RenewalReport {
+  /** Default: unchanged. */
   readonly state?: DeclaredState | undefined;
-  /** What it offers from now on. Default: what it offered before. */
+  /** The capabilities that replace the previous ones. Default: unchanged. */
   readonly capabilities?: readonly Capability[] | undefined;
 }
 
-/** A report, or everything that is wrong with it. */
+/** A valid renewal, or the issues of an invalid one. */
 export type RenewalOutcome = ({ readonly kind: 'renewal' } & RenewalReport) | ValidationFailure;
 
-/** The body of nearly all renewals, so that it need not be parsed. */
-const READY_TEXT = serializeRenewal({ state: 'ready' });
+/** The body of nearly all renewals. Comparing with it avoids parsing. */
+const READY_BODY = serializeRenewal({ state: 'ready' });
 const READY: RenewalOutcome = { kind: 'renewal', state: 'ready' };
 
 /**
- * Reads the body of `PUT /leases/{lease}`: nothing, or an object with a `state`, `capabilities` or both. Other keys are
- * let through.
+ * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities` or both. Other keys are
+ * ignored.
  */
 export function parseRenewal(body: string): RenewalOutcome {
-  if (body === READY_TEXT) return READY;
+  if (body === READY_BODY) return READY;
   if (body.trim() === '') return { kind: 'renewal' };
   let json: Json;
   try {
@@ -45,8 +44,8 @@ export function parseRenewal(body: string): RenewalOutcome {
   if (!isJsonObject(json)) return createNonObjectFailure(json);
   const issues: ValidationIssue[] = [];
   const state = parseDeclaredState(json.get('state') ?? null, issues);
-  const offered = json.get('capabilities') ?? null;
-  const capabilities = offered === null ? undefined : parseCapabilityObjects(offered, issues);
+  const objects = json.get('capabilities') ?? null;
+  const capabilities = objects === null ? undefined : parseCapabilityObjects(objects, issues);
   return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities };
 }
 
@@ -59,7 +58,7 @@ export function serializeRenewal({ state, capabilities }: RenewalReport): string
   return `{${members.join()}}`;
 }
 
-/** Returns the replica with other capabilities. */
+/** Returns a copy of the replica with other capabilities. */
 export function withCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): Replica {
   return new SerializedReplica({ id, endpoint, capabilities });
 }

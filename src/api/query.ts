@@ -2,13 +2,13 @@ import { type CapabilityQuery, createPairs, listPairs, MAX_PAIRS } from '../core
 import { asReplicaId, type ReplicaId } from '../core/ids.js';
 
 /**
- * Reads the part of a request target behind the `?`. The rules are those of form encoding: `+` is a space, a
- * malformed `%` stays literal, invalid UTF-8 becomes U+FFFD, and of a repeated key the last value counts. A query of more
- * keys than a capability object can have matches nothing; one key more than that is enough to say so.
+ * Parses the query string of a request target, without the `?`, by the rules of form encoding: `+` is a space, a
+ * malformed `%` stays literal, invalid UTF-8 becomes U+FFFD, and the last value of a repeated key wins. Parsing stops
+ * after `MAX_PAIRS` + 1 keys: no capability object has so many, so the query matches nothing.
  */
 export function parseQuery(search: string): CapabilityQuery {
   const pairs = new Map<string, string>();
-  // The leading "&" keeps URLSearchParams from taking a "?" away that belongs to the first key.
+  // URLSearchParams drops a leading "?", which here belongs to the first key. The added "&" prevents that.
   for (const [key, value] of new URLSearchParams(`&${search}`)) {
     pairs.set(key, value);
     if (pairs.size > MAX_PAIRS) break;
@@ -16,41 +16,42 @@ export function parseQuery(search: string): CapabilityQuery {
   return createPairs(pairs);
 }
 
-/** Writes a query as the part of a request target behind the `?`. */
+/** Serializes a query as a query string, without the `?`. */
 export function serializeQuery(query: CapabilityQuery): string {
   return new URLSearchParams(listPairs(query)).toString();
 }
 
-/** The request header that names the replicas to leave out. */
+/** Request header with the ids of the replicas to exclude from routing. */
 export const EXCLUDE_HEADER = 'x-anyserve-exclude';
 
-/** The most replicas that a request may leave out. */
+/** Maximum number of replicas that a request can exclude. */
 export const MAX_EXCLUDED = 16;
 
 /**
- * Reads {@link EXCLUDE_HEADER}: ids between commas, with `%` escapes for what a header cannot carry. Undefined for more
- * than {@link MAX_EXCLUDED}; repeated ones count once. Counted as they are written, because it takes 30 µs to find out that
- * an escape is malformed.
+ * Parses the value of {@link EXCLUDE_HEADER}: percent-encoded ids, separated by commas. Returns undefined for more than
+ * {@link MAX_EXCLUDED} different ones. Names are counted before decoding, because detecting a malformed escape takes
+ * 30 µs.
  */
 export function parseExcludeHeader(header: string): readonly ReplicaId[] | undefined {
-  const names = new Set<string>();
+  const encodedIds = new Set<string>();
   for (const part of header.split(',')) {
-    const name = part.trim();
-    if (name !== '') names.add(name);
-    if (names.size > MAX_EXCLUDED) return undefined;
+    const encodedId = part.trim();
+    if (encodedId !== '') encodedIds.add(encodedId);
+    if (encodedIds.size > MAX_EXCLUDED) return undefined;
   }
-  return [...names].map((name) => asReplicaId(unescaped(name)));
+  return [...encodedIds].map((encodedId) => asReplicaId(decodePercentEncoding(encodedId)));
 }
 
-/** Writes {@link EXCLUDE_HEADER}. */
+/** Formats the value of {@link EXCLUDE_HEADER}. */
 export function formatExcludeHeader(excluded: Iterable<ReplicaId>): string {
   return [...excluded].map((id) => encodeURIComponent(id)).join(',');
 }
 
-function unescaped(name: string): string {
+/** Returns text with malformed escapes unchanged. */
+function decodePercentEncoding(text: string): string {
   try {
-    return decodeURIComponent(name);
+    return decodeURIComponent(text);
   } catch {
-    return name;
+    return text;
   }
 }

@@ -1,6 +1,5 @@
 import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import { findEndpointProblem } from '../core/endpoint.js';
-import { AnyserveError } from '../core/errors.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
@@ -12,38 +11,28 @@ import {
   type JsonObject,
   JsonSyntaxError,
   parseJson,
-  serializeJson,
   UNTRUSTED_JSON_LIMITS,
 } from '../json/exact-json.js';
 import { SerializedReplica } from './serialized-replica.js';
+import {
+  createNonObjectFailure,
+  createValidationFailure,
+  createValueIssue,
+  toSyntaxIssue,
+  type ValidationFailure,
+  type ValidationIssue,
+} from './validation-issues.js';
 
-/** What is wrong with one place of a body, in the form that FastAPI answers with. */
-export interface ValidationIssue {
-  readonly type: string;
-  /** The way to the place, from `body` on; for a text that is not JSON, the character where it breaks. */
-  readonly loc: readonly (string | number)[];
-  readonly msg: string;
-  /** What was found there. */
-  readonly input: Json;
-  readonly ctx?: JsonObject;
-}
-
-/** Either a registration that can be granted, or everything that is wrong with it. */
+/** A valid registration, or the issues of an invalid one. */
 export type RegistrationOutcome = ({ readonly kind: 'registration' } & RegistrationRequest) | ValidationFailure;
 
-/** A replica that registers. */
+/** A replica to register, with the terms of its lease. */
 export interface RegistrationRequest {
   readonly replica: Replica;
-  /** How long its lease lasts without a renewal; undefined: for as long as the connection. */
+  /** How long the lease lasts without a renewal, in ms. Undefined: until the connection closes. */
   readonly ttlMs: number | undefined;
-  /** The state it starts in. */
+  /** The initial state. */
   readonly state: DeclaredState;
-}
-
-/** Everything that is wrong with a body. */
-export interface ValidationFailure {
-  readonly kind: 'invalid';
-  readonly issues: readonly ValidationIssue[];
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -51,38 +40,39 @@ export const MAX_REGISTRATION_BYTES = 1024 * 1024;
 
 const MAX_ENDPOINT_BYTES = 256;
 const MAX_CAPABILITIES = 4096;
-const MAX_PAIRS_TOGETHER = 16_384;
-const MAX_TEXT_BYTES = 256;
+const MAX_TOTAL_PAIRS = 16_384;
+const MAX_PAIR_TEXT_BYTES = 256;
 
 /**
- * The largest registration weighs 32,800, and there is room for fields that nobody knows. A body of half a million values
- * would take half a second and 200 MB to read.
+ * Limits of the JSON of registrations and renewals. The largest valid registration weighs 32,800; the rest is for
+ * unknown fields. Without a limit, a body with half a million values would take half a second and 200 MB to parse.
  */
 export const REGISTRATION_LIMITS: JsonLimits = { ...UNTRUSTED_JSON_LIMITS, maxWeight: 100_000 };
 
-/** What a lease's time can be, in seconds. */
+/** Limits of a lease's TTL, in seconds. */
 const MIN_TTL_S = 1;
 const MAX_TTL_S = 3600;
 
-/** Reads the body of `POST /register`. */
+/** Parses and validates the body of `POST /register`. */
 export function parseRegistration(body: string): RegistrationOutcome {
-  if (body === '') return refused([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
+  if (body === '')
+    return createValidationFailure([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
   let json: Json;
   try {
     json = parseJson(body, REGISTRATION_LIMITS);
   } catch (error) {
-    return refused([toSyntaxIssue(error)]);
+    return createValidationFailure([toSyntaxIssue(error)]);
   }
   if (!isJsonObject(json)) return createNonObjectFailure(json);
 
   const issues: ValidationIssue[] = [];
-  const id = field(json, 'replica_id', issues, (value) => idText(value, issues));
-  const endpoint = field(json, 'endpoint', issues, (value) => endpointText(value, issues));
-  const capabilities = field(json, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
-  const ttlMs = timeToLive(json.get('ttl') ?? null, issues);
+  const id = parseField(json, 'replica_id', issues, (value) => parseId(value, issues));
+  const endpoint = parseField(json, 'endpoint', issues, (value) => parseEndpoint(value, issues));
+  const capabilities = parseField(json, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
+  const ttlMs = parseTtl(json.get('ttl') ?? null, issues);
   const state = parseDeclaredState(json.get('state') ?? null, issues) ?? 'ready';
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
-    return refused(issues);
+    return createValidationFailure(issues);
   }
   const replica = new SerializedReplica({
     id: asReplicaId(id),
@@ -93,8 +83,8 @@ export function parseRegistration(body: string): RegistrationOutcome {
 }
 
 /**
- * What is wrong with a body over {@link MAX_REGISTRATION_BYTES} besides its size, by its beginning: nesting too deep is
- * said as such, at whatever size. Undefined when there is nothing else to say.
+ * Checks the beginning of a body over {@link MAX_REGISTRATION_BYTES} for nesting that is too deep, which is reported in
+ * preference to the size. Returns undefined if there is no such issue.
  */
 export function validateOversizedBody(beginning: string): readonly ValidationIssue[] | undefined {
   try {
@@ -105,43 +95,20 @@ export function validateOversizedBody(beginning: string): readonly ValidationIss
   return undefined;
 }
 
-/** What a body gets that is not an object, or that its content type does not call JSON. */
-export function createNonObjectFailure(input: Json): ValidationFailure {
-  const msg = 'Input should be a valid dictionary or object to extract fields from';
-  return refused([{ type: 'model_attributes_type', loc: ['body'], msg, input }]);
-}
-
-/** The body of the 422 answer. */
-export function serializeValidationIssues(issues: readonly ValidationIssue[]): string {
-  // Without a tree of maps: 8 KB of a body can have 4,000 issues.
-  const entries = issues.map(({ type, loc, msg, input, ctx }) => {
-    const about = `"type":${JSON.stringify(type)},"loc":${JSON.stringify(loc)},"msg":${JSON.stringify(msg)}`;
-    return `{${about},"input":${serializeJson(input)}${ctx ? `,"ctx":${serializeJson(ctx)}` : ''}}`;
-  });
-  return `{"detail":[${entries.join()}]}`;
-}
-
-/** What is wrong with a body that cannot be read as JSON. Rethrows any other error. */
-export function toSyntaxIssue(error: unknown): ValidationIssue {
-  if (error instanceof AnyserveError && error.code === 'too_large')
-    return createValueIssue(['body'], error.message, null);
-  if (!(error instanceof JsonSyntaxError)) throw error;
-  const ctx = new Map([['error', error.message]]);
-  return { type: 'json_invalid', loc: ['body', error.position], msg: 'JSON decode error', input: new Map(), ctx };
-}
-
-function refused(issues: readonly ValidationIssue[]): ValidationFailure {
-  return { kind: 'invalid', issues };
-}
-
-function field<T>(body: JsonObject, name: string, issues: ValidationIssue[], read: (value: Json) => T): T | undefined {
+/** Parses a required field, or adds an issue if the body does not have it. */
+function parseField<T>(
+  body: JsonObject,
+  name: string,
+  issues: ValidationIssue[],
+  parse: (value: Json) => T,
+): T | undefined {
   const value = body.get(name);
-  if (value !== undefined) return read(value);
+  if (value !== undefined) return parse(value);
   issues.push({ type: 'missing', loc: ['body', name], msg: 'Field required', input: body });
   return undefined;
 }
 
-function text(input: Json, name: string, maxBytes: number, issues: ValidationIssue[]): string | undefined {
+function parseText(input: Json, name: string, maxBytes: number, issues: ValidationIssue[]): string | undefined {
   const loc = ['body', name];
   if (typeof input !== 'string') {
     issues.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
@@ -154,8 +121,8 @@ function text(input: Json, name: string, maxBytes: number, issues: ValidationIss
   return input;
 }
 
-function idText(input: Json, issues: ValidationIssue[]): string | undefined {
-  const id = text(input, 'replica_id', MAX_REPLICA_ID_BYTES, issues);
+function parseId(input: Json, issues: ValidationIssue[]): string | undefined {
+  const id = parseText(input, 'replica_id', MAX_REPLICA_ID_BYTES, issues);
   if (id !== '') return id;
   const msg = 'String should have at least 1 character';
   const ctx = new Map([['min_length', new JsonNumber('1')]]);
@@ -163,16 +130,16 @@ function idText(input: Json, issues: ValidationIssue[]): string | undefined {
   return undefined;
 }
 
-function endpointText(input: Json, issues: ValidationIssue[]): string | undefined {
-  const endpoint = text(input, 'endpoint', MAX_ENDPOINT_BYTES, issues);
+function parseEndpoint(input: Json, issues: ValidationIssue[]): string | undefined {
+  const endpoint = parseText(input, 'endpoint', MAX_ENDPOINT_BYTES, issues);
   const problem = endpoint === undefined ? undefined : findEndpointProblem(endpoint);
   if (problem === undefined) return endpoint;
   issues.push(createValueIssue(['body', 'endpoint'], problem, input));
   return undefined;
 }
 
-/** The time of a two-way lease, asked for in seconds; undefined when none is asked for. */
-function timeToLive(input: Json, issues: ValidationIssue[]): number | undefined {
+/** Parses the TTL of a two-way lease, which is in seconds, and returns it in ms. Returns undefined for null. */
+function parseTtl(input: Json, issues: ValidationIssue[]): number | undefined {
   if (input === null) return undefined;
   const loc = ['body', 'ttl'];
   if (!(input instanceof JsonNumber)) {
@@ -185,11 +152,11 @@ function timeToLive(input: Json, issues: ValidationIssue[]): number | undefined 
   return undefined;
 }
 
-const DECLARED: readonly DeclaredState[] = ['ready', 'unready', 'draining'];
+const DECLARED_STATES: readonly DeclaredState[] = ['ready', 'unready', 'draining'];
 
-/** Reads the state that a replica declares; undefined when it declares none, or one that nobody knows. */
+/** Parses the state that a replica declares. Returns undefined for null, and adds an issue for an unknown state. */
 export function parseDeclaredState(input: Json, issues: ValidationIssue[]): DeclaredState | undefined {
-  const state = DECLARED.find((known) => known === input);
+  const state = DECLARED_STATES.find((known) => known === input);
   if (state !== undefined || input === null) return state;
   const expected = "'ready', 'unready' or 'draining'";
   const ctx = new Map([['expected', expected]]);
@@ -197,12 +164,12 @@ export function parseDeclaredState(input: Json, issues: ValidationIssue[]): Decl
   return undefined;
 }
 
-/** Reads the capability objects of a replica, within all limits on them. */
+/** Parses the capability objects of a replica. Adds an issue for each limit that they exceed. */
 export function parseCapabilityObjects(input: Json, issues: ValidationIssue[]): readonly Capability[] {
-  return parseCapabilities(validObjects(input, issues));
+  return parseCapabilities(filterValidObjects(input, issues));
 }
 
-function validObjects(input: Json, issues: ValidationIssue[]): JsonObject[] {
+function filterValidObjects(input: Json, issues: ValidationIssue[]): JsonObject[] {
   const loc = ['body', 'capabilities'];
   if (!Array.isArray(input)) {
     issues.push({ type: 'list_type', loc, msg: 'Input should be a valid list', input });
@@ -215,14 +182,16 @@ function validObjects(input: Json, issues: ValidationIssue[]): JsonObject[] {
     return [];
   }
   const pairs = input.reduce((sum, item) => sum + (isJsonObject(item) ? item.size : 0), 0);
-  if (pairs > MAX_PAIRS_TOGETHER) {
-    issues.push(createValueIssue(loc, `${pairs} pairs together; a replica has at most ${MAX_PAIRS_TOGETHER}`, null));
+  if (pairs > MAX_TOTAL_PAIRS) {
+    issues.push(createValueIssue(loc, `${pairs} pairs together; a replica has at most ${MAX_TOTAL_PAIRS}`, null));
     return [];
   }
-  return input.filter((item: Json, at: number): item is JsonObject => isCapability(item, [...loc, at], issues));
+  return input.filter((item: Json, index: number): item is JsonObject =>
+    isValidCapability(item, [...loc, index], issues),
+  );
 }
 
-function isCapability(input: Json, loc: ValidationIssue['loc'], issues: ValidationIssue[]): boolean {
+function isValidCapability(input: Json, loc: ValidationIssue['loc'], issues: ValidationIssue[]): boolean {
   if (!isJsonObject(input)) {
     issues.push({ type: 'dict_type', loc, msg: 'Input should be a valid dictionary', input });
     return false;
@@ -232,15 +201,10 @@ function isCapability(input: Json, loc: ValidationIssue['loc'], issues: Validati
     return false;
   }
   for (const [key, value] of input) {
-    if (isLongerThan(MAX_TEXT_BYTES, key) || isLongerThan(MAX_TEXT_BYTES, formatScalar(value) ?? '')) {
-      issues.push(createValueIssue([...loc, key], `a name or a value has at most ${MAX_TEXT_BYTES} bytes`, value));
+    if (isLongerThan(MAX_PAIR_TEXT_BYTES, key) || isLongerThan(MAX_PAIR_TEXT_BYTES, formatScalar(value) ?? '')) {
+      issues.push(createValueIssue([...loc, key], `a name or a value has at most ${MAX_PAIR_TEXT_BYTES} bytes`, value));
       return false;
     }
   }
   return true;
-}
-
-/** A fault of ours that the original does not know, in the form of its own validators. */
-export function createValueIssue(loc: ValidationIssue['loc'], message: string, input: Json): ValidationIssue {
-  return { type: 'value_error', loc, msg: `Value error, ${message}`, input, ctx: new Map([['error', new Map()]]) };
 }

@@ -6,13 +6,13 @@ import { isJsonObject, type Json } from '../json/exact-json.js';
 import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
 import { serializeReplica } from './serialized-replica.js';
 
-/** The body of `POST /register`, for a lease that lasts so long without being renewed, and a replica in this state. */
+/** Serializes the body of `POST /register` for a lease with a TTL. The state `ready` is the default and is omitted. */
 export function serializeRegistration(replica: Replica, ttlMs: number, state: DeclaredState = 'ready'): string {
-  const declared = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
-  return `${serializeReplica(replica).slice(0, -1)},"ttl":${ttlMs / 1000}${declared}}`;
+  const stateMember = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
+  return `${serializeReplica(replica).slice(0, -1)},"ttl":${ttlMs / 1000}${stateMember}}`;
 }
 
-/** Reads an entry of the list; undefined when it is not one. */
+/** Parses a list entry from the exact JSON reader. Returns undefined for anything else. */
 export function parseReplica(entry: Json): Replica | undefined {
   if (!isJsonObject(entry)) return undefined;
   const id = entry.get('replica_id');
@@ -26,7 +26,7 @@ export function parseReplica(entry: Json): Replica | undefined {
   };
 }
 
-/** Reads an entry of the list as `JSON.parse` returned it. Undefined if it isn't one. */
+/** Parses a list entry from `JSON.parse`. Returns undefined for anything else. */
 export function parsePlainReplica(entry: PlainJson): Replica | undefined {
   if (!isPlainObject(entry)) return undefined;
   const { replica_id: id, endpoint, capabilities } = entry;
@@ -34,11 +34,11 @@ export function parsePlainReplica(entry: PlainJson): Replica | undefined {
   return {
     id: asReplicaId(id),
     endpoint: asEndpoint(endpoint),
-    capabilities: capabilities.filter(isPlainObject).map(capabilityFromPlain),
+    capabilities: capabilities.filter(isPlainObject).map(toCapability),
   };
 }
 
-function capabilityFromPlain(object: PlainObject): Capability {
+function toCapability(object: PlainObject): Capability {
   const pairs: string[] = [];
   for (const [key, value] of Object.entries(object)) {
     if (typeof value !== 'object') pairs.push(key, String(value));

@@ -12,126 +12,131 @@ import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from 
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import { serializeReplica } from './serialized-replica.js';
 
-/** The parameter of `GET /replicas` that asks for one replica. */
+/** Query parameter of `GET /replicas` that selects one replica by its id. */
 export const REPLICA_ID_PARAMETER = 'replica_id';
 
-/** How much of a lease's name is shown: enough to tell two apart, too little to end one. */
-const SHOWN_LEASE = 8;
+/** Number of characters of a lease id that are shown: enough to tell leases apart, too few to revoke one. */
+const SHOWN_LEASE_CHARACTERS = 8;
 
-/** The times that the body of `GET /replicas` is made with: the same moment on both of the clock's scales. */
+/** One instant, as read from the monotonic clock and from the wall clock. */
 export interface ClockReading {
+  /** Monotonic time, in ms. */
   readonly nowMs: number;
+  /** Time since 1970, in ms. */
   readonly epochMs: number;
 }
 
-/** So many replicas make a part of the list. */
-const PART_SIZE = 32;
+/** Number of replicas that are serialized at a time. */
+const REPLICAS_PER_CHUNK = 32;
 
 /**
- * The body of `GET /replicas` in parts: what `GET /registry` has, and all that is known besides. Times are in seconds since
- * 1970, and so is `now`, for readers whose clock goes otherwise.
+ * Serializes the response body of `GET /replicas` in chunks: the entries of `GET /registry`, with the state and lease
+ * of each. Times are in seconds since 1970. So is `now`, from which readers with another clock compute ages.
  */
-export function* serializeReplicaDetails(known: Iterable<KnownReplica>, moment: ClockReading): Generator<Buffer> {
-  yield Buffer.from(`{"now":${moment.epochMs / 1000},"replicas":[`);
-  let texts: string[] = [];
-  for (const one of known) {
-    texts.push(knownReplicaText(one, moment));
-    if (texts.length < PART_SIZE) continue;
-    yield Buffer.from(texts.join(','));
-    // The empty one has the next part begin with a comma.
-    texts = [''];
+export function* serializeReplicaDetails(replicas: Iterable<KnownReplica>, clock: ClockReading): Generator<Buffer> {
+  yield Buffer.from(`{"now":${clock.epochMs / 1000},"replicas":[`);
+  let entries: string[] = [];
+  for (const replica of replicas) {
+    entries.push(serializeDetails(replica, clock));
+    if (entries.length < REPLICAS_PER_CHUNK) continue;
+    yield Buffer.from(entries.join(','));
+    // The empty first entry makes the next chunk begin with a comma.
+    entries = [''];
   }
-  yield Buffer.from(`${texts.join(',')}]}`);
+  yield Buffer.from(`${entries.join(',')}]}`);
 }
 
-function knownReplicaText({ registration, lease }: KnownReplica, { nowMs, epochMs }: ClockReading): string {
+function serializeDetails({ registration, lease }: KnownReplica, { nowMs, epochMs }: ClockReading): string {
   const { replica, state, sinceEpochMs } = registration;
-  const about = {
+  const details = {
     state,
     since: sinceEpochMs / 1000,
-    lease: registration.lease.slice(0, SHOWN_LEASE),
+    lease: registration.lease.slice(0, SHOWN_LEASE_CHARACTERS),
     peer: lease?.host ?? null,
     ttl: lease?.ttlMs === undefined ? null : lease.ttlMs / 1000,
-    // A lease may be renewed while the list is written, but not after the list's own time.
+    // A lease can be renewed while the list is serialized. `last_seen` is never later than `now`.
     last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
   };
-  return `${serializeReplica(replica).slice(0, -1)},${JSON.stringify(about).slice(1)}`;
+  return `${serializeReplica(replica).slice(0, -1)},${JSON.stringify(details).slice(1)}`;
 }
 
-/** An entry of the list, as the caller of the API server sees it. */
+/** An entry of the replica list, as parsed by a client of the API server. */
 export interface ListedReplica {
   readonly replica: Replica;
-  /** Undefined for a server that knows no states. */
+  /** Undefined if the server does not report states. */
   readonly state: string | undefined;
-  /** How long it has been in this state, in milliseconds. */
+  /** Time since the replica entered its state, in ms. */
   readonly stateAgeMs: number | undefined;
-  /** How long ago the server last heard of it, in milliseconds. */
+  /** Time since the server last heard of the replica, in ms. */
   readonly lastSeenAgeMs: number | undefined;
-  /** Returns the entry as compact JSON, with its numbers as the server wrote them. */
+  /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
 }
 
-/** Reads the body of `GET /replicas`, or of `GET /registry`, which has less. Undefined if it is neither. */
+/**
+ * Parses the response body of `GET /replicas`, or of `GET /registry`, which has fewer fields. Returns undefined for any
+ * other.
+ */
 export function parseReplicaList(body: string): ListedReplica[] | undefined {
   const plain = parsePlainJson(body);
-  if (plain !== undefined) return isPlainObject(plain) ? listedFrom(plain, PLAIN) : undefined;
+  if (plain !== undefined) return isPlainObject(plain) ? parseList(plain, PLAIN_READER) : undefined;
   const exact = parseJsonObject(body);
-  return exact && listedFrom(exact, EXACT);
+  return exact && parseList(exact, EXACT_READER);
 }
 
-/** How to read a parsed list: as `JSON.parse` returned it, or as the exact reader did. */
+/** Access to a parsed list, either from `JSON.parse` or from the exact reader. */
 interface ListReader<Value, Parsed extends Value> {
   isObject(value: Value): value is Parsed;
-  field(object: Parsed, name: string): Value | undefined;
-  replica(entry: Value): Replica | undefined;
-  number(value: Value | undefined): number | undefined;
-  text(value: Value): string;
+  getField(object: Parsed, name: string): Value | undefined;
+  parseReplica(entry: Value): Replica | undefined;
+  toNumber(value: Value | undefined): number | undefined;
+  toText(value: Value): string;
 }
 
-const PLAIN: ListReader<PlainJson, PlainObject> = {
+const PLAIN_READER: ListReader<PlainJson, PlainObject> = {
   isObject: isPlainObject,
-  field: (object, name) => object[name],
-  replica: parsePlainReplica,
-  number: (value) => (typeof value === 'number' ? value : undefined),
-  text: JSON.stringify,
+  getField: (object, name) => object[name],
+  parseReplica: parsePlainReplica,
+  toNumber: (value) => (typeof value === 'number' ? value : undefined),
+  toText: JSON.stringify,
 };
 
-const EXACT: ListReader<Json, JsonObject> = {
+const EXACT_READER: ListReader<Json, JsonObject> = {
   isObject: isJsonObject,
-  field: (object, name) => object.get(name),
-  replica: parseReplica,
-  number: (value) => (value instanceof JsonNumber ? Number(value.text) : undefined),
-  text: serializeJson,
+  getField: (object, name) => object.get(name),
+  parseReplica,
+  toNumber: (value) => (value instanceof JsonNumber ? Number(value.text) : undefined),
+  toText: serializeJson,
 };
 
-function listedFrom<Value, Parsed extends Value>(
+function parseList<Value, Parsed extends Value>(
   list: Parsed,
   reader: ListReader<Value, Parsed>,
 ): ListedReplica[] | undefined {
-  const entries = reader.field(list, 'replicas');
+  const entries = reader.getField(list, 'replicas');
   if (!Array.isArray(entries)) return undefined;
-  const nowS = reader.number(reader.field(list, 'now'));
-  const listed = entries.map((entry: Value) => listedReplica(entry, nowS, reader));
-  return listed.every((one) => one !== undefined) ? listed : undefined;
+  const nowS = reader.toNumber(reader.getField(list, 'now'));
+  const replicas = entries.map((entry: Value) => parseListedReplica(entry, nowS, reader));
+  return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
 }
 
-function listedReplica<Value, Parsed extends Value>(
+function parseListedReplica<Value, Parsed extends Value>(
   entry: Value,
   nowS: number | undefined,
   reader: ListReader<Value, Parsed>,
 ): ListedReplica | undefined {
-  const replica = reader.replica(entry);
+  const replica = reader.parseReplica(entry);
   if (!replica || !reader.isObject(entry)) return undefined;
-  const state = reader.field(entry, 'state');
-  const before = (name: string): number | undefined => {
-    const atS = reader.number(reader.field(entry, name));
+  const state = reader.getField(entry, 'state');
+  const computeAgeMs = (field: string): number | undefined => {
+    const atS = reader.toNumber(reader.getField(entry, field));
     return atS === undefined || nowS === undefined ? undefined : Math.max(0, (nowS - atS) * 1000);
   };
   return {
     replica,
     state: typeof state === 'string' ? state : undefined,
-    stateAgeMs: before('since'),
-    lastSeenAgeMs: before('last_seen'),
-    toText: () => reader.text(entry),
+    stateAgeMs: computeAgeMs('since'),
+    lastSeenAgeMs: computeAgeMs('last_seen'),
+    toText: () => reader.toText(entry),
   };
 }

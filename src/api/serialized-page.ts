@@ -1,53 +1,52 @@
 import { isRoutable, type Registration } from '../core/replica.js';
 import { serializeReplica } from './serialized-replica.js';
 
-/** What was written of a page of the list. */
+/** The serialization of one page of the replica list. */
 export interface SerializedPage {
   readonly registrations: readonly Registration[];
-  /** The replicas that are routed to, each with a comma before it. */
+  /** The routable replicas as JSON, each after a comma. */
   readonly bytes: Buffer;
-  /** How many of the bytes are of each registration: none, where its replica is not routed to. */
+  /** Number of bytes of each registration. 0 for a replica that is not routable. */
   readonly lengths: Uint32Array;
 }
 
-const NOTHING: SerializedPage = { registrations: [], bytes: Buffer.alloc(0), lengths: new Uint32Array(0) };
+const EMPTY_PAGE: SerializedPage = { registrations: [], bytes: Buffer.alloc(0), lengths: new Uint32Array(0) };
 
 /**
- * Writes a page. What is in the page that was written before, in the same order, is copied from there and not looked at:
- * the way from a registration to its replica, to its text and to the characters is paid for with waits for memory, which
- * are most of what writing costs. Whatever page was before, the bytes are the same.
+ * Serializes a page. Registrations that the previous page has in the same order are copied from its bytes, without
+ * touching the registration objects: following pointers from a registration to its replica to its text causes cache
+ * misses, which dominate the cost of serializing. The result does not depend on the previous page.
  */
 export function serializePage(
   registrations: readonly Registration[],
-  before: SerializedPage = NOTHING,
+  previous: SerializedPage = EMPTY_PAGE,
 ): SerializedPage {
   const lengths = new Uint32Array(registrations.length);
   const pieces: (string | Buffer)[] = [];
-  const old = new OldPage(before, registrations.length);
-  for (let at = 0; at < registrations.length; ) {
-    const begin = at;
-    if (old.goTo(registrations[at])) {
-      const beginByte = old.byteAt;
-      while (old.isAt(registrations[at])) lengths[at++] = old.pass();
-      pieces.push(before.bytes.subarray(beginByte, old.byteAt));
+  const cursor = new PageCursor(previous, registrations.length);
+  for (let index = 0; index < registrations.length; ) {
+    const begin = index;
+    if (cursor.moveTo(registrations[index])) {
+      const beginByte = cursor.byteOffset;
+      while (cursor.isAt(registrations[index])) lengths[index++] = cursor.advance();
+      pieces.push(previous.bytes.subarray(beginByte, cursor.byteOffset));
       continue;
     }
-    // Whoever is new is taken to be in the place of one that is gone.
-    for (; at < registrations.length && !old.goTo(registrations[at]); at++) old.pass();
-    pieces.push(newText(registrations, begin, at, lengths));
+    // A new registration usually replaces the one that was at its position.
+    for (; index < registrations.length && !cursor.moveTo(registrations[index]); index++) cursor.advance();
+    pieces.push(serializeRange(registrations, begin, index, lengths));
   }
-  return { registrations, bytes: joined(pieces), lengths };
+  return { registrations, bytes: concatPieces(pieces), lengths };
 }
 
-/** Goes through what was written before, in its order. */
-class OldPage {
+/** A position in the previous page. It only moves forward. */
+class PageCursor {
   readonly #registrations: readonly Registration[];
   readonly #lengths: Uint32Array;
   readonly #hasShrunk: boolean;
-  /** Which registration is the next. */
-  #at = 0;
-  /** Where its bytes begin. */
-  byteAt = 0;
+  #index = 0;
+  /** Offset of the current registration's first byte. */
+  byteOffset = 0;
 
   constructor({ registrations, lengths }: SerializedPage, newLength: number) {
     this.#registrations = registrations;
@@ -56,51 +55,60 @@ class OldPage {
   }
 
   isAt(registration: Registration | undefined): boolean {
-    return registration !== undefined && this.#registrations[this.#at] === registration;
+    return registration !== undefined && this.#registrations[this.#index] === registration;
   }
 
-  /** Goes to a registration if it is the next, or if those before it may have left; false where it is not. */
-  goTo(registration: Registration | undefined): boolean {
+  /**
+   * Moves to a registration and returns whether it was found. Skips others only if the page has shrunk, because then
+   * they can have been removed.
+   */
+  moveTo(registration: Registration | undefined): boolean {
     if (!this.#hasShrunk || registration === undefined) return this.isAt(registration);
-    const found = this.#registrations.indexOf(registration, this.#at);
-    while (this.#at < found) this.pass();
+    const found = this.#registrations.indexOf(registration, this.#index);
+    while (this.#index < found) this.advance();
     return found >= 0;
   }
 
-  /** Goes to the one after; returns how many bytes the one passed by has. */
-  pass(): number {
-    const length = this.#lengths[this.#at++] ?? 0;
-    this.byteAt += length;
+  /** Moves to the next registration. Returns the number of bytes of the current one. */
+  advance(): number {
+    const length = this.#lengths[this.#index++] ?? 0;
+    this.byteOffset += length;
     return length;
   }
 }
 
-/** The text of those from one place to another, and notes their lengths. */
-function newText(registrations: readonly Registration[], from: number, to: number, lengths: Uint32Array): string {
-  // The empty one has the first replica begin with a comma, too.
+/** Serializes the registrations from index `from` up to, but not including, `to`. Sets their lengths. */
+function serializeRange(
+  registrations: readonly Registration[],
+  from: number,
+  to: number,
+  lengths: Uint32Array,
+): string {
+  // The empty first text puts a comma before the first replica.
   const texts = [''];
-  for (let at = from; at < to; at++) {
-    const registration = registrations[at] as Registration;
+  for (let index = from; index < to; index++) {
+    const registration = registrations[index] as Registration;
     if (!isRoutable(registration)) continue;
     const text = serializeReplica(registration.replica);
     texts.push(text);
-    lengths[at] = 1 + text.length;
+    lengths[index] = 1 + text.length;
   }
-  // Joined, it is one text; added to each other they would be a tree of texts.
+  // join() makes a flat string. Concatenation would make a tree of strings, which is slow to encode.
   const text = texts.join(',');
   if (Buffer.byteLength(text) === text.length) return text;
-  // Not all is ASCII.
-  for (let at = from, n = 0; at < to; at++)
-    if (lengths[at] !== 0) lengths[at] = 1 + Buffer.byteLength(texts[++n] as string);
+  // With characters outside ASCII, a text has more bytes than UTF-16 units.
+  for (let index = from, n = 0; index < to; index++)
+    if (lengths[index] !== 0) lengths[index] = 1 + Buffer.byteLength(texts[++n] as string);
   return text;
 }
 
-/** All pieces as bytes, in UTF-8. */
-function joined(pieces: readonly (string | Buffer)[]): Buffer {
+/** Concatenates the pieces as UTF-8. */
+function concatPieces(pieces: readonly (string | Buffer)[]): Buffer {
   let length = 0;
   for (const piece of pieces) length += Buffer.byteLength(piece);
   const bytes = Buffer.allocUnsafeSlow(length);
-  let at = 0;
-  for (const piece of pieces) at += typeof piece === 'string' ? bytes.write(piece, at) : piece.copy(bytes, at);
+  let offset = 0;
+  for (const piece of pieces)
+    offset += typeof piece === 'string' ? bytes.write(piece, offset) : piece.copy(bytes, offset);
   return bytes;
 }

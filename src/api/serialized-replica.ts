@@ -4,69 +4,76 @@ import type { Replica } from '../core/replica.js';
 import { detachString } from '../json/string-memory.js';
 
 /**
- * A replica with the texts that answers are made of: they are made when it registers, and not when somebody asks. They are
- * kept in the replica, because a WeakMap of 100,000 makes every small garbage collection take 10 ms. Its other texts are parts
- * of its entry, which takes less memory than a copy of each, and leaves none of the body that they were read from. Its id is
- * not: it outlives the replica as a key of lists in which another registration has the same place.
+ * A replica with its JSON serializations, which are made once at registration rather than for every response. They are
+ * private fields and not a WeakMap, because a WeakMap with 100,000 entries makes every minor garbage collection take 10
+ * ms.
+ *
+ * The endpoint and the capability sources are substrings of the list entry. That takes less memory than copies, and
+ * keeps no reference to the request body. The id is a copy, because it outlives the replica: lists use it as a key for
+ * the place that a later registration of the same id gets.
  */
 export class SerializedReplica implements Replica {
   readonly id: ReplicaId;
   readonly endpoint: Endpoint;
   readonly capabilities: readonly Capability[];
   readonly #entry: string;
-  readonly #route: string;
+  readonly #routeResponse: string;
 
   constructor(replica: Replica) {
-    const { head, entry } = entryText(replica);
+    const { head, entry } = createEntry(replica);
     this.#entry = entry;
-    this.#route = routeText(replica);
+    this.#routeResponse = createRouteResponse(replica);
     this.id = asReplicaId(detachString(replica.id));
-    this.endpoint = asEndpoint(endpointIn(head, replica.endpoint, entry));
-    this.capabilities = capabilitiesIn(entry, head.length, replica.capabilities);
+    this.endpoint = asEndpoint(findEndpoint(head, replica.endpoint, entry));
+    this.capabilities = findCapabilities(entry, head.length, replica.capabilities);
   }
 
+  /** Returns the list entry of any replica, from the cache if it has one. */
   static getEntry(replica: Replica): string {
-    return #entry in replica ? replica.#entry : entryText(replica).entry;
+    return #entry in replica ? replica.#entry : createEntry(replica).entry;
   }
 
+  /** Returns the `GET /route` response of any replica, from the cache if it has one. */
   static getRouteResponse(replica: Replica): string {
-    return #route in replica ? replica.#route : routeText(replica);
+    return #routeResponse in replica ? replica.#routeResponse : createRouteResponse(replica);
   }
 }
 
-/** A replica as it registers itself and as the list shows it. */
+/** Serializes a replica as it registers itself and as lists show it. */
 export function serializeReplica(replica: Replica): string {
   return SerializedReplica.getEntry(replica);
 }
 
-/** The body of `GET /route`: its bytes, each as one character, which is how Node writes it fastest. */
+/**
+ * Serializes the response body of `GET /route` as UTF-8, one character per byte (latin1), which Node writes fastest.
+ */
 export function serializeRouteResponse(replica: Replica): string {
   return SerializedReplica.getRouteResponse(replica);
 }
 
-/** The entry of the list, and the part of it before the first capability object. */
-function entryText({ id, endpoint, capabilities }: Replica): { readonly head: string; readonly entry: string } {
+/** Creates the list entry of a replica. `head` is the part before the first capability object. */
+function createEntry({ id, endpoint, capabilities }: Replica): { readonly head: string; readonly entry: string } {
   const head = `{"replica_id":${JSON.stringify(id)},"endpoint":${JSON.stringify(endpoint)},"capabilities":[`;
   const sources = capabilities.map(({ source }) => source).join(',');
-  // Joined, it is one text; put together in any other way it is a tree of texts, gone through again for every list.
+  // join() makes a flat string. Concatenation would make a tree of strings, which every list would have to traverse.
   return { head, entry: [head, sources, ']}'].join('') };
 }
 
-function routeText({ endpoint, id }: Replica): string {
+function createRouteResponse({ endpoint, id }: Replica): string {
   const text = `{"endpoint":${JSON.stringify(endpoint)},"replica_id":${JSON.stringify(id)}}`;
   return Buffer.from(text).toString('latin1');
 }
 
-/** The endpoint as a part of the entry, unless JSON writes some of its characters in another way. */
-function endpointIn(head: string, endpoint: string, entry: string): string {
+/** Returns the endpoint as a substring of the entry, or the endpoint itself if JSON escapes some of its characters. */
+function findEndpoint(head: string, endpoint: string, entry: string): string {
   const end = head.length - '","capabilities":['.length;
   const part = entry.slice(end - endpoint.length, end);
   return part === endpoint ? part : endpoint;
 }
 
-/** The capabilities with their sources as parts of the entry, in which they follow each other from `at` on. */
-function capabilitiesIn(entry: string, at: number, capabilities: readonly Capability[]): Capability[] {
-  let from = at;
+/** Returns the capabilities with their sources as substrings of the entry, where the first one starts at `start`. */
+function findCapabilities(entry: string, start: number, capabilities: readonly Capability[]): Capability[] {
+  let from = start;
   return capabilities.map(({ pairs, source }) => {
     const part = entry.slice(from, from + source.length);
     from += source.length + 1;

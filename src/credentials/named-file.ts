@@ -1,18 +1,18 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
-/** A file, and the option that names it, for messages. */
+/** A file, with the command-line option that names it, for error messages. */
 export interface NamedFile {
   readonly option: string;
   readonly path: string;
-  /** Whether nobody else should read it: it holds a token or a key. */
+  /** Whether the file contains a secret, such as a token or a private key. Default: false. */
   readonly isSecret?: boolean;
 }
 
-/** Maximum size of a file with tokens or certificates, in bytes; the bundles of operating systems have about 0.5 MB. */
-const MAX_BYTES = 4 * 1024 * 1024;
+/** Maximum size of a file with tokens or certificates, in bytes. CA bundles of operating systems have about 0.5 MB. */
+const MAX_NAMED_FILE_BYTES = 4 * 1024 * 1024;
 
-/** Reads a file or a pipe as UTF-8. Throws `usage` when it can't be read or is larger than 4 MiB. */
+/** Reads a file or a pipe as UTF-8. Throws `usage` if that fails or the file is larger than 4 MiB. */
 export function readNamedFile({ option, path }: NamedFile): string {
   try {
     return readBounded(path);
@@ -21,7 +21,7 @@ export function readNamedFile({ option, path }: NamedFile): string {
   }
 }
 
-/** Reads no more than the maximum, because a size is not known of every file. */
+/** Reads in pieces up to the limit, because pipes and devices do not report a size. */
 function readBounded(path: string): string {
   const file = openSync(path, 'r');
   try {
@@ -31,7 +31,7 @@ function readBounded(path: string): string {
       const read = readSync(file, piece, 0, piece.length, null);
       if (read === 0) return Buffer.concat(pieces).toString('utf8');
       size += read;
-      if (size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
+      if (size > MAX_NAMED_FILE_BYTES) throw new Error(`it is larger than ${MAX_NAMED_FILE_BYTES} bytes`);
       pieces.push(piece.subarray(0, read));
     }
   } finally {

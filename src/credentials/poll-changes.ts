@@ -1,18 +1,21 @@
 import type { Clock } from '../core/ports.js';
 
-/** How often it is looked whether a value has become another. */
-const LOOK_EVERY_MS = 1000;
+/** Time between two calls of a polled getter, in ms. */
+const GETTER_POLL_INTERVAL_MS = 1000;
 
-/** Hands each new value on to those who are not asked at every use of it. The returned function ends that. */
-export function pollChanges<T>(present: () => T, clock: Clock, take: (value: T) => void): () => void {
-  let taken = present();
-  let cancel = clock.schedule(LOOK_EVERY_MS, look);
-  function look(): void {
-    cancel = clock.schedule(LOOK_EVERY_MS, look);
-    const value = present();
-    if (value === taken) return;
-    taken = value;
-    take(value);
+/**
+ * Polls a getter every second and calls `onChange` with each new value. For consumers that must be notified, such as
+ * TLS servers; others call the getter whenever they need the value. Returns a function that stops polling.
+ */
+export function pollChanges<T>(getValue: () => T, clock: Clock, onChange: (value: T) => void): () => void {
+  let lastValue = getValue();
+  let cancel = clock.schedule(GETTER_POLL_INTERVAL_MS, poll);
+  function poll(): void {
+    cancel = clock.schedule(GETTER_POLL_INTERVAL_MS, poll);
+    const value = getValue();
+    if (value === lastValue) return;
+    lastValue = value;
+    onChange(value);
   }
   return () => cancel();
 }

@@ -4,117 +4,122 @@ import type { Clock, Log } from '../core/ports.js';
 import { findAccessProblems } from './file-access.js';
 import { type NamedFile, readNamedFile } from './named-file.js';
 
-/** The time and the log of files that are watched for changes. */
+/** The clock and the log that reloading files use. */
 export interface FileWatchPorts {
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Turns the texts of the files into a value. */
+/** How to convert the texts of files to a value. */
 export interface FileFormat<T> {
-  /** Throws `usage` when the texts can't be used. */
+  /** Parses the texts, one per file. Throws `usage` if they are invalid. */
   parse(texts: readonly string[]): T;
   /**
-   * Whether a text can't be the beginning of a longer one that means something else. One that can is used at the
-   * start, but at a reload only after it has not changed for 2 s. Default: it ends with a newline.
+   * Returns whether a text is certainly complete, and not the beginning of a file that is still being written. A reload
+   * uses an incomplete text only after the file has not changed for 2 s. The first load uses any text. Default: whether
+   * the text ends with a newline.
    */
   isComplete?(text: string): boolean;
 }
 
-/** Minimum time between two looks at the files, in ms. */
-const LOOK_EVERY_MS = 1000;
+/** Minimum time between two checks of the files for changes, in ms. */
+const FILE_CHECK_INTERVAL_MS = 1000;
 
-/** How long files must be unchanged before an incomplete text is used, and before an equal stamp is trusted, in ms. */
+/** Time without changes after which an incomplete text is used, and an unchanged stamp is trusted, in ms. */
 const SETTLE_MS = 2000;
 
 /**
- * Returns a getter for the value of some files that reads them again after they changed. Files that can't be used leave
- * the previous value in place, are logged once and are tried again at each look: the reason need not be in them.
- * Files that other users can change, and secrets that they can read, are logged once. Throws `usage` when the files
- * can't be used at the start.
+ * Creates a getter for a value that is parsed from files. The getter checks the files at most once a second and reads
+ * them again after a change. If they become invalid, the getter logs the problem once, keeps the previous value and
+ * tries again at each check, because the cause can be outside of the files. Also logs, once, problems with the
+ * permissions of the files. Throws `usage` if the files are invalid at the first load.
  */
 export function createReloadingGetter<T>(
   files: readonly NamedFile[],
   format: FileFormat<T>,
-  world: FileWatchPorts,
+  ports: FileWatchPorts,
 ): () => T {
-  const reloading = new ReloadingFiles(files, format, world);
+  const reloading = new ReloadingFiles(files, format, ports);
   return () => reloading.current();
 }
 
-/** The state of files as of one look: equal stamps mean equal files, except for two changes in one tick of the clock. */
+/** Identifies a version of the files. Equal stamps mean equal contents, except after two changes in one clock tick. */
 interface Stamp {
   readonly text: string;
-  /** The last change of any of the files, in ms since 1970. */
+  /** Time of the latest change of any file, in ms since 1970. */
   readonly changedAtMs: number;
 }
 
 class ReloadingFiles<T> {
   readonly #files: readonly NamedFile[];
   readonly #format: FileFormat<T>;
-  readonly #world: FileWatchPorts;
+  readonly #ports: FileWatchPorts;
   #value: T;
-  #lookedAtMs: number;
-  /** The result of the last look, since when it has been the same, and whether the files were settled by then, so that the stamp can be trusted. */
+  #checkedAtMs: number;
+  /**
+   * The last version seen, when it was first seen, and whether it had not changed for so long that its stamp is
+   * trusted.
+   */
   #seen: { readonly stamp: string; readonly digest: string | undefined; readonly sinceMs: number; isSettled: boolean };
-  /** Digest of the texts that the value was made of; undefined when it was not needed. */
+  /** Digest of the texts that the value was parsed from. Undefined if it was not computed. */
   #usedDigest: string | undefined;
   #problem: string | undefined;
 
-  constructor(files: readonly NamedFile[], format: FileFormat<T>, world: FileWatchPorts) {
+  constructor(files: readonly NamedFile[], format: FileFormat<T>, ports: FileWatchPorts) {
     this.#files = files;
     this.#format = format;
-    this.#world = world;
-    this.#lookedAtMs = world.clock.nowMs();
-    const stamp = stampOf(files);
+    this.#ports = ports;
+    this.#checkedAtMs = ports.clock.nowMs();
+    const stamp = getStamp(files);
     const texts = files.map(readNamedFile);
     this.#value = format.parse(texts);
-    const isSettled = this.#isOld(stamp);
-    // Files that rest are not digested: a short command should not load node:crypto for that.
-    this.#usedDigest = isSettled ? undefined : digestOf(texts);
-    this.#seen = { stamp: stamp.text, digest: this.#usedDigest, sinceMs: this.#lookedAtMs, isSettled };
-    for (const problem of new Set(files.flatMap(findAccessProblems))) world.log.warn(problem);
+    const isSettled = this.#isSettledByFileTime(stamp);
+    // Settled files need no digest. Not loading node:crypto keeps short commands fast.
+    this.#usedDigest = isSettled ? undefined : computeDigest(texts);
+    this.#seen = { stamp: stamp.text, digest: this.#usedDigest, sinceMs: this.#checkedAtMs, isSettled };
+    for (const problem of new Set(files.flatMap(findAccessProblems))) ports.log.warn(problem);
   }
 
+  /** Returns the current value, after reloading the files if the last check is long enough ago. */
   current(): T {
-    const nowMs = this.#world.clock.nowMs();
-    if (nowMs - this.#lookedAtMs >= LOOK_EVERY_MS) {
-      this.#lookedAtMs = nowMs;
+    const nowMs = this.#ports.clock.nowMs();
+    if (nowMs - this.#checkedAtMs >= FILE_CHECK_INTERVAL_MS) {
+      this.#checkedAtMs = nowMs;
       try {
         if (this.#reload(nowMs)) this.#problem = undefined;
       } catch (error) {
         const problem = getErrorMessage(error);
-        if (problem !== this.#problem) this.#world.log.warn(`${problem}; the previous content stays in use`);
+        if (problem !== this.#problem) this.#ports.log.warn(`${problem}; the previous content stays in use`);
         this.#problem = problem;
       }
     }
     return this.#value;
   }
 
-  /** Uses the files if they changed and can be used. Returns false when it is too early to tell. */
+  /** Reloads the files if they changed. Returns false if they are still being written. Throws if they are invalid. */
   #reload(nowMs: number): boolean {
-    const stamp = stampOf(this.#files);
+    const stamp = getStamp(this.#files);
     if (stamp.text === this.#seen.stamp && this.#seen.isSettled && this.#problem === undefined) return true;
-    const texts = this.#files.map(plainTextOf);
-    // A change while the files were read: the texts may belong to different versions. The next look tells.
-    if (stampOf(this.#files).text !== stamp.text) return false;
-    const digest = digestOf(texts);
+    const texts = this.#files.map(readRegularFile);
+    // The files changed while they were read, so the texts can belong to different versions. The next check decides.
+    if (getStamp(this.#files).text !== stamp.text) return false;
+    const digest = computeDigest(texts);
     if (stamp.text !== this.#seen.stamp || digest !== this.#seen.digest) {
       this.#seen = { stamp: stamp.text, digest, sinceMs: nowMs, isSettled: false };
     }
-    this.#seen.isSettled = nowMs - this.#seen.sinceMs >= SETTLE_MS || this.#isOld(stamp);
+    this.#seen.isSettled = nowMs - this.#seen.sinceMs >= SETTLE_MS || this.#isSettledByFileTime(stamp);
     if (digest === this.#usedDigest) return true;
     const { isComplete = endsWithNewline } = this.#format;
     if (!this.#seen.isSettled && !texts.every(isComplete)) return false;
     this.#value = this.#format.parse(texts);
     this.#usedDigest = digest;
-    this.#world.log.info(`reloaded: ${this.#files.map(({ path }) => path).join(', ')}`);
+    this.#ports.log.info(`reloaded: ${this.#files.map(({ path }) => path).join(', ')}`);
     return true;
   }
 
-  /** Whether the last change is long enough ago by the file system's clock. A clock that is ahead of ours never says so. */
-  #isOld({ changedAtMs }: Stamp): boolean {
-    return this.#world.clock.epochMs() - changedAtMs >= SETTLE_MS;
+  /** Returns whether the last change is old by the file's own time. Never true if the file system's clock is ahead. */
+  #isSettledByFileTime({ changedAtMs }: Stamp): boolean {
+    return this.#ports.clock.epochMs() - changedAtMs >= SETTLE_MS;
   }
 }
 
@@ -122,8 +127,8 @@ function endsWithNewline(text: string): boolean {
   return text.endsWith('\n');
 }
 
-/** Reads a file again. Opening a pipe could wait forever. */
-function plainTextOf(file: NamedFile): string {
+/** Reads a file again. Throws for anything but regular files, because opening a pipe can block forever. */
+function readRegularFile(file: NamedFile): string {
   const stat = statSync(file.path, { throwIfNoEntry: false });
   if (stat && !stat.isFile()) {
     throw new AnyserveError('usage', `--${file.option}: cannot read ${file.path} again: it is not a regular file`);
@@ -132,10 +137,10 @@ function plainTextOf(file: NamedFile): string {
 }
 
 /**
- * The change time (ctime) is part of it: the time of modification can be set back. What is not a regular file, such as a
- * pipe, can be read only once and has a constant stamp.
+ * Returns the stamp of the files. It includes the change time (ctime), because programs can reset the modification
+ * time. Anything but a regular file, such as a pipe, can be read only once and has a constant stamp.
  */
-function stampOf(files: readonly NamedFile[]): Stamp {
+function getStamp(files: readonly NamedFile[]): Stamp {
   let changedAtMs = 0;
   const stamps = files.map(({ path }) => {
     try {
@@ -144,14 +149,14 @@ function stampOf(files: readonly NamedFile[]): Stamp {
       changedAtMs = Math.max(changedAtMs, Number(stat.ctimeMs), Number(stat.mtimeMs));
       return `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`;
     } catch (error) {
-      // Missing or out of reach for now: reading it reports that.
+      // The file is missing or unreachable. Reading it reports that.
       return getErrorMessage(error);
     }
   });
   return { text: stamps.join(), changedAtMs };
 }
 
-/** Compares texts without keeping what is secret in them. */
-function digestOf(texts: readonly string[]): string {
+/** Computes a digest for comparing texts, so that no secrets are kept in memory. */
+function computeDigest(texts: readonly string[]): string {
   return process.getBuiltinModule('node:crypto').hash('sha256', JSON.stringify(texts));
 }

@@ -3,72 +3,77 @@ import type { ClientTls, ServerTls } from '../core/tls.js';
 import type { NamedFile } from './named-file.js';
 import { createReloadingGetter, type FileWatchPorts } from './reloading-files.js';
 
-/** The files of one end of TLS, each with the option that names it. */
+/** The TLS files of a server or client. */
 export interface TlsFiles {
+  /** Certificate chain (PEM). */
   readonly cert?: NamedFile | undefined;
+  /** Private key (PEM). */
   readonly key?: NamedFile | undefined;
+  /** Certificate authorities (PEM). */
   readonly ca?: NamedFile | undefined;
 }
 
-/** Returns a getter for the TLS files of a server, read again when they change. Throws `usage` when they can't be used. */
+/** Creates a getter for the TLS settings of a server. It reloads changed files. Throws `usage` for invalid files. */
 export function loadServerTls(
   { cert, key, ca }: TlsFiles & { readonly cert: NamedFile; readonly key: NamedFile },
-  world: FileWatchPorts,
+  ports: FileWatchPorts,
 ): () => ServerTls {
-  const parse = (texts: readonly string[]): ServerTls => checked({ cert, key, ca }, texts) as ServerTls;
-  return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
+  const parse = (texts: readonly string[]): ServerTls => parseTls({ cert, key, ca }, texts) as ServerTls;
+  return createReloadingGetter(listFiles(cert, key, ca), { parse, isComplete: isCompletePem }, ports);
 }
 
-/** Returns a getter for the TLS files of a caller, read again when they change. Throws `usage` when they can't be used. */
-export function loadClientTls(files: TlsFiles, world: FileWatchPorts): () => ClientTls {
+/** Creates a getter for the TLS settings of a client. It reloads changed files. Throws `usage` for invalid files. */
+export function loadClientTls(files: TlsFiles, ports: FileWatchPorts): () => ClientTls {
   const { cert, key, ca } = files;
-  const parse = (texts: readonly string[]): ClientTls => checked(files, texts);
-  return createReloadingGetter(present(cert, key, ca), { parse, isComplete: isWholePem }, world);
+  const parse = (texts: readonly string[]): ClientTls => parseTls(files, texts);
+  return createReloadingGetter(listFiles(cert, key, ca), { parse, isComplete: isCompletePem }, ports);
 }
 
-function present(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
+function listFiles(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
   return files.filter((file) => file !== undefined);
 }
 
-/** Whether every block of a PEM text has its end, and nothing has begun after the last one. */
-function isWholePem(text: string): boolean {
-  return hasAllEnds(text) && /(-----|\n)$/.test(text);
+/** Returns whether every block of a PEM text is complete and no other block has begun. */
+function isCompletePem(text: string): boolean {
+  return hasAllEndLines(text) && /(-----|\n)$/.test(text);
 }
 
-function hasAllEnds(text: string): boolean {
+function hasAllEndLines(text: string): boolean {
   return text.split('-----BEGIN ').length - 1 === (text.match(/-----END [^\n-]+-----/g) ?? []).length;
 }
 
 /**
- * Returns the texts of the files that are given, in the order certificate, key, authorities, after checking that they can
- * be used together. Node's modules are loaded here, because they take as long as a short command without any files.
+ * Converts the texts of the given files, in the order `cert`, `key`, `ca`, to TLS settings, and checks that they can be
+ * used together. Loads Node's modules here, because that takes as long as a short command without TLS.
  */
-function checked({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientTls {
+function parseTls({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientTls {
   const { createPrivateKey } = process.getBuiltinModule('node:crypto');
   const { createSecureContext } = process.getBuiltinModule('node:tls');
-  const left = [...texts];
+  const remaining = [...texts];
   const tls = {
-    cert: cert && left.shift(),
-    key: key && left.shift(),
-    ca: ca && left.shift(),
+    cert: cert && remaining.shift(),
+    key: key && remaining.shift(),
+    ca: ca && remaining.shift(),
   };
-  if (ca) check(ca, () => parseCertificates(tls.ca ?? ''));
-  if (cert) check(cert, () => parseCertificates(tls.cert ?? ''));
-  if (key) check(key, () => createPrivateKey(tls.key ?? '') && createSecureContext(tls));
+  if (ca) checkFile(ca, () => checkCertificates(tls.ca ?? ''));
+  if (cert) checkFile(cert, () => checkCertificates(tls.cert ?? ''));
+  if (key) checkFile(key, () => createPrivateKey(tls.key ?? '') && createSecureContext(tls));
   return tls;
 }
 
-/** OpenSSL silently leaves out the certificates from the first one on that it can't read; here that is an error. */
-function parseCertificates(text: string): void {
+/** Throws for an invalid certificate. OpenSSL would silently ignore it and all certificates after it. */
+function checkCertificates(text: string): void {
   const { X509Certificate } = process.getBuiltinModule('node:crypto');
-  if (text.includes('-----BEGIN ') && !hasAllEnds(text)) throw new Error('it is cut off: a block has no end');
+  if (text.includes('-----BEGIN ') && !hasAllEndLines(text))
+    throw new Error('it is cut off: a PEM block has no END line');
   const blocks = text.match(/-----BEGIN (?:X509 )?CERTIFICATE-----[^-]*-----END [^-]*-----/g) ?? [text];
   for (const block of blocks) new X509Certificate(block);
 }
 
-function check({ option, path }: NamedFile, read: () => unknown): void {
+/** Runs a check of a file. Throws `usage` with the file and the reason if the check throws. */
+function checkFile({ option, path }: NamedFile, check: () => unknown): void {
   try {
-    read();
+    check();
   } catch (cause) {
     const { code = '' } = cause as NodeJS.ErrnoException;
     const reason = REASONS[code] ?? getErrorMessage(cause);
@@ -77,8 +82,8 @@ function check({ option, path }: NamedFile, read: () => unknown): void {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  ERR_OSSL_PEM_NO_START_LINE: 'it is not in the form of PEM',
-  ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key is not that of the certificate',
-  ERR_OSSL_UNSUPPORTED: 'it is not in the form of PEM',
-  ERR_MISSING_PASSPHRASE: 'it is encrypted; give a key without a passphrase',
+  ERR_OSSL_PEM_NO_START_LINE: 'it is not PEM',
+  ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key does not match the certificate',
+  ERR_OSSL_UNSUPPORTED: 'it is not PEM',
+  ERR_MISSING_PASSPHRASE: 'it is encrypted; use a key without a passphrase',
 };

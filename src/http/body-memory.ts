@@ -1,55 +1,62 @@
 import type { ServerResponse } from 'node:http';
 
-/** Maximum size of all large bodies together, in bytes: 64 of the largest, or 1,000 of usual large ones. */
-const MAX_BYTES = 64 * 1024 * 1024;
+/** Maximum total size of large bodies, in bytes: 64 of the largest, or 1,000 of the usual size. */
+const MAX_LARGE_BODIES_BYTES = 64 * 1024 * 1024;
 
-/** Maximum size of a body that isn't counted: connections take as much. */
-const SMALL_BYTES = 16 * 1024;
+/** Maximum size of a body that is not counted, in bytes. A connection takes as much memory. */
+const MAX_UNCOUNTED_BYTES = 16 * 1024;
 
-/** Maximum size of a body that is parsed at once, in bytes. A larger one waits for its turn. */
+/**
+ * Maximum size of a body that is parsed immediately, in bytes. A larger one waits for {@link
+ * BodyMemory.waitForParseTurn}.
+ */
 export const MAX_IMMEDIATE_PARSE_BYTES = 2 * 1024;
 
 /**
- * The memory of large request bodies, from their first byte until their request is answered. A response to a refused body can
- * repeat it, and wait for a reader that takes nothing.
+ * Limits the memory of large request bodies. A body counts from its first byte until its response is closed, because a
+ * 422 response repeats parts of the body and can wait for a client that does not read.
  */
 export class BodyMemory {
-  readonly #held = new Map<ServerResponse, number>();
+  readonly #reserved = new Map<ServerResponse, number>();
   #lastTurn = Promise.resolve();
   #freeBytes: number;
 
-  constructor(maxBytes = MAX_BYTES) {
+  /** Default: 64 MiB. */
+  constructor(maxBytes = MAX_LARGE_BODIES_BYTES) {
     this.#freeBytes = maxBytes;
   }
 
-  /** Has a request hold as many bytes from now on, until its response is closed. Returns false when there is no room. */
+  /**
+   * Reserves memory for a request until its response is closed. `bytes` replaces what the request had reserved. Returns
+   * false, and changes nothing, if not enough memory is free.
+   */
   reserve(response: ServerResponse, bytes: number): boolean {
-    if (bytes <= SMALL_BYTES) return true;
-    const before = this.#held.get(response);
-    const more = bytes - (before ?? 0);
-    if (more > this.#freeBytes) return false;
-    if (before === undefined) response.once('close', () => this.release(response));
-    this.#held.set(response, bytes);
-    this.#freeBytes -= more;
+    if (bytes <= MAX_UNCOUNTED_BYTES) return true;
+    const previousBytes = this.#reserved.get(response);
+    const additionalBytes = bytes - (previousBytes ?? 0);
+    if (additionalBytes > this.#freeBytes) return false;
+    if (previousBytes === undefined) response.once('close', () => this.release(response));
+    this.#reserved.set(response, bytes);
+    this.#freeBytes -= additionalBytes;
     return true;
   }
 
   /**
-   * Resolves when it is the turn of one more body to be parsed. Only one has a turn in an iteration of the event loop: 1 MiB can
-   * take 50 ms, and other requests are answered between two bodies, however many arrive at once.
+   * Resolves when the caller can parse a body. Each iteration of the event loop gives one turn, so that other requests
+   * are handled between two bodies: parsing 1 MiB can take 50 ms.
    */
   waitForParseTurn(): Promise<void> {
-    this.#lastTurn = this.#lastTurn.then(nextIteration);
+    this.#lastTurn = this.#lastTurn.then(waitForNextIteration);
     return this.#lastTurn;
   }
 
-  /** Gives back what a request holds: its body was read, and its response goes on for long. */
+  /** Releases the memory of a request early, for a body that was parsed and a response that stays open. */
   release(response: ServerResponse): void {
-    this.#freeBytes += this.#held.get(response) ?? 0;
-    this.#held.delete(response);
+    this.#freeBytes += this.#reserved.get(response) ?? 0;
+    this.#reserved.delete(response);
   }
 }
 
-function nextIteration(): Promise<void> {
+function waitForNextIteration(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }

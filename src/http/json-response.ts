@@ -1,16 +1,16 @@
 import type { ServerResponse } from 'node:http';
 
-/** Headers of a refusal that passes with time: somebody leaves, or another server is there. */
+/** Headers of a temporary refusal, for example because too many replicas are registered. Retry after 5 s. */
 export const RETRY_LATER_HEADERS = { 'retry-after': '5' };
 
 type Headers = Readonly<Record<string, string>>;
 
-/** Sends an answer that is made already, to as many requests as have the same. */
+/** Sends a response that was created in advance. Can be called for any number of requests. */
 export type JsonResponse = (response: ServerResponse) => void;
 
 /**
- * The headers of a JSON response of this many bytes, as one flat list, which Node writes as it is. Every response describes
- * one moment of the registry, so no cache on the way may keep it.
+ * Creates the headers of a JSON response, as the flat list that Node writes without conversion. `no-store` because
+ * every response describes the registry at one instant.
  */
 export function createJsonHeaders(length: number, headers: Headers = {}): string[] {
   return Object.entries({
@@ -21,13 +21,16 @@ export function createJsonHeaders(length: number, headers: Headers = {}): string
   }).flat();
 }
 
-/** An answer of a JSON text as it stands: express's own `json` would add a charset that the original does not send. */
+/**
+ * Creates a response from a JSON text. Used instead of express's `json`, which adds a charset that the Python server
+ * does not send.
+ */
 export function createJsonResponse(status: number, body: string, headers: Headers = {}): JsonResponse {
   const fields = createJsonHeaders(Buffer.byteLength(body), headers);
   return (response) => void response.writeHead(status, fields).end(body);
 }
 
-/** Answers with a {@link createJsonResponse} that this request alone has. */
+/** Sends a JSON response to one request. */
 export function sendJson(response: ServerResponse, status: number, body: string, headers?: Headers): void {
   createJsonResponse(status, body, headers)(response);
 }

@@ -1,14 +1,14 @@
 /**
- * Makes a function that turns the line ends of a text that comes in pieces into line feeds. An event stream can end its lines
- * with CR LF, LF or CR, but the parser searches the rest of a piece for each kind at each line: a piece of 64 KiB of CRs
- * keeps it busy for a quarter of a second.
+ * Creates a function that converts the line endings of a text, fed to it in chunks, to line feeds. Lines of an event
+ * stream can end with CR LF, LF or CR. The event stream parser searches the rest of the chunk for each kind at every
+ * line, which takes a quarter of a second for a chunk of 64 KiB of CRs.
  */
-export function createLineEndingNormalizer(): (piece: string) => string {
+export function createLineEndingNormalizer(): (chunk: string) => string {
   let endedWithCr = false;
-  return (piece) => {
-    if (piece === '') return piece;
-    const text = endedWithCr && piece.startsWith('\n') ? piece.slice(1) : piece;
-    endedWithCr = piece.endsWith('\r');
+  return (chunk) => {
+    if (chunk === '') return chunk;
+    const text = endedWithCr && chunk.startsWith('\n') ? chunk.slice(1) : chunk;
+    endedWithCr = chunk.endsWith('\r');
     return text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text;
   };
 }

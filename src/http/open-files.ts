@@ -1,19 +1,19 @@
 import { readdir, readFile } from 'node:fs/promises';
 
-/** How many files this process has open, connections among them, and how many it may have. */
+/** The open files of this process, which include its connections, and their limit. */
 export interface OpenFiles {
   readonly open: number;
-  /** Infinity where the system does not say: only Linux does. */
+  /** Infinity if unknown. Only Linux reports it. */
   readonly limit: number;
 }
 
-/** A part of the files that leases leave to requests, and the least and the most that it is. */
-const RESERVED_PART = 1 / 8;
-const LEAST_RESERVED = 32;
-const MOST_RESERVED = 1024;
+/** Share of the file limit that leases leave free for other requests, with its lower and upper bound in files. */
+const RESERVED_SHARE = 1 / 8;
+const MIN_RESERVED_FILES = 32;
+const MAX_RESERVED_FILES = 1024;
 
-/** What stays free of connections, for reading what the system says of them. */
-const OWN = 8;
+/** Number of files that no connection can use. Counting the open files needs some. */
+const INTERNAL_FILES = 8;
 
 /** Counts the open files of this process. */
 export async function countOpenFiles(): Promise<OpenFiles> {
@@ -26,9 +26,9 @@ export async function countOpenFiles(): Promise<OpenFiles> {
   }
 }
 
-/** How many connections a process with so many open files can have at all, and how many before it refuses leases. */
+/** Computes the maximum number of connections, and the number of connections from which new leases are refused. */
 export function computeConnectionLimits({ open, limit }: OpenFiles): { maxConnections: number; maxLeases: number } {
-  const reserved = Math.min(MOST_RESERVED, Math.max(LEAST_RESERVED, limit * RESERVED_PART));
-  const maxConnections = Math.max(1, limit - open - OWN);
+  const reserved = Math.min(MAX_RESERVED_FILES, Math.max(MIN_RESERVED_FILES, limit * RESERVED_SHARE));
+  const maxConnections = Math.max(1, limit - open - INTERNAL_FILES);
   return { maxConnections, maxLeases: Math.max(0, Math.floor(maxConnections - reserved)) };
 }

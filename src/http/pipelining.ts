@@ -1,44 +1,47 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** Where a connection keeps how many requests wait on it. */
-const waiting = Symbol('waiting');
+/** Key of a connection's number of waiting requests. */
+const waitingRequests = Symbol('waitingRequests');
 
-type Turns = Socket & { [waiting]?: number };
+type PipelinedSocket = Socket & { [waitingRequests]?: number };
 
 /**
- * Has each request wait until the one before it on its connection is answered, and the answer taken. Node hands on all
- * that one packet holds at once: without this, a packet of 1,700 short requests for the list has so many lists wait in
- * memory for a reader that takes nothing. No more is read from a connection while a request waits on it: they would wait in
- * memory, too.
+ * Delays each request until the response to the previous request on its connection has been read by the client.
+ *
+ * Node emits all requests of a packet at once. Without this function, a packet with 1,700 short requests for the
+ * replica list would keep 1,700 lists in memory for a client that does not read. Reading from the connection pauses
+ * while a request waits, because further requests would take memory too.
  */
 export function waitForTurn(request: IncomingMessage, response: ServerResponse, next: () => void): void {
   if (isFirstInPipeline(response)) return void next();
-  const socket: Turns = request.socket;
+  const socket: PipelinedSocket = request.socket;
   addWaiting(socket, 1);
-  // At the end of each request that it has read Node goes on to read; so this comes after all of the packet.
-  process.nextTick(() => socket[waiting] !== 0 && socket.pause());
-  // Node gives it the connection when the answer before is taken, and is in the midst of that when it says so.
+  // Node resumes the socket at the end of each request that it parses, so this must run after the whole packet.
+  process.nextTick(() => socket[waitingRequests] !== 0 && socket.pause());
+  // Node assigns the socket when the previous response is finished. It emits the event from the middle of that work.
   response.once('socket', () => process.nextTick(takeTurn));
 
   function takeTurn(): void {
     addWaiting(socket, -1);
     if (socket.destroyed) return;
-    if (socket[waiting] === 0) socket.resume();
+    if (socket[waitingRequests] === 0) socket.resume();
     next();
   }
 }
 
-function addWaiting(socket: Turns, count: 1 | -1): void {
-  socket[waiting] = (socket[waiting] ?? 0) + count;
+function addWaiting(socket: PipelinedSocket, count: 1 | -1): void {
+  socket[waitingRequests] = (socket[waitingRequests] ?? 0) + count;
 }
 
-/** Whether an answer can be sent at once. To one behind others Node gives no connection until they are answered. */
+/**
+ * Returns whether a response can be sent now. Node assigns no socket to a response while earlier ones are unfinished.
+ */
 export function isFirstInPipeline(response: ServerResponse): boolean {
   return response.socket !== null;
 }
 
-/** Whether a request waits on a connection until the one before it is answered. */
-export function hasPipelinedRequest(socket: Turns): boolean {
-  return (socket[waiting] ?? 0) > 0;
+/** Returns whether a request on a connection waits for an earlier response. */
+export function hasPipelinedRequest(socket: PipelinedSocket): boolean {
+  return (socket[waitingRequests] ?? 0) > 0;
 }

@@ -3,8 +3,12 @@ import { ByteCollector } from '../core/byte-collector.js';
 import { type BodyMemory, MAX_IMMEDIATE_PARSE_BYTES } from './body-memory.js';
 
 /**
- * The body of a request, the beginning of one over the limit, or none: the sender went away or sent no UTF-8, or other
- * requests hold all the memory for bodies.
+ * The result of reading a request body:
+ * - `text`: the whole body.
+ * - `too_large`: the beginning of a body over the limit.
+ * - `no_room`: other requests use all memory for bodies.
+ * - `not_utf8`: the body is not valid UTF-8.
+ * - `aborted`: the client disconnected.
  */
 export type RequestBody =
   | { readonly kind: 'text'; readonly text: string }
@@ -13,7 +17,7 @@ export type RequestBody =
   | { readonly kind: 'not_utf8' }
   | { readonly kind: 'aborted' };
 
-/** Reads the body of a request, at most so many bytes of it. A byte order mark at its start is left out. */
+/** Reads at most `maxBytes` of a request body. Removes a byte order mark. */
 export function readRequestBody(
   request: IncomingMessage,
   response: ServerResponse,
@@ -23,8 +27,8 @@ export function readRequestBody(
   return new Promise((resolve) => {
     const body = new ByteCollector();
     let isRefused = false;
-    let isWhole = false;
-    // The rest of a refused body is read and dropped: the response needs the connection.
+    let isComplete = false;
+    // The rest of a refused body is read and discarded, because the response needs the connection.
     request.on('data', (chunk: Buffer) => {
       if (isRefused) return;
       isRefused = !memory.reserve(response, body.length + chunk.length);
@@ -36,23 +40,23 @@ export function readRequestBody(
     });
     request.on('end', () => {
       if (isRefused) return;
-      if (body.length <= MAX_IMMEDIATE_PARSE_BYTES) return resolve(textFrom(body.bytes));
-      isWhole = true;
+      if (body.length <= MAX_IMMEDIATE_PARSE_BYTES) return resolve(decodeBody(body.bytes));
+      isComplete = true;
       void memory
         .waitForParseTurn()
-        .then(() => resolve(request.socket.destroyed ? { kind: 'aborted' } : textFrom(body.bytes)));
+        .then(() => resolve(request.socket.destroyed ? { kind: 'aborted' } : decodeBody(body.bytes)));
     });
     request.on('close', () => {
-      if (!isWhole) resolve({ kind: 'aborted' });
+      if (!isComplete) resolve({ kind: 'aborted' });
     });
   });
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 
-function textFrom(bytes: Uint8Array): RequestBody {
+function decodeBody(bytes: Uint8Array): RequestBody {
   try {
-    return { kind: 'text', text: utf8.decode(bytes) };
+    return { kind: 'text', text: strictUtf8.decode(bytes) };
   } catch {
     return { kind: 'not_utf8' };
   }

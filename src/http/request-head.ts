@@ -1,39 +1,39 @@
-/** The two parts of a request target. */
+/** The parts of a request target. */
 export interface RequestTarget {
   readonly path: string;
-  /** The part behind the `?`, without it. */
+  /** The query string, without the `?`. */
   readonly search: string;
 }
 
-/** Whether a request target is this path, with or without a query. */
+/** Returns whether a request target has this path, with or without a query string. */
 export function isPath(path: string, target: string): boolean {
   return target.startsWith(path) && (target.length === path.length || target[path.length] === '?');
 }
 
-/** A request target without scheme and host, which one may name that asks by way of a proxy (RFC 9112, 3.2.2). */
+/** Removes scheme and host from a request target. Requests through a proxy can have them (RFC 9112, section 3.2.2). */
 export function toOriginForm(target: string): string {
   const rest = target.replace(/^https?:\/\/[^/?]*/i, '');
   return rest === '' || rest.startsWith('?') ? `/${rest}` : rest;
 }
 
-/** Splits a request target at its first `?`. */
-export function parseTarget(url: string): RequestTarget {
-  const at = url.indexOf('?');
-  return at < 0 ? { path: url, search: '' } : { path: url.slice(0, at), search: url.slice(at + 1) };
+/** Splits a request target at the first `?`. */
+export function parseTarget(target: string): RequestTarget {
+  const index = target.indexOf('?');
+  return index < 0 ? { path: target, search: '' } : { path: target.slice(0, index), search: target.slice(index + 1) };
 }
 
-const NONE: readonly string[] = [];
+const NO_VALUES: readonly string[] = [];
 
 /**
- * The values of a header, one for each time that it was sent; its name is given in lower case. Read from what came, as
- * pairs in one list: Node's own reading makes an object of all headers, and keeps the first value of some alone.
+ * Returns all values of a header, whose name is given in lower case. Reads Node's `rawHeaders`, because `headers` costs
+ * an object per request and keeps only the first value of some headers.
  */
 export function getHeaderValues(rawHeaders: readonly string[], name: string): readonly string[] {
-  let values = NONE;
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const found = rawHeaders[at] as string;
-    if (found.length === name.length && found.toLowerCase() === name)
-      values = [...values, rawHeaders[at + 1] as string];
+  let values = NO_VALUES;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const rawName = rawHeaders[index] as string;
+    if (rawName.length === name.length && rawName.toLowerCase() === name)
+      values = [...values, rawHeaders[index + 1] as string];
   }
   return values;
 }

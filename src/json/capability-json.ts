@@ -2,12 +2,12 @@ import { type Capability, createPairs } from '../core/capability.js';
 import { type Json, JsonNumber, type JsonObject, serializeJson } from './exact-json.js';
 import { internStrings } from './string-memory.js';
 
-/** A capability from the object that a replica registers. */
+/** Converts a capability object, as a replica registers it. */
 export function parseCapability(object: JsonObject): Capability {
   return parseCapabilities([object])[0] as Capability;
 }
 
-/** Capabilities from the objects that a replica registers; values other than text, numbers and booleans never match. */
+/** Converts capability objects, as a replica registers them. Only strings, numbers and booleans can match a query. */
 export function parseCapabilities(objects: readonly JsonObject[]): Capability[] {
   const texts: string[] = [];
   const ends = objects.map((object) => {
@@ -17,14 +17,14 @@ export function parseCapabilities(objects: readonly JsonObject[]): Capability[] 
     }
     return texts.length;
   });
-  const pooled = internStrings(texts);
-  return objects.map((object, at) => ({
-    pairs: pooled.slice(ends[at - 1] ?? 0, ends[at]),
+  const interned = internStrings(texts);
+  return objects.map((object, index) => ({
+    pairs: interned.slice(ends[index - 1] ?? 0, ends[index]),
     source: serializeJson(object),
   }));
 }
 
-/** A scalar as the text that a query is compared with; undefined for null, objects and arrays. */
+/** Formats a scalar as the text that queries are compared with. Returns undefined for null, objects and arrays. */
 export function formatScalar(value: Json): string | undefined {
   if (typeof value === 'string') return value;
   if (typeof value === 'boolean') return String(value);
@@ -32,10 +32,10 @@ export function formatScalar(value: Json): string | undefined {
   return undefined;
 }
 
-/** A capability as a program gives it. */
+/** A capability as key-value pairs: `{ model: 'qwen2', type: 'chat' }`. Numbers and booleans match as text. */
 export type ScalarPairs = Readonly<Record<string, string | number | boolean>>;
 
-/** A capability from a program's object. */
+/** Creates a capability from key-value pairs. */
 export function createCapability(pairs: ScalarPairs): Capability {
   const entries = Object.entries(pairs);
   return {

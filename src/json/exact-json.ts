@@ -1,24 +1,25 @@
 import { AnyserveError } from '../core/errors.js';
 
-/**
- * JSON as this project's two ends read and write it. `JSON.parse` will not do: it forgets how a number was written
- * (`1.0`, integers over 2^53), and it says neither where a text breaks nor why in the words that clients of the
- * original know, which are those of Python's `json` module. Nesting is bounded, and what other readers would choke
- * on (a lone surrogate, a number no double can hold) is refused.
+/*
+ * A JSON parser that keeps numbers as they were written. `JSON.parse` is not enough for three reasons:
+ * - It loses the text of numbers, such as `1.0` and integers over 2^53.
+ * - Its errors lack the positions and messages of Python's `json` module, which clients of the Python server know.
+ * - It accepts values that other JSON parsers reject: lone surrogates, numbers outside the range of a double, and any
+ *   nesting depth.
  */
 
-/** A parsed value. Objects are maps, so that `__proto__` is a key like any other. */
+/** A parsed value. Objects are maps, so that `__proto__` is an ordinary key. */
 export type Json = null | boolean | string | JsonNumber | readonly Json[] | JsonObject;
 
-/** An object, its keys in the order of their first appearance; of a repeated key the last value counts. */
+/** An object. Keys are in the order of their first occurrence; the last value of a repeated key wins. */
 export type JsonObject = ReadonlyMap<string, Json>;
 
-/** Whether a value is an object. */
+/** Returns whether a value is an object. */
 export function isJsonObject(value: Json): value is JsonObject {
   return value instanceof Map;
 }
 
-/** A number as it was written. */
+/** A number, with the text that it was written as. */
 export class JsonNumber {
   readonly text: string;
 
@@ -27,10 +28,12 @@ export class JsonNumber {
   }
 }
 
-/** What a text that is not JSON gets: the reason, and the place in characters from the start. */
+/** Error for text that is not valid JSON. The message is the reason. */
 export class JsonSyntaxError extends Error {
   override readonly name = 'JsonSyntaxError';
+  /** Position of the error, in characters from the start of the text. */
   readonly position: number;
+  /** Whether the text exceeds `maxDepth`. */
   readonly isTooDeep: boolean;
 
   constructor(reason: string, position: number, isTooDeep = false) {
@@ -40,26 +43,30 @@ export class JsonSyntaxError extends Error {
   }
 }
 
-/** Limits of a text, by who wrote it. */
+/** Limits of a text, depending on its origin. */
 export interface JsonLimits {
+  /** Maximum nesting depth of objects and arrays. */
   readonly maxDepth: number;
   /**
-   * Maximum weight of all values together: an object or array weighs {@link CONTAINER_WEIGHT}, any other value 1. Two
-   * bytes of text (`{}`) become 200 in memory, so the length of the text alone does not bound what it takes.
-   * Default: no limit.
+   * Maximum total weight of all values. It bounds the memory that they take, which the length of the text does not:
+   * `{}` has 2 bytes and takes 200. An object or array weighs {@link CONTAINER_WEIGHT}, any other value 1. Default: no
+   * limit.
    */
   readonly maxWeight?: number;
-  /** Whether to refuse what other readers would choke on: lone surrogates, numbers that no double holds. */
+  /** Whether to reject values that other parsers reject: lone surrogates, numbers outside the range of a double. */
   readonly portable: boolean;
 }
 
-/** For texts from anyone, which others will read: deeper than any registration or tensor needs. */
+/** Limits for text from clients, which is passed on to other clients. No registration or tensor needs 64 levels. */
 export const UNTRUSTED_JSON_LIMITS: JsonLimits = { maxDepth: 64, portable: true };
 
-/** For the answers of a server we asked: whatever it took from others is shown, far from the end of our stack. */
+/**
+ * Limits for responses of a server. They accept whatever the server has accepted. 1,000 levels do not overflow the
+ * stack.
+ */
 export const SERVER_JSON_LIMITS: JsonLimits = { maxDepth: 1000, portable: false, maxWeight: 6_000_000 };
 
-/** An empty object takes about 200 bytes, a number about 50. */
+/** Weight of an object or array. An empty object takes about 200 bytes of memory, a number about 50. */
 const CONTAINER_WEIGHT = 4;
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
@@ -71,20 +78,20 @@ const BACKSLASH = 0x5c;
 const FIRST_PRINTABLE = 0x20;
 
 /**
- * Reads one JSON value, in time linear in the length of the text. Throws {@link JsonSyntaxError}, and
- * `too_large` for more than `maxWeight`.
+ * Parses a JSON value in time linear in the length of the text. Throws {@link JsonSyntaxError}, or `too_large` for
+ * values over `maxWeight`.
  */
 export function parseJson(text: string, limits: JsonLimits = UNTRUSTED_JSON_LIMITS): Json {
   return new Parser(text, limits).parse();
 }
 
-/** Reads by character codes: a regular expression for each token takes five times as long. */
+/** Compares character codes, because a regular expression per token takes five times as long. */
 class Parser {
   readonly #text: string;
   readonly #maxDepth: number;
   readonly #portable: boolean;
   #weightLeft: number;
-  #at = 0;
+  #offset = 0;
 
   constructor(text: string, { maxDepth, portable, maxWeight = Number.POSITIVE_INFINITY }: JsonLimits) {
     this.#text = text;
@@ -95,76 +102,76 @@ class Parser {
 
   parse(): Json {
     this.#skipSpace();
-    const parsed = this.#value(1);
+    const parsed = this.#parseValue(1);
     this.#skipSpace();
-    if (this.#at < this.#text.length) this.#fail('Extra data', this.#at);
+    if (this.#offset < this.#text.length) this.#fail('Extra data', this.#offset);
     return parsed;
   }
 
-  #fail(reason: string, unit: number): never {
-    throw new JsonSyntaxError(reason, characterCount(this.#text, unit));
+  #fail(reason: string, offset: number): never {
+    throw new JsonSyntaxError(reason, countCharacters(this.#text, offset));
   }
 
   #skipSpace(): void {
     const text = this.#text;
-    let at = this.#at;
+    let offset = this.#offset;
     for (;;) {
-      const unit = text.charCodeAt(at);
+      const unit = text.charCodeAt(offset);
       if (unit !== 0x20 && unit !== 0x0a && unit !== 0x0d && unit !== 0x09) break;
-      at++;
+      offset++;
     }
-    this.#at = at;
+    this.#offset = offset;
   }
 
-  #value(depth: number): Json {
+  #parseValue(depth: number): Json {
     if (depth > this.#maxDepth) {
       const reason = `Nested deeper than ${this.#maxDepth} levels`;
-      throw new JsonSyntaxError(reason, characterCount(this.#text, this.#at), true);
+      throw new JsonSyntaxError(reason, countCharacters(this.#text, this.#offset), true);
     }
-    const first = this.#text[this.#at];
-    this.#weigh(first === '{' || first === '[' ? CONTAINER_WEIGHT : 1);
+    const first = this.#text[this.#offset];
+    this.#addWeight(first === '{' || first === '[' ? CONTAINER_WEIGHT : 1);
     switch (first) {
       case '"':
-        return this.#string();
+        return this.#parseString();
       case '{':
-        return this.#object(depth);
+        return this.#parseObject(depth);
       case '[':
-        return this.#array(depth);
+        return this.#parseArray(depth);
       case 't':
-        return this.#word('true', true);
+        return this.#parseLiteral('true', true);
       case 'f':
-        return this.#word('false', false);
+        return this.#parseLiteral('false', false);
       case 'n':
-        return this.#word('null', null);
+        return this.#parseLiteral('null', null);
       default:
-        return this.#number();
+        return this.#parseNumber();
     }
   }
 
-  #weigh(weight: number): void {
+  #addWeight(weight: number): void {
     this.#weightLeft -= weight;
     if (this.#weightLeft < 0) throw new AnyserveError('too_large', 'its JSON holds too many values');
   }
 
-  #word<T>(spelled: string, meaning: T): T {
-    if (!this.#text.startsWith(spelled, this.#at)) this.#fail('Expecting value', this.#at);
-    this.#at += spelled.length;
-    return meaning;
+  #parseLiteral<T>(literal: string, value: T): T {
+    if (!this.#text.startsWith(literal, this.#offset)) this.#fail('Expecting value', this.#offset);
+    this.#offset += literal.length;
+    return value;
   }
 
-  #number(): JsonNumber {
-    const start = this.#at;
+  #parseNumber(): JsonNumber {
+    const start = this.#offset;
     NUMBER.lastIndex = start;
     if (!NUMBER.test(this.#text)) this.#fail('Expecting value', start);
-    this.#at = NUMBER.lastIndex;
-    const written = this.#text.slice(start, this.#at);
-    if (this.#portable && !Number.isFinite(Number(written))) this.#fail('Number out of range', start);
-    return new JsonNumber(written);
+    this.#offset = NUMBER.lastIndex;
+    const number = this.#text.slice(start, this.#offset);
+    if (this.#portable && !Number.isFinite(Number(number))) this.#fail('Number out of range', start);
+    return new JsonNumber(number);
   }
 
-  #string(): string {
+  #parseString(): string {
     const text = this.#text;
-    const start = this.#at;
+    const start = this.#offset;
     let hasEscape = false;
     let end = start + 1;
     for (let unit = text.charCodeAt(end); unit !== QUOTE; unit = text.charCodeAt(end)) {
@@ -174,93 +181,94 @@ class Parser {
       } else if (unit >= FIRST_PRINTABLE) end++;
       else this.#failInString(start);
     }
-    this.#at = end + 1;
-    const read = hasEscape ? this.#unescaped(start) : text.slice(start + 1, end);
-    if (this.#portable && !read.isWellFormed()) this.#fail('Lone surrogate in string starting at', start);
-    return read;
+    this.#offset = end + 1;
+    const decoded = hasEscape ? this.#decodeEscapes(start) : text.slice(start + 1, end);
+    if (this.#portable && !decoded.isWellFormed()) this.#fail('Lone surrogate in string starting at', start);
+    return decoded;
   }
 
-  /** The string literal from `start` to here, which has escapes: the runtime's reader decodes them fastest. */
-  #unescaped(start: number): string {
+  /** Decodes the string literal from `start` to the current offset. `JSON.parse` decodes escapes fastest. */
+  #decodeEscapes(start: number): string {
     try {
-      return JSON.parse(this.#text.slice(start, this.#at)) as string;
+      return JSON.parse(this.#text.slice(start, this.#offset)) as string;
     } catch {
       return this.#failInString(start);
     }
   }
 
-  /** Fails for the first thing that is wrong in a string, which is known to be broken. */
+  /** Throws for the first error in an invalid string literal. */
   #failInString(start: number): never {
     const text = this.#text;
-    for (let at = start + 1; at < text.length; at++) {
-      const letter = text[at] as string;
-      if (letter === '"') break;
-      if (letter.charCodeAt(0) < FIRST_PRINTABLE) this.#fail('Invalid control character at', at);
-      if (letter !== '\\') continue;
-      const backslash = at++;
-      if (at >= text.length) break;
-      if (!ESCAPE_LETTERS.includes(text[at] as string)) this.#fail('Invalid \\escape', backslash);
-      if (text[at] !== 'u') continue;
-      const isWhole = FOUR_HEX_DIGITS.test(text.slice(at + 1, at + 5)) && at + 5 < text.length;
-      if (!isWhole) this.#fail('Invalid \\uXXXX escape', backslash + 1);
-      at += 4;
+    for (let offset = start + 1; offset < text.length; offset++) {
+      const character = text[offset] as string;
+      if (character === '"') break;
+      if (character.charCodeAt(0) < FIRST_PRINTABLE) this.#fail('Invalid control character at', offset);
+      if (character !== '\\') continue;
+      const backslash = offset++;
+      if (offset >= text.length) break;
+      if (!ESCAPE_LETTERS.includes(text[offset] as string)) this.#fail('Invalid \\escape', backslash);
+      if (text[offset] !== 'u') continue;
+      const isComplete = FOUR_HEX_DIGITS.test(text.slice(offset + 1, offset + 5)) && offset + 5 < text.length;
+      if (!isComplete) this.#fail('Invalid \\uXXXX escape', backslash + 1);
+      offset += 4;
     }
     this.#fail('Unterminated string starting at', start);
   }
 
-  #array(depth: number): Json[] {
+  #parseArray(depth: number): Json[] {
     const items: Json[] = [];
-    this.#at++;
+    this.#offset++;
     this.#skipSpace();
-    if (this.#text[this.#at] === ']') {
-      this.#at++;
+    if (this.#text[this.#offset] === ']') {
+      this.#offset++;
       return items;
     }
     for (;;) {
-      items.push(this.#value(depth + 1));
-      if (this.#ends(']')) return items;
+      items.push(this.#parseValue(depth + 1));
+      if (this.#parseSeparator(']')) return items;
     }
   }
 
-  #object(depth: number): JsonObject {
+  #parseObject(depth: number): JsonObject {
     const entries = new Map<string, Json>();
-    this.#at++;
+    this.#offset++;
     this.#skipSpace();
-    if (this.#text[this.#at] === '}') {
-      this.#at++;
+    if (this.#text[this.#offset] === '}') {
+      this.#offset++;
       return entries;
     }
     for (;;) {
-      if (this.#text[this.#at] !== '"') this.#fail('Expecting property name enclosed in double quotes', this.#at);
-      const key = this.#string();
+      if (this.#text[this.#offset] !== '"')
+        this.#fail('Expecting property name enclosed in double quotes', this.#offset);
+      const key = this.#parseString();
       this.#skipSpace();
-      if (this.#text[this.#at] !== ':') this.#fail("Expecting ':' delimiter", this.#at);
-      this.#at++;
+      if (this.#text[this.#offset] !== ':') this.#fail("Expecting ':' delimiter", this.#offset);
+      this.#offset++;
       this.#skipSpace();
-      entries.set(key, this.#value(depth + 1));
-      if (this.#ends('}')) return entries;
+      entries.set(key, this.#parseValue(depth + 1));
+      if (this.#parseSeparator('}')) return entries;
     }
   }
 
-  /** Reads what follows an item: true for the closing bracket, false for a comma. */
-  #ends(bracket: string): boolean {
+  /** Parses the token after an item. Returns true for the closing bracket, false for a comma. */
+  #parseSeparator(bracket: string): boolean {
     this.#skipSpace();
-    const found = this.#text[this.#at];
-    if (found !== bracket && found !== ',') this.#fail("Expecting ',' delimiter", this.#at);
-    this.#at++;
+    const found = this.#text[this.#offset];
+    if (found !== bracket && found !== ',') this.#fail("Expecting ',' delimiter", this.#offset);
+    this.#offset++;
     if (found === ',') this.#skipSpace();
     return found === bracket;
   }
 }
 
-/** A position in characters, from one in UTF-16 units, of which some characters take two. */
-function characterCount(text: string, units: number): number {
+/** Converts a position from UTF-16 units to characters. Some characters take two units. */
+function countCharacters(text: string, units: number): number {
   let count = 0;
-  for (let at = 0; at < units; count++) at += (text.codePointAt(at) as number) > 0xffff ? 2 : 1;
+  for (let unit = 0; unit < units; count++) unit += (text.codePointAt(unit) as number) > 0xffff ? 2 : 1;
   return count;
 }
 
-/** Writes a value as compact JSON, numbers as they were written. */
+/** Serializes a value as compact JSON, with numbers as they were written. */
 export function serializeJson(value: Json): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (value instanceof JsonNumber) return value.text;
@@ -273,7 +281,7 @@ export function serializeJson(value: Json): string {
   return String(value);
 }
 
-/** The object that a server's answer is; undefined when it is none. */
+/** Parses a response of a server. Returns undefined if it is not a JSON object. */
 export function parseJsonObject(text: string): JsonObject | undefined {
   try {
     const json = parseJson(text, SERVER_JSON_LIMITS);

@@ -1,8 +1,8 @@
 import { GenerationalCache } from '../core/generational-cache.js';
 
 /*
- * V8 represents a substring as a reference into its parent, so a 10-byte id keeps a 1 MB body in memory. Long-lived
- * strings are therefore copied out of the text they were parsed from.
+ * V8 represents a substring as a reference to its parent, so that a 10-byte id keeps a 1 MB body in memory. Long-lived
+ * strings are therefore copied.
  */
 
 /** Maximum number of interned strings. The least recently used ones are dropped first. */
@@ -11,7 +11,10 @@ const MAX_INTERNED = 10_000;
 /** Maximum length of an interned string, in UTF-16 units. */
 const MAX_INTERNED_LENGTH = 256;
 
-/** Maximum number of strings that one call interns, so that a large registration doesn't evict those of a whole fleet. */
+/**
+ * Maximum number of strings that one call interns, so that one large registration does not evict the strings of all
+ * others.
+ */
 const MAX_INTERNED_PER_CALL = MAX_INTERNED / 2;
 
 const pool = new GenerationalCache<string, string>(MAX_INTERNED);
@@ -21,19 +24,19 @@ export function detachString(text: string): string {
   return JSON.parse(JSON.stringify(text)) as string;
 }
 
-/** Copies strings as {@link detachString} does, in about a fifth of the time that single calls take. */
+/** Copies strings like {@link detachString}, in about a fifth of the time of single calls. */
 export function detachStrings(texts: readonly string[]): string[] {
   return JSON.parse(JSON.stringify(texts)) as string[];
 }
 
-/** Detaches a string as {@link internStrings} does. */
+/** Interns one string. See {@link internStrings}. */
 export function internString(text: string): string {
   return internStrings([text])[0] as string;
 }
 
 /**
- * Detaches strings and keeps one copy of each, however often it occurs. Used for the keys and values of capabilities, of
- * which a fleet has few.
+ * Copies strings, with one shared copy of equal ones. Used for the keys and values of capabilities, because most
+ * replicas share them.
  */
 export function internStrings(texts: readonly string[]): string[] {
   const interned = new Map<string, string>();

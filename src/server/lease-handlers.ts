@@ -1,6 +1,7 @@
 import type { Request, RequestHandler, Response } from 'express';
 import { parseRenewal, withCapabilities } from '../api/lease-renewal.js';
-import { MAX_REGISTRATION_BYTES, serializeValidationIssues } from '../api/registration.js';
+import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
+import { serializeValidationIssues } from '../api/validation-issues.js';
 import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalResult } from '../core/lease-renewals.js';

@@ -2,14 +2,12 @@ import type { Response } from 'express';
 import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
-  createNonObjectFailure,
   MAX_REGISTRATION_BYTES,
   parseRegistration,
   type RegistrationRequest,
-  serializeValidationIssues,
-  type ValidationIssue,
   validateOversizedBody,
 } from '../api/registration.js';
+import { createNonObjectFailure, serializeValidationIssues, type ValidationIssue } from '../api/validation-issues.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { getEndpointWarning } from '../core/loopback.js';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseRenewal } from '../../src/api/lease-renewal.js';
-import { parseRegistration, serializeValidationIssues } from '../../src/api/registration.js';
+import { parseRegistration } from '../../src/api/registration.js';
+import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
 describe('a renewal', () => {
   it.each([

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseRegistration, serializeValidationIssues } from '../../src/api/registration.js';
+import { parseRegistration } from '../../src/api/registration.js';
+import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 import { CapabilityIndex } from '../../src/core/index/capability-index.js';
 import { keptBytes } from '../support/kept-memory.js';
 import { preparedQuery, registration } from '../support/replicas.js';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseRegistration, serializeValidationIssues, validateOversizedBody } from '../../src/api/registration.js';
+import { parseRegistration, validateOversizedBody } from '../../src/api/registration.js';
 import { serializeReplica } from '../../src/api/serialized-replica.js';
+import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
 /** The 422 body that a registration gets; undefined when it is granted. */
 function refusal(body: string): string | undefined {

@@ -40,20 +40,26 @@ describe('TLS files', () => {
   });
 
   it.each([
-    ['', first.key, authority.cert, '--tls-cert', 'it is not in the form of PEM'],
-    ['hello', first.key, authority.cert, '--tls-cert', 'it is not in the form of PEM'],
-    [first.cert, '', authority.cert, '--tls-key', 'it is not in the form of PEM'],
-    [first.cert, first.cert, authority.cert, '--tls-key', 'it is not in the form of PEM'],
-    [first.cert, second.key, authority.cert, '--tls-key', 'the key is not that of the certificate'],
-    [first.cert, first.key, '', '--tls-ca', 'it is not in the form of PEM'],
-    [first.cert, first.key, first.key, '--tls-ca', 'it is not in the form of PEM'],
-    [first.cert, first.key, authority.cert + first.cert.slice(0, 99), '--tls-ca', 'it is cut off: a block has no end'],
+    ['', first.key, authority.cert, '--tls-cert', 'it is not PEM'],
+    ['hello', first.key, authority.cert, '--tls-cert', 'it is not PEM'],
+    [first.cert, '', authority.cert, '--tls-key', 'it is not PEM'],
+    [first.cert, first.cert, authority.cert, '--tls-key', 'it is not PEM'],
+    [first.cert, second.key, authority.cert, '--tls-key', 'the key does not match the certificate'],
+    [first.cert, first.key, '', '--tls-ca', 'it is not PEM'],
+    [first.cert, first.key, first.key, '--tls-ca', 'it is not PEM'],
+    [
+      first.cert,
+      first.key,
+      authority.cert + first.cert.slice(0, 99),
+      '--tls-ca',
+      'it is cut off: a PEM block has no END line',
+    ],
     [
       first.cert + authority.cert.slice(0, 99),
       first.key,
       authority.cert,
       '--tls-cert',
-      'it is cut off: a block has no',
+      'it is cut off: a PEM block has no END',
     ],
     [first.cert, first.key, authority.cert + authority.cert.replace(/\nM/, '\n?'), '--tls-ca', ''],
   ])('that cannot be used are named (%#)', (cert, key, ca, option, reason) => {

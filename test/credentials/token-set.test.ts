@@ -18,11 +18,11 @@ describe('a token set', () => {
   );
 
   it.each([
-    [[], 'there is no token in it'],
-    [['', '# s3cret'], 'there is no token in it'],
+    [[], 'it contains no token'],
+    [['', '# s3cret'], 'it contains no token'],
     [['one', 's3cret a b'], 'line 2 has more than a token and a prefix'],
-    [['s3crét'], 'the token in line 1 has a comma, or characters outside of ASCII'],
-    [['s3cr,et'], 'the token in line 1 has a comma, or characters outside of ASCII'],
+    [['s3crét'], 'the token in line 1 has a comma or a non-ASCII character'],
+    [['s3cr,et'], 'the token in line 1 has a comma or a non-ASCII character'],
   ])('refuses %j, names the line, and shows no token', (lines, problem) => {
     const failure = (() => new TokenSet(lines, '--read-token-file t')) as () => unknown;
     expect(failure).toThrow(`--read-token-file t: ${problem}`);
@@ -37,7 +37,7 @@ describe('a token set', () => {
 describe('the token to show', () => {
   it('is the first of a file, without its prefix', () => {
     expect(parseClientToken('# mine\n\nabc gpu-\nother\n', 'f')).toBe('abc');
-    expect(() => parseClientToken('\n', '--token-file f')).toThrow('--token-file f: there is no token in it');
+    expect(() => parseClientToken('\n', '--token-file f')).toThrow('--token-file f: it contains no token');
   });
 });
 

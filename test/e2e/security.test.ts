@@ -247,15 +247,15 @@ describe('what cannot be meant', () => {
   it.each<[string[], NodeJS.ProcessEnv, string]>([
     [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; give it a token, or unset it'],
     [['serve', '--read-token-file', '/no/such'], {}, '--read-token-file: cannot read /no/such: ENOENT'],
-    [['serve', '--read-token-file', file('none', '# s3cret\n')], {}, 'there is no token in it'],
+    [['serve', '--read-token-file', file('none', '# s3cret\n')], {}, 'it contains no token'],
     [['registry', '--token-file', file('many', 's3cret a b')], {}, 'line 1 has more than a token and a prefix'],
     [['serve', '--tls-cert', authority.certFile], {}, '--tls-cert goes with --tls-key FILE'],
     [['worker', '--backend', 'echo', '--tls-ca', authority.certFile], {}, '--tls-ca goes with --tls-cert FILE'],
-    [['registry', '--tls-ca', file('pem', 'x')], {}, 'it is not in the form of PEM'],
+    [['registry', '--tls-ca', file('pem', 'x')], {}, 'it is not PEM'],
     [
       ['serve', '--tls-cert', authority.certFile, '--tls-key', otherAuthority.keyFile],
       {},
-      'the key is not that of the certificate',
+      'the key does not match the certificate',
     ],
     [['infer', 'x', '--prompt', 'a', '--tls', '--no-call-tls'], {}, 'give --tls or --no-call-tls, not both'],
     [

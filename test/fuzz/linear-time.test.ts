@@ -11,7 +11,8 @@ import {
 import { formatRegisteredEvent } from '../../src/api/lease-events.js';
 import { parseRenewal } from '../../src/api/lease-renewal.js';
 import { parseExcludeHeader, parseQuery } from '../../src/api/query.js';
-import { parseRegistration, serializeValidationIssues } from '../../src/api/registration.js';
+import { parseRegistration } from '../../src/api/registration.js';
+import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 import { splitAtDashes } from '../../src/cli/arguments.js';
 import { escapeForStream } from '../../src/cli/output.js';
 import { formatTable } from '../../src/cli/table.js';

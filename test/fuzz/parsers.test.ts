@@ -10,9 +10,10 @@ import {
 import { formatRegisteredEvent, formatSupersededEvent, parseLeaseEvent } from '../../src/api/lease-events.js';
 import { parseRenewal } from '../../src/api/lease-renewal.js';
 import { formatExcludeHeader, parseExcludeHeader, parseQuery, serializeQuery } from '../../src/api/query.js';
-import { parseRegistration, serializeValidationIssues, validateOversizedBody } from '../../src/api/registration.js';
+import { parseRegistration, validateOversizedBody } from '../../src/api/registration.js';
 import { parseReplicaList } from '../../src/api/replica-list-json.js';
 import { serializeReplica } from '../../src/api/serialized-replica.js';
+import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 import {
   parseCap,
   parseCapQuery,

@@ -96,7 +96,7 @@ describe('a server on loopback', () => {
       status: 421,
       body: JSON.stringify({
         detail:
-          'the host "Evil.example:8080" may not use this server; if it is to be reached by that name, start it with --allowed-host evil.example',
+          'the host "Evil.example:8080" is not allowed; to allow it, start the server with --allowed-host evil.example',
       }),
     });
   });
@@ -111,7 +111,7 @@ describe('a server on loopback', () => {
 
   it('refuses an allowed host that is none when it starts', async () => {
     await expect(start({ allowedHosts: ['http://api'] })).rejects.toThrow(
-      '--allowed-host "http://api" is no host name',
+      '--allowed-host "http://api" is not a host name',
     );
     await start();
   });
