@@ -1,51 +1,51 @@
-// Processes whose lines are shown behind their names; what the examples run their roles in.
+// Runs the roles of the examples as processes, and prints each line of their output after a name.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** The binary. */
+/** The path of the command line's binary. */
 export const ANYSERVE = fileURLToPath(new URL('../bin/anyserve.js', import.meta.url));
 
 const children = [];
 
-// Nobody is left to show anything to, as behind `| head`, or whoever started this wants it to end.
-process.stdout.on('error', leave);
-process.once('SIGTERM', leave);
+// Output fails when its reader has gone, as with `| head`.
+process.stdout.on('error', abort);
+process.once('SIGTERM', abort);
 
-/** Shows a text line by line, behind a name. */
-export function tell(name, text, out = process.stdout) {
+/** Prints a text line by line, each after a name. */
+export function printLines(name, text, out = process.stdout) {
   for (const line of text.split('\n')) out.write(`${name.padEnd(10)} | ${line}\n`);
 }
 
-/** Starts a Node script whose lines are shown, on the output that they came on. */
-export function start(name, script, ...args) {
+/** Starts a Node.js script and prints its lines, stdout to stdout and stderr to stderr. */
+export function startProcess(name, script, ...args) {
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   children.push(child);
-  createInterface({ input: child.stderr }).on('line', (line) => tell(name, line, process.stderr));
+  createInterface({ input: child.stderr }).on('line', (line) => printLines(name, line, process.stderr));
   const lines = createInterface({ input: child.stdout });
-  lines.on('line', (line) => tell(name, line));
+  lines.on('line', (line) => printLines(name, line));
   return { child, lines };
 }
 
-/** Starts one whose output is shown as it comes, within lines, too; resolves to its exit code. */
-export async function play(name, beginning, script, ...args) {
+/** Runs a script and prints its output as it arrives, also within a line. Resolves to its exit code. */
+export async function streamProcess(name, beginning, script, ...args) {
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
-  const behind = `${name.padEnd(10)} | `;
-  process.stdout.write(behind + beginning);
+  const prefix = `${name.padEnd(10)} | `;
+  process.stdout.write(prefix + beginning);
   let isAtStart = false;
   child.stdout.setEncoding('utf8').on('data', (text) => {
-    process.stdout.write((isAtStart ? behind : '') + text.replace(/\n(?=.)/gs, `\n${behind}`));
+    process.stdout.write((isAtStart ? prefix : '') + text.replace(/\n(?=.)/gs, `\n${prefix}`));
     isAtStart = text.endsWith('\n');
   });
   const [code] = await once(child, 'close');
   return code;
 }
 
-/** Waits for a line that matches; fails when the process ends before it comes. */
-export function line({ child, lines }, pattern) {
+/** Waits for a line that matches a pattern, and resolves to its first group. Rejects if the process ends first. */
+export function waitForLine({ child, lines }, pattern) {
   return new Promise((resolve, reject) => {
     lines.on('line', (text) => {
       const match = pattern.exec(text);
@@ -56,8 +56,8 @@ export function line({ child, lines }, pattern) {
 }
 
 /**
- * Ends what still runs. The last comes first, so that workers leave the list in good order before the API server; as by
- * Ctrl-C, because nobody is left who would call them after SIGTERM.
+ * Stops the processes that still run, the last one first, so that workers leave the list before the API server stops. Uses
+ * SIGINT, because after SIGTERM a worker would accept calls for 5 s more.
  */
 export async function stopAll() {
   for (const child of children.reverse()) {
@@ -67,7 +67,7 @@ export async function stopAll() {
   }
 }
 
-async function leave() {
+async function abort() {
   await stopAll();
   process.exit(1);
 }

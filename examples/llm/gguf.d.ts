@@ -1,4 +1,4 @@
-/** A value of a GGUF file's metadata; a whole number is written as 32 bits without a sign. */
+/** A value in the metadata of a GGUF file. An integer is written as an unsigned 32-bit number. */
 export type GgufValue =
   | string
   | boolean
@@ -8,7 +8,7 @@ export type GgufValue =
   | Float32Array
   | Int32Array;
 
-/** A tensor of a GGUF file; the length of a row is the first number of its shape. */
+/** A tensor of a GGUF file. The first number of the shape is the length of a row. */
 export interface GgufTensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -16,5 +16,5 @@ export interface GgufTensor {
   readonly data: Float32Array;
 }
 
-/** A GGUF file's bytes. */
-export function ggufBytes(metadata: Readonly<Record<string, GgufValue>>, tensors: readonly GgufTensor[]): Buffer;
+/** Serializes a GGUF file. */
+export function serializeGguf(metadata: Readonly<Record<string, GgufValue>>, tensors: readonly GgufTensor[]): Buffer;

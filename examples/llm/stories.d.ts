@@ -1,2 +1,2 @@
-/** The path of the model's GGUF file, which is made when it is not there yet; `tell` is told what takes time. */
-export function storiesModel(tell: (text: string) => void): Promise<string>;
+/** Returns the path of the model's GGUF file, and creates the file if it is missing. `report` gets the steps that take time. */
+export function createStoriesModel(report: (text: string) => void): Promise<string>;

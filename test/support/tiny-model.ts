@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { type GgufTensor, ggufBytes } from '../../examples/llm/gguf.js';
+import { type GgufTensor, serializeGguf } from '../../examples/llm/gguf.js';
 import { seededRandom } from './seeded-random.js';
 
 /** Dimensions of a model that is too small to know anything. Its architecture is that of Llama, as in most models. */
@@ -47,7 +47,7 @@ export function writeTinyModel(path: string, { rows = [], chatTemplate, contextL
     'tokenizer.ggml.eos_token_id': 2,
     ...(chatTemplate !== undefined && { 'tokenizer.chat_template': chatTemplate }),
   };
-  writeFileSync(path, ggufBytes(metadata, tensors(tokens, rows)));
+  writeFileSync(path, serializeGguf(metadata, tensors(tokens, rows)));
 }
 
 function kindOf(token: string): number {

@@ -1,6 +1,6 @@
 import type { Token } from 'node-llama-cpp';
 import { expect, it } from 'vitest';
-import { storiesModel } from '../../examples/llm/stories.js';
+import { createStoriesModel } from '../../examples/llm/stories.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { type CachedSequence, SequencePool } from '../../src/worker/llama-sequence-pool.js';
 import { generateLlamaText } from '../../src/worker/llama-text.js';
@@ -23,7 +23,7 @@ async function written(kept: CachedSequence, prompt: readonly Token[], seed: num
 // Keeping the state of tokens that the model wrote makes this fail: their numbers differ a little.
 it('a conversation evaluates what is new in each turn, and the texts are those of fresh sequences', async () => {
   const llama = await startLlama(await loadLlamaCpp(), keptLog());
-  const model = await llama.loadModel({ modelPath: await storiesModel(() => {}) });
+  const model = await llama.loadModel({ modelPath: await createStoriesModel(() => {}) });
   const fresh = async (): Promise<CachedSequence> => {
     const context = await model.createContext({ sequences: 1, contextSize: 1024, threads: 1 });
     return new SequencePool(context, 1).take([]);
