@@ -1,7 +1,10 @@
 import library from '@grpc/grpc-js/build/src/stream-decoder.js';
 
-/** Maximum size of a piece that is joined with others, in bytes. A DATA frame of a usual server has 16 KiB. */
+/** Maximum size of a received piece that is joined with others, in bytes. Most servers send DATA frames of 16 KiB. */
 const MAX_JOINED_BYTES = 8 * 1024;
+
+/** Maximum size of what pieces are joined to, in bytes. Larger buffers come from mmap, and each costs page faults. */
+const MAX_RESULT_BYTES = 64 * 1024;
 
 /** What is touched of the library's decoder, which it does not promise. */
 interface LibraryDecoder {
@@ -27,11 +30,11 @@ export function joinSmallFrames(): void {
 
 let hasJoined = false;
 
-/** Joins the last pieces while the one before is not much longer. So there are few pieces, and a byte is copied few times. */
+/** Joins the last two pieces while they have similar sizes, so that each byte is copied only a few times. */
 function joinLast(pieces: Buffer[]): void {
   while (pieces.length > 1) {
     const [before, last] = pieces.slice(-2) as [Buffer, Buffer];
-    if (before.length > 2 * last.length) return;
+    if (before.length > 2 * last.length || before.length + last.length > MAX_RESULT_BYTES) return;
     pieces.splice(-2, 2, Buffer.concat([before, last]));
   }
 }
