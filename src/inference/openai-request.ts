@@ -56,8 +56,8 @@ const STRING_PARAMETERS: ReadonlySet<string> = new Set([
 
 /**
  * Creates the body of a request, without its messages or texts. All parameters are passed on, since engines have many that
- * aren't part of OpenAI's API. A string that is a JSON array or object is parsed (`response_format`, `tools`), but a `stop` only if it
- * is an array of strings. Throws `invalid_argument`, which names the parameter, for one that can't be passed on.
+ * aren't part of OpenAI's API. A string that is a JSON array or object is parsed (`response_format`, `tools`), but a `stop` only
+ * if it is an array of strings. Throws `invalid_argument`, which names the parameter, for one that can't be passed on.
  */
 export function createOpenAiRequestBody(model: string, parameters: Parameters): Map<string, Json> {
   const body = new Map<string, Json>([['model', model]]);

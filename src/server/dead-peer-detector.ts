@@ -50,7 +50,10 @@ const RETRANSMITS_OF_LOSSY_HOST = 2;
 /** How long a host that answered a retransmission counts as lossy. */
 const LOSSY_FOR_MS = 60_000;
 
-/** Time without a renewal that counts as silence, as a multiple of the limit. Renewals come every 3 s by default, and a lost packet delays one. */
+/**
+ * Time without a renewal that counts as silence, as a multiple of the limit. Renewals come every 3 s by default, and a lost
+ * packet delays one.
+ */
 const SILENCE_PER_LIMIT = 1.5;
 
 /** The state of a watched connection. */

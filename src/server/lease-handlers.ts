@@ -15,7 +15,10 @@ import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
 import { reportListValues } from './list-value-warning.js';
 
-/** Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state and the capabilities that the replica reports. */
+/**
+ * Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state and the capabilities that the
+ * replica reports.
+ */
 export function createRenewHandler(
   registry: Registry,
   events: Events<ServerEvent>,
