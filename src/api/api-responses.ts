@@ -31,13 +31,13 @@ export function serializeErrorDetail(detail: string): string {
 }
 
 /** The last serialization of each page. It makes sending an unchanged list nearly free. */
-const serializedPages = new WeakMap<ReplicaPage['place'], SerializedPage>();
+const serializedPages = new WeakMap<ReplicaPage['cacheKey'], SerializedPage>();
 
-function getPageBytes({ registrations, place }: ReplicaPage): Buffer {
-  const previous = serializedPages.get(place);
+function getPageBytes({ registrations, cacheKey }: ReplicaPage): Buffer {
+  const previous = serializedPages.get(cacheKey);
   if (previous?.registrations === registrations) return previous.bytes;
   const page = serializePage(registrations, previous);
-  serializedPages.set(place, page);
+  serializedPages.set(cacheKey, page);
   return page.bytes;
 }
 

@@ -27,7 +27,7 @@ export function explainNoMatch(
 function reasonAmong(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
   const explainer = new Explainer(query);
   for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, forMs: stateAgeMs });
-  return summarizeExplanation(explainer.explanation());
+  return summarizeExplanation(explainer.getExplanation());
 }
 
 /** Until when a miss is worth another try. */

@@ -62,7 +62,7 @@ export class HealthWatch {
       const diagnosis = diagnose(health, look);
       health = diagnosis.health;
       if (diagnosis.change) onChange(diagnosis.change);
-      await sleep(clock, diagnosis.nextLookMs, this.#hurry.signal);
+      await sleep(clock, diagnosis.nextCheckMs, this.#hurry.signal);
     }
   }
 

@@ -4,7 +4,7 @@ import { LEASE_HEADER, type RenewalReport, serializeRenewal } from '../api/lease
 import { serializeRegistration } from '../api/replica-json.js';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
-import type { Renewal } from '../core/lease-renewals.js';
+import type { RenewalStatus } from '../core/lease-renewals.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { HttpRequest, HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
@@ -59,7 +59,7 @@ export class LeaseClient {
    * Renews a two-way lease with a report. Rejects with `unprocessable` when the report is refused, with
    * `resource_exhausted` when it comes too soon or the server has no room for it, or when the server does not answer.
    */
-  async renew(server: string, lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<Renewal> {
+  async renew(server: string, lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<RenewalStatus> {
     const answer = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
     if (answer.status === 200 || answer.status === 404 || answer.status === 409) await this.#servers.ignoreBody(answer);
     if (answer.status === 200) return 'renewed';

@@ -1,7 +1,7 @@
 import type { RenewalReport } from '../api/lease-renewal.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import type { Renewal } from '../core/lease-renewals.js';
+import type { RenewalStatus } from '../core/lease-renewals.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
 import { sleep } from './async-waits.js';
@@ -12,12 +12,12 @@ export interface RenewalsOptions {
    * Renews the lease once. Rejects with `unprocessable` when the report is refused, with `resource_exhausted` when it
    * comes too soon or finds no room, and with anything else when the server does not answer.
    */
-  readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<Renewal>;
+  readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<RenewalStatus>;
   /** How long the lease lasts without one, in milliseconds. */
   readonly ttlMs: number;
   readonly clock: Clock;
   /** Called once, when the server says that the lease has ended. */
-  readonly onEnd: (end: Exclude<Renewal, 'renewed'>) => void;
+  readonly onEnd: (end: Exclude<RenewalStatus, 'renewed'>) => void;
   /** Called when the server has taken an offer, or with the error when it refuses it. */
   readonly onOffer: (offer: readonly Capability[], error?: AnyserveError) => void;
 }
@@ -90,7 +90,7 @@ export class Renewals {
   }
 
   /** Sends one renewal; `refused`: the server took nothing of it because of its offer. */
-  async #renew(): Promise<Renewal | 'refused' | undefined> {
+  async #renew(): Promise<RenewalStatus | 'refused' | undefined> {
     const { renew, clock } = this.#options;
     const offer = clock.nowMs() >= this.#offerAtMs ? this.#offer : undefined;
     try {

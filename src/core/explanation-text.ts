@@ -1,5 +1,5 @@
 import { formatAge } from './durations.js';
-import type { Explanation, HeldReplica, Pair } from './explanation.js';
+import type { Explanation, Pair, UnroutableMatch } from './explanation.js';
 
 /** Longest text from outside that a sentence has. */
 const MAX_SHOWN = 64;
@@ -31,7 +31,7 @@ export function summarizeExplanation(explanation: Explanation): Reason | undefin
   return undefined;
 }
 
-function heldText(held: readonly HeldReplica[], count: number): string {
+function heldText(held: readonly UnroutableMatch[], count: number): string {
   const names = held.map(({ id, state = 'listed', forMs }) => {
     return `${named(id)} (${state}${forMs === undefined ? '' : ` for ${formatAge(forMs)}`})`;
   });

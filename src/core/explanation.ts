@@ -15,7 +15,7 @@ export interface ExplainedReplica {
 export type Pair = readonly [key: string, value: string];
 
 /** A replica that offers all that is asked for, and its state. */
-export type HeldReplica = Pick<ExplainedReplica, 'id' | 'state' | 'forMs'>;
+export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'forMs'>;
 
 /** Why no replica matches a query: everything that was found out, in no order. */
 export interface Explanation {
@@ -25,7 +25,7 @@ export interface Explanation {
   /** Whether there was more to look at than the limit on work allows. */
   readonly isTruncated: boolean;
   /** Replicas that offer it, the first few of them, each with the state that keeps it from being chosen. */
-  readonly held: readonly HeldReplica[];
+  readonly held: readonly UnroutableMatch[];
   readonly heldCount: number;
   /** The first replica that has all pairs, in different capability objects. */
   readonly apartIn: string | undefined;
@@ -62,7 +62,7 @@ export class Explainer {
   readonly #query: CapabilityQuery;
   readonly #pairs: readonly WantedPair[];
   readonly #wantedByKey: ReadonlyMap<string, WantedPair>;
-  readonly #held: HeldReplica[] = [];
+  readonly #held: UnroutableMatch[] = [];
   #heldCount = 0;
   #replicaCount = 0;
   #unitsLeft: number;
@@ -101,7 +101,7 @@ export class Explainer {
   }
 
   /** Returns the findings so far. */
-  explanation(): Explanation {
+  getExplanation(): Explanation {
     return {
       query: this.#query,
       replicaCount: this.#replicaCount,

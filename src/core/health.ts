@@ -36,7 +36,7 @@ export interface Diagnosis {
   readonly health: HealthState;
   /** Undefined when there is no news. */
   readonly change: HealthChange | undefined;
-  readonly nextLookMs: number;
+  readonly nextCheckMs: number;
 }
 
 /**
@@ -46,24 +46,24 @@ export interface Diagnosis {
 export function diagnose(health: HealthState, look: HealthCheckResult): Diagnosis {
   if (look.kind === 'answered') {
     const change = health.kind === 'healthy' ? undefined : ({ kind: 'healthy' } as const);
-    return { health: { kind: 'healthy', failures: 0 }, change, nextLookMs: HEALTH_CHECK_INTERVAL_MS };
+    return { health: { kind: 'healthy', failures: 0 }, change, nextCheckMs: HEALTH_CHECK_INTERVAL_MS };
   }
   const { reason } = look;
-  const nextLookMs = HEALTH_CHECK_RETRY_MS;
+  const nextCheckMs = HEALTH_CHECK_RETRY_MS;
   switch (health.kind) {
     case 'unknown': {
       const change = reason === health.reason ? undefined : ({ kind: 'waiting', reason } as const);
-      return { health: { kind: 'unknown', reason }, change, nextLookMs };
+      return { health: { kind: 'unknown', reason }, change, nextCheckMs };
     }
     case 'healthy': {
       const failures = health.failures + 1;
       if (look.kind === 'refused' || failures >= FAILURES_IN_A_ROW) {
-        return { health: { kind: 'unhealthy' }, change: { kind: 'unhealthy', reason }, nextLookMs };
+        return { health: { kind: 'unhealthy' }, change: { kind: 'unhealthy', reason }, nextCheckMs };
       }
-      return { health: { kind: 'healthy', failures }, change: undefined, nextLookMs };
+      return { health: { kind: 'healthy', failures }, change: undefined, nextCheckMs };
     }
     case 'unhealthy':
-      return { health, change: undefined, nextLookMs };
+      return { health, change: undefined, nextCheckMs };
     default:
       return health satisfies never;
   }

@@ -21,7 +21,7 @@ export interface LeaseExpiryOptions {
   readonly clock: Clock;
   readonly events: Events<RegistryEvent>;
   readonly leases: LeaseTable;
-  readonly brake: SelfPreservation;
+  readonly selfPreservation: SelfPreservation;
 }
 
 /** Maximum duration of a suspicion. The lease ends with it. */
@@ -54,14 +54,14 @@ export class LeaseExpiry {
 
   /** Removes or suspects a silent lease. A suspected lease ends after 60 s without a sign of life. */
   async accuse(id: LeaseId, end: InferredEnd, { lateByMs, forMs = 0, isLossy = false }: Silence): Promise<void> {
-    const { store, clock, events, leases, brake } = this.#options;
+    const { store, clock, events, leases, selfPreservation } = this.#options;
     const lease = leases.get(id);
     if (!lease || lease.suspected) return;
     const nowMs = clock.nowMs();
     const { host, replicaId } = lease;
     if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < forMs) return;
-    const verdict = brake.judge({ host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
-    if (nowMs < brake.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
+    const verdict = selfPreservation.judge({ host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
+    if (nowMs < selfPreservation.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
     events.emit({ kind: 'suspected', replicaId, host, reason: end });
@@ -109,13 +109,13 @@ export class LeaseExpiry {
   }
 
   #awaitPreservationEnd(): void {
-    const { clock, brake, events } = this.#options;
+    const { clock, selfPreservation, events } = this.#options;
     const check = (): void => {
       this.#cancelPreservationTimer = undefined;
-      if (clock.nowMs() < brake.activeUntilMs) this.#awaitPreservationEnd();
+      if (clock.nowMs() < selfPreservation.activeUntilMs) this.#awaitPreservationEnd();
       else events.emit({ kind: 'self_preservation_left' });
     };
-    const delayMs = brake.activeUntilMs - clock.nowMs();
+    const delayMs = selfPreservation.activeUntilMs - clock.nowMs();
     this.#cancelPreservationTimer = clock.schedule(delayMs, check, { background: true });
   }
 

@@ -12,13 +12,13 @@ import type { ReplicaList } from './replica-list.js';
  * Outcome of a renewal: the lease runs on, a newer registration has its id, or there is no such lease. `too_soon`, or the
  * reason why the registry has no room: the lease is renewed, but what the replica reported is not applied.
  */
-export type Renewal = 'renewed' | 'superseded' | 'unknown';
+export type RenewalStatus = 'renewed' | 'superseded' | 'unknown';
 
 /** Outcome of a renewal at the registry: also that its new capabilities came too soon, or were refused. */
-export type RenewalResult = Renewal | 'too_soon' | AnyserveError;
+export type RenewalResult = RenewalStatus | 'too_soon' | AnyserveError;
 
 /** Returns a replica with new capabilities, given the present one. */
-export type Offer = (present: Replica) => Replica;
+export type CapabilityUpdate = (present: Replica) => Replica;
 
 /** Dependencies of lease renewals. */
 export interface LeaseRenewalsOptions {
@@ -48,7 +48,7 @@ export class LeaseRenewals {
   }
 
   /** Renews a lease, as the registry's `renew` describes. */
-  async renew(id: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<RenewalResult> {
+  async renew(id: LeaseId, declared?: DeclaredState, offer?: CapabilityUpdate): Promise<RenewalResult> {
     const nowMs = this.#options.clock.nowMs();
     const lease = this.#options.leases.get(id);
     if (!lease) return this.#options.leases.wasSuperseded(id, nowMs) ? 'superseded' : 'unknown';
@@ -69,7 +69,11 @@ export class LeaseRenewals {
   }
 
   /** Renews a lease with new capabilities. Its size changes before the store is written, and back when that fails. */
-  async #renewWithOffer(lease: Lease, declared: DeclaredState | undefined, offer: Offer): Promise<RenewalResult> {
+  async #renewWithOffer(
+    lease: Lease,
+    declared: DeclaredState | undefined,
+    offer: CapabilityUpdate,
+  ): Promise<RenewalResult> {
     const present = this.#options.list.get(lease.replicaId);
     if (present?.lease !== lease.id) return 'unknown';
     const replica = offer(present.replica);

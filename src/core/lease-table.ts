@@ -1,7 +1,7 @@
 import type { LeaseId, ReplicaId } from './ids.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
-import type { HostWatch } from './self-preservation.js';
+import type { HostListener } from './self-preservation.js';
 
 /** Called once, when a lease ends for a reason other than the holder's own; undefined when the store doesn't know why. */
 export type LeaseHolder = (end: LeaseEnd | undefined) => void;
@@ -66,7 +66,7 @@ export function createLease(
 }
 
 /** Returns what an event says of a lease that has ended; undefined for one that another server granted. */
-export function endedLease(lease: Lease | undefined, nowMs: number): EndedLease | undefined {
+export function toEndedLease(lease: Lease | undefined, nowMs: number): EndedLease | undefined {
   return lease && { host: lease.host, livedMs: nowMs - lease.grantedAtMs, silentMs: nowMs - lease.seenAtMs };
 }
 
@@ -82,14 +82,14 @@ interface Holding {
 
 /** The leases of this server, by id. */
 export class LeaseTable {
-  readonly #watch: HostWatch;
+  readonly #watch: HostListener;
   readonly #running = new Map<LeaseId, Lease>();
   readonly #hosts = new Map<string, Holding>();
   #bytes = 0;
   /** The superseded ones and when they ended, oldest first. */
   readonly #superseded = new Map<LeaseId, number>();
 
-  constructor(watch: HostWatch) {
+  constructor(watch: HostListener) {
     this.#watch = watch;
   }
 
@@ -99,7 +99,7 @@ export class LeaseTable {
     if (!holding) {
       holding = { leases: 0, bytes: 0 };
       this.#hosts.set(lease.host, holding);
-      this.#watch.came(lease.host);
+      this.#watch.onHostJoin(lease.host);
     }
     holding.leases++;
     holding.bytes += lease.bytes;
@@ -121,7 +121,7 @@ export class LeaseTable {
     holding.bytes -= lease.bytes;
     if (--holding.leases === 0) {
       this.#hosts.delete(lease.host);
-      this.#watch.left(lease.host);
+      this.#watch.onHostLeave(lease.host);
     }
     return lease;
   }
@@ -141,7 +141,7 @@ export class LeaseTable {
   }
 
   /** How many bytes those of one host hold. */
-  bytesOf(host: string): number {
+  countBytes(host: string): number {
     return this.#hosts.get(host)?.bytes ?? 0;
   }
 
@@ -151,7 +151,7 @@ export class LeaseTable {
   }
 
   /** How many a host holds. */
-  leasesOf(host: string): number {
+  countLeases(host: string): number {
     return this.#hosts.get(host)?.leases ?? 0;
   }
 

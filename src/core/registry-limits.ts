@@ -10,7 +10,7 @@ export interface RegistryLimits {
 }
 
 /** The limits of a registry without limits. */
-export const UNLIMITED: RegistryLimits = {
+export const NO_REGISTRY_LIMITS: RegistryLimits = {
   maxReplicas: Number.POSITIVE_INFINITY,
   maxLeasesPerHost: Number.POSITIVE_INFINITY,
 };
@@ -19,7 +19,7 @@ export const UNLIMITED: RegistryLimits = {
  * Returns why a host can't get another lease; undefined when it can. `unavailable`: the registry is full;
  * `resource_exhausted`: the host has its share.
  */
-export function leaseRefusal(
+export function checkLeaseLimits(
   leases: LeaseTable,
   limits: RegistryLimits,
   {
@@ -43,7 +43,7 @@ export function leaseRefusal(
   if (isNew && replicas >= maxReplicas) {
     return new AnyserveError('unavailable', `there are ${maxReplicas} replicas, and there is room for no more`);
   }
-  if (replaced?.host !== host && leases.leasesOf(host) >= maxLeasesPerHost) {
+  if (replaced?.host !== host && leases.countLeases(host) >= maxLeasesPerHost) {
     return new AnyserveError('resource_exhausted', `${host} holds ${maxLeasesPerHost} leases, and may hold no more`);
   }
   return checkByteLimits(leases, limits, { host, bytes, replaced });
@@ -65,7 +65,7 @@ export function checkByteLimits(
   const freedByHost = replaced?.host === host ? freed : 0;
   const ofHost = Math.floor(maxBytes * HOST_SHARE);
   const needed = `a registration that needs ${bytes} bytes finds no room`;
-  if (leases.bytesOf(host) - freedByHost + bytes > ofHost) {
+  if (leases.countBytes(host) - freedByHost + bytes > ofHost) {
     return new AnyserveError('resource_exhausted', `${needed}: those of ${host} hold at most ${ofHost} bytes together`);
   }
   if (leases.bytes - freed + bytes > maxBytes) {

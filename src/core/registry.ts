@@ -3,11 +3,11 @@ import { createIdConflicts } from './id-conflicts.js';
 import type { LeaseId, ReplicaId, ServerId } from './ids.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
-import { LeaseRenewals, type Offer, type RenewalResult } from './lease-renewals.js';
-import { createLease, endedLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms } from './lease-table.js';
+import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './lease-renewals.js';
+import { createLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, toEndedLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
 import { estimateRegistrationBytes } from './registration-bytes.js';
-import { leaseRefusal, type RegistryLimits, UNLIMITED } from './registry-limits.js';
+import { checkLeaseLimits, NO_REGISTRY_LIMITS, type RegistryLimits } from './registry-limits.js';
 import {
   type DeclaredState,
   type InferredEnd,
@@ -55,8 +55,8 @@ export class Registry {
   readonly #closing = new Map<LeaseId, Lease>();
   readonly #unsubscribe: () => void;
 
-  constructor({ store, clock, random, ids, events, limits = UNLIMITED }: RegistryOptions) {
-    const brake = createSelfPreservation();
+  constructor({ store, clock, random, ids, events, limits = NO_REGISTRY_LIMITS }: RegistryOptions) {
+    const selfPreservation = createSelfPreservation();
     this.#store = store;
     this.#clock = clock;
     this.#ids = ids;
@@ -64,9 +64,9 @@ export class Registry {
     this.#events = events;
     this.#limits = limits;
     this.#list = new ReplicaList(random);
-    this.#leases = new LeaseTable(brake);
+    this.#leases = new LeaseTable(selfPreservation);
     const leases = this.#leases;
-    this.#expiry = new LeaseExpiry({ store, clock, events, leases, brake });
+    this.#expiry = new LeaseExpiry({ store, clock, events, leases, selfPreservation });
     this.#renewals = new LeaseRenewals({ clock, list: this.#list, leases, expiry: this.#expiry, limits });
     this.#unsubscribe = store.subscribe((event) => this.#apply(event));
   }
@@ -75,9 +75,9 @@ export class Registry {
    * Returns why a host can't get a lease for a replica now; undefined when it can. `unavailable`: the registry is full;
    * `resource_exhausted`: the host has its share. A registration that it replaces makes room for it.
    */
-  refusal(replica: Replica, host: string): AnyserveError | undefined {
+  checkLimits(replica: Replica, host: string): AnyserveError | undefined {
     const held = this.#list.get(replica.id);
-    return leaseRefusal(this.#leases, this.#limits, {
+    return checkLeaseLimits(this.#leases, this.#limits, {
       host,
       bytes: estimateRegistrationBytes(replica),
       isNew: held === undefined,
@@ -110,12 +110,12 @@ export class Registry {
    * `too_soon` for capabilities within a second of the last ones and for a large registration that becomes ready too often,
    * or the reason why the registry has no room for them. The lease is renewed in these cases, too.
    */
-  renew(id: LeaseId, declared?: DeclaredState, offer?: Offer): Promise<RenewalResult> {
+  renew(id: LeaseId, declared?: DeclaredState, offer?: CapabilityUpdate): Promise<RenewalResult> {
     return this.#renewals.renew(id, declared, offer);
   }
 
   /** Records a sign of life of the lease's holder that is not a renewal. */
-  async seen(id: LeaseId): Promise<void> {
+  async recordSignOfLife(id: LeaseId): Promise<void> {
     const lease = this.#leases.get(id);
     if (lease) await this.#expiry.recordSignOfLife(lease);
   }
@@ -219,7 +219,7 @@ export class Registry {
     const nowMs = this.#clock.nowMs();
     const ended = this.#leases.end(lease);
     this.#leases.remember(lease, nowMs);
-    this.#events.emit({ kind: 'removed', replicaId, reason: 'superseded', lease: endedLease(ended, nowMs) });
+    this.#events.emit({ kind: 'removed', replicaId, reason: 'superseded', lease: toEndedLease(ended, nowMs) });
     if (this.#takeovers.note(replicaId, nowMs)) this.#events.emit({ kind: 'id_conflict', replicaId });
     ended?.holder('superseded');
   }
@@ -244,7 +244,7 @@ export class Registry {
     const running = this.#leases.end(lease);
     if (this.#list.get(replicaId)?.lease === lease) {
       this.#list.delete(replicaId);
-      const ended = endedLease(running ?? this.#closing.get(lease), this.#clock.nowMs());
+      const ended = toEndedLease(running ?? this.#closing.get(lease), this.#clock.nowMs());
       this.#events.emit({ kind: 'removed', replicaId, reason, lease: ended });
     }
     running?.holder(reason);

@@ -9,7 +9,7 @@ export interface ReplicaPage {
    * The same object while only a few of them change: what is made of a page can be kept under it, weakly, and help when the
    * same is made of the next state.
    */
-  readonly place: object;
+  readonly cacheKey: object;
 }
 
 /** So many registrations make a full page: enough to have few pages, few enough to make one again in no time. */
@@ -23,7 +23,7 @@ interface Page {
   readonly members: Map<ReplicaId, Registration>;
   /** The members as they are listed; undefined when they have changed since. */
   listed: ReplicaPage | undefined;
-  place: object;
+  cacheKey: object;
   /** How many changes there were since it was last listed. */
   unlisted: number;
   before: Page | undefined;
@@ -75,7 +75,7 @@ export class ReplicaPages {
   pages(): ReplicaPage[] {
     const pages: ReplicaPage[] = [];
     for (let page = this.#first; page; page = page.after) {
-      page.listed ??= { registrations: [...page.members.values()], place: page.place };
+      page.listed ??= { registrations: [...page.members.values()], cacheKey: page.cacheKey };
       page.unlisted = 0;
       pages.push(page.listed);
     }
@@ -88,7 +88,7 @@ export class ReplicaPages {
     const page: Page = {
       members: new Map(),
       listed: undefined,
-      place: {},
+      cacheKey: {},
       unlisted: 0,
       before: last,
       after: undefined,
@@ -123,5 +123,5 @@ export class ReplicaPages {
 /** Notes that the members of a page are no longer those that were listed. */
 function noteChange(page: Page): void {
   page.listed = undefined;
-  if (++page.unlisted === MOST_UNLISTED) page.place = {};
+  if (++page.unlisted === MOST_UNLISTED) page.cacheKey = {};
 }

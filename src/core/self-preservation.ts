@@ -24,11 +24,11 @@ export interface Accusation {
 }
 
 /** Told which hosts hold leases. */
-export interface HostWatch {
+export interface HostListener {
   /** A host has its first lease. */
-  came(host: string): void;
+  onHostJoin(host: string): void;
   /** A host has none any more. */
-  left(host: string): void;
+  onHostLeave(host: string): void;
 }
 
 /**
@@ -36,7 +36,7 @@ export interface HostWatch {
  * it is rather the network or this server; and so it is when this server's own timers came more than 1 s late. What
  * is accused then is suspected only, and so is a host whose network is known to be bad.
  */
-export interface SelfPreservation extends HostWatch {
+export interface SelfPreservation extends HostListener {
   /** What to do with a replica on a host that holds a lease. */
   judge(accusation: Accusation): Verdict;
   /** Until when silent replicas are suspected because most hosts fell silent or this server stood still. */
@@ -74,8 +74,8 @@ export function createSelfPreservation(): SelfPreservation {
     get activeUntilMs() {
       return activeUntilMs;
     },
-    came: (host) => setGone(host, false),
-    left: (host) => setGone(host, true),
+    onHostJoin: (host) => setGone(host, false),
+    onHostLeave: (host) => setGone(host, true),
     judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
       if (lateByMs > PAUSED_MS) pausedAtMs = nowMs;
       forget(host);

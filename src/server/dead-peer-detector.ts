@@ -7,7 +7,7 @@ import { getTcpKey, type TcpEntry } from './tcp-table.js';
 
 /** Options of a {@link DeadPeerDetector}. */
 export interface DeadPeerDetectorOptions {
-  readonly registry: Pick<Registry, 'accuse' | 'seen'>;
+  readonly registry: Pick<Registry, 'accuse' | 'recordSignOfLife'>;
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
   /** Maximum time that a peer can leave everything that was sent to it unacknowledged, in ms. */
@@ -204,7 +204,7 @@ export class DeadPeerDetector {
       watched.wait = createWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
     } else if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
       if (wait.retransmits > 0) this.#lossyAtMs.set(watched.host, check.nowMs);
-      if (wait.isAccused) await this.#options.registry.seen(watched.lease);
+      if (wait.isAccused) await this.#options.registry.recordSignOfLife(watched.lease);
       watched.wait = entry.unacknowledgedBytes === 0 ? undefined : createWait(check.nowMs, acknowledgedBytes, entry);
     } else {
       wait.retransmits = Math.max(wait.retransmits, entry.retransmits);

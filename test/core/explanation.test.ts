@@ -34,7 +34,7 @@ function reason(query: string, ...replicas: ExplainedReplica[]): string | undefi
     ),
   );
   for (const one of replicas) explainer.add(one);
-  return summarizeExplanation(explainer.explanation())?.text;
+  return summarizeExplanation(explainer.getExplanation())?.text;
 }
 
 const chat = { type: 'chat', model: 'llama' };
@@ -129,7 +129,7 @@ describe('why no replica matches', () => {
           const explainer = new Explainer(query);
           const replicas = all.map((objects, at) => replica(`r${at}`, objects));
           for (const one of replicas) explainer.add(one);
-          const { heldCount, held, offeredBy } = explainer.explanation();
+          const { heldCount, held, offeredBy } = explainer.getExplanation();
           const matching = replicas.filter(({ capabilities }) => matches(query, capabilities));
           expect(heldCount).toBe(matching.length);
           expect(held.map(({ id }) => id)).toEqual(matching.slice(0, 3).map(({ id }) => id));
@@ -182,8 +182,8 @@ describe('why no replica matches', () => {
   it('says that it has not looked at all when there is too much', () => {
     const explainer = new Explainer(['a', '1'], 10);
     for (let at = 0; at < 100; at++) explainer.add(replica(`r${at}`, [{ b: 2 }]));
-    expect(explainer.explanation().isTruncated).toBe(true);
-    expect(explainer.explanation().replicaCount).toBeLessThan(10);
+    expect(explainer.getExplanation().isTruncated).toBe(true);
+    expect(explainer.getExplanation().replicaCount).toBeLessThan(10);
   });
 });
 

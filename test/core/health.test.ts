@@ -21,7 +21,7 @@ function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefine
     const diagnosis = diagnose(health, look);
     health = diagnosis.health;
     told.push(diagnosis.change);
-    nextMs.push(diagnosis.nextLookMs);
+    nextMs.push(diagnosis.nextCheckMs);
   }
   return { told, nextMs };
 }

@@ -79,7 +79,7 @@ describe('the bytes that registrations hold', () => {
             const others = running().filter((one) => one.replica.id !== registering.id);
             const bytes = estimateRegistrationBytes(registering);
             const ofHost = bytesOf(others.filter(({ host }) => host === step.host)) + bytes;
-            const refusal = registry.refusal(registering, step.host);
+            const refusal = registry.checkLimits(registering, step.host);
             const expected =
               ofHost > MAX_BYTES / 4
                 ? 'resource_exhausted'
@@ -115,11 +115,11 @@ describe('the bytes that registrations hold', () => {
         for (const host of HOSTS.slice(0, 4)) {
           const share = sized(host, 0);
           const rest = MAX_BYTES / 4 - estimateRegistrationBytes(sized(host, 1000)) + 1000;
-          expect(registry.refusal(sized(host, rest + 1), host)?.code).toBe('resource_exhausted');
-          expect(registry.refusal(share, host)).toBeUndefined();
+          expect(registry.checkLimits(sized(host, rest + 1), host)?.code).toBe('resource_exhausted');
+          expect(registry.checkLimits(share, host)).toBeUndefined();
           await registry.register(sized(host, rest), { host }, () => {});
         }
-        expect(registry.refusal(PROBE, 'e')?.code).toBe('unavailable');
+        expect(registry.checkLimits(PROBE, 'e')?.code).toBe('unavailable');
       }),
       { numRuns: 300 },
     );
@@ -135,7 +135,7 @@ describe('the bytes that registrations hold', () => {
 
   it('are refused with what there is', () => {
     const registry = limited();
-    expect(registry.refusal(sized('r1', 3000), 'a')?.message).toMatch(
+    expect(registry.checkLimits(sized('r1', 3000), 'a')?.message).toMatch(
       /^a registration that needs 30\d\d bytes finds no room: those of a hold at most 2000 bytes together$/,
     );
   });

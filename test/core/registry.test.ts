@@ -122,7 +122,7 @@ describe('registry', () => {
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
     expect([...registry.known()]).toMatchObject([{ registration: { state: 'suspect' } }]);
-    await registry.seen(lease);
+    await registry.recordSignOfLife(lease);
     expect([...registry.known()]).toMatchObject([{ registration: { state: 'ready' } }]);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
     expect([...registry.known()]).toEqual([]);
@@ -179,7 +179,7 @@ describe('registry', () => {
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     expect(registry.route(preparedQuery(), NONE)).toBeUndefined();
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
-    await registry.seen(lease);
+    await registry.recordSignOfLife(lease);
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.renew(lease, 'ready');
     expect(registry.route(preparedQuery(), NONE)?.id).toBe('r1');
@@ -220,7 +220,7 @@ describe('registry', () => {
     await registry.renew(lease);
     expect(states()).toEqual(['ready', 'suspect']);
     clock.advance(8000);
-    await registry.seen(lease);
+    await registry.recordSignOfLife(lease);
     for (let at = 0; at < 7; at++) {
       clock.advance(8000);
       await registry.renew(lease);

@@ -67,7 +67,7 @@ describe('the list in pages', () => {
       const before = pages.pages();
       for (let n = 0; n < count; n++) pages.put(registration(`again-${n}`, replica(`r${n}`)));
       const after = pages.pages();
-      return after.map(({ place }, at) => place === before[at]?.place);
+      return after.map(({ cacheKey }, at) => cacheKey === before[at]?.cacheKey);
     };
     expect(changed(1)).toEqual([true, true]);
     expect([...Array(9)].map(() => changed(FULL / 8 - 1))).toEqual(Array(9).fill([true, true]));
@@ -81,7 +81,7 @@ describe('the list in pages', () => {
       pages.put(registration(`again-${n}`, replica(`r${n}`)));
       expect([...pages.all()]).toHaveLength(FULL);
     }
-    expect(pages.pages()[0]?.place).not.toBe(before?.place);
+    expect(pages.pages()[0]?.cacheKey).not.toBe(before?.cacheKey);
   });
 
   it('has no more than four times the pages that it needs, however sparse it has become', () => {

@@ -9,7 +9,7 @@ import { seededRandom } from '../support/seeded-random.js';
 
 const ten = new Set(Array.from({ length: 10 }, (_, at) => `h${at}`));
 
-/** The brake in its plainest form, which counts for each verdict who is gone: what the other is held against. */
+/** Simple self-preservation that counts the departed hosts for each verdict. Used as the oracle. */
 function createPlainBrake(): { judge(accusation: Omit<Accusation, 'hosts'>, hosts: ReadonlySet<string>): Verdict } {
   const accused = new Map<string, number>();
   let pausedAtMs = Number.NEGATIVE_INFINITY;
@@ -27,21 +27,21 @@ function createPlainBrake(): { judge(accusation: Omit<Accusation, 'hosts'>, host
 
 /** Accuses hosts one after the other; those that are removed are gone from the list. */
 function judged(
-  brake: SelfPreservation,
+  selfPreservation: SelfPreservation,
   hosts: readonly string[],
   { nowMs = 0, lateByMs = 0, all = new Set(ten) } = {},
 ): Verdict[] {
   return hosts.map((host) => {
-    const verdict = brake.judge({ host, lateByMs, nowMs, hosts: all.size });
+    const verdict = selfPreservation.judge({ host, lateByMs, nowMs, hosts: all.size });
     if (verdict === 'remove') {
       all.delete(host);
-      brake.left(host);
+      selfPreservation.onHostLeave(host);
     }
     return verdict;
   });
 }
 
-describe('the brake', () => {
+describe('self-preservation', () => {
   it('lets up to half of the hosts go, and suspects the rest', () => {
     expect(judged(createSelfPreservation(), [...ten])).toEqual([
       ...Array<Verdict>(5).fill('remove'),
@@ -50,10 +50,10 @@ describe('the brake', () => {
   });
 
   it('counts hosts and not replicas: a machine with many goes at once', () => {
-    const brake = createSelfPreservation();
+    const selfPreservation = createSelfPreservation();
     const all = new Set(['big', 'a', 'b', 'c']);
     const many = Array.from({ length: 100 }, () =>
-      brake.judge({ host: 'big', lateByMs: 0, nowMs: 0, hosts: all.size }),
+      selfPreservation.judge({ host: 'big', lateByMs: 0, nowMs: 0, hosts: all.size }),
     );
     expect(new Set(many)).toEqual(new Set(['remove']));
   });
@@ -71,24 +71,24 @@ describe('the brake', () => {
   });
 
   it('forgets after ten seconds', () => {
-    const brake = createSelfPreservation();
+    const selfPreservation = createSelfPreservation();
     const hosts = [...ten];
-    const verdicts = hosts.flatMap((host, at) => judged(brake, [host], { nowMs: at * 4000 }));
+    const verdicts = hosts.flatMap((host, at) => judged(selfPreservation, [host], { nowMs: at * 4000 }));
     expect(new Set(verdicts)).toEqual(new Set(['remove']));
   });
 
   it('trusts nobody for ten seconds after this server stood still', () => {
-    const brake = createSelfPreservation();
-    expect(judged(brake, ['h0'], { lateByMs: 1000 })).toEqual(['remove']);
-    expect(judged(brake, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
-    expect(judged(brake, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
-    expect(judged(brake, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
+    const selfPreservation = createSelfPreservation();
+    expect(judged(selfPreservation, ['h0'], { lateByMs: 1000 })).toEqual(['remove']);
+    expect(judged(selfPreservation, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
+    expect(judged(selfPreservation, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
+    expect(judged(selfPreservation, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
   });
 
   it('says what one would that counts anew each time, whoever comes, goes and falls silent', () => {
     const { fraction } = seededRandom(1);
     const below = (most: number): number => Math.floor(fraction() * most);
-    const [brake, plain] = [createSelfPreservation(), createPlainBrake()];
+    const [selfPreservation, plain] = [createSelfPreservation(), createPlainBrake()];
     const hosts = new Set<string>();
     const verdicts = new Map<Verdict, number>();
     let nowMs = 0;
@@ -97,13 +97,13 @@ describe('the brake', () => {
       const host = `h${below(12)}`;
       if (!hosts.has(host)) {
         hosts.add(host);
-        brake.came(host);
+        selfPreservation.onHostJoin(host);
       } else if (below(3) === 0) {
         hosts.delete(host);
-        brake.left(host);
+        selfPreservation.onHostLeave(host);
       } else if (below(4) === 0) {
         const accusation = { host, nowMs, lateByMs: below(400) === 0 ? 1001 : 0, isLossy: below(50) === 0 };
-        const verdict = brake.judge({ ...accusation, hosts: hosts.size });
+        const verdict = selfPreservation.judge({ ...accusation, hosts: hosts.size });
         expect(verdict).toBe(plain.judge(accusation, hosts));
         verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
       }

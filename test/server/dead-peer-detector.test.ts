@@ -11,7 +11,7 @@ const PLACES = { localAddress: '10.0.0.1', localPort: 8080, remoteAddress: '10.0
 const HEARTBEAT_BYTES = 33;
 
 let clock: ManualClock;
-let registry: { accuse: Mock<Registry['accuse']>; seen: Mock<Registry['seen']> };
+let registry: { accuse: Mock<Registry['accuse']>; recordSignOfLife: Mock<Registry['recordSignOfLife']> };
 let socket: { destroyed: boolean; bytesWritten: number; writableLength: number } & typeof PLACES;
 let entry: TcpEntry;
 let events: ReturnType<typeof keptEvents>;
@@ -32,7 +32,7 @@ async function startDetector(
 
 beforeEach(() => {
   clock = new ManualClock();
-  registry = { accuse: vi.fn(async () => {}), seen: vi.fn(async () => {}) };
+  registry = { accuse: vi.fn(async () => {}), recordSignOfLife: vi.fn(async () => {}) };
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
   const key = getTcpKey(socket) as string;
   entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitTimeoutMs: 200 };
@@ -147,10 +147,10 @@ describe('a host that acknowledges nothing', () => {
       await pass(6000);
     };
     await fallSilent();
-    expect(registry.seen).not.toHaveBeenCalled();
+    expect(registry.recordSignOfLife).not.toHaveBeenCalled();
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
     await pass(1000);
-    expect(registry.seen).toHaveBeenCalledWith(LEASE);
+    expect(registry.recordSignOfLife).toHaveBeenCalledWith(LEASE);
     registry.accuse.mockClear();
     await fallSilent();
     expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: true });
@@ -360,7 +360,7 @@ describe('a failed check', () => {
       if (lease === LEASE) throw failure('ENOENT');
     };
     registry.accuse.mockImplementation(refuseFirst);
-    registry.seen.mockImplementationOnce(refuseFirst);
+    registry.recordSignOfLife.mockImplementationOnce(refuseFirst);
     send();
     entry = { ...entry, retransmits: 4 };
     await pass(6000);
@@ -372,6 +372,6 @@ describe('a failed check', () => {
     readRetransmitCount.mockResolvedValue(1000);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
     await pass(3000);
-    expect(registry.seen.mock.calls).toEqual([[LEASE], ['lease-2'], [LEASE]]);
+    expect(registry.recordSignOfLife.mock.calls).toEqual([[LEASE], ['lease-2'], [LEASE]]);
   });
 });

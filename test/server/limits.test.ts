@@ -216,7 +216,7 @@ describe('a response that is not read', () => {
   ])('is cut off: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
     const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
-    const page = { registrations, place: {} };
+    const page = { registrations, cacheKey: {} };
     vi.spyOn(server.registry, 'pages').mockReturnValue(Array.from({ length: 1000 }, () => page));
     const { socket } = send(requests);
     socket.pause();
@@ -231,7 +231,7 @@ describe('pipelined requests', () => {
   it('are handled one after the other, as fast as the responses are read', async () => {
     server = await startTestApiServer();
     const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
-    const page = { registrations, place: {} };
+    const page = { registrations, cacheKey: {} };
     const bigList = Array.from({ length: 40 }, () => page);
     const asked = vi.spyOn(server.registry, 'pages').mockReturnValue(bigList);
     const { socket, received } = send('GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(COUNT));

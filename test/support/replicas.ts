@@ -56,5 +56,5 @@ export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): Pre
 /** Returns the body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
   const registrations = replicas.map((one) => registration('lease', one));
-  return Buffer.concat([...serializeRegistryResponse([{ registrations, place: {} }])]).toString();
+  return Buffer.concat([...serializeRegistryResponse([{ registrations, cacheKey: {} }])]).toString();
 }
