@@ -1,5 +1,5 @@
 import { unsupported } from '../bin/node-version.js';
 
-// The library imports this first, so that a Node.js that is too old is named before anything else fails in it.
+// The library imports this module first, so that an outdated Node.js is reported before anything else fails.
 const problem = unsupported(process.version);
 if (problem !== undefined) throw new Error(problem);

@@ -60,7 +60,7 @@ it('a server whose store cannot start logs the reason and refuses registrations'
   const { socket, received } = rawConnection(server.port, registerRequest(registrationBody('r1')));
   await until('the refusal', () => received().includes('no quorum'));
   expect(received()).toMatch(/^HTTP\/1\.1 503 /);
-  expect(lines[0]).toBe('the store of registrations failed: no quorum');
+  expect(lines[0]).toBe('the registration store failed: no quorum');
   expect(lines[1]).toMatch(/^refused a registration of "r1" from 127\.0\.0\.1: .*no quorum \(unavailable\)$/);
   socket.destroy();
 });

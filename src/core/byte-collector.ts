@@ -1,27 +1,27 @@
-/** Smallest buffer for several chunks, in bytes. */
+/** Minimum size of a buffer that holds several chunks, in bytes. */
 const MIN_BYTES = 1024;
 
 const EMPTY: Uint8Array = new Uint8Array(0);
 
 /**
- * Joins chunks as they arrive. Chunks that are kept apart take up to 300 bytes of memory each, and whoever sends a body chooses
- * how long they are.
+ * Concatenates chunks as they arrive. A list of chunks would take up to 300 bytes of overhead for each, and the sender of a
+ * body chooses how small they are.
  */
 export class ByteCollector {
   #buffer: Uint8Array = EMPTY;
   #length = 0;
 
-  /** Number of bytes so far. */
+  /** Number of bytes added. */
   get length(): number {
     return this.#length;
   }
 
-  /** All bytes so far; valid until the next chunk is added. */
+  /** All bytes added. Valid until the next chunk is added. */
   get bytes(): Uint8Array {
     return this.#length === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#length);
   }
 
-  /** Adds a chunk. The first one is not copied, because most bodies have only one. */
+  /** Adds a chunk. Does not copy the first one, because most bodies have only one. */
   add(chunk: Uint8Array): void {
     const length = this.#length + chunk.length;
     if (this.#length === 0) this.#buffer = chunk;
@@ -39,7 +39,7 @@ export class ByteCollector {
   }
 }
 
-/** The text of UTF-8 bytes; each part that is not UTF-8 becomes U+FFFD. A byte order mark stays. */
+/** Decodes UTF-8. Invalid sequences become U+FFFD. Keeps a byte order mark. */
 export function decodeUtf8(bytes: Uint8Array): string {
   return utf8.decode(bytes);
 }

@@ -1,47 +1,47 @@
-/** What holds when nobody says otherwise: for the command line, which shows it, and for the library alike. */
+/** Default values of options, for both the command line and the library. */
 export const DEFAULTS = {
-  /** Loopback: nothing is offered to other machines unless told. */
+  /** Loopback: other machines have no access by default. */
   host: '127.0.0.1',
   apiPort: 8080,
   apiServer: 'http://localhost:8080',
   heartbeatMs: 2000,
-  /** How long a lease lasts that nobody renews; renewals come three times as often. */
+  /** TTL of a lease. It is renewed three times per TTL. */
   leaseTtlMs: 9000,
-  /** How long a peer may acknowledge nothing of what was sent to it. */
+  /** A host that acknowledged nothing for this long, although data was sent to it, is considered dead. */
   ackLimitMs: 3000,
-  /** Over how long an API server that ends sends its replicas away. */
+  /** At shutdown, an API server spreads the disconnects of its replicas over this long. */
   drainMs: 5000,
-  /** How long after a start replicas may still be on their way back. */
+  /** After a start, "no match" counts as temporary for this long, because replicas are still reconnecting. */
   warmingMs: 10_000,
   maxReplicas: 100_000,
-  /** Registrations of 100,000 replicas take some 100 MB. */
+  /** The registrations of 100,000 replicas take about 100 MB. */
   maxRegistryBytes: 256 * 1024 * 1024,
-  /** A fleet behind one address must find room. */
+  /** High, because a whole fleet can share one address (NAT). */
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,
   maxConcurrency: 64,
-  /** For an engine that batches calls: with fewer it would be throttled. */
+  /** For an engine that batches calls: fewer concurrent calls would limit its throughput. */
   engineMaxConcurrency: 256,
   maxQueue: 1024,
-  /** The same on both ends of a call. */
+  /** The same for client and worker. */
   maxMessageBytes: 64 * 1024 * 1024,
-  /** What all requests of a worker together may hold. */
+  /** Maximum memory for all requests that a worker decodes at the same time. */
   maxDecodingBytes: 512 * 1024 * 1024,
-  /** For callers that were sent to a worker right before it left the list. */
+  /** At shutdown, a worker accepts calls for this long after it left the list, because callers can still have its address. */
   drainDelayMs: 5000,
   drainTimeoutMs: 30_000,
-  /** All attempts of a call together. */
+  /** Timeout for all attempts of a call together. */
   callTimeoutMs: 60_000,
-  /** The same for one that is answered with a text, which takes long to write. */
+  /** The same for a call that generates text, which takes longer. */
   textCallTimeoutMs: 600_000,
-  /** The same for an answer in parts, which the two limits below watch over. */
+  /** The same for a streaming call. The two timeouts below detect a stalled stream earlier. */
   streamTimeoutMs: 3_600_000,
-  /** From the request to the first part: a long prompt on a busy engine. */
+  /** From the request to the first message of a stream. A long prompt on a busy engine takes minutes. */
   firstPartTimeoutMs: 600_000,
-  /** Between two parts. */
+  /** Between two messages of a stream. */
   silenceTimeoutMs: 120_000,
-  /** To the first byte of an engine's answer; as the official OpenAI clients have it. */
+  /** Up to the first byte of an engine's response. The official OpenAI clients use the same value. */
   upstreamTimeoutMs: 600_000,
-  /** Between two bytes of an engine's answer. */
+  /** Between two bytes of an engine's response. */
   upstreamIdleTimeoutMs: 120_000,
 } as const;

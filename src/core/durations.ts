@@ -4,18 +4,18 @@ const UNITS = [
   ['m', 60_000],
 ] as const;
 
-/** A span of time in its largest unit: `3s`, `5m`, `2h`, `9d`. */
+/** Formats a duration in its largest unit, rounded down: `3s`, `5m`, `2h`, `9d`. */
 export function formatAge(ms: number): string {
   const [unit, size] = UNITS.find(([, unitMs]) => ms >= unitMs) ?? ['s', 1000];
   return `${Math.floor(ms / size)}${unit}`;
 }
 
-/** Writes a duration in the form options take it: `500ms`, `60s`. */
+/** Formats a duration in the form that options accept: `500ms`, `60s`. */
 export function formatDuration(ms: number): string {
   return ms % 1000 === 0 && ms > 0 ? `${ms / 1000}s` : `${Math.round(ms)}ms`;
 }
 
-/** Returns the message of a call that took too long. */
+/** Returns the error message of a call that timed out. */
 export function describeTimeout(timeoutMs: number): string {
-  return `no answer within ${formatDuration(timeoutMs)}; --timeout (timeoutMs) sets the limit`;
+  return `no response within ${formatDuration(timeoutMs)}; raise the limit with --timeout (timeoutMs)`;
 }

@@ -4,8 +4,8 @@ import { asEndpoint, type Endpoint } from './ids.js';
 import { quote } from './quoting.js';
 
 /**
- * What an endpoint says. `http` is a URL, of a server that speaks HTTP. A `tcp` one without a port is a name that callers have
- * to know the port of.
+ * A parsed endpoint. `http` is the URL of an HTTP server. A `tcp` endpoint without a port is a name whose port callers must
+ * know.
  */
 export type EndpointParts =
   | { readonly kind: 'unix'; readonly path: string }
@@ -18,16 +18,16 @@ const URL_TEXT = /^https?:\/\/[^\s\p{Cc}\p{Cs}\\/][^\s\p{Cc}\p{Cs}\\]*$/iu;
 /** The schemes of gRPC targets that name one host: `dns:host:1`, `dns:///host:1`, `ipv4:10.0.0.1:1`, `ipv6:[::1]:1`. */
 const TARGET = /^(dns:(?:\/\/\/)?|ipv4:|ipv6:)(.+)$/u;
 
-/** A host, in brackets where it has colons, with or without a port. */
+/** A host with an optional port. A host with colons is in brackets. */
 const AUTHORITY = /^(\[[^\]]*\]|[^:[\]]+)(?::(\d{1,5}))?$/u;
 
-/** The address families that a scheme promises. */
+/** The address family that a scheme requires. */
 const FAMILIES: Readonly<Record<string, Host['kind']>> = { 'ipv4:': 'IPv4', 'ipv6:': 'IPv6' };
 
 /**
- * Reads an endpoint: `host:port`, `[v6]:port`, `unix:PATH`, `dns:host:port`, `dns:///host:port`, `ipv4:`, `ipv6:`, an
- * `http://` or `https://` URL, or a name alone. Undefined for anything else, which could tell the gRPC library of a caller more
- * than where to call: a list, a name server, another scheme.
+ * Parses an endpoint: `host:port`, `[v6]:port`, `unix:PATH`, `dns:host:port`, `dns:///host:port`, `ipv4:`, `ipv6:`, an
+ * `http://` or `https://` URL, or a name alone. Returns undefined for anything else. Other gRPC targets are rejected because they
+ * can make a caller's gRPC library do more than dial one host: they can name a list, a name server or another scheme.
  */
 export function parseEndpoint(text: string): EndpointParts | undefined {
   const path = UNIX.exec(text)?.[1];
@@ -35,7 +35,7 @@ export function parseEndpoint(text: string): EndpointParts | undefined {
   if (URL_TEXT.test(text)) return parseUrl(text);
   const [, scheme = '', rest = ''] = TARGET.exec(text) ?? [];
   const target = scheme === '' ? undefined : parseAuthority(rest);
-  // `dns:80` can also be a machine called dns.
+  // `dns:80` can also be port 80 of a host called "dns".
   if (!target || (target.port === undefined && FAMILIES[scheme] === undefined)) return parseAuthority(text) ?? target;
   return FAMILIES[scheme] === undefined || isOfFamily(rest, FAMILIES[scheme]) ? target : undefined;
 }
@@ -45,7 +45,7 @@ function parseUrl(text: string): EndpointParts | undefined {
   const { hostname, port, protocol, username, password } = new URL(text);
   const host = parseHost(hostname);
   const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
-  // A password would be shown to everyone who asks.
+  // Endpoints are public, so credentials in a URL are rejected.
   if (!host || number === 0 || username !== '' || password !== '') return undefined;
   return { kind: 'http', written: hostname.replace(/^\[|\]$/g, ''), host, port: number };
 }
@@ -58,36 +58,36 @@ function parseAuthority(text: string): Extract<EndpointParts, { kind: 'tcp' }> |
   return { kind: 'tcp', written: written.replace(/^\[|\]$/g, ''), host, port };
 }
 
-/** Whether an address has the form that its scheme asks for; a mapped one has that of IPv6. */
+/** Returns whether an address is of the family that its scheme requires. An IPv4-mapped address counts as IPv6. */
 function isOfFamily(rest: string, family: Host['kind']): boolean {
   const kind = rest.startsWith('[') ? 'IPv6' : parseAuthority(rest)?.host.kind;
   return kind === family;
 }
 
 const FORMS = 'give HOST:PORT, [IPV6]:PORT, unix:PATH or an http:// URL';
-const EVERY_ADDRESS =
-  'it names every address of its machine and none that others can call; give a host name or one address';
+const UNSPECIFIED =
+  'it means every address of its own machine, and other machines cannot call it; give a host name or one address';
 
-/** Why an endpoint may not be registered; undefined when it may. */
+/** Returns why an endpoint cannot be registered; undefined if it can. */
 export function findEndpointProblem(text: string): string | undefined {
-  return problemOf(parseEndpoint(text));
+  return findProblem(parseEndpoint(text));
 }
 
-function problemOf(parts: EndpointParts | undefined): string | undefined {
+function findProblem(parts: EndpointParts | undefined): string | undefined {
   if (!parts) return `nobody can dial it; ${FORMS}`;
-  return parts.kind !== 'unix' && isUnspecifiedHost(parts.host) ? EVERY_ADDRESS : undefined;
+  return parts.kind !== 'unix' && isUnspecifiedHost(parts.host) ? UNSPECIFIED : undefined;
 }
 
-/** Whether an endpoint leaves its port for callers to know. The Python server takes such names. */
+/** Returns whether an endpoint has no port. The Python server accepts such endpoints. */
 export function lacksPort(parts: EndpointParts): boolean {
   return parts.kind === 'tcp' && parts.port === undefined;
 }
 
-/** Reads an endpoint that a gRPC client can dial. Throws `usage`, for a URL too: behind that is HTTP. */
+/** Parses an endpoint that a gRPC client can dial. Throws `usage`, also for the URL of an HTTP server. */
 export function parseDialable(text: string): Endpoint {
   const parts = parseEndpoint(text);
   if (parts?.kind === 'http') {
-    const advice = 'and calls to it are made over gRPC; give its gRPC port as HOST:PORT';
+    const advice = 'but calls use gRPC; give its gRPC port as HOST:PORT';
     throw new AnyserveError('usage', `${quote(text)} is the URL of an HTTP server, ${advice}`);
   }
   if (parts && (parts.kind === 'unix' || parts.port !== undefined)) return asEndpoint(text);
@@ -95,22 +95,22 @@ export function parseDialable(text: string): Endpoint {
 }
 
 /**
- * Reads an endpoint to register: one with a port, or a URL, and not an address that means something to a listener only
- * (`0.0.0.0`, `[::]`). Throws `usage`.
+ * Parses an endpoint to register. It must have a port or be a URL. Addresses that are valid only for listening (`0.0.0.0`,
+ * `[::]`) are rejected. Throws `usage`.
  */
 export function parseAdvertised(text: string): Endpoint {
   const parts = parseEndpoint(text);
-  const problem = problemOf(parts) ?? (parts && lacksPort(parts) ? 'it has no port; give HOST:PORT' : undefined);
+  const problem = findProblem(parts) ?? (parts && lacksPort(parts) ? 'it has no port; give HOST:PORT' : undefined);
   if (problem === undefined) return asEndpoint(text);
   throw new AnyserveError('usage', `${quote(text)} is not an endpoint to register: ${problem}`);
 }
 
-/** Reads an endpoint that gRPC clients are told to dial: {@link parseAdvertised}, but for URLs. Throws `usage`. */
+/** Parses an endpoint to register for gRPC clients: like {@link parseAdvertised}, but rejects URLs. Throws `usage`. */
 export function parseAdvertisedGrpc(text: string): Endpoint {
   return parseDialable(parseAdvertised(text));
 }
 
-/** Where an endpoint leads that has a port: a host and a port, or a path. Throws `usage` for another. */
+/** Returns the socket address of an endpoint: host and port, or a path. Throws `usage` if it has no port. */
 export function toSocketAddress(endpoint: Endpoint): { host: string; port: number } | { path: string } {
   const parts = parseEndpoint(endpoint);
   if (parts?.kind === 'unix') return { path: parts.path };
@@ -118,7 +118,10 @@ export function toSocketAddress(endpoint: Endpoint): { host: string; port: numbe
   throw new AnyserveError('usage', `${quote(endpoint)} has no port; give HOST:PORT`);
 }
 
-/** An endpoint as a gRPC library is told it, so that no host is taken for a scheme: `dns:80` is port 80 of a host called dns. */
+/**
+ * Returns an endpoint as an unambiguous gRPC target, so that a host name is never parsed as a scheme: `dns:80` is port 80 of a
+ * host called "dns".
+ */
 export function toGrpcTarget(endpoint: Endpoint): string {
   const address = toSocketAddress(endpoint);
   if ('path' in address) return endpoint;

@@ -1,12 +1,12 @@
 import { truncateText } from './quoting.js';
 
 /**
- * What went wrong, as a closed list. A row is the only place where a failure meets HTTP, gRPC and the shell:
- * `http` is the status code, `grpc` the canonical status number, `exit` the exit code of the command line.
- * `final` failures would be the same at every replica, so nobody retries them.
+ * The closed list of error codes. Each row is the only place where a code is mapped to HTTP, gRPC and the shell: `http` is the
+ * status code, `grpc` the canonical status number, `exit` the exit code of the command line. `final` failures would be the same
+ * at every replica, so they are not retried.
  */
 const CODES = {
-  // The canonical gRPC statuses, as a call to a replica ends with them.
+  // The canonical gRPC statuses: the outcomes of a call to a replica.
   cancelled: { http: 499, grpc: 1, exit: 5, final: false },
   unknown: { http: 500, grpc: 2, exit: 5, final: false },
   invalid_argument: { http: 400, grpc: 3, exit: 5, final: true },
@@ -23,7 +23,7 @@ const CODES = {
   unavailable: { http: 503, grpc: 14, exit: 5, final: false },
   data_loss: { http: 500, grpc: 15, exit: 5, final: false },
   unauthenticated: { http: 401, grpc: 16, exit: 5, final: true },
-  // Our own, outside of a call.
+  // AnyServe codes for failures outside of a call.
   failed: { http: 500, grpc: 13, exit: 1, final: true },
   interrupted: { http: 499, grpc: 1, exit: 130, final: true },
   usage: { http: 400, grpc: 3, exit: 2, final: true },
@@ -38,13 +38,13 @@ const CODES = {
   server_unreachable: { http: 502, grpc: 14, exit: 4, final: false },
 } as const satisfies Record<string, { http: number; grpc: number; exit: number; final: boolean }>;
 
-/** One of the closed list of failures. Branch on it, never on a message. */
+/** An error code. Programs branch on the code, never on a message. */
 export type ErrorCode = keyof typeof CODES;
 
-/** Maximum length of a message, in UTF-16 units. What it quotes can come from anyone, and be as long as they like. */
+/** Maximum length of a message, in UTF-16 units. Messages quote untrusted texts of any length. */
 const MAX_MESSAGE = 4096;
 
-/** The one error class: a code, a message of one line for a person, and the cause, which never leaves the process. */
+/** The only error class: a code, a one-line message for people, and an optional cause, which is never sent over the network. */
 export class AnyserveError extends Error {
   override readonly name = 'AnyserveError';
   readonly code: ErrorCode;
@@ -54,25 +54,25 @@ export class AnyserveError extends Error {
     this.code = code;
   }
 
-  /** The canonical gRPC status number that stands for this failure. */
+  /** The canonical gRPC status number of this failure. */
   get grpcStatus(): number {
     return CODES[this.code].grpc;
   }
 
-  /** The exit code of a command that ends with this failure. */
+  /** The exit code of a command that fails with this error. */
   get exitCode(): number {
     return CODES[this.code].exit;
   }
 
-  /** Whether another replica, or another try, would fail alike. */
+  /** Whether a retry, at this or another replica, would fail in the same way. */
   get final(): boolean {
     return CODES[this.code].final;
   }
 }
 
 /**
- * Whether a thrown value is an {@link AnyserveError}, be it of another copy of this file: the command line's bundle has
- * one, and the commands that are not in it have another.
+ * Returns whether a thrown value is an {@link AnyserveError}. Does not use `instanceof`, because a process can load two copies of
+ * the class: one in the bundle of the command line, and one in the commands outside the bundle.
  */
 export function isAnyserveError(thrown: unknown): thrown is AnyserveError {
   return thrown instanceof Error && thrown.name === 'AnyserveError' && 'code' in thrown;
@@ -80,25 +80,25 @@ export function isAnyserveError(thrown: unknown): thrown is AnyserveError {
 
 const byGrpcStatus = new Map<number, ErrorCode>();
 for (const [code, row] of Object.entries(CODES)) {
-  // The canonical rows come first, so they win over our own with the same number.
+  // The canonical rows come first, so they take precedence over AnyServe codes with the same number.
   if (!byGrpcStatus.has(row.grpc)) byGrpcStatus.set(row.grpc, code as ErrorCode);
 }
 
-/** The HTTP status code that stands for a failure. */
+/** Returns the HTTP status code of an error code. */
 export function toHttpStatus(code: ErrorCode): number {
   return CODES[code].http;
 }
 
-/** The code of a call that ended with this gRPC status number; `unknown` for one that is not canonical. */
+/** Returns the error code of a gRPC status number; `unknown` if the number is not canonical. */
 export function toErrorCode(status: number): ErrorCode {
   return byGrpcStatus.get(status) ?? 'unknown';
 }
 
-/** Returns what a thrown value says, in one line: the lines of a message are joined, other values printed. */
+/** Returns the message of a thrown value in one line. Joins the lines of a message, and converts values that are not errors to text. */
 export function getErrorMessage(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
   if (!text.includes('\n')) return text.trim();
-  // Line by line: /\s*\n\s*/ takes time in the square of a run of spaces.
+  // Not /\s*\n\s*/: that regular expression takes quadratic time in a run of spaces.
   const lines = text.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '').join(' ');
 }

@@ -1,11 +1,11 @@
 import { type Capability, type CapabilityQuery, listPairs, type Pairs } from './capability.js';
 import { measureMisspelling } from './edit-distance.js';
 
-/** A replica as an explanation sees it. */
+/** The properties of a replica that an explanation uses. */
 export interface ExplainedReplica {
   readonly id: string;
   readonly capabilities: readonly Capability[];
-  /** Undefined where an API server knows no states: then it is routed to. */
+  /** Undefined if the API server reports no states, as the Python server does. Such a replica is routable. */
   readonly state?: string | undefined;
   /** How long it has been in that state, in ms. */
   readonly forMs?: number | undefined;
@@ -14,49 +14,50 @@ export interface ExplainedReplica {
 /** A key with a value. */
 export type Pair = readonly [key: string, value: string];
 
-/** A replica that offers all that is asked for, and its state. */
+/** A replica that matches the query but is not routable, with its state. */
 export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'forMs'>;
 
-/** Why no replica matches a query: everything that was found out, in no order. */
+/** Findings about why no replica matches a query. */
 export interface Explanation {
   readonly query: CapabilityQuery;
-  /** Number of replicas that were looked at. */
+  /** Number of replicas that were examined. */
   readonly replicaCount: number;
-  /** Whether there was more to look at than the limit on work allows. */
+  /** Whether the work limit was reached before all replicas were examined. */
   readonly isTruncated: boolean;
-  /** Replicas that offer it, the first few of them, each with the state that keeps it from being chosen. */
+  /** The first few replicas that match but are not routable, each with its state. */
   readonly held: readonly UnroutableMatch[];
+  /** Total number of such replicas. */
   readonly heldCount: number;
-  /** The first replica that has all pairs, in different capability objects. */
+  /** Id of the first replica that has all pairs, but in different capability objects. */
   readonly apartIn: string | undefined;
-  /** For each pair of the query the first replica that has it; undefined when none does. */
+  /** For each pair of the query, the id of the first replica that has it; undefined if none has. */
   readonly offeredBy: readonly (string | undefined)[];
-  /** For each pair of the query an offered pair that may have been meant. */
+  /** For each pair of the query that no replica has, the most similar offered pair. */
   readonly closest: readonly (Pair | undefined)[];
-  /** A capability object that has all pairs but one, and the value that it has instead. */
+  /** The first capability object that has all pairs except one, and its value for the key of that pair. */
   readonly nearMiss: { readonly id: string; readonly wanted: Pair; readonly has: string } | undefined;
-  /** A list that has the wanted value. Lists never match. */
+  /** The first list that contains a wanted value. Lists never match. */
   readonly list: { readonly id: string; readonly wanted: Pair } | undefined;
 }
 
-/** Limit on work: one unit is an offered pair beside a wanted one. A million takes less than 0.1 s. */
-const MAX_UNITS = 5_000_000;
+/** Work limit. Comparing an offered pair with a wanted pair is one unit. A million units take less than 0.1 s. */
+const MAX_WORK_UNITS = 5_000_000;
 
-/** Number of characters that can be searched at the price of a unit. */
-const CHARACTERS_A_UNIT = 64;
+/** Number of characters of JSON that count as one unit when they are searched. */
+const CHARACTERS_PER_UNIT = 64;
 
-/** Largest number of letter-by-letter comparisons. */
+/** Maximum number of letter-by-letter comparisons. */
 const MAX_COMPARISONS = 20_000;
 
-/** Largest amount of JSON, in characters, that is searched for lists. */
-const MAX_PARSED = 1_000_000;
+/** Maximum amount of JSON that is parsed to find lists, in UTF-16 units. */
+const MAX_PARSED_UNITS = 1_000_000;
 
-/** Number of held replicas that are named. */
+/** Maximum number of unroutable matches that are listed by id. */
 const MAX_NAMED = 3;
 
 /**
- * Finds out why no replica matches a query. Replicas are added one after the other, so that a server can do other work in
- * between. Memory does not grow with their number; time is limited, however many there are and however long their values.
+ * Finds out why no replica matches a query. Replicas are added one by one, so that a server can do other work in between.
+ * Memory does not grow with the number of replicas. Total time is limited, for any number of replicas and any length of values.
  */
 export class Explainer {
   readonly #query: CapabilityQuery;
@@ -66,41 +67,41 @@ export class Explainer {
   #heldCount = 0;
   #replicaCount = 0;
   #unitsLeft: number;
-  #parsedLeft = MAX_PARSED;
+  #parsedLeft = MAX_PARSED_UNITS;
   #comparisonsLeft = MAX_COMPARISONS;
   #apartIn: string | undefined;
   #nearMiss: Explanation['nearMiss'];
   #list: Explanation['list'];
 
-  constructor(query: CapabilityQuery, maxUnits = MAX_UNITS) {
+  constructor(query: CapabilityQuery, maxUnits = MAX_WORK_UNITS) {
     this.#query = query;
     this.#pairs = listPairs(query).map(([key, value]) => new WantedPair(key, value));
     this.#wantedByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
     this.#unitsLeft = maxUnits;
   }
 
-  /** Takes a replica into account, unless the limit on work is reached. */
+  /** Examines a replica, unless the work limit is reached. */
   add(replica: ExplainedReplica): void {
     if (this.#unitsLeft <= 0) return;
     this.#replicaCount++;
-    let isWhole = false;
+    let isMatch = false;
     const found = new Set<WantedPair>();
     for (const capability of replica.capabilities) {
       if (this.#unitsLeft <= 0) return;
       const { pairs, source } = capability;
-      this.#unitsLeft -= 1 + (pairs.length / 2) * this.#pairs.length + source.length / CHARACTERS_A_UNIT;
-      const matched = this.#matchedIn(pairs, replica.id);
-      if (matched.length === this.#pairs.length) isWhole = true;
+      this.#unitsLeft -= 1 + (pairs.length / 2) * this.#pairs.length + source.length / CHARACTERS_PER_UNIT;
+      const matched = this.#comparePairs(pairs, replica.id);
+      if (matched.length === this.#pairs.length) isMatch = true;
       for (const pair of matched) found.add(pair);
       if (this.#pairs.length > 1 && matched.length === this.#pairs.length - 1)
-        this.#noteNearMiss(replica, capability, matched);
-      this.#lookForList(replica, capability);
+        this.#recordNearMiss(replica, capability, matched);
+      this.#findList(replica, capability);
     }
-    if (isWhole) this.#noteHeld(replica);
+    if (isMatch) this.#recordUnroutable(replica);
     else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#apartIn ??= replica.id;
   }
 
-  /** Returns the findings so far. */
+  /** Returns the findings up to now. */
   getExplanation(): Explanation {
     return {
       query: this.#query,
@@ -116,23 +117,24 @@ export class Explainer {
     };
   }
 
-  #matchedIn(pairs: Pairs, id: string): WantedPair[] {
+  /** Returns the wanted pairs among these, and compares the others with the wanted pairs. */
+  #comparePairs(pairs: Pairs, id: string): WantedPair[] {
     const matched: WantedPair[] = [];
-    for (let at = 0; at < pairs.length; at += 2) {
-      const [key, value] = [pairs[at] as string, pairs[at + 1] as string];
+    for (let i = 0; i < pairs.length; i += 2) {
+      const [key, value] = [pairs[i] as string, pairs[i + 1] as string];
       const wanted = this.#wantedByKey.get(key);
       if (wanted?.value === value) {
         wanted.offeredBy ??= id;
         matched.push(wanted);
       } else {
-        this.#compare(key, value);
+        this.#findSimilar(key, value);
       }
     }
     return matched;
   }
 
-  /** Takes a pair that is not wanted for what may have been meant instead of one that nobody offers. */
-  #compare(key: string, value: string): void {
+  /** Compares an offered pair with each wanted pair that no replica has, in search of a misspelling. */
+  #findSimilar(key: string, value: string): void {
     for (const wanted of this.#pairs) {
       if (wanted.offeredBy !== undefined || !wanted.isNew(key, value)) continue;
       if (this.#comparisonsLeft-- <= 0) return;
@@ -140,12 +142,12 @@ export class Explainer {
     }
   }
 
-  #noteHeld({ id, state, forMs }: ExplainedReplica): void {
+  #recordUnroutable({ id, state, forMs }: ExplainedReplica): void {
     this.#heldCount++;
     if (this.#held.length < MAX_NAMED) this.#held.push({ id, state, forMs });
   }
 
-  #noteNearMiss({ id }: ExplainedReplica, { pairs }: Capability, matched: readonly WantedPair[]): void {
+  #recordNearMiss({ id }: ExplainedReplica, { pairs }: Capability, matched: readonly WantedPair[]): void {
     if (this.#nearMiss) return;
     const matching = new Set(matched);
     const missing = this.#pairs.find((pair) => !matching.has(pair));
@@ -154,8 +156,8 @@ export class Explainer {
     if (has !== undefined) this.#nearMiss = { id, wanted: [missing.key, missing.value], has };
   }
 
-  /** Looks for a wanted value in the lists of a capability, which its pairs have none of. */
-  #lookForList({ id }: ExplainedReplica, { source }: Capability): void {
+  /** Searches the lists of a capability object for a wanted value. They are only in its JSON, because `pairs` has scalars only. */
+  #findList({ id }: ExplainedReplica, { source }: Capability): void {
     if (this.#list || source.length > this.#parsedLeft || !source.includes('[')) return;
     this.#parsedLeft -= source.length;
     let object: Readonly<Record<string, unknown>>;
@@ -173,22 +175,22 @@ export class Explainer {
   }
 }
 
-/** Largest number of texts that are remembered as compared. */
-const MAX_REMEMBERED = 10_000;
+/** Maximum number of compared texts that are remembered for each set. */
+const MAX_REMEMBERED_TEXTS = 10_000;
 
-/** Longest text that may have been meant: nobody misspells a longer one. */
-const MAX_LENGTH = 1024;
+/** Maximum length of a text that is suggested, in UTF-16 units. A longer one is not typed by hand. */
+const MAX_SUGGESTED_LENGTH = 1024;
 
-/** How far a pair is that has the wanted value and another key. */
-const OTHER_KEY = 0.5;
+/** Distance of a pair that has the wanted value and another key. */
+const OTHER_KEY_DISTANCE = 0.5;
 
-/** How far a value is that begins with the wanted one. */
-const LONGER = 3.5;
+/** Distance of a value that begins with the wanted value. */
+const PREFIX_DISTANCE = 3.5;
 
-/** Fewest letters that tell something about a value. */
-const MIN_LETTERS = 3;
+/** Minimum length of a wanted value for which longer values with that prefix are suggested. */
+const MIN_PREFIX_LENGTH = 3;
 
-/** One pair of a query, and the nearest to it of all that is offered. */
+/** One pair of a query, and the most similar offered pair. */
 class WantedPair {
   readonly key: string;
   readonly value: string;
@@ -204,12 +206,13 @@ class WantedPair {
     this.value = value;
   }
 
-  /** Whether a pair is worth a comparison: nothing like it was compared before. */
+  /** Returns whether a pair must still be compared. False if the same text was compared before. */
   isNew(key: string, value: string): boolean {
-    if (key === this.key) return isAdded(this.#values, value);
-    return isAdded(value === this.value ? this.#keysOfValue : this.#keys, key);
+    if (key === this.key) return addNew(this.#values, value);
+    return addNew(value === this.value ? this.#keysOfValue : this.#keys, key);
   }
 
+  /** Keeps a pair as the closest one if it is more similar than the closest one up to now. */
   compare(key: string, value: string): void {
     const distance = this.#distanceTo(key, value);
     if (distance === undefined || distance >= this.#distance) return;
@@ -219,20 +222,21 @@ class WantedPair {
 
   #distanceTo(key: string, value: string): number | undefined {
     if (key === this.key) {
-      const isLonger = this.value.length >= MIN_LETTERS && value.startsWith(this.value);
-      return measureMisspelling(this.value, value) ?? (isLonger ? LONGER : undefined);
+      const isPrefix = this.value.length >= MIN_PREFIX_LENGTH && value.startsWith(this.value);
+      return measureMisspelling(this.value, value) ?? (isPrefix ? PREFIX_DISTANCE : undefined);
     }
     const keyDistance = measureMisspelling(this.key, key);
-    // Numbers, true and false are values of many keys.
+    // Short values, numbers, true and false occur with many keys, so they say nothing about the key.
     if (value === this.value)
-      return keyDistance ?? (/^(?:.{0,2}|true|false|[\d.]*)$/s.test(value) ? undefined : OTHER_KEY);
-    // A misspelt key with another value is worth less than anything with the right one.
-    return keyDistance === undefined ? undefined : keyDistance + LONGER;
+      return keyDistance ?? (/^(?:.{0,2}|true|false|[\d.]*)$/s.test(value) ? undefined : OTHER_KEY_DISTANCE);
+    // A misspelled key with another value ranks below every pair with the wanted key or value.
+    return keyDistance === undefined ? undefined : keyDistance + PREFIX_DISTANCE;
   }
 }
 
-function isAdded(texts: Set<string>, text: string): boolean {
-  if (text.length > MAX_LENGTH || texts.has(text)) return false;
-  if (texts.size < MAX_REMEMBERED) texts.add(text);
+/** Adds a text to a set. Returns false if the set has it already or if it is too long. */
+function addNew(texts: Set<string>, text: string): boolean {
+  if (text.length > MAX_SUGGESTED_LENGTH || texts.has(text)) return false;
+  if (texts.size < MAX_REMEMBERED_TEXTS) texts.add(text);
   return true;
 }

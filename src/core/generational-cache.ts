@@ -1,44 +1,47 @@
-/** A value with its key, as it was given: one that is asked with may be a part of a longer text, and keep all of it. */
-interface Kept<K, V> {
+/**
+ * A value and the key with which it was set. A key passed to `get` is not stored: it can be a slice of a longer text and keep
+ * all of that text in memory.
+ */
+interface CacheEntry<K, V> {
   readonly key: K;
   readonly value: V;
 }
 
 /**
- * Values by their keys, of which at most so many are kept: those used lately. There are two generations. What is new is put
- * in the young one, and so is what is found in the old one; when the young one is full it becomes the old one, and what
- * was left in that is forgotten. So what is asked for again and again stays, and nothing has to be looked for to be taken out:
- * a Map goes through the places of all that were deleted before it tells its oldest.
+ * A cache of recently used values with two generations. New entries go into the young generation. An entry that is found in the
+ * old generation moves to the young one. When the young generation is full, it becomes the old one, and the previous old
+ * generation is dropped. Entries in regular use survive, and no eviction has to search for the oldest entry. An LRU list in a
+ * Map would be slow: to find its first entry, a Map skips all entries that were deleted before it.
  */
 export class GenerationalCache<K, V> {
-  readonly #fullSize: number;
-  #young = new Map<K, Kept<K, V>>();
-  #old = new Map<K, Kept<K, V>>();
+  readonly #maxYoung: number;
+  #young = new Map<K, CacheEntry<K, V>>();
+  #old = new Map<K, CacheEntry<K, V>>();
 
-  /** Keeps this many at the most, and always the half of them that was used last. */
-  constructor(most: number) {
-    this.#fullSize = Math.max(1, Math.floor(most / 2));
+  /** Creates a cache of at most `maxEntries`. The most recently used half of them is never evicted. */
+  constructor(maxEntries: number) {
+    this.#maxYoung = Math.max(1, Math.floor(maxEntries / 2));
   }
 
   get(key: K): V | undefined {
-    return (this.#young.get(key) ?? this.#broughtUp(key))?.value;
+    return (this.#young.get(key) ?? this.#promote(key))?.value;
   }
 
   set(key: K, value: V): void {
     this.#put({ key, value });
   }
 
-  #broughtUp(key: K): Kept<K, V> | undefined {
-    const kept = this.#old.get(key);
-    if (kept) this.#put(kept);
-    return kept;
+  #promote(key: K): CacheEntry<K, V> | undefined {
+    const entry = this.#old.get(key);
+    if (entry) this.#put(entry);
+    return entry;
   }
 
-  #put(kept: Kept<K, V>): void {
-    if (this.#young.size >= this.#fullSize) {
+  #put(entry: CacheEntry<K, V>): void {
+    if (this.#young.size >= this.#maxYoung) {
       this.#old = this.#young;
       this.#young = new Map();
     }
-    this.#young.set(kept.key, kept);
+    this.#young.set(entry.key, entry);
   }
 }

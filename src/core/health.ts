@@ -1,54 +1,55 @@
-/** The time between two looks at a server that is well. */
+/** Time between two checks of a healthy server, in ms. */
 export const HEALTH_CHECK_INTERVAL_MS = 3000;
 
-/** The time before the next look after one that failed. */
+/** Time between a failed check and the next one, in ms. */
 export const HEALTH_CHECK_RETRY_MS = 1000;
 
-/** How long a look may take; what has not answered by then has failed. */
+/** Timeout of one check, in ms. A server that has not responded by then has failed it. */
 export const HEALTH_CHECK_TIMEOUT_MS = 1000;
 
-/** So many failures in a row, of those that may pass, make a server unhealthy. */
-const FAILURES_IN_A_ROW = 3;
+/** A healthy server becomes unhealthy after this many consecutive failed checks. */
+const UNHEALTHY_FAILURES = 3;
 
-/** How one look at a server went. A `refused` one says for certain that it takes no calls; a `failed` one may pass. */
+/** Result of one health check. `refused`: the server certainly takes no calls. `failed`: the failure can be temporary. */
 export type HealthCheckResult =
   | { readonly kind: 'answered' }
   | { readonly kind: 'failed' | 'refused'; readonly reason: string };
 
-/** What a look can change in what is known of a server. */
+/** A change of health that is worth reporting. */
 export type HealthChange =
   | { readonly kind: 'healthy' }
-  /** It has not been healthy yet, for this reason. */
+  /** The server has not been healthy yet. */
   | { readonly kind: 'waiting'; readonly reason: string }
   | { readonly kind: 'unhealthy'; readonly reason: string };
 
-/** What is known of a server: how it is, and how many looks have failed since the last that did not. */
+/** Health of a server. `failures` is the number of failed checks since the last successful one. */
 export type HealthState =
   | { readonly kind: 'unknown'; readonly reason: string | undefined }
   | { readonly kind: 'healthy'; readonly failures: number }
   | { readonly kind: 'unhealthy' };
 
-/** What is known before the first look. */
+/** The health before the first check. */
 export const UNKNOWN_HEALTH: HealthState = { kind: 'unknown', reason: undefined };
 
-/** What a look makes of what was known, what is to be told of it, and when to look next. */
+/** The health after a check, the change to report, and the delay of the next check. */
 export interface Diagnosis {
   readonly health: HealthState;
-  /** Undefined when there is no news. */
+  /** Undefined if there is nothing new to report. */
   readonly change: HealthChange | undefined;
   readonly nextCheckMs: number;
 }
 
 /**
- * Decides on a look. One that is answered makes a server healthy; one that is refused, or three that fail in a row, make
- * it unhealthy. No state is final. A server that was never healthy is waited for, and each new reason is told once.
+ * Computes the new health from a check. A successful check makes a server healthy. A refused check or three consecutive failed
+ * ones make it unhealthy. Every state can change again. A server that was never healthy stays `unknown`, and each new reason is
+ * reported once.
  */
-export function diagnose(health: HealthState, look: HealthCheckResult): Diagnosis {
-  if (look.kind === 'answered') {
+export function diagnose(health: HealthState, result: HealthCheckResult): Diagnosis {
+  if (result.kind === 'answered') {
     const change = health.kind === 'healthy' ? undefined : ({ kind: 'healthy' } as const);
     return { health: { kind: 'healthy', failures: 0 }, change, nextCheckMs: HEALTH_CHECK_INTERVAL_MS };
   }
-  const { reason } = look;
+  const { reason } = result;
   const nextCheckMs = HEALTH_CHECK_RETRY_MS;
   switch (health.kind) {
     case 'unknown': {
@@ -57,7 +58,7 @@ export function diagnose(health: HealthState, look: HealthCheckResult): Diagnosi
     }
     case 'healthy': {
       const failures = health.failures + 1;
-      if (look.kind === 'refused' || failures >= FAILURES_IN_A_ROW) {
+      if (result.kind === 'refused' || failures >= UNHEALTHY_FAILURES) {
         return { health: { kind: 'unhealthy' }, change: { kind: 'unhealthy', reason }, nextCheckMs };
       }
       return { health: { kind: 'healthy', failures }, change: undefined, nextCheckMs };

@@ -1,44 +1,46 @@
-/** A host of a URL, an endpoint or a `Host` header, in the one spelling that stands for all its others. */
+/** The canonical form of a host from a URL, an endpoint or a `Host` header. */
 export interface Host {
-  /** A name in lower case, or an address: `127.0.0.1`, `::1`. A dot at the end is left out. */
+  /** A name in lower case without a trailing dot, or an address: `127.0.0.1`, `::1`. */
   readonly name: string;
   readonly kind: 'name' | 'IPv4' | 'IPv6';
 }
 
-/** A name or an IPv4 address; letters of any script, because names can have them and the Python server takes them. */
+/** A name or an IPv4 address. Letters of any script are allowed, as in the Python server. */
 const PLAIN_HOST = /^[\p{L}\p{M}\p{N}_-][\p{L}\p{M}\p{N}._-]*$/u;
 
-/** An IPv6 address in brackets, with or without a zone. */
+/** An IPv6 address in brackets, with an optional zone. */
 const BRACKETED_HOST = /^(\[[0-9A-Fa-f:.]+)(?:%[0-9A-Za-z._~%-]+)?\]$/;
 
-/** Longest host that is read, in UTF-16 units. A name has at most 253. */
-const MAX_HOST = 512;
+/** Maximum length of a host, in UTF-16 units. A DNS name has at most 253. */
+const MAX_HOST_LENGTH = 512;
 
 /**
- * Reads a host. An address has many spellings (`127.1`, `0x7f000001`, `2130706433`, `[::ffff:127.0.0.1]`), all of which
- * the system's resolver understands. The URL parser knows them; patterns would miss some. Undefined for what is no host.
+ * Parses a host. Returns undefined for an invalid one. An address has many spellings that the system's resolver understands:
+ * `127.1`, `0x7f000001`, `2130706433`, `[::ffff:127.0.0.1]`. The URL parser knows all of them, and patterns would miss some.
  */
 export function parseHost(text: string): Host | undefined {
-  if (text.length > MAX_HOST) return undefined;
+  if (text.length > MAX_HOST_LENGTH) return undefined;
   const written = BRACKETED_HOST.exec(text)?.[1]?.concat(']') ?? (PLAIN_HOST.test(text) ? text : undefined);
   if (written === undefined) return undefined;
   const url = `http://${written}/`;
-  // A name whose last part is a number, such as `web.1`, is no host of a URL, but the resolver may know it.
-  if (!URL.canParse(url)) return isNumeric(text) || text.startsWith('[') ? undefined : nameFrom(text.toLowerCase());
+  // A name with a numeric last label, such as `web.1`, is invalid in a URL, but the resolver can know it.
+  if (!URL.canParse(url))
+    return isNumeric(text) || text.startsWith('[') ? undefined : createNamedHost(text.toLowerCase());
   const { hostname } = new URL(url);
-  if (!hostname.startsWith('[')) return IPV4.test(hostname) ? { name: hostname, kind: 'IPv4' } : nameFrom(hostname);
+  if (!hostname.startsWith('['))
+    return IPV4.test(hostname) ? { name: hostname, kind: 'IPv4' } : createNamedHost(hostname);
   const address = hostname.slice(1, -1);
-  // An IPv4 address as IPv6 sockets show it is the same host.
+  // An IPv4-mapped IPv6 address is the same host as the IPv4 address.
   const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address);
   if (!mapped) return { name: address, kind: 'IPv6' };
   const [high, low] = [Number.parseInt(mapped[1] as string, 16), Number.parseInt(mapped[2] as string, 16)];
   return { name: [high >> 8, high & 255, low >> 8, low & 255].join('.'), kind: 'IPv4' };
 }
 
-/** An IPv4 address as the URL parser writes it. */
+/** An IPv4 address as the URL parser serializes it. */
 const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 
-function nameFrom(text: string): Host {
+function createNamedHost(text: string): Host {
   return { name: text.endsWith('.') ? text.slice(0, -1) : text, kind: 'name' };
 }
 
@@ -46,7 +48,7 @@ function isNumeric(text: string): boolean {
   return /^[0-9.]+$/.test(text);
 }
 
-/** Names of this machine's loopback addresses: those of RFC 6761, and what distributions have in /etc/hosts. */
+/** Names of loopback addresses: from RFC 6761, and from /etc/hosts of Linux distributions. */
 const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
   'localhost',
   'localhost.localdomain',
@@ -56,13 +58,13 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
   'ip6-loopback',
 ]);
 
-/** Whether a host means the machine of whoever reads it. */
+/** Returns whether a host is a loopback address or name. Each machine resolves it to itself. */
 export function isLoopbackHost({ name, kind }: Host): boolean {
   if (kind === 'IPv4') return name.startsWith('127.');
   return name === '::1' || (kind === 'name' && (LOOPBACK_NAMES.has(name) || name.endsWith('.localhost')));
 }
 
-/** Whether a host is the unspecified address: every address of a machine to a listener, and none to a caller. */
+/** Returns whether a host is the unspecified address. It is valid for listening on all addresses, and not for calls. */
 export function isUnspecifiedHost({ name }: Host): boolean {
   return name === '0.0.0.0' || name === '::';
 }

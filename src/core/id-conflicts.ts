@@ -1,30 +1,30 @@
 import type { ReplicaId } from './ids.js';
 
-/** Takeovers of one id count together for so long. */
+/** Time window in which takeovers of one id are counted, in ms. */
 const WINDOW_MS = 60_000;
 
-/** So many takeovers of one id in a window may be restarts; more are two processes that fight for it. */
-const MOST = 5;
+/** Maximum number of takeovers per window that restarts can explain. With more, two processes probably use the same id. */
+const MAX_TAKEOVERS = 5;
 
-/** Counts how often newer registrations take ids from those that hold them. */
+/** Counts how often newer registrations take over an id that is in use. */
 export interface IdConflicts {
-  /** Notes one; true when it is time to call it a conflict, once a window. */
-  note(id: ReplicaId, nowMs: number): boolean;
+  /** Records a takeover. Returns true if it makes a conflict, at most once per window. */
+  recordTakeover(id: ReplicaId, nowMs: number): boolean;
 }
 
-/** No takeovers yet. */
+/** Creates a counter without takeovers. */
 export function createIdConflicts(): IdConflicts {
-  /** The ids of the window, by its begin, oldest first. */
+  /** The current window of each id. The oldest window is first. */
   const windows = new Map<ReplicaId, { readonly sinceMs: number; count: number }>();
   return {
-    note(id, nowMs) {
+    recordTakeover(id, nowMs) {
       for (const [old, { sinceMs }] of windows) {
         if (nowMs - sinceMs <= WINDOW_MS) break;
         windows.delete(old);
       }
       const window = windows.get(id) ?? { sinceMs: nowMs, count: 0 };
       windows.set(id, window);
-      return ++window.count === MOST + 1;
+      return ++window.count === MAX_TAKEOVERS + 1;
     },
   };
 }

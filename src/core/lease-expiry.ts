@@ -24,8 +24,8 @@ export interface LeaseExpiryOptions {
   readonly selfPreservation: SelfPreservation;
 }
 
-/** Maximum duration of a suspicion. The lease ends with it. */
-const SUSPECT_MS = 60_000;
+/** Maximum duration of a suspicion, in ms. When it passes, the lease ends. */
+const MAX_SUSPICION_MS = 60_000;
 
 /**
  * Decides what happens to leases whose holders fall silent. A two-way lease that is not renewed expires. A silent lease is
@@ -65,28 +65,28 @@ export class LeaseExpiry {
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
     events.emit({ kind: 'suspected', replicaId, host, reason: end });
-    this.#arm(lease, SUSPECT_MS, () => this.#inBackground(store.delete(id, end)));
+    this.#arm(lease, MAX_SUSPICION_MS, () => this.#inBackground(store.delete(id, end)));
     // An unready or draining replica gets no calls, so a suspicion must not make it routable.
     if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
   }
 
   /**
-   * Records a sign of life and the state and capabilities that came with it. It ends a suspicion, and a two-way lease
-   * lasts for another TTL.
+   * Records a sign of life, with the state and capabilities that the replica reported. Ends a suspicion. Renews a two-way lease
+   * for another TTL.
    */
   async recordSignOfLife(lease: Lease, declared: DeclaredState = lease.declared, replica?: Replica): Promise<void> {
     const { store, clock } = this.#options;
-    const isNews = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
+    const isStateChange = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
     const nowMs = clock.nowMs();
     const silentMs = nowMs - lease.seenAtMs;
     lease.seenAtMs = nowMs;
     lease.declared = declared;
     if (lease.suspected !== undefined) this.#endSuspicion(lease, silentMs);
-    const news = isNews ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
-    if (isNews || replica) await store.change(lease.id, replica ? { ...news, replica } : news);
+    const stateChange = isStateChange ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
+    if (isStateChange || replica) await store.change(lease.id, replica ? { ...stateChange, replica } : stateChange);
   }
 
-  /** Cancels the timers that belong to no lease. */
+  /** Cancels the timer of self-preservation. The timers of leases end with the leases. */
   close(): void {
     this.#cancelPreservationTimer?.();
     this.#cancelPreservationTimer = undefined;
@@ -119,7 +119,7 @@ export class LeaseExpiry {
     this.#cancelPreservationTimer = clock.schedule(delayMs, check, { background: true });
   }
 
-  /** Runs a task after a delay, unless the lease ends before. A lease has one timer. */
+  /** Runs a task after a delay, unless the lease ends first. Replaces the timer of the lease: it has only one. */
   #arm(lease: Lease, delayMs: number, task: (lateByMs: number) => void): void {
     const { clock } = this.#options;
     const dueAtMs = clock.nowMs() + delayMs;

@@ -8,13 +8,13 @@ import { checkByteLimits, type RegistryLimits } from './registry-limits.js';
 import type { DeclaredState, Replica } from './replica.js';
 import type { ReplicaList } from './replica-list.js';
 
-/**
- * Outcome of a renewal: the lease runs on, a newer registration has its id, or there is no such lease. `too_soon`, or the
- * reason why the registry has no room: the lease is renewed, but what the replica reported is not applied.
- */
+/** Outcome of a renewal: the lease is renewed, a newer registration has taken its replica id, or the lease does not exist. */
 export type RenewalStatus = 'renewed' | 'superseded' | 'unknown';
 
-/** Outcome of a renewal at the registry: also that its new capabilities came too soon, or were refused. */
+/**
+ * Outcome of a renewal that can report a state and capabilities. With `too_soon`, or an error because the registry has no room,
+ * the lease is renewed, but the reported state and capabilities are not applied.
+ */
 export type RenewalResult = RenewalStatus | 'too_soon' | AnyserveError;
 
 /** Returns a replica with new capabilities, given the present one. */
@@ -29,12 +29,12 @@ export interface LeaseRenewalsOptions {
   readonly limits: RegistryLimits;
 }
 
-/** Minimum time between two changes of a replica's capabilities: a change can cost as much as a registration. */
-const OFFER_PAUSE_MS = 1000;
+/** Minimum time between two changes of a replica's capabilities, in ms. A change can cost as much as a registration. */
+const CAPABILITY_UPDATE_INTERVAL_MS = 1000;
 
 /**
- * Limit on how often a replica with a large registration becomes ready, in bytes of registrations per ms: one short renewal
- * makes the index add all of it. Smaller registrations are not limited.
+ * Limit on how often a replica with a large registration becomes ready, in bytes of its registration per ms. The limit exists
+ * because one short renewal makes the index add the whole registration. Smaller registrations have no limit.
  */
 const READY_BYTES_PER_MS = 256;
 const LARGE_REGISTRATION_BYTES = 64 * 1024;
@@ -47,16 +47,16 @@ export class LeaseRenewals {
     this.#options = options;
   }
 
-  /** Renews a lease, as the registry's `renew` describes. */
-  async renew(id: LeaseId, declared?: DeclaredState, offer?: CapabilityUpdate): Promise<RenewalResult> {
+  /** Renews a lease. See `Registry.renew`. */
+  async renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate): Promise<RenewalResult> {
     const nowMs = this.#options.clock.nowMs();
     const lease = this.#options.leases.get(id);
     if (!lease) return this.#options.leases.wasSuperseded(id, nowMs) ? 'superseded' : 'unknown';
-    const isTooSoon = offer !== undefined && nowMs < lease.nextOfferAtMs;
-    if (offer && !isTooSoon) return this.#renewWithOffer(lease, declared, offer);
-    const isNotYet = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
-    await this.#options.expiry.recordSignOfLife(lease, isNotYet ? undefined : declared);
-    return isNotYet ? 'too_soon' : 'renewed';
+    const isTooSoon = update !== undefined && nowMs < lease.nextCapabilityUpdateAtMs;
+    if (update && !isTooSoon) return this.#renewWithCapabilities(lease, declared, update);
+    const isDelayed = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
+    await this.#options.expiry.recordSignOfLife(lease, isDelayed ? undefined : declared);
+    return isDelayed ? 'too_soon' : 'renewed';
   }
 
   /** Returns whether a replica is ready or can become ready now, and limits when it can do so again. */
@@ -68,15 +68,15 @@ export class LeaseRenewals {
     return true;
   }
 
-  /** Renews a lease with new capabilities. Its size changes before the store is written, and back when that fails. */
-  async #renewWithOffer(
+  /** Renews a lease with new capabilities. Records the new size before the store is written, and restores the old one on failure. */
+  async #renewWithCapabilities(
     lease: Lease,
     declared: DeclaredState | undefined,
-    offer: CapabilityUpdate,
+    update: CapabilityUpdate,
   ): Promise<RenewalResult> {
     const present = this.#options.list.get(lease.replicaId);
     if (present?.lease !== lease.id) return 'unknown';
-    const replica = offer(present.replica);
+    const replica = update(present.replica);
     const { host, bytes: bytesBefore } = lease;
     const bytes = estimateRegistrationBytes(replica);
     const refusal = checkByteLimits(this.#options.leases, this.#options.limits, { host, bytes, replaced: lease });
@@ -84,7 +84,7 @@ export class LeaseRenewals {
       await this.#options.expiry.recordSignOfLife(lease);
       return refusal;
     }
-    lease.nextOfferAtMs = this.#options.clock.nowMs() + OFFER_PAUSE_MS;
+    lease.nextCapabilityUpdateAtMs = this.#options.clock.nowMs() + CAPABILITY_UPDATE_INTERVAL_MS;
     this.#options.leases.resize(lease, bytes);
     try {
       await this.#options.expiry.recordSignOfLife(lease, declared, replica);

@@ -3,44 +3,44 @@ import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 import type { HostListener } from './self-preservation.js';
 
-/** Called once, when a lease ends for a reason other than the holder's own; undefined when the store doesn't know why. */
+/** Callback for the end of a lease that the holder did not end itself. Called once. `end` is undefined if the store doesn't know why. */
 export type LeaseHolder = (end: LeaseEnd | undefined) => void;
 
-/** What a lease is granted for. */
+/** Terms of a lease. */
 export interface LeaseTerms {
-  /** The address of the host that holds it. */
+  /** Address of the host that holds the lease. */
   readonly host: string;
-  /** How long it lasts without being renewed, in milliseconds; for as long as its connection unless told. */
+  /** TTL without a renewal, in ms. Default: no TTL, and the lease lasts as long as its connection. */
   readonly ttlMs?: number | undefined;
-  /** The state that the replica starts in. Default: ready. */
+  /** Initial state of the replica. Default: `ready`. */
   readonly state?: DeclaredState | undefined;
 }
 
-/** A lease that this server granted and that still runs. */
+/** An active lease that this server granted. */
 export interface Lease extends Omit<LeaseTerms, 'state'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
   readonly grantedAtMs: number;
-  /** What its registration holds, in bytes. Change it with {@link LeaseTable.resize}. */
+  /** Size of its registration, in bytes. Change it with {@link LeaseTable.resize}. */
   bytes: number;
-  /** From when on its replica can change what it offers. */
-  nextOfferAtMs: number;
-  /** From when on its replica can become ready again, if its registration is large. */
+  /** Earliest time at which the replica can change its capabilities. */
+  nextCapabilityUpdateAtMs: number;
+  /** Earliest time at which the replica can become ready again. Applies only to large registrations. */
   nextReadyAtMs: number;
-  /** When its holder was last heard of. */
+  /** Time of the last sign of life of the holder. */
   seenAtMs: number;
-  /** What its replica last said of itself. */
+  /** The state that the replica last reported. */
   declared: DeclaredState;
-  /** Why it is under suspicion; undefined while it is not. */
+  /** Reason of the current suspicion; undefined while the lease is not suspected. */
   suspected: InferredEnd | undefined;
-  /** Calls its timer off. */
+  /** Cancels the timer of the lease. */
   cancelTimer: () => void;
 }
 
-const NOTHING_TO_CANCEL = (): void => {};
+const NO_TIMER = (): void => {};
 
-/** A lease as it is granted. Each field is named, so that all leases are of one shape: a spread would give each its own. */
+/** Creates a lease. Names each field, so that all leases share one V8 object shape. With a spread, each would get its own. */
 export function createLease(
   id: LeaseId,
   { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
@@ -56,122 +56,125 @@ export function createLease(
     holder,
     grantedAtMs: nowMs,
     bytes,
-    nextOfferAtMs: nowMs,
+    nextCapabilityUpdateAtMs: nowMs,
     nextReadyAtMs: nowMs,
     seenAtMs: nowMs,
     declared: state,
     suspected: undefined,
-    cancelTimer: NOTHING_TO_CANCEL,
+    cancelTimer: NO_TIMER,
   };
 }
 
-/** Returns what an event says of a lease that has ended; undefined for one that another server granted. */
+/** Returns the description of an ended lease for an event; undefined for a lease that another server granted. */
 export function toEndedLease(lease: Lease | undefined, nowMs: number): EndedLease | undefined {
   return lease && { host: lease.host, livedMs: nowMs - lease.grantedAtMs, silentMs: nowMs - lease.seenAtMs };
 }
 
-/** How long, and how many, superseded leases are remembered: their holders may still renew them, and are told why not. */
-const REMEMBERED_MS = 60_000;
-const MOST_REMEMBERED = 10_000;
+/**
+ * How long superseded leases are remembered, in ms, and how many. A holder that still renews one gets `superseded` as the reason
+ * of the failure.
+ */
+const SUPERSEDED_MEMORY_MS = 60_000;
+const MAX_REMEMBERED_LEASES = 10_000;
 
-/** What one host holds. */
-interface Holding {
+/** Totals of one host. */
+interface HostTotals {
   leases: number;
   bytes: number;
 }
 
-/** The leases of this server, by id. */
+/** The active leases of this server, by id. */
 export class LeaseTable {
-  readonly #watch: HostListener;
-  readonly #running = new Map<LeaseId, Lease>();
-  readonly #hosts = new Map<string, Holding>();
+  readonly #hostListener: HostListener;
+  readonly #active = new Map<LeaseId, Lease>();
+  readonly #hosts = new Map<string, HostTotals>();
   #bytes = 0;
-  /** The superseded ones and when they ended, oldest first. */
+  /** The superseded leases and when they ended, oldest first. */
   readonly #superseded = new Map<LeaseId, number>();
 
-  constructor(watch: HostListener) {
-    this.#watch = watch;
+  constructor(hostListener: HostListener) {
+    this.#hostListener = hostListener;
   }
 
   grant(lease: Lease): void {
-    this.#running.set(lease.id, lease);
-    let holding = this.#hosts.get(lease.host);
-    if (!holding) {
-      holding = { leases: 0, bytes: 0 };
-      this.#hosts.set(lease.host, holding);
-      this.#watch.onHostJoin(lease.host);
+    this.#active.set(lease.id, lease);
+    let totals = this.#hosts.get(lease.host);
+    if (!totals) {
+      totals = { leases: 0, bytes: 0 };
+      this.#hosts.set(lease.host, totals);
+      this.#hostListener.onHostJoin(lease.host);
     }
-    holding.leases++;
-    holding.bytes += lease.bytes;
+    totals.leases++;
+    totals.bytes += lease.bytes;
     this.#bytes += lease.bytes;
   }
 
   get(id: LeaseId): Lease | undefined {
-    return this.#running.get(id);
+    return this.#active.get(id);
   }
 
-  /** Ends a lease, its timer too; undefined when it has ended already, or is another server's. */
+  /** Ends a lease and cancels its timer. Returns undefined if it has ended before or another server granted it. */
   end(id: LeaseId): Lease | undefined {
-    const lease = this.#running.get(id);
+    const lease = this.#active.get(id);
     if (!lease) return undefined;
     lease.cancelTimer();
-    this.#running.delete(id);
+    this.#active.delete(id);
     this.#bytes -= lease.bytes;
-    const holding = this.#hosts.get(lease.host) as Holding;
-    holding.bytes -= lease.bytes;
-    if (--holding.leases === 0) {
+    const totals = this.#hosts.get(lease.host) as HostTotals;
+    totals.bytes -= lease.bytes;
+    if (--totals.leases === 0) {
       this.#hosts.delete(lease.host);
-      this.#watch.onHostLeave(lease.host);
+      this.#hostListener.onHostLeave(lease.host);
     }
     return lease;
   }
 
-  /** Notes that the registration of a running lease holds another number of bytes. */
+  /** Records a new size of the registration of an active lease, in bytes. */
   resize(lease: Lease, bytes: number): void {
-    if (this.#running.get(lease.id) !== lease) return;
-    const more = bytes - lease.bytes;
+    if (this.#active.get(lease.id) !== lease) return;
+    const difference = bytes - lease.bytes;
     lease.bytes = bytes;
-    this.#bytes += more;
-    (this.#hosts.get(lease.host) as Holding).bytes += more;
+    this.#bytes += difference;
+    (this.#hosts.get(lease.host) as HostTotals).bytes += difference;
   }
 
-  /** How many bytes the registrations of all running leases hold. */
+  /** Total size of the registrations of all active leases, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** How many bytes those of one host hold. */
+  /** Returns the total size of the registrations of one host, in bytes. */
   countBytes(host: string): number {
     return this.#hosts.get(host)?.bytes ?? 0;
   }
 
-  /** How many hosts hold any. */
+  /** Number of hosts with at least one lease. */
   get hosts(): number {
     return this.#hosts.size;
   }
 
-  /** How many a host holds. */
+  /** Returns the number of leases of one host. */
   countLeases(host: string): number {
     return this.#hosts.get(host)?.leases ?? 0;
   }
 
-  /** Notes that a lease ended because a newer registration took its id. */
-  remember(id: LeaseId, nowMs: number): void {
+  /** Remembers that a lease ended because a newer registration took its replica id. */
+  rememberSuperseded(id: LeaseId, nowMs: number): void {
     this.#superseded.set(id, nowMs);
     for (const [old, atMs] of this.#superseded) {
-      if (nowMs - atMs <= REMEMBERED_MS && this.#superseded.size <= MOST_REMEMBERED) break;
+      if (nowMs - atMs <= SUPERSEDED_MEMORY_MS && this.#superseded.size <= MAX_REMEMBERED_LEASES) break;
       this.#superseded.delete(old);
     }
   }
 
-  /** Whether a lease that runs no more was superseded lately. */
+  /** Returns whether an ended lease was superseded recently. */
   wasSuperseded(id: LeaseId, nowMs: number): boolean {
     const atMs = this.#superseded.get(id);
-    return atMs !== undefined && nowMs - atMs <= REMEMBERED_MS;
+    return atMs !== undefined && nowMs - atMs <= SUPERSEDED_MEMORY_MS;
   }
 
-  /** Those that run, in the order they were granted. */
-  running(): Iterable<Lease> {
-    return this.#running.values();
+  /** Returns the active leases in the order in which they were granted. */
+  listActive(): Iterable<Lease> {
+    return this.#active.values();
   }
 }

@@ -11,32 +11,32 @@ import type {
 
 /** Source of time. */
 export interface Clock {
-  /** Milliseconds since some fixed point; never goes back. */
+  /** Monotonic time in ms, from an arbitrary origin. */
   nowMs(): number;
-  /** Milliseconds since 1970, for protocols that speak of dates; may jump. */
+  /** Wall-clock time in ms since 1970, for timestamps in responses. It can jump. */
   epochMs(): number;
   /**
-   * Runs the task once, after the delay; without one, after whatever else has its turn now. The returned function calls it off.
-   * A task in the background does not keep the process alive.
+   * Runs a task once after a delay. With a delay of 0, runs it after the work that is already queued. The returned function
+   * cancels the task. A background task does not keep the process alive.
    */
   schedule(delayMs: number, task: () => void, options?: { readonly background?: boolean }): () => void;
 }
 
 /** Source of randomness. */
 export interface Random {
-  /** A number from 0 up to and not including 1. */
+  /** Returns a number from 0 to 1, excluding 1. */
   fraction(): number;
 }
 
-/** Where new names come from. */
+/** Source of new ids. */
 export interface Ids {
-  /** A name that nobody can guess and nobody had before. */
+  /** Returns a unique lease id that cannot be guessed. */
   lease(): LeaseId;
-  /** A new id for an API server. */
+  /** Returns a new id for an API server. */
   server(): ServerId;
 }
 
-/** Where a role tells what it did; each call is one line. */
+/** Log of a role. Each call writes one line. */
 export interface Log {
   info(message: string): void;
   warn(message: string): void;
@@ -56,14 +56,14 @@ export type RegistryEvent =
       /** Undefined for a lease that another API server granted. */
       readonly lease: EndedLease | undefined;
     }
-  /** The replica seems dead, and is kept as a last resort. Says so for every state; only a ready one becomes `suspect`. */
+  /** The replica seems dead and is kept as a last resort. Emitted in every state, but only a `ready` replica becomes `suspect`. */
   | {
       readonly kind: 'suspected';
       readonly replicaId: ReplicaId;
       readonly host: string;
       readonly reason: InferredEnd;
     }
-  /** A suspected replica gave a sign of life after `silentMs`, and is in `state` again. */
+  /** A suspected replica gave a sign of life after `silentMs`, and has the state `state` again. */
   | {
       readonly kind: 'suspicion_ended';
       readonly replicaId: ReplicaId;
@@ -83,10 +83,10 @@ export type RegistryEvent =
       readonly code: ErrorCode;
       readonly reason: string;
     }
-  /** Most hosts went silent at once, or this process stood still: silent replicas are suspected instead of removed. */
+  /** Most hosts went silent at once, or this process was paused: silent replicas are suspected instead of removed. */
   | { readonly kind: 'self_preservation_entered' }
   | { readonly kind: 'self_preservation_left' }
-  /** The store failed to write a change that a timer began, or to get its first complete list. */
+  /** The store failed to write a change that a timer started, or to receive its first complete list. */
   | { readonly kind: 'store_failed'; readonly error: string };
 
 /** Events of the API server around the registry. */
@@ -148,7 +148,7 @@ export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
 /** Events of a store, in the order in which they happened. */
 export type StoreEvent =
   | { readonly kind: 'put'; readonly registration: Registration }
-  /** The registration as it is now; its state has changed, or what its replica offers. */
+  /** The registration after a change of its state or its capabilities. */
   | { readonly kind: 'change'; readonly registration: Registration }
   | {
       readonly kind: 'delete';
@@ -168,14 +168,14 @@ export interface RegistrationStore {
    * calls have the same result.
    */
   start(): Promise<void>;
-  /** Puts a registration in the place of whatever held its replica's id, with no moment in between. */
+  /** Stores a registration. Atomically replaces the one with the same replica id. */
   put(registration: Registration): Promise<void>;
-  /** Changes the registration with this lease, in one step. Changes nothing when a newer one holds the id, or none. */
+  /** Atomically changes the registration with this lease. Does nothing if it was replaced or deleted. */
   change(lease: LeaseId, change: RegistrationChange): Promise<void>;
-  /** Takes out the registration with this lease. Changes nothing when a newer one holds the id, or none. */
+  /** Deletes the registration with this lease. Does nothing if it was replaced or deleted. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
-  /** Calls the listener at once for each registration held, then for each change. The returned function stops it. */
+  /** Calls the listener immediately for each present registration, and later for each change. The returned function unsubscribes. */
   subscribe(listener: (event: StoreEvent) => void): () => void;
-  /** Releases what the store holds open, and ends all subscriptions. Ends no lease. */
+  /** Releases the store's resources and ends all subscriptions. Does not end leases. */
   close(): Promise<void>;
 }

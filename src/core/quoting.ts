@@ -1,33 +1,33 @@
-/** Longest text that a message quotes whole, in UTF-16 units. The longest id and endpoint that can be registered fit. */
-const MAX_QUOTED = 256;
+/** Maximum length of a quoted text, in UTF-16 units. The longest ids and endpoints fit. */
+const MAX_QUOTED_UNITS = 256;
 
-/** Number of names that a list in a message shows. */
-const MAX_LISTED = 20;
+/** Maximum number of names that a list in a message shows. */
+const MAX_LISTED_NAMES = 20;
 
 /**
- * Quotes a text in a message, as JSON. A long one is cut: anyone can send a model name of 64 MiB. A value of another type,
- * which a program without types can hand over, is shown as JSON too.
+ * Quotes a text for a message, as JSON. Truncates a long text, because anyone can send a model name of 64 MiB. Formats a value of
+ * another type as JSON too, because untyped programs can pass one.
  */
 export function quote(text: unknown): string {
-  if (typeof text !== 'string') return truncateText(JSON.stringify(text) ?? String(text), MAX_QUOTED);
-  if (text.length <= MAX_QUOTED) return JSON.stringify(text);
-  return `${JSON.stringify(withoutHalf(text.slice(0, MAX_QUOTED)))}... (${text.length} characters)`;
+  if (typeof text !== 'string') return truncateText(JSON.stringify(text) ?? String(text), MAX_QUOTED_UNITS);
+  if (text.length <= MAX_QUOTED_UNITS) return JSON.stringify(text);
+  return `${JSON.stringify(dropSplitSurrogate(text.slice(0, MAX_QUOTED_UNITS)))}... (${text.length} characters)`;
 }
 
-/** Quotes the first names of a list, and counts the rest. The list itself can be long: an engine names its models. */
+/** Quotes the first 20 names of a list and counts the rest. Lists can be long, such as the models of an engine. */
 export function quoteList(names: readonly string[]): string {
   const shown = names
-    .slice(0, MAX_LISTED)
+    .slice(0, MAX_LISTED_NAMES)
     .map((name) => quote(name))
     .join(', ');
-  return names.length > MAX_LISTED ? `${shown}, and ${names.length - MAX_LISTED} more` : shown;
+  return names.length > MAX_LISTED_NAMES ? `${shown}, and ${names.length - MAX_LISTED_NAMES} more` : shown;
 }
 
-/** Cuts a text after a number of UTF-16 units, but not between the two units of one character. */
+/** Truncates a text after a number of UTF-16 units. Never splits a surrogate pair. */
 export function truncateText(text: string, maxUnits: number): string {
-  return text.length <= maxUnits ? text : `${withoutHalf(text.slice(0, maxUnits))}...`;
+  return text.length <= maxUnits ? text : `${dropSplitSurrogate(text.slice(0, maxUnits))}...`;
 }
 
-function withoutHalf(text: string): string {
+function dropSplitSurrogate(text: string): string {
   return /[\ud800-\udbff]$/.test(text) ? text.slice(0, -1) : text;
 }

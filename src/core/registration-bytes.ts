@@ -1,13 +1,13 @@
 import { countUtf8Bytes } from './ids.js';
 import type { Replica } from './replica.js';
 
-/** What the index and the lists take for a capability object and for each of its pairs, in bytes. Measured: 100 to 500. */
+/** Memory of the index and the lists for a capability object and for each of its pairs, in bytes. Measured: 100 to 500. */
 const OBJECT_BYTES = 100;
 const PAIR_BYTES = 200;
 
 /**
- * Estimates what a registration holds: the bytes of its text, or those of the structures made of it where these are more.
- * Many short pairs take many times their text.
+ * Estimates the memory of a registration, in bytes: the size of its text or of its index structures, whichever is larger. Many
+ * short pairs take many times the memory of their text.
  */
 export function estimateRegistrationBytes({ id, endpoint, capabilities }: Replica): number {
   let text = countUtf8Bytes(id) + countUtf8Bytes(endpoint);

@@ -1,11 +1,11 @@
 import { AnyserveError } from './errors.js';
 import type { Lease, LeaseTable } from './lease-table.js';
 
-/** How much a registry takes. Default: no limits. */
+/** Limits of a registry. */
 export interface RegistryLimits {
   readonly maxReplicas: number;
   readonly maxLeasesPerHost: number;
-  /** Maximum size of all registrations together, in bytes; one host can hold a quarter of it. */
+  /** Maximum size of all registrations together, in bytes. One host can have a quarter of it. */
   readonly maxBytes?: number | undefined;
 }
 
@@ -16,8 +16,8 @@ export const NO_REGISTRY_LIMITS: RegistryLimits = {
 };
 
 /**
- * Returns why a host can't get another lease; undefined when it can. `unavailable`: the registry is full;
- * `resource_exhausted`: the host has its share.
+ * Returns why a host can't get another lease; undefined if it can. `unavailable`: the registry is full. `resource_exhausted`:
+ * the host has reached its own limit.
  */
 export function checkLeaseLimits(
   leases: LeaseTable,
@@ -31,9 +31,9 @@ export function checkLeaseLimits(
   }: {
     readonly host: string;
     readonly bytes: number;
-    /** Whether no replica has the id yet. */
+    /** Whether the replica id is not registered yet. */
     readonly isNew: boolean;
-    /** The lease that it replaces, if this server granted it. */
+    /** The lease that the new one replaces, if this server granted it. */
     readonly replaced: Lease | undefined;
     /** Number of replicas in the registry. */
     readonly replicas: number;
@@ -41,20 +41,20 @@ export function checkLeaseLimits(
 ): AnyserveError | undefined {
   const { maxReplicas, maxLeasesPerHost } = limits;
   if (isNew && replicas >= maxReplicas) {
-    return new AnyserveError('unavailable', `there are ${maxReplicas} replicas, and there is room for no more`);
+    return new AnyserveError('unavailable', `the registry is full: it has ${maxReplicas} replicas, the maximum`);
   }
   if (replaced?.host !== host && leases.countLeases(host) >= maxLeasesPerHost) {
-    return new AnyserveError('resource_exhausted', `${host} holds ${maxLeasesPerHost} leases, and may hold no more`);
+    return new AnyserveError('resource_exhausted', `${host} has ${maxLeasesPerHost} leases, the maximum for one host`);
   }
   return checkByteLimits(leases, limits, { host, bytes, replaced });
 }
 
-/** The part of all bytes that one host can hold. */
+/** Maximum share of all bytes that one host can have. */
 const HOST_SHARE = 1 / 4;
 
 /**
- * Returns why a host cannot hold a registration of so many bytes; undefined when it can. What it replaces, if that is
- * counted here, makes room. `unavailable`: there is no room at all; `resource_exhausted`: the host has its share.
+ * Returns why a host cannot have a registration of this size; undefined if it can. The bytes of the lease that it replaces count
+ * as free. `unavailable`: the registry is full. `resource_exhausted`: the host has reached its own limit.
  */
 export function checkByteLimits(
   leases: LeaseTable,
@@ -63,13 +63,16 @@ export function checkByteLimits(
 ): AnyserveError | undefined {
   const freed = replaced?.bytes ?? 0;
   const freedByHost = replaced?.host === host ? freed : 0;
-  const ofHost = Math.floor(maxBytes * HOST_SHARE);
-  const needed = `a registration that needs ${bytes} bytes finds no room`;
-  if (leases.countBytes(host) - freedByHost + bytes > ofHost) {
-    return new AnyserveError('resource_exhausted', `${needed}: those of ${host} hold at most ${ofHost} bytes together`);
+  const maxHostBytes = Math.floor(maxBytes * HOST_SHARE);
+  const problem = `no room for a registration of ${bytes} bytes`;
+  if (leases.countBytes(host) - freedByHost + bytes > maxHostBytes) {
+    return new AnyserveError(
+      'resource_exhausted',
+      `${problem}: the maximum for all registrations of ${host} is ${maxHostBytes} bytes`,
+    );
   }
   if (leases.bytes - freed + bytes > maxBytes) {
-    return new AnyserveError('unavailable', `${needed}: all registrations together hold at most ${maxBytes} bytes`);
+    return new AnyserveError('unavailable', `${problem}: the maximum for all registrations is ${maxBytes} bytes`);
   }
   return undefined;
 }

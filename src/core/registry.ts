@@ -30,14 +30,14 @@ export interface RegistryOptions {
   readonly limits?: RegistryLimits | undefined;
 }
 
-/** A registration, with what this server knows of its lease. */
+/** A registration and its lease, if this server granted it. */
 export interface KnownReplica {
   readonly registration: Registration;
-  /** Undefined for a lease that has ended, or that another server granted. */
+  /** Undefined if the lease has ended or another server granted it. */
   readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
 
-/** The live replicas: grants and ends their leases, and picks the one that answers a query. */
+/** The live replicas. Grants and ends their leases, and picks a replica for a query. */
 export class Registry {
   readonly #store: RegistrationStore;
   readonly #clock: Clock;
@@ -50,7 +50,7 @@ export class Registry {
   readonly #leases: LeaseTable;
   readonly #expiry: LeaseExpiry;
   readonly #renewals: LeaseRenewals;
-  readonly #takeovers = createIdConflicts();
+  readonly #idConflicts = createIdConflicts();
   /** Leases whose holders closed their connection, until the store has deleted their registrations. */
   readonly #closing = new Map<LeaseId, Lease>();
   readonly #unsubscribe: () => void;
@@ -72,8 +72,8 @@ export class Registry {
   }
 
   /**
-   * Returns why a host can't get a lease for a replica now; undefined when it can. `unavailable`: the registry is full;
-   * `resource_exhausted`: the host has its share. A registration that it replaces makes room for it.
+   * Returns why a host can't get a lease for a replica now; undefined if it can. `unavailable`: the registry is full.
+   * `resource_exhausted`: the host has reached its own limit. The registration that it replaces counts as free.
    */
   checkLimits(replica: Replica, host: string): AnyserveError | undefined {
     const held = this.#list.get(replica.id);
@@ -87,8 +87,8 @@ export class Registry {
   }
 
   /**
-   * Registers a replica in place of the one that had its id, and grants it a lease. The replica is routable before this
-   * resolves. `holder` is called when the lease ends for a reason other than the holder's own.
+   * Registers a replica and grants it a lease. Replaces the registration with the same id. The replica is routable before this
+   * resolves. `holder` is called if the lease ends without the holder ending it.
    */
   async register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
     const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
@@ -106,12 +106,12 @@ export class Registry {
   }
 
   /**
-   * Renews the lease for another TTL, and applies the state and the capabilities that the replica reports, both or neither:
-   * `too_soon` for capabilities within a second of the last ones and for a large registration that becomes ready too often,
-   * or the reason why the registry has no room for them. The lease is renewed in these cases, too.
+   * Renews the lease for another TTL. Applies the state and the capabilities that the replica reports, both or neither. Neither is
+   * applied with `too_soon` (capabilities within 1 s of the last ones, or a large registration that becomes ready too often) or
+   * with an error because the registry has no room. The lease is renewed in these cases too.
    */
-  renew(id: LeaseId, declared?: DeclaredState, offer?: CapabilityUpdate): Promise<RenewalResult> {
-    return this.#renewals.renew(id, declared, offer);
+  renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate): Promise<RenewalResult> {
+    return this.#renewals.renew(id, declared, update);
   }
 
   /** Records a sign of life of the lease's holder that is not a renewal. */
@@ -120,7 +120,7 @@ export class Registry {
     if (lease) await this.#expiry.recordSignOfLife(lease);
   }
 
-  /** Ends a lease and its registration. Resolves to false when it has ended already; then nothing changes. */
+  /** Ends a lease and its registration. Resolves to false if it has ended before. */
   async release(id: LeaseId, end: LeaseEnd): Promise<boolean> {
     const lease = this.#leases.get(id);
     if (!lease) return false;
@@ -138,48 +138,48 @@ export class Registry {
   }
 
   /**
-   * Ends a lease for silence, or only suspects it in self-preservation. A suspicion ends with a sign of life, or after
-   * 60 s with the lease. An unready or draining replica stays unroutable while it is suspected.
+   * Ends a silent lease, or only suspects it during self-preservation. A sign of life ends a suspicion. After 60 s without one,
+   * the lease ends. An unready or draining replica stays unroutable while it is suspected.
    */
   async accuse(lease: LeaseId, end: InferredEnd, silence: Silence): Promise<void> {
     await this.#expiry.accuse(lease, end, silence);
   }
 
   /**
-   * Picks a matching replica uniformly: one of the ready ones, else one of the suspects. Excluded replicas are picked only
-   * when no other matches.
+   * Picks a random matching replica: a ready one, or a suspect if no ready one matches. Each match is equally likely. Picks
+   * excluded replicas only if no other matches.
    */
   route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined {
     return this.#list.choose(query, excluded)?.replica;
   }
 
-  /** The routable replicas in the order of registration. One that registered again keeps its place. */
+  /** Returns the routable replicas in the order of registration. A replica that registered again keeps its position. */
   replicas(): Replica[] {
     return [...this.#list.all()].filter(isRoutable).map(({ replica }) => replica);
   }
 
-  /** All registrations in the same order, in immutable pages: a page that didn't change is the same object. */
+  /** Returns all registrations in the same order, as immutable pages. A page that didn't change is the same object. */
   pages(): readonly ReplicaPage[] {
     return this.#list.pages();
   }
 
   /**
-   * All registrations as of this call, in the same order. Leases are looked up while iterating, so that a long list needs
-   * no long turn. A lease that ended since is undefined.
+   * Returns all registrations at the time of this call, in the same order. Leases are looked up during iteration, so that a long
+   * list doesn't block the event loop. A lease that has ended by then is undefined.
    */
   known(): Iterable<KnownReplica> {
     return this.#knownIn(this.#list.pages());
   }
 
-  /** The registration of one replica, as in {@link known}. */
+  /** Returns the registration of one replica, as in {@link known}. */
   find(id: ReplicaId): KnownReplica | undefined {
     const registration = this.#list.get(id);
     return registration && { registration, lease: this.#leases.get(registration.lease) };
   }
 
-  /** Ends every lease of this registry, notifying the holders, and leaves the store to others that use it. */
+  /** Ends every lease of this registry and notifies the holders. Does not close the store, because others can use it. */
   async close(): Promise<void> {
-    await Promise.all([...this.#leases.running()].map(({ id }) => this.#store.delete(id, 'shutdown')));
+    await Promise.all([...this.#leases.listActive()].map(({ id }) => this.#store.delete(id, 'shutdown')));
     this.#expiry.close();
     this.#unsubscribe();
   }
@@ -190,7 +190,7 @@ export class Registry {
     }
   }
 
-  /** The only writer of the list. Every change comes through here, from the store. */
+  /** Applies a store event. It is the only writer of the list. */
   #apply(event: StoreEvent): void {
     switch (event.kind) {
       case 'put':
@@ -218,9 +218,9 @@ export class Registry {
   #supersede({ lease, replica: { id: replicaId } }: Registration): void {
     const nowMs = this.#clock.nowMs();
     const ended = this.#leases.end(lease);
-    this.#leases.remember(lease, nowMs);
+    this.#leases.rememberSuperseded(lease, nowMs);
     this.#events.emit({ kind: 'removed', replicaId, reason: 'superseded', lease: toEndedLease(ended, nowMs) });
-    if (this.#takeovers.note(replicaId, nowMs)) this.#events.emit({ kind: 'id_conflict', replicaId });
+    if (this.#idConflicts.recordTakeover(replicaId, nowMs)) this.#events.emit({ kind: 'id_conflict', replicaId });
     ended?.holder('superseded');
   }
 
@@ -234,19 +234,19 @@ export class Registry {
       this.#events.emit({ kind: 'capabilities_changed', replicaId, count: capabilities.length });
     }
     if (state === previous.state) return;
-    // `suspected` and `suspicion_ended` already say this for the leases of this server.
+    // For the leases of this server, `suspected` and `suspicion_ended` report this change.
     const isSuspicion = state === 'suspect' || previous.state === 'suspect';
     if (isSuspicion && this.#leases.get(lease)) return;
     this.#events.emit({ kind: 'state_changed', replicaId, state });
   }
 
   #applyDelete(lease: LeaseId, replicaId: ReplicaId, reason: LeaseEnd | undefined): void {
-    const running = this.#leases.end(lease);
+    const active = this.#leases.end(lease);
     if (this.#list.get(replicaId)?.lease === lease) {
       this.#list.delete(replicaId);
-      const ended = toEndedLease(running ?? this.#closing.get(lease), this.#clock.nowMs());
+      const ended = toEndedLease(active ?? this.#closing.get(lease), this.#clock.nowMs());
       this.#events.emit({ kind: 'removed', replicaId, reason, lease: ended });
     }
-    running?.holder(reason);
+    active?.holder(reason);
   }
 }

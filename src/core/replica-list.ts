@@ -5,9 +5,9 @@ import type { Random } from './ports.js';
 import type { Registration } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
 
-const NOBODY: ReadonlySet<ReplicaId> = new Set();
+const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
 
-/** The registrations in the order in which their replicas first came, and which of them answers a query. */
+/** All registrations in the order in which their replicas first registered, with indexes to choose one for a query. */
 export class ReplicaList {
   readonly #all = new ReplicaPages();
   readonly #ready = new CapabilityIndex();
@@ -26,7 +26,7 @@ export class ReplicaList {
     return this.#all.get(id);
   }
 
-  /** Puts a registration in the place of the one that its replica has, and into the index of its state alone. */
+  /** Adds a registration, or replaces the one with the same replica id. Keeps it only in the index of its state. */
   put(registration: Registration): void {
     const { replica, state } = registration;
     this.#all.put(registration);
@@ -43,24 +43,24 @@ export class ReplicaList {
   }
 
   /**
-   * One that matches, each as likely as the others: of the ready ones, else of the suspects. The excluded are left out,
-   * unless nobody else matches: one of them is better than none to whoever saw them all fail.
+   * Chooses a random match: a ready one, or a suspect if no ready one matches. Each match is equally likely. Chooses an excluded
+   * one only if no other matches: for a caller that saw all of them fail, a second try is better than nothing.
    */
   choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
-    const found = this.#chooseBut(excluded, query);
-    return found ?? (excluded.size > 0 ? this.#chooseBut(NOBODY, query) : undefined);
+    const found = this.#chooseExcept(excluded, query);
+    return found ?? (excluded.size > 0 ? this.#chooseExcept(NO_EXCLUSIONS, query) : undefined);
   }
 
-  #chooseBut(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration | undefined {
+  #chooseExcept(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration | undefined {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 
-  /** All of them, in order. */
+  /** Returns all registrations in order. */
   all(): Iterable<Registration> {
     return this.#all.all();
   }
 
-  /** All of them, in pages that are never changed. */
+  /** Returns all registrations as immutable pages. */
   pages(): ReplicaPage[] {
     return this.#all.pages();
   }

@@ -1,38 +1,41 @@
 import type { ReplicaId } from './ids.js';
 import type { Registration } from './replica.js';
 
-/** A part of the list as it is at a moment, in its order: it is never changed. */
+/** An immutable snapshot of a part of the list, in order. */
 export interface ReplicaPage {
-  /** The same array for as long as none of them changes. */
+  /** The same array as in the previous snapshot if no registration of the page changed. */
   readonly registrations: readonly Registration[];
   /**
-   * The same object while only a few of them change: what is made of a page can be kept under it, weakly, and help when the
-   * same is made of the next state.
+   * Key for a WeakMap of data derived from the page, such as its serialized form. It stays the same object while only a few
+   * registrations change, so that the derived data of one snapshot can be reused for the next.
    */
   readonly cacheKey: object;
 }
 
-/** So many registrations make a full page: enough to have few pages, few enough to make one again in no time. */
+/** Maximum number of registrations of a page. Large enough to have few pages, small enough to rebuild one quickly. */
 const PAGE_SIZE = 128;
 
-/** After so many changes that were never listed, a page gets another place: what is kept under it holds who has left. */
-const MOST_UNLISTED = PAGE_SIZE / 8;
+/**
+ * Number of changes without a snapshot after which a page gets a new cache key. The data cached under the old key would keep
+ * registrations that have left in memory.
+ */
+const MAX_UNLISTED_CHANGES = PAGE_SIZE / 8;
 
-/** A page as it is kept, between its neighbours. */
+/** A mutable page in a doubly linked list. */
 interface Page {
   readonly members: Map<ReplicaId, Registration>;
-  /** The members as they are listed; undefined when they have changed since. */
-  listed: ReplicaPage | undefined;
+  /** The current snapshot; undefined if the members changed after the last one. */
+  snapshot: ReplicaPage | undefined;
   cacheKey: object;
-  /** How many changes there were since it was last listed. */
-  unlisted: number;
-  before: Page | undefined;
-  after: Page | undefined;
+  /** Number of changes after the last snapshot. */
+  unlistedChanges: number;
+  previous: Page | undefined;
+  next: Page | undefined;
 }
 
 /**
- * Registrations by id, in the order in which their ids first came, and in pages: a list of 100,000 of which one has
- * changed is 800 pages of which one has.
+ * Registrations by replica id, in the order in which the ids were first registered, in pages. When one of 100,000 registrations
+ * changes, only 1 of 800 pages is rebuilt.
  */
 export class ReplicaPages {
   readonly #pageOf = new Map<ReplicaId, Page>();
@@ -47,13 +50,13 @@ export class ReplicaPages {
     return this.#pageOf.get(id)?.members.get(id);
   }
 
-  /** Puts a registration in the place of the one that its replica has, or at the end. */
+  /** Replaces the registration with the same replica id, or appends the registration. */
   put(registration: Registration): void {
     const { id } = registration.replica;
-    const page = this.#pageOf.get(id) ?? this.#pageWithRoom();
+    const page = this.#pageOf.get(id) ?? this.#getPageWithRoom();
     this.#pageOf.set(id, page);
     page.members.set(id, registration);
-    noteChange(page);
+    markChanged(page);
   }
 
   delete(id: ReplicaId): void {
@@ -61,67 +64,68 @@ export class ReplicaPages {
     if (!page) return;
     this.#pageOf.delete(id);
     page.members.delete(id);
-    noteChange(page);
+    markChanged(page);
     if (page.members.size === 0) this.#remove(page);
-    else if (!this.#join(page.before, page)) this.#join(page, page.after);
+    else if (!this.#merge(page.previous, page)) this.#merge(page, page.next);
   }
 
-  /** All of them, in order. */
+  /** Returns all registrations in order. */
   *all(): Iterable<Registration> {
-    for (let page = this.#first; page; page = page.after) yield* page.members.values();
+    for (let page = this.#first; page; page = page.next) yield* page.members.values();
   }
 
-  /** All pages, in order. Only those that have changed since the last time are made again. */
+  /** Returns snapshots of all pages in order. Rebuilds only those that changed after the last call. */
   pages(): ReplicaPage[] {
     const pages: ReplicaPage[] = [];
-    for (let page = this.#first; page; page = page.after) {
-      page.listed ??= { registrations: [...page.members.values()], cacheKey: page.cacheKey };
-      page.unlisted = 0;
-      pages.push(page.listed);
+    for (let page = this.#first; page; page = page.next) {
+      page.snapshot ??= { registrations: [...page.members.values()], cacheKey: page.cacheKey };
+      page.unlistedChanges = 0;
+      pages.push(page.snapshot);
     }
     return pages;
   }
 
-  #pageWithRoom(): Page {
+  /** Returns the last page, or a new one if that is full. */
+  #getPageWithRoom(): Page {
     const last = this.#last;
     if (last && last.members.size < PAGE_SIZE) return last;
     const page: Page = {
       members: new Map(),
-      listed: undefined,
+      snapshot: undefined,
       cacheKey: {},
-      unlisted: 0,
-      before: last,
-      after: undefined,
+      unlistedChanges: 0,
+      previous: last,
+      next: undefined,
     };
-    if (last) last.after = page;
+    if (last) last.next = page;
     else this.#first = page;
     this.#last = page;
     return page;
   }
 
-  /** Where both are sparse, moves the members of a page to the end of the one before it; false where not. */
-  #join(page: Page | undefined, after: Page | undefined): boolean {
-    if (!page || !after || page.members.size + after.members.size > PAGE_SIZE / 2) return false;
-    for (const [id, registration] of after.members) {
+  /** Moves the members of the next page into a page if both are sparse. Returns whether it did. */
+  #merge(page: Page | undefined, next: Page | undefined): boolean {
+    if (!page || !next || page.members.size + next.members.size > PAGE_SIZE / 2) return false;
+    for (const [id, registration] of next.members) {
       page.members.set(id, registration);
       this.#pageOf.set(id, page);
     }
-    after.members.clear();
-    noteChange(page);
-    this.#remove(after);
+    next.members.clear();
+    markChanged(page);
+    this.#remove(next);
     return true;
   }
 
-  #remove({ before, after }: Page): void {
-    if (before) before.after = after;
-    else this.#first = after;
-    if (after) after.before = before;
-    else this.#last = before;
+  #remove({ previous, next }: Page): void {
+    if (previous) previous.next = next;
+    else this.#first = next;
+    if (next) next.previous = previous;
+    else this.#last = previous;
   }
 }
 
-/** Notes that the members of a page are no longer those that were listed. */
-function noteChange(page: Page): void {
-  page.listed = undefined;
-  if (++page.unlisted === MOST_UNLISTED) page.cacheKey = {};
+/** Marks the snapshot of a page as outdated. */
+function markChanged(page: Page): void {
+  page.snapshot = undefined;
+  if (++page.unlistedChanges === MAX_UNLISTED_CHANGES) page.cacheKey = {};
 }

@@ -1,46 +1,47 @@
 import type { Capability } from './capability.js';
 import type { Endpoint, LeaseId, ReplicaId, ServerId } from './ids.js';
 
-/** A model server as it registered itself. */
+/** A registered model server. */
 export interface Replica {
   readonly id: ReplicaId;
   readonly endpoint: Endpoint;
   readonly capabilities: readonly Capability[];
 }
 
-/** What a replica says of itself: it takes calls, it cannot take any now, or it finishes those it has and goes. */
+/** State that a replica reports: it takes calls, it cannot take calls now, or it finishes its calls before it stops. */
 export type DeclaredState = 'ready' | 'unready' | 'draining';
 
 /**
- * Whether a replica is routed to. Only a `ready` one is, but for a `suspect` one when nothing else matches: of that
- * there is evidence that it is dead, and a reason not to believe it.
+ * State of a replica. Calls are routed to `ready` replicas, and to `suspect` ones if no ready replica matches. A suspect replica
+ * seems dead, but the evidence is doubtful.
  */
 export type ReplicaState = DeclaredState | 'suspect';
 
-/** One replica's stay in the list, from the grant of its lease to the lease's end. */
+/** A replica in the registry, from the grant of its lease to the end of the lease. */
 export interface Registration {
   readonly lease: LeaseId;
   /** The API server that granted the lease. */
   readonly owner: ServerId;
   readonly replica: Replica;
   readonly state: ReplicaState;
-  /** Since when it has been in this state, in milliseconds since 1970. */
+  /** Time at which it entered this state, in ms since 1970. */
   readonly sinceEpochMs: number;
 }
 
-/** What can change in a registration while its lease runs. */
+/** A change of a registration during its lease. */
 export type RegistrationChange = Partial<Pick<Registration, 'replica' | 'state' | 'sinceEpochMs'>>;
 
-/** Whether a replica in this state may ever be chosen, and so is in the list that callers see. */
+/** Returns whether a replica in this state can be chosen. Only such replicas are in the list for callers. */
 export function isRoutable({ state }: Registration): boolean {
   return state === 'ready' || state === 'suspect';
 }
 
 /**
- * Why a lease ended: its connection closed; its time ran out unrenewed; what was sent to its holder was not acknowledged
- * any more; a newer registration took the id; its holder gave it back; or the API server stops.
+ * Reason of the end of a lease. `closed`: its connection closed. `expired`: its TTL passed without a renewal. `unacknowledged`:
+ * the holder's host stopped acknowledging data. `superseded`: a newer registration took the replica id. `released`: its holder
+ * revoked it. `shutdown`: the API server stops.
  */
 export type LeaseEnd = 'closed' | 'expired' | 'unacknowledged' | 'superseded' | 'released' | 'shutdown';
 
-/** The ends that are inferred from silence, and may be wrong. */
+/** Reasons that are inferred from silence, and can be wrong. */
 export type InferredEnd = Extract<LeaseEnd, 'expired' | 'unacknowledged'>;

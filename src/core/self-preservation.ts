@@ -1,60 +1,61 @@
-/** Accusations count together for so long. */
+/** Time window in which silent hosts are counted, in ms. */
 const WINDOW_MS = 10_000;
 
-/** Below so many hosts there is no telling a broken network from broken hosts. */
-const LEAST_HOSTS = 3;
+/** Minimum number of silent hosts for a mass failure. With fewer, a broken network looks the same as broken hosts. */
+const MIN_SILENT_HOSTS = 3;
 
-/** A timer that comes later than this says that we stood still ourselves. */
-const PAUSED_MS = 1000;
+/** If a timer runs later than this, in ms, this process itself was paused. */
+const PAUSE_THRESHOLD_MS = 1000;
 
-/** What to do with a replica that seems dead. */
+/** Decision about a replica that seems dead. */
 export type Verdict = 'remove' | 'suspect';
 
 /** Evidence from silence that a replica is dead. */
 export interface Accusation {
-  /** The host it is on: a dead machine takes all of its replicas along, and counts once. */
+  /** Host of the replica. A dead host takes all its replicas with it and counts once. */
   readonly host: string;
-  /** Whether it has got over silence lately. */
+  /** Whether the host was silent recently and recovered. */
   readonly isLossy?: boolean;
-  /** How much later than it should the timer came that brought this up. */
+  /** Delay of the timer that found the silence, in ms. */
   readonly lateByMs: number;
   readonly nowMs: number;
-  /** How many hosts hold a lease. */
+  /** Number of hosts that hold a lease. */
   readonly hosts: number;
 }
 
-/** Told which hosts hold leases. */
+/** Listener for the hosts that hold leases. */
 export interface HostListener {
-  /** A host has its first lease. */
+  /** Called when a host gets its first lease. */
   onHostJoin(host: string): void;
-  /** A host has none any more. */
+  /** Called when a host has lost its last lease. */
   onHostLeave(host: string): void;
 }
 
 /**
- * Keeps silence from emptying the list. When more than half of the hosts, and at least three, fall silent within 10 s,
- * it is rather the network or this server; and so it is when this server's own timers came more than 1 s late. What
- * is accused then is suspected only, and so is a host whose network is known to be bad.
+ * Self-preservation, as in Netflix Eureka: prevents a mass failure from emptying the registry. If more than half of the hosts, and
+ * at least three, fall silent within 10 s, the likely cause is the network or this server. The same is true if this server's own
+ * timers run more than 1 s late. Silent replicas are then suspected instead of removed. A replica on a host with a lossy network
+ * is always suspected instead of removed.
  */
 export interface SelfPreservation extends HostListener {
-  /** What to do with a replica on a host that holds a lease. */
+  /** Decides what to do with a silent replica. Its host must hold a lease. */
   judge(accusation: Accusation): Verdict;
-  /** Until when silent replicas are suspected because most hosts fell silent or this server stood still. */
+  /** End of self-preservation, as monotonic time. In the past while it is off. */
   readonly activeUntilMs: number;
 }
 
-/** When a host was last accused, and whether it has no lease any more. */
+/** Time of the last accusation of a host, and whether the host has lost its last lease. */
 interface Accused {
   atMs: number;
   isGone: boolean;
 }
 
-/** A brake that has seen nothing yet. */
+/** Creates self-preservation in its inactive state. */
 export function createSelfPreservation(): SelfPreservation {
-  /** The hosts accused in the window, the one that was last accused last. */
+  /** The hosts accused in the window, in the order of their last accusation. */
   const accused = new Map<string, Accused>();
-  /** How many of them are gone. They are counted as they go: when a whole fleet falls silent, each of its hosts is judged. */
-  let gone = 0;
+  /** Number of accused hosts without a lease. A running count, because `judge` is called for each host of a silent fleet. */
+  let goneHosts = 0;
   let pausedAtMs = Number.NEGATIVE_INFINITY;
   let activeUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -62,7 +63,7 @@ export function createSelfPreservation(): SelfPreservation {
     const known = accused.get(host);
     if (!known || known.isGone === isGone) return;
     known.isGone = isGone;
-    gone += isGone ? 1 : -1;
+    goneHosts += isGone ? 1 : -1;
   }
 
   function forget(host: string): void {
@@ -77,18 +78,18 @@ export function createSelfPreservation(): SelfPreservation {
     onHostJoin: (host) => setGone(host, false),
     onHostLeave: (host) => setGone(host, true),
     judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
-      if (lateByMs > PAUSED_MS) pausedAtMs = nowMs;
+      if (lateByMs > PAUSE_THRESHOLD_MS) pausedAtMs = nowMs;
       forget(host);
       accused.set(host, { atMs: nowMs, isGone: false });
       for (const [old, { atMs }] of accused) {
         if (nowMs - atMs <= WINDOW_MS) break;
         forget(old);
       }
-      const isMost = accused.size >= LEAST_HOSTS && accused.size > (hosts + gone) / 2;
+      const isMassFailure = accused.size >= MIN_SILENT_HOSTS && accused.size > (hosts + goneHosts) / 2;
       const isPaused = nowMs - pausedAtMs <= WINDOW_MS;
-      if (isMost) activeUntilMs = nowMs + WINDOW_MS;
+      if (isMassFailure) activeUntilMs = nowMs + WINDOW_MS;
       else if (isPaused) activeUntilMs = Math.max(activeUntilMs, pausedAtMs + WINDOW_MS);
-      return isLossy || isMost || isPaused ? 'suspect' : 'remove';
+      return isLossy || isMassFailure || isPaused ? 'suspect' : 'remove';
     },
   };
 }

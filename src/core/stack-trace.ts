@@ -1,9 +1,9 @@
 import { getErrorMessage } from './errors.js';
 
-/** Maximum number of causes that a stack shows. A chain of causes can be a ring. */
+/** Maximum number of causes in a stack trace. A chain of causes can be circular. */
 const MAX_CAUSES = 8;
 
-/** Returns the stack of a thrown value, and those of its causes. */
+/** Returns the stack trace of a thrown value and of its causes. */
 export function formatStack(thrown: unknown): string {
   const stacks: string[] = [];
   let error = thrown;

@@ -1,20 +1,20 @@
-/** What a server shows, and whom it lets in, as PEM texts. */
+/** TLS settings of a server, as PEM texts. */
 export interface ServerTls {
-  /** The certificate, and behind it those that lead from it to the authority that its callers know. */
+  /** The certificate of the server, followed by its intermediate certificates. */
   readonly cert: string;
   readonly key: string;
-  /** The authorities one of which must have signed the certificate that a caller shows; none is asked for unless told. */
+  /** Authorities for client certificates (mutual TLS). Default: no client certificate is required. */
   readonly ca?: string | undefined;
 }
 
-/** Whom a caller trusts, and what it shows, as PEM texts. */
+/** TLS settings of a client, as PEM texts. */
 export interface ClientTls {
-  /** The authorities (PEM) that are trusted, and no others. Default: the ones that Node.js trusts. */
+  /** The only authorities to trust. Default: the ones that Node.js trusts. */
   readonly ca?: string | undefined;
-  /** The certificate shown to servers that ask for one; goes with `key`. */
+  /** Client certificate for servers that require one. Requires `key`. */
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
 }
 
-/** The oldest TLS that is spoken. */
+/** Minimum TLS version. */
 export const MIN_TLS_VERSION = 'TLSv1.2';

@@ -1,8 +1,8 @@
 const SLASH = 0x2f;
 
 /**
- * Removes the slashes at the end of a text. A loop, because the obvious `/\/+$/` takes time in the square of a run of slashes
- * that is not at the end.
+ * Removes the slashes at the end of a text. Uses a loop, because `/\/+$/` takes quadratic time in a run of slashes that is not
+ * at the end.
  */
 export function trimTrailingSlashes(text: string): string {
   let end = text.length;

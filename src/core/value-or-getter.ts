@@ -1,7 +1,7 @@
-/** A value, or for one that may change while we run a function that gives the present one. */
+/** A value, or a function that returns the current value if it can change at runtime. */
 export type ValueOrGetter<T> = T | (() => T);
 
-/** Such a value as a function in either case; undefined when there is none. */
+/** Converts a value or getter to a getter; undefined stays undefined. */
 export function toGetter<T extends object | string>(value: ValueOrGetter<T> | undefined): (() => T) | undefined {
   if (value === undefined || typeof value === 'function') return value as (() => T) | undefined;
   return () => value;

@@ -8,24 +8,24 @@ export function createMemoryStore(): RegistrationStore {
   const byLease = new Map<LeaseId, Registration>();
   const listeners = new Set<(event: StoreEvent) => void>();
 
-  function tell(event: StoreEvent): void {
+  function notify(event: StoreEvent): void {
     for (const listener of listeners) listener(event);
   }
 
   return {
-    // An empty store is complete from the beginning.
+    // An empty store is complete at once.
     async start() {},
     async put(registration) {
       const previous = byReplica.get(registration.replica.id);
       if (previous) byLease.delete(previous.lease);
       byReplica.set(registration.replica.id, registration);
       byLease.set(registration.lease, registration);
-      tell({ kind: 'put', registration });
+      notify({ kind: 'put', registration });
     },
     async change(lease, change) {
       const previous = byLease.get(lease);
       if (!previous) return;
-      // Each field is named, so that all are of one shape.
+      // Names each field, so that all registrations share one V8 object shape.
       const registration = {
         lease,
         owner: previous.owner,
@@ -35,14 +35,14 @@ export function createMemoryStore(): RegistrationStore {
       };
       byReplica.set(registration.replica.id, registration);
       byLease.set(lease, registration);
-      tell({ kind: 'change', registration });
+      notify({ kind: 'change', registration });
     },
     async delete(lease, end) {
       const registration = byLease.get(lease);
       if (!registration) return;
       byLease.delete(lease);
       byReplica.delete(registration.replica.id);
-      tell({ kind: 'delete', lease, replicaId: registration.replica.id, end });
+      notify({ kind: 'delete', lease, replicaId: registration.replica.id, end });
     },
     subscribe(listener) {
       for (const registration of byReplica.values()) listener({ kind: 'put', registration });

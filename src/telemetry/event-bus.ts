@@ -1,6 +1,6 @@
 import type { Events } from '../core/ports.js';
 
-/** Receives each event. It must not throw, and returns quickly: the registry waits for it. */
+/** Receives each event. It must not throw, and must return quickly, because the registry waits for it. */
 export type Subscriber<Event> = (event: Event) => void;
 
 /** Delivers events to subscribers, in the order in which they subscribed. */

@@ -1,7 +1,7 @@
 import type { CallEvent, Clock, EndedLease, Log, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Subscriber } from './event-bus.js';
 
-/** Maximum number of refused registrations that are logged per second: a peer that is refused may ask again at once. */
+/** Maximum number of refused registrations that are logged per second. A refused peer can retry in a tight loop. */
 const MAX_REFUSALS_PER_SECOND = 10;
 
 /** A line for the log. */
@@ -25,7 +25,7 @@ export function logEvents(log: Log, clock: Pick<Clock, 'nowMs'>): Subscriber<Reg
   return (event) => {
     if (event.kind === 'attempt_started' || event.kind === 'attempt_ended') return;
     if (event.kind === 'registration_refused' && isOverLimit()) return;
-    const { level, text } = isServerEvent(event) ? serverLine(event) : registryLine(event);
+    const { level, text } = isServerEvent(event) ? formatServerEvent(event) : formatRegistryEvent(event);
     log[level](text);
   };
 }
@@ -46,29 +46,33 @@ function isServerEvent(event: RegistryEvent | ServerEvent): event is ServerEvent
   return Object.hasOwn(SERVER_EVENTS, event.kind);
 }
 
-function registryLine(event: RegistryEvent): Line {
+function formatRegistryEvent(event: RegistryEvent): Line {
   switch (event.kind) {
     case 'registered':
-      return info(`registered ${quoted(event.replicaId)} at ${event.endpoint}`);
+      return info(`registered ${quoteId(event.replicaId)} at ${event.endpoint}`);
     case 'state_changed':
-      return info(`${quoted(event.replicaId)} is ${event.state}`);
+      return info(`${quoteId(event.replicaId)} is ${event.state}`);
     case 'capabilities_changed':
-      return info(`${quoted(event.replicaId)} now offers ${event.count} capability objects`);
+      return info(`${quoteId(event.replicaId)} now offers ${event.count} capability objects`);
     case 'removed':
-      return info(`removed ${quoted(event.replicaId)}: ${event.reason ?? 'unknown reason'}${lifeText(event.lease)}`);
+      return info(
+        `removed ${quoteId(event.replicaId)}: ${event.reason ?? 'unknown reason'}${formatLease(event.lease)}`,
+      );
     case 'suspected':
-      return info(`${quoted(event.replicaId)} is suspect: ${event.reason} (host ${event.host})`);
+      return info(`${quoteId(event.replicaId)} is suspect: ${event.reason} (host ${event.host})`);
     case 'suspicion_ended':
-      return info(`${quoted(event.replicaId)} is ${event.state} again, after ${seconds(event.silentMs)} of silence`);
+      return info(
+        `${quoteId(event.replicaId)} is ${event.state} again, after ${formatSeconds(event.silentMs)} of silence`,
+      );
     case 'renewed_late':
-      return info(`${quoted(event.replicaId)} renewed its lease ${seconds(event.lateMs)} late`);
+      return info(`${quoteId(event.replicaId)} renewed its lease ${formatSeconds(event.lateMs)} late`);
     case 'id_conflict':
       return warn(
-        `replica id ${quoted(event.replicaId)} keeps changing owner: are two processes registering it? ` +
+        `replica id ${quoteId(event.replicaId)} keeps changing owner: are two processes registering it? ` +
           'Give each process its own id.',
       );
     case 'registration_refused': {
-      const id = event.replicaId === undefined ? '' : ` of ${quoted(event.replicaId)}`;
+      const id = event.replicaId === undefined ? '' : ` of ${quoteId(event.replicaId)}`;
       return warn(`refused a registration${id} from ${event.host}: ${event.reason} (${event.code})`);
     }
     case 'self_preservation_entered':
@@ -76,29 +80,29 @@ function registryLine(event: RegistryEvent): Line {
     case 'self_preservation_left':
       return info('silent replicas are removed again');
     case 'store_failed':
-      return warn(`the store of registrations failed: ${event.error}`);
+      return warn(`the registration store failed: ${event.error}`);
     default:
       return event satisfies never;
   }
 }
 
-function serverLine(event: ServerEvent): Line {
+function formatServerEvent(event: ServerEvent): Line {
   switch (event.kind) {
     case 'list_value_offered':
       return warn(
-        `${quoted(event.replicaId)} offers ${event.capability}: a list as a value never matches a query; ` +
-          'register one capability object for each of its values',
+        `${quoteId(event.replicaId)} offers ${event.capability}: a list as a value never matches a query; ` +
+          'register one capability object for each value of the list',
       );
     case 'unreachable_endpoint':
       return warn(
-        `${event.host} registers ${quoted(event.replicaId)} at ${JSON.stringify(event.endpoint)}: ${event.reason}`,
+        `${event.host} registers ${quoteId(event.replicaId)} at ${JSON.stringify(event.endpoint)}: ${event.reason}`,
       );
     case 'release_failed':
-      return warn(`cannot remove ${quoted(event.replicaId)}: ${event.error}`);
+      return warn(`cannot remove ${quoteId(event.replicaId)}: ${event.error}`);
     case 'dead_peer_detection_unavailable':
       return info(
-        `cannot inspect TCP connections (${event.error}): a replica whose host vanishes stays until its TTL runs out, ` +
-          'or without a TTL until TCP gives up, after 15 minutes or more',
+        `cannot inspect TCP connections (${event.error}): a replica whose host vanishes stays registered until its TTL expires, ` +
+          'or without a TTL until TCP times out, after 15 minutes or more',
       );
     case 'dead_peer_detection_failed':
       return warn(`cannot inspect TCP connections, will try again: ${event.error}`);
@@ -106,10 +110,10 @@ function serverLine(event: ServerEvent): Line {
       return warn(`${event.method} ${event.target} failed: ${event.error}`);
     case 'registration_unprotected':
       return warn(
-        `anyone who can reach ${event.host} can register replicas; require a token with --register-token-file`,
+        `anyone who can reach ${event.host} can register replicas: require a token with --register-token-file`,
       );
     case 'drain_started':
-      return info(`draining: ending ${event.leases} leases over ${seconds(event.durationMs)}`);
+      return info(`draining: ending ${event.leases} leases over ${formatSeconds(event.durationMs)}`);
     case 'drain_ended':
       return info(`drained: ended ${event.ended} of ${event.leases} leases`);
     default:
@@ -117,17 +121,17 @@ function serverLine(event: ServerEvent): Line {
   }
 }
 
-function lifeText(lease: EndedLease | undefined): string {
+function formatLease(lease: EndedLease | undefined): string {
   if (!lease) return '';
   const { host, livedMs, silentMs } = lease;
-  return ` (host ${host}, lived ${seconds(livedMs)}, last seen ${seconds(silentMs)} before)`;
+  return ` (host ${host}, lived ${formatSeconds(livedMs)}, last seen ${formatSeconds(silentMs)} before)`;
 }
 
-function seconds(ms: number): string {
+function formatSeconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`;
 }
 
-function quoted(id: string): string {
+function quoteId(id: string): string {
   return JSON.stringify(id);
 }
 

@@ -244,7 +244,7 @@ describe('a call that takes long', () => {
     }
     await expect(client({ endpoint, timeoutMs: 200 }).infer('x', {})).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: `${endpoint}: no answer within 200ms; --timeout (timeoutMs) sets the limit`,
+      message: `${endpoint}: no response within 200ms; raise the limit with --timeout (timeoutMs)`,
     });
   });
 

@@ -136,7 +136,7 @@ describe('the bytes that registrations hold', () => {
   it('are refused with what there is', () => {
     const registry = limited();
     expect(registry.checkLimits(sized('r1', 3000), 'a')?.message).toMatch(
-      /^a registration that needs 30\d\d bytes finds no room: those of a hold at most 2000 bytes together$/,
+      /^no room for a registration of 30\d\d bytes: the maximum for all registrations of a is 2000 bytes$/,
     );
   });
 });

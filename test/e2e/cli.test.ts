@@ -159,7 +159,7 @@ describe('wrong usage', () => {
     ],
     [
       ['register', '--id', 'r', '--endpoint', '0.0.0.0:1', '--cap', 'a=1'],
-      'it names every address of its machine and none that others can call; give a host name or one address',
+      'it means every address of its own machine, and other machines cannot call it; give a host name or one address',
     ],
     [
       ['register', '--id', 'r', '--endpoint', 'a:1', '--cap', '{"a":'],

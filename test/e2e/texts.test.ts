@@ -176,7 +176,7 @@ describe('a text', () => {
     expect({ code, stdout, stderr }).toEqual({
       code: 5,
       stdout: '',
-      stderr: expect.stringMatching(/no answer within 0ms/),
+      stderr: expect.stringMatching(/no response within 0ms/),
     });
   });
 });

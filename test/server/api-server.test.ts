@@ -566,7 +566,7 @@ describe('a two-way lease', () => {
       expect(await listed(path)).toMatchObject([expected, other]);
     }
     expect(server.log.lines).toContain(
-      '"r1" offers {"model":["b","c"]}: a list as a value never matches a query; register one capability object for each of its values',
+      '"r1" offers {"model":["b","c"]}: a list as a value never matches a query; register one capability object for each value of the list',
     );
     const tooSoon = await put({ capabilities: [{ model: 'd' }], state: 'unready' });
     expect([tooSoon.status, tooSoon.headers.get('retry-after'), await tooSoon.text()]).toEqual([

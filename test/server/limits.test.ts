@@ -47,7 +47,7 @@ describe('a registration over the limit', () => {
     await register('r2');
     const refused = (await register('r3')).received();
     expect(refused).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
-    expect(refused).toContain('{"detail":"there are 2 replicas, and there is room for no more"}');
+    expect(refused).toContain('{"detail":"the registry is full: it has 2 replicas, the maximum"}');
     expect((await register('r1')).received()).toContain('alive');
     expect(server.registry.replicas().map(({ id }) => id)).toEqual(['r1', 'r2']);
   });
@@ -58,7 +58,7 @@ describe('a registration over the limit', () => {
     await register('r2');
     const refused = (await register('r3')).received();
     expect(refused).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
-    expect(refused).toContain('127.0.0.1 holds 2 leases, and may hold no more');
+    expect(refused).toContain('127.0.0.1 has 2 leases, the maximum for one host');
     expect((await register('r2')).received()).toContain('alive');
     first.socket.destroy();
     await until('r1 is gone', () => server.registry.replicas().length === 1);
@@ -78,7 +78,7 @@ describe('the bytes of registrations over the limit', () => {
     const refused = send(registerRequest(sized('r3')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
-    expect(refused.received()).toContain('those of 127.0.0.1 hold at most 700 bytes together');
+    expect(refused.received()).toContain('the maximum for all registrations of 127.0.0.1 is 700 bytes');
     const again = send(registerRequest(sized('r2')));
     await until('it takes the place of its older one', () => again.received().includes('alive'));
     first.socket.destroy();
@@ -95,7 +95,7 @@ describe('the bytes of registrations over the limit', () => {
     const refused = send(registerRequest(sized('r1')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
-    expect(refused.received()).toContain('all registrations together hold at most 2800 bytes');
+    expect(refused.received()).toContain('the maximum for all registrations is 2800 bytes');
   });
 });
 

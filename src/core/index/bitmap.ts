@@ -3,13 +3,13 @@ export class Bitmap {
   words = new Uint32Array(64);
 
   add(number: number): void {
-    const at = number >>> 5;
-    if (at >= this.words.length) {
-      const grown = new Uint32Array(Math.max(at + 1, this.words.length * 2));
+    const index = number >>> 5;
+    if (index >= this.words.length) {
+      const grown = new Uint32Array(Math.max(index + 1, this.words.length * 2));
       grown.set(this.words);
       this.words = grown;
     }
-    this.words[at] = (this.words[at] as number) | (1 << (number & 31));
+    this.words[index] = (this.words[index] as number) | (1 << (number & 31));
   }
 
   has(number: number): boolean {
@@ -17,8 +17,8 @@ export class Bitmap {
   }
 
   delete(number: number): void {
-    const at = number >>> 5;
-    if (at < this.words.length) this.words[at] = (this.words[at] as number) & ~(1 << (number & 31));
+    const index = number >>> 5;
+    if (index < this.words.length) this.words[index] = (this.words[index] as number) & ~(1 << (number & 31));
   }
 }
 
@@ -26,12 +26,12 @@ export class Bitmap {
 export function forEachCommon(bitmaps: readonly Bitmap[], visit: (number: number) => void): void {
   const all = bitmaps.map(({ words }) => words);
   const length = Math.min(...all.map((words) => words.length));
-  for (let at = 0; at < length; at++) {
+  for (let index = 0; index < length; index++) {
     let word = -1;
-    for (const words of all) word &= words[at] as number;
+    for (const words of all) word &= words[index] as number;
     while (word !== 0) {
       const lowest = word & -word;
-      visit(at * 32 + 31 - Math.clz32(lowest));
+      visit(index * 32 + 31 - Math.clz32(lowest));
       word ^= lowest;
     }
   }

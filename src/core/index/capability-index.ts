@@ -25,12 +25,12 @@ const NO_SLOTS: readonly number[] = [];
  */
 export class CapabilityIndex {
   readonly #pairs = new PairTable();
-  /** The registration of each slot. A list apart from the entries, because a choice reads nothing else. */
+  /** The registration of each slot. Separate from the entries, because a choice reads only this list. */
   readonly #registrations: (Registration | undefined)[] = [];
   readonly #entries: (Entry | undefined)[] = [];
   readonly #slotOf = new Map<ReplicaId, number>();
   readonly #freeSlots: number[] = [];
-  /** The slots whose replica doesn't have exactly one capability object: its pairs may be spread over several objects. */
+  /** The slots whose replica doesn't have exactly one capability object. Its pairs can be spread over several objects. */
   readonly #notOneObject = new Bitmap();
   readonly #trie: QueryTrie;
   readonly #search: QuerySearch;
@@ -74,7 +74,7 @@ export class CapabilityIndex {
   }
 
   #chooseSlot(query: PreparedQuery, excluded: readonly number[], random: Random): number | undefined {
-    const known = query.nodeIn(this, this.#pairs.releases);
+    const known = query.findNode(this, this.#pairs.releases);
     if (known) return this.#trie.use(known).choose(excluded, random);
     const asked = this.#pairs.findAll(query.pairs);
     if (!asked) return undefined;
@@ -93,7 +93,7 @@ export class CapabilityIndex {
     for (const node of nodes) {
       if (node.bitmap) node.bitmap.add(slot);
       else if (node.parent === this.#trie.root && (node.matches as MatchSet).size > SHORT_LIST) {
-        node.bitmap = bitmapOf(node.matches as MatchSet);
+        node.bitmap = createBitmap(node.matches as MatchSet);
       }
     }
     this.#trie.trim(nodes);
@@ -115,7 +115,7 @@ export class CapabilityIndex {
   }
 }
 
-function bitmapOf(matches: MatchSet): Bitmap {
+function createBitmap(matches: MatchSet): Bitmap {
   const bitmap = new Bitmap();
   for (const slot of matches.slots) bitmap.add(slot);
   return bitmap;

@@ -65,7 +65,7 @@ export class MatchSet {
   static removeFromAll(entry: Entry): void {
     const { memberships } = entry;
     for (let at = 0; at < memberships.length; at += 2) {
-      (memberships[at] as MatchSet).#fill(memberships[at + 1] as number);
+      (memberships[at] as MatchSet).#removeAt(memberships[at + 1] as number);
     }
     entry.memberships = [];
   }
@@ -91,7 +91,7 @@ export class MatchSet {
   /** Chooses a slot that is not excluded, each equally likely. The excluded must be few. */
   choose(excluded: readonly number[], random: Random): number | undefined {
     if (excluded.length === 0) return this.#slots[Math.floor(random.fraction() * this.#slots.length)];
-    const holes = excluded.flatMap((slot) => this.#placeOf(slot) ?? []).sort((a, b) => a - b);
+    const holes = excluded.flatMap((slot) => this.#findPlace(slot) ?? []).sort((a, b) => a - b);
     const left = this.#slots.length - holes.length;
     if (left === 0) return undefined;
     let place = Math.floor(random.fraction() * left);
@@ -112,7 +112,7 @@ export class MatchSet {
     return place;
   }
 
-  #placeOf(slot: number): number | undefined {
+  #findPlace(slot: number): number | undefined {
     const { memberships } = this.#entry(slot);
     const back = memberships.indexOf(this);
     return back < 0 ? undefined : (memberships[back + 1] as number);
@@ -122,7 +122,7 @@ export class MatchSet {
     return this.#group.table[slot] as Entry;
   }
 
-  #fill(place: number): void {
+  #removeAt(place: number): void {
     this.#group.members--;
     const last = this.#slots.pop() as number;
     const lastBack = this.#backs.pop() as number;

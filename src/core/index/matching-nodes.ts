@@ -10,12 +10,12 @@ type PairNumbers = readonly number[];
  */
 export function findMatchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
   const [only] = objects;
-  if (only && objects.length === 1) return nodesOfOne(only, trie);
+  if (only && objects.length === 1) return findNodesOfObject(only, trie);
   return new SharedWalk(objects, trie).nodes;
 }
 
-/** The same for a single object, which needs no bit sets. Nearly all replicas have one object. */
-function nodesOfOne(object: PairNumbers, trie: QueryTrie): QueryNode[] {
+/** Finds the matching nodes of a single object, without bit sets. Nearly all replicas have one object. */
+function findNodesOfObject(object: PairNumbers, trie: QueryTrie): QueryNode[] {
   const nodes = [trie.root];
   for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), at + 1);
   return nodes;

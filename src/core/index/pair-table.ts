@@ -2,14 +2,14 @@ import type { CapabilityQuery, Pairs } from '../capability.js';
 
 /** The numbers of the pairs with one value. Most values have one key, so that a pair is found by a single hash lookup. */
 interface Keys {
-  /** Undefined when the pair with it has left, and others have not. */
+  /** Undefined if the pair with this key was released while pairs with other keys remain. */
   key: string | undefined;
   number: number;
-  /** The numbers of the pairs with any other key. */
-  others: Map<string, number> | undefined;
+  /** The numbers of the pairs with other keys. */
+  otherKeys: Map<string, number> | undefined;
 }
 
-/** Interns key-value pairs as numbers, so that sets of them are compared as numbers. A pair keeps its number while it is used. */
+/** Interns key-value pairs as numbers, so that sets of pairs are compared as numbers. A pair keeps its number while it is in use. */
 export class PairTable {
   readonly #byValue = new Map<string, Keys>();
   readonly #pairs: [key: string, value: string][] = [];
@@ -22,14 +22,14 @@ export class PairTable {
     return this.#releases;
   }
 
-  /** The number of a pair. Undefined if nobody has it. */
+  /** Returns the number of a pair; undefined if no replica has it. */
   find(key: string, value: string): number | undefined {
     const keys = this.#byValue.get(value);
     if (keys === undefined || keys.key === key) return keys?.number;
-    return keys.others?.get(key);
+    return keys.otherKeys?.get(key);
   }
 
-  /** The numbers of a query's pairs, ascending. Undefined if nobody has one of them. */
+  /** Returns the numbers of a query's pairs, ascending; undefined if no replica has one of the pairs. */
   findAll(query: CapabilityQuery): readonly number[] | undefined {
     const numbers = new Array<number>(query.length / 2);
     for (let count = 0; count < numbers.length; count++) {
@@ -40,7 +40,7 @@ export class PairTable {
     return numbers;
   }
 
-  /** Counts one more use of the pairs of a capability object, and returns their numbers, ascending. */
+  /** Adds one use of each pair of a capability object, and returns the numbers of the pairs, ascending. */
   useAll(pairs: Pairs): readonly number[] {
     const numbers = new Array<number>(pairs.length / 2);
     for (let at = 0; at < numbers.length; at++) {
@@ -52,7 +52,7 @@ export class PairTable {
     return numbers;
   }
 
-  /** Counts one use less of a pair. Returns true if nobody has it any more: its number is free then. */
+  /** Removes one use of a pair. Returns true if it was the last one. The number of the pair is free then. */
   release(number: number): boolean {
     const uses = (this.#uses[number] as number) - 1;
     this.#uses[number] = uses;
@@ -69,23 +69,23 @@ export class PairTable {
     this.#pairs[number] = [key, value];
     this.#uses[number] = 0;
     const keys = this.#byValue.get(value);
-    if (!keys) this.#byValue.set(value, { key, number, others: undefined });
+    if (!keys) this.#byValue.set(value, { key, number, otherKeys: undefined });
     else if (keys.key === undefined) {
       keys.key = key;
       keys.number = number;
     } else {
-      keys.others ??= new Map();
-      keys.others.set(key, number);
+      keys.otherKeys ??= new Map();
+      keys.otherKeys.set(key, number);
     }
     return number;
   }
 
   #remove(key: string, value: string): void {
     const keys = this.#byValue.get(value) as Keys;
-    // None of the others moves up: the first entry of a Map is found after all that were deleted before it.
+    // Does not promote another key: to find its first entry, a Map skips all entries that were deleted before it.
     if (keys.key === key) keys.key = undefined;
-    else keys.others?.delete(key);
-    if (keys.key === undefined && !keys.others?.size) this.#byValue.delete(value);
+    else keys.otherKeys?.delete(key);
+    if (keys.key === undefined && !keys.otherKeys?.size) this.#byValue.delete(value);
   }
 }
 

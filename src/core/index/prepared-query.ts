@@ -2,9 +2,9 @@ import type { CapabilityQuery } from '../capability.js';
 import type { QueryNode } from './query-trie.js';
 
 /**
- * A query that can be asked repeatedly, like a prepared statement of a database. It remembers where the index holds its matches:
- * looking its pairs up takes longer than the rest of a choice. The API server keeps the prepared queries
- * of recent requests, by their text. It can be used with any index.
+ * A query for repeated use, like a prepared statement of a database. It caches the node where the index holds its matches,
+ * because looking up the pairs takes longer than the rest of a choice. The API server caches the prepared queries of recent
+ * requests by their text. A prepared query can be used with any index.
  */
 export class PreparedQuery {
   readonly pairs: CapabilityQuery;
@@ -18,13 +18,13 @@ export class PreparedQuery {
     this.pairs = pairs;
   }
 
-  /** The node that holds the matches in this index, if that is known and still true. */
-  nodeIn(index: object, releases: number): QueryNode | undefined {
+  /** Returns the node that holds the matches in this index, if it is cached and still valid. */
+  findNode(index: object, releases: number): QueryNode | undefined {
     const isCurrent = this.#index === index && this.#releases === releases;
     return isCurrent && this.#node?.matches ? this.#node : undefined;
   }
 
-  /** Remembers the node that holds the matches in an index. */
+  /** Caches the node that holds the matches in an index. */
   resolve(index: object, node: QueryNode, releases: number): void {
     this.#index = index;
     this.#node = node;

@@ -19,12 +19,12 @@ export const SHORT_LIST = 2048;
 const MAX_SAMPLES = 128;
 
 /**
- * The search takes at most one sample for so many members of the list. A sample looks through all objects of a replica, which can
- * be 4,096: samples that find nothing must not cost more than to filter the list.
+ * Number of members of the list for each sample that the search takes at most. A sample can check all objects of a replica, up to
+ * 4,096, so failed samples must not cost more than filtering the list.
  */
 const SIZE_PER_SAMPLE = 4;
 
-/** A list this short is not sampled: to filter it costs no more. */
+/** A list of at most this many members is not sampled, because filtering it costs no more. */
 const MAX_UNSAMPLED = 16;
 
 /** A query that takes more samples than this is worth caching when it is repeated. */
@@ -60,23 +60,23 @@ export class QuerySearch {
    * is as uniform as the list it is from. Finds all matches if that fails.
    */
   choose(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
-    const list = this.#shortestList(asked);
+    const list = this.#findShortestList(asked);
     const maxSamples = list.size > MAX_UNSAMPLED ? Math.min(MAX_SAMPLES, list.size / SIZE_PER_SAMPLE) : 0;
     for (let samples = 1; samples <= maxSamples; samples++) {
       const slot = list.slots[Math.floor(random.fraction() * list.size)] as number;
       if (!this.#isMatch(slot, list, asked) || excluded.includes(slot)) continue;
       const isRare = samples > CHEAP_SAMPLES && list.size / samples < this.#limits.maxMatches;
-      if (isRare) this.#cacheIfRepeated(asked, () => this.#allMatches(list, asked), random);
+      if (isRare) this.#cacheIfRepeated(asked, () => this.#findAllMatches(list, asked), random);
       return slot;
     }
-    const matching = this.#allMatches(list, asked);
+    const matching = this.#findAllMatches(list, asked);
     this.#cacheIfRepeated(asked, () => matching, random);
     const left = excluded.length > 0 ? matching.filter((slot) => !excluded.includes(slot)) : matching;
     return left[Math.floor(random.fraction() * left.length)];
   }
 
-  /** The shortest list of the query's pairs. Every match is in all of them. */
-  #shortestList(asked: readonly number[]): MatchSet {
+  /** Returns the shortest list of the query's pairs. Every match is in all of these lists. */
+  #findShortestList(asked: readonly number[]): MatchSet {
     let shortest = this.#trie.list(asked[0] as number).matches as MatchSet;
     for (let at = 1; at < asked.length; at++) {
       const list = this.#trie.list(asked[at] as number).matches as MatchSet;
@@ -85,7 +85,7 @@ export class QuerySearch {
     return shortest;
   }
 
-  /** Whether an entry in the list of one of the pairs matches. Asks the bitmaps of the other lists, where they have one. */
+  /** Returns whether an entry in the list of one of the pairs matches. Checks the bitmaps of the other lists, if they have one. */
   #isMatch(slot: number, list: MatchSet, asked: readonly number[]): boolean {
     for (const pair of asked) {
       const { matches, bitmap } = this.#trie.list(pair);
@@ -96,14 +96,14 @@ export class QuerySearch {
     return !this.#notOneObject.has(slot) || this.#hasObject(slot, asked);
   }
 
-  /** Whether one capability object of an entry has all the pairs. */
+  /** Returns whether one capability object of an entry has all the pairs. */
   #hasObject(slot: number, asked: readonly number[]): boolean {
     for (const object of (this.#entries[slot] as Entry).objects) if (hasAll(object, asked)) return true;
     return false;
   }
 
   /** Finds all matches: filters the shortest list, or intersects the bitmaps if that list is long. */
-  #allMatches(shortest: MatchSet, asked: readonly number[]): number[] {
+  #findAllMatches(shortest: MatchSet, asked: readonly number[]): number[] {
     if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => this.#isMatch(slot, shortest, asked));
     const matching: number[] = [];
     const bitmaps = asked.map((pair) => this.#trie.list(pair).bitmap as Bitmap);
@@ -125,7 +125,7 @@ export class QuerySearch {
   }
 }
 
-/** Whether an object has all the pairs. Both are ascending. */
+/** Returns whether an object has all the pairs. Both are ascending. */
 function hasAll(object: readonly number[], asked: readonly number[]): boolean {
   let at = 0;
   for (const pair of asked) {

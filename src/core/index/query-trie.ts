@@ -2,7 +2,7 @@ import type { Random } from '../ports.js';
 import type { Bitmap } from './bitmap.js';
 import { type EntryTable, MatchSet, MatchSetGroup } from './match-set.js';
 
-/** Limits of the cached results. They exist because any caller can ask any query. */
+/** Limits of the cached results. They exist because callers choose the queries. */
 export interface TrieLimits {
   /** Maximum number of cached results. */
   readonly maxResults: number;
@@ -41,7 +41,7 @@ export class QueryNode {
 
 /**
  * A trie whose paths are queries, as ascending pair numbers. The root holds all entries. A node of depth 1 holds the list of
- * the entries that have its pair, and stays while anyone has the pair. A deeper node holds a cached result, until it is
+ * the entries that have its pair, and stays while any replica has the pair. A deeper node holds a cached result, until it is
  * evicted or grows too large.
  */
 export class QueryTrie {
@@ -73,8 +73,8 @@ export class QueryTrie {
   }
 
   /**
-   * Drops the list of a pair that nobody has, and whose number will be reused. Results that are cached for queries with the pair
-   * are empty by then, and stay correct for the next pair with this number: entries that have it join them.
+   * Drops the list of a pair that no replica has. The number of the pair will be reused. Cached results for queries with the pair
+   * are empty by then. They stay correct for the next pair with this number, because entries with that pair are added to them.
    */
   dropList(pair: number): void {
     this.#listNodes[pair] = undefined;
@@ -114,7 +114,7 @@ export class QueryTrie {
     node.cachedAt = this.#cached.push(node) - 1;
   }
 
-  /** Evicts those of these nodes that have grown too large, on their own or all results together. */
+  /** Evicts the nodes among these that are too large, or any of them while all results together are too large. */
   trim(grown: readonly QueryNode[]): void {
     for (const node of grown) {
       const isResult = node.parent !== undefined && node.parent !== this.root;
@@ -134,7 +134,7 @@ export class QueryTrie {
     last.cachedAt = node.cachedAt;
     node.matches?.clear();
     node.matches = undefined;
-    // Removes the nodes that lead nowhere now. A node with children or matches stays, and so does every list.
+    // Removes nodes without children and matches on the path to the root. Lists have matches, so they stay.
     for (let at = node; at.parent; at = at.parent) {
       if (!at.children?.size && !at.matches) at.parent.children?.delete(at.pair);
     }
