@@ -50,7 +50,7 @@ describe('why no replica matches', () => {
       '"a" (suspect for 5s), "b" (suspect for 5s), "c" (suspect for 5s) and 2 more do',
     );
     expect(reason('', replica('r1', [{}], 'unready'), replica('r2', []))).toBe('"r1" (unready for 5s) does');
-    expect(reason('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does by now: try again');
+    expect(reason('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does now: try again');
     expect(reason('type=chat', { id: 'r1', capabilities: [capability(chat)] })).toBe('"r1" (listed) does');
   });
 
