@@ -8,13 +8,13 @@ import {
 import { asReplicaId } from '../../src/core/ids.js';
 
 describe('lease events', () => {
-  it('are spaced as the original spaces them', () => {
+  it('have the whitespace of the Python server', () => {
     expect(formatRegisteredEvent(asReplicaId('r1'))).toBe('data: {"status": "registered", "replica_id": "r1"}\n\n');
     expect(formatSupersededEvent(asReplicaId('r1'))).toBe('data: {"status": "superseded", "replica_id": "r1"}\n\n');
     expect(ALIVE_EVENT).toBe('data: {"status": "alive"}\n\n');
   });
 
-  it('escape everything outside of printable ASCII', () => {
+  it('escape everything except printable ASCII', () => {
     expect(formatRegisteredEvent(asReplicaId('é\n😀/"\\\u007f'))).toBe(
       'data: {"status": "registered", "replica_id": "\\u00e9\\n\\ud83d\\ude00/\\"\\\\\\u007f"}\n\n',
     );
@@ -27,7 +27,7 @@ describe('lease events', () => {
     ['{"status":"something new"}', 'unknown'],
     ['not JSON', 'unknown'],
     ['null', 'unknown'],
-  ])('reads %s as %s', (data, event) => {
+  ])('parses %s as %s', (data, event) => {
     expect(parseLeaseEvent(data)).toBe(event);
   });
 });

@@ -3,7 +3,7 @@ import { parseRenewal } from '../../src/api/lease-renewal.js';
 import { parseRegistration } from '../../src/api/registration.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
-describe('a renewal', () => {
+describe('parseRenewal', () => {
   it.each([
     ['', undefined],
     ['  ', undefined],
@@ -12,7 +12,7 @@ describe('a renewal', () => {
     ['{"state":"ready"}', 'ready'],
     ['{"state":"unready"}', 'unready'],
     ['{"state":"draining"}', 'draining'],
-  ])('%j says the state %j', (body, state) => {
+  ])('parses %j with the state %j', (body, state) => {
     expect(parseRenewal(body)).toEqual({ kind: 'renewal', state });
   });
 
@@ -21,14 +21,15 @@ describe('a renewal', () => {
     ['{"state":1}', "Input should be 'ready', 'unready' or 'draining'"],
     ['[]', 'valid dictionary'],
     ['{"state"', 'JSON decode error'],
-  ])('%j is refused', (body, message) => {
+  ])('rejects %j', (body, message) => {
     const outcome = parseRenewal(body);
     expect(outcome.kind === 'invalid' && serializeValidationIssues(outcome.issues)).toContain(message);
   });
 });
 
-describe('the time of a lease', () => {
-  const asked = (ttl: string) => parseRegistration(`{"replica_id":"a","endpoint":"e","capabilities":[],"ttl":${ttl}}`);
+describe('the TTL of a lease', () => {
+  const parseTtl = (ttl: string) =>
+    parseRegistration(`{"replica_id":"a","endpoint":"e","capabilities":[],"ttl":${ttl}}`);
 
   it.each([
     ['null', undefined],
@@ -36,11 +37,11 @@ describe('the time of a lease', () => {
     ['15', 15_000],
     ['2.5', 2500],
     ['3600', 3_600_000],
-  ])('%s seconds are %s ms', (ttl, ttlMs) => {
-    expect(asked(ttl)).toMatchObject({ kind: 'registration', ttlMs });
+  ])('converts %s seconds to %s ms', (ttl, ttlMs) => {
+    expect(parseTtl(ttl)).toMatchObject({ kind: 'registration', ttlMs });
   });
 
-  it.each(['0', '0.5', '-1', '3601', '"15"', 'true', '{}'])('%s is refused', (ttl) => {
-    expect(asked(ttl)).toMatchObject({ kind: 'invalid', issues: [{ loc: ['body', 'ttl'] }] });
+  it.each(['0', '0.5', '-1', '3601', '"15"', 'true', '{}'])('rejects %s', (ttl) => {
+    expect(parseTtl(ttl)).toMatchObject({ kind: 'invalid', issues: [{ loc: ['body', 'ttl'] }] });
   });
 });

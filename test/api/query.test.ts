@@ -37,11 +37,11 @@ describe('query', () => {
         ['constructor', 'y'],
       ],
     ],
-  ])('reads %j', (search, pairs) => {
+  ])('parses %j', (search, pairs) => {
     expect(listPairs(parseQuery(search))).toEqual(pairs);
   });
 
-  it('reads back what it writes', () => {
+  it('parses what it serializes', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'grapheme' }))), (pairs) => {
         const query = createPairs(new Map(pairs));
@@ -50,13 +50,13 @@ describe('query', () => {
     );
   });
 
-  it('reads the replicas to leave out, with spaces around the commas', () => {
+  it('parses the ids to exclude, with spaces around the commas', () => {
     expect(parseExcludeHeader('r1, r2,,')).toEqual(['r1', 'r2']);
     expect(parseExcludeHeader('')).toEqual([]);
     expect(parseExcludeHeader('100%')).toEqual(['100%']);
   });
 
-  it('writes ids that a header cannot carry', () => {
+  it('encodes ids with characters that a header cannot contain', () => {
     const excluded = ['a,b', 'é', 'line\nbreak', '100%'].map(asReplicaId);
     const header = formatExcludeHeader(excluded);
     expect(header).toMatch(/^[!-~]+$/);

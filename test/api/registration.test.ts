@@ -4,32 +4,32 @@ import { parseRegistration, validateOversizedBody } from '../../src/api/registra
 import { serializeReplica } from '../../src/api/serialized-replica.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
-/** The 422 body that a registration gets; undefined when it is granted. */
-function refusal(body: string): string | undefined {
+/** Returns the 422 body for an invalid registration. Undefined for a valid one. */
+function getValidationBody(body: string): string | undefined {
   const outcome = parseRegistration(body);
   return outcome.kind === 'invalid' ? serializeValidationIssues(outcome.issues) : undefined;
 }
 
-function registered(body: string): string {
+function serializeRegistered(body: string): string {
   const outcome = parseRegistration(body);
   if (outcome.kind === 'invalid') throw new Error(serializeValidationIssues(outcome.issues));
   return serializeReplica(outcome.replica);
 }
 
 describe('registration', () => {
-  it('is shown as it was sent', () => {
+  it('is serialized as it was sent', () => {
     const body =
       '{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"n":1.0,"big":9007199254740993,"x":[null]}]}';
-    expect(registered(body)).toBe(body);
+    expect(serializeRegistered(body)).toBe(body);
   });
 
-  it('may carry fields that nobody knows', () => {
-    expect(registered('{"extra":1,"replica_id":"a","endpoint":"e","capabilities":[]}')).toBe(
+  it('ignores unknown fields', () => {
+    expect(serializeRegistered('{"extra":1,"replica_id":"a","endpoint":"e","capabilities":[]}')).toBe(
       '{"replica_id":"a","endpoint":"e","capabilities":[]}',
     );
   });
 
-  // The expected bodies are what FastAPI 0.165 with Pydantic 2.14 answers.
+  // The expected bodies are those of FastAPI 0.165 with Pydantic 2.14.
   it.each([
     ['', '{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}'],
     [
@@ -52,8 +52,8 @@ describe('registration', () => {
       '{"replica_id":"a","endpoint":"e","capabilities":[{},1,"a"]}',
       '{"detail":[{"type":"dict_type","loc":["body","capabilities",1],"msg":"Input should be a valid dictionary","input":1},{"type":"dict_type","loc":["body","capabilities",2],"msg":"Input should be a valid dictionary","input":"a"}]}',
     ],
-  ])('refuses %j as FastAPI does', (body, expected) => {
-    expect(refusal(body)).toBe(expected);
+  ])('rejects %j like FastAPI', (body, expected) => {
+    expect(getValidationBody(body)).toBe(expected);
   });
 
   it.each([
@@ -71,14 +71,14 @@ describe('registration', () => {
     ],
     [`{"replica_id":"a","endpoint":"e","capabilities":[{"${'k'.repeat(257)}":1}]}`, 'at most 256 bytes'],
     [`{"replica_id":"a","endpoint":"e","capabilities":[{"k":"${'é'.repeat(129)}"}]}`, 'at most 256 bytes'],
-  ])('says which limit is passed (%#)', (body, limit) => {
-    const { detail } = JSON.parse(refusal(body) ?? '{}') as { detail: { type: string; msg: string }[] };
+  ])('names the exceeded limit (%#)', (body, limit) => {
+    const { detail } = JSON.parse(getValidationBody(body) ?? '{}') as { detail: { type: string; msg: string }[] };
     expect(detail).toHaveLength(1);
     expect(detail[0]).toMatchObject({ type: 'value_error', msg: expect.stringContaining(limit) });
   });
 
-  it('refuses an empty id in the form that FastAPI has for a text that is too short', () => {
-    expect(JSON.parse(refusal('{"replica_id":"","endpoint":"e","capabilities":[]}') ?? '{}')).toEqual({
+  it('rejects an empty id like FastAPI rejects a short string', () => {
+    expect(JSON.parse(getValidationBody('{"replica_id":"","endpoint":"e","capabilities":[]}') ?? '{}')).toEqual({
       detail: [
         {
           type: 'string_too_short',
@@ -91,25 +91,25 @@ describe('registration', () => {
     });
   });
 
-  it('holds as much as the limits say, and no more values than could be read in time', () => {
+  it('accepts a registration at the limits, and rejects JSON with too many values', () => {
     const capabilities = Array(4096).fill('{"a":1,"b":2,"c":3,"d":4}').join();
     const body = `{"replica_id":"a","endpoint":"e","capabilities":[${capabilities}]}`;
-    expect(registered(body)).toBe(body);
-    expect(refusal(`{"x":[${'0,'.repeat(100_000)}0]}`)).toContain('its JSON holds too many values');
+    expect(serializeRegistered(body)).toBe(body);
+    expect(getValidationBody(`{"x":[${'0,'.repeat(100_000)}0]}`)).toContain('its JSON holds too many values');
   });
 
-  it('over the limit is too deep if it is, whatever else', () => {
+  it('reports deep nesting of a body over the size limit', () => {
     expect(validateOversizedBody('{"a":'.repeat(70))).toMatchObject([
       { type: 'json_invalid', loc: ['body', expect.any(Number)] },
     ]);
     expect(validateOversizedBody('{"a":[[[')).toBeUndefined();
   });
 
-  it('ends in a registration or in faults, whatever the body', () => {
+  it('is valid or has issues, for any body', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (body) => {
-        const refused = refusal(body);
-        if (refused !== undefined) expect(JSON.parse(refused).detail.length).toBeGreaterThan(0);
+        const validationBody = getValidationBody(body);
+        if (validationBody !== undefined) expect(JSON.parse(validationBody).detail.length).toBeGreaterThan(0);
       }),
     );
   });

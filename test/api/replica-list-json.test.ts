@@ -13,8 +13,8 @@ const known = (id: string, lease?: KnownReplica['lease']): KnownReplica => ({
 const bodyOf = (all: Iterable<KnownReplica>): string =>
   Buffer.concat([...serializeReplicaDetails(all, NOW)]).toString();
 
-describe('all that is known', () => {
-  it('is one list in however many parts, and read back', () => {
+describe('the details of replicas', () => {
+  it('form one list in any number of chunks, which can be parsed', () => {
     for (const count of [0, 1, 31, 32, 33, 64, 65, 200]) {
       const all = Array.from({ length: count }, (_, n) => known(`r${n}`, { host: 'h', ttlMs: 9000, seenAtMs: 4000 }));
       const listed = parseReplicaList(bodyOf(all));
@@ -24,16 +24,16 @@ describe('all that is known', () => {
     }
   });
 
-  it('is not of later than now, though a lease is renewed while the list is written', () => {
+  it('have no `last_seen` after `now` if a lease is renewed during serialization', () => {
     const body = JSON.parse(bodyOf([known('r1', { host: 'h', ttlMs: undefined, seenAtMs: 5400 })]));
     expect(body.replicas[0].last_seen).toBe(body.now);
   });
 
-  it('of a lease that is not of this server is little', () => {
+  it('have null for a lease that another server holds', () => {
     expect(JSON.parse(bodyOf([known('r1')])).replicas).toMatchObject([{ peer: null, ttl: null, last_seen: null }]);
   });
 
-  it('is looked up part by part', () => {
+  it('are read chunk by chunk', () => {
     let lookedUp = 0;
     function* many(): Generator<KnownReplica> {
       for (let n = 0; n < 1000; n++, lookedUp++) yield known(`r${n}`);

@@ -11,21 +11,21 @@ const COUNT = 400;
 const change = fc.record({
   kind: fc.constantFrom('put' as const, 'state' as const, 'delete' as const, 'ask' as const, 'askSlowly' as const),
   n: fc.nat(COUNT - 1),
-  /** How many from there on, and each how far from the last: some leave a page as good as new, some hardly change it. */
+  /** Number of changed replicas, and the distance between them. Some changes rewrite a page, some hardly touch it. */
   count: fc.constantFrom(1, 1, 3, 20, 100),
   every: fc.constantFrom(1, 2, 7, 50),
   state: fc.constantFrom<ReplicaState>('ready', 'suspect', 'unready', 'draining'),
   model: fc.constantFrom('m', 'a longer one', 'é', '€😀'),
 });
 
-/** A registration, and what `JSON.stringify` is given for it. */
+/** Creates a registration, and the object that `JSON.stringify` serializes for comparison. */
 function registered(n: number, model: string): { one: Registration; plain: object } {
   const one = registration(`lease-${n}`, replica(`${n % 10 === 0 ? 'ü' : 'r'}${n}`, { model }));
   const { id, endpoint } = one.replica;
   return { one, plain: { replica_id: id, endpoint, capabilities: [{ model }] } };
 }
 
-/** A page of so many registrations, and how often each was looked at for its replica. */
+/** Creates a page, and counts how often the replica of each registration is read. */
 function watched(count: number): { page: Registration[]; looks: number[] } {
   const looks: number[] = [];
   const page = Array.from({ length: count }, (_, n) => {
@@ -42,8 +42,8 @@ function watched(count: number): { page: Registration[]; looks: number[] } {
   return { page, looks };
 }
 
-describe('a page of the list', () => {
-  it('is what JSON.stringify makes of it, byte for byte, whatever comes, changes and goes, and whoever still reads it', () => {
+describe('serializePage', () => {
+  it('returns the bytes of JSON.stringify after any changes, also for readers of an older list', () => {
     fc.assert(
       fc.property(fc.array(change, { minLength: 5, maxLength: 40 }), (changes) => {
         const pages = new ReplicaPages();
@@ -70,7 +70,7 @@ describe('a page of the list', () => {
             continue;
           }
           if (kind === 'askSlowly') {
-            // It has begun; the rest of it is written after all that changes later.
+            // Starts to read the list. The rest is serialized after all later changes.
             const parts = serializeRegistryResponse(pages.pages());
             const begun = [parts.next().value as Buffer, parts.next().value as Buffer];
             read.push({
@@ -102,7 +102,7 @@ describe('a page of the list', () => {
     );
   });
 
-  it('is written with a look at those alone that are new', () => {
+  it('reads only the registrations that are new', () => {
     const { page, looks } = watched(6);
     const before = serializePage(page);
     expect(looks).toEqual([1, 1, 1, 1, 1, 1]);
@@ -113,8 +113,8 @@ describe('a page of the list', () => {
     const grown = serializePage([one, third, sixth, one] as Registration[], left);
     expect(looks).toEqual([1, 1, 1, 1, 1, 1]);
     for (const { bytes, registrations, lengths } of [changed, left, grown]) {
-      const anew = serializePage(registrations);
-      expect([bytes.toString(), lengths]).toEqual([anew.bytes.toString(), anew.lengths]);
+      const fresh = serializePage(registrations);
+      expect([bytes.toString(), lengths]).toEqual([fresh.bytes.toString(), fresh.lengths]);
     }
   });
 });

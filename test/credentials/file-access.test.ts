@@ -15,7 +15,7 @@ let folder: string;
 let path: string;
 
 beforeEach(() => {
-  // Below /tmp, which every user can search; the folder of a test run is private.
+  // Below /tmp, which every user can search. The directory of a test run is private.
   root = mkdtempSync(join(process.env['TMPDIR'] === undefined ? tmpdir() : '/tmp', 'anyserve-access-'));
   chmodSync(root, 0o755);
   folder = join(root, 'keys');
@@ -28,14 +28,14 @@ beforeEach(() => {
 
 const problems = (isSecret = true): string[] => findAccessProblems({ option: 'x', path, isSecret });
 
-describe('the access to a file', () => {
-  it('is fine for the owner alone, and for a group that can only read', () => {
+describe('findAccessProblems', () => {
+  it('accepts a file that only the owner can access, or a group can read', () => {
     expect(problems()).toEqual([]);
     chmodSync(path, 0o640);
     expect(problems()).toEqual([]);
   });
 
-  it('is reported when every user can read a secret, or change any file', () => {
+  it('reports a secret that every user can read, and a file that every user can change', () => {
     chmodSync(path, 0o644);
     expect(problems()).toEqual([`--x: every user can read ${path}; run "chmod o-rwx ${path}"`]);
     expect(problems(false)).toEqual([]);
@@ -43,13 +43,13 @@ describe('the access to a file', () => {
     expect(problems(false)).toEqual([`--x: every user can change ${path}; run "chmod go-w ${path}"`]);
   });
 
-  it('is fine when nobody else gets as far as the folder', () => {
+  it('accepts a file in a directory that no other user can search', () => {
     chmodSync(path, 0o666);
     chmodSync(root, 0o700);
     expect(problems()).toEqual([]);
   });
 
-  it('is reported when others can replace the file, or a folder that leads to it', () => {
+  it('reports directories in which others can replace the file or a parent directory', () => {
     chmodSync(folder, 0o777);
     expect(problems()).toEqual([`--x: every user can replace files in ${folder}; run "chmod go-w ${folder}"`]);
     chmodSync(folder, 0o1777);
@@ -59,7 +59,7 @@ describe('the access to a file', () => {
     expect(problems()).toEqual([`--x: every user can replace files in ${root}; run "chmod go-w ${root}"`]);
   });
 
-  it('looks at what a link leads to, and at the folder of the link', () => {
+  it('checks the directories of a link and of its target', () => {
     const target = join(root, 'target');
     mkdirSync(target);
     writeFileSync(join(target, 'real'), 'token\n');
@@ -73,7 +73,7 @@ describe('the access to a file', () => {
     expect(problems()).toEqual([expect.stringContaining(`can replace files in ${folder}`)]);
   });
 
-  it.runIf(isRoot)('is reported when another group or user can change the file', () => {
+  it.runIf(isRoot)('reports a file that another group or user can change', () => {
     chownSync(path, 0, OTHER_GROUP);
     chmodSync(path, 0o660);
     expect(problems()).toEqual([`--x: group ${OTHER_GROUP} can change ${path}; run "chmod go-w ${path}"`]);
@@ -82,7 +82,7 @@ describe('the access to a file', () => {
     expect(problems()).toEqual([expect.stringContaining(`user 4321 owns ${path} and can change it`)]);
   });
 
-  it('is logged once', () => {
+  it('has its problems logged once', () => {
     chmodSync(path, 0o646);
     const clock = new ManualClock();
     const log = keptLog();

@@ -18,14 +18,14 @@ const line = fc.oneof(
   fc.tuple(word, word).map(([token, prefix]) => `${token} ${prefix}`),
   fc.constantFrom('', '# note', '  '),
 );
-/** A token file with at least one token; with and without a final newline, with both kinds of line ends. */
+/** A token file with at least one token; with and without a final newline, with both kinds of line endings. */
 const tokenFile = fc
   .tuple(fc.array(line, { maxLength: 3 }), word, fc.constantFrom('\n', '\r\n'), fc.boolean())
   .map(([lines, last, end, isEnded]) => [...lines, last].join(end) + (isEnded ? end : ''));
 
 const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
 
-/** The ids that a token can register, of a few. */
+/** Returns which of the test ids a token can register. */
 function granted(tokens: TokenSet, token: string): string {
   const prefixes = tokens.findPrefixes(hashToken(token));
   return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
@@ -36,8 +36,8 @@ const isPartOf = (few: string, many: string): boolean =>
 
 const parse = ([text = '']: readonly string[]): TokenSet => new TokenSet(text.split('\n'));
 
-describe('a token file that is rewritten while it is looked at', () => {
-  it('never grants more than under the old or the whole new file', () => {
+describe('a token file that is read while it is rewritten', () => {
+  it('never grants more than the old file or the complete new file', () => {
     const path = join(folder, 'tokens');
     fc.assert(
       fc.property(tokenFile, tokenFile, fc.array(fc.nat(8), { maxLength: 12 }), (before, after, steps) => {
@@ -60,13 +60,13 @@ describe('a token file that is rewritten while it is looked at', () => {
           check();
           appendFileSync(path, after.slice(written, written + step));
           written += step;
-          // Nothing more came: by now it is a file of its own, which no look can tell from a whole one.
+          // After a pause, a partial file cannot be distinguished from a complete one.
           if (step === 0) return;
         }
         clock.advance(1000);
         check();
         writeFileSync(path, after);
-        for (let look = 0; look < 3; look++) {
+        for (let round = 0; round < 3; round++) {
           clock.advance(1000);
           check();
         }
@@ -81,15 +81,15 @@ function listPrefixes(text: string): string[] {
   return Array.from({ length: text.length }, (_, at) => text.slice(0, at + 1));
 }
 
-/** Only whole certificates count, not what has begun after the last one. */
+/** Removes an incomplete block at the end. */
 const wholeBlocks = (text = ''): string => text.slice(0, text.lastIndexOf('-----END') + 25).trim();
 
-describe('certificates that are rewritten while they are looked at', () => {
+describe('certificates that are read while they are rewritten', () => {
   const authority = createAuthority();
   const other = createAuthority('other');
   const [first, second] = [authority.sign('first'), authority.sign('second')];
 
-  /** Replaces one file of three by each beginning of a new text, and collects what is in use at the next looks. */
+  /** Replaces one of three files by each beginning of a new text. Returns the settings after each of the next checks. */
   function seenWhile(name: 'cert' | 'key' | 'ca', text: string): { cert: string; key: string; ca?: string }[] {
     const seen = [];
     for (let length = 0; length < text.length; length += 23) {
@@ -102,7 +102,7 @@ describe('certificates that are rewritten while they are looked at', () => {
       const files = { cert: file('cert', first.cert), key: file('key', first.key), ca: file('ca', other.cert) };
       const current = loadServerTls(files, { clock, log: keptLog() });
       file(name, text.slice(0, length));
-      for (let look = 0; look < 4; look++) {
+      for (let round = 0; round < 4; round++) {
         clock.advance(1000);
         seen.push(current());
       }
@@ -110,20 +110,20 @@ describe('certificates that are rewritten while they are looked at', () => {
     return seen as { cert: string; key: string; ca?: string }[];
   }
 
-  it('are the old pair as long as the new certificate or key is cut off', () => {
+  it('are the old pair while the new certificate or key is incomplete', () => {
     const chain = `${second.cert}${authority.cert}`;
     for (const { cert, key } of [...seenWhile('cert', chain), ...seenWhile('key', second.key)]) {
       expect({ cert, key }).toEqual({ cert: first.cert, key: first.key });
     }
   });
 
-  it('are never a chain that is cut off within a certificate', () => {
+  it('are never a chain with an incomplete certificate', () => {
     const chain = `${first.cert}${authority.cert}`;
     const seen = new Set(seenWhile('cert', chain).map(({ cert }) => wholeBlocks(cert)));
     expect([...seen]).toEqual([first.cert.trim()]);
   });
 
-  it('are never authorities of which one is cut off', () => {
+  it('are never authorities with an incomplete certificate', () => {
     const bundle = `${authority.cert}${other.cert}`;
     const seen = new Set(seenWhile('ca', bundle).map(({ ca }) => wholeBlocks(ca)));
     const allowed = [other.cert, authority.cert, bundle].map((text) => text.trim());

@@ -37,8 +37,8 @@ const parse = ([text = '']: readonly string[]): string => {
 
 const open = (): (() => string) => createReloadingGetter([{ option: 'x', path }], { parse }, { clock, log });
 
-describe('reloaded files', () => {
-  it('are read again when they have changed, and looked at once a second at most', () => {
+describe('reloading files', () => {
+  it('are reloaded after a change, and checked at most once a second', () => {
     const current = open();
     writeFileSync(path, 'other\n');
     clock.advance(999);
@@ -48,7 +48,7 @@ describe('reloaded files', () => {
     expect(log.lines).toEqual([`reloaded: ${path}`]);
   });
 
-  it('are read again when inode, size and modification time are the same', () => {
+  it('are reloaded when inode, size and modification time are unchanged', () => {
     const current = open();
     const { ino, atime, mtime } = statSync(path);
     writeFileSync(path, 'two\n');
@@ -58,7 +58,7 @@ describe('reloaded files', () => {
     expect(current()).toBe('two');
   });
 
-  it('that did not change are not logged, however often they are touched', () => {
+  it('are not logged as reloaded if they were only touched', () => {
     const current = open();
     for (let touch = 1; touch < 4; touch++) {
       utimesSync(path, touch, touch);
@@ -68,7 +68,7 @@ describe('reloaded files', () => {
     expect(log.lines).toEqual([]);
   });
 
-  it('without a final newline are used at the start, and at a reload after 2 s without a change', () => {
+  it('without a final newline are used at the first load, and at a reload after 2 s without a change', () => {
     writeFileSync(path, 'first');
     const current = open();
     expect(current()).toBe('first');
@@ -85,7 +85,7 @@ describe('reloaded files', () => {
     expect(log.lines).toEqual([`reloaded: ${path}`]);
   });
 
-  it('without a final newline are used at the first look when they changed 2 s ago by their own time', () => {
+  it('without a final newline are used at the first check if their change time is 2 s ago', () => {
     const current = open();
     writeFileSync(path, 'two');
     const epochMs = (): number => statSync(path).ctimeMs + 2000;
@@ -94,12 +94,12 @@ describe('reloaded files', () => {
     expect(current()).toBe('two');
   });
 
-  it('keep the previous value while the new ones cannot be used, and say so once', () => {
+  it('keep the previous value while they are invalid, and log that once', () => {
     const current = open();
     for (const broken of [() => writeFileSync(path, '\n'), () => rmSync(path), () => mkdirSync(path)]) {
       broken();
       log.lines.length = 0;
-      for (let look = 0; look < 3; look++) {
+      for (let round = 0; round < 3; round++) {
         clock.advance(1000);
         expect(current()).toBe('one');
       }
@@ -111,7 +111,7 @@ describe('reloaded files', () => {
     expect(current()).toBe('two');
   });
 
-  it('that are empty while they are rewritten change and say nothing', () => {
+  it('log no problem if they are empty while they are rewritten', () => {
     const current = open();
     writeFileSync(path, '');
     clock.advance(1000);
@@ -122,7 +122,7 @@ describe('reloaded files', () => {
     expect(log.lines).toEqual([`reloaded: ${path}`]);
   });
 
-  it('are tried again when the reason was elsewhere, and that is said once', () => {
+  it('are tried again after a failure outside of the files, which is logged once', () => {
     let isInTheWay = false;
     const format = {
       parse: ([text = '']: readonly string[]): string => {
@@ -133,7 +133,7 @@ describe('reloaded files', () => {
     const current = createReloadingGetter([{ option: 'x', path }], format, { clock, log });
     isInTheWay = true;
     writeFileSync(path, 'another\n');
-    for (let look = 0; look < 3; look++) {
+    for (let round = 0; round < 3; round++) {
       clock.advance(1000);
       expect(current()).toBe('one\n');
     }
@@ -143,7 +143,7 @@ describe('reloaded files', () => {
     expect(log.lines).toEqual(['too many open files; the previous content stays in use', `reloaded: ${path}`]);
   });
 
-  it('keep the previous value while their folder is missing', () => {
+  it('keep the previous value while their directory is missing', () => {
     const current = open();
     renameSync(folder, `${folder}-away`);
     writeFileSync(folder, 'no folder');
@@ -156,7 +156,7 @@ describe('reloaded files', () => {
     expect(current()).toBe('one');
   });
 
-  it('may be other files under the same name', () => {
+  it('can be replaced by other files of the same name', () => {
     writeFileSync(join(folder, 'new'), 'two\n');
     const current = open();
     renameSync(join(folder, 'new'), path);
@@ -169,7 +169,7 @@ describe('reloaded files', () => {
     expect(current()).toBe('six');
   });
 
-  it('may be a Kubernetes secret: a link through a folder link that is swapped, without a final newline', () => {
+  it('can be a Kubernetes secret without a final newline: a link through a directory link that is swapped', () => {
     const version = (name: string, text: string): void => {
       mkdirSync(join(folder, name));
       writeFileSync(join(folder, name, 'token'), text);
@@ -188,7 +188,7 @@ describe('reloaded files', () => {
     expect(current()).toBe('other');
   });
 
-  it('must be there and of limited size at the start', () => {
+  it('must exist and have a limited size at the first load', () => {
     rmSync(path);
     expect(open).toThrow(/^--x: cannot read .*ENOENT/);
     writeFileSync(path, '');

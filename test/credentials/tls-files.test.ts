@@ -33,7 +33,7 @@ function read(cert: string, key: string, ca = authority.cert) {
 }
 
 describe('TLS files', () => {
-  it('are read as they are', () => {
+  it('are returned unchanged', () => {
     expect(read(first.cert, first.key)).toEqual({ cert: first.cert, key: first.key, ca: authority.cert });
     const ca = { option: 'tls-ca', path: file('ca', authority.cert) };
     expect(loadClientTls({ ca }, world())()).toEqual({ ca: authority.cert });
@@ -62,11 +62,11 @@ describe('TLS files', () => {
       'it is cut off: a PEM block has no END',
     ],
     [first.cert, first.key, authority.cert + authority.cert.replace(/\nM/, '\n?'), '--tls-ca', ''],
-  ])('that cannot be used are named (%#)', (cert, key, ca, option, reason) => {
+  ])('are named if they are invalid (%#)', (cert, key, ca, option, reason) => {
     expect(() => read(cert, key, ca)).toThrow(new RegExp(`^${option}: cannot use \\S+: ${reason}`));
   });
 
-  it('are read again together: a certificate waits for its key', () => {
+  it('are reloaded together: a new certificate waits for its key', () => {
     const { clock, log } = world();
     const [certPath, keyPath] = [file('cert', first.cert), file('key', first.key)];
     const current = loadServerTls(

@@ -35,12 +35,12 @@ import { StopSequences } from '../../src/worker/stop-sequences.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { expectLinearTime, leastMs } from '../support/cpu-cost.js';
 
-/** A unit over and over, as long as asked. */
+/** Repeats a unit up to a length. */
 function repeated(unit: string, length: number): string {
   return unit.repeat(Math.ceil(length / unit.length)).slice(0, length);
 }
 
-/** What makes careless patterns and loops slow: runs that end otherwise than expected, many small parts, bad escapes. */
+/** Inputs that make careless patterns and loops slow: runs with an unexpected end, many small parts, invalid escapes. */
 const SHAPES: Readonly<Record<string, (length: number) => string>> = {
   'a run of slashes, then a letter': (length) => `/${repeated('/', length)}x`,
   'a run of spaces, then a letter': (length) => `a${repeated(' ', length)}x`,
@@ -54,21 +54,21 @@ const SHAPES: Readonly<Record<string, (length: number) => string>> = {
   'a run of commas': (length) => repeated(',', length),
   'a run of letters': (length) => repeated('a', length),
   'a run of pluses, then a letter': (length) => `application/${repeated('+', length)}x`,
-  'broken escapes': (length) => repeated('%,%zz&', length),
+  'invalid escapes': (length) => repeated('%,%zz&', length),
   'escaped characters': (length) => repeated('%61&', length),
   'backslashes and quotes': (length) => `"${repeated('\\"', length)}`,
   'empty objects': (length) => `{"capabilities":[${repeated('{},', length)}{}]}`,
-  'one key again and again': (length) => `{${repeated('"a":1,', length)}"a":1}`,
+  'one repeated key': (length) => `{${repeated('"a":1,', length)}"a":1}`,
   'keys that are numbers': (length) =>
     `{${Array.from({ length: length / 14 }, (_, at) => `"${at * 65536}":1`).join(',')}}`,
   'pairs of a query': (length) => Array.from({ length: length / 6 }, (_, at) => `${at.toString(36)}=`).join('&'),
   'control characters': (length) => repeated('\u001b\u009b\u202e\ud800', length),
   emoji: (length) => `"${repeated('😀', length)}`,
-  'a bearer token far away': (length) => `Bearer ${repeated(' ', length)}x`,
+  'a bearer token after many spaces': (length) => `Bearer ${repeated(' ', length)}x`,
   'names of a certificate': (length) => repeated("does not match certificate's altnames: x ", length),
 };
 
-/** What reads text from outside. Most of them refuse most of these. */
+/** Functions that parse or format untrusted text. Most of them reject most of the inputs. */
 const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   trimTrailingSlashes,
   originForm: toOriginForm,
@@ -114,7 +114,7 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   splitAtDashes: (text) => splitAtDashes([text]),
 };
 
-/** Runs a reader that may refuse. */
+/** Runs a function that can throw an expected error. */
 function read(reader: (text: string) => unknown, text: string): void {
   try {
     reader(text);
@@ -132,7 +132,7 @@ describe.each(Object.entries(READERS))('the time of %s is linear in the length',
   });
 });
 
-it('the measure tells quadratic work from linear work', () => {
+it('the measurement distinguishes quadratic from linear time', () => {
   const careless = (length: number) => {
     const text = SHAPES['a run of spaces, then a letter']?.(length) ?? '';
     return () => /\s*\n/.test(text);
@@ -160,7 +160,7 @@ describe('a request of 16 KB', () => {
     return opened;
   }
 
-  /** Sends a request and waits for its answer, or for the end of the connection that it is answered with. */
+  /** Sends a request and waits for its response, or for the server to close the connection. */
   async function ask(text: string): Promise<void> {
     if (socket.destroyed || socket.readableEnded) socket = await connected();
     socket.write(text, 'latin1');
@@ -181,7 +181,7 @@ describe('a request of 16 KB', () => {
     .map(([name, make]) => [name, make(LENGTH)] as const)
     .filter(([, text]) => /^[\x21-\x7e]*$/.test(text));
   const REQUESTS: readonly (readonly [name: string, text: string])[] = [
-    ['slashes behind a path', get(`/register${repeated('/', LENGTH)}`)],
+    ['slashes after a path', get(`/register${repeated('/', LENGTH)}`)],
     ['hashes', get(`/${repeated('#', LENGTH)}`)],
     ['backslashes', get(`/${repeated('\\', LENGTH)}`)],
     ['an absolute form', get(`http://${repeated('a.', LENGTH)}/#`)],
@@ -201,9 +201,9 @@ describe('a request of 16 KB', () => {
       ),
   ];
 
-  it.each(REQUESTS)('costs about a millisecond: %s', async (_name, text) => {
+  it.each(REQUESTS)('takes about a millisecond: %s', async (_name, text) => {
     const shortMs = await leastMs(() => ask(get('/route')), 5);
-    // What is more than a short request takes; the machine can be busy for a while.
+    // The time beyond that of a short request. Repeated, because the machine can be busy for a while.
     let costMs = Number.POSITIVE_INFINITY;
     for (let attempt = 0; attempt < 5 && costMs > 2; attempt++) {
       costMs = Math.min(costMs, (await leastMs(() => ask(text), 5)) - shortMs);

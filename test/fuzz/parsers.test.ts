@@ -42,13 +42,13 @@ import { parseSampling } from '../../src/worker/sampling.js';
 import { formatStatusDetails } from '../../src/worker/service-error.js';
 import { listText } from '../support/replicas.js';
 
-/** What must hold for whatever comes; `ANYSERVE_TEST_FUZZ_RUNS` has it hold more often. */
+/** Number of runs of each property. Default: 1,000. `ANYSERVE_TEST_FUZZ_RUNS` sets another. */
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 1000) };
 
-/** Any text, lone surrogates and control characters among it. */
+/** Any text, including lone surrogates and control characters. */
 const anyText = fc.string({ unit: 'binary', maxLength: 60 });
 
-/** A text that is nearly JSON: whole, cut, or with a piece of another text in it. */
+/** JSON that is complete, cut, or has a piece of another text in it. */
 const nearlyJson = fc
   .tuple(fc.json({ maxDepth: 5 }), fc.nat(), anyText, fc.constantFrom('whole', 'cut', 'with a piece'))
   .map(([json, at, piece, how]) => {
@@ -59,7 +59,7 @@ const nearlyJson = fc
 
 const anyBody = fc.oneof(anyText, nearlyJson);
 
-/** A registration that has the right fields, with anything in them. */
+/** A registration with the right fields and any values. */
 const nearlyRegistration = fc
   .record(
     {
@@ -72,23 +72,23 @@ const nearlyRegistration = fc
   )
   .map((fields) => JSON.stringify(fields));
 
-/** Runs a parser that may refuse, but only with these codes, in one line. */
-function refusesOnlyWith(codes: readonly ErrorCode[], parse: () => unknown): void {
+/** Runs a parser, and checks that an error has one of these codes and a message. */
+function expectOnlyErrors(codes: readonly ErrorCode[], parse: () => unknown): void {
   try {
     parse();
   } catch (error) {
-    // An expectation of the parse's own, or what no parser may throw.
+    // A failed expectation of the test, or an error that parsers must not throw.
     if (!(error instanceof AnyserveError)) throw error;
     expect(codes).toContain(error.code);
     expect(error.message).not.toBe('');
   }
 }
 
-describe('the JSON reader', () => {
+describe('the JSON parser', () => {
   it.each([
-    ['anyone', UNTRUSTED_JSON_LIMITS],
+    ['a client', UNTRUSTED_JSON_LIMITS],
     ['a server', SERVER_JSON_LIMITS],
-  ])('reads what it writes, and refuses the rest from %s with a place in the text', (_whom, limits) => {
+  ])('parses what it serializes, and rejects the rest from %s with a position', (_whom, limits) => {
     fc.assert(
       fc.property(anyBody, (text) => {
         try {
@@ -104,8 +104,8 @@ describe('the JSON reader', () => {
   });
 });
 
-describe('what a replica sends', () => {
-  it('is a registration, or faults that are JSON', () => {
+describe('the body that a replica sends', () => {
+  it('is a valid registration, or has issues that serialize to JSON', () => {
     fc.assert(
       fc.property(fc.oneof(anyBody, nearlyRegistration), (body) => {
         const outcome = parseRegistration(body);
@@ -117,7 +117,7 @@ describe('what a replica sends', () => {
     );
   });
 
-  it('is a renewal, or faults that are JSON', () => {
+  it('is a valid renewal, or has issues that serialize to JSON', () => {
     const nearlyRenewal = fc
       .record({ state: fc.oneof(anyText, fc.jsonValue()) })
       .map((fields) => JSON.stringify(fields));
@@ -132,8 +132,8 @@ describe('what a replica sends', () => {
   });
 });
 
-describe('what a caller asks', () => {
-  it('is a query whatever it is, and comes back from what is written of it', () => {
+describe('a request of a client', () => {
+  it('is a query for any text, and parses to the same query after serialization', () => {
     fc.assert(
       fc.property(anyText, (search) => {
         const query = parseQuery(search);
@@ -143,7 +143,7 @@ describe('what a caller asks', () => {
     );
   });
 
-  it('leaves replicas out by any well-formed id', () => {
+  it('can exclude any well-formed replica id', () => {
     const ids = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(asReplicaId), { maxLength: 5 });
     fc.assert(
       fc.property(ids, fc.oneof(anyText, fc.stringMatching(/^[a-f0-9%, ]{0,12}$/)), (excluded, header) => {
@@ -155,8 +155,8 @@ describe('what a caller asks', () => {
   });
 });
 
-describe('what an API server answers', () => {
-  it('is read, or is none of ours', () => {
+describe('a response of an API server', () => {
+  it('is parsed, or rejected without an error', () => {
     fc.assert(
       fc.property(anyBody, (body) => {
         for (const read of [
@@ -172,7 +172,7 @@ describe('what an API server answers', () => {
     );
   });
 
-  it('is the list that was written', () => {
+  it('is the list that was serialized', () => {
     fc.assert(
       fc.property(fc.array(nearlyRegistration), (bodies) => {
         const replicas = bodies
@@ -184,7 +184,7 @@ describe('what an API server answers', () => {
     );
   });
 
-  it('is events in whatever pieces they come', () => {
+  it('has the same events in any chunks', () => {
     const id = fc.string({ unit: 'binary', maxLength: 40 }).map(asReplicaId);
     fc.assert(
       fc.property(id, fc.array(fc.nat({ max: 200 })), (replicaId, cuts) => {
@@ -199,7 +199,7 @@ describe('what an API server answers', () => {
     );
   });
 
-  it('may be an event that nobody knows', () => {
+  it('can have unknown events', () => {
     fc.assert(
       fc.property(anyBody, (data) => {
         expect(['registered', 'alive', 'superseded', 'unknown']).toContain(parseLeaseEvent(data));
@@ -213,32 +213,32 @@ describe('tensors', () => {
   const datatype = fc.oneof(anyText, fc.constantFrom('BOOL', 'INT8', 'UINT64', 'FP16', 'BF16', 'FP32', 'BYTES'));
   const shape = fc.array(fc.bigInt({ min: -3n, max: 5n }), { maxLength: 3 });
 
-  it('of any raw bytes are read, or refused by name', () => {
+  it('are parsed from any raw bytes, or rejected by name', () => {
     fc.assert(
       fc.property(datatype, shape, fc.uint8Array({ maxLength: 64 }), (type, sizes, raw) => {
         const message = { name: 'x', datatype: type, shape: sizes };
-        refusesOnlyWith(['invalid_argument'], () => parseTensorMessage('input "x"', message, raw));
+        expectOnlyErrors(['invalid_argument'], () => parseTensorMessage('input "x"', message, raw));
       }),
       RUNS,
     );
   });
 
-  it('of any values are made, or refused by name', () => {
+  it('are created from any values, or rejected by name', () => {
     const declared = fc.record({
       datatype: datatype.filter(isDatatype),
       shape: fc.array(fc.integer(), { maxLength: 3 }),
     });
     fc.assert(
       fc.property(fc.jsonValue(), fc.option(declared, { nil: undefined }), (value, given) => {
-        refusesOnlyWith(['invalid_argument'], () => toTensor('input "x"', value as never, given));
+        expectOnlyErrors(['invalid_argument'], () => toTensor('input "x"', value as never, given));
         const json = parseJson(JSON.stringify(value).replace(/\\ud[89a-f]../g, ''), SERVER_JSON_LIMITS);
-        refusesOnlyWith(['invalid_argument'], () => toTensor('input "x"', json as never, given));
+        expectOnlyErrors(['invalid_argument'], () => toTensor('input "x"', json as never, given));
       }),
       RUNS,
     );
   });
 
-  it('of any bytes of a request are read, or the request is refused', () => {
+  it('are parsed from the bytes of any request, or the request is rejected', () => {
     const whole = INFERENCE_SERVICE.modelInfer.requestSerialize({
       modelName: 'm',
       modelVersion: '',
@@ -258,20 +258,20 @@ describe('tensors', () => {
         try {
           message = INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
         } catch (error) {
-          // What the protobuf runtime refuses; the service calls it invalid_argument.
+          // The protobuf runtime rejects it. The service reports invalid_argument.
           expect(error).toBeInstanceOf(Error);
           return;
         }
-        refusesOnlyWith(['invalid_argument'], () => toInferenceRequest(message));
+        expectOnlyErrors(['invalid_argument'], () => toInferenceRequest(message));
       }),
       RUNS,
     );
   });
 
-  it('are declared by a text, or it is refused', () => {
+  it('have a specification that is parsed from text, or rejected', () => {
     fc.assert(
       fc.property(fc.oneof(anyText, fc.stringMatching(/^[A-Z0-9]{2,5}(\[[-0-9, ]*\])?$/)), (text) => {
-        refusesOnlyWith(['invalid_argument'], () => parseTensorSpec('input "x"', text));
+        expectOnlyErrors(['invalid_argument'], () => parseTensorSpec('input "x"', text));
       }),
       RUNS,
     );
@@ -282,24 +282,24 @@ describe('texts for a model', () => {
   const bytes = (text: string) => ({ datatype: 'BYTES', shape: [1], data: [Buffer.from(text)] }) as const;
   const parameter = fc.oneof(anyText, fc.boolean(), fc.double(), fc.bigInt());
 
-  it('are messages, or refused by the name of the input', () => {
+  it('are messages, or rejected with the name of the input', () => {
     const turns = fc
       .array(fc.record({ role: fc.jsonValue(), content: fc.jsonValue() }))
       .map((list) => JSON.stringify(list));
     fc.assert(
       fc.property(fc.oneof(anyBody, turns), (messages) => {
-        refusesOnlyWith(['invalid_argument'], () => readMessages({ messages: bytes(messages) }));
-        refusesOnlyWith(['invalid_argument'], () => readMessages({ prompt: bytes(messages) }));
+        expectOnlyErrors(['invalid_argument'], () => readMessages({ messages: bytes(messages) }));
+        expectOnlyErrors(['invalid_argument'], () => readMessages({ prompt: bytes(messages) }));
       }),
       RUNS,
     );
   });
 
-  it('have parameters, or they are refused by name', () => {
+  it('have valid parameters, or are rejected with the name of the parameter', () => {
     const named = fc.constantFrom('temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'triton_x', '__proto__');
     fc.assert(
       fc.property(fc.dictionary(fc.oneof(named, anyText), parameter), (parameters) => {
-        refusesOnlyWith(['invalid_argument', 'unimplemented'], () => {
+        expectOnlyErrors(['invalid_argument', 'unimplemented'], () => {
           const { stop, ...numbers } = parseSampling(parameters);
           expect(stop).not.toContain('');
           for (const number of Object.values(numbers)) expect(number).toBeLessThan(Number.POSITIVE_INFINITY);
@@ -309,7 +309,7 @@ describe('texts for a model', () => {
     );
   });
 
-  it('that go wrong are told in a status that any client takes', () => {
+  it('have errors that fit into a gRPC status', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 5000 }), (message) => {
         expect(encodeURIComponent(formatStatusDetails(message)).length).toBeLessThan(4200);
@@ -320,33 +320,33 @@ describe('texts for a model', () => {
 });
 
 describe('the command line', () => {
-  it('is understood, or refused as usage', () => {
+  it('is parsed, or rejected as usage', () => {
     const nearlyCap = fc.oneof(anyBody, fc.stringMatching(/^[a-z]{0,3}=?[a-z,={}"]{0,12}$/));
     fc.assert(
       fc.property(nearlyCap, nearlyCap, (one, other) => {
-        refusesOnlyWith(['usage'], () => parseCap(one));
-        refusesOnlyWith(['usage'], () => parseCapQuery([one, other]));
-        refusesOnlyWith(['usage'], () => parseQueryWords([one, other]));
-        refusesOnlyWith(['usage'], () => parseDurationMs('timeout', one));
-        refusesOnlyWith(['usage'], () => parseWholeNumber('port', one, 0, 65535));
-        refusesOnlyWith(['usage'], () => parseReplicaId(one));
+        expectOnlyErrors(['usage'], () => parseCap(one));
+        expectOnlyErrors(['usage'], () => parseCapQuery([one, other]));
+        expectOnlyErrors(['usage'], () => parseQueryWords([one, other]));
+        expectOnlyErrors(['usage'], () => parseDurationMs('timeout', one));
+        expectOnlyErrors(['usage'], () => parseWholeNumber('port', one, 0, 65535));
+        expectOnlyErrors(['usage'], () => parseReplicaId(one));
       }),
       RUNS,
     );
   });
 
-  it('has endpoints that can be dialled, or refuses them', () => {
+  it('accepts only endpoints that can be dialled', () => {
     const nearlyEndpoint = fc.oneof(
       anyText,
       fc.stringMatching(/^(dns:(\/\/\/)?|unix:|http:\/\/|ipv4:)?[a-z0-9.:[\]% ,\n-]{0,20}(:[0-9]{0,6})?$/),
     );
     fc.assert(
       fc.property(nearlyEndpoint, (text) => {
-        refusesOnlyWith(['usage'], () => parseAdvertised(text));
-        refusesOnlyWith(['usage'], () => {
+        expectOnlyErrors(['usage'], () => parseAdvertised(text));
+        expectOnlyErrors(['usage'], () => {
           const address = toSocketAddress(parseDialable(text));
           if ('port' in address) expect(address.port).toBeGreaterThan(0);
-          // A line of a gRPC target that means more than one place, or another scheme, never gets through.
+          // Never accepts a gRPC target with several addresses or with another scheme.
           expect(text).not.toMatch(/\s|^(?!unix:).*,|:\/\/[^/]/);
         });
       }),

@@ -8,12 +8,12 @@ let server: TestApiServer;
 
 afterEach(() => server.close());
 
-/** Starts a server, on loopback unless told, that answers to no name but its own. */
+/** Starts a server without additional allowed hosts. Default: on loopback. */
 async function start(options: Partial<ApiServerOptions> = {}): Promise<void> {
   server = await startTestApiServer({ allowedHosts: [], ...options });
 }
 
-/** The first line of the answer to a request with these header lines, and its body. */
+/** Sends a request with these header lines. Returns the status and body of the response. */
 async function ask(line: string, headers: readonly string[], body = ''): Promise<{ status: number; body: string }> {
   const lines = [line, ...headers, 'Connection: close', `Content-Length: ${Buffer.byteLength(body)}`, '', body];
   const { socket, received } = rawConnection(server.port, lines.join('\r\n'));
@@ -50,7 +50,7 @@ describe('a server on loopback', () => {
     'MACHINE.test.',
     'machine',
     '',
-  ])('answers to the host %j', async (host) => {
+  ])('accepts the host %j', async (host) => {
     await start();
     expect(await status(host)).toBe(200);
   });
@@ -83,14 +83,14 @@ describe('a server on loopback', () => {
     '[::1',
     '[evil.example]',
     'a'.repeat(8000),
-  ])('does not answer to the host %s', async (host) => {
+  ])('refuses the host %s', async (host) => {
     await start();
     expect(await status(host)).toBe(421);
-    // The verdict that is remembered is the same.
+    // The cached verdict is the same.
     expect(await status(host)).toBe(421);
   });
 
-  it('names the host and the option in its answer', async () => {
+  it('names the host and the option in its response', async () => {
     await start();
     expect(await ask('GET /route HTTP/1.1', ['Host: Evil.example:8080'])).toEqual({
       status: 421,
@@ -101,7 +101,7 @@ describe('a server on loopback', () => {
     });
   });
 
-  it('answers to the names that it is told, whatever their port and spelling', async () => {
+  it('accepts allowed hosts with any port and in any case', async () => {
     await start({ allowedHosts: ['api', 'GPU7.lan:8080'] });
     expect(await Promise.all(['api:8080', 'API', 'api.', 'gpu7.lan', 'gpu7.lan:9'].map(status))).toEqual(
       Array(5).fill(200),
@@ -109,14 +109,14 @@ describe('a server on loopback', () => {
     expect(await Promise.all(['api.evil.example', 'xapi', 'gpu7', 'lan'].map(status))).toEqual(Array(4).fill(421));
   });
 
-  it('refuses an allowed host that is none when it starts', async () => {
+  it('rejects an invalid allowed host at start', async () => {
     await expect(start({ allowedHosts: ['http://api'] })).rejects.toThrow(
       '--allowed-host "http://api" is not a host name',
     );
     await start();
   });
 
-  it.each(['/livez', '/readyz', '/health'])('answers %s whatever the host', async (path) => {
+  it.each(['/livez', '/readyz', '/health'])('accepts any host for %s', async (path) => {
     await start();
     expect((await ask(`GET ${path} HTTP/1.1`, ['Host: 10-0-0-1.probe.example'])).status).toBe(200);
   });
@@ -134,7 +134,7 @@ describe('a server on loopback', () => {
     expect((await ask(`${line} HTTP/1.1`, ['Host: evil.example'])).status).toBe(421);
   });
 
-  it('checks the host in a whole URL as the target, beside the header', async () => {
+  it('checks the host of an absolute request target as well as the header', async () => {
     await start();
     const target = (url: string, host: string) => ask(`GET ${url} HTTP/1.1`, [`Host: ${host}`]);
     expect((await target('http://localhost:1/registry', 'localhost')).status).toBe(200);
@@ -145,13 +145,13 @@ describe('a server on loopback', () => {
     expect((await target('http://localhost/registry', 'evil.example')).status).toBe(421);
   });
 
-  it('answers HTTP/1.0 without a host', async () => {
+  it('accepts HTTP/1.0 without a host', async () => {
     await start();
     expect((await ask('GET /registry HTTP/1.0', [])).status).toBe(200);
     expect((await ask('GET /registry HTTP/1.0', ['Host: evil.example'])).status).toBe(421);
   });
 
-  it.each(['/route', '/registry', '/health', '/nowhere'])('refuses two hosts for %s', async (path) => {
+  it.each(['/route', '/registry', '/health', '/nowhere'])('refuses two Host headers for %s', async (path) => {
     await start({ tokens: { read: () => new TokenSet(['t']) } });
     for (const second of ['localhost', 'evil.example']) {
       const headers = ['Host: localhost', `host: ${second}`, 'Authorization: Bearer t'];
@@ -165,19 +165,19 @@ describe('a server on loopback', () => {
     expect(await status('gpu7.lan')).toBe(401);
   });
 
-  it('checks those that need none where others do', async () => {
+  it('checks requests without a token where only others need one', async () => {
     await start({ tokens: { register: () => new TokenSet(['t']) } });
     expect((await ask('GET /registry HTTP/1.1', ['Host: evil.example', 'Authorization: Bearer t'])).status).toBe(421);
   });
 
-  it('is one whichever name of loopback it is told to listen on', async () => {
+  it('is recognized when it listens on the name localhost', async () => {
     await start({ host: 'localhost' });
     expect(await status('evil.example')).toBe(421);
   });
 });
 
 describe('a server that other machines reach', () => {
-  it.each(['api:8080', 'gpu7.lan', 'evil.example'])('answers callers by the name %s', async (host) => {
+  it.each(['api:8080', 'gpu7.lan', 'evil.example'])('accepts clients that use the name %s', async (host) => {
     await start({ host: '0.0.0.0' });
     expect(await status(host)).toBe(200);
     expect((await ask('POST /register HTTP/1.1', [`Host: ${host}`], registrationBody('r1'))).status).toBe(200);
@@ -194,7 +194,7 @@ describe('a server that other machines reach', () => {
     ['10.0.0.1:8080', 'http://10.0.0.1:8080', 200],
     ['gpu7.local', 'http://GPU7.local.:3000', 200],
     ['dash.example', 'https://dash.example', 200],
-  ])('by a web page: host %s, origin %s is %i', async (host, origin, expected) => {
+  ])('responds to a web page: host %s, origin %s gives %i', async (host, origin, expected) => {
     await start({ host: '0.0.0.0', allowedHosts: ['dash.example'] });
     const answer = await ask('GET /registry HTTP/1.1', [`Host: ${host}`, `Origin: ${origin}`]);
     expect(answer.status).toBe(expected);
@@ -209,7 +209,7 @@ describe('a server that other machines reach', () => {
     ['10.0.0.1:8080', 'http://10.0.0.1:8081', 403],
     ['10.0.0.1:8080', 'http://203.0.113.1:8080', 403],
     ['evil.example:8080', 'http://evil.example:8080', 421],
-  ])('takes registrations of its own pages alone: host %s, origin %s is %i', async (host, origin, expected) => {
+  ])('accepts registrations only from its own pages: host %s, origin %s gives %i', async (host, origin, expected) => {
     await start({ host: '0.0.0.0' });
     const headers = [`Host: ${host}`, `Origin: ${origin}`];
     expect((await ask('POST /register HTTP/1.1', headers, registrationBody('r1'))).status).toBe(expected);

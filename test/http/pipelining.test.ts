@@ -7,11 +7,11 @@ import { until } from '../support/until.js';
 
 const REQUESTS = 'http.server.request.start';
 
-/** Well before the server closes a connection on which no request comes, which is after 5 s. */
+/** Less than the 5 s after which the server closes an idle connection. */
 const SOON_MS = 3000;
 
 let server: TestApiServer;
-/** The responses of all requests so far, for as long as something keeps them. */
+/** The responses to all requests so far, unless they were garbage-collected. */
 let responses: WeakRef<ServerResponse>[];
 
 function note(message: unknown): void {
@@ -34,17 +34,17 @@ it.each([
   ['a renewal', 'PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}'],
   ['a list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
   ['an expectation', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'],
-])('a connection that waits for its next request keeps nothing of an answer: %s', async (_what, request) => {
+])('an idle connection keeps no response in memory: %s', async (_what, request) => {
   const { socket, received } = rawConnection(server.port, request);
   const answers = (): number => received().split('HTTP/1.1 ').length - 1;
-  await until('there is an answer', () => answers() === 1);
+  await until('there is a response', () => answers() === 1);
   socket.write(request.repeat(3));
-  await until('all are answered', () => answers() === 4);
-  const areForgotten = (): boolean => {
+  await until('all requests have a response', () => answers() === 4);
+  const areCollected = (): boolean => {
     collectGarbage();
     return responses.length === 4 && responses.every((response) => response.deref() === undefined);
   };
-  await until('they are forgotten', areForgotten, SOON_MS);
+  await until('the responses are garbage-collected', areCollected, SOON_MS);
   expect(socket.readable).toBe(true);
   socket.destroy();
 });

@@ -8,8 +8,8 @@ import {
   serializeJson,
 } from '../../src/json/exact-json.js';
 
-/** The reason and the character at which a text breaks. */
-function fault(text: string): [string, number] | undefined {
+/** Returns the reason and the position of a syntax error. */
+function findSyntaxError(text: string): [string, number] | undefined {
   try {
     parseJson(text);
   } catch (error) {
@@ -19,7 +19,7 @@ function fault(text: string): [string, number] | undefined {
   return undefined;
 }
 
-describe('JSON', () => {
+describe('exact JSON', () => {
   it.each([
     ['{', 'Expecting property name enclosed in double quotes', 1],
     ['{"a":1,}', 'Expecting property name enclosed in double quotes', 7],
@@ -43,8 +43,8 @@ describe('JSON', () => {
     ['[1e999]', 'Number out of range', 1],
     ['{"a":"\\ud800"}', 'Lone surrogate in string starting at', 5],
     ['"\\udc00\\ud800"', 'Lone surrogate in string starting at', 0],
-  ])('says of %j: %s, at character %i', (text, reason, position) => {
-    expect(fault(text)).toEqual([reason, position]);
+  ])('rejects %j: %s, at character %i', (text, reason, position) => {
+    expect(findSyntaxError(text)).toEqual([reason, position]);
   });
 
   it('keeps numbers as they were written', () => {
@@ -52,28 +52,28 @@ describe('JSON', () => {
     expect(serializeJson(parseJson(text))).toBe(text);
   });
 
-  it('writes compact, with the characters themselves', () => {
+  it('serializes compact JSON without escapes', () => {
     expect(serializeJson(parseJson(' { "\\u00e9" : [ "\\ud83d\\ude00" , null , true ] } '))).toBe(
       '{"é":["😀",null,true]}',
     );
   });
 
-  it('takes __proto__ for a key, and of a repeated key the last value', () => {
+  it('treats __proto__ as an ordinary key, and keeps the last value of a repeated key', () => {
     expect(serializeJson(parseJson('{"__proto__":1,"a":1,"a":2}'))).toBe('{"__proto__":1,"a":2}');
   });
 
-  it('refuses deep nesting without running out of stack', () => {
-    expect(fault('['.repeat(100_000))).toEqual(['Nested deeper than 64 levels', 64]);
-    expect(fault(`${'['.repeat(64)}${']'.repeat(64)}`)).toBeUndefined();
+  it('rejects deep nesting without a stack overflow', () => {
+    expect(findSyntaxError('['.repeat(100_000))).toEqual(['Nested deeper than 64 levels', 64]);
+    expect(findSyntaxError(`${'['.repeat(64)}${']'.repeat(64)}`)).toBeUndefined();
   });
 
-  it('shows from a server whatever that took from others', () => {
+  it('accepts from a server what it rejects from clients', () => {
     const text = `${'['.repeat(80)}"\\ud800",${'9'.repeat(400)}${']'.repeat(80)}`;
-    expect(fault(text)).toBeDefined();
+    expect(findSyntaxError(text)).toBeDefined();
     expect(serializeJson(parseJson(text, SERVER_JSON_LIMITS))).toBe(text);
   });
 
-  it('reads back what JSON.stringify writes, whatever it is', () => {
+  it('parses any output of JSON.stringify', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), fc.constantFrom(undefined, 2), (value, indent) => {
         expect(JSON.parse(serializeJson(parseJson(JSON.stringify(value, null, indent))))).toEqual(
@@ -83,7 +83,7 @@ describe('JSON', () => {
     );
   });
 
-  it('takes exactly what JSON.parse takes, but for what it refuses on purpose', () => {
+  it('accepts what JSON.parse accepts, except numbers out of range', () => {
     const alphabet = [
       '{',
       '}',
@@ -116,14 +116,14 @@ describe('JSON', () => {
         } catch {
           parses = false;
         }
-        const reason = fault(text)?.[0];
+        const reason = findSyntaxError(text)?.[0];
         expect(reason === undefined || reason === 'Number out of range').toBe(parses);
       }),
       { numRuns: 3000 },
     );
   });
 
-  it('tells numbers from texts', () => {
+  it('distinguishes numbers from strings', () => {
     expect(parseJson('1')).toEqual(new JsonNumber('1'));
     expect(parseJson('"1"')).toBe('1');
   });

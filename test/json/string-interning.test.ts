@@ -4,8 +4,8 @@ import { keptBytes } from '../support/kept-memory.js';
 
 const BYTES = 250;
 
-describe('a text from the pool', () => {
-  it('is the one that was asked for, however many there are', () => {
+describe('an interned string', () => {
+  it('equals the original, for any number of strings', () => {
     for (let n = 0; n < 25_000; n++) {
       const text = `${n} ü "\\ \ud800 of a text${n % 1000 === 0 ? 'x'.repeat(1000) : ''}`;
       expect(internString(text)).toBe(text);
@@ -13,12 +13,12 @@ describe('a text from the pool', () => {
     }
   });
 
-  it('is kept once, however often it comes', () => {
+  it('is stored once, for any number of occurrences', () => {
     const all = keptBytes(() => Array.from({ length: 50_000 }, (_, n) => internString(`${n % 10}`.padEnd(BYTES))));
     expect(all).toBeLessThan(50_000 * 20);
   });
 
-  it('is kept once though others come and go beside it', () => {
+  it('is stored once while other strings are interned', () => {
     const all = keptBytes(() =>
       Array.from({ length: 100_000 }, (_, n) => {
         internString(`beside ${n}`);
@@ -31,7 +31,7 @@ describe('a text from the pool', () => {
   it.each([
     ['and they are short', BYTES],
     ['and they are long', 10 * BYTES],
-  ])('is forgotten when there are many, %s', (_what, bytes) => {
+  ])('is evicted when there are many others, %s', (_what, bytes) => {
     const all = keptBytes(() => {
       for (let n = 0; n < 100_000; n++) internString(`${n}`.padEnd(bytes));
       return [];

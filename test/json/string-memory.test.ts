@@ -6,7 +6,7 @@ import { keptBytes } from '../support/kept-memory.js';
 const COUNT = 100;
 const BODY_BYTES = 50_000;
 
-/** A body that only what is read from it can keep in memory. */
+/** Creates a body that only strings parsed from it can keep in memory. */
 const body = (n: number): string =>
   JSON.stringify({
     replica_id: `a-replica-with-a-long-name-${n}`,
@@ -17,8 +17,8 @@ const body = (n: number): string =>
 const kept = (read: (body: string, n: number) => unknown): number =>
   keptBytes(() => Array.from({ length: COUNT }, (_, n) => read(body(n), n)));
 
-describe('a text of its own', () => {
-  it('is the same', () => {
+describe('a detached string', () => {
+  it('equals the original', () => {
     for (const text of ['', 'a', 'ü "\\ \u0000', '\ud800', '😀'.repeat(100)]) {
       expect(detachString(text)).toBe(text);
       expect(detachStrings([text, 'b'])).toEqual([text, 'b']);
@@ -26,9 +26,9 @@ describe('a text of its own', () => {
   });
 
   it.each<[string, (body: string, n: number) => unknown]>([
-    ['a part of it', (text) => detachString(text.slice(2, 40))],
-    ['parts of it', (text) => detachStrings([text.slice(2, 40), text.slice(3, 41)])],
-    ['a text in the pool', (text) => internString(text.slice(-BODY_BYTES - 60, -BODY_BYTES - 20))],
+    ['a substring', (text) => detachString(text.slice(2, 40))],
+    ['substrings', (text) => detachStrings([text.slice(2, 40), text.slice(3, 41)])],
+    ['an interned string', (text) => internString(text.slice(-BODY_BYTES - 60, -BODY_BYTES - 20))],
     [
       'the id of a replica that registers',
       (text) => {
@@ -43,7 +43,7 @@ describe('a text of its own', () => {
         return outcome.kind === 'registration' && outcome.replica.capabilities.map(({ pairs }) => pairs);
       },
     ],
-  ])('keeps no body in memory: %s', (_what, read) => {
+  ])('does not keep the body in memory: %s', (_what, read) => {
     expect(kept((text) => text.slice(2, 40))).toBeGreaterThan(COUNT * BODY_BYTES * 0.9);
     expect(kept(read)).toBeLessThan(COUNT * BODY_BYTES * 0.1);
   });
