@@ -29,8 +29,8 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-/** Runs the built binary to its end, and tells what it loaded. */
-async function loadedBy(...args: string[]): Promise<Loaded> {
+/** Runs the built binary until it ends, and returns what it loaded. */
+async function listLoaded(...args: string[]): Promise<Loaded> {
   const env = { ANYSERVE_SERVER: server };
   const process = startProgram(
     [globalThis.process.execPath, '--require', LOADED, join(ROOT, 'bin/anyserve.js'), ...args],
@@ -42,14 +42,14 @@ async function loadedBy(...args: string[]): Promise<Loaded> {
   return JSON.parse(stderr.split('\n').at(-1) ?? '');
 }
 
-/** The files that some files of the bundle are made of. */
-function sourcesOf(files: readonly string[]): string[] {
+/** Returns the source files of some files of the bundle. */
+function listSources(files: readonly string[]): string[] {
   return files.flatMap((file) => JSON.parse(readFileSync(join(BUNDLE, `${file}.map`), 'utf8')).sources);
 }
 
-/** The packages that they are of. */
-function packagesOf(files: readonly string[]): string[] {
-  const names = sourcesOf(files).map((source) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]);
+/** Returns the packages that the source files of some files of the bundle belong to. */
+function listPackages(files: readonly string[]): string[] {
+  const names = listSources(files).map((source) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]);
   return [...new Set(names.filter((name) => name !== undefined))];
 }
 
@@ -62,9 +62,9 @@ const COMMANDS_THAT_ASK = [
 
 describe('the bundle of the command line', () => {
   it.each(COMMANDS_THAT_ASK.map((args) => [args] as const))(
-    'is all that %j loads, without a segmenter or fetch',
+    'is all that %j loads, and needs neither a segmenter nor fetch',
     async (args) => {
-      const { segmenters, ofNode, files, bundled } = await loadedBy(...args);
+      const { segmenters, ofNode, files, bundled } = await listLoaded(...args);
       expect(segmenters).toBe(0);
       expect(ofNode.filter((name) => /undici|webstreams/.test(name))).toEqual([]);
       expect(files.map((file) => file.replace(ROOT, ''))).toEqual([
@@ -74,34 +74,36 @@ describe('the bundle of the command line', () => {
         'bin/compiled.js',
         'bin/code-cache.js',
       ]);
-      expect(packagesOf(bundled)).toEqual(expect.arrayContaining(['yargs']));
-      expect(sourcesOf(bundled).filter((source) => /grpc-js\/src\/(?:server|orca)\.ts$/.test(source))).toEqual([]);
-      expect(packagesOf(bundled).filter((name) => /express|proto-loader|protobufjs|reflection/.test(name))).toEqual([]);
+      expect(listPackages(bundled)).toEqual(expect.arrayContaining(['yargs']));
+      expect(listSources(bundled).filter((source) => /grpc-js\/src\/(?:server|orca)\.ts$/.test(source))).toEqual([]);
+      expect(listPackages(bundled).filter((name) => /express|proto-loader|protobufjs|reflection/.test(name))).toEqual(
+        [],
+      );
     },
   );
 
-  it.each([['--help'], ['route', 'type=chat'], ['registry']])('has %s load nothing of gRPC or TLS', async (...args) => {
-    const { ofNode, bundled } = await loadedBy(...args);
-    expect(packagesOf(bundled).filter((name) => /grpc|protobuf/.test(name))).toEqual([]);
+  it.each([['--help'], ['route', 'type=chat'], ['registry']])('loads neither gRPC nor TLS for %s', async (...args) => {
+    const { ofNode, bundled } = await listLoaded(...args);
+    expect(listPackages(bundled).filter((name) => /grpc|protobuf/.test(name))).toEqual([]);
     expect(ofNode.filter((name) => /^NativeModule (http2|https|tls|crypto|_tls_wrap)$/.test(name))).toEqual([]);
   });
 
-  it('has the code that an earlier run kept of every file that a command loads', async () => {
+  it('uses the cached code of an earlier run for each file that a command loads', async () => {
     for (const args of COMMANDS_THAT_ASK) {
-      await loadedBy(...args);
-      const { bundled, kept } = await loadedBy(...args);
+      await listLoaded(...args);
+      const { bundled, kept } = await listLoaded(...args);
       expect(kept).toBe(bundled.length);
     }
   });
 
-  it('names no place of the machine that it was made on', () => {
+  it('contains no path of the machine that built it', () => {
     const files = readdirSync(BUNDLE, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     const named = files.filter(({ parentPath, name }) => readFileSync(join(parentPath, name)).includes(ROOT));
     expect(files.length).toBeGreaterThan(10);
     expect(named.map(({ name }) => name)).toEqual([]);
   });
 
-  it('says the same as what it is made of, in every help and about every wrong use', async () => {
+  it('prints the same help and usage errors as its sources', async () => {
     const helps = COMMANDS.map(({ name }) => [name, '--help']);
     const wrong = [
       ['rout'],
@@ -112,11 +114,11 @@ describe('the bundle of the command line', () => {
       ['infer'],
     ];
     for (const args of [[], ['--help'], ['--version'], ['completion'], ...helps, ...wrong]) {
-      expect(await run(args), args.join(' ')).toEqual(await plain(args));
+      expect(await run(args), args.join(' ')).toEqual(await runUnbundled(args));
     }
   });
 
-  it('shows in a stack, with --debug, the files that it was made of', async () => {
+  it('shows its source files in stack traces with --debug', async () => {
     for (const args of [
       ['route', 'x'],
       ['serve', '--port', 'x'],
@@ -128,8 +130,8 @@ describe('the bundle of the command line', () => {
   });
 });
 
-/** Runs a command line without the bundle, in this process. */
-async function plain(args: readonly string[]): Promise<Outcome> {
+/** Runs a command line in this process, without the bundle. */
+async function runUnbundled(args: readonly string[]): Promise<Outcome> {
   const printed = { stdout: '', stderr: '' };
   const writer = (stream: 'stdout' | 'stderr') =>
     new Writable({

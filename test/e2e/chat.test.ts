@@ -29,7 +29,7 @@ afterEach(async () => {
 
 afterAll(stopAll);
 
-/** A conversation at a terminal, and a way to type. */
+/** Starts a conversation in a terminal. */
 async function atTerminal(...args: string[]) {
   const chat = startAtTerminal(['chat', ...args]);
   extras.push(chat);
@@ -37,11 +37,11 @@ async function atTerminal(...args: string[]) {
   return {
     ...chat,
     type: (keys: string): void => void chat.child.stdin?.write(keys),
-    /** Says something, and waits for its answer and the next prompt. */
+    /** Types a line, and waits for the response and the next prompt. */
     async say(text: string): Promise<void> {
       const from = chat.stdout().length;
       chat.child.stdin?.write(`${text}\r`);
-      await until(`"${text}" is answered; so far ${chat.stdout()}`, () =>
+      await until(`"${text}" gets a response; so far ${chat.stdout()}`, () =>
         /\r\n[\s\S]*> [^>]*$/.test(chat.stdout().slice(from)),
       );
     },
@@ -49,7 +49,7 @@ async function atTerminal(...args: string[]) {
 }
 
 describe('chat from a pipe', () => {
-  it('answers line by line, and sends the whole conversation with each', async () => {
+  it('responds to each line, and sends the whole conversation each time', async () => {
     const input = 'Hello\n\nAnd now?\n';
     const talk = await run(['chat', 'chat', '--system', 'Be brief.', ...at], { input });
     expect(talk).toEqual({ code: 0, stdout: 'heard Hello\nheard And now?\n', stderr: '' });
@@ -58,12 +58,12 @@ describe('chat from a pipe', () => {
     );
   });
 
-  it('takes the lines between two of three quotes as one turn, and the rest of an open one', async () => {
+  it('reads the lines between triple quotes as one turn, also when the closing quotes are missing', async () => {
     const talk = await run(['chat', 'chat', ...at], { input: '"""a\n/b\n\nc"""\n/d\n"""\ne\nf\n' });
     expect(talk).toEqual({ code: 0, stdout: 'heard a\n/b\n\nc\nheard /d\nheard e\nf\n', stderr: '' });
   });
 
-  it('hears the last text of the echo backend', async () => {
+  it('prints the last text of the echo backend', async () => {
     const echo = start(['worker', '--backend', 'echo', '--port', '0', '--no-register']);
     extras.push(echo);
     const endpoint = await echo.printed(/^serving on (\S+)/m);
@@ -73,7 +73,7 @@ describe('chat from a pipe', () => {
     expect(talk).toEqual({ code: 0, stdout: 'Hello\nAgain\n', stderr: '' });
   });
 
-  it('prints an object a turn, and passes options on', async () => {
+  it('prints an object per turn, and forwards options', async () => {
     const talk = await run(['chat', 'chat', '--json', '--seed', '3', '--param', 'min_p=0.5', ...at], {
       input: 'Hello\nparameters',
     });
@@ -103,7 +103,7 @@ describe('chat from a pipe', () => {
     expect((await run(['chat'])).stderr).toBe('anyserve: give the name of a model, such as chat\n');
   });
 
-  it('ends on Ctrl-C while it waits for a line, and during an answer', async () => {
+  it('ends on Ctrl-C while it waits for a line, and during a response', async () => {
     const waiting = start(['chat', 'chat', ...at]);
     waiting.child.stdin?.write('Hello\n');
     await waiting.printed(/heard Hello\n/);
@@ -117,7 +117,7 @@ describe('chat from a pipe', () => {
 });
 
 describe('chat in a terminal', () => {
-  it('edits lines, knows those before, and ends on Ctrl-D', async () => {
+  it('edits lines, has a history, and ends on Ctrl-D', async () => {
     const chat = await atTerminal('chat', ...at);
     await chat.say('Hellp\x7fo');
     await worker.printed(/in parts: user Hello\n$/);
@@ -128,7 +128,7 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).code).toBe(0);
   });
 
-  it('knows commands', async () => {
+  it('has commands that begin with a slash', async () => {
     const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
     await chat.say('one');
     await chat.say('/help');
@@ -148,7 +148,7 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).code).toBe(0);
   });
 
-  it('lays a line out anew when the window is resized', async () => {
+  it('redraws the line when the window is resized', async () => {
     const command = [process.execPath, BINARY, 'chat', 'chat', ...at].join(' ');
     const chat = startProgramAtTerminal(['sh', '-c', `stty cols 60; echo "at $(tty)"; exec ${command}`]);
     extras.push(chat);
@@ -156,19 +156,19 @@ describe('chat in a terminal', () => {
     await chat.printed(/> /);
     const line = 'a word and another and one more';
     chat.child.stdin?.write(line);
-    await until('it is shown', () => chat.stdout().endsWith(line));
+    await until('the line is shown', () => chat.stdout().endsWith(line));
     execFileSync('stty', ['-F', terminal, 'cols', '20']);
-    await until('it is shown again', () => chat.stdout().split(`> ${line}`).length === 2);
+    await until('the line is shown again', () => chat.stdout().split(`> ${line}`).length === 2);
   });
 
-  it.each(['\n', '\r', '\r\n'])('takes lines pasted at once, divided by %j, as one turn', async (end) => {
+  it.each(['\n', '\r', '\r\n'])('reads lines pasted at once, separated by %j, as one turn', async (end) => {
     const chat = await atTerminal('chat', ...at);
     await chat.printed(/\[\?2004h/);
     chat.type(`see: \x1b[200~/one${end}${end}two "${end}three\x1b[201~`);
     await chat.printed(/three/);
     await chat.say('!');
     await worker.printed(/in parts: user see: \/one\n\ntwo "\nthree!\n$/);
-    // Ctrl-C forgets what is pasted.
+    // Ctrl-C discards pasted lines.
     chat.type(`\x1b[200~four${end}five\x1b[201~`);
     await chat.printed(/five/);
     chat.type('\x03');
@@ -178,7 +178,7 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).stdout).toContain('\x1b[?2004l');
   });
 
-  it('takes the lines between two of three quotes as one turn', async () => {
+  it('reads the lines between triple quotes as one turn', async () => {
     const chat = await atTerminal('chat', ...at);
     chat.type('"""one\r');
     await chat.printed(/J\. /);
@@ -187,7 +187,7 @@ describe('chat in a terminal', () => {
     await worker.printed(/in parts: user one\n\/two\npasted\nlines\nthree\n$/);
   });
 
-  it('shows what the model thinks, labelled, and not in a pipe', async () => {
+  it('shows the reasoning of the model with a label in a terminal, and not in a pipe', async () => {
     const chat = await atTerminal('chat', ...at);
     await chat.say('think');
     expect(chat.stdout()).toContain('thinking: let me see\r\n\r\nheard think\r\n');
@@ -195,17 +195,17 @@ describe('chat in a terminal', () => {
     expect(piped).toEqual({ code: 0, stdout: 'heard think\n', stderr: '' });
   });
 
-  it('ends an answer on Ctrl-C and goes on with what came of it', async () => {
+  it('ends a response on Ctrl-C and continues the conversation with the received part', async () => {
     const chat = await atTerminal('chat', ...at);
     chat.type('forever\r');
     await chat.printed(/heard /);
-    // What is typed during an answer waits for the prompt behind it.
+    // Lines typed during a response wait for the next prompt.
     chat.type('and now?\x03');
     await worker.printed(/user forever\nthe caller is gone\n$/);
     await chat.printed(/heard \r\n[\s\S]*> and now\?/);
     await chat.say('');
     await worker.printed(/in parts: user forever, assistant heard , user and now\?\n$/);
-    // On a line that is not empty it clears the line, on an empty one it leaves.
+    // Ctrl-C clears a line that is not empty, and ends the conversation on an empty one.
     chat.type('never mind\x03');
     await chat.printed(/never mind[\s\S]*> /);
     chat.type('\x03');
@@ -213,7 +213,7 @@ describe('chat in a terminal', () => {
     expect(worker.stdout()).not.toContain('never mind');
   });
 
-  it('tells a failure in one line, and goes on without that turn', async () => {
+  it('reports a failure in one line, and continues without that turn', async () => {
     const chat = await atTerminal('chat', ...at);
     await chat.say('one');
     await chat.say('fail');
@@ -224,7 +224,7 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).code).toBe(0);
   });
 
-  it('goes on at another replica when one dies between turns or within', async () => {
+  it('fails over to another replica when one dies between turns or during one', async () => {
     const api = start(['serve', '--port', '0']);
     const server = await api.printed(/listening on (http:\S+)/);
     const join = async (id: string): Promise<Running> => {

@@ -30,8 +30,8 @@ async function registered(): Promise<number> {
   return answer.replicas.length;
 }
 
-/** Starts a command that stays, and waits until it says so. */
-async function staying(pattern: RegExp, ...args: string[]): Promise<Running> {
+/** Starts a long-running command, and waits until its output matches. */
+async function startAndWait(pattern: RegExp, ...args: string[]): Promise<Running> {
   const started = start([...args, '--server', server]);
   extras.push(started);
   await started.printed(pattern);
@@ -39,7 +39,7 @@ async function staying(pattern: RegExp, ...args: string[]): Promise<Running> {
 }
 
 const registrant = (id: string, ...caps: string[]): Promise<Running> =>
-  staying(
+  startAndWait(
     /registered/,
     'register',
     '--id',
@@ -50,17 +50,17 @@ const registrant = (id: string, ...caps: string[]): Promise<Running> =>
   );
 
 const echo = (...args: string[]): Promise<Running> =>
-  staying(/^registered/m, 'worker', '--backend', 'echo', '--port', '0', ...args);
+  startAndWait(/^registered/m, 'worker', '--backend', 'echo', '--port', '0', ...args);
 
-/** A module of a user's, as a file. */
-function module(name: string, text: string): string {
+/** Writes a user's module to a file and returns its path. */
+function writeModule(name: string, text: string): string {
   const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), name);
   writeFileSync(path, text);
   return path;
 }
 
 describe('the help', () => {
-  it('begins with examples, and shows defaults and variables', async () => {
+  it('begins with examples, and shows defaults and environment variables', async () => {
     for (const args of [[], ['--help'], ['route', '--help'], ['worker', '-h']]) {
       const { code, stdout, stderr } = await run(args);
       expect([code, stderr]).toEqual([0, '']);
@@ -70,11 +70,11 @@ describe('the help', () => {
     expect(stdout.replace(/\s+/g, ' ')).toContain('[default: 8080; variable: ANYSERVE_PORT]');
   });
 
-  it('tells the version', async () => {
+  it('shows the version', async () => {
     expect((await run(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('is what "help" and "version" ask for, too', async () => {
+  it('is also shown by the words "help" and "version"', async () => {
     const same: readonly (readonly [string[], string[]])[] = [
       [['help'], ['--help']],
       [
@@ -94,11 +94,11 @@ describe('the help', () => {
     expect((await run(['help', 'rout'])).stderr).toBe('anyserve: there is no command "rout"; did you mean route?\n');
   });
 
-  it('fits a terminal, and a pipe with COLUMNS', async () => {
+  it('fits the width of a terminal, or COLUMNS in a pipe', async () => {
     for (const name of ['', 'serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker', 'completion']) {
       const args = name === '' ? ['--help'] : [name, '--help'];
       const { stdout } = await run(args, { env: { COLUMNS: '80' } });
-      // A word in quotes is not broken, so that it can be copied.
+      // A word in quotes is not wrapped, so that it can be copied.
       const tooLong = stdout.split('\n').filter((line) => line.length > 80 && !/^ +'[^']*'(?: \\)?$/.test(line));
       expect(tooLong, name).toEqual([]);
     }
@@ -108,7 +108,7 @@ describe('the help', () => {
     expect(stdout.split(/\r?\n/).filter((line) => line.length > 60)).toEqual([]);
   });
 
-  it('shows examples that can be copied, whatever the width', async () => {
+  it('shows examples that can be copied at any width', async () => {
     const wide = await run(['register', '--help'], { env: { COLUMNS: '100' } });
     const narrow = await run(['register', '--help'], { env: { COLUMNS: '50' } });
     const commands = (text: string): string[] =>
@@ -216,14 +216,14 @@ describe('wrong usage', () => {
     expect(JSON.parse(line)).toEqual({ error: { code, message: expect.stringContaining(words) } });
   });
 
-  it('has the stack in the object, when asked for both', async () => {
+  it('puts the stack trace into the JSON object with --json and --debug', async () => {
     const { stderr } = await run(['route', 'chat', '--debug'], { env: { ANYSERVE_JSON: '1' } });
     expect(JSON.parse(stderr)).toEqual({
       error: { code: 'usage', message: expect.any(String), stack: expect.stringMatching(/\n {4}at /) },
     });
   });
 
-  it('shows where it came from when asked to', async () => {
+  it('shows the stack trace with --debug', async () => {
     expect((await run(['route', 'chat', '--debug'])).stderr).toMatch(/\n {4}at /);
     expect((await run(['route', 'chat'], { env: { ANYSERVE_DEBUG: '1' } })).stderr).toMatch(/\n {4}at /);
     expect((await run(['route', 'chat'], { env: { ANYSERVE_DEBUG: '0' } })).stderr).not.toMatch(/\n {4}at /);
@@ -274,7 +274,7 @@ describe('route and registry', () => {
     }
   });
 
-  it('turn to the next server, and mind no closed pipe', async () => {
+  it('fail over to the next server, and ignore a closed pipe', async () => {
     await registrant('r1', 'model=y');
     expect((await run(['route', '--server', NOWHERE, '--server', server])).code).toBe(0);
     const piped = spawnSync('bash', [
@@ -286,7 +286,7 @@ describe('route and registry', () => {
     expect([piped.status, piped.stderr.toString()]).toEqual([0, '']);
   });
 
-  it('give a late reader everything', () => {
+  it('deliver all output to a slow reader', () => {
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     writeFileSync(join(folder, 'large.json'), JSON.stringify({ x: Array.from({ length: 200_000 }, (_, n) => n) }));
     const late = `"${process.execPath}" "${BINARY}" infer chat --inputs "${folder}/large.json" --json --server ${server} | (sleep 1; wc -c)`;
@@ -301,7 +301,7 @@ describe('route and registry', () => {
     expect(Number(/^(\d+)$/m.exec(worker.stdout)?.[1])).toBeGreaterThan(1_000_000);
   });
 
-  it('say what failed even when nobody reads it, and what cannot be written', async () => {
+  it('report a failure through the exit code when nobody reads it, and report failed writes', async () => {
     const piped = (line: string) =>
       spawnSync('bash', ['-o', 'pipefail', '-c', `"${process.execPath}" "${BINARY}" ${line}`]);
     expect(piped(`route x=1 --server ${server} 2>&1 | true`).status).toBe(3);
@@ -310,7 +310,7 @@ describe('route and registry', () => {
     expect(full.stderr.toString()).toMatch(/^anyserve: cannot write to standard output: .*ENOSPC.*$/m);
   });
 
-  it('show what would play tricks on a terminal', async () => {
+  it('escape control characters', async () => {
     await registrant('evil\u001b[2J', 'a=\u202e');
     const { stdout } = await run(['registry', '--server', server]);
     expect(stdout).toContain('evil\\u001b[2J');
@@ -319,7 +319,7 @@ describe('route and registry', () => {
 });
 
 describe('register', () => {
-  it('gives the lease back on Ctrl-C and on SIGTERM', async () => {
+  it('releases the lease on Ctrl-C and on SIGTERM', async () => {
     for (const [signal, code] of [
       ['SIGINT', 130],
       ['SIGTERM', 0],
@@ -334,7 +334,7 @@ describe('register', () => {
     }
   });
 
-  it('comes back when the server was restarted', async () => {
+  it('registers again when the server has restarted', async () => {
     const first = start(['serve', '--port', '0']);
     const url = await first.printed(/listening on (http:\S+)/);
     const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', url, '--json']);
@@ -346,7 +346,7 @@ describe('register', () => {
     await held.printed(/"registered".*\n.*"registered"|"registered"[\s\S]*"lost"[\s\S]*"registered"/);
   });
 
-  it('does not fight back when it is superseded', async () => {
+  it('does not take the id back when another process takes it over', async () => {
     const older = await registrant('r1', 'who=older');
     const newer = await registrant('r1', 'who=newer');
     await older.printed(/superseded r1: another process registered it/);
@@ -357,7 +357,7 @@ describe('register', () => {
     await newer.stop();
   });
 
-  it('takes its options from the environment', async () => {
+  it('reads its options from the environment', async () => {
     const env = {
       ANYSERVE_SERVER: `${NOWHERE} ${server}`,
       ANYSERVE_ID: 'r1',
@@ -398,7 +398,7 @@ describe('serve', () => {
     }
   });
 
-  it('lives on when nobody reads its log any more', async () => {
+  it('keeps running when nobody reads its log anymore', async () => {
     const own = start(['serve', '--port', '0']);
     const url = await own.printed(/listening on (http:\S+)/);
     own.child.stderr?.destroy();
@@ -414,7 +414,7 @@ describe('serve', () => {
     expect((await own.stop()).code).toBe(0);
   });
 
-  it('says in one line what to do about a port that is taken', async () => {
+  it('reports in one line what to do when the port is in use', async () => {
     const { port } = new URL(server);
     expect(await run(['serve', '--port', port])).toEqual({
       code: 1,
@@ -425,7 +425,7 @@ describe('serve', () => {
 });
 
 describe('a time of 0', () => {
-  it.each(['0', '0s', '0ms', '0.0m'])('%s is one wherever a time is taken', async (zero) => {
+  it.each(['0', '0s', '0ms', '0.0m'])('%s is accepted for each option that takes a time', async (zero) => {
     const own = start(['serve', '--port', '0', '--drain', zero, '--warming', zero, '--ack-limit', zero]);
     extras.push(own);
     const url = await own.printed(/listening on (http:\S+)/);
@@ -461,7 +461,7 @@ describe('a time of 0', () => {
 });
 
 describe('infer', () => {
-  it('prints texts as they are, tensors as a table, and everything as JSON', async () => {
+  it('prints texts unchanged, tensors as a table, and everything as JSON', async () => {
     await echo('--cap', 'type=chat,model=tiny', '--id', 'w1');
     const at = ['--server', server];
     expect(await run(['infer', 'chat', '--prompt', 'Hello', ...at])).toEqual({
@@ -490,7 +490,7 @@ describe('infer', () => {
     );
   });
 
-  it('reads inputs from a file, by name or as the REST protocol has them', async () => {
+  it('reads inputs from a file, by name or in the form of the REST protocol', async () => {
     const worker = await echo('--cap', 'type=chat');
     const endpoint = await worker.printed(/serving on (\S+)/);
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
@@ -502,7 +502,7 @@ describe('infer', () => {
     expect(rest.stdout).toContain('FP64[1,2]   1, 2');
   });
 
-  it('goes on at another replica when one has died, and says so', async () => {
+  it('fails over to another replica when one has died, and reports it', async () => {
     await registrant('dead', 'type=chat');
     const alive = await echo('--cap', 'type=chat', '--id', 'alive');
     let told = 0;
@@ -519,7 +519,7 @@ describe('infer', () => {
     expect(stderr.trimEnd().split('\n').at(-1)).toMatch(/^anyserve: localhost:50051: .*nothing listens there.*$/);
   });
 
-  it('says what a file leaves out, and passes all of it on', async () => {
+  it('reports what a file lacks, and sends everything it contains', async () => {
     const worker = await echo('--cap', 'type=chat');
     const endpoint = await worker.printed(/serving on (\S+)/);
     const send = (text: string) =>
@@ -536,16 +536,16 @@ describe('infer', () => {
     }
   });
 
-  it('ends on Ctrl-C while it reads what nobody writes, and when nobody reads what it writes', async () => {
+  it('ends on Ctrl-C while it waits for input, and when nobody reads its output', async () => {
     const waiting = start(['infer', 'chat', '--prompt', '-', '--endpoint', '127.0.0.1:1']);
     extras.push(waiting);
-    // More than a pipe holds: all of it can only be written when it is being read.
+    // More than the buffer of a pipe holds, so that writing blocks until somebody reads.
     await new Promise((resolve) => waiting.child.stdin?.write('x'.repeat(2_000_000), resolve));
     expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
-    const worker = await staying(
+    const worker = await startAndWait(
       /^registered/m,
       'worker',
-      module(
+      writeModule(
         'endless.mjs',
         `export default (app) => app.capability({ type: 'endless' }, async function* () {
       for (;;) { yield { text: ['x'.repeat(10000) + '\\n'] }; await new Promise((resolve) => setTimeout(resolve)); }
@@ -564,7 +564,7 @@ describe('infer', () => {
     await worker.stop();
   });
 
-  it('has an exit code for each way to fail', async () => {
+  it('has an exit code for each kind of failure', async () => {
     expect(await run(['infer', 'nope', '--prompt', 'x', '--server', server])).toMatchObject({
       code: 3,
       stderr: 'anyserve: no replica offers {"type":"nope"} or {"model":"nope"}; none is registered\n',
@@ -579,8 +579,8 @@ describe('infer', () => {
 });
 
 describe('worker', () => {
-  it('serves a module, and finishes the calls in flight when it stops', async () => {
-    const path = module(
+  it('serves a module, and finishes calls in progress when it stops', async () => {
+    const path = writeModule(
       'slow.mjs',
       `export default (app) => app.capability({ type: 'slow' }, async ({ ms }) => {
          console.log('reached');
@@ -588,7 +588,7 @@ describe('worker', () => {
          return { done: ['yes'] };
        });`,
     );
-    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
     await worker.printed(/reached/);
     const stopped = worker.stop();
@@ -617,7 +617,7 @@ describe('worker', () => {
       'capability {"type":"x"} has no handler',
     ],
   ])('says what is wrong with %s', async (name, text, words) => {
-    const { code, stderr } = await run(['worker', module(name, text), '--port', '0', '--no-register']);
+    const { code, stderr } = await run(['worker', writeModule(name, text), '--port', '0', '--no-register']);
     expect(stderr).toContain(words);
     expect(stderr).toMatch(/^anyserve: .*\n$/);
     expect(code).toBe(2);
@@ -658,8 +658,8 @@ describe('worker', () => {
     ['named.mjs', 'export const models = 1', '; it has no default export', undefined],
     ['lines.mjs', 'throw new Error("no GPU\\nhere")', 'no GPU here', undefined],
     ['parses.mjs', 'export default (app) => {\n  app.(\n}', "Unexpected token '('", undefined],
-  ])('says in one line what to do about %s', async (name, text, words, type) => {
-    const path = module(name, text);
+  ])('reports in one line what to do about %s', async (name, text, words, type) => {
+    const path = writeModule(name, text);
     writeFileSync(join(dirname(path), 'es.js'), ES_MODULE);
     if (type !== undefined) writeFileSync(join(dirname(path), 'package.json'), JSON.stringify({ type }));
     const { code, stdout, stderr } = await run(['worker', path, '--port', '0', '--no-register']);
@@ -668,14 +668,14 @@ describe('worker', () => {
     expect([code, stdout]).toEqual([2, '']);
   });
 
-  it('says that a directory is no module', async () => {
+  it('reports that a directory is not a module', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     const { stderr } = await run(['worker', folder, '--no-register']);
     expect(stderr).toBe(`anyserve: ${folder} is a directory; give the file of a module\n`);
   });
 
-  it('is not kept by what a module leaves running, nor brought down by what it leaves behind', async () => {
-    const path = module(
+  it('ends although a module leaves timers running, and survives its unhandled rejections', async () => {
+    const path = writeModule(
       'untidy.mjs',
       `setInterval(() => {}, 1000);
        export default (app) => app.capability({ type: 'untidy' }, () => {
@@ -683,14 +683,14 @@ describe('worker', () => {
          return { ok: ['yes'] };
        });`,
     );
-    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
     expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
     expect(worker.stderr()).toContain('a module left an error behind: left behind');
     expect((await worker.stop()).code).toBe(0);
   });
 
-  it('goes on taking calls for a while after it has left the list, so that nobody who found it is let down', async () => {
+  it('accepts calls for a while after it has left the list, so that callers that have just found it succeed', async () => {
     const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server], {
       env: { ANYSERVE_DRAIN_DELAY: '1500ms' },
     });
@@ -705,12 +705,12 @@ describe('worker', () => {
     expect((await stopped).code).toBe(0);
   });
 
-  it('ends at once when told twice, whatever still runs', async () => {
-    const path = module(
+  it('ends at once on a second signal, even with calls in progress', async () => {
+    const path = writeModule(
       'stuck.mjs',
       `export default (app) => app.capability({ type: 'stuck' }, () => new Promise((resolve) => { console.log('reached'); setTimeout(resolve, 60_000); }));`,
     );
-    const worker = await staying(/^registered/m, 'worker', path, '--port', '0');
+    const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'stuck', '--server', server, '--no-retry']);
     await worker.printed(/reached/);
     worker.child.kill('SIGTERM');
@@ -719,10 +719,10 @@ describe('worker', () => {
     expect((await call).code).toBe(5);
   });
 
-  it('ends on a signal while its module still loads', async () => {
+  it('ends on a signal while its module is loading', async () => {
     const loading = start([
       'worker',
-      module(
+      writeModule(
         'loading.mjs',
         'console.log("loading"); setInterval(() => {}, 1000); export default () => new Promise(() => {});',
       ),
@@ -733,10 +733,10 @@ describe('worker', () => {
     expect((await loading.stop('SIGINT')).code).toBe(130);
   });
 
-  it('says when its module can never finish loading', async () => {
+  it('reports that its module can never finish loading', async () => {
     const { code, stderr } = await run([
       'worker',
-      module('stuck.mjs', 'await new Promise(() => {});'),
+      writeModule('stuck.mjs', 'await new Promise(() => {});'),
       '--no-register',
     ]);
     expect([code, stderr]).toEqual([
@@ -745,8 +745,8 @@ describe('worker', () => {
     ]);
   });
 
-  it('loads TypeScript where this Node can, and says what to do where not', async () => {
-    const path = module(
+  it('loads TypeScript where Node.js can, and otherwise reports what to do', async () => {
+    const path = writeModule(
       'typed.ts',
       `export default (app: any) => app.capability({ type: 'typed' }, () => ({ ok: ['yes'] }));`,
     );
@@ -763,24 +763,24 @@ describe('worker', () => {
     }
   });
 
-  it('loads TypeScript by way of tsx where that is installed', async () => {
-    const path = module(
+  it('loads TypeScript through tsx where that is installed', async () => {
+    const path = writeModule(
       'with-tsx.mts',
       `enum Answer { yes = 'yes' }\nexport default (app: any) => app.capability({ type: 'typed' }, () => ({ ok: [Answer.yes] }));`,
     );
     symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), join(dirname(path), 'node_modules'));
-    await staying(/^registered/m, 'worker', path, '--port', '0');
+    await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     expect((await run(['infer', 'typed', '--server', server])).stdout).toBe('yes\n');
-    const plain = module(
+    const plain = writeModule(
       'with-tsx.ts',
       `export default (app: any) => app.capability({ type: 'plain' }, () => ({ ok: ['yes'] }));`,
     );
     symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), join(dirname(plain), 'node_modules'));
-    await staying(/^registered/m, 'worker', plain, '--port', '0');
+    await startAndWait(/^registered/m, 'worker', plain, '--port', '0');
     expect((await run(['infer', 'plain', '--server', server])).stdout).toBe('yes\n');
   });
 
-  it('says in one line what to do about a port that is taken', async () => {
+  it('reports in one line what to do when the port is in use', async () => {
     const worker = await echo();
     const port = (await worker.printed(/serving on \S+:(\d+)/)) as string;
     const { code, stderr } = await run(['worker', '--backend', 'echo', '--port', port, '--no-register']);

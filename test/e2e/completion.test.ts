@@ -11,12 +11,12 @@ const NOWHERE = 'http://127.0.0.1:1';
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
 
-/** A folder that has `anyserve`, and is where the shells run. */
+/** Folder with an `anyserve` command. The shells run in it. */
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
 let env: NodeJS.ProcessEnv;
 let server: string;
 
-/** Values that would do harm if a shell ran them. */
+/** Values that would do harm if a shell executed them. */
 const EVIL = ['$(touch evil)', '`touch evil`', 'a b; touch evil', 'it\'s "quoted"', '!x', '~', 'x\u001b[2Jy'];
 
 beforeAll(async () => {
@@ -28,7 +28,7 @@ beforeAll(async () => {
   env = {
     PATH: [folder, dirname(process.execPath), process.env['PATH']].join(delimiter),
     HOME: folder,
-    // Zsh takes the keys of the editor.
+    // Zsh chooses its key bindings by the EDITOR variable.
     EDITOR: 'emacs',
     VISUAL: 'emacs',
     ANYSERVE_SERVER: server,
@@ -52,27 +52,27 @@ const SOURCED: Readonly<Record<Shell, string>> = {
   fish: 'anyserve completion fish | source',
 };
 
-/** Types a line and TAB in a real shell at a terminal; returns the words of the line that the shell then has. */
-async function completed(shell: Shell, line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+/** Types a line and TAB in a real shell in a terminal, and returns the words of the completed line. */
+async function completeIn(shell: Shell, line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
   const typing = startProgramAtTerminal(['env', '-C', folder, ...(STARTED[shell] ?? [])], { ...env, ...more });
-  // Typed in two parts, so that it is not taken for the answer.
+  // Split into two parts, so that the echo of the typed text doesn't count as the output.
   typing.child.stdin?.write(`${SOURCED[shell]}; echo 're''ady'\n`);
   await typing.printed(/ready/);
   const before = typing.stdout().length;
   typing.child.stdin?.write(`${line}\t`);
-  // To the start of the line, which becomes the arguments of a command that shows them.
+  // Moves to the start of the line and prepends a command that prints its arguments.
   typing.child.stdin?.write(`\u0001printf 'wo''rd<%s>\\n' \u0005; echo 'do''ne'\n`);
   await typing.printed(/done\r?\n/);
   typing.child.stdin?.write('exit\n');
   await typing.ended;
-  // Without what moves the cursor.
+  // Removes the sequences that move the cursor.
   const screen = stripVTControlCharacters(typing.stdout().slice(before));
   expect(screen).not.toMatch(/Error|anyserve:|usage/);
   return [...screen.matchAll(/^word<(.*)>\r?$/gm)].map(([, word]) => word as string);
 }
 
-/** The completions that fish lists for a line. */
-async function listedByFish(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+/** Returns the completions that fish lists for a line. */
+async function listWithFish(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
   const script = `${SOURCED.fish}; complete -C ${JSON.stringify(line)}`;
   const { stdout, stderr } = await startProgram(['fish', '--no-config', '-c', script], {
     env: { ...env, ...more },
@@ -82,8 +82,8 @@ async function listedByFish(line: string, more: NodeJS.ProcessEnv = {}): Promise
   return stdout.split('\n').slice(0, -1);
 }
 
-/** What bash's function answers for a line, asked as bash itself asks it. */
-async function repliedByBash(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
+/** Calls the completion function as bash does, and returns its replies for a line. */
+async function replyInBash(line: string, more: NodeJS.ProcessEnv = {}): Promise<string[]> {
   const script = `${SOURCED.bash}; [[ $(complete -p anyserve) == *'-F _anyserve'* ]] || exit 1
     COMP_LINE=$1 COMP_POINT=\${#1}; _anyserve anyserve "" ""; printf '%s\\n' "\${COMPREPLY[@]}"`;
   const asked = startProgram(['bash', '--norc', '-c', script, 'bash', line], { env: { ...env, ...more }, cwd: folder });
@@ -114,77 +114,77 @@ describe.each(SHELLS)('in %s, TAB', (shell) => {
     ['anyserve help rou', ['anyserve', 'help', 'route']],
     ['anyserve completion z', ['anyserve', 'completion', 'zsh']],
   ])('completes %j', async (line, words) => {
-    expect(await completed(shell, line)).toEqual(words);
+    expect(await completeIn(shell, line)).toEqual(words);
   });
 
-  it('prints nothing into the prompt, whatever stands there', async () => {
+  it('never prints into the prompt', async () => {
     for (const line of [
       'anyserve serve --',
       'anyserve nonsense --',
       'anyserve route --nonsense x ',
       'anyserve --port 1 ',
     ]) {
-      expect(await completed(shell, line, { ANYSERVE_SERVER: NOWHERE })).toEqual(line.trim().split(' '));
+      expect(await completeIn(shell, line, { ANYSERVE_SERVER: NOWHERE })).toEqual(line.trim().split(' '));
     }
   });
 
-  it('never has the shell run what a replica offers', async () => {
-    const words = await completed(shell, 'anyserve route evil=\\$');
+  it('never makes the shell execute values of a replica', async () => {
+    const words = await completeIn(shell, 'anyserve route evil=\\$');
     expect(words).toEqual(['anyserve', 'route', 'evil=$(touch evil)']);
-    expect(await completed(shell, 'anyserve route evil=a')).toEqual(['anyserve', 'route', 'evil=a b; touch evil']);
+    expect(await completeIn(shell, 'anyserve route evil=a')).toEqual(['anyserve', 'route', 'evil=a b; touch evil']);
     expect(existsSync(join(folder, 'evil'))).toBe(false);
   });
 });
 
 describe('completion', () => {
-  it('knows every option of every command, from the options that the parser has', async () => {
+  it('offers all options of each command', async () => {
     for (const command of ['serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker']) {
       const { stdout } = await run([command, '--help']);
       const options = [...stdout.matchAll(/^ {2,6}(?:-\w, )*(--[\w-]+)/gm)].map(([, name]) => name).sort();
       expect(options.length).toBeGreaterThan(5);
-      const listed = await listedByFish(`anyserve ${command} --`);
+      const listed = await listWithFish(`anyserve ${command} --`);
       expect([...listed.map((line) => line.split('\t')[0]), '--version'].sort()).toEqual(options);
-      expect([...(await repliedByBash(`anyserve ${command} --`)), '--version'].sort()).toEqual(options);
+      expect([...(await replyInBash(`anyserve ${command} --`)), '--version'].sort()).toEqual(options);
     }
   }, 90_000);
 
   it('offers an option once, unless it can be repeated', async () => {
-    const replied = await repliedByBash('anyserve route --wait 3s --server x --');
+    const replied = await replyInBash('anyserve route --wait 3s --server x --');
     expect(replied).toContain('--server');
     expect(replied).not.toContain('--wait');
-    expect(await repliedByBash('anyserve route --wait --')).toEqual([]);
+    expect(await replyInBash('anyserve route --wait --')).toEqual([]);
   });
 
-  it('completes files behind a redirection', async () => {
+  it('completes files after a redirection', async () => {
     for (const line of ['anyserve route model=x > tok', 'anyserve serve 2>>tok']) {
       const { stdout } = await run(['__complete', 'bash', line, ' \t\n"\'><=;|&(:']);
       expect(stdout).toBe('files\n');
     }
-    // Bash takes the file away from the words of the command.
-    const words = await completed('bash', 'anyserve serve --port 1 < tok');
+    // Bash removes the redirection's file from the words of the command.
+    const words = await completeIn('bash', 'anyserve serve --port 1 < tok');
     expect(words).toEqual(['anyserve', 'serve', '--port', '1']);
   });
 
-  it('describes values where the shell can show that', async () => {
-    expect(await listedByFish('anyserve regis')).toEqual([
+  it('describes values in shells that show descriptions', async () => {
+    expect(await listWithFish('anyserve regis')).toEqual([
       'register\tkeep a model server registered',
       'registry\tlist the replicas',
     ]);
-    expect(await listedByFish('anyserve infer ')).toEqual(['chat\t1 replica', 'llama3:8b\t1 replica']);
+    expect(await listWithFish('anyserve infer ')).toEqual(['chat\t1 replica', 'llama3:8b\t1 replica']);
   });
 
-  it('offers nothing with control characters in it', async () => {
-    const values = await listedByFish('anyserve route evil=x');
+  it('offers no values with control characters', async () => {
+    const values = await listWithFish('anyserve route evil=x');
     expect(values).toEqual([]);
   });
 
-  it('asks the server that the line names, and no other', async () => {
+  it('queries only the server that the line names', async () => {
     const line = `anyserve route --server ${server} model=`;
-    expect(await listedByFish(line, { ANYSERVE_SERVER: NOWHERE })).toEqual(['model=llama3:8b\t1 replica']);
-    expect(await listedByFish('anyserve route model=', { ANYSERVE_SERVER: NOWHERE })).toEqual([]);
+    expect(await listWithFish(line, { ANYSERVE_SERVER: NOWHERE })).toEqual(['model=llama3:8b\t1 replica']);
+    expect(await listWithFish('anyserve route model=', { ANYSERVE_SERVER: NOWHERE })).toEqual([]);
   });
 
-  it('waits for a server that does not answer for half a second, and asks none for what it knows', async () => {
+  it('waits at most half a second for a server that does not respond, and queries none for static values', async () => {
     let connections = 0;
     const silent = createServer(() => connections++);
     await once(silent.listen(0, '127.0.0.1'), 'listening');
@@ -198,10 +198,7 @@ describe('completion', () => {
       expect((await run(args, { env: more })).stdout).not.toBe('');
     }
     expect(connections).toBe(0);
-    const [fast, slow] = [
-      await milliseconds(['--version']),
-      await milliseconds(['__complete', 'fish', 'route', ''], more),
-    ];
+    const [fast, slow] = [await measureMs(['--version']), await measureMs(['__complete', 'fish', 'route', ''], more)];
     expect(connections).toBe(1);
     expect(slow - fast).toBeLessThan(1500);
     silent.close();
@@ -222,7 +219,7 @@ describe('completion', () => {
     expect(plain).toEqual({ code: 0, stdout: 'register\nregistry\n', stderr: '' });
   });
 
-  it('prints the script of the shell that is named, else of $SHELL', async () => {
+  it('prints the script for the named shell, or by default for $SHELL', async () => {
     const of = async (args: string[], SHELL: string) => (await run(['completion', ...args], { env: { SHELL } })).stdout;
     expect(await of(['zsh'], '/bin/bash')).toContain('compdef');
     expect(await of(['fish'], '/bin/bash')).toContain('commandline');
@@ -236,7 +233,7 @@ describe('completion', () => {
   });
 });
 
-async function milliseconds(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<number> {
+async function measureMs(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<number> {
   const before = Date.now();
   await run(args, { env: more });
   return Date.now() - before;

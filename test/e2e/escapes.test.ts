@@ -8,14 +8,14 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
-/** What would clear a screen, set a title, turn a line around, or break a line of a log. */
+/** Text that would clear the screen, set a title, reverse a line, or break a log line. */
 const ACTIVE = '\u001b[2J\u009b2J\u009d0;title\u009c\u202e\u2028\rx';
 
-/** Everything but the line feeds and spaces of our own lines. */
+/** Unprintable characters, except the line feeds of the output itself. */
 const UNPRINTABLE = /(?!\n)[\p{Cc}\p{Bidi_Control}\u2028\u2029\ufffd]/u;
 
-/** A server that gives this answer to whatever it is asked. */
-async function answering(status: number, body: unknown): Promise<string> {
+/** Starts a server that sends the same response to each request. */
+async function serveConstant(status: number, body: unknown): Promise<string> {
   const server = createServer((_request, response) => void response.writeHead(status).end(JSON.stringify(body)));
   cleanups.push(() => server.close());
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -38,7 +38,7 @@ it.each([
     ['registry'],
   ],
 ])('%s is shown escaped, in stacks and JSON, too', async (_what, status, body, words) => {
-  const server = await answering(status, body);
+  const server = await serveConstant(status, body);
   for (const flags of [[], ['--debug'], ['--json'], ['--json', '--debug']]) {
     const { stdout, stderr } = await run([...words, ...flags, '--server', server]);
     expect(stdout + stderr).toContain('\\u009b2J');
@@ -46,13 +46,13 @@ it.each([
   }
 });
 
-it('an argument with control characters is shown escaped in a stack', async () => {
+it('an argument with control characters is escaped in a stack trace', async () => {
   const { stderr } = await run(['infer', 'chat', '--prompt', 'x', '--debug', '--endpoint', `${ACTIVE}:0`]);
   expect(stderr).toContain('\n    at ');
   expect(stderr).not.toMatch(UNPRINTABLE);
 });
 
-it('what registers is shown escaped in the log of the API server', async () => {
+it('values of registrations are escaped in the log of the API server', async () => {
   const api = start(['serve', '--port', '0']);
   cleanups.push(() => api.stop());
   const url = await api.printed(/listening on (\S+)/);

@@ -6,10 +6,10 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { stopAll } from '../support/binary.js';
 import { runMeasured } from '../support/peak-memory.js';
 
-/** A command that loads and asks takes about 70 MB. */
+/** A command that makes one request uses about 70 MB. */
 const FOR_SMALL_ANSWERS_MB = 160;
 
-/** The list of 100,000 replicas takes about 400 MB, and what is refused must not take much more. */
+/** The list of 100,000 replicas uses about 400 MB. A response that is refused must not use much more. */
 const FOR_LISTS_MB = 900;
 
 const cleanups: (() => unknown)[] = [];
@@ -19,7 +19,9 @@ afterEach(async () => {
 });
 afterAll(stopAll);
 
-async function hostile(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+async function startHostileServer(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<string> {
   const server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => {
@@ -29,7 +31,7 @@ async function hostile(answer: (request: IncomingMessage, response: ServerRespon
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Sends the same bytes again and again, at most so many in all, as fast as they are taken. */
+/** Sends the same bytes repeatedly, up to `maxBytes` in total, as fast as the client reads them. */
 function flood(response: Writable, piece: string, maxBytes = 400 * 1024 * 1024): void {
   const chunk = Buffer.from(piece.repeat(Math.ceil((256 * 1024) / piece.length)));
   let sent = 0;
@@ -46,8 +48,8 @@ function flood(response: Writable, piece: string, maxBytes = 400 * 1024 * 1024):
 const text = (status: number, body: string) => (_request: IncomingMessage, response: ServerResponse) =>
   response.writeHead(status, { 'content-type': 'application/json' }).end(body);
 
-describe('a hostile API server takes neither the memory nor the time of', () => {
-  it.each<[string, Parameters<typeof hostile>[0]]>([
+describe('a hostile API server can waste neither the memory nor the time of', () => {
+  it.each<[string, Parameters<typeof startHostileServer>[0]]>([
     ['an endless route', (_request, response) => flood(response.writeHead(200), '{"endpoint":"')],
     ['an endless error', (_request, response) => flood(response.writeHead(500), 'x')],
     ['an endless no match', (_request, response) => flood(response.writeHead(404), '[')],
@@ -61,13 +63,18 @@ describe('a hostile API server takes neither the memory nor the time of', () => 
     ['long headers', (_request, response) => response.writeHead(200, { x: 'y'.repeat(100_000) }).end('{}')],
   ])('route: %s', async (_what, answer) => {
     const startedAtMs = Date.now();
-    const { code, stderr, peakMb } = await runMeasured(['route', 'type=chat', '--server', await hostile(answer)]);
+    const { code, stderr, peakMb } = await runMeasured([
+      'route',
+      'type=chat',
+      '--server',
+      await startHostileServer(answer),
+    ]);
     expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
     expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
     expect(Date.now() - startedAtMs).toBeLessThan(15_000);
   });
 
-  it.each<[string, Parameters<typeof hostile>[0]]>([
+  it.each<[string, Parameters<typeof startHostileServer>[0]]>([
     ['an endless list', (_request, response) => flood(response.writeHead(200), '{"replicas":[')],
     ['24 MB of empty objects', text(200, `{"replicas":[${'{},'.repeat(8_000_000)}{}]}`)],
     ['24 MB of numbers', text(200, `{"replicas":[${'1,'.repeat(12_000_000)}1]}`)],
@@ -83,7 +90,7 @@ describe('a hostile API server takes neither the memory nor the time of', () => 
   ])(
     'registry: %s',
     async (_what, answer) => {
-      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await hostile(answer)]);
+      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await startHostileServer(answer)]);
       expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
       expect(peakMb).toBeLessThan(FOR_LISTS_MB);
     },
@@ -96,7 +103,7 @@ describe('a hostile API server takes neither the memory nor the time of', () => 
     ['data without the end of an event', 'data: x\n'],
     ['events of no name that matters', 'data: {"status":"registered"}\n\n'],
   ])('register: an endless stream of %s', async (_what, piece) => {
-    const server = await hostile((_request, response) =>
+    const server = await startHostileServer((_request, response) =>
       flood(response.writeHead(200, { 'content-type': 'text/event-stream' }), piece),
     );
     const registering = ['register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=b', '--server', server];

@@ -5,7 +5,7 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { stopAll } from '../support/binary.js';
 import { runMeasured } from '../support/peak-memory.js';
 
-/** An honest answer takes about 110 MB; one of a million elements some 250 MB more. */
+/** A normal response uses about 110 MB; one with a million elements about 250 MB more. */
 const PEAK_MB = 600;
 
 const cleanups: (() => unknown)[] = [];
@@ -17,8 +17,8 @@ afterAll(stopAll);
 
 type Answers = Readonly<Record<string, Uint8Array | readonly Uint8Array[]>>;
 
-/** A replica that answers each method with these messages; a stream's last message comes again and again. */
-async function hostile(answers: Answers): Promise<string> {
+/** Starts a replica that responds to each method with these messages. The last message of a stream is repeated without end. */
+async function startHostileReplica(answers: Answers): Promise<string> {
   const sessions = new Set<Http2Session>();
   const server = createHttp2Server().on('stream', (stream, headers) => {
     stream.on('error', () => {});
@@ -30,8 +30,8 @@ async function hostile(answers: Answers): Promise<string> {
     }
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-    if (method === 'ModelStreamInfer') flood(stream, messages.map(framed));
-    else stream.end(Buffer.concat(messages.map(framed)));
+    if (method === 'ModelStreamInfer') flood(stream, messages.map(frame));
+    else stream.end(Buffer.concat(messages.map(frame)));
   });
   server.on('session', (session) => sessions.add(session));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -54,18 +54,18 @@ function flood(stream: ServerHttp2Stream, messages: readonly Buffer[]): void {
   more();
 }
 
-function framed(message: Uint8Array): Buffer {
+function frame(message: Uint8Array): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(message.length, 1);
   return Buffer.concat([head, message]);
 }
 
-/** A message with this field so many times, each empty. */
-function repeated(field: number, times: number): Uint8Array {
+/** Returns a message that contains an empty field `times` times. */
+function repeatField(field: number, times: number): Uint8Array {
   return new Uint8Array(2 * times).map((_, at) => (at % 2 === 0 ? (field << 3) | 2 : 0));
 }
 
-function within(field: number, message: Uint8Array): Uint8Array {
+function nestField(field: number, message: Uint8Array): Uint8Array {
   return new BinaryWriter()
     .uint32((field << 3) | 2)
     .bytes(message)
@@ -74,27 +74,27 @@ function within(field: number, message: Uint8Array): Uint8Array {
 
 const EMPTY_40_MB = 20_000_000;
 
-describe('a hostile replica does not take the memory of a caller', () => {
+describe('a hostile replica cannot exhaust the memory of a caller', () => {
   it.each<[string, readonly string[], Answers]>([
-    ['40 MB of empty outputs', [], { ModelInfer: repeated(5, EMPTY_40_MB) }],
-    ['40 MB of empty raw contents', [], { ModelInfer: repeated(6, EMPTY_40_MB) }],
-    ['40 MB of empty parameters', [], { ModelInfer: repeated(4, EMPTY_40_MB) }],
-    ['40 MB of empty elements', [], { ModelInfer: within(5, within(5, repeated(8, EMPTY_40_MB))) }],
-    ['40 MB of dimensions', [], { ModelInfer: within(5, within(3, new Uint8Array(2 * EMPTY_40_MB))) }],
-    ['40 MB of outputs in a part', ['--stream'], { ModelStreamInfer: within(2, repeated(5, EMPTY_40_MB)) }],
-    ['40 MB of outputs in a bare part', ['--stream'], { ModelStreamInfer: repeated(5, EMPTY_40_MB) }],
-    ['40 MB of metadata', [], { ModelMetadata: repeated(4, EMPTY_40_MB), ModelInfer: repeated(5, 2000) }],
-    ['an error of 40 MB', ['--stream'], { ModelStreamInfer: within(1, Buffer.alloc(40_000_000, 'x')) }],
+    ['40 MB of empty outputs', [], { ModelInfer: repeatField(5, EMPTY_40_MB) }],
+    ['40 MB of empty raw contents', [], { ModelInfer: repeatField(6, EMPTY_40_MB) }],
+    ['40 MB of empty parameters', [], { ModelInfer: repeatField(4, EMPTY_40_MB) }],
+    ['40 MB of empty elements', [], { ModelInfer: nestField(5, nestField(5, repeatField(8, EMPTY_40_MB))) }],
+    ['40 MB of dimensions', [], { ModelInfer: nestField(5, nestField(3, new Uint8Array(2 * EMPTY_40_MB))) }],
+    ['40 MB of outputs in a part', ['--stream'], { ModelStreamInfer: nestField(2, repeatField(5, EMPTY_40_MB)) }],
+    ['40 MB of outputs in a bare part', ['--stream'], { ModelStreamInfer: repeatField(5, EMPTY_40_MB) }],
+    ['40 MB of metadata', [], { ModelMetadata: repeatField(4, EMPTY_40_MB), ModelInfer: repeatField(5, 2000) }],
+    ['an error of 40 MB', ['--stream'], { ModelStreamInfer: nestField(1, Buffer.alloc(40_000_000, 'x')) }],
     ['an endless stream of empty parts, kept for JSON', ['--json'], { ModelStreamInfer: new Uint8Array(0) }],
     [
       'an endless stream of empty answers, kept for JSON',
       ['--json'],
-      { ModelStreamInfer: within(2, Buffer.from('\x1a\x01x')) },
+      { ModelStreamInfer: nestField(2, Buffer.from('\x1a\x01x')) },
     ],
   ])(
     '%s',
     async (_what, options, answers) => {
-      const at = ['--endpoint', await hostile(answers), '--timeout', '20s'];
+      const at = ['--endpoint', await startHostileReplica(answers), '--timeout', '20s'];
       const { code, stdout, stderr, peakMb } = await runMeasured(['infer', 'chat', '--prompt', 'x', ...at, ...options]);
       expect({ code, stderr: stderr.slice(0, 3000) }).toMatchObject({
         code: expect.toSatisfy((c) => c === 5 || c === 1),

@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 describe('anyserve worker --llama', () => {
-  it('needs one line, and is called like any other', async () => {
+  it('needs one command line, and is called like any other worker', async () => {
     const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
     const options = ['--llama', model, '--threads', '1', '--context', '64', '--sequences', '2', '--cap', 'gpu=no'];
     const worker = start(['worker', ...options, '--id', 'w1', '--port', '0', '--server', server]);
@@ -42,7 +42,7 @@ describe('anyserve worker --llama', () => {
     ]);
   }, 30_000);
 
-  it('leaves what it cannot do to another replica', async () => {
+  it('leaves calls that it cannot serve to another replica', async () => {
     const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
     const register = ['--port', '0', '--server', server];
     const llama = start(['worker', '--llama', model, '--threads', '1', '--id', 'llama', ...register]);
@@ -67,7 +67,7 @@ describe('anyserve worker --llama', () => {
     await llama.stop();
   }, 60_000);
 
-  it('makes vectors with --embeddings, under the name that --model gives', async () => {
+  it('returns embeddings with --embeddings, under the name that --model gives', async () => {
     const worker = start([
       'worker',
       '--llama',
@@ -99,7 +99,7 @@ describe('anyserve worker --llama', () => {
     expect(stderr).toContain(words);
   });
 
-  it('says what to install where its package is not', async () => {
+  it('reports what to install when its package is missing', async () => {
     const without = join(folder, 'package');
     mkdirSync(join(without, 'node_modules'), { recursive: true });
     for (const part of ['bin', 'dist', 'proto', 'package.json']) {

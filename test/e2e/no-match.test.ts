@@ -18,8 +18,12 @@ afterEach(async () => {
 
 afterAll(stopAll);
 
-/** Registers a replica for as long as the test runs, in a state. */
-async function registered(id: string, capabilities: readonly object[], state?: 'unready' | 'draining'): Promise<void> {
+/** Registers a replica in this state until the test ends. */
+async function registerReplica(
+  id: string,
+  capabilities: readonly object[],
+  state?: 'unready' | 'draining',
+): Promise<void> {
   const lease = new AbortController();
   leases.push(lease);
   const headers = { 'content-type': 'application/json' };
@@ -35,8 +39,8 @@ async function registered(id: string, capabilities: readonly object[], state?: '
   expect((await fetch(url, { method: 'PUT', headers, body: JSON.stringify({ state }) })).status).toBe(200);
 }
 
-/** What a command says when nothing matches. */
-async function complaint(...args: string[]): Promise<string> {
+/** Runs a command for which no replica matches, and returns its error message. */
+async function runWithoutMatch(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await run([...args, '--server', server], { input: 'Hello\n' });
   expect([code, stdout]).toEqual([3, '']);
   expect(stderr).toMatch(/^anyserve: .*\n$/);
@@ -44,40 +48,40 @@ async function complaint(...args: string[]): Promise<string> {
 }
 
 describe('no match', () => {
-  it('names replicas that offer it and are not ready, with since when', async () => {
-    await registered('r1', [{ type: 'chat', model: 'llama' }], 'unready');
-    await registered('r2', [{ type: 'chat' }], 'draining');
+  it('names replicas that match but are not ready, and since when', async () => {
+    await registerReplica('r1', [{ type: 'chat', model: 'llama' }], 'unready');
+    await registerReplica('r2', [{ type: 'chat' }], 'draining');
     const words = /no ready replica offers .*; "r1" \(unready for \ds\) and "r2" \(draining for \ds\) do$/;
-    expect(await complaint('route', 'type=chat')).toMatch(words);
-    expect(await complaint('infer', 'chat', 'Hello')).toMatch(words);
-    expect(await complaint('chat', 'chat')).toMatch(words);
-    expect(await complaint('infer', 'llama', 'Hello')).toMatch(/"r1" \(unready for \ds\) does$/);
+    expect(await runWithoutMatch('route', 'type=chat')).toMatch(words);
+    expect(await runWithoutMatch('infer', 'chat', 'Hello')).toMatch(words);
+    expect(await runWithoutMatch('chat', 'chat')).toMatch(words);
+    expect(await runWithoutMatch('infer', 'llama', 'Hello')).toMatch(/"r1" \(unready for \ds\) does$/);
   });
 
-  it('says that the pairs are offered apart', async () => {
-    await registered('r1', [{ type: 'chat' }, { gpu: 'h100' }]);
-    expect(await complaint('route', 'type=chat', 'gpu=h100')).toBe(
+  it('reports that the pairs exist only in different capabilities', async () => {
+    await registerReplica('r1', [{ type: 'chat' }, { gpu: 'h100' }]);
+    expect(await runWithoutMatch('route', 'type=chat', 'gpu=h100')).toBe(
       'no replica offers {"type":"chat","gpu":"h100"}; "r1" has all of these pairs, but in different capability objects',
     );
-    await registered('r2', [{ zone: 'a' }]);
-    expect(await complaint('infer', 'x', '--cap', 'type=chat,zone=a', 'Hello')).toContain(
+    await registerReplica('r2', [{ zone: 'a' }]);
+    expect(await runWithoutMatch('infer', 'x', '--cap', 'type=chat,zone=a', 'Hello')).toContain(
       'no replica has all of these pairs: type=chat by "r1" and zone=a by "r2"',
     );
   });
 
-  it('finds the closest spelling, and lists that never match', async () => {
-    await registered('r1', [{ model: 'llama', tags: ['fast', 'new'] }]);
-    expect(await complaint('route', 'model=lama')).toContain('; did you mean model=llama?');
-    expect(await complaint('route', 'modle=llama')).toContain('; did you mean model=llama?');
-    expect(await complaint('infer', 'Llama', 'Hello')).toContain('; did you mean model=llama?');
-    expect(await complaint('registry', 'model=lama')).toContain('; did you mean model=llama?');
-    expect(await complaint('route', 'tags=fast')).toContain('"r1" has a list for tags, and a list never matches');
+  it('suggests the closest spelling, and explains that lists never match', async () => {
+    await registerReplica('r1', [{ model: 'llama', tags: ['fast', 'new'] }]);
+    expect(await runWithoutMatch('route', 'model=lama')).toContain('; did you mean model=llama?');
+    expect(await runWithoutMatch('route', 'modle=llama')).toContain('; did you mean model=llama?');
+    expect(await runWithoutMatch('infer', 'Llama', 'Hello')).toContain('; did you mean model=llama?');
+    expect(await runWithoutMatch('registry', 'model=lama')).toContain('; did you mean model=llama?');
+    expect(await runWithoutMatch('route', 'tags=fast')).toContain('"r1" has a list for tags, and a list never matches');
   });
 
-  it('says how many there are when none is like it', async () => {
-    expect(await complaint('route', 'model=x')).toBe('no replica offers {"model":"x"}; none is registered');
-    await registered('r1', [{ model: 'llama' }]);
-    expect(await complaint('route', 'model=gpt')).toBe(
+  it('reports the number of replicas when no value is similar', async () => {
+    expect(await runWithoutMatch('route', 'model=x')).toBe('no replica offers {"model":"x"}; none is registered');
+    await registerReplica('r1', [{ model: 'llama' }]);
+    expect(await runWithoutMatch('route', 'model=gpt')).toBe(
       'no replica offers {"model":"gpt"}; 1 is registered, see it with "anyserve registry"',
     );
   });

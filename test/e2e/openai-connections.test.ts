@@ -39,18 +39,18 @@ const endpoint = (running: Running): Promise<string> => running.printed(/^servin
 
 const infer = async (at: string) => run(['infer', 'tiny', '--endpoint', at, '--prompt', 'one two', '--no-retry']);
 
-describe('an https upstream of a private authority', () => {
+describe('an https upstream with a private certificate authority', () => {
   it('is trusted with --openai-tls-ca, and not without', async () => {
     const { cert, key } = authority.sign('engine');
     const upstream = await upstreamOf({ tls: { cert, key } });
     const at = await endpoint(worker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile]));
     expect(await infer(at)).toMatchObject({ code: 0, stdout: 'one two\n' });
     const untrusting = worker(['--openai', upstream.url]);
-    await until('it says why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'), 15_000);
+    await until('it reports why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'), 15_000);
     expect(untrusting.stderr()).toContain('signed by no authority that is trusted here');
   });
 
-  it('gets a certificate when it asks for one', async () => {
+  it('receives a client certificate when it requests one', async () => {
     const { cert, key } = authority.sign('engine');
     const mine = authority.sign('worker');
     const upstream = await upstreamOf({ tls: { cert, key, ca: authority.cert, requestCert: true } });
@@ -67,7 +67,7 @@ describe('an https upstream of a private authority', () => {
 });
 
 describe('the file with the key', () => {
-  it('is read again when it changes, and one that cannot be used leaves the key in place', async () => {
+  it('is reloaded when it changes, and the old key stays in use when the new file is unusable', async () => {
     let key = 'first-key-of-the-engine';
     const upstream = await upstreamOf({
       answering({ authorization }, response) {
@@ -82,11 +82,11 @@ describe('the file with the key', () => {
     const at = await endpoint(running);
     expect(await infer(at)).toMatchObject({ code: 0 });
     writeFileSync(file, 'two words\n');
-    await until('it is told', () => running.stderr().includes('the key has spaces'), 15_000);
+    await until('the error is reported', () => running.stderr().includes('the key has spaces'), 15_000);
     expect(await infer(at)).toMatchObject({ code: 0 });
     const second = 'other-key-of-the-engine';
     writeFileSync(file, `${second}\n`);
-    await until('it is read', () => running.stderr().includes('reloaded: '), 15_000);
+    await until('the file is reloaded', () => running.stderr().includes('reloaded: '), 15_000);
     key = second;
     expect(await infer(at)).toMatchObject({ code: 0 });
     expect(running.stderr()).not.toMatch(/two words|-key-of-the-engine/);
@@ -126,7 +126,7 @@ describe('a proxy', () => {
     },
   );
 
-  it('that fails is named, without its user and password', async () => {
+  it('is named when it fails, without its user and password', async () => {
     const proxy = await startForwardProxy('other:password');
     cleanups.push(() => proxy.close());
     const cases: [Record<string, string>, string][] = [
@@ -145,7 +145,7 @@ describe('a proxy', () => {
   });
 });
 
-it('options of a worker in front of a server are checked', async () => {
+it('the options of a worker in front of a server are validated', async () => {
   const url = 'http://127.0.0.1:1/v1';
   const cases: [string[], string][] = [
     [['--openai', url, '--type', 'a'], 'give NAME=embed or NAME=chat'],

@@ -25,7 +25,7 @@ afterEach(async () => {
 
 afterAll(stopAll);
 
-/** An upstream in a process of its own; its answer is the URL. */
+/** Starts an upstream in a separate process, which prints its URL. */
 async function upstreamProcess(port = 0): Promise<{ readonly url: string; kill(): void }> {
   const child = spawn(process.execPath, ['--import', 'tsx', UPSTREAM, String(port)]);
   cleanups.push(() => child.kill('SIGKILL'));
@@ -48,7 +48,7 @@ async function list(): Promise<readonly { replica_id: string; capabilities: unkn
 }
 
 describe('a worker in front of an OpenAI-compatible server', () => {
-  it('needs one line, and is called like any other', async () => {
+  it('needs one command line, and is called like any other worker', async () => {
     const upstream = await startOpenaiUpstream({ models: ['tiny', 'nomic'] });
     cleanups.push(() => upstream.close());
     await worker(['--openai', upstream.url, '--embeddings', 'nomic', '--cap', 'gpu=h100']).printed(/^registered w1/m);
@@ -66,7 +66,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     expect(stdout).toContain('FP32[2,3]');
   });
 
-  it('takes its key from a file or a variable, and shows it nowhere', async () => {
+  it('reads its key from a file or a variable, and never prints it', async () => {
     const upstream = await startOpenaiUpstream({
       answering({ authorization }, response) {
         if (authorization === `Bearer ${KEY}` || authorization === 'Bearer of-the-file') return undefined;
@@ -97,7 +97,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     );
   });
 
-  it('waits for the server, leaves the list while it is gone, and comes back with it', async () => {
+  it('waits for the server, leaves the list while it is down, and registers again when it is back', async () => {
     const port = await freePort();
     const running = worker(['--openai', `http://127.0.0.1:${port}/v1`]);
     await until('it waits', () => running.stderr().includes('waiting for'), 15_000);
@@ -129,7 +129,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     );
   });
 
-  it('says what is wrong with its options in one line', async () => {
+  it('reports invalid options in one line', async () => {
     const cases: [string[], string][] = [
       [['--openai', 'localhost:8000'], 'no base URL'],
       [['--model', 'x', '--backend', 'echo'], '--model goes with --openai'],

@@ -31,7 +31,7 @@ async function isListed(): Promise<boolean> {
   return replicas.length > 0;
 }
 
-/** `anyserve register` of r1 at a port. */
+/** Starts `anyserve register` for r1 at a port. */
 function register(port: number, ...args: string[]): Running {
   const own = ['--id', 'r1', '--endpoint', `127.0.0.1:${port}`, '--cap', 'type=chat', '--server', server];
   const running = start(['register', ...own, ...args]);
@@ -41,16 +41,16 @@ function register(port: number, ...args: string[]): Running {
   return running;
 }
 
-/** Runs it to its end, with a program that needs no port. */
+/** Runs `anyserve register` until it ends, with a program that needs no port. */
 const registerToEnd = (...args: string[]): Promise<Outcome> => register(1, ...args).ended;
 
-/** Waits until stderr matches so many times. */
-async function told(running: Running, pattern: RegExp, times = 1): Promise<void> {
+/** Waits until stderr matches `times` times. */
+async function waitForStderr(running: Running, pattern: RegExp, times = 1): Promise<void> {
   const count = (): number => running.stderr().match(new RegExp(pattern, `g${pattern.flags}`))?.length ?? 0;
-  await until(`it tells ${pattern} ${times} times`, () => count() >= times, 15_000);
+  await until(`stderr matches ${pattern} ${times} times`, () => count() >= times, 15_000);
 }
 
-/** A model server of a few lines, which prints its process id when it listens. */
+/** Returns the command line of a small model server that prints its process id when it listens. */
 function modelServer(port: number, more = ''): string[] {
   const code = `const server = require('node:http').createServer((request, response) => response.end('ok'));
     server.listen(${port}, '127.0.0.1', () => console.log('pid ' + process.pid));
@@ -60,12 +60,12 @@ function modelServer(port: number, more = ''): string[] {
 
 const pidOf = async (running: Running): Promise<number> => Number(await running.printed(/pid (\d+)/));
 
-/** What is told, but for whom it waits: a program may be there before it is looked for. */
+/** Removes the lines about waiting: they are only printed when the program is not up before the first probe. */
 function withoutWaiting(text: string): string {
   return text.replace(/^.*waiting.*\n/gm, '');
 }
 
-/** Whether a process runs; one that has ended and is not taken away by its parent does not. */
+/** Returns whether a process is running. A zombie does not count. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -75,8 +75,8 @@ function isAlive(pid: number): boolean {
   return !existsSync('/proc/self') || !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 }
 
-/** Number of shells that wait to end a process group. */
-async function guardsOf(group: number): Promise<number> {
+/** Returns the number of guard shells that wait to kill a process group. */
+async function countGuards(group: number): Promise<number> {
   const { stdout } = await startProgram(['ps', '-eo', 'args']).ended;
   const guard = /^anyserve-orphan-guard .* (\d+)$/;
   const commands = stdout
@@ -85,8 +85,8 @@ async function guardsOf(group: number): Promise<number> {
   return commands.length;
 }
 
-/** Something in this process that listens, with what it answers to be changed. */
-async function health(): Promise<{ port: number; answer: (status: number) => void }> {
+/** Starts an HTTP server in this process whose status can be changed. */
+async function startHealthServer(): Promise<{ port: number; answer: (status: number) => void }> {
   let status = 503;
   const listening = createServer((_request, response) => response.writeHead(status).end());
   return {
@@ -104,7 +104,7 @@ async function portOf(listening: Pick<Server, 'listen' | 'address' | 'close'>): 
 }
 
 describe('register with a program', () => {
-  it('registers it once it is healthy, and takes it out of the list before it tells it to end', async () => {
+  it('registers it once it is healthy, and removes it from the list before it stops it', async () => {
     const port = await freePort();
     const look = `setTimeout(() => process.on('SIGTERM', async () => {
       const { replicas } = await (await fetch('${server}/registry')).json();
@@ -112,7 +112,7 @@ describe('register with a program', () => {
       process.exit(7);
     }))`;
     const running = register(port, '--', ...modelServer(port, look));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     expect(await isListed()).toBe(true);
     const { code, stdout, stderr } = await running.stop('SIGTERM');
     expect(code).toBe(7);
@@ -122,23 +122,23 @@ describe('register with a program', () => {
     );
   });
 
-  it('takes it out of the list when it is killed, and ends as it did', async () => {
+  it('removes it from the list when it is killed, and ends with its exit code', async () => {
     const port = await freePort();
     const running = register(port, '--', ...modelServer(port));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     process.kill(await pidOf(running), 'SIGKILL');
-    await until('it is out of the list', async () => !(await isListed()), 1000);
+    await until('it is removed from the list', async () => !(await isListed()), 1000);
     const { code, stderr } = await running.ended;
     expect(code).toBe(137);
     expect(stderr).toMatch(/^ended: \S+, by SIGKILL\n$/m);
   });
 
-  it('starts it again when told to, and registers it again', async () => {
+  it('restarts it with --restart, and registers it again', async () => {
     const port = await freePort();
     const running = register(port, '--restart', '--', ...modelServer(port));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     process.kill(await pidOf(running), 'SIGKILL');
-    await until('it is out of the list', async () => !(await isListed()), 1000);
+    await until('it is removed from the list', async () => !(await isListed()), 1000);
     await until('it is back in the list', isListed, 15_000);
     expect(running.stderr()).toMatch(/^ended: \S+, by SIGKILL; starting it again in \d\.\d s\n/m);
     const { code, stderr } = await running.stop('SIGTERM');
@@ -146,9 +146,9 @@ describe('register with a program', () => {
     expect(stderr.match(/^ended/gm)).toHaveLength(1);
   });
 
-  it('starts nothing again once it is told to stop, not even what is just waited for', async () => {
+  it('restarts nothing after a signal to stop, not even during a restart delay', async () => {
     const running = register(1, '--restart', '--', 'sh', '-c', 'exit 4');
-    await told(running, /starting it again/, 3);
+    await waitForStderr(running, /starting it again/, 3);
     expect(await running.stop('SIGINT')).toMatchObject({ code: 4 });
   });
 
@@ -161,27 +161,27 @@ describe('register with a program', () => {
       '--',
       ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"),
     );
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     const { code, stdout, stderr } = await running.stop('SIGTERM');
     expect([code, stdout.includes('ignored')]).toEqual([137, true]);
     expect(stderr).toMatch(/^killed \S+: it still ran after 0\.3 s\n/m);
   });
 
-  it('kills it at once when told twice', async () => {
+  it('kills it at once on a second signal', async () => {
     const port = await freePort();
     const running = register(port, '--', ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     running.child.kill('SIGTERM');
     await running.printed(/ignored/);
     expect((await running.stop('SIGTERM')).code).toBe(137);
   });
 
-  it('ends all that a shell started', async () => {
+  it('ends all processes that a shell started', async () => {
     const port = await freePort();
     const [a, b] = [modelServer(port), modelServer(await freePort())].map(([, , code]) => `"${NODE}" -e "${code}"`);
     for (const end of [`wait`, `exec sleep 60`]) {
       const running = register(port, '--', 'sh', '-c', `${a} & ${b} & ${end}`);
-      await told(running, /registered r1/);
+      await waitForStderr(running, /registered r1/);
       await running.printed(/pid \d+\n[\s\S]*pid \d+\n/);
       const pids = [...running.stdout().matchAll(/pid (\d+)/g)].map(([, pid]) => Number(pid));
       expect(pids.map(isAlive)).toEqual([true, true]);
@@ -190,25 +190,25 @@ describe('register with a program', () => {
     }
   });
 
-  it('ends what the program leaves behind when it ends by itself, and has it out of the list before', async () => {
+  it('ends the processes that the program leaves behind, and removes it from the list before', async () => {
     const port = await freePort();
     const [, , code] = modelServer(port, "process.on('SIGTERM', () => setTimeout(() => process.exit(), 2000))");
     const running = register(port, '--', 'sh', '-c', `"${NODE}" -e "${code}" & read line; exit 6`);
     const pid = await pidOf(running);
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     running.child.stdin?.end('\n');
-    await until('it is out of the list', async () => !(await isListed()));
+    await until('it is removed from the list', async () => !(await isListed()));
     expect(isAlive(pid)).toBe(true);
     expect((await running.ended).code).toBe(6);
     expect(isAlive(pid)).toBe(false);
   });
 
-  it('passes other signals on, and stays', async () => {
+  it('forwards other signals, and keeps running', async () => {
     const port = await freePort();
     const signals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
     const listen = `for (const name of ${JSON.stringify(signals).replaceAll('"', "'")}) process.on(name, () => console.log('got ' + name));`;
     const running = register(port, '--', ...modelServer(port, listen));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     for (const signal of signals) {
       running.child.kill(signal);
       await running.printed(new RegExp(`got ${signal}`));
@@ -217,62 +217,65 @@ describe('register with a program', () => {
     expect((await running.stop('SIGINT')).code).toBe(130);
   });
 
-  it('goes out of the list while it is not healthy, and comes back', async () => {
-    const other = await health();
+  it('is removed from the list while it is not healthy, and comes back', async () => {
+    const other = await startHealthServer();
     const url = `http://127.0.0.1:${other.port}/ready`;
     const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
-    await told(running, new RegExp(`waiting for ${url}: answers HTTP 503\n`));
+    await waitForStderr(running, new RegExp(`waiting for ${url}: answers HTTP 503\n`));
     other.answer(200);
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     other.answer(500);
-    await told(running, new RegExp(`unhealthy, out of the list: ${url}: answers HTTP 500\n`));
-    await until('it is out of the list', async () => !(await isListed()));
+    await waitForStderr(running, new RegExp(`unhealthy, out of the list: ${url}: answers HTTP 500\n`));
+    await until('it is removed from the list', async () => !(await isListed()));
     other.answer(204);
-    await told(running, /^healthy$/m, 2);
+    await waitForStderr(running, /^healthy$/m, 2);
     await until('it is back in the list', isListed);
     await running.stop();
   });
 
-  it('is registered when its health is told over HTTP later than the other probes would wait', async () => {
+  it('is registered when its HTTP health check responds later than the timeout of other probes', async () => {
     const slow = createServer((_request, response) => void setTimeout(() => response.end(), 1500));
     const url = `http://127.0.0.1:${await portOf(slow)}/health`;
     const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     expect(running.stderr()).not.toContain('waiting for');
     await running.stop();
   });
 
-  it('asks a server that speaks gRPC for its health, and notices when it hangs', async () => {
+  it('checks the health of a gRPC server, and notices when it hangs', async () => {
     const port = await freePort();
     const worker = ['worker', '--backend', 'echo', '--cap', 'type=chat', '--no-register', '--port', `${port}`];
     const running = register(port, '--', 'sh', '-c', `echo "pid $$"; exec "${NODE}" "${BINARY}" ${worker.join(' ')}`);
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     expect((await run(['infer', 'chat', '--prompt', 'Hello', '--server', server])).stdout).toBe('Hello\n');
     const pid = await pidOf(running);
     process.kill(pid, 'SIGSTOP');
-    await until('it is out of the list', async () => !(await isListed()), 10_000);
+    await until('it is removed from the list', async () => !(await isListed()), 10_000);
     expect(running.stderr()).toContain(`unhealthy, out of the list: 127.0.0.1:${port}: no answer in time\n`);
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
     expect((await running.stop('SIGTERM')).code).toBe(0);
   }, 40_000);
 
-  it('does not register what only takes connections, unless that is enough', async () => {
+  it('does not register a server that only accepts connections, unless the probe is tcp', async () => {
     const port = await freePort();
     const takesConnections = [NODE, '-e', `require('node:net').createServer(() => {}).listen(${port}, '127.0.0.1')`];
     const silent = register(port, '--', ...takesConnections);
-    await told(silent, /waiting for 127.0.0.1:\d+: no answer in time; if it speaks no gRPC, choose --probe tcp/);
+    await waitForStderr(
+      silent,
+      /waiting for 127.0.0.1:\d+: no answer in time; if it speaks no gRPC, choose --probe tcp/,
+    );
     expect(await isListed()).toBe(false);
     await silent.stop();
     for (const kind of ['tcp', 'none']) {
       const enough = register(port, '--probe', kind, '--', ...takesConnections);
-      await told(enough, /registered r1/);
+      await waitForStderr(enough, /registered r1/);
       expect(enough.stderr().includes('healthy')).toBe(kind === 'tcp');
       await enough.stop();
     }
   });
 
-  it('does not start it while something else listens at its endpoint', async () => {
+  it('does not start it while another process listens at its endpoint', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     const socket = join(folder, 'taken.sock');
     const atSocket = createTcpServer().listen(socket);
@@ -299,7 +302,7 @@ describe('register with a program', () => {
     }
   });
 
-  it('starts it where nothing listens any more at a socket that was left behind', async () => {
+  it('starts it when nothing listens on a left-over socket', async () => {
     const socket = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'left.sock');
     const code = `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => process.kill(process.pid, 'SIGKILL'))`;
     await startProgram([NODE, '-e', code]).ended;
@@ -309,7 +312,7 @@ describe('register with a program', () => {
   });
 
   it.each(['', "process.on('SIGTERM', () => {});"])(
-    'ends it with all that it started when it is killed itself, and nothing else (%s)',
+    'ends it with all its children, and nothing else, when it is killed itself (%s)',
     async (more) => {
       const port = await freePort();
       const grandchild = `const grandchild = require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(`${more} setInterval(() => {}, 1000)`)}]);
@@ -317,31 +320,31 @@ describe('register with a program', () => {
       const running = register(port, '--', ...modelServer(port, `${more} ${grandchild}`));
       const bystander = startProgram(['sleep', '60']);
       cleanups.push(() => bystander.child.kill('SIGKILL'));
-      await told(running, /registered r1/);
+      await waitForStderr(running, /registered r1/);
       const pids = [await pidOf(running), Number(await running.printed(/grandchild (\d+)/))];
       expect(pids.map(isAlive)).toEqual([true, true]);
       running.child.kill('SIGKILL');
-      await until('nothing of it is left', () => !pids.some(isAlive), 10_000);
+      await until('none of its processes is left', () => !pids.some(isAlive), 10_000);
       expect(bystander.child.exitCode).toBe(null);
-      await until('no guard is left', async () => (await guardsOf(pids[0] ?? 0)) === 0, 10_000);
+      await until('no guard is left', async () => (await countGuards(pids[0] ?? 0)) === 0, 10_000);
     },
   );
 
-  it('leaves no guard when it ends, and has one of the program that runs when it has started it again', async () => {
+  it('leaves no guard when it ends, and has a guard for the current program after a restart', async () => {
     const port = await freePort();
     const running = register(port, '--restart', '--', ...modelServer(port));
-    await told(running, /registered r1/);
+    await waitForStderr(running, /registered r1/);
     const first = await pidOf(running);
-    expect(await guardsOf(first)).toBe(1);
+    expect(await countGuards(first)).toBe(1);
     process.kill(first, 'SIGKILL');
     await until('it runs again', () => running.stdout().match(/pid \d+/g)?.length === 2, 15_000);
     const second = Number(running.stdout().match(/\d+/g)?.[1]);
-    expect([await guardsOf(first), await guardsOf(second)]).toEqual([0, 1]);
+    expect([await countGuards(first), await countGuards(second)]).toEqual([0, 1]);
     await running.stop('SIGTERM');
-    expect(await guardsOf(second)).toBe(0);
+    expect(await countGuards(second)).toBe(0);
   }, 40_000);
 
-  it('is transparent to standard input and output, however much there is', async () => {
+  it('forwards any amount of standard input and output', async () => {
     const running = register(1, '--', 'cat');
     const text = 'a line of text\n'.repeat(500_000);
     running.child.stdin?.end(text);
@@ -349,7 +352,7 @@ describe('register with a program', () => {
     expect([code, stdout.length, stdout === text]).toEqual([0, text.length, true]);
   });
 
-  it('does not look at the options of the program', async () => {
+  it('does not parse the options of the program', async () => {
     const words = ['--help', '--version', '--json', '--debug', '--port', '01', '--constructor', '', '--', '-x'];
     const { code, stdout, stderr } = await registerToEnd(
       '--',
@@ -366,7 +369,7 @@ describe('register with a program', () => {
     ]);
   });
 
-  it('ends with the exit code of the program, or says why it cannot run it', async () => {
+  it('ends with the exit code of the program, or reports why it cannot run it', async () => {
     expect((await registerToEnd('--', 'sh', '-c', 'exit 3')).code).toBe(3);
     expect((await registerToEnd('--', 'sh', '-c', 'kill -TERM $$')).code).toBe(143);
     expect(await registerToEnd('--', 'no-such-program', '--debug')).toEqual({
@@ -381,10 +384,10 @@ describe('register with a program', () => {
     });
   });
 
-  it('tells programs in JSON', async () => {
+  it('prints JSON for programs', async () => {
     const port = await freePort();
     const running = register(port, '--json', '--', ...modelServer(port));
-    await told(running, /"registered"/);
+    await waitForStderr(running, /"registered"/);
     process.kill(await pidOf(running), 'SIGKILL');
     const lines = withoutWaiting((await running.ended).stderr)
       .trimEnd()
@@ -397,9 +400,9 @@ describe('register with a program', () => {
     ]);
   });
 
-  it('tells in JSON what it waits for, and that it starts the program again', async () => {
+  it('reports in JSON what it waits for, and that it restarts the program', async () => {
     const running = register(1, '--json', '--restart', '--', 'sh', '-c', 'sleep 0.5; exit 4');
-    await told(running, /"ended"/);
+    await waitForStderr(running, /"ended"/);
     const replica = '"replica_id":"r1","endpoint":"127.0.0.1:1"';
     expect(running.stderr()).toContain(
       `{"state":"waiting",${replica},"reason":"127.0.0.1:1: nothing listens there"}\n{"state":"ended",${replica},"exit_code":4,"retry_in_ms":`,
@@ -407,7 +410,7 @@ describe('register with a program', () => {
     await running.stop();
   });
 
-  it('ends the program when no server takes the registration', async () => {
+  it('ends the program when no server accepts the registration', async () => {
     const port = await freePort();
     const other = await portOf(createServer((_request, response) => response.end('<html>')));
     const own = [
@@ -429,7 +432,7 @@ describe('register with a program', () => {
 });
 
 describe('register with a probe', () => {
-  it('watches over a server that runs already', async () => {
+  it('registers a server that is already running', async () => {
     const port = await freePort();
     const running = register(port, '--probe', 'tcp');
     await running.printed(/^waiting for 127.0.0.1:\d+: nothing listens there\n$/);
@@ -438,11 +441,11 @@ describe('register with a probe', () => {
     await running.printed(/^healthy\nregistered r1/m);
     await new Promise((resolve) => server.close(resolve));
     await running.printed(/^unhealthy, out of the list: 127.0.0.1:\d+: nothing listens there\n/m);
-    await until('it is out of the list', async () => !(await isListed()));
+    await until('it is removed from the list', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
-  it('names the model that is not ready, and says that there may be none of that name', async () => {
+  it('names the model that is not ready, and reports that it may not exist', async () => {
     const port = await freePort();
     const worker = start(['worker', '--backend', 'echo', '--no-register', '--port', `${port}`]);
     await worker.printed(/^serving on/);
@@ -453,7 +456,7 @@ describe('register with a probe', () => {
     await running.stop();
   });
 
-  it('gives nothing back that it never had', async () => {
+  it('does not report the release of a lease that it never had', async () => {
     const running = register(await freePort(), '--probe', 'tcp');
     await running.printed(/^waiting for/);
     expect((await running.stop('SIGTERM')).stdout).toMatch(/^waiting for .*\n$/);
@@ -478,7 +481,7 @@ describe('register with a probe', () => {
     expect([code, stdout]).toEqual([2, '']);
   });
 
-  it('takes no offence at variables that are meant for others', async () => {
+  it('ignores environment variables of other commands', async () => {
     const env = { ANYSERVE_DRAIN_TIMEOUT: '5s', ANYSERVE_RESTART: '1', ANYSERVE_SERVER: server };
     const running = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1'], { env });
     await running.printed(/^registered r1/m);

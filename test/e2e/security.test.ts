@@ -38,15 +38,15 @@ const AT_SERVER = [
 
 afterAll(stopAll);
 
-/** Starts a command, and waits until it has printed that. */
-async function started(pattern: RegExp, ...args: string[]): Promise<Running> {
+/** Starts a command, and waits until its output matches. */
+async function startAndWait(pattern: RegExp, ...args: string[]): Promise<Running> {
   const process = start(args);
   await process.printed(pattern);
   return process;
 }
 
-/** Everything that others can see of a process: what it printed, and its command line. */
-function shownBy({ child, stdout, stderr }: Running): string {
+/** Returns everything that others can see of a process: its output and its command line. */
+function getVisibleText({ child, stdout, stderr }: Running): string {
   const commandLine = `/proc/${child.pid}/cmdline`;
   return `${stdout()}${stderr()}${existsSync(commandLine) ? readFileSync(commandLine, 'utf8') : ''}`;
 }
@@ -71,13 +71,13 @@ describe('an API server and a worker with TLS and tokens', () => {
   beforeAll(async () => {
     tokens = file('tokens', `# writers\n${WRITER}\nother gpu-\n`);
     const cert = ['--tls-cert', serverCert?.certFile ?? '', '--tls-key', serverCert?.keyFile ?? ''];
-    api = await started(
+    api = await startAndWait(
       /listening/,
       ...['serve', '--port', '0', '--register-token-file', tokens, '--read-token-file', readerFile],
       ...[...cert, '--tls-ca', authority.certFile],
     );
     url = await api.printed(/listening on (https:\S+)/);
-    worker = await started(
+    worker = await startAndWait(
       /^registered/m,
       ...['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', 'w1', '--server', url],
       ...['--token-file', writerFile, '--call-token-file', callerFile],
@@ -92,7 +92,7 @@ describe('an API server and a worker with TLS and tokens', () => {
   const infer = (...args: string[]): Promise<Outcome> =>
     ask('infer', 'chat', '--prompt', 'Hello', '--token-file', readerFile, ...args);
 
-  it('serve whoever shows what is asked for, and print nothing else', async () => {
+  it('serve clients with valid credentials, and print nothing else', async () => {
     expect(await ask('route', 'type=chat', '--json', '--token-file', readerFile)).toEqual({
       code: 0,
       stdout: `${JSON.stringify({ endpoint, replica_id: 'w1' })}\n`,
@@ -109,7 +109,7 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect(await run(direct, { env })).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
   });
 
-  it('refuse others in one line, with what to do, and without the token', async () => {
+  it('refuse others with one line that says what to do and does not contain the token', async () => {
     const outcomes = await Promise.all([
       ask('registry'),
       ask('registry', '--token-file', wrongFile),
@@ -137,7 +137,7 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect(said.slice(0, 7).filter((text) => text.includes('\n'))).toEqual([]);
   });
 
-  it('answer curl, which is not ours', async () => {
+  it('respond to curl', async () => {
     const certificate = [
       '--cacert',
       authority.certFile,
@@ -165,33 +165,37 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect((await curl(...certificate.slice(2), `${url}/health`)).code).toBe(60);
   });
 
-  it('take no half-written token, and no token whose prefix is not written yet', async () => {
+  it('never use a partly written token', async () => {
     const certificate = ['--cacert', authority.certFile, '--cert', clientCert?.certFile ?? ''];
     const statusOf = async (token: string): Promise<string> => {
       const shown = ['--key', clientCert?.keyFile ?? '', '-H', `Authorization: Bearer ${token}`];
       return (await curl(...certificate, ...shown, `${url}/registry`)).text.slice(9, 12);
     };
     for (const half of [WRONG.slice(0, 9), WRONG, `${WRONG} g`]) {
-      // Written again before each request, so that it never rests for 2 s, for longer than the time between two looks.
+      // Rewritten before each request, so that the file is never unchanged for 2 s, which is longer than the reload interval.
       for (const sinceMs = Date.now(); Date.now() - sinceMs < 1500; ) {
         writeFileSync(tokens, half);
         expect(await statusOf(half.split(' ')[0] as string)).toBe('401');
       }
     }
     writeFileSync(tokens, `${WRONG} gpu-\n`);
-    await until('the whole line counts', async () => (await statusOf(WRONG)) === '200');
+    await until('the complete token is accepted', async () => (await statusOf(WRONG)) === '200');
     const registering = ['register', '--id', 'x1', '--endpoint', 'localhost:1', '--cap', 'a=1'];
     expect((await ask(...registering, '--token-file', wrongFile)).stderr).toContain('ids that begin with "gpu-"');
     writeFileSync(tokens, `# writers\n${WRITER}\nother gpu-\n`);
-    await until('the old tokens are back', async () => (await statusOf(WRITER)) === '200');
+    await until('the old tokens are accepted again', async () => (await statusOf(WRITER)) === '200');
   });
 
-  it('outlive a change of tokens, of a certificate, and of files that break', async () => {
+  it('keep working when tokens and certificates change and when files become invalid', async () => {
     writeFileSync(tokens, '');
-    await until('the broken file is told', () => api.stderr().includes('the previous content stays in use'));
+    await until('the invalid file is reported', () => api.stderr().includes('the previous content stays in use'));
     writeFileSync(tokens, 's3cret-next\n');
     const next = file('next', 's3cret-next');
-    await until('the new token is taken', async () => (await ask('registry', '--token-file', next)).code === 0, 15_000);
+    await until(
+      'the new token is accepted',
+      async () => (await ask('registry', '--token-file', next)).code === 0,
+      15_000,
+    );
     writeFileSync(writerFile, 's3cret-next\n');
     const changedAtS = Date.now() / 1000;
     await until(
@@ -213,13 +217,13 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect(worker.child.exitCode).toBeNull();
   });
 
-  it('warn once of tokens that can be guessed', () => {
+  it('warn once about tokens that can be guessed', () => {
     expect(api.stderr().match(/--register-token-file .* shorter than 16 characters/g)).toHaveLength(1);
   });
 
-  it('show no token in what they print, nor in their command lines', async () => {
-    expect(`${shownBy(api)}${shownBy(worker)}`).not.toContain('s3cret');
-    expect(shownBy(worker)).toContain('--call-token-file');
+  it('show no token in their output or command lines', async () => {
+    expect(`${getVisibleText(api)}${getVisibleText(worker)}`).not.toContain('s3cret');
+    expect(getVisibleText(worker)).toContain('--call-token-file');
   });
 });
 
@@ -229,7 +233,7 @@ describe('a server with tokens in variables', () => {
     for (const extra of extras.splice(0)) await extra.stop('SIGKILL');
   });
 
-  it('takes them, and shows them nowhere', async () => {
+  it('uses them, and never prints them', async () => {
     const api = start(['serve', '--port', '0'], { env: { ANYSERVE_REGISTER_TOKEN: WRITER } });
     extras.push(api);
     const url = await api.printed(/listening on (\S+)/);
@@ -239,11 +243,11 @@ describe('a server with tokens in variables', () => {
     extras.push(kept);
     await kept.printed(/registered r1/);
     expect((await run(['registry', '--server', url])).stdout).toContain('r1');
-    expect(`${shownBy(api)}${shownBy(kept)}`).not.toContain('s3cret');
+    expect(`${getVisibleText(api)}${getVisibleText(kept)}`).not.toContain('s3cret');
   });
 });
 
-describe('what cannot be meant', () => {
+describe('contradictory options', () => {
   it.each<[string[], NodeJS.ProcessEnv, string]>([
     [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; give it a token, or unset it'],
     [['serve', '--read-token-file', '/no/such'], {}, '--read-token-file: cannot read /no/such: ENOENT'],
@@ -272,8 +276,8 @@ describe('what cannot be meant', () => {
   });
 });
 
-describe('a token on its way', () => {
-  it('to another machine in plain text is a warning', async () => {
+describe('sending a token', () => {
+  it('to another machine in plain text causes a warning', async () => {
     const { code, stderr } = await run(['registry', '--server', 'http://no-such-host.invalid'], {
       env: { ANYSERVE_TOKEN: WRITER },
     });

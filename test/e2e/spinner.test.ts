@@ -23,30 +23,30 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-/** What a terminal shows in the end of lines that only ever erase themselves. */
-function shownOf(text: string): string {
+/** Returns the text that remains on a terminal after all erasures. */
+function renderTerminal(text: string): string {
   const lines = text.split('\n').map((line) => line.split(ERASE_LINE).at(-1));
   return lines.join('\n').replaceAll('\r', '');
 }
 
 describe('a spinner', () => {
-  it('shows at a terminal that an answer is waited for, and is gone without a trace when it comes', async () => {
+  it('is shown in a terminal while a response is pending, and disappears when it arrives', async () => {
     const { code, stdout } = await startAtTerminal(['infer', 'slow', 'Hello', '--server', server]).ended;
     expect(code).toBe(0);
     expect(stdout).toContain(`${ERASE_LINE}| waiting for slow`);
     expect(stdout).toContain('(1s)');
-    expect(shownOf(stdout)).toBe('one two\n');
+    expect(renderTerminal(stdout)).toBe('one two\n');
   });
 
-  it('is gone before an error, and does not come back', async () => {
+  it('disappears before an error, and does not come back', async () => {
     const { code, stdout } = await startAtTerminal(['infer', 'broken', 'Hello', '--server', server, '--no-retry'])
       .ended;
     expect(code).toBe(5);
     expect(stdout).toContain('waiting for broken');
-    expect(shownOf(stdout)).toMatch(/^anyserve: [^\n]*no answer today[^\n]*\n$/);
+    expect(renderTerminal(stdout)).toMatch(/^anyserve: [^\n]*no answer today[^\n]*\n$/);
   });
 
-  it('shows in a conversation, too', async () => {
+  it('is shown in a conversation too', async () => {
     const chat = startAtTerminal(['chat', 'slow', '--server', server]);
     await chat.printed(/> /);
     chat.child.stdin?.write('Hello\r');
@@ -54,10 +54,10 @@ describe('a spinner', () => {
     chat.child.stdin?.write('\u0004');
     const { stdout } = await chat.ended;
     expect(stdout).toContain('waiting for slow');
-    expect(shownOf(stdout)).toContain('one two\n');
+    expect(renderTerminal(stdout)).toContain('one two\n');
   });
 
-  it('is not there with --json, at a dumb terminal, or where stderr is no terminal', async () => {
+  it('is not shown with --json, in a dumb terminal, or when stderr is not a terminal', async () => {
     const json = await startAtTerminal(['infer', 'slow', 'Hello', '--json', '--server', server]).ended;
     expect(JSON.parse(json.stdout)).toMatchObject({ text: 'one two' });
     const dumb = await startAtTerminal(['infer', 'slow', 'Hello', '--server', server], { TERM: 'dumb' }).ended;

@@ -17,7 +17,7 @@ async function register(url: string, id: string): Promise<Running> {
 }
 
 describe('an API server that has just started', () => {
-  it('is asked again by route for a while, and by infer until it is warm', async () => {
+  it('is queried again by route for a while, and by infer until its warm-up ends', async () => {
     const { url } = await serve('--warming', '60s');
     const asked = run(['route', 'type=chat', '--wait', '15s', '--server', url]);
     const missed = await run(['route', 'type=chat', '--wait', '0', '--server', url]);
@@ -30,8 +30,8 @@ describe('an API server that has just started', () => {
   });
 });
 
-describe('an API server that is told to end', () => {
-  it('sends its replicas away one after the other, and ends when the last is gone', async () => {
+describe('an API server that is stopped', () => {
+  it('disconnects its replicas one after the other, and ends after the last', async () => {
     const server = await serve('--drain', '1s');
     const registrants = await Promise.all(['r1', 'r2', 'r3', 'r4'].map((id) => register(server.url, id)));
     server.child.kill('SIGTERM');
@@ -41,7 +41,7 @@ describe('an API server that is told to end', () => {
     await until('all have lost it', () => registrants.every(({ stdout }) => stdout().includes('lost')));
   });
 
-  it('ends at once when it holds no lease, and when it is told twice', async () => {
+  it('ends at once when it holds no lease, and on a second signal', async () => {
     expect(await (await serve('--drain', '1000s')).stop()).toMatchObject({ code: 0 });
     const server = await serve('--drain', '1000s');
     await Promise.all(['r1', 'r2', 'r3'].map((id) => register(server.url, id)));

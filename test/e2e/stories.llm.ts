@@ -5,17 +5,17 @@ import { expect, it } from 'vitest';
 
 const here = (path: string): string => fileURLToPath(new URL(`../../examples/llm/${path}`, import.meta.url));
 
-/** The lines that the example shows behind a name. */
-function shown(...args: string[]) {
+/** Runs the example, and returns the lines that it prints after each name. */
+function runExample(...args: string[]) {
   const { status, stdout } = spawnSync(process.execPath, [here('run.js'), 'stories', ...args], { encoding: 'utf8' });
   const behind = (name: string): string[] =>
     stdout.split('\n').flatMap((line) => new RegExp(`^${name} *\\| (.*)`).exec(line)?.slice(1) ?? []);
   return { status, behind };
 }
 
-it('examples/llm converts the model, serves it twice, and tells stories', () => {
+it('examples/llm converts the model, serves it from two workers, and writes stories', () => {
   rmSync(here('stories15M.gguf'), { force: true });
-  const first = shown();
+  const first = runExample();
   expect(first.behind('model')[1]).toMatch(/^wrote .*stories15M\.gguf \(16\.9 MB\)$/);
   expect(first.behind('registry').slice(1).sort()).toEqual([
     expect.stringMatching(/^worker1 .* type=chat,model=stories15M$/),
@@ -23,7 +23,7 @@ it('examples/llm converts the model, serves it twice, and tells stories', () => 
   ]);
   const story = first.behind('story').join('\n');
   expect(story).toMatch(/^Once upon a time.*\nThe little dragon was/s);
-  // A model with a wrong weight stammers, and one with a wrong token has no paragraphs.
+  // With a wrong weight the model repeats itself, and with a wrong token it writes no paragraphs.
   const words = story.toLowerCase().match(/[a-z']+/g) ?? [];
   expect(words.length).toBeGreaterThan(100);
   expect(new Set(words).size / words.length).toBeGreaterThan(0.35);
@@ -32,7 +32,7 @@ it('examples/llm converts the model, serves it twice, and tells stories', () => 
   for (const word of ['the', 'was', 'and', 'to', 'a']) expect(words).toContain(word);
   expect(first.status).toBe(0);
 
-  const second = shown('The', 'cat');
+  const second = runExample('The', 'cat');
   expect(second.behind('model')).toEqual([]);
   expect(second.behind('story')[0]).toMatch(/^The cat\b.{20}/);
   expect(second.status).toBe(0);

@@ -18,32 +18,32 @@ afterAll(stopAll);
 const infer = (args: readonly string[], input?: string | Buffer) =>
   run(['infer', 'chat', ...args, ...at], input === undefined ? {} : { input });
 
-/** Waits until this is what the model was asked last. */
-async function asked(what: string): Promise<void> {
+/** Waits until the model has received this as its last request. */
+async function waitForRequest(what: string): Promise<void> {
   const last = (): string => worker.stdout().trimEnd().split('\n').at(-1) ?? '';
   await until(`it is asked ${what}; the last: ${last()}`, () => last() === what);
 }
 
 describe('a text', () => {
-  it('is printed with one newline at its end, in parts and whole', async () => {
+  it('is printed with one newline at its end, streaming and unary', async () => {
     const whole = await infer(['--prompt', 'Hello']);
     expect(whole).toEqual({ code: 0, stdout: 'heard Hello\n', stderr: '' });
-    await asked('whole: user Hello');
+    await waitForRequest('whole: user Hello');
     const inParts = await infer(['--prompt', 'Hello', '--stream']);
     expect(inParts.stdout).toBe('heard Hello\n');
-    await asked('in parts: user Hello');
+    await waitForRequest('in parts: user Hello');
     expect((await infer(['--prompt', 'line\n', '--stream'])).stdout).toBe('heard line\n');
     expect((await infer(['--prompt', '', '--stream'])).stdout).toBe('heard \n');
   });
 
-  it('is printed alone, whatever comes beside it', async () => {
+  it('is printed without the other outputs', async () => {
     expect((await infer(['--prompt', 'parameters'])).stdout).toBe('{}\n');
     expect((await infer(['--prompt', 'parameters', '--stream'])).stdout).toBe('{}\n');
     expect((await infer(['--prompt', 'numbers'])).stdout).toBe('OUTPUT   DATATYPE   DATA\nn        INT32[2]   1, 2\n');
   });
 
-  it.each([['whole'], ['in parts', '--stream']])(
-    'is followed by the tool calls, a line each, %s',
+  it.each([['unary'], ['streaming', '--stream']])(
+    'is followed by the tool calls, one per line (%s)',
     async (_how, ...args) => {
       const { code, stdout, stderr } = await infer(['--prompt', 'tools', ...args]);
       expect([code, stdout, stderr]).toEqual([
@@ -54,8 +54,8 @@ describe('a text', () => {
     },
   );
 
-  it.each([['in parts'], ['whole', '--no-stream']])(
-    'is shown after the reasoning at a terminal, %s, and without it in a pipe',
+  it.each([['streaming'], ['unary', '--no-stream']])(
+    'is shown after the reasoning in a terminal, and without it in a pipe (%s)',
     async (_how, ...args) => {
       const shown = await startAtTerminal(['infer', 'chat', 'tools', ...args, ...at]).ended;
       const line = 'thinking: which tool?\r\n\r\ntool call: get_weather {"city":"Paris"}\r\ntool call: get_time {}\r\n';
@@ -67,9 +67,9 @@ describe('a text', () => {
     },
   );
 
-  it('is told as JSON with how it ended, what it took and who wrote it', async () => {
+  it('is printed as JSON with the finish reason, the token counts and the replica', async () => {
     const { stdout } = await infer(['--prompt', 'Hello', '--json']);
-    await asked('in parts: user Hello');
+    await waitForRequest('in parts: user Hello');
     expect(JSON.parse(stdout)).toEqual({
       model_name: 'chat',
       parameters: { finish_reason: 'stop', prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 },
@@ -83,32 +83,32 @@ describe('a text', () => {
     expect(stdout).toMatch(/"latency_ms":\{"first_token":\d+(\.\d)?,"total":\d+(\.\d)?\}\}\n$/);
     const whole = await infer(['--prompt', 'Hello', '--json', '--no-stream']);
     expect(JSON.parse(whole.stdout).text).toBe('heard Hello');
-    await asked('whole: user Hello');
+    await waitForRequest('whole: user Hello');
     const parts = (await infer(['--prompt', 'Hello', '--json', '--stream'])).stdout.trimEnd().split('\n');
     expect(parts.map((part) => JSON.parse(part).outputs[0].data)).toEqual([['heard '], ['Hello'], ['']]);
   });
 
-  it('is asked for by what a pipe holds when no input is given', async () => {
+  it('uses stdin as the prompt when no input is given', async () => {
     expect((await infer([], 'Hi')).stdout).toBe('heard Hi\n');
     expect((await infer(['--prompt', 'Ho'], 'Hi')).stdout).toBe('heard Ho\n');
     expect((await infer([], '')).code).toBe(5);
   });
 
-  it('is asked for by messages when the model is told something first', async () => {
+  it('is requested with messages when there is a system prompt', async () => {
     await infer(['--system', 'Be brief.', '--prompt', 'Hello']);
-    await asked('whole: system Be brief., user Hello');
+    await waitForRequest('whole: system Be brief., user Hello');
     await infer(['--system', 'Be brief.'], 'Hi');
-    await asked('whole: system Be brief., user Hi');
+    await waitForRequest('whole: system Be brief., user Hi');
   });
 
-  it('is asked for by messages that are given as they are', async () => {
+  it('is requested with the given messages unchanged', async () => {
     await infer(['--input', 'messages=[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello"}]']);
-    await asked('whole: system Be brief., user Hello');
+    await waitForRequest('whole: system Be brief., user Hello');
     await infer(['--inputs', '-'], '{"messages":[{"role":"user","content":"Hi"}]}');
-    await asked('whole: user Hi');
+    await waitForRequest('whole: user Hi');
   });
 
-  it('is written as the options say', async () => {
+  it('is generated with the given options', async () => {
     const options = ['--max-tokens', '7', '--temperature', '1', '--top-p', '0.5', '--seed', '3', '--stop', 'END'];
     const parameters = await infer(['--prompt', 'parameters', ...options, '--param', 'min_p=0.1']);
     expect(JSON.parse(parameters.stdout)).toEqual({
@@ -139,12 +139,12 @@ describe('a text', () => {
     expect([code, stdout]).toEqual([2, '']);
   });
 
-  it('is refused before a pipe that nobody writes to is waited for', async () => {
+  it('is refused before the command waits for stdin', async () => {
     const call = start(['infer', 'chat', '--seed', 'x', ...at]);
     expect(await call.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--seed "x"') });
   });
 
-  it('ends on Ctrl-C, and so does the work at the replica', async () => {
+  it('ends on Ctrl-C, together with the call at the replica', async () => {
     const call = start(['infer', 'chat', '--prompt', 'forever', '--stream', ...at]);
     await call.printed(/heard /);
     expect(await call.stop('SIGINT')).toEqual({ code: 130, stdout: 'heard \n', stderr: 'anyserve: interrupted\n' });
@@ -155,13 +155,13 @@ describe('a text', () => {
     await worker.printed(/whole: user forever\nthe caller is gone\n$/);
   });
 
-  it('that breaks off ends its line', async () => {
+  it('ends with a newline when it breaks off', async () => {
     const { code, stdout, stderr } = await infer(['--prompt', 'fail', '--stream']);
     expect([code, stdout]).toEqual([5, 'heard \n']);
     expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one part of the answer\)\n$/);
   });
 
-  it('that breaks off keeps what had arrived, with the failure, for programs', async () => {
+  it('is printed as JSON with the failure when it breaks off', async () => {
     const { code, stdout } = await infer(['--prompt', 'fail', '--json']);
     expect(code).toBe(5);
     expect(JSON.parse(stdout)).toMatchObject({
@@ -171,7 +171,7 @@ describe('a text', () => {
     });
   });
 
-  it('has no time at all with --timeout 0', async () => {
+  it('times out at once with --timeout 0', async () => {
     const { code, stdout, stderr } = await infer(['--prompt', 'hello', '--timeout', '0']);
     expect({ code, stdout, stderr }).toEqual({
       code: 5,
@@ -182,10 +182,10 @@ describe('a text', () => {
 });
 
 describe('a text in a terminal', () => {
-  it('comes as it is written, and ends on Ctrl-C', async () => {
+  it('is streamed, and ends on Ctrl-C', async () => {
     const call = startAtTerminal(['infer', 'chat', '--prompt', 'forever', ...at]);
     await call.printed(/heard /);
-    await asked('in parts: user forever');
+    await waitForRequest('in parts: user forever');
     call.child.stdin?.write('\x03');
     expect(await call.ended).toMatchObject({
       code: 130,
@@ -194,14 +194,14 @@ describe('a text in a terminal', () => {
     await worker.printed(/the caller is gone\n$/);
   });
 
-  it('comes whole when told to, and plays no tricks', async () => {
+  it('is printed at once with --no-stream, with control characters escaped', async () => {
     const call = startAtTerminal(['infer', 'chat', '--prompt', 'red \x1b[31m\tand\nmore', '--no-stream', ...at]);
     expect(await call.ended).toMatchObject({ code: 0, stdout: 'heard red \\u001b[31m\tand\r\nmore\r\n' });
   });
 });
 
 describe('a replica that cannot stream', () => {
-  it('writes its text whole, unless parts are insisted on', async () => {
+  it('returns its text in a unary call, unless --stream is given', async () => {
     const server = new Server();
     server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
       modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) => {

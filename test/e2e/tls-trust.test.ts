@@ -30,17 +30,17 @@ afterAll(stopAll);
 const infer = (...args: string[]): string[] => ['infer', 'chat', '--prompt', 'Hello', '--endpoint', endpoint, ...args];
 const registry = (...args: string[]): string[] => ['registry', '--server', url, ...args];
 
-describe('an authority that is given', () => {
+describe('a given certificate authority', () => {
   const ca = ['--tls-ca', other.certFile];
 
-  it('counts for an API server and for calls, whatever NODE_TLS_REJECT_UNAUTHORIZED is', async () => {
+  it('is used for API servers and calls, with any value of NODE_TLS_REJECT_UNAUTHORIZED', async () => {
     const asked = await run(registry(...ca), { env: UNCHECKED });
     expect(asked).toMatchObject({ code: 4, stdout: '', stderr: expect.stringMatching(NO_AUTHORITY) });
     const called = await run(infer(...ca), { env: UNCHECKED });
     expect(called).toMatchObject({ code: 5, stdout: '', stderr: expect.stringMatching(NO_AUTHORITY) });
   });
 
-  it('counts for a worker and for probes', async () => {
+  it('is used for workers and probes', async () => {
     const worker = ['worker', '--backend', 'echo', '--cap', 'a=1', '--port', '0', '--server', url];
     const registering = [
       'register',
@@ -63,7 +63,7 @@ describe('an authority that is given', () => {
     }
   });
 
-  it('counts in the library, and an empty one is refused', async () => {
+  it('is used in the library, and an empty one is refused', async () => {
     const script = `
       import { Client } from ${JSON.stringify(LIBRARY)};
       for (const ca of [${JSON.stringify(other.cert)}, '', ${JSON.stringify(authority.cert)}]) {
@@ -87,8 +87,8 @@ describe('an authority that is given', () => {
   });
 });
 
-describe("without an authority, Node's count", () => {
-  it('refuses a private one, for an API server and for calls', async () => {
+describe('without a certificate authority, those of Node.js are used', () => {
+  it('so a private one is refused, for API servers and calls', async () => {
     expect((await run(registry())).stderr).toMatch(NO_AUTHORITY);
     expect((await run(infer('--tls'))).stderr).toMatch(NO_AUTHORITY);
   });
@@ -103,12 +103,12 @@ describe("without an authority, Node's count", () => {
     expect((await run(infer('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
-  it("gRPC's own variable for authorities adds none", async () => {
+  it("and gRPC's own variable for root certificates has no effect", async () => {
     const env = { GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: authority.certFile };
     expect((await run(infer('--tls'), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
-  it('NODE_TLS_REJECT_UNAUTHORIZED=0 counts for API servers with a warning, and not for calls', async () => {
+  it('and NODE_TLS_REJECT_UNAUTHORIZED=0 has an effect on API servers, with a warning, but not on calls', async () => {
     const { code, stderr } = await run(registry(), { env: UNCHECKED });
     expect(code).toBe(0);
     expect(stderr).toContain(

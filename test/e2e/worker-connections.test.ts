@@ -12,7 +12,7 @@ afterEach(async () => {
   await stopAll();
 });
 
-it('a worker that silent connections fill is unready, and ready again when it has closed them', async () => {
+it('a worker full of silent connections is unready, and ready again when it has closed them', async () => {
   const api = start(['serve', '--port', '0']);
   const server = await api.printed(/listening on (\S+)/);
   const worker = start(['worker', '--backend', 'echo', '--cap', 'type=echo', '--port', '0', '--server', server], {
@@ -36,7 +36,7 @@ it('a worker that silent connections fill is unready, and ready again when it ha
   };
   await until('it is unready', async () => (await state()) === 'unready');
   expect(await client.serverReady()).toBe(false);
-  // The connection that was there before goes on working.
+  // The existing connection keeps working.
   expect((await client.infer('echo', { x: Float32Array.of(1) })).outputs['x']?.data).toEqual(Float32Array.of(1));
   expect(worker.stderr()).toMatch(/out of the list: \d+ of 256 file descriptors are in use; raise the limit/);
 

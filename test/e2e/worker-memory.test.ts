@@ -12,12 +12,12 @@ import { until } from '../support/until.js';
 
 const MIB = 1024 * 1024;
 
-/** What inflates to 64 MiB, the largest message by default, in 64 KB. */
+/** Messages of 64 KB that inflate to 64 MiB, the default maximum. */
 const BOMBS = {
   gzip: gzipSync(Buffer.alloc(64 * MIB)),
   deflate: deflateSync(Buffer.alloc(64 * MIB)),
-  // Says of itself that it holds 10 bytes.
-  'gzip that lies': lying(gzipSync(Buffer.alloc(64 * MIB))),
+  // Its trailer claims that it holds 10 bytes.
+  'gzip with a wrong length': forgeLength(gzipSync(Buffer.alloc(64 * MIB))),
 };
 
 const CHECK = '/grpc.health.v1.Health/Check';
@@ -33,13 +33,13 @@ afterEach(async () => {
 
 describe('a worker under attack', () => {
   it.each(Object.entries(BOMBS))(
-    'refuses bombs (%s) at methods that need no token before it inflates them',
+    'refuses compression bombs (%s) to methods without authentication before it inflates them',
     async (kind, bomb) => {
       const worker = await startWorker(['--call-token-file', tokenFile()]);
       const calls = onSessions(worker, 5, 100, (session) =>
-        call(session, CHECK, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+        call(session, CHECK, { body: frame(bomb, true), encoding: getEncoding(kind) }),
       );
-      expect(await statusesOf(calls)).toEqual(['8']);
+      expect(await getStatuses(calls)).toEqual(['8']);
       await expectHealthy(worker);
       expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
@@ -47,13 +47,13 @@ describe('a worker under attack', () => {
   );
 
   it.each(Object.entries(BOMBS))(
-    'refuses bombs (%s) of callers without a token before it reads them',
+    'refuses compression bombs (%s) from callers without a token before it reads them',
     async (kind, bomb) => {
       const worker = await startWorker(['--call-token-file', tokenFile()]);
       const calls = onSessions(worker, 5, 100, (session) =>
-        call(session, INFER, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+        call(session, INFER, { body: frame(bomb, true), encoding: getEncoding(kind) }),
       );
-      expect(await statusesOf(calls)).toEqual(['16']);
+      expect(await getStatuses(calls)).toEqual(['16']);
       await expectHealthy(worker);
       expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
@@ -61,24 +61,24 @@ describe('a worker under attack', () => {
   );
 
   it.each(Object.entries(BOMBS))(
-    'inflates bombs (%s) of callers within its budget',
+    'inflates compression bombs (%s) from authenticated callers within its memory budget',
     async (kind, bomb) => {
       const worker = await startWorker(['--max-decoding-bytes', String(256 * MIB)]);
       const calls = onSessions(worker, 5, 100, (session) =>
-        call(session, INFER, { body: framed(bomb, true), encoding: encodingOf(kind) }),
+        call(session, INFER, { body: frame(bomb, true), encoding: getEncoding(kind) }),
       );
-      // Some are inflated, and are not requests or not gzip; the others find no room.
-      for (const status of await statusesOf(calls)) expect(['3', '8', '13']).toContain(status);
+      // Some are inflated and turn out to be invalid; the others exceed the memory budget.
+      for (const status of await getStatuses(calls)) expect(['3', '8', '13']).toContain(status);
       expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(400 * MIB);
       await expectHealthy(worker);
-      await expectAnswers(worker);
+      await expectResponses(worker);
     },
     60_000,
   );
 
-  it('holds messages that are never finished within its budget', async () => {
+  it('buffers incomplete messages within its memory budget', async () => {
     const worker = await startWorker(['--max-decoding-bytes', String(128 * MIB)]);
-    const large = framed(Buffer.alloc(8 * MIB), false);
+    const large = frame(Buffer.alloc(8 * MIB), false);
     const calls = onSessions(worker, 8, 20, (session) =>
       call(session, INFER, { body: large.subarray(0, 4 * MIB), isLeftOpen: true }),
     );
@@ -86,39 +86,39 @@ describe('a worker under attack', () => {
     expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
     await expectHealthy(worker);
     for (const { stream } of calls) stream.close(constants.NGHTTP2_CANCEL);
-    await expectAnswers(worker);
+    await expectResponses(worker);
   }, 60_000);
 
-  it('is not filled by lengths that are only announced', async () => {
+  it('reserves no memory for message lengths that are only announced', async () => {
     const worker = await startWorker(['--max-decoding-bytes', String(128 * MIB)]);
-    const head = framed(Buffer.alloc(64 * MIB), false).subarray(0, 5);
+    const head = frame(Buffer.alloc(64 * MIB), false).subarray(0, 5);
     const calls = onSessions(worker, 4, 250, (session) => call(session, INFER, { body: head, isLeftOpen: true }));
     await Promise.all(calls.map(({ sent }) => sent));
-    await expectAnswers(worker);
+    await expectResponses(worker);
     expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(150 * MIB);
   }, 60_000);
 
-  it('holds requests that wait on streams within its budget', async () => {
+  it('buffers pending requests of streams within its memory budget', async () => {
     const worker = await startWorker(['--max-decoding-bytes', String(64 * MIB), '--max-concurrency', '1']);
-    // Each is answered with an error. As nobody reads the answers, the rest waits.
+    // Each request gets an error. Nobody reads the responses, so the remaining requests wait.
     const many = Buffer.alloc(5 * 400_000);
     const calls = onSessions(worker, 4, 100, (session) =>
       call(session, STREAM, { body: many, isLeftOpen: true, isUnread: true }),
     );
-    for (const { stream } of calls) for (let n = 0; n < 3; n++) await pinged(stream.session as ClientHttp2Session);
+    for (const { stream } of calls) for (let n = 0; n < 3; n++) await ping(stream.session as ClientHttp2Session);
     expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
     await expectHealthy(worker);
   }, 60_000);
 
-  it('keeps room for health checks while others watch', async () => {
+  it('responds to health checks while other callers watch', async () => {
     const worker = await startWorker();
-    const body = framed(Buffer.alloc(0), false);
+    const body = frame(Buffer.alloc(0), false);
     const calls = onSessions(worker, 2, 100, (session) => call(session, '/grpc.health.v1.Health/Watch', { body }));
     await Promise.all(calls.map(({ sent }) => sent));
     await expectHealthy(worker);
   }, 30_000);
 
-  it('answers health checks while others hold their places with requests that never end', async () => {
+  it('responds to health checks while requests that never end use up their limit', async () => {
     const worker = await startWorker();
     const calls = onSessions(worker, 2, 100, (session) =>
       call(session, CHECK, { body: Buffer.alloc(1), isLeftOpen: true }),
@@ -127,14 +127,14 @@ describe('a worker under attack', () => {
     const session = connect(`http://${worker.endpoint}`);
     cleanups.push(() => session.destroy());
     for (let n = 0; n < 20; n++) {
-      expect(await call(session, CHECK, { body: framed(Buffer.alloc(0), false) }).status).toBe('0');
+      expect(await call(session, CHECK, { body: frame(Buffer.alloc(0), false) }).status).toBe('0');
     }
   }, 30_000);
 
-  it('gives a request of a method that needs no token 10 s, however often a byte of it arrives', async () => {
+  it('gives a request without authentication 10 s in total, even if a byte arrives now and then', async () => {
     const worker = await startWorker();
     const [slow] = onSessions(worker, 1, 1, (session) =>
-      call(session, CHECK, { body: framed(Buffer.alloc(1000), false).subarray(0, 5), isLeftOpen: true }),
+      call(session, CHECK, { body: frame(Buffer.alloc(1000), false).subarray(0, 5), isLeftOpen: true }),
     );
     const timer = setInterval(() => slow?.stream.writable && slow.stream.write(Buffer.alloc(1)), 500);
     cleanups.push(() => clearInterval(timer));
@@ -160,9 +160,9 @@ async function startWorker(args: readonly string[] = []): Promise<TestWorker> {
 
 interface Attack {
   readonly stream: ClientHttp2Stream;
-  /** The gRPC status that ends the call; undefined when it ends without one. */
+  /** gRPC status that ends the call; undefined when it ends without one. */
   readonly status: Promise<string | undefined>;
-  /** Settles when the server has all that was to be sent, or has ended the call. */
+  /** Settles when the server has received everything, or has ended the call. */
   readonly sent: Promise<unknown>;
 }
 
@@ -212,51 +212,51 @@ function call(
     if (options.isLeftOpen) stream.write(options.body, () => resolve());
     else stream.end(options.body, () => resolve());
   });
-  const received = written.then(() => pinged(session));
+  const received = written.then(() => ping(session));
   return { stream, status, sent: Promise.race([status, received]) };
 }
 
 /** Resolves when the server has read everything that was sent before. */
-function pinged(session: ClientHttp2Session): Promise<unknown> {
+function ping(session: ClientHttp2Session): Promise<unknown> {
   return new Promise((resolve) => (session.destroyed ? resolve(undefined) : session.ping(resolve)));
 }
 
-async function statusesOf(calls: readonly Attack[]): Promise<(string | undefined)[]> {
+async function getStatuses(calls: readonly Attack[]): Promise<(string | undefined)[]> {
   return [...new Set(await Promise.all(calls.map(({ status }) => status)))];
 }
 
-/** Health checks, small and compressed, are answered. A call that was just refused counts until its stream is closed. */
+/** Expects responses to small and to compressed health checks. A refused call counts towards the limit until its stream is closed. */
 async function expectHealthy({ endpoint }: Pick<TestWorker, 'endpoint'>): Promise<void> {
   for (const [encoding, body] of [
     ['gzip', gzipSync(Buffer.alloc(0))],
     ['deflate', deflateSync(Buffer.alloc(0))],
   ] as const) {
     const session = connect(`http://${endpoint}`);
-    const check = () => call(session, CHECK, { body: framed(body, true), encoding }).status;
+    const check = () => call(session, CHECK, { body: frame(body, true), encoding }).status;
     await until(`a check in ${encoding} is answered`, async () => (await check()) === '0', 2000);
     session.destroy();
   }
 }
 
-async function expectAnswers({ endpoint }: TestWorker): Promise<void> {
+async function expectResponses({ endpoint }: TestWorker): Promise<void> {
   const client = new InferenceClient({ endpoint }, { clock, random });
   const { outputs } = await client.infer('echo', { x: Float32Array.of(1, 2) });
   await client.close();
   expect(outputs['x']?.data).toEqual(Float32Array.of(1, 2));
 }
 
-function framed(contents: Buffer, isCompressed: boolean): Buffer {
+function frame(contents: Buffer, isCompressed: boolean): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt8(isCompressed ? 1 : 0, 0);
   head.writeUInt32BE(contents.length, 1);
   return Buffer.concat([head, contents]);
 }
 
-function encodingOf(kind: string): string {
+function getEncoding(kind: string): string {
   return kind === 'deflate' ? 'deflate' : 'gzip';
 }
 
-function lying(gzipped: Buffer): Buffer {
+function forgeLength(gzipped: Buffer): Buffer {
   gzipped.writeUInt32LE(10, gzipped.length - 4);
   return gzipped;
 }

@@ -19,7 +19,7 @@ afterEach(async () => {
   await stopAll();
 });
 
-/** Keeps so many replicas registered, from this process. */
+/** Keeps `count` replicas registered from this process. */
 function keep(count: number, url: string): void {
   const api = new ApiClient([url]);
   const keepers = Array.from(
@@ -33,8 +33,8 @@ function keep(count: number, url: string): void {
   });
 }
 
-/** Sends a request over a connection of its own, and keeps that open. */
-function opened(url: string, request: string): { socket: Socket; received: () => string } {
+/** Sends a request over a new connection, which stays open until the end of the test. */
+function openConnection(url: string, request: string): { socket: Socket; received: () => string } {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   let received = '';
   socket.on('data', (chunk) => {
@@ -46,10 +46,13 @@ function opened(url: string, request: string): { socket: Socket; received: () =>
   return { socket, received: () => received };
 }
 
-/** The answer to a registration, as far as its first event. */
-async function registering(url: string, id: string): Promise<{ socket: Socket; isRegistered: boolean; text: string }> {
-  const { socket, received } = opened(url, registerRequest(registrationBody(id)));
-  await until('there is an answer', () => /alive|detail/.test(received()) || socket.closed, 60_000);
+/** Registers a replica, and resolves with its first event or the refusal. */
+async function tryToRegister(
+  url: string,
+  id: string,
+): Promise<{ socket: Socket; isRegistered: boolean; text: string }> {
+  const { socket, received } = openConnection(url, registerRequest(registrationBody(id)));
+  await until('a response has arrived', () => /alive|detail/.test(received()) || socket.closed, 60_000);
   return { socket, isRegistered: received().includes('alive'), text: received() };
 }
 
@@ -59,19 +62,19 @@ function memoryMb(server: ServerProcess): number {
 }
 
 describe('an API server', () => {
-  it('that is killed has its 1,000 replicas back within 10 s of being up again', async () => {
+  it('has its 1,000 replicas back within 10 s when it is killed and restarted', async () => {
     const port = await freePort();
     const server = await startServer({ port });
     keep(1000, server.url);
     await until('all are registered', async () => (await server.listed()).length === 1000, 30_000);
     await server.running.stop('SIGKILL');
-    // Long enough for the waits between their tries to have grown.
+    // Long enough for the backoff between registration attempts to grow.
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     const again = await startServer({ port });
     await timeUntil('all 1,000 are back', 10_000, async () => (await again.listed()).length === 1000);
   });
 
-  it('that stood still for 20 s removes nobody when it goes on', async () => {
+  it('removes no replica when it is stopped for 20 s and continues', async () => {
     const server = await startServer();
     keep(100, server.url);
     await curlRegistrant(server.url, 'curl');
@@ -79,32 +82,32 @@ describe('an API server', () => {
     server.running.child.kill('SIGSTOP');
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     server.running.child.kill('SIGCONT');
-    await holdsFor('a call finds somebody', 20_000, async () => (await server.routed()) !== undefined);
+    await holdsFor('a route request finds a replica', 20_000, async () => (await server.routed()) !== undefined);
     expect(removals(server)).toEqual([]);
     expect(await server.listed()).toHaveLength(101);
   });
 
-  it('that is busy has 2,000 replicas that come at once wait for it, and not try to connect again', async () => {
+  it('queues the connections of 2,000 replicas that arrive at once while it is busy', async () => {
     const server = await startServer();
     server.running.child.kill('SIGSTOP');
     let connected = 0;
     for (let n = 0; n < 2000; n++) {
-      const { socket } = opened(server.url, registerRequest(registrationBody(`r${n}`)));
+      const { socket } = openConnection(server.url, registerRequest(registrationBody(`r${n}`)));
       socket.once('connect', () => connected++);
     }
-    // Whom the kernel turns away tries again after a second at the earliest.
+    // A client whose SYN the kernel drops retries after 1 s at the earliest.
     await timeUntil('all are connected', 900, () => connected === 2000);
     server.running.child.kill('SIGCONT');
     await timeUntil('all are registered', 20_000, async () => (await server.listed()).length === 2000);
   });
 
-  it('takes a flood of 10,000 registrations in bounded memory, answers meanwhile, and keeps who was there', async () => {
+  it('accepts a flood of 10,000 registrations in bounded memory, goes on responding, and keeps the replica it had', async () => {
     const server = await startServer();
     await curlRegistrant(server.url, 'stays');
     const before = memoryMb(server);
     const sockets: Socket[] = [];
     for (let n = 0; n < 10_000; n += 250) {
-      const batch = Array.from({ length: 250 }, (_, at) => registering(server.url, `flood${n + at}`));
+      const batch = Array.from({ length: 250 }, (_, index) => tryToRegister(server.url, `flood${n + index}`));
       for (const { socket } of await Promise.all(batch)) sockets.push(socket);
       expect((await server.ask('/route?type=chat')).status).toBe(200);
     }
@@ -121,25 +124,25 @@ describe('an API server', () => {
     expect(removals(server).filter((line) => line.includes('"stays"'))).toEqual([]);
   });
 
-  it('that runs out of file descriptors says so, refuses leases, keeps those it has, and recovers', async () => {
+  it('reports that it runs out of file descriptors, refuses new leases, keeps the existing ones, and recovers', async () => {
     const server = await startServer({ through: ['bash', '-c', 'ulimit -n 256; exec "$@"', 'bash'] });
     await curlRegistrant(server.url, 'stays');
-    const answers = [];
-    for (let n = 0; n < 230; n++) answers.push(await registering(server.url, `r${n}`));
-    const refused = answers.filter(({ isRegistered }) => !isRegistered);
+    const registrations = [];
+    for (let n = 0; n < 230; n++) registrations.push(await tryToRegister(server.url, `r${n}`));
+    const refused = registrations.filter(({ isRegistered }) => !isRegistered);
     expect(refused.length).toBeGreaterThan(10);
     for (const { text } of refused) expect(text).toMatch(/^HTTP\/1.1 503 .*retry-after: 5.*of 256 file descriptors/s);
     console.info(`measured: with ulimit -n 256, ${230 - refused.length} leases are granted`);
-    const idle = Array.from({ length: 5 }, () => opened(server.url, ''));
+    const idle = Array.from({ length: 5 }, () => openConnection(server.url, ''));
     const unready = await server.ask('/readyz');
     expect(unready.status).toBe(503);
     expect(unready.body).toMatch(
       /"reasons":\["\d+ of 256 file descriptors are in use; raise the limit with ulimit -n"/,
     );
     expect((await server.listed()).length).toBe(231 - refused.length);
-    // More than there are descriptors: what says nothing is closed, and those who are there stay.
-    const flood = Array.from({ length: 300 }, () => opened(server.url, ''));
-    await timeUntil('it answers again', 30_000, async () => {
+    // More connections than file descriptors: silent ones are closed, and existing leases stay.
+    const flood = Array.from({ length: 300 }, () => openConnection(server.url, ''));
+    await timeUntil('it responds again', 30_000, async () => {
       return server.ask('/livez').then(
         ({ status }) => status === 200,
         () => false,
@@ -147,15 +150,15 @@ describe('an API server', () => {
     });
     for (const { socket } of [...idle, ...flood]) socket.destroy();
     expect((await server.listed()).length).toBe(231 - refused.length);
-    for (const { socket } of answers.slice(0, 100)) socket.destroy();
+    for (const { socket } of registrations.slice(0, 100)) socket.destroy();
     await timeUntil('it is ready again', 5000, async () => (await server.ask('/readyz')).status === 200);
-    expect((await registering(server.url, 'again')).isRegistered).toBe(true);
+    expect((await tryToRegister(server.url, 'again')).isRegistered).toBe(true);
     expect(await server.listed()).toContain('stays');
   });
 });
 
 describe('a worker that drains', () => {
-  it('fails none of 100 calls a second, though nobody tries again', async () => {
+  it('fails none of 100 calls per second, even without retries', async () => {
     const server = await startServer();
     const clients = new Map<string, InferenceClient>();
     cleanups.push(() => Promise.all([...clients.values()].map((client) => client.close())));

@@ -5,10 +5,10 @@ import { type ServerProcess, serverFrom, startServer } from '../support/fleet.js
 import { createNetwork, type Network, type NetworkHost, noNetworksBecause } from '../support/netns.js';
 import { until } from '../support/until.js';
 
-/** What is promised for a call under way. */
-const MADE_ELSEWHERE_WITHIN_MS = 17_000;
+/** Documented limit for the failover of a call in progress. */
+const MAX_FAILOVER_MS = 17_000;
 
-/** A process with one client, which makes a call for each line of its standard input. */
+/** Program with one client that makes a call for each line of its stdin. */
 const CALLER = `
 import { createInterface } from 'node:readline';
 const { Client } = await import(process.argv[1]);
@@ -24,9 +24,9 @@ await client.close();
 const LIBRARY = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
 
 const reason = noNetworksBecause();
-if (reason) console.warn(`networks cannot be broken here, and what needs that is skipped: ${reason}`);
+if (reason) console.warn(`tests that need test networks are skipped: ${reason}`);
 
-describe.skipIf(reason !== undefined)('a client whose replica dies without a word', () => {
+describe.skipIf(reason !== undefined)('a client whose replica dies silently', () => {
   let network: Network;
   let server: ServerProcess;
   let caller: Running;
@@ -51,7 +51,7 @@ describe.skipIf(reason !== undefined)('a client whose replica dies without a wor
     network.remove();
   });
 
-  /** Makes a call; resolves to the replica that answered, or what went wrong, and to how long that took. */
+  /** Makes a call. `outcome` is the id of the replica that responded, or the error message. */
   async function call(withinMs: number): Promise<{ readonly outcome: string; readonly ms: number }> {
     const before = caller.stdout().length;
     caller.child.stdin?.write('call\n');
@@ -64,8 +64,8 @@ describe.skipIf(reason !== undefined)('a client whose replica dies without a wor
     return JSON.parse(line());
   }
 
-  /** The replica that the client uses, and the other. */
-  async function used() {
+  /** Finds out which replica the client uses, and which is the other. */
+  async function findUsedReplica() {
     const { outcome } = await call(10_000);
     const other = outcome === 'one' ? 'two' : 'one';
     return { used: workers[outcome] as (typeof workers)[string], usedId: outcome, other };
@@ -73,26 +73,29 @@ describe.skipIf(reason !== undefined)('a client whose replica dies without a wor
 
   const DEATHS: [string, (worker: { process: Running; host: NetworkHost }) => unknown][] = [
     ['freezes', ({ process }) => process.child.kill('SIGSTOP')],
-    ['is on a host whose packets vanish', ({ host }) => host.lose(100)],
+    ['is on a host whose packets are lost', ({ host }) => host.lose(100)],
   ];
 
-  it.each(DEATHS)('has the call under way made elsewhere when the replica %s', async (what, die) => {
-    const { used: victim, other } = await used();
+  it.each(DEATHS)('fails over a call in progress when the replica %s', async (what, die) => {
+    const { used: victim, other } = await findUsedReplica();
     die(victim);
-    const { outcome, ms } = await call(MADE_ELSEWHERE_WITHIN_MS + 5000);
-    console.info(`measured: a call at a replica that ${what} is answered by another after ${ms} ms`);
+    const { outcome, ms } = await call(MAX_FAILOVER_MS + 5000);
+    console.info(`measured: a call at a replica that ${what} fails over to another after ${ms} ms`);
     expect(outcome).toBe(other);
-    expect(ms).toBeLessThan(MADE_ELSEWHERE_WITHIN_MS);
+    expect(ms).toBeLessThan(MAX_FAILOVER_MS);
     expect(await call(5000)).toMatchObject({ outcome: other });
   });
 
-  it.each(DEATHS)('makes its next call elsewhere when the replica %s and has left the list', async (what, die) => {
-    const { used: victim, usedId, other } = await used();
-    die(victim);
-    await until('it has left the list', async () => !(await server.listed()).includes(usedId), 15_000);
-    const { outcome, ms } = await call(10_000);
-    console.info(`measured: the first call after a replica that ${what} has left the list takes ${ms} ms`);
-    expect(outcome).toBe(other);
-    expect(ms).toBeLessThan(3000);
-  });
+  it.each(DEATHS)(
+    'makes its next call at another replica when the replica %s and is removed from the list',
+    async (what, die) => {
+      const { used: victim, usedId, other } = await findUsedReplica();
+      die(victim);
+      await until('it has left the list', async () => !(await server.listed()).includes(usedId), 15_000);
+      const { outcome, ms } = await call(10_000);
+      console.info(`measured: the first call after a replica that ${what} has left the list takes ${ms} ms`);
+      expect(outcome).toBe(other);
+      expect(ms).toBeLessThan(3000);
+    },
+  );
 });

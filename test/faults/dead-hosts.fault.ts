@@ -11,11 +11,11 @@ import {
 } from '../support/fleet.js';
 import { createNetwork, type Network, type NetworkHost, noNetworksBecause } from '../support/netns.js';
 
-/** What is promised: a heartbeat, the retransmissions, and a look. */
-const GONE_WITHIN_MS = 6000;
+/** Documented limit: a heartbeat interval, the time of retransmissions, and a check by the dead-peer detector. */
+const MAX_REMOVAL_MS = 6000;
 
 const reason = noNetworksBecause();
-if (reason) console.warn(`networks cannot be broken here, and what needs that is skipped: ${reason}`);
+if (reason) console.warn(`tests that need test networks are skipped: ${reason}`);
 
 describe.skipIf(reason !== undefined)('over a real network', () => {
   let network: Network;
@@ -38,7 +38,7 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     return curlRegistrant(serverFrom(at), id, { through: at.through });
   }
 
-  /** A worker, whose lease is two-way. */
+  /** Starts a worker on a host. Its lease is two-way. */
   async function workerOnHost(at: NetworkHost, id: string): Promise<Running> {
     const place = ['--host', at.address, '--port', '50051', '--server', serverFrom(at)];
     const worker = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', id, ...place], at);
@@ -57,12 +57,12 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     await onHost(host, 'curl');
     await workerOnHost(host, 'worker');
     cut();
-    await timeUntil(`nobody is left there when ${what}`, GONE_WITHIN_MS, async () => (await listed()) === 'stays');
-    await holdsFor('calls go to the one that stays', 2000, async () => (await server.routed()) === 'stays');
+    await timeUntil(`its replicas are removed when ${what}`, MAX_REMOVAL_MS, async () => (await listed()) === 'stays');
+    await holdsFor('calls go to the remaining replica', 2000, async () => (await server.routed()) === 'stays');
     expect(server.running.stderr()).toContain('removed "curl": unacknowledged');
   });
 
-  it('a replica that is killed is gone within 1 s', async () => {
+  it('a killed replica is removed within 1 s', async () => {
     const registrant = await onHost(host, 'curl');
     const worker = await workerOnHost(host, 'worker');
     registrant.child.kill('SIGKILL');
@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     await timeUntil('the worker is gone', 1000, async () => (await listed()) === 'stays');
   });
 
-  it('a worker that stands still is not routed to within 10 s, and is back within 4 s when it goes on', async () => {
+  it('a stopped worker is removed within 10 s, and is back within 4 s when it continues', async () => {
     const worker = await workerOnHost(host, 'worker');
     worker.child.kill('SIGSTOP');
     await timeUntil('the worker is not in the list', 10_000, async () => (await listed()) === 'stays');
@@ -79,7 +79,7 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     await timeUntil('the worker is back', 4000, async () => (await listed()) === 'stays worker');
   });
 
-  it('a program with a one-way lease that stands still stays: its kernel answers for it', async () => {
+  it('a stopped program with a one-way lease stays registered, because its kernel acknowledges the heartbeats', async () => {
     const registrant = await onHost(host, 'curl');
     registrant.child.kill('SIGSTOP');
     await holdsFor('curl is in the list', 10_000, async () => (await listed()) === 'curl stays');
@@ -92,7 +92,7 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     for (let n = 0; n < 5; n++) await onHost(host, `curl${n}`);
     await workerOnHost(host, 'worker');
     for (let n = 0; n < 5; n++) {
-      // Each time at another moment between two heartbeats.
+      // Each time at a different point between two heartbeats.
       await new Promise((resolve) => setTimeout(resolve, 4000 + n * 400));
       cut();
       await new Promise((resolve) => setTimeout(resolve, 2000));
@@ -102,11 +102,11 @@ describe.skipIf(reason !== undefined)('over a real network', () => {
     expect(removals(server)).toEqual([]);
   });
 
-  it('nobody is removed while a packet in five is lost for a minute, and calls find somebody all the time', async () => {
+  it('no replica is removed while 20 % of the packets are lost for a minute, and route requests always find one', async () => {
     for (let n = 0; n < 8; n++) await onHost(host, `curl${n}`);
     const worker = await workerOnHost(host, 'worker1');
     host.lose(20);
-    await holdsFor('calls find somebody', 60_000, async () => (await server.routed()) !== undefined);
+    await holdsFor('a route request finds a replica', 60_000, async () => (await server.routed()) !== undefined);
     host.lose(0);
     expect(removals(server), worker.stderr()).toEqual([]);
     const suspected = server.running.stderr().split('is suspect').length - 1;

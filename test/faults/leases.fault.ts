@@ -5,7 +5,7 @@ import { start, startProgram, stopAll } from '../support/binary.js';
 import { curlRegistrant, holdsFor, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
 import { until } from '../support/until.js';
 
-/** Sends a request from a socket with the smallest receive buffer there is, and never reads. */
+/** Python program that sends a request from a socket with the smallest possible receive buffer, and never reads. */
 const READS_NOTHING = `import json, socket, sys, time
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -26,7 +26,7 @@ afterEach(async () => {
   await stopAll();
 });
 
-/** Opens a lease over a bare socket, and resolves when the server says that it is registered; `onSent` is told before. */
+/** Opens a lease over a bare socket, and resolves when the server confirms the registration. Calls `onSent` before that. */
 async function register(id: string, onSent: () => void = () => {}): Promise<Socket> {
   const socket = connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true });
   sockets.add(socket);
@@ -45,12 +45,12 @@ async function register(id: string, onSent: () => void = () => {}): Promise<Sock
 }
 
 describe('the registrations of one id', () => {
-  it('are never lost, though each time the older connection closes right when the newer one comes', async () => {
+  it('never get lost, although the older connection closes just as the newer one arrives', async () => {
     let held = await register('r1');
     for (let n = 0; n < 1000; n++) {
       const older = held;
       const close = [() => older.destroy(), () => older.resetAndDestroy(), () => older.end()][n % 3] as () => void;
-      // Before the newer, at the same moment, or right after.
+      // Closes before the newer request, at the same time, or right after it.
       const moment = n % 4;
       if (moment === 0) close();
       held = await register('r1', moment === 1 ? close : moment === 2 ? () => setImmediate(close) : undefined);
@@ -65,7 +65,7 @@ describe('the registrations of one id', () => {
     await timeUntil('the last one is gone', 1000, async () => (await server.listed()).length === 0);
   });
 
-  it('by two processes make one takeover, after which the loser stands by', async () => {
+  it('from two processes cause one takeover, after which the loser stands by', async () => {
     const place = ['--id', 'r1', '--endpoint', 'a.test:1', '--cap', 'type=chat', '--server', server.url];
     const first = start(['register', ...place]);
     await first.printed(/registered/);
@@ -78,20 +78,20 @@ describe('the registrations of one id', () => {
   });
 });
 
-describe('a connection', () => {
-  it('that its registrant half closes has ended', async () => {
+describe('a lease', () => {
+  it('ends when its registrant half-closes the connection', async () => {
     const socket = await register('r1');
     socket.end();
     await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
   });
 
-  it('whose registrant is killed has ended', async () => {
+  it('ends when its registrant is killed', async () => {
     const registrant = await curlRegistrant(server.url, 'r1');
     registrant.child.kill('SIGKILL');
     await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
   });
 
-  it('whose reader takes nothing is cut when its window has been shut for longer than 3 s; others stay', async () => {
+  it('ends when its registrant has kept the TCP window closed for more than 3 s; other leases stay', async () => {
     await server.running.stop();
     server = await startServer({ args: ['--heartbeat', '10ms'] });
     await curlRegistrant(server.url, 'reads');

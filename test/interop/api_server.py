@@ -1,4 +1,4 @@
-"""An API server that answers the lines of the original's interface and nothing more."""
+"""An API server with only the interface of the Python server."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A client of the original's kind, and gRPC's own health and reflection clients, against an API server and a worker with `echo` (capability type=echo)."""
+"""A client like that of the Python server, and gRPC's own health and reflection clients, against an API server and a worker with `echo` (capability type=echo)."""
 
 import sys
 

@@ -25,7 +25,7 @@ export interface FrontedServer {
   readonly noticesWithinMs: number;
 }
 
-/** One process, in the foreground, that writes into its own folder only. */
+/** nginx as a single process in the foreground that writes only to its own folder. */
 const nginxConfig = (server: string): string => `user root; daemon off; master_process off; pid nginx.pid;
 error_log stderr; events {}
 http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
@@ -48,8 +48,8 @@ const haproxy = (name: string, config: string, noticesWithinMs: number): ProxySe
 
 const page = readFileSync(fileURLToPath(new URL('../../docs/proxies.md', import.meta.url)), 'utf8');
 
-/** The configuration that docs/proxies.md recommends for a program. */
-function documented(language: string): string {
+/** Returns the configuration that docs/proxies.md recommends for a proxy. */
+function readDocumentedConfig(language: string): string {
   const text = page.split(`\`\`\`${language}\n`)[1]?.split('```')[0];
   if (!text) throw new Error(`docs/proxies.md has no configuration for ${language}`);
   return text;
@@ -65,16 +65,16 @@ listen all
     server api 127.0.0.1:8080
 `;
 
-/** Each program with its defaults, and as docs/proxies.md recommends. */
+/** Each proxy with its defaults and with the configuration that docs/proxies.md recommends. */
 export const SETUPS: readonly ProxySetup[] = [
   nginx('with its defaults', 'server { listen 8000; location / { proxy_pass http://127.0.0.1:8080; } }'),
-  nginx('as documented', documented('nginx')),
-  // By default it notices only when it passes on the next heartbeat, of which there is one every 2 s.
+  nginx('as documented', readDocumentedConfig('nginx')),
+  // By default, haproxy notices a closed connection only when it forwards the next heartbeat. The interval is 2 s.
   haproxy('with the defaults of its Debian package', HAPROXY_DEBIAN, 3000),
-  haproxy('as documented', documented('haproxy'), 1000),
+  haproxy('as documented', readDocumentedConfig('haproxy'), 1000),
 ];
 
-/** Starts an API server and a proxy in front of it; resolves when the proxy passes requests on. */
+/** Starts an API server and a proxy in front of it, and resolves when the proxy forwards requests. */
 export async function startFronted({ name, config, command, noticesWithinMs }: ProxySetup): Promise<FrontedServer> {
   const api = await startServer();
   const port = await freePort();
@@ -87,6 +87,6 @@ export async function startFronted({ name, config, command, noticesWithinMs }: P
   const proxy = startProgram(command(folder, file));
   const url = `http://127.0.0.1:${port}`;
   const passes = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
-  await until(() => `${name} passes requests on: ${proxy.stdout()}${proxy.stderr()}`, passes, 15_000);
+  await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, passes, 15_000);
   return { name, api, url, noticesWithinMs };
 }

@@ -7,7 +7,7 @@ import { beside } from './python.js';
 
 const execute = promisify(execFile);
 
-/** The folder of the programs that `.ci/interop` builds. */
+/** Folder of the programs that `.ci/interop` builds. */
 const TOOLS = process.env['ANYSERVE_TEST_TOOLS'] ?? '';
 
 let endpoint: string;
@@ -19,17 +19,20 @@ beforeAll(async () => {
 afterAll(stopAll);
 
 describe('a worker', { timeout: 120_000 }, () => {
-  it('is described and called by grpcurl', async () => {
+  it('can be described and called with grpcurl', async () => {
     const env = { ...process.env, GRPCURL: join(TOOLS, 'grpcurl') };
     expect((await execute('bash', [beside('grpcurl.sh')], { env })).stdout).toContain('all held');
   });
 
-  it.each(['go-client', 'rust-client'])('is called by %s, which is generated from the proto', async (program) => {
-    const { stdout, stderr } = await execute(join(TOOLS, program), [endpoint]);
-    expect(`${stdout}${stderr}`).toContain('all held');
-  });
+  it.each(['go-client', 'rust-client'])(
+    'can be called by %s, a client generated from the proto file',
+    async (program) => {
+      const { stdout, stderr } = await execute(join(TOOLS, program), [endpoint]);
+      expect(`${stdout}${stderr}`).toContain('all held');
+    },
+  );
 
-  it('answers all of 5,000 calls of ghz', async () => {
+  it('responds to all of 5,000 calls of ghz', async () => {
     const input = { name: 'x', datatype: 'FP32', shape: [2], contents: { fp32_contents: [1, 2] } };
     const call = ['--call', 'inference.GRPCInferenceService/ModelInfer', '-n', '5000', '-c', '50', '--insecure'];
     const data = JSON.stringify({ model_name: 'echo', inputs: [input] });

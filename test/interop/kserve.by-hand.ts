@@ -18,7 +18,7 @@ afterAll(stopAll);
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', kserve.grpc]);
 
 describe("KServe's server", { timeout: 60_000 }, () => {
-  it('is called typed and raw', async () => {
+  it('accepts typed and raw inputs', async () => {
     for (const form of [[], ['--raw']]) {
       expect(await infer('doubler', '--input', 'x:FP32[1,3]=[1,2,3]', ...form)).toMatchObject({
         code: 0,
@@ -27,14 +27,14 @@ describe("KServe's server", { timeout: 60_000 }, () => {
     }
   });
 
-  it('fails in its own words', async () => {
+  it('reports its failures with its own messages', async () => {
     const failed = await infer('doubler', '--input', 'x:FP32[1,1]=[-1]');
     expect([failed.code, failed.stderr]).toEqual([5, expect.stringContaining('x must not be negative')]);
     const unknown = await infer('nobody', '--input', 'x:FP32[1,1]=[1]');
     expect([unknown.code, unknown.stderr]).toEqual([5, expect.stringContaining('nobody')]);
   });
 
-  it('is registered while it is ready, and found by what it offers', async () => {
+  it('is registered while it is ready, and is found by its capabilities', async () => {
     const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
     const at = ['--endpoint', kserve.grpc, '--probe', 'grpc', '--server', server];
     await start(['register', '--id', 'kserve', '--cap', 'model=doubler', ...at]).printed(/^registered kserve/m);

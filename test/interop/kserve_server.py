@@ -1,4 +1,4 @@
-"""KServe's server with a model that doubles `x`, and fails when it contains a negative number."""
+"""KServe's server with a model that doubles `x` and fails on negative numbers."""
 
 import sys
 

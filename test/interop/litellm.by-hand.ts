@@ -9,7 +9,7 @@ const PYTHON = process.env['ANYSERVE_TEST_LITELLM'] ?? 'python3';
 
 afterAll(stopAll);
 
-it('LiteLLM behind a worker answers chats, and no probe makes it generate', { timeout: 180_000 }, async () => {
+it('LiteLLM behind a worker responds to chats, and probes never make it generate', { timeout: 180_000 }, async () => {
   const port = await freePort();
   const place = ['--host', '127.0.0.1', '--port', String(port), '--telemetry', 'False'];
   const litellm = startProgram([join(dirname(PYTHON), 'litellm'), '--config', beside('litellm.yaml'), ...place], {
@@ -33,7 +33,7 @@ it('LiteLLM behind a worker answers chats, and no probe makes it generate', { ti
   const whole = await run(['infer', 'mock', '--prompt', 'Hi', '--no-stream', '--server', server]);
   expect(whole).toEqual({ code: 0, stdout: 'one two three\n', stderr: '' });
 
-  // Several probes, which come every 3 s.
+  // Waits for several probes, which are sent every 3 s.
   const probes = (): number => printed().split('GET /v1/models').length;
   const before = probes();
   await until('it is probed again', () => probes() >= before + 3, 20_000);

@@ -14,7 +14,7 @@ const children: ChildProcess[] = [];
 let server: string;
 
 beforeAll(async () => {
-  // It says "one two three" and ends, or goes on and on.
+  // The model writes "one two three" and ends, or never ends.
   const rows = [
     ['x', '▁one', '▁two', '▁three', '</s>'],
     ['y', '▁on', '▁and', '▁on'],
@@ -29,8 +29,8 @@ afterAll(async () => {
   await stopAll();
 });
 
-/** A llama.cpp server, with a worker in front of it that is in the list. */
-async function llamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
+/** Starts a llama.cpp server and a registered worker in front of it. */
+async function startLlamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
   const child = spawn(PYTHON, [beside('llama_server.py'), model, ...options], { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
   let output = '';
@@ -47,8 +47,8 @@ async function llamaServer(id: string, options: readonly string[], workerOptions
 
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--server', server]);
 
-it("a real llama.cpp server chats, in one piece and in many, and the worker's errors are its own", async () => {
-  const { child, endpoint } = await llamaServer('chat', [], []);
+it('a llama.cpp server responds to unary and streaming chats, and the worker passes on its errors', async () => {
+  const { child, endpoint } = await startLlamaServer('chat', [], []);
   expect(await infer('chat', '--prompt', 'x', '--stream')).toEqual({ code: 0, stdout: ' one two three\n', stderr: '' });
   const refused = await infer('chat', '--prompt', 'x'.repeat(5000));
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/HTTP 400: request \(\d+ tokens\) exceeds/) });
@@ -70,8 +70,8 @@ it("a real llama.cpp server chats, in one piece and in many, and the worker's er
   await client.close();
 }, 90_000);
 
-it('a real llama.cpp server turns texts into vectors', async () => {
-  await llamaServer('embed', ['embeddings'], ['--embeddings']);
+it('a llama.cpp server returns embeddings', async () => {
+  await startLlamaServer('embed', ['embeddings'], ['--embeddings']);
   const { stderr, stdout } = await infer('embed', '--input', 'input=["x","y"]', '--json');
   expect(stderr).toBe('');
   expect(JSON.parse(stdout).outputs[0]).toMatchObject({

@@ -1,4 +1,4 @@
-"""llama.cpp's own HTTP server on a free port: a model file, and whether it is for embeddings."""
+"""llama.cpp's own HTTP server on a free port. Arguments: a model file, and whether it is for embeddings."""
 
 import sys
 import time

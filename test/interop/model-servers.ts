@@ -7,10 +7,10 @@ import { freePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 import { beside, PYTHON } from './python.js';
 
-/** A model server of another project that is ready. */
+/** A ready model server of another project. */
 export interface ModelServer {
   readonly running: Running;
-  /** Where it speaks gRPC, and where HTTP. */
+  /** Its endpoints for gRPC and for HTTP. */
   readonly grpc: string;
   readonly http: string;
 }
@@ -28,8 +28,8 @@ export async function startMlserver(): Promise<ModelServer> {
 }
 
 /**
- * Starts Triton with the models in `triton`. The package nvidia-pytriton has the server, and for each version of Python the program
- * that runs the models; that one uses the first `python3` on the PATH.
+ * Starts Triton with the models in `triton`. The package nvidia-pytriton contains the server and, for each version of Python,
+ * the program that runs the models. That program uses the first `python3` on the PATH.
  */
 export async function startTriton(): Promise<ModelServer> {
   const [grpcPort, httpPort] = [await freePort(), await freePort()];
@@ -62,7 +62,7 @@ function emptyFolder(): string {
   return mkdtempSync(join(tmpdir(), 'anyserve-models-'));
 }
 
-/** Where the Python has its packages and its shared library, and its version as `3.11`. */
+/** Returns the folders of the Python's packages and shared library, and its version, such as `3.11`. */
 function pythonPaths(): { readonly packages: string; readonly libraries: string; readonly version: string } {
   const code =
     'import json, sysconfig as s; print(json.dumps([s.get_path("purelib"), s.get_config_var("LIBDIR"), s.get_python_version()]))';
@@ -72,7 +72,7 @@ function pythonPaths(): { readonly packages: string; readonly libraries: string;
   return { packages, libraries, version };
 }
 
-/** Waits until a server says over the HTTP form of the protocol that it is ready. */
+/** Waits until a server reports over HTTP that it is ready. */
 export async function whenReady(running: Running, grpcPort: number, httpPort: number): Promise<ModelServer> {
   const http = `127.0.0.1:${httpPort}`;
   const isReady = async (): Promise<boolean> =>

@@ -13,14 +13,14 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-/** Runs the same steps through all proxies at the same time. */
+/** Runs the same steps through all proxies concurrently. */
 async function throughEach(steps: (server: FrontedServer) => Promise<void>): Promise<void> {
   await Promise.all(fronted.map(steps));
 }
 
 const isListed = async ({ api }: FrontedServer, id: string): Promise<boolean> => (await api.listed()).includes(id);
 
-/** Sends requests for a route on kept connections; counts the statuses and the failures. */
+/** Sends `/route` requests over kept connections, and counts the statuses and failures. */
 async function load(url: string, agent: Agent, count: number): Promise<Record<string, number>> {
   const outcomes: Record<string, number> = {};
   let left = count;
@@ -43,7 +43,7 @@ async function load(url: string, agent: Agent, count: number): Promise<Record<st
 }
 
 describe('a proxy in front of an API server', () => {
-  it('passes events on at once, and the end of a registrant that was killed', { timeout: 30_000 }, () =>
+  it('forwards events at once, and the end of a killed registrant', { timeout: 30_000 }, () =>
     throughEach(async (server) => {
       const { name, url, noticesWithinMs } = server;
       const beganAtMs = performance.now();
@@ -55,12 +55,12 @@ describe('a proxy in front of an API server', () => {
     }),
   );
 
-  it('carries two-way leases: a worker that is stopped is noticed, and comes back', { timeout: 60_000 }, () =>
+  it('forwards two-way leases: a stopped worker is removed and comes back', { timeout: 60_000 }, () =>
     throughEach(async ({ name, url, api, noticesWithinMs }) => {
       const worker = start(['worker', '--backend', 'echo', '--id', 'w1', '--port', '0', '--server', url]);
       await worker.printed(/^registered w1/m);
       const status = async (): Promise<number> => (await fetch(`${url}/route?type=echo`)).status;
-      await holdsFor(`${name}: it outlives its ttl of 9 s`, 11_000, async () => (await status()) === 200);
+      await holdsFor(`${name}: it outlives its TTL of 9 s`, 11_000, async () => (await status()) === 200);
       const called = await run(['infer', 'echo', '--prompt', 'Hi', '--server', url]);
       expect([name, called]).toEqual([name, { code: 0, stdout: 'Hi\n', stderr: '' }]);
       worker.child.kill('SIGSTOP');
@@ -75,7 +75,7 @@ describe('a proxy in front of an API server', () => {
     }),
   );
 
-  it('lets replicas return to an API server that was killed and restarted', { timeout: 60_000 }, () =>
+  it('lets replicas re-register with an API server that was killed and restarted', { timeout: 60_000 }, () =>
     throughEach(async ({ name, url, api }) => {
       const args = ['--id', 'r2', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
       const registrant = start(['register', ...args]);
@@ -88,22 +88,25 @@ describe('a proxy in front of an API server', () => {
     }),
   );
 
-  it('loses none of 4,000 requests while replicas come and go, also after a pause', { timeout: 120_000 }, () =>
-    throughEach(async ({ name, url }) => {
-      await curlRegistrant(url, 'stays');
-      const agent = new Agent({ keepAlive: true, maxSockets: 20 });
-      let isOver = false;
-      const comeAndGo = async (): Promise<void> => {
-        for (let n = 0; !isOver; n++) (await curlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
-      };
-      const coming = comeAndGo();
-      expect([name, await load(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
-      // Longer than Node keeps idle connections by default.
-      await new Promise((resolve) => setTimeout(resolve, 6500));
-      expect([name, await load(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
-      isOver = true;
-      await coming;
-      agent.destroy();
-    }),
+  it(
+    'loses none of 4,000 requests while replicas register and leave, even after an idle pause',
+    { timeout: 120_000 },
+    () =>
+      throughEach(async ({ name, url }) => {
+        await curlRegistrant(url, 'stays');
+        const agent = new Agent({ keepAlive: true, maxSockets: 20 });
+        let isOver = false;
+        const comeAndGo = async (): Promise<void> => {
+          for (let n = 0; !isOver; n++) (await curlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
+        };
+        const coming = comeAndGo();
+        expect([name, await load(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
+        // Longer than Node.js keeps idle connections by default.
+        await new Promise((resolve) => setTimeout(resolve, 6500));
+        expect([name, await load(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
+        isOver = true;
+        await coming;
+        agent.destroy();
+      }),
   );
 });

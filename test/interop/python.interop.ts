@@ -42,8 +42,8 @@ function python(script: string, ...args: string[]) {
   return { output: () => output, ended };
 }
 
-describe("other implementations' clients", () => {
-  it('discover, call, check and reflect', async () => {
+describe('clients of other implementations', () => {
+  it('can discover replicas, make calls, check health and use reflection', async () => {
     const api = start(['serve', '--port', '0']);
     const server = await api.printed(/listening on (\S+)/);
     const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server]);
@@ -56,8 +56,8 @@ describe("other implementations' clients", () => {
   }, 60_000);
 });
 
-describe("another implementation's inference server", () => {
-  it('that answers raw is called in every datatype, to the last digit', async () => {
+describe('an inference server of another implementation', () => {
+  it('that returns raw contents can be called with each datatype without loss of precision', async () => {
     const server = python('oip_server.py');
     await until('it listens', () => server.output().includes('listening'), 30_000);
     const endpoint = /listening on (\S+)/.exec(server.output())?.[1] ?? '';
@@ -99,7 +99,7 @@ describe("another implementation's inference server", () => {
     expect(halfs.stdout).toContain('"data":[0.5,65504]');
     expect(halfs.stdout).toContain('"data":[1.5,-2]');
 
-    // Plain numbers become the datatypes that the model declares.
+    // Plain numbers are converted to the datatypes that the model declares.
     const declared = await run([
       'infer',
       'numbers',
@@ -118,7 +118,7 @@ describe("another implementation's inference server", () => {
     expect(streamed).toEqual({ code: 0, stdout: 'aaa\n', stderr: '' });
   }, 60_000);
 
-  it('that refuses what it does not declare gets plain values as it declares them', async () => {
+  it('that refuses undeclared datatypes and shapes receives plain values in the declared form', async () => {
     const server = python('oip_server.py');
     await until('it listens', () => server.output().includes('listening'), 30_000);
     const at = ['--endpoint', /listening on (\S+)/.exec(server.output())?.[1] ?? ''];
@@ -150,8 +150,8 @@ describe("another implementation's inference server", () => {
   }, 60_000);
 });
 
-describe("the original's API server", () => {
-  it('serves every command that asks one', async () => {
+describe('the Python server', () => {
+  it('works with each command that uses an API server', async () => {
     const port = await freePort();
     const api = python('api_server.py', String(port));
     const server = `http://127.0.0.1:${port}`;
@@ -187,7 +187,7 @@ describe("the original's API server", () => {
       server,
     ]);
     await held.printed(/^registered r1/m);
-    // It knows no states, and tells none.
+    // It has no replica states, so the columns are empty.
     expect((await run(['registry', '--server', server])).stdout).toMatch(/^r1 +localhost:1 +- +- +- +model=qwen2$/m);
     expect((await run(['route', 'model=qwen2', '--json', '--server', server])).stdout).toBe(
       '{"endpoint":"localhost:1","replica_id":"r1"}\n',

@@ -15,7 +15,7 @@ afterAll(stopAll);
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', triton.grpc]);
 
 describe('Triton', { timeout: 60_000 }, () => {
-  it('gets plain values as its models declare them, typed and raw, and always answers raw', async () => {
+  it('receives plain values with the datatypes its models declare, typed and raw, and always responds raw', async () => {
     for (const form of [[], ['--raw']]) {
       expect(await infer('batched', '--input', 'x=[1,2,3]', '--prompt', 'Grüße', ...form)).toEqual({
         code: 0,
@@ -27,7 +27,7 @@ describe('Triton', { timeout: 60_000 }, () => {
     expect(batch.stdout).toContain('doubled   FP32[2,3]   2, 4, 6, 8, 10, 12\n');
   });
 
-  it('fails in its own words', async () => {
+  it('reports its failures with its own messages', async () => {
     const failed = await infer('batched', '--input', 'x=[1,-2,3]');
     expect(failed).toEqual({ code: 5, stdout: '', stderr: `anyserve: ${triton.grpc}: x must not be negative\n` });
     const unknown = await infer('nobody', '--prompt', 'Hi');
@@ -36,25 +36,25 @@ describe('Triton', { timeout: 60_000 }, () => {
     expect([misshapen.code, misshapen.stderr]).toEqual([5, expect.stringContaining('Expected [-1,3], got [3]')]);
   });
 
-  it('is said to give no reason when its status text ends in a space, with what was declared and what was sent', async () => {
+  it('gives no reason when its status text ends in a space, so the error shows the declared and the sent inputs', async () => {
     const failed = await infer('batched', '--input', 'x=[1001,2,3]');
     expect([failed.code, failed.stderr]).toEqual([5, expect.stringContaining('INTERNAL without a reason')]);
     expect(failed.stderr).toContain('declares x FP32[-1,3], prompt BYTES[-1,1]; sent: x FP32[1,3]\n');
   });
 
-  it('is told from its HTTP port', async () => {
+  it('is recognized when the endpoint is its HTTP port', async () => {
     const failed = await run(['infer', 'batched', '--input', 'x=[1,2,3]', '--endpoint', triton.http]);
     expect(failed).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('is this its HTTP port?') });
   });
 
-  it('answers a call without a stream with all parts of a decoupled model', async () => {
+  it('responds to a unary call with all messages of a decoupled model', async () => {
     const whole = await infer('counter', '--prompt', 'one two three', '--no-stream');
     expect(whole).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
     const failed = await infer('counter', '--prompt', 'one fail', '--no-stream');
     expect(failed).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('the word is fail') });
   });
 
-  it('streams what a decoupled model answers, up to where it fails', async () => {
+  it('streams the messages of a decoupled model, up to a failure', async () => {
     const streamed = await infer('counter', '--prompt', 'one two three', '--stream');
     expect(streamed).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
     const parts = await infer('counter', '--prompt', 'one two', '--stream', '--json');
@@ -67,7 +67,7 @@ describe('Triton', { timeout: 60_000 }, () => {
     expect(failed).toMatchObject({ code: 5, stdout: 'one \n', stderr: expect.stringContaining('the word is fail') });
   });
 
-  it('is registered while it is ready, and found by what it offers', async () => {
+  it('is registered while it is ready, and is found by its capabilities', async () => {
     const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
     const offered = ['--cap', 'model=batched', '--cap', 'model=counter,type=chat'];
     const at = ['--endpoint', triton.grpc, '--probe', 'grpc', '--server', server];
@@ -79,7 +79,7 @@ describe('Triton', { timeout: 60_000 }, () => {
     const probed = start(['register', ...one, ...at]);
     await probed.printed(/^registered one/m);
     const none = start(['register', '--probe-model', 'nobody', '--id', 'none', '--cap', 'model=none', ...at]);
-    await holdsFor('a model that is not there is not registered', 5000, () => !none.stdout().includes('registered'));
+    await holdsFor('a model that does not exist is not registered', 5000, () => !none.stdout().includes('registered'));
     const chat = await run([
       'infer',
       'counter',
@@ -92,10 +92,10 @@ describe('Triton', { timeout: 60_000 }, () => {
       server,
     ]);
     expect(chat).toEqual({ code: 0, stdout: 'Hi \n', stderr: '' });
-    // Last of all: it ends, and is not routed to any more.
+    // Last: stops the server, which must no longer be routed to.
     await triton.running.stop();
     const isGone = async (): Promise<boolean> => (await run(['route', 'model=batched', '--server', server])).code === 3;
-    await until('it is not routed to', isGone, 20_000);
+    await until('it is no longer routed to', isGone, 20_000);
     await registered.stop();
   });
 });

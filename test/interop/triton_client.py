@@ -1,4 +1,4 @@
-"""Triton's own client against a worker with `echo`. It brings messages of its own, hence its own process."""
+"""Triton's own client against a worker with `echo`. It runs in a separate process because it registers the same protobuf messages."""
 
 import asyncio
 import queue
