@@ -1,6 +1,6 @@
 /**
- * Makes the bundle of the command line in dist/bundle: what `bin/anyserve.js` loads, in few small files, because a
- * command that asks one question spends most of its time on loading code. docs/decisions/0016-the-bundle.md has why.
+ * Builds the bundle of the command line in dist/bundle, which `bin/anyserve.js` loads. It consists of a few small files,
+ * because a command that makes one request spends most of its time loading code. See docs/decisions/0016-the-bundle.md.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,11 +10,11 @@ import { build, type Plugin } from 'esbuild';
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const OUT = here('../dist/bundle');
 
-/** What runs for long shares its modules with a user's own that import this package, and stays as the compiler made it. */
+/** Long-running commands are not bundled: they share modules with users' modules that import this package. */
 const LONG_RUNNING = /^\.\/(?:register|serve|worker)-command\.js$/;
 
 const leaveLongRunning: Plugin = {
-  name: 'leave what runs for long',
+  name: 'leave long-running commands',
   setup({ onResolve }) {
     onResolve({ filter: LONG_RUNNING }, ({ kind, path }) =>
       kind === 'dynamic-import' ? { path: `../cli/${path.slice('./'.length)}`, external: true } : undefined,
@@ -22,7 +22,7 @@ const leaveLongRunning: Plugin = {
   },
 };
 
-/** What packages load at once and the command line has no use for, and the files here that stand in. */
+/** Parts of packages that are slow to load and that the command line doesn't need, with the files here that replace them. */
 const STAND_INS: readonly (readonly [path: RegExp, standIn: string])[] = [
   [/^\.\/lib\/platform-shims\/esm\.mjs$/, 'yargs-platform.js'],
   [/^string-width$/, 'string-width.cjs'],
@@ -35,10 +35,10 @@ const standIn: Plugin = {
   name: 'stand in',
   setup({ onResolve, resolve }) {
     for (const [filter, file] of STAND_INS) {
-      // A stand-in may load the package that it stands for.
+      // A stand-in can load the package that it replaces.
       onResolve({ filter }, ({ importer }) => (importer === here(file) ? undefined : { path: here(file) }));
     }
-    // What they stand on is what the packages that they are for depend on.
+    // Dependencies of the stand-ins are resolved from the package that they replace.
     const packages = { cliui: 'yargs', 'yargs-parser': 'yargs' };
     for (const [path, dependent] of Object.entries(packages)) {
       onResolve({ filter: new RegExp(`^${path}$`) }, ({ kind, pluginData }) =>
@@ -51,7 +51,7 @@ const standIn: Plugin = {
 };
 
 rmSync(OUT, { recursive: true, force: true });
-// One file for what is always needed, and one for each set of commands that have something in common.
+// Splitting creates one file for code that is always needed, and one for each set of commands that share code.
 const { metafile } = await build({
   entryPoints: { main: here('../src/cli/main.ts') },
   outdir: OUT,
@@ -64,7 +64,7 @@ const { metafile } = await build({
   target: 'node20',
   minify: true,
   legalComments: 'none',
-  // Of services that describe a server; only those load it.
+  // Only the reflection and health services of workers load it.
   external: ['@grpc/proto-loader'],
   sourcemap: 'inline',
   sourcesContent: true,
@@ -73,14 +73,15 @@ const { metafile } = await build({
   plugins: [leaveLongRunning, standIn],
   logLevel: 'warning',
 });
-// Only modules of the newer kind can be split, and only those of the older kind are loaded without Node's slower loader.
+// esbuild can only split ES modules, but Node.js loads CommonJS faster. So the split files are converted.
 const files = Object.keys(metafile.outputs).map((path) => here(`../${path}`));
 for (const file of files) {
   const text = readFileSync(file, 'utf8')
     .replace(/\bimport\(("\.\/[^"]+\.cjs")\)/g, 'Promise.resolve().then(()=>require($1))')
     .replace(/\bimport\("\.\.\/cli\/([^"]+)"\)/g, 'require("../../bin/import.js")("$1")');
-  const left = /\bimport\(".*?"\)/.exec(text)?.[0];
-  if (left !== undefined) throw new Error(`the bundle has ${left}, which bin/compiled.js could not do`);
+  const dynamicImport = /\bimport\(".*?"\)/.exec(text)?.[0];
+  if (dynamicImport !== undefined)
+    throw new Error(`the bundle contains ${dynamicImport}, which bin/compiled.js does not support`);
   writeFileSync(file, text);
 }
 await build({
@@ -97,7 +98,7 @@ await build({
   logLevel: 'warning',
 });
 
-/** The folders of the packages that are in the bundle, below the root. */
+/** Folders of the bundled packages, relative to the root. */
 const packages = new Set(
   Object.keys(metafile.inputs).flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []),
 );
@@ -109,7 +110,7 @@ const notices = [...packages].sort().map((folder) => {
 });
 writeFileSync(`${OUT}/LICENSES.txt`, notices.join(`\n${'-'.repeat(78)}\n\n`));
 
-// The name under which code that V8 made of these files is kept: V8 compares no more of a text than its length.
+// Names the cache of V8's compiled code. A hash is necessary because V8 itself only compares the length of the source.
 const hash = createHash('sha256');
 for (const file of [...files].sort()) hash.update(readFileSync(file));
 writeFileSync(`${OUT}/content-hash`, hash.digest('hex').slice(0, 32));

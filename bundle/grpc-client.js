@@ -1,5 +1,5 @@
-/** What a caller needs of the gRPC library, which loads its servers, balancers and service descriptions with the rest. */
-// First, as the library itself does, whose files load each other in turns.
+/** The parts of grpc-js that a client needs. Its main module also loads servers, load balancers and service descriptions. */
+// In the order of the library itself: its files import each other in cycles.
 import '@grpc/grpc-js/build/src/call-credentials.js';
 import '@grpc/grpc-js/build/src/channel.js';
 import { ChannelCredentials } from '@grpc/grpc-js/build/src/channel-credentials.js';

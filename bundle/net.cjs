@@ -1,4 +1,4 @@
 const net = require('node:net');
 
-/** Node's, but for a question that it asks an expression which takes longer to be made than a call of a model to be sent. */
+/** node:net with a faster isIPv6: Node's own compiles a regular expression, which takes longer than sending a call. */
 module.exports = { ...net, isIPv6: (text) => text.includes(':') && net.isIPv6(text) };

@@ -1,7 +1,7 @@
-/** The package, loaded once a text needs it: it makes a segmenter and knows Unicode, which takes milliseconds. */
+/** The string-width package. It is loaded on demand, because it creates a segmenter and Unicode tables, which takes milliseconds. */
 let stringWidth;
 
-/** Number of terminal columns of a text: nearly always one for each character. */
+/** Returns the number of terminal columns of a text. ASCII needs one per character. */
 module.exports = (text) => {
   if (/^[\x20-\x7e…]*$/.test(text)) return text.length;
   stringWidth ??= require('string-width').default;

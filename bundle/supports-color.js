@@ -1,2 +1,2 @@
-/** Whether a terminal has colours: `src/cli/output.ts` says so to chalk each time, and nobody else asks. */
+/** Replaces chalk's colour detection, because `src/cli/output.ts` always sets chalk's level itself. */
 export default { stdout: false, stderr: false };

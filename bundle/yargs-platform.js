@@ -1,6 +1,6 @@
 /**
- * What yargs asks of the platform that it runs on, in place of its own for Node, which reads its messages from a file,
- * measures widths with a segmenter of Intl, and has what we do not use: configuration files and folders of commands.
+ * Platform shim for yargs. Its own shim for Node.js reads messages from a file, measures widths with an Intl segmenter, and
+ * supports configuration files and command folders, which this command line doesn't use.
  */
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { format, inspect } from 'node:util';
@@ -9,7 +9,7 @@ import stringWidth from 'string-width';
 import Parser from 'yargs-parser';
 
 const unused = () => {
-  throw new Error('the command line does not use this of yargs');
+  throw new Error('the bundled yargs does not support this feature');
 };
 
 export default {
