@@ -6,7 +6,7 @@ import { ManualClock } from '../support/manual-clock.js';
 import { countingIds, keptEvents, preparedQuery, registration, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 
-/** What every registration store must do. */
+/** Defines the tests that every registration store must pass. */
 export function registrationStoreContract(name: string, create: () => RegistrationStore): void {
   describe(`${name} as a registration store`, () => {
     const first = registration('l1', replica('r1', { model: 'a' }));
@@ -19,27 +19,27 @@ export function registrationStoreContract(name: string, create: () => Registrati
       return { store, events };
     }
 
-    it('tells of a registration before put resolves', async () => {
+    it('notifies subscribers of a registration before put resolves', async () => {
       const { store, events } = watched();
       await store.put(first);
       expect(events).toEqual([{ kind: 'put', registration: first }]);
     });
 
-    it('tells who has left, and how', async () => {
+    it('notifies subscribers of a deletion and its reason', async () => {
       const { store, events } = watched();
       await store.put(first);
       await store.delete(first.lease, 'shutdown');
       expect(events[1]).toEqual({ kind: 'delete', lease: 'l1', replicaId: 'r1', end: 'shutdown' });
     });
 
-    it('replaces a registration with no moment in between', async () => {
+    it('replaces a registration atomically', async () => {
       const { store, events } = watched();
       await store.put(first);
       await store.put(second);
       expect(events.map(({ kind }) => kind)).toEqual(['put', 'put']);
     });
 
-    it('ignores the lease that was replaced', async () => {
+    it('ignores a lease that was replaced', async () => {
       const { store, events } = watched();
       await store.put(first);
       await store.put(second);
@@ -49,7 +49,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(3);
     });
 
-    it('tells what has changed in a registration, unless its lease was replaced', async () => {
+    it('notifies subscribers of a change, unless the lease was replaced', async () => {
       const { store, events } = watched();
       await store.put(first);
       const state = { state: 'draining', sinceEpochMs: 7 } as const;
@@ -63,13 +63,13 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(4);
     });
 
-    it('ignores a lease it never had', async () => {
+    it('ignores an unknown lease', async () => {
       const { store, events } = watched();
       await store.delete(asLeaseId('l9'), 'closed');
       expect(events).toEqual([]);
     });
 
-    it('tells a late subscriber what it holds, and one that left nothing more', async () => {
+    it('sends its registrations to a late subscriber, and nothing after unsubscribing', async () => {
       const store = create();
       await store.put(first);
       const events: StoreEvent[] = [];
@@ -80,7 +80,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(1);
     });
 
-    it('starts once its subscribers have the first complete list, however often it is started', async () => {
+    it('resolves each start when its subscribers have the first complete list', async () => {
       const { store, events } = watched();
       await store.put(first);
       await Promise.all([store.start(), store.start()]);
@@ -118,7 +118,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         };
       }
 
-      it('lets each route to the replicas of both, and names the owner of each', async () => {
+      it('lets each route to the replicas of both, and records the owner of each', async () => {
         const { left, right } = shared();
         await left.register(a, { host: 'h' }, () => {});
         await right.register(b, { host: 'h' }, () => {});
@@ -129,7 +129,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         }
       });
 
-      it('stays open when one of them closes: that one ends its own leases only', async () => {
+      it('stays open when one of them closes, which ends only its own leases', async () => {
         const { left, right, events } = shared();
         const [ofLeft, ofRight]: string[][] = [[], []];
         await left.register(a, { host: 'h' }, (end) => ofLeft?.push(`${end}`));
@@ -143,7 +143,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         expect(left.replicas().map(({ id }) => id)).toEqual(['b']);
       });
 
-      it('has the holder at one notified when the other takes the id', async () => {
+      it('notifies the holder at one when the other takes over the id', async () => {
         const { left, right } = shared();
         const ends: unknown[] = [];
         await left.register(a, { host: 'h' }, (end) => ends.push(end));

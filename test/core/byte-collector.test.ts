@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { ByteCollector, decodeUtf8 } from '../../src/core/byte-collector.js';
 
-it('chunks are joined in order, whatever their lengths', () => {
+it('concatenates chunks of any length in order', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 20 }), (chunks) => {
       const collector = new ByteCollector();
@@ -14,7 +14,7 @@ it('chunks are joined in order, whatever their lengths', () => {
   );
 });
 
-it('a first chunk stays as it is when others follow', () => {
+it('does not modify the first chunk when others follow', () => {
   const first = Uint8Array.of(1, 2);
   const collector = new ByteCollector();
   collector.add(first);
@@ -22,7 +22,7 @@ it('a first chunk stays as it is when others follow', () => {
   expect([...first, ...collector.bytes]).toEqual([1, 2, 1, 2, 3]);
 });
 
-it('a text is what Node.js reads', () => {
+it('decodes UTF-8 as Node.js does', () => {
   fc.assert(
     fc.property(fc.uint8Array(), (bytes) => {
       expect(decodeUtf8(bytes)).toBe(Buffer.from(bytes).toString('utf8'));

@@ -3,14 +3,14 @@ import { createPairs, matches } from '../../src/core/capability.js';
 import { parseCapability } from '../../src/json/capability-json.js';
 import { isJsonObject, parseJson } from '../../src/json/exact-json.js';
 
-/** Whether a query matches capabilities given as JSON texts. */
+/** Returns whether a query matches capabilities in JSON. */
 function match(query: [string, string][], ...capabilities: string[]): boolean {
   const objects = capabilities.map((text) => parseJson(text)).filter(isJsonObject);
   return matches(createPairs(query), objects.map(parseCapability));
 }
 
-describe('matching', () => {
-  it('asks for every pair of the query in one capability object', () => {
+describe('matches', () => {
+  it('requires every pair of the query in one capability object', () => {
     expect(match([['model', 'llama']], '{"model":"qwen2"}', '{"model":"llama","type":"chat"}')).toBe(true);
     expect(
       match(
@@ -23,7 +23,7 @@ describe('matching', () => {
     ).toBe(true);
   });
 
-  it('never gathers the pairs from several objects', () => {
+  it('never combines the pairs of several objects', () => {
     expect(
       match(
         [
@@ -36,7 +36,7 @@ describe('matching', () => {
     ).toBe(false);
   });
 
-  it('lets the empty query match any capability object, and no object match nothing', () => {
+  it('matches any capability object with the empty query, and nothing without objects', () => {
     expect(match([], '{"model":"x"}')).toBe(true);
     expect(match([], '{}')).toBe(true);
     expect(match([])).toBe(false);
@@ -61,12 +61,12 @@ describe('matching', () => {
     }
   });
 
-  it.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty'])('takes %s for a key like any other', (key) => {
+  it.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty'])('treats %s as an ordinary key', (key) => {
     expect(match([[key, 'x']], `{"${key}":"x"}`)).toBe(true);
     expect(match([[key, 'x']], '{"a":"x"}')).toBe(false);
   });
 
-  it('tells upper from lower case', () => {
+  it('is case-sensitive', () => {
     expect(match([['Model', 'a']], '{"model":"a"}')).toBe(false);
     expect(match([['model', 'A']], '{"model":"a"}')).toBe(false);
   });

@@ -7,7 +7,7 @@ import {
   escapeControlsInProse,
 } from '../../src/core/control-characters.js';
 
-/** What a terminal or a log must never get, by the names that people know. */
+/** Characters that must never reach a terminal or a log, by name. */
 const ACTIVE: readonly (readonly [name: string, text: string, shown: string])[] = [
   ['NUL', '\0', '\\u0000'],
   ['escape', '\u001b[31m', '\\u001b[31m'],
@@ -27,8 +27,8 @@ const ACTIVE: readonly (readonly [name: string, text: string, shown: string])[] 
   ['halves the wrong way round', '\ude00\ud83d', '\\ude00\\ud83d'],
 ];
 
-describe('a text from outside', () => {
-  it.each(ACTIVE)('is shown with its %s escaped', (_name, text, shown) => {
+describe('escaping of untrusted text', () => {
+  it.each(ACTIVE)('escapes: %s', (_name, text, shown) => {
     expect(escapeControls(`a${text}b`)).toBe(`a${shown}b`);
     expect(escapeControlsInProse(`a${text}b`)).toBe(`a${shown}b`);
   });
@@ -43,14 +43,11 @@ describe('a text from outside', () => {
     expect(escapeControlsInProse(text)).toBe(text);
   });
 
-  it.each(['größe', '日本語', '👩‍👩‍👧 family', 'नमस्ते', 'שלום', '\\u001b', ' '])(
-    'is shown as it is where it is harmless: %s',
-    (text) => {
-      expect(escapeControls(text)).toBe(text);
-    },
-  );
+  it.each(['größe', '日本語', '👩‍👩‍👧 family', 'नमस्ते', 'שלום', '\\u001b', ' '])('keeps harmless text: %s', (text) => {
+    expect(escapeControls(text)).toBe(text);
+  });
 
-  it('means the same as JSON, and is the same when it is escaped again', () => {
+  it('keeps the meaning of JSON, and is idempotent', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         const shown = escapeControls(JSON.stringify({ text }));
@@ -61,11 +58,11 @@ describe('a text from outside', () => {
     );
   });
 
-  it('keeps the lines of a stack', () => {
+  it('keeps the lines of a stack trace', () => {
     expect(escapeControlsInLines('Error: \u001b\n    at \u009bx')).toBe('Error: \\u001b\n    at \\u009bx');
   });
 
-  it('is one line of a log', () => {
+  it('keeps a log message on one line', () => {
     const lines: string[] = [];
     const log = createEscapingLog({ info: (line) => lines.push(line), warn: (line) => lines.push(line) });
     log.info('a\nb');

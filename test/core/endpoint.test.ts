@@ -121,13 +121,13 @@ const NOBODY_CAN_DIAL = [
 ];
 
 describe('an endpoint', () => {
-  it.each(DIALABLE)('can be dialled and registered as %s', (text) => {
+  it.each(DIALABLE)('can be dialed and registered: %s', (text) => {
     expect(parseDialable(text)).toBe(text);
     expect(parseAdvertisedGrpc(text)).toBe(text);
     expect(findEndpointProblem(text)).toBeUndefined();
   });
 
-  it.each(URLS)('can be registered as %s, but not dialled over gRPC', (text) => {
+  it.each(URLS)('can be registered but not dialed over gRPC: %s', (text) => {
     expect(findEndpointProblem(text)).toBeUndefined();
     expect(parseAdvertised(text)).toBe(text);
     expect(() => parseDialable(text)).toThrow('is the URL of an HTTP server');
@@ -135,7 +135,7 @@ describe('an endpoint', () => {
   });
 
   it.each(WITHOUT_PORT)(
-    'is taken as %s with a warning, but not dialled and not advertised by our own commands',
+    'is accepted with a warning, but cannot be dialed or advertised by our own commands: %s',
     (text) => {
       expect(findEndpointProblem(text)).toBeUndefined();
       expect(getEndpointWarning(asEndpoint(text), '127.0.0.1')).toContain('it has no port');
@@ -145,19 +145,19 @@ describe('an endpoint', () => {
     },
   );
 
-  it.each(UNSPECIFIED)('is refused as %s, which names every address', (text) => {
+  it.each(UNSPECIFIED)('is rejected as an unspecified address: %s', (text) => {
     expect(findEndpointProblem(text)).toContain('give a host name or one address');
     expect(() => parseAdvertised(text)).toThrow('give a host name or one address');
   });
 
-  it.each(NOBODY_CAN_DIAL)('is refused as %j, which nobody can dial', (text) => {
+  it.each(NOBODY_CAN_DIAL)('is rejected as invalid: %j', (text) => {
     expect(findEndpointProblem(text)).toContain('nobody can dial it');
     expect(() => parseDialable(text)).toThrow('is not an endpoint; give HOST:PORT');
     expect(() => parseAdvertised(text)).toThrow('nobody can dial it');
   });
 });
 
-describe('the address of an endpoint', () => {
+describe('the socket address of an endpoint', () => {
   it.each([
     ['localhost:50051', { host: 'localhost', port: 50051 }, 'dns:///localhost:50051'],
     ['[::1]:1', { host: '::1', port: 1 }, 'dns:///[::1]:1'],
@@ -168,7 +168,7 @@ describe('the address of an endpoint', () => {
     ['unix:/run/a.sock', { path: '/run/a.sock' }, 'unix:/run/a.sock'],
     ['unix:80', { path: '80' }, 'unix:80'],
     ['unix:0', { path: '0' }, 'unix:0'],
-  ])('%s is %j, and the gRPC library is told %s', (text, address, target) => {
+  ])('%s is %j, and its gRPC target is %s', (text, address, target) => {
     expect(toSocketAddress(parseDialable(text))).toEqual(address);
     expect(toGrpcTarget(parseDialable(text))).toBe(target);
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { AnyserveError, getErrorMessage, toErrorCode, toHttpStatus } from '../../src/core/errors.js';
 
 describe('errors', () => {
-  it('say the same failure to HTTP, gRPC and the shell', () => {
+  it('map each code to HTTP, gRPC and the shell', () => {
     const error = new AnyserveError('no_match', 'none');
     expect([toHttpStatus(error.code), error.grpcStatus, error.exitCode]).toEqual([404, 5, 3]);
   });
@@ -14,14 +14,14 @@ describe('errors', () => {
     expect(toErrorCode(99)).toBe('unknown');
   });
 
-  it('are final exactly where another replica would fail alike', () => {
+  it('are final exactly if another replica would fail in the same way', () => {
     const final = Array.from({ length: 16 }, (_, at) => toErrorCode(at + 1)).filter(
       (code) => new AnyserveError(code, '').final,
     );
     expect(final.sort()).toEqual(['invalid_argument', 'out_of_range', 'permission_denied', 'unauthenticated']);
   });
 
-  it('come down to one line', () => {
+  it('have one-line messages', () => {
     expect(getErrorMessage(new Error('a\n  b\nc'))).toBe('a b c');
     expect(getErrorMessage(new TypeError())).toBe('TypeError');
     expect(getErrorMessage('text')).toBe('text');

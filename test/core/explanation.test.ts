@@ -5,7 +5,7 @@ import { measureMisspelling } from '../../src/core/edit-distance.js';
 import { type ExplainedReplica, Explainer } from '../../src/core/explanation.js';
 import { summarizeExplanation } from '../../src/core/explanation-text.js';
 
-/** A capability as it is registered: values other than text, numbers and booleans are in no pair. */
+/** Creates a capability as registration does. Only text, numbers and booleans become pairs. */
 function capability(object: Readonly<Record<string, unknown>>): Capability {
   const scalars = Object.entries(object).filter(([, value]) => typeof value !== 'object');
   return {
@@ -23,7 +23,7 @@ function replica(
   return { id, capabilities: objects.map(capability), state, forMs };
 }
 
-/** The reason for `a=1&b=2`. */
+/** Returns the reason for a query such as `a=1&b=2`. */
 function reason(query: string, ...replicas: ExplainedReplica[]): string | undefined {
   const explainer = new Explainer(
     createPairs(
@@ -39,8 +39,8 @@ function reason(query: string, ...replicas: ExplainedReplica[]): string | undefi
 
 const chat = { type: 'chat', model: 'llama' };
 
-describe('why no replica matches', () => {
-  it('is that those which offer it are unready, draining or suspect, with since when', () => {
+describe('the reason why no replica matches', () => {
+  it('names matching replicas that are unready, draining or suspect, and for how long', () => {
     expect(reason('type=chat', replica('r1', [chat], 'unready'))).toBe('"r1" (unready for 5s) does');
     expect(reason('type=chat', replica('r1', [chat], 'unready'), replica('r2', [chat], 'draining', 90_000))).toBe(
       '"r1" (unready for 5s) and "r2" (draining for 1m) do',
@@ -54,7 +54,7 @@ describe('why no replica matches', () => {
     expect(reason('type=chat', { id: 'r1', capabilities: [capability(chat)] })).toBe('"r1" (listed) does');
   });
 
-  it('is that the pairs are in different objects of a replica, or at different replicas', () => {
+  it('reports pairs in different objects of a replica, or at different replicas', () => {
     expect(reason('type=chat&gpu=h100', replica('r1', [chat, { gpu: 'h100' }]))).toBe(
       '"r1" has all of these pairs, but in different capability objects',
     );
@@ -63,7 +63,7 @@ describe('why no replica matches', () => {
     );
   });
 
-  it('is a list, which never matches', () => {
+  it('reports a list, which never matches', () => {
     expect(reason('model=b', replica('r1', [{ model: ['a', 'b'] }]))).toBe(
       '"r1" has a list for model, and a list never matches: register a capability for each value, such as model=b',
     );
@@ -91,13 +91,13 @@ describe('why no replica matches', () => {
     expect(reason(query, replica('r0', [{ other: 'thing' }]), replica('r1', objects))).toBe(text);
   });
 
-  it('is the one value that a replica has instead', () => {
+  it('reports the only value in which a replica differs', () => {
     expect(reason('type=chat&gpu=h100', replica('r3', [{ ...chat, gpu: 'rtx4090' }]))).toBe(
       'wanted gpu=h100, "r3" has gpu=rtx4090',
     );
   });
 
-  it('is the most certain one', () => {
+  it('is the most certain of several reasons', () => {
     const all = [
       replica('held', [{ type: 'chat', gpu: 'h100' }], 'unready'),
       replica('list', [{ type: 'chat', gpu: ['h100'] }]),
@@ -110,14 +110,14 @@ describe('why no replica matches', () => {
     ).toEqual(['held', 'list', 'apart', 'mean']);
   });
 
-  it('cuts what is long, and is one line', () => {
+  it('truncates long values, and is one line', () => {
     const long = 'x'.repeat(1000);
     const text = reason(`a=${long}`, replica('r'.repeat(100), [{ a: `${long}` }], 'unready')) ?? '';
     expect(text.length).toBeLessThan(120);
     expect(reason('a=bcdef', replica('r1', [{ a: 'bcd\nef' }]))).toBe('did you mean a="bcd\\nef"?');
   });
 
-  it('names as held exactly those that match, whatever they offer', () => {
+  it('reports as unroutable exactly the replicas that match', () => {
     const text = fc.constantFrom('a', 'b', 'ab', 'constructor', '__proto__', '');
     const object = fc.dictionary(text, fc.oneof(text, fc.integer({ min: 0, max: 1 }), fc.constant(['a'])));
     fc.assert(
@@ -143,7 +143,7 @@ describe('why no replica matches', () => {
     ['50,000 replicas', 'model=lama&type=chta', (at) => replica(`r${at}`, [{ model: `llama-${at}`, type: 'chat' }])],
     ['keys that all are close', 'model=lama', (at) => replica(`r${at}`, [{ [`mode${at % 10}${at}`]: 'llama' }])],
     [
-      'values that begin alike',
+      'values with a common prefix',
       `model=${'a'.repeat(60)}`,
       (at) => replica(`r${at}`, [{ model: `${'a'.repeat(55)}${at}` }]),
     ],
@@ -179,7 +179,7 @@ describe('why no replica matches', () => {
     expect(process.cpuUsage(before).user / 1000).toBeLessThan(1000);
   });
 
-  it('says that it has not looked at all when there is too much', () => {
+  it('reports when it has not examined all replicas', () => {
     const explainer = new Explainer(['a', '1'], 10);
     for (let at = 0; at < 100; at++) explainer.add(replica(`r${at}`, [{ b: 2 }]));
     expect(explainer.getExplanation().isTruncated).toBe(true);
@@ -187,7 +187,7 @@ describe('why no replica matches', () => {
   });
 });
 
-/** The same distance by the whole table. */
+/** Computes the same distance from the whole table. Used as the oracle. */
 function plainDistance(a: string, b: string): number {
   const table = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => i + j));
   const at = (i: number, j: number): number => table[i]?.[j] ?? Number.POSITIVE_INFINITY;
@@ -202,8 +202,8 @@ function plainDistance(a: string, b: string): number {
   return at(a.length, b.length);
 }
 
-describe('a misspelling', () => {
-  it('is as far away as the whole table of distances says, up to the limit', () => {
+describe('measureMisspelling', () => {
+  it('returns the same distance as the whole table, up to the limit', () => {
     const word = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 14 });
     fc.assert(
       fc.property(word, word, (wanted, offered) => {

@@ -6,8 +6,8 @@ import { collectGarbage, keptBytes } from '../support/kept-memory.js';
 const MOST = 8;
 const KEYS = 20;
 
-describe('a map of what was used lately', () => {
-  it('knows what it was told last, or nothing, and always the half that was used last', () => {
+describe('a generational cache', () => {
+  it('returns the latest value or nothing, and never evicts the most recently used half', () => {
     const step = fc.record({ key: fc.nat(KEYS - 1), isSet: fc.boolean() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
@@ -28,7 +28,7 @@ describe('a map of what was used lately', () => {
     );
   });
 
-  it('keeps no more than it is told to, whatever is asked for', async () => {
+  it('never exceeds its maximum size', async () => {
     const map = new GenerationalCache<number, object>(MOST);
     const values: WeakRef<object>[] = [];
     const kept = async (): Promise<number> => {
@@ -47,7 +47,7 @@ describe('a map of what was used lately', () => {
     expect(most).toBe(MOST);
   });
 
-  it('keeps what is asked for again and again, however much comes and goes beside it', () => {
+  it('keeps entries in regular use while many others are added', () => {
     const map = new GenerationalCache<string, string>(100);
     map.set('hot', 'kept');
     for (let n = 0; n < 10_000; n++) {
@@ -57,7 +57,7 @@ describe('a map of what was used lately', () => {
     expect(map.get('cold 0')).toBeUndefined();
   });
 
-  it('keeps the keys that it was given, and not those that it is asked with', () => {
+  it('keeps the keys passed to set, not those passed to get', () => {
     const LONG = 100_000;
     const keys = Array.from({ length: 30 }, (_, n) => `a key that is a part ${n}`);
     const bytes = keptBytes(() => {

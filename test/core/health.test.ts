@@ -12,7 +12,7 @@ const ANSWERED: HealthCheckResult = { kind: 'answered' };
 const failed = (reason = 'no answer'): HealthCheckResult => ({ kind: 'failed', reason });
 const refused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason });
 
-/** What is told after each look, and when the next one comes. */
+/** Returns the reported change after each check, and the delay of the next check. */
 function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
   const told: (HealthChange | undefined)[] = [];
   const nextMs: number[] = [];
@@ -27,14 +27,14 @@ function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefine
 }
 
 describe('the health of a server', () => {
-  it('is told once, and looked at every 3 s', () => {
+  it('is reported once, and checked every 3 s', () => {
     expect(course(ANSWERED, ANSWERED, ANSWERED)).toEqual({
       told: [{ kind: 'healthy' }, undefined, undefined],
       nextMs: [3000, 3000, 3000],
     });
   });
 
-  it('ends with three failures in a row, which are looked at every second', () => {
+  it('is lost after three consecutive failures, with checks every second', () => {
     expect(course(ANSWERED, failed('a'), failed('b'), failed('c'), failed('d'))).toEqual({
       told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
       nextMs: [
@@ -48,23 +48,23 @@ describe('the health of a server', () => {
     expect(HEALTH_CHECK_RETRY_MS).toBe(1000);
   });
 
-  it('does not end with failures that are not in a row', () => {
+  it('is not lost after failures that are not consecutive', () => {
     const { told } = course(ANSWERED, failed(), failed(), ANSWERED, failed(), failed(), ANSWERED);
     expect(told).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
   });
 
-  it('ends with one refusal', () => {
+  it('is lost after one refusal', () => {
     expect(course(ANSWERED, refused('gone')).told).toEqual([
       { kind: 'healthy' },
       { kind: 'unhealthy', reason: 'gone' },
     ]);
   });
 
-  it('is back with one success', () => {
+  it('is restored by one success', () => {
     expect(course(ANSWERED, refused(), failed(), ANSWERED).told.at(-1)).toEqual({ kind: 'healthy' });
   });
 
-  it('is waited for before the first success, and each new reason is told once', () => {
+  it('is unknown until the first success, and each new reason is reported once', () => {
     const reasons = course(
       refused('a'),
       refused('a'),

@@ -4,18 +4,18 @@ import { asReplicaId } from '../../src/core/ids.js';
 
 const r1 = asReplicaId('r1');
 
-it('more than five takeovers of an id within a minute are a conflict, told once', () => {
-  const takeovers = createIdConflicts();
-  const told = Array.from({ length: 10 }, (_, at) => takeovers.recordTakeover(r1, at * 1000));
-  expect(told.indexOf(true)).toBe(5);
-  expect(told.filter(Boolean)).toHaveLength(1);
+it('reports more than five takeovers of an id within a minute as a conflict, once', () => {
+  const conflicts = createIdConflicts();
+  const results = Array.from({ length: 10 }, (_, index) => conflicts.recordTakeover(r1, index * 1000));
+  expect(results.indexOf(true)).toBe(5);
+  expect(results.filter(Boolean)).toHaveLength(1);
 });
 
-it('takeovers of several ids, or over a longer time, are none', () => {
-  const takeovers = createIdConflicts();
-  const told = Array.from({ length: 40 }, (_, at) => [
-    takeovers.recordTakeover(asReplicaId(`other-${at}`), at * 13_000),
-    takeovers.recordTakeover(r1, at * 13_000),
+it('reports no conflict for takeovers of different ids or over a longer time', () => {
+  const conflicts = createIdConflicts();
+  const results = Array.from({ length: 40 }, (_, index) => [
+    conflicts.recordTakeover(asReplicaId(`other-${index}`), index * 13_000),
+    conflicts.recordTakeover(r1, index * 13_000),
   ]).flat();
-  expect(told).not.toContain(true);
+  expect(results).not.toContain(true);
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { isLongerThan } from '../../src/core/ids.js';
 
-it('the length of a text is counted in UTF-8 bytes', () => {
+it('counts the length of a text in UTF-8 bytes', () => {
   for (const character of ['a', 'é', '€', '😀']) {
     const text = character.repeat(30);
     const bytes = Buffer.byteLength(text);

@@ -14,7 +14,7 @@ const MAX_BYTES = 8000;
 const HOSTS = ['a', 'b', 'c', 'd', 'e'] as const;
 const PROBE = replica('probe', { type: 'x' });
 
-/** A replica of an id whose registration needs some hundred bytes. */
+/** Creates a replica whose registration needs a few hundred bytes. */
 function sized(id: string, size: number): Replica {
   return replica(id, { type: 'x', padding: 'x'.repeat(size) });
 }
@@ -25,7 +25,7 @@ function limited(clock = new ManualClock()): Registry {
   return new Registry({ store: createMemoryStore(), ...world, limits });
 }
 
-/** What a test knows of a lease that was granted. */
+/** The test's model of a granted lease. */
 interface Held {
   readonly lease: LeaseId;
   readonly host: string;
@@ -59,8 +59,8 @@ const action = fc.oneof(
   fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(12_000) }),
 );
 
-describe('the bytes that registrations hold', () => {
-  it('are those of the leases that run, whatever happens, and never more than the limits', async () => {
+describe('the accounting of registration bytes', () => {
+  it('equals the bytes of the active leases, and never exceeds the limits', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
         const clock = new ManualClock();
@@ -111,7 +111,7 @@ describe('the bytes that registrations hold', () => {
           }
         }
         for (const { lease } of running()) await registry.release(lease, 'released');
-        // All of it is free again: each of four hosts can take its whole share, and not a byte more.
+        // All bytes are free again: each of four hosts can use its full share, and not a byte more.
         for (const host of HOSTS.slice(0, 4)) {
           const share = sized(host, 0);
           const rest = MAX_BYTES / 4 - estimateRegistrationBytes(sized(host, 1000)) + 1000;
@@ -125,7 +125,7 @@ describe('the bytes that registrations hold', () => {
     );
   });
 
-  it('count many short pairs by what the index makes of them, and long texts by their length', () => {
+  it('counts many short pairs by the size of the index, and long texts by their length', () => {
     const short = replica('r', ...Array.from({ length: 100 }, (_, n) => ({ a: n, b: n })));
     expect(estimateRegistrationBytes(short)).toBe(100 * (100 + 2 * 200));
     expect(estimateRegistrationBytes(replica('r', { a: '漢'.repeat(1000) }))).toBe(
@@ -133,7 +133,7 @@ describe('the bytes that registrations hold', () => {
     );
   });
 
-  it('are refused with what there is', () => {
+  it('refuses a registration with the limit in the message', () => {
     const registry = limited();
     expect(registry.checkLimits(sized('r1', 3000), 'a')?.message).toMatch(
       /^no room for a registration of 30\d\d bytes: the maximum for all registrations of a is 2000 bytes$/,
@@ -141,8 +141,8 @@ describe('the bytes that registrations hold', () => {
   });
 });
 
-describe('another offer', () => {
-  it('comes with a state in one step, keeps the place in the list, and comes at most once a second', async () => {
+describe('a change of capabilities', () => {
+  it('is applied together with a state, keeps the position in the list, and is accepted at most once a second', async () => {
     const clock = new ManualClock();
     const registry = limited(clock);
     const lease = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
@@ -166,7 +166,7 @@ describe('another offer', () => {
     ]);
   });
 
-  it('of a lease that has ended changes nothing', async () => {
+  it('has no effect for an ended lease', async () => {
     const registry = limited();
     const older = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
     await registry.register(replica('r1', { model: 'b' }), { host: 'a' }, () => {});
@@ -176,7 +176,7 @@ describe('another offer', () => {
 });
 
 describe('a replica with a large registration', () => {
-  it('becomes ready again the later the larger it is, and unready at once', async () => {
+  it('becomes ready again after a time in proportion to its size, and unready at once', async () => {
     const clock = new ManualClock();
     const registry = new Registry({
       store: createMemoryStore(),

@@ -15,30 +15,30 @@ const AFTER_PAUSE_MS = 10_000;
 const REMEMBERED_MS = 60_000;
 const NONE: ReadonlySet<never> = new Set();
 
-/** A lease as the rules see it. */
+/** A lease in the model. */
 interface ModelLease {
   readonly lease: LeaseId;
   readonly ttlMs: number | undefined;
   declared: DeclaredState;
   seenAtMs: number;
-  /** When the timer that looks after it comes. */
+  /** Time at which the timer of the lease runs. */
   dueMs: number;
   isSuspect: boolean;
 }
 
-/** The rules of the lease in their plainest form, and the real thing beside it. */
+/** Runs a simple model of the lease rules and the real registry side by side. */
 class Interleaving {
   readonly #random;
   readonly #clock = new ManualClock();
   readonly #ids = countingIds();
   #registry: Registry;
-  /** Who holds each id. */
+  /** The lease that holds each id. */
   #holders = new Map<string, ModelLease>();
-  /** Every lease there ever was. */
+  /** All leases, active or ended. */
   readonly #leases: LeaseId[] = [];
-  /** The superseded leases of this server, and when they ended. */
+  /** The superseded leases of this server and their end times. */
   #superseded = new Map<LeaseId, number>();
-  /** When a timer last came so late that the server must have stood still. */
+  /** Last time at which a timer ran so late that the server must have been paused. */
   #pausedAtMs = Number.NEGATIVE_INFINITY;
   readonly steps: string[] = [];
 
@@ -135,7 +135,7 @@ class Interleaving {
     }
     if (how === 'passes') this.#clock.advance(ms);
     else this.#clock.pause(ms);
-    // What the timers began goes on in promises.
+    // Timers start work that continues in promises.
     await new Promise((resolve) => setImmediate(resolve));
   }
 
@@ -183,7 +183,7 @@ class Interleaving {
     return [...this.#holders].find(([, held]) => held.lease === lease);
   }
 
-  /** A lease, rather one that runs. */
+  /** Picks a lease, preferably an active one. */
   #anyLease(): LeaseId | undefined {
     const running = [...this.#holders.values()].map(({ lease }) => lease);
     const among = running.length > 0 && this.#below(3) > 0 ? running : this.#leases;
@@ -195,8 +195,8 @@ class Interleaving {
   }
 }
 
-it(`the registry keeps the rules of the lease over ${SEEDS} random orders of events`, async () => {
-  // One that failed is run alone again with its seed.
+it(`the registry follows the lease rules over ${SEEDS} random orders of events`, async () => {
+  // To repeat a failed run, use its seed alone.
   const only = process.env['ANYSERVE_TEST_SEED'];
   const seeds = only === undefined ? Array.from({ length: SEEDS }, (_, at) => at) : [Number(only)];
   for (const seed of seeds) {

@@ -29,7 +29,7 @@ describe('registry', () => {
     expect(registry.route(preparedQuery({ model: 'old' }), NONE)).toBeUndefined();
   });
 
-  it('tells the older holder of an id, once, that it is superseded', async () => {
+  it('notifies the older holder of an id once that it is superseded', async () => {
     const registry = registryWith();
     const older = vi.fn<LeaseHolder>();
     const newer = vi.fn<LeaseHolder>();
@@ -46,7 +46,7 @@ describe('registry', () => {
     return confirmed;
   });
 
-  it('takes a replica out as soon as its lease is released, and emits why', async () => {
+  it('removes a replica as soon as its lease is released, and emits the reason', async () => {
     const events = keptEvents();
     const registry = registryWith({ events });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
@@ -69,7 +69,7 @@ describe('registry', () => {
     expect(ids(registry)).toEqual(['r1']);
   });
 
-  it('lists replicas in the order of registration, one that registers again in its old place', async () => {
+  it('lists replicas in the order of registration, and keeps the position of one that registers again', async () => {
     const registry = registryWith();
     await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.register(replica('r2', {}), AT_HOME, () => {});
@@ -77,7 +77,7 @@ describe('registry', () => {
     expect(ids(registry)).toEqual(['r1', 'r2']);
   });
 
-  it('chooses evenly among the matching replicas, however many of their capabilities match', async () => {
+  it('chooses uniformly among the matching replicas, regardless of how many of their capabilities match', async () => {
     const registry = registryWith({ seed: 7 });
     const names = ['r1', 'r2', 'r3', 'r4', 'r5'];
     for (const name of names) await registry.register(replica(name, { type: 'chat' }), AT_HOME, () => {});
@@ -96,7 +96,7 @@ describe('registry', () => {
     expect(chiSquare([...counts.values()])).toBeLessThan(18.47);
   });
 
-  it('leaves the excluded out, unless only they match', async () => {
+  it('skips excluded replicas unless no other matches', async () => {
     const registry = registryWith();
     await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.register(replica('r2', { type: 'chat' }), AT_HOME, () => {});
@@ -106,7 +106,7 @@ describe('registry', () => {
     expect(registry.route(preparedQuery({ type: 'chat' }), both)).toBeDefined();
   });
 
-  it('routes to a suspect only when nothing that is ready matches, and rather than to an excluded one', async () => {
+  it('routes to a suspect if no ready replica matches, and prefers it to an excluded one', async () => {
     const clock = new ManualClock();
     const registry = registryWith({ clock });
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
@@ -117,7 +117,7 @@ describe('registry', () => {
     expect(registry.route(preparedQuery({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
   });
 
-  it('only suspects who is silent on a host that loses packets, until that is seen', async () => {
+  it('suspects a silent replica on a lossy host until a sign of life', async () => {
     const registry = registryWith();
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
@@ -128,7 +128,7 @@ describe('registry', () => {
     expect([...registry.known()]).toEqual([]);
   });
 
-  it('does not believe that whoever renewed is silent', async () => {
+  it('ignores an accusation against a lease that was renewed recently', async () => {
     const clock = new ManualClock();
     const registry = registryWith({ clock });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
@@ -142,7 +142,7 @@ describe('registry', () => {
     expect(ids(registry)).toEqual([]);
   });
 
-  it('knows those that were there when it was asked, each with its lease as it is when one comes to it', async () => {
+  it('lists the registrations at the time of the call, with each lease at the time of iteration', async () => {
     const clock = new ManualClock();
     const registry = registryWith({ clock });
     const [first, second] = [
@@ -160,7 +160,7 @@ describe('registry', () => {
     ]);
   });
 
-  it('routes to nobody who is unready or draining', async () => {
+  it('does not route to unready or draining replicas', async () => {
     const registry = registryWith();
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
@@ -171,7 +171,7 @@ describe('registry', () => {
     }
   });
 
-  it.each(['unready', 'draining'] as const)('routes to nobody who is %s and then under suspicion', async (state) => {
+  it.each(['unready', 'draining'] as const)('does not route to a suspected replica that is %s', async (state) => {
     const clock = new ManualClock();
     const registry = registryWith({ clock });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
@@ -189,7 +189,7 @@ describe('registry', () => {
     expect([...registry.known()]).toEqual([]);
   });
 
-  it('removes whoever does not renew, within the time of its lease, and tells the holder', async () => {
+  it('removes a replica that does not renew within its TTL, and notifies the holder', async () => {
     const clock = new ManualClock();
     const events = keptEvents();
     const registry = registryWith({ clock, events });
@@ -209,7 +209,7 @@ describe('registry', () => {
     expect(await registry.renew(lease)).toBe('unknown');
   });
 
-  it('suspects whoever fell silent while this server stood still, until it is heard of or a minute has passed', async () => {
+  it('suspects replicas that fell silent while this server was paused, until a sign of life or for a minute', async () => {
     const clock = new ManualClock();
     const registry = registryWith({ clock });
     const lease = await registry.register(replica('alive', {}), { host: 'a', ttlMs: 9000 }, () => {});
@@ -228,7 +228,7 @@ describe('registry', () => {
     expect(ids(registry)).toEqual(['alive']);
   });
 
-  it('calls it a conflict when an id goes to and fro', async () => {
+  it('reports a conflict when an id keeps changing owner', async () => {
     const events = keptEvents();
     const registry = registryWith({ events });
     for (let n = 0; n < 9; n++) await registry.register(replica('r1', {}), AT_HOME, () => {});
@@ -236,7 +236,7 @@ describe('registry', () => {
     expect(conflicts).toEqual([{ kind: 'id_conflict', replicaId: 'r1' }]);
   });
 
-  it('emits suspicion, its end, a late renewal, and the begin and end of self-preservation', async () => {
+  it('emits suspicion, its end, a late renewal, and the start and end of self-preservation', async () => {
     const clock = new ManualClock();
     const events = keptEvents();
     const registry = registryWith({ clock, events });
@@ -269,7 +269,7 @@ describe('registry', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('calls a renewal within the TTL not late, even when it ends a suspicion', async () => {
+  it('does not report a renewal within the TTL as late, even if it ends a suspicion', async () => {
     const clock = new ManualClock();
     const events = keptEvents();
     const registry = registryWith({ clock, events });
@@ -280,7 +280,7 @@ describe('registry', () => {
     expect(events.all.slice(1).map(({ kind }) => kind)).toEqual(['suspected', 'suspicion_ended']);
   });
 
-  it('tells every holder when it closes', async () => {
+  it('notifies every holder when it closes', async () => {
     const registry = registryWith();
     const ends: unknown[] = [];
     await registry.register(replica('r1', {}), AT_HOME, (end) => ends.push(end));
@@ -290,7 +290,7 @@ describe('registry', () => {
     expect(ids(registry)).toEqual([]);
   });
 
-  it('forgets a lease that its store refused', async () => {
+  it('drops a lease that its store refused', async () => {
     const store = { ...createMemoryStore(), put: () => Promise.reject(new Error('full')) };
     const registry = new Registry({
       store,
@@ -306,12 +306,12 @@ describe('registry', () => {
   });
 
   it.each([1, 2, 3])(
-    'loses nobody and keeps no ghost over random orders of register and close (seed %i)',
+    'loses no replica and keeps no dead one over random orders of register and close (seed %i)',
     async (seed) => {
       const registry = registryWith({ seed });
       const random = seededRandom(seed);
       const below = (most: number): number => Math.floor(random.fraction() * most);
-      /** The model of the rules: who holds each id, and which leases are still open. */
+      /** The model: the holder of each id, and the open leases. */
       const holder = new Map<string, LeaseId>();
       const open: { id: string; lease: LeaseId }[] = [];
       for (let step = 0; step < 2000; step++) {

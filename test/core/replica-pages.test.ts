@@ -13,8 +13,8 @@ function filled(count: number): ReplicaPages {
   return pages;
 }
 
-describe('the list in pages', () => {
-  it('has what a map has, in its order, whatever comes and goes', () => {
+describe('replica pages', () => {
+  it('have the same content and order as a Map over random changes', () => {
     const change = fc.record({
       kind: fc.constantFrom('put' as const, 'delete' as const, 'deleteMany' as const),
       n: fc.integer({ min: 0, max: 600 }),
@@ -48,7 +48,7 @@ describe('the list in pages', () => {
     );
   });
 
-  it('keeps the pages in which nothing has changed, and never changes one that it has shown', () => {
+  it('reuse unchanged pages, and never modify a page that was returned', () => {
     const pages = filled(3 * FULL);
     const before = pages.pages().map(({ registrations }) => registrations);
     const shown = before.map((page) => [...page]);
@@ -61,7 +61,7 @@ describe('the list in pages', () => {
     expect(before).toEqual(shown);
   });
 
-  it('keeps the place of a page in which a few have changed since it was shown, and of no other', () => {
+  it('keep the cache key of a page with few changes after its last snapshot, and of no other', () => {
     const pages = filled(2 * FULL);
     const changed = (count: number): boolean[] => {
       const before = pages.pages();
@@ -74,7 +74,7 @@ describe('the list in pages', () => {
     expect(changed(FULL / 8)).toEqual([false, true]);
   });
 
-  it('takes no list of all for one that was shown: the place of a page does not outlast its changes for that', () => {
+  it('do not count all() as a snapshot: the cache key still changes after many changes', () => {
     const pages = filled(FULL);
     const [before] = pages.pages();
     for (let n = 0; n < FULL / 8; n++) {
@@ -84,7 +84,7 @@ describe('the list in pages', () => {
     expect(pages.pages()[0]?.cacheKey).not.toBe(before?.cacheKey);
   });
 
-  it('has no more than four times the pages that it needs, however sparse it has become', () => {
+  it('are at most four times as many as needed, even after many deletions', () => {
     const pages = filled(100 * FULL);
     for (let n = 0; n < 100 * FULL; n++) if (n % 50 !== 0) pages.delete(asReplicaId(`r${n}`));
     expect(pages.size).toBe(256);

@@ -10,7 +10,9 @@ import { seededRandom } from '../support/seeded-random.js';
 const ten = new Set(Array.from({ length: 10 }, (_, at) => `h${at}`));
 
 /** Simple self-preservation that counts the departed hosts for each verdict. Used as the oracle. */
-function createPlainBrake(): { judge(accusation: Omit<Accusation, 'hosts'>, hosts: ReadonlySet<string>): Verdict } {
+function createSimpleSelfPreservation(): {
+  judge(accusation: Omit<Accusation, 'hosts'>, hosts: ReadonlySet<string>): Verdict;
+} {
   const accused = new Map<string, number>();
   let pausedAtMs = Number.NEGATIVE_INFINITY;
   return {
@@ -25,8 +27,8 @@ function createPlainBrake(): { judge(accusation: Omit<Accusation, 'hosts'>, host
   };
 }
 
-/** Accuses hosts one after the other; those that are removed are gone from the list. */
-function judged(
+/** Accuses hosts one by one. Removed hosts lose their leases. */
+function judgeAll(
   selfPreservation: SelfPreservation,
   hosts: readonly string[],
   { nowMs = 0, lateByMs = 0, all = new Set(ten) } = {},
@@ -42,14 +44,14 @@ function judged(
 }
 
 describe('self-preservation', () => {
-  it('lets up to half of the hosts go, and suspects the rest', () => {
-    expect(judged(createSelfPreservation(), [...ten])).toEqual([
+  it('removes up to half of the hosts, and suspects the rest', () => {
+    expect(judgeAll(createSelfPreservation(), [...ten])).toEqual([
       ...Array<Verdict>(5).fill('remove'),
       ...Array<Verdict>(5).fill('suspect'),
     ]);
   });
 
-  it('counts hosts and not replicas: a machine with many goes at once', () => {
+  it('counts hosts, not replicas: all replicas of a dead host are removed', () => {
     const selfPreservation = createSelfPreservation();
     const all = new Set(['big', 'a', 'b', 'c']);
     const many = Array.from({ length: 100 }, () =>
@@ -58,37 +60,37 @@ describe('self-preservation', () => {
     expect(new Set(many)).toEqual(new Set(['remove']));
   });
 
-  it('does not hold for fewer than three hosts', () => {
-    expect(judged(createSelfPreservation(), ['h0', 'h1'], { all: new Set(['h0', 'h1']) })).toEqual([
+  it('does not apply to fewer than three hosts', () => {
+    expect(judgeAll(createSelfPreservation(), ['h0', 'h1'], { all: new Set(['h0', 'h1']) })).toEqual([
       'remove',
       'remove',
     ]);
-    expect(judged(createSelfPreservation(), ['a', 'b', 'c'], { all: new Set(['a', 'b', 'c']) })).toEqual([
+    expect(judgeAll(createSelfPreservation(), ['a', 'b', 'c'], { all: new Set(['a', 'b', 'c']) })).toEqual([
       'remove',
       'remove',
       'suspect',
     ]);
   });
 
-  it('forgets after ten seconds', () => {
+  it('forgets an accusation after ten seconds', () => {
     const selfPreservation = createSelfPreservation();
     const hosts = [...ten];
-    const verdicts = hosts.flatMap((host, at) => judged(selfPreservation, [host], { nowMs: at * 4000 }));
+    const verdicts = hosts.flatMap((host, at) => judgeAll(selfPreservation, [host], { nowMs: at * 4000 }));
     expect(new Set(verdicts)).toEqual(new Set(['remove']));
   });
 
-  it('trusts nobody for ten seconds after this server stood still', () => {
+  it('suspects every silent replica for ten seconds after this server was paused', () => {
     const selfPreservation = createSelfPreservation();
-    expect(judged(selfPreservation, ['h0'], { lateByMs: 1000 })).toEqual(['remove']);
-    expect(judged(selfPreservation, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
-    expect(judged(selfPreservation, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
-    expect(judged(selfPreservation, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
+    expect(judgeAll(selfPreservation, ['h0'], { lateByMs: 1000 })).toEqual(['remove']);
+    expect(judgeAll(selfPreservation, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
+    expect(judgeAll(selfPreservation, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
+    expect(judgeAll(selfPreservation, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
   });
 
-  it('says what one would that counts anew each time, whoever comes, goes and falls silent', () => {
+  it('gives the same verdicts as the oracle over random events', () => {
     const { fraction } = seededRandom(1);
     const below = (most: number): number => Math.floor(fraction() * most);
-    const [selfPreservation, plain] = [createSelfPreservation(), createPlainBrake()];
+    const [selfPreservation, plain] = [createSelfPreservation(), createSimpleSelfPreservation()];
     const hosts = new Set<string>();
     const verdicts = new Map<Verdict, number>();
     let nowMs = 0;

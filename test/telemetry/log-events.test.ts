@@ -33,7 +33,7 @@ describe('the log', () => {
     expect(log.lines).toEqual([line]);
   });
 
-  it('has at most 10 lines a second on refused registrations', () => {
+  it('has at most 10 lines per second about refused registrations', () => {
     const [log, clock] = [keptLog(), new ManualClock()];
     const subscriber = logEvents(log, clock);
     for (let n = 0; n < 25; n++) subscriber(REFUSED);

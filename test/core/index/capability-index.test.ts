@@ -12,12 +12,12 @@ import { seededRandom } from '../../support/seeded-random.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
-/** Whole numbers below a bound. */
+/** Returns a random integer below a bound. */
 function below(random: Random): (most: number) => number {
   return (most) => Math.floor(random.fraction() * most);
 }
 
-/** Capabilities such as replicas have: few types, more models, and here and there a pair that nobody else has. */
+/** Creates realistic capabilities: few types, more models, and sometimes a pair that no other replica has. */
 function someCapabilities(pick: (most: number) => number, serial: number): ScalarPairs[] {
   const one = (): ScalarPairs => ({
     model: `m${pick(12)}`,
@@ -38,7 +38,7 @@ function someQuery(pick: (most: number) => number): Readonly<Record<string, stri
   };
 }
 
-/** Half of the times the object that was made for the same pairs before. */
+/** Returns a prepared query; in half of the cases the one that was created for the same pairs before. */
 function someOldQuery(pick: (most: number) => number, old: Map<string, PreparedQuery>): PreparedQuery {
   const pairs = someQuery(pick);
   const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || preparedQuery(pairs);
@@ -46,13 +46,13 @@ function someOldQuery(pick: (most: number) => number, old: Map<string, PreparedQ
   return asked;
 }
 
-/** Whether the index chose a match, or nothing where nothing matches. `toContain` would print thousands of replicas each time. */
+/** Returns whether the index chose a match, or nothing if nothing matches. `toContain` would print thousands of replicas. */
 function isOneOf<T>(matching: readonly T[], chosen: T | undefined): boolean {
   return chosen === undefined ? matching.length === 0 : matching.includes(chosen);
 }
 
 describe('the capability index', () => {
-  it.each([1, 2, 3])('chooses what the linear one would over 60,000 steps of churn (seed %i)', (seed) => {
+  it.each([1, 2, 3])('agrees with the linear index over 60,000 steps of churn (seed %i)', (seed) => {
     const random = seededRandom(seed);
     const pick = below(random);
     const index = new CapabilityIndex();
@@ -76,7 +76,7 @@ describe('the capability index', () => {
     }
   });
 
-  it('does so where lists are long', () => {
+  it('agrees with the linear index for long lists', () => {
     const random = seededRandom(4);
     const pick = below(random);
     const index = new CapabilityIndex();
@@ -111,7 +111,7 @@ describe('the capability index', () => {
     }
   });
 
-  it('does so while more queries are asked than are kept', () => {
+  it('agrees with the linear index when there are more queries than cached results', () => {
     const random = seededRandom(8);
     const pick = below(random);
     const index = new CapabilityIndex();
@@ -138,7 +138,7 @@ describe('the capability index', () => {
     }
   });
 
-  /** Chance, and how often it was asked. */
+  /** Random numbers, and how many were drawn. */
   function countedRandom(seed: number): Random & { readonly fractions: number } {
     const seeded = seededRandom(seed);
     const counted = {
@@ -151,7 +151,7 @@ describe('the capability index', () => {
     return counted;
   }
 
-  /** How often each is chosen, by id. */
+  /** Counts how often each replica is chosen, by id. */
   function counts(
     index: CapabilityIndex,
     random: Random,
@@ -166,12 +166,12 @@ describe('the capability index', () => {
     return chosen;
   }
 
-  /** Limits under which no result is ever kept. */
+  /** Limits that disable the cache. */
   const NOTHING_KEPT = { maxResults: 0, maxMatches: 0, maxMatchesPerReplica: 0, maxPairs: 0 };
 
   /**
-   * The ways to choose: how many others have the pairs apart, and how many fractions a choice then takes on the average, by
-   * which it is told that it went this way.
+   * The ways to choose: how many other replicas have the pairs in separate objects, and how many random numbers a choice then
+   * draws on average, which shows that it went this way.
    */
   const WAYS = [
     ['one list', { model: 'a' }, 0, undefined, [1, 1]],
@@ -184,7 +184,7 @@ describe('the capability index', () => {
   ] as const;
 
   it.each(WAYS)(
-    'chooses evenly from %s, however many objects of a replica match',
+    'chooses uniformly from %s, regardless of how many objects of a replica match',
     (_how, asked, others, limits, [least, most]) => {
       const random = countedRandom(5);
       const index = new CapabilityIndex(limits);
@@ -206,7 +206,7 @@ describe('the capability index', () => {
     },
   );
 
-  it('chooses evenly by draws that are told by bitmaps', () => {
+  it('chooses uniformly by samples that bitmaps check', () => {
     const index = new CapabilityIndex(NOTHING_KEPT);
     const random = seededRandom(13);
     for (let n = 0; n < 6000; n++) {
@@ -260,7 +260,7 @@ describe('the capability index', () => {
       keptBytes(() => {
         const index = new CapabilityIndex(limits);
         for (let n = 0; n < 20_000; n++) {
-          // All match all of the queries.
+          // All replicas match all queries.
           index.put(registration(`l${n}`, replica(`r${n}`, Object.fromEntries(keys.map((key) => [key, 0])))));
           if (n === 10 && isAsked) for (const asked of [...queries, ...queries]) index.choose(asked, NOBODY, random);
         }
@@ -269,7 +269,7 @@ describe('the capability index', () => {
     expect((bytes(true) - bytes(false)) / 20_000).toBeLessThan(3000);
   });
 
-  it('gives up a result that grew too large, and answers as before', () => {
+  it('evicts a result that grew too large, and still chooses correctly', () => {
     const random = seededRandom(12);
     const index = new CapabilityIndex({ maxResults: 10, maxMatches: 20, maxMatchesPerReplica: 64, maxPairs: 16 });
     const asked = { type: 'chat', region: 'eu' };
@@ -282,7 +282,7 @@ describe('the capability index', () => {
     expect(chiSquare([...found.values()])).toBeLessThan(98.3);
   });
 
-  it('takes a pair that came back for the pair, and not for the one that had its number', () => {
+  it('recognizes a pair that was registered again, whichever pair used its number in between', () => {
     const random = seededRandom(7);
     const index = new CapabilityIndex();
     const ask = (asked: Readonly<Record<string, string>>) =>
@@ -296,7 +296,7 @@ describe('the capability index', () => {
     }
   });
 
-  it('does so for a query that is asked with the same object', () => {
+  it('recognizes it for the same prepared query too', () => {
     const index = new CapabilityIndex();
     const [old, other] = [preparedQuery({ model: 'old', type: 'chat' }), preparedQuery({ model: 'new', type: 'chat' })];
     const ask = (asked: PreparedQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
@@ -309,8 +309,8 @@ describe('the capability index', () => {
   });
 });
 
-describe('the samples of a query that nothing matches', () => {
-  it('are a quarter of a short list at most, because each looks through all objects of a replica', () => {
+describe('the samples of a query without matches', () => {
+  it('are at most a quarter of a short list, because each checks all objects of a replica', () => {
     const index = new CapabilityIndex();
     for (let n = 0; n < 40; n++) index.put(registration('lease', replica(`r${n}`, { a: 1 }, { b: 2 })));
     let samples = 0;
@@ -321,7 +321,7 @@ describe('the samples of a query that nothing matches', () => {
       },
     };
     expect(index.choose(preparedQuery({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
-    // One more chooses among the matches, of which there are none.
+    // One more draw chooses among the matches, of which there are none.
     expect(samples).toBe(10 + 1);
   });
 });

@@ -3,7 +3,7 @@ import { type Entry, MatchSet, MatchSetGroup } from '../../../src/core/index/mat
 import { seededRandom } from '../../support/seeded-random.js';
 
 describe('match sets', () => {
-  it('hold what plain sets would, whatever joins, leaves and is taken out', () => {
+  it('have the same members as plain sets over random changes', () => {
     const random = seededRandom(1);
     const below = (most: number): number => Math.floor(random.fraction() * most);
     const table: Entry[] = Array.from({ length: 12 }, () => ({ objects: [], memberships: [] }));

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { PairTable } from '../../../src/core/index/pair-table.js';
 import { expectLinearTime } from '../../support/cpu-cost.js';
 
-it('pairs have numbers of their own for as long as they are used', () => {
+it('gives each pair in use a unique number', () => {
   const pair = fc.tuple(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1', '2', '3'), fc.boolean());
   fc.assert(
     fc.property(fc.array(pair, { minLength: 50, maxLength: 80 }), (steps) => {
@@ -25,7 +25,7 @@ it('pairs have numbers of their own for as long as they are used', () => {
   );
 });
 
-it('pairs with one value and many keys leave in linear time, in the order in which they came', () => {
+it('releases pairs with one value and many keys in linear time, in the order of their registration', () => {
   expectLinearTime((length) => {
     const keys = Array.from({ length }, (_, at) => `key${at}`);
     return () => {
