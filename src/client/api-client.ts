@@ -14,43 +14,43 @@ import type { Replica } from '../core/replica.js';
 import { type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
 import { LeaseClient } from './lease-client.js';
 
-/** Timeout for the body of a list, in ms: a slow link needs it for many replicas. */
+/** Timeout for the body of a list, in ms. A list of many replicas takes long over a slow link. */
 const LIST_TIMEOUT_MS = 30_000;
 
-/** Maximum size of a route: an endpoint and an id. */
+/** Maximum size of a route response, which has an endpoint and an id. */
 const MAX_ROUTE_BYTES = 64 * 1024;
 
-/** Maximum size of a list. 100,000 replicas with one capability take 15 MB, or 26 MB with all their details. */
+/** Maximum size of a list. 100,000 replicas with one capability each take 15 MB, or 26 MB with all their details. */
 const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
-const LIST = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
+const LIST_LIMITS = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
 
-/** Result of asking for a route. While `isWarming`, replicas can still be on their way back to the server. */
+/** Result of a route request. While `isWarming`, the server has just started and replicas can still be reconnecting. */
 export type RouteResult =
   | { readonly kind: 'found'; readonly route: RouteResponse }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
-/** Client of the HTTP API, for one or several API servers. */
+/** Client of the HTTP API of one or several API servers. */
 export class ApiClient {
   readonly leases: LeaseClient;
   readonly #servers: ApiServers;
 
-  /** Throws `usage` for a server that has no `http://` or `https://` URL. */
+  /** Throws `usage` for a server whose URL isn't `http://` or `https://`. */
   constructor(servers: readonly string[], access: ServerAccess = {}) {
     this.#servers = new ApiServers(servers, access);
     this.leases = new LeaseClient(this.#servers);
   }
 
-  /** Finds a replica that matches. Rejects with `server_unreachable`. */
+  /** Finds a replica that matches the query and isn't excluded. Rejects with `server_unreachable`. */
   async route(
     query: CapabilityQuery,
     excluded: Iterable<ReplicaId> = [],
-    ask: ApiRequestOptions = {},
+    options: ApiRequestOptions = {},
   ): Promise<RouteResult> {
     const search = serializeQuery(query);
     const header = formatExcludeHeader(excluded);
-    return this.#servers.ask<RouteResult>({
-      ...ask,
+    return this.#servers.request<RouteResult>({
+      ...options,
       path: `/route${search && `?${search}`}`,
       headers: header ? { [EXCLUDE_HEADER]: header } : {},
       maxBytes: MAX_ROUTE_BYTES,
@@ -65,36 +65,36 @@ export class ApiClient {
   }
 
   /** Lists all replicas, in the order of registration. Rejects with `server_unreachable`. */
-  async replicas(ask: ApiRequestOptions = {}): Promise<Replica[]> {
-    return this.#list('/registry', parseRegistryResponse, ask);
+  async replicas(options: ApiRequestOptions = {}): Promise<Replica[]> {
+    return this.#list('/registry', parseRegistryResponse, options);
   }
 
-  /** Lists all replicas with all details, also those that are not routable. Rejects with `server_unreachable`. */
-  async list(ask: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
-    const listed = await this.#servers.ask<ListedReplica[] | undefined>({
-      ...ask,
-      ...LIST,
+  /** Lists all replicas with all details, including those that aren't routable. Rejects with `server_unreachable`. */
+  async list(options: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
+    const listed = await this.#servers.request<ListedReplica[] | undefined>({
+      ...options,
+      ...LIST_LIMITS,
       path: `/replicas${filter}`,
       parse: (status, body) => {
-        // The Python server has no such list.
+        // The Python server doesn't have this path.
         if (status === 404) return { value: undefined };
         const replicas = status === 200 ? parseReplicaList(body) : undefined;
         return replicas && { value: replicas };
       },
     });
-    return listed ?? this.#list('/registry', parseReplicaList, ask);
+    return listed ?? this.#list('/registry', parseReplicaList, options);
   }
 
   /**
-   * Returns the details of one replica; undefined when it is not listed. Asks a server that can't be asked for one
-   * replica, such as the Python server, for all. Rejects with `server_unreachable`.
+   * Returns the details of one replica, or undefined when it isn't listed. Gets the whole list from a server that can't
+   * filter by id, such as the Python server. Rejects with `server_unreachable`.
    */
-  async find(id: ReplicaId, ask: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
-    const listed = await this.list(ask, `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`);
+  async find(id: ReplicaId, options: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
+    const listed = await this.list(options, `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`);
     return listed.find(({ replica }) => replica.id === id);
   }
 
-  /** Reports whether a server answers at all. */
+  /** Reports whether a server responds to `GET /health`, with any status. */
   isAlive(server: string, signal: AbortSignal): Promise<boolean> {
     return this.#servers.isAlive(server, signal);
   }
@@ -104,15 +104,15 @@ export class ApiClient {
     return this.#servers.count;
   }
 
-  /** Closes every connection. */
+  /** Closes all connections. */
   close(): void {
     this.#servers.close();
   }
 
-  #list<T>(path: string, parseBody: (text: string) => T[] | undefined, ask: ApiRequestOptions): Promise<T[]> {
-    return this.#servers.ask<T[]>({
-      ...ask,
-      ...LIST,
+  #list<T>(path: string, parseBody: (text: string) => T[] | undefined, options: ApiRequestOptions): Promise<T[]> {
+    return this.#servers.request<T[]>({
+      ...options,
+      ...LIST_LIMITS,
       path,
       parse: (status, body) => {
         const list = status === 200 ? parseBody(body) : undefined;

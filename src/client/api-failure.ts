@@ -3,60 +3,68 @@ import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '..
 import { type HttpResponse, ResponseTooLongError } from '../http/http-client.js';
 import { explainTlsError } from './tls-failure.js';
 
-/** What to make of an answer that no API server gives to this question; 429 and 5xx may pass, and a proxy sends them. */
+/**
+ * Converts a response that no API server gives to the request into an error. 429 and 5xx count as temporary: proxies send
+ * them too.
+ */
 export function toUnexpectedResponseError(
   server: string,
   { status, headers, peer }: Pick<HttpResponse, 'status' | 'headers' | 'peer'>,
   body: string,
 ): AnyserveError {
-  const said = parseErrorDetail(body) ?? 'no reason given';
-  const refusal = REFUSALS[status];
-  // Another program's 401 says nothing about our tokens, and must not be shown one.
-  if (refusal && headers[REFUSAL_HEADER] !== undefined) {
-    const advice = 'give a token that may, with --token-file or in ANYSERVE_TOKEN';
-    return new AnyserveError(refusal, `the API server ${server} refuses (HTTP ${status}): ${said}; ${advice}`);
+  const detail = parseErrorDetail(body) ?? 'no reason given';
+  const refusalCode = REFUSAL_CODES[status];
+  // Without our header the 401 is another program's. It says nothing about our tokens, and must not be sent one.
+  if (refusalCode && headers[REFUSAL_HEADER] !== undefined) {
+    const advice = 'give a token that has this permission with --token-file or in ANYSERVE_TOKEN';
+    return new AnyserveError(
+      refusalCode,
+      `the API server ${server} refused the request (HTTP ${status}): ${detail}; ${advice}`,
+    );
   }
-  // It does not answer to the name in its URL; its own words say which option lets it.
+  // The server doesn't accept the host name of the URL. Its detail names the option that allows it.
   if (status === 421) {
-    return new AnyserveError('server_permission_denied', `the API server ${server} refuses (HTTP 421): ${said}`);
+    const message = `the API server ${server} refused the request (HTTP 421): ${detail}`;
+    return new AnyserveError('server_permission_denied', message);
   }
   if (status < 500 && status !== toHttpStatus('resource_exhausted'))
-    return notAnApiServer(server, `HTTP ${status} from ${peer}`, undefined, peer);
-  return new AnyserveError('server_unreachable', `the API server ${server} answers HTTP ${status}: ${said}`);
+    return createNotAnApiServerError(server, `HTTP ${status} from ${peer}`, undefined, peer);
+  return new AnyserveError('server_unreachable', `the API server ${server} responded with HTTP ${status}: ${detail}`);
 }
 
-/** How a server answers to a token that is missing, wrong, or for something else. */
-const REFUSALS: Readonly<Partial<Record<number, ErrorCode>>> = {
+/** Error codes for a token that is missing, wrong, or lacks the permission. */
+const REFUSAL_CODES: Readonly<Partial<Record<number, ErrorCode>>> = {
   401: 'server_unauthenticated',
   403: 'server_permission_denied',
 };
 
-function notAnApiServer(server: string, answer: string, cause?: unknown, peer = ''): AnyserveError {
+function createNotAnApiServerError(server: string, detail: string, cause?: unknown, peer = ''): AnyserveError {
   const { hostname, port } = new URL(server);
-  // A name can lead to another program than the address that the API server listens on.
-  const isOther = hostname === 'localhost' && peer.startsWith('[::1]:');
-  const advice = isOther ? `check the URL, or give http://127.0.0.1:${port || 80}` : 'check the URL';
-  const message = `${server} answers, but not as an AnyServe API server (${answer}); ${advice}`;
+  // "localhost" can resolve to ::1, where another program listens than at the API server's 127.0.0.1.
+  const isIpv6Loopback = hostname === 'localhost' && peer.startsWith('[::1]:');
+  const advice = isIpv6Loopback ? `check the URL, or use http://127.0.0.1:${port || 80}` : 'check the URL';
+  const message = `${server} is not an AnyServe API server (${detail}); ${advice}`;
   return new AnyserveError('not_an_api_server', message, { cause });
 }
 
-/** What an error on the way to an API server means; one of ours keeps its meaning. */
+/** Converts an error of a request to an API server. An `AnyserveError` keeps its code, except `too_large`. */
 export function toUnreachableError(server: string, error: unknown): AnyserveError {
-  if (error instanceof ResponseTooLongError) return notAnApiServer(server, error.message, error);
+  if (error instanceof ResponseTooLongError) return createNotAnApiServerError(server, error.message, error);
   if (error instanceof AnyserveError)
-    return error.code === 'too_large' ? notAnApiServer(server, error.message, error) : error;
+    return error.code === 'too_large' ? createNotAnApiServerError(server, error.message, error) : error;
   const { code } = error as { code?: string };
-  if (code === 'HPE_HEADER_OVERFLOW') return notAnApiServer(server, 'its headers are too long', error);
-  if (code?.startsWith('HPE_')) return notAnApiServer(server, 'no HTTP', error);
-  const reason = explainTlsError(error) ?? REASONS[code ?? ''] ?? getErrorMessage(error);
+  if (code === 'HPE_HEADER_OVERFLOW') return createNotAnApiServerError(server, 'its headers are too long', error);
+  if (code?.startsWith('HPE_')) return createNotAnApiServerError(server, 'its response is not HTTP', error);
+  const reason = explainTlsError(error) ?? SYSTEM_ERROR_REASONS[code ?? ''] ?? getErrorMessage(error);
   const message = `cannot reach the API server ${server}: ${reason}`;
   return new AnyserveError('server_unreachable', message, { cause: error });
 }
 
-const REASONS: Readonly<Record<string, string>> = {
+const SYSTEM_ERROR_REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there; is "anyserve serve" running?',
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'no such host',
-  ETIMEDOUT: 'no answer in time',
-  ECONNRESET: 'it closed the connection without an answer; does it speak https, or ask for a certificate (--tls-cert)?',
+  ETIMEDOUT: 'no response in time',
+  ECONNRESET:
+    'it closed the connection without a response; does it use https, or require a client certificate (--tls-cert)?',
 };

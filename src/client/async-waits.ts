@@ -30,12 +30,12 @@ export function waitForDrain(stream: Pick<Writable, 'once' | 'removeListener'>, 
 }
 
 /** Waits for a promise. Rejects with the signal's reason as soon as the signal is aborted. */
-export function raceWithAbort<T>(awaited: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return awaited;
+export function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
   return new Promise((resolve, reject) => {
-    const end = (): void => reject(signal.reason);
-    if (signal.aborted) end();
-    signal.addEventListener('abort', end, { once: true });
-    awaited.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }

@@ -7,14 +7,14 @@ import type { AttemptOutcome, Discovery, Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import type { ListingWatch, WatchedCall } from './listing-watch.js';
 
-/** Timeout for a replica's answer on a new connection, in ms. A replica that takes longer counts as dead. */
-const SILENT_AFTER_MS = 2000;
+/** Timeout for a replica's response on a new connection, in ms. A replica that takes longer counts as dead. */
+const NEW_CONNECTION_TIMEOUT_MS = 2000;
 
 /** The parts of a client that its attempts use. */
 export interface AttemptContext {
   readonly discovery: Discovery;
   readonly channels: ChannelPool;
-  /** Watches calls in progress; undefined where there is no list of replicas to ask for. */
+  /** Watches calls in progress; undefined if the targets are not discovered. */
   readonly listing?: ListingWatch | undefined;
   /** Receives the events of attempts. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
@@ -28,7 +28,7 @@ export class Attempt implements WatchedCall {
   readonly options: CallOptions;
   /** Number of the attempt within its call, from 1. */
   readonly #number: number;
-  heardAtMs: number;
+  lastMessageAtMs: number;
   readonly #startedAtMs: number;
   #firstByteMs: number | undefined;
   #hasEnded = false;
@@ -36,7 +36,7 @@ export class Attempt implements WatchedCall {
   readonly #call: CallCancellation;
   readonly #cancellation: Cancellation;
 
-  /** Begins the attempt. Throws `failed_precondition` for a target that can't be dialled. */
+  /** Begins the attempt. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   constructor(
     caller: AttemptContext,
     target: Target,
@@ -52,14 +52,14 @@ export class Attempt implements WatchedCall {
     this.#cancellation = call.beginAttempt();
     this.options = { ...time, cancellation: this.#cancellation };
     this.#startedAtMs = caller.clock.nowMs();
-    this.heardAtMs = this.#startedAtMs;
+    this.lastMessageAtMs = this.#startedAtMs;
     caller.listing?.add(this);
     this.#emit({ kind: 'attempt_started', target, attempt: number });
   }
 
-  /** Reports whether the replica doesn't answer on a new connection either. */
-  isSilent(): Promise<boolean> {
-    return this.channel.isSilent(SILENT_AFTER_MS);
+  /** Reports whether the replica doesn't respond on a new connection either. */
+  isUnresponsive(): Promise<boolean> {
+    return this.channel.isUnresponsive(NEW_CONNECTION_TIMEOUT_MS);
   }
 
   /** Ends this attempt with an error. Other attempts of the call go on, and another can follow. */
@@ -67,11 +67,11 @@ export class Attempt implements WatchedCall {
     this.#cancellation.cancel(error);
   }
 
-  /** Records a part of a stream. */
-  recordPart(): void {
-    this.heardAtMs = this.#caller.clock.nowMs();
-    this.#firstByteMs ??= this.heardAtMs - this.#startedAtMs;
-    this.#caller.discovery.reportPart(this.target);
+  /** Records a message of a stream. */
+  recordMessage(): void {
+    this.lastMessageAtMs = this.#caller.clock.nowMs();
+    this.#firstByteMs ??= this.lastMessageAtMs - this.#startedAtMs;
+    this.#caller.discovery.reportMessage(this.target);
   }
 
   /** Ends the attempt with success. */
@@ -88,7 +88,7 @@ export class Attempt implements WatchedCall {
     this.#end(code, isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
   }
 
-  /** Ends the attempt if it goes on: its caller has left it. */
+  /** Ends the attempt if it is still in progress, because its caller has left the stream. */
   abandon(): void {
     this.#end('cancelled', { kind: 'abandoned' });
   }

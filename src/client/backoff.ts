@@ -1,33 +1,34 @@
 import type { Random } from '../core/ports.js';
 
-/** When to try again, told how the tries went. */
+/** Delays between attempts. */
 export interface Backoff {
-  /** The wait before the next try, in milliseconds. */
+  /** Returns the delay before the next attempt, in ms. */
   nextDelayMs(): number;
-  /** Starts over, after a success that has lasted. */
+  /** Starts over. To be called after a success that has lasted. */
   reset(): void;
 }
 
-const FIRST_MS = 1000;
-const BASE_MS = 500;
-/** With what an API server needs to take all of them, they are back within the 10 s that a restart may cost. */
-const MOST_MS = 8000;
+const FIRST_CEILING_MS = 1000;
+const BASE_CEILING_MS = 500;
+/** 8 s plus the time an API server needs to register all replicas is within the 10 s that a restart is allowed to cost. */
+const MAX_CEILING_MS = 8000;
 
 /**
- * Full jitter: the first wait is anything from 0 to 1 s, each later one anything from 0 to a ceiling that doubles from
- * 0.5 s to 8 s. Many that lost the same server at once come back spread out, not in step.
+ * Creates a backoff with full jitter: the first delay is random between 0 and 1 s, each later one between 0 and a ceiling
+ * that doubles from 0.5 s to 8 s. Clients that lost the same server at once reconnect spread out, not in step.
  * Source: "Exponential Backoff and Jitter", AWS Architecture Blog.
  */
 export function createBackoff(random: Random): Backoff {
-  let tries = 0;
+  let attempts = 0;
   return {
     nextDelayMs() {
-      const ceiling = tries === 0 ? FIRST_MS : Math.min(BASE_MS * 2 ** (tries - 1), MOST_MS);
-      tries++;
-      return random.fraction() * ceiling;
+      const ceilingMs =
+        attempts === 0 ? FIRST_CEILING_MS : Math.min(BASE_CEILING_MS * 2 ** (attempts - 1), MAX_CEILING_MS);
+      attempts++;
+      return random.fraction() * ceilingMs;
     },
     reset() {
-      tries = 0;
+      attempts = 0;
     },
   };
 }

@@ -9,41 +9,41 @@ import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { FailedAttempt } from './client-options.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target } from './discovery.js';
 
-/** What a retrying caller needs. */
+/** Options of a `RetryingCaller`. */
 export interface RetryingCallerOptions extends AttemptContext {
   readonly query: CapabilityQuery;
-  /** How long a call may take in place of what its kind may. */
+  /** Timeout for every call, in ms; undefined for the default of each kind of call. */
   readonly timeoutMs: number | undefined;
-  /** Whether a call waits for replicas that may be on their way back to an API server that has just started. */
+  /** Whether a call without a match waits for replicas to reconnect to an API server that has just started. */
   readonly waitWhileWarming: boolean;
-  /** The calls that end when the client is closed. */
-  readonly underway: ActiveCalls;
+  /** The calls in progress, which end when the client is closed. */
+  readonly activeCalls: ActiveCalls;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly random: Random;
 }
 
-/** What a call may say of its retries. */
+/** Timeout and retry options of one call. */
 export interface RetryOptions {
-  /** How long a call of its kind may take, where neither it nor the client says. */
+  /** Timeout if neither the call nor the client sets one, in ms. */
   readonly defaultTimeoutMs: number;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly retryOnFailure?: boolean | undefined;
 }
 
-/** So few that the replicas to leave out always fit the request. */
+/** Maximum number of attempts of a call. So few excluded replicas always fit into the headers of a route request. */
 const MAX_ATTEMPTS = 5;
-const FIRST_PAUSE_MS = 100;
+const BASE_RETRY_DELAY_MS = 100;
 const DISCOVERY_TIMEOUT_MS = 3000;
 
-/** The longest time that a timer can hold, about 24 days. */
+/** Maximum delay of a timer, about 24 days. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Around this long, ±50 %, is the wait before an API server that is warming is asked again. */
+/** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
 export const WARMING_RETRY_MS = 500;
 
-/** Failures that the same replica may get over by itself; any other is tried at other replicas only. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
+/** Errors that can pass at the same replica. After any other error, only other replicas are tried. */
+const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
 
 /** The attempts of one call: chooses the target of each, and decides whether another follows. */
 export class CallAttempts {
@@ -54,9 +54,9 @@ export class CallAttempts {
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
   readonly #excluded: ReplicaId[] = [];
-  /** The failure that is told once it is known where the next try goes. */
-  #untold: Omit<FailedAttempt, 'next'> | undefined;
-  /** How often a target was looked for, found or not. */
+  /** The failed attempt that `onRetry` has yet to receive, once the next target is known. */
+  #unreportedFailure: Omit<FailedAttempt, 'next'> | undefined;
+  /** Number of times a target was looked for, whether one was found or not. */
   #rounds = 0;
   #lastError: AnyserveError | undefined;
 
@@ -67,52 +67,53 @@ export class CallAttempts {
   ) {
     this.#caller = caller;
     this.#retryOnFailure = retryOnFailure;
-    this.#cancellation = caller.underway.begin(signal);
+    this.#cancellation = caller.activeCalls.begin(signal);
     this.#timeoutMs = Math.min(timeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = caller.clock.nowMs() + this.#timeoutMs;
   }
 
-  /** Finds the target of the next attempt; without a promise where it is known already. */
+  /** Finds the target of the next attempt. Returns no promise if the target is known already. */
   next(): Target | Promise<Target> {
     this.#cancellation.throwIfCancelled();
-    if (this.#lastError) return this.#nextAfter(this.#lastError);
+    if (this.#lastError) return this.#findAfter(this.#lastError);
     this.#rounds++;
-    const found = this.#ask();
+    const found = this.#discover();
     if (!(found instanceof Promise) && found.kind === 'found') return found.target;
-    return this.#first(found);
+    return this.#findFirst(found);
   }
 
-  /** Finds the first target. Asks an API server that is warming again for as long as there is time. */
-  async #first(asked: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
+  /** Finds the first target. Keeps asking an API server that is warming up until the deadline is near. */
+  async #findFirst(firstResult: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
     const { clock, random, waitWhileWarming, query } = this.#caller;
-    for (let found = await asked; ; found = await this.#ask()) {
+    for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
-      const pauseMs = WARMING_RETRY_MS * (0.5 + random.fraction());
-      if (!waitWhileWarming || !found.isWarming || this.#remainingMs() <= pauseMs) throw createNoMatchError(query);
-      await sleep(clock, pauseMs, this.#cancellation.signal);
+      const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
+      if (!waitWhileWarming || !found.isWarming || this.#remainingMs() <= delayMs) throw createNoMatchError(query);
+      await sleep(clock, delayMs, this.#cancellation.signal);
       this.#cancellation.throwIfCancelled();
     }
   }
 
-  /** Finds a target that has not failed yet; if there is none, any target after a pause. */
-  async #nextAfter(error: AnyserveError): Promise<Target> {
+  /** Finds a target that hasn't failed yet. If there is none, waits and takes any target. */
+  async #findAfter(error: AnyserveError): Promise<Target> {
     for (;;) {
       this.#cancellation.throwIfCancelled();
       this.#rounds++;
       const target = await this.#findOther(error);
       const isNew = target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint);
       if (!isNew) {
-        if (!PASSING.has(error.code) || this.#rounds > MAX_ATTEMPTS) throw this.#noOther(error);
-        await this.#pause();
+        if (!TRANSIENT_CODES.has(error.code) || this.#rounds > MAX_ATTEMPTS)
+          throw this.#createNoOtherReplicaError(error);
+        await this.#waitBeforeRetry();
       }
       if (!target) continue;
-      if (this.#untold) this.#caller.onRetry?.({ ...this.#untold, next: target });
-      this.#untold = undefined;
+      if (this.#unreportedFailure) this.#caller.onRetry?.({ ...this.#unreportedFailure, next: target });
+      this.#unreportedFailure = undefined;
       return target;
     }
   }
 
-  /** Begins an attempt at a target. Throws `failed_precondition` for one that can't be dialled. */
+  /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   begin(target: Target): Attempt {
     const deadlineEpochMs = this.#caller.clock.epochMs() + this.#remainingMs();
     return new Attempt(this.#caller, target, this.#failed.length + 1, this.#cancellation, {
@@ -126,7 +127,7 @@ export class CallAttempts {
     this.#cancellation.end();
   }
 
-  /** Records a failed attempt. Throws its error when no other attempt can follow. */
+  /** Records a failed attempt. Throws its error if no other attempt can follow. */
   recordFailure(target: Target, error: unknown): void {
     const { discovery } = this.#caller;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
@@ -135,39 +136,39 @@ export class CallAttempts {
     this.#failed.push(target);
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
     this.#lastError = error;
-    this.#untold = { attempt: this.#failed.length, ...target, error };
+    this.#unreportedFailure = { attempt: this.#failed.length, ...target, error };
   }
 
   async #findOther(error: AnyserveError): Promise<Target | undefined> {
     try {
-      const found = await this.#ask();
+      const found = await this.#discover();
       return found.kind === 'found' ? found.target : undefined;
     } catch (cause) {
       if (this.#cancellation.isCancelled || cause === error) throw cause;
-      const message = `${error.message}; no other can be asked for: ${getErrorMessage(cause)}`;
+      const message = `${error.message}; cannot look for another replica: ${getErrorMessage(cause)}`;
       throw new AnyserveError(error.code, message, { cause: error });
     }
   }
 
-  #ask(): DiscoveryResult | Promise<DiscoveryResult> {
+  #discover(): DiscoveryResult | Promise<DiscoveryResult> {
     const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);
     return this.#caller.discovery.find(this.#excluded, timeoutMs, this.#cancellation);
   }
 
-  async #pause(): Promise<void> {
+  async #waitBeforeRetry(): Promise<void> {
     const { clock, random } = this.#caller;
-    const pauseMs = random.fraction() * FIRST_PAUSE_MS * 2 ** this.#rounds;
-    await sleep(clock, Math.min(pauseMs, this.#remainingMs()), this.#cancellation.signal);
+    const delayMs = random.fraction() * BASE_RETRY_DELAY_MS * 2 ** this.#rounds;
+    await sleep(clock, Math.min(delayMs, this.#remainingMs()), this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
   }
 
   #remainingMs(): number {
-    const remaining = this.#deadlineAtMs - this.#caller.clock.nowMs();
-    if (remaining > 0) return remaining;
+    const remainingMs = this.#deadlineAtMs - this.#caller.clock.nowMs();
+    if (remainingMs > 0) return remainingMs;
     throw this.#lastError ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
   }
 
-  #noOther(error: AnyserveError): AnyserveError {
+  #createNoOtherReplicaError(error: AnyserveError): AnyserveError {
     const message = `${error.message}; no other replica offers ${describeQuery(this.#caller.query)}`;
     return new AnyserveError(error.code, message, { cause: error });
   }

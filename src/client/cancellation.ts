@@ -1,7 +1,7 @@
 /**
- * Says that an operation must end early, and why. An AbortSignal does the same, but removing a listener from a signal that
- * many calls share takes time in proportion to the number of calls, and signals made by `AbortSignal.any` stay with
- * their sources. So a signal is made only for a caller that asks for one.
+ * A request to end an operation early, with the reason. It replaces AbortSignal for speed and memory: removing a listener
+ * from a signal that many calls share takes time in proportion to the number of calls, and a signal made by
+ * `AbortSignal.any` stays referenced by its sources. A signal is created only when {@link signal} is read.
  */
 export class Cancellation {
   /** Ends the operation in progress. Set by the code that starts an operation. */
@@ -17,7 +17,7 @@ export class Cancellation {
     return this.#cancelled?.reason;
   }
 
-  /** Returns an AbortSignal that is aborted with the cancellation. */
+  /** An AbortSignal that is aborted by the cancellation. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#cancelled) this.#controller.abort(this.#cancelled.reason);
@@ -28,7 +28,7 @@ export class Cancellation {
     if (this.#cancelled) throw this.#cancelled.reason;
   }
 
-  /** Ends the operation in progress. Only the first reason counts. */
+  /** Ends the operation in progress. Later calls have no effect. */
   cancel(reason: unknown): void {
     if (this.#cancelled) return;
     this.#cancelled = { reason };
@@ -83,12 +83,12 @@ export class CallCancellation extends Cancellation {
   }
 }
 
-/** The calls in progress, which end when their client is closed. */
+/** The calls of a client that are in progress. They end when the client is closed. */
 export class ActiveCalls {
   readonly #calls = new Set<CallCancellation>();
   #closed: { readonly reason: unknown } | undefined;
 
-  /** Begins a call that the signal can cancel. Throws the reason of {@link close} after it. */
+  /** Begins a call that the signal can cancel. After {@link close}, throws its reason. */
   begin(signal?: AbortSignal): CallCancellation {
     if (this.#closed) throw this.#closed.reason;
     const cancellation = new CallCancellation(this.#calls);
@@ -96,7 +96,7 @@ export class ActiveCalls {
     return cancellation;
   }
 
-  /** Cancels all calls in progress, and refuses new ones. */
+  /** Cancels all calls in progress and refuses new ones. */
   close(reason: unknown): void {
     this.#closed ??= { reason };
     for (const call of this.#calls) call.cancel(reason);

@@ -7,19 +7,19 @@ import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
 import { createTlsVerification } from '../http/tls-verification.js';
 
 /**
- * The name asked for at an endpoint that is an address. TLS can ask for names only, and the library would ask for the
- * address; no server has this one, so that each shows the certificate that it shows to whoever asks for none.
+ * TLS server name (SNI) for an endpoint that is an IP address. SNI can't carry an address, but the library would send it.
+ * No server has a certificate for this name, so a server uses its default certificate.
  */
-const NO_NAME = 'address.invalid';
+const PLACEHOLDER_SERVER_NAME = 'address.invalid';
 
-/** How a channel to an endpoint is made: in plain text, or over TLS. */
+/** Creates the credentials and options of a channel: plain text without `tls`, else TLS. */
 export function createChannelSecurity(
   endpoint: Endpoint,
   tls: ClientTls | undefined,
 ): { readonly credentials: ChannelCredentials; readonly options: ChannelOptions } {
   if (!tls) return { credentials: credentials.createInsecure(), options: {} };
   const context = createSecureContext({ ...tls, minVersion: MIN_TLS_VERSION });
-  // The gRPC library checks certificates whatever NODE_TLS_REJECT_UNAUTHORIZED is; this says so to Node, too.
+  // The gRPC library verifies certificates even with NODE_TLS_REJECT_UNAUTHORIZED=0. Node must do the same.
   const verification = { ...createTlsVerification(tls), rejectUnauthorized: true };
   const address = toSocketAddress(endpoint);
   if ('path' in address || isIP(address.host) === 0) {
@@ -29,6 +29,6 @@ export function createChannelSecurity(
     checkServerIdentity(address.host, certificate);
   return {
     credentials: credentials.createFromSecureContext(context, { ...verification, checkServerIdentity: checkAddress }),
-    options: { 'grpc.ssl_target_name_override': NO_NAME },
+    options: { 'grpc.ssl_target_name_override': PLACEHOLDER_SERVER_NAME },
   };
 }

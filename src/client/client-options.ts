@@ -5,82 +5,85 @@ import type { ClientTls } from '../core/tls.js';
 import type { ValueOrGetter } from '../core/value-or-getter.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 
-/** An attempt of a call that failed and is followed by another. */
+/** A failed attempt of a call that is followed by another attempt. */
 export interface FailedAttempt {
-  /** The number of the attempt, from 1. */
+  /** Number of the attempt, from 1. */
   readonly attempt: number;
   readonly endpoint: string;
   readonly replicaId: ReplicaId | undefined;
   readonly error: AnyserveError;
-  /** Where the next attempt goes: to the same replica where no other matches. */
+  /** Target of the next attempt. It is the same replica if no other replica matches. */
   readonly next: { readonly endpoint: string; readonly replicaId: ReplicaId | undefined };
 }
 
-/** How a client finds its replica: by asking API servers for a capability, or by being told the endpoint. */
+/** Options of a client. Give either `server` and `capability`, to discover replicas, or `endpoint`, to call one replica. */
 export interface ClientOptions {
-  /** The URL of an API server, or several that are asked in turn. */
+  /** URL of an API server, or of several. If a server doesn't respond, the next one is tried. */
   readonly server?: string | readonly string[] | undefined;
-  /** What the replica must be able to do; goes with `server`. */
+  /** Capability that the replica must have. Required with `server`. */
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
-  /** The bearer token to show the API servers. */
+  /** Bearer token for the API servers. */
   readonly token?: ValueOrGetter<string> | undefined;
-  /** Whom to trust, and what to show: at API servers behind `https`, and at replicas, which are then called over TLS. */
+  /** Trusted authorities and client certificate, for API servers with `https` and for calls to replicas over TLS. */
   readonly tls?: ValueOrGetter<ClientTls> | undefined;
-  /** Whether replicas are called over TLS; if `tls` is given, unless told. */
+  /** Whether replicas are called over TLS. Default: true if `tls` is given, else false. */
   readonly callTls?: boolean | undefined;
-  /** The endpoint of a replica, `host:port`, to call without asking anyone. */
+  /** Endpoint of a replica, `host:port`, to call without an API server. */
   readonly endpoint?: string | undefined;
-  /** The bearer token to show the replicas. */
+  /** Bearer token for the replicas. */
   readonly callToken?: ValueOrGetter<string> | undefined;
   /**
-   * How long a call may take, all its tries together, in milliseconds; 0 fails at once. Default: 60,000; 600,000 for one
-   * with an input `prompt`, `messages` or `text_input`; 3,600,000 for a stream.
+   * Timeout for a call with all its attempts, in ms. 0 fails at once. Default: 60,000; 600,000 for an inference with an
+   * input `prompt`, `messages` or `text_input`; 3,600,000 for a stream.
    */
   readonly timeoutMs?: number | undefined;
-  /** How long the first part of a stream may take, in milliseconds; 0: as long as the stream. Default: 600,000. */
+  /** Timeout for the first message of a stream, in ms. 0: the timeout of the whole stream. Default: 600,000. */
   readonly firstPartTimeoutMs?: number | undefined;
-  /** How long a stream may be silent between two parts, in milliseconds; 0: as long as the stream. Default: 120,000. */
+  /** Maximum time between two messages of a stream, in ms. 0: the timeout of the whole stream. Default: 120,000. */
   readonly silenceTimeoutMs?: number | undefined;
-  /** The largest message taken or sent, in bytes; 64 MiB unless told. */
+  /** Maximum size of a message that is sent or received, in bytes. Default: 64 MiB. */
   readonly maxMessageBytes?: number | undefined;
-  /** Told of each try that failed and is followed by another. */
+  /** Called for each failed attempt that is followed by another attempt. */
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
-  /** Called when an attempt of a call starts, and when it ends: with its target, code and duration. */
+  /** Called when an attempt of a call starts, and when it ends, with its target, code and duration. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   /**
-   * Whether a call that nothing matches waits a little for replicas that may be on their way back, when the API server
-   * has just started; true unless told.
+   * Whether a call without a match waits while the API server is warming up. An API server that has just started doesn't
+   * know yet the replicas that are still reconnecting. Default: true.
    */
   readonly waitWhileWarming?: boolean | undefined;
 }
 
-/** What every call can be told. */
+/** Options of every call. */
 export interface RequestOptions {
-  /** How long it may take, all its tries together, in milliseconds; the client's own limit unless told. */
+  /** Timeout for the call with all its attempts, in ms. Default: the client's `timeoutMs`. */
   readonly timeoutMs?: number | undefined;
-  /** Cancels it; the call rejects with the signal's reason. */
+  /** Cancels the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an inference can be told. */
+/** Options of an inference. */
 export interface InferOptions extends RequestOptions {
-  /** The model's version; the server chooses unless told. */
+  /** Version of the model. Default: the server chooses. */
   readonly version?: string | undefined;
-  /** An id that the answer repeats. */
+  /** Id of the request, which the response repeats. */
   readonly id?: string | undefined;
   readonly parameters?: Parameters | undefined;
-  /** The outputs wanted, by name or with parameters of their own. Default: all. */
+  /** Requested outputs, as names or with parameters. Default: all. */
   readonly outputs?: readonly (string | RequestedOutput)[] | undefined;
-  /** Sends the tensors as raw bytes, as servers that answer raw do. */
+  /** Sends the tensors as raw bytes. Servers that support it respond with raw bytes too. */
   readonly raw?: boolean | undefined;
-  /** Whether a failed call is tried at another replica; true unless told. Only discovery finds others. */
+  /** Whether a failed call is retried at another replica. Without `server` there is no other replica. Default: true. */
   readonly retryOnFailure?: boolean | undefined;
 }
 
-/** What an inference in parts can be told. */
+/** Options of a streaming inference. */
 export interface InferStreamOptions extends InferOptions {
-  /** Whether a replica that cannot stream answers whole, as the one part; else that fails with `unimplemented`. */
+  /**
+   * Whether to make a unary call if the replica can't stream, and yield its response as the only message. Default: false;
+   * the call then fails with `unimplemented`.
+   */
   readonly orWhole?: boolean | undefined;
-  /** Maximum size of all parts together, in bytes, for whoever keeps them. Default: no limit. */
+  /** Maximum size of all messages of the stream together, in bytes, for callers that collect them. Default: no limit. */
   readonly maxAnswerBytes?: number | undefined;
 }

@@ -11,12 +11,12 @@ import { StickyDiscovery } from './sticky-discovery.js';
 
 const SYSTEM_TLS: ClientTls = {};
 
-/** Returns the TLS settings for calls; undefined for calls in plain text. */
+/** Returns a getter of the TLS settings for calls, or undefined for calls in plain text. */
 export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
   return callTls ? (toGetter(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
 
-/** Returns how a client finds its targets. Throws `usage`. */
+/** Creates the discovery that the options ask for. Throws `usage`. */
 export function createDiscovery(
   { endpoint, server, capability, token, tls }: ClientOptions,
   query: CapabilityQuery,
@@ -26,13 +26,14 @@ export function createDiscovery(
   if (endpoint !== undefined && servers.length > 0) {
     throw new AnyserveError(
       'usage',
-      'give an endpoint or a server, not both: an endpoint is called without asking anyone',
+      'give either an endpoint or a server: an endpoint is called without asking an API server',
     );
   }
   if (endpoint !== undefined) return createFixedDiscovery(parseDialable(endpoint));
-  if (servers.length === 0) throw new AnyserveError('usage', 'give an endpoint to call, or a server to ask for one');
+  if (servers.length === 0)
+    throw new AnyserveError('usage', 'no target: give an endpoint, or a server and a capability');
   if (capability === undefined) {
-    throw new AnyserveError('usage', 'a server needs a capability to be asked for, such as { type: "chat" }');
+    throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
   const api = new ApiClient(servers, { token: toGetter(token), tls: toGetter(tls) });
   return new StickyDiscovery(createCapabilityDiscovery(api, query), clock);

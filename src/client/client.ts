@@ -25,27 +25,27 @@ import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
 import { explainFailure, needsExplanation } from './unexplained-failure.js';
 
-/** What the world gives a client. */
+/** Clock and source of randomness of a client. */
 export interface ClientEnvironment {
   readonly clock: Clock;
   readonly random: Random;
 }
 
-/** Calls models by what they can do, straight at a replica that can. */
+/** Client of the Open Inference Protocol. Finds a replica by capability and calls it directly. */
 export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
-  readonly #declared: DeclaredInputs;
-  readonly #underway = new ActiveCalls();
+  readonly #declaredInputs: DeclaredInputs;
+  readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
   readonly #clock: Clock;
-  /** Whether the client says how long any call may take, in place of what calls of a kind may. */
-  readonly #isTimeGiven: boolean;
-  readonly #limits: StreamTimeouts;
+  /** Whether the options set a timeout, in place of the default of each kind of call. */
+  readonly #hasTimeout: boolean;
+  readonly #streamTimeouts: StreamTimeouts;
   readonly #maxMessageBytes: number;
 
-  /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
+  /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientEnvironment) {
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -56,14 +56,14 @@ export class InferenceClient {
       onAttempt,
       waitWhileWarming = true,
     } = options;
-    // A call's timer is cut to the longest time there is, so any time beyond it will do.
+    // A call caps its timeout at the maximum of a timer, so that a larger value is valid.
     checkTimes({ timeoutMs: timeoutMs !== undefined && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
     checkTimes({ firstPartTimeoutMs, silenceTimeoutMs });
     checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
     const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
-    this.#declared = new DeclaredInputs(world.clock, this.#underway);
+    this.#declaredInputs = new DeclaredInputs(world.clock, this.#activeCalls);
     this.#discovery = createDiscovery(options, query, world.clock);
     this.#channels = new ChannelPool({
       maxMessageBytes,
@@ -72,8 +72,8 @@ export class InferenceClient {
       tls: getCallTls(options),
     });
     this.#clock = world.clock;
-    this.#isTimeGiven = timeoutMs !== undefined;
-    this.#limits = { firstPartTimeoutMs, silenceTimeoutMs };
+    this.#hasTimeout = timeoutMs !== undefined;
+    this.#streamTimeouts = { firstPartTimeoutMs, silenceTimeoutMs };
     this.#maxMessageBytes = maxMessageBytes;
     const discovery = this.#discovery;
     const { signal } = this.#closed;
@@ -86,27 +86,27 @@ export class InferenceClient {
       query,
       timeoutMs,
       waitWhileWarming,
-      underway: this.#underway,
+      activeCalls: this.#activeCalls,
       onRetry,
       onAttempt,
       ...world,
     });
   }
 
-  /** Where the last successful call went, else the endpoint given; undefined when there is neither. */
+  /** Endpoint of the last successful call, or the endpoint of the options; undefined if there is neither. */
   get endpoint(): string | undefined {
     return this.#discovery.lastTarget?.endpoint;
   }
 
-  /** The replica that the last successful call went to; undefined before it, and behind a given endpoint. */
+  /** Id of the replica of the last successful call; undefined before it, and always for an endpoint of the options. */
   get replicaId(): ReplicaId | undefined {
     return this.#discovery.lastTarget?.replicaId;
   }
 
   /**
-   * One inference. Plain values become exactly what the model declares, datatype and shape; where it declares nothing,
-   * integers become INT32 and other numbers FP32, in the shape of their nesting. For plain values the model is asked
-   * what it declares, once a connection: the first call takes one more round trip. Typed arrays and
+   * Makes a unary inference call. Plain values are converted to the datatype and shape that the model declares. For an
+   * input without a declaration, integers become INT32 and other numbers FP32, in the shape of their nesting. With plain
+   * values, the first call on a connection takes one more round trip, to get the model's metadata. Typed arrays and
    * `{ datatype, shape, data }` are sent as they are. Rejects with an `AnyserveError`, or with the signal's reason.
    */
   infer(
@@ -118,29 +118,31 @@ export class InferenceClient {
     return this.#caller.call({ defaultTimeoutMs, ...options }, async (channel, call) => {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
-      const specs = this.#specs(channel, model, inputs, options, call);
+      const specs = this.#getSpecs(channel, model, inputs, options, call);
       const message = createRequestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
       try {
         return parseInferResponse(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
       } catch (error) {
-        if (!isDecoupledModelError(error)) throw await this.#explained(error, channel, message, call);
-        const stream = { ...call, limits: this.#limits, maxAnswerBytes: this.#maxMessageBytes };
-        return collectStream(channel, message, stream, (part) => parseInferResponse(channel, part));
+        if (!isDecoupledModelError(error)) throw await this.#explain(error, channel, message, call);
+        const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: this.#maxMessageBytes };
+        return collectStream(channel, message, stream, (response) => parseInferResponse(channel, response));
       }
     });
   }
 
-  /** One inference whose answer comes in parts, as they come. It is tried elsewhere only while no part has come. */
+  /** Makes a streaming inference call, and yields each message as it arrives. Retries only before the first message. */
   inferStream(
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceResponse> {
-    const timed = { defaultTimeoutMs: DEFAULTS.streamTimeoutMs, ...options };
-    return this.#caller.stream(timed, (channel, call) => this.#parts(channel, call, model, inputs, options));
+    const retryOptions = { defaultTimeoutMs: DEFAULTS.streamTimeoutMs, ...options };
+    return this.#caller.stream(retryOptions, (channel, call) =>
+      this.#streamOnce(channel, call, model, inputs, options),
+    );
   }
 
-  /** Whether the replica's server is up. */
+  /** Reports whether the replica's server is live. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
     return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
@@ -148,7 +150,7 @@ export class InferenceClient {
     });
   }
 
-  /** Whether the replica's server takes calls. */
+  /** Reports whether the replica's server is ready for calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
     return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
@@ -156,7 +158,7 @@ export class InferenceClient {
     });
   }
 
-  /** Whether a model takes calls at the replica. */
+  /** Reports whether a model of the replica is ready for calls. */
   modelReady(name: string, options: RequestOptions & { version?: string } = {}): Promise<boolean> {
     return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
       const { ready } = await channel.call(
@@ -168,14 +170,14 @@ export class InferenceClient {
     });
   }
 
-  /** Name, version and extensions of the replica's server. */
+  /** Returns the name, version and extensions of the replica's server. */
   serverMetadata(options: RequestOptions = {}): Promise<ServerMetadata> {
     return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
       channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
     );
   }
 
-  /** What a model declares of its inputs and outputs. */
+  /** Returns the inputs and outputs that a model declares. */
   modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadata> {
     const request = { name, version: options.version ?? '' };
     return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
@@ -183,15 +185,16 @@ export class InferenceClient {
     );
   }
 
-  /** Ends every call, those under way with `cancelled`, and every connection. */
+  /** Closes all connections. Calls in progress reject with `cancelled`. */
   async close(): Promise<void> {
-    this.#underway.close(new AnyserveError('cancelled', 'the client is closed'));
+    this.#activeCalls.close(new AnyserveError('cancelled', 'the client is closed'));
     this.#closed.abort();
     this.#discovery.close();
     this.#channels.close();
   }
 
-  async *#parts(
+  /** Makes one attempt of a streaming inference. */
+  async *#streamOnce(
     channel: InferenceChannel,
     call: CallOptions,
     model: string,
@@ -204,35 +207,37 @@ export class InferenceClient {
       model,
       inputs,
       options,
-      await this.#specs(channel, model, inputs, options, call),
+      await this.#getSpecs(channel, model, inputs, options, call),
     );
-    const stream = { ...call, limits: this.#limits, maxAnswerBytes };
-    const isTimeGiven = this.#isTimeGiven || timeoutMs !== undefined;
-    const wholeByEpochMs = isTimeGiven ? call.deadlineEpochMs : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
+    const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: maxAnswerBytes };
+    const hasTimeout = this.#hasTimeout || timeoutMs !== undefined;
+    const unaryDeadlineEpochMs = hasTimeout
+      ? call.deadlineEpochMs
+      : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
     try {
-      const parts = orWhole
-        ? streamOrCallUnary(channel, message, stream, wholeByEpochMs)
+      const messages = orWhole
+        ? streamOrCallUnary(channel, message, stream, unaryDeadlineEpochMs)
         : channel.stream(message, stream);
-      for await (const part of parts) yield parseInferResponse(channel, part);
+      for await (const response of messages) yield parseInferResponse(channel, response);
     } catch (error) {
-      throw await this.#explained(error, channel, message, call);
+      throw await this.#explain(error, channel, message, call);
     }
   }
 
-  /** A failure that has no reason, with what may be the reason. */
-  async #explained(
+  /** Adds the declared and the sent inputs to an error that has no reason. Returns other errors unchanged. */
+  async #explain(
     error: unknown,
     channel: InferenceChannel,
     message: RequestMessage,
     call: CallOptions,
   ): Promise<unknown> {
     if (!needsExplanation(error)) return error;
-    const declared = this.#declared.of(channel, message.modelName, message.modelVersion, call);
-    return explainFailure(error, await Promise.resolve(declared).catch(() => NO_INPUT_SPECS), message);
+    const specs = this.#declaredInputs.get(channel, message.modelName, message.modelVersion, call);
+    return explainFailure(error, await Promise.resolve(specs).catch(() => NO_INPUT_SPECS), message);
   }
 
-  /** What the model declares, if there is a value that needs it. */
-  #specs(
+  /** Returns the inputs that the model declares, if there is a plain value to convert. */
+  #getSpecs(
     channel: InferenceChannel,
     model: string,
     inputs: Readonly<Record<string, TensorValue>>,
@@ -240,7 +245,7 @@ export class InferenceClient {
     call: CallOptions,
   ): InputSpecs | Promise<InputSpecs> {
     if (!Object.values(inputs).some(isPlainValue)) return NO_INPUT_SPECS;
-    return this.#declared.of(channel, model, version, call);
+    return this.#declaredInputs.get(channel, model, version, call);
   }
 }
 

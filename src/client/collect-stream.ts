@@ -6,8 +6,8 @@ import { hasNoReason } from './call-failure.js';
 import type { InferenceChannel, StreamOptions } from './inference-channel.js';
 
 /**
- * Whether a call failed because the model answers in any number of parts, and only in a stream: Triton calls such a model
- * decoupled, and says so in a status text.
+ * Reports whether a unary call failed because the model can only stream. Triton calls such a model decoupled, and says so
+ * in the status text only.
  */
 export function isDecoupledModelError(error: unknown): boolean {
   if (!(error instanceof AnyserveError) || error.code !== 'unimplemented') return false;
@@ -15,18 +15,18 @@ export function isDecoupledModelError(error: unknown): boolean {
 }
 
 /**
- * All parts of a stream as one answer: a text in one element, other outputs joined along their first dimension. Rejects
- * with `too_large` when the parts have more bytes together than one answer may have.
+ * Makes a streaming call and joins its messages into one response: text becomes one element, other outputs are
+ * concatenated along their first dimension. Rejects with `too_large` if the messages exceed the limit together.
  */
 export async function collectStream(
   channel: InferenceChannel,
-  message: RequestMessage,
+  request: RequestMessage,
   options: StreamOptions,
-  read: (part: ResponseMessage) => InferenceResponse,
+  parse: (message: ResponseMessage) => InferenceResponse,
 ): Promise<InferenceResponse> {
-  const parts: InferenceResponse[] = [];
-  for await (const part of channel.stream(message, options)) parts.push(read(part));
-  const [first, ...others] = parts;
-  if (!first) throw new AnyserveError('internal', `${channel.endpoint}: the stream ended without an answer`);
-  return others.length === 0 ? first : concatTextResponses([first, ...others]);
+  const responses: InferenceResponse[] = [];
+  for await (const message of channel.stream(request, options)) responses.push(parse(message));
+  const [first, ...rest] = responses;
+  if (!first) throw new AnyserveError('internal', `${channel.endpoint}: the stream ended without a response`);
+  return rest.length === 0 ? first : concatTextResponses([first, ...rest]);
 }

@@ -4,12 +4,12 @@ import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import { connectTcp } from './tcp-connect.js';
 
-/** How long a connection may take to come about; what does not answer by then is as good as dead. */
+/** Timeout for a connection, in ms. A replica that takes longer counts as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
 
 /**
- * Waits until a connection is there or has failed, which the call itself then reports. An address may swallow every
- * packet, and a process may stand still, so the wait is shorter than a call: then it rejects with `unavailable`.
+ * Waits until a channel is connected or has failed; a call on the failed channel then reports the reason. A host can drop
+ * all packets and a process can be frozen, so the timeout is shorter than a call's. After it, rejects with `unavailable`.
  */
 export async function connectChannel(
   channel: ChannelInterface,
@@ -18,35 +18,36 @@ export async function connectChannel(
   clock: Clock,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const connectBy = clock.epochMs() + CONNECT_TIMEOUT_MS;
-  const limit = Math.min(connectBy, deadlineEpochMs);
+  const ownDeadlineEpochMs = clock.epochMs() + CONNECT_TIMEOUT_MS;
+  const earliestDeadlineEpochMs = Math.min(ownDeadlineEpochMs, deadlineEpochMs);
   try {
-    await connectTcp(endpoint, limit - clock.epochMs(), signal);
+    await connectTcp(endpoint, earliestDeadlineEpochMs - clock.epochMs(), signal);
     for (;;) {
       signal?.throwIfAborted();
       const state = channel.getConnectivityState(true);
       if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
-      const error = await changed(channel, state, limit, signal);
-      if (error) throw new AnyserveError('deadline_exceeded', `${endpoint}: no gRPC server answers there`);
+      const error = await waitForStateChange(channel, state, earliestDeadlineEpochMs, signal);
+      if (error) throw new AnyserveError('deadline_exceeded', `${endpoint}: no gRPC server responds there`);
     }
   } catch (error) {
-    // Our own limit has passed and not the caller's: another replica may still do it in time.
-    const isOurs = error instanceof AnyserveError && error.code === 'deadline_exceeded' && connectBy < deadlineEpochMs;
-    throw isOurs ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
+    // If only our timeout has passed, there is time to try another replica.
+    const isOwnTimeout =
+      error instanceof AnyserveError && error.code === 'deadline_exceeded' && ownDeadlineEpochMs < deadlineEpochMs;
+    throw isOwnTimeout ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
   }
 }
 
-/** Waits until the state is another; resolves with an error when it is not by then. */
-function changed(
+/** Waits until the state changes. Resolves with an error if it doesn't change before the deadline. */
+function waitForStateChange(
   channel: ChannelInterface,
   state: connectivityState,
-  byEpochMs: number,
+  deadlineEpochMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const onAbort = (): void => resolve(undefined);
     signal?.addEventListener('abort', onAbort, { once: true });
-    channel.watchConnectivityState(state, byEpochMs, (error) => {
+    channel.watchConnectivityState(state, deadlineEpochMs, (error) => {
       signal?.removeEventListener('abort', onAbort);
       resolve(error);
     });

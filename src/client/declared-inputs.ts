@@ -11,84 +11,90 @@ import { isPlainValue, type TensorValue, toTensor } from '../inference/tensor-va
 import type { ActiveCalls } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
-/** How long a model may take to say what it declares. */
-const ANSWER_TIMEOUT_MS = 3000;
+/** Timeout for the metadata of a model, in ms. */
+const METADATA_TIMEOUT_MS = 3000;
 
-/** The inputs a model declares, by name; undefined for one whose datatype is none of the protocol's. */
+/** The inputs that a model declares, by name; undefined for an input whose datatype isn't one of the protocol. */
 export type InputSpecs = ReadonlyMap<string, TensorSpec | undefined>;
 
-/** What a model declares that says nothing of its inputs. */
+/** The input specs of a model that declares none, or whose server has no metadata. */
 export const NO_INPUT_SPECS: InputSpecs = new Map();
 
-/** What a model was asked, for all who want to know it. */
-interface Question {
-  readonly answer: Promise<InputSpecs>;
-  /** The answer, once it is there. */
+/** A metadata request that all calls of the same model share. */
+interface MetadataRequest {
+  readonly promise: Promise<InputSpecs>;
+  /** The result, once it has arrived. */
   specs: InputSpecs | undefined;
 }
 
 /**
- * Asks models for their inputs. An answer is kept for as long as the channel; a failure that may pass is not,
- * and until then counts as saying nothing: it is only a hint, and the channel is connected before it is asked.
+ * Gets the inputs that models declare, and caches them with the channel. A temporary failure isn't cached; it counts as
+ * {@link NO_INPUT_SPECS} for the calls that wait, because the specs are only a hint.
  */
 export class DeclaredInputs {
   readonly #clock: Clock;
-  readonly #underway: ActiveCalls;
-  readonly #questions = new WeakMap<InferenceChannel, Map<string, Question>>();
+  readonly #activeCalls: ActiveCalls;
+  readonly #requests = new WeakMap<InferenceChannel, Map<string, MetadataRequest>>();
 
-  constructor(clock: Clock, underway: ActiveCalls) {
+  constructor(clock: Clock, activeCalls: ActiveCalls) {
     this.#clock = clock;
-    this.#underway = underway;
+    this.#activeCalls = activeCalls;
   }
 
-  /** What a model declares: at once, where it is known. Rejects with the reason of a call that is cancelled. */
-  of(channel: InferenceChannel, model: string, version: string, call: CallOptions): InputSpecs | Promise<InputSpecs> {
-    let questions = this.#questions.get(channel);
-    if (!questions) {
-      questions = new Map();
-      this.#questions.set(channel, questions);
+  /** Returns the inputs that a model declares. Returns no promise if they are cached. Rejects if the call is cancelled. */
+  get(channel: InferenceChannel, model: string, version: string, call: CallOptions): InputSpecs | Promise<InputSpecs> {
+    let requests = this.#requests.get(channel);
+    if (!requests) {
+      requests = new Map();
+      this.#requests.set(channel, requests);
     }
     const key = `${version.length} ${version}${model}`;
-    const question = questions.get(key) ?? this.#ask(channel, model, version, questions, key);
-    return question.specs ?? this.#waitFor(question, `${channel.endpoint}: model ${quote(model)}`, call);
+    const request = requests.get(key) ?? this.#startRequest(channel, model, version, requests, key);
+    return request.specs ?? this.#waitFor(request, `${channel.endpoint}: model ${quote(model)}`, call);
   }
 
-  #ask(
+  #startRequest(
     channel: InferenceChannel,
     model: string,
     version: string,
-    questions: Map<string, Question>,
+    requests: Map<string, MetadataRequest>,
     key: string,
-  ): Question {
-    const cancellation = this.#underway.begin();
+  ): MetadataRequest {
+    const cancellation = this.#activeCalls.begin();
     channel.acquire();
-    const deadlineEpochMs = this.#clock.epochMs() + ANSWER_TIMEOUT_MS;
-    const answer = ask(channel, model, version, { deadlineEpochMs, cancellation }).finally(() => {
+    const deadlineEpochMs = this.#clock.epochMs() + METADATA_TIMEOUT_MS;
+    const promise = requestInputSpecs(channel, model, version, { deadlineEpochMs, cancellation }).finally(() => {
       channel.release();
       cancellation.end();
     });
-    const question: Question = { answer, specs: undefined };
-    questions.set(key, question);
-    answer.then(
+    const request: MetadataRequest = { promise, specs: undefined };
+    requests.set(key, request);
+    promise.then(
       (specs) => {
-        question.specs = specs;
+        request.specs = specs;
       },
-      () => questions.delete(key),
+      () => requests.delete(key),
     );
-    return question;
+    return request;
   }
 
-  /** Waits for an answer no longer than the call lasts. Others may wait for it, so a caller that goes leaves it running. */
-  #waitFor({ answer }: Question, who: string, { deadlineEpochMs, cancellation }: CallOptions): Promise<InputSpecs> {
+  /** Waits for a request until the call's deadline. A cancelled call doesn't cancel the request, which others can share. */
+  #waitFor(
+    { promise }: MetadataRequest,
+    label: string,
+    { deadlineEpochMs, cancellation }: CallOptions,
+  ): Promise<InputSpecs> {
     return new Promise((resolve, reject) => {
       const cancelTimer = this.#clock.schedule(deadlineEpochMs - this.#clock.epochMs(), () =>
-        reject(new AnyserveError('deadline_exceeded', `${who} did not say in time what it declares`)),
+        reject(
+          new AnyserveError('deadline_exceeded', `${label}: the server did not send the model's metadata in time`),
+        ),
       );
       const settle = (specs: InputSpecs): void => {
         cancelTimer();
         resolve(specs);
       };
-      answer.then(settle, () => settle(NO_INPUT_SPECS));
+      promise.then(settle, () => settle(NO_INPUT_SPECS));
       if (!cancellation) return;
       cancellation.stop = () => {
         cancelTimer();
@@ -99,16 +105,16 @@ export class DeclaredInputs {
 }
 
 /**
- * The tensor of an input: of a plain value what is declared, of any other what it says. Throws `usage`, because one that
- * does not hold is the caller's mistake.
+ * Creates the tensor of an input. A plain value gets the declared datatype and shape; any other value has its own. Throws
+ * `usage` for an invalid value, because that is the caller's mistake.
  */
-export function createInputTensor(model: string, name: string, value: TensorValue, declared: InputSpecs): Tensor {
+export function createInputTensor(model: string, name: string, value: TensorValue, specs: InputSpecs): Tensor {
   const label = `input ${quote(name)}`;
-  if (isPlainValue(value) && declared.size > 0 && !declared.has(name)) {
-    const there = quoteList([...declared.keys()]);
-    throw new AnyserveError('usage', `model ${quote(model)} has no ${label}; its inputs: ${there}`);
+  if (isPlainValue(value) && specs.size > 0 && !specs.has(name)) {
+    const validNames = quoteList([...specs.keys()]);
+    throw new AnyserveError('usage', `model ${quote(model)} has no ${label}; its inputs: ${validNames}`);
   }
-  const spec = declared.get(name);
+  const spec = specs.get(name);
   try {
     return spec && isPlainValue(value) ? coerceToSpec(label, value, spec) : toTensor(label, value);
   } catch (cause) {
@@ -116,19 +122,24 @@ export function createInputTensor(model: string, name: string, value: TensorValu
   }
 }
 
-async function ask(channel: InferenceChannel, name: string, version: string, call: CallOptions): Promise<InputSpecs> {
+async function requestInputSpecs(
+  channel: InferenceChannel,
+  name: string,
+  version: string,
+  call: CallOptions,
+): Promise<InputSpecs> {
   try {
     const { inputs } = await channel.call(INFERENCE_SERVICE.modelMetadata, { name, version }, call);
-    return new Map(inputs.map((input) => [input.name, specFromMetadata(input)]));
+    return new Map(inputs.map((input) => [input.name, toTensorSpec(input)]));
   } catch (error) {
-    if (!(error instanceof AnyserveError) || !SAYS_NOTHING.has(error.code)) throw error;
+    if (!(error instanceof AnyserveError) || !NO_METADATA_CODES.has(error.code)) throw error;
     return NO_INPUT_SPECS;
   }
 }
 
-function specFromMetadata({ name, datatype, shape }: TensorMetadata): TensorSpec | undefined {
+function toTensorSpec({ name, datatype, shape }: TensorMetadata): TensorSpec | undefined {
   return isDatatype(datatype) ? { name, datatype, shape: shape.map(Number) } : undefined;
 }
 
-/** How a server that has no metadata answers, now and later. */
-const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set(['unimplemented', 'not_found']);
+/** Permanent error codes of a server that has no metadata. */
+const NO_METADATA_CODES: ReadonlySet<ErrorCode> = new Set(['unimplemented', 'not_found']);

@@ -1,28 +1,29 @@
 import { createParser } from 'eventsource-parser';
 import { createLineEndingNormalizer } from '../http/line-endings.js';
 
-/** A stream that sends more bytes between two events than any event may have. */
+/** The error of a stream that sends more bytes between two events than the maximum size of an event. */
 export class EventTooLongError extends Error {
   override readonly name = 'EventTooLongError';
 }
 
 /**
- * The data of each server-sent event, as the events arrive. The bytes since the last event count whatever they are: a line
- * without an end, data without the blank line that ends an event, comments. So memory stays bounded, and a stream of
- * comments ends too. Leaving the loop early does not close the body. Throws {@link EventTooLongError}.
+ * Yields the data of each server-sent event as it arrives. All bytes since the last event count towards `maxEventBytes`:
+ * an unfinished line, data without the blank line that ends an event, and comments. So memory stays bounded, and a stream
+ * of comments only ends too. Leaving the loop early doesn't close the body. Throws {@link EventTooLongError}.
  */
 export async function* readEventData(body: AsyncIterable<Uint8Array>, maxEventBytes: number): AsyncGenerator<string> {
-  const arrived: string[] = [];
-  const parser = createParser({ onEvent: ({ data }) => void arrived.push(data) });
+  const events: string[] = [];
+  const parser = createParser({ onEvent: ({ data }) => void events.push(data) });
   const decoder = new TextDecoder();
-  const lineFeeds = createLineEndingNormalizer();
+  const normalizeLineEndings = createLineEndingNormalizer();
   let bytesSinceEvent = 0;
   for await (const chunk of body) {
     bytesSinceEvent += chunk.length;
-    parser.feed(lineFeeds(decoder.decode(chunk, { stream: true })));
-    // A chunk with an event in it may hold the beginning of the next, which then counts for nothing: it is one chunk.
-    if (arrived.length > 0) bytesSinceEvent = 0;
-    if (bytesSinceEvent > maxEventBytes) throw new EventTooLongError(`${maxEventBytes} bytes came without an event`);
-    yield* arrived.splice(0);
+    parser.feed(normalizeLineEndings(decoder.decode(chunk, { stream: true })));
+    // The start of the next event in the same chunk isn't counted. It is at most one chunk.
+    if (events.length > 0) bytesSinceEvent = 0;
+    if (bytesSinceEvent > maxEventBytes)
+      throw new EventTooLongError(`received ${maxEventBytes} bytes without an event`);
+    yield* events.splice(0);
   }
 }

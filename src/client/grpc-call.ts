@@ -1,25 +1,25 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
-/** How a gRPC call over a bare HTTP/2 session ended. */
+/** Result of a gRPC call over a bare HTTP/2 session. */
 export interface GrpcResult<Response> {
-  /** The gRPC status number; undefined when the answer carries none, and so is not one of gRPC. */
+  /** The gRPC status number; undefined if the response has none, and so isn't a gRPC response. */
   readonly status: number | undefined;
-  /** What the server says of a status other than 0. */
+  /** The server's status text, for a status other than 0. */
   readonly details: string | undefined;
-  /** The message of a status 0. */
+  /** The response message, for status 0. */
   readonly response: Response | undefined;
 }
 
-/** The most that is read of an answer. */
-const MAX_ANSWER_BYTES = 64 * 1024;
+/** Maximum number of bytes read of a response. */
+const MAX_RESPONSE_BYTES = 64 * 1024;
 
-/** The length of what stands before each message: whether it is compressed, and its length. */
+/** Size of the prefix of each gRPC message: the compression flag and the message length. */
 const PREFIX_BYTES = 5;
 
 /**
- * Calls a method with one message each way, for small ones. Rejects when the connection ends before the answer. Where a
- * connection must end with the call, and not outlive a server that hangs, the gRPC library does not help.
+ * Makes a unary call with a small request and response. Rejects if the connection closes before the response. The gRPC
+ * library isn't used here because it can't tie a connection to one call: its connection can outlive a server that hangs.
  */
 export async function callGrpc<Request, Response>(
   session: ClientHttp2Session,
@@ -32,49 +32,49 @@ export async function callGrpc<Request, Response>(
     'content-type': 'application/grpc',
     te: 'trailers',
   });
-  stream.end(framed(method.requestSerialize(request)));
-  const { headers, body } = await readAnswer(stream);
+  stream.end(frameMessage(method.requestSerialize(request)));
+  const { headers, body } = await readResponse(stream);
   if (headers['grpc-status'] === undefined) return { status: undefined, details: undefined, response: undefined };
   const status = Number(headers['grpc-status']);
-  const response = status === 0 ? method.responseDeserialize(unframed(body)) : undefined;
-  return { status, details: percentDecoded(headers['grpc-message']?.toString()), response };
+  const response = status === 0 ? method.responseDeserialize(unframeMessage(body)) : undefined;
+  return { status, details: decodeStatusText(headers['grpc-message']?.toString()), response };
 }
 
-/** An answer's headers and trailers together, and its body. */
-function readAnswer(stream: ClientHttp2Stream): Promise<{ headers: IncomingHttpHeaders; body: Buffer }> {
+/** Reads a response to its end. Returns its headers and trailers in one object, and its body. */
+function readResponse(stream: ClientHttp2Stream): Promise<{ headers: IncomingHttpHeaders; body: Buffer }> {
   return new Promise((resolve, reject) => {
     let headers: IncomingHttpHeaders | undefined;
     const chunks: Buffer[] = [];
     let bytes = 0;
-    const take = (more: IncomingHttpHeaders): void => {
-      headers = { ...headers, ...more };
+    const addHeaders = (added: IncomingHttpHeaders): void => {
+      headers = { ...headers, ...added };
     };
-    stream.on('response', take).on('trailers', take);
+    stream.on('response', addHeaders).on('trailers', addHeaders);
     stream.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > MAX_ANSWER_BYTES) stream.destroy(new Error(`an answer of over ${MAX_ANSWER_BYTES} bytes`));
+      if (bytes > MAX_RESPONSE_BYTES) stream.destroy(new Error(`the response has over ${MAX_RESPONSE_BYTES} bytes`));
     });
     stream.once('error', reject);
     stream.once('close', () => {
       if (headers) resolve({ headers, body: Buffer.concat(chunks) });
-      else reject(new Error('the connection was closed without an answer'));
+      else reject(new Error('the connection was closed without a response'));
     });
   });
 }
 
-function framed(message: Uint8Array): Buffer {
+function frameMessage(message: Uint8Array): Buffer {
   const prefix = Buffer.alloc(PREFIX_BYTES);
   prefix.writeUInt32BE(message.length, 1);
   return Buffer.concat([prefix, message]);
 }
 
-function unframed(body: Buffer): Buffer {
+function unframeMessage(body: Buffer): Buffer {
   return body.subarray(PREFIX_BYTES);
 }
 
-/** A status message as its sender wrote it; one that is not encoded as it should be stands for itself. */
-function percentDecoded(text: string | undefined): string | undefined {
+/** Decodes a percent-encoded status text. Returns a text with an invalid encoding unchanged. */
+function decodeStatusText(text: string | undefined): string | undefined {
   try {
     return text && decodeURIComponent(text);
   } catch {

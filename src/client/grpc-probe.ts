@@ -12,29 +12,30 @@ import { openSession, openSocket } from './replica-check.js';
 import { toConnectionError } from './tcp-connect.js';
 import { explainTlsError } from './tls-failure.js';
 
-/** How a server answers that does not have a method, or does not tell strangers. */
-const SAYS_NOTHING: ReadonlySet<ErrorCode> = new Set([
+/** Error codes of a server that doesn't have the method, or doesn't allow us to call it. They don't mean unhealthy. */
+const NO_INFORMATION_CODES: ReadonlySet<ErrorCode> = new Set([
   'unimplemented',
   'not_found',
   'permission_denied',
   'unauthenticated',
 ]);
 
-/** How a gRPC server is asked how it is. */
+/** Options of a gRPC probe. */
 export interface GrpcProbeOptions {
   readonly tls?: (() => ClientTls) | undefined;
-  /** A model that must be ready; the server as a whole when not given. */
+  /** Name of a model that must be ready. Default: the server as a whole must be ready. */
   readonly model?: string | undefined;
 }
 
 /**
- * Healthy: the gRPC health service says so; where there is none, the inference service's `ServerReady`; where there is
- * neither, the connection. What answers in another protocol has taken a connection, too. But a server that says nothing
- * at all may hang, and one that has spoken HTTP/2 before must go on.
+ * Creates a probe of a gRPC server. The server is healthy if the gRPC health service says so; without that service, if
+ * `ServerReady` of the inference service says so; without either, if it accepts an HTTP/2 connection. A server that
+ * responds in another protocol counts as healthy too, unless it has spoken HTTP/2 before. A server that sends nothing at
+ * all counts as hanging.
  */
 export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
-  let hasSpoken = false;
-  const questions = new Questions(endpoint, model);
+  let hasSpokenHttp2 = false;
+  const query = new HealthQuery(endpoint, model);
   return async (signal) => {
     const limit = AbortSignal.timeout(PROBE_RESPONSE_TIMEOUT_MS);
     const ended = AbortSignal.any([limit, signal]);
@@ -48,19 +49,20 @@ export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOpt
     });
     try {
       signal.throwIfAborted();
-      await raceWithAbort(begun(session, socket), ended);
-      hasSpoken = true;
-      await raceWithAbort(questions.ask(session), ended);
+      await raceWithAbort(waitForSettings(session, socket), ended);
+      hasSpokenHttp2 = true;
+      await raceWithAbort(query.send(session), ended);
     } catch (error) {
       if (error instanceof AnyserveError) throw error;
-      const refusal = tls && explainTlsError(error);
-      if (refusal) throw new AnyserveError('unknown', `${endpoint}: ${refusal}`, { cause: error });
-      if (!hasSpoken && !tls && model === undefined && socket.bytesRead > 0) return;
-      // Another server may be there next time.
-      questions.forget();
+      const tlsReason = tls && explainTlsError(error);
+      if (tlsReason) throw new AnyserveError('unknown', `${endpoint}: ${tlsReason}`, { cause: error });
+      if (!hasSpokenHttp2 && !tls && model === undefined && socket.bytesRead > 0) return;
+      // At the next probe, another server can have the endpoint.
+      query.reset();
       if (!isConnected && !ended.aborted) throw toProbeError(toConnectionError(endpoint, error));
-      const reason = ended.aborted ? 'no answer in time' : getErrorMessage(error);
-      const advice = isConnected && !hasSpoken ? '; if it speaks no gRPC, choose --probe tcp or --probe http' : '';
+      const reason = ended.aborted ? 'no response in time' : getErrorMessage(error);
+      const advice =
+        isConnected && !hasSpokenHttp2 ? '; if it is not a gRPC server, choose --probe tcp or --probe http' : '';
       throw new AnyserveError('deadline_exceeded', `${endpoint}: ${reason}${advice}`, { cause: error });
     } finally {
       session.destroy();
@@ -69,20 +71,20 @@ export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOpt
   };
 }
 
-/** Waits for the first words of the other end, by which it is known to speak HTTP/2. */
-function begun(session: ClientHttp2Session, socket: Socket): Promise<void> {
+/** Waits for the server's HTTP/2 SETTINGS frame, which shows that it speaks HTTP/2. */
+function waitForSettings(session: ClientHttp2Session, socket: Socket): Promise<void> {
   return new Promise((resolve, reject) => {
-    // A session says nothing of what goes wrong with TLS once that is spoken.
+    // A TLS error after the handshake is reported by the socket only, not by the session.
     socket.on('error', reject);
     session.once('remoteSettings', () => resolve());
-    // What goes wrong later is told by the call that it goes wrong for.
+    // The listener stays: a later error is reported by the call that it affects, and must not be uncaught.
     session.on('error', reject);
     session.once('close', () => reject(new Error('the connection was closed')));
   });
 }
 
-/** The questions to a server, without those that it is known not to understand. */
-class Questions {
+/** Health requests to a server. Skips the methods that the server is known not to have. */
+class HealthQuery {
   readonly #endpoint: Endpoint;
   readonly #model: string | undefined;
   #hasHealth = true;
@@ -93,54 +95,58 @@ class Questions {
     this.#model = model;
   }
 
-  /** Asks all of them from now on. */
-  forget(): void {
+  /** Tries all methods again. */
+  reset(): void {
     this.#hasHealth = true;
     this.#hasServerReady = true;
   }
 
-  /** Rejects with what is wrong. */
-  async ask(session: ClientHttp2Session): Promise<void> {
-    if (this.#model !== undefined) return this.#askModel(session, this.#model);
+  /** Resolves if the server is healthy. Rejects with the reason if it isn't. */
+  async send(session: ClientHttp2Session): Promise<void> {
+    if (this.#model !== undefined) return this.#checkModel(session, this.#model);
     if ((await this.#isServing(session)) !== false) return;
-    throw new AnyserveError('unavailable', `${this.#endpoint}: says that it is not ready`);
+    throw new AnyserveError('unavailable', `${this.#endpoint}: the server reports that it is not ready`);
   }
 
-  /** What the server says of itself; undefined when it says nothing. */
+  /** Returns the health that the server reports; undefined if it reports none. */
   async #isServing(session: ClientHttp2Session): Promise<boolean | undefined> {
     if (this.#hasHealth) {
-      const { response, isUnknown } = await this.#answer(session, HEALTH_CHECK_METHOD, undefined);
-      this.#hasHealth = !isUnknown;
+      const { response, isUnimplemented } = await this.#call(session, HEALTH_CHECK_METHOD, undefined);
+      this.#hasHealth = !isUnimplemented;
       if (response !== undefined) return response;
     }
     if (!this.#hasServerReady) return undefined;
-    const { response, isUnknown } = await this.#answer(session, INFERENCE_SERVICE.serverReady, {});
-    this.#hasServerReady = !isUnknown;
+    const { response, isUnimplemented } = await this.#call(session, INFERENCE_SERVICE.serverReady, {});
+    this.#hasServerReady = !isUnimplemented;
     return response?.ready;
   }
 
-  async #askModel(session: ClientHttp2Session, name: string): Promise<void> {
-    const { response, said } = await this.#answer(session, INFERENCE_SERVICE.modelReady, { name, version: '' });
+  async #checkModel(session: ClientHttp2Session, name: string): Promise<void> {
+    const { response, error } = await this.#call(session, INFERENCE_SERVICE.modelReady, { name, version: '' });
     if (response?.ready) return;
-    // Most servers answer the same for a model that is loading and for one that they do not have.
+    // Most servers give the same response for a model that is loading and for a model that they don't have.
     const reason = response
       ? 'is not ready, or the server has no model of that name; see --probe-model'
-      : `cannot be asked for (${said})`;
+      : `cannot be checked (${error})`;
     throw new AnyserveError('unavailable', `${this.#endpoint}: model ${JSON.stringify(name)} ${reason}`);
   }
 
-  /** What a server answers to a question; no response when it says nothing of it, and then whether it never will. */
-  async #answer<Request, Response>(
+  /**
+   * Calls a method. Returns no response if the server gives no information, with whether the method is unimplemented.
+   * Rejects with any other error of the server.
+   */
+  async #call<Request, Response>(
     session: ClientHttp2Session,
     method: ClientGrpcMethod<Request, Response>,
     request: Request,
-  ): Promise<{ readonly response: Response | undefined; readonly isUnknown: boolean; readonly said: string }> {
+  ): Promise<{ readonly response: Response | undefined; readonly isUnimplemented: boolean; readonly error: string }> {
     const { status, details, response } = await callGrpc(session, method, request);
-    if (status === undefined) return { response: undefined, isUnknown: false, said: 'no gRPC' };
-    if (status === 0) return { response, isUnknown: false, said: '' };
+    if (status === undefined) return { response: undefined, isUnimplemented: false, error: 'the response is not gRPC' };
+    if (status === 0) return { response, isUnimplemented: false, error: '' };
     const code = toErrorCode(status);
-    const said = details || code;
-    if (SAYS_NOTHING.has(code)) return { response: undefined, isUnknown: code === 'unimplemented', said };
-    throw new AnyserveError(code, `${this.#endpoint}: ${method.path} ends with ${said}`);
+    const error = details || code;
+    if (NO_INFORMATION_CODES.has(code))
+      return { response: undefined, isUnimplemented: code === 'unimplemented', error };
+    throw new AnyserveError(code, `${this.#endpoint}: ${method.path} failed: ${error}`);
   }
 }

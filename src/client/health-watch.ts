@@ -10,45 +10,45 @@ import {
 import type { Clock } from '../core/ports.js';
 import { raceWithAbort, sleep } from './async-waits.js';
 
-/** What a health watch needs. */
+/** Options of a {@link HealthWatch}. */
 export interface HealthWatchOptions {
   /**
-   * Looks at the server once; rejects with the reason when it is not well. `unavailable` means for certain: one such
-   * look is enough. Its signal is aborted when it takes too long, or when nobody wants to know any more.
+   * Checks the server once. Rejects with the reason if it isn't healthy. `unavailable` means that it is certainly down, so
+   * one such check is enough. The signal is aborted after the timeout, and when the watch stops.
    */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
-  /** Time that a look can take, in ms. Default: 1,000. */
-  readonly limitMs?: number | undefined;
+  /** Timeout of a check, in ms. Default: 1,000. */
+  readonly timeoutMs?: number | undefined;
   readonly onChange: (change: HealthChange) => void;
 }
 
-/** Looks at a server again and again, and tells when it turns healthy or unhealthy. */
+/** Checks a server periodically, and reports when it becomes healthy or unhealthy. */
 export class HealthWatch {
   readonly #options: HealthWatchOptions;
   readonly #stop = new AbortController();
-  /** Ends the present pause, or the one after the present look. */
-  #hurry = new AbortController();
+  /** Ends the current wait, or the wait after the check in progress. */
+  #skipWait = new AbortController();
   #running: Promise<void> | undefined;
 
   constructor(options: HealthWatchOptions) {
     this.#options = options;
   }
 
-  /** Looks for the first time, and from then on by itself. */
+  /** Starts the periodic checks. */
   start(): void {
     this.#running ??= this.#watch();
   }
 
-  /** Looks no more, and tells nothing more. */
+  /** Stops the checks. Nothing is reported after this. */
   stop(): void {
     this.#stop.abort();
-    this.#hurry.abort();
+    this.#skipWait.abort();
   }
 
-  /** Looks at once instead of at the next turn, or again when it is just looking: there is evidence of a failure. */
+  /** Checks at once, or again after the check in progress. To be called when there are signs of a failure. */
   checkNow(): void {
-    this.#hurry.abort();
+    this.#skipWait.abort();
   }
 
   async #watch(): Promise<void> {
@@ -56,36 +56,35 @@ export class HealthWatch {
     const { signal } = this.#stop;
     let health: HealthState = UNKNOWN_HEALTH;
     while (!signal.aborted) {
-      this.#hurry = new AbortController();
-      const look = await this.#look();
+      this.#skipWait = new AbortController();
+      const result = await this.#check();
       if (signal.aborted) return;
-      const diagnosis = diagnose(health, look);
+      const diagnosis = diagnose(health, result);
       health = diagnosis.health;
       if (diagnosis.change) onChange(diagnosis.change);
-      await sleep(clock, diagnosis.nextCheckMs, this.#hurry.signal);
+      await sleep(clock, diagnosis.nextCheckMs, this.#skipWait.signal);
     }
   }
 
-  async #look(): Promise<HealthCheckResult> {
-    const limit = new AbortController();
-    const end = (reason: unknown): void => limit.abort(reason);
-    const onStop = (): void => end(this.#stop.signal.reason);
-    const { clock, limitMs = HEALTH_CHECK_TIMEOUT_MS } = this.#options;
-    const cancelLimit = clock.schedule(limitMs, () => end(tooLate(limitMs)));
+  async #check(): Promise<HealthCheckResult> {
+    const controller = new AbortController();
+    const onStop = (): void => controller.abort(this.#stop.signal.reason);
+    const { clock, timeoutMs = HEALTH_CHECK_TIMEOUT_MS } = this.#options;
+    const cancelTimeout = clock.schedule(timeoutMs, () => controller.abort(createTimeoutError(timeoutMs)));
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     try {
-      await raceWithAbort(this.#options.probe(limit.signal), limit.signal);
+      await raceWithAbort(this.#options.probe(controller.signal), controller.signal);
       return { kind: 'answered' };
     } catch (error) {
       const isCertain = error instanceof AnyserveError && error.code === 'unavailable';
       return { kind: isCertain ? 'refused' : 'failed', reason: getErrorMessage(error) };
     } finally {
-      cancelLimit();
+      cancelTimeout();
       this.#stop.signal.removeEventListener('abort', onStop);
     }
   }
 }
 
-function tooLate(limitMs: number): AnyserveError {
-  return new AnyserveError('deadline_exceeded', `no answer within ${limitMs / 1000} s`);
+function createTimeoutError(timeoutMs: number): AnyserveError {
+  return new AnyserveError('deadline_exceeded', `no response within ${timeoutMs / 1000} s`);
 }

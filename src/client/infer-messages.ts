@@ -8,16 +8,16 @@ import type { InferOptions } from './client-options.js';
 import { createInputTensor, type InputSpecs } from './declared-inputs.js';
 import type { InferenceChannel } from './inference-channel.js';
 
-/** Inputs of calls that make text: those of AnyServe, of a chat, and of Triton's backends for language models. */
-const TEXT_INPUTS = ['prompt', 'messages', 'text_input'];
+/** Input names of text generation calls: AnyServe's prompt, a chat, and Triton's backends for language models. */
+const TEXT_INPUT_NAMES = ['prompt', 'messages', 'text_input'];
 
-/** Returns the default timeout of a unary inference, in ms. A call that makes text gets more time. */
+/** Returns the default timeout of a unary inference, in ms. Text generation has a longer one. */
 export function getDefaultTimeoutMs(inputs: Readonly<Record<string, TensorValue>>): number {
-  const isText = TEXT_INPUTS.some((name) => Object.hasOwn(inputs, name));
+  const isText = TEXT_INPUT_NAMES.some((name) => Object.hasOwn(inputs, name));
   return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
 }
 
-/** Creates the request message of an inference. Throws `usage` for a value that doesn't fit what the model declares. */
+/** Creates the request message of an inference. Throws `usage` for a value that doesn't fit the declared input. */
 export function createRequestMessage(
   model: string,
   values: Readonly<Record<string, TensorValue>>,
@@ -29,11 +29,11 @@ export function createRequestMessage(
   return toRequestMessage({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
 }
 
-/** Parses a response message. A malformed one is the replica's failure, so that another replica is tried. */
+/** Parses a response message. Throws `internal` for a malformed message, so that another replica is tried. */
 export function parseInferResponse({ endpoint }: InferenceChannel, message: ResponseMessage): InferenceResponse {
   try {
     return toInferenceResponse(message);
   } catch (cause) {
-    throw new AnyserveError('internal', `${endpoint}: a malformed answer: ${getErrorMessage(cause)}`, { cause });
+    throw new AnyserveError('internal', `${endpoint}: malformed response: ${getErrorMessage(cause)}`, { cause });
   }
 }

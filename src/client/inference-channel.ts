@@ -13,7 +13,7 @@ import type { ClientTls } from '../core/tls.js';
 import { createGrpcOptions } from '../inference/grpc-options.js';
 import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
 import { type GrpcMethod, INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
-import { createNotGrpcError, isNotHttp2, toCallError } from './call-failure.js';
+import { createNotGrpcError, isNotHttp2Error, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
@@ -23,42 +23,42 @@ import { StreamCall } from './stream-call.js';
 import { type StreamTimeouts, StreamWatchdog } from './stream-watchdog.js';
 import { UnaryCall } from './unary-call.js';
 
-/** What every call on a channel is told. */
+/** Options of a call on a channel. */
 export interface CallOptions {
-  /** When the call must have ended, in milliseconds since 1970. */
+  /** Deadline of the call, in ms since 1970. */
   readonly deadlineEpochMs: number;
-  /** The time that it had, all attempts together, in milliseconds; for the message when it was not enough. */
+  /** Timeout of the call with all its attempts, in ms. Used in the message when the deadline passes. */
   readonly timeoutMs?: number | undefined;
   /** Cancels this attempt of the call. */
   readonly cancellation?: Cancellation | undefined;
 }
 
-/** What a stream is told besides. */
+/** Options of a streaming call on a channel. */
 export interface StreamOptions extends CallOptions {
-  readonly limits: StreamTimeouts;
-  /** Maximum size of all parts together. Default: no limit. */
-  readonly maxAnswerBytes?: number | undefined;
+  readonly timeouts: StreamTimeouts;
+  /** Maximum size of all messages of the stream together, in bytes. Default: no limit. */
+  readonly maxTotalBytes?: number | undefined;
 }
 
-/** What a channel needs, and how its calls are made. */
+/** Options of an {@link InferenceChannel}. */
 export interface InferenceChannelOptions {
   readonly maxMessageBytes: number;
   readonly clock: Clock;
-  /** The bearer token to show with each call, looked up for it. */
+  /** Returns the bearer token. Called for each call. */
   readonly token?: (() => string) | undefined;
-  /** Whom to trust and what to show; plain text is spoken unless told. */
+  /** TLS settings. Default: plain text. */
   readonly tls?: ClientTls | undefined;
 }
 
-/** How much sooner than the deadline either end may notice that it has passed. */
-const EARLY_MS = 50;
+/** Tolerance for a deadline that either end reports too early, in ms. */
+const EARLY_DEADLINE_TOLERANCE_MS = 50;
 
-/** How much of the message in a part that is an error is shown. */
-const MAX_MESSAGE_CHARACTERS = 1000;
+/** Maximum number of characters shown of an error message in a stream. */
+const MAX_ERROR_CHARACTERS = 1000;
 
 const NO_METADATA = new Metadata();
 
-/** The Open Inference Protocol over one connection to one replica. Failures are thrown with the gRPC status's code. */
+/** A connection to one replica that speaks the Open Inference Protocol. Errors have the code of the gRPC status. */
 export class InferenceChannel {
   readonly endpoint: Endpoint;
   readonly #client: GrpcClient;
@@ -67,11 +67,11 @@ export class InferenceChannel {
   readonly #token: InferenceChannelOptions['token'];
   readonly #maxMessageBytes: number;
   #users = 0;
-  /** Whether it is to be closed as soon as nobody uses it. */
-  #isLeft = false;
+  /** Whether the channel closes with its last use. */
+  #isClosing = false;
   #isClosed = false;
 
-  /** Throws `usage` for an endpoint that cannot be dialled. */
+  /** Throws `usage` for an endpoint that isn't valid. */
   constructor(endpoint: string, { maxMessageBytes, clock, token, tls }: InferenceChannelOptions) {
     joinSmallFrames();
     this.endpoint = parseDialable(endpoint);
@@ -83,29 +83,29 @@ export class InferenceChannel {
     const options: ChannelOptions = {
       ...security.options,
       ...createGrpcOptions(maxMessageBytes),
-      // The call goes straight to the replica, whatever proxy the environment names for other traffic.
+      // Calls go directly to the replica, even if the environment sets a proxy for other traffic.
       'grpc.enable_http_proxy': 0,
       'grpc.enable_retries': 0,
-      // A channel of its own, so that closing it closes the connection.
+      // The connection isn't shared with other channels, so that closing the channel closes it.
       'grpc.use_local_subchannel_pool': 1,
     };
     this.#client = new GrpcClient(toGrpcTarget(this.endpoint), security.credentials, options);
   }
 
   /**
-   * Connects, and resolves when a call can be made; undefined when it can at once. Rejects with `unavailable` when the
-   * replica cannot be reached, after 3 s at most: every question to it would fail in the same way, and as late.
+   * Connects, and resolves when a call can be made. Returns undefined if the channel is connected already. Rejects with
+   * `unavailable` after at most 3 s if the replica can't be reached.
    */
   connect({ deadlineEpochMs, cancellation }: CallOptions): Promise<void> | undefined {
     const channel = this.#client.getChannel();
     if (channel.getConnectivityState(false) === connectivityState.READY) return undefined;
-    // Asked for its state, the library's channel would connect again, and never be closed.
+    // Requesting the state of a closed library channel would reconnect it, and nothing would close it again.
     if (this.#isClosed)
       return Promise.reject(new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`));
     return connectChannel(channel, this.endpoint, deadlineEpochMs, this.#clock, cancellation?.signal);
   }
 
-  /** A call with one message each way. */
+  /** Makes a unary call. */
   call<Request, Response>(
     method: GrpcMethod<Request, Response>,
     request: Request,
@@ -124,101 +124,102 @@ export class InferenceChannel {
     const { deadlineEpochMs, cancellation } = options;
     return new Promise((resolve, reject) => {
       cancellation?.throwIfCancelled();
-      const bytes = this.#sendable(method.requestSerialize(request));
+      const bytes = this.#checkSize(method.requestSerialize(request));
       const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response) => {
-        if (error) this.#failure(error, options).then(reject, reject);
+        if (error) this.#toCallError(error, options).then(reject, reject);
         else resolve(response as Response);
       });
       if (cancellation) cancellation.stop = () => call.cancel();
-      call.start(this.#metadata(), bytes);
+      call.start(this.#createMetadata(), bytes);
     });
   }
 
-  /** One inference whose answer comes in parts. Leaving the loop cancels the call. */
+  /** Makes a streaming inference call. Leaving the loop cancels the call. */
   async *stream(request: RequestMessage, options: StreamOptions): AsyncGenerator<ResponseMessage> {
     const method = INFERENCE_SERVICE.modelStreamInfer;
-    const { deadlineEpochMs, cancellation, limits, maxAnswerBytes } = options;
+    const { deadlineEpochMs, cancellation, timeouts, maxTotalBytes } = options;
     await this.connect(options);
     cancellation?.throwIfCancelled();
-    const bytes = this.#sendable(method.requestSerialize(request));
-    const metadata = this.#metadata().clone();
+    const bytes = this.#checkSize(method.requestSerialize(request));
+    const metadata = this.#createMetadata().clone();
     metadata.set(STATUS_ON_STREAM_ERROR_KEY, 'true');
     const call = new StreamCall<StreamResponseMessage>(
       this.#client.getChannel(),
       method,
       deadlineEpochMs,
-      maxAnswerBytes,
+      maxTotalBytes,
     );
     if (cancellation) cancellation.stop = () => call.cancel();
-    const watchdog = new StreamWatchdog(this.#clock, limits);
+    const watchdog = new StreamWatchdog(this.#clock, timeouts);
     try {
       call.start(metadata, bytes);
       for (;;) {
-        const part = await watchdog.next(call);
-        if (!part) return;
-        const { errorMessage, inferResponse } = part;
-        if (errorMessage) throw new AnyserveError('unknown', errorMessage.slice(0, MAX_MESSAGE_CHARACTERS));
+        const message = await watchdog.next(call);
+        if (!message) return;
+        const { errorMessage, inferResponse } = message;
+        if (errorMessage) throw new AnyserveError('unknown', errorMessage.slice(0, MAX_ERROR_CHARACTERS));
         if (inferResponse) yield inferResponse;
       }
     } catch (error) {
       throw error instanceof AnyserveError
         ? new AnyserveError(error.code, `${this.endpoint}: ${error.message}`, { cause: error })
-        : await this.#failure(error as ServiceError, options);
+        : await this.#toCallError(error as ServiceError, options);
     } finally {
       call.cancel();
     }
   }
 
-  /** Whether the replica does not answer on a new connection either, within the time. */
-  isSilent(limitMs: number): Promise<boolean> {
-    return isUnresponsive(this.endpoint, this.#tls, limitMs);
+  /** Reports whether the replica doesn't respond on a new connection either, within the timeout. */
+  isUnresponsive(timeoutMs: number): Promise<boolean> {
+    return isUnresponsive(this.endpoint, this.#tls, timeoutMs);
   }
 
-  /** Keeps it open until {@link release} though it is left. */
+  /** Adds a use. {@link closeWhenUnused} keeps the channel open until each use is {@link release}d. */
   acquire(): void {
     this.#users++;
   }
 
   release(): void {
-    if (--this.#users === 0 && this.#isLeft) this.close();
+    if (--this.#users === 0 && this.#isClosing) this.close();
   }
 
-  /** Closes the connection when nobody uses it any more. */
+  /** Closes the connection after its last use. */
   closeWhenUnused(): void {
-    this.#isLeft = true;
+    this.#isClosing = true;
     if (this.#users === 0) this.close();
   }
 
-  /** Closes the connection; it ends with the last of the calls under way. */
+  /** Closes the channel. The connection ends with the last call in progress. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#client.close();
   }
 
-  /** What is sent along with a call, which the library copies for it. */
-  #metadata(): Metadata {
+  /** Creates the metadata of a call. The library copies it for each call. */
+  #createMetadata(): Metadata {
     if (!this.#token) return NO_METADATA;
     const metadata = new Metadata();
     metadata.set('authorization', `Bearer ${this.#token()}`);
     return metadata;
   }
 
-  /** The bytes of a request; throws `too_large`, which would be the same at every replica. */
-  #sendable(bytes: Buffer): Buffer {
+  /** Returns the bytes of a request. Throws `too_large` if they exceed the limit, which would fail at every replica. */
+  #checkSize(bytes: Buffer): Buffer {
     if (bytes.length <= this.#maxMessageBytes) return bytes;
-    const sizes = `the request has ${bytes.length} bytes, and at most ${this.#maxMessageBytes} are sent`;
+    const sizes = `the request has ${bytes.length} bytes, and the limit is ${this.#maxMessageBytes}`;
     throw new AnyserveError('too_large', `${sizes}; see --max-message-bytes`);
   }
 
-  async #failure(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
+  async #toCallError(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    if (isNotHttp2(error) && (await speaksHttp1(this.endpoint, this.#tls)))
+    if (isNotHttp2Error(error) && (await speaksHttp1(this.endpoint, this.#tls)))
       return createNotGrpcError(error, this.endpoint);
     return toCallError(error, this.endpoint, {
       isSecure: this.#tls !== undefined,
       maxMessageBytes: this.#maxMessageBytes,
-      timeoutMs: this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_MS ? call.timeoutMs : undefined,
+      timeoutMs:
+        this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_DEADLINE_TOLERANCE_MS ? call.timeoutMs : undefined,
     });
   }
 }

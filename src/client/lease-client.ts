@@ -10,12 +10,12 @@ import type { HttpRequest, HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
 
-/** Timeout for a renewal, in ms. Short, so that there is time for others before the lease expires. */
+/** Timeout for a renewal, in ms. Short, so that there is time for another one before the lease expires. */
 const RENEWAL_TIMEOUT_MS = 1500;
 
-/** An open lease stream, on the client's side. */
+/** The client's side of an open lease stream. */
 export interface OpenLease {
-  /** The server that granted it. */
+  /** URL of the server that granted the lease. */
   readonly server: string;
   readonly body: Readable;
   /** Id of a two-way lease; undefined for a one-way lease, the only kind that the Python server grants. */
@@ -31,9 +31,9 @@ export class LeaseClient {
   }
 
   /**
-   * Registers a replica with one server, the given one or else the next of the list at each call, and returns the lease's
-   * stream. Rejects with `unprocessable` when the server refuses the registration, `server_unauthenticated` or
-   * `server_permission_denied` when it refuses the token, `not_an_api_server`, or `server_unreachable`.
+   * Registers a replica with one server and returns the stream of the lease. Default server: the next one of the list at
+   * each call. Rejects with `unprocessable` if the server refuses the registration, `server_unauthenticated` or
+   * `server_permission_denied` if it refuses the token, `not_an_api_server`, or `server_unreachable`.
    */
   async open(
     replica: Replica,
@@ -41,7 +41,7 @@ export class LeaseClient {
     signal: AbortSignal,
     server = this.#servers.takeNext(),
   ): Promise<OpenLease> {
-    // Aborts the request and not the stream: a keeper releases the lease before it closes the stream.
+    // The signal must abort only the request, not the stream: the lease keeper releases the lease before it closes that.
     const opening = new AbortController();
     const onAbort = (): void => opening.abort();
     signal.addEventListener('abort', onAbort, { once: true });
@@ -56,25 +56,28 @@ export class LeaseClient {
   }
 
   /**
-   * Renews a two-way lease with a report. Rejects with `unprocessable` when the report is refused, with
-   * `resource_exhausted` when it comes too soon or the server has no room for it, or when the server does not answer.
+   * Renews a two-way lease with a report. Rejects with `unprocessable` if the server refuses the report, with
+   * `resource_exhausted` if the report comes too soon or the server has no room for it, or if the server doesn't respond.
    */
   async renew(server: string, lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<RenewalStatus> {
-    const answer = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
-    if (answer.status === 200 || answer.status === 404 || answer.status === 409) await this.#servers.ignoreBody(answer);
-    if (answer.status === 200) return 'renewed';
-    if (answer.status === 404) return 'unknown';
-    if (answer.status === 409) return 'superseded';
-    const text = await this.#servers.readError(answer, RENEWAL_TIMEOUT_MS);
-    const fault = refusalLine(answer.status, text);
-    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the offer: ${fault}`);
+    const response = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
+    if (response.status === 200 || response.status === 404 || response.status === 409)
+      await this.#servers.ignoreBody(response);
+    if (response.status === 200) return 'renewed';
+    if (response.status === 404) return 'unknown';
+    if (response.status === 409) return 'superseded';
+    const text = await this.#servers.readError(response, RENEWAL_TIMEOUT_MS);
+    const refusal = parseRefusal(response.status, text);
+    if (refusal !== undefined)
+      throw new AnyserveError('unprocessable', `${server} refuses the capabilities: ${refusal}`);
     const reason = parseErrorDetail(text) ?? 'no reason given';
-    const isNotNow = report.capabilities && (answer.status === 429 || answer.status === 503);
-    if (isNotNow) throw new AnyserveError('resource_exhausted', `${server} does not take the offer now: ${reason}`);
-    throw toUnexpectedResponseError(server, answer, text);
+    const isTemporary = report.capabilities && (response.status === 429 || response.status === 503);
+    if (isTemporary)
+      throw new AnyserveError('resource_exhausted', `${server} cannot accept the capabilities now: ${reason}`);
+    throw toUnexpectedResponseError(server, response, text);
   }
 
-  /** Releases a two-way lease. Rejects when the server does not answer. */
+  /** Releases a two-way lease. Rejects if the server doesn't respond. */
   async release(server: string, lease: LeaseId, signal: AbortSignal): Promise<void> {
     await this.#servers.ignoreBody(await this.#send('DELETE', server, lease, signal));
   }
@@ -92,7 +95,7 @@ export class LeaseClient {
   }
 
   async #register(server: string, body: string, signal: AbortSignal): Promise<OpenLease> {
-    const answer = await this.#servers.send({
+    const response = await this.#servers.send({
       method: 'POST',
       url: `${server}/register`,
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
@@ -100,20 +103,21 @@ export class LeaseClient {
       headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
       signal,
     });
-    const { status, headers } = answer;
+    const { status, headers } = response;
     if (status === 200 && headers['content-type']?.startsWith('text/event-stream')) {
       const lease = headers[LEASE_HEADER];
-      return { server, body: answer.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
+      return { server, body: response.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
     }
-    const text = await this.#servers.readError(answer, API_RESPONSE_TIMEOUT_MS);
-    const fault = refusalLine(status, text);
-    if (fault !== undefined) throw new AnyserveError('unprocessable', `${server} refuses the registration: ${fault}`);
-    throw toUnexpectedResponseError(server, answer, text);
+    const text = await this.#servers.readError(response, API_RESPONSE_TIMEOUT_MS);
+    const refusal = parseRefusal(status, text);
+    if (refusal !== undefined)
+      throw new AnyserveError('unprocessable', `${server} refuses the registration: ${refusal}`);
+    throw toUnexpectedResponseError(server, response, text);
   }
 }
 
-/** Returns what a server finds wrong with a body, in one line; undefined for any other response. */
-function refusalLine(status: number, text: string): string | undefined {
+/** Returns the issues that a server found in a request body, in one line; undefined for any other response. */
+function parseRefusal(status: number, text: string): string | undefined {
   if (status === 422) return formatValidationIssues(text);
   return status === 413 ? parseErrorDetail(text) : undefined;
 }

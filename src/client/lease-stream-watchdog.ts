@@ -1,48 +1,49 @@
 import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
 
-/** Three heartbeats of the original; when a stream is silent for longer, its server is asked whether it is there. */
-const SILENCE_LIMIT_MS = 15_000;
+/** Three heartbeats of the Python server. After this long without an event, its server is checked. */
+const STREAM_SILENCE_TIMEOUT_MS = 15_000;
 
-/** And again after so long, until it answers. */
-const ASK_AGAIN_MS = 1000;
+/** Delay between two checks of a server that doesn't respond, and before a stream is given up. */
+const SERVER_CHECK_INTERVAL_MS = 1000;
 
-/** What a watch over a lease's stream needs. */
+/** Options of {@link watchLeaseStream}. */
 export interface LeaseStreamWatchOptions {
   readonly api: ApiClient;
   readonly clock: Clock;
   /** Aborted when the stream has ended. */
   readonly signal: AbortSignal;
-  /** Told, with the reason, that the stream is lost. */
+  /** Called with the reason when the stream is lost. */
   readonly onLost: (reason: string) => void;
 }
 
 /**
- * Asks the server of a stream that says nothing whether it is there; the returned function is told when it says something.
- * One that answers, and then still says nothing on the stream, has lost it. One that does not answer may stand still,
- * and what it has of us then is the stream; closed, it would take the replica out of the list as soon as it goes on.
+ * Checks the server of a lease stream that has gone silent. Returns a function to call for each sign of life. A server that
+ * responds but sends nothing on the stream has lost the stream. A server that doesn't respond can be paused; its stream
+ * stays open, because closing it would remove the replica as soon as the server resumes. With several servers, a silent
+ * stream counts as lost without a check.
  */
 export function watchLeaseStream(server: string, { api, clock, signal, onLost }: LeaseStreamWatchOptions): () => void {
-  let cancel = (): void => {};
-  let timesHeard = 0;
-  const wait = (delayMs: number, task: () => void): void => {
-    cancel();
-    if (!signal.aborted) cancel = clock.schedule(delayMs, task);
+  let cancelTimer = (): void => {};
+  let signsOfLife = 0;
+  const schedule = (delayMs: number, task: () => void): void => {
+    cancelTimer();
+    if (!signal.aborted) cancelTimer = clock.schedule(delayMs, task);
   };
-  const giveUp = (): void => onLost(`nothing heard for ${SILENCE_LIMIT_MS / 1000} s`);
-  const ask = async (): Promise<void> => {
+  const giveUp = (): void => onLost(`no event for ${STREAM_SILENCE_TIMEOUT_MS / 1000} s`);
+  const checkServer = async (): Promise<void> => {
     if (api.serverCount > 1) return giveUp();
-    const timesHeardBefore = timesHeard;
+    const signsOfLifeBefore = signsOfLife;
     const isAlive = await api.isAlive(server, signal);
-    if (signal.aborted || timesHeard > timesHeardBefore) return;
-    // One that goes on after a pause has much to answer, and the stream need not be the first.
-    wait(ASK_AGAIN_MS, isAlive ? giveUp : () => void ask());
+    if (signal.aborted || signsOfLife > signsOfLifeBefore) return;
+    // A server that resumes after a pause has a backlog, so the stream gets some time before it is given up.
+    schedule(SERVER_CHECK_INTERVAL_MS, isAlive ? giveUp : () => void checkServer());
   };
-  const watch = (): void => wait(SILENCE_LIMIT_MS, () => void ask());
-  signal.addEventListener('abort', () => cancel(), { once: true });
-  watch();
+  const restart = (): void => schedule(STREAM_SILENCE_TIMEOUT_MS, () => void checkServer());
+  signal.addEventListener('abort', () => cancelTimer(), { once: true });
+  restart();
   return () => {
-    timesHeard++;
-    watch();
+    signsOfLife++;
+    restart();
   };
 }

@@ -3,15 +3,19 @@ import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 
-/** Time between two looks of the loser of an id, and how long nobody must have listed the id before it is taken. */
+/** Interval at which a superseded replica looks its id up, in ms. */
 export const STAND_BY_POLL_MS = 2000;
-const FREE_FOR_MS = 5000;
 
-/** Time between two looks after a lease was closed, and how long its server may go on listing the id. */
-const UNLIST_LOOK_MS = 100;
-const UNLIST_LIMIT_MS = 2000;
+/** How long an id must be unlisted before a superseded replica takes it back, in ms. */
+const ID_FREE_FOR_MS = 5000;
 
-/** Where an id may be listed. */
+/** Interval of the lookups after a lease was closed, in ms. */
+const UNLISTED_POLL_MS = 100;
+
+/** Maximum time to wait until a server has removed an id after its lease was closed, in ms. */
+const UNLISTED_TIMEOUT_MS = 2000;
+
+/** An id to look up in the list of a server. */
 export interface ListedId {
   readonly api: ApiClient;
   readonly clock: Clock;
@@ -21,35 +25,35 @@ export interface ListedId {
 }
 
 /**
- * Waits until nobody has listed an id for 5 s; false: it was aborted before. Taking an id back at once would have two
- * processes take it from each other forever. A server that cannot be asked may still list it.
+ * Waits until an id hasn't been listed for 5 s. Resolves with false if the signal is aborted first. Without the wait, two
+ * processes with the same id would take it from each other forever. If the server doesn't respond, the id counts as listed.
  */
 export async function waitUntilFree(listed: ListedId): Promise<boolean> {
   const { clock, signal } = listed;
   let freeSinceMs: number | undefined;
   for (;;) {
-    const leftMs = freeSinceMs === undefined ? STAND_BY_POLL_MS : freeSinceMs + FREE_FOR_MS - clock.nowMs();
-    if (leftMs <= 0) return true;
-    await sleep(clock, Math.min(STAND_BY_POLL_MS, leftMs), signal);
-    const isThere = await isListed(listed);
+    const remainingMs = freeSinceMs === undefined ? STAND_BY_POLL_MS : freeSinceMs + ID_FREE_FOR_MS - clock.nowMs();
+    if (remainingMs <= 0) return true;
+    await sleep(clock, Math.min(STAND_BY_POLL_MS, remainingMs), signal);
+    const isInList = await isListed(listed);
     if (signal.aborted) return false;
-    freeSinceMs = isThere === false ? (freeSinceMs ?? clock.nowMs()) : undefined;
+    freeSinceMs = isInList === false ? (freeSinceMs ?? clock.nowMs()) : undefined;
   }
 }
 
 /**
- * Waits until a server without lease ids has noticed that a connection was closed, but at most 2 s: it removes by id, and
- * would otherwise remove the next registration.
+ * Waits, at most 2 s, until a server without lease ids has noticed that a connection was closed. Such a server removes by
+ * id, and would otherwise remove the next registration.
  */
 export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
   const { clock, signal } = listed;
-  const untilMs = clock.nowMs() + UNLIST_LIMIT_MS;
-  while (!signal.aborted && clock.nowMs() < untilMs && (await isListed(listed)) !== false) {
-    await sleep(clock, UNLIST_LOOK_MS, signal);
+  const deadlineAtMs = clock.nowMs() + UNLISTED_TIMEOUT_MS;
+  while (!signal.aborted && clock.nowMs() < deadlineAtMs && (await isListed(listed)) !== false) {
+    await sleep(clock, UNLISTED_POLL_MS, signal);
   }
 }
 
-/** Whether the server lists the id; undefined where it cannot be asked. */
+/** Reports whether the server lists the id; undefined if the server doesn't respond. */
 async function isListed({ api, server, id, signal }: ListedId): Promise<boolean | undefined> {
   try {
     return (await api.find(id, { signal, server })) !== undefined;

@@ -2,43 +2,43 @@ import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { Target } from './discovery.js';
 
-/** A call under way at a replica. */
+/** A call in progress at a replica. */
 export interface WatchedCall {
   readonly target: Target;
-  /** When the replica was last heard of, on the clock's `nowMs`. */
-  readonly heardAtMs: number;
-  /** Whether the replica does not answer on a new connection either. */
-  isSilent(): Promise<boolean>;
-  /** Ends the attempt; another replica may be tried. */
+  /** Time of the replica's last message for this call, as `nowMs` of the clock. Initially the start of the call. */
+  readonly lastMessageAtMs: number;
+  /** Reports whether the replica doesn't respond on a new connection either. */
+  isUnresponsive(): Promise<boolean>;
+  /** Ends the attempt with an error. Another replica can be tried. */
   fail(error: AnyserveError): void;
 }
 
-/** What the watch needs. */
+/** Options of a {@link ListingWatch}. */
 export interface ListingWatchOptions {
   readonly clock: Clock;
-  /** Whether a replica is in the list; rejects when nobody can say. */
+  /** Reports whether a replica is in the list. Rejects if no API server responds. */
   readonly isListed: (target: Target) => Promise<boolean>;
 }
 
-/** A replica that was heard of within this time is not asked after. */
+/** A call without a message for this long is quiet, and its replica is looked up in the list. */
 const QUIET_AFTER_MS = 5000;
 
-/** How often the list is asked while there are quiet calls. */
-const LOOK_EVERY_MS = 2000;
+/** Minimum interval between two lookups of the replicas of quiet calls, in ms. */
+const LISTING_CHECK_INTERVAL_MS = 2000;
 
-/** The looks take at most one part in so many of the time: a server that can only list all replicas is asked less often. */
-const LOOKS_SHARE = 20;
+/** The wait after a lookup is at least 20 times its duration: a server that can only list all replicas is asked less often. */
+const WAIT_PER_CHECK_DURATION = 20;
 
 /**
- * Fails calls under way at a replica that froze, or whose host is gone: such a replica leaves the list within seconds, but
- * its connections stay open. A replica that finishes its calls leaves the list, too, so being unlisted is not enough: it
- * must not answer on a new connection either. Where the list cannot be asked, nothing is failed.
+ * Fails calls in progress at a replica that is frozen or whose host is gone. Such a replica leaves the list within seconds,
+ * but its connections stay open. A replica that drains leaves the list too, so a call fails only if its replica also
+ * doesn't respond on a new connection. If no API server responds, no call fails.
  */
 export class ListingWatch {
   readonly #options: ListingWatchOptions;
   readonly #calls = new Set<WatchedCall>();
-  #cancelLook: (() => void) | undefined;
-  #isLooking = false;
+  #cancelTimer: (() => void) | undefined;
+  #isChecking = false;
 
   constructor(options: ListingWatchOptions) {
     this.#options = options;
@@ -46,56 +46,60 @@ export class ListingWatch {
 
   add(call: WatchedCall): void {
     this.#calls.add(call);
-    if (!this.#cancelLook && !this.#isLooking) this.#lookIn(QUIET_AFTER_MS);
+    if (!this.#cancelTimer && !this.#isChecking) this.#scheduleCheck(QUIET_AFTER_MS);
   }
 
   delete(call: WatchedCall): void {
     this.#calls.delete(call);
     if (this.#calls.size > 0) return;
-    // A timer would keep a process alive that has no call any more.
-    this.#cancelLook?.();
-    this.#cancelLook = undefined;
+    // Without calls, a timer would only keep the process alive.
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
   }
 
-  #lookIn(delayMs: number): void {
-    this.#cancelLook = this.#options.clock.schedule(delayMs, () => {
-      this.#cancelLook = undefined;
-      void this.#look();
+  #scheduleCheck(delayMs: number): void {
+    this.#cancelTimer = this.#options.clock.schedule(delayMs, () => {
+      this.#cancelTimer = undefined;
+      void this.#check();
     });
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { clock } = this.#options;
     const startedAtMs = clock.nowMs();
-    this.#isLooking = true;
-    const quiet = new Map<string, WatchedCall>();
-    for (const call of this.#calls) if (this.#isQuiet(call)) quiet.set(keyOf(call.target), call);
-    await Promise.all([...quiet.values()].map((call) => this.#lookAfter(call)));
-    this.#isLooking = false;
-    const tookMs = clock.nowMs() - startedAtMs;
-    if (this.#calls.size > 0) this.#lookIn(Math.max(LOOK_EVERY_MS, tookMs * LOOKS_SHARE));
+    this.#isChecking = true;
+    const quietCalls = new Map<string, WatchedCall>();
+    for (const call of this.#calls) if (this.#isQuiet(call)) quietCalls.set(getTargetKey(call.target), call);
+    await Promise.all([...quietCalls.values()].map((call) => this.#checkReplica(call)));
+    this.#isChecking = false;
+    const durationMs = clock.nowMs() - startedAtMs;
+    if (this.#calls.size > 0) {
+      this.#scheduleCheck(Math.max(LISTING_CHECK_INTERVAL_MS, durationMs * WAIT_PER_CHECK_DURATION));
+    }
   }
 
-  #isQuiet({ heardAtMs }: WatchedCall): boolean {
-    return this.#options.clock.nowMs() - heardAtMs >= QUIET_AFTER_MS;
+  #isQuiet({ lastMessageAtMs }: WatchedCall): boolean {
+    return this.#options.clock.nowMs() - lastMessageAtMs >= QUIET_AFTER_MS;
   }
 
-  async #lookAfter(one: WatchedCall): Promise<void> {
+  /** Fails all quiet calls of a replica if it is unlisted and unresponsive. */
+  async #checkReplica(quietCall: WatchedCall): Promise<void> {
     try {
-      if (await this.#options.isListed(one.target)) return;
-      if (!(await one.isSilent())) return;
+      if (await this.#options.isListed(quietCall.target)) return;
+      if (!(await quietCall.isUnresponsive())) return;
     } catch {
-      // The API servers cannot be asked: the calls go on, as they would without any.
+      // No API server responds. The calls go on, as they would without a list.
       return;
     }
-    const message = `${one.target.endpoint}: it left the list of replicas, and does not answer any more`;
+    const key = getTargetKey(quietCall.target);
+    const message = `${quietCall.target.endpoint}: the replica is no longer listed and does not respond`;
     for (const call of [...this.#calls]) {
-      const isThere = keyOf(call.target) === keyOf(one.target) && this.#isQuiet(call);
-      if (isThere) call.fail(new AnyserveError('unavailable', message));
+      if (getTargetKey(call.target) === key && this.#isQuiet(call))
+        call.fail(new AnyserveError('unavailable', message));
     }
   }
 }
 
-function keyOf({ replicaId, endpoint }: Target): string {
+function getTargetKey({ replicaId, endpoint }: Target): string {
   return JSON.stringify([replicaId, endpoint]);
 }

@@ -1,19 +1,18 @@
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Sends a signal to every process of a group that there is. */
+/** Sends a signal to every process of a group. Does nothing if the group has ended. */
 export function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal);
   } catch {
-    // Nobody is left, or nobody whom we may signal.
+    // No process is left, or none that we are allowed to signal.
   }
 }
 
 /**
- * Whether a process of the group still runs. One that has ended and was not waited for by its parent does not count,
- * although the system still knows the group by it: in a container that parent can be this very process, for want of
- * another, and nothing would ever take it away.
+ * Reports whether a process of the group is still running. A zombie doesn't count, although the system still knows the
+ * group by it: in a container without an init process, orphans become our own children, and nothing would ever reap them.
  */
 export function isGroupAlive(group: number): boolean {
   try {
@@ -25,28 +24,28 @@ export function isGroupAlive(group: number): boolean {
   try {
     names = readdirSync('/proc');
   } catch {
-    // A system that does not show its processes there.
+    // This system has no /proc.
     return true;
   }
-  return names.some((name) => /^\d+$/.test(name) && runsIn(group, name));
+  return names.some((name) => /^\d+$/.test(name) && isRunningIn(group, name));
 }
 
-/** Whether a process runs and is of the group. Source: proc(5), `/proc/pid/stat`. */
-function runsIn(group: number, pid: string): boolean {
+/** Reports whether a process is running and belongs to the group. Source: proc(5), `/proc/pid/stat`. */
+function isRunningIn(group: number, pid: string): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name in brackets, which may hold any character, is followed by state, parent and group.
-    const [state, , groupOf] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return Number(groupOf) === group && state !== 'Z' && state !== 'X';
+    // The fields after the name are state, parent and group. The name is in parentheses and can contain any character.
+    const [state, , processGroup] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(processGroup) === group && state !== 'Z' && state !== 'X';
   } catch {
-    // It has just gone.
+    // The process has just ended.
     return false;
   }
 }
 
 /**
- * Waits until its standard input ends, which the system sees to however we end, and then ends the group: with SIGTERM, and
- * with SIGKILL what is left of it after 3 s.
+ * Waits for the end of its standard input, which the system closes however this process ends. Then sends SIGTERM to the
+ * group, and after 3 s SIGKILL to what is left of it.
  */
 const GUARD_SCRIPT = `
   read -r _
@@ -56,18 +55,19 @@ const GUARD_SCRIPT = `
 `;
 
 /**
- * Ends a process group when this process is gone without having done so, as after SIGKILL. Linux can signal a child at the
- * death of its parent, but Node cannot ask for it, and other systems have no such thing. So a shell of 1 MB waits at the other
- * end of a pipe. Call what is returned when the group has ended: its number can then belong to others.
+ * Starts a guard that ends a process group if this process ends without doing so, for example after SIGKILL. Linux can
+ * signal a child when its parent ends (PR_SET_PDEATHSIG), but Node doesn't support it, and other systems don't have it. So
+ * a shell, which takes 1 MB, waits at the other end of a pipe. Returns a function that stops the guard. Call it when the
+ * group has ended, because another group can get the same id then.
  */
 export function guardProcessGroup(group: number): () => void {
-  // In a session of its own: neither a terminal's Ctrl-C nor the end of the group is for it.
+  // `detached` gives the guard its own session, so that neither Ctrl-C in a terminal nor a signal to the group reaches it.
   const guard = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'sh', String(group)], {
     argv0: 'anyserve-orphan-guard',
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   });
-  // Some containers have no shell. There, the end of the container ends the group.
+  // Some containers have no shell. There, the group ends with the container.
   guard.on('error', () => {});
   guard.stdin?.on('error', () => {});
   guard.unref();

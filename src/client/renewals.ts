@@ -6,109 +6,110 @@ import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
 import { sleep } from './async-waits.js';
 
-/** What renewals need. */
+/** Options of {@link Renewals}. */
 export interface RenewalsOptions {
   /**
-   * Renews the lease once. Rejects with `unprocessable` when the report is refused, with `resource_exhausted` when it
-   * comes too soon or finds no room, and with anything else when the server does not answer.
+   * Renews the lease once. Rejects with `unprocessable` if the server refuses the report, with `resource_exhausted` if the
+   * report comes too soon or the server has no room for it, and with another error if the server doesn't respond.
    */
   readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<RenewalStatus>;
-  /** How long the lease lasts without one, in milliseconds. */
+  /** TTL of the lease, in ms. */
   readonly ttlMs: number;
   readonly clock: Clock;
-  /** Called once, when the server says that the lease has ended. */
+  /** Called once, when the server reports that the lease has ended. */
   readonly onEnd: (end: Exclude<RenewalStatus, 'renewed'>) => void;
-  /** Called when the server has taken an offer, or with the error when it refuses it. */
-  readonly onOffer: (offer: readonly Capability[], error?: AnyserveError) => void;
+  /** Called when the server has accepted new capabilities, or with an error if it refuses them. */
+  readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
 }
 
-/** Renewals in the time that a lease lasts. */
-const PER_TTL = 3;
+/** Number of renewals per TTL. */
+const RENEWALS_PER_TTL = 3;
 
-/** After one that was not answered the next comes sooner: what swallowed it may have passed, and there is time to lose. */
-const AGAIN_PER_TTL = 9;
+/** Number of renewals per TTL after one without a response. More often, so that a short outage doesn't cost the lease. */
+const RETRIES_PER_TTL = 9;
 
-/** Time after which an offer that came too soon, or found no room, is sent again. */
-const OFFER_AGAIN_MS = 1000;
+/** Delay before capabilities are sent again that came too soon, or that the server had no room for, in ms. */
+const CAPABILITIES_RETRY_MS = 1000;
 
-/** Keeps a two-way lease from running out, and reports the replica's state and what it offers. */
+/** Renews a two-way lease, and reports the state and the capabilities of its replica. */
 export class Renewals {
   readonly #options: RenewalsOptions;
   readonly #stop = new AbortController();
-  /** Ends the present pause, or the one after the renewal under way. */
-  #hurry = new AbortController();
+  /** Ends the current wait, or the wait after the renewal in progress. */
+  #skipWait = new AbortController();
   #state: DeclaredState;
-  /** The newest offer that the server has not taken yet. */
-  #offer: readonly Capability[] | undefined;
-  #offerAtMs = 0;
+  /** The newest capabilities, if the server hasn't accepted them yet. */
+  #capabilities: readonly Capability[] | undefined;
+  /** Earliest time to send the capabilities. */
+  #capabilitiesAtMs = 0;
 
   constructor(state: DeclaredState, options: RenewalsOptions) {
     this.#state = state;
     this.#options = options;
   }
 
-  /** Renews from now on; the grant itself was as good as a renewal, unless there is something to report. */
+  /** Starts renewing. The grant counts as the first renewal, so the next one follows after a third of the TTL. */
   start(): void {
     void this.#run();
   }
 
-  /** Reports another state of the replica at once. */
+  /** Reports a new state of the replica at once. */
   declare(state: DeclaredState): void {
     if (state === this.#state) return;
     this.#state = state;
-    this.#hurry.abort();
+    this.#skipWait.abort();
   }
 
-  /** Reports another offer at once, or as soon as the server takes it; a newer one takes its place. */
-  offer(offer: readonly Capability[]): void {
-    this.#offer = offer;
-    this.#hurry.abort();
+  /** Reports new capabilities at once, and again until the server accepts or refuses them. Replaces pending ones. */
+  replaceCapabilities(capabilities: readonly Capability[]): void {
+    this.#capabilities = capabilities;
+    this.#skipWait.abort();
   }
 
   /** Stops renewing. */
   stop(): void {
     this.#stop.abort();
-    this.#hurry.abort();
+    this.#skipWait.abort();
   }
 
   async #run(): Promise<void> {
     const { ttlMs, clock, onEnd } = this.#options;
     const { signal } = this.#stop;
-    let pauseMs = ttlMs / PER_TTL;
+    let intervalMs = ttlMs / RENEWALS_PER_TTL;
     for (;;) {
-      const untilOfferMs = this.#offer ? Math.max(0, this.#offerAtMs - clock.nowMs()) : pauseMs;
-      const waitMs = Math.min(pauseMs, untilOfferMs);
-      if (waitMs > 0) await sleep(clock, waitMs, this.#hurry.signal);
+      const untilCapabilitiesMs = this.#capabilities ? Math.max(0, this.#capabilitiesAtMs - clock.nowMs()) : intervalMs;
+      const waitMs = Math.min(intervalMs, untilCapabilitiesMs);
+      if (waitMs > 0) await sleep(clock, waitMs, this.#skipWait.signal);
       if (signal.aborted) return;
-      this.#hurry = new AbortController();
+      this.#skipWait = new AbortController();
       const renewal = await this.#renew();
       if (signal.aborted) return;
       if (renewal === 'superseded' || renewal === 'unknown') return onEnd(renewal);
-      // When the server is gone, and not only an answer, the stream of the lease tells.
-      pauseMs = renewal === 'refused' ? 0 : ttlMs / (renewal === undefined ? AGAIN_PER_TTL : PER_TTL);
+      // Without a response, keep trying: if the server is gone, the lease stream reports it.
+      intervalMs = renewal === 'refused' ? 0 : ttlMs / (renewal === undefined ? RETRIES_PER_TTL : RENEWALS_PER_TTL);
     }
   }
 
-  /** Sends one renewal; `refused`: the server took nothing of it because of its offer. */
+  /** Sends one renewal. Returns `refused` if the server rejected all of it because of the capabilities. */
   async #renew(): Promise<RenewalStatus | 'refused' | undefined> {
     const { renew, clock } = this.#options;
-    const offer = clock.nowMs() >= this.#offerAtMs ? this.#offer : undefined;
+    const capabilities = clock.nowMs() >= this.#capabilitiesAtMs ? this.#capabilities : undefined;
     try {
-      const report = offer ? { state: this.#state, capabilities: offer } : { state: this.#state };
+      const report = capabilities ? { state: this.#state, capabilities } : { state: this.#state };
       const renewal = await renew(report, this.#stop.signal);
-      if (offer && renewal === 'renewed') this.#settle(offer);
+      if (capabilities && renewal === 'renewed') this.#settle(capabilities);
       return renewal;
     } catch (error) {
-      if (!offer || !(error instanceof AnyserveError) || this.#stop.signal.aborted) return undefined;
-      this.#offerAtMs = clock.nowMs() + OFFER_AGAIN_MS;
-      if (error.code === 'unprocessable') this.#settle(offer, error);
+      if (!capabilities || !(error instanceof AnyserveError) || this.#stop.signal.aborted) return undefined;
+      this.#capabilitiesAtMs = clock.nowMs() + CAPABILITIES_RETRY_MS;
+      if (error.code === 'unprocessable') this.#settle(capabilities, error);
       return error.code === 'unprocessable' || error.code === 'resource_exhausted' ? 'refused' : undefined;
     }
   }
 
-  /** Forgets an offer that was answered, unless there is a newer one. */
-  #settle(offer: readonly Capability[], error?: AnyserveError): void {
-    if (this.#offer === offer) this.#offer = undefined;
-    this.#options.onOffer(offer, error);
+  /** Reports the result for capabilities. Newer ones stay pending. */
+  #settle(capabilities: readonly Capability[], error?: AnyserveError): void {
+    if (this.#capabilities === capabilities) this.#capabilities = undefined;
+    this.#options.onCapabilities(capabilities, error);
   }
 }

@@ -10,12 +10,12 @@ import { raceWithAbort } from './async-waits.js';
 import { callGrpc } from './grpc-call.js';
 import { toUrlAuthority } from './probe.js';
 
-/** How long something may take to show which protocol it speaks. */
-const HTTP1_LIMIT_MS = 1000;
+/** Timeout for the response to an HTTP/1.1 request, in ms. */
+const HTTP1_TIMEOUT_MS = 1000;
 
 const HTTP1_REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
 
-/** A socket to an endpoint, over TLS where that is given, with a server that has a certificate for the endpoint's host. */
+/** Opens a socket to an endpoint. With `tls`, uses TLS and verifies the certificate for the endpoint's host. */
 export function openSocket(endpoint: Endpoint, tls: ClientTls | undefined, protocol: 'h2' | 'http/1.1'): Socket {
   const address = toSocketAddress(endpoint);
   if (!tls) return connect(address);
@@ -25,12 +25,12 @@ export function openSocket(endpoint: Endpoint, tls: ClientTls | undefined, proto
   return connectTls({ ...address, ...name, ...security, ALPNProtocols: [protocol] });
 }
 
-/** HTTP/2 over a socket. */
+/** Opens an HTTP/2 session over a socket. */
 export function openSession(endpoint: Endpoint, socket: Socket): ClientHttp2Session {
   return connectHttp2(`http://${toUrlAuthority(endpoint) ?? 'localhost'}`, { createConnection: () => socket });
 }
 
-/** Whether something answers a request of HTTP/1.1; asked when it does not speak HTTP/2, to say what is wrong. */
+/** Reports whether an endpoint speaks HTTP/1.1. Explains the failure of a server that doesn't speak HTTP/2. */
 export function speaksHttp1(endpoint: Endpoint, tls: ClientTls | undefined): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = openSocket(endpoint, tls, 'http/1.1');
@@ -38,7 +38,7 @@ export function speaksHttp1(endpoint: Endpoint, tls: ClientTls | undefined): Pro
       socket.destroy();
       resolve(speaks);
     };
-    socket.setTimeout(HTTP1_LIMIT_MS, () => settle(false));
+    socket.setTimeout(HTTP1_TIMEOUT_MS, () => settle(false));
     socket.once('data', (chunk: Buffer) => settle(chunk.toString('latin1').startsWith('HTTP/1.')));
     socket.once('error', () => settle(false));
     socket.once('close', () => settle(false));
@@ -47,37 +47,38 @@ export function speaksHttp1(endpoint: Endpoint, tls: ClientTls | undefined): Pro
 }
 
 /**
- * Whether a replica is dead as far as a new connection can tell: its host or its process does not answer within the
- * time. A refused connection is an answer: its kernel is alive, and would have ended the connections of a dead process.
+ * Reports whether a replica's host or process doesn't respond on a new connection within the timeout. A refused connection
+ * counts as a response: the kernel is alive, and would have closed the connections of a dead process.
  */
 export async function isUnresponsive(
   endpoint: Endpoint,
   tls: ClientTls | undefined,
-  limitMs: number,
+  timeoutMs: number,
 ): Promise<boolean> {
-  const limit = AbortSignal.timeout(limitMs);
+  const timeout = AbortSignal.timeout(timeoutMs);
   const socket = openSocket(endpoint, tls, 'h2');
   const session = openSession(endpoint, socket);
   try {
-    const failed = new Promise<never>((_resolve, reject) => {
+    const failure = new Promise<never>((_resolve, reject) => {
       socket.on('error', reject);
       session.on('error', reject);
     });
     const call = callGrpc(session, INFERENCE_SERVICE.serverLive, {});
-    const { status, response } = await raceWithAbort(Promise.race([call, failed]), limit);
-    return status === 0 ? response?.live !== true : !SAYS_NO.has(status ?? UNIMPLEMENTED);
+    const { status, response } = await raceWithAbort(Promise.race([call, failure]), timeout);
+    return status === 0 ? response?.live !== true : !ACCESS_DENIED_STATUSES.has(status ?? UNIMPLEMENTED_STATUS);
   } catch (error) {
-    return limit.aborted || NOT_REACHED.has((error as NodeJS.ErrnoException).code ?? '');
+    return timeout.aborted || UNREACHABLE_HOST_CODES.has((error as NodeJS.ErrnoException).code ?? '');
   } finally {
     session.destroy();
     socket.destroy();
   }
 }
 
-const UNIMPLEMENTED = 12;
+/** Number of the gRPC status UNIMPLEMENTED. */
+const UNIMPLEMENTED_STATUS = 12;
 
-/** Statuses of a server that is there, and does not tell strangers: permission denied, unauthenticated. */
-const SAYS_NO: ReadonlySet<number> = new Set([7, 16]);
+/** Numbers of the gRPC statuses PERMISSION_DENIED and UNAUTHENTICATED: the server is alive, but doesn't allow the call. */
+const ACCESS_DENIED_STATUSES: ReadonlySet<number> = new Set([7, 16]);
 
-/** What the system says of a host that does not answer. */
-const NOT_REACHED: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN']);
+/** System errors for a host that doesn't respond. */
+const UNREACHABLE_HOST_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN']);

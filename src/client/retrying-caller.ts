@@ -3,7 +3,7 @@ import type { Attempt } from './attempt.js';
 import { CallAttempts, type RetryingCallerOptions, type RetryOptions } from './call-attempts.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
-/** Makes a call at a discovered replica and, when that fails, at the next one, until it succeeds or cannot. */
+/** Makes calls with retries: discovers a replica, calls it and, if that fails, tries the next one. */
 export class RetryingCaller {
   readonly #options: RetryingCallerOptions;
 
@@ -11,7 +11,7 @@ export class RetryingCaller {
     this.#options = options;
   }
 
-  /** Makes a call with one result. */
+  /** Makes a unary call. */
   async call<T>(options: RetryOptions, make: (channel: InferenceChannel, call: CallOptions) => Promise<T>): Promise<T> {
     const attempts = new CallAttempts(this.#options, options);
     try {
@@ -37,7 +37,7 @@ export class RetryingCaller {
     }
   }
 
-  /** Makes a call whose result comes in parts. After the first part, a failure is final. */
+  /** Makes a streaming call. A failure after the first message is final. */
   async *stream<T>(
     options: RetryOptions,
     make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
@@ -46,26 +46,26 @@ export class RetryingCaller {
     try {
       for (;;) {
         const target = await attempts.next();
-        let parts = 0;
+        let messages = 0;
         let failure: unknown;
         let attempt: Attempt | undefined;
         try {
           attempt = attempts.begin(target);
-          for await (const part of make(attempt.channel, attempt.options)) {
-            parts++;
-            attempt.recordPart();
-            yield part;
+          for await (const message of make(attempt.channel, attempt.options)) {
+            messages++;
+            attempt.recordMessage();
+            yield message;
           }
           attempt.succeed();
           return;
         } catch (error) {
-          failure = parts > 0 ? createBrokenStreamError(error, parts) : error;
+          failure = messages > 0 ? createBrokenStreamError(error, messages) : error;
           attempt?.recordFailure(failure);
         } finally {
           attempt?.abandon();
         }
         addCallerStack(failure);
-        if (parts > 0) throw failure;
+        if (messages > 0) throw failure;
         attempts.recordFailure(target, failure);
       }
     } finally {
@@ -74,14 +74,14 @@ export class RetryingCaller {
   }
 }
 
-/** Replaces the stack of an error, which was created where the gRPC library reports it, by one that names the caller. */
+/** Replaces the error's stack, which is that of the gRPC library's callback, by the stack of the caller. */
 function addCallerStack(error: unknown): void {
   if (error instanceof AnyserveError) Error.captureStackTrace(error);
 }
 
-/** Creates the error of a stream that broke after some parts, which the caller has and must not take for all. */
-function createBrokenStreamError(error: unknown, parts: number): unknown {
+/** Adds to the error of a broken stream how many messages had arrived, so that the response isn't taken for complete. */
+function createBrokenStreamError(error: unknown, messages: number): unknown {
   if (!(error instanceof AnyserveError)) return error;
-  const came = parts === 1 ? 'after one part of the answer' : `after ${parts} parts of the answer`;
-  return new AnyserveError(error.code, `${error.message} (${came})`, { cause: error });
+  const progress = messages === 1 ? 'after one message of the stream' : `after ${messages} messages of the stream`;
+  return new AnyserveError(error.code, `${error.message} (${progress})`, { cause: error });
 }

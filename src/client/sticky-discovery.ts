@@ -5,22 +5,22 @@ import type { Cancellation } from './cancellation.js';
 import type { AttemptOutcome, Discovery, DiscoveryResult, Target } from './discovery.js';
 
 /**
- * How long a replica is called again without asking the API server, after its last answer. Less than the 3.2 s that the
- * API server needs at least to notice that a host is gone, so that no call goes to a host that was removed for this.
+ * How long after its last response a replica is called again without asking the API server, in ms. Less than the 3.2 s that
+ * the API server needs at least to notice that a host is gone, so that no call goes to a host that was removed for this.
  */
-const KEPT_FOR_MS = 3000;
+const STICKY_FOR_MS = 3000;
 
-/** Timeout for the API server when it is asked whether there is another target than the kept one. */
+/** Timeout for the API server when the current target is reconsidered, in ms. */
 const RECONSIDER_TIMEOUT_MS = 1000;
 
-/** Failures caused by the request, which say nothing about the replica. */
+/** Errors caused by the request, which say nothing about the replica. */
 const CALLER_ERRORS: ReadonlySet<ErrorCode> = new Set(['usage', 'invalid_argument', 'out_of_range', 'too_large']);
 
-/** Keeps to the target that answered last, until it fails or has not answered for 3 s. */
+/** Returns the target that responded last, until it fails or hasn't responded for 3 s. */
 export class StickyDiscovery implements Discovery {
   readonly #discovery: Discovery;
   readonly #clock: Clock;
-  #kept: { readonly target: Target; heardAtMs: number } | undefined;
+  #current: { readonly target: Target; lastResponseAtMs: number } | undefined;
 
   constructor(discovery: Discovery, clock: Clock) {
     this.#discovery = discovery;
@@ -32,7 +32,7 @@ export class StickyDiscovery implements Discovery {
   }
 
   get lastTarget(): Target | undefined {
-    return this.#kept?.target;
+    return this.#current?.target;
   }
 
   find(
@@ -40,22 +40,24 @@ export class StickyDiscovery implements Discovery {
     timeoutMs: number,
     cancellation: Cancellation,
   ): DiscoveryResult | Promise<DiscoveryResult> {
-    const kept = this.#kept;
-    if (!kept || excluded.length > 0) return this.#discovery.find(excluded, timeoutMs, cancellation);
-    const isFresh = this.#clock.nowMs() - kept.heardAtMs <= KEPT_FOR_MS;
-    return isFresh ? { kind: 'found', target: kept.target } : this.#reconsider(kept.target, timeoutMs, cancellation);
+    const current = this.#current;
+    if (!current || excluded.length > 0) return this.#discovery.find(excluded, timeoutMs, cancellation);
+    const isFresh = this.#clock.nowMs() - current.lastResponseAtMs <= STICKY_FOR_MS;
+    return isFresh
+      ? { kind: 'found', target: current.target }
+      : this.#reconsider(current.target, timeoutMs, cancellation);
   }
 
-  reportPart(target: Target): void {
-    this.#discovery.reportPart(target);
-    this.#keep(target);
+  reportMessage(target: Target): void {
+    this.#discovery.reportMessage(target);
+    this.#stickTo(target);
   }
 
   reportOutcome(target: Target, outcome: AttemptOutcome): void {
     this.#discovery.reportOutcome(target, outcome);
-    if (outcome.kind === 'success') this.#keep(target);
+    if (outcome.kind === 'success') this.#stickTo(target);
     const isReplicaFailure = outcome.kind === 'failure' && !CALLER_ERRORS.has(outcome.error.code);
-    if (isReplicaFailure && this.#kept?.target === target) this.#kept = undefined;
+    if (isReplicaFailure && this.#current?.target === target) this.#current = undefined;
   }
 
   isListed(target: Target, signal: AbortSignal): Promise<boolean> {
@@ -66,21 +68,21 @@ export class StickyDiscovery implements Discovery {
     this.#discovery.close();
   }
 
-  #keep(target: Target): void {
-    const heardAtMs = this.#clock.nowMs();
-    if (this.#kept?.target === target) this.#kept.heardAtMs = heardAtMs;
-    else this.#kept = { target, heardAtMs };
+  #stickTo(target: Target): void {
+    const lastResponseAtMs = this.#clock.nowMs();
+    if (this.#current?.target === target) this.#current.lastResponseAtMs = lastResponseAtMs;
+    else this.#current = { target, lastResponseAtMs };
   }
 
-  /** Asks for a target again. The host of the kept one can be dead although its connection is open. */
-  async #reconsider(kept: Target, timeoutMs: number, cancellation: Cancellation): Promise<DiscoveryResult> {
+  /** Asks the API server for a target again. The host of the current target can be gone although its connection is open. */
+  async #reconsider(current: Target, timeoutMs: number, cancellation: Cancellation): Promise<DiscoveryResult> {
     try {
       const found = await this.#discovery.find([], Math.min(timeoutMs, RECONSIDER_TIMEOUT_MS), cancellation);
-      return found.kind === 'none' && found.isWarming ? { kind: 'found', target: kept } : found;
+      return found.kind === 'none' && found.isWarming ? { kind: 'found', target: current } : found;
     } catch (error) {
       if (cancellation.isCancelled) throw error;
-      // No API server answers. The target was good when one did.
-      return { kind: 'found', target: kept };
+      // No API server responds. The current target was listed when one last did.
+      return { kind: 'found', target: current };
     }
   }
 }

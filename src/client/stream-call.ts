@@ -9,15 +9,15 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ClientGrpcMethod } from '../inference/service-definition.js';
 import { createServiceError } from './unary-call.js';
 
-/** Maximum size of the messages that wait to be taken; a slow reader makes the server wait. */
+/** Maximum size of the received messages that wait for the reader, in bytes. Beyond it, the server has to wait. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
-/** Counted for each message beside its bytes, because an empty one takes memory, too. */
+/** Bytes counted for each message in addition to its size, because an empty message takes memory too. */
 const MESSAGE_OVERHEAD_BYTES = 512;
 
 /**
- * A call with one request and a stream of responses, on the library's channel. The library's own streams keep up to 16
- * decoded messages of any size for a slow reader; this keeps few bytes, and decodes a message when it is taken.
+ * A server-streaming call on a channel of the gRPC library. The library's own streams buffer up to 16 decoded messages of
+ * any size for a slow reader. This class limits the bytes that it buffers, and decodes a message when it is read.
  */
 export class StreamCall<Response> implements InterceptingListener {
   readonly #call: ReturnType<ChannelInterface['createCall']>;
@@ -26,12 +26,15 @@ export class StreamCall<Response> implements InterceptingListener {
   readonly #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #totalBytes = 0;
-  /** Whether the server waits for us: no message was asked for. */
+  /** Whether reading is paused, so that the server has to wait. */
   #isPaused = false;
   #ended: StatusObject | undefined;
   #wake = (): void => {};
 
-  /** Makes a call whose deadline is in milliseconds since 1970. More than `maxTotalBytes` in all is `too_large`. */
+  /**
+   * Creates a call. The deadline is in ms since 1970. {@link next} rejects with `too_large` if the messages exceed
+   * `maxTotalBytes` together.
+   */
   constructor(
     channel: ChannelInterface,
     { path, responseDeserialize }: Pick<ClientGrpcMethod<never, Response>, 'path' | 'responseDeserialize'>,
@@ -43,7 +46,7 @@ export class StreamCall<Response> implements InterceptingListener {
     this.#maxTotalBytes = maxTotalBytes;
   }
 
-  /** Sends the request, the only one. */
+  /** Sends the request. */
   start(metadata: Metadata, request: Buffer): void {
     this.#call.start(metadata, this);
     this.#call.startRead();
@@ -51,7 +54,7 @@ export class StreamCall<Response> implements InterceptingListener {
     this.#call.halfClose();
   }
 
-  /** The next message; undefined after the last. Rejects with the library's error when the call fails. */
+  /** Returns the next message, or undefined after the last one. Rejects with the library's error if the call fails. */
   async next(): Promise<Response | undefined> {
     while (this.#waiting.length === 0) {
       if (this.#ended?.code === status.OK) return undefined;
@@ -60,10 +63,10 @@ export class StreamCall<Response> implements InterceptingListener {
         this.#wake = resolve;
       });
     }
-    return this.#decoded(this.#waiting.shift() as Buffer);
+    return this.#decode(this.#waiting.shift() as Buffer);
   }
 
-  /** Whether {@link next} has a message or the end at hand. */
+  /** Whether {@link next} can settle without waiting. */
   get isReady(): boolean {
     return this.#waiting.length > 0 || this.#ended !== undefined;
   }
@@ -87,16 +90,13 @@ export class StreamCall<Response> implements InterceptingListener {
     this.#wake();
   }
 
-  #decoded(bytes: Buffer): Response {
+  #decode(bytes: Buffer): Response {
     const size = bytes.length + MESSAGE_OVERHEAD_BYTES;
     this.#waitingBytes -= size;
     this.#totalBytes += size;
     if (this.#totalBytes > this.#maxTotalBytes) {
-      const advice = 'see --max-message-bytes, or take it in parts';
-      throw new AnyserveError(
-        'too_large',
-        `the parts of the answer have more than ${this.#maxTotalBytes} bytes; ${advice}`,
-      );
+      const advice = 'see --max-message-bytes, or stream the response';
+      throw new AnyserveError('too_large', `the response has more than ${this.#maxTotalBytes} bytes; ${advice}`);
     }
     if (this.#isPaused) {
       this.#isPaused = false;
@@ -105,7 +105,7 @@ export class StreamCall<Response> implements InterceptingListener {
     try {
       return this.#deserialize(bytes);
     } catch (error) {
-      throw new AnyserveError('internal', `a part of the answer cannot be read: ${getErrorMessage(error)}`, {
+      throw new AnyserveError('internal', `cannot decode a message of the stream: ${getErrorMessage(error)}`, {
         cause: error,
       });
     }

@@ -4,25 +4,26 @@ import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import type { InferenceChannel, StreamOptions } from './inference-channel.js';
 
 /**
- * The parts of an answer as they come; from a server that has no streams, the whole as the one part. Such a server says
- * `unimplemented` before it has done anything. A whole answer must be there sooner than the last part of a stream.
+ * Makes a streaming call and yields its messages. If the server has no streams, makes a unary call and yields its response.
+ * A retry is safe then, because such a server fails with `unimplemented` before it has done anything. The unary call has
+ * its own deadline, because a unary response is expected sooner than the last message of a stream.
  */
 export async function* streamOrCallUnary(
   channel: InferenceChannel,
-  message: RequestMessage,
+  request: RequestMessage,
   call: StreamOptions,
-  wholeByEpochMs: number,
+  unaryDeadlineEpochMs: number,
 ): AsyncGenerator<ResponseMessage> {
   let hasBegun = false;
   try {
-    for await (const part of channel.stream(message, call)) {
+    for await (const message of channel.stream(request, call)) {
       hasBegun = true;
-      yield part;
+      yield message;
     }
   } catch (error) {
     const hasNoStreams = error instanceof AnyserveError && error.code === 'unimplemented' && !hasBegun;
     if (!hasNoStreams) throw error;
-    const deadlineEpochMs = Math.min(call.deadlineEpochMs, wholeByEpochMs);
-    yield await channel.call(INFERENCE_SERVICE.modelInfer, message, { ...call, deadlineEpochMs });
+    const deadlineEpochMs = Math.min(call.deadlineEpochMs, unaryDeadlineEpochMs);
+    yield await channel.call(INFERENCE_SERVICE.modelInfer, request, { ...call, deadlineEpochMs });
   }
 }

@@ -2,53 +2,57 @@ import { formatDuration } from '../core/durations.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 
-/** How long a stream may be silent, in milliseconds; 0: for ever, that is until the deadline. */
+/** Timeouts for the messages of a stream, in ms. 0 means no timeout before the call's deadline. */
 export interface StreamTimeouts {
-  /** From the request to the first part of the answer. */
+  /** Timeout from the request to the first message. */
   readonly firstPartTimeoutMs: number;
-  /** From one part to the next. Parts without text count. */
+  /** Maximum time between two messages. Messages without text count. */
   readonly silenceTimeoutMs: number;
 }
 
-/** A source of parts that may have the next one at hand. */
+/** A source of messages. `isReady` is true if the next message or the end can be read without waiting. */
 interface Source<T> {
   readonly isReady: boolean;
   next(): Promise<T | undefined>;
 }
 
-/** Ends the wait for a stream that went silent, long before the deadline that a stream needs. */
+/** Ends a stream that went silent, long before the deadline of the whole call. */
 export class StreamWatchdog {
   readonly #clock: Clock;
-  readonly #limits: StreamTimeouts;
-  #parts = 0;
+  readonly #timeouts: StreamTimeouts;
+  #messages = 0;
 
-  constructor(clock: Clock, limits: StreamTimeouts) {
+  constructor(clock: Clock, timeouts: StreamTimeouts) {
     this.#clock = clock;
-    this.#limits = limits;
+    this.#timeouts = timeouts;
   }
 
-  /** The next part. Rejects with `deadline_exceeded` when it takes too long. Time that nobody waits does not count. */
+  /**
+   * Returns the next message. Rejects with `deadline_exceeded` if it takes too long. Time between two calls of this method,
+   * when the reader is busy, doesn't count.
+   */
   async next<T>(source: Source<T>): Promise<T | undefined> {
-    const { firstPartTimeoutMs, silenceTimeoutMs } = this.#limits;
-    const limitMs = this.#parts === 0 ? firstPartTimeoutMs : silenceTimeoutMs;
-    const waiting = source.next();
-    const part = source.isReady || limitMs === 0 ? await waiting : await this.#within(limitMs, waiting);
-    this.#parts++;
-    return part;
+    const { firstPartTimeoutMs, silenceTimeoutMs } = this.#timeouts;
+    const timeoutMs = this.#messages === 0 ? firstPartTimeoutMs : silenceTimeoutMs;
+    const pending = source.next();
+    const message = source.isReady || timeoutMs === 0 ? await pending : await this.#waitFor(pending, timeoutMs);
+    this.#messages++;
+    return message;
   }
 
-  #within<T>(limitMs: number, waiting: Promise<T>): Promise<T> {
+  #waitFor<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
     return new Promise((resolve, reject) => {
-      const cancelTimer = this.#clock.schedule(limitMs, () => reject(this.#tooSilent(limitMs)));
-      waiting.then(resolve, reject).finally(cancelTimer);
+      const cancelTimer = this.#clock.schedule(timeoutMs, () => reject(this.#createTimeoutError(timeoutMs)));
+      pending.then(resolve, reject).finally(cancelTimer);
     });
   }
 
-  #tooSilent(limitMs: number): AnyserveError {
-    const [what, option] =
-      this.#parts === 0
-        ? ['no part of the answer came', '--first-part-timeout (firstPartTimeoutMs)']
+  #createTimeoutError(timeoutMs: number): AnyserveError {
+    const [failure, option] =
+      this.#messages === 0
+        ? ['no message of the stream arrived', '--first-part-timeout (firstPartTimeoutMs)']
         : ['the stream was silent', '--silence-timeout (silenceTimeoutMs)'];
-    return new AnyserveError('deadline_exceeded', `${what} for ${formatDuration(limitMs)}; ${option} sets the limit`);
+    const message = `${failure} for ${formatDuration(timeoutMs)}; ${option} sets the limit`;
+    return new AnyserveError('deadline_exceeded', message);
   }
 }

@@ -5,33 +5,34 @@ import type { Clock } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { guardProcessGroup, isGroupAlive, signalGroup } from './process-group.js';
 
-/** How a program ended: by itself with an exit code, or by a signal. */
+/** The exit of a program: with an exit code, or by a signal. */
 export type ProgramExit =
   | { readonly kind: 'exited'; readonly exitCode: number }
   | { readonly kind: 'signalled'; readonly signal: NodeJS.Signals };
 
-/** How often it is looked whether anything of a program is left. */
-const LOOK_EVERY_MS = 50;
+/** Interval of the checks whether a process group has ended, in ms. */
+const GROUP_CHECK_INTERVAL_MS = 50;
 
 /**
- * Starts a program, given as its words, with our standard input and outputs. Throws `program_not_found` or
- * `program_not_executable`.
+ * Starts a program with our standard input and outputs. `words` are its file name and arguments. Rejects with
+ * `program_not_found` or `program_not_executable`.
  */
 export function startProgram(words: readonly string[], clock: Clock): Promise<SupervisedProcess> {
   const [file = '', ...args] = words;
   return new Promise((resolve, reject) => {
-    // A group of its own, which a terminal's Ctrl-C does not reach: the program is to hear of it from us, and once.
+    // `detached` gives the program its own process group, which Ctrl-C in a terminal doesn't reach. So the program gets each
+    // signal once, from us.
     const child = spawn(file, args, { stdio: 'inherit', detached: true });
     child.once('spawn', () => resolve(new SupervisedProcess(child, clock)));
-    child.once('error', (error) => reject(notStarted(file, error)));
+    child.once('error', (error) => reject(createStartError(file, error)));
   });
 }
 
-/** A program that runs, with all that it started: they form a process group, and are signalled and ended together. */
+/** A running program with all its descendants. They form a process group, and are signalled and ended together. */
 export class SupervisedProcess {
-  /** Resolves when the program has ended; what it started may still run. */
+  /** Resolves when the program has ended. Its descendants can still be running. */
   readonly ended: Promise<ProgramExit>;
-  /** The process group, which has the program's process id. */
+  /** Id of the process group, which is the program's process id. */
   readonly group: number;
   readonly #clock: Clock;
   readonly #endGuard: () => void;
@@ -50,12 +51,12 @@ export class SupervisedProcess {
     process.once('exit', this.#killAll);
   }
 
-  /** Sends a signal to all that is left of the group. */
+  /** Sends a signal to all processes of the group that are left. */
   signal(signal: NodeJS.Signals): void {
     if (this.#isAlive()) signalGroup(this.group, signal);
   }
 
-  /** Ends all of the group at once; so does the end of this process, whatever ends it. */
+  /** Kills the whole group at once. The group is also killed when this process exits, for any reason. */
   readonly kill = (): void => this.signal('SIGKILL');
 
   readonly #killAll = (): void => {
@@ -64,18 +65,18 @@ export class SupervisedProcess {
   };
 
   /**
-   * Tells the group to end with a signal, and kills what is left of it after the limit; false: that was needed. Resolves
-   * when nothing is left.
+   * Sends a signal to the group, and kills what is left of it after the timeout. Resolves when the group has ended, with
+   * false if it had to be killed.
    */
-  async end(signal: NodeJS.Signals, limitMs: number): Promise<boolean> {
-    const deadlineAtMs = this.#clock.nowMs() + limitMs;
+  async end(signal: NodeJS.Signals, timeoutMs: number): Promise<boolean> {
+    const deadlineAtMs = this.#clock.nowMs() + timeoutMs;
     this.signal(signal);
-    while (this.#isAlive() && this.#clock.nowMs() < deadlineAtMs) await sleep(this.#clock, LOOK_EVERY_MS);
-    const isLeft = this.#isAlive();
+    while (this.#isAlive() && this.#clock.nowMs() < deadlineAtMs) await sleep(this.#clock, GROUP_CHECK_INTERVAL_MS);
+    const isStillAlive = this.#isAlive();
     this.#killAll();
     await this.ended;
     process.removeListener('exit', this.#killAll);
-    return !isLeft;
+    return !isStillAlive;
   }
 
   #isAlive(): boolean {
@@ -83,15 +84,15 @@ export class SupervisedProcess {
   }
 }
 
-/** The exit code that stands for an end, as shells have it: 128 and the signal's number for one by a signal. */
-export function toExitCode(end: ProgramExit): number {
-  return end.kind === 'exited' ? end.exitCode : 128 + constants.signals[end.signal];
+/** Converts an exit to an exit code, as shells do: 128 plus the signal's number for an exit by a signal. */
+export function toExitCode(exit: ProgramExit): number {
+  return exit.kind === 'exited' ? exit.exitCode : 128 + constants.signals[exit.signal];
 }
 
-function notStarted(file: string, error: NodeJS.ErrnoException): AnyserveError {
+function createStartError(file: string, error: NodeJS.ErrnoException): AnyserveError {
   const name = JSON.stringify(file);
   if (error.code === 'ENOENT') {
-    const message = `there is no program ${name}; check its name, and PATH`;
+    const message = `program ${name} not found; check its name and PATH`;
     return new AnyserveError('program_not_found', message, { cause: error });
   }
   const reason = error.code === 'EACCES' ? 'it is not executable; see chmod +x' : getErrorMessage(error);

@@ -2,10 +2,13 @@ import { connect } from 'node:net';
 import { toSocketAddress } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
 
-/** Longest time for a connection, in ms. A listener of this machine takes one within a millisecond. */
-const LIMIT_MS = 1000;
+/** Timeout for a connection, in ms. A listener on this machine accepts within a millisecond. */
+const LOCAL_CONNECT_TIMEOUT_MS = 1000;
 
-/** The address at which something takes connections for an endpoint; undefined when nothing does, or not in time. */
+/**
+ * Finds the address at which a server accepts connections for an endpoint, for example `[::1]:8000` for `localhost:8000`.
+ * Returns undefined if there is none, or after 1 s.
+ */
 export function findListener(endpoint: Endpoint): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect(toSocketAddress(endpoint));
@@ -13,7 +16,7 @@ export function findListener(endpoint: Endpoint): Promise<string | undefined> {
       resolve(address);
       socket.destroy();
     };
-    socket.setTimeout(LIMIT_MS, () => settle(undefined));
+    socket.setTimeout(LOCAL_CONNECT_TIMEOUT_MS, () => settle(undefined));
     socket.once('connect', () => {
       const { remoteAddress, remotePort, remoteFamily } = socket;
       if (remoteAddress === undefined) settle(endpoint);

@@ -9,32 +9,32 @@ import {
 import { getErrorMessage } from '../core/errors.js';
 import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
-/** Told once how a call ended: by its error, or with the answer. */
+/** Called once when a call ends, with its error or its response. */
 export type UnaryCallback<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
 
 /**
- * A call with one message each way, on the library's channel, by the rules of its `Client.makeUnaryRequest`, which is the
- * oracle of the tests. That has interceptors, events and the caller's stack ready for each call, which cost as much as all
- * of our own code around one.
+ * A unary call on a channel of the gRPC library. It behaves like the library's `Client.makeUnaryRequest`, which is the
+ * oracle of the tests. That method prepares interceptors, events and the caller's stack for each call, which costs as much
+ * as all of our own code for a call.
  */
 export class UnaryCall<Response> implements InterceptingListener {
   readonly #call: ReturnType<ChannelInterface['createCall']>;
   readonly #deserialize: (bytes: Buffer) => Response;
-  readonly #done: UnaryCallback<Response>;
+  readonly #callback: UnaryCallback<Response>;
   #response: Response | undefined;
   #failure: Omit<StatusObject, 'metadata'> | undefined;
   #isDone = false;
 
-  /** Makes a call whose deadline is in milliseconds since 1970. */
+  /** Creates a call. The deadline is in ms since 1970. */
   constructor(
     channel: ChannelInterface,
     { path, responseDeserialize }: Pick<ClientGrpcMethod<never, Response>, 'path' | 'responseDeserialize'>,
     deadline: number,
-    done: UnaryCallback<Response>,
+    callback: UnaryCallback<Response>,
   ) {
     this.#call = channel.createCall(path, deadline, undefined, null, undefined);
     this.#deserialize = responseDeserialize;
-    this.#done = done;
+    this.#callback = callback;
   }
 
   /** Sends the request. */
@@ -64,10 +64,10 @@ export class UnaryCall<Response> implements InterceptingListener {
     if (this.#isDone) return;
     this.#isDone = true;
     const { code, details } = this.#failure ?? ended;
-    if (code !== status.OK) this.#done(createServiceError({ code, details, metadata: ended.metadata }), undefined);
-    else if (this.#response !== undefined) this.#done(undefined, this.#response);
+    if (code !== status.OK) this.#callback(createServiceError({ code, details, metadata: ended.metadata }), undefined);
+    else if (this.#response !== undefined) this.#callback(undefined, this.#response);
     else
-      this.#done(
+      this.#callback(
         createServiceError({ ...ended, code: status.UNIMPLEMENTED, details: 'No message received' }),
         undefined,
       );
@@ -79,7 +79,7 @@ export class UnaryCall<Response> implements InterceptingListener {
   }
 }
 
-/** The error that the library would make of a status. */
+/** Creates the error that the library creates for a status. */
 export function createServiceError(ended: StatusObject): ServiceError {
   return Object.assign(new Error(`${ended.code} ${status[ended.code]}: ${ended.details}`), ended);
 }

@@ -4,8 +4,8 @@ import { formatTensorSpec } from '../inference/tensor-spec.js';
 import { hasNoReason } from './call-failure.js';
 import type { InputSpecs } from './declared-inputs.js';
 
-/** Failures that have nothing to do with the inputs. */
-const OF_NO_INPUT: ReadonlySet<ErrorCode> = new Set([
+/** Error codes that have nothing to do with the inputs. */
+const INPUT_INDEPENDENT_CODES: ReadonlySet<ErrorCode> = new Set([
   'cancelled',
   'deadline_exceeded',
   'unavailable',
@@ -14,21 +14,21 @@ const OF_NO_INPUT: ReadonlySet<ErrorCode> = new Set([
   'permission_denied',
 ]);
 
-/** Whether a replica refused an inference without a reason, so that what the model declares may tell it. */
+/** Reports whether a replica refused an inference without a reason, so that the declared inputs can help to find it. */
 export function needsExplanation(error: unknown): error is AnyserveError {
-  return error instanceof AnyserveError && hasNoReason(error) && !OF_NO_INPUT.has(error.code);
+  return error instanceof AnyserveError && hasNoReason(error) && !INPUT_INDEPENDENT_CODES.has(error.code);
 }
 
-/** The failure with what the model declares and what was sent, side by side. */
-export function explainFailure(error: AnyserveError, declared: InputSpecs, message: RequestMessage): AnyserveError {
+/** Adds the declared inputs and the sent inputs to the message of an error. */
+export function explainFailure(error: AnyserveError, specs: InputSpecs, message: RequestMessage): AnyserveError {
   const sent = message.inputs.map(
     ({ name, datatype, shape }) => `${name} ${formatTensorSpec({ datatype, shape: shape.map(Number) })}`,
   );
-  const wanted = [...declared].map(
+  const declared = [...specs].map(
     ([name, spec]) => `${name} ${spec ? formatTensorSpec(spec) : 'of an unknown datatype'}`,
   );
   const model = JSON.stringify(message.modelName);
-  const declares = wanted.length > 0 ? `model ${model} declares ${wanted.join(', ')}; ` : '';
+  const declares = declared.length > 0 ? `model ${model} declares ${declared.join(', ')}; ` : '';
   return new AnyserveError(error.code, `${error.message}; ${declares}sent: ${sent.join(', ') || 'nothing'}`, {
     cause: error,
   });

@@ -16,7 +16,7 @@ export class BackendHealth {
         new HealthWatch({
           probe: (signal) => backend.check?.(signal) ?? Promise.resolve(),
           clock,
-          limitMs: backend.checkLimitMs,
+          timeoutMs: backend.checkLimitMs,
           onChange: (change) => {
             if (change.kind === 'healthy') this.#unwell.delete(backend);
             else this.#unwell.add(backend);

@@ -66,9 +66,9 @@ describe('the API client', () => {
       'nothing listens there; is "anyserve serve" running?',
     ],
     ['the host is unknown', async () => 'http://no-such-host.invalid', 'server_unreachable', 'no such host'],
-    ['it says nothing', () => tcp(() => {}), 'server_unreachable', 'no answer in time'],
+    ['it says nothing', () => tcp(() => {}), 'server_unreachable', 'no response in time'],
     ['it hangs up', () => tcp((socket) => socket.destroy()), 'server_unreachable', 'closed the connection'],
-    ['it speaks something else', () => tcp((socket) => socket.end('SSH-2.0-x\r\n')), 'not_an_api_server', 'no HTTP'],
+    ['it speaks something else', () => tcp((socket) => socket.end('SSH-2.0-x\r\n')), 'not_an_api_server', 'not HTTP'],
     ['it answers HTML', () => http((_request, response) => response.end('<html>')), 'not_an_api_server', 'HTTP 200'],
     [
       'it answers another 404',
@@ -86,7 +86,7 @@ describe('the API client', () => {
       'the body never ends',
       () => http((_request, response) => response.writeHead(200).write('{"endpoint"')),
       'server_unreachable',
-      'no answer in time',
+      'no response in time',
     ],
   ])('says so when %s', async (_what, start, code, words) => {
     const api = client(await start());
@@ -106,9 +106,9 @@ describe('the API client', () => {
   });
 
   it.each(['localhost:8080', 'ftp://x', ''])('refuses %j for a server', (server) => {
-    expect(() => new ApiClient([server])).toThrow('is no URL of an API server; give one like http://localhost:8080');
+    expect(() => new ApiClient([server])).toThrow('is not an API server URL; give one like http://localhost:8080');
     expect(() => new ApiClient(['http://me:secret@api.test'])).toThrow(
-      /^the URL of api\.test holds a user name or password/,
+      /^the URL of api\.test contains a user name or password/,
     );
   });
 });

@@ -106,10 +106,10 @@ const who = (answer: { outputs: Readonly<Record<string, { data: ArrayLike<unknow
 
 describe('a client', () => {
   it('wants an endpoint, or a server and a capability', () => {
-    expect(() => client({})).toThrow('give an endpoint to call, or a server to ask for one');
-    expect(() => client({ server: 'http://localhost:1' })).toThrow('a server needs a capability to be asked for');
+    expect(() => client({})).toThrow('no target: give an endpoint, or a server and a capability');
+    expect(() => client({ server: 'http://localhost:1' })).toThrow('no capability: with a server, give one such as');
     expect(() => client({ server: 'http://localhost:1', endpoint: 'a:1' })).toThrow(
-      'give an endpoint or a server, not both',
+      'give either an endpoint or a server',
     );
     expect(() => client({ endpoint: 'http://a:1' })).toThrow('"http://a:1" is the URL of an HTTP server');
   });
@@ -270,7 +270,7 @@ describe('a client', () => {
     const asking = client({ server: server.url, capability: { type: 'x' } });
     await expect(asking.infer('x', {})).rejects.toMatchObject({
       code: 'internal',
-      message: expect.stringContaining(`${endpoint}: a malformed answer: output "who": shape [3] needs 3 elements`),
+      message: expect.stringContaining(`${endpoint}: malformed response: output "who": shape [3] needs 3 elements`),
     });
     await offer(server, 'good', await answering('good'));
     expect(who(await asking.infer('x', {}))).toBe('good');
@@ -310,14 +310,12 @@ describe('a client', () => {
     const asking = client({ server: server.url, capability: { type: 'x' }, maxMessageBytes: 4000, onRetry });
     await expect(asking.infer('x', { bytes: new Uint8Array(5000) })).rejects.toMatchObject({
       code: 'too_large',
-      message: expect.stringMatching(/^the request has \d+ bytes, and at most 4000 are sent; see --max-message-bytes$/),
+      message: expect.stringMatching(/^the request has \d+ bytes, and the limit is 4000; see --max-message-bytes$/),
     });
     expect(runs).toBe(0);
     await expect(asking.infer('x', { bytes: Int32Array.of(5000) })).rejects.toMatchObject({
       code: 'too_large',
-      message: expect.stringMatching(
-        /: the answer has \d+ bytes, and at most 4000 are taken; see --max-message-bytes$/,
-      ),
+      message: expect.stringMatching(/: the response has \d+ bytes, and the limit is 4000; see --max-message-bytes$/),
     });
     expect([runs, attempts]).toEqual([1, []]);
   });

@@ -178,5 +178,5 @@ it('a call at a replica that hangs and leaves the list is made at another', asyn
   await offer(server, 'r2', await answering('r2'));
   await calling;
   expect(asking.replicaId).toBe('r2');
-  expect(attempts).toEqual([`${hanging.endpoint}: it left the list of replicas, and does not answer any more`]);
+  expect(attempts).toEqual([`${hanging.endpoint}: the replica is no longer listed and does not respond`]);
 });

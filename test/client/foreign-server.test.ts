@@ -40,7 +40,7 @@ describe('another program at the address of an API server', () => {
     cleanups.push(() => api.close());
     const expected = {
       code: 'not_an_api_server',
-      message: `${url} answers, but not as an AnyServe API server (HTTP ${status} from 127.0.0.1:${port}); check the URL`,
+      message: `${url} is not an AnyServe API server (HTTP ${status} from 127.0.0.1:${port}); check the URL`,
     };
     const { signal } = new AbortController();
     await expect(api.route(query())).rejects.toMatchObject(expected);
@@ -53,7 +53,7 @@ describe('another program at the address of an API server', () => {
     expect(toUnexpectedResponseError('http://localhost:8080', answer, '')).toMatchObject({
       code: 'not_an_api_server',
       message:
-        'http://localhost:8080 answers, but not as an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or give http://127.0.0.1:8080',
+        'http://localhost:8080 is not an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or use http://127.0.0.1:8080',
     });
   });
 });

@@ -73,7 +73,7 @@ describe('a health watch', () => {
       await rests(1000);
       if (count < 4) clock.advance(1000);
     }
-    expect(changes).toEqual([{ kind: 'healthy' }, { kind: 'unhealthy', reason: 'no answer within 1 s' }]);
+    expect(changes).toEqual([{ kind: 'healthy' }, { kind: 'unhealthy', reason: 'no response within 1 s' }]);
   });
 
   it('believes a refusal at once, and another failure only the third time', async () => {

@@ -173,7 +173,7 @@ describe('a lease keeper', () => {
     await until('its server has answered', () => clock.pending().length === 1);
     clock.advance(1000);
     await until('the loss is told', () => kinds().includes('lost'));
-    expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('nothing heard for 15 s') } });
+    expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('no event for 15 s') } });
   });
 
   it('holds a stream that says nothing for as long as its server stands still', async () => {
@@ -253,7 +253,9 @@ describe('a lease keeper', () => {
     const troubled = await otherServer((_request, response) => response.writeHead(503).end('{"detail":"stopping"}'));
     const { changes, failure } = keeper(troubled);
     await until('the loss is told', () => changes.length === 1);
-    expect(changes[0]).toMatchObject({ error: { message: `the API server ${troubled} answers HTTP 503: stopping` } });
+    expect(changes[0]).toMatchObject({
+      error: { message: `the API server ${troubled} responded with HTTP 503: stopping` },
+    });
     expect(failure()).toBeUndefined();
   });
 });

@@ -19,11 +19,11 @@ function watched({ isListed }: { isListed: (target: Target) => Promise<boolean> 
     },
   });
   const failures: string[] = [];
-  const call = (target: Target, isSilent = true): WatchedCall & { heardAtMs: number } => {
+  const call = (target: Target, isUnresponsive = true): WatchedCall & { lastMessageAtMs: number } => {
     const made = {
       target,
-      heardAtMs: clock.nowMs(),
-      isSilent: async () => isSilent,
+      lastMessageAtMs: clock.nowMs(),
+      isUnresponsive: async () => isUnresponsive,
       fail: (error: AnyserveError) => void failures.push(`${error.code} ${error.message}`),
     };
     watch.add(made);
@@ -56,7 +56,7 @@ describe('a listing watch', () => {
     const streaming = call(R1);
     for (let n = 0; n < 10; n++) {
       await pass(1000);
-      streaming.heardAtMs = clock.nowMs();
+      streaming.lastMessageAtMs = clock.nowMs();
     }
     expect(asked).toEqual([]);
   });
@@ -67,7 +67,7 @@ describe('a listing watch', () => {
     call(R1);
     call(R2);
     await pass(5000);
-    const failure = 'unavailable r1.test:1: it left the list of replicas, and does not answer any more';
+    const failure = 'unavailable r1.test:1: the replica is no longer listed and does not respond';
     expect(failures).toEqual([failure, failure]);
   });
 

@@ -125,9 +125,7 @@ describe('the gRPC probe', () => {
       `${endpoint}: model "other" is not ready, or the server has no model of that name; see --probe-model`,
     ]);
     const stranger = await grpc(serverReady({ ready: true }));
-    expect((await look(createGrpcProbe(stranger, { model: 'echo' })))?.[1]).toContain(
-      'model "echo" cannot be asked for',
-    );
+    expect((await look(createGrpcProbe(stranger, { model: 'echo' })))?.[1]).toContain('model "echo" cannot be checked');
   });
 
   it('believes a health service, and asks no further', async () => {
@@ -139,7 +137,7 @@ describe('the gRPC probe', () => {
     const probe = createGrpcProbe(endpoint);
     expect(await look(probe)).toBeUndefined();
     health.setStatus('', 'NOT_SERVING');
-    expect(await look(probe)).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
+    expect(await look(probe)).toEqual(['unavailable', `${endpoint}: the server reports that it is not ready`]);
     health.setStatus('', 'SERVING');
     expect(await look(probe)).toBeUndefined();
   });
@@ -147,7 +145,10 @@ describe('the gRPC probe', () => {
   it('asks for ServerReady where there is no health service', async () => {
     expect(await look(createGrpcProbe(await grpc(serverReady({ ready: true }))))).toBeUndefined();
     const endpoint = await grpc(serverReady({ ready: false }));
-    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: says that it is not ready`]);
+    expect(await look(createGrpcProbe(endpoint))).toEqual([
+      'unavailable',
+      `${endpoint}: the server reports that it is not ready`,
+    ]);
   });
 
   it('is content with a connection where there is neither, or no gRPC', async () => {
@@ -175,7 +176,7 @@ describe('the gRPC probe', () => {
   it('tells what a server says is wrong with it', async () => {
     const endpoint = await grpc(serverReady({ code: status.UNAVAILABLE, details: 'no GPU' }));
     const method = '/inference.GRPCInferenceService/ServerReady';
-    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} ends with no GPU`]);
+    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} failed: no GPU`]);
   });
 
   it('is sure when nobody listens', async () => {
@@ -187,7 +188,7 @@ describe('the gRPC probe', () => {
     const { endpoint, open } = await bare(() => {});
     expect(await look(createGrpcProbe(endpoint))).toEqual([
       'deadline_exceeded',
-      `${endpoint}: no answer in time; if it speaks no gRPC, choose --probe tcp or --probe http`,
+      `${endpoint}: no response in time; if it is not a gRPC server, choose --probe tcp or --probe http`,
     ]);
     await until('its connections are closed', () => open.size === 0);
     const given = new AbortController();
@@ -248,7 +249,7 @@ describe('the HTTP probe', () => {
   ])('takes HTTP %i for healthy: %s', async (code, isHealthy) => {
     const endpoint = await http(({ url }, response) => response.writeHead(url === '/health' ? code : 500).end());
     const url = toProbeUrl(endpoint, '/health');
-    const failure = ['unavailable', `${url}: answers HTTP ${code}`];
+    const failure = ['unavailable', `${url}: responded with HTTP ${code}`];
     expect(await look(createHttpProbe(url))).toEqual(isHealthy ? undefined : failure);
   });
 
@@ -258,7 +259,7 @@ describe('the HTTP probe', () => {
     const silent = await bare(() => {});
     expect(await look(createHttpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
       'unknown',
-      `http://${silent.endpoint}/: no answer in time`,
+      `http://${silent.endpoint}/: no response in time`,
     ]);
     await until('its connections are closed', () => silent.open.size === 0);
   });
@@ -295,9 +296,9 @@ describe('the URL of an HTTP probe', () => {
   });
 
   it.each([
-    ['localhost:8001', 'health', 'give a path like /health, or a whole URL like http://localhost:8000/health'],
+    ['localhost:8001', 'health', 'give a path like /health, or a complete URL like http://localhost:8000/health'],
     ['localhost:8001', 'http://', 'give a path like /health'],
-    ['unix:/run/x.sock', '/health', 'at unix:/run/x.sock; give a whole URL like http://localhost:8000/health'],
+    ['unix:/run/x.sock', '/health', 'at unix:/run/x.sock; give a complete URL like http://localhost:8000/health'],
   ])('at %s cannot be %s', (endpoint, path, words) => {
     expect(() => toProbeUrl(asEndpoint(endpoint), path)).toThrow(words);
   });

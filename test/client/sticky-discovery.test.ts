@@ -24,7 +24,7 @@ function startSticky(answers: (DiscoveryResult | Error)[]) {
       if (answer === undefined || answer instanceof Error) throw answer;
       return answer;
     },
-    reportPart: () => {},
+    reportMessage: () => {},
     reportOutcome: (_target, outcome) => void outcomes.push(outcome),
     isListed: async () => true,
     close: () => {},
@@ -52,9 +52,9 @@ describe('a sticky discovery', () => {
 
   it('counts each part of a stream as an answer', async () => {
     const { clock, requests, sticky, find } = startSticky([]);
-    sticky.reportPart(ONE);
+    sticky.reportMessage(ONE);
     clock.advance(2000);
-    sticky.reportPart(ONE);
+    sticky.reportMessage(ONE);
     clock.advance(2000);
     expect(find()).toEqual({ kind: 'found', target: ONE });
     expect(requests).toEqual([]);

@@ -144,7 +144,7 @@ describe('a port that speaks HTTP/1.1', () => {
     const failure = {
       code: 'unavailable',
       message: expect.stringContaining(
-        `${endpoint}: answers HTTP/1.1 and not gRPC: is this its HTTP port? Triton's gRPC port is 8001 by default`,
+        `${endpoint}: speaks HTTP/1.1, not gRPC: is this its HTTP port? Triton's gRPC port is 8001 by default`,
       ),
     };
     await expect(client({ endpoint }).infer('x', { a: [1] })).rejects.toMatchObject(failure);
@@ -165,7 +165,7 @@ it('a port of another protocol is told without the words of the gRPC library', a
   );
   await expect(client({ endpoint }).infer('x', { a: [1] })).rejects.toMatchObject({
     code: 'unavailable',
-    message: `${endpoint}: answers, and not in HTTP/2: is this the port of a gRPC server?`,
+    message: `${endpoint}: does not speak HTTP/2: is this the port of a gRPC server?`,
   });
 });
 
@@ -206,7 +206,7 @@ describe('a decoupled model', () => {
     });
     await expect(client({ endpoint, maxMessageBytes: 5000 }).infer('x', {})).rejects.toMatchObject({
       code: 'too_large',
-      message: expect.stringContaining('the parts of the answer have more than 5000 bytes'),
+      message: expect.stringContaining('the response has more than 5000 bytes'),
     });
   });
 });
@@ -266,7 +266,7 @@ describe('a stream that goes silent', () => {
     const endpoint = await bare({ modelStreamInfer: () => {} });
     await expect(client({ endpoint, firstPartTimeoutMs: 200 }).inferStream('x', {}).next()).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: `${endpoint}: no part of the answer came for 200ms; --first-part-timeout (firstPartTimeoutMs) sets the limit`,
+      message: `${endpoint}: no message of the stream arrived for 200ms; --first-part-timeout (firstPartTimeoutMs) sets the limit`,
     });
   });
 
@@ -282,7 +282,7 @@ describe('a stream that goes silent', () => {
     await parts.next();
     await expect(parts.next()).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: `${endpoint}: the stream was silent for 200ms; --silence-timeout (silenceTimeoutMs) sets the limit (after 2 parts of the answer)`,
+      message: `${endpoint}: the stream was silent for 200ms; --silence-timeout (silenceTimeoutMs) sets the limit (after 2 messages of the stream)`,
     });
   });
 

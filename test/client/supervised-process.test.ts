@@ -42,7 +42,7 @@ describe('a supervised process', () => {
     await expect(startProgram(['no-such-program'], clock)).rejects.toMatchObject({
       code: 'program_not_found',
       exitCode: 127,
-      message: 'there is no program "no-such-program"; check its name, and PATH',
+      message: 'program "no-such-program" not found; check its name and PATH',
     });
     await expect(startProgram(['/'], clock)).rejects.toMatchObject({
       code: 'program_not_executable',

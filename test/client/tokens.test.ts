@@ -78,7 +78,7 @@ describe('the API client', () => {
       const failure = await api.replicas().catch((error) => error);
       expect(failure).toMatchObject({ code: 'server_unauthenticated', exitCode: 1, final: true });
       expect(failure.message).toMatch(
-        /^the API server \S+ refuses \(HTTP 401\): (?:unknown token: )?this request needs a read token or a register token.*; give a token that may, with --token-file or in ANYSERVE_TOKEN$/,
+        /^the API server \S+ refused the request \(HTTP 401\): (?:unknown token: )?this request needs a read token or a register token.*; give a token that has this permission with --token-file or in ANYSERVE_TOKEN$/,
       );
       expect(failure.message).not.toContain('s3cret');
     },

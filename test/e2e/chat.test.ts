@@ -94,7 +94,7 @@ describe('chat from a pipe', () => {
   it('ends with the exit code of the first failure', async () => {
     const failed = await run(['chat', 'chat', ...at], { input: 'Hello\nfail\nmore\n' });
     expect([failed.code, failed.stdout]).toEqual([5, 'heard Hello\nheard \n']);
-    expect(failed.stderr).toMatch(/^anyserve: .* failed: as told \(after one part of the answer\)\n$/);
+    expect(failed.stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
     const wordless = await run(['chat', 'chat', ...at], { input: 'numbers\n' });
     expect(wordless).toEqual({ code: 5, stdout: '', stderr: 'anyserve: model "chat" answers without a text\n' });
     expect((await run(['chat', 'chat', '--endpoint', '127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(5);
@@ -217,7 +217,7 @@ describe('chat in a terminal', () => {
     const chat = await atTerminal('chat', ...at);
     await chat.say('one');
     await chat.say('fail');
-    expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told \(after one part of the answer\)\r\n/);
+    expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told \(after one message of the stream\)\r\n/);
     await chat.say('two');
     await worker.printed(/in parts: user one, assistant heard one, user two\n$/);
     chat.type('\x04');

@@ -136,7 +136,7 @@ describe('wrong usage', () => {
     [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: behind the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
     [['route', '--server'], '--server needs a value; one that begins with - is written --server=VALUE'],
-    [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
+    [['route', '--server', 'http://x/?a=1'], 'is not an API server URL'],
     [['serve', '--host', ''], '--host needs a value'],
     [['route', '--constructor=1'], 'there is no option --constructor; see anyserve --help'],
     [['route', '--', '--help'], '"--help" is no KEY=VALUE, such as type=chat'],
@@ -144,7 +144,7 @@ describe('wrong usage', () => {
     [['route', 'a=1', 'a=2'], 'the key "a" is given twice; it can have one value'],
     [
       ['route', '--server', 'localhost:8080'],
-      '"localhost:8080" is no URL of an API server; give one like http://localhost:8080',
+      '"localhost:8080" is not an API server URL; give one like http://localhost:8080',
     ],
     [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
     [['serve', '--port', '1', '--port', '2'], '--port is given 2 times'],

@@ -125,7 +125,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const { code, stderr } = await call.ended;
     expect(code).toBe(5);
     expect(stderr).toMatch(
-      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: broke off in the middle of its answer \(after one part of the answer\)\n$/,
+      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: broke off in the middle of its answer \(after one message of the stream\)\n$/,
     );
   });
 

@@ -221,12 +221,12 @@ describe('register with a program', () => {
     const other = await startHealthServer();
     const url = `http://127.0.0.1:${other.port}/ready`;
     const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
-    await waitForStderr(running, new RegExp(`waiting for ${url}: answers HTTP 503\n`));
+    await waitForStderr(running, new RegExp(`waiting for ${url}: responded with HTTP 503\n`));
     other.answer(200);
     await waitForStderr(running, /registered r1/);
     other.answer(500);
-    await waitForStderr(running, new RegExp(`unhealthy, out of the list: ${url}: answers HTTP 500\n`));
-    await until('it is removed from the list', async () => !(await isListed()));
+    await waitForStderr(running, new RegExp(`unhealthy, out of the list: ${url}: responded with HTTP 500\n`));
+    await until('it is out of the list', async () => !(await isListed()));
     other.answer(204);
     await waitForStderr(running, /^healthy$/m, 2);
     await until('it is back in the list', isListed);
@@ -250,8 +250,8 @@ describe('register with a program', () => {
     expect((await run(['infer', 'chat', '--prompt', 'Hello', '--server', server])).stdout).toBe('Hello\n');
     const pid = await pidOf(running);
     process.kill(pid, 'SIGSTOP');
-    await until('it is removed from the list', async () => !(await isListed()), 10_000);
-    expect(running.stderr()).toContain(`unhealthy, out of the list: 127.0.0.1:${port}: no answer in time\n`);
+    await until('it is out of the list', async () => !(await isListed()), 10_000);
+    expect(running.stderr()).toContain(`unhealthy, out of the list: 127.0.0.1:${port}: no response in time\n`);
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
     expect((await running.stop('SIGTERM')).code).toBe(0);
@@ -263,7 +263,7 @@ describe('register with a program', () => {
     const silent = register(port, '--', ...takesConnections);
     await waitForStderr(
       silent,
-      /waiting for 127.0.0.1:\d+: no answer in time; if it speaks no gRPC, choose --probe tcp/,
+      /waiting for 127.0.0.1:\d+: no response in time; if it is not a gRPC server, choose --probe tcp/,
     );
     expect(await isListed()).toBe(false);
     await silent.stop();
@@ -375,7 +375,7 @@ describe('register with a program', () => {
     expect(await registerToEnd('--', 'no-such-program', '--debug')).toEqual({
       code: 127,
       stdout: '',
-      stderr: 'anyserve: there is no program "no-such-program"; check its name, and PATH\n',
+      stderr: 'anyserve: program "no-such-program" not found; check its name and PATH\n',
     });
     expect(await registerToEnd('--', '/')).toEqual({
       code: 126,
@@ -427,7 +427,7 @@ describe('register with a program', () => {
     const pid = await pidOf(running);
     const { code, stderr } = await running.ended;
     expect([code, isAlive(pid)]).toEqual([4, false]);
-    expect(stderr).toMatch(/anyserve: http\S+ answers, but not as an AnyServe API server/);
+    expect(stderr).toMatch(/anyserve: http\S+ is not an AnyServe API server/);
   });
 });
 
@@ -467,7 +467,7 @@ describe('register with a probe', () => {
     [['--probe-path', '/health'], '--probe-path is for --probe http'],
     [
       ['--probe', 'http', '--probe-path', 'health'],
-      '--probe-path "health" cannot be asked at 127.0.0.1:1; give a path',
+      '--probe-path "health" cannot be requested at 127.0.0.1:1; give a path',
     ],
     [['--restart'], '--restart is for a program that is run; give one behind --'],
     [['--drain-timeout', '3s'], '--drain-timeout is for a program that is run; give one behind --'],

@@ -125,14 +125,14 @@ describe('an API server and a worker with TLS and tokens', () => {
     );
     const said = outcomes.map(line);
     expect(said[0]).toContain('this request needs a read token or a register token');
-    expect(said[0]).toContain('give a token that may, with --token-file or in ANYSERVE_TOKEN');
+    expect(said[0]).toContain('give a token that has this permission with --token-file or in ANYSERVE_TOKEN');
     expect(said[1]).toContain('unknown token');
     expect(said[2]).toContain('this request needs a register token');
     expect(said[3]).toContain('this needs a call token');
     expect(said[4]).toContain('give one with --call-token-file or in ANYSERVE_CALL_TOKEN');
     expect(said[5]).toMatch(/asks? for a certificate/);
-    expect(said[6]).toContain('signed by no authority that is trusted here; name that with --tls-ca FILE');
-    expect(said[7]).toContain('does it speak TLS? see --tls');
+    expect(said[6]).toContain('not signed by a trusted authority; give the authority with --tls-ca FILE');
+    expect(said[7]).toContain('does it use TLS? see --tls');
     expect(said.filter((text) => text.includes('s3cret'))).toEqual([]);
     expect(said.slice(0, 7).filter((text) => text.includes('\n'))).toEqual([]);
   });

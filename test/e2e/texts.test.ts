@@ -158,7 +158,7 @@ describe('a text', () => {
   it('ends with a newline when it breaks off', async () => {
     const { code, stdout, stderr } = await infer(['--prompt', 'fail', '--stream']);
     expect([code, stdout]).toEqual([5, 'heard \n']);
-    expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one part of the answer\)\n$/);
+    expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
   });
 
   it('is printed as JSON with the failure when it breaks off', async () => {
@@ -167,7 +167,10 @@ describe('a text', () => {
     expect(JSON.parse(stdout)).toMatchObject({
       text: 'heard ',
       replica: { endpoint: at[1] },
-      error: { code: 'internal', message: expect.stringContaining('failed: as told (after one part of the answer)') },
+      error: {
+        code: 'internal',
+        message: expect.stringContaining('failed: as told (after one message of the stream)'),
+      },
     });
   });
 

@@ -10,7 +10,7 @@ const certificate = authority.sign('server');
 const SHOWN = ['--tls-cert', certificate.certFile, '--tls-key', certificate.keyFile];
 const LIBRARY = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
 const UNCHECKED = { NODE_TLS_REJECT_UNAUTHORIZED: '0' };
-const NO_AUTHORITY = /signed by no authority that is trusted here/;
+const NO_AUTHORITY = /not signed by a trusted authority/;
 
 let url: string;
 let endpoint: string;

@@ -89,8 +89,8 @@ describe('an API server over TLS', () => {
   });
 
   it.each([
-    ['of no trusted authority', () => good, {}, /signed by no authority that is trusted here; name that with --tls-ca/],
-    ['of another authority', () => good, { ca: otherAuthority.cert }, /signed by no authority that is trusted here/],
+    ['of no trusted authority', () => good, {}, /not signed by a trusted authority; give the authority with --tls-ca/],
+    ['of another authority', () => good, { ca: otherAuthority.cert }, /not signed by a trusted authority/],
     ['that has expired', expired, { ca }, /^its certificate has expired/],
     ['that is not valid yet', future, { ca }, /^its certificate is not valid yet/],
     [
@@ -99,7 +99,7 @@ describe('an API server over TLS', () => {
       { ca },
       /^its certificate is for another name \(IP: 127.0.0.1 is not in the cert's list\)$/,
     ],
-    ['that is self-signed', () => otherAuthority, { ca }, /signed by no authority that is trusted here/],
+    ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
   ])('is refused by clients if its certificate is %s', async (_what, certificate, tls, message) => {
     const server = await secureServer(certificate());
     expect(await failure(clientOf(server.url, tls))).toMatch(message);
@@ -108,14 +108,14 @@ describe('an API server over TLS', () => {
   it('requires a client certificate if it has a CA for them', async () => {
     const server = await secureServer({ ...good, ca });
     expect(await failure(clientOf(server.url, { ca, cert: mine.cert, key: mine.key }))).toBe('none');
-    expect(await failure(clientOf(server.url, { ca }))).toMatch(/asks? for a certificate.*--tls-cert/);
+    expect(await failure(clientOf(server.url, { ca }))).toMatch(/requires? a client certificate.*--tls-cert/);
     const strange = otherAuthority.sign('stranger');
     expect(await failure(clientOf(server.url, { ca, cert: strange.cert, key: strange.key }))).toMatch(
-      /does not take the certificate of --tls-cert|closed the connection without an answer/,
+      /does not accept the certificate of --tls-cert|closed the connection without a response/,
     );
     const { cert, key } = expired();
     expect(await failure(clientOf(server.url, { ca, cert, key }))).toMatch(
-      /does not take the certificate of --tls-cert|closed the connection without an answer/,
+      /does not accept the certificate of --tls-cert|closed the connection without a response/,
     );
     expect(server.log.lines).toEqual([]);
   });
@@ -131,7 +131,7 @@ describe('an API server over TLS', () => {
       return (await failure(api)) === 'none';
     });
     expect(await failure(kept)).toBe('none');
-    expect(await failure(clientOf(server.url, { ca }))).toMatch(/signed by no authority/);
+    expect(await failure(clientOf(server.url, { ca }))).toMatch(/not signed by a trusted authority/);
   });
 
   it('survives clients without TLS, with an old TLS version, or without any data', async () => {
@@ -149,13 +149,13 @@ describe('an API server over TLS', () => {
     const silent = connectTcp(server.port, '127.0.0.1');
     cleanups.push(() => silent.destroy());
     expect(await failure(clientOf(server.url, { ca }))).toBe('none');
-    expect(await failure(clientOf(server.url.replace('https', 'http'), {}))).toMatch(/does it speak https/);
+    expect(await failure(clientOf(server.url.replace('https', 'http'), {}))).toMatch(/does it use https/);
   });
 
   it('without TLS is recognized when a client uses https', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
-    expect(await failure(clientOf(server.url.replace('http', 'https'), { ca }))).toBe('it speaks no TLS');
+    expect(await failure(clientOf(server.url.replace('http', 'https'), { ca }))).toBe('it does not use TLS');
   });
 });
 

@@ -65,8 +65,8 @@ describe('a worker over TLS', () => {
   });
 
   it.each([
-    ['of no trusted authority', () => good, {}, /signed by no authority that is trusted here; name that with --tls-ca/],
-    ['of another authority', () => good, { ca: otherAuthority.cert }, /signed by no authority that is trusted here/],
+    ['of no trusted authority', () => good, {}, /not signed by a trusted authority; give the authority with --tls-ca/],
+    ['of another authority', () => good, { ca: otherAuthority.cert }, /not signed by a trusted authority/],
     [
       'that has expired',
       () => authority.sign('expired', { between: ['20200101000000Z', '20200102000000Z'] }),
@@ -79,7 +79,7 @@ describe('a worker over TLS', () => {
       { ca },
       /: its certificate is for another name \(IP: 127\.0\.0\.1 is not in the cert's list\)$/,
     ],
-    ['that is self-signed', () => otherAuthority, { ca }, /signed by no authority that is trusted here/],
+    ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
   ])('with a certificate %s is not called', async (_what, certificate, tls, message) => {
     const endpoint = await secureWorker(certificate());
     expect(await failure(clientOf({ endpoint, tls }))).toMatch(message);
@@ -88,10 +88,10 @@ describe('a worker over TLS', () => {
   it('asks for the certificate of a caller when it has an authority for it', async () => {
     const endpoint = await secureWorker({ ...good, ca });
     expect(await failure(clientOf({ endpoint, tls: { ca, cert: mine.cert, key: mine.key } }))).toBe('none');
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/it asks for a certificate; give one/);
+    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/it requires a client certificate; give one/);
     const strange = otherAuthority.sign('stranger');
     expect(await failure(clientOf({ endpoint, tls: { ca, cert: strange.cert, key: strange.key } }))).toMatch(
-      /does it take the certificate of --tls-cert\?/,
+      /does it accept the certificate of --tls-cert\?/,
     );
   });
 
@@ -106,7 +106,7 @@ describe('a worker over TLS', () => {
       async () => (await failure(clientOf({ endpoint, tls: { ca: otherAuthority.cert } }))) === 'none',
     );
     expect(await failure(kept)).toBe('none');
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/signed by no authority/);
+    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/not signed by a trusted authority/);
   });
 
   it('is called with another certificate when the caller has another', async () => {
@@ -116,7 +116,7 @@ describe('a worker over TLS', () => {
     expect(await failure(client)).toBe('none');
     const strange = otherAuthority.sign('stranger');
     tls = { ca, cert: strange.cert, key: strange.key };
-    expect(await failure(client)).toMatch(/does it take the certificate/);
+    expect(await failure(client)).toMatch(/does it accept the certificate/);
     tls = { ca, cert: mine.cert, key: mine.key };
     expect(await failure(client)).toBe('none');
   });
@@ -125,7 +125,7 @@ describe('a worker over TLS', () => {
     const endpoint = await secureWorker(good);
     const silent = connect(Number(endpoint.split(':')[1]), '127.0.0.1');
     cleanups.push(() => silent.destroy());
-    expect(await failure(clientOf({ endpoint }))).toMatch(/does it speak TLS\?/);
+    expect(await failure(clientOf({ endpoint }))).toMatch(/does it use TLS\?/);
     expect(await failure(clientOf({ endpoint, tls: { ca } }))).toBe('none');
   });
 });
@@ -135,8 +135,8 @@ describe('a worker in plain text', () => {
     const worker = await startTestWorker(new App().capability({ type: 'one' }, () => ({ n: [1] })));
     cleanups.push(() => worker.stop());
     const { endpoint } = worker.replica;
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/: it speaks no TLS/);
-    expect(await failure(clientOf({ endpoint, callTls: true }))).toMatch(/: it speaks no TLS/);
+    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/: it does not use TLS/);
+    expect(await failure(clientOf({ endpoint, callTls: true }))).toMatch(/: it does not use TLS/);
     expect(await failure(clientOf({ endpoint, tls: { ca }, callTls: false }))).toBe('none');
   });
 });
@@ -152,7 +152,7 @@ describe('a probe over TLS', () => {
     const endpoint = await secureWorker(good);
     expect(await look(endpoint, { ca })).toBe('healthy');
     expect(await look(endpoint.replace('127.0.0.1', 'localhost'), { ca })).toBe('healthy');
-    expect(await look(endpoint, {})).toMatch(/^unknown .*signed by no authority/);
+    expect(await look(endpoint, {})).toMatch(/^unknown .*not signed by a trusted authority/);
     const misnamed = await secureWorker(authority.sign('misnamed', { names: 'DNS:elsewhere.test' }));
     expect(await look(misnamed, { ca })).toMatch(/^unknown .*for another name \(IP: 127\.0\.0\.1 is not/);
   });
@@ -160,12 +160,12 @@ describe('a probe over TLS', () => {
   it('shows its own certificate to a worker that asks for one', async () => {
     const endpoint = await secureWorker({ ...good, ca });
     expect(await look(endpoint, { ca, cert: mine.cert, key: mine.key })).toBe('healthy');
-    expect(await look(endpoint, { ca })).toMatch(/asks for a certificate|connection was closed|socket hang up/);
+    expect(await look(endpoint, { ca })).toMatch(/requires a client certificate|connection was closed|socket hang up/);
   });
 
   it('finds out plain text', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'one' }, () => ({ n: [1] })));
     cleanups.push(() => worker.stop());
-    expect(await look(worker.replica.endpoint, { ca })).toMatch(/^unknown .*: it speaks no TLS$/);
+    expect(await look(worker.replica.endpoint, { ca })).toMatch(/^unknown .*: it does not use TLS$/);
   });
 });

@@ -1,0 +1,182 @@
+import { type LeaseEvent, parseLeaseEvent } from '../api/lease-events.js';
+import type { Capability } from '../core/capability.js';
+import type { AnyserveError } from '../core/errors.js';
+import type { LeaseId } from '../core/ids.js';
+import type { Clock } from '../core/ports.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
+import type { ApiClient } from './api-client.js';
+import { EventTooLongError, readEventData } from './event-stream.js';
+import type { OpenLease } from './lease-client.js';
+import { watchLeaseStream } from './lease-stream-watchdog.js';
+import { Renewals } from './renewals.js';
+
+/** Timeout for the release of a lease, in ms. After it, the connection is closed without a response. */
+const RELEASE_TIMEOUT_MS = 1000;
+
+/** Maximum number of bytes of a lease stream between two events. The longest event contains a replica id. */
+const MAX_EVENT_BYTES = 64 * 1024;
+
+/** Interval of the checks whether a server without lease ids, which removes by id, still lists the replica, in ms. */
+const LISTING_POLL_MS = 30_000;
+
+/** The end of a lease. `left` means that the keeper gave it up. */
+export type LeaseEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
+
+/** Options of a {@link HeldLease}. */
+export interface HeldLeaseOptions {
+  readonly api: ApiClient;
+  readonly clock: Clock;
+  /** The replica and its state, as registered with the lease. */
+  readonly replica: Replica;
+  readonly state: DeclaredState;
+  readonly ttlMs: number;
+  /** Aborted when the keeper gives the lease up. */
+  readonly signal: AbortSignal;
+  /** Whether to check if the server still lists the replica. */
+  readonly watchesList: boolean;
+  /** Called once, when the server has confirmed the registration on the stream. */
+  readonly onRegistered: () => void;
+  /** Called when the server has accepted new capabilities, or with an error if it refuses them. */
+  readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
+}
+
+/** A lease that was granted: reads its stream, renews it, watches the server, and releases the lease when it is given up. */
+export class HeldLease {
+  readonly #lease: OpenLease;
+  readonly #options: HeldLeaseOptions;
+  readonly #renewals: Renewals | undefined;
+  readonly #streamEnded = new AbortController();
+  /** Resolves when the release of the lease has ended; undefined if the lease isn't released. */
+  #release: Promise<void> | undefined;
+  #recordSignOfLife = (): void => {};
+  #stopWatchingList = (): void => {};
+  #isRegistered = false;
+  #isSuperseded = false;
+  #lossReason: string | undefined;
+
+  constructor(lease: OpenLease, options: HeldLeaseOptions) {
+    this.#lease = lease;
+    this.#options = options;
+    this.#renewals = lease.lease === undefined ? undefined : this.#createRenewals(lease.lease);
+  }
+
+  /** Whether the server can receive new states and capabilities. */
+  get isTwoWay(): boolean {
+    return this.#renewals !== undefined;
+  }
+
+  /** Starts the renewals and the watches. */
+  start(): void {
+    const { api, clock, signal, watchesList } = this.#options;
+    this.#recordSignOfLife = watchLeaseStream(this.#lease.server, {
+      api,
+      clock,
+      signal: this.#streamEnded.signal,
+      onLost: (reason) => this.#lose(reason),
+    });
+    signal.addEventListener('abort', this.#giveUp, { once: true });
+    if (signal.aborted) this.#giveUp();
+    this.#renewals?.start();
+    if (watchesList) this.#watchList();
+  }
+
+  /** Reports a new state of the replica. Has no effect for a one-way lease. */
+  declare(state: DeclaredState): void {
+    this.#renewals?.declare(state);
+  }
+
+  /** Reports new capabilities of the replica. Has no effect for a one-way lease. */
+  replaceCapabilities(capabilities: readonly Capability[]): void {
+    this.#renewals?.replaceCapabilities(capabilities);
+  }
+
+  /** Reads the lease's stream to its end, for whatever reason it ends. */
+  async follow(): Promise<LeaseEnd> {
+    const { body } = this.#lease;
+    const { signal } = this.#options;
+    try {
+      for await (const data of readEventData(body, MAX_EVENT_BYTES)) {
+        this.#recordSignOfLife();
+        this.#handleEvent(parseLeaseEvent(data));
+      }
+    } catch (error) {
+      if (error instanceof EventTooLongError) this.#lossReason = error.message;
+      else this.#lossReason ??= 'the connection broke';
+    } finally {
+      this.#streamEnded.abort();
+      this.#renewals?.stop();
+      this.#stopWatchingList();
+      signal.removeEventListener('abort', this.#giveUp);
+      body.destroy();
+    }
+    if (this.#isSuperseded) return { kind: 'superseded' };
+    return signal.aborted ? { kind: 'left' } : { kind: 'lost', reason: this.#lossReason ?? 'it closed the stream' };
+  }
+
+  /** Waits until the release of a lease that was given up has ended. */
+  async waitForRelease(): Promise<void> {
+    await this.#release;
+  }
+
+  #handleEvent(event: LeaseEvent): void {
+    if (event === 'superseded') this.#isSuperseded = true;
+    if (event !== 'registered' || this.#isRegistered) return;
+    this.#isRegistered = true;
+    this.#options.onRegistered();
+  }
+
+  #createRenewals(lease: LeaseId): Renewals {
+    const { api, clock, ttlMs, state, onCapabilities } = this.#options;
+    return new Renewals(state, {
+      renew: async (report, signal) => {
+        const renewal = await api.leases.renew(this.#lease.server, lease, report, signal);
+        // Packet loss can hold the stream up for long while the lease is alive. If it ends, a renewal reports that too.
+        if (renewal === 'renewed') this.#recordSignOfLife();
+        return renewal;
+      },
+      ttlMs,
+      clock,
+      onCapabilities,
+      onEnd: (end) => {
+        this.#isSuperseded = end === 'superseded';
+        this.#lose('it no longer knows the lease');
+      },
+    });
+  }
+
+  #lose(reason: string): void {
+    this.#lossReason = reason;
+    this.#lease.body.destroy();
+  }
+
+  /** Releases the lease, then closes the stream. */
+  readonly #giveUp = (): void => {
+    this.#release = this.#releaseLease().finally(() => this.#lease.body.destroy());
+  };
+
+  /** Releases a two-way lease. Gives up after 1 s. */
+  async #releaseLease(): Promise<void> {
+    const { server, lease } = this.#lease;
+    if (lease === undefined) return;
+    const { api, clock } = this.#options;
+    const timeout = new AbortController();
+    const cancelTimeout = clock.schedule(RELEASE_TIMEOUT_MS, () => timeout.abort());
+    await api.leases.release(server, lease, timeout.signal).catch(() => {});
+    cancelTimeout();
+  }
+
+  /** Checks periodically whether the server still lists the replica. The lease is lost if it doesn't. */
+  #watchList(): void {
+    const { api, clock, replica, signal } = this.#options;
+    const check = async (): Promise<void> => {
+      const list = await api.replicas({ server: this.#lease.server, signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      if (list && !list.some(({ id }) => id === replica.id)) this.#lose('it no longer lists the replica');
+      else schedule();
+    };
+    const schedule = (): void => {
+      this.#stopWatchingList = clock.schedule(LISTING_POLL_MS, () => void check());
+    };
+    schedule();
+  }
+}
