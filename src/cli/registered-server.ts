@@ -52,7 +52,7 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
 interface ServerProbe {
   readonly probe: Probe;
   /** Timeout of one probe, in ms. Default: that of the health watch. */
-  readonly limitMs?: number;
+  readonly timeoutMs?: number;
 }
 
 /** A model server with its registration, which holds while the server is healthy. */
@@ -225,7 +225,7 @@ async function probeFrom(
       return {
         probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
         // A little more than the probe has, so that the reason shown is its own.
-        limitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
+        timeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       };
     default:
       throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);

@@ -130,7 +130,7 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect(said[2]).toContain('this request needs a register token');
     expect(said[3]).toContain('this needs a call token');
     expect(said[4]).toContain('give one with --call-token-file or in ANYSERVE_CALL_TOKEN');
-    expect(said[5]).toMatch(/asks? for a certificate/);
+    expect(said[5]).toMatch(/requires? a client certificate/);
     expect(said[6]).toContain('not signed by a trusted authority; give the authority with --tls-ca FILE');
     expect(said[7]).toContain('does it use TLS? see --tls');
     expect(said.filter((text) => text.includes('s3cret'))).toEqual([]);
