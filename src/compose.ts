@@ -1,4 +1,4 @@
-import type { LeaseChange } from './client/lease-keeper.js';
+import type { LeaseChange } from './client/lease-change.js';
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';

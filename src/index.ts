@@ -17,7 +17,7 @@ export type {
   InferStreamOptions,
   RequestOptions,
 } from './client/client-options.js';
-export type { LeaseChange } from './client/lease-keeper.js';
+export type { LeaseChange } from './client/lease-change.js';
 export {
   type KeepRegisteredOptions,
   type KeptRegistration,

@@ -1,4 +1,4 @@
-import type { LeaseChange } from '../client/lease-keeper.js';
+import type { LeaseChange } from '../client/lease-change.js';
 import type { Replica } from '../core/replica.js';
 import type { CommandIo } from './command.js';
 import { createChangePrinter, formatSeconds } from './output.js';

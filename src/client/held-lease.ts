@@ -20,7 +20,9 @@ const MAX_EVENT_BYTES = 64 * 1024;
 const LISTING_POLL_MS = 30_000;
 
 /** The end of a lease. `left` means that the keeper gave it up. */
-export type LeaseEnd = { readonly kind: 'lost'; readonly reason: string } | { readonly kind: 'left' | 'superseded' };
+export type HeldLeaseEnd =
+  | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'left' | 'superseded' };
 
 /** Options of a {@link HeldLease}. */
 export interface HeldLeaseOptions {
@@ -91,7 +93,7 @@ export class HeldLease {
   }
 
   /** Reads the lease's stream to its end, for whatever reason it ends. */
-  async follow(): Promise<LeaseEnd> {
+  async follow(): Promise<HeldLeaseEnd> {
     const { body } = this.#lease;
     const { signal } = this.#options;
     try {

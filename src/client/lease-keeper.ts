@@ -5,23 +5,11 @@ import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
-import { HeldLease, type LeaseEnd } from './held-lease.js';
+import { HeldLease, type HeldLeaseEnd } from './held-lease.js';
+import type { LeaseChange } from './lease-change.js';
 import type { OpenLease } from './lease-client.js';
 import { type ListedId, STAND_BY_POLL_MS, waitUntilFree, waitUntilUnlisted } from './listed-id.js';
 import { RegistrationFailures } from './registration-failures.js';
-
-/** A change of a registration that is kept. */
-export type LeaseChange =
-  | { readonly kind: 'registered'; readonly server: string }
-  /** The lease ended or was not granted. The next attempt is made after `retryInMs`. */
-  | { readonly kind: 'lost'; readonly error: AnyserveError; readonly retryInMs: number }
-  /** The server accepted new capabilities for the same lease. */
-  | { readonly kind: 'updated'; readonly server: string }
-  /**
-   * A newer registration has the id. The keeper looks the id up every `retryInMs` and takes it back when it has not been
-   * listed for 5 s.
-   */
-  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number };
 
 /** Options of a {@link LeaseKeeper}. */
 export interface LeaseKeeperOptions {
@@ -257,7 +245,7 @@ export class LeaseKeeper {
     state: DeclaredState,
     ttlMs: number,
     signal: AbortSignal,
-  ): Promise<LeaseEnd> {
+  ): Promise<HeldLeaseEnd> {
     const { api, clock } = this.#options;
     const { server } = lease;
     const held = new HeldLease(lease, {

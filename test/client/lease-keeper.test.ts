@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
-import type { LeaseChange } from '../../src/client/lease-keeper.js';
+import type { LeaseChange } from '../../src/client/lease-change.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import type { LeaseId } from '../../src/core/ids.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
-import type { LeaseChange } from '../../src/client/lease-keeper.js';
+import type { LeaseChange } from '../../src/client/lease-change.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import { App, Client, keepRegistered, startApiServer, startWorker } from '../../src/index.js';
