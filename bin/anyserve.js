@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 'use strict';
 
-// An old Node.js must be able to parse this file: nothing newer than ES2015 here.
+// Old versions of Node.js must be able to parse this file: use nothing newer than ES2015.
 
 const { unsupported } = require('./node-version.js');
 
 function run() {
-  // With --debug, a stack names the files that the bundle was made of, which Node finds out for what it compiles itself.
+  // Source maps let stack traces name the source files. Node.js applies them only to code that it compiles itself.
   const isDebugging = process.argv.includes('--debug') || Boolean(process.env.ANYSERVE_DEBUG);
   if (isDebugging) process.setSourceMapsEnabled(true);
 
@@ -15,12 +15,12 @@ function run() {
 
   main(process.argv.slice(2)).then((exitCode) => {
     process.exitCode = exitCode;
-    // A command that failed or was interrupted did not call what the next run calls.
-    if (exitCode === 0 && compiled) compiled.keepCode();
+    // A command that failed or was interrupted has not compiled what the next run needs.
+    if (exitCode === 0 && compiled) compiled.saveCode();
   });
 }
 
-// Before anything else is loaded, because an old Node.js can't even parse it.
+// Checked before anything else is loaded, because an old Node.js can't parse the other files.
 const problem = unsupported(process.version);
 if (problem) {
   process.stderr.write(`${problem} (${process.execPath})\n`);

@@ -1,11 +1,11 @@
 import type { Script } from 'node:vm';
 
-/** Keeps the code that V8 made of the bundle's files in the user's cache folder, one file for each command. */
+/** Caches the compiled code of the bundle in the user's cache folder, in one file per command. */
 export class CodeCache {
-  /** `version` names the content of the bundle, `command` the file: letters, digits and dashes. */
+  /** `version` identifies the content of the bundle. `command` names the cache file: letters, digits and dashes. */
   constructor(env: Readonly<Record<string, string | undefined>>, version: string, command: string);
-  /** Returns the code of a file of the bundle; undefined when there is none. */
-  codeOf(name: string): Buffer | undefined;
-  /** Keeps the code of scripts by name, unless V8 took all of it from the cache. */
+  /** Returns the cached code of a file of the bundle. Undefined when there is none. */
+  getCode(name: string): Buffer | undefined;
+  /** Saves the code of scripts by name, unless V8 has accepted all of it from the cache. */
   save(scripts: ReadonlyMap<string, Script>): void;
 }

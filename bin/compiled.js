@@ -8,37 +8,37 @@ const { CodeCache } = require('./code-cache.js');
 
 const BUNDLE = join(__dirname, '../dist/bundle');
 
-/** Loads what the bundle needs and is not in it. */
-const requireOther = createRequire(join(BUNDLE, 'main.cjs'));
+/** Loads modules that are not part of the bundle. */
+const requireExternal = createRequire(join(BUNDLE, 'main.cjs'));
 
-/** The command of this process, for the name of its cache: each command uses other functions of the same files. */
+/** Command of this process. Each command has its own cache, because each calls different functions of the same files. */
 const command = /^[a-z]{1,20}$/.test(process.argv[2] ?? '') ? process.argv[2] : 'other';
 
 const cache = new CodeCache(process.env, readFileSync(join(BUNDLE, 'content-hash'), 'utf8'), command);
 
-/** The bundle's files that were loaded: their modules and scripts. */
+/** Modules and scripts of the bundle's files that are loaded, by file name. */
 const loaded = new Map();
 
-/** Loads a file of the bundle as `require` would, but has V8 take the code that it made of it before, if it accepts it. */
+/** Loads a file of the bundle as `require` does, but with the code from the cache, if V8 accepts it. */
 function load(name) {
-  const before = loaded.get(name);
-  if (before) return before.module.exports;
+  const existing = loaded.get(name);
+  if (existing) return existing.module.exports;
   const path = join(BUNDLE, name);
   const script = new Script(wrap(readFileSync(path, 'utf8')), {
-    // Kept with the code, and so the same wherever the package is.
+    // Part of the cached code, so it must not depend on where the package is installed.
     filename: name,
-    cachedData: cache.codeOf(name),
+    cachedData: cache.getCode(name),
   });
   const module = { exports: {} };
   loaded.set(name, { module, script });
-  const requireBeside = (other) => (other.startsWith('./') ? load(basename(other)) : requireOther(other));
-  script.runInThisContext().call(module.exports, module.exports, requireBeside, module, path, BUNDLE);
+  const requireFromBundle = (id) => (id.startsWith('./') ? load(basename(id)) : requireExternal(id));
+  script.runInThisContext().call(module.exports, module.exports, requireFromBundle, module, path, BUNDLE);
   return module.exports;
 }
 
-/** Keeps the code of all functions that were called, for the next run of this command. */
-function keepCode() {
+/** Saves the code of all functions that were called, for the next run of this command. */
+function saveCode() {
   cache.save(new Map([...loaded].map(([name, { script }]) => [name, script])));
 }
 
-module.exports = { keepCode, load, loaded };
+module.exports = { load, loaded, saveCode };

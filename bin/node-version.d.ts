@@ -1,2 +1,2 @@
-/** Returns the message for a version of Node.js that is too old; undefined when it is new enough. */
+/** Returns an error message for an unsupported version of Node.js. Undefined for a supported version. */
 export function unsupported(version: string): string | undefined;

@@ -6,7 +6,7 @@ import { COMMANDS } from './commands.js';
 import { formatCommandHelp, formatGeneralHelp, toVariableName, toYargsOption } from './help-text.js';
 import { createUnknownCommandError, formatSuggestion } from './unknown-command.js';
 
-/** What a command line asks for: a text to print (help, version), or a command to run. */
+/** Outcome of parsing a command line: text to print (help or version), or a command to run. */
 export type Invocation =
   | { readonly kind: 'print'; readonly text: string }
   | { readonly kind: 'run'; readonly command: Command; readonly args: Arguments };
@@ -15,7 +15,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
 
-/** The command that a command line names, with the parsed values. The parser's handlers throw it. */
+/** The command named on the command line, with the parsed values. Thrown by the parser's handlers. */
 class ParsedCommand {
   readonly command: Command;
   readonly values: Parsed;
@@ -26,38 +26,37 @@ class ParsedCommand {
   }
 }
 
-/** Parses a command line; the help is wrapped to a number of columns. Throws `usage`. */
+/** Parses a command line. `columns` is the width that help text wraps at. Throws `usage`. */
 export async function parseArguments(argv: readonly string[], env: Env, columns: number): Promise<Invocation> {
-  const { own: given, behind } = splitAtDashes(argv);
-  const own = withoutHelpCommand(given);
-  checkWords(own);
+  const { before, after } = splitAtDashes(argv);
+  const words = toHelpOptions(before);
+  checkWords(words);
   const { parser, header } = createParser(columns);
   let printed = '';
   const parsed = await parser
-    .parseAsync([...own], {}, (_error, _parsed, output) => {
+    .parseAsync([...words], {}, (_error, _parsed, output) => {
       printed = output;
     })
     .catch((error: Error | ParsedCommand) => (error instanceof ParsedCommand ? error : rethrowParserError(error)));
   if (parsed instanceof ParsedCommand) {
     const { command, values } = parsed;
-    return { kind: 'run', command, args: checkedArguments(command, values, behind, env) };
+    return { kind: 'run', command, args: createArguments(command, values, after, env) };
   }
   if (printed === VERSION) return { kind: 'print', text: `${printed}\n` };
   const help = printed || (await parser.getHelp());
   return { kind: 'print', text: `${header()}\n\n${help.trim()}\n` };
 }
 
-/** Throws `usage` for an unknown command, and for options that the parser would look up on its own objects. */
+/** Throws `usage` for an unknown command, and for options named like a property of `Object.prototype`. */
 function checkWords(words: readonly string[]): void {
   const [word = '-'] = words;
   const names = COMMANDS.map(({ name }) => name);
   if (!word.startsWith('-') && !names.includes(word)) throw createUnknownCommandError(word, names);
   const inherited = words.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
-  if (inherited !== undefined)
-    throw new AnyserveError('usage', `there is no option --${inherited}; see anyserve --help`);
+  if (inherited !== undefined) throw new AnyserveError('usage', `unknown option --${inherited}; see anyserve --help`);
 }
 
-/** Creates the parser of all commands, each loaded when it is named, and a function that returns the header of the help. */
+/** Creates the parser and a function that returns the header of the help. A command is loaded only when it is named. */
 function createParser(columns: number) {
   let header = formatGeneralHelp(columns);
   const parser = yargs()
@@ -83,17 +82,17 @@ function createParser(columns: number) {
     parser.command(
       entry.name,
       entry.summary,
-      async (building) => {
+      async (builder) => {
         command = await entry.load();
         header = formatCommandHelp(command, columns);
-        building.usage('');
+        builder.usage('');
         for (const [name, option] of Object.entries({ ...command.options, ...COMMON_OPTIONS })) {
-          building.option(name, toYargsOption(name, option));
+          builder.option(name, toYargsOption(name, option));
         }
-        return building;
+        return builder;
       },
       (parsed) => {
-        // Thrown, because yargs makes up the help after a handler that returns, whether it is asked for or not.
+        // Thrown because yargs renders the help after each handler that returns.
         throw new ParsedCommand(command, parsed as unknown as Parsed);
       },
     );
@@ -101,28 +100,30 @@ function createParser(columns: number) {
   return { parser, header: () => header };
 }
 
-/** `help`, `help COMMAND` and `version`, written as options. */
-function withoutHelpCommand(words: readonly string[]): readonly string[] {
-  const [first, ...others] = words;
+/** Rewrites `help`, `help COMMAND` and `version` as options. */
+function toHelpOptions(words: readonly string[]): readonly string[] {
+  const [first, ...rest] = words;
   if (first === 'version') return ['--version'];
   if (first !== 'help') return words;
-  const [name, ...more] = others.filter((word) => !word.startsWith('-'));
+  const [name, ...more] = rest.filter((word) => !word.startsWith('-'));
   return [...(name === undefined ? [] : [name]), '--help', ...more];
 }
 
 /**
- * A command line's own words, and those behind `--`, which are not looked into: they may be the options of another
- * program.
+ * Splits a command line at the first `--`. The words after it are not parsed, because they can be options of another
+ * program. `after` is undefined when there is no `--`.
  */
 export function splitAtDashes(argv: readonly string[]): {
-  readonly own: readonly string[];
-  readonly behind: readonly string[] | undefined;
+  readonly before: readonly string[];
+  readonly after: readonly string[] | undefined;
 } {
-  const at = argv.indexOf('--');
-  return at < 0 ? { own: argv, behind: undefined } : { own: argv.slice(0, at), behind: argv.slice(at + 1) };
+  const index = argv.indexOf('--');
+  return index < 0
+    ? { before: argv, after: undefined }
+    : { before: argv.slice(0, index), after: argv.slice(index + 1) };
 }
 
-/** What the parser itself objects to is usage; anything else came out of a command's own file. */
+/** Rethrows errors of yargs as `usage`, and other errors, which come from loading a command's file, unchanged. */
 function rethrowParserError(error: Error): never {
   if (error.name !== 'YError') throw error;
   const option = /^Not enough arguments following: (.+)$/.exec(error.message)?.[1];
@@ -130,32 +131,24 @@ function rethrowParserError(error: Error): never {
     'usage',
     option === undefined
       ? getErrorMessage(error)
-      : `--${option} needs a value; one that begins with - is written --${option}=VALUE`,
+      : `--${option} needs a value; if the value begins with -, write --${option}=VALUE`,
   );
 }
 
-/** Returns the arguments of a command. Throws `usage` for unknown options and for too many words. */
-function checkedArguments(
-  command: Command,
-  parsed: Parsed,
-  behind: readonly string[] | undefined,
-  env: Env,
-): Arguments {
+/** Creates the arguments of a command. Throws `usage` for unknown options and for too many words. */
+function createArguments(command: Command, parsed: Parsed, after: readonly string[] | undefined, env: Env): Arguments {
   const options = { ...command.options, ...COMMON_OPTIONS };
   checkOptions(command, parsed, Object.keys(options));
-  const words = [...parsed._.slice(1).map(String), ...((command.runsProgram ? undefined : behind) ?? [])];
+  const words = [...parsed._.slice(1).map(String), ...((command.runsProgram ? undefined : after) ?? [])];
   if (words.length > command.maxWords) {
     const extra = JSON.stringify(words[command.maxWords]);
-    throw new AnyserveError(
-      'usage',
-      `anyserve ${command.name} does not know what to do with ${extra}; see anyserve ${command.name} --help`,
-    );
+    throw new AnyserveError('usage', `unexpected argument ${extra}; see anyserve ${command.name} --help`);
   }
   const texts = (name: string): readonly string[] =>
-    optionTexts(name, options[name] as CommandOption, [parsed[name] ?? []].flat().map(String), env);
+    getOptionValues(name, options[name] as CommandOption, [parsed[name] ?? []].flat().map(String), env);
   return {
     words,
-    program: command.runsProgram ? behind : undefined,
+    program: command.runsProgram ? after : undefined,
     texts,
     text: (name) => texts(name)[0],
     flag(name) {
@@ -167,7 +160,7 @@ function checkedArguments(
   };
 }
 
-/** Throws `usage` for an option that the command does not have. */
+/** Throws `usage` for an option that the command doesn't have. */
 function checkOptions(command: Command, parsed: Parsed, names: readonly string[]): void {
   const known = new Set([...names, '_', '$0', 'help', 'h', 'version', 'v', 'V']);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));
@@ -179,18 +172,21 @@ function checkOptions(command: Command, parsed: Parsed, names: readonly string[]
   );
 }
 
-/** Returns the values of an option: those given, else those of its variable, else its default. Throws `usage`. */
-function optionTexts(name: string, option: CommandOption, given: readonly string[], env: Env): readonly string[] {
-  if (given.length > 1 && !option.repeatable)
-    throw new AnyserveError('usage', `--${name} is given ${given.length} times`);
-  if (given.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
-  if (given.length > 0) return given;
+/**
+ * Returns the values of an option: from the command line, else from its environment variable, else the default.
+ * Throws `usage`.
+ */
+function getOptionValues(name: string, option: CommandOption, values: readonly string[], env: Env): readonly string[] {
+  if (values.length > 1 && !option.repeatable)
+    throw new AnyserveError('usage', `--${name} is given ${values.length} times; give it once`);
+  if (values.includes('') && !option.mayBeEmpty) throw new AnyserveError('usage', `--${name} needs a value`);
+  if (values.length > 0) return values;
   const fromEnv = env[toVariableName(name)];
   if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
   return option.default === undefined ? [] : [option.default];
 }
 
-/** Whether the variable of a flag sets it. */
+/** Reports whether the value of an environment variable turns a flag on. */
 export function isFlagSet(value: string | undefined): boolean {
   return /^(1|true|yes|on)$/i.test(value ?? '');
 }

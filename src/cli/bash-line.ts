@@ -1,25 +1,25 @@
-/** The words of a bash command line up to the cursor. */
+/** A bash command line, parsed up to the cursor. */
 export interface BashLine {
-  /** All words without their quotes; the last one is under the cursor, and may be empty. */
+  /** Words without their quotes. The last one is at the cursor and can be empty. */
   readonly words: readonly string[];
-  /** The quote that is open at the cursor. */
+  /** Quote that is open at the cursor. */
   readonly quote: '' | "'" | '"';
   /**
-   * How much of the last word, without its quotes, bash leaves as it is: it takes `=` and `:` for the ends of words, and
-   * replaces what follows the last of them.
+   * Length of the prefix of the last word, without quotes, that bash keeps. Bash treats `=` and `:` as word breaks and
+   * replaces only the text after the last one.
    */
   readonly keptLength: number;
 }
 
-/** Splits a command line as bash does: at spaces and, inside of a word, at the word breaks of completion. */
+/** Splits a command line as bash does. `wordBreaks` is the value of `COMP_WORDBREAKS`. */
 export function parseBashLine(line: string, wordBreaks: string): BashLine {
   const words: string[] = [];
   let word = '';
   let quote: BashLine['quote'] = '';
   let keptLength = 0;
   let isInWord = false;
-  for (let at = 0; at < line.length; at++) {
-    const character = line[at] as string;
+  for (let index = 0; index < line.length; index++) {
+    const character = line[index] as string;
     if (quote === '' && (character === ' ' || character === '\t')) {
       if (isInWord) words.push(word);
       [word, keptLength, isInWord] = ['', 0, false];
@@ -27,7 +27,7 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
     }
     isInWord = true;
     if (character === '\\' && quote !== "'") {
-      word += line[++at] ?? '';
+      word += line[++index] ?? '';
     } else if (character === quote) {
       quote = '';
     } else if (quote === '' && (character === '"' || character === "'")) {
@@ -42,11 +42,11 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
   return { words: [...words, word], quote, keptLength };
 }
 
-/** What bash puts in the place of the word under the cursor; undefined for a value that its quotes cannot hold. */
+/** Returns the text that replaces the word at the cursor. Undefined if the open quote cannot contain the value. */
 export function formatBashReplacement(value: string, { quote, keptLength }: BashLine): string | undefined {
   const rest = value.slice(keptLength);
   if (quote === "'") return rest.includes("'") ? undefined : rest;
   if (quote === '"') return /["$`\\!]/.test(rest) ? undefined : rest;
-  // Values come from outside, and what stands on a command line is run.
+  // Values are untrusted, and the shell would execute unescaped text.
   return rest.replace(/[^\w.,:=@%+/-]/gu, (character) => `\\${character}`);
 }

@@ -3,17 +3,17 @@ import { AnyserveError } from '../core/errors.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createTokenFileOption, readClientToken } from './token-options.js';
 
-/** The options of the commands that call replicas: how. */
+/** Options of the commands that call replicas: authentication and TLS. */
 export const CALL_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  'call-token-file': createTokenFileOption('a token to show the replica', 'ANYSERVE_CALL_TOKEN'),
-  tls: { type: 'flag', description: 'call the replica over TLS; so are they with --tls-ca or --tls-cert' },
+  'call-token-file': createTokenFileOption('file with the token to send to the replica', 'ANYSERVE_CALL_TOKEN'),
+  tls: { type: 'flag', description: 'call the replica over TLS; implied by --tls-ca and --tls-cert' },
   'no-call-tls': {
     type: 'flag',
-    description: 'call it in plain text, though the API server needs --tls-ca or --tls-cert',
+    description: 'call the replica in plaintext, even with --tls-ca or --tls-cert for the API server',
   },
 };
 
-/** How replicas are to be called, given what TLS goes by. Throws `usage`. */
+/** Reads how to call replicas. `tls` holds the certificates of the client. Throws `usage`. */
 export function readCallAccess(
   args: Arguments,
   io: CommandIo,

@@ -7,50 +7,50 @@ import { PARAMETER_OPTIONS, SYSTEM_OPTION } from './request-parameters.js';
 import { runTerminalChat } from './terminal-chat.js';
 import { TurnReader } from './turn-reader.js';
 
-/** `anyserve chat`: a conversation with a model. */
+/** `anyserve chat`: holds a conversation with a model. */
 export const chatCommand: Command = {
   name: 'chat',
   usage: 'NAME [--system TEXT]',
   summary:
-    'Talks with a model: finds a replica that offers type=NAME, else model=NAME, and sends it the whole conversation ' +
-    'with each turn; when a replica goes, the next turn finds another. Ctrl-C ends an answer, Ctrl-D the conversation. ' +
-    'From a pipe, each line is a turn, and so are the lines between two with """.',
+    'Chats with a model on a replica that offers type=NAME, else model=NAME. Each turn sends the whole conversation, so ' +
+    'when a replica leaves, the next turn continues on another. Ctrl-C stops a response, Ctrl-D ends the conversation. ' +
+    'With piped input, each line is a turn; lines enclosed in two lines of """ are one turn.',
   examples: [
-    ['anyserve chat chat', 'talk with any replica that can chat'],
-    ['anyserve chat llama --system "Answer in French." --temperature 0.7', 'tell it how to answer'],
-    ['anyserve chat chat --endpoint localhost:50051', 'straight at a replica'],
-    [`printf 'Hello\\nAnd in French?\\n' | anyserve chat chat --json`, 'two turns, an object each'],
+    ['anyserve chat chat', 'chat with any replica that offers type=chat'],
+    ['anyserve chat llama --system "Answer in French." --temperature 0.7', 'set a system message and the temperature'],
+    ['anyserve chat chat --endpoint localhost:50051', 'call one replica directly'],
+    [`printf 'Hello\\nAnd in French?\\n' | anyserve chat chat --json`, 'two turns; print a JSON object for each'],
   ],
   options: { system: SYSTEM_OPTION, ...PARAMETER_OPTIONS, ...MODEL_CLIENT_OPTIONS },
   maxWords: 1,
   words: [{ suggests: 'models' }],
   async run(args, io) {
     const [model] = args.words;
-    if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
-    // Loaded here, because the help and completion need nothing of it.
+    if (!model) throw new AnyserveError('usage', 'missing NAME: give the name of a model, such as chat');
+    // Loaded on demand, because help and completion don't need it.
     const { Conversation } = await import('./conversation.js');
     const conversation = new Conversation(model, args, io);
     try {
-      // Lines are edited on stderr, because stdout carries the answers alone.
+      // The line editor writes to stderr, because stdout carries only responses.
       return io.stdin.isTTY && io.stderr.isTTY
         ? await runTerminalChat(conversation, io)
-        : await talkInLines(conversation, io);
+        : await chatInLines(conversation, io);
     } finally {
       await conversation.close();
     }
   },
 };
 
-/** Each line or fenced message is a turn; the first that fails ends the conversation. */
-async function talkInLines(conversation: Conversation, { stdin, interrupted }: CommandIo): Promise<number> {
+/** Sends each line or fenced message as a turn. The first turn that fails ends the conversation. */
+async function chatInLines(conversation: Conversation, { stdin, interrupted }: CommandIo): Promise<number> {
   const lines = createInterface({ input: stdin, signal: interrupted });
   const { signal: never } = new AbortController();
   const reader = new TurnReader();
-  const say = async (text = ''): Promise<void> => {
-    if (text.trim() !== '') await conversation.turn(text, never);
+  const sendTurn = async (text = ''): Promise<void> => {
+    if (text.trim() !== '') await conversation.sendTurn(text, never);
   };
-  for await (const line of lines) await say(reader.take(line)?.text);
-  await say(reader.leave());
+  for await (const line of lines) await sendTurn(reader.push(line)?.text);
+  await sendTurn(reader.flush());
   interrupted.throwIfAborted();
   return 0;
 }

@@ -1,22 +1,22 @@
 import type { Conversation } from './conversation.js';
 
-const HELP = `/clear          forget what was said
-/system [TEXT]  tell the model how to answer, from now on; without TEXT, show what it is told
-/exit           end the conversation, as does Ctrl-D
-/help           this
-"""             begin a message of several lines; end it the same way
-//TEXT          a message that begins with a slash
-Ctrl-C          end the answer under way, or clear the line; on an empty line, leave
-Several lines pasted at once are one message, sent with Enter.
+const HELP = `/clear          clear the conversation; keep the system message
+/system [TEXT]  set the system message; without TEXT, show it
+/exit           end the conversation (or press Ctrl-D)
+/help           show this help
+"""             begin a multi-line message; end it the same way
+//TEXT          send a message that begins with a slash
+Ctrl-C          stop the response, or clear the line; exit on an empty line
+Pasted lines form one message. Press Enter to send it.
 `;
 
-/** The outcome of a line that was typed: a message to send, a command that was done, or the end. */
+/** Outcome of a typed line: a message to send, output of a command, or the end of the conversation. */
 export type TypedLine =
   | { readonly kind: 'message'; readonly text: string }
-  | { readonly kind: 'done'; readonly said: string }
+  | { readonly kind: 'output'; readonly text: string }
   | { readonly kind: 'exit' };
 
-/** Carries out a line that begins with a slash; other lines, and those that begin with two, are messages. */
+/** Runs a line that begins with one slash as a command. Any other line is a message. */
 export function interpretLine(line: string, conversation: Pick<Conversation, 'reset' | 'system'>): TypedLine {
   const text = line.trim();
   if (!text.startsWith('/')) return { kind: 'message', text: line };
@@ -29,22 +29,22 @@ export function interpretLine(line: string, conversation: Pick<Conversation, 're
       return { kind: 'exit' };
     case 'help':
     case '?':
-      return { kind: 'done', said: HELP };
+      return { kind: 'output', text: HELP };
     case 'clear':
     case 'reset':
       conversation.reset();
-      return { kind: 'done', said: 'forgotten\n' };
+      return { kind: 'output', text: 'conversation cleared\n' };
     case 'system': {
       if (rest !== '') conversation.system = rest;
       const { system } = conversation;
       return {
-        kind: 'done',
-        said: system === undefined ? 'the model is told nothing\n' : `the model is told: ${system}\n`,
+        kind: 'output',
+        text: system === undefined ? 'no system message\n' : `system message: ${system}\n`,
       };
     }
     default: {
-      const advice = `/help lists the commands; for a message that begins with a slash, type /${text}`;
-      return { kind: 'done', said: `there is no /${name}; ${advice}\n` };
+      const advice = `/help lists the commands; to send this as a message, type /${text}`;
+      return { kind: 'output', text: `unknown command /${name}; ${advice}\n` };
     }
   }
 }

@@ -1,87 +1,88 @@
 import type { Readable, Writable } from 'node:stream';
 
-/** A value that completion offers. */
+/** A value that shell completion offers. */
 export interface Candidate {
   readonly value: string;
   readonly description: string;
 }
 
-/** Where completion gets the values of an option or a word from. */
+/** Source of the values that completion offers for an option or a word. */
 export interface Suggestions {
-  /** All values that there are. */
+  /** All valid values. */
   readonly choices?: readonly string[];
-  /** Where the values come from: the API server knows ids, endpoints, models (`llama`), and capabilities (`model=llama`). */
+  /** Kind of value. All but `files` are fetched from the API server: models as `llama`, capabilities as `model=llama`. */
   readonly suggests?: 'files' | 'replica ids' | 'endpoints' | 'models' | 'pair' | 'capability';
 }
 
-/** One option of a command. Its variable is `ANYSERVE_` and its name in capitals. */
+/** An option of a command. Its environment variable is `ANYSERVE_` and its name in capitals. */
 export interface CommandOption extends Suggestions {
   readonly type: 'text' | 'flag';
-  /** What stands for the value in the help: `PORT`. */
+  /** Placeholder for the value in the help, such as `PORT`. */
   readonly value?: string;
   readonly description: string;
-  /** What holds when neither the flag nor the variable is given, as the help shows it. */
+  /** Value when neither the option nor the variable is given. The help shows it. */
   readonly default?: string;
-  /** Whether it can be given several times; its variable then holds a value a line. */
+  /** Whether the option can be repeated. Its variable then holds one value per line. */
   readonly repeatable?: boolean;
-  /** Whether the variable of a repeatable option may also have spaces between the values. */
+  /** Whether spaces also separate the values in the variable of a repeatable option. */
   readonly spaced?: boolean;
-  /** Whether the empty text is a value. */
+  /** Whether the empty string is a valid value. */
   readonly mayBeEmpty?: boolean;
-  /** Whether the value can be left out, which gives the empty text. */
+  /** Whether the value can be omitted, which yields the empty string. */
   readonly mayStandAlone?: boolean;
 }
 
-/** What the user gave, checked for form and not yet for meaning. */
+/** Parsed arguments. Their values are not validated yet. */
 export interface Arguments {
-  /** The words that belong to no option. */
+  /** Positional arguments. */
   readonly words: readonly string[];
-  /** The words behind `--`, of a command that runs a program; undefined when there is no `--`. */
+  /** Words after `--`, for a command that runs a program. Undefined when there is no `--`. */
   readonly program: readonly string[] | undefined;
-  /** An option's value: the flag, else the variable, else the default. */
+  /** Returns the value of an option: from the command line, else the variable, else the default. */
   text(option: string): string | undefined;
-  /** All values of a repeatable option. */
+  /** Returns all values of a repeatable option. */
   texts(option: string): readonly string[];
+  /** Returns whether a flag is set on the command line or by its variable. */
   flag(option: string): boolean;
-  /** Whether it stands on the command line itself. */
+  /** Returns whether the option is on the command line, rather than in its variable. */
   isGiven(option: string): boolean;
 }
 
-/** The world as a command sees it: where it writes, what it reads, and when it must end. */
+/** Input, output, environment and shutdown signals of a command. */
 export interface CommandIo {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted when nobody reads stdout any more; what runs only to print can end then. */
+  /** Aborted when stdout is closed by its reader. Work that only prints can stop then. */
   readonly stdoutClosed: AbortSignal;
-  /** Aborted by Ctrl-C or SIGTERM; the reason is the signal's name. */
+  /** Aborted by the first Ctrl-C or SIGTERM. The reason is the signal's name. */
   readonly interrupted: AbortSignal;
-  /** Aborted by the second of them: leave at once. */
+  /** Aborted by the second Ctrl-C or SIGTERM: exit immediately. */
   readonly forceQuit: AbortSignal;
 }
 
-/** A command of the binary: everything that the help, the parser and the user need of it. */
+/** A command of the binary: its help, its options and its implementation. */
 export interface Command {
   readonly name: string;
-  /** What stands behind the name in the usage line. */
+  /** Text after the name in the usage line. */
   readonly usage: string;
   readonly summary: string;
-  /** Command lines that work, each with what it does. */
+  /** Working command lines, each with its meaning. */
   readonly examples: readonly (readonly [commandLine: string, meaning: string])[];
   readonly options: Readonly<Record<string, CommandOption>>;
-  /** How many words it takes at most. */
+  /** Maximum number of positional arguments. */
   readonly maxWords: number;
-  /** What completion offers for each of those words; the last entry is for all that follow, too. */
+  /** Completion of each positional argument. The last entry applies to all further ones. */
   readonly words?: readonly Suggestions[];
-  /** Whether what stands behind `--` is a program to run, with its arguments, and not words like others. */
+  /** Whether the words after `--` are a program to run, rather than positional arguments. */
   readonly runsProgram?: boolean;
-  /** Does it; resolves to the exit code. What it throws is reported in one line, with the failure's exit code. */
+  /** Runs the command and resolves to the exit code. An error is reported in one line, with its own exit code. */
   run(args: Arguments, io: CommandIo): Promise<number>;
 }
 
-/** The options every command has. */
+/** Options of every command. */
 export const COMMON_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  json: { type: 'flag', description: 'print JSON, for programs' },
-  debug: { type: 'flag', description: 'with an error, print where it came from' },
+  json: { type: 'flag', description: 'print JSON' },
+  debug: { type: 'flag', description: 'print the stack trace of an error' },
 };

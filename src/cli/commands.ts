@@ -1,13 +1,13 @@
 import type { Command } from './command.js';
 
-/** A command as the list of all shows it; the rest is loaded when it is the one that runs. */
+/** Entry in the list of commands. The command itself is loaded on demand. */
 export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
   load(): Promise<Command>;
 }
 
-/** All commands, in the order of the help. */
+/** All commands, in the order that the help lists them. */
 export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'serve',
@@ -21,32 +21,32 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'route',
-    summary: 'find one replica by what it can do',
+    summary: 'find a replica by capability',
     load: async () => (await import('./route-command.js')).routeCommand,
   },
   {
     name: 'registry',
-    summary: 'list the replicas',
+    summary: 'list replicas',
     load: async () => (await import('./registry-command.js')).registryCommand,
   },
   {
     name: 'infer',
-    summary: 'call a model at a replica that has it',
+    summary: 'call a model',
     load: async () => (await import('./infer-command.js')).inferCommand,
   },
   {
     name: 'chat',
-    summary: 'talk with a model',
+    summary: 'chat with a model',
     load: async () => (await import('./chat-command.js')).chatCommand,
   },
   {
     name: 'worker',
-    summary: 'serve the models of an engine or of a module of yours, and keep them registered',
+    summary: 'serve models of an engine or your own module, and keep them registered',
     load: async () => (await import('./worker-command.js')).workerCommand,
   },
   {
     name: 'completion',
-    summary: 'print a script that completes command lines in bash, zsh or fish',
+    summary: 'print a completion script for bash, zsh or fish',
     load: async () => (await import('./completion-command.js')).completionCommand,
   },
 ];

@@ -2,17 +2,17 @@ import { AnyserveError } from '../core/errors.js';
 import type { Command } from './command.js';
 import { COMPLETION_SCRIPTS, SHELLS, type Shell } from './completion-scripts.js';
 
-/** `anyserve completion`: the script that completes command lines in a shell. */
+/** `anyserve completion`: prints the completion script of a shell. */
 export const completionCommand: Command = {
   name: 'completion',
   usage: `[${SHELLS.join('|')}]`,
   summary:
-    'Prints a script that completes commands, options and values in a shell: the one named, else that of $SHELL. Models, ' +
-    'ids and capabilities come from the API server of the command line, if it answers within half a second.',
+    'Prints a completion script for a shell; the default is the shell in $SHELL. It completes commands, options and ' +
+    'values. Models, ids and capabilities come from the API server of the command line, if it responds within 0.5 s.',
   examples: [
-    ['source <(anyserve completion bash)', 'in this bash; in ~/.bashrc, in each new one'],
-    ['source <(anyserve completion zsh)', 'in this zsh; in ~/.zshrc, in each new one'],
-    ['anyserve completion fish > ~/.config/fish/completions/anyserve.fish', 'in each new fish'],
+    ['source <(anyserve completion bash)', 'enable in this bash; add to ~/.bashrc for each new one'],
+    ['source <(anyserve completion zsh)', 'enable in this zsh; add to ~/.zshrc for each new one'],
+    ['anyserve completion fish > ~/.config/fish/completions/anyserve.fish', 'enable in each new fish'],
   ],
   options: {},
   maxWords: 1,
@@ -23,7 +23,7 @@ export const completionCommand: Command = {
     if (!isShell(shell)) {
       throw new AnyserveError(
         'usage',
-        `no completion for the shell ${JSON.stringify(shell)}; give ${SHELLS.join(', ')}`,
+        `no completion for shell ${JSON.stringify(shell)}; use one of ${SHELLS.join(', ')}`,
       );
     }
     stdout.write(COMPLETION_SCRIPTS[shell]);

@@ -1,10 +1,10 @@
 /**
- * The script that makes each shell ask this program. Every script passes the words up to the cursor to
- * `anyserve __complete SHELL` and reads lines: how to complete (`values`, `nospace` or `files`), then the values. Nothing may
- * ever be printed into the prompt, so each one drops stderr.
+ * Completion script of each shell. A script passes the words up to the cursor to `anyserve __complete SHELL` and reads the
+ * kind of completion (`values`, `nospace` or `files`), then one value per line. It discards stderr, so that nothing is
+ * printed into the prompt.
  */
 export const COMPLETION_SCRIPTS = {
-  bash: `# Completion of anyserve in bash. To have it in each new shell, add this line to ~/.bashrc:
+  bash: `# bash completion for anyserve. To load it in each new shell, add this line to ~/.bashrc:
 #   source <(anyserve completion bash)
 _anyserve() {
   local line how=''
@@ -21,9 +21,9 @@ _anyserve() {
 complete -F _anyserve anyserve
 `,
   zsh: `#compdef anyserve
-# Completion of anyserve in zsh. To have it in each new shell, add this line to ~/.zshrc, after compinit:
+# zsh completion for anyserve. To load it in each new shell, add this line to ~/.zshrc, after compinit:
 #   source <(anyserve completion zsh)
-# or save it as a file called _anyserve in a directory of $fpath.
+# or save this script as _anyserve in a directory of $fpath.
 _anyserve() {
   local -a lines values
   lines=("\${(@f)$(anyserve __complete zsh "\${(@Q)words[2,CURRENT-1]}" "\${(Q)PREFIX}" 2>/dev/null)}")
@@ -44,7 +44,7 @@ else
   compdef _anyserve anyserve
 fi
 `,
-  fish: `# Completion of anyserve in fish. To have it in each new shell:
+  fish: `# fish completion for anyserve. To load it in each new shell, run:
 #   anyserve completion fish > ~/.config/fish/completions/anyserve.fish
 function __anyserve_complete
     set -l words (commandline -opc)
@@ -66,7 +66,7 @@ complete -c anyserve -f -a '(__anyserve_complete)'
 `,
 } as const;
 
-/** A shell that has a completion script. */
+/** A shell with a completion script. */
 export type Shell = keyof typeof COMPLETION_SCRIPTS;
 
 /** Names of the shells. */

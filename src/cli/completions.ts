@@ -9,7 +9,7 @@ import {
 import { COMMANDS } from './commands.js';
 import { fetchCompletionValues } from './completion-values.js';
 
-/** Completions at the cursor: some values, with or without a space after them, or the names of files. */
+/** Completion at the cursor: values, values without a trailing space, or file names. */
 export interface Completion {
   readonly how: 'values' | 'nospace' | 'files';
   readonly candidates: readonly Candidate[];
@@ -18,107 +18,116 @@ export interface Completion {
 const NOTHING: Completion = { how: 'values', candidates: [] };
 const FILES: Completion = { how: 'files', candidates: [] };
 
-/** Largest number of values that are offered; nobody reads more. */
+/** Maximum number of values offered. */
 const MAX_CANDIDATES = 500;
 
 const HELP = { value: '--help', description: 'show help' };
 const VERSION = { value: '--version', description: 'show the version' };
 
-/** Completes the last of the words behind `anyserve`. What it offers comes from the options that the parser is made of. */
+/** Completes the last of the words after `anyserve`, from the same option tables that the parser uses. */
 export async function findCompletions(words: readonly string[], io: CommandIo): Promise<Completion> {
   const before = words.slice(0, -1);
   const current = words.at(-1) ?? '';
   const [name] = before;
-  if (name === undefined) return listOf([...commandCandidates(), HELP, VERSION], current);
-  if (name === 'help') return before.length === 1 ? listOf(commandCandidates(), current) : NOTHING;
+  if (name === undefined) return filterCandidates([...listCommands(), HELP, VERSION], current);
+  if (name === 'help') return before.length === 1 ? filterCandidates(listCommands(), current) : NOTHING;
   const entry = COMMANDS.find((one) => one.name === name);
   if (!entry) return NOTHING;
   const command = await entry.load();
-  const line = readWords(command, before.slice(1));
-  if (line.isBehindDashes) return command.runsProgram ? FILES : NOTHING;
+  const line = parseWords(command, before.slice(1));
+  if (line.isAfterDashes) return command.runsProgram ? FILES : NOTHING;
   const source = { command, before: line.complete, io };
-  if (line.open) return completeValue(line.open, current, '', source);
+  if (line.openOption) return completeValue(line.openOption, current, '', source);
   const [, option = '', value] = /^--([^=]+)=(.*)$/s.exec(current) ?? [];
-  if (value !== undefined) return completeValue(optionsOf(command)[option], value, `--${option}=`, source);
-  if (current.startsWith('-')) return listOf(optionCandidates(command, line.given), current);
+  if (value !== undefined) return completeValue(getOptions(command)[option], value, `--${option}=`, source);
+  if (current.startsWith('-')) return filterCandidates(listOptions(command, line.usedOptions), current);
   if (line.wordCount >= command.maxWords) return NOTHING;
   return completeValue(command.words?.[line.wordCount] ?? command.words?.at(-1), current, '', source);
 }
 
-function commandCandidates(): Candidate[] {
+function listCommands(): Candidate[] {
   return COMMANDS.map(({ name, summary }) => ({ value: name, description: summary }));
 }
 
-function optionsOf(command: Command): Readonly<Record<string, CommandOption>> {
+function getOptions(command: Command): Readonly<Record<string, CommandOption>> {
   return Object.assign(Object.create(null), command.options, COMMON_OPTIONS);
 }
 
-function optionCandidates(command: Command, given: ReadonlySet<string>): Candidate[] {
-  const open = Object.entries(optionsOf(command)).filter(([name, { repeatable }]) => repeatable || !given.has(name));
-  return [...open.map(([name, { description }]) => ({ value: `--${name}`, description })), HELP];
+function listOptions(command: Command, usedOptions: ReadonlySet<string>): Candidate[] {
+  const available = Object.entries(getOptions(command)).filter(
+    ([name, { repeatable }]) => repeatable || !usedOptions.has(name),
+  );
+  return [...available.map(([name, { description }]) => ({ value: `--${name}`, description })), HELP];
 }
 
-/** The words of a command before the cursor. */
-interface ReadWords {
-  /** The words without an option that still needs its value. */
+/** The words of a command before the cursor, parsed. */
+interface ParsedWords {
+  /** The words without a trailing option that lacks its value. */
   readonly complete: readonly string[];
-  /** The option that the word at the cursor is the value of. */
-  readonly open: CommandOption | undefined;
-  readonly given: ReadonlySet<string>;
+  /** Option whose value is at the cursor. */
+  readonly openOption: CommandOption | undefined;
+  /** Names of the options on the command line. */
+  readonly usedOptions: ReadonlySet<string>;
   readonly wordCount: number;
-  readonly isBehindDashes: boolean;
+  readonly isAfterDashes: boolean;
 }
 
-function readWords(command: Command, words: readonly string[]): ReadWords {
-  const options = optionsOf(command);
-  const given = new Set<string>();
+function parseWords(command: Command, words: readonly string[]): ParsedWords {
+  const options = getOptions(command);
+  const usedOptions = new Set<string>();
   let wordCount = 0;
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] as string;
-    if (word === '--') return { complete: words, open: undefined, given, wordCount, isBehindDashes: true };
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] as string;
+    if (word === '--') return { complete: words, openOption: undefined, usedOptions, wordCount, isAfterDashes: true };
     const [, name = '', value] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
-    if (name !== '') given.add(name);
+    if (name !== '') usedOptions.add(name);
     else if (!word.startsWith('-')) wordCount++;
     const option = options[name];
     if (option?.type !== 'text' || option.mayStandAlone || value !== undefined) continue;
-    // The next word is its value.
-    at++;
-    if (at === words.length)
-      return { complete: words.slice(0, -1), open: option, given, wordCount, isBehindDashes: false };
+    // The next word is the value of the option.
+    index++;
+    if (index === words.length)
+      return { complete: words.slice(0, -1), openOption: option, usedOptions, wordCount, isAfterDashes: false };
   }
-  return { complete: words, open: undefined, given, wordCount, isBehindDashes: false };
+  return { complete: words, openOption: undefined, usedOptions, wordCount, isAfterDashes: false };
 }
 
-interface Source {
+/** The command line that values are completed for. */
+interface CompletionSource {
   readonly command: Command;
   readonly before: readonly string[];
   readonly io: CommandIo;
 }
 
-/** Completes a value behind a prefix that stays: `--probe=`, or the pairs of a capability before the last comma. */
+/** Completes a value after a prefix, such as `--probe=` or the pairs of a capability before the last comma. */
 async function completeValue(
-  takes: (Suggestions & { readonly default?: string; readonly value?: string }) | undefined,
+  target: (Suggestions & { readonly default?: string; readonly value?: string }) | undefined,
   current: string,
   prefix: string,
-  { command, before, io }: Source,
+  { command, before, io }: CompletionSource,
 ): Promise<Completion> {
-  if (!takes) return NOTHING;
-  if (takes.suggests === 'files' || takes.value === 'FILE') return FILES;
-  if (takes.suggests === undefined) {
-    const values = takes.choices ?? (takes.default === undefined ? [] : [takes.default]);
-    return listOf(
+  if (!target) return NOTHING;
+  if (target.suggests === 'files' || target.value === 'FILE') return FILES;
+  if (target.suggests === undefined) {
+    const values = target.choices ?? (target.default === undefined ? [] : [target.default]);
+    return filterCandidates(
       values.map((value) => ({ value, description: '' })),
       current,
       prefix,
     );
   }
-  const isList = takes.suggests === 'capability';
-  const kept = isList ? current.slice(0, current.lastIndexOf(',') + 1) : '';
-  const found = await fetchCompletionValues(takes.suggests, current.slice(kept.length), { command, words: before, io });
-  return listOf(found, current.slice(kept.length), prefix + kept);
+  const isList = target.suggests === 'capability';
+  const keptText = isList ? current.slice(0, current.lastIndexOf(',') + 1) : '';
+  const found = await fetchCompletionValues(target.suggests, current.slice(keptText.length), {
+    command,
+    words: before,
+    io,
+  });
+  return filterCandidates(found, current.slice(keptText.length), prefix + keptText);
 }
 
-function listOf(all: readonly Candidate[], current: string, prefix = ''): Completion {
+/** Keeps the candidates that start with `current`, and puts `prefix` in front of each. */
+function filterCandidates(all: readonly Candidate[], current: string, prefix = ''): Completion {
   const candidates = all
     .filter(({ value }) => value.startsWith(current))
     .slice(0, MAX_CANDIDATES)

@@ -8,7 +8,7 @@ import { createOpeningMessages, readRequestParameters, type TextMessage } from '
 import { ResponseRecord } from './response-record.js';
 import { createThinkingWriter } from './thinking-writer.js';
 
-/** A conversation with a model. All of it travels with each turn, so that any replica can answer the next. */
+/** A conversation with a model. Each turn sends all messages, so any replica can continue it. */
 export class Conversation {
   readonly #model: string;
   readonly #client: ModelClient;
@@ -32,50 +32,50 @@ export class Conversation {
   }
 
   /**
-   * Says something, and prints the answer as it comes. When `enough` is aborted, the answer ends where it is, and what has
-   * come counts; a turn that fails is no part of the conversation.
+   * Sends a user message and prints the response as it arrives. When `stop` is aborted, the response ends there, and the
+   * text received becomes part of the conversation. A turn that fails does not.
    */
-  async turn(content: string, enough: AbortSignal): Promise<void> {
-    const asked: readonly TextMessage[] = [...this.#messages, { role: 'user', content }];
+  async sendTurn(content: string, stop: AbortSignal): Promise<void> {
+    const messages: readonly TextMessage[] = [...this.#messages, { role: 'user', content }];
     const record = new ResponseRecord(clock, true);
     try {
-      await this.#answer(asked, record, enough);
+      await this.#printResponse(messages, record, stop);
     } catch (error) {
-      if (!enough.aborted) throw error;
+      if (!stop.aborted) throw error;
     }
-    if (enough.aborted && !record.text) return;
+    if (stop.aborted && !record.text) return;
     if (record.text === undefined) {
-      throw new AnyserveError('internal', `model ${JSON.stringify(this.#model)} answers without a text`);
+      throw new AnyserveError('internal', `model ${JSON.stringify(this.#model)} returned a response without text`);
     }
-    this.#messages = [...asked, { role: 'assistant', content: record.text }];
+    this.#messages = [...messages, { role: 'assistant', content: record.text }];
   }
 
-  /** Forgets what was said, but for what the model was told first. */
+  /** Removes all messages but the system message. */
   reset(): void {
     this.#messages = this.#opening;
   }
 
-  /** The system message: how the model is told to answer; undefined when there is none. */
+  /** System message. Undefined when there is none. */
   get system(): string | undefined {
     return this.#opening[0]?.content;
   }
 
-  /** Replaces the system message; what was said stays. */
+  /** Replaces the system message. The other messages stay. */
   set system(content: string) {
-    const said = this.#messages.slice(this.#opening.length);
+    const rest = this.#messages.slice(this.#opening.length);
     this.#opening = [{ role: 'system', content }];
-    this.#messages = [...this.#opening, ...said];
+    this.#messages = [...this.#opening, ...rest];
   }
 
-  /** Ends the answer under way, and every connection. */
+  /** Cancels the call in flight and closes every connection. */
   close(): Promise<void> {
     return this.#client.close();
   }
 
-  async #answer(messages: readonly TextMessage[], record: ResponseRecord, enough: AbortSignal): Promise<void> {
+  async #printResponse(messages: readonly TextMessage[], record: ResponseRecord, stop: AbortSignal): Promise<void> {
     const { interrupted, stdoutClosed, stdout } = this.#io;
     const inputs = { messages: JSON.stringify(messages) };
-    const signal = AbortSignal.any([enough, interrupted, stdoutClosed]);
+    const signal = AbortSignal.any([stop, interrupted, stdoutClosed]);
     const options = {
       parameters: this.#parameters,
       version: this.#version,
@@ -98,11 +98,11 @@ export class Conversation {
             if (!this.#json && record.text !== undefined) await text.write(piece);
           }
         } catch (error) {
-          const isBroken = error instanceof AnyserveError && record.text !== undefined;
-          if (this.#json && isBroken) stdout.write(formatJsonLine(record.json(replica, error)));
+          const isPartial = error instanceof AnyserveError && record.text !== undefined;
+          if (this.#json && isPartial) stdout.write(formatJsonLine(record.toJson(replica, error)));
           throw error;
         }
-        if (this.#json && record.text !== undefined) stdout.write(formatJsonLine(record.json(client)));
+        if (this.#json && record.text !== undefined) stdout.write(formatJsonLine(record.toJson(client)));
       });
     } finally {
       thinking?.end();

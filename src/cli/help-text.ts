@@ -4,50 +4,50 @@ type Example = readonly [commandLine: string, meaning: string];
 
 const EXAMPLES: readonly Example[] = [
   ['anyserve serve', 'run an API server'],
-  ['anyserve worker --backend echo --cap type=chat', 'serve a model and register it'],
-  ['anyserve route type=chat', 'find a replica that can chat'],
-  ['anyserve infer chat "Hello"', 'call it'],
-  ['anyserve chat chat', 'talk with it'],
+  ['anyserve worker --backend echo --cap type=chat', 'serve and register a model'],
+  ['anyserve route type=chat', 'find a replica that offers type=chat'],
+  ['anyserve infer chat "Hello"', 'call the model'],
+  ['anyserve chat chat', 'chat with the model'],
 ];
 
-/** The start of `anyserve --help`, before the list of commands. */
+/** Returns the start of `anyserve --help`, before the list of commands. */
 export function formatGeneralHelp(columns: number): string {
   const lineWidth = Math.max(...EXAMPLES.map(([line]) => line.length));
   const rows = EXAMPLES.map(([line, meaning]) => `  ${line.padEnd(lineWidth)}   ${meaning}`);
   const examples = rows.every((row) => row.length <= columns)
     ? `Examples:\n${rows.join('\n')}`
-    : exampleList(EXAMPLES, columns);
-  return `${examples}\n\n${wrapText('"anyserve COMMAND --help" shows the options of each command.', columns)}`;
+    : formatExamples(EXAMPLES, columns);
+  return `${examples}\n\n${wrapText('Run "anyserve COMMAND --help" for the options of a command.', columns)}`;
 }
 
-/** The start of the help of a command, before its options. */
+/** Returns the start of a command's help, before its options. */
 export function formatCommandHelp({ name, usage, summary, examples }: Command, columns: number): string {
   const usageText = wrapText(`Usage: anyserve ${name} ${usage}`, columns, '  ');
-  return `${exampleList(examples, columns)}\n\n${usageText}\n\n${wrapText(summary, columns)}`;
+  return `${formatExamples(examples, columns)}\n\n${usageText}\n\n${wrapText(summary, columns)}`;
 }
 
-function exampleList(examples: readonly Example[], columns: number): string {
+function formatExamples(examples: readonly Example[], columns: number): string {
   const lines = examples.flatMap(([line, meaning]) => [
-    continuedLine(line, columns),
+    wrapCommandLine(line, columns),
     wrapText(`      ${meaning}`, columns, '      '),
   ]);
   return `Examples:\n${lines.join('\n')}`;
 }
 
-/** A command line that goes on behind `\`, so that it can still be copied, where the terminal ends. */
-function continuedLine(commandLine: string, columns: number): string {
-  // Words, with the spaces that are inside of quotes.
+/** Wraps a command line with trailing `\`, so that it can still be copied. */
+function wrapCommandLine(commandLine: string, columns: number): string {
+  // Splits at spaces outside of quotes.
   const words = commandLine.match(/(?:[^\s"']|"[^"]*"|'[^']*')+/g) ?? [];
-  return filled(words, columns - 2, '  ', '    ').join(' \\\n');
+  return fillLines(words, columns - 2, '  ', '    ').join(' \\\n');
 }
 
-/** A text in lines of at most so many columns, those after the first with an indent. */
+/** Wraps a text at a number of columns. `indent` precedes each line after the first. */
 export function wrapText(text: string, columns: number, indent = ''): string {
   const [start = ''] = /^ */.exec(text) ?? [];
-  return filled(text.trim().split(' '), columns, start, indent).join('\n');
+  return fillLines(text.trim().split(' '), columns, start, indent).join('\n');
 }
 
-function filled(words: readonly string[], columns: number, start: string, indent: string): string[] {
+function fillLines(words: readonly string[], columns: number, start: string, indent: string): string[] {
   const lines: string[] = [];
   let line = start;
   let isEmpty = true;
@@ -63,7 +63,7 @@ function filled(words: readonly string[], columns: number, start: string, indent
   return [...lines, line];
 }
 
-/** An option as the parser takes it, with the text that the help shows. */
+/** Converts an option for yargs, including its line in the help. */
 export function toYargsOption(name: string, option: CommandOption) {
   const notes = [
     ...(option.repeatable ? ['repeatable'] : []),
@@ -79,7 +79,7 @@ export function toYargsOption(name: string, option: CommandOption) {
   };
 }
 
-/** The environment variable of an option. */
+/** Returns the name of an option's environment variable. */
 export function toVariableName(option: string): string {
   return `ANYSERVE_${option.replaceAll('-', '_').toUpperCase()}`;
 }

@@ -13,53 +13,59 @@ import { PARAMETER_OPTIONS } from './request-parameters.js';
 import { ResponseRecord } from './response-record.js';
 import { createThinkingWriter } from './thinking-writer.js';
 
-/** `anyserve infer`: finds a replica that has the model, and calls it. */
+/** `anyserve infer`: finds a replica of a model and calls it. */
 export const inferCommand: Command = {
   name: 'infer',
   usage: 'MODEL [PROMPT] [--input NAME=JSON ...]',
   summary:
-    'Finds a replica that offers type=MODEL, else model=MODEL, and calls it. When the call fails it is tried at the ' +
-    'next replica. Texts are printed as they are, in a terminal as they come, other tensors as a table.',
+    'Finds a replica that offers type=MODEL, else model=MODEL, and calls it. A failed call is retried on the next ' +
+    'replica. Text is printed as is, and streamed at a terminal; other tensors are printed as a table.',
   examples: [
-    ['anyserve infer chat "Hello"', 'an input called prompt, as with --prompt "Hello"'],
+    ['anyserve infer chat "Hello"', 'send an input named prompt, as --prompt "Hello" does'],
     [
       'anyserve infer chat "Hello" --system "Answer in French." --max-tokens 100 --temperature 0.7',
-      'the messages of a chat, and how the answer is to be written',
+      'send chat messages with generation parameters',
+    ],
+    [`anyserve infer chat --input 'messages=[{"role":"user","content":"Hello"}]'`, 'send chat messages as JSON'],
+    [
+      'echo "Hello" | anyserve infer chat --json',
+      'read the prompt from a pipe; print text, token usage and latency as JSON',
     ],
     [
-      `anyserve infer chat --input 'messages=[{"role":"user","content":"Hello"}]'`,
-      'the messages of a chat as they are',
+      `anyserve infer multiply --input 'a=[2,3]' --input 'b=[10,20]'`,
+      'send numbers in the datatypes that the model declares',
     ],
-    ['echo "Hello" | anyserve infer chat --json', 'the prompt from a pipe; the text, its tokens and its time as JSON'],
-    [`anyserve infer multiply --input 'a=[2,3]' --input 'b=[10,20]'`, 'numbers, as the model declares them'],
     [
       `anyserve infer resize --input 'size:INT64[2]=[224,224]' --input image:UINT8=@cat.rgb`,
-      'datatypes said, bytes from a file',
+      'give datatypes; read bytes from a file',
     ],
-    ['anyserve infer multiply --endpoint localhost:50051 --inputs inputs.json --json', 'straight at a replica'],
+    ['anyserve infer multiply --endpoint localhost:50051 --inputs inputs.json --json', 'call a replica directly'],
   ],
   options: {
     ...INPUT_OPTIONS,
     ...PARAMETER_OPTIONS,
-    stream: { type: 'flag', description: 'print the parts of the answer as they come; with --json an object each' },
-    'no-stream': { type: 'flag', description: 'wait for the whole answer, in a terminal, too' },
-    raw: { type: 'flag', description: 'send the tensors as raw bytes' },
-    'no-retry': { type: 'flag', description: 'give up when the first call fails' },
+    stream: {
+      type: 'flag',
+      description: 'print the parts of the response as they arrive; with --json, one object per part',
+    },
+    'no-stream': { type: 'flag', description: 'wait for the complete response, even at a terminal' },
+    raw: { type: 'flag', description: 'send tensors as raw bytes' },
+    'no-retry': { type: 'flag', description: 'fail when the first call fails' },
     ...MODEL_CLIENT_OPTIONS,
   },
-  // More than it takes, for an error that says what to do about them.
+  // More than are accepted, so that the command can report a prompt without quotes.
   maxWords: 64,
   words: [{ suggests: 'models' }, {}],
   async run(args, io) {
-    const [model, , another] = args.words;
-    if (!model) throw new AnyserveError('usage', 'give the name of a model, such as chat');
-    if (another !== undefined) {
-      throw new AnyserveError('usage', `${JSON.stringify(another)} is a word too many; put the prompt in quotes`);
+    const [model, , extra] = args.words;
+    if (!model) throw new AnyserveError('usage', 'missing MODEL: give the name of a model, such as chat');
+    if (extra !== undefined) {
+      throw new AnyserveError('usage', `unexpected argument ${JSON.stringify(extra)}; put the prompt in quotes`);
     }
     if (args.flag('stream') && args.flag('no-stream')) {
-      throw new AnyserveError('usage', 'give --stream or --no-stream, not both');
+      throw new AnyserveError('usage', '--stream and --no-stream exclude each other; give one of them');
     }
-    // Loaded here, because the help and completion need nothing of it.
+    // Loaded on demand, because help and completion don't need it.
     const { ModelClient } = await import('./model-client.js');
     const client = new ModelClient(model, args, io);
     try {
@@ -71,15 +77,16 @@ export const inferCommand: Command = {
         retryOnFailure: !args.flag('no-retry'),
         signal: AbortSignal.any([io.interrupted, io.stdoutClosed]),
       };
-      const isText = asksForOneText(inputs);
-      const how = deliveryFor(args, io, isText);
-      await client.call((found, stopSpinner) => {
-        const isKept = args.flag('json') && how !== 'parts';
-        const maxAnswerBytes = isKept ? client.maxMessageBytes : undefined;
-        const parts = answerParts(found, { model, inputs, options }, how, { maxAnswerBytes, onPart: stopSpinner });
-        if (isKept) return printMeasured(parts, found, isText, io);
-        if (isText || how === 'parts') return printParts(parts, args.flag('json'), io);
-        return printWhole(parts, io);
+      const isText = expectsOneText(inputs);
+      const delivery = chooseDelivery(args, io, isText);
+      await client.call((inferenceClient, stopSpinner) => {
+        const isCollected = args.flag('json') && delivery !== 'stream';
+        const maxAnswerBytes = isCollected ? client.maxMessageBytes : undefined;
+        const call = { model, inputs, options };
+        const parts = receiveParts(inferenceClient, call, delivery, { maxAnswerBytes, onPart: stopSpinner });
+        if (isCollected) return printRecord(parts, inferenceClient, isText, io);
+        if (isText || delivery === 'stream') return printParts(parts, args.flag('json'), io);
+        return printUnary(parts, io);
       });
       return 0;
     } finally {
@@ -88,22 +95,22 @@ export const inferCommand: Command = {
   },
 };
 
-/** Whether the answer will be one text: there is one prompt, or the messages of one chat. */
-function asksForOneText(inputs: Readonly<Record<string, TensorValue>>): boolean {
+/** Reports whether the response will be a single text: the input is one prompt or the messages of one chat. */
+function expectsOneText(inputs: Readonly<Record<string, TensorValue>>): boolean {
   return [inputs['prompt'], inputs['messages']].some((value) => {
     if (typeof value !== 'object' || value === null) return typeof value === 'string';
     return 'data' in value ? value.data.length === 1 : Array.isArray(value) && value.length === 1;
   });
 }
 
-/** How an answer comes: in parts, in parts where the replica can, or whole. */
-type Delivery = 'parts' | 'parts or whole' | 'whole';
+/** How to receive the response: streamed, streamed if the replica supports it, or unary. */
+type Delivery = 'stream' | 'stream or unary' | 'unary';
 
-/** A text comes as it is written to whoever watches, and to the clock that takes the time of its first token. */
-function deliveryFor(args: Arguments, { stdout }: CommandIo, isText: boolean): Delivery {
-  if (args.flag('stream')) return 'parts';
-  const isWatched = args.flag('json') || stdout.isTTY;
-  return isText && isWatched && !args.flag('no-stream') ? 'parts or whole' : 'whole';
+/** Streams a text to a terminal, and for `--json`, which measures the time to the first token. */
+function chooseDelivery(args: Arguments, { stdout }: CommandIo, isText: boolean): Delivery {
+  if (args.flag('stream')) return 'stream';
+  const canUseStream = args.flag('json') || stdout.isTTY;
+  return isText && canUseStream && !args.flag('no-stream') ? 'stream or unary' : 'unary';
 }
 
 interface Call {
@@ -112,33 +119,35 @@ interface Call {
   readonly options: InferOptions;
 }
 
-async function* answerParts(
+/** Makes the call and yields the parts of the response. `onPart` is called for each. */
+async function* receiveParts(
   client: InferenceClient,
   { model, inputs, options }: Call,
-  how: Delivery,
+  delivery: Delivery,
   { maxAnswerBytes, onPart }: { readonly maxAnswerBytes: number | undefined; readonly onPart: () => void },
 ): AsyncGenerator<InferenceResponse> {
-  if (how === 'whole') {
-    const answer = await client.infer(model, inputs, options);
+  if (delivery === 'unary') {
+    const response = await client.infer(model, inputs, options);
     onPart();
-    yield answer;
+    yield response;
     return;
   }
-  const asked = { ...options, orWhole: how === 'parts or whole', maxAnswerBytes };
-  for await (const part of client.inferStream(model, inputs, asked)) {
+  const streamOptions = { ...options, orWhole: delivery === 'stream or unary', maxAnswerBytes };
+  for await (const part of client.inferStream(model, inputs, streamOptions)) {
     onPart();
     yield part;
   }
 }
 
-async function printMeasured(
+/** Collects the response and prints it as one JSON object with text, usage and latency. */
+async function printRecord(
   parts: AsyncGenerator<InferenceResponse>,
   client: InferenceClient,
   isText: boolean,
   { stdout }: CommandIo,
 ): Promise<void> {
   const record = new ResponseRecord(clock, isText);
-  // A client forgets a replica that failed.
+  // Saved at each part, because the client forgets a replica that fails.
   let replica: Pick<InferenceClient, 'endpoint' | 'replicaId'> = client;
   try {
     for await (const part of parts) {
@@ -146,26 +155,26 @@ async function printMeasured(
       replica = { endpoint: client.endpoint, replicaId: client.replicaId };
     }
   } catch (error) {
-    if (error instanceof AnyserveError && record.hasBegun) stdout.write(formatJsonLine(record.json(replica, error)));
+    if (error instanceof AnyserveError && record.hasParts) stdout.write(formatJsonLine(record.toJson(replica, error)));
     throw error;
   }
-  stdout.write(formatJsonLine(record.json(client)));
+  stdout.write(formatJsonLine(record.toJson(client)));
 }
 
 async function printParts(parts: AsyncGenerator<InferenceResponse>, json: boolean, io: CommandIo): Promise<void> {
-  const write = createResponseWriter(json, io);
+  const writer = createResponseWriter(json, io);
   try {
-    for await (const part of parts) await write.part(part);
+    for await (const part of parts) await writer.write(part);
   } finally {
-    write.end();
+    writer.end();
   }
 }
 
-async function printWhole(parts: AsyncGenerator<InferenceResponse>, io: CommandIo): Promise<void> {
+async function printUnary(parts: AsyncGenerator<InferenceResponse>, io: CommandIo): Promise<void> {
   const thinking = createThinkingWriter(io);
-  for await (const answer of parts) {
-    await thinking.write(answer);
+  for await (const response of parts) {
+    await thinking.write(response);
     thinking.end();
-    io.stdout.write(formatResponse(answer, io));
+    io.stdout.write(formatResponse(response, io));
   }
 }

@@ -11,61 +11,61 @@ import { escapeForStream } from './output.js';
 import { formatTable } from './table.js';
 import { createThinkingWriter } from './thinking-writer.js';
 
-/** How many elements of a tensor a table shows; JSON shows all. */
-const MAX_SHOWN = 20;
+/** Maximum number of elements of a tensor in a table. JSON output has all. */
+const MAX_TABLE_ELEMENTS = 20;
 
-/** Outputs of the text contract that are shown with a text, and not in a table. */
+/** Outputs that are printed along with a text, and not in a table. */
 const SHOWN_WITH_TEXT: ReadonlySet<string> = new Set(['reasoning', 'tool_calls']);
 
-/** An answer as people read it: texts as they are and tool calls, a line each; other tensors as a table. */
-export function formatResponse(answer: InferenceResponse, io: CommandIo): string {
-  const name = findTextOutput(answer.outputs);
-  const calls = toolCallLines(answer);
-  if (name === undefined) return calls + (hasOthers(answer) ? outputsTable(answer, io) : '');
-  const texts = tensorToTexts(answer.outputs[name] as Tensor);
-  // An answer that is tool calls alone has an empty text.
-  const shown = calls === '' ? texts : texts.filter((text) => text !== '');
-  return shown.map((text) => escapeForStream(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('') + calls;
+/** Formats a response for people: text as is, tool calls one per line, other tensors as a table. */
+export function formatResponse(response: InferenceResponse, io: CommandIo): string {
+  const name = findTextOutput(response.outputs);
+  const calls = formatToolCalls(response);
+  if (name === undefined) return calls + (hasTableOutputs(response) ? formatOutputsTable(response, io) : '');
+  const texts = tensorToTexts(response.outputs[name] as Tensor);
+  // A response that consists of tool calls has an empty text.
+  const printed = calls === '' ? texts : texts.filter((text) => text !== '');
+  return printed.map((text) => escapeForStream(io.stdout, text.endsWith('\n') ? text : `${text}\n`)).join('') + calls;
 }
 
-function hasOthers({ outputs }: InferenceResponse): boolean {
+function hasTableOutputs({ outputs }: InferenceResponse): boolean {
   return Object.keys(outputs).some((name) => !SHOWN_WITH_TEXT.has(name));
 }
 
-/** The tool calls of an answer, each as a line `tool call: NAME ARGUMENTS`; those in another form than OpenAI's as they are. */
-function toolCallLines({ outputs }: InferenceResponse): string {
+/** Formats the tool calls, each as a line `tool call: NAME ARGUMENTS`. Calls in another format than OpenAI's are printed as is. */
+function formatToolCalls({ outputs }: InferenceResponse): string {
   const tensor = outputs['tool_calls'];
   if (tensor?.datatype !== 'BYTES') return '';
   return tensorToTexts(tensor)
-    .flatMap(toolCallsFromText)
+    .flatMap(parseToolCalls)
     .map((call) => `tool call: ${escapeControls(call)}\n`)
     .join('');
 }
 
-function toolCallsFromText(text: string): string[] {
+function parseToolCalls(text: string): string[] {
   try {
     const calls: unknown = JSON.parse(text);
     return (Array.isArray(calls) ? calls : [calls]).map((call) => {
-      const { name, arguments: given } = call.function ?? call;
-      return typeof name === 'string' && typeof given === 'string' ? `${name} ${given}` : JSON.stringify(call);
+      const { name, arguments: args } = call.function ?? call;
+      return typeof name === 'string' && typeof args === 'string' ? `${name} ${args}` : JSON.stringify(call);
     });
   } catch {
     return [text];
   }
 }
 
-/** JSON as a line of output. */
+/** Formats JSON as a line of output. */
 export function formatJsonLine(json: Json): string {
   return `${escapeControls(serializeJson(json))}\n`;
 }
 
 /**
- * Prints the parts of an answer as they come: as JSON, a line each; else texts run on as in one, tool calls are a line each,
- * and other tensors are a table. Reasoning is shown at a terminal only.
+ * Creates a printer of streamed responses. With `json`, each part is a line of JSON. Otherwise texts are concatenated, tool
+ * calls take a line each, and other tensors are tables. Reasoning is printed only at a terminal.
  */
 export function createResponseWriter(json: boolean, io: CommandIo) {
   const { stdout, stdoutClosed } = io;
-  const read = createTextReader();
+  const readText = createTextReader();
   const texts = createTextWriter(io);
   const thinking = createThinkingWriter(io);
   const print = async (line: string): Promise<void> => {
@@ -74,17 +74,17 @@ export function createResponseWriter(json: boolean, io: CommandIo) {
     if (!stdout.write(line)) await waitForDrain(stdout, stdoutClosed);
   };
   return {
-    async part(part: InferenceResponse): Promise<void> {
+    async write(part: InferenceResponse): Promise<void> {
       if (json) return print(formatJsonLine(responseToJson(part)));
       await thinking.write(part);
-      const text = read(part);
-      const calls = toolCallLines(part);
+      const text = readText(part);
+      const calls = formatToolCalls(part);
       if (text !== undefined && (text !== '' || calls === '')) {
         if (text !== '') thinking.end();
         await texts.write(text);
       }
       if (calls !== '') await print(calls);
-      if (text === undefined && hasOthers(part)) await print(outputsTable(part, io));
+      if (text === undefined && hasTableOutputs(part)) await print(formatOutputsTable(part, io));
     },
     end(): void {
       thinking.end();
@@ -93,7 +93,7 @@ export function createResponseWriter(json: boolean, io: CommandIo) {
   };
 }
 
-/** Prints a text in pieces; `end` ends its last line, also that of an empty text. */
+/** Creates a printer of a text in pieces. `end` terminates the last line, also of an empty text. */
 export function createTextWriter({ stdout, stdoutClosed }: CommandIo) {
   let isLineOpen: boolean | undefined;
   return {
@@ -108,22 +108,26 @@ export function createTextWriter({ stdout, stdoutClosed }: CommandIo) {
   };
 }
 
-function outputsTable({ outputs }: InferenceResponse, io: CommandIo): string {
-  const rows = Object.entries(outputs).map(([name, tensor]) => [name, formatTensorSpec(tensor), elementsText(tensor)]);
+function formatOutputsTable({ outputs }: InferenceResponse, io: CommandIo): string {
+  const rows = Object.entries(outputs).map(([name, tensor]) => [
+    name,
+    formatTensorSpec(tensor),
+    formatElements(tensor),
+  ]);
   return formatTable(['OUTPUT', 'DATATYPE', 'DATA'], rows, io);
 }
 
-function elementsText(tensor: Tensor): string {
+function formatElements(tensor: Tensor): string {
   const { datatype, data } = tensor;
   const all =
     datatype === 'BYTES'
       ? tensorToTexts(tensor).map((text) => JSON.stringify(text))
       : Array.from(data as ArrayLike<number>, String);
-  const shown = all.slice(0, MAX_SHOWN).join(', ');
-  return all.length > MAX_SHOWN ? `${shown}, ... (${all.length} in all; --json prints them)` : shown;
+  const shown = all.slice(0, MAX_TABLE_ELEMENTS).join(', ');
+  return all.length > MAX_TABLE_ELEMENTS ? `${shown}, ... (${all.length} in total; use --json to print all)` : shown;
 }
 
-/** An answer in the form of the protocol's REST side. */
+/** Converts a response to the REST format of the Open Inference Protocol. */
 export function responseToJson({ model, version, id, outputs, parameters }: InferenceResponse): Map<string, Json> {
   const json = new Map<string, Json>([['model_name', model]]);
   if (version) json.set('model_version', version);

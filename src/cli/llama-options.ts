@@ -6,27 +6,31 @@ import type { Backend } from '../worker/backend.js';
 import { parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandOption } from './command.js';
 
-/** The options of `anyserve worker` for a model in its own process. */
+/** Options of `anyserve worker` for a model that runs in the worker's process. */
 export const LLAMA_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  llama: { type: 'text', value: 'FILE', description: 'a GGUF model to run here; needs the package node-llama-cpp' },
+  llama: {
+    type: 'text',
+    value: 'FILE',
+    description: 'run this GGUF model in the worker; needs the package node-llama-cpp',
+  },
   threads: {
     type: 'text',
     value: 'N',
-    description: 'with --llama: how many threads compute; one fewer than there are cores when not given',
+    description: 'with --llama: number of compute threads; when not given, one fewer than the number of cores',
   },
   context: {
     type: 'text',
     value: 'N',
-    description: 'with --llama: the most tokens of a call; what the model was made for, up to 4096, when not given',
+    description: 'with --llama: context size in tokens; when not given, that of the model, up to 4096',
   },
   sequences: {
     type: 'text',
     value: 'N',
-    description: 'with --llama: how many texts are written at once; 4 when not given',
+    description: 'with --llama: number of texts generated in parallel; 4 when not given',
   },
 };
 
-/** Loads the model that `--llama` names; undefined when there is none. Throws `usage`. */
+/** Loads the model that `--llama` names. Returns undefined without `--llama`. Throws `usage`. */
 export async function createLlamaFromArguments(
   args: Arguments,
   log: Log,
@@ -35,24 +39,24 @@ export async function createLlamaFromArguments(
   const path = args.text('llama');
   if (path === undefined) {
     for (const option of ['threads', 'context', 'sequences']) {
-      if (args.text(option) !== undefined) throw new AnyserveError('usage', `--${option} goes with --llama FILE`);
+      if (args.text(option) !== undefined) throw new AnyserveError('usage', `--${option} requires --llama FILE`);
     }
     return undefined;
   }
-  const whole = (option: string, most: number): number | undefined => {
+  const readCount = (option: string, max: number): number | undefined => {
     const text = args.text(option);
-    return text === undefined ? undefined : parseWholeNumber(option, text, 1, most);
+    return text === undefined ? undefined : parseWholeNumber(option, text, 1, max);
   };
   const names = args.texts('model');
-  if (names.length > 1) throw new AnyserveError('usage', '--llama runs one model; give it one name with --model');
+  if (names.length > 1) throw new AnyserveError('usage', '--llama runs one model; give --model once');
   const { createLlamaBackend } = await import('../worker/llama-backend.js');
   return createLlamaBackend({
     path,
     name: names[0],
     embeddings: args.texts('embeddings').length > 0,
-    threads: whole('threads', 1024),
-    contextSize: whole('context', 2 ** 24),
-    sequences: whole('sequences', 256),
+    threads: readCount('threads', 1024),
+    contextSize: readCount('context', 2 ** 24),
+    sequences: readCount('sequences', 256),
     capabilities,
     log,
     random,

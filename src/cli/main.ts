@@ -8,10 +8,10 @@ import { reportFailure } from './output.js';
 import { getShutdownExitCode } from './shutdown-signals.js';
 import { getHelpColumns } from './terminal-width.js';
 
-/** How long what goes on may take to end by itself. */
-const LAST_WORDS_MS = 250;
+/** After a command has finished, time before the process is forced to exit, in ms. */
+const FORCED_EXIT_DELAY_MS = 250;
 
-/** Runs the command line of this process; resolves to its exit code. */
+/** Runs the command line of this process. Resolves to the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const { stdout, stderr } = process;
   const interrupted = new AbortController();
@@ -23,18 +23,20 @@ export async function main(argv: readonly string[]): Promise<number> {
   let writeError: NodeJS.ErrnoException | undefined;
   stdout.on('error', (error: NodeJS.ErrnoException) => {
     stdoutClosed.abort(error);
-    // A reader that has seen enough, such as `head`, is no error.
+    // EPIPE isn't an error: a reader such as `head` has closed the pipe.
     if (error.code === 'EPIPE' || writeError) return;
     writeError = error;
     stderr.write(`anyserve: cannot write to standard output: ${escapeControls(getErrorMessage(error))}\n`);
     process.exitCode = 1;
   });
-  // Nobody is left to tell, and whoever keeps a lease goes on keeping it.
+  // Errors of stderr are ignored: they can't be reported, and a command that keeps a lease must go on.
   stderr.on('error', () => {});
   const signals = { interrupted: interrupted.signal, forceQuit: forceQuit.signal, stdoutClosed: stdoutClosed.signal };
-  forceQuit.signal.addEventListener('abort', () => endAnyway(getShutdownExitCode(interrupted.signal)), { once: true });
+  forceQuit.signal.addEventListener('abort', () => scheduleExit(getShutdownExitCode(interrupted.signal)), {
+    once: true,
+  });
   const io = {
-    // Opened by what reads it, and by nothing else.
+    // A getter, because accessing process.stdin opens it. Only commands that read it should.
     get stdin() {
       return process.stdin;
     },
@@ -43,37 +45,39 @@ export async function main(argv: readonly string[]): Promise<number> {
     env: getEnvironment(),
     ...signals,
   };
-  const exitCode = await unlessStuck(runCommandLine(argv, io), io);
-  // A reader may be slow, and what it has not taken yet is lost with the process.
-  await Promise.race([written(stdout), aborted(stdoutClosed.signal), aborted(forceQuit.signal)]);
-  const lastCode = writeError ? 1 : exitCode;
-  endAnyway(lastCode);
-  return lastCode;
+  const exitCode = await failIfStalled(runCommandLine(argv, io), io);
+  // Output that a slow reader hasn't consumed yet would be lost when the process exits.
+  await Promise.race([waitForFlush(stdout), waitForAbort(stdoutClosed.signal), waitForAbort(forceQuit.signal)]);
+  const finalExitCode = writeError ? 1 : exitCode;
+  scheduleExit(finalExitCode);
+  return finalExitCode;
 }
 
 /**
- * Runs a command line, unless nothing is left that could go on before it has ended: a worker's module that waits for
- * what never comes while it loads would end the process without a word.
+ * Waits for a command, and reports a failure when the event loop is empty before the command has finished. A worker's
+ * module that awaits a promise that never settles would otherwise end the process silently.
  */
-async function unlessStuck(running: Promise<number>, { stderr }: CommandIo): Promise<number> {
-  let tell = (): void => {};
-  const stuck = new Promise<number>((resolve) => {
-    tell = () => {
-      stderr.write('anyserve: nothing is left to wait for; does the module wait for something that never comes?\n');
+async function failIfStalled(running: Promise<number>, { stderr }: CommandIo): Promise<number> {
+  let reportStall = (): void => {};
+  const stalled = new Promise<number>((resolve) => {
+    reportStall = () => {
+      stderr.write(
+        'anyserve: the process has nothing left to do; does the module await a promise that never settles?\n',
+      );
       resolve(new AnyserveError('failed', '').exitCode);
     };
   });
-  process.once('beforeExit', tell);
-  const exitCode = await Promise.race([running, stuck]);
-  process.removeListener('beforeExit', tell);
+  process.once('beforeExit', reportStall);
+  const exitCode = await Promise.race([running, stalled]);
+  process.removeListener('beforeExit', reportStall);
   return exitCode;
 }
 
-function written(stream: NodeJS.WriteStream): Promise<void> {
+function waitForFlush(stream: NodeJS.WriteStream): Promise<void> {
   return new Promise((resolve) => stream.write('', () => resolve()));
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function waitForAbort(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
@@ -81,16 +85,16 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Ends the process soon even if something in it goes on: a timer of a user's module, a standard input that stays open.
- * Whoever waits for us is not kept waiting for those.
+ * Schedules the exit of the process. Otherwise a timer of a user's module, or an open stdin, could keep it alive after its
+ * command has finished.
  */
-function endAnyway(exitCode: number): void {
-  clock.schedule(LAST_WORDS_MS, () => process.exit(exitCode), { background: true });
+function scheduleExit(exitCode: number): void {
+  clock.schedule(FORCED_EXIT_DELAY_MS, () => process.exit(exitCode), { background: true });
 }
 
-/** Runs a command line in a given world. Every failure becomes one line on stderr and its exit code. */
+/** Runs a command line. A failure is reported in one line on stderr, and determines the exit code. */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
-  if (isCompletion(argv)) return (await import('./print-completions.js')).printCompletions(argv, io);
+  if (isCompletionRequest(argv)) return (await import('./print-completions.js')).printCompletions(argv, io);
   try {
     const invocation = await parseArguments(argv, io.env, getHelpColumns(io.stdout, io.env));
     if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
@@ -98,28 +102,30 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
     return 0;
   } catch (error) {
     if (error === io.stdoutClosed.reason) return 0;
-    const failure = failureFrom(error, io.interrupted);
-    const stack = wants('debug', argv, io.env) ? formatStack(error) : undefined;
-    reportFailure(failure, io, { json: wants('json', argv, io.env), stack });
+    const failure = toFailure(error, io.interrupted);
+    const stack = hasCommonFlag('debug', argv, io.env) ? formatStack(error) : undefined;
+    reportFailure(failure, io, { json: hasCommonFlag('json', argv, io.env), stack });
     return failure.exitCode;
   }
 }
 
-/** Whether a completion script asks. Its words are somebody's unfinished command line, which is not to be parsed. */
-function isCompletion([first]: readonly string[]): boolean {
+/** Reports whether a completion script runs this process. Its unfinished command line must not be parsed. */
+function isCompletionRequest([first]: readonly string[]): boolean {
   return first === '__complete' || first === '--get-yargs-completions';
 }
 
-function failureFrom(error: unknown, interrupted: AbortSignal): AnyserveError {
+function toFailure(error: unknown, interrupted: AbortSignal): AnyserveError {
   if (isAnyserveError(error)) return error;
   if (interrupted.aborted) return new AnyserveError('interrupted', 'interrupted');
   return new AnyserveError('failed', getErrorMessage(error), { cause: error });
 }
 
-/** Whether a flag that every command has is given. Looked for in the words, because they may be what is wrong. */
-function wants(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
-  const { own } = splitAtDashes(argv);
+/** Reports whether a common flag is set. Reads the raw words, because parsing them can be what failed. */
+function hasCommonFlag(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
+  const { before } = splitAtDashes(argv);
   return (
-    own.includes(`--${flag}`) || own.includes(`--${flag}=true`) || isFlagSet(env[`ANYSERVE_${flag.toUpperCase()}`])
+    before.includes(`--${flag}`) ||
+    before.includes(`--${flag}=true`) ||
+    isFlagSet(env[`ANYSERVE_${flag.toUpperCase()}`])
   );
 }

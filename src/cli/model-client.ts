@@ -17,9 +17,9 @@ import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
 import { readClientTls } from './tls-options.js';
 
-/** A model as it is looked for: behind the endpoint given, by the capability given, else by type and then by model. */
+/** Client for a model at a given endpoint, with a given capability, or with type=NAME, else model=NAME. */
 export class ModelClient {
-  /** Maximum size of a message, and of all parts of an answer that is kept. */
+  /** Maximum size of a message, and of all parts of a collected response, in bytes. */
   readonly maxMessageBytes: number;
   readonly #queries: readonly CapabilityQuery[];
   readonly #clients: readonly InferenceClient[];
@@ -29,7 +29,7 @@ export class ModelClient {
   readonly #model: string;
   readonly #json: boolean;
   readonly #io: CommandIo;
-  /** What is shown while a call waits for its answer. */
+  /** Spinner of the call in progress. */
   #spinner: Spinner | undefined;
 
   /** Throws `usage`. */
@@ -48,7 +48,7 @@ export class ModelClient {
       2 ** 31 - 1,
     );
     const endpoint = args.text('endpoint');
-    // Whoever is called without asking anyone needs no token to ask.
+    // Without discovery, the token for the API server isn't needed.
     this.#access = endpoint === undefined ? readServerAccess(args, io) : { tls: readClientTls(args, io) };
     const options = {
       ...readCallAccess(args, io, this.#access.tls),
@@ -57,19 +57,19 @@ export class ModelClient {
       firstPartTimeoutMs: parseDurationMs('first-part-timeout', args.text('first-part-timeout') ?? '', 0),
       silenceTimeoutMs: parseDurationMs('silence-timeout', args.text('silence-timeout') ?? '', 0),
       maxMessageBytes: this.maxMessageBytes,
-      // All ways to look for the model are gone before it is waited for.
+      // This class waits itself, after it has tried all queries.
       waitWhileWarming: false,
       onRetry: (attempt: FailedAttempt) => {
         this.#spinner?.clear();
-        tellRetry(attempt, io);
+        reportRetry(attempt, io);
       },
     };
     const caps = args.texts('cap');
-    const named: CapabilityQuery[] = [
+    const byName: CapabilityQuery[] = [
       ['type', model],
       ['model', model],
     ];
-    this.#queries = caps.length > 0 ? [parseCapQuery(caps)] : named;
+    this.#queries = caps.length > 0 ? [parseCapQuery(caps)] : byName;
     this.#clients =
       endpoint !== undefined
         ? [new InferenceClient({ ...options, endpoint }, system)]
@@ -80,8 +80,8 @@ export class ModelClient {
   }
 
   /**
-   * Makes a call with the client of each way to look for the model, until one finds a replica. At a terminal a spinner shows
-   * that it waits; the call removes it, with the function that it is given, before it prints anything.
+   * Makes a call with the client of each query until one finds a replica. At a terminal, shows a spinner meanwhile. `make`
+   * must call `stopSpinner` before it prints anything.
    */
   async call<T>(make: (client: InferenceClient, stopSpinner: () => void) => Promise<T>): Promise<T> {
     const giveUpAtMs = system.clock.nowMs() + (this.#timeoutMs ?? DEFAULTS.callTimeoutMs);
@@ -89,7 +89,7 @@ export class ModelClient {
     const spinner = this.#json ? undefined : startSpinner(`waiting for ${this.#model}`, this.#io);
     this.#spinner = spinner;
     const stopSpinner = (): void => spinner?.stop();
-    let isTold = false;
+    let isWaitReported = false;
     try {
       for (;;) {
         for (const client of this.#clients) {
@@ -99,11 +99,11 @@ export class ModelClient {
             if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
           }
         }
-        const patience = { giveUpAtMs, signal: this.#io.interrupted };
-        if (await waitIfWarming(this.#queries, api, patience)) {
+        const retryOptions = { giveUpAtMs, signal: this.#io.interrupted };
+        if (await waitIfWarming(this.#queries, api, retryOptions)) {
           spinner?.clear();
-          if (!isTold) tellWaiting(this.#io);
-          isTold = true;
+          if (!isWaitReported) reportWait(this.#io);
+          isWaitReported = true;
           continue;
         }
         throw explainNoMatch(this.#queries, await fetchReplicas(api, this.#io.interrupted));
@@ -114,20 +114,22 @@ export class ModelClient {
     }
   }
 
-  /** Ends every call and every connection. */
+  /** Cancels every call and closes every connection. */
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.close()));
   }
 }
 
-function tellWaiting({ stderr, env }: CommandIo): void {
-  const line = 'the API server has just started; waiting for replicas that may be on their way back';
+function reportWait({ stderr, env }: CommandIo): void {
+  const line = 'the API server has just started; waiting for replicas to register again';
   stderr.write(`${createColors(stderr, env).dim(line)}\n`);
 }
 
-function tellRetry({ replicaId, error, next }: FailedAttempt, { stderr, env }: CommandIo): void {
+function reportRetry({ replicaId, error, next }: FailedAttempt, { stderr, env }: CommandIo): void {
   const isSame = next.replicaId === replicaId;
-  const what = isSame ? 'no other matches; trying it again' : `trying ${JSON.stringify(next.replicaId)}`;
-  const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); ${what}`;
+  const nextStep = isSame
+    ? 'no other replica matches; retrying the same one'
+    : `retrying on ${JSON.stringify(next.replicaId)}`;
+  const line = `replica ${JSON.stringify(replicaId)} failed (${error.message}); ${nextStep}`;
   stderr.write(`${createColors(stderr, env).yellow(escapeControls(line))}\n`);
 }

@@ -10,35 +10,35 @@ import { type Reason, summarizeExplanation } from '../core/explanation-text.js';
 import { clock } from '../system.js';
 
 /**
- * The failure of queries none of which a replica matches: the best reason that the list of replicas shows, else how many
- * there are. Without the list, because it cannot be had, it is the failure alone.
+ * Creates the error for queries that no replica matches. Its message has the best reason that the list of replicas gives,
+ * else the number of replicas. `listed` is undefined when the list isn't available.
  */
 export function explainNoMatch(
   queries: readonly CapabilityQuery[],
   listed: readonly ListedReplica[] | undefined,
 ): AnyserveError {
-  const asked = queries.map(describeQuery).join(' or ');
-  const [reason] = queries.flatMap((query) => reasonAmong(query, listed ?? []) ?? []).sort((a, b) => a.rank - b.rank);
-  if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${asked}; ${reason.text}`);
-  const rest = reason ? `; ${reason.text}` : advice(listed?.length);
-  return new AnyserveError('no_match', `no replica offers ${asked}${rest}`);
+  const queryText = queries.map(describeQuery).join(' or ');
+  const [reason] = queries.flatMap((query) => findReason(query, listed ?? []) ?? []).sort((a, b) => a.rank - b.rank);
+  if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${queryText}; ${reason.text}`);
+  const rest = reason ? `; ${reason.text}` : formatReplicaCount(listed?.length);
+  return new AnyserveError('no_match', `no replica offers ${queryText}${rest}`);
 }
 
-function reasonAmong(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
+function findReason(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
   const explainer = new Explainer(query);
   for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, forMs: stateAgeMs });
   return summarizeExplanation(explainer.getExplanation());
 }
 
-/** Until when a miss is worth another try. */
+/** Limits for retries while the API server is warming up. */
 export interface WarmingRetryOptions {
   readonly giveUpAtMs: number;
   readonly signal: AbortSignal;
 }
 
 /**
- * Whether a miss may pass, because the API server has just started and replicas are on their way back to it; then
- * resolves after a pause, when it is time for another try.
+ * Waits before a retry when the API server has just started and replicas are still registering again. Resolves to whether
+ * a retry makes sense.
  */
 export async function waitIfWarming(
   [query = []]: readonly CapabilityQuery[],
@@ -46,14 +46,14 @@ export async function waitIfWarming(
   { giveUpAtMs, signal }: WarmingRetryOptions,
 ): Promise<boolean> {
   if (clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs) return false;
-  const answer = await api.route(query, [], { signal });
-  if (answer.kind === 'found') return true;
-  if (answer.isWarming) await sleep(clock, WARMING_RETRY_MS, signal);
+  const response = await api.route(query, [], { signal });
+  if (response.kind === 'found') return true;
+  if (response.isWarming) await sleep(clock, WARMING_RETRY_MS, signal);
   signal.throwIfAborted();
-  return answer.isWarming;
+  return response.isWarming;
 }
 
-/** All replicas with their states; undefined when they cannot be asked for. */
+/** Fetches all replicas with their states. Resolves to undefined when the request fails. */
 export async function fetchReplicas(api: ApiClient, signal: AbortSignal): Promise<ListedReplica[] | undefined> {
   try {
     return await api.list({ signal });
@@ -62,9 +62,9 @@ export async function fetchReplicas(api: ApiClient, signal: AbortSignal): Promis
   }
 }
 
-function advice(registered: number | undefined): string {
-  if (registered === undefined) return '';
-  if (registered === 0) return '; none is registered';
-  if (registered === 1) return '; 1 is registered, see it with "anyserve registry"';
-  return `; ${registered} are registered, list them with "anyserve registry"`;
+function formatReplicaCount(count: number | undefined): string {
+  if (count === undefined) return '';
+  if (count === 0) return '; no replica is registered';
+  if (count === 1) return '; 1 replica is registered, show it with "anyserve registry"';
+  return `; ${count} replicas are registered, list them with "anyserve registry"`;
 }

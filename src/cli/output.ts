@@ -5,22 +5,22 @@ import type { Log } from '../core/ports.js';
 import { formatTimeOfDay } from '../system.js';
 import type { CommandIo } from './command.js';
 
-/** Colours for a stream: none unless it is a terminal, and none when NO_COLOR is set. Source: no-color.org. */
+/** Creates the colours for a stream: none unless it is a terminal, and none when NO_COLOR is set. Source: no-color.org. */
 export function createColors(stream: { readonly isTTY?: boolean }, env: CommandIo['env']): ChalkInstance {
   return new Chalk({ level: stream.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb' ? 1 : 0 });
 }
 
 /**
- * A text from outside for a stream: a terminal gets what would move the cursor or change colours escaped, its lines kept;
- * anything else gets the text as it is.
+ * Escapes untrusted text for a stream. For a terminal, escapes sequences that move the cursor or change colours, and keeps
+ * line breaks. For a pipe or file, returns the text unchanged.
  */
 export function escapeForStream(stream: { readonly isTTY?: boolean }, text: string): string {
   return stream.isTTY ? escapeControlsInProse(text) : text;
 }
 
 /**
- * Reports a failure in one line on stderr: for people, or with `--json` as an object. stdout carries results alone, so that
- * a program never takes an error for one; its exit code tells it to read the last line of stderr.
+ * Reports a failure in one line on stderr, with `json` as an object. stdout carries only results, so that a program never
+ * mistakes an error for one. When the exit code isn't 0, a program reads the last line of stderr.
  */
 export function reportFailure(
   { code, message }: AnyserveError,
@@ -32,7 +32,7 @@ export function reportFailure(
   if (stack !== undefined) stderr.write(`${escapeControlsInLines(stack)}\n`);
 }
 
-/** A log for people: a line each to stderr, led by the time of day. */
+/** Creates a log that writes lines to stderr, each preceded by the time of day. */
 export function createLog({ stderr, env }: CommandIo): Log {
   const colours = createColors(stderr, env);
   const write = (line: string): void => void stderr.write(`${colours.dim(formatTimeOfDay())} ${line}\n`);
@@ -43,23 +43,23 @@ export function createLog({ stderr, env }: CommandIo): Log {
 }
 
 /**
- * Tells changes on standard output: a line for people whose first word is green when things are well and else yellow, or
- * a JSON object a line.
+ * Creates a printer of state changes to stdout: with `json`, one object per line; else a line of text whose first word is
+ * green for a good state and yellow for a bad one.
  */
 export function createChangePrinter(
   json: boolean,
   { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>,
-): (isWell: boolean, sentence: string, record: Readonly<Record<string, unknown>>) => void {
+): (isGood: boolean, sentence: string, record: Readonly<Record<string, unknown>>) => void {
   const colours = createColors(stdout, env);
-  return (isWell, sentence, record) => {
+  return (isGood, sentence, record) => {
     const line = escapeControls(json ? JSON.stringify(record) : sentence);
     const [, state = '', rest = ''] = /^([^ ]+)(.*)$/s.exec(line) ?? [];
-    const colour = isWell ? colours.green : colours.yellow;
+    const colour = isGood ? colours.green : colours.yellow;
     stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
   };
 }
 
-/** A span of time as people read it: `0.4 s`. */
+/** Formats a duration, such as `0.4 s`. */
 export function formatSeconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`;
 }

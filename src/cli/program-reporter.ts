@@ -4,60 +4,60 @@ import type { Replica } from '../core/replica.js';
 import type { CommandIo } from './command.js';
 import { createChangePrinter, formatSeconds } from './output.js';
 
-/** What happens to a model server that is watched over, or run. */
+/** Change of a model server that is monitored or run. */
 export type ProgramChange =
   | HealthChange
-  /** It has ended by itself; it is started again after `retryInMs`, or not at all. */
+  /** The program exited by itself. It is restarted after `retryInMs`; undefined: never. */
   | {
       readonly kind: 'ended';
       readonly program: string;
       readonly end: ProgramExit;
       readonly retryInMs: number | undefined;
     }
-  /** What is left of it did not end in time, and has been killed. */
+  /** The program, or a process it had started, did not exit in time and was killed. */
   | { readonly kind: 'killed'; readonly program: string; readonly afterMs: number };
 
-/** Tells each change of a model server: a line for people, or a JSON object a line. */
+/** Creates a printer of a model server's changes: a line of text, or with `json` a line of JSON. */
 export function createProgramReporter(
   json: boolean,
   { id, endpoint }: Replica,
   io: Pick<CommandIo, 'stdout' | 'env'>,
 ): (change: ProgramChange) => void {
-  const tell = createChangePrinter(json, io);
+  const print = createChangePrinter(json, io);
   return (change) => {
-    const told = { state: change.kind, replica_id: id, endpoint, ...details(change) };
-    tell(change.kind === 'healthy', sentence(change), told);
+    const record = { state: change.kind, replica_id: id, endpoint, ...toDetails(change) };
+    print(change.kind === 'healthy', formatProgramChange(change), record);
   };
 }
 
-function sentence(change: ProgramChange): string {
+function formatProgramChange(change: ProgramChange): string {
   switch (change.kind) {
     case 'healthy':
       return 'healthy';
     case 'waiting':
       return `waiting for ${change.reason}`;
     case 'unhealthy':
-      return `unhealthy, out of the list: ${change.reason}`;
+      return `unhealthy, unregistered: ${change.reason}`;
     case 'ended':
-      return `${endSentence(change.program, change.end)}${restartSentence(change.retryInMs)}`;
+      return `${formatEnd(change.program, change.end)}${formatRestart(change.retryInMs)}`;
     case 'killed':
-      return `killed ${change.program}: it still ran after ${formatSeconds(change.afterMs)}`;
+      return `killed ${change.program}: still running after ${formatSeconds(change.afterMs)}`;
     default:
       return change satisfies never;
   }
 }
 
-function endSentence(program: string, end: ProgramExit): string {
+function formatEnd(program: string, end: ProgramExit): string {
   return end.kind === 'exited'
-    ? `ended: ${program}, with exit code ${end.exitCode}`
-    : `ended: ${program}, by ${end.signal}`;
+    ? `ended: ${program}, exit code ${end.exitCode}`
+    : `ended: ${program}, signal ${end.signal}`;
 }
 
-function restartSentence(retryInMs: number | undefined): string {
-  return retryInMs === undefined ? '' : `; starting it again in ${formatSeconds(retryInMs)}`;
+function formatRestart(retryInMs: number | undefined): string {
+  return retryInMs === undefined ? '' : `; restarting in ${formatSeconds(retryInMs)}`;
 }
 
-function details(change: ProgramChange): Record<string, unknown> {
+function toDetails(change: ProgramChange): Record<string, unknown> {
   switch (change.kind) {
     case 'healthy':
       return {};

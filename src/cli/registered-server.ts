@@ -18,13 +18,13 @@ import { readServerAccess } from './server-options.js';
 import { waitForShutdown } from './shutdown-signals.js';
 import { runSupervised } from './supervise.js';
 
-/** Registers a model server, and runs it if a program is given, until it is told to stop. Resolves to the exit code. */
+/** Keeps a model server registered, and runs it if a program is given, until shutdown. Resolves to the exit code. */
 export async function keepServerRegistered(args: Arguments, io: CommandIo): Promise<number> {
-  const replica = replicaFrom(args);
-  const program = programFrom(args);
+  const replica = readReplica(args);
+  const program = readProgram(args);
   const access = readServerAccess(args, io);
-  const probe = await probeFrom(args, replica.endpoint, access.tls);
-  if (program) await refuseTaken(replica.endpoint);
+  const probe = await createProbe(args, replica.endpoint, access.tls);
+  if (program) await assertEndpointIsFree(replica.endpoint);
   const server = new RegisteredServer(args, replica, { access, probe, isRun: program !== undefined }, io);
   try {
     const exitCode = program
@@ -48,25 +48,25 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
   }
 }
 
-/** How to tell whether a server is healthy. */
+/** Health probe of a server. */
 interface ServerProbe {
   readonly probe: Probe;
   /** Timeout of one probe, in ms. Default: that of the health watch. */
   readonly timeoutMs?: number;
 }
 
-/** A model server with its registration, which holds while the server is healthy. */
+/** A model server that is registered while it is healthy. */
 class RegisteredServer {
-  /** Aborted when the server is to stop: by a signal, or because its registration is refused. */
+  /** Aborted when the server must stop: on a signal, or when the registration is rejected. */
   readonly stop: AbortSignal;
-  /** Reports a change of the server. */
+  /** Prints a change of the server. */
   readonly report: (change: ProgramChange) => void;
   readonly #replica: Replica;
   readonly #probe: ServerProbe | undefined;
   readonly #api: ApiClient;
   readonly #keeper: LeaseKeeper;
-  readonly #kept: Promise<void>;
-  readonly #refused = new AbortController();
+  readonly #leaseEnded: Promise<void>;
+  readonly #rejected = new AbortController();
   readonly #stdout: CommandIo['stdout'];
   readonly #json: boolean;
   #isRegistered = false;
@@ -81,14 +81,14 @@ class RegisteredServer {
     }: { readonly access: ServerAccess; readonly probe: ServerProbe | undefined; readonly isRun: boolean },
     io: CommandIo,
   ) {
-    // The standard output of a program that is run belongs to the program alone.
-    const reported = isRun ? { ...io, stdout: io.stderr } : io;
-    this.#stdout = reported.stdout;
+    // With a program, stdout carries only the program's output.
+    const reportIo = isRun ? { ...io, stdout: io.stderr } : io;
+    this.#stdout = reportIo.stdout;
     this.#json = args.flag('json');
     this.#replica = replica;
     this.#probe = probe;
-    this.report = createProgramReporter(this.#json, replica, reported);
-    const reportLease = createLeaseReporter(this.#json, reported);
+    this.report = createProgramReporter(this.#json, replica, reportIo);
+    const reportLease = createLeaseReporter(this.#json, reportIo);
     this.#api = new ApiClient(args.texts('server'), access);
     this.#keeper = new LeaseKeeper({
       api: this.#api,
@@ -96,14 +96,14 @@ class RegisteredServer {
       clock,
       random,
       ready: false,
-      onChange: (change, kept) => {
+      onChange: (change, registered) => {
         this.#isRegistered = change.kind === 'registered' || change.kind === 'updated';
-        reportLease(change, kept);
+        reportLease(change, registered);
       },
     });
-    this.#kept = this.#keeper.run();
-    this.#kept.catch(() => this.#refused.abort('SIGTERM'));
-    this.stop = AbortSignal.any([io.interrupted, this.#refused.signal]);
+    this.#leaseEnded = this.#keeper.run();
+    this.#leaseEnded.catch(() => this.#rejected.abort('SIGTERM'));
+    this.stop = AbortSignal.any([io.interrupted, this.#rejected.signal]);
   }
 
   /** Registers the server while it is healthy, until the returned function is called. */
@@ -126,15 +126,15 @@ class RegisteredServer {
     };
   }
 
-  /** Gives the lease back. */
+  /** Revokes the lease. */
   async leave(): Promise<void> {
     await this.#keeper.stop();
-    if (!this.#json && this.#isRegistered && !this.#refused.signal.aborted) {
-      this.#stdout.write(`gave the lease of ${escapeControls(this.#replica.id)} back\n`);
+    if (!this.#json && this.#isRegistered && !this.#rejected.signal.aborted) {
+      this.#stdout.write(`unregistered ${escapeControls(this.#replica.id)}\n`);
     }
   }
 
-  /** Watches a server that runs already. Resolves to the exit code. */
+  /** Keeps a server that is already running registered until shutdown. Resolves to the exit code. */
   async watchUntilStopped(): Promise<number> {
     const unwatch = this.watch();
     const exitCode = await waitForShutdown({ interrupted: this.stop });
@@ -143,60 +143,60 @@ class RegisteredServer {
     return exitCode;
   }
 
-  /** Ends the registration. Rejects with the reason when it was refused. */
+  /** Ends the registration. Rejects with the reason if the API server rejected it. */
   async end(): Promise<void> {
     await this.#keeper.stop();
-    await this.#kept;
+    await this.#leaseEnded;
   }
 
-  /** Ends the registration and every connection. */
+  /** Ends the registration and closes every connection. */
   async close(): Promise<void> {
     await this.#keeper.stop();
     this.#api.close();
   }
 }
 
-function replicaFrom(args: Arguments): Replica {
+function readReplica(args: Arguments): Replica {
   const endpoint = parseAdvertised(
-    needed(args.text('endpoint'), '--endpoint HOST:PORT, where callers reach the model server'),
+    requireValue(args.text('endpoint'), '--endpoint HOST:PORT, the address where callers reach the model server'),
   );
-  const id = args.text('id') ?? createReplicaId({ hostName: getHostName(), instance }, portOf(endpoint));
+  const id = args.text('id') ?? createReplicaId({ hostName: getHostName(), instance }, getPortLabel(endpoint));
   const replica: Replica = {
     id: parseReplicaId(id),
     endpoint,
     capabilities: args.texts('cap').map(parseCap),
   };
-  if (replica.capabilities.length === 0) needed(undefined, '--cap KEY=VALUE, what the model server can do');
+  if (replica.capabilities.length === 0) requireValue(undefined, '--cap KEY=VALUE, a capability of the model server');
   return replica;
 }
 
-/** The port of an endpoint; of one without a port, a word for it. */
-function portOf(endpoint: Endpoint): string {
+/** Returns the port of an endpoint for use in an id; `replica` if it has none. */
+function getPortLabel(endpoint: Endpoint): string {
   return /:(\d+)\/?$/.exec(endpoint)?.[1] ?? 'replica';
 }
 
-/** Throws when something listens where a program is about to: it would be registered in the place of that program. */
-async function refuseTaken(endpoint: Endpoint): Promise<void> {
+/** Throws when another process already listens at the endpoint. It would be registered instead of the program. */
+async function assertEndpointIsFree(endpoint: Endpoint): Promise<void> {
   const address = await findListener(endpoint);
   if (address === undefined) return;
-  const where = address === endpoint ? endpoint : `${endpoint} (${address})`;
-  const advice = 'stop that first, or register it as it is, without a program behind --';
-  throw new AnyserveError('failed', `something listens at ${where} already; ${advice}`);
+  const location = address === endpoint ? endpoint : `${endpoint} (${address})`;
+  const advice = 'stop that process, or register it without a program after --';
+  throw new AnyserveError('failed', `another process already listens at ${location}; ${advice}`);
 }
 
-/** The program to run; undefined: the model server runs already. */
-function programFrom(args: Arguments): readonly string[] | undefined {
+/** Returns the program to run. Undefined: the model server is already running. Throws `usage`. */
+function readProgram(args: Arguments): readonly string[] | undefined {
   const { program } = args;
-  if (program) needed(program[0], 'a program to run behind --');
+  if (program) requireValue(program[0], 'a program to run after --');
   for (const option of ['restart', 'drain-timeout']) {
     if (program || !args.isGiven(option)) continue;
-    throw new AnyserveError('usage', `--${option} is for a program that is run; give one behind --`);
+    throw new AnyserveError('usage', `--${option} requires a program; give one after --`);
   }
   return program;
 }
 
-/** How to tell whether the model server is healthy; undefined: it is taken to be. */
-async function probeFrom(
+/** Creates the health probe. Undefined: the model server always counts as healthy. Throws `usage`. */
+async function createProbe(
   args: Arguments,
   endpoint: Endpoint,
   tls: ServerAccess['tls'],
@@ -204,11 +204,11 @@ async function probeFrom(
   const model = args.text('probe-model');
   const kind = args.text('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
   if (kind !== 'http' && args.isGiven('probe-path')) {
-    throw new AnyserveError('usage', '--probe-path is for --probe http');
+    throw new AnyserveError('usage', '--probe-path requires --probe http');
   }
   const isSecure = args.flag('probe-tls');
-  if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls is for --probe grpc');
-  if (model !== undefined && kind !== 'grpc') throw new AnyserveError('usage', '--probe-model is for --probe grpc');
+  if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls requires --probe grpc');
+  if (model !== undefined && kind !== 'grpc') throw new AnyserveError('usage', '--probe-model requires --probe grpc');
   switch (kind) {
     case 'none':
       return undefined;
@@ -224,15 +224,15 @@ async function probeFrom(
     case 'http':
       return {
         probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
-        // A little more than the probe has, so that the reason shown is its own.
-        timeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
+        // Longer than the probe's own timeout, so that the probe reports the reason.
+        limitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       };
     default:
-      throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: give grpc, tcp, http or none`);
+      throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: unknown kind; give grpc, tcp, http or none`);
   }
 }
 
-function needed(value: string | undefined, what: string): string {
-  if (value === undefined || value === '') throw new AnyserveError('usage', `give ${what}`);
+function requireValue(value: string | undefined, description: string): string {
+  if (value === undefined || value === '') throw new AnyserveError('usage', `missing ${description}`);
   return value;
 }

@@ -10,18 +10,18 @@ import { explainNoMatch } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
-/** `anyserve registry`: the replicas, all or those that match. */
+/** `anyserve registry`: lists all replicas, or those that match. */
 export const registryCommand: Command = {
   name: 'registry',
   usage: '[KEY=VALUE ...]',
   summary:
-    'Lists the replicas in the order of registration, all or those with a capability that has all the pairs given: ' +
-    'their state and for how long, and how long ago they were last heard of. Only ready ones are routed to, and suspect ' +
-    'ones when nothing else matches.',
+    'Lists replicas in order of registration, with their state, the time since it changed, and the time since the last ' +
+    'heartbeat. With KEY=VALUE pairs, lists only replicas with a capability that has all pairs. Requests are routed to ' +
+    'ready replicas, and to suspect ones when no ready one matches.',
   examples: [
-    ['anyserve registry', 'all replicas'],
-    ['anyserve registry type=chat', 'those that can chat'],
-    ['anyserve registry --json', 'the answer of the API server, for programs'],
+    ['anyserve registry', 'list all replicas'],
+    ['anyserve registry type=chat', 'list replicas that offer type=chat'],
+    ['anyserve registry --json', 'print the response of the API server'],
   ],
   options: SERVER_OPTIONS,
   maxWords: 64,
@@ -35,7 +35,7 @@ export const registryCommand: Command = {
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
         stdout.write(`${escapeControls(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
-      else if (listed.length > 0) stdout.write(formatTable(COLUMNS, listed.map(rowOf), io));
+      else if (listed.length > 0) stdout.write(formatTable(COLUMNS, listed.map(toRow), io));
       if (listed.length === 0 && query.length > 0) throw explainNoMatch([query], all);
       if (listed.length === 0) stderr.write('no replica is registered\n');
       return 0;
@@ -47,17 +47,24 @@ export const registryCommand: Command = {
 
 const COLUMNS = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', 'CAPABILITIES'];
 
-function rowOf({ replica, state = '-', stateAgeMs, lastSeenAgeMs }: ListedReplica): string[] {
+function toRow({ replica, state = '-', stateAgeMs, lastSeenAgeMs }: ListedReplica): string[] {
   const { id, endpoint, capabilities } = replica;
-  return [id, endpoint, state, ageOf(stateAgeMs), ageOf(lastSeenAgeMs), capabilities.map(capabilityText).join('; ')];
+  return [
+    id,
+    endpoint,
+    state,
+    formatOptionalAge(stateAgeMs),
+    formatOptionalAge(lastSeenAgeMs),
+    capabilities.map(formatCapability).join('; '),
+  ];
 }
 
-function ageOf(ms: number | undefined): string {
+function formatOptionalAge(ms: number | undefined): string {
   return ms === undefined ? '-' : formatAge(ms);
 }
 
-/** A capability as `--cap` takes it: `model=llama,type=chat`; what is no pair of texts is shown as JSON. */
-function capabilityText({ source }: Capability): string {
+/** Formats a capability as `--cap` accepts it, such as `model=llama,type=chat`. Values other than scalars are JSON. */
+function formatCapability({ source }: Capability): string {
   const object = parseJson(source, SERVER_JSON_LIMITS);
   if (!isJsonObject(object)) return source;
   if (object.size === 0) return '{}';

@@ -7,55 +7,61 @@ import { concatTextResponses, createTextReader } from '../inference/text-respons
 import { type Json, JsonNumber } from '../json/exact-json.js';
 import { responseToJson } from './inference-output.js';
 
-const USAGE = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
+/** Parameters of a response that count tokens. */
+const USAGE_PARAMETERS = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
 
-/** An answer as it comes in: its parts, its text if it is one, and how long it took. The time begins with the record. */
+/** Collects the parts of a response, its text and its latency. The clock starts when the record is created. */
 export class ResponseRecord {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
-  readonly #read: ReturnType<typeof createTextReader>;
+  readonly #readText: ReturnType<typeof createTextReader>;
   readonly #parts: InferenceResponse[] = [];
   #text: string | undefined;
   #firstTokenMs: number | undefined;
 
-  /** `isText` says whether the answer is one text, in pieces or whole. */
+  /** `isText`: whether the response is a single text, streamed or unary. */
   constructor(clock: Clock, isText: boolean) {
-    this.#read = isText ? createTextReader() : () => undefined;
+    this.#readText = isText ? createTextReader() : () => undefined;
     this.#clock = clock;
     this.#startedAtMs = clock.nowMs();
   }
 
-  /** The text so far; undefined while no part had one. */
+  /** Text received so far. Undefined until a part has text. */
   get text(): string | undefined {
     return this.#text;
   }
 
-  /** Takes a part; returns the text that it adds. */
+  /** Whether a part was received. */
+  get hasParts(): boolean {
+    return this.#parts.length > 0;
+  }
+
+  /** Adds a part and returns the text in it. */
   add(part: InferenceResponse): string {
     this.#parts.push(part);
-    const added = this.#read(part);
+    const added = this.#readText(part);
     if (added === undefined) return '';
     this.#text = (this.#text ?? '') + added;
-    if (added !== '') this.#firstTokenMs ??= this.#sinceStartMs();
+    if (added !== '') this.#firstTokenMs ??= this.#elapsedMs();
     return added;
   }
 
   /**
-   * The answer as JSON, for a call that has ended: the protocol's form, and beside it the text, how it ended and what it
-   * took, the replica that the client called, and the milliseconds. Of a call that broke off it is what had arrived, with
-   * the failure.
+   * Returns the response as JSON in the protocol's REST format, extended by the text, the finish reason, the token usage,
+   * the replica that was called, and the latency in ms. For a call that failed midway, returns the parts received and the
+   * failure.
    */
-  json({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
-    const totalMs = this.#sinceStartMs();
-    const [first, ...others] = this.#parts;
-    if (!first) throw new AnyserveError('internal', `${endpoint}: the answer has no parts`);
-    const answer = this.#text === undefined && others.length === 0 ? first : concatTextResponses([first, ...others]);
-    const json = responseToJson(answer);
+  toJson({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
+    const totalMs = this.#elapsedMs();
+    const [first, ...rest] = this.#parts;
+    if (!first) throw new AnyserveError('internal', `${endpoint}: the response has no parts`);
+    const response = this.#text === undefined && rest.length === 0 ? first : concatTextResponses([first, ...rest]);
+    const json = responseToJson(response);
     if (this.#text !== undefined) {
       json.set('text', this.#text);
-      const { finish_reason: finishReason } = answer.parameters;
+      const { finish_reason: finishReason } = response.parameters;
       if (finishReason !== undefined) json.set('finish_reason', parameterToJson(finishReason));
-      const usage = usageFrom(answer.parameters);
+      const usage = getUsage(response.parameters);
       if (usage.size > 0) json.set('usage', usage);
     }
     json.set(
@@ -68,29 +74,24 @@ export class ResponseRecord {
     json.set(
       'latency_ms',
       new Map<string, Json>([
-        ...(this.#firstTokenMs === undefined ? [] : [['first_token', tenths(this.#firstTokenMs)] as const]),
-        ['total', tenths(totalMs)],
+        ...(this.#firstTokenMs === undefined ? [] : [['first_token', roundToTenth(this.#firstTokenMs)] as const]),
+        ['total', roundToTenth(totalMs)],
       ]),
     );
     if (failure) json.set('error', new Map([...Object.entries({ code: failure.code, message: failure.message })]));
     return json;
   }
 
-  /** Whether a part has come. */
-  get hasBegun(): boolean {
-    return this.#parts.length > 0;
-  }
-
-  #sinceStartMs(): number {
+  #elapsedMs(): number {
     return this.#clock.nowMs() - this.#startedAtMs;
   }
 }
 
-function usageFrom(parameters: Parameters): Map<string, Json> {
-  const known = USAGE.filter((name) => parameters[name] !== undefined);
-  return new Map(known.map((name) => [name, parameterToJson(parameters[name] ?? '')]));
+function getUsage(parameters: Parameters): Map<string, Json> {
+  const present = USAGE_PARAMETERS.filter((name) => parameters[name] !== undefined);
+  return new Map(present.map((name) => [name, parameterToJson(parameters[name] ?? '')]));
 }
 
-function tenths(ms: number): JsonNumber {
+function roundToTenth(ms: number): JsonNumber {
   return new JsonNumber(String(Math.round(ms * 10) / 10));
 }

@@ -7,7 +7,7 @@ import { type TensorValue, toTensor } from '../inference/tensor-value.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/exact-json.js';
 import { rethrowAsUsage } from './argument-parsers.js';
 
-/** A request in the form that the protocol's REST side takes. */
+/** An inference request in the REST format of the Open Inference Protocol. */
 export interface RestRequest {
   readonly id: string;
   readonly inputs: readonly (readonly [name: string, tensor: Tensor])[];
@@ -15,7 +15,7 @@ export interface RestRequest {
   readonly outputs: readonly RequestedOutput[];
 }
 
-/** Whether a file is in that form: `{"inputs": [{"name": ..., ...}]}`; else it is an object of inputs by name. */
+/** Reports whether JSON is in REST format: `{"inputs": [{"name": ..., ...}]}`. Otherwise it is an object of inputs by name. */
 export function isRestRequest(json: JsonObject): boolean {
   const inputs = json.get('inputs');
   return (
@@ -23,44 +23,44 @@ export function isRestRequest(json: JsonObject): boolean {
   );
 }
 
-/** Reads a request in that form; `where` begins the error. Throws `usage` for whatever it could not pass on. */
+/** Parses a request in REST format. Error messages begin with `where`. Throws `usage`. */
 export function parseRestRequest(where: string, json: JsonObject): RestRequest {
   const id = json.get('id') ?? '';
-  if (typeof id !== 'string') throw new AnyserveError('usage', `${where}: its id is no text`);
+  if (typeof id !== 'string') throw new AnyserveError('usage', `${where}: id is not a string`);
   return {
     id,
-    inputs: objects(where, 'inputs', json).map((input) => {
-      const name = nameOf(where, input);
+    inputs: getObjects(where, 'inputs', json).map((input) => {
+      const name = getName(where, input);
       return [name, parseRestTensor(where, `input ${quote(name)}`, input)] as const;
     }),
-    parameters: parametersOf(where, json) ?? {},
-    outputs: objects(where, 'outputs', json).map((output) => {
-      const name = nameOf(where, output);
-      return { name, parameters: parametersOf(`${where}: output ${quote(name)}`, output) };
+    parameters: getParameters(where, json) ?? {},
+    outputs: getObjects(where, 'outputs', json).map((output) => {
+      const name = getName(where, output);
+      return { name, parameters: getParameters(`${where}: output ${quote(name)}`, output) };
     }),
   };
 }
 
-/** A request parameter from a JSON value. Throws `usage` for what the protocol cannot carry. */
+/** Converts a JSON value to a request parameter. Throws `usage` for types that the protocol doesn't support. */
 export function parseRestParameter(name: string, value: Json): ParameterValue {
-  const parameter = value instanceof JsonNumber ? numberFrom(value.text) : value;
+  const parameter = value instanceof JsonNumber ? toNumberParameter(value.text) : value;
   rethrowAsUsage(() => toParametersMessage({ [name]: parameter as ParameterValue }));
   return parameter as ParameterValue;
 }
 
-function numberFrom(text: string): ParameterValue {
+function toNumberParameter(text: string): ParameterValue {
   return /^-?\d+$/.test(text) ? BigInt(text) : { double: Number(text) };
 }
 
-/** The parameters of a request, an input or an output; undefined where it has none. */
-function parametersOf(where: string, json: JsonObject): Parameters | undefined {
+/** Returns the parameters of a request, an input or an output. Undefined if it has none. */
+function getParameters(where: string, json: JsonObject): Parameters | undefined {
   const parameters = json.get('parameters');
   if (parameters === undefined) return undefined;
-  if (!isJsonObject(parameters)) throw new AnyserveError('usage', `${where}: its parameters are no object`);
+  if (!isJsonObject(parameters)) throw new AnyserveError('usage', `${where}: parameters are not an object`);
   return Object.fromEntries([...parameters].map(([name, value]) => [name, parseRestParameter(name, value)]));
 }
 
-/** The tensor that an object with datatype, shape, data and perhaps parameters says. Throws `usage`. */
+/** Parses a tensor from an object with datatype, shape, data and optional parameters. Throws `usage`. */
 export function parseRestTensor(where: string, label: string, input: JsonObject): Tensor {
   const datatype = input.get('datatype');
   const shape = input.get('shape');
@@ -72,18 +72,18 @@ export function parseRestTensor(where: string, label: string, input: JsonObject)
   return rethrowAsUsage(() => {
     const declared = { datatype: parseTensorSpec(label, datatype).datatype, shape: sizes };
     const tensor = toTensor(label, data as TensorValue, declared);
-    const parameters = parametersOf(`${where}: ${label}`, input);
+    const parameters = getParameters(`${where}: ${label}`, input);
     return parameters ? { ...tensor, parameters } : tensor;
   });
 }
 
-function objects(where: string, field: string, json: JsonObject): JsonObject[] {
+function getObjects(where: string, field: string, json: JsonObject): JsonObject[] {
   const items = json.get(field) ?? [];
   if (Array.isArray(items) && items.every(isJsonObject)) return items;
-  throw new AnyserveError('usage', `${where}: its ${field} are no array of objects`);
+  throw new AnyserveError('usage', `${where}: ${field} is not an array of objects`);
 }
 
-function nameOf(where: string, item: JsonObject): string {
+function getName(where: string, item: JsonObject): string {
   const name = item.get('name');
   if (typeof name === 'string') return name;
   throw new AnyserveError('usage', `${where}: an input or output has no name`);

@@ -6,22 +6,22 @@ import { explainNoMatch, fetchReplicas, waitIfWarming } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
-/** `anyserve route`: one replica by what it can do. */
+/** `anyserve route`: finds a replica by capability. */
 export const routeCommand: Command = {
   name: 'route',
   usage: '[KEY=VALUE ...]',
-  summary: 'Finds one replica with a capability that has all the pairs given; of several, any one.',
+  summary: 'Finds a replica with a capability that has all KEY=VALUE pairs. Picks any one of several.',
   examples: [
-    ['anyserve route type=chat', 'any replica that can chat'],
-    ['anyserve route model=llama type=chat', 'one that can do both at once'],
-    ['anyserve route --json type=chat', 'the same, for programs'],
+    ['anyserve route type=chat', 'find any replica that offers type=chat'],
+    ['anyserve route model=llama type=chat', 'find a replica with both pairs in one capability'],
+    ['anyserve route --json type=chat', 'print JSON'],
   ],
   options: {
     ...SERVER_OPTIONS,
     wait: {
       type: 'text',
       value: 'TIME',
-      description: 'how long to ask again when the API server has just started and replicas may be on their way back',
+      description: 'time to keep trying when the API server has just started and replicas are still registering again',
       default: '2s',
     },
   },
@@ -33,12 +33,12 @@ export const routeCommand: Command = {
     const api = createApiClient(args, io);
     try {
       const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.text('wait') ?? '');
-      let answer = await api.route(query, [], { signal: interrupted });
-      while (answer.kind === 'none' && (await waitIfWarming([query], api, { giveUpAtMs, signal: interrupted }))) {
-        answer = await api.route(query, [], { signal: interrupted });
+      let response = await api.route(query, [], { signal: interrupted });
+      while (response.kind === 'none' && (await waitIfWarming([query], api, { giveUpAtMs, signal: interrupted }))) {
+        response = await api.route(query, [], { signal: interrupted });
       }
-      if (answer.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));
-      const { endpoint, replicaId } = answer.route;
+      if (response.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));
+      const { endpoint, replicaId } = response.route;
       if (args.flag('json')) stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
       return 0;

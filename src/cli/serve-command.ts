@@ -6,104 +6,111 @@ import { waitForShutdown } from './shutdown-signals.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
 
-/** No limit that is meant is over it. */
-const MOST = 10_000_000;
+/** Largest value of an option that limits a count. */
+const MAX_COUNT_LIMIT = 10_000_000;
 
-/** `anyserve serve`: the API server. */
+/** `anyserve serve`: runs the API server. */
 export const serveCommand: Command = {
   name: 'serve',
   usage: '[--port PORT] [--host HOST]',
-  summary: 'Runs an API server. Replicas register with it, callers ask it for one; their calls never pass through it.',
+  summary:
+    'Runs an API server. Replicas register with it, and callers ask it for replicas. Calls go directly to the replicas.',
   examples: [
-    ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine alone'],
-    ['anyserve serve --host 0.0.0.0 --port 80', 'listen for other machines, too'],
-    ['anyserve serve --host 0.0.0.0 --register-token-file tokens', 'only those that show a token may register'],
-    ['anyserve serve --port 0', 'listen on a free port, and print it'],
+    ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine only'],
+    ['anyserve serve --host 0.0.0.0 --port 80', 'listen on all addresses'],
+    ['anyserve serve --host 0.0.0.0 --register-token-file tokens', 'require a token for registration'],
+    ['anyserve serve --port 0', 'listen on a free port and print it'],
   ],
   options: {
     port: {
       type: 'text',
       value: 'PORT',
-      description: 'the TCP port; 0 picks a free one',
+      description: 'TCP port; 0 picks a free one',
       default: String(DEFAULTS.apiPort),
     },
-    host: { type: 'text', value: 'HOST', description: 'the address to listen on', default: DEFAULTS.host },
+    host: { type: 'text', value: 'HOST', description: 'address to listen on', default: DEFAULTS.host },
     'allowed-host': {
       type: 'text',
       value: 'NAME',
       description:
-        'a name by which requests without a token can reach a loopback address, and web pages any address, besides ' +
-        'localhost, *.localhost, *.local, *.internal and the name of this machine',
+        'Host header to accept in requests without a token to a loopback address, and in requests of web pages; always ' +
+        'accepted: localhost, *.localhost, *.local, *.internal and the name of this machine',
       repeatable: true,
       spaced: true,
     },
     heartbeat: {
       type: 'text',
       value: 'TIME',
-      description: 'the time between two heartbeats of a lease',
+      description: 'interval between heartbeats of a lease',
       default: `${DEFAULTS.heartbeatMs}ms`,
     },
     'register-token-file': createTokenFileOption(
-      'tokens that may register and ask, one a line, each with a space and a prefix if it is for such ids only',
+      'file with tokens for registration and queries, one per line; "TOKEN PREFIX" limits a token to ids with this prefix',
       'ANYSERVE_REGISTER_TOKEN',
     ),
-    'read-token-file': createTokenFileOption('tokens that may ask, one a line', 'ANYSERVE_READ_TOKEN'),
+    'read-token-file': createTokenFileOption('file with tokens for queries, one per line', 'ANYSERVE_READ_TOKEN'),
     ...SERVER_TLS_OPTIONS,
     'ack-limit': {
       type: 'text',
       value: 'TIME',
-      description: 'how long a host may acknowledge nothing of what is sent to it',
+      description: 'close the connections of a host that has acknowledged no data for this long',
       default: `${DEFAULTS.ackLimitMs}ms`,
     },
     drain: {
       type: 'text',
       value: 'TIME',
-      description: 'over how long replicas are sent away at the end; 0 for all at once',
+      description: 'time over which replicas are disconnected at shutdown; 0: all at once',
       default: `${DEFAULTS.drainMs}ms`,
     },
     warming: {
       type: 'text',
       value: 'TIME',
-      description: 'how long after the start a miss may be one of a replica that is on its way back',
+      description:
+        'time after the start during which "no match" counts as temporary, because replicas are still registering again',
       default: `${DEFAULTS.warmingMs}ms`,
     },
     'max-replicas': {
       type: 'text',
       value: 'N',
-      description: 'the most replicas in the list',
+      description: 'maximum number of replicas',
       default: String(DEFAULTS.maxReplicas),
     },
     'max-registry-bytes': {
       type: 'text',
       value: 'N',
-      description: 'maximum size of all registrations together, in bytes; one address can hold a quarter of it',
+      description: 'maximum total size of all registrations, in bytes; a quarter of it for each address',
       default: String(DEFAULTS.maxRegistryBytes),
     },
     'max-streams-per-peer': {
       type: 'text',
       value: 'N',
-      description: 'the most leases that one address holds',
+      description: 'maximum number of leases for each address',
       default: String(DEFAULTS.maxStreamsPerPeer),
     },
   },
   maxWords: 0,
   async run(args, io) {
     const drainMs = parseDurationMs('drain', args.text('drain') ?? '');
-    // Loaded here, because the help and completion need nothing of it.
+    // Loaded on demand, because help and completion don't need it.
     const { startApiServer } = await import('../compose.js');
     const server = await startApiServer({
       host: args.text('host'),
       port: parseWholeNumber('port', args.text('port') ?? '', 0, 65535),
-      // Without any time between them, heartbeats would be all that the server does.
+      // At least 1 ms, because the server would only send heartbeats otherwise.
       heartbeatMs: parseDurationMs('heartbeat', args.text('heartbeat') ?? '', 1),
       registerTokens: readRequiredTokens(args, io, 'register-token-file'),
       readTokens: readRequiredTokens(args, io, 'read-token-file'),
       tls: readServerTls(args, io),
       ackLimitMs: parseDurationMs('ack-limit', args.text('ack-limit') ?? ''),
       warmingMs: parseDurationMs('warming', args.text('warming') ?? ''),
-      maxReplicas: parseWholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MOST),
+      maxReplicas: parseWholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),
       maxRegistryBytes: parseWholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
-      maxStreamsPerPeer: parseWholeNumber('max-streams-per-peer', args.text('max-streams-per-peer') ?? '', 1, MOST),
+      maxStreamsPerPeer: parseWholeNumber(
+        'max-streams-per-peer',
+        args.text('max-streams-per-peer') ?? '',
+        1,
+        MAX_COUNT_LIMIT,
+      ),
       allowedHosts: args.texts('allowed-host'),
       log: createLog(io),
     });

@@ -7,51 +7,54 @@ import { createLog } from './output.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
 import { createTokenFileOption, readClientToken } from './token-options.js';
 
-/** Which API server is asked, and with which token. */
-const WHICH: Readonly<Record<string, CommandOption>> = {
+/** Options for the API servers and the token. */
+const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
   server: {
     type: 'text',
     value: 'URL',
-    description: 'an API server; repeat it for others to turn to when it fails',
+    description: 'API server; repeat for fallback servers',
     default: DEFAULTS.apiServer,
     repeatable: true,
     spaced: true,
   },
-  'token-file': createTokenFileOption('a token to show the API server', 'ANYSERVE_TOKEN'),
+  'token-file': createTokenFileOption('file with the token to send to the API server', 'ANYSERVE_TOKEN'),
 };
 
-/** The options of the commands that ask an API server: which, and how. */
-export const SERVER_OPTIONS = { ...WHICH, ...createClientTlsOptions('behind https') };
+/** Options of the commands that use an API server. */
+export const SERVER_OPTIONS = { ...SERVER_AND_TOKEN_OPTIONS, ...createClientTlsOptions('for https API servers') };
 
-/** What stands before the names of a worker's TLS options as a caller; those without it are for what it serves. */
+/** Prefix of a worker's TLS options as a client of the API server. Those without the prefix are for its gRPC server. */
 export const WORKER_PREFIX = 'server-';
 
-/** The same options for a worker. */
-export const WORKER_SERVER_OPTIONS = { ...WHICH, ...createClientTlsOptions('behind https', WORKER_PREFIX) };
+/** {@link SERVER_OPTIONS} for a worker. */
+export const WORKER_SERVER_OPTIONS = {
+  ...SERVER_AND_TOKEN_OPTIONS,
+  ...createClientTlsOptions('for https API servers', WORKER_PREFIX),
+};
 
-/** The API servers that the options name, asked as they say. Throws `usage`. */
+/** Creates a client of the API servers that the options name. Throws `usage`. */
 export function createApiClient(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
   return new ApiClient(args.texts('server'), readServerAccess(args, io, prefix));
 }
 
-/** How the API servers are to be asked. Throws `usage`. */
+/** Reads the token and TLS options for the API servers. Throws `usage`. */
 export function readServerAccess(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
   const token = readClientToken(args, io, 'token-file');
-  const open = args.texts('server').find(isOpenToOthers);
-  if (token && open !== undefined) {
-    createLog(io).warn(`the token goes to ${open} in plain text, which others on the way can read; use https`);
+  const exposedServer = args.texts('server').find(isPlaintextRemote);
+  if (token && exposedServer !== undefined) {
+    createLog(io).warn(`the token is sent to ${exposedServer} in plaintext, readable on the network; use https`);
   }
   const tls = readClientTls(args, io, prefix);
   const isSecure = args.texts('server').some((server) => server.startsWith('https:'));
   if (isSecure && tls?.().ca === undefined && io.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
-    const remedy = `give --${prefix}tls-ca FILE, or unset it`;
+    const remedy = `give --${prefix}tls-ca FILE, or unset the variable`;
     createLog(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);
   }
   return { token, tls };
 }
 
-/** Whether what is sent to a server passes others on its way, who can read it. */
-function isOpenToOthers(server: string): boolean {
+/** Reports whether requests to a server leave this machine in plaintext. */
+function isPlaintextRemote(server: string): boolean {
   const url = URL.canParse(server) ? new URL(server) : undefined;
   return url?.protocol === 'http:' && !isLoopback(url.hostname);
 }

@@ -1,16 +1,16 @@
 import { AnyserveError } from '../core/errors.js';
 import type { CommandIo } from './command.js';
 
-/** Waits for Ctrl-C or SIGTERM; resolves to the exit code of a role that then ends in good order. */
+/** Waits for Ctrl-C or SIGTERM. Resolves to the exit code for a graceful shutdown. */
 export function waitForShutdown({ interrupted }: Pick<CommandIo, 'interrupted'>): Promise<number> {
   return new Promise((resolve) => {
-    const end = (): void => resolve(getShutdownExitCode(interrupted));
-    if (interrupted.aborted) return end();
-    interrupted.addEventListener('abort', end, { once: true });
+    const finish = (): void => resolve(getShutdownExitCode(interrupted));
+    if (interrupted.aborted) return finish();
+    interrupted.addEventListener('abort', finish, { once: true });
   });
 }
 
-/** 130 after Ctrl-C; 0 after SIGTERM, which is how a service is told to stop. */
+/** Returns 130 after Ctrl-C, and 0 after SIGTERM, the regular way to stop a service. */
 export function getShutdownExitCode(interrupted: AbortSignal): number {
   return interrupted.reason === 'SIGINT' ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;
 }

@@ -4,49 +4,49 @@ import { type ProgramExit, type SupervisedProcess, startProgram, toExitCode } fr
 import type { Clock, Random } from '../core/ports.js';
 import type { ProgramChange } from './program-reporter.js';
 
-/** How to run a program, and who must know of it. */
+/** Program to run, its callbacks and its stop signals. */
 export interface SupervisionOptions {
   /** The program and its arguments. */
   readonly program: readonly string[];
-  /** Whether it is started again when it ends by itself. */
+  /** Whether to restart the program when it exits by itself. */
   readonly restart: boolean;
-  /** How long it may take to end when it is told to, in milliseconds. */
+  /** Time for the program to exit after a stop signal, before it is killed, in ms. */
   readonly drainTimeoutMs: number;
-  /** Called when it has been started; what is returned is called as soon as it has ended. */
+  /** Called after the program has started. The returned function is called when it has exited. */
   readonly onStart: () => () => void;
-  /** Called before it is told to end, which waits for this. */
+  /** Called, and awaited, before the program gets the stop signal. */
   readonly onStop: () => Promise<void>;
   readonly onChange: (change: ProgramChange) => void;
-  /** Aborted to end it; the reason is the signal that it is told so by. */
+  /** Aborted to stop the program. The reason is the name of the signal to send. */
   readonly stop: AbortSignal;
-  /** Aborted to end it at once. */
+  /** Aborted to kill the program immediately. */
   readonly forceQuit: AbortSignal;
   readonly clock: Clock;
   readonly random: Random;
 }
 
-/** What other signals to this process are: they are meant for the program, which may reload or show its state. */
-const PASSED_ON = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
+/** Signals forwarded to the program, which can use them to reload or to print its state. */
+const FORWARDED_SIGNALS = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
 
-/** A program that ran this long was a success: when it ends, the waits begin with short ones again. */
-const STEADY_AFTER_MS = 30_000;
+/** A program that ran for this long counts as a success and resets the restart backoff, in ms. */
+const BACKOFF_RESET_AFTER_MS = 30_000;
 
-/** Runs a program until it has ended for good; resolves to its exit code. Nothing that it started is left then. */
+/** Runs a program until it has exited for good. Resolves to its exit code. No process that it started is left then. */
 export async function runSupervised(supervision: SupervisionOptions): Promise<number> {
   const { program, restart, onChange, stop, clock, random } = supervision;
   const [name = ''] = program;
   stop.throwIfAborted();
   const backoff = createBackoff(random);
   let running: SupervisedProcess | undefined;
-  const passOn = (signal: NodeJS.Signals): void => running?.signal(signal);
-  for (const signal of PASSED_ON) process.on(signal, passOn);
+  const forward = (signal: NodeJS.Signals): void => running?.signal(signal);
+  for (const signal of FORWARDED_SIGNALS) process.on(signal, forward);
   try {
     for (;;) {
       running = await startProgram(program, clock);
       const startedAtMs = clock.nowMs();
       const end = await runToEnd(running, name, supervision);
       running = undefined;
-      if (clock.nowMs() - startedAtMs >= STEADY_AFTER_MS) backoff.reset();
+      if (clock.nowMs() - startedAtMs >= BACKOFF_RESET_AFTER_MS) backoff.reset();
       if (stop.aborted) return toExitCode(end);
       const retryInMs = restart ? backoff.nextDelayMs() : undefined;
       onChange({ kind: 'ended', program: name, end, retryInMs });
@@ -55,11 +55,11 @@ export async function runSupervised(supervision: SupervisionOptions): Promise<nu
       if (stop.aborted) return toExitCode(end);
     }
   } finally {
-    for (const signal of PASSED_ON) process.removeListener(signal, passOn);
+    for (const signal of FORWARDED_SIGNALS) process.removeListener(signal, forward);
   }
 }
 
-/** Waits until a program ends by itself or is to be stopped, and then for the end of all that it started. */
+/** Waits until the program exits or must stop, and then until all processes that it started have exited. */
 async function runToEnd(
   running: SupervisedProcess,
   name: string,

@@ -2,48 +2,48 @@ import stringWidth from 'string-width';
 import type { CommandIo } from './command.js';
 
 /** A stream that can be a terminal. */
-type Screen = Pick<CommandIo['stdout'], 'isTTY' | 'columns'>;
+type OutputStream = Pick<CommandIo['stdout'], 'isTTY' | 'columns'>;
 
-/** Width of a terminal that does not report its own. */
+/** Width of a terminal that doesn't report its width. */
 const DEFAULT_COLUMNS = 80;
 
-/** Widest help: longer lines are hard to read. */
+/** Maximum width of the help. Longer lines are hard to read. */
 const MAX_HELP_COLUMNS = 100;
 
-/** Narrowest help: below this, an option and its description do not fit beside each other. */
+/** Minimum width of the help. Below this, an option and its description don't fit side by side. */
 const MIN_HELP_COLUMNS = 40;
 
 /**
- * Number of columns of a terminal; undefined for a pipe or file, where nothing is cut. `COLUMNS` can make it narrower.
- * It cannot make it wider, because shells leave it behind when a terminal is resized.
+ * Returns the number of columns of a terminal. Returns undefined for a pipe or file, where nothing is truncated. `COLUMNS`
+ * can only reduce the number, because shells don't update an exported `COLUMNS` when a terminal is resized.
  */
-export function getTerminalColumns({ isTTY, columns }: Screen, env: CommandIo['env']): number | undefined {
+export function getTerminalColumns({ isTTY, columns }: OutputStream, env: CommandIo['env']): number | undefined {
   if (!isTTY) return undefined;
-  const known = [columns, columnsFrom(env)].filter((count) => count !== undefined && count > 0) as number[];
+  const known = [columns, parseColumns(env)].filter((count) => count !== undefined && count > 0) as number[];
   return known.length > 0 ? Math.min(...known) : DEFAULT_COLUMNS;
 }
 
-/** Number of columns of the help. It is wrapped in a pipe, too. */
-export function getHelpColumns(stream: Screen, env: CommandIo['env']): number {
-  const columns = getTerminalColumns(stream, env) ?? columnsFrom(env) ?? MAX_HELP_COLUMNS;
+/** Returns the number of columns of the help, which is also wrapped in a pipe. */
+export function getHelpColumns(stream: OutputStream, env: CommandIo['env']): number {
+  const columns = getTerminalColumns(stream, env) ?? parseColumns(env) ?? MAX_HELP_COLUMNS;
   return Math.max(MIN_HELP_COLUMNS, Math.min(MAX_HELP_COLUMNS, columns));
 }
 
-function columnsFrom(env: CommandIo['env']): number | undefined {
+function parseColumns(env: CommandIo['env']): number | undefined {
   const text = env['COLUMNS'] ?? '';
   return /^[1-9]\d{0,4}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Number of columns that a text takes. East Asian characters and emoji take two, combining marks none. */
+/** Returns the number of columns that a text takes. East Asian characters and emoji take two, combining marks none. */
 export function measureWidth(text: string): number {
-  return plainWidth(text) ?? stringWidth(text);
+  return measureSimpleText(text) ?? stringWidth(text);
 }
 
-/** Cuts a text to a number of columns, with `…` in the place of the rest. Looks no further than that. */
+/** Truncates a text to a number of columns, with `…` in place of the rest. Doesn't read the rest of the text. */
 export function truncateToWidth(text: string, columns: number): string {
   let width = 0;
   let keptEnd = 0;
-  for (const character of charactersOf(text, columns)) {
+  for (const character of splitCharacters(text, columns)) {
     width += measureWidth(character);
     if (width > columns) return `${text.slice(0, keptEnd)}…`;
     if (width < columns) keptEnd += character.length;
@@ -51,21 +51,21 @@ export function truncateToWidth(text: string, columns: number): string {
   return text;
 }
 
-/** The characters of a text as a reader sees them; of one without marks and emoji no more than fit. */
-function charactersOf(text: string, columns: number): Iterable<string> {
-  // One more than fits shows that something is cut, and whether a mark belongs to the last one.
+/** Splits a text into graphemes. For a text without marks and emoji, returns only the characters that fit, plus one. */
+function splitCharacters(text: string, columns: number): Iterable<string> {
+  // The extra character shows that the text is too long, and whether it is a mark that belongs to the last one.
   const start = text.slice(0, columns + 1);
-  return plainWidth(start) === undefined ? graphemes(text) : start;
+  return measureSimpleText(start) === undefined ? splitGraphemes(text) : start;
 }
 
 /**
- * Width of a text of letters that are one UTF-16 unit each and never join with others; undefined for any other text. It
- * is a thousand times faster than to look for graphemes, and nearly all texts are such.
+ * Measures a text whose letters are one UTF-16 unit each and never combine. Returns undefined for any other text. Nearly
+ * all texts are simple, and this is a thousand times faster than segmenting into graphemes.
  */
-function plainWidth(text: string): number | undefined {
+function measureSimpleText(text: string): number | undefined {
   let width = 0;
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at);
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
     const unitWidth = isNarrow(unit) ? 1 : isWide(unit) ? 2 : undefined;
     if (unitWidth === undefined) return undefined;
     width += unitWidth;
@@ -73,7 +73,7 @@ function plainWidth(text: string): number | undefined {
   return width;
 }
 
-/** ASCII, Latin and Cyrillic letters, and the ellipsis. */
+/** Reports whether a unit is ASCII, a Latin or Cyrillic letter, or the ellipsis. */
 function isNarrow(unit: number): boolean {
   return (
     (unit >= 0x20 && unit <= 0x7e) ||
@@ -83,7 +83,7 @@ function isNarrow(unit: number): boolean {
   );
 }
 
-/** Kana, Chinese characters and Korean syllables. */
+/** Reports whether a unit is kana, a Chinese character or a Korean syllable. */
 function isWide(unit: number): boolean {
   return (
     (unit >= 0x4e00 && unit <= 0x9fff) ||
@@ -95,8 +95,8 @@ function isWide(unit: number): boolean {
 
 let segmenter: Intl.Segmenter | undefined;
 
-/** Characters as a reader sees them. The segmenter takes milliseconds to make, so only texts that need one get it. */
-function* graphemes(text: string): Generator<string> {
+/** Yields the graphemes of a text. The segmenter is created on first use, which takes milliseconds. */
+function* splitGraphemes(text: string): Generator<string> {
   segmenter ??= new Intl.Segmenter();
   for (const { segment } of segmenter.segment(text)) yield segment;
 }

@@ -4,20 +4,20 @@ import { createTextReader, findReasoningOutput } from '../inference/text-respons
 import type { CommandIo } from './command.js';
 import { createColors, escapeForStream } from './output.js';
 
-/** Shows a model's thinking at a terminal, labelled and dimmed, before its answer. Programs that read a pipe get none. */
+/** Creates a writer of a model's reasoning: labelled and dimmed at a terminal, nothing in a pipe. */
 export function createThinkingWriter({ stdout, stdoutClosed, env }: CommandIo) {
-  const read = createTextReader(findReasoningOutput);
+  const readReasoning = createTextReader(findReasoningOutput);
   const { dim } = createColors(stdout, env);
   let isOpen = false;
   return {
     async write(part: InferenceResponse): Promise<void> {
-      const piece = stdout.isTTY ? read(part) : undefined;
+      const piece = stdout.isTTY ? readReasoning(part) : undefined;
       if (piece === undefined || piece === '') return;
       const label = isOpen ? '' : 'thinking: ';
       isOpen = true;
       if (!stdout.write(dim(escapeForStream(stdout, label + piece)))) await waitForDrain(stdout, stdoutClosed);
     },
-    /** Ends the thinking, once. */
+    /** Ends the reasoning with a blank line, if any was written. */
     end(): void {
       if (isOpen) stdout.write('\n\n');
       isOpen = false;

@@ -8,45 +8,45 @@ import { createLog } from './output.js';
 
 const PEM_FILE = { type: 'text', value: 'FILE' } as const;
 
-/** The options of what serves over TLS. */
+/** TLS options of a server. */
 export const SERVER_TLS_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  'tls-cert': { ...PEM_FILE, description: 'serve over TLS, with this certificate (PEM), and those that lead to it' },
-  'tls-key': { ...PEM_FILE, description: 'the key of that certificate (PEM)' },
-  'tls-ca': { ...PEM_FILE, description: 'let in only callers with a certificate of this authority (PEM)' },
+  'tls-cert': { ...PEM_FILE, description: 'serve over TLS with this certificate chain (PEM)' },
+  'tls-key': { ...PEM_FILE, description: 'private key of the certificate (PEM)' },
+  'tls-ca': { ...PEM_FILE, description: 'require client certificates issued by this CA (PEM)' },
 };
 
-/** The options of what asks others over TLS, each name behind a prefix; `where` says whom. */
-export function createClientTlsOptions(where: string, prefix = ''): Readonly<Record<string, CommandOption>> {
+/** Creates the TLS options of a client. `peers` names the servers that they apply to, `prefix` precedes each option name. */
+export function createClientTlsOptions(peers: string, prefix = ''): Readonly<Record<string, CommandOption>> {
   return {
-    [`${prefix}tls-ca`]: { ...PEM_FILE, description: `trust this authority (PEM), and no other, ${where}` },
-    [`${prefix}tls-cert`]: { ...PEM_FILE, description: `a certificate (PEM) to show to who asks for one ${where}` },
-    [`${prefix}tls-key`]: { ...PEM_FILE, description: 'the key of that certificate (PEM)' },
+    [`${prefix}tls-ca`]: { ...PEM_FILE, description: `trust only this CA (PEM) ${peers}` },
+    [`${prefix}tls-cert`]: { ...PEM_FILE, description: `client certificate (PEM) ${peers}` },
+    [`${prefix}tls-key`]: { ...PEM_FILE, description: 'private key of the certificate (PEM)' },
   };
 }
 
-/** What to serve over TLS with, as it is now; undefined: without. Throws `usage`. */
+/** Returns a getter of the current server certificates. Undefined: serve without TLS. Throws `usage`. */
 export function readServerTls(args: Arguments, io: CommandIo): (() => ServerTls) | undefined {
-  const { cert, key, ca } = filesFrom(args, '');
+  const { cert, key, ca } = readTlsFiles(args, '');
   if (cert && key) return loadServerTls({ cert, key, ca }, { clock, log: createLog(io) });
-  if (ca) throw new AnyserveError('usage', '--tls-ca goes with --tls-cert FILE and --tls-key FILE');
+  if (ca) throw new AnyserveError('usage', '--tls-ca requires --tls-cert FILE and --tls-key FILE');
   return undefined;
 }
 
-/** Whom to trust and what to show as a caller, as it is now; undefined: the options say nothing. Throws `usage`. */
+/** Returns a getter of the current client certificates. Undefined: no TLS option is given. Throws `usage`. */
 export function readClientTls(args: Arguments, io: CommandIo, prefix = ''): (() => ClientTls) | undefined {
-  const files = filesFrom(args, prefix);
+  const files = readTlsFiles(args, prefix);
   return files.cert || files.ca ? loadClientTls(files, { clock, log: createLog(io) }) : undefined;
 }
 
-function filesFrom(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {
-  const file = (option: string): NamedFile | undefined => {
+function readTlsFiles(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {
+  const toFile = (option: string): NamedFile | undefined => {
     const path = args.text(option);
     return path === undefined ? undefined : { option, path, isSecret: option.endsWith('tls-key') };
   };
-  const [cert, key, ca] = [file(`${prefix}tls-cert`), file(`${prefix}tls-key`), file(`${prefix}tls-ca`)];
+  const [cert, key, ca] = [toFile(`${prefix}tls-cert`), toFile(`${prefix}tls-key`), toFile(`${prefix}tls-ca`)];
   if ((cert === undefined) !== (key === undefined)) {
-    const [given, missing] = cert ? ['cert', 'key'] : ['key', 'cert'];
-    throw new AnyserveError('usage', `--${prefix}tls-${given} goes with --${prefix}tls-${missing} FILE`);
+    const [present, missing] = cert ? ['cert', 'key'] : ['key', 'cert'];
+    throw new AnyserveError('usage', `--${prefix}tls-${present} requires --${prefix}tls-${missing} FILE`);
   }
   return { ...(cert && { cert }), ...(key && { key }), ...(ca && { ca }) };
 }

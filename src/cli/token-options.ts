@@ -6,20 +6,20 @@ import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLog } from './output.js';
 
-/** An option that names a file with tokens; `variable` holds the token itself where there is no file. */
+/** Creates an option for a file with tokens. Without the file, the token is read from the environment variable `variable`. */
 export function createTokenFileOption(description: string, variable: string): CommandOption {
-  return { type: 'text', value: 'FILE', description: `${description}; else ${variable} is the token` };
+  return { type: 'text', value: 'FILE', description: `${description}; when not given, ${variable} holds the token` };
 }
 
-/** The token to show, as it is now; undefined: none. Throws `usage`. */
+/** Returns a getter of the current token to send. Undefined: none. Throws `usage`. */
 export function readClientToken(args: Arguments, io: CommandIo, option: string): (() => string) | undefined {
-  return tokenSource(args, io, option, parseClientToken);
+  return createTokenGetter(args, io, option, parseClientToken);
 }
 
-/** Returns a function for the tokens that callers must show; undefined if none are required. Logs short ones once. Throws `usage`. */
+/** Returns a getter of the accepted tokens. Undefined: no token is required. Warns about short tokens once. Throws `usage`. */
 export function readRequiredTokens(args: Arguments, io: CommandIo, option: string): (() => TokenSet) | undefined {
   let isWarned = false;
-  return tokenSource(args, io, option, (text, where) => {
+  return createTokenGetter(args, io, option, (text, where) => {
     const lines = text.split('\n');
     const tokens = new TokenSet(lines, where);
     const warning = findShortTokens(lines, where);
@@ -32,10 +32,11 @@ export function readRequiredTokens(args: Arguments, io: CommandIo, option: strin
 }
 
 /**
- * What an option's file says, or the variable of the same name without `FILE`. A token is never an argument, because
- * every user of a machine sees those. Throws `usage`; a variable that is set to nothing is no wish for an open door.
+ * Returns a getter of the parsed file of an option, or of the variable of the same name without `_FILE`. A token is never an
+ * argument, because every user of the machine can see those. Throws `usage`, also for an empty variable: it must not disable
+ * authentication.
  */
-function tokenSource<T>(
+function createTokenGetter<T>(
   args: Arguments,
   io: CommandIo,
   option: string,
@@ -50,9 +51,9 @@ function tokenSource<T>(
     .replace(/-file$/, '')
     .replaceAll('-', '_')
     .toUpperCase()}`;
-  const given = io.env[variable];
-  if (given === undefined) return undefined;
-  if (given.trim() === '') throw new AnyserveError('usage', `${variable} is empty; give it a token, or unset it`);
-  const value = parse(given, variable);
+  const text = io.env[variable];
+  if (text === undefined) return undefined;
+  if (text.trim() === '') throw new AnyserveError('usage', `${variable} is empty; set it to a token, or unset it`);
+  const value = parse(text, variable);
   return () => value;
 }

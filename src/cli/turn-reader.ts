@@ -1,40 +1,46 @@
-/** The mark before and after a message of several lines, as in Python. */
+/** Mark before and after a multi-line message, as in Python. */
 const FENCE = '"""';
 
-/** Joins lines to turns: a line is a turn, and so are all lines between two lines with `"""`. */
+/** A turn of the user. `isFenced`: whether it was enclosed in `"""`. */
+interface ReadTurn {
+  readonly text: string;
+  readonly isFenced: boolean;
+}
+
+/** Joins lines into turns. A line is a turn, and so are all lines enclosed in `"""`. */
 export class TurnReader {
   #lines: string[] | undefined;
 
-  /** Whether a message of several lines has begun and not ended. */
+  /** Whether a multi-line message has begun and not ended. */
   get isOpen(): boolean {
     return this.#lines !== undefined;
   }
 
-  /** Takes a line; returns the turn that ends with it. `isFenced` says whether it had the mark. */
-  take(line: string): { readonly text: string; readonly isFenced: boolean } | undefined {
+  /** Adds a line. Returns the turn that ends with it; undefined inside a multi-line message. */
+  push(line: string): ReadTurn | undefined {
     if (this.#lines === undefined) {
       const opened = line.trimStart();
       if (!opened.startsWith(FENCE)) return { text: line, isFenced: false };
       this.#lines = [];
-      return this.#inside(opened.slice(FENCE.length));
+      return this.#pushFenced(opened.slice(FENCE.length));
     }
-    return this.#inside(line);
+    return this.#pushFenced(line);
   }
 
-  /** Forgets the lines of a message that has not ended, and returns them; undefined when there is none. */
-  leave(): string | undefined {
+  /** Removes and returns the lines of an unfinished message. Undefined when there is none. */
+  flush(): string | undefined {
     const text = this.#lines?.join('\n').trim();
     this.#lines = undefined;
     return text;
   }
 
-  #inside(line: string): { readonly text: string; readonly isFenced: boolean } | undefined {
-    const end = line.trimEnd();
-    if (!end.endsWith(FENCE)) {
+  #pushFenced(line: string): ReadTurn | undefined {
+    const trimmed = line.trimEnd();
+    if (!trimmed.endsWith(FENCE)) {
       this.#lines?.push(line);
       return undefined;
     }
-    this.#lines?.push(end.slice(0, -FENCE.length));
-    return { text: this.leave() ?? '', isFenced: true };
+    this.#lines?.push(trimmed.slice(0, -FENCE.length));
+    return { text: this.flush() ?? '', isFenced: true };
   }
 }

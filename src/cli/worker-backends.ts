@@ -11,31 +11,31 @@ import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLlamaFromArguments, LLAMA_OPTIONS } from './llama-options.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
 
-/** The options of `anyserve worker` that say what it serves. */
+/** Options of `anyserve worker` for the models that it serves. */
 export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
   backend: {
     type: 'text',
     value: 'NAME',
-    description: 'a built-in: echo, which answers with its inputs',
+    description: 'built-in backend: echo, which returns its inputs',
     repeatable: true,
     choices: ['echo'],
   },
   openai: {
     type: 'text',
     value: 'URL',
-    description: 'the models of an OpenAI-compatible server, such as http://localhost:8000/v1',
+    description: 'serve the models of this OpenAI-compatible server, such as http://localhost:8000/v1',
   },
   ...LLAMA_OPTIONS,
   model: {
     type: 'text',
     value: 'NAME',
-    description: 'a model to offer of those that --openai lists, all when not given; or the name of that of --llama',
+    description: 'with --openai: model to offer; all models when not given. With --llama: name of the model',
     repeatable: true,
   },
   embeddings: {
     type: 'text',
     value: '[NAME]',
-    description: 'a model of --openai or --llama that turns texts into vectors (type=embed); all when no name follows',
+    description: 'model of --openai or --llama that computes embeddings (type=embed); all models when NAME is omitted',
     repeatable: true,
     mayBeEmpty: true,
     mayStandAlone: true,
@@ -43,45 +43,46 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
   type: {
     type: 'text',
     value: 'NAME=TYPE',
-    description: 'what a model of --openai is for, embed or chat, in place of what the server says',
+    description: 'type of a model of --openai, embed or chat; overrides the type that the server reports',
     repeatable: true,
   },
   'openai-key-file': {
     type: 'text',
     value: 'FILE',
-    description: 'a file with the key for --openai; else ANYSERVE_OPENAI_KEY or OPENAI_API_KEY is the key',
+    description:
+      'file with the API key for --openai; when not given, ANYSERVE_OPENAI_KEY or OPENAI_API_KEY holds the key',
   },
-  ...createClientTlsOptions('at an https URL of --openai', 'openai-'),
+  ...createClientTlsOptions('for an https URL of --openai', 'openai-'),
   'openai-timeout': {
     type: 'text',
     value: 'TIME',
-    description: 'time to the first byte of an answer of --openai',
+    description: 'timeout for the first byte of a response of --openai',
     default: `${DEFAULTS.upstreamTimeoutMs / 1000}s`,
   },
   'openai-idle-timeout': {
     type: 'text',
     value: 'TIME',
     description:
-      'time between two bytes of an answer of --openai; ' +
-      `${DEFAULTS.upstreamIdleTimeoutMs / 1000}s when not given, or --openai-timeout if that is less`,
+      'maximum time between two bytes of a response of --openai; ' +
+      `when not given, ${DEFAULTS.upstreamIdleTimeoutMs / 1000}s, or --openai-timeout if that is less`,
   },
   'probe-path': {
     type: 'text',
     value: 'PATH|none',
     description:
-      'what to ask --openai for to see whether it is well: a path below its URL or, if that is not found, beside its ' +
-      '/v1; /models when not given, and /health of vLLM, SGLang, llama.cpp and TGI',
+      'path for health probes of --openai, relative to its URL or, if not found there, to the parent of its /v1; ' +
+      'when not given, /models, and /health of vLLM, SGLang, llama.cpp and TGI',
   },
 };
 
-/** What a worker serves, and what remains to be said of what it can do. */
+/** Backends of a worker, and capabilities that override theirs. */
 export interface LoadedBackends {
   readonly backends: readonly Backend[];
-  /** What to register in place of what the one model says it can do; an engine's models have taken it in already. */
+  /** Capabilities to register instead of those of the only model. Empty for an engine, whose models already include them. */
   readonly capabilities: readonly Capability[];
 }
 
-/** Loads what the command line asks for, and nothing else. Throws `usage`. */
+/** Loads the backends that the command line names, and only their code. Throws `usage`. */
 export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Promise<LoadedBackends> {
   const [module] = args.words;
   const capabilities = args.texts('cap').map(parseCap);
@@ -92,21 +93,21 @@ export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Pr
   }
   for (const name of args.texts('backend')) {
     if (name !== 'echo')
-      throw new AnyserveError('usage', `there is no backend ${JSON.stringify(name)}; there is "echo"`);
+      throw new AnyserveError('usage', `unknown backend ${JSON.stringify(name)}; the only one is "echo"`);
     const { createEchoBackend } = await import('../worker/echo-backend.js');
     backends.push(createEchoBackend());
   }
-  const engine = await engineFrom(args, io, log, capabilities);
+  const engine = await createEngine(args, io, log, capabilities);
   if (engine) return { backends: [...backends, engine], capabilities: [] };
   if (backends.length > 0) return { backends, capabilities };
   throw new AnyserveError(
     'usage',
-    'give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo to try things out',
+    'no models to serve: give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo for a test',
   );
 }
 
-/** The engine asked for; undefined when there is none. */
-async function engineFrom(
+/** Creates the engine that the options name. Resolves to undefined when there is none. Throws `usage`. */
+async function createEngine(
   args: Arguments,
   io: CommandIo,
   log: Log,
@@ -115,12 +116,12 @@ async function engineFrom(
   const url = args.text('openai');
   const llama = await createLlamaFromArguments(args, log, capabilities);
   if (llama && url !== undefined) {
-    throw new AnyserveError('usage', 'a worker has --openai or --llama, one of them; run one worker for each');
+    throw new AnyserveError('usage', '--openai and --llama exclude each other; run one worker for each');
   }
   if (url === undefined) {
     for (const option of llama ? OPENAI_OPTIONS : [...ENGINE_OPTIONS, ...OPENAI_OPTIONS]) {
       const engines = OPENAI_OPTIONS.includes(option) ? '--openai URL' : '--openai URL or --llama FILE';
-      if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} goes with ${engines}`);
+      if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} requires ${engines}`);
     }
     return llama;
   }
@@ -129,13 +130,14 @@ async function engineFrom(
     import('../worker/upstream-proxy.js'),
   ]);
   const proxy = await resolveUpstreamProxy(url, io.env);
-  if (proxy) log.info(`asks ${url} through the proxy ${proxy.name}; NO_PROXY names hosts to ask directly`);
+  if (proxy)
+    log.info(`connecting to ${url} through proxy ${proxy.name}; set NO_PROXY for hosts to connect to directly`);
   const timeoutMs = parseDurationMs('openai-timeout', args.text('openai-timeout') ?? '', 1);
   const idle = args.text('openai-idle-timeout');
   return createOpenaiBackend(
     {
       url,
-      key: await openaiKey(args, io, log),
+      key: await readOpenaiKey(args, io, log),
       timeoutMs,
       idleTimeoutMs:
         idle === undefined
@@ -145,7 +147,7 @@ async function engineFrom(
       proxy,
       probePath: args.text('probe-path'),
       models: args.texts('model'),
-      ...modelTypes(args),
+      ...readModelTypes(args),
       capabilities,
       clock,
       log,
@@ -154,8 +156,10 @@ async function engineFrom(
   );
 }
 
-/** Options that go with an engine of either kind, and those that go with `--openai` alone and have no default. */
+/** Options that require `--openai` or `--llama`. */
 const ENGINE_OPTIONS: readonly string[] = ['model', 'embeddings'];
+
+/** Options that require `--openai` and have no default. */
 const OPENAI_OPTIONS: readonly string[] = [
   'openai-key-file',
   'openai-tls-ca',
@@ -166,28 +170,32 @@ const OPENAI_OPTIONS: readonly string[] = [
   'type',
 ];
 
-/** Reads which models are for embeddings, and which for chats. Throws `usage` for another type, or two of one model. */
-function modelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings' | 'chats'> {
+/** Reads which models are for embeddings and which for chat. Throws `usage` for another type, or if a model has two types. */
+function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings' | 'chats'> {
   const embeddings = args.texts('embeddings');
   const named: Record<'embed' | 'chat', string[]> = { embed: embeddings.filter((name) => name !== ''), chat: [] };
   for (const argument of args.texts('type')) {
-    // Names can hold a "=", types can't.
-    const at = argument.lastIndexOf('=');
-    const [name, type] = [argument.slice(0, Math.max(0, at)), argument.slice(at + 1)];
+    // A name can contain `=`, a type can't.
+    const separator = argument.lastIndexOf('=');
+    const [name, type] = [argument.slice(0, Math.max(0, separator)), argument.slice(separator + 1)];
     if (name === '' || (type !== 'embed' && type !== 'chat')) {
-      throw new AnyserveError('usage', `--type ${JSON.stringify(argument)}: give NAME=embed or NAME=chat`);
+      throw new AnyserveError('usage', `--type ${JSON.stringify(argument)}: expected NAME=embed or NAME=chat`);
     }
     named[type].push(name);
   }
-  const twice = named.chat.find((name) => named.embed.includes(name));
-  if (twice !== undefined) {
-    throw new AnyserveError('usage', `model ${JSON.stringify(twice)} is given as one for chat and one for embeddings`);
+  const ambiguous = named.chat.find((name) => named.embed.includes(name));
+  if (ambiguous !== undefined) {
+    throw new AnyserveError('usage', `model ${JSON.stringify(ambiguous)} has two types, chat and embed; give one`);
   }
   return { embeddings: embeddings.includes('') ? 'all' : named.embed, chats: named.chat };
 }
 
-/** Returns the key for the server, from a file that is read again when it changes; never from an argument, which others see. */
-async function openaiKey(args: Arguments, { env }: CommandIo, log: Log): Promise<string | (() => string) | undefined> {
+/** Reads the API key for the server. A file is reloaded when it changes. The key is never an argument, which others could see. */
+async function readOpenaiKey(
+  args: Arguments,
+  { env }: CommandIo,
+  log: Log,
+): Promise<string | (() => string) | undefined> {
   const { parseOpenaiKey } = await import('../worker/openai-access.js');
   const path = args.text('openai-key-file');
   if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;

@@ -32,7 +32,7 @@ const SOURCES = { 'a.cjs': '(() => (x) => x + 1)', 'b.cjs': '(() => (x) => x + 2
 function run(env: NodeJS.ProcessEnv = {}, names: readonly (keyof typeof SOURCES)[] = ['a.cjs', 'b.cjs']): number {
   const cache = new CodeCache({ XDG_CACHE_HOME: home, ...env }, 'hash', 'route');
   const scripts = new Map(
-    names.map((name) => [name, new Script(SOURCES[name], { filename: name, cachedData: cache.codeOf(name) })]),
+    names.map((name) => [name, new Script(SOURCES[name], { filename: name, cachedData: cache.getCode(name) })]),
   );
   for (const script of scripts.values()) script.runInThisContext()()(1);
   cache.save(scripts);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { formatBashReplacement, parseBashLine } from '../../src/cli/bash-line.js';
 
-describe('a bash command line', () => {
+describe('parseBashLine', () => {
   it.each<[string, string[]]>([
     ['anyserve ', ['anyserve', '']],
     ['anyserve  route\tx', ['anyserve', 'route', 'x']],
@@ -11,7 +11,7 @@ describe('a bash command line', () => {
     ["anyserve ''", ['anyserve', '']],
     ['anyserve x\\', ['anyserve', 'x']],
     ['', ['']],
-  ])('%j has the words %j', (line, words) => {
+  ])('splits %j into the words %j', (line, words) => {
     expect(parseBashLine(line, '=:').words).toEqual(words);
   });
 
@@ -27,11 +27,11 @@ describe('a bash command line', () => {
     ["anyserve route 'x=", 'x=$(rm)', 'x=$(rm)'],
     ["anyserve route 'x=", "x=it's", undefined],
     ['anyserve route x=', 'x=模型 🦙', '\\模\\型\\ \\🦙'],
-  ])('%j completed with %j has %j put in', (line, value, replacement) => {
+  ])('for %j, the completion %j inserts %j', (line, value, replacement) => {
     expect(formatBashReplacement(value, parseBashLine(line, ' \t\n"\'><=;|&(:'))).toBe(replacement);
   });
 
-  it('is not broken at = and : where the user has taken them out of COMP_WORDBREAKS', () => {
+  it('does not break words at = and : when the user has removed them from COMP_WORDBREAKS', () => {
     expect(formatBashReplacement('model=a:b', parseBashLine('anyserve route model=a:', ' \t\n'))).toBe('model=a:b');
   });
 });

@@ -5,15 +5,15 @@ import type { ScalarPairs } from '../../src/json/capability-json.js';
 import { replica } from '../support/replicas.js';
 
 it.each<[string, readonly ScalarPairs[], string]>([
-  ['all of a few', [{ model: 'a' }, { model: 'b' }], '{"model":"a"} {"model":"b"}'],
-  ['nothing', [], 'it offers nothing'],
+  ['all of a few capabilities', [{ model: 'a' }, { model: 'b' }], '{"model":"a"} {"model":"b"}'],
+  ['that there are none', [], 'no capabilities'],
   [
-    'the first of many',
-    Array.from({ length: 2000 }, (_, at) => ({ m: at })),
+    'the first of many capabilities',
+    Array.from({ length: 2000 }, (_, index) => ({ m: index })),
     '{"m":0} {"m":1} {"m":2} {"m":3} {"m":4} {"m":5} {"m":6} {"m":7} and 1992 more',
   ],
-  ['no long one', [{ a: '1' }, { a: 'x'.repeat(5000) }, { a: '2' }], '{"a":"1"} and 2 more'],
-])('a line of an update shows %s', (_what, capabilities, text) => {
+  ['none after a long one', [{ a: '1' }, { a: 'x'.repeat(5000) }, { a: '2' }], '{"a":"1"} and 2 more'],
+])('the line for an update shows %s', (_description, capabilities, text) => {
   const stdout = new PassThrough();
   const report = createLeaseReporter(false, { stdout, env: {} });
   report({ kind: 'updated', server: 'http://api' }, replica('r1', ...capabilities));

@@ -10,7 +10,7 @@ function textPart(text: string, parameters: Parameters = {}): InferenceResponse 
   return { model: 'm', version: '', id: '', outputs: { text: { datatype: 'BYTES', shape: [1], data } }, parameters };
 }
 
-const number: InferenceResponse = {
+const integerResponse: InferenceResponse = {
   model: 'm',
   version: '',
   id: '',
@@ -18,10 +18,10 @@ const number: InferenceResponse = {
   parameters: {},
 };
 
-const shown = (record: ResponseRecord, replica = {}) => JSON.parse(serializeJson(record.json(replica as never)));
+const toJson = (record: ResponseRecord, replica = {}) => JSON.parse(serializeJson(record.toJson(replica as never)));
 
-describe('the record of an answer', () => {
-  it('tells a text, how it ended, and the time to its first token and to its end', () => {
+describe('ResponseRecord', () => {
+  it('has the text, the finish reason, the time to the first token and the total time', () => {
     const clock = new ManualClock();
     const record = new ResponseRecord(clock, true);
     clock.advance(10);
@@ -33,7 +33,7 @@ describe('the record of an answer', () => {
     record.add(textPart('', { finish_reason: 'length', prompt_tokens: 3, total_tokens: 5 }));
     clock.advance(1);
     expect(record.text).toBe('Hello');
-    expect(shown(record, { endpoint: 'a:1', replicaId: asReplicaId('r1') })).toEqual({
+    expect(toJson(record, { endpoint: 'a:1', replicaId: asReplicaId('r1') })).toEqual({
       model_name: 'm',
       parameters: { finish_reason: 'length', prompt_tokens: 3, total_tokens: 5 },
       outputs: [{ name: 'text', datatype: 'BYTES', shape: [1], data: ['Hello'] }],
@@ -45,33 +45,33 @@ describe('the record of an answer', () => {
     });
   });
 
-  it('leaves out what is not known', () => {
+  it('omits fields without a value', () => {
     const clock = new ManualClock();
     const record = new ResponseRecord(clock, true);
     record.add(textPart(''));
     clock.advance(5);
-    const told = shown(record, { endpoint: 'a:1' });
-    expect(told).toMatchObject({ text: '', replica: { replica_id: null }, latency_ms: { total: 5 } });
-    expect(Object.keys(told)).toEqual(['model_name', 'outputs', 'text', 'replica', 'latency_ms']);
+    const json = toJson(record, { endpoint: 'a:1' });
+    expect(json).toMatchObject({ text: '', replica: { replica_id: null }, latency_ms: { total: 5 } });
+    expect(Object.keys(json)).toEqual(['model_name', 'outputs', 'text', 'replica', 'latency_ms']);
   });
 
-  it('tells other answers as they are', () => {
+  it('has no text for other responses', () => {
     const clock = new ManualClock();
     for (const isText of [true, false]) {
       const record = new ResponseRecord(clock, isText);
-      record.add(number);
+      record.add(integerResponse);
       expect(record.text).toBeUndefined();
-      expect(Object.keys(shown(record))).toEqual(['model_name', 'outputs', 'replica', 'latency_ms']);
+      expect(Object.keys(toJson(record))).toEqual(['model_name', 'outputs', 'replica', 'latency_ms']);
     }
     const texts = new ResponseRecord(clock, false);
     const data = ['a', 'b'].map((text) => new TextEncoder().encode(text));
-    texts.add({ ...number, outputs: { text: { datatype: 'BYTES', shape: [2], data } } });
-    expect(shown(texts).outputs[0].data).toEqual(['a', 'b']);
+    texts.add({ ...integerResponse, outputs: { text: { datatype: 'BYTES', shape: [2], data } } });
+    expect(toJson(texts).outputs[0].data).toEqual(['a', 'b']);
   });
 
-  it('fails for an answer without parts', () => {
-    expect(() => new ResponseRecord(new ManualClock(), true).json({ endpoint: 'a:1', replicaId: undefined })).toThrow(
-      'a:1: the answer has no parts',
+  it('throws for a response without parts', () => {
+    expect(() => new ResponseRecord(new ManualClock(), true).toJson({ endpoint: 'a:1', replicaId: undefined })).toThrow(
+      'a:1: the response has no parts',
     );
   });
 });

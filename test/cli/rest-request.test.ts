@@ -6,8 +6,8 @@ import { type JsonObject, parseJson } from '../../src/json/exact-json.js';
 const read = (text: string) => parseRestRequest('--inputs x.json', parseJson(text) as JsonObject);
 const input = (more: string) => `{"name":"a","datatype":"INT32","shape":[1],"data":[1]${more}}`;
 
-describe('a request in the form of the REST protocol', () => {
-  it('has parameters of its own, of inputs and of outputs', () => {
+describe('parseRestRequest', () => {
+  it('reads the parameters of the request, its inputs and its outputs', () => {
     const { inputs, outputs, parameters } = read(
       `{"parameters":{"p":1},"inputs":[${input(',"parameters":{"content_type":"np","scale":0.5}')}],` +
         '"outputs":[{"name":"o"},{"name":"c","parameters":{"classification":3}}]}',
@@ -20,14 +20,14 @@ describe('a request in the form of the REST protocol', () => {
     ]);
   });
 
-  it('says which parameters cannot be sent', () => {
+  it('reports parameters that cannot be sent', () => {
     expect(() => read(`{"inputs":[${input(',"parameters":[]')}]}`)).toThrow(
-      '--inputs x.json: input "a": its parameters are no object',
+      '--inputs x.json: input "a": parameters are not an object',
     );
     expect(() => read(`{"inputs":[${input(',"parameters":{"x":[1]}')}]}`)).toThrow('parameter "x" is no boolean');
   });
 
-  it('is what a tensor is written as', () => {
+  it('reads the format that tensorToJson writes', () => {
     const [[name, tensor] = ['', undefined]] = read(`{"inputs":[${input(',"parameters":{"k":"v"}')}]}`).inputs;
     const written = tensorToJson(name, tensor as never) as ReadonlyMap<string, unknown>;
     expect(written.get('parameters')).toEqual(new Map([['k', 'v']]));

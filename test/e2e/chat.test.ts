@@ -100,7 +100,7 @@ describe('chat from a pipe', () => {
     expect((await run(['chat', 'chat', '--endpoint', '127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(5);
     expect((await run(['chat', 'chat', '--server', 'http://127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(4);
     expect((await run(['chat', 'chat', '--seed', 'x', ...at])).code).toBe(2);
-    expect((await run(['chat'])).stderr).toBe('anyserve: give the name of a model, such as chat\n');
+    expect((await run(['chat'])).stderr).toBe('anyserve: missing NAME: give the name of a model, such as chat\n');
   });
 
   it('ends on Ctrl-C while it waits for a line, and during a response', async () => {
@@ -134,14 +134,14 @@ describe('chat in a terminal', () => {
     await chat.say('/help');
     expect(chat.stdout()).toMatch(/\r\n\/clear {10}forget what was said\r\n[\s\S]*sent with Enter\.\r\n/);
     await chat.say('/rest of it');
-    expect(chat.stdout()).toContain('there is no /rest; /help lists the commands;');
+    expect(chat.stdout()).toContain('unknown command /rest; /help lists the commands;');
     expect(chat.stdout()).toContain('for a message that begins with a slash, type //rest of it');
     await chat.say('/clear');
     await chat.say('two');
     await worker.printed(/user one\nin parts: system Be brief., user two\n$/);
     await chat.say('/system Answer in French.');
     await chat.say('/system');
-    expect(chat.stdout().match(/the model is told: Answer in French\./g)).toHaveLength(2);
+    expect(chat.stdout().match(/system message: Answer in French\./g)).toHaveLength(2);
     await chat.say('//etc/hosts');
     await worker.printed(/in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/);
     chat.type('/exit\r');

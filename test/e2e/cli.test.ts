@@ -91,7 +91,7 @@ describe('the help', () => {
       [['route', '-v'], ['--version']],
     ];
     for (const [asked, plain] of same) expect(await run(asked), asked.join(' ')).toEqual(await run(plain));
-    expect((await run(['help', 'rout'])).stderr).toBe('anyserve: there is no command "rout"; did you mean route?\n');
+    expect((await run(['help', 'rout'])).stderr).toBe('anyserve: unknown command "rout"; did you mean route?\n');
   });
 
   it('fits the width of a terminal, or COLUMNS in a pipe', async () => {
@@ -123,36 +123,36 @@ describe('the help', () => {
 
 describe('wrong usage', () => {
   it.each([
-    [['rout'], 'there is no command "rout"; did you mean route?'],
-    [['frobnicate'], 'there is no command "frobnicate"; see anyserve --help'],
-    [['frobnicate', '--help'], 'there is no command "frobnicate"; see anyserve --help'],
-    [['nope'], 'there is no command "nope"; see anyserve --help'],
-    [['list'], 'there is no command "list"; did you mean registry?'],
-    [['ls'], 'there is no command "ls"; did you mean registry?'],
-    [['ps'], 'there is no command "ps"; did you mean registry?'],
-    [['call', 'chat'], 'there is no command "call"; did you mean infer?'],
+    [['rout'], 'unknown command "rout"; did you mean route?'],
+    [['frobnicate'], 'unknown command "frobnicate"; see anyserve --help'],
+    [['frobnicate', '--help'], 'unknown command "frobnicate"; see anyserve --help'],
+    [['nope'], 'unknown command "nope"; see anyserve --help'],
+    [['list'], 'unknown command "list"; did you mean registry?'],
+    [['ls'], 'unknown command "ls"; did you mean registry?'],
+    [['ps'], 'unknown command "ps"; did you mean registry?'],
+    [['call', 'chat'], 'unknown command "call"; did you mean infer?'],
     [['x'.repeat(100_000)], 'see anyserve --help'],
-    [['infer', 'x', 'Hello', 'there'], '"there" is a word too many; put the prompt in quotes'],
-    [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: behind the model and with --prompt'],
+    [['infer', 'x', 'Hello', 'there'], 'unexpected argument "there"; put the prompt in quotes'],
+    [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: after the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
-    [['route', '--server'], '--server needs a value; one that begins with - is written --server=VALUE'],
-    [['route', '--server', 'http://x/?a=1'], 'is not an API server URL'],
+    [['route', '--server'], '--server needs a value; if the value begins with -, write --server=VALUE'],
+    [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
     [['serve', '--host', ''], '--host needs a value'],
-    [['route', '--constructor=1'], 'there is no option --constructor; see anyserve --help'],
-    [['route', '--', '--help'], '"--help" is no KEY=VALUE, such as type=chat'],
-    [['route', 'chat'], '"chat" is no KEY=VALUE, such as type=chat'],
-    [['route', 'a=1', 'a=2'], 'the key "a" is given twice; it can have one value'],
+    [['route', '--constructor=1'], 'unknown option --constructor; see anyserve --help'],
+    [['route', '--', '--help'], '"--help" is not KEY=VALUE, such as type=chat'],
+    [['route', 'chat'], '"chat" is not KEY=VALUE, such as type=chat'],
+    [['route', 'a=1', 'a=2'], 'key "a" is given twice; give it one value'],
     [
       ['route', '--server', 'localhost:8080'],
       '"localhost:8080" is not an API server URL; give one like http://localhost:8080',
     ],
     [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
-    [['serve', '--port', '1', '--port', '2'], '--port is given 2 times'],
+    [['serve', '--port', '1', '--port', '2'], '--port is given 2 times; give it once'],
     [['serve', '--heartbeat', 'soon'], '--heartbeat "soon": give a time like 5s, 500ms or 2m'],
     [['serve', '--heartbeat', '0'], '--heartbeat "0": too short; give 1ms or more'],
     [['route', '--wait', '1000h'], '--wait "1000h": too long; give 24 days (576h) or less'],
     [['route', '--wait', '-1'], '--wait "-1": give a time like 5s, 500ms or 2m'],
-    [['register', '--id', 'r', '--endpoint', 'a:1'], 'give --cap KEY=VALUE, what the model server can do'],
+    [['register', '--id', 'r', '--endpoint', 'a:1'], 'missing --cap KEY=VALUE, a capability of the model server'],
     [
       ['register', '--id', 'r', '--endpoint', 'a', '--cap', 'a=1'],
       '"a" is not an endpoint to register: it has no port; give HOST:PORT',
@@ -163,10 +163,10 @@ describe('wrong usage', () => {
     ],
     [
       ['register', '--id', 'r', '--endpoint', 'a:1', '--cap', '{"a":'],
-      '--cap {"a":: not JSON at character 5: Expecting value',
+      '--cap {"a":: invalid JSON at character 5: Expecting value',
     ],
-    [['infer'], 'give the name of a model, such as chat'],
-    [['infer', 'x', '--input', 'a=hello'], '--input a=hello: not JSON at character 0: Expecting value'],
+    [['infer'], 'missing MODEL: give the name of a model, such as chat'],
+    [['infer', 'x', '--input', 'a=hello'], '--input a=hello: invalid JSON at character 0: Expecting value'],
     [['infer', 'x', '--input', 'a'], '--input a: give NAME=JSON, NAME:DATATYPE[SHAPE]=JSON or NAME:DATATYPE=@FILE'],
     [['infer', 'x', '--input', 'a:FP32[3]=[1,2]'], 'input "a": shape [3] needs 3 elements, but the data has 2'],
     [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is not a datatype such as FP32 or FP32[2,3]'],
@@ -180,8 +180,11 @@ describe('wrong usage', () => {
     ],
     [['infer', 'x', '--max-message-bytes', 'abc'], '--max-message-bytes "abc": give a whole number from 1024'],
     [['infer', 'x', '--endpoint', 'http://x:1'], '"http://x:1" is the URL of an HTTP server'],
-    [['worker'], 'give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo to try things out'],
-    [['worker', '--backend', 'gpt'], 'there is no backend "gpt"; there is "echo"'],
+    [
+      ['worker'],
+      'no models to serve: give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo for a test',
+    ],
+    [['worker', '--backend', 'gpt'], 'unknown backend "gpt"; the only one is "echo"'],
     [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],
     [['worker', '--backend', 'echo', '--host', '0.0.0.0'], 'give a host name or one address'],
   ])('anyserve %j is one line that says what to do', async (args, words) => {
@@ -192,8 +195,8 @@ describe('wrong usage', () => {
   });
 
   it.each([
-    [['rout', '--json'], 2, 'usage', 'there is no command "rout"; did you mean route?'],
-    [['rout', '--json=true'], 2, 'usage', 'there is no command "rout"; did you mean route?'],
+    [['rout', '--json'], 2, 'usage', 'unknown command "rout"; did you mean route?'],
+    [['rout', '--json=true'], 2, 'usage', 'unknown command "rout"; did you mean route?'],
     [['route', '--json', '--sever', 'x'], 2, 'usage', 'anyserve route has no option --sever; did you mean --server?'],
     [
       ['route', 'x=1', '--json', '--server', NOWHERE],
@@ -252,13 +255,13 @@ describe('route and registry', () => {
     expect(none).toEqual({
       code: 3,
       stdout: '',
-      stderr: 'anyserve: no replica offers {"model":"x"}; none is registered\n',
+      stderr: 'anyserve: no replica offers {"model":"x"}; no replica is registered\n',
     });
     await registrant('r1', 'model=y');
     const other = await run(['route', 'model=x', '--server', server]);
     expect(other).toMatchObject({
       code: 3,
-      stderr: 'anyserve: no replica offers {"model":"x"}; 1 is registered, see it with "anyserve registry"\n',
+      stderr: 'anyserve: no replica offers {"model":"x"}; 1 replica is registered, show it with "anyserve registry"\n',
     });
     expect((await run(['registry', 'model=x', '--server', server])).code).toBe(3);
     expect((await run(['registry', 'model=y', '--server', server])).code).toBe(0);
@@ -328,7 +331,7 @@ describe('register', () => {
       const ended = await held.stop(signal);
       expect(ended).toMatchObject({
         code,
-        stdout: `registered r1 (localhost:50051) with ${server}\ngave the lease of r1 back\n`,
+        stdout: `registered r1 (localhost:50051) with ${server}\nunregistered r1\n`,
       });
       expect(await registered()).toBe(0);
     }
@@ -373,7 +376,7 @@ describe('register', () => {
   it('keeps trying while there is no server', async () => {
     const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', NOWHERE]);
     extras.push(held);
-    await held.printed(/unregistered r1: cannot reach the API server .*; next try in \d\.\d s\n[\s\S]*next try/);
+    await held.printed(/unregistered r1: cannot reach the API server .*; retrying in \d\.\d s\n[\s\S]*retrying/);
     expect((await held.stop('SIGINT')).code).toBe(130);
   });
 });
@@ -567,7 +570,7 @@ describe('infer', () => {
   it('has an exit code for each kind of failure', async () => {
     expect(await run(['infer', 'nope', '--prompt', 'x', '--server', server])).toMatchObject({
       code: 3,
-      stderr: 'anyserve: no replica offers {"type":"nope"} or {"model":"nope"}; none is registered\n',
+      stderr: 'anyserve: no replica offers {"type":"nope"} or {"model":"nope"}; no replica is registered\n',
     });
     expect((await run(['infer', 'nope', '--prompt', 'x', '--server', NOWHERE])).code).toBe(4);
     expect((await run(['infer', 'nope', '--prompt', 'x', '--endpoint', '127.0.0.1:1'])).code).toBe(5);
@@ -686,7 +689,7 @@ describe('worker', () => {
     const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
     expect((await run(['infer', 'untidy', '--server', server])).stdout).toBe('yes\n');
-    expect(worker.stderr()).toContain('a module left an error behind: left behind');
+    expect(worker.stderr()).toContain('unhandled promise rejection in a module: left behind');
     expect((await worker.stop()).code).toBe(0);
   });
 
@@ -741,7 +744,7 @@ describe('worker', () => {
     ]);
     expect([code, stderr]).toEqual([
       1,
-      'anyserve: nothing is left to wait for; does the module wait for something that never comes?\n',
+      'anyserve: the process has nothing left to do; does the module await a promise that never settles?\n',
     ]);
   });
 

@@ -228,7 +228,7 @@ describe('completion', () => {
     expect(await run(['completion', 'tcsh'])).toEqual({
       code: 2,
       stdout: '',
-      stderr: 'anyserve: no completion for the shell "tcsh"; give bash, zsh, fish\n',
+      stderr: 'anyserve: no completion for shell "tcsh"; use one of bash, zsh, fish\n',
     });
   });
 });

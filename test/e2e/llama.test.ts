@@ -88,10 +88,10 @@ describe('anyserve worker --llama', () => {
   it.each<[string, string[], string]>([
     ['a file that is not there', ['--llama', 'nowhere.gguf'], 'there is no file nowhere.gguf'],
     ['a file of another kind', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
-    ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads goes with --llama FILE'],
+    ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads requires --llama FILE'],
     ['no number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],
     ['two names', ['--llama', model, '--model', 'a', '--model', 'b'], '--llama runs one model; give it one name'],
-    ['two engines', ['--llama', model, '--openai', 'http://localhost:1/v1'], 'a worker has --openai or --llama'],
+    ['two engines', ['--llama', model, '--openai', 'http://localhost:1/v1'], '--openai and --llama exclude each other'],
   ])('refuses %s in one line', async (_what, options, words) => {
     const { code, stdout, stderr } = await run(['worker', '--no-register', '--port', '0', ...options]);
     expect([code, stdout]).toEqual([2, '']);

@@ -78,11 +78,11 @@ describe('no match', () => {
     expect(await runWithoutMatch('route', 'tags=fast')).toContain('"r1" has a list for tags, and a list never matches');
   });
 
-  it('reports the number of replicas when no value is similar', async () => {
-    expect(await runWithoutMatch('route', 'model=x')).toBe('no replica offers {"model":"x"}; none is registered');
+  it('says how many there are when none is like it', async () => {
+    expect(await runWithoutMatch('route', 'model=x')).toBe('no replica offers {"model":"x"}; no replica is registered');
     await registerReplica('r1', [{ model: 'llama' }]);
     expect(await runWithoutMatch('route', 'model=gpt')).toBe(
-      'no replica offers {"model":"gpt"}; 1 is registered, see it with "anyserve registry"',
+      'no replica offers {"model":"gpt"}; 1 replica is registered, show it with "anyserve registry"',
     );
   });
 });

@@ -112,7 +112,7 @@ describe('a proxy', () => {
     const asked = isSecure ? `CONNECT ${host}` : `POST ${upstream.url}/chat/completions`;
     expect(proxy.asked).toContain(asked);
     const { stdout, stderr } = await running.stop();
-    expect(stderr).toContain(`asks ${upstream.url} through the proxy 127.0.0.1:${proxy.port}`);
+    expect(stderr).toContain(`connecting to ${upstream.url} through proxy 127.0.0.1:${proxy.port}`);
     expect(stdout + stderr).not.toContain(SECRET);
     expect(stdout + stderr).not.toContain(Buffer.from(`me:${SECRET}`).toString('base64'));
   });
@@ -148,15 +148,15 @@ describe('a proxy', () => {
 it('the options of a worker in front of a server are validated', async () => {
   const url = 'http://127.0.0.1:1/v1';
   const cases: [string[], string][] = [
-    [['--openai', url, '--type', 'a'], 'give NAME=embed or NAME=chat'],
+    [['--openai', url, '--type', 'a'], 'expected NAME=embed or NAME=chat'],
     [['--openai', url, '--type', 'a=rerank'], '--type "a=rerank"'],
     [['--openai', url, '--type', 'a=chat', '--embeddings', 'a'], 'one for chat and one for embeddings'],
     [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
     [['--openai', url, '--openai-idle-timeout', 'soon'], '--openai-idle-timeout "soon"'],
     [['--openai', url, '--openai-tls-ca', '/nowhere'], 'cannot read /nowhere'],
-    [['--backend', 'echo', '--probe-path', '/health'], '--probe-path goes with --openai URL'],
-    [['--backend', 'echo', '--type', 'a=embed'], '--type goes with --openai URL'],
-    [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca goes with --openai URL'],
+    [['--backend', 'echo', '--probe-path', '/health'], '--probe-path requires --openai URL'],
+    [['--backend', 'echo', '--type', 'a=embed'], '--type requires --openai URL'],
+    [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca requires --openai URL'],
   ];
   for (const [args, message] of cases) {
     const { code, stderr } = await worker(args).ended;

@@ -117,9 +117,7 @@ describe('register with a program', () => {
     const { code, stdout, stderr } = await running.stop('SIGTERM');
     expect(code).toBe(7);
     expect(stdout).toMatch(/^pid \d+\nreplicas at SIGTERM: 0\n$/);
-    expect(withoutWaiting(stderr)).toBe(
-      `healthy\nregistered r1 (127.0.0.1:${port}) with ${server}\ngave the lease of r1 back\n`,
-    );
+    expect(withoutWaiting(stderr)).toBe(`healthy\nregistered r1 (127.0.0.1:${port}) with ${server}\nunregistered r1\n`);
   });
 
   it('removes it from the list when it is killed, and ends with its exit code', async () => {
@@ -140,7 +138,7 @@ describe('register with a program', () => {
     process.kill(await pidOf(running), 'SIGKILL');
     await until('it is removed from the list', async () => !(await isListed()), 1000);
     await until('it is back in the list', isListed, 15_000);
-    expect(running.stderr()).toMatch(/^ended: \S+, by SIGKILL; starting it again in \d\.\d s\n/m);
+    expect(running.stderr()).toMatch(/^ended: \S+, signal SIGKILL; restarting in \d\.\d s\n/m);
     const { code, stderr } = await running.stop('SIGTERM');
     expect(code).toBe(143);
     expect(stderr.match(/^ended/gm)).toHaveLength(1);
@@ -148,7 +146,7 @@ describe('register with a program', () => {
 
   it('restarts nothing after a signal to stop, not even during a restart delay', async () => {
     const running = register(1, '--restart', '--', 'sh', '-c', 'exit 4');
-    await waitForStderr(running, /starting it again/, 3);
+    await waitForStderr(running, /restarting/, 3);
     expect(await running.stop('SIGINT')).toMatchObject({ code: 4 });
   });
 
@@ -164,7 +162,7 @@ describe('register with a program', () => {
     await waitForStderr(running, /registered r1/);
     const { code, stdout, stderr } = await running.stop('SIGTERM');
     expect([code, stdout.includes('ignored')]).toEqual([137, true]);
-    expect(stderr).toMatch(/^killed \S+: it still ran after 0\.3 s\n/m);
+    expect(stderr).toMatch(/^killed \S+: still running after 0\.3 s\n/m);
   });
 
   it('kills it at once on a second signal', async () => {
@@ -225,7 +223,7 @@ describe('register with a program', () => {
     other.answer(200);
     await waitForStderr(running, /registered r1/);
     other.answer(500);
-    await waitForStderr(running, new RegExp(`unhealthy, out of the list: ${url}: responded with HTTP 500\n`));
+    await waitForStderr(running, new RegExp(`unhealthy, unregistered: ${url}: answers HTTP 500\n`));
     await until('it is out of the list', async () => !(await isListed()));
     other.answer(204);
     await waitForStderr(running, /^healthy$/m, 2);
@@ -251,7 +249,7 @@ describe('register with a program', () => {
     const pid = await pidOf(running);
     process.kill(pid, 'SIGSTOP');
     await until('it is out of the list', async () => !(await isListed()), 10_000);
-    expect(running.stderr()).toContain(`unhealthy, out of the list: 127.0.0.1:${port}: no response in time\n`);
+    expect(running.stderr()).toContain(`unhealthy, unregistered: 127.0.0.1:${port}: no answer in time\n`);
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
     expect((await running.stop('SIGTERM')).code).toBe(0);
@@ -296,7 +294,7 @@ describe('register with a program', () => {
       const { code, stdout, stderr } = await run(['register', ...own, '--', 'touch', marker]);
       expect([code, stdout]).toEqual([1, '']);
       expect(stderr).toMatch(/^anyserve: .*\n$/);
-      expect(stderr).toContain(`something listens at ${where}; stop that first`);
+      expect(stderr).toContain(`another process already listens at ${where}; stop that process`);
       expect(existsSync(marker)).toBe(false);
       expect(await isListed()).toBe(false);
     }
@@ -362,11 +360,7 @@ describe('register with a program', () => {
       '--',
       ...words,
     );
-    expect([code, JSON.parse(stdout), withoutWaiting(stderr)]).toEqual([
-      0,
-      words,
-      `ended: ${NODE}, with exit code 0\n`,
-    ]);
+    expect([code, JSON.parse(stdout), withoutWaiting(stderr)]).toEqual([0, words, `ended: ${NODE}, exit code 0\n`]);
   });
 
   it('ends with the exit code of the program, or reports why it cannot run it', async () => {
@@ -440,8 +434,8 @@ describe('register with a probe', () => {
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     await running.printed(/^healthy\nregistered r1/m);
     await new Promise((resolve) => server.close(resolve));
-    await running.printed(/^unhealthy, out of the list: 127.0.0.1:\d+: nothing listens there\n/m);
-    await until('it is removed from the list', async () => !(await isListed()));
+    await running.printed(/^unhealthy, unregistered: 127.0.0.1:\d+: nothing listens there\n/m);
+    await until('it is out of the list', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
@@ -463,17 +457,17 @@ describe('register with a probe', () => {
   });
 
   it.each([
-    [['--probe', 'udp'], '--probe "udp": give grpc, tcp, http or none'],
-    [['--probe-path', '/health'], '--probe-path is for --probe http'],
+    [['--probe', 'udp'], '--probe "udp": unknown kind; give grpc, tcp, http or none'],
+    [['--probe-path', '/health'], '--probe-path requires --probe http'],
     [
       ['--probe', 'http', '--probe-path', 'health'],
       '--probe-path "health" cannot be requested at 127.0.0.1:1; give a path',
     ],
-    [['--restart'], '--restart is for a program that is run; give one behind --'],
-    [['--drain-timeout', '3s'], '--drain-timeout is for a program that is run; give one behind --'],
+    [['--restart'], '--restart requires a program; give one after --'],
+    [['--drain-timeout', '3s'], '--drain-timeout requires a program; give one after --'],
     [['--drain-timeout', 'soon', '--', 'true'], '--drain-timeout "soon": give a time like 5s, 500ms or 2m'],
-    [['--'], 'give a program to run behind --'],
-    [['--', ''], 'give a program to run behind --'],
+    [['--'], 'missing a program to run after --'],
+    [['--', ''], 'missing a program to run after --'],
   ])('refuses %j in one line', async (args, words) => {
     const { code, stdout, stderr } = await registerToEnd(...args);
     expect(stderr).toContain(words);

@@ -249,12 +249,12 @@ describe('a server with tokens in variables', () => {
 
 describe('contradictory options', () => {
   it.each<[string[], NodeJS.ProcessEnv, string]>([
-    [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; give it a token, or unset it'],
+    [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; set it to a token, or unset it'],
     [['serve', '--read-token-file', '/no/such'], {}, '--read-token-file: cannot read /no/such: ENOENT'],
     [['serve', '--read-token-file', file('none', '# s3cret\n')], {}, 'it contains no token'],
     [['registry', '--token-file', file('many', 's3cret a b')], {}, 'line 1 has more than a token and a prefix'],
-    [['serve', '--tls-cert', authority.certFile], {}, '--tls-cert goes with --tls-key FILE'],
-    [['worker', '--backend', 'echo', '--tls-ca', authority.certFile], {}, '--tls-ca goes with --tls-cert FILE'],
+    [['serve', '--tls-cert', authority.certFile], {}, '--tls-cert requires --tls-key FILE'],
+    [['worker', '--backend', 'echo', '--tls-ca', authority.certFile], {}, '--tls-ca requires --tls-cert FILE'],
     [['registry', '--tls-ca', file('pem', 'x')], {}, 'it is not PEM'],
     [
       ['serve', '--tls-cert', authority.certFile, '--tls-key', otherAuthority.keyFile],
@@ -265,7 +265,7 @@ describe('contradictory options', () => {
     [
       ['register', '--id', 'a', '--endpoint', 'a:1', '--cap', 'a=1', '--probe-tls'],
       {},
-      '--probe-tls is for --probe grpc',
+      '--probe-tls requires --probe grpc',
     ],
   ])('%j is wrong usage, in one line', async (args, env, message) => {
     const { code, stdout, stderr } = await run(args, { env });
@@ -283,7 +283,7 @@ describe('sending a token', () => {
     });
     expect(code).toBe(4);
     expect(stderr.split('\n')[0]).toContain(
-      'the token goes to http://no-such-host.invalid in plain text, which others on the way can read; use https',
+      'the token is sent to http://no-such-host.invalid in plaintext, readable on the network; use https',
     );
     expect(stderr).not.toContain('s3cret');
   });

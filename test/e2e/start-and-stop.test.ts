@@ -21,7 +21,7 @@ describe('an API server that has just started', () => {
     const { url } = await serve('--warming', '60s');
     const asked = run(['route', 'type=chat', '--wait', '15s', '--server', url]);
     const missed = await run(['route', 'type=chat', '--wait', '0', '--server', url]);
-    expect(missed).toMatchObject({ code: 3, stderr: expect.stringContaining('none is registered') });
+    expect(missed).toMatchObject({ code: 3, stderr: expect.stringContaining('no replica is registered') });
     await register(url, 'r1');
     expect(await asked).toMatchObject({ code: 0, stdout: expect.stringContaining('r1.test:1') });
     const calling = start(['infer', 'nobody', '--prompt', 'x', '--timeout', '3s', '--server', url]);

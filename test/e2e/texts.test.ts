@@ -124,14 +124,14 @@ describe('a text', () => {
   });
 
   it.each([
-    [['--system', 'x'], '--system needs a prompt; give one behind the model'],
+    [['--system', 'x'], '--system needs a prompt; give one after the model'],
     [['--system', 'x', '--prompt', 'x', '--input', 'messages="x"'], 'input "messages" is given twice'],
     [['--prompt', 'x', '--max-tokens', '1.5'], '--max-tokens "1.5": give a whole number from 1 to'],
     [['--prompt', 'x', '--temperature', 'hot'], '--temperature "hot": give a number like 0.7'],
     [['--prompt', 'x', '--top-p', ''], '--top-p needs a value'],
     [['--prompt', 'x', '--seed', '-1'], '--seed "-1": give a whole number from 0 to'],
-    [['--prompt', 'x', '--seed', '1', '--param', 'seed=1'], 'parameter seed is given twice: --seed sets it, too'],
-    [['--prompt', 'x', '--stream', '--no-stream'], 'give --stream or --no-stream, not both'],
+    [['--prompt', 'x', '--seed', '1', '--param', 'seed=1'], 'parameter seed is given twice: --seed also sets it'],
+    [['--prompt', 'x', '--stream', '--no-stream'], '--stream and --no-stream exclude each other; give one of them'],
   ])('is not asked for with %j', async (args, words) => {
     const { code, stdout, stderr } = await infer(args);
     expect(stderr).toContain(words);

@@ -112,7 +112,7 @@ describe('without a certificate authority, those of Node.js are used', () => {
     const { code, stderr } = await run(registry(), { env: UNCHECKED });
     expect(code).toBe(0);
     expect(stderr).toContain(
-      "NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; give --tls-ca FILE, or unset it",
+      "NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; give --tls-ca FILE, or unset the variable",
     );
     expect((await run(infer('--tls'), { env: UNCHECKED })).stderr).toMatch(NO_AUTHORITY);
   });
