@@ -128,7 +128,7 @@ describe('register with a program', () => {
     await until('it is removed from the list', async () => !(await isListed()), 1000);
     const { code, stderr } = await running.ended;
     expect(code).toBe(137);
-    expect(stderr).toMatch(/^ended: \S+, by SIGKILL\n$/m);
+    expect(stderr).toMatch(/^ended: \S+, signal SIGKILL\n$/m);
   });
 
   it('restarts it with --restart, and registers it again', async () => {
