@@ -225,7 +225,7 @@ async function createProbe(
       return {
         probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
         // Longer than the probe's own timeout, so that the probe reports the reason.
-        limitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
+        timeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       };
     default:
       throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: unknown kind; give grpc, tcp, http or none`);
