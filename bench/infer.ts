@@ -125,7 +125,7 @@ const CODECS: Readonly<Record<string, Codec>> = {
 /** Starts a bare echo server with a method for each codec, and a worker with the echo backend. Prints both endpoints. */
 async function serve(): Promise<void> {
   const worker = await startWorker({ backends: [createEchoBackend()], port: 0, servers: [] });
-  const { server, widen } = createLargeWindowServer(OPTIONS);
+  const { server, enlargeWindows } = createLargeWindowServer(OPTIONS);
   for (const [name, codec] of Object.entries(CODECS)) {
     const method = {
       ...INFERENCE_SERVICE.modelInfer,
@@ -138,7 +138,7 @@ async function serve(): Promise<void> {
     server.addService({ infer: method as never }, { infer: handle });
   }
   server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, port) => {
-    widen();
+    enlargeWindows();
     console.log(`127.0.0.1:${port} ${worker.replica.endpoint}`);
   });
 }

@@ -1,26 +1,28 @@
 import { AnyserveError } from '../core/errors.js';
 
-/** Lets so many calls run at once, and so many wait; the rest is turned away without waiting. */
+/** Admission control: limits how many calls run at once and how many wait, and rejects the rest immediately. */
 export interface Admission {
   /**
-   * Waits for a place; the returned function gives it up again. Rejects with `resource_exhausted` at once when the
-   * queue is full, with the signal's reason when the caller goes while it waits.
+   * Waits for a slot and resolves to a function that releases it. Rejects immediately with `resource_exhausted` if the
+   * queue is full, and with the signal's reason if the signal is aborted while the call waits.
    */
-  enter(signal: AbortSignal): Promise<() => void>;
+  acquire(signal: AbortSignal): Promise<() => void>;
 }
 
-/** What bounds an admission: places, and places in the queue before them. */
+/** Limits of an {@link Admission}. */
 export interface AdmissionLimits {
+  /** Maximum number of calls that run at once. */
   readonly maxConcurrency: number;
+  /** Maximum number of calls that wait for a slot. */
   readonly maxQueue: number;
 }
 
-/** An admission with all its places free. First come, first served. */
+/** Creates an admission control whose slots are all free. Waiting calls get a slot in the order of their arrival. */
 export function createAdmission({ maxConcurrency, maxQueue }: AdmissionLimits): Admission {
   let running = 0;
   const waiting = new Set<() => void>();
 
-  function leave(): void {
+  function release(): void {
     running--;
     const [next] = waiting;
     if (!next) return;
@@ -28,35 +30,35 @@ export function createAdmission({ maxConcurrency, maxQueue }: AdmissionLimits): 
     next();
   }
 
-  function enter(): () => void {
+  function occupySlot(): () => void {
     running++;
-    let hasLeft = false;
+    let isReleased = false;
     return () => {
-      if (hasLeft) return;
-      hasLeft = true;
-      leave();
+      if (isReleased) return;
+      isReleased = true;
+      release();
     };
   }
 
   return {
-    async enter(signal) {
+    async acquire(signal) {
       signal.throwIfAborted();
-      if (running < maxConcurrency) return enter();
+      if (running < maxConcurrency) return occupySlot();
       if (waiting.size >= maxQueue) {
-        const limits = `${maxConcurrency} calls run and ${maxQueue} wait, which is all that --max-concurrency and --max-queue allow`;
-        throw new AnyserveError('resource_exhausted', limits);
+        const limits = `--max-concurrency ${maxConcurrency}, --max-queue ${maxQueue}`;
+        throw new AnyserveError('resource_exhausted', `the worker is busy and its queue is full (${limits})`);
       }
       return new Promise((resolve, reject) => {
         const proceed = (): void => {
-          signal.removeEventListener('abort', giveUp);
-          resolve(enter());
+          signal.removeEventListener('abort', stopWaiting);
+          resolve(occupySlot());
         };
-        const giveUp = (): void => {
+        const stopWaiting = (): void => {
           waiting.delete(proceed);
           reject(signal.reason);
         };
         waiting.add(proceed);
-        signal.addEventListener('abort', giveUp, { once: true });
+        signal.addEventListener('abort', stopWaiting, { once: true });
       });
     },
   };

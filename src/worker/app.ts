@@ -4,22 +4,25 @@ import { createCapability, type ScalarPairs } from '../json/capability-json.js';
 import type { Backend, Handler, Model } from './backend.js';
 import type { DeclaredInputs, DeclaredTensors } from './typed-handler.js';
 
-/** What a model declares in addition to its capability. */
+/** What a model declares in addition to its capability: name, version, inputs and outputs. */
 export interface ModelDeclaration<Inputs extends DeclaredTensors = DeclaredTensors> {
-  /** The name that callers use. Default: the capability's `type`, else its `model`. */
+  /** Name that callers use. Default: the capability's `type`, or its `model` if it has no type. */
   readonly name?: string;
   readonly version?: string;
-  /** The inputs: they are shown as metadata, type the handler's inputs, and requests that don't fit are refused. */
+  /**
+   * Inputs by name. They appear in the model's metadata and determine the types of the handler's inputs. Requests that
+   * don't match them are rejected.
+   */
   readonly inputs?: Inputs;
   readonly outputs?: DeclaredTensors;
 }
 
 /**
- * A worker's models, declared one by one:
+ * Backend whose models are declared one by one:
  *
  * ```js
  * app.capability({ type: 'multiply' }, { inputs: { a: 'INT32', b: 'INT32' } }, ({ a, b }) => ({
- *   product: a.data.map((value, at) => value * b.data[at]),
+ *   product: a.data.map((value, i) => value * b.data[i]),
  * }));
  * ```
  */
@@ -35,17 +38,17 @@ export class App implements Backend {
     this.#listeners.add(listener);
   }
 
-  /** Takes the models of this name away, at any time; a worker that serves them stops offering them. */
+  /** Removes the models with this name. Can be called at any time: a running worker stops serving them. */
   remove(name: string): this {
-    const left = this.#models.filter((model) => model.name !== name);
-    this.#models.splice(0, this.#models.length, ...left);
-    this.#tellChange();
+    const remaining = this.#models.filter((model) => model.name !== name);
+    this.#models.splice(0, this.#models.length, ...remaining);
+    this.#notifyListeners();
     return this;
   }
 
   /**
-   * Declares a model by what it can do, at any time; a running worker offers it too. The declared inputs type those of the
-   * handler. Throws `usage` for an invalid declaration.
+   * Declares a model by its capability. Can be called at any time: a running worker adds the model. The declared inputs
+   * determine the types of the handler's inputs. Throws `usage` for an invalid declaration.
    */
   capability(capability: ScalarPairs, handler: Handler): this;
   capability<const Inputs extends DeclaredTensors>(
@@ -57,33 +60,33 @@ export class App implements Backend {
     const [declaration, handle] =
       typeof second === 'function' ? [{} as ModelDeclaration, second] : [second ?? {}, third];
     const name = declaration.name ?? capability['type'] ?? capability['model'];
-    const shown = JSON.stringify(capability);
+    const json = JSON.stringify(capability);
     if (typeof name !== 'string' || name === '') {
       throw new AnyserveError(
         'usage',
-        `capability ${shown} has neither a type nor a model to be called by; give it a name`,
+        `capability ${json} has no "type" or "model" that could be its model's name; declare a name`,
       );
     }
-    if (typeof handle !== 'function') throw new AnyserveError('usage', `capability ${shown} has no handler`);
+    if (typeof handle !== 'function') throw new AnyserveError('usage', `capability ${json} has no handler`);
     this.#models.push({
       name,
       versions: declaration.version === undefined ? [] : [declaration.version],
       platform: 'anyserve',
       capabilities: [createCapability(capability)],
-      inputs: specs('input', declaration.inputs),
-      outputs: specs('output', declaration.outputs),
+      inputs: parseTensorSpecs('input', declaration.inputs),
+      outputs: parseTensorSpecs('output', declaration.outputs),
       handle,
     });
-    this.#tellChange();
+    this.#notifyListeners();
     return this;
   }
 
-  #tellChange(): void {
+  #notifyListeners(): void {
     for (const listener of this.#listeners) listener();
   }
 }
 
-function specs(kind: string, declared: DeclaredTensors | undefined): TensorSpec[] | undefined {
+function parseTensorSpecs(kind: string, declared: DeclaredTensors | undefined): TensorSpec[] | undefined {
   if (declared === undefined) return undefined;
   return Object.entries(declared).map(([name, text]) => {
     const optional = text.endsWith('?');

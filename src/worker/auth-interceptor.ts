@@ -2,31 +2,32 @@ import { ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder, 
 import { hashToken, parseBearerToken, type TokenSet } from '../credentials/token-set.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 
-/** Services that load balancers and gRPC's tools call without a token: health and reflection. */
-const OPEN_SERVICES = /^\/grpc\.(health|reflection)\./;
-const OPEN_METHODS: ReadonlySet<string> = new Set([
+/** Health and reflection: load balancers and gRPC tools call them without a token. */
+const PUBLIC_SERVICES = /^\/grpc\.(health|reflection)\./;
+const PUBLIC_METHODS: ReadonlySet<string> = new Set([
   INFERENCE_SERVICE.serverLive.path,
   INFERENCE_SERVICE.serverReady.path,
 ]);
 
-/** Whether a method can be called without a token. */
+/** Returns whether a method can be called without a token. */
 export function isPublicMethod(path: string): boolean {
-  return OPEN_SERVICES.test(path) || OPEN_METHODS.has(path);
+  return PUBLIC_SERVICES.test(path) || PUBLIC_METHODS.has(path);
 }
 
-const ADVICE = 'give one with --call-token-file or in ANYSERVE_CALL_TOKEN';
+const ADVICE = 'set one with --call-token-file or ANYSERVE_CALL_TOKEN';
 
-/** Rejects calls without a token before any of their message is read. */
+/** Creates an interceptor that rejects calls without a valid token before it reads any part of their messages. */
 export function createAuthInterceptor(tokens: () => TokenSet): ServerInterceptor {
   return ({ path }, call) => {
     if (isPublicMethod(path)) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {
-          const shown = parseBearerToken(metadata.get('authorization').map(String));
-          if (shown !== undefined && tokens().findPrefixes(hashToken(shown)).length > 0) return pass(metadata);
-          const needed = shown === undefined ? 'in authorization: Bearer TOKEN' : 'and the token shown is none';
-          call.sendStatus({ code: status.UNAUTHENTICATED, details: `this needs a call token, ${needed}; ${ADVICE}` });
+          const token = parseBearerToken(metadata.get('authorization').map(String));
+          if (token !== undefined && tokens().findPrefixes(hashToken(token)).length > 0) return pass(metadata);
+          const problem =
+            token === undefined ? 'call token required (authorization: Bearer TOKEN)' : 'unknown call token';
+          call.sendStatus({ code: status.UNAUTHENTICATED, details: `${problem}; ${ADVICE}` });
         });
         next(listener.build());
       },

@@ -3,14 +3,14 @@ import type { HealthChange } from '../core/health.js';
 import type { Clock } from '../core/ports.js';
 import type { Backend } from './backend.js';
 
-/** Watches over the backends that can say how they are. The worker is well when all of them are. */
+/** Health of the backends that have a check. The worker is healthy when all of them are. */
 export class BackendHealth {
   readonly #watches: readonly HealthWatch[];
-  readonly #unwell: Set<Backend>;
+  readonly #unhealthy: Set<Backend>;
 
   constructor(backends: readonly Backend[], clock: Clock, onChange: (change: HealthChange) => void) {
     const watched = backends.filter((backend) => backend.check !== undefined);
-    this.#unwell = new Set(watched);
+    this.#unhealthy = new Set(watched);
     this.#watches = watched.map(
       (backend) =>
         new HealthWatch({
@@ -18,25 +18,25 @@ export class BackendHealth {
           clock,
           timeoutMs: backend.checkLimitMs,
           onChange: (change) => {
-            if (change.kind === 'healthy') this.#unwell.delete(backend);
-            else this.#unwell.add(backend);
+            if (change.kind === 'healthy') this.#unhealthy.delete(backend);
+            else this.#unhealthy.add(backend);
             onChange(change);
           },
         }),
     );
   }
 
-  /** Whether every backend is well, as far as is known; one that was never looked at is not. */
-  get areWell(): boolean {
-    return this.#unwell.size === 0;
+  /** Whether the last check of every backend succeeded. A backend that has not been checked yet counts as unhealthy. */
+  get areHealthy(): boolean {
+    return this.#unhealthy.size === 0;
   }
 
   start(): void {
     for (const watch of this.#watches) watch.start();
   }
 
-  /** Looks at once; for evidence that something has failed. */
-  lookNow(): void {
+  /** Checks all backends immediately, for example after a call has failed. */
+  checkNow(): void {
     for (const watch of this.#watches) watch.checkNow();
   }
 

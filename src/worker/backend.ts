@@ -3,66 +3,66 @@ import type { HandlerResult } from '../inference/handler-result.js';
 import type { Parameters, Tensors } from '../inference/inference-data.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
 
-/** What a handler knows of the call it answers. */
+/** The call that a handler processes. */
 export interface InferenceContext {
-  /** The model's name as the caller gave it. */
+  /** Model name as the caller sent it. */
   readonly model: string;
   readonly version: string;
   readonly id: string;
   readonly parameters: Parameters;
-  /** The outputs wanted; none: all. */
+  /** Names of the requested outputs. Empty: all outputs. */
   readonly outputs: readonly string[];
-  /** What is said of single outputs, by name; of single inputs it is in their `parameters`. */
+  /** Parameters of individual outputs, by output name. Those of individual inputs are in the inputs' `parameters`. */
   readonly outputParameters?: Readonly<Record<string, Parameters>>;
-  /** Whether the caller takes the answer in parts, as they come; else it waits for the whole. */
+  /** Whether the caller receives each partial result as it is produced. Otherwise it waits for a single response. */
   readonly streaming: boolean;
-  /** Aborted when the caller has gone or its deadline has passed. */
+  /** Aborted when the caller disconnects or its deadline passes. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Answers an inference. A generator answers in parts: a streaming call gets them one by one, a single call all
- * of them joined along the first dimension, with the parameters of all.
+ * Processes an inference request. A generator yields partial results: a streaming call receives them one by one, a
+ * unary call receives them concatenated along the first dimension, with the parameters of all of them merged.
  */
 export type Handler<Inputs = Tensors> = (
   inputs: Inputs,
   context: InferenceContext,
 ) => HandlerResult | Promise<HandlerResult> | AsyncGenerator<HandlerResult> | Generator<HandlerResult>;
 
-/** A model as a worker serves it. */
+/** A model that a worker serves. */
 export interface Model {
   readonly name: string;
-  /** The versions it answers to; none: any. */
+  /** Versions that callers can name. Empty: any version. */
   readonly versions: readonly string[];
-  /** What kind of thing runs it, for metadata. */
+  /** Platform that runs the model, as shown in its metadata. */
   readonly platform: string;
-  /** What it can do, as it is registered. */
+  /** Capabilities to register. */
   readonly capabilities: readonly Capability[];
-  /** What it takes; undefined: it does not say, and anything is let through. */
+  /** Declared inputs. Undefined: nothing is declared, and requests are not checked. */
   readonly inputs: readonly TensorSpec[] | undefined;
   readonly outputs: readonly TensorSpec[] | undefined;
-  /** Whether it is the one to take when a caller asks for a type that several models have. */
+  /** Whether the model is used when a caller names a type that several models have. */
   readonly preferred?: boolean;
   readonly handle: Handler;
-  /** Whether parameters of single inputs and outputs would be ignored; requests that have some are refused then. */
+  /** Whether the handler ignores parameters of individual inputs and outputs. Requests that have some are then rejected. */
   readonly ignoresTensorParameters?: boolean;
 }
 
-/** Something that runs models: a user's module, a built-in, or an engine, here or somewhere else. */
+/** A source of models: a user's module, a built-in backend, or an engine in this process or on another host. */
 export interface Backend {
-  /** The models it runs now; see {@link watchModels}. */
+  /** The current models. See {@link watchModels}. */
   readonly models: readonly Model[];
-  /** Calls the listener after each change of {@link models}. A backend without it keeps its models. */
+  /** Calls the listener after each change of {@link models}. A backend without this method never changes its models. */
   watchModels?(listener: () => void): void;
   /**
-   * Looks whether the models can be called; rejects with the reason while they cannot. A worker whose backend fails
-   * this is not routed to. A backend without it is well for as long as its process.
+   * Checks that the models can be called, and rejects with the reason if they can't. A worker with a failing backend
+   * receives no traffic. A backend without this method always counts as healthy.
    */
   check?(signal: AbortSignal): Promise<void>;
-  /** Time that a check can take, in ms. Default: 1,000. */
+  /** Timeout for a check, in ms. Default: 1,000. */
   readonly checkLimitMs?: number;
-  /** Calls that run at once, where the worker's options say nothing. Default: 64. */
+  /** Maximum number of calls that run at once, if the worker's options don't set it. Default: 64. */
   readonly maxConcurrency?: number;
-  /** Ends what it holds open. */
+  /** Releases the backend's connections and memory. */
   close?(): Promise<void>;
 }

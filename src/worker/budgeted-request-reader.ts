@@ -9,95 +9,96 @@ import { createUnknownEncodingStatus, toInflationStatus } from './public-request
 import { ReceivedMessage } from './received-message.js';
 import type { RequestReader } from './request-watchdog.js';
 
+/** Options of a {@link BudgetedRequestReader}. */
 export interface BudgetedRequestReaderOptions {
   readonly budget: MemoryBudget;
   readonly clock: Clock;
   readonly maxMessageBytes: number;
-  /** Whether the call has several requests. */
+  /** Whether the caller can send several requests. */
   readonly isStream: boolean;
-  /** Whether requests go to a handler as {@link ReceivedMessage}. Others are small, and read at once. */
+  /** Whether requests are passed on as {@link ReceivedMessage}. Others are small and parsed immediately. */
   readonly hasTensors: boolean;
 }
 
-/** What a call is reckoned to hold besides its messages: its headers, of 16 KiB at most, and objects of the gRPC library. */
-const CALL_BYTES = 32 * 1024;
+/** Estimated memory of a call without its messages: headers of up to 16 KiB, and the objects of grpc-js. */
+const CALL_OVERHEAD_BYTES = 32 * 1024;
 
-/** What a message is reckoned to hold besides its bytes. */
-const MESSAGE_BYTES = 1024;
+/** Estimated memory of a message in addition to its bytes. */
+const MESSAGE_OVERHEAD_BYTES = 1024;
 
-/** Reads the requests of a call, and reserves the memory that they hold until the handler is done with them. */
+/** Reads the requests of a call and reserves memory for them until the handler has finished with them. */
 export class BudgetedRequestReader implements RequestReader {
-  readonly #inside: GrpcJsCall;
+  readonly #call: GrpcJsCall;
   readonly #options: BudgetedRequestReaderOptions;
   readonly #decoder: FrameDecoder;
-  readonly #call: Reservation;
-  /** For the message that is coming in. */
-  #incoming: Reservation | undefined;
-  /** For complete messages that were not read yet. */
-  readonly #complete: Reservation[] = [];
+  readonly #callReservation: Reservation;
+  /** Reservation for the message that is arriving. */
+  #partialReservation: Reservation | undefined;
+  /** Reservations for complete messages that have not been decompressed yet. */
+  readonly #completeReservations: Reservation[] = [];
   /** Messages that no handler has taken yet. */
-  readonly #untaken: ReceivedMessage[] = [];
-  /** For what has arrived on a stream, and waits there while the handler is busy with an earlier request. */
-  #waiting: Reservation | undefined;
-  #unread = 0;
+  readonly #untakenMessages: ReceivedMessage[] = [];
+  /** Reservation for data that is buffered in the stream while the handler processes an earlier request. */
+  #bufferedReservation: Reservation | undefined;
+  #bufferedBytes = 0;
   #lastByteAtMs: number;
   #hasEnded = false;
 
-  /** Throws `resource_exhausted` when there is no room for the call. */
-  constructor(inside: GrpcJsCall, options: BudgetedRequestReaderOptions) {
-    this.#inside = inside;
+  /** Throws `resource_exhausted` if there is no memory left for the call. */
+  constructor(call: GrpcJsCall, options: BudgetedRequestReaderOptions) {
+    this.#call = call;
     this.#options = options;
     this.#lastByteAtMs = options.clock.nowMs();
-    this.#call = options.budget.reserve(CALL_BYTES);
+    this.#callReservation = options.budget.reserve(CALL_OVERHEAD_BYTES);
     this.#decoder = new FrameDecoder({
       maxMessageBytes: options.maxMessageBytes,
       maxMessagesPerFrame: options.isStream ? Number.POSITIVE_INFINITY : 2,
-      onHold: (bytes) => this.#hold(bytes),
+      onAllocate: (bytes) => this.#reserve(bytes),
       onComplete: () => this.#finishMessage(),
     });
-    inside.decoder = { write: (data) => this.#write(data) };
-    inside.decompressMessage = (message, encoding) => this.#contents(message.subarray(5), encoding);
-    if (options.isStream) this.#countUnread();
+    call.decoder = { write: (data) => this.#write(data) };
+    call.decompressMessage = (message, encoding) => this.#decompress(message.subarray(5), encoding);
+    if (options.isStream) this.#countBufferedBytes();
   }
 
   get lastProgressAtMs(): number {
     return this.#lastByteAtMs;
   }
 
-  /** A stream may be silent between two requests. */
+  /** True while a request is incomplete. A stream can be idle between two requests. */
   get isWaiting(): boolean {
-    return this.#options.isStream ? this.#decoder.isPartial : !this.#inside.receivedHalfClose;
+    return this.#options.isStream ? this.#decoder.isPartial : !this.#call.receivedHalfClose;
   }
 
   end(): void {
     this.#hasEnded = true;
-    this.#call.release();
-    this.#incoming?.release();
-    for (const reservation of this.#complete) reservation.release();
-    this.#waiting?.release();
-    for (const { reservation } of this.#untaken.splice(0)) reservation.release();
+    this.#callReservation.release();
+    this.#partialReservation?.release();
+    for (const reservation of this.#completeReservations) reservation.release();
+    this.#bufferedReservation?.release();
+    for (const { reservation } of this.#untakenMessages.splice(0)) reservation.release();
   }
 
   #write(data: Buffer): Buffer[] {
     this.#lastByteAtMs = this.#options.clock.nowMs();
-    if (this.#unread > 0) this.#setUnread(this.#unread - data.length);
+    if (this.#bufferedBytes > 0) this.#setBufferedBytes(this.#bufferedBytes - data.length);
     return this.#decoder.write(data);
   }
 
-  #hold(bytes: number): void {
-    this.#incoming ??= this.#options.budget.reserve(0);
-    this.#incoming.resize(MESSAGE_BYTES + bytes);
+  #reserve(bytes: number): void {
+    this.#partialReservation ??= this.#options.budget.reserve(0);
+    this.#partialReservation.resize(MESSAGE_OVERHEAD_BYTES + bytes);
   }
 
   #finishMessage(): void {
-    if (this.#incoming) this.#complete.push(this.#incoming);
-    this.#incoming = undefined;
+    if (this.#partialReservation) this.#completeReservations.push(this.#partialReservation);
+    this.#partialReservation = undefined;
   }
 
-  /** The contents of the next complete message, as the method's deserializer takes them. */
-  #contents(contents: Buffer, encoding: string): unknown {
-    const reservation = this.#complete.shift() as Reservation;
-    if (encoding === 'identity') return this.#received(contents, reservation);
+  /** Decompresses the next complete message and returns it in the form that the method's deserializer expects. */
+  #decompress(contents: Buffer, encoding: string): unknown {
+    const reservation = this.#completeReservations.shift() as Reservation;
+    if (encoding === 'identity') return this.#deliver(contents, reservation);
     if (!isCompressionEncoding(encoding)) {
       reservation.release();
       return Promise.reject(createUnknownEncodingStatus(encoding));
@@ -106,7 +107,7 @@ export class BudgetedRequestReader implements RequestReader {
     return inflateWithinBudget(contents, encoding, maxMessageBytes, budget)
       .finally(() => reservation.release())
       .then(
-        ({ inflated, reservation: held }) => this.#received(inflated, held),
+        ({ inflated, reservation: inflatedReservation }) => this.#deliver(inflated, inflatedReservation),
         (error) => {
           if (!(error instanceof AnyserveError)) throw toInflationStatus(error, maxMessageBytes);
           throw { code: status.RESOURCE_EXHAUSTED, details: error.message };
@@ -114,39 +115,39 @@ export class BudgetedRequestReader implements RequestReader {
       );
   }
 
-  #received(contents: Buffer, reservation: Reservation): Buffer | ReceivedMessage {
+  #deliver(contents: Buffer, reservation: Reservation): Buffer | ReceivedMessage {
     if (!this.#options.hasTensors || this.#hasEnded) {
       reservation.release();
       return contents;
     }
-    // They are taken in order, so the search ends at once.
-    const take = (): void => void this.#untaken.splice(this.#untaken.indexOf(message), 1);
-    const message: ReceivedMessage = new ReceivedMessage(contents, reservation, take);
-    this.#untaken.push(message);
+    // Messages are taken in order, so indexOf finds the first element.
+    const onTake = (): void => void this.#untakenMessages.splice(this.#untakenMessages.indexOf(message), 1);
+    const message: ReceivedMessage = new ReceivedMessage(contents, reservation, onTake);
+    this.#untakenMessages.push(message);
     return message;
   }
 
-  /** Counts what arrives: the library does not look at it before it is ready for the next request. */
-  #countUnread(): void {
-    const { stream } = this.#inside;
+  /** Counts arriving bytes in the stream itself, because grpc-js reads them only when it is ready for the next request. */
+  #countBufferedBytes(): void {
+    const { stream } = this.#call;
     const push = stream.push.bind(stream);
     stream.push = (chunk: Buffer | null, encoding?: BufferEncoding) => {
       if (chunk === null) return push(chunk, encoding);
       try {
-        this.#setUnread(this.#unread + chunk.length);
+        this.#setBufferedBytes(this.#bufferedBytes + chunk.length);
       } catch (error) {
         const details = getErrorMessage(error);
-        setImmediate(() => this.#inside.sendStatus({ code: status.RESOURCE_EXHAUSTED, details }));
+        setImmediate(() => this.#call.sendStatus({ code: status.RESOURCE_EXHAUSTED, details }));
         return true;
       }
       return push(chunk, encoding);
     };
   }
 
-  #setUnread(bytes: number): void {
+  #setBufferedBytes(bytes: number): void {
     if (this.#hasEnded) return;
-    this.#waiting ??= this.#options.budget.reserve(0);
-    this.#waiting.resize(Math.max(0, bytes));
-    this.#unread = Math.max(0, bytes);
+    this.#bufferedReservation ??= this.#options.budget.reserve(0);
+    this.#bufferedReservation.resize(Math.max(0, bytes));
+    this.#bufferedBytes = Math.max(0, bytes);
   }
 }

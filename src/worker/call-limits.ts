@@ -16,123 +16,130 @@ import type { MemoryBudget } from './memory-budget.js';
 import { PublicRequestReader } from './public-request-reader.js';
 import { type RequestReader, RequestWatchdog } from './request-watchdog.js';
 
-/** What bounds the memory of calls. */
+/** Limits on the memory that calls hold before a handler gets their requests. */
 export interface CallLimitsOptions {
   readonly budget: MemoryBudget;
   readonly maxMessageBytes: number;
   readonly clock: Clock;
 }
 
-/** Maximum number of calls at once of the methods that need no token, and of those that last: Watch and reflection. */
-const MAX_OPEN_CALLS = 64;
-const MAX_LASTING_OPEN_CALLS = 48;
+/** Maximum number of concurrent calls of public methods (methods that require no token). */
+const MAX_PUBLIC_CALLS = 64;
 
-const TOO_MANY_OPEN = `${MAX_OPEN_CALLS} calls that need no token are served at once, ${MAX_LASTING_OPEN_CALLS} of them streams`;
+/** Maximum number of those that are streams: health Watch and reflection. */
+const MAX_PUBLIC_STREAMS = 48;
 
-/** How long a caller that has more to send may take to read why its call has ended. */
+const TOO_MANY_PUBLIC_CALLS = `too many concurrent calls of methods that require no token: the limit is ${MAX_PUBLIC_CALLS}, and ${MAX_PUBLIC_STREAMS} for streams`;
+
+/** Timeout for delivering the status to a caller that is still sending its request, in ms. */
 const STATUS_TIMEOUT_MS = 5000;
 
-/** Maximum size of a request that has no tensors. */
-const MAX_SMALL_BYTES = 64 * 1024;
+/** Maximum size of a request without tensors. */
+const MAX_SMALL_REQUEST_BYTES = 64 * 1024;
 
-/** How long a caller may send nothing of a request that is not complete: of an open method, and of others. */
-const OPEN_SILENCE_MS = 10_000;
-const SILENCE_MS = 30_000;
+/** Timeout for receiving a complete request of a public method, in ms. */
+const PUBLIC_REQUEST_TIMEOUT_MS = 10_000;
+
+/** Timeout for receiving the next bytes of any other request, in ms. */
+const REQUEST_IDLE_TIMEOUT_MS = 30_000;
 
 /**
- * Bounds what calls hold of their requests before a handler has them: how many calls there are, how large messages are, what
- * they inflate to, and how long they may take to arrive. Must be the first interceptor, which gets the library's own call.
+ * Creates an interceptor that limits what calls hold before a handler gets their requests: the number of calls, the size
+ * of messages before and after decompression, and the time they take to arrive. It must be the first interceptor, because
+ * only the first one receives the library's own call object.
  */
 export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
-  const open = new OpenCalls();
-  const incoming = new RequestWatchdog(clock);
+  const publicCalls = new PublicCalls();
+  const watchdog = new RequestWatchdog(clock);
 
   return (method, call) => {
-    const inside = getGrpcJsCall(call);
-    if (!inside) return refusing(call, { code: status.INTERNAL, details: 'this version of @grpc/grpc-js is unknown' });
-    closeAfterStatus(inside);
+    const grpcCall = getGrpcJsCall(call);
+    if (!grpcCall) return rejectCall(call, { code: status.INTERNAL, details: 'unsupported version of @grpc/grpc-js' });
+    closeAfterStatus(grpcCall);
     const { path, requestStream } = method;
-    const isOpen = isPublicMethod(path);
-    const isLasting = isOpen && (requestStream || method.responseStream);
+    const isPublic = isPublicMethod(path);
+    const isStream = requestStream || method.responseStream;
     try {
-      if (isOpen) open.makeRoom(isLasting);
-      const intake = isOpen
-        ? new PublicRequestReader(inside, requestStream, clock)
-        : new BudgetedRequestReader(inside, {
+      if (isPublic) publicCalls.makeRoom(isStream);
+      const reader = isPublic
+        ? new PublicRequestReader(grpcCall, requestStream, clock)
+        : new BudgetedRequestReader(grpcCall, {
             budget,
             clock,
             isStream: requestStream,
-            ...guardedSizes(path, maxMessageBytes),
+            ...getMessageLimits(path, maxMessageBytes),
           });
-      if (isOpen) open.add(inside, intake, isLasting);
-      incoming.add(inside, intake, isOpen ? OPEN_SILENCE_MS : SILENCE_MS);
-      // The call itself: each wrapper would cost every message.
+      if (isPublic) publicCalls.add(grpcCall, reader, isStream);
+      watchdog.add(grpcCall, reader, isPublic ? PUBLIC_REQUEST_TIMEOUT_MS : REQUEST_IDLE_TIMEOUT_MS);
+      // Returned without a wrapper, because each wrapper adds work to every message.
       return call as ServerInterceptingCall;
     } catch (error) {
-      return refusing(call, { code: status.RESOURCE_EXHAUSTED, details: getErrorMessage(error) });
+      return rejectCall(call, { code: status.RESOURCE_EXHAUSTED, details: getErrorMessage(error) });
     }
   };
 }
 
-/** Only inferences have messages of any size. */
-function guardedSizes(path: string, maxMessageBytes: number) {
+/** Returns the message limits of a method. Only inference requests contain tensors and can be large. */
+function getMessageLimits(path: string, maxMessageBytes: number) {
   const hasTensors = path === INFERENCE_SERVICE.modelInfer.path || path === INFERENCE_SERVICE.modelStreamInfer.path;
-  return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : Math.min(MAX_SMALL_BYTES, maxMessageBytes) };
+  const smallBytes = Math.min(MAX_SMALL_REQUEST_BYTES, maxMessageBytes);
+  return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : smallBytes };
 }
 
-/** A call of an open method. */
-interface OpenCall {
-  readonly inside: GrpcJsCall;
-  readonly intake: RequestReader;
-  readonly isLasting: boolean;
+/** A call of a public method. */
+interface PublicCall {
+  readonly grpcCall: GrpcJsCall;
+  readonly reader: RequestReader;
+  readonly isStream: boolean;
 }
 
-/** The calls of open methods. */
-class OpenCalls {
-  readonly #calls = new Set<OpenCall>();
+/** The open calls of public methods. */
+class PublicCalls {
+  readonly #calls = new Set<PublicCall>();
 
   /**
-   * Makes room for one more call. When there are too many, the oldest goes whose request has not arrived: health checks
-   * arrive whole, and whoever holds their places with requests that never end must not keep them out. Throws when there is none.
+   * Makes room for one more call. If the limit is reached, it ends the oldest call whose request is incomplete: a client
+   * that never finishes its requests must not keep health checks out, whose requests arrive complete. Throws if every
+   * request is complete.
    */
-  makeRoom(isLasting: boolean): void {
-    const lasting = [...this.#calls].filter((call) => call.isLasting);
-    const isFull = isLasting && lasting.length >= MAX_LASTING_OPEN_CALLS;
-    if (!isFull && this.#calls.size < MAX_OPEN_CALLS) return;
-    const stalled = (isFull ? lasting : [...this.#calls]).find(({ intake }) => intake.isWaiting);
-    if (!stalled) throw new Error(TOO_MANY_OPEN);
+  makeRoom(isStream: boolean): void {
+    const streams = [...this.#calls].filter((call) => call.isStream);
+    const hasMaxStreams = isStream && streams.length >= MAX_PUBLIC_STREAMS;
+    if (!hasMaxStreams && this.#calls.size < MAX_PUBLIC_CALLS) return;
+    const stalled = (hasMaxStreams ? streams : [...this.#calls]).find(({ reader }) => reader.isWaiting);
+    if (!stalled) throw new Error(TOO_MANY_PUBLIC_CALLS);
     this.#calls.delete(stalled);
-    stalled.inside.sendStatus({ code: status.RESOURCE_EXHAUSTED, details: TOO_MANY_OPEN });
+    stalled.grpcCall.sendStatus({ code: status.RESOURCE_EXHAUSTED, details: TOO_MANY_PUBLIC_CALLS });
   }
 
-  /** Counts a call until it ends. */
-  add(inside: GrpcJsCall, intake: RequestReader, isLasting: boolean): void {
-    const call = { inside, intake, isLasting };
+  /** Adds a call and removes it when its stream closes. */
+  add(grpcCall: GrpcJsCall, reader: RequestReader, isStream: boolean): void {
+    const call = { grpcCall, reader, isStream };
     this.#calls.add(call);
-    inside.stream.once('close', () => this.#calls.delete(call));
+    grpcCall.stream.once('close', () => this.#calls.delete(call));
   }
 }
 
-/** Has a stream end when its status is sent, though the caller has more to send; it would be kept until that was sent. */
-function closeAfterStatus(inside: GrpcJsCall): void {
-  const { stream } = inside;
-  const sendStatus = inside.sendStatus.bind(inside);
-  inside.sendStatus = (ended) => {
-    sendStatus(ended);
-    if (inside.receivedHalfClose || stream.destroyed) return;
+/** Closes a call's stream after its status. Otherwise a stream whose caller keeps sending would stay open. */
+function closeAfterStatus(grpcCall: GrpcJsCall): void {
+  const { stream } = grpcCall;
+  const sendStatus = grpcCall.sendStatus.bind(grpcCall);
+  grpcCall.sendStatus = (callStatus) => {
+    sendStatus(callStatus);
+    if (grpcCall.receivedHalfClose || stream.destroyed) return;
     const close = (): void => void setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
-    // A caller that does not read gets no status either.
+    // A caller that does not read never receives the status, so the stream is closed without it.
     stream.setTimeout(STATUS_TIMEOUT_MS, () => stream.close(constants.NGHTTP2_CANCEL));
     if (stream.headersSent && !stream.writableFinished) stream.once('wantTrailers', close);
     else close();
   };
 }
 
-/** Ends a call with a status before anything of its request is read. */
-function refusing(call: ServerInterceptingCallInterface, ended: CallStatus): ServerInterceptingCall {
+/** Ends a call with a status before any of its request is read. */
+function rejectCall(call: ServerInterceptingCallInterface, callStatus: CallStatus): ServerInterceptingCall {
   return new ServerInterceptingCall(call, {
     start(next) {
-      const listener = new ServerListenerBuilder().withOnReceiveMetadata(() => call.sendStatus(ended));
+      const listener = new ServerListenerBuilder().withOnReceiveMetadata(() => call.sendStatus(callStatus));
       next(listener.build());
     },
   });

@@ -2,50 +2,60 @@ import { constants, type Http2Server, type ServerHttp2Session } from 'node:http2
 import type { Clock } from '../core/ports.js';
 import { computeConnectionLimits, type OpenFiles } from '../http/open-files.js';
 
-/** What bounds the connections of a server, and who is told when they come near the bound. */
+/** Limits on the connections of a gRPC server. */
 export interface ConnectionLimitsOptions {
   readonly clock: Clock;
-  /** The open files of the process before it listens. */
+  /** Open files of the process before the server listens. */
   readonly files: OpenFiles;
-  /** Called when connections come near the limit of open files, with the reason, and with none when there is room again. */
+  /**
+   * Called with the reason when the number of connections approaches the limit of open files, and with undefined when
+   * there is room again.
+   */
   onFull(reason: string | undefined): void;
 }
 
-/** How long a connection may take until its first request, and how long one may stay that is not used any more. */
-const FIRST_REQUEST_MS = 10_000;
-const IDLE_MS = 5 * 60_000;
+/** Timeout for the first request on a new connection, in ms. */
+const FIRST_REQUEST_TIMEOUT_MS = 10_000;
 
-/** How long a connection stays whose caller was asked to leave: if what comes meets a closed socket, that is not read. */
-const GRACE_MS = 2000;
+/** Timeout for a connection without calls, in ms. */
+const CONNECTION_IDLE_TIMEOUT_MS = 5 * 60_000;
 
-/** How long a connection may take to close by itself. */
+/**
+ * Time between GOAWAY and closing the connection, in ms. A caller whose data arrives at a closed socket gets a reset and
+ * might never read the GOAWAY.
+ */
+const GOAWAY_GRACE_MS = 2000;
+
+/** Time after which a closing connection is destroyed, in ms. */
 const CLOSE_TIMEOUT_MS = 5000;
 
-/** How often connections are looked at. */
-const LOOK_MS = 1000;
+/** Interval between two checks of all connections, in ms. */
+const CONNECTION_CHECK_INTERVAL_MS = 1000;
 
-/** Maximum number of connections, however many files there can be. */
+/** Maximum number of connections, even if the limit of open files is higher. */
 const MAX_CONNECTIONS = 10_000;
 
-/** The part of the limit below which there is room again: so that one connection more or less changes nothing. */
-const ROOM_AGAIN = 0.9;
+/**
+ * Fraction of the full mark below which there is room again. Hysteresis: a single connection must not toggle the state.
+ */
+const ROOM_AGAIN_FRACTION = 0.9;
 
 interface Connection {
   isKnownToSpeakHttp2: boolean;
   openCalls: number;
   hasHadCall: boolean;
-  /** When the connection came, or its last call ended. */
+  /** Time when the connection was opened or its last call ended. */
   idleSinceMs: number;
   closingSinceMs: number | undefined;
 }
 
 /**
- * Closes connections on which nothing happens, and tells when there are too many for the limit of open files. A connection that
- * was used is closed so that no call is lost: its caller is asked to leave (GOAWAY) and has time to.
+ * Closes idle connections and reports when there are too many for the limit of open files. No call is lost when a used
+ * connection is closed: it first sends GOAWAY and gives the caller time to move to another connection.
  */
 export class ConnectionLimits {
   readonly #options: ConnectionLimitsOptions;
-  readonly #most: number;
+  readonly #maxConnections: number;
   readonly #fullFrom: number;
   readonly #connections = new Map<ServerHttp2Session, Connection>();
   #count = 0;
@@ -55,23 +65,23 @@ export class ConnectionLimits {
   constructor(options: ConnectionLimitsOptions) {
     const { maxConnections, maxLeases } = computeConnectionLimits(options.files);
     this.#options = options;
-    this.#most = Math.min(maxConnections, MAX_CONNECTIONS);
-    this.#fullFrom = Math.min(maxLeases, this.#most - 1);
+    this.#maxConnections = Math.min(maxConnections, MAX_CONNECTIONS);
+    this.#fullFrom = Math.min(maxLeases, this.#maxConnections - 1);
   }
 
-  /** Follows the connections of a server that listens. */
-  follow(server: Http2Server): void {
-    server.maxConnections = this.#most;
+  /** Starts to limit the connections of a listening server. */
+  attach(server: Http2Server): void {
+    server.maxConnections = this.#maxConnections;
     server.on('connection', (socket) => {
-      this.#counted(1);
-      socket.once('close', () => this.#counted(-1));
+      this.#updateCount(1);
+      socket.once('close', () => this.#updateCount(-1));
     });
     server.on('session', (session) => this.#add(session));
   }
 
-  #counted(change: 1 | -1): void {
+  #updateCount(change: 1 | -1): void {
     this.#count += change;
-    const isFull = this.#count > this.#fullFrom * (this.#isFull ? ROOM_AGAIN : 1);
+    const isFull = this.#count > this.#fullFrom * (this.#isFull ? ROOM_AGAIN_FRACTION : 1);
     if (isFull === this.#isFull) return;
     this.#isFull = isFull;
     const { open, limit } = this.#options.files;
@@ -108,36 +118,36 @@ export class ConnectionLimits {
       this.#cancelTimer?.();
       this.#cancelTimer = undefined;
     });
-    this.#cancelTimer ??= clock.schedule(LOOK_MS, () => this.#look());
+    this.#cancelTimer ??= clock.schedule(CONNECTION_CHECK_INTERVAL_MS, () => this.#checkConnections());
   }
 
-  #look(): void {
+  #checkConnections(): void {
     const { clock } = this.#options;
-    this.#cancelTimer = clock.schedule(LOOK_MS, () => this.#look());
+    this.#cancelTimer = clock.schedule(CONNECTION_CHECK_INTERVAL_MS, () => this.#checkConnections());
     const nowMs = clock.nowMs();
     for (const [session, connection] of this.#connections) {
       const { openCalls, hasHadCall, idleSinceMs, closingSinceMs } = connection;
       if (openCalls > 0) continue;
       if (closingSinceMs !== undefined) {
-        const forMs = nowMs - closingSinceMs;
-        if (forMs >= GRACE_MS + CLOSE_TIMEOUT_MS) session.destroy();
-        else if (forMs >= GRACE_MS && !session.closed) session.close();
+        const closingForMs = nowMs - closingSinceMs;
+        if (closingForMs >= GOAWAY_GRACE_MS + CLOSE_TIMEOUT_MS) session.destroy();
+        else if (closingForMs >= GOAWAY_GRACE_MS && !session.closed) session.close();
         continue;
       }
-      // Where there is no room, what is not used goes first.
-      const limitMs = hasHadCall && !this.#isFull ? IDLE_MS : FIRST_REQUEST_MS;
+      // Near the limit of open files, idle connections are closed earlier.
+      const limitMs = hasHadCall && !this.#isFull ? CONNECTION_IDLE_TIMEOUT_MS : FIRST_REQUEST_TIMEOUT_MS;
       if (nowMs - idleSinceMs < limitMs) continue;
       connection.closingSinceMs = nowMs;
-      askToLeave(session, connection);
+      sendGoaway(session, connection);
     }
   }
 }
 
-/** Asks the caller of a connection to send no more calls there. One that does not speak HTTP/2 is closed. */
-function askToLeave(session: ServerHttp2Session, { isKnownToSpeakHttp2 }: Connection): void {
+/** Asks the caller to send no more calls on this connection. A connection that does not speak HTTP/2 is destroyed. */
+function sendGoaway(session: ServerHttp2Session, { isKnownToSpeakHttp2 }: Connection): void {
   if (session.destroyed || session.closed) return;
-  // It says which call was the last one taken. A caller that has just sent another knows that it was not, and sends it elsewhere
-  // at once. With the highest id there is (RFC 9113, 6.8), a Node.js caller would wait until the connection is closed.
+  // The frame contains the id of the last accepted call, so a caller that has just sent another one retries it elsewhere
+  // immediately. With the highest possible id (RFC 9113, 6.8), a Node.js caller would wait until the connection closes.
   if (isKnownToSpeakHttp2) session.goaway(constants.NGHTTP2_NO_ERROR);
   else session.destroy();
 }

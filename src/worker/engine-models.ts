@@ -3,14 +3,15 @@ import { parseCapability } from '../json/capability-json.js';
 import { type JsonObject, parseJson } from '../json/exact-json.js';
 import type { Model } from './backend.js';
 
-/** The models of an engine, made again whenever the engine lists other names. */
+/** The models of an engine, created again whenever the engine lists different names. */
 export class EngineModels {
   readonly #listeners = new Set<() => void>();
   #models: readonly Model[];
-  #listed: string;
+  /** The listed names, serialized for comparison. */
+  #names: string;
 
-  constructor(listed: readonly string[], models: readonly Model[]) {
-    this.#listed = JSON.stringify(listed);
+  constructor(names: readonly string[], models: readonly Model[]) {
+    this.#names = JSON.stringify(names);
     this.#models = models;
   }
 
@@ -23,34 +24,34 @@ export class EngineModels {
     this.#listeners.add(listener);
   }
 
-  /** Makes the models again if the engine lists other names than before, or in another order. */
-  follow(listed: readonly string[], make: () => readonly Model[]): void {
-    const names = JSON.stringify(listed);
-    if (names === this.#listed) return;
-    this.#listed = names;
-    this.#models = make();
+  /** Creates the models again if the names or their order differ from the previous list. */
+  update(names: readonly string[], createModels: () => readonly Model[]): void {
+    const serialized = JSON.stringify(names);
+    if (serialized === this.#names) return;
+    this.#names = serialized;
+    this.#models = createModels();
     for (const listener of this.#listeners) listener();
   }
 }
 
 /**
- * Returns the capabilities of an engine's model: `type` and `model`, overlaid with the capabilities that the user gave, whose
- * pairs replace those with the same keys. A capability that names a model of the engine is for that model alone.
+ * Returns the capabilities of an engine's model: `type` and `model`, merged with the user's capabilities, whose pairs
+ * replace those with the same keys. A user's capability that names one of the engine's models applies to that model only.
  */
 export function listEngineCapabilities(
   type: string,
   model: string,
-  given: readonly Capability[],
+  userCapabilities: readonly Capability[],
   models: readonly string[],
 ): Capability[] {
-  const own: JsonObject = new Map([
+  const base: JsonObject = new Map([
     ['type', type],
     ['model', model],
   ]);
-  const meant = given.filter(({ pairs }) => {
-    const named = getPairValue('model', pairs);
-    return named === undefined || named === model || !models.includes(named);
+  const applicable = userCapabilities.filter(({ pairs }) => {
+    const name = getPairValue('model', pairs);
+    return name === undefined || name === model || !models.includes(name);
   });
-  const objects = meant.length > 0 ? meant.map(({ source }) => parseJson(source) as JsonObject) : [new Map()];
-  return objects.map((object) => parseCapability(new Map([...own, ...object])));
+  const objects = applicable.length > 0 ? applicable.map(({ source }) => parseJson(source) as JsonObject) : [new Map()];
+  return objects.map((object) => parseCapability(new Map([...base, ...object])));
 }

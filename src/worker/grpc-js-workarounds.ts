@@ -5,42 +5,42 @@ import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { FLOW_CONTROL_WINDOW_BYTES } from '../inference/grpc-options.js';
 
 /*
- * Everything that needs more of @grpc/grpc-js than its public API: large flow-control windows, certificates that change
- * while the server runs, and limits on what a call reads before its message is complete.
+ * Everything that goes beyond the public API of @grpc/grpc-js: large flow-control windows, certificates that change while
+ * the server runs, and limits on the data that a call reads before its message is complete.
  */
 
-/** Maximum size of a call's headers and metadata. gRPC's own libraries send at most half as much. */
+/** Maximum size of a call's headers and metadata. gRPC libraries send at most half as much. */
 const MAX_HEADER_BYTES = 16 * 1024;
 
-/** Private fields of the library's server. */
-interface ServerInside {
+/** Private fields of grpc-js's server. */
+interface ServerInternals {
   readonly commonServerOptions?: { settings?: Settings };
   readonly http2Servers?: ReadonlyMap<Http2Server, unknown>;
 }
 
 /**
- * Creates a gRPC server that receives large messages without stalls. The library's option for the window size has no effect
- * on servers (grpc-node's pull request 3058 would change that). If a new version of the library moves these fields, the
- * server is only as slow as before; a test detects it.
+ * Creates a gRPC server that receives large messages without stalls. grpc-js's option for the window size has no effect
+ * on servers (grpc-node's pull request 3058 would change that). If a new version of grpc-js moves these fields, the
+ * server still works, with the slower default window; a test detects this.
  */
 export function createLargeWindowServer(options: ServerOptions): {
   readonly server: Server;
-  readonly widen: () => Http2Server[];
+  readonly enlargeWindows: () => Http2Server[];
 } {
   const server = new Server(options);
-  const inside = server as unknown as ServerInside;
-  if (inside.commonServerOptions) {
-    inside.commonServerOptions.settings = {
-      ...inside.commonServerOptions.settings,
+  const internals = server as unknown as ServerInternals;
+  if (internals.commonServerOptions) {
+    internals.commonServerOptions.settings = {
+      ...internals.commonServerOptions.settings,
       initialWindowSize: FLOW_CONTROL_WINDOW_BYTES,
       maxHeaderListSize: MAX_HEADER_BYTES,
     };
   }
   return {
     server,
-    /** Call it once the server listens. Returns the HTTP/2 servers that do. */
-    widen() {
-      const listeners = [...(inside.http2Servers?.keys() ?? [])];
+    /** Enlarges the windows of connections, and returns the listening HTTP/2 servers. Call it once the server listens. */
+    enlargeWindows() {
+      const listeners = [...(internals.http2Servers?.keys() ?? [])];
       for (const listener of listeners) {
         listener.on('session', (session) => session.setLocalWindowSize(FLOW_CONTROL_WINDOW_BYTES));
       }
@@ -49,22 +49,26 @@ export function createLargeWindowServer(options: ServerOptions): {
   };
 }
 
-/** Timeout for the TLS handshake. */
-const HANDSHAKE = { handshakeTimeout: 10_000 };
+/** Timeout for the TLS handshake, in ms. */
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** Server credentials whose certificate can be replaced; the library's own keep the first one. */
+/** Server credentials whose certificate can be replaced. Those of grpc-js always keep the first certificate. */
 export class ReloadableCredentials extends ServerCredentials {
-  /** Whether callers need a certificate is decided here; its authorities can change with each renewal. */
+  /** Callers need a certificate if `tls.ca` is set now. Later updates can change the authorities, but not this rule. */
   constructor(tls: ServerTls) {
-    const asksForCertificate = tls.ca !== undefined;
-    // The library passes these options on to Node's server.
-    const server = { requestCert: asksForCertificate, rejectUnauthorized: asksForCertificate, ...HANDSHAKE };
-    super(server, contextFrom(tls));
+    const requestCert = tls.ca !== undefined;
+    // grpc-js passes these options on to Node's TLS server.
+    const serverOptions = {
+      requestCert,
+      rejectUnauthorized: requestCert,
+      handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS,
+    };
+    super(serverOptions, toSecureContextOptions(tls));
   }
 
   /** Replaces the certificate for new connections. */
-  renew(tls: ServerTls): void {
-    this.updateSecureContextOptions(contextFrom(tls));
+  update(tls: ServerTls): void {
+    this.updateSecureContextOptions(toSecureContextOptions(tls));
   }
 
   override _equals(other: ServerCredentials): boolean {
@@ -72,38 +76,38 @@ export class ReloadableCredentials extends ServerCredentials {
   }
 }
 
-function contextFrom({ cert, key, ca }: ServerTls): SecureContextOptions {
+function toSecureContextOptions({ cert, key, ca }: ServerTls): SecureContextOptions {
   return { cert, key, ca, minVersion: MIN_TLS_VERSION };
 }
 
-/** A status that ends a call. */
+/** The status that ends a call. */
 export interface CallStatus {
   readonly code: number;
   readonly details: string;
 }
 
 /**
- * Private fields of a call of the library, which has no other way to limit what it reads and inflates before it delivers a
- * message. With a version of the library that has moved them, {@link getGrpcJsCall} returns undefined and each call is refused.
+ * Private fields of a grpc-js call. grpc-js has no other way to limit what it reads and decompresses before it delivers a
+ * message. If a version of grpc-js has moved them, {@link getGrpcJsCall} returns undefined and every call is rejected.
  */
 export interface GrpcJsCall {
   readonly stream: ServerHttp2Stream;
-  /** Whether the caller has sent everything. */
+  /** Whether the caller has finished sending. */
   readonly receivedHalfClose: boolean;
   decoder: { write(data: Buffer): Buffer[] };
-  /** Called once for each message in order, right after the decoder returned it, with its 5-byte head. */
+  /** Called once per message in order, immediately after the decoder has returned it. The message has its 5-byte header. */
   decompressMessage(message: Buffer, encoding: string): unknown;
   sendStatus(status: CallStatus): void;
   sendMessage(message: unknown, onSent: () => void): void;
 }
 
-/** Returns the private fields of the call that the library gives its first interceptor; undefined if they are not as expected. */
+/** Returns the private fields of the call that grpc-js passes to the first interceptor, or undefined if they differ. */
 export function getGrpcJsCall(call: ServerInterceptingCallInterface): GrpcJsCall | undefined {
-  const inside = call as unknown as Partial<GrpcJsCall>;
-  const isKnown =
-    typeof inside.stream?.push === 'function' &&
-    typeof inside.decoder?.write === 'function' &&
-    typeof inside.decompressMessage === 'function' &&
-    typeof inside.receivedHalfClose === 'boolean';
-  return isKnown ? (call as unknown as GrpcJsCall) : undefined;
+  const internals = call as unknown as Partial<GrpcJsCall>;
+  const isSupported =
+    typeof internals.stream?.push === 'function' &&
+    typeof internals.decoder?.write === 'function' &&
+    typeof internals.decompressMessage === 'function' &&
+    typeof internals.receivedHalfClose === 'boolean';
+  return isSupported ? (call as unknown as GrpcJsCall) : undefined;
 }

@@ -15,49 +15,57 @@ import { MemoryBudget } from './memory-budget.js';
 import { addReflection } from './reflection.js';
 import { addHealthService } from './serving-health.js';
 
-/** Where a gRPC server listens, besides what its service needs. */
+/** Options of a worker's gRPC server. */
 export interface GrpcServerOptions extends InferenceServiceOptions {
-  /** A host name or address of this machine. */
+  /** Host name or address of this machine to listen on. */
   readonly host: string;
-  /** A TCP port; 0 picks a free one. */
+  /** TCP port. 0 picks a free port. */
   readonly port: number;
   readonly maxMessageBytes: number;
-  /** How many bytes all requests together may hold. */
+  /** Maximum memory of all requests together, in bytes. */
   readonly maxDecodingBytes: number;
-  /** The tokens one of which a call must show; none is asked for unless told. */
+  /** Returns the accepted call tokens. Default: no token is required. */
   readonly callTokens?: (() => TokenSet) | undefined;
-  /** What is shown to callers, as it is now; plain text is spoken unless told. */
+  /** Returns the current certificate and key. Default: no TLS. */
   readonly tls?: (() => ServerTls) | undefined;
   readonly clock: Clock;
-  /** Called when connections come near the limit of open files, with the reason, and with none when there is room again. */
+  /**
+   * Called with the reason when the number of connections approaches the limit of open files, and with undefined when
+   * there is room again.
+   */
   onFull(reason: string | undefined): void;
 }
 
-/** A gRPC server that listens. */
+/** A listening gRPC server. */
 export interface GrpcServer {
   readonly port: number;
-  /** Tells those who ask for the health, and those who watch it, whether calls are welcome. */
+  /** Sets the status that health checks and watches report. */
   setServing(serving: boolean): void;
-  /** Takes no new connections or calls; resolves when those in flight are done. */
+  /** Stops accepting connections and calls, and resolves when the calls in flight have finished. */
   finish(): Promise<void>;
-  /** Ends every call at once. */
+  /** Ends all calls immediately. */
   abort(): void;
 }
 
-/** Maximum number of calls at once on one connection. */
+/** Maximum number of concurrent calls on one connection. */
 const MAX_STREAMS_PER_CONNECTION = 1024;
 
-/** How often a connection is pinged, and how long it may take to answer: a peer that lost its power closes nothing. */
-const KEEPALIVE_MS = 60_000;
+/** Interval between keepalive pings, in ms. Without pings, a peer that lost power would never be detected. */
+const KEEPALIVE_INTERVAL_MS = 60_000;
+
+/** Timeout for the reply to a keepalive ping, in ms. */
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-/** Serves a worker's models, with the health and reflection services that gRPC's tools expect. Throws `failed`. */
+/**
+ * Starts a gRPC server with a worker's models and with the health and reflection services that gRPC tools expect. Throws
+ * `failed` if it cannot listen.
+ */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { host, port, maxMessageBytes, callTokens, tls, clock } = options;
-  const { server, widen } = createLargeWindowServer({
+  const { server, enlargeWindows } = createLargeWindowServer({
     ...createGrpcOptions(maxMessageBytes),
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
-    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_time_ms': KEEPALIVE_INTERVAL_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     interceptors: [
       createCallLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
@@ -70,36 +78,37 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const connections = new ConnectionLimits({ clock, files: await countOpenFiles(), onFull: options.onFull });
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   const credentials = tls && new ReloadableCredentials(tls());
-  const boundPort = await bound(server, address, credentials ?? ServerCredentials.createInsecure());
-  for (const listener of widen()) connections.follow(listener);
-  const unfollow = tls ? pollChanges(tls, clock, (renewed) => credentials?.renew(renewed)) : () => {};
+  const boundPort = await bindServer(server, address, credentials ?? ServerCredentials.createInsecure());
+  for (const listener of enlargeWindows()) connections.attach(listener);
+  const stopPolling = tls ? pollChanges(tls, clock, (changed) => credentials?.update(changed)) : () => {};
   options.leaving.addEventListener('abort', () => health.leave(), { once: true });
   return {
     port: boundPort,
     setServing: (serving) => health.setServing(serving),
     finish() {
-      unfollow();
+      stopPolling();
       return new Promise((resolve, reject) => server.tryShutdown((error) => (error ? reject(error) : resolve())));
     },
     abort() {
-      unfollow();
+      stopPolling();
       server.forceShutdown();
     },
   };
 }
 
-function bound(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+/** Binds the server and resolves to its port. */
+function bindServer(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
-      if (error) reject(refused(error, address));
+      if (error) reject(createBindError(error, address));
       else resolve(port);
     });
   });
 }
 
-function refused(error: Error, address: string): AnyserveError {
+function createBindError(error: Error, address: string): AnyserveError {
   const text = getErrorMessage(error);
-  // The gRPC library keeps the system's error code only in its text.
+  // grpc-js reports the system's error code only in the error's message.
   const message = text.includes('EADDRINUSE')
     ? `${address} is taken by another process; stop that one, or choose a port with --port (0 picks a free one)`
     : `cannot listen on ${address}: ${text}`;

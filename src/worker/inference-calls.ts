@@ -14,20 +14,20 @@ import { estimateTensorMemory } from './request-memory.js';
 import { toServiceError } from './service-error.js';
 import { rejectSharedMemory } from './tensor-parameters.js';
 
-/** What inference calls need. */
+/** Dependencies of the inference calls. */
 export interface InferenceCallsOptions {
   readonly models: ModelTable;
   readonly admission: Admission;
   readonly log: Log;
-  /** Aborted when the worker stops: streams end after the request that is being answered. */
+  /** Aborted when the worker stops. Streams then end after their current request. */
   readonly leaving: AbortSignal;
-  /** Called for each inference that failed. */
+  /** Called for each failed inference. */
   onFailure(error: unknown): void;
 }
 
 type StreamCall = ServerDuplexStream<ReceivedMessage, StreamResponseMessage>;
 
-/** The two methods that run a model: ModelInfer, and ModelStreamInfer, whose stream carries any number of requests. */
+/** Handles the two methods that run a model: ModelInfer and ModelStreamInfer, which takes any number of requests. */
 export class InferenceCalls {
   readonly #models: ModelTable;
   readonly #admission: Admission;
@@ -41,130 +41,130 @@ export class InferenceCalls {
     this.#options = options;
   }
 
-  /** Answers a ModelInfer call. */
-  async answerUnary(call: ServerUnaryCall<ReceivedMessage, Buffer>, answer: sendUnaryData<Buffer>): Promise<void> {
-    const gone = new AbortController();
+  /** Handles a ModelInfer call. */
+  async handleUnary(call: ServerUnaryCall<ReceivedMessage, Buffer>, respond: sendUnaryData<Buffer>): Promise<void> {
+    const disconnected = new AbortController();
     const received = call.request;
-    let isAnswered = false;
-    // Emitted at the end of every call: when its answer was sent, or when its caller has gone.
+    let hasResponded = false;
+    // Emitted at the end of every call: after the response was sent, or when the caller disconnects.
     call.on('cancelled', () => {
-      if (isAnswered) received.reservation.release();
-      else gone.abort();
+      if (hasResponded) received.reservation.release();
+      else disconnected.abort();
     });
     let message: RequestMessage | undefined;
     try {
-      message = messageFromBytes(received.take());
-      const request = heldRequest(message, received);
+      message = parseMessage(received.take());
+      const request = createRequest(message, received);
       const model = this.#models.get(request.model, request.version);
-      const leave = await this.#admission.enter(gone.signal);
+      const release = await this.#admission.acquire(disconnected.signal);
       let bytes: Buffer;
       try {
-        const whole = await runUnaryInference(model, request, gone.signal);
-        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(whole, request.raw));
+        const response = await runUnaryInference(model, request, disconnected.signal);
+        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(response, request.raw));
       } finally {
-        leave();
+        release();
       }
-      if (gone.signal.aborted) return;
+      if (disconnected.signal.aborted) return;
       received.reservation.resize(bytes.length);
-      isAnswered = true;
-      answer(null, bytes);
+      hasResponded = true;
+      respond(null, bytes);
     } catch (error) {
-      if (gone.signal.aborted) return;
+      if (disconnected.signal.aborted) return;
       this.#reportFailure(call, message, error);
-      answer(toServiceError(error));
+      respond(toServiceError(error));
     } finally {
-      if (!isAnswered) received.reservation.release();
+      if (!hasResponded) received.reservation.release();
     }
   }
 
-  /** Answers a ModelStreamInfer call: its requests one after the other. */
-  async answerStream(call: StreamCall): Promise<void> {
-    const gone = new AbortController();
-    call.on('cancelled', () => gone.abort());
+  /** Handles a ModelStreamInfer call, one request after the other. */
+  async handleStream(call: StreamCall): Promise<void> {
+    const disconnected = new AbortController();
+    call.on('cancelled', () => disconnected.abort());
     let isBusy = false;
-    // A stream between two requests would keep a stopping worker for as long as its client likes.
+    // Without this, a client that leaves an idle stream open would keep a stopping worker alive.
     const onLeaving = (): void => {
       if (!isBusy) call.end();
     };
     this.#leaving.addEventListener('abort', onLeaving, { once: true });
-    let failed: ServiceError | undefined;
+    let streamError: ServiceError | undefined;
     try {
       for await (const received of call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedMessage>) {
         isBusy = true;
-        failed = await this.#answerRequest(call, received, gone.signal);
-        if (gone.signal.aborted) return;
+        streamError = await this.#handleStreamRequest(call, received, disconnected.signal);
+        if (disconnected.signal.aborted) return;
         isBusy = false;
-        if (failed || this.#leaving.aborted) break;
+        if (streamError || this.#leaving.aborted) break;
       }
-      // Outside of the loop: inside, the error would end the reading, and with it what is still to be written.
-      if (failed) call.emit('error', failed);
+      // Emitted after the loop: inside it, the error would destroy the iterator and discard pending writes.
+      if (streamError) call.emit('error', streamError);
       else call.end();
     } catch (error) {
-      // The stream itself broke, so only our log can be told.
-      if (!gone.signal.aborted)
-        this.#options.log.warn(`a stream from ${call.getPeer()} broke: ${getErrorMessage(error)}`);
+      // The stream itself is broken, so the failure can only be logged.
+      if (!disconnected.signal.aborted)
+        this.#options.log.warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     } finally {
       this.#leaving.removeEventListener('abort', onLeaving);
     }
   }
 
-  /** Answers one request of a stream. Returns the failure that ends the stream, for a caller that wants it as a status. */
-  async #answerRequest(
+  /** Handles one request of a stream. Returns the error that ends the stream, if the caller wants failures as a status. */
+  async #handleStreamRequest(
     call: StreamCall,
     received: ReceivedMessage,
     signal: AbortSignal,
   ): Promise<ServiceError | undefined> {
     let message: RequestMessage | undefined;
     try {
-      message = messageFromBytes(received.take());
-      await this.#answerInParts(call, heldRequest(message, received), signal);
+      message = parseMessage(received.take());
+      await this.#streamResponses(call, createRequest(message, received), signal);
     } catch (error) {
       if (signal.aborted) return;
       this.#reportFailure(call, message, error);
       if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return toServiceError(error);
-      // Waits for a slow reader, so that a caller can't send faster than it takes answers.
-      if (!call.write(failedResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
+      // Waits for a slow reader, so that a caller can't send requests faster than it reads responses.
+      if (!call.write(createErrorResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
     } finally {
       received.reservation.release();
     }
     return undefined;
   }
 
-  async #answerInParts(call: StreamCall, request: InferenceRequest, signal: AbortSignal): Promise<void> {
+  async #streamResponses(call: StreamCall, request: InferenceRequest, signal: AbortSignal): Promise<void> {
     const model = this.#models.get(request.model, request.version);
-    const leave = await this.#admission.enter(signal);
+    const release = await this.#admission.acquire(signal);
     try {
-      for await (const part of runInference(model, request, signal, true)) {
-        const hasRoom = call.write({ errorMessage: '', inferResponse: toResponseMessage(part, request.raw) });
+      for await (const response of runInference(model, request, signal, true)) {
+        const hasRoom = call.write({ errorMessage: '', inferResponse: toResponseMessage(response, request.raw) });
         signal.throwIfAborted();
         if (!hasRoom) await waitForDrain(call, signal);
       }
     } finally {
-      leave();
+      release();
     }
   }
 
   #reportFailure(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
-    const named = message ? quote(message.modelName) : 'of an unreadable request';
-    this.#options.log.warn(`inference ${named} for ${call.getPeer()}: ${getErrorMessage(error)}`);
+    const request = message ? `inference with model ${quote(message.modelName)}` : 'unreadable inference request';
+    this.#options.log.warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     this.#options.onFailure(error);
   }
 }
 
-/** Reads a request. Throws `invalid_argument`, which the gRPC library would call internal. */
-function messageFromBytes(bytes: Buffer): RequestMessage {
+/** Parses a request. Throws `invalid_argument`. If grpc-js parsed it, a malformed request would be `internal`. */
+function parseMessage(bytes: Buffer): RequestMessage {
   try {
     return INFERENCE_SERVICE.modelInfer.requestDeserialize(bytes);
   } catch (cause) {
     if (cause instanceof AnyserveError) throw cause;
-    throw new AnyserveError('invalid_argument', `the request is no ModelInferRequest: ${getErrorMessage(cause)}`, {
+    throw new AnyserveError('invalid_argument', `invalid ModelInferRequest: ${getErrorMessage(cause)}`, {
       cause,
     });
   }
 }
 
-/** Returns the request of a message, and reserves the memory of its tensors beyond its bytes. Throws `resource_exhausted`. */
-function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
+/** Converts a message to a request and reserves the additional memory of its tensors. Throws `resource_exhausted`. */
+function createRequest(message: RequestMessage, { reservation }: ReceivedMessage): InferenceRequest {
   rejectSharedMemory(message);
   const request = toInferenceRequest(message);
   const bytes = estimateTensorMemory(request.inputs);
@@ -172,8 +172,8 @@ function heldRequest(message: RequestMessage, { reservation }: ReceivedMessage):
   return request;
 }
 
-/** Returns the response to a request of a stream that failed, with the id of the request. */
-function failedResponse(message: RequestMessage | undefined, problem: string): StreamResponseMessage {
+/** Creates the response to a failed request of a stream, with the request's id. */
+function createErrorResponse(message: RequestMessage | undefined, problem: string): StreamResponseMessage {
   const { id = '', modelName = '', modelVersion = '' } = message ?? {};
   const empty = { outputs: [], rawOutputContents: [], parameters: NO_PARAMETERS };
   return { errorMessage: problem.toWellFormed(), inferResponse: { id, modelName, modelVersion, ...empty } };

@@ -10,14 +10,16 @@ import { toTensor } from '../inference/tensor-value.js';
 import type { InferenceContext, Model } from './backend.js';
 import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
 
-/** Triton's parameter names: the request asks to mark the last response, and the response carries the mark. */
-const WANTED = 'triton_enable_empty_final_response';
-const IS_FINAL = 'triton_final_response';
+/** Triton's request parameter that asks the server to mark the last response. */
+const ENABLE_FINAL_PARAMETER = 'triton_enable_empty_final_response';
+
+/** Triton's response parameter that tells whether a response is the last one. */
+const FINAL_PARAMETER = 'triton_final_response';
 
 /**
- * Has a model answer a request, in as many parts as its handler gives, to a caller that takes them in parts
- * (`streaming`) or not. What the request does not get right is
- * `invalid_argument`, what the handler throws is `internal` and names the model; an `AnyserveError` keeps its code.
+ * Runs a model on a request and yields one response per result of its handler. `streaming` tells the handler whether the
+ * caller receives each of them. Throws `invalid_argument` for an invalid request, and `internal` with the model's name for
+ * an error of the handler. An `AnyserveError` keeps its code.
  */
 export async function* runInference(
   model: Model,
@@ -28,7 +30,7 @@ export async function* runInference(
   checkInputs(model, request);
   checkTensorParameters(model, request);
   const { version, id, parameters, outputs, outputParameters = {} } = request;
-  // Name by name: spreading an object costs ten times as much as that, for every call.
+  // Field by field, because spreading an object would take ten times as long in every call.
   const context: InferenceContext = {
     model: request.model,
     version,
@@ -39,84 +41,89 @@ export async function* runInference(
     streaming,
     signal,
   };
-  const given = new Set<string>();
-  const saysFinal = streaming && wantsFinalResponse(request);
+  const producedNames = new Set<string>();
+  const marksFinal = streaming && wantsFinalResponse(request);
   try {
-    const parts = partsOf(await model.handle(request.inputs, context));
-    const isWhole = Array.isArray(parts);
-    for await (const part of parts) {
+    const results = toIterable(await model.handle(request.inputs, context));
+    const isSingle = Array.isArray(results);
+    for await (const value of results) {
       signal.throwIfAborted();
-      const answer = part instanceof HandlerResponse ? part : new HandlerResponse(part as HandlerOutputs, {});
-      const tensors = outputsFrom(model, answer.outputs);
+      const result = value instanceof HandlerResponse ? value : new HandlerResponse(value as HandlerOutputs, {});
+      const tensors = toOutputs(model, result.outputs);
       for (const name of Object.keys(tensors)) {
-        given.add(name);
+        producedNames.add(name);
         checkClassification(request, name, tensors[name] as Tensor);
       }
-      const told = {
+      const response = {
         model: request.model,
         version,
         id,
-        outputs: chosen(tensors, outputs),
-        parameters: answer.parameters,
+        outputs: selectOutputs(tensors, outputs),
+        parameters: result.parameters,
       };
-      yield saysFinal ? withFinal(told, isWhole) : told;
+      yield marksFinal ? markFinal(response, isSingle) : response;
       signal.throwIfAborted();
     }
-    checkOutputs(model, request, given);
-    if (saysFinal && !isWhole) yield emptyFinal(request);
+    checkOutputs(model, request, producedNames);
+    if (marksFinal && !isSingle) yield createEmptyFinalResponse(request);
   } catch (cause) {
     if (cause instanceof AnyserveError || signal.aborted) throw cause;
     throw new AnyserveError('internal', `model ${quote(model.name)} failed: ${getErrorMessage(cause)}`, { cause });
   }
 }
 
-/** The same, for a call that takes one answer: parts are joined along their first dimension, and so are parameters. */
+/**
+ * Runs a model on a request and returns a single response. Several results are concatenated along the first dimension, and
+ * their parameters are merged. Throws as {@link runInference} does.
+ */
 export async function runUnaryInference(
   model: Model,
   request: InferenceRequest,
   signal: AbortSignal,
 ): Promise<InferenceResponse> {
-  const parts: InferenceResponse[] = [];
-  for await (const part of runInference(model, request, signal, false)) parts.push(part);
-  const whole = joinedParts(request, parts);
-  return wantsFinalResponse(request) ? withFinal(whole, true) : whole;
+  const responses: InferenceResponse[] = [];
+  for await (const response of runInference(model, request, signal, false)) responses.push(response);
+  const merged = mergeResponses(request, responses);
+  return wantsFinalResponse(request) ? markFinal(merged, true) : merged;
 }
 
-function joinedParts({ model, version, id }: InferenceRequest, parts: readonly InferenceResponse[]): InferenceResponse {
-  const [first] = parts;
-  if (first && parts.length === 1) return first;
-  const outputs = concatTensors(parts.map((part) => part.outputs));
-  return { model, version, id, outputs, parameters: mergeParameters(parts) };
+function mergeResponses(
+  { model, version, id }: InferenceRequest,
+  responses: readonly InferenceResponse[],
+): InferenceResponse {
+  const [first] = responses;
+  if (first && responses.length === 1) return first;
+  const outputs = concatTensors(responses.map((response) => response.outputs));
+  return { model, version, id, outputs, parameters: mergeParameters(responses) };
 }
 
 function checkInputs(model: Model, { inputs }: InferenceRequest): void {
   if (model.inputs === undefined) return;
-  const shownModel = `model ${quote(model.name)}`;
+  const label = `model ${quote(model.name)}`;
   for (const spec of model.inputs) {
     const tensor = inputs[spec.name];
     if (tensor) checkAgainstSpec(`input ${quote(spec.name)}`, spec, tensor);
-    else if (!spec.optional)
-      throw new AnyserveError('invalid_argument', `${shownModel} needs input ${quote(spec.name)}`);
+    else if (!spec.optional) throw new AnyserveError('invalid_argument', `${label} needs input ${quote(spec.name)}`);
   }
-  const stray = Object.keys(inputs).find((name) => !model.inputs?.some((spec) => spec.name === name));
-  if (stray === undefined) return;
-  const there = quoteList(model.inputs.map((spec) => spec.name)) || 'none';
-  throw new AnyserveError('invalid_argument', `${shownModel} has no input ${quote(stray)}; its inputs: ${there}`);
+  const unknown = Object.keys(inputs).find((name) => !model.inputs?.some((spec) => spec.name === name));
+  if (unknown === undefined) return;
+  const known = quoteList(model.inputs.map((spec) => spec.name)) || 'none';
+  throw new AnyserveError('invalid_argument', `${label} has no input ${quote(unknown)}; its inputs: ${known}`);
 }
 
-/** The parts of what a handler gave: those of a generator, or the one that it is. */
-function partsOf(given: unknown): AsyncIterable<unknown> | Iterable<unknown> {
-  const isGenerator = typeof given === 'object' && given !== null && 'next' in given;
-  return isGenerator ? (given as unknown as AsyncIterable<unknown> | Iterable<unknown>) : [given];
+/** Returns a generator unchanged, and any other result of a handler in an array. */
+function toIterable(result: unknown): AsyncIterable<unknown> | Iterable<unknown> {
+  const isGenerator = typeof result === 'object' && result !== null && 'next' in result;
+  return isGenerator ? (result as unknown as AsyncIterable<unknown> | Iterable<unknown>) : [result];
 }
 
-function outputsFrom(model: Model, part: unknown): Tensors {
-  if (!isPlainObject(part)) throw new TypeError('its handler gave no object of outputs by name');
+function toOutputs(model: Model, value: unknown): Tensors {
+  if (!isPlainObject(value)) throw new TypeError('its handler must return an object of outputs by name');
   const tensors: Record<string, Tensor> = Object.create(null);
-  for (const [name, value] of Object.entries(part)) {
-    tensors[name] = outputFrom(
+  for (const [name, output] of Object.entries(value)) {
+    tensors[name] = toOutput(
       name,
-      value,
+      output,
       model.outputs?.find((spec) => spec.name === name),
     );
   }
@@ -129,27 +136,26 @@ function isPlainObject(value: unknown): value is HandlerOutputs {
   return prototype === null || prototype === Object.prototype;
 }
 
-/** The outputs wanted, in the order they are wanted in; none named: all. */
-function chosen(tensors: Tensors, wanted: readonly string[]): Tensors {
-  if (wanted.length === 0) return tensors;
-  const named: Record<string, Tensor> = Object.create(null);
-  for (const name of wanted) if (tensors[name]) named[name] = tensors[name];
-  return named;
+/** Returns the requested outputs in the requested order. Without requested names, returns all. */
+function selectOutputs(tensors: Tensors, requested: readonly string[]): Tensors {
+  if (requested.length === 0) return tensors;
+  const selected: Record<string, Tensor> = Object.create(null);
+  for (const name of requested) if (tensors[name]) selected[name] = tensors[name];
+  return selected;
 }
 
-/** Whether everything that was asked for and everything that was declared has come, in whichever part. */
-function checkOutputs(model: Model, { outputs }: InferenceRequest, given: ReadonlySet<string>): void {
-  const shownModel = `model ${quote(model.name)}`;
-  const unknown = outputs.find((name) => !given.has(name));
+/** Throws if a requested or declared output is missing from all results of the handler. */
+function checkOutputs(model: Model, { outputs }: InferenceRequest, producedNames: ReadonlySet<string>): void {
+  const unknown = outputs.find((name) => !producedNames.has(name));
   if (unknown !== undefined) {
-    throw new AnyserveError('invalid_argument', `${shownModel} gave no output ${quote(unknown)}`);
+    throw new AnyserveError('invalid_argument', `model ${quote(model.name)} returned no output ${quote(unknown)}`);
   }
-  const missing = model.outputs?.find(({ name, optional }) => !optional && !given.has(name));
-  if (missing) throw new Error(`its handler gave no output ${quote(missing.name)}, which it declares`);
+  const missing = model.outputs?.find(({ name, optional }) => !optional && !producedNames.has(name));
+  if (missing) throw new Error(`its handler returned no output ${quote(missing.name)}, which it declares`);
 }
 
-/** A handler's output; one that does not hold is the handler's failure, not the caller's. */
-function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpec | undefined): Tensor {
+/** Converts an output of a handler. An invalid one is the handler's error, not the caller's. */
+function toOutput(name: string, value: HandlerOutputs[string], spec: TensorSpec | undefined): Tensor {
   const label = `output ${quote(name)}`;
   try {
     const tensor = toTensor(label, value, { datatype: spec?.datatype });
@@ -160,20 +166,20 @@ function outputFrom(name: string, value: HandlerOutputs[string], spec: TensorSpe
   }
 }
 
-/** Whether the caller wants each response to say whether it is the last. */
+/** Returns whether the caller wants each response to be marked as final or not. */
 function wantsFinalResponse({ parameters }: InferenceRequest): boolean {
-  return parameters[WANTED] === true;
+  return parameters[ENABLE_FINAL_PARAMETER] === true;
 }
 
-/** The answer, which says whether it is the last. */
-function withFinal(answer: InferenceResponse, isFinal: boolean): InferenceResponse {
-  return { ...answer, parameters: { ...answer.parameters, [IS_FINAL]: isFinal } };
+/** Returns the response with the final marker. */
+function markFinal(response: InferenceResponse, isFinal: boolean): InferenceResponse {
+  return { ...response, parameters: { ...response.parameters, [FINAL_PARAMETER]: isFinal } };
 }
 
 /**
- * The response after the last part. Whether another part comes is not known before it does, and no part waits for it: Triton
- * sends an empty response, too, for models that answer in parts.
+ * Creates the empty response that follows a generator's last result. A result can't be marked as final itself, because it
+ * is sent before the generator is known to have finished. Triton also sends an empty response for such models.
  */
-function emptyFinal({ model, version, id }: InferenceRequest): InferenceResponse {
-  return withFinal({ model, version, id, outputs: {}, parameters: {} }, true);
+function createEmptyFinalResponse({ model, version, id }: InferenceRequest): InferenceResponse {
+  return markFinal({ model, version, id, outputs: {}, parameters: {} }, true);
 }

@@ -18,65 +18,66 @@ import { InferenceCalls, type InferenceCallsOptions } from './inference-calls.js
 import type { ReceivedMessage } from './received-message.js';
 import { toServiceError } from './service-error.js';
 
-/** What the gRPC service of a worker needs. */
+/** Dependencies of a worker's gRPC service. */
 export interface InferenceServiceOptions extends InferenceCallsOptions {
+  /** Version of anyserve, for the server's metadata. */
   readonly version: string;
-  /** Whether the models can be called, as far as is known. */
-  isWell(): boolean;
+  /** Returns whether calls are accepted: the backends are healthy and the worker isn't draining. */
+  isReady(): boolean;
 }
 
-/** Requests are a {@link ReceivedMessage}, made by `callLimits`; the library calls them bytes. */
-const asReceived = (received: Buffer): ReceivedMessage => received as unknown as ReceivedMessage;
-const asBytes = (bytes: Buffer): Buffer => bytes;
+/** Returns a request unchanged. grpc-js declares it as bytes, but the call limits have replaced it by a message object. */
+const toReceivedMessage = (received: Buffer): ReceivedMessage => received as unknown as ReceivedMessage;
+const keepBytes = (bytes: Buffer): Buffer => bytes;
 
 /**
- * The methods as the gRPC library serves them. Inference requests stay bytes, because a malformed one is
- * `invalid_argument`, and the library would answer `internal`.
+ * The methods as grpc-js serves them. Inference requests are not parsed by grpc-js: its status for a malformed one would
+ * be `internal`, and ours is `invalid_argument`.
  */
 export const SERVED_METHODS = {
   ...INFERENCE_SERVICE,
-  modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: asReceived, responseSerialize: asBytes },
-  modelStreamInfer: { ...INFERENCE_SERVICE.modelStreamInfer, requestDeserialize: asReceived },
+  modelInfer: { ...INFERENCE_SERVICE.modelInfer, requestDeserialize: toReceivedMessage, responseSerialize: keepBytes },
+  modelStreamInfer: { ...INFERENCE_SERVICE.modelStreamInfer, requestDeserialize: toReceivedMessage },
 };
 
-/** The seven methods of the Open Inference Protocol over a worker's models. */
+/** Creates the seven methods of the Open Inference Protocol for a worker's models. */
 export function createInferenceService(options: InferenceServiceOptions): UntypedServiceImplementation {
   const { models, version, leaving } = options;
   const calls = new InferenceCalls(options);
-  const isReady = (): boolean => options.isWell() && !leaving.aborted;
+  const isReady = (): boolean => options.isReady() && !leaving.aborted;
 
-  const serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse> = (_call, answer) =>
-    answer(null, { live: true });
+  const serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse> = (_call, respond) =>
+    respond(null, { live: true });
 
-  const serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse> = (_call, answer) =>
-    answer(null, { ready: isReady() });
+  const serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse> = (_call, respond) =>
+    respond(null, { ready: isReady() });
 
-  const modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse> = ({ request }, answer) =>
-    answer(null, { ready: isReady() && models.find(request.name, request.version) !== undefined });
+  const modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse> = ({ request }, respond) =>
+    respond(null, { ready: isReady() && models.find(request.name, request.version) !== undefined });
 
-  const serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse> = (_call, answer) =>
-    answer(null, { name: 'anyserve', version, extensions: [] });
+  const serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse> = (_call, respond) =>
+    respond(null, { name: 'anyserve', version, extensions: [] });
 
-  const modelMetadata: handleUnaryCall<ModelMetadataRequest, ModelMetadataResponse> = ({ request }, answer) => {
+  const modelMetadata: handleUnaryCall<ModelMetadataRequest, ModelMetadataResponse> = ({ request }, respond) => {
     try {
       const model = models.get(request.name, request.version);
-      answer(null, {
+      respond(null, {
         name: model.name,
         versions: [...model.versions],
         platform: model.platform,
-        inputs: (model.inputs ?? []).map(metadataFromSpec),
-        outputs: (model.outputs ?? []).map(metadataFromSpec),
+        inputs: (model.inputs ?? []).map(toTensorMetadata),
+        outputs: (model.outputs ?? []).map(toTensorMetadata),
         properties: new Map(),
       });
     } catch (error) {
-      answer(toServiceError(error));
+      respond(toServiceError(error));
     }
   };
 
-  const modelInfer: handleUnaryCall<ReceivedMessage, Buffer> = (call, answer) => calls.answerUnary(call, answer);
+  const modelInfer: handleUnaryCall<ReceivedMessage, Buffer> = (call, respond) => calls.handleUnary(call, respond);
 
   const modelStreamInfer: handleBidiStreamingCall<ReceivedMessage, StreamResponseMessage> = (call) =>
-    calls.answerStream(call);
+    calls.handleStream(call);
 
   return {
     serverLive,
@@ -89,6 +90,6 @@ export function createInferenceService(options: InferenceServiceOptions): Untype
   };
 }
 
-function metadataFromSpec({ name, datatype, shape }: TensorSpec) {
+function toTensorMetadata({ name, datatype, shape }: TensorSpec) {
   return { name, datatype, shape: shape.map(BigInt) };
 }

@@ -2,41 +2,46 @@ import { promisify } from 'node:util';
 import { gunzip, gunzipSync, inflate, inflateSync } from 'node:zlib';
 import type { MemoryBudget, Reservation } from './memory-budget.js';
 
-/** The encodings of gRPC messages that are understood besides `identity`. */
+/** Supported compression encodings of gRPC messages. */
 const ENCODINGS = {
   gzip: { inflate: promisify(gunzip), inflateSync: gunzipSync },
   deflate: { inflate: promisify(inflate), inflateSync },
 } as const;
 
+/** A supported compression encoding of gRPC messages. `identity` is not one. */
 export type CompressionEncoding = keyof typeof ENCODINGS;
 
+/** Returns whether a compression encoding is supported. */
 export function isCompressionEncoding(name: string): name is CompressionEncoding {
   return Object.hasOwn(ENCODINGS, name);
 }
 
-/** A message that inflates to more than the limit. Inflation ended there. */
+/** Thrown when a message inflates to more than the limit. Inflation stops there. */
 export class InflateLimitError extends Error {}
 
-/** Maximum size, compressed and inflated, of what is inflated at once: for less, handing it to a thread costs more. */
+/**
+ * Maximum size, compressed and inflated, of messages that are inflated synchronously. For these, handing them to a thread
+ * would take longer than inflating them.
+ */
 const MAX_SYNC_BYTES = 16 * 1024;
 
 /**
- * Inflates a small message at once. Inflation stops at the limit. Throws {@link InflateLimitError}, and zlib's error for bytes
- * that are not of the encoding.
+ * Inflates a small message synchronously. Throws {@link InflateLimitError} if it inflates to more than `maxBytes`, and
+ * zlib's error if the bytes don't have this encoding.
  */
 export function inflateSmallMessage(bytes: Buffer, encoding: CompressionEncoding, maxBytes: number): Buffer {
   try {
-    // One byte more than the limit, so that what just fits needs one buffer.
+    // One byte more than the limit, so that a message that just fits needs only one buffer.
     return ENCODINGS[encoding].inflateSync(bytes, { maxOutputLength: maxBytes, chunkSize: Math.max(64, maxBytes + 1) });
   } catch (error) {
-    throw isTooLarge(error) ? new InflateLimitError() : error;
+    throw isLimitError(error) ? new InflateLimitError() : error;
   }
 }
 
 /**
- * Inflates a message of any size. The memory it can take is reserved before anything is inflated, and the reservation that
- * is returned holds what the message takes. Throws as {@link inflateSmallMessage} does, and `resource_exhausted` at once when there
- * is no room.
+ * Inflates a message of any size. Reserves the maximum memory that it can take before inflating, and returns a reservation
+ * of the memory that it does take. Throws as {@link inflateSmallMessage} does, and `resource_exhausted` immediately if there
+ * is not enough memory.
  */
 export async function inflateWithinBudget(
   bytes: Buffer,
@@ -52,23 +57,29 @@ export async function inflateWithinBudget(
       if (!(error instanceof InflateLimitError) || maxBytes <= MAX_SYNC_BYTES) throw error;
     }
   }
-  const declared = declaredSize(bytes, encoding);
-  if (declared !== undefined && declared > maxBytes) throw new InflateLimitError();
-  if (declared !== undefined) {
+  const declaredBytes = getDeclaredSize(bytes, encoding);
+  if (declaredBytes !== undefined && declaredBytes > maxBytes) throw new InflateLimitError();
+  if (declaredBytes !== undefined) {
     try {
-      // What is declared is one buffer, which is the message.
-      return await inflateWithin(bytes, encoding, { maxBytes: declared, chunkBytes: declared + 1 }, budget, declared);
+      // With the declared size as its chunk size, zlib allocates a single buffer, which becomes the message.
+      return await inflateWithReservation(
+        bytes,
+        encoding,
+        { maxBytes: declaredBytes, chunkBytes: declaredBytes + 1 },
+        budget,
+        declaredBytes,
+      );
     } catch (error) {
-      // Several members, or something after the last one: the size declared is not that of the whole.
+      // With several gzip members, or data after the last one, the declared size is smaller than the total.
       if (!(error instanceof InflateLimitError)) throw error;
     }
   }
-  // Of an unknown size, it comes in pieces, which are joined at the end: for that moment both are there.
+  // A message of unknown size is inflated in chunks. Concatenating them at the end takes twice the memory for a moment.
   const neededBytes = Math.min(2 * maxBytes, budget.totalBytes);
-  return inflateWithin(bytes, encoding, { maxBytes, chunkBytes: 64 * 1024 }, budget, neededBytes);
+  return inflateWithReservation(bytes, encoding, { maxBytes, chunkBytes: 64 * 1024 }, budget, neededBytes);
 }
 
-async function inflateWithin(
+async function inflateWithReservation(
   bytes: Buffer,
   encoding: CompressionEncoding,
   { maxBytes, chunkBytes }: { readonly maxBytes: number; readonly chunkBytes: number },
@@ -83,20 +94,22 @@ async function inflateWithin(
     return { inflated, reservation };
   } catch (error) {
     reservation.release();
-    throw isTooLarge(error) ? new InflateLimitError() : error;
+    throw isLimitError(error) ? new InflateLimitError() : error;
   }
 }
 
-/** How a gzip stream begins, and the size of an empty one (RFC 1952). */
+/** First two bytes of a gzip stream (RFC 1952). */
 const GZIP_MAGIC = 0x1f8b;
-const LEAST_GZIP_BYTES = 18;
 
-/** The size that a gzip stream declares at its end; modulo 2^32, and of its last member. */
-function declaredSize(bytes: Buffer, encoding: CompressionEncoding): number | undefined {
-  const isGzip = encoding === 'gzip' && bytes.length >= LEAST_GZIP_BYTES && bytes.readUInt16BE(0) === GZIP_MAGIC;
+/** Size of an empty gzip stream. */
+const MIN_GZIP_BYTES = 18;
+
+/** Returns the size that a gzip stream declares at its end: that of its last member, modulo 2^32. */
+function getDeclaredSize(bytes: Buffer, encoding: CompressionEncoding): number | undefined {
+  const isGzip = encoding === 'gzip' && bytes.length >= MIN_GZIP_BYTES && bytes.readUInt16BE(0) === GZIP_MAGIC;
   return isGzip ? bytes.readUInt32LE(bytes.length - 4) : undefined;
 }
 
-function isTooLarge(error: unknown): boolean {
+function isLimitError(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
 }

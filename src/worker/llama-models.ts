@@ -48,7 +48,7 @@ export async function createLlamaTextModel(
     const sampling = { ...given, seed: given.seed ?? Math.floor(random.fraction() * 2 ** 32) };
     const prompt = tokenizePrompt(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
-    const leave = await admission.enter(signal);
+    const leave = await admission.acquire(signal);
     const kept = free.take(prompt);
     try {
       yield* createTextResponse(
@@ -83,7 +83,7 @@ export async function createLlamaEmbeddingModel(loaded: LoadedLlamaModel): Promi
       return tokens;
     });
     const embedding = new Float32Array(texts.length * length);
-    const leave = await admission.enter(signal);
+    const leave = await admission.acquire(signal);
     try {
       for (const [at, tokens] of texts.entries()) {
         signal.throwIfAborted();

@@ -50,7 +50,7 @@ export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenera
     const isLast = isEnd || written >= most;
     const text = isEnd ? '' : characters.push(token);
     const given = piece(stops.push(isLast ? text + characters.rest() : text));
-    const rest = isLast ? piece(stops.rest()) : '';
+    const rest = isLast ? piece(stops.flush()) : '';
     if (given + rest !== '') yield given + rest;
     if (isEnd || stops.isFound) return end('stop');
     if (isLast) break;

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 
 /**
- * The bytes that all requests together may hold, from their first byte to the end of their call. Whatever is kept of a
- * request is reserved first, so that the total holds whatever callers send.
+ * Memory budget of all requests together, in bytes. Each request's memory is reserved before it is allocated and released
+ * at the end of its call, so the limit holds no matter what callers send.
  */
 export class MemoryBudget {
   readonly totalBytes: number;
@@ -17,27 +17,27 @@ export class MemoryBudget {
     return this.#freeBytes;
   }
 
-  /** Reserves bytes. Throws `resource_exhausted` at once when there are not as many. */
+  /** Reserves memory. Throws `resource_exhausted` if not enough is free. */
   reserve(bytes: number): Reservation {
     const reservation = new Reservation(this);
     reservation.resize(bytes);
     return reservation;
   }
 
-  /** Moves bytes between the budget and a reservation; for {@link Reservation} only. */
+  /** Moves bytes from the budget to a reservation, or back if negative. Only {@link Reservation} calls this. */
   take(bytes: number): void {
     if (bytes > this.#freeBytes) {
-      const held = this.totalBytes - this.#freeBytes;
+      const usedBytes = this.totalBytes - this.#freeBytes;
       throw new AnyserveError(
         'resource_exhausted',
-        `requests hold ${held} of the ${this.totalBytes} bytes that --max-decoding-bytes allows, and ${bytes} more are needed`,
+        `not enough memory for requests: ${usedBytes} of ${this.totalBytes} bytes (--max-decoding-bytes) are in use, and ${bytes} more are needed`,
       );
     }
     this.#freeBytes -= bytes;
   }
 }
 
-/** A part of the budget, held until it is released. */
+/** A reserved part of a {@link MemoryBudget}. */
 export class Reservation {
   readonly #budget: MemoryBudget;
   #bytes = 0;
@@ -50,13 +50,13 @@ export class Reservation {
     return this.#bytes;
   }
 
-  /** Holds as many bytes from now on. Throws `resource_exhausted`, and stays as it was, when there is no room. */
+  /** Changes the reserved size. Throws `resource_exhausted` and leaves it unchanged if not enough memory is free. */
   resize(bytes: number): void {
     this.#budget.take(bytes - this.#bytes);
     this.#bytes = bytes;
   }
 
-  /** Gives everything back. A second call does nothing. */
+  /** Releases all reserved memory. A second call has no effect. */
   release(): void {
     this.resize(0);
   }

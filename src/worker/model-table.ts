@@ -3,21 +3,25 @@ import { AnyserveError } from '../core/errors.js';
 import { quote, quoteList } from '../core/quoting.js';
 import type { Model } from './backend.js';
 
-/** The models of a worker, by the names that callers use. */
+/** Looks up a worker's models by the names that callers use. */
 export interface ModelTable {
   readonly models: readonly Model[];
-  /** Serves other models from now on; calls that run are not disturbed. */
+  /** Replaces the models. Running calls are not affected. */
   replace(models: readonly Model[]): void;
-  /** The model of this name; undefined when there is none. */
+  /** Returns a model with this name, or undefined. */
   find(name: string, version: string): Model | undefined;
-  /** The one model of this name; throws `not_found` that says which there are, `invalid_argument` when it is not one. */
+  /**
+   * Returns the model with this name. Throws `not_found` with the known names if there is none, and `invalid_argument` if
+   * the name is ambiguous.
+   */
   get(name: string, version: string): Model;
 }
 
 /**
- * A model answers to its name, to the `type` of what it can do and to its `model`, in this order: a caller who found
- * the replica by a capability calls it by that. Of several, the preferred one answers. The version may also be given as the capability's `model`, as the
- * original's clients do.
+ * Creates a model table. A requested name is compared with the models' names, then with the `type` of their capabilities,
+ * then with the `model`, because callers that found the replica by a capability use it as the name. If several models
+ * match, the preferred one is used. The version can also be the capability's `model`, as the Python server's clients send
+ * it.
  */
 export function createModelTable(served: readonly Model[]): ModelTable {
   let models = served;
@@ -27,42 +31,42 @@ export function createModelTable(served: readonly Model[]): ModelTable {
   const hasVersion = (model: Model, version: string): boolean =>
     version === '' || model.versions.includes(version) || hasPair(model, 'model', version);
 
-  /** Those that answer to a name and a version, by the first of the ways in which any does. */
-  function fitting(name: string, version: string): readonly Model[] {
-    const ways = [
+  /** Returns the models that match a name and a version, by the first kind of name with a match. */
+  function findMatches(name: string, version: string): readonly Model[] {
+    const candidates = [
       models.filter((model) => model.name === name),
       models.filter((model) => hasPair(model, 'type', name)),
       models.filter((model) => hasPair(model, 'model', name)),
     ].map((found) => found.filter((model) => hasVersion(model, version)));
-    return ways.find((found) => found.length > 0) ?? [];
+    return candidates.find((found) => found.length > 0) ?? [];
   }
 
   return {
     get models() {
       return models;
     },
-    replace(others) {
-      models = others;
+    replace(newModels) {
+      models = newModels;
     },
-    find: (name, version) => fitting(name, version)[0],
+    find: (name, version) => findMatches(name, version)[0],
     get(name, version) {
-      const found = fitting(name, version);
-      const [only, ...others] = found;
-      if (only) {
-        if (others.length === 0) return only;
-        const preferred = found.find((model) => model.preferred);
+      const matches = findMatches(name, version);
+      const [first, ...more] = matches;
+      if (first) {
+        if (more.length === 0) return first;
+        const preferred = matches.find((model) => model.preferred);
         if (preferred) return preferred;
-        throw ambiguous(name, found);
+        throw createAmbiguityError(name, matches);
       }
-      const asked = version === '' ? quote(name) : `${quote(name)} version ${quote(version)}`;
-      const there = quoteList(models.map((model) => model.name));
-      throw new AnyserveError('not_found', `no model ${asked} here; there is ${there}`);
+      const requested = version === '' ? quote(name) : `${quote(name)} version ${quote(version)}`;
+      const known = quoteList(models.map((model) => model.name));
+      throw new AnyserveError('not_found', `this worker has no model ${requested}; its models: ${known}`);
     },
   };
 }
 
-function ambiguous(name: string, models: readonly Model[]): AnyserveError {
+function createAmbiguityError(name: string, models: readonly Model[]): AnyserveError {
   const choices = models.map(({ capabilities }) => capabilities.map(({ source }) => source).join(' ')).join(', ');
-  const message = `${models.length} models here answer to ${quote(name)}: ${choices}; call one by its "model", or give that as the version`;
+  const message = `${models.length} models of this worker match ${quote(name)}: ${choices}; use the "model" of one as the name or as the version`;
   return new AnyserveError('invalid_argument', message);
 }

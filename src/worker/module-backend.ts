@@ -8,19 +8,19 @@ import type { Backend } from './backend.js';
 import { formatThrownError, toModuleError } from './module-load-error.js';
 
 /**
- * Loads a user's module. Its default export is a function that declares models on the app it is given (and may take
- * its time, to load weights), or an app. Throws `usage` that says what is wrong with it.
+ * Loads a user's module. Its default export is a function that declares models on an app, or an app. The function can be
+ * asynchronous, for example to load weights. Throws `usage` with a description of the problem.
  */
 export async function loadModuleBackend(path: string): Promise<Backend> {
   const file = statSync(path, { throwIfNoEntry: false });
-  if (!file) throw new AnyserveError('usage', `there is no file ${path}`);
-  if (file.isDirectory()) throw new AnyserveError('usage', `${path} is a directory; give the file of a module`);
+  if (!file) throw new AnyserveError('usage', `file not found: ${path}`);
+  if (file.isDirectory()) throw new AnyserveError('usage', `${path} is a directory; specify the file of a module`);
   const url = pathToFileURL(resolve(path)).href;
   const { default: exported } = await importModule(path, url);
-  const backend = isPlainFunction(exported) ? await declared(path, exported) : exported;
+  const backend = isPlainFunction(exported) ? await declareModels(path, exported) : exported;
   if (isBackend(backend) && backend.models.length > 0) return backend;
-  const advice = 'let its default export be a function: (app) => app.capability({ type: "multiply" }, handler)';
-  throw new AnyserveError('usage', `${path} declares no model; ${advice}${presentKind(exported)}`);
+  const advice = 'its default export must be a function: (app) => app.capability({ type: "multiply" }, handler)';
+  throw new AnyserveError('usage', `${path} declares no model; ${advice}${formatExportKind(exported)}`);
 }
 
 function isPlainFunction(exported: unknown): exported is (app: App) => unknown {
@@ -31,15 +31,15 @@ function isClass(exported: unknown): boolean {
   return typeof exported === 'function' && /^class\b/.test(String(exported));
 }
 
-/** What a default export is that is of the wrong kind, as the end of a message. */
-function presentKind(exported: unknown): string {
+/** Returns the end of a message: the kind of a default export, if it is the wrong one. */
+function formatExportKind(exported: unknown): string {
   if (isPlainFunction(exported) || isBackend(exported)) return '';
   if (exported === undefined) return '; it has no default export';
   const kind = exported === null ? 'null' : isClass(exported) ? 'class' : typeof exported;
   return `; it is ${kind === 'object' ? 'an object' : kind === 'null' ? kind : `a ${kind}`}`;
 }
 
-async function declared(path: string, declare: (app: App) => unknown): Promise<Backend> {
+async function declareModels(path: string, declare: (app: App) => unknown): Promise<Backend> {
   const app = new App();
   try {
     await declare(app);
@@ -49,8 +49,8 @@ async function declared(path: string, declare: (app: App) => unknown): Promise<B
   return app;
 }
 
-/** How Node says that it cannot load TypeScript: none at all, or none with what takes more than leaving types out. */
-const TYPESCRIPT_REFUSED: ReadonlySet<string | undefined> = new Set([
+/** Node's error codes for TypeScript that it can't load: all of it, or syntax that takes more than removing types. */
+const TYPESCRIPT_ERROR_CODES: ReadonlySet<string | undefined> = new Set([
   'ERR_UNKNOWN_FILE_EXTENSION',
   'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
 ]);
@@ -58,9 +58,9 @@ const TYPESCRIPT_REFUSED: ReadonlySet<string | undefined> = new Set([
 async function importModule(path: string, url: string): Promise<LoadedModule> {
   let failure: unknown;
   const restore = [
-    // What these say, the failure says as well.
+    // These warnings repeat what the error says.
     filterEvent('warning', ({ message }: Error) => !/^(?:To|Failed to) load (?:an|the) ES module/.test(message)),
-    // Node 20 reports a syntax error in a CommonJS module that is imported a second time, as a rejection.
+    // Node 20 also reports a syntax error as an unhandled rejection if a CommonJS module is imported a second time.
     filterEvent('unhandledRejection', (reason) => reason !== failure),
   ];
   try {
@@ -68,15 +68,15 @@ async function importModule(path: string, url: string): Promise<LoadedModule> {
   } catch (cause) {
     failure = cause;
     const code = (cause as { code?: string } | null)?.code;
-    if (TYPESCRIPT_REFUSED.has(code) && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
+    if (TYPESCRIPT_ERROR_CODES.has(code) && /\.[cm]?ts$/.test(path)) return importTypeScript(path, url);
     await new Promise((resolve) => setImmediate(resolve));
     throw toModuleError(path, cause);
   } finally {
-    for (const one of restore) one();
+    for (const restoreListeners of restore) restoreListeners();
   }
 }
 
-/** Has the listeners of a process event called only when a test passes. Returns how to undo that. */
+/** Calls the listeners of a process event only if a test passes. Returns a function that undoes this. */
 function filterEvent(event: 'warning' | 'unhandledRejection', test: (argument: Error) => boolean): () => void {
   type Listener = (...args: [Error, ...unknown[]]) => void;
   const events = process as NodeJS.EventEmitter;
@@ -92,20 +92,20 @@ function filterEvent(event: 'warning' | 'unhandledRejection', test: (argument: E
   };
 }
 
-/** Loads TypeScript on a Node that cannot, by way of the `tsx` that is installed beside the module. */
+/** Loads TypeScript on a Node version that doesn't support it, with the `tsx` package installed next to the module. */
 async function importTypeScript(path: string, url: string): Promise<LoadedModule> {
-  const tsx = tsxBeside(url);
+  const tsx = findTsx(url);
   if (tsx === undefined) {
-    const advice = 'install tsx beside it (npm install tsx), or use Node 22.18 or newer';
+    const advice = 'install tsx next to it (npm install tsx), or use Node 22.18 or newer';
     throw new AnyserveError(
       'usage',
-      `${path} is TypeScript, which Node ${process.versions.node} cannot load; ${advice}`,
+      `${path} is TypeScript, which Node ${process.versions.node} doesn't support; ${advice}`,
     );
   }
   try {
     const { tsImport } = (await import(tsx)) as { tsImport(url: string, parent: string): Promise<LoadedModule> };
     const { default: exported } = await tsImport(url, import.meta.url);
-    // A module that counts as CommonJS has its exports, the default one among them, as its default.
+    // For a CommonJS module, the default export contains all exports, including the module's own default.
     return isModule(exported) ? exported : { default: exported };
   } catch (cause) {
     throw toModuleError(path, cause);
@@ -120,8 +120,8 @@ function isModule(exported: unknown): exported is LoadedModule {
   return typeof exported === 'object' && exported !== null && 'default' in exported;
 }
 
-/** The URL of tsx's ES module for programs; a `require` would be shown the other one. */
-function tsxBeside(url: string): string | undefined {
+/** Returns the URL of tsx's ES module API, or undefined without tsx. `require.resolve` would return the CommonJS one. */
+function findTsx(url: string): string | undefined {
   const require = createRequire(url);
   try {
     const { exports } = require('tsx/package.json') as TsxPackage;

@@ -42,7 +42,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
         look(server, options, looking, async (signal) => {
           const there = await server.models(signal);
           if (!there) return;
-          followed.follow(there, () => {
+          followed.update(there, () => {
             const offered = offeredModels(server, options, there).filter(({ name }) => isListed(name, there));
             return modelsOf(server, options, offered);
           });

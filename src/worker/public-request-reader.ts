@@ -5,85 +5,85 @@ import type { GrpcJsCall } from './grpc-js-workarounds.js';
 import { InflateLimitError, inflateSmallMessage, isCompressionEncoding } from './inflate.js';
 import type { RequestReader } from './request-watchdog.js';
 
-/** Maximum size of a request of a method that needs no token, inflated and not. */
-const MAX_BYTES = 4096;
+/** Maximum size of a request of a method that requires no token, compressed and inflated. */
+const MAX_PUBLIC_REQUEST_BYTES = 4096;
 
-/** Maximum number of requests of a stream that have no answer yet. */
-const MAX_UNANSWERED = 64;
+/** Maximum number of requests on a stream that have no response yet. */
+const MAX_PENDING_REQUESTS = 64;
 
-/** Reads the requests of a method that needs no token, within limits that no caller can stretch. */
+/** Reads the requests of a public method within small fixed limits, which don't depend on the memory budget. */
 export class PublicRequestReader implements RequestReader {
-  readonly #inside: GrpcJsCall;
+  readonly #call: GrpcJsCall;
   readonly #clock: Clock;
   readonly #isStream: boolean;
   readonly #decoder: FrameDecoder;
-  #unanswered = 0;
-  /** When the call began, or its last request was complete. */
-  #requestedAtMs: number;
+  #pendingRequests = 0;
+  /** Start of the call, or the time of its last complete request. */
+  #lastProgressAtMs: number;
 
-  constructor(inside: GrpcJsCall, isStream: boolean, clock: Clock) {
-    this.#inside = inside;
+  constructor(call: GrpcJsCall, isStream: boolean, clock: Clock) {
+    this.#call = call;
     this.#clock = clock;
     this.#isStream = isStream;
-    this.#requestedAtMs = clock.nowMs();
+    this.#lastProgressAtMs = clock.nowMs();
     this.#decoder = new FrameDecoder({
-      maxMessageBytes: MAX_BYTES,
-      maxMessagesPerFrame: isStream ? MAX_UNANSWERED : 2,
-      onHold: () => {},
+      maxMessageBytes: MAX_PUBLIC_REQUEST_BYTES,
+      maxMessagesPerFrame: isStream ? MAX_PENDING_REQUESTS : 2,
+      onAllocate: () => {},
       onComplete: () => {},
     });
-    inside.decoder = { write: (data) => this.#write(data) };
-    inside.decompressMessage = (message, encoding) => inflated(message.subarray(5), encoding);
-    if (isStream) this.#countAnswers();
+    call.decoder = { write: (data) => this.#write(data) };
+    call.decompressMessage = (message, encoding) => inflateContents(message.subarray(5), encoding);
+    if (isStream) this.#countResponses();
   }
 
   get lastProgressAtMs(): number {
-    return this.#requestedAtMs;
+    return this.#lastProgressAtMs;
   }
 
   get isWaiting(): boolean {
-    return !this.#inside.receivedHalfClose;
+    return !this.#call.receivedHalfClose;
   }
 
   end(): void {}
 
   #write(data: Buffer): Buffer[] {
     const messages = this.#decoder.write(data);
-    // A byte now and then does not count: the whole request has to arrive in time.
-    if (messages.length > 0) this.#requestedAtMs = this.#clock.nowMs();
-    this.#unanswered += messages.length;
-    // Answers are many times as large as requests, and wait for whoever does not read them.
-    if (this.#isStream && this.#unanswered > MAX_UNANSWERED) throw new Error('too many requests without an answer');
+    // Single bytes don't count as progress: a complete request must arrive in time.
+    if (messages.length > 0) this.#lastProgressAtMs = this.#clock.nowMs();
+    this.#pendingRequests += messages.length;
+    // Responses are many times larger than requests and are buffered for callers that don't read them.
+    if (this.#isStream && this.#pendingRequests > MAX_PENDING_REQUESTS) throw new Error('too many pending requests');
     return messages;
   }
 
-  #countAnswers(): void {
-    const sendMessage = this.#inside.sendMessage.bind(this.#inside);
-    this.#inside.sendMessage = (message, onSent) =>
+  #countResponses(): void {
+    const sendMessage = this.#call.sendMessage.bind(this.#call);
+    this.#call.sendMessage = (message, onSent) =>
       sendMessage(message, () => {
-        this.#unanswered--;
+        this.#pendingRequests--;
         onSent();
       });
   }
 }
 
-function inflated(contents: Buffer, encoding: string): Buffer | Promise<never> {
+function inflateContents(contents: Buffer, encoding: string): Buffer | Promise<never> {
   if (encoding === 'identity') return contents;
   if (!isCompressionEncoding(encoding)) return Promise.reject(createUnknownEncodingStatus(encoding));
   try {
-    return inflateSmallMessage(contents, encoding, MAX_BYTES);
+    return inflateSmallMessage(contents, encoding, MAX_PUBLIC_REQUEST_BYTES);
   } catch (error) {
-    return Promise.reject(toInflationStatus(error, MAX_BYTES));
+    return Promise.reject(toInflationStatus(error, MAX_PUBLIC_REQUEST_BYTES));
   }
 }
 
-/** The status of a message in an encoding that is not understood. */
+/** Returns the status for a message with an unsupported encoding. */
 export function createUnknownEncodingStatus(encoding: string) {
   const details = `Received message compressed with unsupported encoding ${JSON.stringify(encoding).slice(0, 100)}; gzip and deflate are supported`;
   return { code: status.UNIMPLEMENTED, details };
 }
 
-/** The status of a message that cannot be inflated. */
+/** Returns the status for a message that can't be inflated. */
 export function toInflationStatus(error: unknown, maxBytes: number) {
   if (!(error instanceof InflateLimitError)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
   const details = `Received message that decompresses to a size larger than ${maxBytes}`;

@@ -1,8 +1,8 @@
 import type { Reservation } from './memory-budget.js';
 
 /**
- * A request as it arrived, and the memory that is reserved for it. The gRPC library keeps a request until its call has ended; this
- * lets go of the bytes when they are taken.
+ * A serialized request and its memory reservation. grpc-js keeps a reference to a request until the call ends, but this
+ * object drops its bytes as soon as they are taken.
  */
 export class ReceivedMessage {
   readonly reservation: Reservation;
@@ -15,7 +15,7 @@ export class ReceivedMessage {
     this.reservation = reservation;
   }
 
-  /** The bytes, once. Whoever takes them releases the reservation when it is done with the request. */
+  /** Returns the bytes once, and then an empty buffer. The caller must release the reservation after using the request. */
   take(): Buffer {
     const bytes = this.#bytes ?? Buffer.alloc(0);
     this.#bytes = undefined;

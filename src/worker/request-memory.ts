@@ -1,22 +1,22 @@
 import type { TensorData, Tensors } from '../inference/inference-data.js';
 
-/** What an element of a BYTES tensor takes besides its bytes: an object. */
-const BYTES_OBJECT = 100;
+/** Estimated size of the Uint8Array object of a BYTES element, without its contents. */
+const BYTES_ELEMENT_OVERHEAD = 100;
 
-/** What a boolean takes in an array. */
+/** Size of a boolean in an array. */
 const BOOLEAN_BYTES = 8;
 
-/** About how much memory tensors take. */
+/** Estimates the memory that tensors take, in bytes. */
 export function estimateTensorMemory(tensors: Tensors): number {
   let bytes = 0;
-  for (const name in tensors) bytes += memoryOfData(tensors[name]?.data as TensorData);
+  for (const name in tensors) bytes += estimateDataMemory(tensors[name]?.data as TensorData);
   return bytes;
 }
 
-function memoryOfData(data: TensorData): number {
+function estimateDataMemory(data: TensorData): number {
   if (ArrayBuffer.isView(data)) return data.byteLength;
   if (typeof data[0] === 'boolean') return data.length * BOOLEAN_BYTES;
-  let bytes = data.length * BYTES_OBJECT;
+  let bytes = data.length * BYTES_ELEMENT_OVERHEAD;
   for (const element of data as readonly Uint8Array[]) bytes += element.length;
   return bytes;
 }

@@ -2,62 +2,66 @@ import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
 import type { GrpcJsCall } from './grpc-js-workarounds.js';
 
-/** How the requests of one call come in. */
+/** Reads the requests of one call as they arrive. */
 export interface RequestReader {
-  /** When the request last made progress, by the clock: a byte of it arrived, or where those do not count all of it. */
+  /** Time of the last progress: the last byte, or the last complete request where single bytes don't count. */
   readonly lastProgressAtMs: number;
-  /** Whether more is expected to arrive soon. */
+  /** Whether the caller is expected to send more data. */
   readonly isWaiting: boolean;
-  /** Releases what the call holds. */
+  /** Releases the memory that the call holds. */
   end(): void;
 }
 
-/** How often calls that wait for more are looked at. */
-const LOOK_MS = 2000;
+/** Interval between two checks of the waiting calls, in ms. */
+const REQUEST_CHECK_INTERVAL_MS = 2000;
 
 /**
- * A call that is followed. What it refers to is let go when it ends: tables that a set has outgrown still refer to their entries,
- * and a call that such a table keeps survives garbage collections that would otherwise cost nothing.
+ * A watched call. Its references are cleared when the call ends: hash tables that a Set has outgrown still refer to their
+ * entries, and a call that such a table keeps alive would make otherwise free garbage collections expensive.
  */
-interface Followed {
+interface WatchedCall {
   call: GrpcJsCall | undefined;
-  intake: RequestReader | undefined;
-  readonly silenceMs: number;
+  reader: RequestReader | undefined;
+  readonly timeoutMs: number;
 }
 
-/** The calls that are open. Those whose caller goes silent in the middle of a request are ended. */
+/** Ends open calls whose caller goes silent in the middle of a request. */
 export class RequestWatchdog {
   readonly #clock: Clock;
-  readonly #calls = new Set<Followed>();
+  readonly #calls = new Set<WatchedCall>();
   #cancelTimer: (() => void) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Follows a call until its stream closes, and then releases what it holds. */
-  add(call: GrpcJsCall, intake: RequestReader, silenceMs: number): void {
-    const followed: Followed = { call, intake, silenceMs };
-    this.#calls.add(followed);
+  /** Watches a call until its stream closes, and then releases its memory. */
+  add(call: GrpcJsCall, reader: RequestReader, timeoutMs: number): void {
+    const watched: WatchedCall = { call, reader, timeoutMs };
+    this.#calls.add(watched);
     call.stream.once('close', () => {
-      this.#calls.delete(followed);
-      followed.call = undefined;
-      followed.intake = undefined;
-      intake.end();
+      this.#calls.delete(watched);
+      watched.call = undefined;
+      watched.reader = undefined;
+      reader.end();
     });
-    this.#cancelTimer ??= this.#clock.schedule(LOOK_MS, () => this.#look(), { background: true });
+    this.#cancelTimer ??= this.#clock.schedule(REQUEST_CHECK_INTERVAL_MS, () => this.#checkCalls(), {
+      background: true,
+    });
   }
 
-  /** Goes on for as long as there are calls: a timer for each would be made and called off with each. */
-  #look(): void {
+  /** Checks all calls. One shared timer avoids the cost of creating and cancelling a timer for each call. */
+  #checkCalls(): void {
     this.#cancelTimer = undefined;
     const nowMs = this.#clock.nowMs();
-    for (const { call, intake, silenceMs } of this.#calls) {
-      if (!call || !intake?.isWaiting || nowMs - intake.lastProgressAtMs < silenceMs) continue;
-      const details = `nothing more of the request arrived for ${silenceMs / 1000} s`;
+    for (const { call, reader, timeoutMs } of this.#calls) {
+      if (!call || !reader?.isWaiting || nowMs - reader.lastProgressAtMs < timeoutMs) continue;
+      const details = `no more data of the request arrived within ${timeoutMs / 1000} s`;
       call.sendStatus({ code: status.DEADLINE_EXCEEDED, details });
     }
     if (this.#calls.size > 0)
-      this.#cancelTimer = this.#clock.schedule(LOOK_MS, () => this.#look(), { background: true });
+      this.#cancelTimer = this.#clock.schedule(REQUEST_CHECK_INTERVAL_MS, () => this.#checkCalls(), {
+        background: true,
+      });
   }
 }

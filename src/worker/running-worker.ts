@@ -20,35 +20,35 @@ import { createModelTable, type ModelTable } from './model-table.js';
 import { getMaxConcurrency, listCurrentModels, listServedModels } from './served-models.js';
 import type { Worker, WorkerSettings } from './worker-settings.js';
 
-/** How a worker serves, with what it needs of the command line or the library. */
+/** Options of a worker: the settings, and the access to API servers, tokens and certificates. */
 export interface WorkerOptions extends WorkerSettings {
-  /** How to ask the API servers. */
+  /** Tokens, TLS and timeouts for requests to the API servers. */
   readonly serverAccess?: ServerAccess | undefined;
-  /** Registered in place of what the only model declares. */
+  /** Capabilities to register instead of those that the worker's only model declares. */
   readonly capabilities?: readonly Capability[] | undefined;
-  /** Calls must show one of these tokens. Default: no token is required. */
+  /** Returns the accepted call tokens. Default: no token is required. */
   readonly callTokens?: (() => TokenSet) | undefined;
-  /** Certificate and key, read for each use. Default: plain text. */
+  /** Returns the current certificate and key. Default: no TLS. */
   readonly tls?: (() => ServerTls) | undefined;
 }
 
-/** What the world gives a worker. */
+/** Environment of a worker: clock, randomness, log, and the identity of the process. */
 export interface WorkerEnvironment {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
   readonly hostName: string;
-  /** Differs from one process to the next, also of two containers with one host name. */
+  /** Distinguishes processes, even in two containers with the same host name. */
   readonly instance: string;
   readonly version: string;
 }
 
-/** Serves the backends' models and keeps them registered. Resolves when calls are accepted. */
+/** Starts a worker that serves the backends' models and keeps them registered. Resolves when it accepts calls. */
 export async function runWorker(options: WorkerOptions, world: WorkerEnvironment): Promise<Worker> {
   checkLimits(options);
   const worker = new RunningWorker(options, world);
   const replica = await worker.start();
-  // Bound, so that a program can pass them around.
+  // Closures, so that a program can pass the methods around without the object.
   return {
     replica,
     stopped: worker.stopped,
@@ -58,7 +58,7 @@ export async function runWorker(options: WorkerOptions, world: WorkerEnvironment
   };
 }
 
-/** A worker from its start to its end: its gRPC server, its registration, and the watches over its backends. */
+/** A running worker: its gRPC server, its registration, and the health of its backends. */
 class RunningWorker {
   /** Resolves when the worker has stopped; rejects when it can no longer register. */
   readonly stopped: Promise<void>;
@@ -66,12 +66,12 @@ class RunningWorker {
   readonly #world: WorkerEnvironment;
   readonly #models: ModelTable;
   readonly #api: ApiClient | undefined;
-  readonly #watches: BackendHealth;
-  /** Aborted when streams are to end. */
+  readonly #health: BackendHealth;
+  /** Aborted when streams must end. */
   readonly #leaving = new AbortController();
   readonly #draining = new AbortController();
-  /** Ends the drain delay. */
-  readonly #hurry = new AbortController();
+  /** Aborted to end the drain delay early. */
+  readonly #skipDelay = new AbortController();
   #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
   #server: GrpcServer | undefined;
   #keeper: LeaseKeeper | undefined;
@@ -83,46 +83,46 @@ class RunningWorker {
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
     this.#api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
-    this.#watches = new BackendHealth(options.backends, world.clock, (change) => this.#onHealthChange(change));
-    // Every stream listens on it, and there can be many at once.
+    this.#health = new BackendHealth(options.backends, world.clock, (change) => this.#onHealthChange(change));
+    // Every stream adds a listener, and any number of streams can be open.
     setMaxListeners(0, this.#leaving.signal);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.stopped = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // A program that does not wait for it must not end with its rejection.
+    // Prevents an unhandled rejection in programs that don't wait for this promise.
     this.stopped.catch(() => {});
   }
 
-  /** Listens and registers. Resolves to the replica when calls are accepted. */
+  /** Starts the server and the registration. Resolves to the replica when calls are accepted. */
   async start(): Promise<Replica> {
     const { clock, random, log } = this.#world;
     const { host, callTokens, tls, onLeaseChange, backends } = this.#options;
-    // An id or an endpoint that cannot be registered is refused before anything listens.
-    this.#replicaAt(1);
+    // Checks the id and the endpoint before the server listens; the port doesn't matter here.
+    this.#createReplica(1);
     const server = await this.#listen();
     if (!isLoopback(host) && !callTokens && !tls?.().ca) {
-      log.warn(`whoever reaches ${host} can call the models; ask for a token with --call-token-file`);
+      log.warn(`anyone who can connect to ${host} can call the models; require a token with --call-token-file`);
     }
-    const replica = this.#replicaAt(server.port);
+    const replica = this.#createReplica(server.port);
     server.setServing(this.#isReady);
     this.#server = server;
     this.#keeper =
       this.#api &&
       new LeaseKeeper({ api: this.#api, replica, clock, random, ready: this.#isReady, onChange: onLeaseChange });
-    this.#watches.start();
+    this.#health.start();
     for (const backend of backends) {
       backend.watchModels?.(
-        () => void this.update().catch((error) => log.warn(`cannot update: ${getErrorMessage(error)}`)),
+        () => void this.update().catch((error) => log.warn(`cannot update the models: ${getErrorMessage(error)}`)),
       );
     }
-    this.#keeper?.run().catch((error) => this.#endUnregistered(server, error));
+    this.#keeper?.run().catch((error) => this.#stopUnregistered(server, error));
     return replica;
   }
 
   async update(): Promise<void> {
     this.#models.replace(listCurrentModels(this.#options));
-    if (this.#server) await this.#keeper?.update(this.#replicaAt(this.#server.port));
+    if (this.#server) await this.#keeper?.update(this.#createReplica(this.#server.port));
   }
 
   async drain(): Promise<void> {
@@ -130,24 +130,24 @@ class RunningWorker {
       this.#draining.abort();
       this.#server?.setServing(false);
       this.#keeper?.drain();
-      await sleep(this.#world.clock, this.#keeper ? this.#options.drainDelayMs : 0, this.#hurry.signal);
+      await sleep(this.#world.clock, this.#keeper ? this.#options.drainDelayMs : 0, this.#skipDelay.signal);
       if (!this.#isStopping) await this.stop();
     }
     await this.stopped;
   }
 
   async stop(): Promise<void> {
-    this.#hurry.abort();
+    this.#skipDelay.abort();
     if (this.#isStopping) this.#server?.abort();
     else {
       this.#isStopping = true;
-      this.#leave().then(this.#settle.resolve, this.#settle.reject);
+      this.#shutDown().then(this.#settle.resolve, this.#settle.reject);
     }
     await this.stopped;
   }
 
   get #isReady(): boolean {
-    return this.#watches.areWell && this.#hasRoom;
+    return this.#health.areHealthy && this.#hasRoom;
   }
 
   #listen(): Promise<GrpcServer> {
@@ -161,20 +161,20 @@ class RunningWorker {
       log,
       version,
       leaving: this.#leaving.signal,
-      isWell: () => this.#isReady && !this.#draining.signal.aborted,
+      isReady: () => this.#isReady && !this.#draining.signal.aborted,
       onFull: (reason) => {
         this.#hasRoom = reason === undefined;
-        log.warn(this.#hasRoom ? 'there is room for connections again' : `out of the list: ${reason}`);
+        log.warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
         this.#reportReady();
       },
       onFailure: (error) => {
-        // A failed call is noticed before the next regular check.
-        if (error instanceof AnyserveError && error.code === 'unavailable') this.#watches.lookNow();
+        // A failed call reveals a failed backend earlier than the next regular check.
+        if (error instanceof AnyserveError && error.code === 'unavailable') this.#health.checkNow();
       },
     });
   }
 
-  /** Reports whether calls are welcome to health checks and to the registry. */
+  /** Reports the readiness to health checks and to the registry. */
   #reportReady(): void {
     if (!this.#server || this.#draining.signal.aborted) return;
     this.#server.setServing(this.#isReady);
@@ -184,48 +184,48 @@ class RunningWorker {
   #onHealthChange(change: HealthChange): void {
     const { log } = this.#world;
     if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
-    if (change.kind === 'unhealthy') log.warn(`out of the list: ${change.reason}`);
+    if (change.kind === 'unhealthy') log.warn(`not ready: ${change.reason}`);
     this.#reportReady();
   }
 
-  #replicaAt(port: number): Replica {
+  #createReplica(port: number): Replica {
     const { id, advertise, host } = this.#options;
     const parse = this.#api ? parseAdvertisedGrpc : parseDialable;
     return {
       id: parseReplicaId(id ?? createReplicaId(this.#world, port)),
-      endpoint: parse(advertise ?? `${bracketed(host)}:${port}`),
+      endpoint: parse(advertise ?? `${formatHost(host)}:${port}`),
       capabilities: this.#models.models.flatMap(({ capabilities }) => capabilities),
     };
   }
 
-  /** Finishes the calls in flight within the drain timeout, and stops. */
-  async #leave(): Promise<void> {
+  /** Deregisters, waits for the calls in flight up to the drain timeout, and stops. */
+  async #shutDown(): Promise<void> {
     const { clock, log } = this.#world;
     const { drainTimeoutMs } = this.#options;
     await this.#keeper?.stop();
     this.#draining.abort();
     this.#leaving.abort();
     const finished = new AbortController();
-    const tooLong = sleep(clock, drainTimeoutMs, finished.signal).then(() => {
+    const timeout = sleep(clock, drainTimeoutMs, finished.signal).then(() => {
       if (finished.signal.aborted) return;
-      log.warn(`calls still run after ${drainTimeoutMs} ms; ending them`);
+      log.warn(`calls are still running after ${drainTimeoutMs} ms; ending them`);
       this.#server?.abort();
     });
     await this.#server?.finish().catch((error) => log.warn(getErrorMessage(error)));
     finished.abort();
-    await tooLong;
+    await timeout;
     await this.#cleanUp();
   }
 
-  /** Ends a worker whose registration is refused for good. */
-  async #endUnregistered(server: GrpcServer, error: unknown): Promise<void> {
+  /** Stops a worker whose registration has failed permanently. */
+  async #stopUnregistered(server: GrpcServer, error: unknown): Promise<void> {
     server.abort();
     await this.#cleanUp().catch((failure) => this.#world.log.warn(getErrorMessage(failure)));
     this.#settle.reject(error);
   }
 
   async #cleanUp(): Promise<void> {
-    this.#watches.stop();
+    this.#health.stop();
     this.#api?.close();
     for (const backend of this.#options.backends) await backend.close?.();
   }
@@ -235,10 +235,10 @@ function checkLimits({ maxMessageBytes, maxDecodingBytes }: WorkerOptions): void
   if (maxDecodingBytes >= maxMessageBytes) return;
   throw new AnyserveError(
     'usage',
-    `--max-decoding-bytes ${maxDecodingBytes} has no room for one message of --max-message-bytes ${maxMessageBytes}; give at least as much`,
+    `--max-decoding-bytes ${maxDecodingBytes} is less than --max-message-bytes ${maxMessageBytes}; set it to at least that value`,
   );
 }
 
-function bracketed(host: string): string {
+function formatHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }

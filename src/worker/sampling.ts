@@ -2,27 +2,27 @@ import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { Parameters, ParameterValue } from '../inference/inference-data.js';
 
-/** How a text is to be written, as a request's parameters say; what they leave out is for the model to choose. */
+/** Sampling settings of a request. The model chooses a value for each setting that is missing. */
 export interface Sampling {
   readonly temperature?: number;
   readonly topP?: number;
   readonly maxTokens?: number;
   readonly seed?: number;
-  /** Texts that end the answer, and are no part of it. */
+  /** Stop sequences. They end the generated text and are not part of it. */
   readonly stop: readonly string[];
 }
 
-/** The largest seed: generators take 32 bits. */
+/** Largest seed. Random generators take 32 bits. */
 const MAX_SEED = 2 ** 32 - 1;
 
-/** Maximum number of stop texts: each is searched for in every piece of the answer. */
-const MAX_STOP_TEXTS = 64;
+/** Maximum number of stop sequences, because each is searched for in every piece of the generated text. */
+const MAX_STOP_SEQUENCES = 64;
 
-const KNOWN = ['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop'];
+const SAMPLING_PARAMETERS = ['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop'];
 
-/** Parameters that many clients send, and the values of them that change nothing in the answer. */
-const NEUTRAL: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
-  // For the records of who runs the model, and for its caches.
+/** Parameters that many clients send, with a check for the values that have no effect on the response. */
+const NEUTRAL_VALUES: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
+  // For the operator's records and caches.
   user: () => true,
   safety_identifier: () => true,
   prompt_cache_key: () => true,
@@ -35,63 +35,70 @@ const NEUTRAL: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
   top_logprobs: (value) => value === 0,
   response_format: (value) => compactJson(value) === '{"type":"text"}',
   tools: (value) => compactJson(value) === '[]',
-  // Without tools these choose nothing.
+  // These have no effect without tools.
   tool_choice: (value) => value === 'none' || value === 'auto',
   parallel_tool_calls: (value) => typeof value === 'boolean',
 };
 
 /**
- * Reads `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a text, or a
- * JSON array of texts as a text). Throws `invalid_argument` that names the parameter, and `unimplemented` for one that
- * another replica may know.
+ * Parses `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a text, or a
+ * JSON array of texts as a text). Throws `invalid_argument` with the parameter's name, and `unimplemented` for a parameter
+ * that another replica might support.
  */
 export function parseSampling(parameters: Parameters): Sampling {
-  checkParameterNames(parameters, KNOWN);
+  checkParameterNames(parameters, SAMPLING_PARAMETERS);
   const { temperature, top_p: topP, seed, stop } = parameters;
-  const [older, newer] = [tokenLimit('max_tokens', parameters), tokenLimit('max_completion_tokens', parameters)];
-  const maxTokens = newer ?? older;
+  const maxTokensOldName = parseTokenLimit('max_tokens', parameters);
+  const maxTokens = parseTokenLimit('max_completion_tokens', parameters) ?? maxTokensOldName;
   return {
     ...(temperature !== undefined && {
-      temperature: number('temperature', temperature, (value) => value >= 0, 'a number from 0 on'),
+      temperature: parseNumber('temperature', temperature, (value) => value >= 0, 'a parseNumber of at least 0'),
     }),
     ...(topP !== undefined && {
-      topP: number('top_p', topP, (value) => value > 0 && value <= 1, 'a number over 0 and up to 1'),
+      topP: parseNumber(
+        'top_p',
+        topP,
+        (value) => value > 0 && value <= 1,
+        'a parseNumber greater than 0 and at most 1',
+      ),
     }),
     ...(maxTokens !== undefined && { maxTokens }),
     ...(seed !== undefined && {
-      seed: number(
+      seed: parseNumber(
         'seed',
         seed,
-        (value) => isWhole(value) && value >= 0 && value <= MAX_SEED,
-        `a whole number from 0 to ${MAX_SEED}`,
+        (value) => isInteger(value) && value >= 0 && value <= MAX_SEED,
+        `an integer from 0 to ${MAX_SEED}`,
       ),
     }),
-    stop: stop === undefined ? [] : stopTexts(stop),
+    stop: stop === undefined ? [] : parseStopSequences(stop),
   };
 }
 
-function tokenLimit(name: string, { [name]: given }: Parameters): number | undefined {
-  if (given === undefined) return undefined;
-  return number(name, given, (value) => isWhole(value) && value >= 1, 'a whole number from 1 on');
+function parseTokenLimit(name: string, { [name]: value }: Parameters): number | undefined {
+  if (value === undefined) return undefined;
+  return parseNumber(name, value, (limit) => isInteger(limit) && limit >= 1, 'an integer of at least 1');
 }
 
 /**
- * Refuses parameters that would otherwise silently change nothing. Those that ask for nothing, and what clients of
- * Triton send (`triton_...`), are accepted. Throws `unimplemented`, because another replica may know the parameter.
+ * Rejects parameters that would be ignored silently. Accepts those whose value has no effect, and those of Triton's
+ * clients (`triton_...`). Throws `unimplemented`, because another replica might support the parameter.
  */
 export function checkParameterNames(parameters: Parameters, known: readonly string[]): void {
-  const stray = Object.entries(parameters).find(([name, value]) => {
-    const isNeutral = Object.hasOwn(NEUTRAL, name) && NEUTRAL[name]?.(value);
+  const unknown = Object.entries(parameters).find(([name, value]) => {
+    const isNeutral = Object.hasOwn(NEUTRAL_VALUES, name) && NEUTRAL_VALUES[name]?.(value);
     return !known.includes(name) && !name.startsWith('triton_') && !isNeutral;
   });
-  if (stray === undefined) return;
-  const [name, value] = stray;
-  const problem = Object.hasOwn(NEUTRAL, name) ? `is ${shown(value)}, which this model can't do` : 'is not known';
-  const text = `parameter ${quote(name)} ${problem}; known are ${known.join(', ') || 'none'}`;
-  throw new AnyserveError('unimplemented', text);
+  if (unknown === undefined) return;
+  const [name, value] = unknown;
+  const problem = Object.hasOwn(NEUTRAL_VALUES, name)
+    ? `is ${formatValue(value)}, which this model doesn't support`
+    : 'is not supported by this model';
+  const supported = known.join(', ') || 'none';
+  throw new AnyserveError('unimplemented', `parameter ${quote(name)} ${problem}; supported: ${supported}`);
 }
 
-/** JSON without the white space between its tokens; undefined for what is no JSON. */
+/** Returns JSON without white space between its tokens, or undefined for other values. */
 function compactJson(value: ParameterValue): string | undefined {
   try {
     return typeof value === 'string' ? JSON.stringify(JSON.parse(value)) : undefined;
@@ -100,24 +107,29 @@ function compactJson(value: ParameterValue): string | undefined {
   }
 }
 
-const isWhole = Number.isSafeInteger;
+const isInteger = Number.isSafeInteger;
 
-function number(name: string, given: ParameterValue, fits: (value: number) => boolean, wanted: string): number {
-  if (typeof given === 'number' && Number.isFinite(given) && fits(given)) return given;
-  throw invalid(name, `is ${shown(given)}; give ${wanted}`);
+function parseNumber(
+  name: string,
+  value: ParameterValue,
+  isValid: (value: number) => boolean,
+  expected: string,
+): number {
+  if (typeof value === 'number' && Number.isFinite(value) && isValid(value)) return value;
+  throw createParameterError(name, `is ${formatValue(value)}; it must be ${expected}`);
 }
 
-function stopTexts(given: ParameterValue): readonly string[] {
-  const texts = typeof given === 'string' ? (listFrom(given) ?? [given]) : [];
-  if (texts.length > MAX_STOP_TEXTS) {
-    throw invalid('stop', `has ${texts.length} texts; give at most ${MAX_STOP_TEXTS}`);
+function parseStopSequences(value: ParameterValue): readonly string[] {
+  const texts = typeof value === 'string' ? (parseTextArray(value) ?? [value]) : [];
+  if (texts.length > MAX_STOP_SEQUENCES) {
+    throw createParameterError('stop', `has ${texts.length} texts; the maximum is ${MAX_STOP_SEQUENCES}`);
   }
   if (texts.length > 0 && texts.every((text) => text !== '')) return texts;
-  throw invalid('stop', `is ${shown(given)}; give a text, or a JSON array of texts, none of them empty`);
+  throw createParameterError('stop', `is ${formatValue(value)}; it must be a text or a JSON array of non-empty texts`);
 }
 
-/** The texts of a JSON array of texts; undefined for any other text, which stands for itself. */
-function listFrom(text: string): string[] | undefined {
+/** Returns the elements of a JSON array of texts, or undefined for any other text, which is itself a stop sequence. */
+function parseTextArray(text: string): string[] | undefined {
   if (!text.startsWith('[')) return undefined;
   try {
     const list: unknown = JSON.parse(text);
@@ -127,12 +139,12 @@ function listFrom(text: string): string[] | undefined {
   }
 }
 
-function shown(value: ParameterValue): string {
+function formatValue(value: ParameterValue): string {
   if (typeof value === 'bigint') return String(value);
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }
 
-function invalid(name: string, problem: string): AnyserveError {
+function createParameterError(name: string, problem: string): AnyserveError {
   return new AnyserveError('invalid_argument', `parameter ${quote(name)} ${problem}`);
 }

@@ -1,17 +1,20 @@
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
-/** Returns a failure in the form that the gRPC library sends. One without a code is `internal`. */
+/** Converts an error to the form that grpc-js sends. An error without a code becomes `internal`. */
 export function toServiceError(error: unknown): ServiceError {
-  const known = error instanceof AnyserveError ? error : new AnyserveError('internal', getErrorMessage(error));
-  const details = formatStatusDetails(known.message);
-  return Object.assign(new Error(details), { code: known.grpcStatus, details, metadata: new Metadata() });
+  const coded = error instanceof AnyserveError ? error : new AnyserveError('internal', getErrorMessage(error));
+  const details = formatStatusDetails(coded.message);
+  return Object.assign(new Error(details), { code: coded.grpcStatus, details, metadata: new Metadata() });
 }
 
-/** Maximum length of an encoded status message: it is a header, percent-encoded, and clients refuse headers over 8 KiB in all. */
+/**
+ * Maximum length of an encoded status message. It is sent percent-encoded in a header, and clients reject headers of more
+ * than 8 KiB in total.
+ */
 const MAX_ENCODED_LENGTH = 4096;
 
-/** Returns a message in the form of a gRPC status: well-formed, and cut where its encoding would be too long. */
+/** Returns a message that is valid in a gRPC status: well-formed, and truncated if its encoding would be too long. */
 export function formatStatusDetails(message: string): string {
   const text = message.toWellFormed();
   let encodedLength = 0;

@@ -1,33 +1,33 @@
 import type { handleServerStreamingCall, Server, ServerWritableStream, ServiceDefinition } from '@grpc/grpc-js';
 import { INFERENCE_SERVICE_NAME } from '../inference/service-definition.js';
 
-/** The health of a server, as gRPC's tools ask for it: `grpc.health.v1.Health`. */
+/** Health of a server as gRPC tools query it (`grpc.health.v1.Health`). */
 export interface ServingHealth {
-  setServing(serving: boolean): void;
-  /** Reports to callers and watchers that no new calls are welcome, and ends the watching. */
+  setServing(isServing: boolean): void;
+  /** Reports NOT_SERVING and ends all watches. */
   leave(): void;
 }
 
-/** The services whose health is known: the server as a whole, which has no name, and the one it is there for. */
+/** Services that have a health status: the server as a whole, whose name is empty, and the inference service. */
 const SERVICES = ['', INFERENCE_SERVICE_NAME];
 
 /** Adds the health service to a server. */
 export async function addHealthService(server: Server): Promise<ServingHealth> {
   const { HealthImplementation } = await import('grpc-health-check');
   const health = new HealthImplementation(Object.fromEntries(SERVICES.map((name) => [name, 'SERVING' as const])));
-  const watching = new Set<ServerWritableStream<unknown, unknown>>();
+  const watchCalls = new Set<ServerWritableStream<unknown, unknown>>();
   health.addToServer({
     addService(definition, implementation) {
       const watch = implementation['watch'] as handleServerStreamingCall<unknown, unknown>;
-      const watchKnown: typeof watch = (call) => {
-        watching.add(call);
-        call.on('cancelled', () => watching.delete(call));
+      const watchKnownService: typeof watch = (call) => {
+        watchCalls.add(call);
+        call.on('cancelled', () => watchCalls.delete(call));
         const { service } = call.request as { service: string };
         if (SERVICES.includes(service)) watch(call);
-        // The library would keep every name it was ever asked for. No service is added later, so nothing follows.
+        // The library would store every requested name. No service is added later, so this status never changes.
         else call.write({ status: 'SERVICE_UNKNOWN' });
       };
-      server.addService(definition as ServiceDefinition, { ...implementation, watch: watchKnown } as never);
+      server.addService(definition as ServiceDefinition, { ...implementation, watch: watchKnownService } as never);
     },
   });
   let isServing = true;
@@ -40,8 +40,8 @@ export async function addHealthService(server: Server): Promise<ServingHealth> {
     setServing,
     leave() {
       setServing(false);
-      // A load balancer watches for as long as there is something to watch, and would keep the server.
-      for (const call of watching) call.end();
+      // A load balancer never ends its watch, which would keep the server from shutting down.
+      for (const call of watchCalls) call.end();
     },
   };
 }

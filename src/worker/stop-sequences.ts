@@ -1,6 +1,6 @@
 /**
- * Looks for the texts that end an answer in a text that comes in pieces. Text that can be the beginning of one is held back
- * until it is clear; the stop text itself is never given.
+ * Searches for stop sequences in a text that arrives in pieces. Text that could be the start of a stop sequence is held
+ * back until that is decided. The stop sequence itself is never returned.
  */
 export class StopSequences {
   readonly #searches: readonly TextSearch[];
@@ -11,37 +11,40 @@ export class StopSequences {
     this.#searches = texts.map((text) => new TextSearch(text));
   }
 
-  /** Whether one of them has come. The text after it is of no interest. */
+  /** Whether a stop sequence has been found. The text after it is discarded. */
   get isFound(): boolean {
     return this.#isFound;
   }
 
-  /** Takes the next piece; gives what can be given of the text so far, perhaps nothing. */
+  /** Adds a piece and returns the text that can be released, which can be empty. */
   push(piece: string): string {
-    const before = this.#held.length;
+    const heldLength = this.#held.length;
     this.#held += piece;
-    const found = this.#searches.flatMap((search) => search.push(piece) ?? []).map((at) => before + at);
-    this.#isFound = found.length > 0;
-    const longest = this.#searches.reduce((length, { matched }) => Math.max(length, matched), 0);
-    return this.#give(this.#isFound ? Math.min(...found) : this.#held.length - longest);
+    const starts = this.#searches.flatMap((search) => search.push(piece) ?? []).map((start) => heldLength + start);
+    this.#isFound = starts.length > 0;
+    const longestMatch = this.#searches.reduce((length, { matched }) => Math.max(length, matched), 0);
+    return this.#release(this.#isFound ? Math.min(...starts) : this.#held.length - longestMatch);
   }
 
-  /** Gives what is held back, for when no piece follows. */
-  rest(): string {
-    return this.#isFound ? '' : this.#give(this.#held.length);
+  /** Returns the text that is still held back. Call this after the last piece. */
+  flush(): string {
+    return this.#isFound ? '' : this.#release(this.#held.length);
   }
 
-  #give(length: number): string {
-    const given = this.#held.slice(0, length);
+  #release(length: number): string {
+    const released = this.#held.slice(0, length);
     this.#held = this.#held.slice(length);
-    return given;
+    return released;
   }
 }
 
-/** Searches for one text in a text that comes in pieces, each unit of which is looked at once (Knuth, Morris and Pratt). */
+/**
+ * Searches for one text in a text that arrives in pieces. Visits each UTF-16 code unit once (the Knuth-Morris-Pratt
+ * algorithm).
+ */
 class TextSearch {
   readonly #text: string;
-  /** By the number of units that match, how many still do when the next one does not. */
+  /** For each number of matching units: how many of them still match if the next unit doesn't. */
   readonly #fallbacks: readonly number[];
   #matched = 0;
 
@@ -56,19 +59,22 @@ class TextSearch {
     this.#fallbacks = fallbacks;
   }
 
-  /** Number of units at the end of the text so far that are a beginning of the text searched for. */
+  /** Number of units at the end of the text so far that match the start of the searched text. */
   get matched(): number {
     return this.#matched;
   }
 
-  /** Takes the next piece. Returns where in it the text begins, counted from the start of the piece; negative before that. */
+  /**
+   * Adds a piece. Returns the start of a match relative to the start of the piece, or undefined. It is negative if the match
+   * begins in an earlier piece.
+   */
   push(piece: string): number | undefined {
-    for (let at = 0; at < piece.length; at++) {
-      while (this.#matched > 0 && this.#text[this.#matched] !== piece[at]) {
+    for (let i = 0; i < piece.length; i++) {
+      while (this.#matched > 0 && this.#text[this.#matched] !== piece[i]) {
         this.#matched = this.#fallbacks[this.#matched] as number;
       }
-      if (this.#text[this.#matched] === piece[at]) this.#matched++;
-      if (this.#matched === this.#text.length) return at + 1 - this.#text.length;
+      if (this.#text[this.#matched] === piece[i]) this.#matched++;
+      if (this.#matched === this.#text.length) return i + 1 - this.#text.length;
     }
     return undefined;
   }

@@ -5,50 +5,50 @@ import type { ParametersMessage, RequestMessage } from '../inference/protocol-me
 import type { InferenceRequest } from '../inference/request-response.js';
 import type { Model } from './backend.js';
 
-/** The parameter that names a memory region of the server's machine, in place of data (Triton's extension). */
+/** Parameter that names a memory region of the server's machine instead of sending data (an extension of Triton). */
 const SHARED_MEMORY = 'shared_memory_region';
 
-/** Throws `unimplemented` for inputs and outputs in shared memory: their data is not in the message. */
+/** Throws `unimplemented` for inputs and outputs in shared memory, because their data isn't in the message. */
 export function rejectSharedMemory({ inputs, outputs }: RequestMessage): void {
-  for (const { name, parameters } of inputs) refuseRegion('input', name, parameters);
-  for (const { name, parameters } of outputs) refuseRegion('output', name, parameters);
+  for (const { name, parameters } of inputs) rejectRegion('input', name, parameters);
+  for (const { name, parameters } of outputs) rejectRegion('output', name, parameters);
 }
 
-function refuseRegion(kind: string, name: string, parameters: ParametersMessage): void {
+function rejectRegion(kind: string, name: string, parameters: ParametersMessage): void {
   const region = parameters.get(SHARED_MEMORY);
   if (!region) return;
-  const shown = quote(String(region.parameterChoice?.value));
-  const message = `${kind} ${quote(name)} is in the shared memory region ${shown}, and shared memory is not served here; send the data in the message`;
+  const regionName = quote(String(region.parameterChoice?.value));
+  const message = `${kind} ${quote(name)} is in the shared memory region ${regionName}, but shared memory is not supported; send the data in the message`;
   throw new AnyserveError('unimplemented', message);
 }
 
-/** Whether a parameter means nothing that a model of texts would do differently without it. */
+/** Returns whether a text model can ignore a parameter of an input or output. */
 function isHarmless(name: string, value: Parameters[string] | undefined): boolean {
-  // The last two are about HTTP bodies. The first says what the text contract says anyway.
+  // The last two describe HTTP bodies. The first states what the text contract requires.
   return (name === 'content_type' && value === 'str') || name === 'binary_data_size' || name === 'binary_data';
 }
 
-/** Throws `unimplemented` where a model would ignore a parameter of a single input or output. */
+/** Throws `unimplemented` if a model would ignore a parameter of an individual input or output. */
 export function checkTensorParameters(model: Model, { inputs, outputParameters = {} }: InferenceRequest): void {
   if (!model.ignoresTensorParameters) return;
-  for (const name in inputs) refuseUnknown(model, 'input', name, inputs[name]?.parameters);
-  for (const name in outputParameters) refuseUnknown(model, 'output', name, outputParameters[name]);
+  for (const name in inputs) rejectUnknown(model, 'input', name, inputs[name]?.parameters);
+  for (const name in outputParameters) rejectUnknown(model, 'output', name, outputParameters[name]);
 }
 
-function refuseUnknown(model: Model, kind: string, name: string, parameters: Parameters = {}): void {
+function rejectUnknown(model: Model, kind: string, name: string, parameters: Parameters = {}): void {
   const unknown = Object.keys(parameters).find((parameter) => !isHarmless(parameter, parameters[parameter]));
   if (unknown === undefined) return;
   const value = String(parameters[unknown]);
-  const message = `model ${quote(model.name)} does not know parameter ${quote(unknown)} (${value}) of ${kind} ${quote(name)}`;
+  const message = `model ${quote(model.name)} does not support parameter ${quote(unknown)} (${value}) of ${kind} ${quote(name)}`;
   throw new AnyserveError('unimplemented', message);
 }
 
 /**
- * Throws `unimplemented` when classes were asked for of an output (Triton's `classification`) and its values came. Classes are
- * texts, `VALUE:INDEX:LABEL`; a handler that makes them is one that reads the parameter.
+ * Throws `unimplemented` if the caller requested classes for an output (Triton's `classification`) and the handler returned
+ * plain values. Classes are texts of the form `VALUE:INDEX:LABEL`; a handler that supports the parameter returns BYTES.
  */
 export function checkClassification({ outputParameters = {} }: InferenceRequest, name: string, output: Tensor): void {
   const count = outputParameters[name]?.['classification'];
   if (count === undefined || count === 0 || output.datatype === 'BYTES') return;
-  throw new AnyserveError('unimplemented', `output ${quote(name)} is not given as classes; leave "classification" out`);
+  throw new AnyserveError('unimplemented', `output ${quote(name)} can't be returned as classes; omit "classification"`);
 }

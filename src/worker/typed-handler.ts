@@ -1,15 +1,15 @@
 import type { Datatype } from '../inference/datatype.js';
 import type { Tensor, Tensors } from '../inference/inference-data.js';
 
-/** A declared input or output: `FP32[-1,3]`, or `FP32` for one dimension of any length. A final `?` makes it optional. */
+/** Declaration of an input or output: `FP32[-1,3]`, or `FP32` for one dimension of any length. A `?` makes it optional. */
 export type TensorDeclaration = Datatype | `${Datatype}?` | `${Datatype}[${string}]` | `${Datatype}[${string}]?`;
 
 /** Declared inputs or outputs by name. */
 export type DeclaredTensors = Readonly<Record<string, TensorDeclaration>>;
 
 /**
- * The inputs of a handler, by what its model declares: `{ a: 'INT32', b: 'FP32[-1,3]?' }` becomes
- * `{ a: Tensor<'INT32'>; b: Tensor<'FP32'> | undefined }`. Without a declaration they are any tensors.
+ * Inputs of a handler, derived from its model's declaration: `{ a: 'INT32', b: 'FP32[-1,3]?' }` becomes
+ * `{ a: Tensor<'INT32'>; b: Tensor<'FP32'> | undefined }`. Without a declaration, they are arbitrary tensors.
  */
 export type DeclaredInputs<Declared extends DeclaredTensors> = string extends keyof Declared
   ? Tensors

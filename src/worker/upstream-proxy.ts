@@ -2,43 +2,43 @@ import { BlockList, isIP } from 'node:net';
 import { AnyserveError } from '../core/errors.js';
 import type { HttpProxy } from '../http/http-client.js';
 
-/** A forward proxy that requests to a server go through. */
+/** A forward proxy for requests to an upstream server. */
 export interface UpstreamProxy extends HttpProxy {
-  /** Its host and port, as messages show it: its URL can hold a password. */
+  /** Host and port for messages. The proxy's URL is not shown because it can contain a password. */
   readonly name: string;
 }
 
-/** The variables that name a proxy. */
-const VARIABLES = ['http_proxy', 'https_proxy', 'all_proxy'];
+/** Environment variables that name a proxy. */
+const PROXY_VARIABLES = ['http_proxy', 'https_proxy', 'all_proxy'];
 
 /**
- * Returns the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in lower case, name for a URL;
- * undefined for a direct connection. The packages for it are loaded only when a variable is set. Throws `usage` for a proxy
- * that can't be used, without its user and password.
+ * Returns the proxy for a URL according to `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case,
+ * or undefined for a direct connection. Loads the packages for proxies only if a variable is set. Throws `usage` for a
+ * proxy that can't be used; the message doesn't contain its user and password.
  */
 export async function resolveUpstreamProxy(
   url: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<UpstreamProxy | undefined> {
-  if (!VARIABLES.some((name) => env[name] || env[name.toUpperCase()]) || !URL.canParse(url)) return undefined;
-  if (isListedAddress(new URL(url).hostname, env['no_proxy'] || env['NO_PROXY'] || '')) return undefined;
+  if (!PROXY_VARIABLES.some((name) => env[name] || env[name.toUpperCase()]) || !URL.canParse(url)) return undefined;
+  if (isInNoProxy(new URL(url).hostname, env['no_proxy'] || env['NO_PROXY'] || '')) return undefined;
   const { getProxyForUrl } = await import('proxy-from-env');
   const found = getProxyForUrl(url);
   if (found === '') return undefined;
-  // The package gives a proxy without a scheme that of the URL; everywhere else `proxy:3128` is an http proxy.
-  const isWhole = VARIABLES.some((name) => env[name] === found || env[name.toUpperCase()] === found);
-  const text = isWhole ? found : found.replace(/^https:/, 'http:');
+  // proxy-from-env adds the URL's scheme to a proxy without a scheme. In other programs, `proxy:3128` is an http proxy.
+  const hasScheme = PROXY_VARIABLES.some((name) => env[name] === found || env[name.toUpperCase()] === found);
+  const text = hasScheme ? found : found.replace(/^https:/, 'http:');
   const proxy = URL.canParse(text) ? new URL(text) : undefined;
   if (proxy?.protocol !== 'http:' && proxy?.protocol !== 'https:') {
-    const shown = proxy ? `${proxy.protocol}//${proxy.host}` : 'a value that is no URL';
+    const value = proxy ? `${proxy.protocol}//${proxy.host}` : 'not a valid URL';
     throw new AnyserveError(
       'usage',
-      `${url} goes through a proxy by HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, which has ${shown}; give http://HOST:PORT, or ` +
-        'put the host into NO_PROXY',
+      `cannot use the proxy for ${url}: HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is ${value}; set it to http://HOST:PORT, or ` +
+        'add the host to NO_PROXY',
     );
   }
-  const headers = authorization(proxy);
-  // The package prints the URL that it is given when DEBUG is set.
+  const headers = createAuthorizationHeader(proxy);
+  // Removed because https-proxy-agent prints its URL if DEBUG is set.
   proxy.username = '';
   proxy.password = '';
   const name = proxy.host;
@@ -48,33 +48,33 @@ export async function resolveUpstreamProxy(
 }
 
 /**
- * Whether NO_PROXY has an address in one of the forms that proxy-from-env doesn't read: in a range (`10.0.0.0/8`,
+ * Returns whether NO_PROXY contains an address in a form that proxy-from-env doesn't support: within a range (`10.0.0.0/8`,
  * `fd00::/8`), or as an IPv6 address without brackets.
  */
-function isListedAddress(hostname: string, noProxy: string): boolean {
+function isInNoProxy(hostname: string, noProxy: string): boolean {
   const address = hostname.replace(/^\[|\]$/g, '');
   if (isIP(address) === 0) return false;
   return noProxy.split(/[,\s]/).some((entry) => {
     const [network = '', bits] = entry.replaceAll(/[[\]]/g, '').split('/');
     if (isIP(network) !== isIP(address)) return false;
     const family = isIP(network) === 4 ? 'ipv4' : 'ipv6';
-    const largest = family === 'ipv4' ? 32 : 128;
-    const length = bits === undefined ? largest : Number(bits || Number.NaN);
-    if (!Number.isInteger(length) || length < 0 || length > largest) return false;
+    const maxLength = family === 'ipv4' ? 32 : 128;
+    const length = bits === undefined ? maxLength : Number(bits || Number.NaN);
+    if (!Number.isInteger(length) || length < 0 || length > maxLength) return false;
     const range = new BlockList();
     range.addSubnet(network, length, family);
     return range.check(address, family);
   });
 }
 
-function authorization({ username, password }: URL): Record<string, string> {
+function createAuthorizationHeader({ username, password }: URL): Record<string, string> {
   if (username === '' && password === '') return {};
-  const text = `${decoded(username)}:${decoded(password)}`;
-  return { 'proxy-authorization': `Basic ${Buffer.from(text).toString('base64')}` };
+  const text = `${decodePart(username)}:${decodePart(password)}`;
+  return { 'proxy-createAuthorizationHeader': `Basic ${Buffer.from(text).toString('base64')}` };
 }
 
-/** Decodes a part of a URL; one with a stray `%` stays as it is. */
-function decoded(text: string): string {
+/** Decodes a part of a URL. Returns one with a stray `%` unchanged. */
+function decodePart(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -2,27 +2,27 @@ import type { LeaseChange } from '../client/lease-change.js';
 import type { Replica } from '../core/replica.js';
 import type { Backend } from './backend.js';
 
-/** How a worker serves, and where it registers. */
+/** Settings of a worker: the models it serves, where it listens and registers, and its limits. */
 export interface WorkerSettings {
   readonly backends: readonly Backend[];
-  /** A host name or address of this machine to listen on. */
+  /** Host name or address of this machine to listen on. */
   readonly host: string;
-  /** A TCP port; 0 picks a free one. */
+  /** TCP port. 0 picks a free port. */
   readonly port: number;
-  /** The replica's id. Default: made of the host name and the port. */
+  /** Replica id. Default: derived from the host name and the port. */
   readonly id?: string | undefined;
-  /** The endpoint to register, when callers do not reach the worker where it listens. */
+  /** Endpoint to register. Default: the host and port that the worker listens on. */
   readonly advertise?: string | undefined;
-  /** The API servers to register with. With none, the worker does not register. */
+  /** API servers to register with. If empty, the worker does not register. */
   readonly servers: readonly string[];
-  /** Maximum number of calls that run at once. Default: the most that a backend asks for, else 64. */
+  /** Maximum number of calls that run at once. Default: the largest value of a backend, or 64. */
   readonly maxConcurrency?: number | undefined;
-  /** Maximum number of calls that wait; others are refused. */
+  /** Maximum number of calls that wait. Further calls are rejected. */
   readonly maxQueue: number;
   readonly maxMessageBytes: number;
-  /** Maximum size of all requests together, in bytes, each from its first byte to the end of its call. */
+  /** Maximum memory of all requests together, in bytes. A request counts from its first byte to the end of its call. */
   readonly maxDecodingBytes: number;
-  /** Time for which a draining worker still accepts calls of clients that found it before it left, in ms. */
+  /** Time for which a draining worker still accepts calls from clients that found it earlier, in ms. */
   readonly drainDelayMs: number;
   /** Timeout for calls in flight when the worker stops, in ms. */
   readonly drainTimeoutMs: number;
@@ -34,10 +34,13 @@ export interface Worker {
   readonly replica: Replica;
   /** Resolves when the worker has stopped; rejects when it can no longer register. */
   readonly stopped: Promise<void>;
-  /** Reads the models of the backends again and registers them. Resolves when the list has them. See {@link Backend.watchModels}. */
+  /**
+   * Reads the models of the backends again and registers them. Resolves when the registry has them. See
+   * {@link Backend.watchModels}.
+   */
   update(): Promise<void>;
-  /** Takes the worker out of routing, accepts calls for the drain delay, and then stops as {@link stop} does. */
+  /** Removes the worker from routing, accepts calls for the drain delay, and then stops as {@link stop} does. */
   drain(): Promise<void>;
-  /** Leaves the registry, finishes the calls in flight, and stops. A second call ends them at once. */
+  /** Deregisters, finishes the calls in flight, and stops. A second call ends them immediately. */
   stop(): Promise<void>;
 }

@@ -185,7 +185,7 @@ describe('wrong usage', () => {
       'no models to serve: give a MODULE that declares models, --openai URL, --llama FILE, or --backend echo for a test',
     ],
     [['worker', '--backend', 'gpt'], 'unknown backend "gpt"; the only one is "echo"'],
-    [['worker', './no-such-module.js'], 'there is no file ./no-such-module.js'],
+    [['worker', './no-such-module.js'], 'file not found: ./no-such-module.js'],
     [['worker', '--backend', 'echo', '--host', '0.0.0.0'], 'give a host name or one address'],
   ])('anyserve %j is one line that says what to do', async (args, words) => {
     const { code, stdout, stderr } = await run(args);
@@ -210,7 +210,7 @@ describe('wrong usage', () => {
       'unavailable',
       '127.0.0.1:1: nothing listens there',
     ],
-    [['worker', '/no/such.js', '--json'], 2, 'usage', 'there is no file /no/such.js'],
+    [['worker', '/no/such.js', '--json'], 2, 'usage', 'file not found: /no/such.js'],
   ])('anyserve %j is an object on stderr, and nothing on stdout', async (args, exitCode, code, words) => {
     const outcome = await run(args);
     expect([outcome.code, outcome.stdout]).toEqual([exitCode, '']);
@@ -601,7 +601,7 @@ describe('worker', () => {
   });
 
   it.each([
-    ['empty.mjs', '', 'declares no model; let its default export be a function'],
+    ['empty.mjs', '', 'declares no model; its default export must be a function'],
     ['nothing.mjs', 'export default () => {}', 'declares no model'],
     ['throws.mjs', '\nthrow new Error("no GPU here")', 'throws.mjs:2)'],
     ['calls-nothing.mjs', 'export default (app) => {\n  app.missing();\n}', 'calls-nothing.mjs:2)'],
@@ -609,7 +609,7 @@ describe('worker', () => {
     [
       'declares-badly.mjs',
       'export default (app) => app.capability({ gpu: 1 }, () => ({}))',
-      'has neither a type nor a model to be called by',
+      `has no "type" or "model" that could be its model's name`,
     ],
     ['syntax.mjs', 'export default (', 'cannot load'],
     ['imports.mjs', 'import "no-such-package"', 'no-such-package'],
@@ -626,35 +626,40 @@ describe('worker', () => {
     expect(code).toBe(2);
   });
 
-  const RENAME = 'it has "import" or "export", and counts as CommonJS; end its name in .mjs';
+  const RENAME = 'it uses "import" or "export" but is loaded as CommonJS; rename the file to .mjs';
   const ES_MODULE = `export default (app) => app.capability({ type: 'x' }, () => ({ ok: ['yes'] }));`;
 
   it.each<[string, string, string, string | undefined]>([
-    ['es.js', ES_MODULE, `${RENAME}, or put "type": "module" into its package.json`, 'commonjs'],
+    ['es.js', ES_MODULE, `${RENAME}, or set "type": "module" in its package.json`, 'commonjs'],
     ['es.cjs', ES_MODULE, RENAME, undefined],
     ['imports.js', `import 'node:fs'; ${ES_MODULE}`, RENAME, 'commonjs'],
     ['meta.js', 'module.exports = () => import.meta.url', RENAME, 'commonjs'],
     [
       'outer.mjs',
       `import './es.js'; ${ES_MODULE}`,
-      'es.js has "import" or "export", and counts as CommonJS',
+      'es.js uses "import" or "export" but is loaded as CommonJS',
       'commonjs',
     ],
-    ['common.js', 'module.exports = () => {}', 'it uses "module", which an ES module does not have', 'module'],
-    ['requires.mjs', `require('fs'); ${ES_MODULE}`, 'it uses "require", which an ES module does not have', undefined],
+    ['common.js', 'module.exports = () => {}', `it uses "module", which ES modules don't have`, 'module'],
+    ['requires.mjs', `require('fs'); ${ES_MODULE}`, `it uses "require", which ES modules don't have`, undefined],
     [
       'missing.mjs',
       "import 'no-such/part'",
-      'there is no package "no-such"; install it beside the module: npm install no-such',
+      'package "no-such" not found; install it next to the module: npm install no-such',
       undefined,
     ],
     ['missing.cjs', "require('@no/such/part')", 'npm install @no/such', undefined],
-    ['text.txt', ES_MODULE, 'a module cannot end in ".txt"; give a .js, .mjs, .cjs, .ts or .mts file', undefined],
-    ['data.json', '{}', 'a module cannot end in ".json"', undefined],
+    [
+      'text.txt',
+      ES_MODULE,
+      '".txt" is not a file extension of modules; specify a .js, .mjs, .cjs, .ts or .mts file',
+      undefined,
+    ],
+    ['data.json', '{}', '".json" is not a file extension of modules', undefined],
     [
       'class.mjs',
       'export default class X {}',
-      'declares no model; let its default export be a function: (app) => app.capability({ type: "multiply" }, handler); it is a class',
+      'declares no model; its default export must be a function: (app) => app.capability({ type: "multiply" }, handler); it is a class',
       undefined,
     ],
     ['number.mjs', 'export default 42', '; it is a number', undefined],
@@ -674,7 +679,7 @@ describe('worker', () => {
   it('reports that a directory is not a module', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     const { stderr } = await run(['worker', folder, '--no-register']);
-    expect(stderr).toBe(`anyserve: ${folder} is a directory; give the file of a module\n`);
+    expect(stderr).toBe(`anyserve: ${folder} is a directory; specify the file of a module\n`);
   });
 
   it('ends although a module leaves timers running, and survives its unhandled rejections', async () => {
@@ -761,7 +766,7 @@ describe('worker', () => {
       expect((await run(['infer', 'typed', '--server', server])).stdout).toBe('yes\n');
     } else {
       const { code, stderr } = await started.ended;
-      expect(stderr).toContain('install tsx beside it (npm install tsx), or use Node 22.18 or newer');
+      expect(stderr).toContain('install tsx next to it (npm install tsx), or use Node 22.18 or newer');
       expect(code).toBe(2);
     }
   });

@@ -56,7 +56,7 @@ describe('anyserve worker --llama', () => {
     expect(await run([...call, ...(asked[0] as string[])])).toMatchObject({
       code: 5,
       stdout: '',
-      stderr: expect.stringContaining('parameter "top_k" is not known'),
+      stderr: expect.stringContaining('parameter "top_k" is not supported by this model'),
     });
     const echo = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', 'echo', ...register]);
     await echo.printed(/^(registered echo)/m);
@@ -86,7 +86,7 @@ describe('anyserve worker --llama', () => {
   }, 30_000);
 
   it.each<[string, string[], string]>([
-    ['a file that is not there', ['--llama', 'nowhere.gguf'], 'there is no file nowhere.gguf'],
+    ['a file that is not there', ['--llama', 'nowhere.gguf'], 'file not found: nowhere.gguf'],
     ['a file of another kind', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
     ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads requires --llama FILE'],
     ['no number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],

@@ -134,7 +134,7 @@ describe('a proxy', () => {
       [{ HTTPS_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'answers HTTP 407'],
       [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1` }, 'nothing listens there'],
       [{ HTTP_PROXY: `socks5://me:${SECRET}@127.0.0.1:1` }, 'socks5://127.0.0.1:1; give http://HOST:PORT'],
-      [{ HTTP_PROXY: `http://me:${SECRET}@a b` }, 'a value that is no URL'],
+      [{ HTTP_PROXY: `http://me:${SECRET}@a b` }, 'not a valid URL'],
     ];
     for (const [env, message] of cases) {
       const url = `${'HTTPS_PROXY' in env ? 'https' : 'http'}://engine.example:8000/v1`;

@@ -108,7 +108,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     await until('it is out of the list', async () => (await list()).length === 0);
     await upstreamProcess(port);
     await until('it is back in the list', async () => (await list()).length === 1);
-    expect(running.stderr()).toContain(`out of the list: http://127.0.0.1:${port}/v1: nothing listens there`);
+    expect(running.stderr()).toContain(`not ready: http://127.0.0.1:${port}/v1: nothing listens there`);
   });
 
   it('ends a stream with a clear error within a second when the server is killed', async () => {

@@ -128,8 +128,8 @@ describe('an API server and a worker with TLS and tokens', () => {
     expect(said[0]).toContain('give a token that has this permission with --token-file or in ANYSERVE_TOKEN');
     expect(said[1]).toContain('unknown token');
     expect(said[2]).toContain('this request needs a register token');
-    expect(said[3]).toContain('this needs a call token');
-    expect(said[4]).toContain('give one with --call-token-file or in ANYSERVE_CALL_TOKEN');
+    expect(said[3]).toContain('call token required (authorization: Bearer TOKEN)');
+    expect(said[4]).toContain('unknown call token; set one with --call-token-file or ANYSERVE_CALL_TOKEN');
     expect(said[5]).toMatch(/requires? a client certificate/);
     expect(said[6]).toContain('not signed by a trusted authority; give the authority with --tls-ca FILE');
     expect(said[7]).toContain('does it use TLS? see --tls');

@@ -38,7 +38,7 @@ it('a worker full of silent connections is unready, and ready again when it has 
   expect(await client.serverReady()).toBe(false);
   // The existing connection keeps working.
   expect((await client.infer('echo', { x: Float32Array.of(1) })).outputs['x']?.data).toEqual(Float32Array.of(1));
-  expect(worker.stderr()).toMatch(/out of the list: \d+ of 256 file descriptors are in use; raise the limit/);
+  expect(worker.stderr()).toMatch(/not ready: \d+ of 256 file descriptors are in use; raise the limit/);
 
   await until('it is ready again', async () => (await state()) === 'ready', 20_000);
   const other = new InferenceClient({ endpoint }, { clock, random });

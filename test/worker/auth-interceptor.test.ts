@@ -97,7 +97,7 @@ describe('a worker that asks for a token', () => {
     const failure = client('s3cret').infer('count', { n: [1] });
     await expect(failure).rejects.toMatchObject({
       code: 'unauthenticated',
-      message: `${worker.replica.endpoint}: this needs a call token, and the token shown is none; give one with --call-token-file or in ANYSERVE_CALL_TOKEN`,
+      message: `${worker.replica.endpoint}: unknown call token; set one with --call-token-file or ANYSERVE_CALL_TOKEN`,
     });
     for await (const _part of client('caller').inferStream('count', {}));
     const stream = client().inferStream('count', {});
@@ -121,7 +121,7 @@ describe('a worker that others reach', () => {
     const app = new App().capability({ type: 'a' }, () => ({}));
     const open = await startTestWorker(app, { host: '0.0.0.0', advertise: 'localhost:1' });
     cleanups.push(() => open.stop());
-    expect(open.log.lines).toEqual([expect.stringContaining('whoever reaches 0.0.0.0 can call the models')]);
+    expect(open.log.lines).toEqual([expect.stringContaining('anyone who can connect to 0.0.0.0 can call the models')]);
     const guarded = await startTestWorker(app, { host: '0.0.0.0', advertise: 'localhost:1', callTokens: () => tokens });
     cleanups.push(() => guarded.stop());
     expect(guarded.log.lines).toEqual([]);

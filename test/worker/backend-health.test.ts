@@ -68,7 +68,7 @@ it('a worker leaves the list while its backend is unwell, and comes back', async
   patient.reason = 'out of memory';
   time.advance(3000);
   await until('it is out of the list', () => !isListed());
-  expect(worker.log.lines).toEqual(['out of the list: out of memory']);
+  expect(worker.log.lines).toEqual(['not ready: out of memory']);
   expect([await client.serverLive(), await client.serverReady()]).toEqual([true, false]);
   patient.reason = undefined;
   time.advance(1000);

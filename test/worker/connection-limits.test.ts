@@ -27,7 +27,7 @@ async function limited(files: OpenFiles = PLENTY) {
     connections++;
     session.once('close', () => connections--);
   });
-  limits.follow(server);
+  limits.attach(server);
   const held: (() => void)[] = [];
   server.on('stream', (stream, headers) => {
     const answer = (): void => {
@@ -108,7 +108,7 @@ describe('connections', () => {
 
   it('are closed without the loss of a call, however often', async () => {
     const clock = new ManualClock();
-    const { server, widen } = createLargeWindowServer({});
+    const { server, enlargeWindows } = createLargeWindowServer({});
     const asIs = (bytes: Buffer): Buffer => bytes;
     const echo = { path: '/x/echo', requestStream: false, responseStream: false };
     const codec = {
@@ -130,8 +130,8 @@ describe('connections', () => {
     );
     const limits = new ConnectionLimits({ clock, files: PLENTY, onFull: () => {} });
     let connections = 0;
-    for (const listener of widen()) {
-      limits.follow(listener);
+    for (const listener of enlargeWindows()) {
+      limits.attach(listener);
       listener.on('session', () => connections++);
     }
     const callers = Array.from({ length: 4 }, () => new Client(`127.0.0.1:${port}`, credentials.createInsecure()));

@@ -14,7 +14,7 @@ function decoder(options: Partial<ConstructorParameters<typeof FrameDecoder>[0]>
   const made = new FrameDecoder({
     maxMessageBytes: 1024 * 1024,
     maxMessagesPerFrame: 10,
-    onHold: (bytes) => void held.push(bytes),
+    onAllocate: (bytes) => void held.push(bytes),
     onComplete: () => {},
     ...options,
   });
@@ -70,7 +70,7 @@ describe('a frame decoder', () => {
 
   it('takes nothing more when there is no room', () => {
     const { made } = decoder({
-      onHold: () => {
+      onAllocate: () => {
         throw new Error('no room');
       },
     });

@@ -292,7 +292,7 @@ describe('a language model in the worker', () => {
   });
 
   it.each<[NonNullable<InferOptions['parameters']>, string]>([
-    [{ top_k: 1 }, 'parameter "top_k" is not known; known are temperature'],
+    [{ top_k: 1 }, 'parameter "top_k" is not supported by this model; supported: temperature'],
     [{ n: 2 }, 'parameter "n" is 2, which'],
     [{ logprobs: true }, 'parameter "logprobs" is true, which'],
     [{ tools: '[{"type":"function"}]' }, 'parameter "tools" is "['],
@@ -415,7 +415,7 @@ describe('a model that makes vectors of texts', () => {
     expect((await call({ input: ['a'] }, { user: 'me' })).outputs['embedding']?.shape).toEqual([1, 32]);
     await expect(call({ input: ['a'] }, { temperature: 1 })).rejects.toMatchObject({
       code: 'unimplemented',
-      message: expect.stringContaining('parameter "temperature" is not known; known are none'),
+      message: expect.stringContaining('parameter "temperature" is not supported by this model; supported: none'),
     });
   });
 });
@@ -437,7 +437,7 @@ describe('a file', () => {
   it('that is not there is refused, too', async () => {
     await expect(backend('nowhere')).rejects.toMatchObject({
       code: 'usage',
-      message: `there is no file ${file('nowhere')}`,
+      message: `file not found: ${file('nowhere')}`,
     });
     await expect(backend('..', { path: folder })).rejects.toMatchObject({ code: 'usage' });
   });

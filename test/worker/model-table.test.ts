@@ -30,7 +30,7 @@ describe('the models of a worker', () => {
         .capability({ type: 'chat', model: 'b' }, () => ({})).models,
     ]);
     expect(() => twins.get('chat', '')).toThrow(
-      '2 models here answer to "chat": {"type":"chat","model":"a"}, {"type":"chat","model":"b"}; call one by its "model", or give that as the version',
+      '2 models of this worker match "chat": {"type":"chat","model":"a"}, {"type":"chat","model":"b"}; use the "model" of one as the name or as the version',
     );
     expect(twins.get('chat', 'b').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
     expect(twins.get('b', '').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
@@ -46,7 +46,9 @@ describe('the models of a worker', () => {
   });
 
   it('say which there are when asked for another', () => {
-    expect(() => table.get('nope', '')).toThrow('no model "nope" here; there is "chat", "talker", "embedder"');
+    expect(() => table.get('nope', '')).toThrow(
+      'this worker has no model "nope"; its models: "chat", "talker", "embedder"',
+    );
     expect(() => table.get('chat', '9')).toThrow('no model "chat" version "9" here');
   });
 });
@@ -54,7 +56,7 @@ describe('the models of a worker', () => {
 describe('an app', () => {
   it('refuses what cannot be called or does not hold', () => {
     expect(() => new App().capability({ gpu: 1 }, () => ({}))).toThrow(
-      'has neither a type nor a model to be called by',
+      `has no "type" or "model" that could be its model's name`,
     );
     expect(() => new App().capability({ type: 'x' }, undefined as never)).toThrow(
       'capability {"type":"x"} has no handler',

@@ -201,7 +201,7 @@ describe('an engine that is slow to answer a probe', () => {
     await until('it looks', () => done.length === 1);
     time.advance(10_500);
     done[0]?.();
-    await until('it is well', () => watches.areWell);
+    await until('it is well', () => watches.areHealthy);
     expect(changes).toEqual(['healthy']);
     watches.stop();
   });

@@ -135,7 +135,13 @@ describe('a worker', () => {
       'invalid_argument',
       'model "multiply" has no input "c"; its inputs: "a", "b"',
     ],
-    ['an output that is not there', { a: [1], b: [1] }, { outputs: ['x'] }, 'invalid_argument', 'gave no output "x"'],
+    [
+      'an output that is not there',
+      { a: [1], b: [1] },
+      { outputs: ['x'] },
+      'invalid_argument',
+      'returned no output "x"',
+    ],
   ])('refuses %s', async (_what, inputs, options, code, words) => {
     const { client } = await serving(arithmetic);
     await expect(client.infer('multiply', inputs, options)).rejects.toMatchObject({
@@ -167,7 +173,11 @@ describe('a worker', () => {
       },
       'model "bad" failed: text',
     ],
-    ['gives nothing', () => undefined as never, 'model "bad" failed: its handler gave no object of outputs by name'],
+    [
+      'gives nothing',
+      () => undefined as never,
+      'model "bad" failed: its handler must return an object of outputs by name',
+    ],
     ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is not a valid FP32'],
   ])('names model and cause when a handler %s', async (_what, handler, message) => {
     const { client, worker } = await serving(
@@ -186,7 +196,7 @@ describe('a worker', () => {
     ['a list', [1, 2], 'gave no object of outputs by name'],
     ['a typed array', Float32Array.of(1), 'gave no object of outputs by name'],
     ['a map', new Map([['y', [1]]]), 'gave no object of outputs by name'],
-    ['nothing of what it declares', {}, 'gave no output "y", which it declares'],
+    ['nothing of what it declares', {}, 'returned no output "y", which it declares'],
   ])('does not take %s for an answer', async (_what, given, words) => {
     const app = new App().capability({ type: 'x' }, { outputs: { y: 'FP32' } }, () => given as never);
     const { client } = await serving(app);
@@ -489,7 +499,7 @@ describe('a worker', () => {
     await reached.passed;
     await worker.stop();
     expect((await call).code).toMatch(/unavailable|cancelled/);
-    expect(worker.log.lines.at(-1)).toContain('calls still run after 100 ms');
+    expect(worker.log.lines.at(-1)).toContain('calls are still running after 100 ms');
   });
 
   it('serves one model under what it is told it can do', async () => {
@@ -501,12 +511,12 @@ describe('a worker', () => {
     expect(worker.replica.capabilities).toEqual([capability]);
     await client.infer('chat', { prompt: ['hi'] });
     await expect(startTestWorker(arithmetic, { capabilities: [capability] })).rejects.toThrow(
-      'this worker has 2, which say their own',
+      'this one has 2 models, which declare their own',
     );
   });
 
   it('refuses what cannot work before it listens', async () => {
-    await expect(startTestWorker(new App())).rejects.toThrow('there is no model to serve');
+    await expect(startTestWorker(new App())).rejects.toThrow('no model to serve');
     await expect(startTestWorker(arithmetic, { servers: ['http://127.0.0.1:1'], host: '0.0.0.0' })).rejects.toThrow(
       'give a host name or one address',
     );

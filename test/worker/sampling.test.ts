@@ -25,22 +25,22 @@ describe('sampling', () => {
   });
 
   it.each<[string, ParameterValue, string]>([
-    ['temperature', -0.1, 'is -0.1; give a number from 0 on'],
-    ['temperature', '0.5', 'is "0.5"; give a number from 0 on'],
-    ['temperature', Number.NaN, 'is NaN; give a number from 0 on'],
+    ['temperature', -0.1, 'is -0.1; it must be a number of at least 0'],
+    ['temperature', '0.5', 'is "0.5"; it must be a number of at least 0'],
+    ['temperature', Number.NaN, 'is NaN; it must be a number of at least 0'],
     ['temperature', Number.POSITIVE_INFINITY, 'is Infinity; give'],
-    ['top_p', 0, 'is 0; give a number over 0 and up to 1'],
+    ['top_p', 0, 'is 0; it must be a number greater than 0 and at most 1'],
     ['top_p', 1.01, 'is 1.01; give'],
-    ['max_tokens', 0, 'is 0; give a whole number from 1 on'],
+    ['max_tokens', 0, 'is 0; it must be an integer of at least 1'],
     ['max_tokens', 1.5, 'is 1.5; give'],
     ['max_tokens', 2n ** 63n, 'is 9223372036854775808; give'],
-    ['seed', -1, 'is -1; give a whole number from 0 to 4294967295'],
+    ['seed', -1, 'is -1; it must be an integer from 0 to 4294967295'],
     ['seed', 2 ** 32, 'is 4294967296; give'],
-    ['stop', '', 'is ""; give a text, or a JSON array of texts, none of them empty'],
+    ['stop', '', 'is ""; it must be a text or a JSON array of non-empty texts'],
     ['stop', '[]', 'is "[]"; give'],
     ['stop', '["a",""]', 'is "[\\"a\\",\\"\\"]"; give a text'],
     ['stop', true, 'is true; give'],
-    ['max_completion_tokens', 0, 'is 0; give a whole number from 1 on'],
+    ['max_completion_tokens', 0, 'is 0; it must be an integer of at least 1'],
   ])('refuses the parameter %s: %s', (name, value, message) => {
     expect(() => parseSampling({ [name]: value })).toThrow(
       expect.objectContaining({
@@ -51,9 +51,13 @@ describe('sampling', () => {
   });
 
   it.each<[string, ParameterValue, string]>([
-    ['top_k', 3, 'is not known; known are temperature, top_p, max_tokens, max_completion_tokens, seed, stop'],
-    ['toString', 3, 'is not known'],
-    ['n', 2, "is 2, which this model can't do"],
+    [
+      'top_k',
+      3,
+      'is not supported by this model; supported: temperature, top_p, max_tokens, max_completion_tokens, seed, stop',
+    ],
+    ['toString', 3, 'is not supported by this model'],
+    ['n', 2, "is 2, which this model doesn't support"],
     ['n', '1', 'is "1", which'],
     ['frequency_penalty', 0.5, 'is 0.5, which'],
     ['logprobs', true, 'is true, which'],

@@ -6,7 +6,7 @@ function given(stops: readonly string[], pieces: readonly string[]): string[] {
   const texts = new StopSequences(stops);
   const parts: string[] = [];
   for (const piece of pieces) if (!texts.isFound) parts.push(texts.push(piece));
-  return [...parts, texts.rest()];
+  return [...parts, texts.flush()];
 }
 
 describe('stop texts', () => {
