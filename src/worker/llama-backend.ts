@@ -7,50 +7,50 @@ import type { Backend } from './backend.js';
 import { loadLlamaCpp, startLlama } from './llama-cpp.js';
 import { createLlamaEmbeddingModel, createLlamaTextModel } from './llama-models.js';
 
-/** What to run, and how. */
+/** Options of a backend that runs a model with llama.cpp. */
 export interface LlamaBackendOptions {
-  /** A GGUF file; of one in several parts, the first. */
+  /** Path of a GGUF file. For a model in several files, the first one. */
   readonly path: string;
-  /** What the model is called; the file's name without its ending unless told. */
+  /** Model name. Default: the file name without its extension. */
   readonly name?: string | undefined;
-  /** Whether it makes vectors of texts; else it writes texts. */
+  /** Whether the model creates embeddings. Otherwise it generates text. */
   readonly embeddings: boolean;
-  /** How many threads compute; unless told, one for each core that is good at it but one, which takes the calls. */
+  /** Number of compute threads. Default: the number of cores suited for math minus one, which is left for the calls. */
   readonly threads?: number | undefined;
-  /** How many tokens a call may have, prompt and answer together; what the model was made for, up to 4096, unless told. */
+  /** Maximum number of tokens of a call, prompt and output together. Default: the model's own limit, up to 4,096. */
   readonly contextSize?: number | undefined;
-  /** How many texts are written at once; 4 unless told. */
+  /** Number of texts that are generated at once. Default: 4. */
   readonly sequences?: number | undefined;
-  /** What to offer of it beside its type and name. */
+  /** Capabilities to register in addition to the model's type and name. */
   readonly capabilities: readonly Capability[];
   readonly log: Log;
-  /** Where the seeds come from that callers do not give. */
+  /** Source of seeds for calls without one. */
   readonly random: Random;
 }
 
-/** Runs a GGUF model in this process, by llama.cpp. Throws `usage` that says what is missing or wrong. */
+/** Creates a backend that runs a GGUF model in this process with llama.cpp. Throws `usage` with the problem. */
 export async function createLlamaBackend(options: LlamaBackendOptions): Promise<Backend> {
   const { path, embeddings, contextSize, sequences = 4, capabilities, log, random } = options;
-  if (!existsSync(path)) throw new AnyserveError('usage', `there is no file ${path}`);
+  if (!existsSync(path)) throw new AnyserveError('usage', `file not found: ${path}`);
   const llamaCpp = await loadLlamaCpp();
   const llama = await startLlama(llamaCpp, log);
   try {
     log.info(`loading ${path}`);
     const model = await llama.loadModel({ modelPath: resolve(path) });
-    const name = options.name ?? nameFromPath(path);
+    const name = options.name ?? getModelName(path);
     const threads = options.threads ?? Math.max(1, llama.cpuMathCores - 1);
     const loaded = { model, name, threads, contextSize, capabilities };
-    const served = embeddings
+    const servedModel = embeddings
       ? await createLlamaEmbeddingModel(loaded)
       : await createLlamaTextModel(llamaCpp, loaded, { sequences, random });
-    return { models: [served], close: () => llama.dispose() };
+    return { models: [servedModel], close: () => llama.dispose() };
   } catch (cause) {
     await llama.dispose();
     throw new AnyserveError('usage', `cannot load ${path}: ${getErrorMessage(cause)}`, { cause });
   }
 }
 
-/** `qwen2-q4` for `models/qwen2-q4-00001-of-00002.gguf`. */
-function nameFromPath(path: string): string {
+/** Returns the model name of a file: `qwen2-q4` for `models/qwen2-q4-00001-of-00002.gguf`. */
+function getModelName(path: string): string {
   return basename(path).replace(/(?:-\d+-of-\d+)?\.gguf$/i, '');
 }

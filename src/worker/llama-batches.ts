@@ -1,10 +1,10 @@
 import type { BatchItem, BatchingOptions } from 'node-llama-cpp';
 
 /**
- * Decides which tokens a context evaluates together. A block of a prompt is evaluated alone: its numbers depend on how many
- * tokens are evaluated with it, and it may be kept for a later call, which must write what it would write without. Single
- * tokens, one of each text that is being written, are evaluated together. Blocks and tokens take turns, so that a long
- * prompt does not hold up the texts of others.
+ * Creates a batching strategy, which decides the tokens that a context evaluates together. A block of a prompt is evaluated
+ * alone, because its values depend on the batch size, and it can be cached for a later call, whose output must be the same
+ * as without the cache. Single tokens, one for each text in progress, are evaluated together. Blocks and tokens take turns,
+ * so that a long prompt does not delay other texts.
  */
 export function createBlockBatching(): BatchingOptions {
   let wasBlock = false;

@@ -2,10 +2,10 @@ import type { Llama } from 'node-llama-cpp';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 
-/** The package that brings llama.cpp. It is large, and only who wants a model in the worker itself installs it. */
+/** The package that contains llama.cpp. It is large and only needed to run models inside the worker. */
 export type LlamaCpp = typeof import('node-llama-cpp');
 
-/** Loads the package. Throws `usage` that says how to install it. */
+/** Loads the package. Throws `usage` with installation instructions if it is missing. */
 export async function loadLlamaCpp(): Promise<LlamaCpp> {
   try {
     return await import('node-llama-cpp');
@@ -19,8 +19,8 @@ export async function loadLlamaCpp(): Promise<LlamaCpp> {
 }
 
 /**
- * Starts llama.cpp: on the GPU where there is one that it can use, else on the CPU. Nothing is downloaded or built.
- * Its errors go to the log; its warnings are of no use to whoever did not write it. Throws `usage` where none of its binaries runs.
+ * Starts llama.cpp on a supported GPU, or else on the CPU. Downloads and builds nothing. Logs llama.cpp's errors but not its
+ * warnings, which only help its developers. Throws `usage` if none of its binaries runs on this machine.
  */
 export async function startLlama({ getLlama, LlamaLogLevel }: LlamaCpp, log: Log): Promise<Llama> {
   try {
@@ -28,7 +28,7 @@ export async function startLlama({ getLlama, LlamaLogLevel }: LlamaCpp, log: Log
       build: 'never',
       skipDownload: true,
       progressLogs: false,
-      // No bound for all contexts together: each has its own number of threads.
+      // No limit for all contexts together, because each context has its own number of threads.
       maxThreads: 0,
       logLevel: LlamaLogLevel.error,
       logger: (_level, message) => log.warn(`llama.cpp: ${message.trim()}`),

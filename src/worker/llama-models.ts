@@ -15,21 +15,24 @@ import { SequencePool } from './llama-sequence-pool.js';
 import { generateLlamaText } from './llama-text.js';
 import { checkParameterNames, parseSampling } from './sampling.js';
 
-/** A model in memory, and how it is to run. */
+/** A loaded model and its settings. */
 export interface LoadedLlamaModel {
   readonly model: LlamaModel;
   readonly name: string;
   readonly threads: number;
-  /** In tokens; what the model was made for, up to 4096, unless told. */
+  /** Context size in tokens. Default: the model's own limit, up to 4,096. */
   readonly contextSize: number | undefined;
-  /** What to offer of it beside its type and name. */
+  /** Capabilities to register in addition to the model's type and name. */
   readonly capabilities: readonly Capability[];
 }
 
-/** The largest context that is made without being asked for; memory grows with it. */
+/** Maximum default context size, in tokens. Memory use grows with the context size. */
 const MAX_DEFAULT_CONTEXT = 4096;
 
-/** A model that writes texts: several at once, each in a sequence of its own, which keeps its prompt for the next turn; others wait for one. */
+/**
+ * Creates a model that generates text. Several texts are generated at once, each in a separate sequence, which caches its
+ * prompt for the next turn of a conversation. Further calls wait for a free sequence.
+ */
 export async function createLlamaTextModel(
   { resolveChatWrapper }: LlamaCpp,
   loaded: LoadedLlamaModel,
@@ -48,7 +51,7 @@ export async function createLlamaTextModel(
     const sampling = { ...given, seed: given.seed ?? Math.floor(random.fraction() * 2 ** 32) };
     const prompt = tokenizePrompt(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
-    const leave = await admission.acquire(signal);
+    const release = await admission.acquire(signal);
     const kept = free.take(prompt);
     try {
       yield* createTextResponse(
@@ -57,55 +60,55 @@ export async function createLlamaTextModel(
       );
     } finally {
       free.release(kept);
-      leave();
+      release();
     }
   };
 
-  return servedModel(loaded, 'chat', { inputs: TEXT_INPUTS, outputs: TEXT_OUTPUTS, handle });
+  return createModel(loaded, 'chat', { inputs: TEXT_INPUTS, outputs: TEXT_OUTPUTS, handle });
 }
 
-/** A model that makes vectors of texts, each of length 1; one at a time. */
+/** Creates a model that computes embeddings of length 1, one at a time. */
 export async function createLlamaEmbeddingModel(loaded: LoadedLlamaModel): Promise<Model> {
   const { model, threads, contextSize } = loaded;
   const size = contextSize ?? Math.min(model.trainContextSize, MAX_DEFAULT_CONTEXT);
-  // Models that read a text from both ends need all of it in one batch.
+  // Bidirectional models need the complete text in one batch.
   const context = await model.createEmbeddingContext({ contextSize: size, batchSize: size, threads });
   const length = model.embeddingVectorSize;
   const admission = createAdmission({ maxConcurrency: 1, maxQueue: Number.POSITIVE_INFINITY });
 
   const handle: Handler = async (inputs, { parameters, signal }) => {
     checkParameterNames(parameters, []);
-    const texts = readEmbeddingTexts(inputs).map((text, at) => {
+    const texts = readEmbeddingTexts(inputs).map((text, index) => {
       const tokens = model.tokenize(text);
-      const label = `input "input", text ${at}`;
+      const label = `input "input", text ${index}`;
       if (tokens.length === 0) throw new AnyserveError('invalid_argument', `${label}: it has no tokens`);
       checkLength(label, tokens, size);
       return tokens;
     });
     const embedding = new Float32Array(texts.length * length);
-    const leave = await admission.acquire(signal);
+    const release = await admission.acquire(signal);
     try {
-      for (const [at, tokens] of texts.entries()) {
+      for (const [index, tokens] of texts.entries()) {
         signal.throwIfAborted();
         const { vector } = await context.getEmbeddingFor(tokens);
-        embedding.set(normalized(vector), at * length);
+        embedding.set(normalize(vector), index * length);
       }
     } finally {
-      leave();
+      release();
     }
     const count = texts.reduce((total, tokens) => total + context.calculateInputLength(tokens), 0);
     const outputs = { embedding: { datatype: 'FP32', shape: [texts.length, length], data: embedding } as const };
     return new HandlerResponse(outputs, { prompt_tokens: count, total_tokens: count });
   };
 
-  return servedModel(loaded, 'embed', {
+  return createModel(loaded, 'embed', {
     inputs: EMBEDDING_INPUTS,
     outputs: EMBEDDING_OUTPUTS.map((spec) => ({ ...spec, shape: [-1, length] })),
     handle,
   });
 }
 
-function servedModel(
+function createModel(
   { name, capabilities }: LoadedLlamaModel,
   type: string,
   does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
@@ -115,17 +118,17 @@ function servedModel(
   return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...does };
 }
 
-/** Room for one more token must be left. */
+/** Throws `invalid_argument` unless the context has room for at least one more token. */
 function checkLength(label: string, tokens: readonly Token[], contextSize: number): void {
   if (tokens.length < contextSize) return;
-  const problem = `it has ${tokens.length} tokens, and ${contextSize - 1} fit`;
+  const problem = `it has ${tokens.length} tokens, but the maximum is ${contextSize - 1}`;
   throw new AnyserveError(
     'invalid_argument',
-    `${label}: ${problem}; shorten it, or give the worker a larger --context`,
+    `${label}: ${problem}; shorten it, or start the worker with a larger --context`,
   );
 }
 
-function normalized(vector: readonly number[]): number[] {
+function normalize(vector: readonly number[]): number[] {
   const length = Math.hypot(...vector);
   return length === 0 ? [...vector] : vector.map((number) => number / length);
 }

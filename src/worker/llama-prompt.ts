@@ -6,75 +6,78 @@ import { type ChatMessage, readMessages, readTextInput } from '../inference/text
 import { isJsonObject, type Json } from '../json/exact-json.js';
 
 /**
- * The tokens that a request's `prompt` or `messages` are to a model: in its chat template, where it has one, else the
- * prompt as it stands. Special tokens that a caller spells out are ordinary text. Throws `invalid_argument`, and
- * `unimplemented` for what another model may take.
+ * Converts a request's `prompt` or `messages` to tokens, with the model's chat template if it has one, else the plain
+ * prompt. Special tokens in a caller's text are treated as ordinary text. Throws `invalid_argument`, and `unimplemented` for
+ * input that another model might support.
  */
 export function tokenizePrompt(model: LlamaModel, template: ChatWrapper | undefined, inputs: Tensors): Token[] {
-  const tokens = template ? chatTokens(model, template, readMessages(inputs)) : plainTokens(model, inputs);
+  const tokens = template ? tokenizeChat(model, template, readMessages(inputs)) : tokenizePlainPrompt(model, inputs);
   const { bos, shouldPrependBosToken } = model.tokens;
   if (shouldPrependBosToken && bos !== null && tokens[0] !== bos) tokens.unshift(bos);
   if (tokens.length === 0) throw new AnyserveError('invalid_argument', 'input "prompt": it has no tokens');
   return tokens;
 }
 
-function plainTokens(model: LlamaModel, inputs: Tensors): Token[] {
+function tokenizePlainPrompt(model: LlamaModel, inputs: Tensors): Token[] {
   if (inputs['messages']) {
-    throw other('the model has no chat template and only goes on with a text; give input "prompt"');
+    throw createUnsupportedError('the model has no chat template and can only continue a text; use input "prompt"');
   }
   const prompt = readTextInput(inputs, 'prompt');
-  if (prompt === undefined) throw new AnyserveError('invalid_argument', 'give input "prompt"');
+  if (prompt === undefined) throw new AnyserveError('invalid_argument', 'input "prompt" is missing');
   return model.tokenize(prompt);
 }
 
-/** A chat in the model's template, up to where its answer begins; an answer at the end is one to go on with. */
-function chatTokens(model: LlamaModel, template: ChatWrapper, messages: readonly ChatMessage[]): Token[] {
-  const chatHistory = messages.map(historyItem);
+/** Returns a chat in the model's template, up to the start of its reply. A reply at the end of the chat is continued. */
+function tokenizeChat(model: LlamaModel, template: ChatWrapper, messages: readonly ChatMessage[]): Token[] {
+  const chatHistory = messages.map(toHistoryItem);
   if (chatHistory.at(-1)?.type !== 'model') chatHistory.push({ type: 'model', response: [] });
   try {
     return template.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
   } catch (cause) {
-    throw other(`the model's chat template does not take them: ${getErrorMessage(cause)}`, cause);
+    throw createUnsupportedError(`the model's chat template rejects them: ${getErrorMessage(cause)}`, cause);
   }
 }
 
-function historyItem(message: ChatMessage, at: number): ChatHistoryItem {
-  const text = textOf(message, at);
+function toHistoryItem(message: ChatMessage, index: number): ChatHistoryItem {
+  const text = getText(message, index);
   const role = message.get('role');
   if (role === 'system' || role === 'user') return { type: role, text };
-  // The newer name of the system's messages.
+  // The newer name of the system role.
   if (role === 'developer') return { type: 'system', text };
   if (role === 'assistant') return { type: 'model', response: [text] };
-  throw other(
-    `message ${at} has the role ${quote(String(role))}; the model knows system, developer, user and assistant`,
+  throw createUnsupportedError(
+    `message ${index} has the role ${quote(String(role))}; supported roles: system, developer, user, assistant`,
   );
 }
 
-/** What a message says: its text, or those of its parts. */
-function textOf(message: ChatMessage, at: number): string {
-  const carried = NOT_CARRIED.find((key) => isGiven(message.get(key)));
-  if (carried !== undefined) throw other(`message ${at} has ${quote(carried)}, which the model cannot read`);
+/** Returns the text of a message, or of all its parts. */
+function getText(message: ChatMessage, index: number): string {
+  const unsupported = UNSUPPORTED_FIELDS.find((key) => isNonEmpty(message.get(key)));
+  if (unsupported !== undefined)
+    throw createUnsupportedError(`message ${index} has ${quote(unsupported)}, which the model does not support`);
   const content = message.get('content');
   if (typeof content === 'string') return content;
-  const texts = Array.isArray(content) ? content.map(partText) : [undefined];
+  const texts = Array.isArray(content) ? content.map(getPartText) : [undefined];
   if (texts.every((text) => text !== undefined)) return texts.join('');
-  const problem = `message ${at} has other "content" than text`;
-  throw Array.isArray(content) ? other(problem) : new AnyserveError('invalid_argument', `input "messages": ${problem}`);
+  const problem = `message ${index} has "content" that is not text`;
+  throw Array.isArray(content)
+    ? createUnsupportedError(problem)
+    : new AnyserveError('invalid_argument', `input "messages": ${problem}`);
 }
 
-/** What a message may have beside its content, and would be lost: calls of tools, and sound. */
-const NOT_CARRIED = ['tool_calls', 'function_call', 'audio'];
+/** Fields of a message with content that would be lost: tool calls and audio. */
+const UNSUPPORTED_FIELDS = ['tool_calls', 'function_call', 'audio'];
 
-function isGiven(value: Json | undefined): boolean {
+function isNonEmpty(value: Json | undefined): boolean {
   return value !== undefined && value !== null && !(Array.isArray(value) && value.length === 0);
 }
 
-/** Messages that another replica may be able to read. */
-function other(problem: string, cause?: unknown): AnyserveError {
+/** Creates the error for messages that another replica might support. */
+function createUnsupportedError(problem: string, cause?: unknown): AnyserveError {
   return new AnyserveError('unimplemented', `input "messages": ${problem}`, { cause });
 }
 
-function partText(part: Json): string | undefined {
+function getPartText(part: Json): string | undefined {
   const text = isJsonObject(part) && part.get('type') === 'text' ? part.get('text') : undefined;
   return typeof text === 'string' ? text : undefined;
 }

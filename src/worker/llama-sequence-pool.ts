@@ -1,36 +1,39 @@
 import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
 
 /**
- * Number of tokens that are evaluated at once. Only whole blocks of a prompt are kept for the next call: what a block computes
- * depends on the tokens up to its end and on how many are evaluated together, so a kept block has the very numbers that
- * it would have again. Tokens that the model wrote were evaluated one by one, have slightly other numbers, and could change the
- * text for the same seed.
+ * Number of prompt tokens that are evaluated at once. Only complete blocks are cached for the next call: the values of a
+ * block depend on the tokens up to its end and on the batch size, so a cached block has exactly the values that evaluating
+ * it again would produce. Generated tokens are evaluated one by one. Their values differ slightly and could change the text
+ * for the same seed.
  */
 export const PROMPT_BLOCK_TOKENS = 64;
 
-/** A sequence of a context, and the tokens whose state it keeps: whole blocks of the last prompt. */
+/** A sequence of a context with its cached tokens: complete blocks of the last prompt. */
 export class CachedSequence {
   readonly sequence: LlamaContextSequence;
-  #kept: readonly Token[] = [];
+  #cached: readonly Token[] = [];
 
   constructor(sequence: LlamaContextSequence) {
     this.sequence = sequence;
   }
 
-  /** Number of tokens that are kept. */
+  /** Number of cached tokens. */
   get length(): number {
-    return this.#kept.length;
+    return this.#cached.length;
   }
 
-  /** Number of tokens of a prompt, in whole blocks, that need not be evaluated. The last token must be, for what follows it. */
+  /**
+   * Returns the number of prompt tokens, in complete blocks, that need not be evaluated. The last token is always evaluated,
+   * because its result predicts the next one.
+   */
   commonLength(prompt: readonly Token[]): number {
-    const most = Math.min(this.#kept.length, prompt.length - 1);
+    const maxLength = Math.min(this.#cached.length, prompt.length - 1);
     let common = 0;
-    while (common < most && this.#kept[common] === prompt[common]) common++;
+    while (common < maxLength && this.#cached[common] === prompt[common]) common++;
     return common - (common % PROMPT_BLOCK_TOKENS);
   }
 
-  /** Evaluates a prompt up to before its last token. Rejects with the signal's reason, after a block. */
+  /** Evaluates a prompt without its last token. After each block, rejects with the signal's reason if it is aborted. */
   async evaluate(prompt: readonly Token[], signal: AbortSignal): Promise<void> {
     const last = prompt.length - 1;
     let at = await this.#keepOnly(prompt);
@@ -39,27 +42,27 @@ export class CachedSequence {
       const block = prompt.slice(at, Math.min(at + PROMPT_BLOCK_TOKENS, last));
       await this.sequence.evaluateWithoutGeneratingNewTokens(block);
       at += block.length;
-      if (block.length === PROMPT_BLOCK_TOKENS) this.#kept = prompt.slice(0, at);
+      if (block.length === PROMPT_BLOCK_TOKENS) this.#cached = prompt.slice(0, at);
     }
   }
 
-  /** Removes what does not belong to the prompt; returns how many of its tokens are left. */
+  /** Removes cached tokens that don't belong to the prompt, and returns the number of remaining ones. */
   async #keepOnly(prompt: readonly Token[]): Promise<number> {
     const { sequence } = this;
     const common = sequence.needsCheckpoints ? 0 : this.commonLength(prompt);
-    // Until it is done, nothing is known of the state.
-    this.#kept = [];
+    // The state is unknown until the removal has finished.
+    this.#cached = [];
     if (common > 0) await sequence.eraseContextTokenRanges([{ start: common, end: sequence.nextTokenIndex }]);
     if (common === 0 || sequence.nextTokenIndex !== common) {
       await sequence.clearHistory();
       return 0;
     }
-    this.#kept = prompt.slice(0, common);
+    this.#cached = prompt.slice(0, common);
     return common;
   }
 }
 
-/** The free sequences of a context, the one that was free for the longest time first. */
+/** The free sequences of a context, ordered by the time since their last use, longest first. */
 export class SequencePool {
   readonly #free: CachedSequence[];
 
@@ -68,21 +71,22 @@ export class SequencePool {
   }
 
   /**
-   * Takes the sequence that has most of the prompt; but a sequence of which more than half would be lost only when it was
-   * free for the longest time, so that a few common tokens do not end another conversation. One must be free.
+   * Takes the sequence with the longest cached prefix of the prompt. A sequence that would lose more than half of its cache
+   * is only taken if it is the least recently used, so that a few common tokens don't evict another conversation. At least
+   * one sequence must be free.
    */
   take(prompt: readonly Token[]): CachedSequence {
     let best = this.#free[0] as CachedSequence;
-    let most = best.commonLength(prompt);
+    let maxLength = best.commonLength(prompt);
     for (const candidate of this.#free) {
       const common = candidate.commonLength(prompt);
-      if (common > most && common * 2 >= candidate.length) [best, most] = [candidate, common];
+      if (common > maxLength && common * 2 >= candidate.length) [best, maxLength] = [candidate, common];
     }
     this.#free.splice(this.#free.indexOf(best), 1);
     return best;
   }
 
-  /** Gives a sequence back. */
+  /** Returns a sequence to the pool. */
   release(sequence: CachedSequence): void {
     this.#free.push(sequence);
   }

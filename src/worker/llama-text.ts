@@ -4,30 +4,30 @@ import type { CachedSequence } from './llama-sequence-pool.js';
 import type { Sampling } from './sampling.js';
 import { StopSequences } from './stop-sequences.js';
 
-/** What a text is written from. */
+/** Options for generating a text. */
 export interface LlamaTextOptions {
-  /** A sequence that nobody else uses for as long as the text is written. */
+  /** Sequence for exclusive use while the text is generated. */
   readonly kept: CachedSequence;
-  /** The prompt; it leaves room in the sequence for at least one token. */
+  /** Prompt tokens. They must leave room in the sequence for at least one token. */
   readonly prompt: readonly Token[];
   readonly sampling: Sampling & { readonly seed: number };
-  /** Whether white space before the text is left out, as in an answer, or belongs to it, as in a continuation. */
+  /** Whether to remove leading white space: true for a chat reply, false for a continued text. */
   readonly trimStart: boolean;
   readonly signal: AbortSignal;
 }
 
-/** What llama.cpp samples with when it is not told. Source: `common_params_sampling` in its common/common.h. */
-const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const;
+/** Default sampling parameters of llama.cpp. Source: `common_params_sampling` in its common/common.h. */
+const DEFAULT_SAMPLING = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const;
 
 /**
- * Writes a text, in pieces of whole characters. Ends at the model's own end, at a stop text, at `maxTokens` or when the
- * sequence is full. Rejects with the signal's reason, within a token; the sequence can then be used again.
+ * Generates a text in pieces of complete characters. Ends at the model's end token, a stop sequence, `maxTokens`, or when
+ * the sequence is full. If the signal is aborted, rejects with its reason within one token; the sequence stays usable.
  */
 export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
   const { kept, prompt, sampling, trimStart } = options;
   const { sequence } = kept;
   const { model } = sequence;
-  const most = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
+  const tokenLimit = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
   const characters = new WholeCharacters(model, prompt);
   const stops = new StopSequences(sampling.stop);
   let written = 0;
@@ -44,10 +44,10 @@ export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenera
     return { finishReason, promptTokens: prompt.length, completionTokens: written, totalTokens };
   }
 
-  for await (const token of tokensAfter(options)) {
+  for await (const token of generateTokens(options)) {
     written++;
     const isEnd = model.isEogToken(token);
-    const isLast = isEnd || written >= most;
+    const isLast = isEnd || written >= tokenLimit;
     const text = isEnd ? '' : characters.push(token);
     const given = piece(stops.push(isLast ? text + characters.rest() : text));
     const rest = isLast ? piece(stops.flush()) : '';
@@ -58,63 +58,70 @@ export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenera
   return end('length');
 }
 
-/** The tokens that the model puts behind the prompt, without an end of their own. */
-async function* tokensAfter(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
+/** Yields the tokens that the model generates after the prompt, without a limit. */
+async function* generateTokens(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
   const { kept, prompt, sampling, signal } = options;
   await kept.evaluate(prompt, signal);
-  const { temperature = DEFAULTS.temperature, topP = DEFAULTS.topP, seed } = sampling;
-  const sampled = { temperature, topP, topK: DEFAULTS.topK, minP: DEFAULTS.minP, seed, yieldEogToken: true };
+  const { temperature = DEFAULT_SAMPLING.temperature, topP = DEFAULT_SAMPLING.topP, seed } = sampling;
+  const sampled = {
+    temperature,
+    topP,
+    topK: DEFAULT_SAMPLING.topK,
+    minP: DEFAULT_SAMPLING.minP,
+    seed,
+    yieldEogToken: true,
+  };
   for await (const token of kept.sequence.evaluate(prompt.slice(-1), sampled)) {
     signal.throwIfAborted();
     yield token;
   }
 }
 
-/** The text of tokens as they come, in whole characters: the bytes of one may be spread over several tokens. */
+/** Decodes tokens to complete characters. The bytes of a character can be spread over several tokens. */
 class WholeCharacters {
   readonly #model: LlamaModel;
-  /** The tokens before those that are not all given yet; whether a token begins with a space depends on them. */
+  /** The tokens before the pending ones. They determine whether a token starts with a space. */
   #before: readonly Token[];
   #tokens: Token[] = [];
-  /** The text of the tokens that is given already. */
-  #given = '';
+  /** The text of the pending tokens that has already been returned. */
+  #returned = '';
 
   constructor(model: LlamaModel, before: readonly Token[]) {
     this.#model = model;
-    this.#before = before.slice(-BEFORE);
+    this.#before = before.slice(-CONTEXT_TOKENS);
   }
 
-  /** Takes the next token; gives the characters that are whole with it, perhaps none. */
+  /** Adds a token and returns the characters that it completes, which can be none. */
   push(token: Token): string {
     this.#tokens.push(token);
     const text = this.#text();
-    const piece = this.#give(text.replace(UNFINISHED, ''));
-    if (this.#given.length === text.length) {
-      this.#before = [...this.#before, ...this.#tokens].slice(-BEFORE);
+    const piece = this.#takeUpTo(text.replace(INCOMPLETE_CHARACTER, ''));
+    if (this.#returned.length === text.length) {
+      this.#before = [...this.#before, ...this.#tokens].slice(-CONTEXT_TOKENS);
       this.#tokens = [];
-      this.#given = '';
+      this.#returned = '';
     }
     return piece;
   }
 
-  /** Gives what is left when no token follows: U+FFFD for bytes that make no character. */
+  /** Returns the remaining text after the last token, with U+FFFD for incomplete characters. */
   rest(): string {
-    return this.#give(this.#text());
+    return this.#takeUpTo(this.#text());
   }
 
   #text(): string {
     return this.#model.detokenize(this.#tokens, false, this.#before);
   }
 
-  #give(text: string): string {
-    const piece = text.slice(this.#given.length);
-    this.#given = text;
+  #takeUpTo(text: string): string {
+    const piece = text.slice(this.#returned.length);
+    this.#returned = text;
     return piece;
   }
 }
 
-/** A character of which bytes are missing: at most three, each of which may be shown. */
-const UNFINISHED = /\uFFFD{1,3}$/;
+/** An incomplete character at the end of a text: up to three bytes, each of which can be decoded to U+FFFD. */
+const INCOMPLETE_CHARACTER = /\uFFFD{1,3}$/;
 
-/** How many tokens before others have a say in their text. */
-const BEFORE = 4;
+/** Number of preceding tokens that can affect the text of a token. */
+const CONTEXT_TOKENS = 4;

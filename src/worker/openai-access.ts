@@ -2,7 +2,7 @@ import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 
-/** Reads the base URL of an OpenAI-compatible server. Throws `usage`, without a password that is in it. */
+/** Parses the base URL of an OpenAI-compatible server. Throws `usage`; the message never contains a password. */
 export function parseOpenaiUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
@@ -19,7 +19,10 @@ export function parseOpenaiUrl(text: string): string {
   );
 }
 
-/** Reads a key for an OpenAI-compatible server. Throws `usage`, without the key, for one that no header can carry. */
+/**
+ * Parses a key for an OpenAI-compatible server. Throws `usage` for a key that is not valid in a header; the message doesn't
+ * contain the key.
+ */
 export function parseOpenaiKey(text: string, where = 'the key for --openai'): string {
   const key = text.trim();
   if (/^[\x21-\x7e]+$/.test(key)) return key;

@@ -11,42 +11,42 @@ import { createOpenaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
 import type { OpenaiSettings } from './openai-settings.js';
 
-/** What an OpenAI-compatible server is to be asked for. */
+/** Options of a backend for an OpenAI-compatible server. */
 export interface OpenaiBackendOptions extends OpenaiServerOptions, OpenaiSettings {
-  /** Offered for each model in addition to its type and name. */
+  /** Capabilities to register for each model in addition to its type and name. */
   readonly capabilities: readonly Capability[];
 }
 
-/** How long to wait before a server that does not answer yet is asked again. */
-const RETRY_MS = 1000;
+/** Delay before the next attempt to reach a server that is not ready yet, in ms. */
+const ENGINE_RETRY_DELAY_MS = 1000;
 
 /**
- * The models of an OpenAI-compatible server, each as a model of this worker. Waits until the server answers, because
- * an engine takes its time to load; rejects when it answers that it is not what we take it for.
+ * Creates a backend with the models of an OpenAI-compatible server. Waits until the server responds, because an engine
+ * takes time to load. Rejects if the response shows that it is not an OpenAI-compatible server.
  */
 export async function createOpenaiBackend(options: OpenaiBackendOptions, signal: AbortSignal): Promise<Backend> {
   const server = new OpenaiServer(options);
   try {
-    const listed = await firstList(server, options, signal);
-    const offered = offeredModels(server, options, listed);
-    if (offered.length === 0) throw nothingOffered(server);
-    const followed = new EngineModels(listed, modelsOf(server, options, offered));
+    const listed = await waitForModels(server, options, signal);
+    const offered = selectModels(server, options, listed);
+    if (offered.length === 0) throw createNoModelError(server);
+    const engineModels = new EngineModels(listed, createModels(server, options, offered));
     return {
       get models() {
-        return followed.models;
+        return engineModels.models;
       },
-      watchModels: (listener) => followed.watch(listener),
+      watchModels: (listener) => engineModels.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
       checkLimitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
-      check: (looking) =>
-        look(server, options, looking, async (signal) => {
-          const there = await server.models(signal);
-          if (!there) return;
-          followed.update(there, () => {
-            const offered = offeredModels(server, options, there).filter(({ name }) => isListed(name, there));
-            return modelsOf(server, options, offered);
+      check: (checkSignal) =>
+        checkServer(server, options, checkSignal, async (signal) => {
+          const names = await server.models(signal);
+          if (!names) return;
+          engineModels.update(names, () => {
+            const offered = selectModels(server, options, names).filter(({ name }) => isListed(name, names));
+            return createModels(server, options, offered);
           });
-          if (followed.models.length > 0) return;
+          if (engineModels.models.length > 0) return;
           throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
         }),
       close: async () => server.close(),
@@ -58,28 +58,28 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
 }
 
 /**
- * Looks whether the server is well: by its probe, and by `lookAtModels`, which asks for the list of models. A server that
- * answered a call meanwhile is busy and not unwell, when it is slow to answer the look.
+ * Checks the health of the server with its probe and with `checkModels`, which fetches the list of models. A server whose
+ * check times out counts as busy, not unhealthy, if it responded to a call in the meantime.
  */
-async function look(
+async function checkServer(
   server: OpenaiServer,
   { clock }: OpenaiBackendOptions,
-  looking: AbortSignal,
-  lookAtModels: (signal: AbortSignal) => Promise<void>,
+  checkSignal: AbortSignal,
+  checkModels: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   if (!server.isProbed) return;
   const startedAtMs = clock.nowMs();
-  const late = new AbortController();
-  const tooLate = new AnyserveError(
+  const timeLimit = new AbortController();
+  const timeoutError = new AnyserveError(
     'deadline_exceeded',
     `${server.url}: no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
   );
-  const cancel = clock.schedule(HTTP_PROBE_TIMEOUT_MS, () => late.abort(tooLate));
-  const signal = AbortSignal.any([looking, late.signal]);
+  const cancel = clock.schedule(HTTP_PROBE_TIMEOUT_MS, () => timeLimit.abort(timeoutError));
+  const signal = AbortSignal.any([checkSignal, timeLimit.signal]);
   try {
     await server.probe(signal);
-    // A server that has a path for probes can have a list that is slow, or none.
-    await lookAtModels(signal).catch((error) => {
+    // A server with its own probe path can have a slow list of models, or none.
+    await checkModels(signal).catch((error) => {
       if (!server.hasProbePath) throw error;
     });
   } catch (error) {
@@ -90,30 +90,39 @@ async function look(
   }
 }
 
-/** Failures that an engine which is still loading shows, and gets over by itself. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'deadline_exceeded', 'internal', 'resource_exhausted']);
+/** Errors of an engine that is still loading. They disappear without intervention. */
+const TEMPORARY_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'unavailable',
+  'deadline_exceeded',
+  'internal',
+  'resource_exhausted',
+]);
 
-/** The models that the server lists, once it answers; none when it has no list. */
-async function firstList(server: OpenaiServer, options: OpenaiBackendOptions, signal: AbortSignal): Promise<string[]> {
-  let told = '';
+/** Waits for the server and returns the names of its models; empty if it has no list. */
+async function waitForModels(
+  server: OpenaiServer,
+  options: OpenaiBackendOptions,
+  signal: AbortSignal,
+): Promise<string[]> {
+  let loggedMessage = '';
   for (;;) {
     try {
       const listed = await server.models(signal);
       await server.probe(signal);
-      if (listed?.length !== 0) return checkedList(server, options, listed);
-      throw new AnyserveError('unavailable', `${server.url}: it offers no model yet`);
+      if (listed?.length !== 0) return checkListedModels(server, options, listed);
+      throw new AnyserveError('unavailable', `${server.url}: it has no model yet`);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof AnyserveError) || error.code === 'usage') throw error;
-      if (!PASSING.has(error.code)) throw new AnyserveError('failed', error.message, { cause: error });
-      if (error.message !== told) options.log.info(`waiting for ${error.message}`);
-      told = error.message;
-      await sleep(options.clock, RETRY_MS, signal);
+      if (!TEMPORARY_ERRORS.has(error.code)) throw new AnyserveError('failed', error.message, { cause: error });
+      if (error.message !== loggedMessage) options.log.info(`waiting for ${error.message}`);
+      loggedMessage = error.message;
+      await sleep(options.clock, ENGINE_RETRY_DELAY_MS, signal);
     }
   }
 }
 
-function checkedList(
+function checkListedModels(
   { url }: OpenaiServer,
   { models, embeddings, chats = [] }: OpenaiBackendOptions,
   listed: string[] | undefined,
@@ -121,18 +130,18 @@ function checkedList(
   if (!listed && models.length === 0) {
     throw new AnyserveError(
       'usage',
-      `${url}/models is no list of models; check the URL, or name the models with --model`,
+      `${url}/models is not a list of models; check the URL, or name the models with --model`,
     );
   }
   const wanted = [...models, ...chats, ...(embeddings === 'all' ? [] : embeddings)];
   const missing = listed && wanted.find((name) => !isListed(name, listed));
   if (missing === undefined) return listed ?? [];
-  const there = quoteList(listed ?? []);
-  throw new AnyserveError('usage', `${url} offers no model ${quote(missing)}; it offers ${there}`);
+  const available = quoteList(listed ?? []);
+  throw new AnyserveError('usage', `${url} has no model ${quote(missing)}; its models: ${available}`);
 }
 
-/** The models to offer: those named, if any are, else those listed. */
-function offeredNames(
+/** Returns the names of the models to serve: the named ones if there are any, else all listed ones. */
+function selectNames(
   { models, embeddings, chats = [] }: OpenaiBackendOptions,
   listed: readonly string[],
 ): readonly string[] {
@@ -146,36 +155,32 @@ interface OfferedModel {
   readonly type: 'chat' | 'embed';
 }
 
-/** The models to offer, each with what it is for: what the user says, else what the server says, else `chat`. */
-function offeredModels(
+/** Returns the models to serve, each with its type: the user's, else the server's, else `chat`. */
+function selectModels(
   server: OpenaiServer,
   options: OpenaiBackendOptions,
   listed: readonly string[],
 ): readonly OfferedModel[] {
   const { embeddings, chats = [], models, log } = options;
   const offered: OfferedModel[] = [];
-  for (const name of offeredNames(options, listed)) {
-    const isMeant = (given: readonly string[]): boolean => given.some((one) => isListed(one, [name]));
-    const said = server.typeOf(name) ?? server.typeOf(`${name}:latest`);
-    if (isMeant(chats)) offered.push({ name, type: 'chat' });
-    else if (embeddings === 'all' || isMeant(embeddings) || said === 'embed') offered.push({ name, type: 'embed' });
-    else if (said === undefined || said === 'chat' || models.includes(name)) offered.push({ name, type: 'chat' });
-    else {
-      const shown = quote(name);
-      log.info(
-        `left out: ${shown}, which is for ${said} by its server's word; --type ${name}=chat offers it as a chat`,
-      );
-    }
+  for (const name of selectNames(options, listed)) {
+    const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
+    const type = server.typeOf(name) ?? server.typeOf(`${name}:latest`);
+    if (includesName(chats)) offered.push({ name, type: 'chat' });
+    else if (embeddings === 'all' || includesName(embeddings) || type === 'embed')
+      offered.push({ name, type: 'embed' });
+    else if (type === undefined || type === 'chat' || models.includes(name)) offered.push({ name, type: 'chat' });
+    else log.info(`skipping model ${quote(name)}: the server says it is for ${type}; to serve it: --type ${name}=chat`);
   }
   return offered;
 }
 
-function nothingOffered({ url }: OpenaiServer): AnyserveError {
-  return new AnyserveError('usage', `${url} offers no model for chat or embeddings; name one with --type NAME=chat`);
+function createNoModelError({ url }: OpenaiServer): AnyserveError {
+  return new AnyserveError('usage', `${url} has no model for chat or embeddings; name one with --type NAME=chat`);
 }
 
-/** The models of this worker for those of the server. */
-function modelsOf(
+/** Creates this worker's models from those of the server. */
+function createModels(
   server: OpenaiServer,
   { capabilities }: OpenaiBackendOptions,
   offered: readonly OfferedModel[],
@@ -197,7 +202,7 @@ function modelsOf(
   });
 }
 
-/** Whether a model is on offer by this name; Ollama's list has `llama3:latest` for what may be called `llama3`. */
+/** Returns whether a list contains a model. Ollama lists `llama3:latest` for a model that callers can name `llama3`. */
 function isListed(name: string, listed: readonly string[]): boolean {
   return listed.includes(name) || listed.includes(`${name}:latest`);
 }

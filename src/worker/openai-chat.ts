@@ -9,10 +9,10 @@ import type { OpenaiServer } from './openai-server.js';
 
 const PATH = '/chat/completions';
 
-/** Maximum characters of an answer that is kept until it is whole. */
+/** Maximum number of characters of a response that is collected before it is returned. */
 const MAX_CHARACTERS = 16 * 1024 * 1024;
 
-/** Answers prompts and messages with a chat model of the server: the text contract over `/chat/completions`. */
+/** Creates the handler of a chat model: the text contract on top of `/chat/completions`. */
 export function createOpenaiChat(server: OpenaiServer, model: string): Pick<Model, 'inputs' | 'outputs' | 'handle'> {
   return {
     inputs: TEXT_INPUTS,
@@ -25,7 +25,7 @@ export function createOpenaiChat(server: OpenaiServer, model: string): Pick<Mode
   };
 }
 
-/** Yields a chat completion: whole, or for a caller that streams its texts in pieces and all else with the last part. */
+/** Yields a chat completion: one result, or for streaming callers texts in pieces, and everything else with the last. */
 async function* generate(
   server: OpenaiServer,
   model: string,
@@ -36,21 +36,21 @@ async function* generate(
   const answer = new ChatResponseBuilder();
   if (streaming) body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
   const whole = { text: '', reasoning: '' };
-  // Some servers and proxies stream though they are not asked to, and others don't though they are.
+  // Some servers and proxies stream without being asked, and others ignore the request to stream.
   for await (const event of server.events(PATH, body, signal)) {
     const { text, reasoning } = server.read(() => answer.add(event));
     if (!streaming) server.read(() => append(whole, { text, reasoning }));
     else if (reasoning !== '') yield { text: [text], reasoning: [reasoning] };
     else if (text !== '') yield { text: [text] };
   }
-  if (!answer.hasChoice) throw server.stranger('its answer has no message');
+  if (!answer.hasChoice) throw server.stranger('its response has no message');
   yield server.read(() => answer.end(whole));
 }
 
-/** Adds what a part says to a whole answer. */
+/** Appends the texts of an event to the collected response. Throws `internal` if it gets too long. */
 function append(whole: { text: string; reasoning: string }, { text, reasoning }: TextOutputs): void {
   whole.text += text;
   whole.reasoning += reasoning;
   if (whole.text.length + whole.reasoning.length <= MAX_CHARACTERS) return;
-  throw new AnyserveError('internal', `its answer has over ${MAX_CHARACTERS} characters`);
+  throw new AnyserveError('internal', `its response has more than ${MAX_CHARACTERS} characters`);
 }

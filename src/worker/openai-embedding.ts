@@ -8,11 +8,11 @@ import { createOpenAiRequestBody } from '../inference/openai-request.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 
-/** Maximum bytes of an answer: JSON takes up to 25 bytes a number, and vectors have up to 16,384. */
+/** Maximum size of a response. JSON takes up to 25 bytes per number, and vectors have up to 16,384 numbers. */
 const MAX_BYTES_PER_TEXT = 512 * 1024;
 const MAX_BYTES = 256 * 1024 * 1024;
 
-/** Turns texts into vectors with an embedding model of the server, over `/embeddings`. */
+/** Creates the handler of an embedding model, on top of `/embeddings`. */
 export function createOpenaiEmbedding(
   server: OpenaiServer,
   model: string,
@@ -40,70 +40,73 @@ async function embed(
 }
 
 /**
- * Reads an answer's vectors, in the order of the texts. Throws `internal` for anything but one vector per text, all of
- * one length, of numbers that FP32 holds: a vector made up in place of a broken one would be found by nobody.
+ * Parses the vectors of a response, in the order of the texts. Throws `internal` unless there is one vector per text, all
+ * of the same length, of numbers that fit into FP32. A guessed replacement for a broken vector would never be noticed.
  */
 export function parseVectors(data: UntrustedJson, count: number) {
-  if (!Array.isArray(data)) throw broken(`its answer has no vector for each of ${count} texts`);
-  if (data.length !== count)
-    throw broken(`its answer has ${data.length} vectors, no vector for each of ${count} texts`);
-  const ordered = inOrder(data);
-  const length = vectorLength(ordered);
+  if (!Array.isArray(data)) throw createVectorError(`its response has no list of vectors for the ${count} texts`);
+  if (data.length !== count) throw createVectorError(`its response has ${data.length} vectors for ${count} texts`);
+  const ordered = sortByIndex(data);
+  const length = getVectorLength(ordered);
   const vectors = new Float32Array(count * length);
-  for (const [at, { embedding }] of ordered.entries()) {
-    if (!Array.isArray(embedding)) throw notAVector(at, embedding);
+  for (const [index, { embedding }] of ordered.entries()) {
+    if (!Array.isArray(embedding)) throw createNotAVectorError(index, embedding);
     if (embedding.length !== length) {
-      throw broken(`vector ${at} of its answer has ${embedding.length} numbers, vector 0 has ${length}`);
+      throw createVectorError(
+        `vector ${index} of its response has ${embedding.length} numbers, vector 0 has ${length}`,
+      );
     }
-    for (let place = 0; place < length; place++) {
-      const value = embedding[place];
+    for (let position = 0; position < length; position++) {
+      const value = embedding[position];
       if (Array.isArray(value)) {
-        throw broken(
-          `its answer has a vector per token for text ${at}; give the engine a pooling that makes one a text`,
+        throw createVectorError(
+          `its response has one vector per token for text ${index}; configure a pooling with one vector per text in the engine`,
         );
       }
-      // FP32 would make a number of over 3.4e38 infinite.
+      // A number above 3.4e38 would become infinite in FP32.
       if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
-        throw broken(`vector ${at} of its answer has ${shown(value)} at ${place}, which is not a number of FP32`);
+        throw createVectorError(
+          `vector ${index} of its response has ${formatJson(value)} index ${position}, which is not an FP32 number`,
+        );
       }
-      vectors[at * length + place] = value;
+      vectors[index * length + position] = value;
     }
   }
   return { datatype: 'FP32', shape: [count, length], data: vectors } as const;
 }
 
-function vectorLength([first]: readonly UntrustedJson[]): number {
-  if (!Array.isArray(first?.embedding)) throw notAVector(0, first?.embedding);
-  if (first.embedding.length === 0) throw broken('vector 0 of its answer is empty');
+function getVectorLength([first]: readonly UntrustedJson[]): number {
+  if (!Array.isArray(first?.embedding)) throw createNotAVectorError(0, first?.embedding);
+  if (first.embedding.length === 0) throw createVectorError('vector 0 of its response is empty');
   return first.embedding.length;
 }
 
-/** Returns the vectors by their index, or as they come where none has one. Throws `internal` for other indices. */
-function inOrder(data: readonly UntrustedJson[]): readonly UntrustedJson[] {
+/** Returns the vectors sorted by index, or unchanged if none has an index. Throws `internal` for invalid indices. */
+function sortByIndex(data: readonly UntrustedJson[]): readonly UntrustedJson[] {
   if (data.every((item) => item?.index === undefined || item.index === null)) return data;
   const ordered: UntrustedJson[] = [];
   for (const item of data) {
     const index: unknown = item?.index;
     const isOfAText = Number.isInteger(index) && (index as number) >= 0 && (index as number) < data.length;
     if (!isOfAText || ordered[index as number] !== undefined) {
-      throw broken(`its answer has an index ${shown(index)} that no text has, or two vectors with it`);
+      throw createVectorError(`its response has an unknown or repeated index ${formatJson(index)}`);
     }
     ordered[index as number] = item;
   }
   return ordered;
 }
 
-function notAVector(at: number, given: unknown): AnyserveError {
-  if (typeof given === 'string')
-    return broken(`vector ${at} of its answer is a base64 text, and floats were asked for`);
-  return broken(`vector ${at} of its answer is ${shown(given)}, not a list of numbers`);
+function createNotAVectorError(index: number, value: unknown): AnyserveError {
+  if (typeof value === 'string')
+    return createVectorError(`vector ${index} of its response is a base64 text, although floats were requested`);
+  return createVectorError(`vector ${index} of its response is ${formatJson(value)}, not a list of numbers`);
 }
 
-function shown(value: unknown): string {
+function formatJson(value: unknown): string {
   const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? 'missing');
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }
 
-function broken(problem: string): AnyserveError {
+function createVectorError(problem: string): AnyserveError {
   return new AnyserveError('internal', problem);
 }

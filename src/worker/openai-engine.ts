@@ -1,7 +1,7 @@
 import type { UntrustedJson } from '../inference/openai-errors.js';
 import { detectModelType, type ListedModel } from './openai-models.js';
 
-/** An engine whose `/health` is its own, cheap, and fails while it can't be called. */
+/** An engine with a cheap `/health` that fails while the engine can't be called. */
 export type KnownEngine = 'vLLM' | 'SGLang' | 'llama.cpp' | 'TGI';
 
 const OWNERS: ReadonlyMap<string | undefined, KnownEngine> = new Map([
@@ -10,15 +10,15 @@ const OWNERS: ReadonlyMap<string | undefined, KnownEngine> = new Map([
   ['llamacpp', 'llama.cpp'],
 ]);
 
-/** Asks the server for a JSON document beside the base URL, or below it; undefined when it has none. Makes no tokens. */
+/** Fetches JSON documents from the root or the base URL, or undefined if there is none. Never generates tokens. */
 export interface EngineQueries {
   get(where: 'base' | 'root', path: string): Promise<UntrustedJson>;
   post(where: 'root', path: string, body: string): Promise<UntrustedJson>;
 }
 
 /**
- * Tells an engine by its list of models: every entry must be its own. A proxy that lists the models of several engines is
- * none of them, and its `/health` can cost tokens (LiteLLM's asks every model for a completion).
+ * Identifies an engine by its list of models: all entries must belong to it. A proxy that lists the models of several
+ * engines is not identified, because its `/health` can cost tokens (LiteLLM's requests a completion from every model).
  */
 export function detectEngine(
   models: readonly ListedModel[],
@@ -30,17 +30,18 @@ export function detectEngine(
   return owners.size === 1 ? OWNERS.get([...owners][0]) : undefined;
 }
 
-/** Answers of an engine's own endpoints. */
+/** Information from an engine's own endpoints. */
 export interface EngineFacts {
   readonly engine: KnownEngine | undefined;
-  /** Types of models by name, and the type of all of them. */
+  /** Types of models by name. */
   readonly types: ReadonlyMap<string, string>;
+  /** Type of all models. */
   readonly all: string | undefined;
-  /** The one model of an engine without a list. */
+  /** The only model of an engine without a list. */
   readonly only: string | undefined;
 }
 
-/** Asks an engine what the models are for of which its list doesn't say it, and whether it is TGI, whose list doesn't tell. */
+/** Queries an engine for the types of the models whose list entry has none, and whether it is TGI. */
 export async function queryEngineFacts(
   engine: KnownEngine | undefined,
   untyped: readonly string[],
@@ -50,7 +51,7 @@ export async function queryEngineFacts(
   if (engine === 'SGLang') {
     return { ...facts, all: detectModelType(await ask.get('root', '/get_model_info')) };
   }
-  if (engine === 'vLLM') return { ...facts, all: typeFromPaths(await ask.get('root', '/openapi.json')) };
+  if (engine === 'vLLM') return { ...facts, all: getTypeFromPaths(await ask.get('root', '/openapi.json')) };
   if (engine === 'llama.cpp') return facts;
   const [litellm, lmStudio, ollama, info] = await Promise.all([
     ask.get('base', '/model/info'),
@@ -58,17 +59,17 @@ export async function queryEngineFacts(
     ask.get('root', '/api/tags'),
     ask.get('root', '/info'),
   ]);
-  for (const entry of entriesOf(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
-  for (const entry of entriesOf(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
-  if (Array.isArray(ollama?.models)) await askOllama(facts.types, untyped, ask);
+  for (const entry of listEntries(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
+  for (const entry of listEntries(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
+  if (Array.isArray(ollama?.models)) await queryOllama(facts.types, untyped, ask);
   const isTgi = String(info?.router ?? '').startsWith('text-generation') || info?.max_total_tokens !== undefined;
   if (isTgi) return { ...facts, engine: 'TGI', all: 'chat' };
   const isTei = typeof info?.model_type === 'object' && typeof info.model_id === 'string';
   return isTei ? { ...facts, all: detectModelType(info), only: info.model_id } : facts;
 }
 
-/** Ollama says what a model can do when asked for it alone; it loads nothing for that. */
-async function askOllama(types: Map<string, string>, names: readonly string[], ask: EngineQueries): Promise<void> {
+/** Queries Ollama for the type of each model, which its list doesn't contain. Ollama loads no model for this. */
+async function queryOllama(types: Map<string, string>, names: readonly string[], ask: EngineQueries): Promise<void> {
   const asked = names.slice(0, 256);
   for (let from = 0; from < asked.length; from += 16) {
     await Promise.all(
@@ -80,8 +81,8 @@ async function askOllama(types: Map<string, string>, names: readonly string[], a
   }
 }
 
-/** vLLM serves the paths of the one kind of model that it runs; older versions serve all, and then this tells nothing. */
-function typeFromPaths(openApi: UntrustedJson): string | undefined {
+/** Returns the model type from vLLM's paths. vLLM serves only those of the type it runs; older versions serve all. */
+function getTypeFromPaths(openApi: UntrustedJson): string | undefined {
   const paths = openApi?.paths;
   if (typeof paths !== 'object' || paths === null) return undefined;
   return '/v1/embeddings' in paths && !('/v1/chat/completions' in paths) ? 'embed' : undefined;
@@ -91,6 +92,6 @@ function addType(types: Map<string, string>, name: unknown, type: string | undef
   if (typeof name === 'string' && type !== undefined) types.set(name, type);
 }
 
-function entriesOf(list: UntrustedJson): readonly UntrustedJson[] {
+function listEntries(list: UntrustedJson): readonly UntrustedJson[] {
   return Array.isArray(list) ? list.slice(0, 4096).filter((entry) => typeof entry === 'object' && entry !== null) : [];
 }

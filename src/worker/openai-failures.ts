@@ -6,25 +6,25 @@ import type { OpenaiSettings } from './openai-settings.js';
 import { EngineTimeoutError } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
-/** Limits and proxy that messages about failures name. */
+/** Limits and proxy, for messages. */
 export interface OpenaiFailuresOptions extends Pick<OpenaiSettings, 'timeoutMs' | 'idleTimeoutMs'> {
   readonly proxy?: UpstreamProxy | undefined;
 }
 
-/** Turns failures of an OpenAI-compatible server into errors that say what failed, where, and what to do. */
+/** Converts failures of an OpenAI-compatible server to errors with the cause, the place and the remedy. */
 export class OpenaiFailures {
   readonly #url: string;
   readonly #options: OpenaiFailuresOptions;
   readonly #keysSent: () => readonly string[];
 
-  /** `keysSent` returns the keys that an answer could repeat, and that no message shows. */
+  /** `keysSent` returns the keys to redact, because a response can repeat them. */
   constructor(url: string, options: OpenaiFailuresOptions, keysSent: () => readonly string[]) {
     this.#url = url;
     this.#options = options;
     this.#keysSent = keysSent;
   }
 
-  /** Returns the failure of a connection as callers see it; the signal's reason when we ended it. */
+  /** Converts the failure of a connection to an error for callers, or returns the signal's reason if we aborted it. */
   failure(error: unknown, signal: AbortSignal, otherwise?: string, late = this.#lateness()): unknown {
     if (signal.aborted) return signal.reason;
     if (error instanceof AnyserveError) {
@@ -32,7 +32,7 @@ export class OpenaiFailures {
       return isTold ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
     }
     const { code = '', syscall } = error as NodeJS.ErrnoException;
-    // A connection that the system gave up has a syscall; one that we gave up has not.
+    // The error has a syscall if the system timed out, and none if we did.
     const isLate = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
     if (isLate) {
       const reason = error instanceof EngineTimeoutError && !error.isFirstByte ? this.#silence() : late;
@@ -44,39 +44,39 @@ export class OpenaiFailures {
   }
 
   #lateness(): string {
-    return `no byte of its answer came within ${this.#options.timeoutMs / 1000} s; --openai-timeout sets this limit`;
+    return `no response within ${this.#options.timeoutMs / 1000} s; --openai-timeout sets this limit`;
   }
 
   #silence(): string {
     const limit = `${this.#options.idleTimeoutMs / 1000} s`;
-    return `it sent nothing for ${limit} in the middle of its answer; --openai-idle-timeout sets this limit`;
+    return `it sent nothing for ${limit} in the middle of its response; --openai-idle-timeout sets this limit`;
   }
 
-  /** The server, and the proxy before it, as messages name what a connection is to. */
+  /** The server and the proxy in front of it, for messages. */
   get #place(): string {
     const { proxy } = this.#options;
     return proxy ? `${this.#url}, through the proxy ${proxy.name}` : this.#url;
   }
 
-  /** Returns the failure of an answer with an error status. */
+  /** Creates the error for a response with an error status. */
   refusal(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamError {
     const place = this.#options.proxy && url === this.#url ? this.#place : url;
-    const said = `${place} answers HTTP ${status}: ${this.said(body)}${adviceFor(status, headers)}`;
-    return new UpstreamError(status, body, said);
+    const message = `${place} returned HTTP ${status}: ${this.message(body)}${formatAdvice(status, headers)}`;
+    return new UpstreamError(status, body, message);
   }
 
-  /** Returns the failure of an answer that no OpenAI-compatible server gives. */
+  /** Creates the error for a response that no OpenAI-compatible server sends. */
   stranger(what: string, cause?: unknown): AnyserveError {
-    const message = `${this.#url} answers, but not as an OpenAI-compatible server (${what}); check the URL`;
+    const message = `${this.#url} is not an OpenAI-compatible server (${what}); check the URL`;
     return new AnyserveError('internal', message, { cause });
   }
 
-  /** Returns the message of an error's body, without a key that it repeats. */
-  said(body: string): string {
+  /** Returns the message in the body of an error response, with keys redacted. */
+  message(body: string): string {
     return this.withoutKeys(extractErrorMessage(body)).slice(0, 1000);
   }
 
-  /** Returns a text without the keys that it repeats. */
+  /** Returns a text with all keys redacted. */
   withoutKeys(text: string): string {
     return this.#keysSent().reduce((rest, key) => rest.replaceAll(key, '***'), text);
   }
@@ -86,16 +86,16 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'no such host',
-  ECONNRESET: 'closed the connection without an answer',
-  ETIMEDOUT: 'no connection in time',
+  ECONNRESET: 'it closed the connection without a response',
+  ETIMEDOUT: 'connection timed out',
 };
 
-/** Returns what to do about an answer that is an error, as far as it can be told. */
-function adviceFor(status: number, headers: HttpResponse['headers']): string {
+/** Returns advice for an error response, or an empty text. */
+function formatAdvice(status: number, headers: HttpResponse['headers']): string {
   const { location, 'retry-after': retryAfter } = headers;
   if (status === 401) return '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
   if (status === 407) return '; give the proxy its user and password in the URL of HTTP_PROXY or HTTPS_PROXY';
-  if (status < 400 && location !== undefined) return `; it points to ${location}, give the URL that this is below`;
+  if (status < 400 && location !== undefined) return `; it redirects to ${location}, use the base URL of that`;
   if (retryAfter === undefined) return '';
   return `; try again after ${retryAfter}${/^\d+$/.test(retryAfter) ? ' s' : ''}`;
 }

@@ -1,29 +1,29 @@
 import type { UntrustedJson } from '../inference/openai-errors.js';
 
-/** Maximum models that a list can have: as many capability objects as a registration. */
+/** Maximum number of models in a list: the maximum number of capabilities in a registration. */
 const MAX_MODELS = 4096;
 
-/** Maximum characters of a model's name. */
+/** Maximum length of a model's name, in characters. */
 const MAX_NAME_LENGTH = 1024;
 
-/** A model as a server lists it. */
+/** A model in a server's list. */
 export interface ListedModel {
   readonly name: string;
-  /** Its type, where the entry says it: `chat`, `embed`, or another word, such as `rerank`. */
+  /** Type, if the entry contains it: `chat`, `embed`, or another word, such as `rerank`. */
   readonly type: string | undefined;
   /** The entry's `owned_by`. */
   readonly ownedBy: string | undefined;
 }
 
 /**
- * Reads a list of models: `{"data":[...]}` as OpenAI has it, a bare array (Together, GitHub), or `{"models":[...]}`. Entries
- * without a usable name are left out. Returns undefined for anything but a list; throws for a list that is too long.
+ * Parses a list of models: OpenAI's `{"data":[...]}`, a bare array (Together, GitHub), or `{"models":[...]}`. Skips entries
+ * without a usable name. Returns undefined for anything but a list. Throws for a list that is too long.
  */
 export function parseModelList(json: UntrustedJson): readonly ListedModel[] | undefined {
   const { data, models: named, object } = json;
-  // Some gateways wrap the list once more.
+  // Some gateways wrap the list a second time.
   const list = [json, data, named, data?.data, data?.models, named?.data].find((found) => Array.isArray(found));
-  // Ollama without a model.
+  // The response of Ollama without models.
   if (!list && object === 'list' && data === null) return [];
   if (!list) return undefined;
   if (list.length > MAX_MODELS) throw new Error(`its list has ${list.length} models, more than ${MAX_MODELS}`);
@@ -37,7 +37,7 @@ export function parseModelList(json: UntrustedJson): readonly ListedModel[] | un
   return [...models.values()];
 }
 
-const WORDS: readonly (readonly [type: string, words: RegExp])[] = [
+const TYPE_PATTERNS: readonly (readonly [type: string, words: RegExp])[] = [
   ['embed', /^(text-|sentence-)?embed(ding|dings|der)?$|^feature-extraction$|^sentence-similarity$/],
   ['rerank', /^re-?rank(er|ing)?$|^score$|^text-ranking$/],
   ['audio', /^audio|^transcri|^speech|^(tts|stt|asr)$|^automatic-speech|^text-to-(speech|audio)$/],
@@ -50,27 +50,27 @@ const WORDS: readonly (readonly [type: string, words: RegExp])[] = [
   ],
 ];
 
-/** Returns what an engine's word for a kind of model means; undefined for a word that says nothing of it. */
-function typeFromWord(word: unknown): string | undefined {
+/** Returns the model type for an engine's word, or undefined for an unrelated word. */
+function parseType(word: unknown): string | undefined {
   if (typeof word !== 'string' || word.length > 100) return undefined;
-  // An endpoint, such as /v1/chat/completions, counts by its end.
+  // Of an endpoint such as /v1/chat/completions, the last segment counts.
   const plain = word.toLowerCase().replace(/^.*\//, '').replace(/[_ ]/g, '-');
-  return WORDS.find(([, words]) => words.test(plain))?.[0];
+  return TYPE_PATTERNS.find(([, words]) => words.test(plain))?.[0];
 }
 
-/** Returns what several words of one engine mean together: a model that chats is for that, whatever else it does. */
-function typeFromWords(words: UntrustedJson): string | undefined {
+/** Returns the model type for several words: `chat` if any of them means it, else the first known type. */
+function parseTypes(words: UntrustedJson): string | undefined {
   const list = Array.isArray(words)
     ? words.slice(0, 64)
     : Object.keys(words ?? {}).filter((word) => words[word] !== false && words[word] !== null);
-  const types = list.map(typeFromWord).filter((type) => type !== undefined);
+  const types = list.map(parseType).filter((type) => type !== undefined);
   return types.includes('chat') ? 'chat' : types[0];
 }
 
 /**
- * Returns what a model is for, by the fields that engines have for it: `mode` (LiteLLM), `type` (Together, LM Studio),
+ * Returns a model's type from the fields that engines use for it: `mode` (LiteLLM), `type` (Together, LM Studio),
  * `task` (GitHub, vLLM's relatives), `model_type` (Xinference, TEI), `capabilities` (Ollama, Infinity, Mistral),
- * `architecture` (OpenRouter), the arguments of a model behind llama.cpp's router. Undefined where none says it.
+ * `architecture` (OpenRouter), and the arguments of a model of llama.cpp's router. Undefined if none of them is present.
  */
 export function detectModelType(entry: UntrustedJson): string | undefined {
   if (typeof entry !== 'object' || entry === null) return undefined;
@@ -80,7 +80,7 @@ export function detectModelType(entry: UntrustedJson): string | undefined {
     return 'embed';
   for (const object of [entry, info, meta, metadata]) {
     const words = [object?.mode, object?.task, object?.type, object?.model_type, object?.pipeline_tag, object?.kind];
-    const type = words.map(typeFromWord).find((found) => found !== undefined);
+    const type = words.map(parseType).find((found) => found !== undefined);
     if (type !== undefined) return type;
   }
   const lists = [
@@ -96,7 +96,7 @@ export function detectModelType(entry: UntrustedJson): string | undefined {
     architecture?.output_modalities,
   ];
   for (const list of lists) {
-    const type = typeof list === 'object' && list !== null ? typeFromWords(list) : undefined;
+    const type = typeof list === 'object' && list !== null ? parseTypes(list) : undefined;
     if (type !== undefined) return type;
   }
   return undefined;

@@ -9,26 +9,26 @@ import type { OpenaiSettings } from './openai-settings.js';
 import { readStreamedDocuments } from './openai-stream.js';
 import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
 
-/** How to reach an OpenAI-compatible server, and how to see whether it is well. */
+/** Options of an {@link OpenaiServer}. */
 export interface OpenaiServerOptions extends OpenaiTransportOptions, Pick<OpenaiSettings, 'probePath'> {}
 
-/** Maximum bytes of an answer that is one text. */
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+/** Maximum size of a response with a single text, in bytes. */
+const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
 
-/** Fields that we add to requests, and that servers can refuse: they are left out on a second try, and remembered. */
-const OPTIONAL_FIELDS = ['stream_options', 'encoding_format'];
+/** Fields that we add to requests and that some servers reject. A rejected request is retried once without them. */
+const OPTIONAL_REQUEST_FIELDS = ['stream_options', 'encoding_format'];
 
-/** An OpenAI-compatible server: its models, its health, and its answers, whole or in parts. */
+/** An OpenAI-compatible server: its models, its health, and its responses, unary or streaming. */
 export class OpenaiServer {
   readonly #transport: OpenaiTransport;
   readonly #probePath: string | undefined;
-  /** The fields that each model's server has refused. */
+  /** Rejected optional fields, by model. */
   readonly #refusedFields = new Map<Json | undefined, ReadonlySet<string>>();
-  /** The models for which the server has taken all fields. */
+  /** Models for which the server has accepted all optional fields. */
   readonly #modelsWithAllFields = new Set<Json | undefined>();
   readonly #types = new Map<string, string | undefined>();
   #engine: KnownEngine | undefined;
-  /** Where the probe path was found, once it was. */
+  /** URL at which the probe path was found. */
   #probeUrl: string | undefined;
 
   /** Throws `usage` for a URL, a key or a probe path that can't be used. */
@@ -38,32 +38,32 @@ export class OpenaiServer {
     this.#transport = new OpenaiTransport(options);
   }
 
-  /** The base URL, as messages show it. */
+  /** Base URL, as shown in messages. */
   get url(): string {
     return this.#transport.url;
   }
 
-  /** Whether the server is to be asked how it is. */
+  /** Whether the server's health is checked. */
   get isProbed(): boolean {
     return this.#probePath !== 'none';
   }
 
-  /** Whether a path of its own tells whether the server is well, and not the list of models. */
+  /** Whether a separate path is probed instead of the list of models. */
   get hasProbePath(): boolean {
     return this.#probePath !== undefined && this.#probePath !== '/models';
   }
 
-  /** Whether an answer to a call has arrived, or a byte of one, since this time. */
+  /** Returns whether any byte of a response to a call has arrived since this time. */
   hasAnsweredSince(timeMs: number): boolean {
     return this.#transport.hasAnsweredSince(timeMs);
   }
 
-  /** Returns the type of a listed model, where the server says it: `chat`, `embed`, or another word. */
+  /** Returns the type of a listed model: `chat`, `embed`, or another word. Undefined if the server doesn't report it. */
   typeOf(model: string): string | undefined {
     return this.#types.get(model);
   }
 
-  /** Returns the names of the models on offer; undefined when the server has no such list. */
+  /** Returns the names of the server's models, or undefined if it has no list. */
   async models(signal: AbortSignal): Promise<string[] | undefined> {
     const { status, headers, text } = await this.#transport.get(`${this.url}/models`, true, signal);
     if (status === 404 || status === 405 || status === 501) {
@@ -72,17 +72,17 @@ export class OpenaiServer {
     }
     if (status !== 200) throw this.#transport.failures.refusal(status, text, headers);
     const models = this.read(() => parseModelList(this.#transport.parsed(text)));
-    if (!models) throw this.stranger('its list of models is none');
+    if (!models) throw this.stranger('its list of models is not a list');
     this.#engine ??= detectEngine(models, headers);
     const names = new Set(models.map(({ name }) => name));
-    // An engine can list other names each time.
+    // The names of an engine can change with each list.
     for (const known of this.#types.keys()) if (!names.has(known)) this.#types.delete(known);
     for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
     await this.#learn(models, signal);
     return models.map(({ name }) => name);
   }
 
-  /** Finds out what the models are for of which that was not asked yet. */
+  /** Queries the types of models that have not been queried yet. */
   async #learn(models: readonly ListedModel[], signal: AbortSignal): Promise<{ only?: string | undefined }> {
     const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
     if (models.length > 0 && untyped.length === 0) return {};
@@ -94,19 +94,19 @@ export class OpenaiServer {
   }
 
   /**
-   * Resolves when the server says that it is well, by its probe path, or `/health` of an engine that is known; at once when
-   * the list of models is the probe. Rejects with the reason.
+   * Checks the server's probe path, or `/health` of a known engine. Resolves immediately if the list of models is the probe.
+   * Rejects with the reason if the server is unhealthy.
    */
   async probe(signal: AbortSignal): Promise<void> {
     if (!this.isProbed) return;
     if (this.hasProbePath) return this.#askProbePath(this.#probePath ?? '', signal);
     if (!this.#engine || this.#probePath !== undefined) return;
-    // It needs no key and gets none.
+    // Sent without the key, because /health needs none.
     const { status, headers, text } = await this.#transport.get(`${this.#transport.root}/health`, false, signal);
     if (status >= 500) throw this.#transport.failures.refusal(status, text, headers);
   }
 
-  /** Asks for a path below the base URL, or beside its `/v1` when it is not found there. */
+  /** Probes a path below the base URL, or next to its `/v1` if it doesn't exist there. */
   async #askProbePath(path: string, signal: AbortSignal): Promise<void> {
     const urls =
       this.#probeUrl === undefined ? [`${this.url}${path}`, `${this.#transport.root}${path}`] : [this.#probeUrl];
@@ -119,15 +119,21 @@ export class OpenaiServer {
     }
   }
 
-  /** Asks for one whole answer. Rejects with what the failure means, or with the signal's reason. */
-  async post(path: string, body: JsonObject, signal: AbortSignal, maxBytes = MAX_ANSWER_BYTES): Promise<UntrustedJson> {
+  /** Sends a request with a unary response. Rejects with an error for callers, or with the signal's reason. */
+  async post(
+    path: string,
+    body: JsonObject,
+    signal: AbortSignal,
+    maxBytes = MAX_RESPONSE_BYTES,
+  ): Promise<UntrustedJson> {
     return this.#withoutRefusedFields(body, async (sent) => {
       const { answer, chunks } = await this.#transport.open(path, sent, signal);
       const read = new ByteCollector();
       try {
         for await (const chunk of chunks) {
           read.add(chunk);
-          if (read.length > maxBytes) throw new AnyserveError('internal', `its answer has over ${maxBytes} bytes`);
+          if (read.length > maxBytes)
+            throw new AnyserveError('internal', `its response has more than ${maxBytes} bytes`);
         }
       } catch (error) {
         answer.body.destroy();
@@ -138,8 +144,8 @@ export class OpenaiServer {
   }
 
   /**
-   * Asks for an answer in parts, and yields each as it comes. A server that can't stream gives the whole as one. Rejects as
-   * {@link post} does, also when the stream breaks off.
+   * Sends a request with a streaming response and yields its events. A server that can't stream sends a single event.
+   * Rejects as {@link post} does, also if the stream breaks off.
    */
   async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
     const { first, others } = await this.#withoutRefusedFields(body, async (sent) => {
@@ -168,25 +174,25 @@ export class OpenaiServer {
         isDone ||= isWhole || (event.choices?.some?.((choice: UntrustedJson) => choice?.finish_reason) ?? false);
         yield event;
       }
-      if (!isDone) throw new Error('its stream ended in the middle');
+      if (!isDone) throw new Error('its stream ended before the response was complete');
     } catch (error) {
       throw this.#transport.failures.failure(error, signal, BROKE_OFF);
     } finally {
-      // After the last event only the body's end is to come, and then the connection serves the next request.
+      // After the last event, reading the body to its end makes the connection reusable.
       if (isDone) answer.body.resume();
       else answer.body.destroy();
     }
   }
 
   /**
-   * Sends a body without the fields of ours that this model's server has refused, and once more without them when it
-   * refuses them now: by name, or with an error that can mean them while it has never taken them.
+   * Sends a body without the optional fields that this model's server has rejected. If it rejects the request, sends it
+   * again without any of them: if the error names one, or if it can refer to one and the server has never accepted them.
    */
   async #withoutRefusedFields<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
     const model = body.get('model');
     const refused = this.#refusedFields.get(model);
     const sent = new Map([...body].filter(([name]) => !refused?.has(name)));
-    const optional = OPTIONAL_FIELDS.filter((name) => sent.has(name));
+    const optional = OPTIONAL_REQUEST_FIELDS.filter((name) => sent.has(name));
     try {
       const result = await send(sent);
       if (optional.length > 0) this.#modelsWithAllFields.add(model);
@@ -194,10 +200,10 @@ export class OpenaiServer {
     } catch (error) {
       if (!(error instanceof UpstreamError) || optional.length === 0) throw error;
       const isNamed = optional.some((name) => error.body.includes(name));
-      const canBeMeant = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
-      if (!isNamed && !canBeMeant) throw error;
-      const less = new Map([...sent].filter(([name]) => !optional.includes(name)));
-      const result = await send(less).catch((later) => {
+      const canReferToField = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
+      if (!isNamed && !canReferToField) throw error;
+      const reduced = new Map([...sent].filter(([name]) => !optional.includes(name)));
+      const result = await send(reduced).catch((later) => {
         throw isNamed || !(later instanceof UpstreamError) ? later : error;
       });
       this.#refusedFields.set(model, new Set([...(refused ?? []), ...optional]));
@@ -205,7 +211,7 @@ export class OpenaiServer {
     }
   }
 
-  /** Runs what reads an answer, and puts the server's URL before what is wrong with it. */
+  /** Runs a function that parses a response, and adds the server's URL to its error. */
   read<T>(reading: () => T): T {
     try {
       return reading();
@@ -215,23 +221,23 @@ export class OpenaiServer {
     }
   }
 
-  /** Ends every connection. */
+  /** Closes all connections. */
   close(): void {
     this.#transport.close();
   }
 
-  /** Returns the failure of an answer that no OpenAI-compatible server gives. */
+  /** Creates the error for a response that no OpenAI-compatible server sends. */
   stranger(what: string, cause?: unknown): AnyserveError {
     return this.#transport.failures.stranger(what, cause);
   }
 }
 
-const BROKE_OFF = 'broke off in the middle of its answer';
+const BROKE_OFF = 'the connection broke off in the middle of the response';
 
 function checkProbePath(path: string): void {
   if (path === 'none' || /^\/[\x21-\x7e]*$/.test(path)) return;
   throw new AnyserveError(
     'usage',
-    `--probe-path ${quote(path)} is not a path; give one that begins with "/", such as /models or /health, or none`,
+    `--probe-path ${quote(path)} is not a path; it must begin with "/", such as /models or /health, or be none`,
   );
 }

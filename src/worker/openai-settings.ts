@@ -2,25 +2,25 @@ import type { Log } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { ValueOrGetter } from '../core/value-or-getter.js';
 
-/** Which OpenAI-compatible server to use, and for what. */
+/** Settings for an OpenAI-compatible server: its URL, key and limits, and the models to serve. */
 export interface OpenaiSettings {
-  /** The base URL of `/models` and `/chat/completions`: `http://localhost:8000/v1`. */
+  /** Base URL of `/models` and `/chat/completions`, for example `http://localhost:8000/v1`. */
   readonly url: string;
-  /** Sent as the bearer token; never logged, and removed from what the server says. */
+  /** Key to send as the bearer token. It is never logged, and redacted in messages of the server. */
   readonly key?: ValueOrGetter<string> | undefined;
-  /** Timeout for the first byte of an answer, in ms. */
+  /** Timeout for the first byte of a response, in ms. */
   readonly timeoutMs: number;
-  /** Timeout between two bytes of an answer, in ms. */
+  /** Timeout between two bytes of a response, in ms. */
   readonly idleTimeoutMs: number;
-  /** Authorities and certificate for an https URL. Default: the authorities of Node.js, and no certificate. */
+  /** Certificate authorities and client certificate for an https URL. Default: Node's authorities, no certificate. */
   readonly tls?: ValueOrGetter<ClientTls> | undefined;
-  /** A path to probe, or `none`. Default: `/models`, and `/health` of known engines. */
+  /** Path to probe, or `none`. Default: `/models`, and `/health` of known engines. */
   readonly probePath?: string | undefined;
-  /** The models to offer, in addition to those named for embeddings. Default: all that the server lists. */
+  /** Models to serve in addition to those in `embeddings` and `chats`. If empty, all listed models are served. */
   readonly models: readonly string[];
-  /** Those that make embeddings and do not chat, or all. */
+  /** Models that create embeddings, or `all`. */
   readonly embeddings: readonly string[] | 'all';
-  /** Those that chat, whatever the server says about them. */
+  /** Models to serve as chat models, regardless of the type that the server reports. */
   readonly chats?: readonly string[] | undefined;
   readonly log: Log;
 }

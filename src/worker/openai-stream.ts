@@ -5,37 +5,37 @@ import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { createLineEndingNormalizer } from '../http/line-endings.js';
 
-/** Maximum characters of one event: a server that doesn't stream can send a whole answer as one. */
+/** Maximum number of characters of one event. A server that doesn't stream can send a complete response as one event. */
 const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
 
-/** Names of events that servers and proxies send while there is nothing to say. */
-const KEEPS_OPEN = /^(?:ping|heart-?beat|keep-?alive)$/i;
+/** Names of events that servers and proxies send only to keep the connection open. */
+const KEEP_ALIVE_EVENT = /^(?:ping|heart-?beat|keep-?alive)$/i;
 
-/** How long an engine can be silent, in ms. A flowing answer has no limit in all but its caller's deadline. */
+/** Timeouts for the chunks of a body. The total time is only limited by the caller's deadline. */
 export interface ChunkTimeouts {
   readonly clock: Clock;
-  /** Before the first byte of the body. */
+  /** Timeout for the first byte of the body, in ms. */
   readonly firstByteMs: number;
-  /** Between two bytes; comments of an event stream count. */
+  /** Timeout between two bytes, in ms. Comments of an event stream count as bytes. */
   readonly idleMs: number;
   /** Called for each chunk that arrives. */
   onBytes(): void;
 }
 
-/** An engine that was silent for too long. */
+/** Thrown when an engine sends nothing for too long. */
 export class EngineTimeoutError extends Error {
   override readonly name = 'SilenceError';
   readonly isFirstByte: boolean;
 
   constructor(isFirstByte: boolean) {
-    super('silent for too long');
+    super('no data within the timeout');
     this.isFirstByte = isFirstByte;
   }
 }
 
 /**
- * Yields the chunks of a body as they arrive, and does not close it. Only the time in which we wait for the engine counts as
- * silence: a caller that reads slowly doesn't. Throws {@link EngineTimeoutError}, and then the body is destroyed.
+ * Yields the chunks of a body as they arrive, without closing it. The timeouts only count time spent waiting for the
+ * engine, not the time of a slow reader. On a timeout, destroys the body and throws {@link EngineTimeoutError}.
  */
 export async function* readChunksWithTimeout(body: Readable, limits: ChunkTimeouts): AsyncGenerator<Buffer> {
   const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
@@ -50,19 +50,19 @@ export async function* readChunksWithTimeout(body: Readable, limits: ChunkTimeou
   }
 }
 
-/** One document of an answer in parts: an event of a stream, or the whole body of a server that doesn't stream. */
+/** One document of a response: an event of a stream, or the complete body of a server that doesn't stream. */
 export interface StreamedDocument {
   readonly data: string;
-  /** Whether the server calls the event an error. */
+  /** Whether the event's type is `error`. */
   readonly isError: boolean;
-  /** Whether it is the whole body. */
+  /** Whether the document is the complete body. */
   readonly isWhole: boolean;
 }
 
 /**
- * Yields the events of a stream, or the body as one document. The beginning of the body tells which it is, because some
- * servers and proxies lose the content type, or give it to a JSON document. Throws for an event or document that is too
- * long.
+ * Yields the events of a stream, or the body as one document. The start of the body decides which it is, because some
+ * servers and proxies drop the content type of streams, or set it on JSON documents. Throws for an event or document that
+ * is too long.
  */
 export async function* readStreamedDocuments(
   chunks: AsyncIterable<Buffer>,
@@ -72,44 +72,44 @@ export async function* readStreamedDocuments(
   const decoder = new TextDecoder();
   let whole: ByteCollector | undefined = new ByteCollector();
   let start = '';
-  let feed: ReturnType<typeof eventReader> | undefined;
+  let feed: ReturnType<typeof createEventReader> | undefined;
   for await (const chunk of chunks) {
     whole?.add(chunk);
-    if (whole && whole.length > MAX_EVENT_CHARACTERS) throw tooLong();
+    if (whole && whole.length > MAX_EVENT_CHARACTERS) throw createTooLongError();
     if (start === '' || feed) {
       let text = decoder.decode(chunk, { stream: true });
       if (!feed) {
         start = text = text.trimStart();
         if (start === '' || !isEventStream(start, isDeclared)) continue;
-        feed = eventReader();
+        feed = createEventReader();
         whole = undefined;
       }
       yield* feed(text);
     }
   }
-  // Some servers end the last event without the blank line that ends events.
+  // Some servers omit the blank line after the last event.
   if (feed) yield* feed('\n');
   else yield { data: new TextDecoder().decode(whole?.bytes), isError: false, isWhole: true };
 }
 
-/** Whether a body that begins so is a stream of events, and not one JSON document. */
+/** Returns whether a body with this start is an event stream and not a JSON document. */
 function isEventStream(start: string, isDeclared: boolean): boolean {
   return isDeclared ? !/^[[{]/.test(start) : /^[deir:]/.test(start);
 }
 
-/** Returns a function that takes the next text of a stream and returns the events that it completes. */
-function eventReader(): (text: string) => StreamedDocument[] {
+/** Creates a function that takes the next text of a stream and returns the events that it completes. */
+function createEventReader(): (text: string) => StreamedDocument[] {
   const arrived: StreamedDocument[] = [];
   const parser = createParser({
     onEvent({ data, event }) {
       const isError = event === 'error';
-      // An event without data, or of such a name, only keeps the stream open.
-      if (isError || (data.trim() !== '' && !KEEPS_OPEN.test(event ?? '')))
+      // Events without data, or with a keep-alive name, only keep the stream open.
+      if (isError || (data.trim() !== '' && !KEEP_ALIVE_EVENT.test(event ?? '')))
         arrived.push({ data, isError, isWhole: false });
     },
     onError({ type, field, value = '', line = '' }) {
       if (type !== 'unknown-field') return;
-      // Older llama.cpp servers have a field "error"; some servers and proxies write an error without any field.
+      // Older llama.cpp servers send a field "error"; some servers and proxies send an error without a field name.
       if (field === 'error') arrived.push({ data: value, isError: true, isWhole: false });
       else if (line.startsWith('{')) arrived.push({ data: line, isError: false, isWhole: false });
     },
@@ -118,13 +118,13 @@ function eventReader(): (text: string) => StreamedDocument[] {
   let lengthSinceEvent = 0;
   return (text) => {
     parser.feed(lineFeeds(text));
-    // Whatever it is: the parser takes 64 bytes for each line of data, also for an empty one.
+    // Counts all text, because the parser takes 64 bytes for each line of data, even an empty one.
     lengthSinceEvent = arrived.length > 0 ? 0 : lengthSinceEvent + text.length;
-    if (lengthSinceEvent > MAX_EVENT_CHARACTERS) throw tooLong();
+    if (lengthSinceEvent > MAX_EVENT_CHARACTERS) throw createTooLongError();
     return arrived.splice(0);
   };
 }
 
-function tooLong(): AnyserveError {
-  return new AnyserveError('internal', `a part of its answer has over ${MAX_EVENT_CHARACTERS} characters`);
+function createTooLongError(): AnyserveError {
+  return new AnyserveError('internal', `an event of its response has more than ${MAX_EVENT_CHARACTERS} characters`);
 }

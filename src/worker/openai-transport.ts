@@ -12,48 +12,50 @@ import type { OpenaiSettings } from './openai-settings.js';
 import { readChunksWithTimeout } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
-/** How to reach an OpenAI-compatible server. */
+/** Options of an {@link OpenaiTransport}. */
 export interface OpenaiTransportOptions
   extends Pick<OpenaiSettings, 'url' | 'key' | 'timeoutMs' | 'idleTimeoutMs' | 'tls'> {
-  /** Default: connections are direct. */
+  /** Forward proxy. Default: direct connections. */
   readonly proxy?: UpstreamProxy | undefined;
   readonly clock: Clock;
 }
 
-/** Time for a question that only makes more of a model known, in ms. */
-const QUESTION_TIMEOUT_MS = 3000;
+/** Timeout for optional queries about an engine and its models, in ms. */
+const ENGINE_QUERY_TIMEOUT_MS = 3000;
 
-/** Maximum bytes of a list or a document about the engine, and of an error. */
+/** Maximum size of a list of models or a document about the engine. */
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
+
+/** Maximum size of the body of an error response. */
 const MAX_ERROR_BYTES = 64 * 1024;
 
 /** Maximum number of objects and arrays in one document. */
 const MAX_CONTAINERS = 1_000_000;
 
-/** Without `identity` some servers compress, and a compressed stream comes in lumps. */
-const PLAIN = { accept: 'application/json', 'accept-encoding': 'identity' };
+/** Request headers. Without `identity`, some servers compress streams, which delays their events. */
+const PLAIN_HEADERS = { accept: 'application/json', 'accept-encoding': 'identity' };
 
-/** An answer's status, headers and text, as far as it is read. */
+/** Status, headers and text of a response. The text can be truncated. */
 export interface OpenaiResponse {
   readonly status: number;
   readonly headers: HttpResponse['headers'];
   readonly text: string;
 }
 
-/** Requests to an OpenAI-compatible server, with its key, its limits and its proxy, and what their failures mean. */
+/** Sends requests to an OpenAI-compatible server with its key, limits and proxy, and converts failures to errors. */
 export class OpenaiTransport {
-  /** The base URL, as messages show it. */
+  /** Base URL, as shown in messages. */
   readonly url: string;
-  /** The base URL without `/v1`, where engines have their own endpoints. */
+  /** Base URL without `/v1`, where engines have their own endpoints. */
   readonly root: string;
   readonly #options: OpenaiTransportOptions;
   readonly #key: (() => string) | undefined;
-  /** The last two keys, which an answer can repeat. */
+  /** The last two keys, to redact them in responses. */
   #keysSent: readonly string[] = [];
   readonly #connections: HttpConnections;
   #lastByteAtMs = Number.NEGATIVE_INFINITY;
 
-  /** Failures of this server, as callers see them. */
+  /** Creates errors for failures of this server. */
   readonly failures: OpenaiFailures;
 
   /** Throws `usage` for a URL or a key that can't be used. */
@@ -67,12 +69,12 @@ export class OpenaiTransport {
     this.#connections = new HttpConnections(toGetter(options.tls), options.proxy);
   }
 
-  /** Whether an answer to a call has arrived, or a byte of one, since this time. */
+  /** Returns whether any byte of a response to a call has arrived since this time. */
   hasAnsweredSince(timeMs: number): boolean {
     return this.#lastByteAtMs >= timeMs;
   }
 
-  /** Ends every connection. */
+  /** Closes all connections. */
   close(): void {
     this.#connections.close();
   }
@@ -84,7 +86,7 @@ export class OpenaiTransport {
     return { authorization: `Bearer ${key}` };
   }
 
-  /** Returns questions about the engine, whose failures count as no answer. */
+  /** Returns queries about the engine. A failed query resolves to undefined. */
   questions(signal: AbortSignal): EngineQueries {
     const ask = async (method: string, url: string, body?: string): Promise<UntrustedJson> => {
       try {
@@ -92,18 +94,18 @@ export class OpenaiTransport {
           method,
           url,
           headers: {
-            ...PLAIN,
+            ...PLAIN_HEADERS,
             ...this.#authorization,
             ...(body !== undefined && { 'content-type': 'application/json' }),
           },
           ...(body !== undefined && { body }),
           signal,
-          headTimeoutMs: QUESTION_TIMEOUT_MS,
+          headTimeoutMs: ENGINE_QUERY_TIMEOUT_MS,
         });
-        const text = await this.#connections.readText(answer, QUESTION_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
+        const text = await this.#connections.readText(answer, ENGINE_QUERY_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
         return answer.status === 200 ? this.parsed(text) : undefined;
       } catch {
-        // Without an answer the type stays unknown: the user can say what a model is for.
+        // The type stays unknown; the user can set it.
         return undefined;
       }
     };
@@ -114,14 +116,14 @@ export class OpenaiTransport {
     };
   }
 
-  /** Asks for a document, with the key or without. */
+  /** Fetches a document, with or without the key. */
   async get(url: string, withKey: boolean, signal: AbortSignal): Promise<OpenaiResponse> {
     const headTimeoutMs = HTTP_PROBE_TIMEOUT_MS;
     try {
       const answer = await this.#connections.send({
         method: 'GET',
         url,
-        headers: { ...PLAIN, ...(withKey && this.#authorization) },
+        headers: { ...PLAIN_HEADERS, ...(withKey && this.#authorization) },
         signal,
         headTimeoutMs,
       });
@@ -138,7 +140,7 @@ export class OpenaiTransport {
     }
   }
 
-  /** Asks for an answer, and returns it once its head is there. Rejects with what its status means. */
+  /** Sends a request and resolves when the response's headers have arrived. Rejects for an error status. */
   async open(path: string, body: JsonObject, signal: AbortSignal) {
     const { clock, timeoutMs, idleTimeoutMs } = this.#options;
     const startedAtMs = clock.nowMs();
@@ -147,7 +149,7 @@ export class OpenaiTransport {
       const answer = await this.#connections.send({
         method: 'POST',
         url,
-        headers: { ...PLAIN, 'content-type': 'application/json', ...this.#authorization },
+        headers: { ...PLAIN_HEADERS, 'content-type': 'application/json', ...this.#authorization },
         body: serializeJson(body),
         headTimeoutMs: timeoutMs,
         signal,
@@ -160,7 +162,7 @@ export class OpenaiTransport {
         const text = await this.#connections.readPrefix(answer, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
         throw this.failures.refusal(answer.status, text, answer.headers);
       }
-      // Engines send the head at once, and the first byte of the body when they have read the prompt.
+      // Engines send the headers immediately, and the first byte of the body after processing the prompt.
       const firstByteMs = Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
       return {
         answer,
@@ -171,9 +173,9 @@ export class OpenaiTransport {
     }
   }
 
-  /** Returns what an answer or a part of one says; throws when that is an error, which can come with the status 200. */
+  /** Parses a response or an event. Throws if it is an error, which can also have the status 200. */
   told(text: string, isError = false): UntrustedJson {
-    const json = isError ? errorFrom(text) : this.parsed(text);
+    const json = isError ? parseErrorEvent(text) : this.parsed(text);
     const failed = json.choices?.find?.((choice: UntrustedJson) => choice?.error);
     const isBare = json.object === 'error' || isError || isBareError(json);
     const error = json.error || failed?.error || (isBare && json);
@@ -183,28 +185,31 @@ export class OpenaiTransport {
     throw new UpstreamError(
       getErrorStatus(words),
       text,
-      `${this.url} answers with an error: ${this.failures.said(body)}`,
+      `${this.url} returned an error: ${this.failures.message(body)}`,
     );
   }
 
-  /** Parses an answer that must be an object or an array. */
+  /** Parses JSON that must be an object or an array. */
   parsed(text: string): UntrustedJson {
     if (hasTooManyContainers(text))
-      throw this.failures.stranger(`over ${MAX_CONTAINERS} objects and arrays in one document`);
+      throw this.failures.stranger(`more than ${MAX_CONTAINERS} objects and arrays in one document`);
     let json: UntrustedJson;
     try {
       json = JSON.parse(text);
     } catch (cause) {
-      throw this.failures.stranger(`no JSON: ${this.failures.withoutKeys(getErrorMessage(cause))}`, cause);
+      throw this.failures.stranger(`not JSON: ${this.failures.withoutKeys(getErrorMessage(cause))}`, cause);
     }
     if (typeof json === 'object' && json !== null) return json;
-    throw this.failures.stranger('no JSON object');
+    throw this.failures.stranger('not a JSON object');
   }
 }
 
-/** Whether a text has so many objects and arrays that they would take far more memory than the text: `[]` takes 50 bytes. */
+/**
+ * Returns whether a text has so many objects and arrays that parsing it would take far more memory than the text: `[]`
+ * takes 50 bytes.
+ */
 function hasTooManyContainers(text: string): boolean {
-  // Each takes at least two characters and a comma.
+  // Each container takes at least two characters and a comma.
   if (text.length < 3 * MAX_CONTAINERS) return false;
   let count = 0;
   for (let at = 0; at < text.length; at++) {
@@ -214,18 +219,18 @@ function hasTooManyContainers(text: string): boolean {
   return false;
 }
 
-/** Whether a document is an error of a server that puts its text at the top: `{"message":"..."}`, FastAPI's `{"detail":...}`. */
+/** Returns whether a document is an error without an `error` field: `{"message":"..."}`, or FastAPI's `{"detail":...}`. */
 function isBareError({ choices, data, message, detail, errors }: UntrustedJson): boolean {
   return !choices && !data && (typeof message === 'string' || Boolean(detail) || Array.isArray(errors));
 }
 
-/** What an event says that is an error by its name: a document, or a plain text. */
-function errorFrom(text: string): UntrustedJson {
+/** Parses the data of an error event: a JSON document or plain text. */
+function parseErrorEvent(text: string): UntrustedJson {
   try {
     const json: unknown = text.length > MAX_ERROR_BYTES ? undefined : JSON.parse(text);
     if (typeof json === 'object' && json !== null) return json;
   } catch {
-    // A plain text.
+    // Not JSON: treated as plain text.
   }
   return { message: text };
 }

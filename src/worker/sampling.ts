@@ -52,15 +52,10 @@ export function parseSampling(parameters: Parameters): Sampling {
   const maxTokens = parseTokenLimit('max_completion_tokens', parameters) ?? maxTokensOldName;
   return {
     ...(temperature !== undefined && {
-      temperature: parseNumber('temperature', temperature, (value) => value >= 0, 'a parseNumber of at least 0'),
+      temperature: parseNumber('temperature', temperature, (value) => value >= 0, 'a number of at least 0'),
     }),
     ...(topP !== undefined && {
-      topP: parseNumber(
-        'top_p',
-        topP,
-        (value) => value > 0 && value <= 1,
-        'a parseNumber greater than 0 and at most 1',
-      ),
+      topP: parseNumber('top_p', topP, (value) => value > 0 && value <= 1, 'a number greater than 0 and at most 1'),
     }),
     ...(maxTokens !== undefined && { maxTokens }),
     ...(seed !== undefined && {

@@ -130,8 +130,8 @@ describe('a proxy', () => {
     const proxy = await startForwardProxy('other:password');
     cleanups.push(() => proxy.close());
     const cases: [Record<string, string>, string][] = [
-      [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'answers HTTP 407'],
-      [{ HTTPS_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'answers HTTP 407'],
+      [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'returned HTTP 407'],
+      [{ HTTPS_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'returned HTTP 407'],
       [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1` }, 'nothing listens there'],
       [{ HTTP_PROXY: `socks5://me:${SECRET}@127.0.0.1:1` }, 'socks5://127.0.0.1:1; give http://HOST:PORT'],
       [{ HTTP_PROXY: `http://me:${SECRET}@a b` }, 'not a valid URL'],

@@ -93,7 +93,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const { code, stderr } = await worker(['--openai', upstream.url], { ANYSERVE_OPENAI_KEY: 'a-wrong-key' }).ended;
     expect(code).toBe(1);
     expect(stderr).toBe(
-      `anyserve: ${upstream.url} answers HTTP 401: not the key: Bearer ***; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file\n`,
+      `anyserve: ${upstream.url} returned HTTP 401: not the key: Bearer ***; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file\n`,
     );
   });
 
@@ -125,7 +125,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const { code, stderr } = await call.ended;
     expect(code).toBe(5);
     expect(stderr).toMatch(
-      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: broke off in the middle of its answer \(after one message of the stream\)\n$/,
+      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: the connection broke off in the middle of the response \(after one message of the stream\)\n$/,
     );
   });
 

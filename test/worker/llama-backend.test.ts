@@ -267,12 +267,12 @@ describe('a language model in the worker', () => {
   });
 
   it.each<[string, Record<string, TensorValue>, InferOptions['parameters'] & object, string]>([
-    ['no input', {}, {}, 'give input "prompt"'],
+    ['no input', {}, {}, 'input "prompt" is missing'],
     [
       'a prompt that does not fit',
       { prompt: ['a'.repeat(300)] },
       {},
-      'input "prompt": it has 301 tokens, and 255 fit; shorten it',
+      'input "prompt": it has 301 tokens, but the maximum is 255 fit; shorten it',
     ],
     ['a temperature below 0', { prompt: ['x'] }, { temperature: -1 }, 'parameter "temperature" is -1'],
   ])('refuses %s', async (_what, inputs, parameters, words) => {
@@ -355,11 +355,11 @@ describe('a model with a chat template', () => {
 
   it.each<[string, object[], string]>([
     ['a role that it does not know', [{ role: 'tool', content: 'a' }], 'message 0 has the role "tool"'],
-    ['a picture', [{ role: 'user', content: [{ type: 'image_url' }] }], 'message 0 has other "content" than text'],
+    ['a picture', [{ role: 'user', content: [{ type: 'image_url' }] }], 'message 0 has "content" that is not text'],
     [
       'the call of a tool',
       [{ role: 'assistant', content: '', tool_calls: [{ id: '1', type: 'function' }] }],
-      'message 0 has "tool_calls", which the model cannot read',
+      'message 0 has "tool_calls", which the model does not support',
     ],
     [
       'what the template refuses',
@@ -367,7 +367,7 @@ describe('a model with a chat template', () => {
         { role: 'assistant', content: 'a' },
         { role: 'user', content: 'b' },
       ],
-      "the model's chat template does not take them: the user speaks first",
+      "the model's chat template rejects them: the user speaks first",
     ],
   ])('leaves to other replicas %s', async (_what, given, words) => {
     const { call } = await shared('chat');
@@ -400,7 +400,7 @@ describe('a model that makes vectors of texts', () => {
 
   it.each<[string, string[], InferOptions['parameters'] & object, string]>([
     ['no text', [], {}, 'input "input" has no text'],
-    ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, and 255 fit'],
+    ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, but the maximum is 255 fit'],
   ])('refuses %s', async (_what, texts, parameters, words) => {
     const { call } = await shared('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));

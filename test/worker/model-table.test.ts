@@ -49,7 +49,7 @@ describe('the models of a worker', () => {
     expect(() => table.get('nope', '')).toThrow(
       'this worker has no model "nope"; its models: "chat", "talker", "embedder"',
     );
-    expect(() => table.get('chat', '9')).toThrow('no model "chat" version "9" here');
+    expect(() => table.get('chat', '9')).toThrow('this worker has no model "chat" version "9"');
   });
 });
 

@@ -64,7 +64,7 @@ describe('the models of an OpenAI-compatible server', () => {
     const upstream = await upstreamOf();
     await expect(backendOf(upstream, { models: ['nope'] })).rejects.toMatchObject({
       code: 'usage',
-      message: `${upstream.url} offers no model "nope"; it offers "tiny"`,
+      message: `${upstream.url} has no model "nope"; its models: "tiny"`,
     });
   });
 
@@ -78,7 +78,7 @@ describe('the models of an OpenAI-compatible server', () => {
     });
     const { models, log } = await backendOf(upstream);
     expect(models).toHaveLength(1);
-    expect(log.lines).toEqual([`waiting for ${upstream.url} answers HTTP 503: Loading model`]);
+    expect(log.lines).toEqual([`waiting for ${upstream.url} returned HTTP 503: Loading model`]);
   });
 
   it('are not asked for again when the key is refused, or when it is no such server', async () => {
@@ -88,7 +88,7 @@ describe('the models of an OpenAI-compatible server', () => {
     });
     await expect(backendOf(closed, { key: KEY })).rejects.toMatchObject({
       code: 'failed',
-      message: `${closed.url} answers HTTP 401: no key *** here; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+      message: `${closed.url} returned HTTP 401: no key *** here; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
     });
     const other = await upstreamOf((_request, response) => {
       json(response, 404, {});
@@ -371,7 +371,7 @@ describe('an upstream that fails', () => {
     for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
       await expect(call).rejects.toMatchObject({
         code,
-        message: expect.stringContaining(`answers HTTP ${status}: because`),
+        message: expect.stringContaining(`returned HTTP ${status}: because`),
       });
     }
   });
@@ -385,7 +385,7 @@ describe('an upstream that fails', () => {
     const moved = await upstreamOf(refusing(308, {}, { location: 'https://x/v1/chat/completions' }));
     await expect((await calling(moved)).client.infer('chat', prompt('x'))).rejects.toMatchObject({
       code: 'failed_precondition',
-      message: expect.stringContaining('it points to https://x/v1/chat/completions'),
+      message: expect.stringContaining('it redirects to https://x/v1/chat/completions'),
     });
     const closed = await upstreamOf(refusing(401, { error: `wrong key: ${KEY}` }));
     const { client, worker } = await calling(closed, { key: KEY });
@@ -412,7 +412,7 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'in the middle',
+        'before the response was complete',
       ],
       [
         ({ body }, response) => {
@@ -420,7 +420,7 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'answers with an error: out of memory',
+        'returned an error: out of memory',
       ],
       [
         ({ body }, response) => {
@@ -455,7 +455,7 @@ describe('an upstream that fails', () => {
     for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
       await expect(call).rejects.toMatchObject({
         code: 'resource_exhausted',
-        message: expect.stringContaining('answers with an error: no credit'),
+        message: expect.stringContaining('returned an error: no credit'),
       });
     }
   });
@@ -495,7 +495,7 @@ describe('an upstream that fails', () => {
     const { client } = await calling(upstream);
     await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining('closed the connection without an answer'),
+      message: expect.stringContaining('closed the connection without a response'),
     });
     expect(upstream.requests).toHaveLength(1);
   });

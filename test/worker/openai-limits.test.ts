@@ -65,7 +65,7 @@ describe('an engine that sends nothing', () => {
         if (body) write(response, piece('a'));
         return body && true;
       },
-      '0.2 s in the middle of its answer; --openai-idle-timeout',
+      '0.2 s in the middle of its response; --openai-idle-timeout',
     ],
   ])('is given up, with the option named: %s', async (_what, answering, message) => {
     const upstream = await upstreamOf(answering);
@@ -131,7 +131,7 @@ it('an error body of any kind is text of one line', async () => {
     });
     const { client } = await calling(upstream);
     const { message } = (await client.infer('chat', prompt('x')).catch((error) => error)) as Error;
-    expect(message).toContain('answers HTTP 502');
+    expect(message).toContain('returned HTTP 502');
     expect(message).not.toContain('\n');
     expect(message.length).toBeLessThan(1200);
   }

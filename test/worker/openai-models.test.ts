@@ -165,7 +165,7 @@ describe('the types of an engine’s models', () => {
       '{"type":"chat","model":"r"}',
     ]);
     expect(log.lines).toEqual([
-      'left out: "whisper", which is for audio by its server\'s word; --type whisper=chat offers it as a chat',
+      'skipping model "whisper": the server says it is for audio; to serve it: --type whisper=chat',
     ]);
   });
 
@@ -177,7 +177,7 @@ describe('the types of an engine’s models', () => {
     });
     await expect(backendOf(upstream, { chats: ['x'] })).rejects.toMatchObject({
       code: 'usage',
-      message: expect.stringContaining('offers no model "x"'),
+      message: expect.stringContaining('has no model "x"'),
     });
   });
 });

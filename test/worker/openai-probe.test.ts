@@ -79,7 +79,7 @@ describe('the probe of an engine', () => {
     expect(upstream.asked).toContain('GET /v1/alive');
     expect(upstream.asked).not.toContain('GET /health');
     status = 500;
-    await expect(check?.(signal)).rejects.toThrow(`${upstream.url}/alive answers HTTP 500: because`);
+    await expect(check?.(signal)).rejects.toThrow(`${upstream.url}/alive returned HTTP 500: because`);
   });
 
   it('is the path given beside the /v1, when there is none below', async () => {
@@ -88,14 +88,14 @@ describe('the probe of an engine', () => {
     const { check } = await backendOf(upstream, { probePath: '/health/liveliness' });
     await check?.(signal);
     status = 404;
-    await expect(check?.(signal)).rejects.toThrow('/health/liveliness answers HTTP 404');
+    await expect(check?.(signal)).rejects.toThrow('/health/liveliness returned HTTP 404');
   });
 
   it('says so when the path given is not there at all', async () => {
     const upstream = await upstreamOf();
     await expect(backendOf(upstream, { probePath: '/nowhere' })).rejects.toMatchObject({
       code: 'failed',
-      message: expect.stringContaining('/nowhere answers HTTP 404'),
+      message: expect.stringContaining('/nowhere returned HTTP 404'),
     });
     await expect(backendOf(upstream, { probePath: 'nowhere' })).rejects.toMatchObject({ code: 'usage' });
   });

@@ -193,9 +193,9 @@ describe('a worker', () => {
   });
 
   it.each<[string, unknown, string]>([
-    ['a list', [1, 2], 'gave no object of outputs by name'],
-    ['a typed array', Float32Array.of(1), 'gave no object of outputs by name'],
-    ['a map', new Map([['y', [1]]]), 'gave no object of outputs by name'],
+    ['a list', [1, 2], 'must return an object of outputs by name'],
+    ['a typed array', Float32Array.of(1), 'must return an object of outputs by name'],
+    ['a map', new Map([['y', [1]]]), 'must return an object of outputs by name'],
     ['nothing of what it declares', {}, 'returned no output "y", which it declares'],
   ])('does not take %s for an answer', async (_what, given, words) => {
     const app = new App().capability({ type: 'x' }, { outputs: { y: 'FP32' } }, () => given as never);
