@@ -272,7 +272,7 @@ describe('a language model in the worker', () => {
       'a prompt that does not fit',
       { prompt: ['a'.repeat(300)] },
       {},
-      'input "prompt": it has 301 tokens, but the maximum is 255 fit; shorten it',
+      'input "prompt": it has 301 tokens, but the maximum is 255; shorten it',
     ],
     ['a temperature below 0', { prompt: ['x'] }, { temperature: -1 }, 'parameter "temperature" is -1'],
   ])('refuses %s', async (_what, inputs, parameters, words) => {
@@ -400,7 +400,7 @@ describe('a model that makes vectors of texts', () => {
 
   it.each<[string, string[], InferOptions['parameters'] & object, string]>([
     ['no text', [], {}, 'input "input" has no text'],
-    ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, but the maximum is 255 fit'],
+    ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, but the maximum is 255'],
   ])('refuses %s', async (_what, texts, parameters, words) => {
     const { call } = await shared('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));

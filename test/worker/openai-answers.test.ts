@@ -485,7 +485,7 @@ describe('a stream', () => {
     );
     await expect(partsOf(client)).rejects.toMatchObject({
       code: 'internal',
-      message: expect.stringContaining('has over'),
+      message: expect.stringContaining('has more than'),
     });
   });
 });
@@ -505,7 +505,7 @@ describe('an answer that is too large', () => {
     const onlyCalls: Answering = (request, ...others) => (request.body ? endless(request, ...others) : undefined);
     const { client } = await calling(await upstreamOf(onlyCalls, ['tiny', 'failing']));
     await expect(client.infer('tiny', prompt('x'))).rejects.toMatchObject({
-      message: expect.stringContaining('has over'),
+      message: expect.stringContaining('has more than'),
     });
     await expect(client.infer('failing', prompt('x'))).rejects.toMatchObject({ code: 'invalid_argument' });
     const waiting = new AbortController();

@@ -412,7 +412,7 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'before the response was complete',
+        'in the middle',
       ],
       [
         ({ body }, response) => {
