@@ -481,7 +481,7 @@ describe('an upstream that fails', () => {
       for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
         await expect(call).rejects.toMatchObject({
           code: 'internal',
-          message: expect.stringContaining('not as an OpenAI-compatible server'),
+          message: expect.stringContaining('is not an OpenAI-compatible server'),
         });
       }
     }
