@@ -400,7 +400,12 @@ describe('a model that makes vectors of texts', () => {
 
   it.each<[string, string[], InferOptions['parameters'] & object, string]>([
     ['no text', [], {}, 'input "input" has no text'],
-    ['a text that does not fit', ['a', 'b'.repeat(300)], {}, 'input "input", text 1: it has 301 tokens, but the maximum is 255'],
+    [
+      'a text that does not fit',
+      ['a', 'b'.repeat(300)],
+      {},
+      'input "input", text 1: it has 301 tokens, but the maximum is 255',
+    ],
   ])('refuses %s', async (_what, texts, parameters, words) => {
     const { call } = await shared('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));
