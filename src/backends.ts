@@ -12,16 +12,16 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 const SILENT: Log = { info: () => {}, warn: () => {} };
 
-/** The models of an OpenAI-compatible server; everything but its URL has a default. */
+/** Options of a backend for an OpenAI-compatible server. All but `url` are optional. */
 export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
   Partialized<Omit<OpenaiSettings, 'url'>> & {
-    /** What to offer of each beside its type and name. */
+    /** Pairs to add to the capability of each model, beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
-    /** Calls off the waiting for a server that does not answer yet. */
+    /** Stops waiting for a server that does not respond yet. */
     readonly signal?: AbortSignal | undefined;
   };
 
-/** Creates a backend for an OpenAI-compatible server. Resolves when the server answers. */
+/** Creates a backend for an OpenAI-compatible server. Resolves when the server responds. */
 export async function connectOpenaiBackend({
   url,
   key,
@@ -59,14 +59,14 @@ export async function connectOpenaiBackend({
   return createOpenaiBackend(options, signal);
 }
 
-/** A GGUF model to run in this process; everything but its file has a default. */
+/** Options of a backend for a GGUF model in this process. All but `path` are optional. */
 export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
   Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
-    /** What to offer of it beside its type and name. */
+    /** Pairs to add to the capability of the model, beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
   };
 
-/** Creates a backend that runs a GGUF model with llama.cpp. It needs the package node-llama-cpp. */
+/** Creates a backend that runs a GGUF model with llama.cpp. Requires the package node-llama-cpp. */
 export async function loadLlamaBackend({
   embeddings = false,
   capabilities = [],
@@ -75,11 +75,11 @@ export async function loadLlamaBackend({
 }: LlamaBackendSettings): Promise<Backend> {
   checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
   const { createLlamaBackend } = await import('./worker/llama-backend.js');
-  const offered = capabilities.map(createCapability);
+  const parsedCapabilities = capabilities.map(createCapability);
   return createLlamaBackend({
     ...others,
     embeddings,
-    capabilities: offered,
+    capabilities: parsedCapabilities,
     log: createEscapingLog(log),
     random: system.random,
   });

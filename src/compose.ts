@@ -18,57 +18,57 @@ import * as system from './system.js';
 import { VERSION } from './version.js';
 import type { Worker, WorkerSettings } from './worker/worker-settings.js';
 
-/** How an API server listens; everything has a default. */
+/** Options of an API server. All are optional. */
 export interface StartApiServerOptions {
-  /** A host name or address of this machine; 127.0.0.1 unless told. */
+  /** Host name or address to listen on. Default: 127.0.0.1. */
   readonly host?: string | undefined;
-  /** A TCP port; 8080 unless told, 0 picks a free one. */
+  /** TCP port to listen on. 0 selects a free port. Default: 8080. */
   readonly port?: number | undefined;
-  /** The time between two heartbeats of a lease stream, in milliseconds; 2,000 unless told. */
+  /** Time between two heartbeats on a lease stream, in ms. Default: 2,000. */
   readonly heartbeatMs?: number | undefined;
-  /** The tokens that may register replicas, and ask; no token is needed unless told. */
+  /** Tokens that can register replicas and send queries. Default: no token is required. */
   readonly registerTokens?: ValueOrGetter<TokenSet> | undefined;
-  /** The tokens that may ask; no token is needed to ask unless told. */
+  /** Tokens that can send queries. Default: queries require no token. */
   readonly readTokens?: ValueOrGetter<TokenSet> | undefined;
-  /** What is shown to callers; with authorities, a certificate is asked of them; plain HTTP is spoken unless told. */
+  /** Certificate and key of the server. With `ca`, clients must present a certificate. Default: plain HTTP. */
   readonly tls?: ValueOrGetter<ServerTls> | undefined;
-  /** How long a peer may acknowledge nothing of what was sent to it, in milliseconds; 3,000 unless told. */
+  /** Drop a peer that has acknowledged nothing for this long, in ms. Default: 3,000. */
   readonly ackLimitMs?: number | undefined;
-  /** How long after the start a miss says that replicas may still be on their way, in milliseconds; 10,000 unless told. */
+  /** How long after the start a query without matches counts as temporary, in ms. Default: 10,000. */
   readonly warmingMs?: number | undefined;
-  /** The most replicas there can be; 100,000 unless told. */
+  /** Maximum number of replicas. Default: 100,000. */
   readonly maxReplicas?: number | undefined;
-  /** Maximum size of all registrations together, in bytes; one address can hold a quarter of it. Default: 256 MiB. */
+  /** Maximum total size of all registrations, in bytes. One address can use a quarter of it. Default: 256 MiB. */
   readonly maxRegistryBytes?: number | undefined;
-  /** The most leases that one address can hold; 20,000 unless told. */
+  /** Maximum number of leases per client address. Default: 20,000. */
   readonly maxStreamsPerPeer?: number | undefined;
   /**
    * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator
    * closes it. Default: a new one in memory.
    */
   readonly store?: RegistrationStore | undefined;
-  /** Names besides those of this machine by which requests without a token can reach the server. */
+  /** Additional host names that requests without a token can use for the server. Default: only this machine's names. */
   readonly allowedHosts?: readonly string[] | undefined;
-  /** Told of registrations and removals, a line each; silent unless told. */
+  /** Receives a line for each registration and removal. Default: no log. */
   readonly log?: Log | undefined;
 }
 
 type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
-/** How a worker serves; everything but the backends has a default. */
+/** Options of a worker. All but `backends` are optional. */
 export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
   Partialized<Omit<WorkerSettings, 'backends'>> & {
-    /** The bearer token to show the API servers. */
+    /** Bearer token for the API servers. Default: none. */
     readonly token?: ValueOrGetter<string> | undefined;
-    /** Whom to trust behind `https`, and what to show there. */
+    /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
     readonly serverTls?: ValueOrGetter<ClientTls> | undefined;
-    /** The tokens one of which a call must show; none is asked for unless told. */
+    /** Tokens that can call the worker. Default: no token is required. */
     readonly callTokens?: ValueOrGetter<TokenSet> | undefined;
-    /** What is shown to callers; with authorities, a certificate is asked of them; plain text is spoken unless told. */
+    /** Certificate and key of the worker. With `ca`, clients must present a certificate. Default: no TLS. */
     readonly tls?: ValueOrGetter<ServerTls> | undefined;
-    /** What to register in place of what the one model says it can do. */
+    /** Capabilities to register, in place of those of the models. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
-    /** Told of failed calls and of the end, a line each; silent unless told. */
+    /** Receives a line for each failed call and for the shutdown. Default: no log. */
     readonly log?: Log | undefined;
   };
 
@@ -76,7 +76,7 @@ const MAX_PORT = 65_535;
 
 const SILENT: Log = { info: () => {}, warn: () => {} };
 
-/** Starts an API server in this process, with its registry in memory. */
+/** Starts an API server in this process. Resolves when it listens. Throws `usage` for invalid options. */
 export async function startApiServer({
   host = DEFAULTS.host,
   port = DEFAULTS.apiPort,
@@ -89,11 +89,11 @@ export async function startApiServer({
   maxReplicas = DEFAULTS.maxReplicas,
   maxRegistryBytes = DEFAULTS.maxRegistryBytes,
   maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
-  store: givenStore,
+  store: sharedStore,
   allowedHosts = [],
   log = SILENT,
 }: StartApiServerOptions = {}): Promise<ApiServer> {
-  // Without time between them, heartbeats would be all that the server does.
+  // With an interval of 0, the server would do nothing but send heartbeats.
   checkTimes({ heartbeatMs }, 1);
   checkTimes({ ackLimitMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
@@ -106,7 +106,7 @@ export async function startApiServer({
   ]);
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(createEscapingLog(log), system.clock));
-  const store = givenStore ?? createMemoryStore();
+  const store = sharedStore ?? createMemoryStore();
   const registry = new Registry({
     store,
     clock: system.clock,
@@ -117,14 +117,14 @@ export async function startApiServer({
   });
   const close = async (): Promise<void> => {
     await registry.close();
-    if (!givenStore) await store.close();
+    if (!sharedStore) await store.close();
   };
   const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
   const times = { heartbeatMs, ackLimitMs, warmingMs };
   const names = { machineName: system.getHostName(), allowedHosts };
   const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock: system.clock };
   try {
-    const server = await startHttpApi({ ...options, readinessChecks: [firstList(store, events)] });
+    const server = await startHttpApi({ ...options, readinessChecks: [createFirstListCheck(store, events)] });
     return { ...server, close: (how) => server.close(how).finally(close) };
   } catch (error) {
     await close();
@@ -132,8 +132,8 @@ export async function startApiServer({
   }
 }
 
-/** Starts a store. The check passes once the store has delivered its first complete list of registrations. */
-function firstList(store: RegistrationStore, events: Events<RegistryEvent>): ReadinessCheck {
+/** Starts a store. Returns a check that passes after the store's first complete list of registrations. */
+function createFirstListCheck(store: RegistrationStore, events: Events<RegistryEvent>): ReadinessCheck {
   let reason: string | undefined = 'the first complete list of registrations has not arrived';
   store.start().then(
     () => {
@@ -147,7 +147,7 @@ function firstList(store: RegistrationStore, events: Events<RegistryEvent>): Rea
   return { name: 'first_list', reason: () => reason };
 }
 
-/** Starts a worker in this process: it serves the backends' models, and registers unless `servers` is empty. */
+/** Starts a worker in this process. It serves the models of its backends, and registers unless `servers` is empty. */
 export async function startWorker({
   host = DEFAULTS.host,
   port = DEFAULTS.workerPort,
@@ -197,38 +197,39 @@ export async function startWorker({
   );
 }
 
-/** What to keep registered, and where. */
+/** The replica to keep registered, and the API servers. */
 export interface KeepRegisteredOptions {
-  /** The URL of an API server, or several to turn to when one fails. */
+  /** URL of the API server, or several for failover. */
   readonly server: string | readonly string[];
-  /** The bearer token to show the API servers. */
+  /** Bearer token for the API servers. Default: none. */
   readonly token?: ValueOrGetter<string> | undefined;
-  /** Whom to trust behind `https`, and what to show there. */
+  /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
   readonly tls?: ValueOrGetter<ClientTls> | undefined;
-  /** The replica's name, unique in the list. */
+  /** Replica id. It must be unique in the registry. */
   readonly id: string;
-  /** Where callers reach it: `host:port`, `[v6]:port` or `unix:PATH`. */
+  /** Address for clients: `host:port`, `[v6]:port` or `unix:PATH`. */
   readonly endpoint: string;
-  /** What it can do; each object is one capability. */
+  /** Capabilities of the replica. */
   readonly capabilities: readonly ScalarPairs[];
-  /** Told of each registration, loss and takeover. */
+  /** Called for each registration, loss of the lease and takeover of the id. */
   readonly onChange?: ((change: LeaseChange) => void) | undefined;
 }
 
-/** A registration that is being kept. */
+/** A registration that is kept alive until it is stopped. */
 export interface KeptRegistration {
-  /** Resolves after {@link stop}; rejects when trying again is no use, because the registration is refused. */
+  /** Resolves after {@link stop}. Rejects if the registration is refused and a retry cannot succeed. */
   readonly stopped: Promise<void>;
   /**
-   * Replaces what the replica can do, without a moment of absence where the API server can; quick updates become one.
-   * Resolves when it is in the list; rejects with `unprocessable` when it is refused, and what was there before stays.
+   * Replaces the capabilities, without a gap in the registration if the API server supports that. Updates in quick
+   * succession are combined. Resolves when the new capabilities are registered. Rejects with `unprocessable` if they are
+   * refused; the previous ones then stay registered.
    */
   update(change: { readonly capabilities: readonly ScalarPairs[] }): Promise<void>;
-  /** Gives the lease back; the replica is out of the list. */
+  /** Revokes the lease, which removes the replica from the registry. */
   stop(): Promise<void>;
 }
 
-/** Keeps a model server registered that knows nothing of us. Throws `usage` for what cannot be registered. */
+/** Keeps a replica registered, for a model server without AnyServe support. Throws `usage` for invalid options. */
 export async function keepRegistered(options: KeepRegisteredOptions): Promise<KeptRegistration> {
   const [{ ApiClient }, { LeaseKeeper }] = await Promise.all([
     import('./client/api-client.js'),
@@ -248,7 +249,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     onChange: options.onChange,
   });
   const stopped = keeper.run().finally(() => api.close());
-  // Whoever does not look at it must not be brought down by it.
+  // Prevents an unhandled rejection if the caller ignores `stopped`.
   stopped.catch(() => {});
   return {
     stopped,

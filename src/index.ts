@@ -60,7 +60,7 @@ export type { DeclaredInputs, DeclaredTensors, TensorDeclaration } from './worke
 export type { Worker } from './worker/worker-settings.js';
 
 /**
- * Calls models by what they can do, straight at a replica that can:
+ * A client that finds a replica by capability and calls its model directly:
  *
  * ```ts
  * const client = new Client({ server: 'http://localhost:8080', capability: { type: 'chat' } });
@@ -69,7 +69,7 @@ export type { Worker } from './worker/worker-settings.js';
  * ```
  */
 export class Client extends InferenceClient {
-  /** Throws `usage` unless given either an endpoint that can be dialled, or a server and a capability. */
+  /** Throws `usage` unless the options have either a valid `endpoint`, or both `server` and `capability`. */
   constructor(options: ClientOptions) {
     super(options, system);
   }
