@@ -66,7 +66,7 @@ export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
     readonly callTokens?: ValueOrGetter<TokenSet> | undefined;
     /** Certificate and key of the worker. With `ca`, clients must present a certificate. Default: no TLS. */
     readonly tls?: ValueOrGetter<ServerTls> | undefined;
-    /** Capabilities to register, in place of those of the models. */
+    /** Capabilities to register, in place of those that the model declares. Only for a worker with one model. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Receives a line for each failed call and for the shutdown. Default: no log. */
     readonly log?: Log | undefined;

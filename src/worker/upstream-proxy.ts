@@ -70,7 +70,7 @@ function isInNoProxy(hostname: string, noProxy: string): boolean {
 function createAuthorizationHeader({ username, password }: URL): Record<string, string> {
   if (username === '' && password === '') return {};
   const text = `${decodePart(username)}:${decodePart(password)}`;
-  return { 'proxy-createAuthorizationHeader': `Basic ${Buffer.from(text).toString('base64')}` };
+  return { 'proxy-authorization': `Basic ${Buffer.from(text).toString('base64')}` };
 }
 
 /** Decodes a part of a URL. Returns one with a stray `%` unchanged. */

@@ -136,7 +136,7 @@ describe('wrong usage', () => {
     [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: after the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
     [['route', '--server'], '--server needs a value; if the value begins with -, write --server=VALUE'],
-    [['route', '--server', 'http://x/?a=1'], 'is no URL of an API server'],
+    [['route', '--server', 'http://x/?a=1'], 'is not an API server URL'],
     [['serve', '--host', ''], '--host needs a value'],
     [['route', '--constructor=1'], 'unknown option --constructor; see anyserve --help'],
     [['route', '--', '--help'], '"--help" is not KEY=VALUE, such as type=chat'],
@@ -173,7 +173,7 @@ describe('wrong usage', () => {
     [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
     [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
     [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is not a datatype such as FP32 or FP32[2,3]'],
-    [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is no datatype'],
+    [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is not a datatype'],
     [
       ['infer', 'x', '--param', 'n=99999999999999999999999'],
       'parameter "n" is not a boolean, a string or a number of at most 64 bits',
@@ -513,7 +513,7 @@ describe('infer', () => {
       const { code, stdout, stderr } = await run(['infer', 'chat', '--prompt', 'Hi', '--server', server]);
       expect([code, stdout]).toEqual([0, 'Hi\n']);
       if (stderr !== '') told++;
-      expect(stderr).toMatch(/^$|^replica "dead" failed \(localhost:50051: .*\); trying "\w+"\n$/);
+      expect(stderr).toMatch(/^$|^replica "dead" failed \(localhost:50051: .*\); retrying on "\w+"\n$/);
     }
     expect(told).toBeGreaterThan(0);
     await alive.stop();

@@ -168,7 +168,7 @@ describe('completion', () => {
   it('describes values in shells that show descriptions', async () => {
     expect(await listWithFish('anyserve regis')).toEqual([
       'register\tkeep a model server registered',
-      'registry\tlist the replicas',
+      'registry\tlist replicas',
     ]);
     expect(await listWithFish('anyserve infer ')).toEqual(['chat\t1 replica', 'llama3:8b\t1 replica']);
   });

@@ -133,7 +133,7 @@ describe('a proxy', () => {
       [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'returned HTTP 407'],
       [{ HTTPS_PROXY: `http://me:${SECRET}@127.0.0.1:${proxy.port}` }, 'returned HTTP 407'],
       [{ HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1` }, 'nothing listens there'],
-      [{ HTTP_PROXY: `socks5://me:${SECRET}@127.0.0.1:1` }, 'socks5://127.0.0.1:1; give http://HOST:PORT'],
+      [{ HTTP_PROXY: `socks5://me:${SECRET}@127.0.0.1:1` }, 'socks5://127.0.0.1:1; set it to http://HOST:PORT'],
       [{ HTTP_PROXY: `http://me:${SECRET}@a b` }, 'not a valid URL'],
     ];
     for (const [env, message] of cases) {
@@ -150,7 +150,7 @@ it('the options of a worker in front of a server are validated', async () => {
   const cases: [string[], string][] = [
     [['--openai', url, '--type', 'a'], 'expected NAME=embed or NAME=chat'],
     [['--openai', url, '--type', 'a=rerank'], '--type "a=rerank"'],
-    [['--openai', url, '--type', 'a=chat', '--embeddings', 'a'], 'one for chat and one for embeddings'],
+    [['--openai', url, '--type', 'a=chat', '--embeddings', 'a'], 'has two types, chat and embed'],
     [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
     [['--openai', url, '--openai-idle-timeout', 'soon'], '--openai-idle-timeout "soon"'],
     [['--openai', url, '--openai-tls-ca', '/nowhere'], 'cannot read /nowhere'],

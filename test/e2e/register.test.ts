@@ -223,7 +223,7 @@ describe('register with a program', () => {
     other.answer(200);
     await waitForStderr(running, /registered r1/);
     other.answer(500);
-    await waitForStderr(running, new RegExp(`unhealthy, unregistered: ${url}: answers HTTP 500\n`));
+    await waitForStderr(running, new RegExp(`unhealthy, unregistered: ${url}: responded with HTTP 500\n`));
     await until('it is out of the list', async () => !(await isListed()));
     other.answer(204);
     await waitForStderr(running, /^healthy$/m, 2);
@@ -249,7 +249,7 @@ describe('register with a program', () => {
     const pid = await pidOf(running);
     process.kill(pid, 'SIGSTOP');
     await until('it is out of the list', async () => !(await isListed()), 10_000);
-    expect(running.stderr()).toContain(`unhealthy, unregistered: 127.0.0.1:${port}: no answer in time\n`);
+    expect(running.stderr()).toContain(`unhealthy, unregistered: 127.0.0.1:${port}: no response in time\n`);
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
     expect((await running.stop('SIGTERM')).code).toBe(0);

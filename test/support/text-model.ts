@@ -13,7 +13,7 @@ export function textModel(): string {
   const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'text-model.mjs');
   writeFileSync(
     path,
-    `import { Answer } from '${LIBRARY}';
+    `import { HandlerResponse } from '${LIBRARY}';
 
 const text = (tensor) => new TextDecoder().decode(tensor.data[0]);
 
@@ -36,7 +36,7 @@ export default (app) => app.capability({ type: 'chat', model: 'parrot' }, async 
     if (context.signal.aborted) return console.log('the caller is gone');
   }
   if (context.streaming) yield { text: [order] };
-  if (context.streaming) yield new Answer({ text: [''] }, { finish_reason: 'stop', prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 });
+  if (context.streaming) yield new HandlerResponse({ text: [''] }, { finish_reason: 'stop', prompt_tokens: 2, completion_tokens: 3, total_tokens: 5 });
 });
 `,
   );

@@ -62,7 +62,7 @@ describe('an app', () => {
       'capability {"type":"x"} has no handler',
     );
     expect(() => new App().capability({ type: 'x' }, { inputs: { a: 'FLOAT' as never } }, () => ({}))).toThrow(
-      'input "a": "FLOAT" is no datatype',
+      'input "a": "FLOAT" is not a datatype',
     );
   });
 
