@@ -24,7 +24,7 @@ describe('parseRestRequest', () => {
     expect(() => read(`{"inputs":[${input(',"parameters":[]')}]}`)).toThrow(
       '--inputs x.json: input "a": parameters are not an object',
     );
-    expect(() => read(`{"inputs":[${input(',"parameters":{"x":[1]}')}]}`)).toThrow('parameter "x" is no boolean');
+    expect(() => read(`{"inputs":[${input(',"parameters":{"x":[1]}')}]}`)).toThrow('parameter "x" is not a boolean');
   });
 
   it('reads the format that tensorToJson writes', () => {

@@ -124,7 +124,7 @@ describe('the bundle of the command line', () => {
       ['serve', '--port', 'x'],
     ]) {
       const { stderr } = await run([...args, '--debug']);
-      expect(stderr).toMatch(/src\/cli\/values\.ts:\d+/);
+      expect(stderr).toMatch(/src\/cli\/argument-parsers\.ts:\d+/);
       expect(stderr).toMatch(/src\/cli\/main\.ts:\d+/);
     }
   });

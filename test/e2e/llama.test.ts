@@ -31,7 +31,9 @@ describe('anyserve worker --llama', () => {
     expect(await run(['infer', 'chat', '--endpoint', endpoint, '--prompt', 'x'.repeat(99)])).toMatchObject({
       code: 5,
       stdout: '',
-      stderr: expect.stringMatching(/^anyserve: .*input "prompt": it has 101 tokens, and \d+ fit; .*--context\n$/),
+      stderr: expect.stringMatching(
+        /^anyserve: .*input "prompt": it has 101 tokens, but the maximum is \d+; .*--context\n$/,
+      ),
     });
     const { code, stdout, stderr } = await worker.stop();
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^serving on \S+\nregistered w1 [^\n]+\n$/)]);
@@ -90,7 +92,7 @@ describe('anyserve worker --llama', () => {
     ['a file of another kind', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
     ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads requires --llama FILE'],
     ['no number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],
-    ['two names', ['--llama', model, '--model', 'a', '--model', 'b'], '--llama runs one model; give it one name'],
+    ['two names', ['--llama', model, '--model', 'a', '--model', 'b'], '--llama runs one model; give --model once'],
     ['two engines', ['--llama', model, '--openai', 'http://localhost:1/v1'], '--openai and --llama exclude each other'],
   ])('refuses %s in one line', async (_what, options, words) => {
     const { code, stdout, stderr } = await run(['worker', '--no-register', '--port', '0', ...options]);

@@ -284,10 +284,10 @@ describe('register with a program', () => {
     cleanups.push(() => atV6.close());
     const v6 = (atV6.address() as AddressInfo).port;
     for (const [endpoint, where] of [
-      [`127.0.0.1:${port}`, `127.0.0.1:${port} already`],
-      [`localhost:${port}`, `localhost:${port} (127.0.0.1:${port}) already`],
-      [`[::1]:${v6}`, `[::1]:${v6} already`],
-      [`unix:${socket}`, `unix:${socket} already`],
+      [`127.0.0.1:${port}`, `127.0.0.1:${port}`],
+      [`localhost:${port}`, `localhost:${port} (127.0.0.1:${port})`],
+      [`[::1]:${v6}`, `[::1]:${v6}`],
+      [`unix:${socket}`, `unix:${socket}`],
     ]) {
       const marker = join(folder, 'started');
       const own = ['--id', 'r1', '--endpoint', endpoint as string, '--cap', 'type=chat', '--server', server];
