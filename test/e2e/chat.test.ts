@@ -132,10 +132,10 @@ describe('chat in a terminal', () => {
     const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
     await chat.say('one');
     await chat.say('/help');
-    expect(chat.stdout()).toMatch(/\r\n\/clear {10}clear the conversation; keep the system message\r\n\r\n/);
+    expect(chat.stdout()).toMatch(/\r\n\/clear {10}clear the conversation; keep the system message\r\n[\s\S]*Press Enter to send it\.\r\n/);
     await chat.say('/rest of it');
     expect(chat.stdout()).toContain('unknown command /rest; /help lists the commands;');
-    expect(chat.stdout()).toContain('for a message that begins with a slash, type //rest of it');
+    expect(chat.stdout()).toContain('to send this as a message, type //rest of it');
     await chat.say('/clear');
     await chat.say('two');
     await worker.printed(/user one\nin parts: system Be brief., user two\n$/);
