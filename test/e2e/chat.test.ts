@@ -96,7 +96,11 @@ describe('chat from a pipe', () => {
     expect([failed.code, failed.stdout]).toEqual([5, 'heard Hello\nheard \n']);
     expect(failed.stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
     const wordless = await run(['chat', 'chat', ...at], { input: 'numbers\n' });
-    expect(wordless).toEqual({ code: 5, stdout: '', stderr: 'anyserve: model "chat" returned a response without text\n' });
+    expect(wordless).toEqual({
+      code: 5,
+      stdout: '',
+      stderr: 'anyserve: model "chat" returned a response without text\n',
+    });
     expect((await run(['chat', 'chat', '--endpoint', '127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(5);
     expect((await run(['chat', 'chat', '--server', 'http://127.0.0.1:1'], { input: 'Hello\n' })).code).toBe(4);
     expect((await run(['chat', 'chat', '--seed', 'x', ...at])).code).toBe(2);
@@ -132,7 +136,9 @@ describe('chat in a terminal', () => {
     const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
     await chat.say('one');
     await chat.say('/help');
-    expect(chat.stdout()).toMatch(/\r\n\/clear {10}clear the conversation; keep the system message\r\n[\s\S]*Press Enter to send it\.\r\n/);
+    expect(chat.stdout()).toMatch(
+      /\r\n\/clear {10}clear the conversation; keep the system message\r\n[\s\S]*Press Enter to send it\.\r\n/,
+    );
     await chat.say('/rest of it');
     expect(chat.stdout()).toContain('unknown command /rest; /help lists the commands;');
     expect(chat.stdout()).toContain('to send this as a message, type //rest of it');
