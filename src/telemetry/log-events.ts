@@ -76,9 +76,9 @@ function formatRegistryEvent(event: RegistryEvent): Line {
       return warn(`refused a registration${id} from ${event.host}: ${event.reason} (${event.code})`);
     }
     case 'self_preservation_entered':
-      return warn('many replicas fell silent at once: keeping them as suspects instead of removing them');
+      return warn('self-preservation: many replicas fell silent at once; they are kept as suspects');
     case 'self_preservation_left':
-      return info('silent replicas are removed again');
+      return info('self-preservation ended: replicas that fall silent are removed again');
     case 'store_failed':
       return warn(`the registration store failed: ${event.error}`);
     default:

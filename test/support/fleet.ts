@@ -62,7 +62,7 @@ export function removals({ running }: ServerProcess): string[] {
   return running
     .stderr()
     .split('\n')
-    .filter((line) => line.includes(' removed '));
+    .filter((line) => line.includes(' removed "'));
 }
 
 /** Returns the URL of the API server in the middle, as seen from a host. */
