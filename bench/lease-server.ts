@@ -9,7 +9,7 @@ import { ALIVE_EVENT } from '../src/api/lease-events.js';
 import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { startHttpApi } from '../src/server/api-server.js';
-import { createMemoryStore } from '../src/store/memory-store.js';
+import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { createAuthority } from '../test/support/certificates.js';
 import { answering } from './child-process.js';
@@ -17,7 +17,7 @@ import { answering } from './child-process.js';
 const SILENT = { emit: () => {} };
 
 async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
-  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
+  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
   const times = { heartbeatMs, ackLimitMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
   return (await startHttpApi({ registry, clock, events: SILENT, ...times, ...where })).port;

@@ -13,7 +13,7 @@ import { Registry } from '../src/core/registry.js';
 import type { Replica } from '../src/core/replica.js';
 import { ReplicaPages } from '../src/core/replica-pages.js';
 import { startHttpApi } from '../src/server/api-server.js';
-import { createMemoryStore } from '../src/store/memory-store.js';
+import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { registration } from '../test/support/replicas.js';
 import { answering, ask, built, type Started, start } from './child-process.js';
@@ -125,7 +125,7 @@ async function measure(): Promise<void> {
       putAll(pages, size);
       newUs?.push(measureUs(writing));
     }
-    const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
+    const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };

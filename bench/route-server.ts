@@ -9,9 +9,9 @@ import { parseRegistration } from '../src/api/registration.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
 import { startHttpApi } from '../src/server/api-server.js';
-import { createApp } from '../src/server/app.js';
+import { createApiApp } from '../src/server/api-app.js';
 import { Readiness } from '../src/server/readiness.js';
-import { createMemoryStore } from '../src/store/memory-store.js';
+import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 
 const BODY = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
@@ -27,7 +27,7 @@ const SILENT = { emit: () => {} };
 
 /** Creates a registry of `size` replicas with 200 models and 5 types. */
 async function createRegistry(size: number): Promise<Registry> {
-  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events: SILENT });
+  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
     const registration = { replica_id: `replica-${n}`, endpoint: `replica-${n}.test:50051`, capabilities: [pairs] };
@@ -65,7 +65,7 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
   async 'ordinary express'(size) {
     const readiness = new Readiness();
     return await listenOn(
-      createApp({ ...createAppOptions(await createRegistry(size)), readiness, deadPeers: NO_LEASES }).app,
+      createApiApp({ ...createAppOptions(await createRegistry(size)), readiness, deadPeers: NO_LEASES }).app,
     );
   },
   async fastify(size) {

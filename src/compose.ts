@@ -98,38 +98,41 @@ export async function startApiServer({
   checkTimes({ ackLimitMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
-  const [{ startHttpApi }, { createMemoryStore }, { EventBus }, { logEvents }] = await Promise.all([
+  const [{ startHttpApi }, { MemoryStore }] = await Promise.all([
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
+  ]);
+  const events = await createLoggedEvents(log);
+  const store = sharedStore ?? new MemoryStore();
+  const closeStore = async (): Promise<void> => {
+    if (!sharedStore) await store.close();
+  };
+  const { clock, random, ids } = system;
+  const limits = { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes };
+  const registry = new Registry({ store, clock, random, ids, events, limits });
+  const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
+  const times = { heartbeatMs, ackLimitMs, warmingMs };
+  const names = { machineName: system.getHostName(), allowedHosts };
+  const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock };
+  try {
+    const server = await startHttpApi({ ...options, readinessChecks: [createFirstListCheck(store, events)] });
+    return { ...server, close: (how) => server.close(how).finally(closeStore) };
+  } catch (error) {
+    await registry.close();
+    await closeStore();
+    throw error;
+  }
+}
+
+/** Creates the events of an API server, with the log as their first subscriber. */
+async function createLoggedEvents(log: Log): Promise<Events<RegistryEvent | ServerEvent>> {
+  const [{ EventBus }, { logEvents }] = await Promise.all([
     import('./telemetry/event-bus.js'),
     import('./telemetry/log-events.js'),
   ]);
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(createEscapingLog(log), system.clock));
-  const store = sharedStore ?? createMemoryStore();
-  const registry = new Registry({
-    store,
-    clock: system.clock,
-    random: system.random,
-    ids: system.ids,
-    events,
-    limits: { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes },
-  });
-  const close = async (): Promise<void> => {
-    await registry.close();
-    if (!sharedStore) await store.close();
-  };
-  const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
-  const times = { heartbeatMs, ackLimitMs, warmingMs };
-  const names = { machineName: system.getHostName(), allowedHosts };
-  const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock: system.clock };
-  try {
-    const server = await startHttpApi({ ...options, readinessChecks: [createFirstListCheck(store, events)] });
-    return { ...server, close: (how) => server.close(how).finally(close) };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  return events;
 }
 
 /** Starts a store. Returns a check that passes after the store's first complete list of registrations. */

@@ -134,29 +134,9 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
   },
 };
 
-/** Functions that wait to be split. Remove a name with its function; add none. */
-const LONG_FUNCTIONS: readonly string[] = [
-  'runTerminalChat',
-  'serveModels',
-  '#follow',
-  'startApiServer',
-  'startHttpApi',
-  'createRenewHandler',
-  'grantLease',
-  'createMemoryStore',
-];
-
-/** Exported names that wait to be told apart. Remove an entry with its second export; add none. */
-const DUPLICATE_EXPORTS: readonly string[] = ['DeclaredInputs', 'startWorker'];
-
-/** File names that wait to be told apart. Remove an entry with its second file; add none. */
-const DUPLICATE_FILES: readonly string[] = ['app.ts', 'registry.ts', 'worker.ts'];
-
 /** Files that stay small although only one file imports them, each with the reason. */
 const SMALL_FILES: Readonly<Record<string, string>> = {
-  'core/stack-trace.ts': 'waits to be merged into its caller',
   'node-version.ts': 'fails before the other imports of index.ts are evaluated, which an old Node.js cannot parse',
-  'server/readiness-handlers.ts': 'waits to be merged into its caller',
 };
 
 const MAX_FUNCTION_LINES = 50;
@@ -203,13 +183,12 @@ function findDuplicates(pairs: readonly (readonly [key: string, value: string])[
 }
 
 function findDuplicateExports(files: readonly SourceFile[]): string[] {
-  const pairs = files.flatMap(({ path, exports }) => exports.map((name) => [name, path] as const));
-  return findDuplicates(pairs.filter(([name]) => !DUPLICATE_EXPORTS.includes(name)));
+  return findDuplicates(files.flatMap(({ path, exports }) => exports.map((name) => [name, path] as const)));
 }
 
 function findDuplicateFiles(paths: readonly string[]): string[] {
   const pairs = paths.map((path) => [basename(path), path] as const);
-  return findDuplicates(pairs.filter(([name]) => !SHARED_FILE_NAMES.test(name) && !DUPLICATE_FILES.includes(name)));
+  return findDuplicates(pairs.filter(([name]) => !SHARED_FILE_NAMES.test(name)));
 }
 
 function findSmallFiles(files: readonly SourceFile[]): string[] {
@@ -228,7 +207,7 @@ function findSmallFiles(files: readonly SourceFile[]): string[] {
 function findLongFunctions(files: readonly SourceFile[]): string[] {
   return files.flatMap(({ path, functions }) =>
     functions
-      .filter(({ name, lines }) => lines > MAX_FUNCTION_LINES && !LONG_FUNCTIONS.includes(name))
+      .filter(({ lines }) => lines > MAX_FUNCTION_LINES)
       .map(({ name, lines }) => `${path}: ${name} has ${lines} lines`),
   );
 }
@@ -256,8 +235,8 @@ describe('import rules', () => {
       'core/registry.ts imports node:tls',
       'core/registry.ts imports express',
     ]);
-    const reexport = parseSourceFile('server/app.ts', `export {\n  a,\n} from '../store/memory-store.js';`);
-    expect(findForbiddenImports(reexport.imports)).toEqual(['server/app.ts imports store/memory-store.ts']);
+    const reexport = parseSourceFile('server/api-app.ts', `export {\n  a,\n} from '../store/memory-store.js';`);
+    expect(findForbiddenImports(reexport.imports)).toEqual(['server/api-app.ts imports store/memory-store.ts']);
   });
 
   it('allow no cycle between files', () => {

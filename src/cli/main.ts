@@ -1,6 +1,5 @@
 import { escapeControls } from '../core/control-characters.js';
-import { AnyserveError, getErrorMessage, isAnyserveError } from '../core/errors.js';
-import { formatStack } from '../core/stack-trace.js';
+import { AnyserveError, formatStack, getErrorMessage, isAnyserveError } from '../core/errors.js';
 import { clock, getEnvironment } from '../system.js';
 import { isFlagSet, parseArguments, splitAtDashes } from './arguments.js';
 import type { CommandIo } from './command.js';

@@ -15,10 +15,10 @@ import { ChannelPool } from './channel-pool.js';
 import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
-import { DeclaredInputs, type InputSpecs, NO_INPUT_SPECS } from './declared-inputs.js';
 import type { Discovery } from './discovery.js';
 import { createRequestMessage, getDefaultTimeoutMs, parseInferResponse } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import { InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
 import { ListingWatch } from './listing-watch.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
@@ -36,7 +36,7 @@ export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller;
-  readonly #declaredInputs: DeclaredInputs;
+  readonly #declaredInputs: InputSpecCache;
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
   readonly #clock: Clock;
@@ -63,7 +63,7 @@ export class InferenceClient {
     const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
-    this.#declaredInputs = new DeclaredInputs(world.clock, this.#activeCalls);
+    this.#declaredInputs = new InputSpecCache(world.clock, this.#activeCalls);
     this.#discovery = createDiscovery(options, query, world.clock);
     this.#channels = new ChannelPool({
       maxMessageBytes,

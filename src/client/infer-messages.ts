@@ -5,8 +5,8 @@ import type { RequestMessage, ResponseMessage } from '../inference/protocol-mess
 import { toInferenceResponse, toRequestMessage } from '../inference/request-response.js';
 import type { TensorValue } from '../inference/tensor-value.js';
 import type { InferOptions } from './client-options.js';
-import { createInputTensor, type InputSpecs } from './declared-inputs.js';
 import type { InferenceChannel } from './inference-channel.js';
+import { createInputTensor, type InputSpecs } from './input-spec-cache.js';
 
 /** Input names of text generation calls: AnyServe's prompt, a chat, and Triton's backends for language models. */
 const TEXT_INPUT_NAMES = ['prompt', 'messages', 'text_input'];

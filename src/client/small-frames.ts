@@ -6,21 +6,22 @@ const MAX_JOINED_BYTES = 8 * 1024;
 /** Maximum size of what pieces are joined to, in bytes. Larger buffers come from mmap, and each costs page faults. */
 const MAX_RESULT_BYTES = 64 * 1024;
 
-/** What is touched of the library's decoder, which it does not promise. */
+/** The members used of the library's decoder. They are internal to the library and can change. */
 interface LibraryDecoder {
   readPartialMessage: Buffer[];
   write(data: Buffer): Buffer[];
 }
 
 /**
- * Makes the gRPC library join the small pieces of a message that is being received. It keeps one object of 130 bytes for each DATA
- * frame until the message is complete, so a replica that sends 60 MB in frames of one byte would take 8 GB of its caller.
+ * Makes the gRPC library join the small pieces of a message while it is received. The library keeps an object of 130 bytes
+ * for each DATA frame until the message is complete. A replica that sends 60 MB in frames of one byte would use 8 GB of its
+ * caller's memory.
  */
 export function joinSmallFrames(): void {
   const prototype = library.StreamDecoder?.prototype as unknown as Partial<LibraryDecoder> | undefined;
   const write = prototype?.write;
-  if (!prototype || !write || hasJoined) return;
-  hasJoined = true;
+  if (!prototype || !write || isInstalled) return;
+  isInstalled = true;
   prototype.write = function (this: LibraryDecoder, data: Buffer): Buffer[] {
     const messages = write.call(this, data);
     if (data.length <= MAX_JOINED_BYTES && this.readPartialMessage?.length > 1) joinLast(this.readPartialMessage);
@@ -28,7 +29,7 @@ export function joinSmallFrames(): void {
   };
 }
 
-let hasJoined = false;
+let isInstalled = false;
 
 /** Joins the last two pieces while they have similar sizes, so that each byte is copied only a few times. */
 function joinLast(pieces: Buffer[]): void {

@@ -2,7 +2,7 @@ import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { formatTensorSpec } from '../inference/tensor-spec.js';
 import { hasNoReason } from './call-failure.js';
-import type { InputSpecs } from './declared-inputs.js';
+import type { InputSpecs } from './input-spec-cache.js';
 
 /** Error codes that have nothing to do with the inputs. */
 const INPUT_INDEPENDENT_CODES: ReadonlySet<ErrorCode> = new Set([

@@ -11,7 +11,7 @@ export interface Silence {
   readonly lateByMs: number;
   /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
   readonly forMs?: number;
-  /** Whether the host's network lost packets lately and recovered. Such a host is suspected, not removed. */
+  /** Whether the host's network recently lost packets and recovered. Such a host is suspected, not removed. */
   readonly isLossy?: boolean;
 }
 

@@ -10,8 +10,8 @@ import { pollChanges } from '../credentials/poll-changes.js';
 import { HostCheck, type HostCheckOptions } from '../http/host-check.js';
 import { computeConnectionLimits, countOpenFiles, type OpenFiles } from '../http/open-files.js';
 import { waitForTurn } from '../http/pipelining.js';
+import { type ApiApp, type ApiAppOptions, createApiApp } from './api-app.js';
 import type { ApiServer } from './api-server-handle.js';
-import { type ApiApp, type AppOptions, createApp } from './app.js';
 import { DeadPeerDetector } from './dead-peer-detector.js';
 import { drainLeases } from './drain.js';
 import { createHttpClasses } from './express-classes.js';
@@ -22,7 +22,7 @@ import { readTcpTable } from './tcp-table.js';
 
 /** Options of an API server: those of its HTTP interface, where it listens, and its limits. */
 export interface ApiServerOptions
-  extends Omit<AppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
+  extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
     Omit<HostCheckOptions, 'isLocal'> {
   /** A host name or address of this machine. */
   readonly host: string;
@@ -71,7 +71,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const readiness = new Readiness([connections.readinessCheck, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
-  const apiApp = createApp({ ...options, readiness, deadPeers, hosts });
+  const apiApp = createApiApp({ ...options, readiness, deadPeers, hosts });
   const { server, stopPolling } = createNodeServer(apiApp.app, options);
   const state = { isClosing: false };
   const { idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;

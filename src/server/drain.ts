@@ -21,6 +21,7 @@ const DRAIN_STEP_MS = 50;
  */
 export async function drainLeases({ registry, clock, events, durationMs, signal }: DrainOptions): Promise<void> {
   const leases = [...registry.known()].flatMap(({ registration, lease }) => (lease ? [registration.lease] : []));
+  if (leases.length === 0) return;
   const startedAtMs = clock.nowMs();
   let ended = 0;
   events.emit({ kind: 'drain_started', leases: leases.length, durationMs });

@@ -1,56 +1,62 @@
 import type { LeaseId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
-import type { Registration } from '../core/replica.js';
+import type { LeaseEnd, Registration, RegistrationChange } from '../core/replica.js';
 
 /** A store in this process, without persistence. Subscribers receive each change before the call returns. */
-export function createMemoryStore(): RegistrationStore {
-  const byReplica = new Map<ReplicaId, Registration>();
-  const byLease = new Map<LeaseId, Registration>();
-  const listeners = new Set<(event: StoreEvent) => void>();
+export class MemoryStore implements RegistrationStore {
+  readonly #byReplica = new Map<ReplicaId, Registration>();
+  readonly #byLease = new Map<LeaseId, Registration>();
+  readonly #listeners = new Set<(event: StoreEvent) => void>();
 
-  function notify(event: StoreEvent): void {
-    for (const listener of listeners) listener(event);
+  /** Resolves at once, because an empty store is complete. */
+  async start(): Promise<void> {}
+
+  async put(registration: Registration): Promise<void> {
+    const previous = this.#byReplica.get(registration.replica.id);
+    if (previous) this.#byLease.delete(previous.lease);
+    this.#set(registration);
+    this.#notify({ kind: 'put', registration });
   }
 
-  return {
-    // An empty store is complete at once.
-    async start() {},
-    async put(registration) {
-      const previous = byReplica.get(registration.replica.id);
-      if (previous) byLease.delete(previous.lease);
-      byReplica.set(registration.replica.id, registration);
-      byLease.set(registration.lease, registration);
-      notify({ kind: 'put', registration });
-    },
-    async change(lease, change) {
-      const previous = byLease.get(lease);
-      if (!previous) return;
-      // Names each field, so that all registrations share one V8 object shape.
-      const registration = {
-        lease,
-        owner: previous.owner,
-        replica: change.replica ?? previous.replica,
-        state: change.state ?? previous.state,
-        sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
-      };
-      byReplica.set(registration.replica.id, registration);
-      byLease.set(lease, registration);
-      notify({ kind: 'change', registration });
-    },
-    async delete(lease, end) {
-      const registration = byLease.get(lease);
-      if (!registration) return;
-      byLease.delete(lease);
-      byReplica.delete(registration.replica.id);
-      notify({ kind: 'delete', lease, replicaId: registration.replica.id, end });
-    },
-    subscribe(listener) {
-      for (const registration of byReplica.values()) listener({ kind: 'put', registration });
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    async close() {
-      listeners.clear();
-    },
-  };
+  async change(lease: LeaseId, change: RegistrationChange): Promise<void> {
+    const previous = this.#byLease.get(lease);
+    if (!previous) return;
+    // Names each field, so that all registrations share one V8 object shape.
+    const registration = {
+      lease,
+      owner: previous.owner,
+      replica: change.replica ?? previous.replica,
+      state: change.state ?? previous.state,
+      sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
+    };
+    this.#set(registration);
+    this.#notify({ kind: 'change', registration });
+  }
+
+  async delete(lease: LeaseId, end: LeaseEnd): Promise<void> {
+    const registration = this.#byLease.get(lease);
+    if (!registration) return;
+    this.#byLease.delete(lease);
+    this.#byReplica.delete(registration.replica.id);
+    this.#notify({ kind: 'delete', lease, replicaId: registration.replica.id, end });
+  }
+
+  subscribe(listener: (event: StoreEvent) => void): () => void {
+    for (const registration of this.#byReplica.values()) listener({ kind: 'put', registration });
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.clear();
+  }
+
+  #set(registration: Registration): void {
+    this.#byReplica.set(registration.replica.id, registration);
+    this.#byLease.set(registration.lease, registration);
+  }
+
+  #notify(event: StoreEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
 }

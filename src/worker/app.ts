@@ -4,7 +4,7 @@ import { createCapability, type ScalarPairs } from '../json/capability-json.js';
 import type { Backend, Handler, Model } from './backend.js';
 import type { DeclaredInputs, DeclaredTensors } from './typed-handler.js';
 
-/** What a model declares in addition to its capability: name, version, inputs and outputs. */
+/** Name, version, inputs and outputs that a model declares in addition to its capability. */
 export interface ModelDeclaration<Inputs extends DeclaredTensors = DeclaredTensors> {
   /** Name that callers use. Default: the capability's `type`, or its `model` if it has no type. */
   readonly name?: string;

@@ -44,7 +44,7 @@ export class BudgetedRequestReader implements RequestReader {
   #lastByteAtMs: number;
   #hasEnded = false;
 
-  /** Throws `resource_exhausted` if there is no memory left for the call. */
+  /** Throws `resource_exhausted` if the call exceeds the memory budget. */
   constructor(call: GrpcJsCall, options: BudgetedRequestReaderOptions) {
     this.#call = call;
     this.#options = options;

@@ -4,7 +4,7 @@ export interface FrameLimits {
   readonly maxMessageBytes: number;
   /** Maximum number of messages in one DATA frame. An empty message becomes an object a hundred times its size. */
   readonly maxMessagesPerFrame: number;
-  /** Called with the buffer size of the current message before the buffer is allocated. Throws if there is no room. */
+  /** Called with the buffer size of the current message before the buffer is allocated. Throws if the memory budget is used up. */
   onAllocate(bytes: number): void;
   /** Called when the current message is complete. */
   onComplete(): void;

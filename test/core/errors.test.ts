@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { AnyserveError, getErrorMessage, toErrorCode, toHttpStatus } from '../../src/core/errors.js';
+import { AnyserveError, formatStack, getErrorMessage, toErrorCode, toHttpStatus } from '../../src/core/errors.js';
 
 describe('errors', () => {
   it('map each code to HTTP, gRPC and the shell', () => {
@@ -26,5 +26,20 @@ describe('errors', () => {
     expect(getErrorMessage(new TypeError())).toBe('TypeError');
     expect(getErrorMessage('text')).toBe('text');
     expect(getErrorMessage(undefined)).toBe('undefined');
+  });
+});
+
+describe('a stack', () => {
+  it('shows causes of any type', () => {
+    const error = new Error('outer', { cause: new Error('inner', { cause: 'a text' }) });
+    const stack = formatStack(error);
+    expect(stack).toMatch(/^Error: outer\n\s+at .*\ncaused by Error: inner\n.*\ncaused by a text$/s);
+    expect(formatStack('only a text')).toBe('only a text');
+  });
+
+  it('ends if the chain of causes is circular', () => {
+    const error = new Error('ring');
+    error.cause = error;
+    expect(formatStack(error).split('caused by').length).toBe(9);
   });
 });

@@ -5,7 +5,7 @@ import type { LeaseId } from '../../src/core/ids.js';
 import { estimateRegistrationBytes } from '../../src/core/registration-bytes.js';
 import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, Replica } from '../../src/core/replica.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { countingIds, keptEvents, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
@@ -22,7 +22,7 @@ function sized(id: string, size: number): Replica {
 function limited(clock = new ManualClock()): Registry {
   const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
   const world = { clock, random: seededRandom(1), ids: countingIds(), events: keptEvents() };
-  return new Registry({ store: createMemoryStore(), ...world, limits });
+  return new Registry({ store: new MemoryStore(), ...world, limits });
 }
 
 /** The test's model of a granted lease. */
@@ -179,7 +179,7 @@ describe('a replica with a large registration', () => {
   it('becomes ready again after a time in proportion to its size, and unready at once', async () => {
     const clock = new ManualClock();
     const registry = new Registry({
-      store: createMemoryStore(),
+      store: new MemoryStore(),
       clock,
       random: seededRandom(1),
       ids: countingIds(),

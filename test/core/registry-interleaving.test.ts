@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
 import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, ReplicaState } from '../../src/core/replica.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
@@ -70,7 +70,7 @@ class Interleaving {
   }
 
   #started(): Registry {
-    const options = { store: createMemoryStore(), clock: this.#clock, random: this.#random, ids: this.#ids };
+    const options = { store: new MemoryStore(), clock: this.#clock, random: this.#random, ids: this.#ids };
     return new Registry({ ...options, events: keptEvents() });
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { asReplicaId, type LeaseId } from '../../src/core/ids.js';
 import type { LeaseHolder } from '../../src/core/lease-table.js';
 import { Registry } from '../../src/core/registry.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { chiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
@@ -12,7 +12,7 @@ const NONE: ReadonlySet<never> = new Set();
 const AT_HOME = { host: '127.0.0.1' };
 
 function registryWith({ seed = 1, events = keptEvents(), clock = new ManualClock() } = {}): Registry {
-  return new Registry({ store: createMemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), events });
+  return new Registry({ store: new MemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), events });
 }
 
 function ids(registry: Registry): string[] {
@@ -291,7 +291,7 @@ describe('registry', () => {
   });
 
   it('drops a lease that its store refused', async () => {
-    const store = { ...createMemoryStore(), put: () => Promise.reject(new Error('full')) };
+    const store = Object.assign(new MemoryStore(), { put: () => Promise.reject(new Error('full')) });
     const registry = new Registry({
       store,
       clock: new ManualClock(),

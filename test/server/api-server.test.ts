@@ -2,10 +2,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Registry } from '../../src/core/registry.js';
-import { createApp } from '../../src/server/app.js';
+import { createApiApp } from '../../src/server/api-app.js';
 import { respondToParseError } from '../../src/server/http-parse-errors.js';
 import { Readiness } from '../../src/server/readiness.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { clock, ids, random } from '../../src/system.js';
 import {
   rawConnection,
@@ -402,12 +402,12 @@ describe('a registration', () => {
 describe('a lease', () => {
   it('survives the request timeout of a second request that began in the same packet', async () => {
     const events = keptEvents();
-    const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
+    const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events });
     const readiness = new Readiness();
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
     const own = createServer(
       times,
-      createApp({
+      createApiApp({
         registry,
         clock,
         events,

@@ -5,7 +5,7 @@ import { Registry } from '../../src/core/registry.js';
 import { BodyMemory } from '../../src/http/body-memory.js';
 import { Readiness } from '../../src/server/readiness.js';
 import { createRegisterHandler } from '../../src/server/register-handler.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
 import { rawConnection, registerRequest, registrationBody } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -13,7 +13,7 @@ import { keptEvents, replica } from '../support/replicas.js';
 
 it('does not register a client that left while its request was read, nor supersede another lease', async () => {
   const [clock, events] = [new ManualClock(), keptEvents()];
-  const registry = new Registry({ store: createMemoryStore(), clock, random, ids, events });
+  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events });
   const readiness = new Readiness();
   readiness.markServing();
   const deadPeers = { watch: () => () => {} };

@@ -1,4 +1,4 @@
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import { registrationStoreContract } from '../contract/registration-store.js';
 
-registrationStoreContract('the memory store', createMemoryStore);
+registrationStoreContract('the memory store', () => new MemoryStore());

@@ -4,7 +4,7 @@ import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
 import { type ApiServerOptions, startHttpApi } from '../../src/server/api-server.js';
 import type { ApiServer } from '../../src/server/api-server-handle.js';
-import { createMemoryStore } from '../../src/store/memory-store.js';
+import { MemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
 import { EventBus } from '../../src/telemetry/event-bus.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
@@ -34,7 +34,7 @@ export async function startTestApiServer({
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
   const registry = new Registry({
-    store: createMemoryStore(),
+    store: new MemoryStore(),
     clock: system.clock,
     random,
     ids: system.ids,

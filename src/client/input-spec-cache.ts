@@ -31,7 +31,7 @@ interface MetadataRequest {
  * Gets the inputs that models declare, and caches them with the channel. A temporary failure isn't cached; it counts as
  * {@link NO_INPUT_SPECS} for the calls that wait, because the specs are only a hint.
  */
-export class DeclaredInputs {
+export class InputSpecCache {
   readonly #clock: Clock;
   readonly #activeCalls: ActiveCalls;
   readonly #requests = new WeakMap<InferenceChannel, Map<string, MetadataRequest>>();

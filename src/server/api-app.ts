@@ -20,7 +20,7 @@ import { guardRoute } from './route-guard.js';
 import { type ApiRoute, createRoutes, type RouteOptions } from './routes.js';
 
 /** Options of the API server's HTTP interface. */
-export interface AppOptions extends RouteOptions {
+export interface ApiAppOptions extends RouteOptions {
   /** The tokens that requests need. Default: none. */
   readonly tokens?: AccessTokens | undefined;
   /** Checks the host names in requests. Default: only names that always resolve to this machine. */
@@ -45,7 +45,7 @@ interface HotRoute {
 }
 
 /** Creates the HTTP interface from the routing table. */
-export function createApp(options: AppOptions): ApiApp {
+export function createApiApp(options: ApiAppOptions): ApiApp {
   const { events, tokens = {}, hosts = new HostCheck() } = options;
   const routes = createRoutes(options);
   const app = createExpress();
