@@ -43,23 +43,23 @@ export async function createLlamaTextModel(
   const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
   const context = await model.createContext({ sequences, contextSize: size, threads, batching: createBlockBatching() });
-  const free = new SequencePool(context, sequences);
+  const pool = new SequencePool(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 
   const handle: Handler = async function* (inputs, { parameters, streaming, signal }) {
-    const given = parseSampling(parameters);
-    const sampling = { ...given, seed: given.seed ?? Math.floor(random.fraction() * 2 ** 32) };
+    const requested = parseSampling(parameters);
+    const sampling = { ...requested, seed: requested.seed ?? Math.floor(random.fraction() * 2 ** 32) };
     const prompt = tokenizePrompt(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
     const release = await admission.acquire(signal);
-    const kept = free.take(prompt);
+    const cached = pool.take(prompt);
     try {
       yield* createTextResponse(
-        generateLlamaText({ kept, prompt, sampling, trimStart: hasTemplate, signal }),
+        generateLlamaText({ cached, prompt, sampling, trimStart: hasTemplate, signal }),
         streaming,
       );
     } finally {
-      free.release(kept);
+      pool.release(cached);
       release();
     }
   };
@@ -111,11 +111,11 @@ export async function createLlamaEmbeddingModel(loaded: LoadedLlamaModel): Promi
 function createModel(
   { name, capabilities }: LoadedLlamaModel,
   type: string,
-  does: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
+  behaviour: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
 ): Model {
   const offered = listEngineCapabilities(type, name, capabilities, [name]);
   const ignoresTensorParameters = true;
-  return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...does };
+  return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...behaviour };
 }
 
 /** Throws `invalid_argument` unless the context has room for at least one more token. */

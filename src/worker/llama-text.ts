@@ -7,7 +7,7 @@ import { StopSequences } from './stop-sequences.js';
 /** Options for generating a text. */
 export interface LlamaTextOptions {
   /** Sequence for exclusive use while the text is generated. */
-  readonly kept: CachedSequence;
+  readonly cached: CachedSequence;
   /** Prompt tokens. They must leave room in the sequence for at least one token. */
   readonly prompt: readonly Token[];
   readonly sampling: Sampling & { readonly seed: number };
@@ -24,44 +24,44 @@ const DEFAULT_SAMPLING = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } 
  * the sequence is full. If the signal is aborted, rejects with its reason within one token; the sequence stays usable.
  */
 export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenerator<string, TextEnd, void> {
-  const { kept, prompt, sampling, trimStart } = options;
-  const { sequence } = kept;
+  const { cached, prompt, sampling, trimStart } = options;
+  const { sequence } = cached;
   const { model } = sequence;
   const tokenLimit = Math.min(sampling.maxTokens ?? Number.POSITIVE_INFINITY, sequence.contextSize - prompt.length);
   const characters = new WholeCharacters(model, prompt);
   const stops = new StopSequences(sampling.stop);
-  let written = 0;
+  let generated = 0;
   let isAtStart = trimStart;
 
-  function piece(text: string): string {
+  function trimPiece(text: string): string {
     const trimmed = isAtStart ? text.trimStart() : text;
     if (trimmed !== '') isAtStart = false;
     return trimmed;
   }
 
-  function end(finishReason: string): TextEnd {
-    const totalTokens = prompt.length + written;
-    return { finishReason, promptTokens: prompt.length, completionTokens: written, totalTokens };
+  function createEnd(finishReason: string): TextEnd {
+    const totalTokens = prompt.length + generated;
+    return { finishReason, promptTokens: prompt.length, completionTokens: generated, totalTokens };
   }
 
   for await (const token of generateTokens(options)) {
-    written++;
+    generated++;
     const isEnd = model.isEogToken(token);
-    const isLast = isEnd || written >= tokenLimit;
+    const isLast = isEnd || generated >= tokenLimit;
     const text = isEnd ? '' : characters.push(token);
-    const given = piece(stops.push(isLast ? text + characters.rest() : text));
-    const rest = isLast ? piece(stops.flush()) : '';
-    if (given + rest !== '') yield given + rest;
-    if (isEnd || stops.isFound) return end('stop');
+    const released = trimPiece(stops.push(isLast ? text + characters.flush() : text));
+    const rest = isLast ? trimPiece(stops.flush()) : '';
+    if (released + rest !== '') yield released + rest;
+    if (isEnd || stops.isFound) return createEnd('stop');
     if (isLast) break;
   }
-  return end('length');
+  return createEnd('length');
 }
 
 /** Yields the tokens that the model generates after the prompt, without a limit. */
 async function* generateTokens(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
-  const { kept, prompt, sampling, signal } = options;
-  await kept.evaluate(prompt, signal);
+  const { cached, prompt, sampling, signal } = options;
+  await cached.evaluate(prompt, signal);
   const { temperature = DEFAULT_SAMPLING.temperature, topP = DEFAULT_SAMPLING.topP, seed } = sampling;
   const sampled = {
     temperature,
@@ -71,7 +71,7 @@ async function* generateTokens(options: LlamaTextOptions): AsyncGenerator<Token,
     seed,
     yieldEogToken: true,
   };
-  for await (const token of kept.sequence.evaluate(prompt.slice(-1), sampled)) {
+  for await (const token of cached.sequence.evaluate(prompt.slice(-1), sampled)) {
     signal.throwIfAborted();
     yield token;
   }
@@ -94,7 +94,7 @@ class WholeCharacters {
   /** Adds a token and returns the characters that it completes, which can be none. */
   push(token: Token): string {
     this.#tokens.push(token);
-    const text = this.#text();
+    const text = this.#detokenize();
     const piece = this.#takeUpTo(text.replace(INCOMPLETE_CHARACTER, ''));
     if (this.#returned.length === text.length) {
       this.#before = [...this.#before, ...this.#tokens].slice(-CONTEXT_TOKENS);
@@ -105,11 +105,11 @@ class WholeCharacters {
   }
 
   /** Returns the remaining text after the last token, with U+FFFD for incomplete characters. */
-  rest(): string {
-    return this.#takeUpTo(this.#text());
+  flush(): string {
+    return this.#takeUpTo(this.#detokenize());
   }
 
-  #text(): string {
+  #detokenize(): string {
     return this.#model.detokenize(this.#tokens, false, this.#before);
   }
 

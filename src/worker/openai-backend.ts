@@ -40,7 +40,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
       checkLimitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       check: (checkSignal) =>
         checkServer(server, options, checkSignal, async (signal) => {
-          const names = await server.models(signal);
+          const names = await server.listModels(signal);
           if (!names) return;
           engineModels.update(names, () => {
             const offered = selectModels(server, options, names).filter(({ name }) => isListed(name, names));
@@ -107,7 +107,7 @@ async function waitForModels(
   let loggedMessage = '';
   for (;;) {
     try {
-      const listed = await server.models(signal);
+      const listed = await server.listModels(signal);
       await server.probe(signal);
       if (listed?.length !== 0) return checkListedModels(server, options, listed);
       throw new AnyserveError('unavailable', `${server.url}: it has no model yet`);
@@ -133,8 +133,8 @@ function checkListedModels(
       `${url}/models is not a list of models; check the URL, or name the models with --model`,
     );
   }
-  const wanted = [...models, ...chats, ...(embeddings === 'all' ? [] : embeddings)];
-  const missing = listed && wanted.find((name) => !isListed(name, listed));
+  const requested = [...models, ...chats, ...(embeddings === 'all' ? [] : embeddings)];
+  const missing = listed && requested.find((name) => !isListed(name, listed));
   if (missing === undefined) return listed ?? [];
   const available = quoteList(listed ?? []);
   throw new AnyserveError('usage', `${url} has no model ${quote(missing)}; its models: ${available}`);
@@ -165,7 +165,7 @@ function selectModels(
   const offered: OfferedModel[] = [];
   for (const name of selectNames(options, listed)) {
     const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
-    const type = server.typeOf(name) ?? server.typeOf(`${name}:latest`);
+    const type = server.getType(name) ?? server.getType(`${name}:latest`);
     if (includesName(chats)) offered.push({ name, type: 'chat' });
     else if (embeddings === 'all' || includesName(embeddings) || type === 'embed')
       offered.push({ name, type: 'embed' });

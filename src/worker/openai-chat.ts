@@ -33,24 +33,24 @@ async function* generate(
   { parameters, streaming, signal }: InferenceContext,
 ): AsyncGenerator<HandlerResult> {
   const body = createOpenAiRequestBody(model, parameters).set('messages', [...readMessages(inputs)]);
-  const answer = new ChatResponseBuilder();
+  const builder = new ChatResponseBuilder();
   if (streaming) body.set('stream', true).set('stream_options', new Map([['include_usage', true]]));
-  const whole = { text: '', reasoning: '' };
+  const collected = { text: '', reasoning: '' };
   // Some servers and proxies stream without being asked, and others ignore the request to stream.
-  for await (const event of server.events(PATH, body, signal)) {
-    const { text, reasoning } = server.read(() => answer.add(event));
-    if (!streaming) server.read(() => append(whole, { text, reasoning }));
+  for await (const event of server.streamEvents(PATH, body, signal)) {
+    const { text, reasoning } = server.addUrlToErrors(() => builder.add(event));
+    if (!streaming) server.addUrlToErrors(() => append(collected, { text, reasoning }));
     else if (reasoning !== '') yield { text: [text], reasoning: [reasoning] };
     else if (text !== '') yield { text: [text] };
   }
-  if (!answer.hasChoice) throw server.stranger('its response has no message');
-  yield server.read(() => answer.end(whole));
+  if (!builder.hasChoice) throw server.createIncompatibleError('its response has no message');
+  yield server.addUrlToErrors(() => builder.end(collected));
 }
 
 /** Appends the texts of an event to the collected response. Throws `internal` if it gets too long. */
-function append(whole: { text: string; reasoning: string }, { text, reasoning }: TextOutputs): void {
-  whole.text += text;
-  whole.reasoning += reasoning;
-  if (whole.text.length + whole.reasoning.length <= MAX_CHARACTERS) return;
+function append(collected: { text: string; reasoning: string }, { text, reasoning }: TextOutputs): void {
+  collected.text += text;
+  collected.reasoning += reasoning;
+  if (collected.text.length + collected.reasoning.length <= MAX_CHARACTERS) return;
   throw new AnyserveError('internal', `its response has more than ${MAX_CHARACTERS} characters`);
 }

@@ -35,7 +35,7 @@ async function embed(
   const body = createOpenAiRequestBody(model, parameters).set('input', texts).set('encoding_format', 'float');
   const maxBytes = Math.min(MAX_BYTES, (texts.length + 2) * MAX_BYTES_PER_TEXT);
   const { data, usage } = await server.post('/embeddings', body, signal, maxBytes);
-  const vectors = server.read(() => parseVectors(data, texts.length));
+  const vectors = server.addUrlToErrors(() => parseVectors(data, texts.length));
   return new HandlerResponse({ embedding: vectors }, readEndParameters(undefined, usage));
 }
 
@@ -87,8 +87,8 @@ function sortByIndex(data: readonly UntrustedJson[]): readonly UntrustedJson[] {
   const ordered: UntrustedJson[] = [];
   for (const item of data) {
     const index: unknown = item?.index;
-    const isOfAText = Number.isInteger(index) && (index as number) >= 0 && (index as number) < data.length;
-    if (!isOfAText || ordered[index as number] !== undefined) {
+    const isInRange = Number.isInteger(index) && (index as number) >= 0 && (index as number) < data.length;
+    if (!isInRange || ordered[index as number] !== undefined) {
       throw createVectorError(`its response has an unknown or repeated index ${formatJson(index)}`);
     }
     ordered[index as number] = item;

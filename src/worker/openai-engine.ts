@@ -12,8 +12,8 @@ const OWNERS: ReadonlyMap<string | undefined, KnownEngine> = new Map([
 
 /** Fetches JSON documents from the root or the base URL, or undefined if there is none. Never generates tokens. */
 export interface EngineQueries {
-  get(where: 'base' | 'root', path: string): Promise<UntrustedJson>;
-  post(where: 'root', path: string, body: string): Promise<UntrustedJson>;
+  get(base: 'base' | 'root', path: string): Promise<UntrustedJson>;
+  post(base: 'root', path: string, body: string): Promise<UntrustedJson>;
 }
 
 /**
@@ -36,46 +36,50 @@ export interface EngineFacts {
   /** Types of models by name. */
   readonly types: ReadonlyMap<string, string>;
   /** Type of all models. */
-  readonly all: string | undefined;
+  readonly commonType: string | undefined;
   /** The only model of an engine without a list. */
-  readonly only: string | undefined;
+  readonly onlyModel: string | undefined;
 }
 
 /** Queries an engine for the types of the models whose list entry has none, and whether it is TGI. */
 export async function queryEngineFacts(
   engine: KnownEngine | undefined,
   untyped: readonly string[],
-  ask: EngineQueries,
+  queries: EngineQueries,
 ): Promise<EngineFacts> {
-  const facts = { engine, types: new Map<string, string>(), all: undefined, only: undefined };
+  const facts = { engine, types: new Map<string, string>(), commonType: undefined, onlyModel: undefined };
   if (engine === 'SGLang') {
-    return { ...facts, all: detectModelType(await ask.get('root', '/get_model_info')) };
+    return { ...facts, commonType: detectModelType(await queries.get('root', '/get_model_info')) };
   }
-  if (engine === 'vLLM') return { ...facts, all: getTypeFromPaths(await ask.get('root', '/openapi.json')) };
+  if (engine === 'vLLM') return { ...facts, commonType: getTypeFromPaths(await queries.get('root', '/openapi.json')) };
   if (engine === 'llama.cpp') return facts;
   const [litellm, lmStudio, ollama, info] = await Promise.all([
-    ask.get('base', '/model/info'),
-    ask.get('root', '/api/v0/models'),
-    ask.get('root', '/api/tags'),
-    ask.get('root', '/info'),
+    queries.get('base', '/model/info'),
+    queries.get('root', '/api/v0/models'),
+    queries.get('root', '/api/tags'),
+    queries.get('root', '/info'),
   ]);
   for (const entry of listEntries(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
   for (const entry of listEntries(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
-  if (Array.isArray(ollama?.models)) await queryOllama(facts.types, untyped, ask);
+  if (Array.isArray(ollama?.models)) await queryOllama(facts.types, untyped, queries);
   const isTgi = String(info?.router ?? '').startsWith('text-generation') || info?.max_total_tokens !== undefined;
-  if (isTgi) return { ...facts, engine: 'TGI', all: 'chat' };
+  if (isTgi) return { ...facts, engine: 'TGI', commonType: 'chat' };
   const isTei = typeof info?.model_type === 'object' && typeof info.model_id === 'string';
-  return isTei ? { ...facts, all: detectModelType(info), only: info.model_id } : facts;
+  return isTei ? { ...facts, commonType: detectModelType(info), onlyModel: info.model_id } : facts;
 }
 
 /** Queries Ollama for the type of each model, which its list doesn't contain. Ollama loads no model for this. */
-async function queryOllama(types: Map<string, string>, names: readonly string[], ask: EngineQueries): Promise<void> {
-  const asked = names.slice(0, 256);
-  for (let from = 0; from < asked.length; from += 16) {
+async function queryOllama(
+  types: Map<string, string>,
+  names: readonly string[],
+  queries: EngineQueries,
+): Promise<void> {
+  const queried = names.slice(0, 256);
+  for (let from = 0; from < queried.length; from += 16) {
     await Promise.all(
-      asked.slice(from, from + 16).map(async (name) => {
-        const shown = await ask.post('root', '/api/show', JSON.stringify({ model: name }));
-        addType(types, name, detectModelType({ capabilities: shown?.capabilities }));
+      queried.slice(from, from + 16).map(async (name) => {
+        const details = await queries.post('root', '/api/show', JSON.stringify({ model: name }));
+        addType(types, name, detectModelType({ capabilities: details?.capabilities }));
       }),
     );
   }

@@ -25,29 +25,35 @@ export class OpenaiFailures {
   }
 
   /** Converts the failure of a connection to an error for callers, or returns the signal's reason if we aborted it. */
-  failure(error: unknown, signal: AbortSignal, otherwise?: string, late = this.#lateness()): unknown {
+  toConnectionError(
+    error: unknown,
+    signal: AbortSignal,
+    fallbackReason?: string,
+    timeoutReason = this.#describeTimeout(),
+  ): unknown {
     if (signal.aborted) return signal.reason;
     if (error instanceof AnyserveError) {
-      const isTold = error.message.startsWith(this.#url);
-      return isTold ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
+      const namesServer = error.message.startsWith(this.#url);
+      return namesServer ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
     }
     const { code = '', syscall } = error as NodeJS.ErrnoException;
     // The error has a syscall if the system timed out, and none if we did.
-    const isLate = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
-    if (isLate) {
-      const reason = error instanceof EngineTimeoutError && !error.isFirstByte ? this.#silence() : late;
+    const isTimeout = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
+    if (isTimeout) {
+      const reason =
+        error instanceof EngineTimeoutError && !error.isFirstByte ? this.#describeIdleTimeout() : timeoutReason;
       return new AnyserveError('deadline_exceeded', `${this.#place}: ${reason}`, { cause: error });
     }
     const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');
-    const reason = tls ?? otherwise ?? REASONS[code] ?? getErrorMessage(error);
+    const reason = tls ?? fallbackReason ?? REASONS[code] ?? getErrorMessage(error);
     return new AnyserveError('unavailable', `${this.#place}: ${reason}`, { cause: error });
   }
 
-  #lateness(): string {
+  #describeTimeout(): string {
     return `no response within ${this.#options.timeoutMs / 1000} s; --openai-timeout sets this limit`;
   }
 
-  #silence(): string {
+  #describeIdleTimeout(): string {
     const limit = `${this.#options.idleTimeoutMs / 1000} s`;
     return `it sent nothing for ${limit} in the middle of its response; --openai-idle-timeout sets this limit`;
   }
@@ -59,26 +65,26 @@ export class OpenaiFailures {
   }
 
   /** Creates the error for a response with an error status. */
-  refusal(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamError {
+  createStatusError(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamError {
     const place = this.#options.proxy && url === this.#url ? this.#place : url;
-    const message = `${place} returned HTTP ${status}: ${this.message(body)}${formatAdvice(status, headers)}`;
+    const message = `${place} returned HTTP ${status}: ${this.extractMessage(body)}${formatAdvice(status, headers)}`;
     return new UpstreamError(status, body, message);
   }
 
   /** Creates the error for a response that no OpenAI-compatible server sends. */
-  stranger(what: string, cause?: unknown): AnyserveError {
-    const message = `${this.#url} is not an OpenAI-compatible server (${what}); check the URL`;
+  createIncompatibleError(problem: string, cause?: unknown): AnyserveError {
+    const message = `${this.#url} is not an OpenAI-compatible server (${problem}); check the URL`;
     return new AnyserveError('internal', message, { cause });
   }
 
   /** Returns the message in the body of an error response, with keys redacted. */
-  message(body: string): string {
-    return this.withoutKeys(extractErrorMessage(body)).slice(0, 1000);
+  extractMessage(body: string): string {
+    return this.redactKeys(extractErrorMessage(body)).slice(0, 1000);
   }
 
   /** Returns a text with all keys redacted. */
-  withoutKeys(text: string): string {
-    return this.#keysSent().reduce((rest, key) => rest.replaceAll(key, '***'), text);
+  redactKeys(text: string): string {
+    return this.#keysSent().reduce((redacted, key) => redacted.replaceAll(key, '***'), text);
   }
 }
 

@@ -3,7 +3,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import type { Json, JsonObject } from '../json/exact-json.js';
-import { detectEngine, type KnownEngine, queryEngineFacts } from './openai-engine.js';
+import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts } from './openai-engine.js';
 import { type ListedModel, parseModelList } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { readStreamedDocuments } from './openai-stream.js';
@@ -23,7 +23,7 @@ export class OpenaiServer {
   readonly #transport: OpenaiTransport;
   readonly #probePath: string | undefined;
   /** Rejected optional fields, by model. */
-  readonly #refusedFields = new Map<Json | undefined, ReadonlySet<string>>();
+  readonly #rejectedFields = new Map<Json | undefined, ReadonlySet<string>>();
   /** Models for which the server has accepted all optional fields. */
   readonly #modelsWithAllFields = new Set<Json | undefined>();
   readonly #types = new Map<string, string | undefined>();
@@ -59,37 +59,40 @@ export class OpenaiServer {
   }
 
   /** Returns the type of a listed model: `chat`, `embed`, or another word. Undefined if the server doesn't report it. */
-  typeOf(model: string): string | undefined {
+  getType(model: string): string | undefined {
     return this.#types.get(model);
   }
 
   /** Returns the names of the server's models, or undefined if it has no list. */
-  async models(signal: AbortSignal): Promise<string[] | undefined> {
+  async listModels(signal: AbortSignal): Promise<string[] | undefined> {
     const { status, headers, text } = await this.#transport.get(`${this.url}/models`, true, signal);
     if (status === 404 || status === 405 || status === 501) {
-      const { only } = await this.#learn([], signal);
-      return only === undefined ? undefined : [only];
+      const { onlyModel } = await this.#queryTypes([], signal);
+      return onlyModel === undefined ? undefined : [onlyModel];
     }
-    if (status !== 200) throw this.#transport.failures.refusal(status, text, headers);
-    const models = this.read(() => parseModelList(this.#transport.parsed(text)));
-    if (!models) throw this.stranger('its list of models is not a list');
+    if (status !== 200) throw this.#transport.failures.createStatusError(status, text, headers);
+    const models = this.addUrlToErrors(() => parseModelList(this.#transport.parseDocument(text)));
+    if (!models) throw this.createIncompatibleError('its list of models is not a list');
     this.#engine ??= detectEngine(models, headers);
     const names = new Set(models.map(({ name }) => name));
     // The names of an engine can change with each list.
-    for (const known of this.#types.keys()) if (!names.has(known)) this.#types.delete(known);
+    for (const listedName of this.#types.keys()) if (!names.has(listedName)) this.#types.delete(listedName);
     for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
-    await this.#learn(models, signal);
+    await this.#queryTypes(models, signal);
     return models.map(({ name }) => name);
   }
 
   /** Queries the types of models that have not been queried yet. */
-  async #learn(models: readonly ListedModel[], signal: AbortSignal): Promise<{ only?: string | undefined }> {
+  async #queryTypes(
+    models: readonly ListedModel[],
+    signal: AbortSignal,
+  ): Promise<Partial<Pick<EngineFacts, 'onlyModel'>>> {
     const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
     if (models.length > 0 && untyped.length === 0) return {};
-    const facts = await queryEngineFacts(this.#engine, untyped, this.#transport.questions(signal));
+    const facts = await queryEngineFacts(this.#engine, untyped, this.#transport.createEngineQueries(signal));
     this.#engine ??= facts.engine;
-    for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.all);
-    if (facts.only !== undefined) this.#types.set(facts.only, facts.all);
+    for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.commonType);
+    if (facts.onlyModel !== undefined) this.#types.set(facts.onlyModel, facts.commonType);
     return facts;
   }
 
@@ -99,21 +102,21 @@ export class OpenaiServer {
    */
   async probe(signal: AbortSignal): Promise<void> {
     if (!this.isProbed) return;
-    if (this.hasProbePath) return this.#askProbePath(this.#probePath ?? '', signal);
+    if (this.hasProbePath) return this.#requestProbePath(this.#probePath ?? '', signal);
     if (!this.#engine || this.#probePath !== undefined) return;
     // Sent without the key, because /health needs none.
     const { status, headers, text } = await this.#transport.get(`${this.#transport.root}/health`, false, signal);
-    if (status >= 500) throw this.#transport.failures.refusal(status, text, headers);
+    if (status >= 500) throw this.#transport.failures.createStatusError(status, text, headers);
   }
 
   /** Probes a path below the base URL, or next to its `/v1` if it doesn't exist there. */
-  async #askProbePath(path: string, signal: AbortSignal): Promise<void> {
+  async #requestProbePath(path: string, signal: AbortSignal): Promise<void> {
     const urls =
       this.#probeUrl === undefined ? [`${this.url}${path}`, `${this.#transport.root}${path}`] : [this.#probeUrl];
     for (const url of urls) {
       const { status, headers, text } = await this.#transport.get(url, true, signal);
       if (status === 404 && url !== urls.at(-1)) continue;
-      if (status < 200 || status > 299) throw this.#transport.failures.refusal(status, text, headers, url);
+      if (status < 200 || status > 299) throw this.#transport.failures.createStatusError(status, text, headers, url);
       this.#probeUrl = url;
       return;
     }
@@ -126,20 +129,20 @@ export class OpenaiServer {
     signal: AbortSignal,
     maxBytes = MAX_RESPONSE_BYTES,
   ): Promise<UntrustedJson> {
-    return this.#withoutRefusedFields(body, async (sent) => {
-      const { answer, chunks } = await this.#transport.open(path, sent, signal);
-      const read = new ByteCollector();
+    return this.#sendWithoutRejectedFields(body, async (acceptedBody) => {
+      const { response, chunks } = await this.#transport.open(path, acceptedBody, signal);
+      const collector = new ByteCollector();
       try {
         for await (const chunk of chunks) {
-          read.add(chunk);
-          if (read.length > maxBytes)
+          collector.add(chunk);
+          if (collector.length > maxBytes)
             throw new AnyserveError('internal', `its response has more than ${maxBytes} bytes`);
         }
       } catch (error) {
-        answer.body.destroy();
-        throw this.#transport.failures.failure(error, signal, BROKE_OFF);
+        response.body.destroy();
+        throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_BROKE_OFF);
       }
-      return this.#transport.told(decodeUtf8(read.bytes));
+      return this.#transport.parseResponse(decodeUtf8(collector.bytes));
     });
   }
 
@@ -147,40 +150,43 @@ export class OpenaiServer {
    * Sends a request with a streaming response and yields its events. A server that can't stream sends a single event.
    * Rejects as {@link post} does, also if the stream breaks off.
    */
-  async *events(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
-    const { first, others } = await this.#withoutRefusedFields(body, async (sent) => {
-      const events = this.#eventsOnce(path, sent, signal);
-      return { first: await events.next(), others: events };
+  async *streamEvents(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
+    const { first, rest } = await this.#sendWithoutRejectedFields(body, async (acceptedBody) => {
+      const events = this.#streamOnce(path, acceptedBody, signal);
+      return { first: await events.next(), rest: events };
     });
     try {
       if (first.done) return;
       yield first.value;
-      yield* others;
+      yield* rest;
     } finally {
-      await others.return(undefined);
+      await rest.return(undefined);
     }
   }
 
-  async *#eventsOnce(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
-    const { answer, chunks } = await this.#transport.open(path, body, signal);
+  async *#streamOnce(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
+    const { response, chunks } = await this.#transport.open(path, body, signal);
     let isDone = false;
     try {
-      for await (const { data, isError, isWhole } of readStreamedDocuments(chunks, answer.headers['content-type'])) {
+      for await (const { data, isError, isCompleteBody } of readStreamedDocuments(
+        chunks,
+        response.headers['content-type'],
+      )) {
         if (data.trim() === '[DONE]') {
           isDone = true;
           return;
         }
-        const event = this.#transport.told(data, isError);
-        isDone ||= isWhole || (event.choices?.some?.((choice: UntrustedJson) => choice?.finish_reason) ?? false);
+        const event = this.#transport.parseResponse(data, isError);
+        isDone ||= isCompleteBody || (event.choices?.some?.((choice: UntrustedJson) => choice?.finish_reason) ?? false);
         yield event;
       }
       if (!isDone) throw new Error('its stream ended before the response was complete');
     } catch (error) {
-      throw this.#transport.failures.failure(error, signal, BROKE_OFF);
+      throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_BROKE_OFF);
     } finally {
       // After the last event, reading the body to its end makes the connection reusable.
-      if (isDone) answer.body.resume();
-      else answer.body.destroy();
+      if (isDone) response.body.resume();
+      else response.body.destroy();
     }
   }
 
@@ -188,36 +194,36 @@ export class OpenaiServer {
    * Sends a body without the optional fields that this model's server has rejected. If it rejects the request, sends it
    * again without any of them: if the error names one, or if it can refer to one and the server has never accepted them.
    */
-  async #withoutRefusedFields<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
+  async #sendWithoutRejectedFields<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
     const model = body.get('model');
-    const refused = this.#refusedFields.get(model);
-    const sent = new Map([...body].filter(([name]) => !refused?.has(name)));
-    const optional = OPTIONAL_REQUEST_FIELDS.filter((name) => sent.has(name));
+    const rejected = this.#rejectedFields.get(model);
+    const acceptedBody = new Map([...body].filter(([name]) => !rejected?.has(name)));
+    const optionalFields = OPTIONAL_REQUEST_FIELDS.filter((name) => acceptedBody.has(name));
     try {
-      const result = await send(sent);
-      if (optional.length > 0) this.#modelsWithAllFields.add(model);
+      const result = await send(acceptedBody);
+      if (optionalFields.length > 0) this.#modelsWithAllFields.add(model);
       return result;
     } catch (error) {
-      if (!(error instanceof UpstreamError) || optional.length === 0) throw error;
-      const isNamed = optional.some((name) => error.body.includes(name));
+      if (!(error instanceof UpstreamError) || optionalFields.length === 0) throw error;
+      const isNamed = optionalFields.some((name) => error.body.includes(name));
       const canReferToField = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
       if (!isNamed && !canReferToField) throw error;
-      const reduced = new Map([...sent].filter(([name]) => !optional.includes(name)));
-      const result = await send(reduced).catch((later) => {
-        throw isNamed || !(later instanceof UpstreamError) ? later : error;
+      const reducedBody = new Map([...acceptedBody].filter(([name]) => !optionalFields.includes(name)));
+      const result = await send(reducedBody).catch((retryError) => {
+        throw isNamed || !(retryError instanceof UpstreamError) ? retryError : error;
       });
-      this.#refusedFields.set(model, new Set([...(refused ?? []), ...optional]));
+      this.#rejectedFields.set(model, new Set([...(rejected ?? []), ...optionalFields]));
       return result;
     }
   }
 
   /** Runs a function that parses a response, and adds the server's URL to its error. */
-  read<T>(reading: () => T): T {
+  addUrlToErrors<T>(parse: () => T): T {
     try {
-      return reading();
+      return parse();
     } catch (error) {
       if (error instanceof AnyserveError) throw new AnyserveError(error.code, `${this.url}: ${error.message}`);
-      throw this.stranger(getErrorMessage(error), error);
+      throw this.createIncompatibleError(getErrorMessage(error), error);
     }
   }
 
@@ -227,12 +233,12 @@ export class OpenaiServer {
   }
 
   /** Creates the error for a response that no OpenAI-compatible server sends. */
-  stranger(what: string, cause?: unknown): AnyserveError {
-    return this.#transport.failures.stranger(what, cause);
+  createIncompatibleError(problem: string, cause?: unknown): AnyserveError {
+    return this.#transport.failures.createIncompatibleError(problem, cause);
   }
 }
 
-const BROKE_OFF = 'the connection broke off in the middle of the response';
+const CONNECTION_BROKE_OFF = 'the connection broke off in the middle of the response';
 
 function checkProbePath(path: string): void {
   if (path === 'none' || /^\/[\x21-\x7e]*$/.test(path)) return;

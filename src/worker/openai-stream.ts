@@ -24,7 +24,7 @@ export interface ChunkTimeouts {
 
 /** Thrown when an engine sends nothing for too long. */
 export class EngineTimeoutError extends Error {
-  override readonly name = 'SilenceError';
+  override readonly name = 'EngineTimeoutError';
   readonly isFirstByte: boolean;
 
   constructor(isFirstByte: boolean) {
@@ -56,7 +56,7 @@ export interface StreamedDocument {
   /** Whether the event's type is `error`. */
   readonly isError: boolean;
   /** Whether the document is the complete body. */
-  readonly isWhole: boolean;
+  readonly isCompleteBody: boolean;
 }
 
 /**
@@ -70,26 +70,26 @@ export async function* readStreamedDocuments(
 ): AsyncGenerator<StreamedDocument> {
   const isDeclared = /^text\/event-stream\b/i.test(contentType ?? '');
   const decoder = new TextDecoder();
-  let whole: ByteCollector | undefined = new ByteCollector();
+  let body: ByteCollector | undefined = new ByteCollector();
   let start = '';
-  let feed: ReturnType<typeof createEventReader> | undefined;
+  let readEvents: ReturnType<typeof createEventReader> | undefined;
   for await (const chunk of chunks) {
-    whole?.add(chunk);
-    if (whole && whole.length > MAX_EVENT_CHARACTERS) throw createTooLongError();
-    if (start === '' || feed) {
+    body?.add(chunk);
+    if (body && body.length > MAX_EVENT_CHARACTERS) throw createTooLongError();
+    if (start === '' || readEvents) {
       let text = decoder.decode(chunk, { stream: true });
-      if (!feed) {
+      if (!readEvents) {
         start = text = text.trimStart();
         if (start === '' || !isEventStream(start, isDeclared)) continue;
-        feed = createEventReader();
-        whole = undefined;
+        readEvents = createEventReader();
+        body = undefined;
       }
-      yield* feed(text);
+      yield* readEvents(text);
     }
   }
   // Some servers omit the blank line after the last event.
-  if (feed) yield* feed('\n');
-  else yield { data: new TextDecoder().decode(whole?.bytes), isError: false, isWhole: true };
+  if (readEvents) yield* readEvents('\n');
+  else yield { data: new TextDecoder().decode(body?.bytes), isError: false, isCompleteBody: true };
 }
 
 /** Returns whether a body with this start is an event stream and not a JSON document. */
@@ -99,29 +99,29 @@ function isEventStream(start: string, isDeclared: boolean): boolean {
 
 /** Creates a function that takes the next text of a stream and returns the events that it completes. */
 function createEventReader(): (text: string) => StreamedDocument[] {
-  const arrived: StreamedDocument[] = [];
+  const completed: StreamedDocument[] = [];
   const parser = createParser({
     onEvent({ data, event }) {
       const isError = event === 'error';
       // Events without data, or with a keep-alive name, only keep the stream open.
       if (isError || (data.trim() !== '' && !KEEP_ALIVE_EVENT.test(event ?? '')))
-        arrived.push({ data, isError, isWhole: false });
+        completed.push({ data, isError, isCompleteBody: false });
     },
     onError({ type, field, value = '', line = '' }) {
       if (type !== 'unknown-field') return;
       // Older llama.cpp servers send a field "error"; some servers and proxies send an error without a field name.
-      if (field === 'error') arrived.push({ data: value, isError: true, isWhole: false });
-      else if (line.startsWith('{')) arrived.push({ data: line, isError: false, isWhole: false });
+      if (field === 'error') completed.push({ data: value, isError: true, isCompleteBody: false });
+      else if (line.startsWith('{')) completed.push({ data: line, isError: false, isCompleteBody: false });
     },
   });
-  const lineFeeds = createLineEndingNormalizer();
+  const normalizeLineEndings = createLineEndingNormalizer();
   let lengthSinceEvent = 0;
   return (text) => {
-    parser.feed(lineFeeds(text));
+    parser.feed(normalizeLineEndings(text));
     // Counts all text, because the parser takes 64 bytes for each line of data, even an empty one.
-    lengthSinceEvent = arrived.length > 0 ? 0 : lengthSinceEvent + text.length;
+    lengthSinceEvent = completed.length > 0 ? 0 : lengthSinceEvent + text.length;
     if (lengthSinceEvent > MAX_EVENT_CHARACTERS) throw createTooLongError();
-    return arrived.splice(0);
+    return completed.splice(0);
   };
 }
 

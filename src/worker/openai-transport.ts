@@ -87,10 +87,10 @@ export class OpenaiTransport {
   }
 
   /** Returns queries about the engine. A failed query resolves to undefined. */
-  questions(signal: AbortSignal): EngineQueries {
-    const ask = async (method: string, url: string, body?: string): Promise<UntrustedJson> => {
+  createEngineQueries(signal: AbortSignal): EngineQueries {
+    const query = async (method: string, url: string, body?: string): Promise<UntrustedJson> => {
       try {
-        const answer = await this.#connections.send({
+        const response = await this.#connections.send({
           method,
           url,
           headers: {
@@ -102,17 +102,17 @@ export class OpenaiTransport {
           signal,
           headTimeoutMs: ENGINE_QUERY_TIMEOUT_MS,
         });
-        const text = await this.#connections.readText(answer, ENGINE_QUERY_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
-        return answer.status === 200 ? this.parsed(text) : undefined;
+        const text = await this.#connections.readText(response, ENGINE_QUERY_TIMEOUT_MS, MAX_DOCUMENT_BYTES);
+        return response.status === 200 ? this.parseDocument(text) : undefined;
       } catch {
         // The type stays unknown; the user can set it.
         return undefined;
       }
     };
-    const base = { base: this.url, root: this.root };
+    const baseUrls = { base: this.url, root: this.root };
     return {
-      get: (where, path) => ask('GET', `${base[where]}${path}`),
-      post: (where, path, body) => ask('POST', `${base[where]}${path}`, body),
+      get: (base, path) => query('GET', `${baseUrls[base]}${path}`),
+      post: (base, path, body) => query('POST', `${baseUrls[base]}${path}`, body),
     };
   }
 
@@ -120,23 +120,28 @@ export class OpenaiTransport {
   async get(url: string, withKey: boolean, signal: AbortSignal): Promise<OpenaiResponse> {
     const headTimeoutMs = HTTP_PROBE_TIMEOUT_MS;
     try {
-      const answer = await this.#connections.send({
+      const response = await this.#connections.send({
         method: 'GET',
         url,
         headers: { ...PLAIN_HEADERS, ...(withKey && this.#authorization) },
         signal,
         headTimeoutMs,
       });
-      const { status } = answer;
+      const { status } = response;
       return {
         status,
-        headers: answer.headers,
+        headers: response.headers,
         text: await (status === 200
-          ? this.#connections.readText(answer, headTimeoutMs, MAX_DOCUMENT_BYTES)
-          : this.#connections.readPrefix(answer, headTimeoutMs, MAX_ERROR_BYTES)),
+          ? this.#connections.readText(response, headTimeoutMs, MAX_DOCUMENT_BYTES)
+          : this.#connections.readPrefix(response, headTimeoutMs, MAX_ERROR_BYTES)),
       };
     } catch (error) {
-      throw this.failures.failure(error, signal, undefined, `no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`);
+      throw this.failures.toConnectionError(
+        error,
+        signal,
+        undefined,
+        `no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
+      );
     }
   }
 
@@ -146,7 +151,7 @@ export class OpenaiTransport {
     const startedAtMs = clock.nowMs();
     const url = `${this.url}${path}`;
     try {
-      const answer = await this.#connections.send({
+      const response = await this.#connections.send({
         method: 'POST',
         url,
         headers: { ...PLAIN_HEADERS, 'content-type': 'application/json', ...this.#authorization },
@@ -157,50 +162,53 @@ export class OpenaiTransport {
       const onBytes = (): void => {
         this.#lastByteAtMs = clock.nowMs();
       };
-      if (answer.status < 500) onBytes();
-      if (answer.status !== 200) {
-        const text = await this.#connections.readPrefix(answer, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
-        throw this.failures.refusal(answer.status, text, answer.headers);
+      if (response.status < 500) onBytes();
+      if (response.status !== 200) {
+        const text = await this.#connections.readPrefix(response, HTTP_PROBE_TIMEOUT_MS, MAX_ERROR_BYTES);
+        throw this.failures.createStatusError(response.status, text, response.headers);
       }
       // Engines send the headers immediately, and the first byte of the body after processing the prompt.
       const firstByteMs = Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
       return {
-        answer,
-        chunks: readChunksWithTimeout(answer.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }),
+        response,
+        chunks: readChunksWithTimeout(response.body, { clock, firstByteMs, idleMs: idleTimeoutMs, onBytes }),
       };
     } catch (error) {
-      throw this.failures.failure(error, signal);
+      throw this.failures.toConnectionError(error, signal);
     }
   }
 
   /** Parses a response or an event. Throws if it is an error, which can also have the status 200. */
-  told(text: string, isError = false): UntrustedJson {
-    const json = isError ? parseErrorEvent(text) : this.parsed(text);
-    const failed = json.choices?.find?.((choice: UntrustedJson) => choice?.error);
+  parseResponse(text: string, isError = false): UntrustedJson {
+    const json = isError ? parseErrorEvent(text) : this.parseDocument(text);
+    const failedChoice = json.choices?.find?.((choice: UntrustedJson) => choice?.error);
     const isBare = json.object === 'error' || isError || isBareError(json);
-    const error = json.error || failed?.error || (isBare && json);
+    const error = json.error || failedChoice?.error || (isBare && json);
     if (!error) return json;
-    const words = typeof error === 'object' ? error : json;
-    const body = failed ? JSON.stringify({ error }) : text;
+    const errorFields = typeof error === 'object' ? error : json;
+    const body = failedChoice ? JSON.stringify({ error }) : text;
     throw new UpstreamError(
-      getErrorStatus(words),
+      getErrorStatus(errorFields),
       text,
-      `${this.url} returned an error: ${this.failures.message(body)}`,
+      `${this.url} returned an error: ${this.failures.extractMessage(body)}`,
     );
   }
 
   /** Parses JSON that must be an object or an array. */
-  parsed(text: string): UntrustedJson {
+  parseDocument(text: string): UntrustedJson {
     if (hasTooManyContainers(text))
-      throw this.failures.stranger(`more than ${MAX_CONTAINERS} objects and arrays in one document`);
+      throw this.failures.createIncompatibleError(`more than ${MAX_CONTAINERS} objects and arrays in one document`);
     let json: UntrustedJson;
     try {
       json = JSON.parse(text);
     } catch (cause) {
-      throw this.failures.stranger(`not JSON: ${this.failures.withoutKeys(getErrorMessage(cause))}`, cause);
+      throw this.failures.createIncompatibleError(
+        `not JSON: ${this.failures.redactKeys(getErrorMessage(cause))}`,
+        cause,
+      );
     }
     if (typeof json === 'object' && json !== null) return json;
-    throw this.failures.stranger('not a JSON object');
+    throw this.failures.createIncompatibleError('not a JSON object');
   }
 }
 
@@ -212,8 +220,8 @@ function hasTooManyContainers(text: string): boolean {
   // Each container takes at least two characters and a comma.
   if (text.length < 3 * MAX_CONTAINERS) return false;
   let count = 0;
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at);
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
     if ((unit === 0x5b || unit === 0x7b) && ++count > MAX_CONTAINERS) return true;
   }
   return false;

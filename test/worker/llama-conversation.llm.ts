@@ -15,7 +15,8 @@ async function written(kept: CachedSequence, prompt: readonly Token[], seed: num
   const before = kept.sequence.tokenMeter.usedInputTokens;
   const sampling = { seed, maxTokens: 40, temperature: 1.2, topP: 1, stop: [] };
   let text = '';
-  for await (const piece of generateLlamaText({ kept, prompt, sampling, trimStart: false, signal })) text += piece;
+  for await (const piece of generateLlamaText({ cached: kept, prompt, sampling, trimStart: false, signal }))
+    text += piece;
   const answer = kept.sequence.contextTokens.slice(prompt.length);
   return { text, answer, evaluated: kept.sequence.tokenMeter.usedInputTokens - before };
 }
