@@ -128,7 +128,7 @@ async function measure(): Promise<void> {
     const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
-    const listening = { heartbeatMs: 2000, ackLimitMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
+    const listening = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
     const server = await startHttpApi({ registry, clock, events: SILENT, ...listening });
     const divideByStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
     const unchanged = await measureStalls(reader, server.port, async () => {});

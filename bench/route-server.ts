@@ -42,7 +42,7 @@ const createAppOptions = (registry: Registry) => ({
   clock,
   events: SILENT,
   heartbeatMs: 2000,
-  ackLimitMs: 3000,
+  ackTimeoutMs: 3000,
   warmingMs: 0,
 });
 

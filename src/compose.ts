@@ -33,7 +33,7 @@ export interface StartApiServerOptions {
   /** Certificate and key of the server. With `ca`, clients must present a certificate. Default: plain HTTP. */
   readonly tls?: ValueOrGetter<ServerTls> | undefined;
   /** Drop a peer that has acknowledged nothing for this long, in ms. Default: 3,000. */
-  readonly ackLimitMs?: number | undefined;
+  readonly ackTimeoutMs?: number | undefined;
   /** How long after the start a query without matches counts as temporary, in ms. Default: 10,000. */
   readonly warmingMs?: number | undefined;
   /** Maximum number of replicas. Default: 100,000. */
@@ -84,7 +84,7 @@ export async function startApiServer({
   registerTokens,
   readTokens,
   tls,
-  ackLimitMs = DEFAULTS.ackLimitMs,
+  ackTimeoutMs = DEFAULTS.ackTimeoutMs,
   warmingMs = DEFAULTS.warmingMs,
   maxReplicas = DEFAULTS.maxReplicas,
   maxRegistryBytes = DEFAULTS.maxRegistryBytes,
@@ -95,7 +95,7 @@ export async function startApiServer({
 }: StartApiServerOptions = {}): Promise<ApiServer> {
   // With an interval of 0, the server would do nothing but send heartbeats.
   checkTimes({ heartbeatMs }, 1);
-  checkTimes({ ackLimitMs, warmingMs });
+  checkTimes({ ackTimeoutMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
   const [{ startHttpApi }, { MemoryStore }] = await Promise.all([
@@ -111,7 +111,7 @@ export async function startApiServer({
   const limits = { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes };
   const registry = new Registry({ store, clock, random, ids, events, limits });
   const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
-  const times = { heartbeatMs, ackLimitMs, warmingMs };
+  const times = { heartbeatMs, ackTimeoutMs, warmingMs };
   const names = { machineName: system.getHostName(), allowedHosts };
   const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock };
   try {

@@ -8,7 +8,15 @@ const backends = [createEchoBackend()];
 const FUNCTIONS = {
   startApiServer: {
     call: async (options: object) => (await startApiServer({ port: 0, ...options })).close(),
-    options: ['port', 'heartbeatMs', 'ackLimitMs', 'warmingMs', 'maxReplicas', 'maxRegistryBytes', 'maxStreamsPerPeer'],
+    options: [
+      'port',
+      'heartbeatMs',
+      'ackTimeoutMs',
+      'warmingMs',
+      'maxReplicas',
+      'maxRegistryBytes',
+      'maxStreamsPerPeer',
+    ],
   },
   startWorker: {
     call: async (options: object) => (await startWorker({ backends, port: 0, servers: [], ...options })).stop(),
@@ -24,7 +32,7 @@ const FUNCTIONS = {
   },
   Client: {
     call: async (options: object) => new Client({ endpoint: 'localhost:1', ...options }).close(),
-    options: ['timeoutMs', 'firstPartTimeoutMs', 'silenceTimeoutMs', 'maxMessageBytes'],
+    options: ['timeoutMs', 'firstMessageTimeoutMs', 'streamIdleTimeoutMs', 'maxMessageBytes'],
   },
   openaiBackend: {
     call: async (options: object) => connectOpenaiBackend({ url: 'no URL', ...options }),
@@ -67,9 +75,9 @@ describe('the library', () => {
 
   it('accepts 0 for all other times, and a queue of length 0', async () => {
     const calls = [
-      FUNCTIONS.startApiServer.call({ ackLimitMs: 0, warmingMs: 0 }),
+      FUNCTIONS.startApiServer.call({ ackTimeoutMs: 0, warmingMs: 0 }),
       FUNCTIONS.startWorker.call({ drainDelayMs: 0, drainTimeoutMs: 0, maxQueue: 0 }),
-      FUNCTIONS.Client.call({ timeoutMs: 0, firstPartTimeoutMs: 0, silenceTimeoutMs: 0 }),
+      FUNCTIONS.Client.call({ timeoutMs: 0, firstMessageTimeoutMs: 0, streamIdleTimeoutMs: 0 }),
     ];
     expect(await Promise.all(calls)).toEqual([undefined, undefined, undefined]);
   });

@@ -79,9 +79,9 @@ export class Conversation {
     const options = {
       parameters: this.#parameters,
       version: this.#version,
-      orWhole: true,
+      fallBackToUnary: true,
       signal,
-      maxAnswerBytes: this.#client.maxMessageBytes,
+      maxResponseBytes: this.#client.maxMessageBytes,
     };
     const text = createTextWriter(this.#io);
     const thinking = this.#json ? undefined : createThinkingWriter(this.#io);

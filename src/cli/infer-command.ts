@@ -81,9 +81,9 @@ export const inferCommand: Command = {
       const delivery = chooseDelivery(args, io, isText);
       await client.call((inferenceClient, stopSpinner) => {
         const isCollected = args.flag('json') && delivery !== 'stream';
-        const maxAnswerBytes = isCollected ? client.maxMessageBytes : undefined;
+        const maxResponseBytes = isCollected ? client.maxMessageBytes : undefined;
         const call = { model, inputs, options };
-        const parts = receiveParts(inferenceClient, call, delivery, { maxAnswerBytes, onPart: stopSpinner });
+        const parts = receiveParts(inferenceClient, call, delivery, { maxResponseBytes, onPart: stopSpinner });
         if (isCollected) return printRecord(parts, inferenceClient, isText, io);
         if (isText || delivery === 'stream') return printParts(parts, args.flag('json'), io);
         return printUnary(parts, io);
@@ -124,7 +124,7 @@ async function* receiveParts(
   client: InferenceClient,
   { model, inputs, options }: Call,
   delivery: Delivery,
-  { maxAnswerBytes, onPart }: { readonly maxAnswerBytes: number | undefined; readonly onPart: () => void },
+  { maxResponseBytes, onPart }: { readonly maxResponseBytes: number | undefined; readonly onPart: () => void },
 ): AsyncGenerator<InferenceResponse> {
   if (delivery === 'unary') {
     const response = await client.infer(model, inputs, options);
@@ -132,7 +132,7 @@ async function* receiveParts(
     yield response;
     return;
   }
-  const streamOptions = { ...options, orWhole: delivery === 'stream or unary', maxAnswerBytes };
+  const streamOptions = { ...options, fallBackToUnary: delivery === 'stream or unary', maxResponseBytes };
   for await (const part of client.inferStream(model, inputs, streamOptions)) {
     onPart();
     yield part;

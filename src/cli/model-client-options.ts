@@ -34,17 +34,17 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
       'timeout for a call, including retries; 0 fails at once; when not given, 60s, 10m for a response that is text ' +
       '(an input named prompt, messages or text_input), 1h for a stream',
   },
-  'first-part-timeout': {
+  'first-message-timeout': {
     type: 'text',
     value: 'TIME',
-    description: 'timeout for the first part of a stream; 0: that of the stream',
-    default: `${DEFAULTS.firstPartTimeoutMs / 60_000}m`,
+    description: 'timeout for the first message of a stream; 0: the timeout of the whole stream',
+    default: `${DEFAULTS.firstMessageTimeoutMs / 60_000}m`,
   },
-  'silence-timeout': {
+  'stream-idle-timeout': {
     type: 'text',
     value: 'TIME',
-    description: 'maximum time between two parts of a stream; 0: that of the stream',
-    default: `${DEFAULTS.silenceTimeoutMs / 60_000}m`,
+    description: 'maximum time between two messages of a stream; 0: the timeout of the whole stream',
+    default: `${DEFAULTS.streamIdleTimeoutMs / 60_000}m`,
   },
   'max-message-bytes': {
     type: 'text',

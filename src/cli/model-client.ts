@@ -54,8 +54,8 @@ export class ModelClient {
       ...readCallAccess(args, io, this.#access.tls),
       token: this.#access.token,
       timeoutMs: this.#timeoutMs,
-      firstPartTimeoutMs: parseDurationMs('first-part-timeout', args.text('first-part-timeout') ?? '', 0),
-      silenceTimeoutMs: parseDurationMs('silence-timeout', args.text('silence-timeout') ?? '', 0),
+      firstMessageTimeoutMs: parseDurationMs('first-message-timeout', args.text('first-message-timeout') ?? '', 0),
+      streamIdleTimeoutMs: parseDurationMs('stream-idle-timeout', args.text('stream-idle-timeout') ?? '', 0),
       maxMessageBytes: this.maxMessageBytes,
       // This class waits itself, after it has tried all queries.
       waitWhileWarming: false,

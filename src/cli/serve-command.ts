@@ -50,11 +50,11 @@ export const serveCommand: Command = {
     ),
     'read-token-file': createTokenFileOption('file with tokens for queries, one per line', 'ANYSERVE_READ_TOKEN'),
     ...SERVER_TLS_OPTIONS,
-    'ack-limit': {
+    'ack-timeout': {
       type: 'text',
       value: 'TIME',
       description: 'close the connections of a host that has acknowledged no data for this long',
-      default: `${DEFAULTS.ackLimitMs}ms`,
+      default: `${DEFAULTS.ackTimeoutMs}ms`,
     },
     drain: {
       type: 'text',
@@ -101,7 +101,7 @@ export const serveCommand: Command = {
       registerTokens: readRequiredTokens(args, io, 'register-token-file'),
       readTokens: readRequiredTokens(args, io, 'read-token-file'),
       tls: readServerTls(args, io),
-      ackLimitMs: parseDurationMs('ack-limit', args.text('ack-limit') ?? ''),
+      ackTimeoutMs: parseDurationMs('ack-timeout', args.text('ack-timeout') ?? ''),
       warmingMs: parseDurationMs('warming', args.text('warming') ?? ''),
       maxReplicas: parseWholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),
       maxRegistryBytes: parseWholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),

@@ -171,7 +171,7 @@ const OPENAI_OPTIONS: readonly string[] = [
 ];
 
 /** Reads which models are for embeddings and which for chat. Throws `usage` for another type, or if a model has two types. */
-function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings' | 'chats'> {
+function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddingModels' | 'chatModels'> {
   const embeddings = args.texts('embeddings');
   const named: Record<'embed' | 'chat', string[]> = { embed: embeddings.filter((name) => name !== ''), chat: [] };
   for (const argument of args.texts('type')) {
@@ -187,7 +187,7 @@ function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddings
   if (ambiguous !== undefined) {
     throw new AnyserveError('usage', `model ${JSON.stringify(ambiguous)} has two types, chat and embed; give one`);
   }
-  return { embeddings: embeddings.includes('') ? 'all' : named.embed, chats: named.chat };
+  return { embeddingModels: embeddings.includes('') ? 'all' : named.embed, chatModels: named.chat };
 }
 
 /** Reads the API key for the server. A file is reloaded when it changes. The key is never an argument, which others could see. */

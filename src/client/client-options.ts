@@ -38,9 +38,9 @@ export interface ClientOptions {
    */
   readonly timeoutMs?: number | undefined;
   /** Timeout for the first message of a stream, in ms. 0: the timeout of the whole stream. Default: 600,000. */
-  readonly firstPartTimeoutMs?: number | undefined;
+  readonly firstMessageTimeoutMs?: number | undefined;
   /** Maximum time between two messages of a stream, in ms. 0: the timeout of the whole stream. Default: 120,000. */
-  readonly silenceTimeoutMs?: number | undefined;
+  readonly streamIdleTimeoutMs?: number | undefined;
   /** Maximum size of a message that is sent or received, in bytes. Default: 64 MiB. */
   readonly maxMessageBytes?: number | undefined;
   /** Called for each failed attempt that is followed by another attempt. */
@@ -83,7 +83,7 @@ export interface InferStreamOptions extends InferOptions {
    * Whether to make a unary call if the replica can't stream, and yield its response as the only message. Default: false;
    * the call then fails with `unimplemented`.
    */
-  readonly orWhole?: boolean | undefined;
+  readonly fallBackToUnary?: boolean | undefined;
   /** Maximum size of all messages of the stream together, in bytes, for callers that collect them. Default: no limit. */
-  readonly maxAnswerBytes?: number | undefined;
+  readonly maxResponseBytes?: number | undefined;
 }

@@ -50,15 +50,15 @@ export class InferenceClient {
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
       timeoutMs,
-      firstPartTimeoutMs = DEFAULTS.firstPartTimeoutMs,
-      silenceTimeoutMs = DEFAULTS.silenceTimeoutMs,
+      firstMessageTimeoutMs = DEFAULTS.firstMessageTimeoutMs,
+      streamIdleTimeoutMs = DEFAULTS.streamIdleTimeoutMs,
       onRetry,
       onAttempt,
       waitWhileWarming = true,
     } = options;
     // A call caps its timeout at the maximum of a timer, so that a larger value is valid.
     checkTimes({ timeoutMs: timeoutMs !== undefined && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
-    checkTimes({ firstPartTimeoutMs, silenceTimeoutMs });
+    checkTimes({ firstMessageTimeoutMs, streamIdleTimeoutMs });
     checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
     const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
@@ -73,7 +73,7 @@ export class InferenceClient {
     });
     this.#clock = world.clock;
     this.#hasTimeout = timeoutMs !== undefined;
-    this.#streamTimeouts = { firstPartTimeoutMs, silenceTimeoutMs };
+    this.#streamTimeouts = { firstMessageTimeoutMs, streamIdleTimeoutMs };
     this.#maxMessageBytes = maxMessageBytes;
     const discovery = this.#discovery;
     const { signal } = this.#closed;
@@ -201,7 +201,7 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions,
   ): AsyncGenerator<InferenceResponse> {
-    const { orWhole, maxAnswerBytes, timeoutMs } = options;
+    const { fallBackToUnary, maxResponseBytes, timeoutMs } = options;
     await channel.connect(call);
     const message = createRequestMessage(
       model,
@@ -209,13 +209,13 @@ export class InferenceClient {
       options,
       await this.#getSpecs(channel, model, inputs, options, call),
     );
-    const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: maxAnswerBytes };
+    const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: maxResponseBytes };
     const hasTimeout = this.#hasTimeout || timeoutMs !== undefined;
     const unaryDeadlineEpochMs = hasTimeout
       ? call.deadlineEpochMs
       : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
     try {
-      const messages = orWhole
+      const messages = fallBackToUnary
         ? streamOrCallUnary(channel, message, stream, unaryDeadlineEpochMs)
         : channel.stream(message, stream);
       for await (const response of messages) yield parseInferResponse(channel, response);

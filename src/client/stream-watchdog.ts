@@ -5,9 +5,9 @@ import type { Clock } from '../core/ports.js';
 /** Timeouts for the messages of a stream, in ms. 0 means no timeout before the call's deadline. */
 export interface StreamTimeouts {
   /** Timeout from the request to the first message. */
-  readonly firstPartTimeoutMs: number;
+  readonly firstMessageTimeoutMs: number;
   /** Maximum time between two messages. Messages without text count. */
-  readonly silenceTimeoutMs: number;
+  readonly streamIdleTimeoutMs: number;
 }
 
 /** A source of messages. `isReady` is true if the next message or the end can be read without waiting. */
@@ -32,8 +32,8 @@ export class StreamWatchdog {
    * when the reader is busy, doesn't count.
    */
   async next<T>(source: Source<T>): Promise<T | undefined> {
-    const { firstPartTimeoutMs, silenceTimeoutMs } = this.#timeouts;
-    const timeoutMs = this.#messages === 0 ? firstPartTimeoutMs : silenceTimeoutMs;
+    const { firstMessageTimeoutMs, streamIdleTimeoutMs } = this.#timeouts;
+    const timeoutMs = this.#messages === 0 ? firstMessageTimeoutMs : streamIdleTimeoutMs;
     const pending = source.next();
     const message = source.isReady || timeoutMs === 0 ? await pending : await this.#waitFor(pending, timeoutMs);
     this.#messages++;
@@ -50,8 +50,8 @@ export class StreamWatchdog {
   #createTimeoutError(timeoutMs: number): AnyserveError {
     const [failure, option] =
       this.#messages === 0
-        ? ['no message of the stream arrived', '--first-part-timeout (firstPartTimeoutMs)']
-        : ['the stream was silent', '--silence-timeout (silenceTimeoutMs)'];
+        ? ['no message of the stream arrived', '--first-message-timeout (firstMessageTimeoutMs)']
+        : ['the stream was silent', '--stream-idle-timeout (streamIdleTimeoutMs)'];
     const message = `${failure} for ${formatDuration(timeoutMs)}; ${option} sets the limit`;
     return new AnyserveError('deadline_exceeded', message);
   }

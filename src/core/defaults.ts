@@ -8,7 +8,7 @@ export const DEFAULTS = {
   /** TTL of a lease. It is renewed three times per TTL. */
   leaseTtlMs: 9000,
   /** A host that acknowledged nothing for this long, although data was sent to it, is considered dead. */
-  ackLimitMs: 3000,
+  ackTimeoutMs: 3000,
   /** At shutdown, an API server spreads the disconnects of its replicas over this long. */
   drainMs: 5000,
   /** After a start, "no match" counts as temporary for this long, because replicas are still reconnecting. */
@@ -37,9 +37,9 @@ export const DEFAULTS = {
   /** The same for a streaming call. The two timeouts below detect a stalled stream earlier. */
   streamTimeoutMs: 3_600_000,
   /** From the request to the first message of a stream. A long prompt on a busy engine takes minutes. */
-  firstPartTimeoutMs: 600_000,
+  firstMessageTimeoutMs: 600_000,
   /** Between two messages of a stream. */
-  silenceTimeoutMs: 120_000,
+  streamIdleTimeoutMs: 120_000,
   /** Up to the first byte of an engine's response. The official OpenAI clients use the same value. */
   upstreamTimeoutMs: 600_000,
   /** Between two bytes of an engine's response. */

@@ -31,7 +31,7 @@ export interface ApiServerOptions
   /** Returns the current certificate and keys. Default: plain HTTP. */
   readonly tls?: (() => ServerTls) | undefined;
   /** Maximum time that a peer can leave sent data unacknowledged, in ms. */
-  readonly ackLimitMs: number;
+  readonly ackTimeoutMs: number;
   /** Timeout for receiving a whole request, in ms. It doesn't apply to an open lease. Default: 10,000. */
   readonly requestTimeoutMs?: number | undefined;
   /** Timeout for a client that reads nothing of its response, in ms. Default: 30,000. */
@@ -64,13 +64,13 @@ const LISTEN_BACKLOG = 4096;
 
 /** Starts an API server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
 export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, port, registry, clock, events, tls, tokens, ackLimitMs } = options;
+  const { host, port, registry, clock, events, tls, tokens, ackTimeoutMs } = options;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const connections = new ConnectionLimit(await countOpenFiles());
   const readiness = new Readiness([connections.readinessCheck, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, readRetransmitCount };
-  const deadPeers = new DeadPeerDetector({ registry, clock, events, limitMs: ackLimitMs, ...kernel });
+  const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });
   const apiApp = createApiApp({ ...options, readiness, deadPeers, hosts });
   const { server, stopPolling } = createNodeServer(apiApp.app, options);
   const state = { isClosing: false };

@@ -11,7 +11,7 @@ export interface DeadPeerDetectorOptions {
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
   /** Maximum time that a peer can leave everything that was sent to it unacknowledged, in ms. */
-  readonly limitMs: number;
+  readonly ackTimeoutMs: number;
   /** Reads the machine's TCP connections. Rejects with `ENOENT` or `EACCES` where they can't be read at all. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
   /** Counts the retransmission timeouts of the whole machine. Undefined where the system doesn't count them. Cheap. */
@@ -214,16 +214,16 @@ export class DeadPeerDetector {
 
   /** Whether a peer has left everything unacknowledged for long enough to count as dead. */
   #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
-    const { limitMs } = this.#options;
+    const { ackTimeoutMs } = this.#options;
     const waitedMs = nowMs - wait.sinceMs;
-    if (isWindowShut(entry, wait)) return waitedMs > limitMs + CHECK_INTERVAL_MS;
+    if (isWindowShut(entry, wait)) return waitedMs > ackTimeoutMs + CHECK_INTERVAL_MS;
     const requiredRetransmits = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
-    return waitedMs > limitMs && entry.retransmits >= requiredRetransmits;
+    return waitedMs > ackTimeoutMs && entry.retransmits >= requiredRetransmits;
   }
 
   async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
     wait.isAccused = true;
-    const forMs = this.#options.limitMs * SILENCE_PER_LIMIT;
+    const forMs = this.#options.ackTimeoutMs * SILENCE_PER_LIMIT;
     const isLossy = this.#lossyAtMs.has(host);
     await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
   }

@@ -16,7 +16,7 @@ export class BackendHealth {
         new HealthWatch({
           probe: (signal) => backend.check?.(signal) ?? Promise.resolve(),
           clock,
-          timeoutMs: backend.checkLimitMs,
+          timeoutMs: backend.checkTimeoutMs,
           onChange: (change) => {
             if (change.kind === 'healthy') this.#unhealthy.delete(backend);
             else this.#unhealthy.add(backend);

@@ -60,7 +60,7 @@ export interface Backend {
    */
   check?(signal: AbortSignal): Promise<void>;
   /** Timeout for a check, in ms. Default: 1,000. */
-  readonly checkLimitMs?: number;
+  readonly checkTimeoutMs?: number;
   /** Maximum number of calls that run at once, if the worker's options don't set it. Default: 64. */
   readonly maxConcurrency?: number;
   /** Releases the backend's connections and memory. */

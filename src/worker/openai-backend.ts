@@ -37,7 +37,7 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
       },
       watchModels: (listener) => engineModels.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
-      checkLimitMs: HTTP_PROBE_TIMEOUT_MS + 1000,
+      checkTimeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       check: (checkSignal) =>
         checkServer(server, options, checkSignal, async (signal) => {
           const names = await server.listModels(signal);
@@ -124,7 +124,7 @@ async function waitForModels(
 
 function checkListedModels(
   { url }: OpenaiServer,
-  { models, embeddings, chats = [] }: OpenaiBackendOptions,
+  { models, embeddingModels, chatModels = [] }: OpenaiBackendOptions,
   listed: string[] | undefined,
 ): string[] {
   if (!listed && models.length === 0) {
@@ -133,7 +133,7 @@ function checkListedModels(
       `${url}/models is not a list of models; check the URL, or name the models with --model`,
     );
   }
-  const requested = [...models, ...chats, ...(embeddings === 'all' ? [] : embeddings)];
+  const requested = [...models, ...chatModels, ...(embeddingModels === 'all' ? [] : embeddingModels)];
   const missing = listed && requested.find((name) => !isListed(name, listed));
   if (missing === undefined) return listed ?? [];
   const available = quoteList(listed ?? []);
@@ -142,11 +142,11 @@ function checkListedModels(
 
 /** Returns the names of the models to serve: the named ones if there are any, else all listed ones. */
 function selectNames(
-  { models, embeddings, chats = [] }: OpenaiBackendOptions,
+  { models, embeddingModels, chatModels = [] }: OpenaiBackendOptions,
   listed: readonly string[],
 ): readonly string[] {
   if (models.length === 0) return listed;
-  const typed = [...chats, ...(embeddings === 'all' ? [] : embeddings)];
+  const typed = [...chatModels, ...(embeddingModels === 'all' ? [] : embeddingModels)];
   return [...models, ...typed.filter((name) => !isListed(name, models))];
 }
 
@@ -161,13 +161,13 @@ function selectModels(
   options: OpenaiBackendOptions,
   listed: readonly string[],
 ): readonly OfferedModel[] {
-  const { embeddings, chats = [], models, log } = options;
+  const { embeddingModels, chatModels = [], models, log } = options;
   const offered: OfferedModel[] = [];
   for (const name of selectNames(options, listed)) {
     const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
     const type = server.getType(name) ?? server.getType(`${name}:latest`);
-    if (includesName(chats)) offered.push({ name, type: 'chat' });
-    else if (embeddings === 'all' || includesName(embeddings) || type === 'embed')
+    if (includesName(chatModels)) offered.push({ name, type: 'chat' });
+    else if (embeddingModels === 'all' || includesName(embeddingModels) || type === 'embed')
       offered.push({ name, type: 'embed' });
     else if (type === undefined || type === 'chat' || models.includes(name)) offered.push({ name, type: 'chat' });
     else log.info(`skipping model ${quote(name)}: the server says it is for ${type}; to serve it: --type ${name}=chat`);

@@ -19,8 +19,8 @@ export interface OpenaiSettings {
   /** Models to serve in addition to those in `embeddings` and `chats`. If empty, all listed models are served. */
   readonly models: readonly string[];
   /** Models that create embeddings, or `all`. */
-  readonly embeddings: readonly string[] | 'all';
+  readonly embeddingModels: readonly string[] | 'all';
   /** Models to serve as chat models, regardless of the type that the server reports. */
-  readonly chats?: readonly string[] | undefined;
+  readonly chatModels?: readonly string[] | undefined;
   readonly log: Log;
 }

@@ -568,30 +568,33 @@ describe('a client', () => {
     const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
     const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
     const parts: string[] = [];
-    for await (const part of asking.inferStream('x', {}, { orWhole: true })) parts.push(who(part));
+    for await (const part of asking.inferStream('x', {}, { fallBackToUnary: true })) parts.push(who(part));
     expect([parts, calls, attempts, asking.replicaId]).toEqual([['unary'], ['modelInfer'], [], 'unary']);
     await expect(asking.inferStream('x', {}).next()).rejects.toMatchObject({ code: 'unimplemented' });
     expect(calls).toHaveLength(1);
   });
 
-  it.each([false, true])('moves a stream on when a replica cannot do what is asked; or whole: %s', async (orWhole) => {
-    const server = await apiServer();
-    const unable = await startTestWorker(
-      new App().capability({ type: 'x' }, () => {
-        throw new AnyserveError('unimplemented', 'parameter "top_k" is not known');
-      }),
-    );
-    cleanups.push(() => unable.stop());
-    await offer(server, 'unable', unable.replica.endpoint);
-    const attempts: FailedAttempt[] = [];
-    const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
-    const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
-    await offer(server, 'able', await answering('able'));
-    const parts: string[] = [];
-    for await (const part of asking.inferStream('x', {}, { orWhole })) parts.push(who(part));
-    expect(parts).toEqual(['able']);
-    expect(attempts.map(({ replicaId, error }) => [replicaId, error.code])).toEqual([['unable', 'unimplemented']]);
-  });
+  it.each([false, true])(
+    'moves a stream on when a replica cannot do what is asked; with fallBackToUnary %s',
+    async (fallBackToUnary) => {
+      const server = await apiServer();
+      const unable = await startTestWorker(
+        new App().capability({ type: 'x' }, () => {
+          throw new AnyserveError('unimplemented', 'parameter "top_k" is not known');
+        }),
+      );
+      cleanups.push(() => unable.stop());
+      await offer(server, 'unable', unable.replica.endpoint);
+      const attempts: FailedAttempt[] = [];
+      const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
+      const asking = client({ server: server.url, capability: { type: 'x' }, onRetry });
+      await offer(server, 'able', await answering('able'));
+      const parts: string[] = [];
+      for await (const part of asking.inferStream('x', {}, { fallBackToUnary })) parts.push(who(part));
+      expect(parts).toEqual(['able']);
+      expect(attempts.map(({ replicaId, error }) => [replicaId, error.code])).toEqual([['unable', 'unimplemented']]);
+    },
+  );
 
   it('takes a failure that comes after a part for no lack of streams', async () => {
     let runs = 0;
@@ -602,7 +605,7 @@ describe('a client', () => {
     });
     const worker = await startTestWorker(app);
     cleanups.push(() => worker.stop());
-    const parts = client({ endpoint: worker.replica.endpoint }).inferStream('x', {}, { orWhole: true });
+    const parts = client({ endpoint: worker.replica.endpoint }).inferStream('x', {}, { fallBackToUnary: true });
     expect((await parts.next()).done).toBe(false);
     await expect(parts.next()).rejects.toMatchObject({ code: 'unimplemented' });
     expect(runs).toBe(1);

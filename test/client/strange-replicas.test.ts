@@ -264,9 +264,9 @@ describe('a stream that goes silent', () => {
 
   it('is ended before its first part', async () => {
     const endpoint = await bare({ modelStreamInfer: () => {} });
-    await expect(client({ endpoint, firstPartTimeoutMs: 200 }).inferStream('x', {}).next()).rejects.toMatchObject({
+    await expect(client({ endpoint, firstMessageTimeoutMs: 200 }).inferStream('x', {}).next()).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: `${endpoint}: no message of the stream arrived for 200ms; --first-part-timeout (firstPartTimeoutMs) sets the limit`,
+      message: `${endpoint}: no message of the stream arrived for 200ms; --first-message-timeout (firstMessageTimeoutMs) sets the limit`,
     });
   });
 
@@ -277,12 +277,12 @@ describe('a stream that goes silent', () => {
         call.write(part);
       },
     });
-    const parts = client({ endpoint, silenceTimeoutMs: 200 }).inferStream('x', {});
+    const parts = client({ endpoint, streamIdleTimeoutMs: 200 }).inferStream('x', {});
     await parts.next();
     await parts.next();
     await expect(parts.next()).rejects.toMatchObject({
       code: 'deadline_exceeded',
-      message: `${endpoint}: the stream was silent for 200ms; --silence-timeout (silenceTimeoutMs) sets the limit (after 2 messages of the stream)`,
+      message: `${endpoint}: the stream was silent for 200ms; --stream-idle-timeout (streamIdleTimeoutMs) sets the limit (after 2 messages of the stream)`,
     });
   });
 
@@ -297,7 +297,7 @@ describe('a stream that goes silent', () => {
       },
     });
     let count = 0;
-    for await (const _part of client({ endpoint, silenceTimeoutMs: 300 }).inferStream('x', {})) {
+    for await (const _part of client({ endpoint, streamIdleTimeoutMs: 300 }).inferStream('x', {})) {
       if (++count === 2) await new Promise((resolve) => setTimeout(resolve, 500));
     }
     expect(count).toBe(5);
@@ -305,7 +305,7 @@ describe('a stream that goes silent', () => {
 
   it('can be as silent as it likes when told so', async () => {
     const endpoint = await bare({ modelStreamInfer: (call: Stream) => setTimeout(() => call.end(), 300) });
-    const parts = client({ endpoint, firstPartTimeoutMs: 0, silenceTimeoutMs: 0 }).inferStream('x', {});
+    const parts = client({ endpoint, firstMessageTimeoutMs: 0, streamIdleTimeoutMs: 0 }).inferStream('x', {});
     expect((await parts.next()).done).toBe(true);
   });
 });

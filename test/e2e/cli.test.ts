@@ -429,7 +429,7 @@ describe('serve', () => {
 
 describe('a time of 0', () => {
   it.each(['0', '0s', '0ms', '0.0m'])('%s is accepted for each option that takes a time', async (zero) => {
-    const own = start(['serve', '--port', '0', '--drain', zero, '--warming', zero, '--ack-limit', zero]);
+    const own = start(['serve', '--port', '0', '--drain', zero, '--warming', zero, '--ack-timeout', zero]);
     extras.push(own);
     const url = await own.printed(/listening on (http:\S+)/);
     const worker = start(

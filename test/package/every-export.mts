@@ -173,7 +173,7 @@ export async function callModels(): Promise<void> {
   const output: RequestedOutput = { name: 'text', parameters };
   const request: RequestOptions = { timeoutMs: 1000 };
   const infer: InferOptions = { ...request, parameters, outputs: [output] };
-  const stream: InferStreamOptions = { ...infer, orWhole: true };
+  const stream: InferStreamOptions = { ...infer, fallBackToUnary: true };
   const inputs: Record<string, TensorValue> = {
     prompt: ['Hello'],
     n: new Int32Array(2),

@@ -25,7 +25,7 @@ async function startDetector(
     yield entry;
   } as () => AsyncIterable<TcpEntry>,
 ): Promise<void> {
-  watch = new DeadPeerDetector({ registry, clock, events, limitMs: 3000, readTable, readRetransmitCount });
+  watch = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs: 3000, readTable, readRetransmitCount });
   await new Promise((resolve) => setImmediate(resolve));
   watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
 }
@@ -242,7 +242,7 @@ describe('the table', () => {
 
   it('is not read while no connection is watched', async () => {
     watch = new DeadPeerDetector({
-      ...{ registry, clock, events, limitMs: 3000, readRetransmitCount },
+      ...{ registry, clock, events, ackTimeoutMs: 3000, readRetransmitCount },
       readTable: () => failing('EMFILE'),
     });
     await pass(5000);
@@ -347,7 +347,7 @@ describe('a failed check', () => {
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     watch.close();
     watch = new DeadPeerDetector({
-      ...{ registry, clock, events, limitMs: 3000, readRetransmitCount },
+      ...{ registry, clock, events, ackTimeoutMs: 3000, readRetransmitCount },
       async *readTable() {
         yield entry;
         yield { ...entry, key: getTcpKey(other) as string };

@@ -20,7 +20,7 @@ export interface TestApiServer extends ApiServer {
 export async function startTestApiServer({
   heartbeatMs = 2000,
   port = 0,
-  ackLimitMs = 3000,
+  ackTimeoutMs = 3000,
   warmingMs = 0,
   requestTimeoutMs = 10_000,
   limits,
@@ -41,7 +41,7 @@ export async function startTestApiServer({
     events,
     limits,
   });
-  const times = { heartbeatMs, ackLimitMs, warmingMs, requestTimeoutMs };
+  const times = { heartbeatMs, ackTimeoutMs, warmingMs, requestTimeoutMs };
   const server = await startHttpApi({
     registry,
     clock: system.clock,

@@ -36,7 +36,7 @@ export async function backendOf(upstream: { url: string }, options: Partial<Open
       timeoutMs: 30_000,
       idleTimeoutMs: options.timeoutMs ?? 30_000,
       models: [],
-      embeddings: [],
+      embeddingModels: [],
       capabilities: [],
       clock,
       log,

@@ -39,7 +39,7 @@ async function engine(models: readonly string[], named: readonly string[] = []) 
     key: undefined,
     timeoutMs: 5000,
     idleTimeoutMs: 5000,
-    embeddings: [],
+    embeddingModels: [],
     capabilities: [],
   };
   const backend = await createOpenaiBackend(

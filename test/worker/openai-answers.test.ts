@@ -304,7 +304,7 @@ describe('fields that an upstream refuses', () => {
       json(response, 400, { error: { message: "unknown field 'encoding_format'" } });
       return true;
     });
-    const { client } = await calling(upstream, { embeddings: 'all' });
+    const { client } = await calling(upstream, { embeddingModels: 'all' });
     for (let calls = 0; calls < 2; calls++) {
       expect((await client.infer('embed', { input: ['four'] })).outputs['embedding']?.data).toEqual(
         Float32Array.of(4, 0, 0.5),
@@ -521,7 +521,7 @@ describe('an answer that is too large', () => {
       timeoutMs: 1000,
       idleTimeoutMs: 1000,
       models: [],
-      embeddings: [],
+      embeddingModels: [],
       capabilities: [],
     };
     await createOpenaiBackend({ ...options, clock, log }, waiting.signal).catch(() => {});
@@ -558,7 +558,7 @@ describe('a vector that is none', () => {
       if (body) response.setHeader('content-type', 'application/json').end(`{"data":${data}}`);
       return body && true;
     });
-    const { client } = await calling(upstream, { embeddings: 'all' });
+    const { client } = await calling(upstream, { embeddingModels: 'all' });
     const input = Array.from({ length: count }, (_, at) => `text ${at}`);
     await expect(client.infer('embed', { input })).rejects.toMatchObject({
       code: 'internal',
@@ -571,9 +571,9 @@ describe('a vector that is none', () => {
       if (body) json(response, 200, { data: [{ embedding: [1] }, { embedding: [2], index: null }] });
       return body && true;
     });
-    const { models } = await backendOf(upstream, { embeddings: 'all' });
+    const { models } = await backendOf(upstream, { embeddingModels: 'all' });
     expect(models).toHaveLength(1);
-    const { client } = await calling(upstream, { embeddings: 'all' });
+    const { client } = await calling(upstream, { embeddingModels: 'all' });
     const { outputs } = await client.infer('embed', { input: ['a', 'b'] });
     expect(outputs['embedding']?.data).toEqual(Float32Array.of(1, 2));
   });

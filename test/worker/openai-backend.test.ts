@@ -12,7 +12,7 @@ const KEY = 'sk-not-for-anyone-to-see';
 
 describe('the models of an OpenAI-compatible server', () => {
   it('are those that it lists, each with its capability', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['tiny', 'nomic']), { embeddings: ['nomic'] });
+    const { models } = await backendOf(await upstreamOf(undefined, ['tiny', 'nomic']), { embeddingModels: ['nomic'] });
     expect(models.flatMap(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
       '{"type":"chat","model":"tiny"}',
       '{"type":"embed","model":"nomic"}',
@@ -22,7 +22,7 @@ describe('the models of an OpenAI-compatible server', () => {
   it('are those that were named, when some were', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b:latest']), {
       models: ['b'],
-      embeddings: 'all',
+      embeddingModels: 'all',
     });
     expect(models.map(({ name, capabilities }) => [name, capabilities[0]?.source])).toEqual([
       ['b', '{"type":"embed","model":"b"}'],
@@ -32,7 +32,7 @@ describe('the models of an OpenAI-compatible server', () => {
   it('are those named for embeddings, too, when others were named', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b', 'c']), {
       models: ['a'],
-      embeddings: ['c'],
+      embeddingModels: ['c'],
     });
     expect(models.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
       '{"type":"chat","model":"a"}',
@@ -42,7 +42,7 @@ describe('the models of an OpenAI-compatible server', () => {
 
   it('turn texts into vectors when they are named for that, be it without their tag', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['qwen:0.5b', 'nomic:latest']), {
-      embeddings: ['nomic'],
+      embeddingModels: ['nomic'],
     });
     expect(models.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
       '{"type":"chat","model":"qwen:0.5b"}',
@@ -515,7 +515,7 @@ describe('an upstream that fails', () => {
 describe('embeddings', () => {
   it('are one vector a text, in the order of the texts', async () => {
     const upstream = await upstreamOf();
-    const { client } = await calling(upstream, { embeddings: 'all' });
+    const { client } = await calling(upstream, { embeddingModels: 'all' });
     const { outputs, parameters } = await client.infer(
       'embed',
       { input: ['a', 'four', ''] },

@@ -158,7 +158,7 @@ describe('the types of an engine’s models', () => {
       { id: 'r', type: 'rerank' },
     ];
     const upstream = await upstreamOf(undefined, models);
-    const { models: offered, log } = await backendOf(upstream, { chats: ['a', 'r'], embeddings: ['b'] });
+    const { models: offered, log } = await backendOf(upstream, { chatModels: ['a', 'r'], embeddingModels: ['b'] });
     expect(offered.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
       '{"type":"chat","model":"a"}',
       '{"type":"embed","model":"b"}',
@@ -175,7 +175,7 @@ describe('the types of an engine’s models', () => {
       code: 'usage',
       message: expect.stringContaining('--type'),
     });
-    await expect(backendOf(upstream, { chats: ['x'] })).rejects.toMatchObject({
+    await expect(backendOf(upstream, { chatModels: ['x'] })).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringContaining('has no model "x"'),
     });

@@ -194,7 +194,7 @@ describe('an engine that is slow to answer a probe', () => {
     const changes: string[] = [];
     const done: (() => void)[] = [];
     const check = (): Promise<void> => new Promise((resolve) => done.push(resolve));
-    const watches = new BackendHealth([{ models: [], check, checkLimitMs: 11_000 }], time, ({ kind }) => {
+    const watches = new BackendHealth([{ models: [], check, checkTimeoutMs: 11_000 }], time, ({ kind }) => {
       changes.push(kind);
     });
     watches.start();
