@@ -47,12 +47,17 @@ export class LeaseRenewals {
     this.#options = options;
   }
 
+  /** Returns why a lease can't be renewed; undefined if it can. See `Registry.findLeaseEnd`. */
+  findEnd(id: LeaseId): 'superseded' | 'unknown' | undefined {
+    if (this.#options.leases.get(id)) return undefined;
+    return this.#options.leases.wasSuperseded(id, this.#options.clock.nowMs()) ? 'superseded' : 'unknown';
+  }
+
   /** Renews a lease. See `Registry.renew`. */
   async renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate): Promise<RenewalResult> {
-    const nowMs = this.#options.clock.nowMs();
     const lease = this.#options.leases.get(id);
-    if (!lease) return this.#options.leases.wasSuperseded(id, nowMs) ? 'superseded' : 'unknown';
-    const isTooSoon = update !== undefined && nowMs < lease.nextCapabilityUpdateAtMs;
+    if (!lease) return this.findEnd(id) ?? 'unknown';
+    const isTooSoon = update !== undefined && this.#options.clock.nowMs() < lease.nextCapabilityUpdateAtMs;
     if (update && !isTooSoon) return this.#renewWithCapabilities(lease, declared, update);
     const isDelayed = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
     await this.#options.expiry.recordSignOfLife(lease, isDelayed ? undefined : declared);

@@ -114,6 +114,11 @@ export class Registry {
     return this.#renewals.renew(id, declared, update);
   }
 
+  /** Returns the result of a renewal that would find the lease ended; undefined if the lease is active. */
+  findLeaseEnd(id: LeaseId): 'superseded' | 'unknown' | undefined {
+    return this.#renewals.findEnd(id);
+  }
+
   /** Records a sign of life of the lease's holder that is not a renewal. */
   async recordSignOfLife(id: LeaseId): Promise<void> {
     const lease = this.#leases.get(id);

@@ -17,9 +17,11 @@ export function sendError(response: ServerResponse, code: ErrorCode, detail: str
   createErrorResponse(code, detail, headers)(response);
 }
 
+/** Detail of the response to a large request body without room. */
+export const BODY_MEMORY_FULL = 'too many large request bodies are being read; try again';
+
 /** Refuses a large request body while other large bodies hold all the memory reserved for them. */
-export const sendBodyMemoryFull = createErrorResponse(
-  'unavailable',
-  'too many large request bodies are being read; try again',
-  { ...RETRY_LATER_HEADERS, connection: 'close' },
-);
+export const sendBodyMemoryFull = createErrorResponse('unavailable', BODY_MEMORY_FULL, {
+  ...RETRY_LATER_HEADERS,
+  connection: 'close',
+});

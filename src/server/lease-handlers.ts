@@ -25,6 +25,10 @@ export function createRenewHandler(
   bodies: BodyMemory,
 ): RequestHandler {
   return async (request, response) => {
+    const lease = parseLeaseId(request);
+    // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
+    const end = registry.findLeaseEnd(lease);
+    if (end) return RENEWAL_RESPONSES[end](response);
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
       case 'aborted':
@@ -53,7 +57,7 @@ export function createRenewHandler(
         reportListValues({ id: current.id, capabilities }, events);
         return withCapabilities(current, capabilities);
       });
-    const renewal = await registry.renew(parseLeaseId(request), state, offer);
+    const renewal = await registry.renew(lease, state, offer);
     sendRenewal(response, renewal, capabilities !== undefined);
   };
 }

@@ -1,4 +1,4 @@
-import type { Response } from 'express';
+import type { Request, Response } from 'express';
 import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
@@ -20,11 +20,12 @@ import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readRequestBody } from '../http/request-body.js';
 import { type AuthorizedHandler, checkIdPrefix } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
-import { sendBodyMemoryFull, sendError } from './error-response.js';
+import { BODY_MEMORY_FULL, sendBodyMemoryFull, sendError } from './error-response.js';
 import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js';
 import { createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
+import { emitRefusal, toHost } from './registration-refusals.js';
 
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {
@@ -41,7 +42,7 @@ export interface RegisterHandlerOptions {
 export function createRegisterHandler(options: RegisterHandlerOptions): AuthorizedHandler {
   const heartbeats = createHeartbeatWheel({ clock: options.clock, intervalMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
-    const refuse = createRefuse(response, options.events);
+    const refuse = createRefuse(request, response, options.events);
     if (isCrossOrigin(request))
       return refuse('permission_denied', 'web pages of other origins cannot register replicas');
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
@@ -53,6 +54,7 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
       case 'too_large':
         return refuseOversized(refuse, body.beginning);
       case 'no_room':
+        emitRefusal(options.events, request, { code: 'unavailable', reason: BODY_MEMORY_FULL });
         return sendBodyMemoryFull(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
@@ -77,11 +79,10 @@ type Refuse = (
   details?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
 ) => void;
 
-function createRefuse(response: Response, events: Events<RegistryEvent>): Refuse {
+function createRefuse(request: Request, response: Response, events: Events<RegistryEvent>): Refuse {
   return (code, reason, { id: replicaId, headers } = {}) => {
-    const host = toHost(response.socket?.remoteAddress);
     const text = typeof reason === 'string' ? reason : (reason[0]?.msg ?? '');
-    events.emit({ kind: 'registration_refused', replicaId, host, code, reason: text });
+    emitRefusal(events, request, { code, reason: text, replicaId });
     if (typeof reason === 'string') sendError(response, code, reason, headers);
     else sendJson(response, toHttpStatus(code), serializeValidationIssues(reason));
   };
@@ -141,11 +142,6 @@ function emitWarnings(replica: Replica, host: string, events: Events<ServerEvent
   const reason = getEndpointWarning(endpoint, host);
   if (reason !== undefined) events.emit({ kind: 'unreachable_endpoint', replicaId, endpoint, host, reason });
   reportListValues(replica, events);
-}
-
-/** Returns the address of the peer. An IPv4 address that arrived over an IPv6 socket is the same host. */
-function toHost(address: string | undefined): string {
-  return (address ?? 'unknown').replace(/^::ffff:/, '');
 }
 
 /** Whether a content type is `application/json` or `application/*+json`. A missing content type counts as JSON. */

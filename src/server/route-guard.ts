@@ -9,7 +9,9 @@ import type { ApiRoute } from './routes.js';
 /** Maximum number of headers of a request. */
 const MAX_HEADERS = 100;
 
-const TOO_MANY_HEADERS = serializeErrorDetail(`the request has more than ${MAX_HEADERS} headers`);
+const HEADERS_DETAIL = `the request has more than ${MAX_HEADERS} headers`;
+
+const TOO_MANY_HEADERS = serializeErrorDetail(HEADERS_DETAIL);
 
 const CLOSE = { connection: 'close' };
 
@@ -20,18 +22,25 @@ export interface GuardOptions {
 }
 
 /** Creates the handler of a route. It checks the method, the access and the host name, and then calls the method's handler. */
-export function guardRoute({ access, methods }: ApiRoute, { tokens, hosts }: GuardOptions): RequestHandler {
+export function guardRoute({ access, methods, onRefused }: ApiRoute, { tokens, hosts }: GuardOptions): RequestHandler {
   const allow = Object.keys(methods).join(', ');
   return (request, response, next) => {
-    if (request.rawHeaders.length / 2 > MAX_HEADERS) return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
+    if (request.rawHeaders.length / 2 > MAX_HEADERS) {
+      if (Object.hasOwn(methods, request.method)) onRefused?.(request, { code: 'too_large', reason: HEADERS_DETAIL });
+      return sendJson(response, 431, TOO_MANY_HEADERS, CLOSE);
+    }
     // Node omits the body of the response to a HEAD.
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (!handler) return sendJson(response, 405, serializeErrorDetail('Method Not Allowed'), { allow });
     const decision = access === 'open' ? OPEN_ACCESS : authorizeRequest(access, request, tokens);
     const problem = hosts.findProblem(request, decision === OPEN_ACCESS && access !== 'open');
-    if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
+    if (problem) {
+      onRefused?.(request, { code: problem.status === 400 ? 'usage' : 'permission_denied', reason: problem.detail });
+      return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
+    }
     if (decision.kind === 'granted') return handler(request, response, next, decision.prefixes);
+    onRefused?.(request, { code: 'unauthenticated', reason: decision.detail });
     sendError(response, 'unauthenticated', decision.detail, { 'www-authenticate': 'Bearer' });
   };
 }

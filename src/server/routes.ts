@@ -1,4 +1,4 @@
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler } from 'express';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
@@ -11,6 +11,7 @@ import { createRegistryHandler, createReplicasHandler } from './list-handlers.js
 import { ListMemory } from './list-memory.js';
 import { createReadyzHandler, handleLivez, type Readiness } from './readiness.js';
 import { createRegisterHandler } from './register-handler.js';
+import { emitRefusal, type RegistrationRefusal } from './registration-refusals.js';
 import { createRouteHandler } from './route-handler.js';
 
 /** Options of the routes' handlers. */
@@ -44,6 +45,8 @@ export interface ApiRoute {
    * bypass express: its routing takes as long as the registry's lookup, and a fifth of the memory of a request.
    */
   readonly isHotTarget?: (target: string) => boolean;
+  /** Called for each request that is refused before its handler runs. */
+  readonly onRefused?: (request: Request, refusal: RegistrationRefusal) => void;
 }
 
 /** Creates the routing table of the API server: the only list of its paths. */
@@ -66,7 +69,12 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
       methods: { PUT: createRenewHandler(registry, events, bodies), DELETE: createReleaseHandler(registry) },
       isHotTarget: isLeaseTarget,
     },
-    { path: '/register', access: 'register', methods: { POST: createRegisterHandler({ ...options, bodies }) } },
+    {
+      path: '/register',
+      access: 'register',
+      methods: { POST: createRegisterHandler({ ...options, bodies }) },
+      onRefused: (request, refusal) => emitRefusal(events, request, refusal),
+    },
     { path: '/registry', access: 'read', methods: { GET: createRegistryHandler(registry, lists) } },
     { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, readClock, lists) } },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },

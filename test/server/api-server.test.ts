@@ -117,7 +117,7 @@ describe('a response', () => {
     const broken = (): never => {
       throw new Error('broken');
     };
-    Object.assign(server.registry, { route: broken, pages: broken, renew: async () => broken() });
+    Object.assign(server.registry, { route: broken, pages: broken, findLeaseEnd: broken });
     const asked = [
       ['GET', '/route?a=b'],
       ['GET', '/registry'],
@@ -512,6 +512,24 @@ describe('a two-way lease', () => {
     const late = await fetch(at(lease), { method: 'PUT' });
     expect(late.status).toBe(409);
     expect(registered()).toEqual(['r1']);
+  });
+
+  it('that is unknown or superseded is answered before its body arrives', async () => {
+    const { lease } = await granted();
+    await granted();
+    for (const [id, status] of [
+      ['none', 404],
+      [lease, 409],
+    ]) {
+      const head = `PUT /leases/${id} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n`;
+      const { socket, received } = rawConnection(server.port, head);
+      await until('there is an answer', () => received().includes('\r\n\r\n'));
+      expect(received()).toContain(`HTTP/1.1 ${status} `);
+      // The connection goes on after the rest of the body, which is invalid JSON.
+      socket.write(`${'['.repeat(1_000_000)}GET /livez HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await until('the next request is handled', () => received().includes('{"status":"alive"}'));
+      socket.destroy();
+    }
   });
 
   it('expires although its connection is open, and the connection is closed', async () => {

@@ -109,11 +109,12 @@ describe('large bodies', () => {
     const bodies = new BodyMemory(150_000);
     const hold = vi.spyOn(bodies, 'reserve');
     server = await startTestApiServer({ bodies });
+    const lease = await server.registry.register(replica('held'), { host: 'h' }, () => {});
     const first = [unfinished(), unfinished()];
     await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);
     for (const text of [
       registerRequest(large('r1')),
-      `PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n${'x'.repeat(60_000)}`,
+      `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n${'x'.repeat(60_000)}`,
     ]) {
       const refused = send(text);
       await until('it is refused', () => refused.received().includes('try again"}'));
