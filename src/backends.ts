@@ -61,7 +61,7 @@ export async function connectOpenaiBackend({
 
 /** Options of a backend for a GGUF model in this process. All but `path` are optional. */
 export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
-  Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'random'>> & {
+  Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'clock' | 'random'>> & {
     /** Pairs to add to the capability of the model, beside its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
   };
@@ -81,6 +81,7 @@ export async function loadLlamaBackend({
     embeddings,
     capabilities: parsedCapabilities,
     log: createEscapingLog(log),
+    clock: system.clock,
     random: system.random,
   });
 }

@@ -75,6 +75,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'api',
       'inference',
       'credentials',
+      'telemetry',
       'client',
       'worker',
       'compose.ts',

@@ -1,7 +1,7 @@
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { random } from '../system.js';
+import { clock, random } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import { parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandOption } from './command.js';
@@ -59,6 +59,7 @@ export async function createLlamaFromArguments(
     sequences: readCount('sequences', 256),
     capabilities,
     log,
+    clock,
     random,
   });
 }

@@ -4,6 +4,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { clock, getHostName, instance, random } from '../system.js';
+import { LineLimits } from '../telemetry/line-limits.js';
 import { VERSION } from '../version.js';
 import type { WorkerOptions } from '../worker/running-worker.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
@@ -110,8 +111,10 @@ export const workerCommand: Command = {
   words: [{ suggests: 'files' }],
   async run(args, io) {
     const log = createLog(io);
+    // Every call can cause one.
+    const rejections = new LineLimits(log, clock).of('unhandled rejection');
     const logRejection = (error: unknown): void =>
-      log.warn(`unhandled promise rejection in a module: ${getErrorMessage(error)}`);
+      rejections.warn(`unhandled promise rejection in a module: ${getErrorMessage(error)}`);
     process.on('unhandledRejection', logRejection);
     try {
       return await serveModels(args, io, log);

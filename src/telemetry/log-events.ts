@@ -1,8 +1,6 @@
 import type { CallEvent, Clock, EndedLease, Log, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Subscriber } from './event-bus.js';
-
-/** Maximum number of refused registrations that are logged per second. A refused peer can retry in a tight loop. */
-const MAX_REFUSALS_PER_SECOND = 10;
+import { LineLimits } from './line-limits.js';
 
 /** A line for the log. */
 interface Line {
@@ -10,24 +8,49 @@ interface Line {
   readonly text: string;
 }
 
-/** Returns a subscriber that writes one line for each event of the registry and the server. Calls are not logged. */
-export function logEvents(log: Log, clock: Pick<Clock, 'nowMs'>): Subscriber<RegistryEvent | ServerEvent | CallEvent> {
-  let secondStartMs = Number.NEGATIVE_INFINITY;
-  let refusals = 0;
-  const isOverLimit = (): boolean => {
-    const nowMs = clock.nowMs();
-    if (nowMs - secondStartMs >= 1000) {
-      secondStartMs = nowMs;
-      refusals = 0;
-    }
-    return ++refusals > MAX_REFUSALS_PER_SECOND;
-  };
+/**
+ * Returns a subscriber that writes one line for each event of the registry and the server, within limits for those that
+ * strangers or a single replica can cause again and again. Calls are not logged.
+ */
+export function logEvents(
+  log: Log,
+  clock: Pick<Clock, 'nowMs' | 'schedule'>,
+): Subscriber<RegistryEvent | ServerEvent | CallEvent> {
+  const limits = new LineLimits(log, clock);
   return (event) => {
     if (event.kind === 'attempt_started' || event.kind === 'attempt_ended') return;
-    if (event.kind === 'registration_refused' && isOverLimit()) return;
     const { level, text } = isServerEvent(event) ? formatServerEvent(event) : formatRegistryEvent(event);
-    log[level](text);
+    const kind = getLimitedKind(event);
+    (kind === undefined ? log : limits.of(kind))[level](text);
   };
+}
+
+/** Returns the kind for the limit of an event's lines. Undefined for events whose lines must all be in the log. */
+function getLimitedKind(event: RegistryEvent | ServerEvent): string | undefined {
+  switch (event.kind) {
+    // Operators follow a fleet by these. Each needs a lease that was granted, or happens once.
+    case 'registered':
+    case 'removed':
+    case 'self_preservation_entered':
+    case 'self_preservation_left':
+    case 'dead_peer_detection_unavailable':
+    case 'registration_unprotected':
+    case 'drain_started':
+    case 'drain_ended':
+      return undefined;
+    // One replica can change back and forth, and must not hide the changes of the others.
+    case 'state_changed':
+    case 'capabilities_changed':
+    case 'suspected':
+    case 'suspicion_ended':
+    case 'renewed_late':
+      return `${event.kind} ${event.replicaId}`;
+    // Requests with a wrong token must not hide that the registry is full.
+    case 'registration_refused':
+      return `${event.kind} ${event.code}`;
+    default:
+      return event.kind;
+  }
 }
 
 const SERVER_EVENTS: Readonly<Record<ServerEvent['kind'], true>> = {

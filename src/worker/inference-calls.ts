@@ -1,11 +1,11 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServiceError, sendUnaryData } from '@grpc/grpc-js';
 import { waitForDrain } from '../client/async-waits.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import type { Log } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
 import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '../inference/protocol-messages.js';
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
+import type { LineLimits } from '../telemetry/line-limits.js';
 import type { Admission } from './admission.js';
 import { runInference, runUnaryInference } from './inference-run.js';
 import type { ModelTable } from './model-table.js';
@@ -18,7 +18,8 @@ import { rejectSharedMemory } from './tensor-parameters.js';
 export interface InferenceCallsOptions {
   readonly models: ModelTable;
   readonly admission: Admission;
-  readonly log: Log;
+  /** Limits the lines about failed calls, which any caller can cause. */
+  readonly lines: LineLimits;
   /** Aborted when the worker stops. Streams then end after their current request. */
   readonly leaving: AbortSignal;
   /** Called for each failed inference. */
@@ -102,7 +103,7 @@ export class InferenceCalls {
     } catch (error) {
       // The stream itself is broken, so the failure can only be logged.
       if (!disconnected.signal.aborted)
-        this.#options.log.warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+        this.#options.lines.of('stream').warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     } finally {
       this.#leaving.removeEventListener('abort', onLeaving);
     }
@@ -146,7 +147,9 @@ export class InferenceCalls {
 
   #reportFailure(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
     const request = message ? `inference with model ${quote(message.modelName)}` : 'unreadable inference request';
-    this.#options.log.warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+    // Requests that callers got wrong must not hide that a model fails.
+    const kind = error instanceof AnyserveError ? error.code : 'handler';
+    this.#options.lines.of(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     this.#options.onFailure(error);
   }
 }

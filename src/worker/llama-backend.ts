@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import type { Log, Random } from '../core/ports.js';
+import type { Clock, Log, Random } from '../core/ports.js';
+import { LineLimits } from '../telemetry/line-limits.js';
 import type { Backend } from './backend.js';
 import { loadLlamaCpp, startLlama } from './llama-cpp.js';
 import { createLlamaEmbeddingModel, createLlamaTextModel } from './llama-models.js';
@@ -24,16 +25,17 @@ export interface LlamaBackendOptions {
   /** Capabilities to register in addition to the model's type and name. */
   readonly capabilities: readonly Capability[];
   readonly log: Log;
+  readonly clock: Clock;
   /** Source of seeds for calls without one. */
   readonly random: Random;
 }
 
 /** Creates a backend that runs a GGUF model in this process with llama.cpp. Throws `usage` with the problem. */
 export async function createLlamaBackend(options: LlamaBackendOptions): Promise<Backend> {
-  const { path, embeddings, contextSize, sequences = 4, capabilities, log, random } = options;
+  const { path, embeddings, contextSize, sequences = 4, capabilities, log, clock, random } = options;
   if (!existsSync(path)) throw new AnyserveError('usage', `file not found: ${path}`);
   const llamaCpp = await loadLlamaCpp();
-  const llama = await startLlama(llamaCpp, log);
+  const llama = await startLlama(llamaCpp, new LineLimits(log, clock).of('llama.cpp'));
   try {
     log.info(`loading ${path}`);
     const model = await llama.loadModel({ modelPath: resolve(path) });

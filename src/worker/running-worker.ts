@@ -13,6 +13,7 @@ import type { Clock, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
+import { LineLimits } from '../telemetry/line-limits.js';
 import { createAdmission } from './admission.js';
 import { BackendHealth } from './backend-health.js';
 import { type GrpcServer, startGrpcServer } from './grpc-server.js';
@@ -153,18 +154,19 @@ class RunningWorker {
   #listen(): Promise<GrpcServer> {
     const { clock, log, version } = this.#world;
     const { maxQueue } = this.#options;
+    const lines = new LineLimits(log, clock);
     return startGrpcServer({
       ...this.#options,
       models: this.#models,
       admission: createAdmission({ maxConcurrency: getMaxConcurrency(this.#options), maxQueue }),
       clock,
-      log,
+      lines,
       version,
       leaving: this.#leaving.signal,
       isReady: () => this.#isReady && !this.#draining.signal.aborted,
       onFull: (reason) => {
         this.#hasRoom = reason === undefined;
-        log.warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
+        lines.of('connections').warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
         this.#reportReady();
       },
       onFailure: (error) => {

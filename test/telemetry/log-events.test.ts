@@ -8,6 +8,8 @@ import { keptLog } from '../support/replicas.js';
 const about = { replicaId: asReplicaId('r1'), host: 'h' };
 const REFUSED = { kind: 'registration_refused', ...about, code: 'unavailable', reason: 'full' } as const;
 
+const STATE = { kind: 'state_changed', ...about, state: 'draining' } as const;
+
 describe('the log', () => {
   it.each<[RegistryEvent | ServerEvent, string]>([
     [{ kind: 'registered', ...about, endpoint: asEndpoint('a:1') }, 'registered "r1" at a:1'],
@@ -33,13 +35,34 @@ describe('the log', () => {
     expect(log.lines).toEqual([line]);
   });
 
-  it('has at most 10 lines per second about refused registrations', () => {
+  it.each<[RegistryEvent | ServerEvent, RegistryEvent | ServerEvent]>([
+    [REFUSED, { ...REFUSED, code: 'unauthenticated' }],
+    [{ kind: 'list_value_offered', ...about, capability: '{}' }, REFUSED],
+    [{ kind: 'unreachable_endpoint', ...about, endpoint: asEndpoint('a'), reason: '' }, REFUSED],
+    [{ kind: 'request_failed', method: 'GET', target: '/route', error: 'broken' }, REFUSED],
+    [{ kind: 'store_failed', error: 'broken' }, REFUSED],
+    [STATE, { ...STATE, replicaId: asReplicaId('r2') }],
+    [{ kind: 'capabilities_changed', ...about, count: 2 }, STATE],
+  ])('is limited in lines like %o, and not in others', (event, other) => {
     const [log, clock] = [keptLog(), new ManualClock()];
     const subscriber = logEvents(log, clock);
-    for (let n = 0; n < 25; n++) subscriber(REFUSED);
+    for (let n = 0; n < 1000; n++) subscriber(event);
     expect(log.lines).toHaveLength(10);
-    clock.advance(1000);
-    subscriber(REFUSED);
+    subscriber(other);
     expect(log.lines).toHaveLength(11);
+    clock.advance(1000);
+    expect(log.lines[11]).toBe(`${log.lines[0]} … and 989 more like this`);
+  });
+
+  it.each<RegistryEvent | ServerEvent>([
+    { kind: 'registered', ...about, endpoint: asEndpoint('a:1') },
+    { kind: 'removed', ...about, reason: 'expired', lease: undefined },
+    { kind: 'self_preservation_entered' },
+    { kind: 'drain_started', leases: 3, durationMs: 5000 },
+  ])('has every line like %o', (event) => {
+    const log = keptLog();
+    const subscriber = logEvents(log, new ManualClock());
+    for (let n = 0; n < 1000; n++) subscriber(event);
+    expect(log.lines).toHaveLength(1000);
   });
 });

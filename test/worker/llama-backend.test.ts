@@ -68,7 +68,7 @@ afterAll(async () => {
 });
 
 function backend(name: string, options: Partial<LlamaBackendOptions> = {}) {
-  const base = { path: file(name), embeddings: false, threads: 1, capabilities: [], log: keptLog(), random };
+  const base = { path: file(name), embeddings: false, threads: 1, capabilities: [], log: keptLog(), clock, random };
   return createLlamaBackend({ ...base, ...options });
 }
 

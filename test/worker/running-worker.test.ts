@@ -192,6 +192,19 @@ describe('a worker', () => {
     await expect(parts.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(message) });
   });
 
+  it('logs a few of many bad requests, and its own failure in spite of them', async () => {
+    const app = new App().capability({ type: 'bad' }, () => {
+      throw new TypeError('no such weight');
+    });
+    const { client, worker } = await serving(app);
+    const calls = Array.from({ length: 100 }, () => client.infer('none', {}, { retryOnFailure: false }));
+    await Promise.allSettled(calls);
+    expect(worker.log.lines).toHaveLength(10);
+    await expect(client.infer('bad', {})).rejects.toThrow('no such weight');
+    expect(worker.log.lines.at(-1)).toContain('no such weight');
+    await until('the others are counted', () => worker.log.lines.at(-1)?.includes('and 89 more like this') === true);
+  });
+
   it.each<[string, unknown, string]>([
     ['a list', [1, 2], 'must return an object of outputs by name'],
     ['a typed array', Float32Array.of(1), 'must return an object of outputs by name'],
