@@ -11,13 +11,13 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-function client(...servers: string[]): ApiClient {
+function createClient(...servers: string[]): ApiClient {
   const api = new ApiClient(servers);
   cleanups.push(() => api.close());
   return api;
 }
 
-async function listening(server: Server): Promise<string> {
+async function listen(server: Server): Promise<string> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => sockets.add(socket));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -28,16 +28,16 @@ async function listening(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const http = (listener: RequestListener): Promise<string> => listening(createHttpServer(listener));
-const tcp = (listener: (socket: Socket) => void): Promise<string> => listening(createTcpServer(listener));
+const startHttpServer = (listener: RequestListener): Promise<string> => listen(createHttpServer(listener));
+const startTcpServer = (listener: (socket: Socket) => void): Promise<string> => listen(createTcpServer(listener));
 
-describe('the API client', () => {
-  it('finds a route and the list', async () => {
+describe('ApiClient', () => {
+  it('requests a route and the list of replicas', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
     const offered = replica('r1', { type: 'chat', n: 1 });
     await server.registry.register(offered, { host: '127.0.0.1' }, () => {});
-    const api = client(`${server.url}/`);
+    const api = createClient(`${server.url}/`);
     expect(await api.route(query({ type: 'chat', n: '1' }))).toEqual({
       kind: 'found',
       route: { endpoint: 'r1.test:50051', replicaId: 'r1' },
@@ -46,16 +46,16 @@ describe('the API client', () => {
     expect(await api.replicas()).toEqual([offered]);
   });
 
-  it('asks the next server when one cannot be reached, and stays with the one that answered', async () => {
-    let asked = 0;
-    const answering = await http((_request, response) => {
-      asked++;
+  it('tries the next server when one is unreachable, and keeps to the server that answered', async () => {
+    let pendingRoute = 0;
+    const answering = await startHttpServer((_request, response) => {
+      pendingRoute++;
       response.end('{"endpoint":"a:1","replica_id":"r1"}');
     });
-    const api = client('http://127.0.0.1:1', answering);
+    const api = createClient('http://127.0.0.1:1', answering);
     expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
     expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
-    expect(asked).toBe(2);
+    expect(pendingRoute).toBe(2);
   });
 
   it.each<[string, () => Promise<string>, string, string]>([
@@ -66,46 +66,56 @@ describe('the API client', () => {
       'nothing listens there; is "anyserve serve" running?',
     ],
     ['the host is unknown', async () => 'http://no-such-host.invalid', 'server_unreachable', 'no such host'],
-    ['it says nothing', () => tcp(() => {}), 'server_unreachable', 'no response in time'],
-    ['it hangs up', () => tcp((socket) => socket.destroy()), 'server_unreachable', 'closed the connection'],
-    ['it speaks something else', () => tcp((socket) => socket.end('SSH-2.0-x\r\n')), 'not_an_api_server', 'not HTTP'],
-    ['it answers HTML', () => http((_request, response) => response.end('<html>')), 'not_an_api_server', 'HTTP 200'],
+    ['it says nothing', () => startTcpServer(() => {}), 'server_unreachable', 'no response in time'],
+    ['it hangs up', () => startTcpServer((socket) => socket.destroy()), 'server_unreachable', 'closed the connection'],
+    [
+      'it speaks something else',
+      () => startTcpServer((socket) => socket.end('SSH-2.0-x\r\n')),
+      'not_an_api_server',
+      'not HTTP',
+    ],
+    [
+      'it answers HTML',
+      () => startHttpServer((_request, response) => response.end('<html>')),
+      'not_an_api_server',
+      'HTTP 200',
+    ],
     [
       'it answers another 404',
-      () => http((_request, response) => response.writeHead(404).end('nope')),
+      () => startHttpServer((_request, response) => response.writeHead(404).end('nope')),
       'not_an_api_server',
       'HTTP 404',
     ],
     [
       'it is troubled',
-      () => http((_request, response) => response.writeHead(500).end('x')),
+      () => startHttpServer((_request, response) => response.writeHead(500).end('x')),
       'server_unreachable',
       'HTTP 500',
     ],
     [
       'the body never ends',
-      () => http((_request, response) => response.writeHead(200).write('{"endpoint"')),
+      () => startHttpServer((_request, response) => response.writeHead(200).write('{"endpoint"')),
       'server_unreachable',
       'no response in time',
     ],
-  ])('says so when %s', async (_what, start, code, words) => {
-    const api = client(await start());
+  ])('reports a clear error when %s', async (_what, start, code, words) => {
+    const api = createClient(await start());
     const failure = await api.route(query(), [], { timeoutMs: 300 }).catch((error) => error);
     expect(failure).toMatchObject({ code, message: expect.stringContaining(words) });
     expect(failure.message).not.toContain('\n');
   });
 
-  it('ends with the reason of the signal that cancels it', async () => {
-    const api = client(await tcp(() => {}));
+  it('rejects with the abort reason of its signal', async () => {
+    const api = createClient(await startTcpServer(() => {}));
     const reason = new Error('enough');
     await expect(api.route(query(), [], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const later = new AbortController();
-    const asked = api.route(query(), [], { signal: later.signal });
+    const pendingRoute = api.route(query(), [], { signal: later.signal });
     later.abort(reason);
-    await expect(asked).rejects.toBe(reason);
+    await expect(pendingRoute).rejects.toBe(reason);
   });
 
-  it.each(['localhost:8080', 'ftp://x', ''])('refuses %j for a server', (server) => {
+  it.each(['localhost:8080', 'ftp://x', ''])('rejects %j as a server URL', (server) => {
     expect(() => new ApiClient([server])).toThrow('is not an API server URL; give one like http://localhost:8080');
     expect(() => new ApiClient(['http://me:secret@api.test'])).toThrow(
       /^the URL of api\.test contains a user name or password/,

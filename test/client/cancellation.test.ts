@@ -4,7 +4,7 @@ import { ActiveCalls } from '../../src/client/cancellation.js';
 import { keptBytes } from '../support/kept-memory.js';
 
 describe('a cancellation', () => {
-  it('stops what is under way, once, and says why', () => {
+  it('stops the call once and keeps the first reason', () => {
     const cancellation = new ActiveCalls().begin();
     const { signal } = cancellation;
     let stops = 0;
@@ -22,7 +22,7 @@ describe('a cancellation', () => {
     expect(new ActiveCalls().begin().signal.aborted).toBe(false);
   });
 
-  it('has a signal that is aborted already when it is asked for late', () => {
+  it('returns an aborted signal when the signal is first read after the cancellation', () => {
     const cancellation = new ActiveCalls().begin();
     cancellation.cancel('why');
     expect(cancellation.signal.reason).toBe('why');
@@ -30,7 +30,7 @@ describe('a cancellation', () => {
 });
 
 describe('the attempts of a call', () => {
-  it('run side by side: cancelling one stops neither the others nor the call', () => {
+  it('can be cancelled one by one, without effect on other attempts or the call', () => {
     const call = new ActiveCalls().begin();
     const stopped: string[] = [];
     const [one, other] = [call.beginAttempt(), call.beginAttempt()];
@@ -41,7 +41,7 @@ describe('the attempts of a call', () => {
     expect([other.isCancelled, call.isCancelled]).toEqual([false, false]);
   });
 
-  it('all stop, with their signals, when the call is cancelled, unless they ended before', () => {
+  it('are all stopped, and their signals aborted, when the call is cancelled; ended attempts are left alone', () => {
     const call = new ActiveCalls().begin();
     const stopped: string[] = [];
     const [ended, one, other] = [call.beginAttempt(), call.beginAttempt(), call.beginAttempt()];
@@ -56,33 +56,33 @@ describe('the attempts of a call', () => {
   });
 });
 
-describe('what is under way', () => {
-  it('is cancelled by its signal, be that aborted before', () => {
+describe('ActiveCalls', () => {
+  it('cancels a call when its signal aborts, also when the signal was aborted before the call', () => {
     const [early, late] = [new AbortController(), new AbortController()];
-    const underway = new ActiveCalls();
+    const activeCalls = new ActiveCalls();
     early.abort('early');
-    expect(underway.begin(early.signal).reason).toBe('early');
-    const cancellation = underway.begin(late.signal);
+    expect(activeCalls.begin(early.signal).reason).toBe('early');
+    const cancellation = activeCalls.begin(late.signal);
     expect(cancellation.isCancelled).toBe(false);
     late.abort('late');
     expect(cancellation.reason).toBe('late');
   });
 
-  it('is cancelled when all is closed, unless it has ended; nothing begins after that', () => {
-    const underway = new ActiveCalls();
-    const [one, ended] = [underway.begin(), underway.begin()];
+  it('cancels the calls in progress when it is closed, and refuses new ones', () => {
+    const activeCalls = new ActiveCalls();
+    const [one, ended] = [activeCalls.begin(), activeCalls.begin()];
     ended.end();
-    underway.close(new Error('closed'));
+    activeCalls.close(new Error('closed'));
     expect([one.isCancelled, ended.isCancelled]).toEqual([true, false]);
-    expect(() => underway.begin()).toThrow('closed');
+    expect(() => activeCalls.begin()).toThrow('closed');
   });
 
-  it('leaves nothing at its signal when it has ended', () => {
+  it('leaves no listener on the signal when a call has ended', () => {
     const { signal } = new AbortController();
-    const underway = new ActiveCalls();
+    const activeCalls = new ActiveCalls();
     const bytes = keptBytes(() => {
-      for (let n = 0; n < 100_000; n++) underway.begin(signal).end();
-      return [signal, underway];
+      for (let n = 0; n < 100_000; n++) activeCalls.begin(signal).end();
+      return [signal, activeCalls];
     });
     expect(getEventListeners(signal, 'abort')).toEqual([]);
     expect(bytes).toBeLessThan(1_000_000);

@@ -12,43 +12,47 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-function pool(tls?: () => ClientTls): ChannelPool {
-  const made = new ChannelPool({ maxMessageBytes: 1e6, clock, tls });
-  cleanups.push(() => made.close());
-  return made;
+function createPool(tls?: () => ClientTls): ChannelPool {
+  const pool = new ChannelPool({ maxMessageBytes: 1e6, clock, tls });
+  cleanups.push(() => pool.close());
+  return pool;
 }
 
-describe('a pool of channels', () => {
-  it('has one for each endpoint, and another after one was dropped', () => {
-    const channels = pool();
+describe('ChannelPool', () => {
+  it('keeps one channel for each endpoint, and opens a new one after a drop', () => {
+    const channels = createPool();
     const [a, b] = [channels.get('127.0.0.1:1'), channels.get('127.0.0.1:2')];
     expect([channels.get('127.0.0.1:1') === a, a === b]).toEqual([true, false]);
     channels.drop(a);
     const next = channels.get('127.0.0.1:1');
     expect(next).not.toBe(a);
-    // Another call over the same channel fails later than the first.
+    // A call that fails later on the same channel drops it again.
     channels.drop(a);
     expect(channels.get('127.0.0.1:1')).toBe(next);
   });
 
-  it('goes by what TLS says, not by the object that says it', () => {
+  it('compares TLS settings by value, not by identity', () => {
     let ca = 'one';
-    const channels = pool(() => ({ ca }));
+    const channels = createPool(() => ({ ca }));
     const first = channels.get('127.0.0.1:1');
     expect(channels.get('127.0.0.1:1')).toBe(first);
     ca = 'two';
     expect(channels.get('127.0.0.1:1')).not.toBe(first);
   });
 
-  it('closes a channel when nobody uses it any more', async () => {
+  it('closes a retired channel when its last user releases it', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'x' }, () => ({ a: [1] })));
     cleanups.push(() => worker.stop());
-    const channel = pool().get(worker.replica.endpoint);
-    const live = () => channel.call(INFERENCE_SERVICE.serverLive, {}, { deadlineEpochMs: clock.epochMs() + 5000 });
+    const channel = createPool().get(worker.replica.endpoint);
+    const callServerLive = () =>
+      channel.call(INFERENCE_SERVICE.serverLive, {}, { deadlineEpochMs: clock.epochMs() + 5000 });
     channel.acquire();
     channel.closeWhenUnused();
-    await expect(live()).resolves.toEqual({ live: true });
+    await expect(callServerLive()).resolves.toEqual({ live: true });
     channel.release();
-    await expect(live()).rejects.toMatchObject({ code: 'unavailable', message: expect.stringContaining('is closed') });
+    await expect(callServerLive()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('is closed'),
+    });
   });
 });

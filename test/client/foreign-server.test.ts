@@ -12,8 +12,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** Another program on a free port. */
-async function foreignServer(listener: RequestListener, host: string): Promise<number> {
+/** Starts a server that is not an API server, on a free port. */
+async function startForeignServer(listener: RequestListener, host: string): Promise<number> {
   const server = createServer(listener);
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
   cleanups.push(() => {
@@ -30,8 +30,8 @@ describe('another program at the address of an API server', () => {
     ['one that refuses', 403, {}, '{"detail":"Forbidden"}'],
     ['one without such a path', 404, {}, '{"detail":"Not Found"}'],
     ['a web page', 200, { 'content-type': 'text/html' }, '<html>'],
-  ])('is named by its address, and no token is asked for: %s', async (_what, status, headers, body) => {
-    const port = await foreignServer(
+  ])('is reported with its address, and without a request for a token: %s', async (_what, status, headers, body) => {
+    const port = await startForeignServer(
       (_request, response) => response.writeHead(status, headers).end(body),
       '127.0.0.1',
     );
@@ -48,7 +48,7 @@ describe('another program at the address of an API server', () => {
     await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
   });
 
-  it('is named by the address that localhost has led to, with the one to give instead', () => {
+  it('is reported with the address that localhost resolved to, and with the address to use instead', () => {
     const answer = { status: 401, headers: {}, peer: '[::1]:8080' };
     expect(toUnexpectedResponseError('http://localhost:8080', answer, '')).toMatchObject({
       code: 'not_an_api_server',
@@ -58,8 +58,8 @@ describe('another program at the address of an API server', () => {
   });
 });
 
-describe('the default id of a replica', () => {
-  it('is readable, and another one in each process', () => {
+describe('the default replica id', () => {
+  it('is readable, and differs between processes', () => {
     expect(createReplicaId({ hostName: 'gpu7', instance: 'a1b2c3' }, 50051)).toBe('gpu7-50051-a1b2c3');
     expect(createReplicaId({ hostName: 'x'.repeat(300), instance: 'a1b2c3' }, 1)).toHaveLength(64 + 1 + 1 + 1 + 6);
   });

@@ -11,119 +11,119 @@ afterEach(() => {
   for (const watch of watches.splice(0)) watch.stop();
 });
 
-interface Look {
+interface Probe {
   readonly signal: AbortSignal;
   succeed(): void;
   fail(error: unknown): void;
 }
 
-/** A watch whose time and looks a test is the master of. */
-function watched() {
+/** Creates a watch with a manual clock, whose probes the test settles. */
+function startWatch() {
   const clock = new ManualClock();
   const changes: HealthChange[] = [];
-  const looks: Look[] = [];
+  const probes: Probe[] = [];
   const watch = new HealthWatch({
     clock,
     onChange: (change) => changes.push(change),
     probe: (signal) =>
       new Promise((succeed, fail) => {
-        looks.push({ signal, succeed, fail });
+        probes.push({ signal, succeed, fail });
       }),
   });
   watches.push(watch);
   watch.start();
-  const look = async (count: number): Promise<Look> => {
-    await until(`it looks for the ${count}. time`, () => looks.length >= count);
-    return looks[count - 1] as Look;
+  const waitForProbe = async (count: number): Promise<Probe> => {
+    await until(`it looks for the ${count}. time`, () => probes.length >= count);
+    return probes[count - 1] as Probe;
   };
-  /** The look under way has ended, and the next comes after so long. */
-  const rests = async (ms: number): Promise<void> => {
+  /** Waits until the current probe has ended, and expects the next one after this delay. */
+  const expectNextProbeAfter = async (ms: number): Promise<void> => {
     await new Promise(setImmediate);
     expect(clock.pending()).toEqual([ms]);
   };
-  return { watch, clock, changes, looks, look, rests };
+  return { watch, clock, changes, probes, waitForProbe, expectNextProbeAfter };
 }
 
-describe('a health watch', () => {
-  it('looks at once, and then every 3 s', async () => {
-    const { clock, changes, looks, look, rests } = watched();
-    (await look(1)).succeed();
-    await rests(3000);
+describe('HealthWatch', () => {
+  it('probes at once, and then every 3 s', async () => {
+    const { clock, changes, probes, waitForProbe, expectNextProbeAfter } = startWatch();
+    (await waitForProbe(1)).succeed();
+    await expectNextProbeAfter(3000);
     expect(changes).toEqual([{ kind: 'healthy' }]);
     clock.advance(2999);
-    expect(looks).toHaveLength(1);
+    expect(probes).toHaveLength(1);
     clock.advance(1);
-    (await look(2)).succeed();
-    await rests(3000);
+    (await waitForProbe(2)).succeed();
+    await expectNextProbeAfter(3000);
     expect(changes).toHaveLength(1);
   });
 
-  it('takes a look of over 1 s for failed, ends it, and looks again after 1 s', async () => {
-    const { clock, changes, look, rests } = watched();
-    (await look(1)).succeed();
-    await rests(3000);
+  it('aborts a probe after 1 s, counts it as failed, and probes again after 1 s', async () => {
+    const { clock, changes, waitForProbe, expectNextProbeAfter } = startWatch();
+    (await waitForProbe(1)).succeed();
+    await expectNextProbeAfter(3000);
     clock.advance(3000);
     for (let count = 2; count <= 4; count++) {
-      const late = await look(count);
+      const slow = await waitForProbe(count);
       expect(changes).toEqual([{ kind: 'healthy' }]);
       clock.advance(999);
-      expect(late.signal.aborted).toBe(false);
+      expect(slow.signal.aborted).toBe(false);
       clock.advance(1);
-      expect(late.signal.aborted).toBe(true);
-      await rests(1000);
+      expect(slow.signal.aborted).toBe(true);
+      await expectNextProbeAfter(1000);
       if (count < 4) clock.advance(1000);
     }
     expect(changes).toEqual([{ kind: 'healthy' }, { kind: 'unhealthy', reason: 'no response within 1 s' }]);
   });
 
-  it('believes a refusal at once, and another failure only the third time', async () => {
-    const { clock, changes, look, rests } = watched();
-    (await look(1)).succeed();
-    await rests(3000);
+  it('reports a refused connection at once, and other failures after the third one', async () => {
+    const { clock, changes, waitForProbe, expectNextProbeAfter } = startWatch();
+    (await waitForProbe(1)).succeed();
+    await expectNextProbeAfter(3000);
     clock.advance(3000);
-    (await look(2)).fail(new Error('reset'));
-    await rests(1000);
+    (await waitForProbe(2)).fail(new Error('reset'));
+    await expectNextProbeAfter(1000);
     expect(changes).toHaveLength(1);
     clock.advance(1000);
-    (await look(3)).fail(new AnyserveError('unavailable', 'nothing listens there'));
-    await rests(1000);
+    (await waitForProbe(3)).fail(new AnyserveError('unavailable', 'nothing listens there'));
+    await expectNextProbeAfter(1000);
     expect(changes.at(-1)).toEqual({ kind: 'unhealthy', reason: 'nothing listens there' });
     clock.advance(1000);
-    (await look(4)).succeed();
-    await rests(3000);
+    (await waitForProbe(4)).succeed();
+    await expectNextProbeAfter(3000);
     expect(changes.at(-1)).toEqual({ kind: 'healthy' });
   });
 
-  it('looks at once when it is told to, and again when it is just looking', async () => {
-    const { watch, changes, looks, look, rests } = watched();
-    (await look(1)).succeed();
-    await rests(3000);
+  it('probes at once on checkNow(), and again after a probe that was already running', async () => {
+    const { watch, changes, probes, waitForProbe, expectNextProbeAfter } = startWatch();
+    (await waitForProbe(1)).succeed();
+    await expectNextProbeAfter(3000);
     watch.checkNow();
-    const second = await look(2);
+    const second = await waitForProbe(2);
     watch.checkNow();
     watch.checkNow();
-    expect(looks).toHaveLength(2);
+    expect(probes).toHaveLength(2);
     second.succeed();
-    (await look(3)).fail(new AnyserveError('unavailable', 'gone'));
-    await rests(1000);
-    expect(looks).toHaveLength(3);
+    (await waitForProbe(3)).fail(new AnyserveError('unavailable', 'gone'));
+    await expectNextProbeAfter(1000);
+    expect(probes).toHaveLength(3);
     expect(changes).toEqual([{ kind: 'healthy' }, { kind: 'unhealthy', reason: 'gone' }]);
   });
 
-  it('tells nothing more once it is stopped, and leaves nothing behind', async () => {
-    const resting = watched();
-    (await resting.look(1)).succeed();
-    await resting.rests(3000);
-    resting.watch.stop();
-    expect(resting.clock.pending()).toEqual([]);
-    const looking = watched();
-    const { signal } = await looking.look(1);
-    looking.watch.stop();
+  it('reports nothing after stop(), and leaves no timer', async () => {
+    const idle = startWatch();
+    (await idle.waitForProbe(1)).succeed();
+    await idle.expectNextProbeAfter(3000);
+    idle.watch.stop();
+    expect(idle.clock.pending()).toEqual([]);
+    const probing = startWatch();
+    const { signal } = await probing.waitForProbe(1);
+    probing.watch.stop();
     expect(signal.aborted).toBe(true);
     await new Promise(setImmediate);
-    expect(looking.clock.pending()).toEqual([]);
-    expect(looking.changes).toEqual([]);
-    resting.watch.checkNow();
-    expect(resting.looks).toHaveLength(1);
+    expect(probing.clock.pending()).toEqual([]);
+    expect(probing.changes).toEqual([]);
+    idle.watch.checkNow();
+    expect(idle.probes).toHaveLength(1);
   });
 });

@@ -17,22 +17,22 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function apiServer(port = 0): Promise<TestApiServer> {
+async function startApiServer(port = 0): Promise<TestApiServer> {
   const server = await startTestApiServer({ port });
   cleanups.push(() => server.close());
   return server;
 }
 
-/** A keeper of r1 whose time a test moves. */
-function keeper(...servers: string[]) {
-  return keeperOf(servers, {});
+/** Creates a lease keeper for r1 with a manual clock. */
+function createKeeper(...servers: string[]) {
+  return createKeeperWith(servers, {});
 }
 
-function keeperOf(servers: string[], options: { ready?: boolean }) {
+function createKeeperWith(servers: string[], options: { ready?: boolean }) {
   const api = new ApiClient(servers);
   const clock = new ManualClock();
   const changes: LeaseChange[] = [];
-  const kept = new LeaseKeeper({
+  const keeper = new LeaseKeeper({
     api,
     replica: replica('r1', { type: 'chat' }),
     clock,
@@ -41,19 +41,19 @@ function keeperOf(servers: string[], options: { ready?: boolean }) {
     ...options,
   });
   let failure: unknown;
-  kept.run().catch((error) => {
+  keeper.run().catch((error) => {
     failure = error;
   });
   cleanups.push(
     () => api.close(),
-    () => kept.stop(),
+    () => keeper.stop(),
   );
-  const kinds = (): string[] => changes.map(({ kind }) => kind);
-  return { kept, clock, changes, kinds, failure: () => failure };
+  const listKinds = (): string[] => changes.map(({ kind }) => kind);
+  return { keeper, clock, changes, listKinds, failure: () => failure };
 }
 
-/** Something else than an API server, on a free port. */
-async function otherServer(listener: Parameters<typeof createServer>[1]): Promise<string> {
+/** Starts an HTTP server that is not an API server, on a free port. */
+async function startForeignServer(listener: Parameters<typeof createServer>[1]): Promise<string> {
   const server = createServer(listener as never);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => {
@@ -63,10 +63,10 @@ async function otherServer(listener: Parameters<typeof createServer>[1]): Promis
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** A server that grants one-way leases only, as the original does; `open` counts them. */
-async function originalServer(): Promise<{ readonly url: string; open(): number }> {
+/** Starts a server that grants only one-way leases, as the Python server does. `open` returns the number of leases. */
+async function startOneWayServer(): Promise<{ readonly url: string; open(): number }> {
   let open = 0;
-  const url = await otherServer((_request, response) => {
+  const url = await startForeignServer((_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
     open++;
@@ -75,35 +75,35 @@ async function originalServer(): Promise<{ readonly url: string; open(): number 
   return { url, open: () => open };
 }
 
-describe('a lease keeper', () => {
-  it('registers, and gives the lease back when it stops', async () => {
-    const server = await apiServer();
-    const { kept, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().includes('registered'));
+describe('LeaseKeeper', () => {
+  it('registers the replica, and releases the lease on stop()', async () => {
+    const server = await startApiServer();
+    const { keeper, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().includes('registered'));
     expect(server.registry.replicas()).toHaveLength(1);
-    await kept.stop();
-    await until('r1 is gone', () => server.registry.replicas().length === 0, 1000);
+    await keeper.stop();
+    await until('r1 is removed', () => server.registry.replicas().length === 0, 1000);
   });
 
-  it('registers again after a wait when the server goes and comes back', async () => {
+  it('registers again, after a delay, when the server stops and starts again', async () => {
     const first = await startTestApiServer();
-    const { clock, changes, kinds } = keeper(first.url);
-    await until('r1 is registered', () => kinds().includes('registered'));
+    const { clock, changes, listKinds } = createKeeper(first.url);
+    await until('r1 is registered', () => listKinds().includes('registered'));
     await first.close();
-    await until('the loss is told', () => kinds().includes('lost'));
+    await until('the loss is reported', () => listKinds().includes('lost'));
     expect(changes.at(-1)).toMatchObject({
       retryInMs: 500,
       error: { message: `lost the API server ${first.url}: it closed the stream` },
     });
-    const second = await apiServer(first.port);
+    const second = await startApiServer(first.port);
     expect(second.registry.replicas()).toHaveLength(0);
-    await until('it waits', () => clock.pending().length === 1);
+    await until('it is waiting', () => clock.pending().length === 1);
     clock.advance(500);
     await until('r1 is back', () => second.registry.replicas().length === 1);
   });
 
-  it('keeps trying a server that is not there, with longer and longer waits', async () => {
-    const { clock, changes } = keeper('http://127.0.0.1:1');
+  it('retries an unreachable server with increasing delays', async () => {
+    const { clock, changes } = createKeeper('http://127.0.0.1:1');
     for (const [at, waitMs] of [500, 250, 500, 1000].entries()) {
       await until(`try ${at + 1} has failed`, () => changes.length === at + 1 && clock.pending().length === 1);
       expect(changes[at]).toMatchObject({ kind: 'lost', retryInMs: waitMs });
@@ -111,121 +111,124 @@ describe('a lease keeper', () => {
     }
   });
 
-  it('turns to the next server on each try', async () => {
-    const server = await apiServer();
-    const { clock, kinds } = keeper('http://127.0.0.1:1', server.url);
-    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
+  it('tries the next server on each attempt', async () => {
+    const server = await startApiServer();
+    const { clock, listKinds } = createKeeper('http://127.0.0.1:1', server.url);
+    await until('the first try has failed', () => listKinds().includes('lost') && clock.pending().length === 1);
     clock.advance(500);
-    await until('r1 is registered', () => kinds().includes('registered'));
+    await until('r1 is registered', () => listKinds().includes('registered'));
   });
 
-  it('does not fight back when it is superseded, and takes the id again once it is free', async () => {
-    const server = await apiServer();
-    const first = keeper(server.url);
-    await until('the first is registered', () => first.kinds().includes('registered'));
-    const second = keeper(server.url);
-    await until('the second is registered', () => second.kinds().includes('registered'));
-    await until('the first is told', () => first.kinds().includes('superseded') && first.clock.pending().length === 1);
-    const look = async (): Promise<void> => {
+  it('leaves the id to a replica that superseded it, and registers again once the id is free for 5 s', async () => {
+    const server = await startApiServer();
+    const first = createKeeper(server.url);
+    await until('the first is registered', () => first.listKinds().includes('registered'));
+    const second = createKeeper(server.url);
+    await until('the second is registered', () => second.listKinds().includes('registered'));
+    await until(
+      'the first is superseded',
+      () => first.listKinds().includes('superseded') && first.clock.pending().length === 1,
+    );
+    const advanceToNextCheck = async (): Promise<void> => {
       expect(first.clock.pending()).toEqual([2000]);
       first.clock.advance(2000);
-      await until('it has looked', () => first.clock.pending().length === 1);
+      await until('it has checked', () => first.clock.pending().length === 1);
     };
-    for (let looks = 0; looks < 4; looks++) await look();
-    expect(second.kinds()).toEqual(['registered']);
-    await second.kept.stop();
+    for (let looks = 0; looks < 4; looks++) await advanceToNextCheck();
+    expect(second.listKinds()).toEqual(['registered']);
+    await second.keeper.stop();
     await until('the id is free', () => server.registry.replicas().length === 0);
-    await look();
-    await look();
-    await look();
+    await advanceToNextCheck();
+    await advanceToNextCheck();
+    await advanceToNextCheck();
     expect(first.clock.pending()).toEqual([1000]);
-    expect(first.kinds()).toEqual(['registered', 'superseded']);
+    expect(first.listKinds()).toEqual(['registered', 'superseded']);
     first.clock.advance(1000);
-    await until('the first is back, when nobody has had the id for 5 s', () => server.registry.replicas().length === 1);
+    await until('the first is back, when the id was free for 5 s', () => server.registry.replicas().length === 1);
   });
 
-  it('stands by at the server that told it, and while that cannot be asked', async () => {
-    const [a, b] = [await startTestApiServer(), await apiServer()];
-    const first = keeper(a.url, b.url);
-    await until('the first is registered', () => first.kinds().includes('registered'));
-    const second = keeper(a.url);
-    await until('the second is registered', () => second.kinds().includes('registered'));
-    await until('the first is told', () => first.changes.length === 2 && first.clock.pending().length === 1);
+  it('stands by at the server that superseded it, also while that server is unreachable', async () => {
+    const [a, b] = [await startTestApiServer(), await startApiServer()];
+    const first = createKeeper(a.url, b.url);
+    await until('the first is registered', () => first.listKinds().includes('registered'));
+    const second = createKeeper(a.url);
+    await until('the second is registered', () => second.listKinds().includes('registered'));
+    await until('the first is superseded', () => first.changes.length === 2 && first.clock.pending().length === 1);
     first.clock.advance(2000);
-    await until('it has looked', () => first.clock.pending().length === 1);
-    await second.kept.stop();
+    await until('it has checked', () => first.clock.pending().length === 1);
+    await second.keeper.stop();
     await a.close();
     for (let looks = 0; looks < 5; looks++) {
       first.clock.advance(2000);
-      await until('it has looked', () => first.clock.pending().length === 1);
+      await until('it has checked', () => first.clock.pending().length === 1);
     }
-    expect(first.kinds()).toEqual(['registered', 'superseded']);
+    expect(first.listKinds()).toEqual(['registered', 'superseded']);
     expect(b.registry.replicas()).toHaveLength(0);
   });
 
-  it('takes a stream that says nothing for 15 s for lost when its server is there', async () => {
-    const { url } = await originalServer();
-    const { clock, changes, kinds } = keeper(url);
-    await until('r1 is registered', () => kinds().includes('registered'));
+  it('treats a stream that was silent for 15 s as lost when the server is healthy', async () => {
+    const { url } = await startOneWayServer();
+    const { clock, changes, listKinds } = createKeeper(url);
+    await until('r1 is registered', () => listKinds().includes('registered'));
     clock.advance(14_999);
-    expect(kinds()).toEqual(['registered']);
+    expect(listKinds()).toEqual(['registered']);
     clock.advance(1);
-    await until('its server has answered', () => clock.pending().length === 1);
+    await until('its server has responded', () => clock.pending().length === 1);
     clock.advance(1000);
-    await until('the loss is told', () => kinds().includes('lost'));
+    await until('the loss is reported', () => listKinds().includes('lost'));
     expect(changes.at(-1)).toMatchObject({ error: { message: expect.stringContaining('no event for 15 s') } });
   });
 
-  it('holds a stream that says nothing for as long as its server stands still', async () => {
-    let isStill = true;
+  it('keeps a silent stream for as long as the server does not respond to a health check', async () => {
+    let isUnresponsive = true;
     let asked = 0;
-    const still = await otherServer((request, response) => {
+    const unresponsive = await startForeignServer((request, response) => {
       if (request.url === '/health') {
         asked++;
-        if (!isStill) response.end('{"status":"healthy"}');
+        if (!isUnresponsive) response.end('{"status":"healthy"}');
         return;
       }
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
     });
-    const { clock, kinds } = keeper(still);
-    await until('r1 is registered', () => kinds().includes('registered'));
+    const { clock, listKinds } = createKeeper(unresponsive);
+    await until('r1 is registered', () => listKinds().includes('registered'));
     clock.advance(15_000);
-    await until('the server is asked', () => asked === 1);
-    await until('it has not answered', () => clock.pending().length === 1);
-    expect(kinds()).toEqual(['registered']);
-    isStill = false;
+    await until('the server is checked', () => asked === 1);
+    await until('it has not responded', () => clock.pending().length === 1);
+    expect(listKinds()).toEqual(['registered']);
+    isUnresponsive = false;
     clock.advance(1000);
-    await until('it has answered', () => asked === 2 && clock.pending().length === 1);
+    await until('it has responded', () => asked === 2 && clock.pending().length === 1);
     clock.advance(1000);
-    await until('the loss is told', () => kinds().includes('lost'));
+    await until('the loss is reported', () => listKinds().includes('lost'));
   });
 
-  it('holds a stream that goes on right after its server has answered', async () => {
-    let goOn = (): void => {};
-    const paused = await otherServer((request, response) => {
+  it("keeps a silent stream that continues right after the server's health response", async () => {
+    let continueStream = (): void => {};
+    const paused = await startForeignServer((request, response) => {
       if (request.url === '/health') return void response.end('{"status":"healthy"}');
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
-      goOn = () => void response.write('data: {"status": "alive"}\n\n');
+      continueStream = () => void response.write('data: {"status": "alive"}\n\n');
     });
-    const { clock, kinds } = keeper(paused);
-    await until('r1 is registered', () => kinds().includes('registered'));
+    const { clock, listKinds } = createKeeper(paused);
+    await until('r1 is registered', () => listKinds().includes('registered'));
     clock.advance(15_000);
-    await until('the server has answered', () => clock.pending()[0] === 1000);
-    goOn();
-    await until('the stream is heard', () => clock.pending()[0] === 15_000);
+    await until('the server has responded', () => clock.pending()[0] === 1000);
+    continueStream();
+    await until('the stream sends data', () => clock.pending()[0] === 15_000);
     clock.advance(14_000);
-    expect(kinds()).toEqual(['registered']);
+    expect(listKinds()).toEqual(['registered']);
   });
 
   it('gives up when the server refuses the registration', async () => {
-    const refusing = await otherServer((_request, response) => {
+    const refusing = await startForeignServer((_request, response) => {
       response
         .writeHead(422)
         .end('{"detail":[{"type":"x","loc":["body","endpoint"],"msg":"Field required","input":{}}]}');
     });
-    const { failure } = keeper(refusing);
+    const { failure } = createKeeper(refusing);
     await until('it gives up', () => failure() !== undefined);
     expect(failure()).toMatchObject({
       code: 'unprocessable',
@@ -233,26 +236,28 @@ describe('a lease keeper', () => {
     });
   });
 
-  it('gives up at the first try when something else answers', async () => {
-    const other = await otherServer((_request, response) => response.writeHead(200).end('<html>'));
-    const { failure } = keeper(other);
+  it('gives up after the first attempt when the server is not an API server', async () => {
+    const other = await startForeignServer((_request, response) => response.writeHead(200).end('<html>'));
+    const { failure } = createKeeper(other);
     await until('it gives up', () => failure() !== undefined);
     expect(failure()).toMatchObject({ code: 'not_an_api_server' });
   });
 
-  it('turns to the next server when something else answers at one', async () => {
-    const other = await otherServer((_request, response) => response.writeHead(404).end('nope'));
-    const server = await apiServer();
-    const { clock, kinds } = keeper(other, server.url);
-    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
+  it('tries the next server when one is not an API server', async () => {
+    const other = await startForeignServer((_request, response) => response.writeHead(404).end('nope'));
+    const server = await startApiServer();
+    const { clock, listKinds } = createKeeper(other, server.url);
+    await until('the first try has failed', () => listKinds().includes('lost') && clock.pending().length === 1);
     clock.advance(500);
-    await until('r1 is registered', () => kinds().includes('registered'));
+    await until('r1 is registered', () => listKinds().includes('registered'));
   });
 
-  it('tries again when a server has passing troubles', async () => {
-    const troubled = await otherServer((_request, response) => response.writeHead(503).end('{"detail":"stopping"}'));
-    const { changes, failure } = keeper(troubled);
-    await until('the loss is told', () => changes.length === 1);
+  it('retries after a temporary error of the server', async () => {
+    const troubled = await startForeignServer((_request, response) =>
+      response.writeHead(503).end('{"detail":"stopping"}'),
+    );
+    const { changes, failure } = createKeeper(troubled);
+    await until('the loss is reported', () => changes.length === 1);
     expect(changes[0]).toMatchObject({
       error: { message: `the API server ${troubled} responded with HTTP 503: stopping` },
     });
@@ -261,156 +266,157 @@ describe('a lease keeper', () => {
 });
 
 describe('a lease keeper of a replica that is not ready', () => {
-  it('holds no lease until it is ready, and then keeps it and says how the replica is', async () => {
-    const server = await apiServer();
-    const { kept, clock, kinds } = keeperOf([server.url], { ready: false });
-    const states = (): string[] => [...server.registry.known()].map(({ registration: { state } }) => state);
+  it('registers when the replica becomes ready, and reports its later states under the same lease', async () => {
+    const server = await startApiServer();
+    const { keeper, clock, listKinds } = createKeeperWith([server.url], { ready: false });
+    const listStates = (): string[] => [...server.registry.known()].map(({ registration: { state } }) => state);
     expect(clock.pending()).toEqual([]);
-    kept.setReady(true);
-    await until('r1 is registered', () => kinds().length === 1);
-    expect(states()).toEqual(['ready']);
+    keeper.setReady(true);
+    await until('r1 is registered', () => listKinds().length === 1);
+    expect(listStates()).toEqual(['ready']);
     for (const [state, change] of [
-      ['unready', () => kept.setReady(false)],
-      ['ready', () => kept.setReady(true)],
-      ['draining', () => kept.drain()],
+      ['unready', () => keeper.setReady(false)],
+      ['ready', () => keeper.setReady(true)],
+      ['draining', () => keeper.drain()],
     ] as const) {
       change();
-      await until(`r1 is ${state}`, () => states()[0] === state);
+      await until(`r1 is ${state}`, () => listStates()[0] === state);
     }
-    expect(kinds()).toEqual(['registered']);
-    await kept.stop();
-    expect(states()).toEqual([]);
+    expect(listKinds()).toEqual(['registered']);
+    await keeper.stop();
+    expect(listStates()).toEqual([]);
     expect(server.log.lines.at(-1)).toContain('removed "r1": released');
     expect(clock.pending()).toEqual([]);
   });
 
-  it('gives a one-way lease back at once when it is not ready, and says nothing of that', async () => {
-    const server = await originalServer();
-    const { kept, clock, kinds } = keeper(server.url);
-    await until('r1 is registered', () => server.open() === 1 && kinds().length === 1);
-    kept.setReady(false);
-    await until('r1 is gone', () => server.open() === 0);
-    await until('it rests', () => clock.pending().length === 0);
-    kept.setReady(true);
-    await until('r1 is back, without a wait', () => server.open() === 1);
-    await until('that is told', () => kinds().length === 2);
-    expect(kinds()).toEqual(['registered', 'registered']);
+  it('releases a one-way lease at once when the replica is not ready, without a report of the loss', async () => {
+    const server = await startOneWayServer();
+    const { keeper, clock, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => server.open() === 1 && listKinds().length === 1);
+    keeper.setReady(false);
+    await until('r1 is removed', () => server.open() === 0);
+    await until('it is idle', () => clock.pending().length === 0);
+    keeper.setReady(true);
+    await until('r1 is back, without a delay', () => server.open() === 1);
+    await until('the change is reported', () => listKinds().length === 2);
+    expect(listKinds()).toEqual(['registered', 'registered']);
   });
 
-  it('calls off a registration that is under way, and a wait for the next try', async () => {
+  it('cancels a pending registration and a retry delay', async () => {
     let asked = 0;
     const closed: string[] = [];
-    const slow = await otherServer((request) => {
+    const slow = await startForeignServer((request) => {
       asked++;
       request.socket.once('close', () => closed.push('closed'));
     });
-    const pending = keeper(slow);
-    await until('it asks', () => asked === 1);
-    pending.kept.setReady(false);
-    await until('the request is called off', () => closed.length === 1);
-    expect(pending.kinds()).toEqual([]);
-    const waiting = keeper('http://127.0.0.1:1');
-    await until('it waits', () => waiting.kinds().length === 1 && waiting.clock.pending().length === 1);
-    waiting.kept.setReady(false);
+    const pending = createKeeper(slow);
+    await until('it sends a request', () => asked === 1);
+    pending.keeper.setReady(false);
+    await until('the request is cancelled', () => closed.length === 1);
+    expect(pending.listKinds()).toEqual([]);
+    const waiting = createKeeper('http://127.0.0.1:1');
+    await until('it is waiting', () => waiting.listKinds().length === 1 && waiting.clock.pending().length === 1);
+    waiting.keeper.setReady(false);
     expect(waiting.clock.pending()).toEqual([]);
-    waiting.kept.setReady(true);
-    await until('it tries again, without a wait', () => waiting.kinds().length === 2);
+    waiting.keeper.setReady(true);
+    await until('it retries without a delay', () => waiting.listKinds().length === 2);
   });
 
-  it('comes back to the server it left', async () => {
-    const [a, b] = [await originalServer(), await originalServer()];
-    const { kept, kinds } = keeper(a.url, b.url);
-    await until('r1 is registered', () => kinds().length === 1);
-    kept.setReady(false);
-    await until('r1 is gone', () => a.open() === 0);
-    kept.setReady(true);
-    await until('r1 is back', () => kinds().length === 2);
+  it('registers again at the same server', async () => {
+    const [a, b] = [await startOneWayServer(), await startOneWayServer()];
+    const { keeper, listKinds } = createKeeper(a.url, b.url);
+    await until('r1 is registered', () => listKinds().length === 1);
+    keeper.setReady(false);
+    await until('r1 is removed', () => a.open() === 0);
+    keeper.setReady(true);
+    await until('r1 is back', () => listKinds().length === 2);
     expect([a.open(), b.open()]).toEqual([1, 0]);
   });
 
-  it('does not take back an id that another has taken only because it is ready again', async () => {
-    const server = await apiServer();
-    const first = keeper(server.url);
-    await until('the first is registered', () => first.kinds().length === 1);
-    const second = keeper(server.url);
-    await until('the first is told', () => first.kinds().length === 2 && first.clock.pending().length === 1);
-    first.kept.setReady(false);
-    first.kept.setReady(true);
+  it('does not take over an id from another replica when its own replica becomes ready again', async () => {
+    const server = await startApiServer();
+    const first = createKeeper(server.url);
+    await until('the first is registered', () => first.listKinds().length === 1);
+    const second = createKeeper(server.url);
+    await until('the first is superseded', () => first.listKinds().length === 2 && first.clock.pending().length === 1);
+    first.keeper.setReady(false);
+    first.keeper.setReady(true);
     await until('it stands by', () => first.clock.pending().length === 1);
-    expect([first.kinds(), second.kinds()]).toEqual([['registered', 'superseded'], ['registered']]);
+    expect([first.listKinds(), second.listKinds()]).toEqual([['registered', 'superseded'], ['registered']]);
   });
 
-  it('ends when it is told to stop', async () => {
-    const { kept } = keeperOf(['http://127.0.0.1:1'], { ready: false });
-    await kept.stop();
-    await kept.run();
-    kept.setReady(true);
-    await kept.run();
+  it('ends on stop()', async () => {
+    const { keeper } = createKeeperWith(['http://127.0.0.1:1'], { ready: false });
+    await keeper.stop();
+    await keeper.run();
+    keeper.setReady(true);
+    await keeper.run();
   });
 });
 
-describe('an update of what a replica offers', () => {
-  const offering = (...models: string[]) => ({
+describe('an update of the offered capabilities', () => {
+  const withModels = (...models: string[]) => ({
     capabilities: replica('r1', ...models.map((model) => ({ model }))).capabilities,
   });
-  const listed = (server: TestApiServer): (string | undefined)[] =>
+  const listSources = (server: TestApiServer): (string | undefined)[] =>
     server.registry.replicas().flatMap(({ capabilities }) => capabilities.map(({ source }) => source));
 
-  it('is in the list under the same lease, and quick ones become one', async () => {
-    const server = await apiServer();
-    const { kept, clock, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().length === 1);
-    const lease = () => [...server.registry.known()][0]?.registration.lease;
-    const before = lease();
-    await kept.update(offering('a'));
-    expect(listed(server)).toEqual(['{"model":"a"}']);
+  it('is listed under the same lease; updates in quick succession are combined', async () => {
+    const server = await startApiServer();
+    const { keeper, clock, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().length === 1);
+    const findLease = () => [...server.registry.known()][0]?.registration.lease;
+    const before = findLease();
+    await keeper.update(withModels('a'));
+    expect(listSources(server)).toEqual(['{"model":"a"}']);
     let taken = false;
-    void kept.update(offering('b'));
-    void kept.update(offering('b', 'c')).then(() => {
+    void keeper.update(withModels('b'));
+    void keeper.update(withModels('b', 'c')).then(() => {
       taken = true;
     });
-    await until('it was too soon', () => clock.pending().includes(1000));
-    expect([taken, listed(server)]).toEqual([false, ['{"model":"a"}']]);
-    // The server's second is a real one, and the keeper's goes on as often as it takes.
-    await until('it is taken', () => {
+    await until('the update was too early', () => clock.pending().includes(1000));
+    expect([taken, listSources(server)]).toEqual([false, ['{"model":"a"}']]);
+    // The server limits updates by real time. The keeper's retry delay is on the manual clock, so it is advanced until
+    // the update is accepted.
+    await until('it is accepted', () => {
       if (clock.pending().includes(1000)) clock.advance(1000);
       return taken;
     });
-    expect(listed(server)).toEqual(['{"model":"b"}', '{"model":"c"}']);
-    expect([lease() === before, kinds()]).toEqual([true, ['registered', 'updated', 'updated']]);
+    expect(listSources(server)).toEqual(['{"model":"b"}', '{"model":"c"}']);
+    expect([findLease() === before, listKinds()]).toEqual([true, ['registered', 'updated', 'updated']]);
   });
 
-  it('that is refused leaves the offer before in its place, also after a reconnect', async () => {
-    const server = await apiServer();
-    const { kept, clock, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().length === 1);
+  it('leaves the previous offer in place when it is refused, also after a reconnect', async () => {
+    const server = await startApiServer();
+    const { keeper, clock, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().length === 1);
     const tooMany = Array.from({ length: 33 }, (_, n) => [`k${n}`, n]);
-    const refused = kept.update({ capabilities: replica('r1', Object.fromEntries(tooMany)).capabilities });
+    const refused = keeper.update({ capabilities: replica('r1', Object.fromEntries(tooMany)).capabilities });
     await expect(refused).rejects.toMatchObject({
       code: 'unprocessable',
       message: expect.stringContaining('at most 32'),
     });
     await server.registry.release([...server.registry.known()][0]?.registration.lease as LeaseId, 'shutdown');
-    await until('the loss is told', () => kinds().at(-1) === 'lost');
+    await until('the loss is reported', () => listKinds().at(-1) === 'lost');
     clock.advance(1000);
-    await until('r1 is back', () => kinds().at(-1) === 'registered');
-    expect(listed(server)).toEqual(['{"type":"chat"}']);
+    await until('r1 is back', () => listKinds().at(-1) === 'registered');
+    expect(listSources(server)).toEqual(['{"type":"chat"}']);
   });
 
   it('survives a reconnect', async () => {
-    const { kept, clock, kinds } = keeper('http://127.0.0.1:1', (await apiServer()).url);
-    await until('the first try has failed', () => kinds().includes('lost') && clock.pending().length === 1);
-    const updated = kept.update(offering('a'));
+    const { keeper, clock, listKinds } = createKeeper('http://127.0.0.1:1', (await startApiServer()).url);
+    await until('the first try has failed', () => listKinds().includes('lost') && clock.pending().length === 1);
+    const updated = keeper.update(withModels('a'));
     clock.advance(500);
     await updated;
-    await until('that is told', () => kinds().length === 2);
-    expect(kinds()).toEqual(['lost', 'registered']);
+    await until('the change is reported', () => listKinds().length === 2);
+    expect(listKinds()).toEqual(['lost', 'registered']);
   });
 
-  it('has a server without lease ids left, and registered with once it lists the id no more', async () => {
+  it('at a server without lease ids, closes the stream and registers again once the id is no longer listed', async () => {
     const steps: string[] = [];
     let listings = 2;
-    const url = await otherServer((request, response) => {
+    const url = await startForeignServer((request, response) => {
       if (request.method === 'GET') {
         const isRegistry = request.url === '/registry';
         if (!isRegistry) return void response.writeHead(404).end('{"detail":"Not Found"}');
@@ -429,10 +435,10 @@ describe('an update of what a replica offers', () => {
         response.once('close', () => steps.push('closed'));
       });
     });
-    const { kept, clock, kinds } = keeper(url);
-    await until('r1 is registered', () => kinds().length === 1);
+    const { keeper, clock, listKinds } = createKeeper(url);
+    await until('r1 is registered', () => listKinds().length === 1);
     let taken = false;
-    void kept.update(offering('a')).then(() => {
+    void keeper.update(withModels('a')).then(() => {
       taken = true;
     });
     await until('it is registered again', () => {
@@ -448,63 +454,63 @@ describe('an update of what a replica offers', () => {
     ]);
   });
 
-  it('is rejected when the keeper stops before anyone has taken it', async () => {
-    const { kept, kinds } = keeper('http://127.0.0.1:1');
-    await until('the first try has failed', () => kinds().includes('lost'));
-    const updated = kept.update(offering('a'));
-    await kept.stop();
+  it('is rejected when the keeper stops before a server accepts it', async () => {
+    const { keeper, listKinds } = createKeeper('http://127.0.0.1:1');
+    await until('the first try has failed', () => listKinds().includes('lost'));
+    const updated = keeper.update(withModels('a'));
+    await keeper.stop();
     await expect(updated).rejects.toMatchObject({ code: 'interrupted' });
-    await expect(kept.update(offering('b'))).rejects.toMatchObject({ code: 'interrupted' });
+    await expect(keeper.update(withModels('b'))).rejects.toMatchObject({ code: 'interrupted' });
   });
 });
 
-describe('a keeper that registers again', () => {
-  it('registers in the state that it has declared, where the server knows states', async () => {
-    const server = await apiServer();
-    const { kept, clock, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().length === 1);
-    const registration = () => [...server.registry.known()][0]?.registration;
-    kept.setReady(false);
-    await until('r1 is unready', () => registration()?.state === 'unready');
-    await server.registry.release(registration()?.lease as LeaseId, 'shutdown');
-    await until('the loss is told', () => kinds().at(-1) === 'lost');
+describe('a lease keeper that registers again', () => {
+  it('declares the last state when the server supports states', async () => {
+    const server = await startApiServer();
+    const { keeper, clock, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().length === 1);
+    const findRegistration = () => [...server.registry.known()][0]?.registration;
+    keeper.setReady(false);
+    await until('r1 is unready', () => findRegistration()?.state === 'unready');
+    await server.registry.release(findRegistration()?.lease as LeaseId, 'shutdown');
+    await until('the loss is reported', () => listKinds().at(-1) === 'lost');
     clock.advance(1000);
-    await until('r1 is back', () => kinds().at(-1) === 'registered');
-    expect(registration()?.state).toBe('unready');
+    await until('r1 is back', () => listKinds().at(-1) === 'registered');
+    expect(findRegistration()?.state).toBe('unready');
     expect(server.log.lines).not.toContain('"r1" is ready');
-    kept.setReady(true);
-    await until('r1 is ready', () => registration()?.state === 'ready');
+    keeper.setReady(true);
+    await until('r1 is ready', () => findRegistration()?.state === 'ready');
   });
 });
 
 describe('a two-way lease', () => {
-  it('is renewed three times in the time it lasts', async () => {
-    const server = await apiServer();
-    const seenAt = (): number | undefined => [...server.registry.known()][0]?.lease?.seenAtMs;
-    const { clock, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().length === 1);
+  it('is renewed three times per TTL', async () => {
+    const server = await startApiServer();
+    const readRenewalTime = (): number | undefined => [...server.registry.known()][0]?.lease?.seenAtMs;
+    const { clock, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().length === 1);
     for (let n = 0; n < 3; n++) {
-      const before = seenAt();
-      await until('it waits', () => clock.pending().includes(3000));
+      const before = readRenewalTime();
+      await until('it is waiting', () => clock.pending().includes(3000));
       clock.advance(3000);
-      await until('it is renewed', () => seenAt() !== before);
+      await until('it is renewed', () => readRenewalTime() !== before);
     }
   });
 
-  it('is taken anew when the server knows nothing of it any more', async () => {
-    const server = await apiServer();
-    const { clock, changes, kinds } = keeper(server.url);
-    await until('r1 is registered', () => kinds().length === 1);
+  it('is granted again when the server no longer knows it', async () => {
+    const server = await startApiServer();
+    const { clock, changes, listKinds } = createKeeper(server.url);
+    await until('r1 is registered', () => listKinds().length === 1);
     const lease = [...server.registry.known()][0]?.registration.lease as LeaseId;
     await server.registry.release(lease, 'expired');
-    await until('the loss is told', () => kinds().includes('lost') && clock.pending().length === 1);
+    await until('the loss is reported', () => listKinds().includes('lost') && clock.pending().length === 1);
     clock.advance(changes.at(-1)?.kind === 'lost' ? 500 : 0);
     await until('r1 is back', () => server.registry.replicas().length === 1);
   });
 
-  it('outlives renewals that are not answered', async () => {
+  it('survives renewals without a response', async () => {
     let renewals = 0;
-    const deaf = await otherServer((request, response) => {
+    const deaf = await startForeignServer((request, response) => {
       if (request.method === 'PUT') {
         renewals++;
         response.writeHead(500).end();
@@ -513,21 +519,21 @@ describe('a two-way lease', () => {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
       response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
     });
-    const { clock, kinds } = keeper(deaf);
-    await until('r1 is registered', () => kinds().length === 1);
-    // After the first that fails, the next come sooner.
+    const { clock, listKinds } = createKeeper(deaf);
+    await until('r1 is registered', () => listKinds().length === 1);
+    // After the first failure, renewals are sent at shorter intervals.
     for (const [at, waitMs] of [3000, 1000, 1000].entries()) {
-      await until('it waits', () => clock.pending().includes(waitMs));
+      await until('it is waiting', () => clock.pending().includes(waitMs));
       clock.advance(waitMs);
-      await until('it has tried', () => renewals === at + 1);
+      await until('it has tried once', () => renewals === at + 1);
     }
-    expect(kinds()).toEqual(['registered']);
+    expect(listKinds()).toEqual(['registered']);
   });
 
-  it('is held though its stream says nothing, while renewals are answered', async () => {
+  it('is kept while its stream is silent and renewals succeed', async () => {
     let renewals = 0;
     let isDeaf = false;
-    const quiet = await otherServer((request, response) => {
+    const quiet = await startForeignServer((request, response) => {
       if (request.url === '/health') return void response.end('{"status":"healthy"}');
       if (request.method === 'PUT') {
         renewals++;
@@ -536,32 +542,32 @@ describe('a two-way lease', () => {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
       response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
     });
-    const { clock, kinds } = keeper(quiet);
-    await until('r1 is registered', () => kinds().length === 1);
+    const { clock, listKinds } = createKeeper(quiet);
+    await until('r1 is registered', () => listKinds().length === 1);
     for (let n = 1; n <= 8; n++) {
-      await until('it waits', () => clock.pending().includes(3000));
+      await until('it is waiting', () => clock.pending().includes(3000));
       clock.advance(3000);
       await until('it has renewed', () => renewals === n);
     }
-    await until('it waits', () => clock.pending().includes(3000));
-    expect(kinds()).toEqual(['registered']);
+    await until('it is waiting', () => clock.pending().includes(3000));
+    expect(listKinds()).toEqual(['registered']);
     isDeaf = true;
-    for (let n = 0; n < 40 && !kinds().includes('lost'); n++) {
+    for (let n = 0; n < 40 && !listKinds().includes('lost'); n++) {
       clock.advance(1000);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    expect(kinds()).toContain('lost');
+    expect(listKinds()).toContain('lost');
   });
 
-  it('is superseded when the server says so', async () => {
-    const taken = await otherServer((request, response) => {
+  it('is superseded when the server reports it', async () => {
+    const taken = await startForeignServer((request, response) => {
       if (request.method === 'PUT') return void response.writeHead(409).end();
       response.writeHead(200, { 'content-type': 'text/event-stream', 'x-anyserve-lease': 'l1' });
       response.write('data: {"status": "registered", "replica_id": "r1"}\n\n');
     });
-    const { clock, kinds } = keeper(taken);
-    await until('r1 is registered', () => kinds().length === 1 && clock.pending().includes(3000));
+    const { clock, listKinds } = createKeeper(taken);
+    await until('r1 is registered', () => listKinds().length === 1 && clock.pending().includes(3000));
     clock.advance(3000);
-    await until('it stands by', () => kinds().at(-1) === 'superseded');
+    await until('it stands by', () => listKinds().at(-1) === 'superseded');
   });
 });

@@ -27,8 +27,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** What a look says: undefined when all is well, else the code and the reason. */
-async function look(probe: Probe): Promise<[string, string] | undefined> {
+/** Runs a probe once. Returns undefined when it succeeds, otherwise the error code and message. */
+async function runProbe(probe: Probe): Promise<[string, string] | undefined> {
   try {
     return void (await probe(new AbortController().signal));
   } catch (error) {
@@ -37,33 +37,33 @@ async function look(probe: Probe): Promise<[string, string] | undefined> {
   }
 }
 
-async function listening(server: Pick<Server, 'listen' | 'address' | 'close'>): Promise<Endpoint> {
+async function listen(server: Pick<Server, 'listen' | 'address' | 'close'>): Promise<Endpoint> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => server.close());
   return asEndpoint(`127.0.0.1:${(server.address() as AddressInfo).port}`);
 }
 
-/** A server of bare connections, which does with each what it is told. */
-async function bare(take: (socket: Socket) => void): Promise<{ endpoint: Endpoint; open: Set<Socket> }> {
+/** Starts a TCP server that handles each connection with `take`. */
+async function startTcpServer(take: (socket: Socket) => void): Promise<{ endpoint: Endpoint; open: Set<Socket> }> {
   const open = new Set<Socket>();
   const server = createServer((socket) => {
     open.add(socket);
     socket.on('error', () => {}).once('close', () => open.delete(socket));
     take(socket);
-    // Else the end of a connection that nobody reads from would go unnoticed.
+    // Without resume(), the end of an unread connection would go unnoticed.
     socket.resume();
   });
-  const endpoint = await listening(server);
+  const endpoint = await listen(server);
   cleanups.push(() => open.forEach((socket) => void socket.destroy()));
   return { endpoint, open };
 }
 
-async function http(listener: RequestListener): Promise<Endpoint> {
-  return listening(createHttpServer(listener));
+async function startHttpServer(listener: RequestListener): Promise<Endpoint> {
+  return listen(createHttpServer(listener));
 }
 
-/** A gRPC server with some of the services. */
-async function grpc(add: (server: GrpcServer) => void): Promise<Endpoint> {
+/** Starts a gRPC server with these services. */
+async function startGrpcServer(add: (server: GrpcServer) => void): Promise<Endpoint> {
   const server = new GrpcServer();
   add(server);
   const port = await new Promise<number>((resolve, reject) =>
@@ -75,8 +75,8 @@ async function grpc(add: (server: GrpcServer) => void): Promise<Endpoint> {
   return asEndpoint(`127.0.0.1:${port}`);
 }
 
-/** Answers `ServerReady`. */
-const serverReady =
+/** Handles `ServerReady`. */
+const implementServerReady =
   (answer: { ready: boolean } | { code: status; details: string }) =>
   (server: GrpcServer): void =>
     server.addService(
@@ -87,151 +87,157 @@ const serverReady =
       } as unknown as UntypedServiceImplementation,
     );
 
-async function nobody(): Promise<Endpoint> {
+async function findUnusedEndpoint(): Promise<Endpoint> {
   return asEndpoint(`127.0.0.1:${await freePort()}`);
 }
 
 describe('the gRPC probe', () => {
-  it('asks a worker for its health', async () => {
+  it('checks the health service of a worker', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
     cleanups.push(() => worker.stop());
-    expect(await look(createGrpcProbe(worker.replica.endpoint))).toBeUndefined();
+    expect(await runProbe(createGrpcProbe(worker.replica.endpoint))).toBeUndefined();
   });
 
-  it('does not ask again what a server does not understand, until that is gone', async () => {
+  it('does not repeat a method that the server does not implement, until the server is gone', async () => {
     const paths: string[] = [];
     const server = createHttp2Server().on('stream', (stream, headers) => {
       paths.push(String(headers[':path']).split('/').at(-1) ?? '');
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12' }, { endStream: true });
     });
-    const endpoint = await listening(server);
+    const endpoint = await listen(server);
     const probe = createGrpcProbe(endpoint);
-    for (let n = 0; n < 3; n++) expect(await look(probe)).toBeUndefined();
+    for (let n = 0; n < 3; n++) expect(await runProbe(probe)).toBeUndefined();
     expect(paths).toEqual(['Check', 'ServerReady']);
     await new Promise((resolve) => server.close(resolve));
-    expect((await look(probe))?.[0]).toBe('unavailable');
+    expect((await runProbe(probe))?.[0]).toBe('unavailable');
     server.listen(Number(endpoint.split(':')[1]), '127.0.0.1');
-    await look(probe);
+    await runProbe(probe);
     expect(paths).toEqual(['Check', 'ServerReady', 'Check', 'ServerReady']);
   });
 
-  it('asks for a model when one is named', async () => {
+  it('checks a model when one is named', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
     cleanups.push(() => worker.stop());
     const { endpoint } = worker.replica;
-    expect(await look(createGrpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
-    expect(await look(createGrpcProbe(endpoint, { model: 'other' }))).toEqual([
+    expect(await runProbe(createGrpcProbe(endpoint, { model: 'echo' }))).toBeUndefined();
+    expect(await runProbe(createGrpcProbe(endpoint, { model: 'other' }))).toEqual([
       'unavailable',
       `${endpoint}: model "other" is not ready, or the server has no model of that name; see --probe-model`,
     ]);
-    const stranger = await grpc(serverReady({ ready: true }));
-    expect((await look(createGrpcProbe(stranger, { model: 'echo' })))?.[1]).toContain('model "echo" cannot be checked');
+    const stranger = await startGrpcServer(implementServerReady({ ready: true }));
+    expect((await runProbe(createGrpcProbe(stranger, { model: 'echo' })))?.[1]).toContain(
+      'model "echo" cannot be checked',
+    );
   });
 
-  it('believes a health service, and asks no further', async () => {
+  it('uses only the health service when there is one', async () => {
     const health = new HealthImplementation({ '': 'SERVING' });
-    const endpoint = await grpc((server) => {
+    const endpoint = await startGrpcServer((server) => {
       health.addToServer(server);
-      serverReady({ ready: false })(server);
+      implementServerReady({ ready: false })(server);
     });
     const probe = createGrpcProbe(endpoint);
-    expect(await look(probe)).toBeUndefined();
+    expect(await runProbe(probe)).toBeUndefined();
     health.setStatus('', 'NOT_SERVING');
-    expect(await look(probe)).toEqual(['unavailable', `${endpoint}: the server reports that it is not ready`]);
+    expect(await runProbe(probe)).toEqual(['unavailable', `${endpoint}: the server reports that it is not ready`]);
     health.setStatus('', 'SERVING');
-    expect(await look(probe)).toBeUndefined();
+    expect(await runProbe(probe)).toBeUndefined();
   });
 
-  it('asks for ServerReady where there is no health service', async () => {
-    expect(await look(createGrpcProbe(await grpc(serverReady({ ready: true }))))).toBeUndefined();
-    const endpoint = await grpc(serverReady({ ready: false }));
-    expect(await look(createGrpcProbe(endpoint))).toEqual([
+  it('calls ServerReady when there is no health service', async () => {
+    expect(
+      await runProbe(createGrpcProbe(await startGrpcServer(implementServerReady({ ready: true })))),
+    ).toBeUndefined();
+    const endpoint = await startGrpcServer(implementServerReady({ ready: false }));
+    expect(await runProbe(createGrpcProbe(endpoint))).toEqual([
       'unavailable',
       `${endpoint}: the server reports that it is not ready`,
     ]);
   });
 
-  it('is content with a connection where there is neither, or no gRPC', async () => {
-    expect(await look(createGrpcProbe(await grpc(() => {})))).toBeUndefined();
+  it('succeeds with a connection when the server has neither service, or no gRPC', async () => {
+    expect(await runProbe(createGrpcProbe(await startGrpcServer(() => {})))).toBeUndefined();
     const plain = createHttp2Server((_request, response) => response.writeHead(404).end('no'));
-    expect(await look(createGrpcProbe(await listening(plain)))).toBeUndefined();
-    expect(await look(createGrpcProbe(await http((_request, response) => response.end())))).toBeUndefined();
-    const greeting = await bare((socket) => socket.write('220 ready\r\n'));
-    expect(await look(createGrpcProbe(greeting.endpoint))).toBeUndefined();
-    const echo = await bare((socket) => socket.pipe(socket));
-    expect(await look(createGrpcProbe(echo.endpoint))).toBeUndefined();
+    expect(await runProbe(createGrpcProbe(await listen(plain)))).toBeUndefined();
+    expect(
+      await runProbe(createGrpcProbe(await startHttpServer((_request, response) => response.end()))),
+    ).toBeUndefined();
+    const greeting = await startTcpServer((socket) => socket.write('220 ready\r\n'));
+    expect(await runProbe(createGrpcProbe(greeting.endpoint))).toBeUndefined();
+    const echo = await startTcpServer((socket) => socket.pipe(socket));
+    expect(await runProbe(createGrpcProbe(echo.endpoint))).toBeUndefined();
   });
 
-  it('leaves no connection at a server that is well', async () => {
+  it('leaves no connection at a healthy server', async () => {
     const server = createHttp2Server((_request, response) => response.writeHead(404).end());
     let open = 0;
     server.on('connection', (socket: Socket) => {
       open++;
       socket.once('close', () => open--);
     });
-    expect(await look(createGrpcProbe(await listening(server)))).toBeUndefined();
+    expect(await runProbe(createGrpcProbe(await listen(server)))).toBeUndefined();
     await until('its connections are closed', () => open === 0);
   });
 
-  it('tells what a server says is wrong with it', async () => {
-    const endpoint = await grpc(serverReady({ code: status.UNAVAILABLE, details: 'no GPU' }));
+  it('reports the error that the server returns', async () => {
+    const endpoint = await startGrpcServer(implementServerReady({ code: status.UNAVAILABLE, details: 'no GPU' }));
     const method = '/inference.GRPCInferenceService/ServerReady';
-    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} failed: no GPU`]);
+    expect(await runProbe(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: ${method} failed: no GPU`]);
   });
 
-  it('is sure when nobody listens', async () => {
-    const endpoint = await nobody();
-    expect(await look(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: nothing listens there`]);
+  it('reports a refused connection as certain', async () => {
+    const endpoint = await findUnusedEndpoint();
+    expect(await runProbe(createGrpcProbe(endpoint))).toEqual(['unavailable', `${endpoint}: nothing listens there`]);
   });
 
-  it('does not take a silent server for a healthy one, and leaves no connection there', async () => {
-    const { endpoint, open } = await bare(() => {});
-    expect(await look(createGrpcProbe(endpoint))).toEqual([
+  it('fails at a server that does not respond, and leaves no connection there', async () => {
+    const { endpoint, open } = await startTcpServer(() => {});
+    expect(await runProbe(createGrpcProbe(endpoint))).toEqual([
       'deadline_exceeded',
       `${endpoint}: no response in time; if it is not a gRPC server, choose --probe tcp or --probe http`,
     ]);
     await until('its connections are closed', () => open.size === 0);
     const given = new AbortController();
     const looking = createGrpcProbe(endpoint)(given.signal).catch(() => 'given up');
-    await until('it looks', () => open.size === 1);
+    await until('it checks', () => open.size === 1);
     given.abort();
     expect(await looking).toBe('given up');
     await until('its connections are closed', () => open.size === 0);
   });
 
-  it('does not take one that closes its connections without a word for a healthy one', async () => {
-    const { endpoint } = await bare((socket) => socket.end());
-    expect((await look(createGrpcProbe(endpoint)))?.[1]).toContain(`${endpoint}: the connection was closed`);
+  it('fails at a server that closes its connections without a response', async () => {
+    const { endpoint } = await startTcpServer((socket) => socket.end());
+    expect((await runProbe(createGrpcProbe(endpoint)))?.[1]).toContain(`${endpoint}: the connection was closed`);
   });
 
-  it('does not take one that has stopped speaking gRPC for a healthy one', async () => {
+  it('fails at a server that no longer speaks gRPC', async () => {
     const port = await freePort();
     const endpoint = asEndpoint(`127.0.0.1:${port}`);
     const probe = createGrpcProbe(endpoint);
     const first = new GrpcServer();
     await new Promise((resolve) => first.bindAsync(endpoint, ServerCredentials.createInsecure(), resolve));
-    expect(await look(probe)).toBeUndefined();
+    expect(await runProbe(probe)).toBeUndefined();
     first.forceShutdown();
     const second = createHttpServer((_request, response) => response.end());
     await new Promise<void>((resolve) => second.listen(port, '127.0.0.1', resolve));
     cleanups.push(() => second.close());
-    expect((await look(probe))?.[0]).toBe('deadline_exceeded');
+    expect((await runProbe(probe))?.[0]).toBe('deadline_exceeded');
   });
 });
 
 describe('the TCP probe', () => {
-  it('is content with a connection', async () => {
-    const { endpoint } = await bare(() => {});
-    expect(await look(createTcpProbe(endpoint))).toBeUndefined();
-    const none = await nobody();
-    expect(await look(createTcpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
-    expect(await look(createTcpProbe(asEndpoint('unix:/no/such.sock')))).toEqual([
+  it('succeeds with a connection', async () => {
+    const { endpoint } = await startTcpServer(() => {});
+    expect(await runProbe(createTcpProbe(endpoint))).toBeUndefined();
+    const none = await findUnusedEndpoint();
+    expect(await runProbe(createTcpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    expect(await runProbe(createTcpProbe(asEndpoint('unix:/no/such.sock')))).toEqual([
       'unavailable',
       'unix:/no/such.sock: no such socket',
     ]);
   });
 
-  it('is not sure of a server whose name cannot be looked up just now', () => {
+  it('reports a name that cannot be resolved as uncertain', () => {
     const failure = toConnectionError('gpu7:1', Object.assign(new Error(), { code: 'EAI_AGAIN' }));
     expect(toProbeError(failure)).toMatchObject({ code: 'unknown', message: 'gpu7:1: no such host' });
   });
@@ -246,39 +252,41 @@ describe('the HTTP probe', () => {
     [400, false],
     [404, false],
     [503, false],
-  ])('takes HTTP %i for healthy: %s', async (code, isHealthy) => {
-    const endpoint = await http(({ url }, response) => response.writeHead(url === '/health' ? code : 500).end());
+  ])('considers HTTP %i healthy: %s', async (code, isHealthy) => {
+    const endpoint = await startHttpServer(({ url }, response) =>
+      response.writeHead(url === '/health' ? code : 500).end(),
+    );
     const url = toProbeUrl(endpoint, '/health');
     const failure = ['unavailable', `${url}: responded with HTTP ${code}`];
-    expect(await look(createHttpProbe(url))).toEqual(isHealthy ? undefined : failure);
+    expect(await runProbe(createHttpProbe(url))).toEqual(isHealthy ? undefined : failure);
   });
 
-  it('says what keeps it from an answer, and is sure only when nobody listens', async () => {
-    const none = toProbeUrl(await nobody(), '/health');
-    expect(await look(createHttpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
-    const silent = await bare(() => {});
-    expect(await look(createHttpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
+  it('reports why there is no response, and is certain only when the connection is refused', async () => {
+    const none = toProbeUrl(await findUnusedEndpoint(), '/health');
+    expect(await runProbe(createHttpProbe(none))).toEqual(['unavailable', `${none}: nothing listens there`]);
+    const silent = await startTcpServer(() => {});
+    expect(await runProbe(createHttpProbe(`http://${silent.endpoint}/`, undefined, 500))).toEqual([
       'unknown',
       `http://${silent.endpoint}/: no response in time`,
     ]);
     await until('its connections are closed', () => silent.open.size === 0);
   });
 
-  it('waits for an answer for longer than the other probes, because busy engines are slow', async () => {
-    const endpoint = await http((_request, response) => void setTimeout(() => response.end(), 1200));
-    expect(await look(createHttpProbe(`http://${endpoint}/`))).toBeUndefined();
+  it('waits longer for a response than the other probes, because busy engines are slow', async () => {
+    const endpoint = await startHttpServer((_request, response) => void setTimeout(() => response.end(), 1200));
+    expect(await runProbe(createHttpProbe(`http://${endpoint}/`))).toBeUndefined();
   });
 
   it('reads no body, and leaves no connection', async () => {
     let open = 0;
-    const endpoint = await http((request, response) => {
+    const endpoint = await startHttpServer((request, response) => {
       open++;
       request.socket.once('close', () => open--);
       if (request.url === '/endless') response.write('forever');
       else response.end('short');
     });
     for (const path of ['/endless', '/short']) {
-      expect(await look(createHttpProbe(`http://${endpoint}${path}`))).toBeUndefined();
+      expect(await runProbe(createHttpProbe(`http://${endpoint}${path}`))).toBeUndefined();
       await until('its connections are closed', () => open === 0, 2000);
     }
   });

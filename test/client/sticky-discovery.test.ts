@@ -10,7 +10,7 @@ const ONE = { endpoint: '127.0.0.1:1', replicaId: asReplicaId('r1') };
 const OTHER = { endpoint: '127.0.0.1:2', replicaId: asReplicaId('r2') };
 const SUCCESS: AttemptOutcome = { kind: 'success', firstByteMs: 5 };
 
-/** A sticky discovery in front of one that gives these answers, and records the requests and outcomes it gets. */
+/** Creates a sticky discovery over a fake that returns these targets and records its requests and outcomes. */
 function startSticky(answers: (DiscoveryResult | Error)[]) {
   const clock = new ManualClock();
   const requests: { excluded: string[]; timeoutMs: number }[] = [];
@@ -33,8 +33,8 @@ function startSticky(answers: (DiscoveryResult | Error)[]) {
   return { clock, requests, outcomes, sticky, find: () => sticky.find([], 3000, new Cancellation()) };
 }
 
-describe('a sticky discovery', () => {
-  it('asks until a target has answered, then gives that target for 3 s without asking', async () => {
+describe('StickyDiscovery', () => {
+  it('discovers until a target has responded, then returns that target for 3 s without a request', async () => {
     const { clock, requests, sticky, find } = startSticky([
       { kind: 'found', target: ONE },
       { kind: 'found', target: OTHER },
@@ -50,7 +50,7 @@ describe('a sticky discovery', () => {
     expect(requests[1]).toEqual({ excluded: [], timeoutMs: 1000 });
   });
 
-  it('counts each part of a stream as an answer', async () => {
+  it('counts each message of a stream as a response', async () => {
     const { clock, requests, sticky, find } = startSticky([]);
     sticky.reportMessage(ONE);
     clock.advance(2000);
@@ -60,7 +60,7 @@ describe('a sticky discovery', () => {
     expect(requests).toEqual([]);
   });
 
-  it('leaves a target that failed, but not for an error in the request or an abandoned call', () => {
+  it('leaves a failed target, except after an error in the request or a cancelled call', () => {
     const { sticky, outcomes } = startSticky([]);
     sticky.reportOutcome(ONE, SUCCESS);
     sticky.reportOutcome(ONE, { kind: 'failure', error: new AnyserveError('invalid_argument', 'no such input') });
@@ -72,7 +72,7 @@ describe('a sticky discovery', () => {
     expect(outcomes.map(({ kind }) => kind)).toEqual(['success', 'failure', 'abandoned', 'failure', 'failure']);
   });
 
-  it('keeps its target when no API server answers or one is warming, and not when nothing matches', async () => {
+  it('keeps its target when no API server is reachable or one is warming up, but not when nothing matches', async () => {
     const { clock, sticky, find } = startSticky([
       new AnyserveError('server_unreachable', 'nobody there'),
       { kind: 'none', isWarming: true },
@@ -85,7 +85,7 @@ describe('a sticky discovery', () => {
     expect(await find()).toEqual({ kind: 'none', isWarming: false });
   });
 
-  it('passes on what must be excluded', async () => {
+  it('passes on the replicas to exclude', async () => {
     const { requests, sticky } = startSticky([{ kind: 'found', target: OTHER }]);
     sticky.reportOutcome(ONE, SUCCESS);
     await sticky.find([ONE.replicaId], 3000, new Cancellation());

@@ -17,8 +17,10 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** A server whose register token a test changes, as an operator changes its file. */
-async function guardedServer(...lines: string[]): Promise<TestApiServer & { setTokens(...lines: string[]): void }> {
+/** Starts a server whose register token a test can change, as an operator changes the token file. */
+async function startGuardedServer(
+  ...lines: string[]
+): Promise<TestApiServer & { setTokens(...lines: string[]): void }> {
   let tokens = new TokenSet(lines);
   const server = await startTestApiServer({ tokens: { register: () => tokens, read: () => new TokenSet(['reader']) } });
   cleanups.push(() => server.close());
@@ -30,26 +32,26 @@ async function guardedServer(...lines: string[]): Promise<TestApiServer & { setT
   };
 }
 
-function keeper(servers: string[], token: () => string) {
+function createKeeper(servers: string[], token: () => string) {
   const api = new ApiClient(servers, { token });
   const clock = new ManualClock();
   const changes: LeaseChange[] = [];
   const onChange = (change: LeaseChange): void => void changes.push(change);
-  const kept = new LeaseKeeper({ api, replica: replica('r1', {}), clock, random: constantRandom(0.5), onChange });
+  const keeper = new LeaseKeeper({ api, replica: replica('r1', {}), clock, random: constantRandom(0.5), onChange });
   let failure: unknown;
-  kept.run().catch((error) => {
+  keeper.run().catch((error) => {
     failure = error;
   });
   cleanups.push(
     () => api.close(),
-    () => kept.stop(),
+    () => keeper.stop(),
   );
-  return { clock, changes, kinds: () => changes.map(({ kind }) => kind), failure: () => failure };
+  return { clock, changes, listKinds: () => changes.map(({ kind }) => kind), failure: () => failure };
 }
 
-describe('the API client', () => {
-  it('shows its token with every request, the one that holds at the time', async () => {
-    const server = await guardedServer('writer');
+describe('ApiClient', () => {
+  it('sends the current token with every request', async () => {
+    const server = await startGuardedServer('writer');
     let token = 'reader';
     const api = new ApiClient([server.url], { token: () => token });
     cleanups.push(() => api.close());
@@ -70,9 +72,9 @@ describe('the API client', () => {
   });
 
   it.each([undefined, () => 's3cret'])(
-    'says what to do when its token does not do, and does not show it',
+    'explains what to do when its token is rejected, without the token in the message',
     async (token) => {
-      const server = await guardedServer('writer');
+      const server = await startGuardedServer('writer');
       const api = new ApiClient([server.url], { token });
       cleanups.push(() => api.close());
       const failure = await api.replicas().catch((error) => error);
@@ -85,13 +87,13 @@ describe('the API client', () => {
   );
 });
 
-describe('a lease keeper', () => {
-  it('ends when its token was never taken', async () => {
-    const server = await guardedServer('writer', 'other gpu-');
-    const { failure, changes } = keeper([server.url], () => 'wrong');
+describe('LeaseKeeper', () => {
+  it('gives up when no server ever accepted its token', async () => {
+    const server = await startGuardedServer('writer', 'other gpu-');
+    const { failure, changes } = createKeeper([server.url], () => 'wrong');
     await until('it gives up', () => failure() !== undefined);
     expect(failure()).toMatchObject({ code: 'server_unauthenticated' });
-    const other = keeper([server.url], () => 'other');
+    const other = createKeeper([server.url], () => 'other');
     await until('it gives up', () => other.failure() !== undefined);
     expect(other.failure()).toMatchObject({
       code: 'server_permission_denied',
@@ -100,56 +102,56 @@ describe('a lease keeper', () => {
     expect([...changes, ...other.changes]).toEqual([]);
   });
 
-  it('tries the other servers of the list before it ends', async () => {
-    const [refusing, taking] = [await guardedServer('other'), await guardedServer('writer')];
-    const { clock, kinds } = keeper([refusing.url, taking.url], () => 'writer');
-    await until('it waits', () => kinds().includes('lost') && clock.pending().length === 1);
+  it('tries the other servers in the list before it gives up', async () => {
+    const [refusing, taking] = [await startGuardedServer('other'), await startGuardedServer('writer')];
+    const { clock, listKinds } = createKeeper([refusing.url, taking.url], () => 'writer');
+    await until('it is waiting', () => listKinds().includes('lost') && clock.pending().length === 1);
     clock.advance(1000);
     await until('it is registered', () => taking.registry.replicas().length === 1);
   });
 
-  it('outlives a change of tokens, tries until it has the new one, and says so once', async () => {
-    const server = await guardedServer('old');
+  it('survives a token change: it retries until it has the new token, and reports the problem once', async () => {
+    const server = await startGuardedServer('old');
     let token = 'old';
-    const { clock, kinds, failure } = keeper([server.url], () => token);
-    await until('it is registered', () => kinds().includes('registered'));
+    const { clock, listKinds, failure } = createKeeper([server.url], () => token);
+    await until('it is registered', () => listKinds().includes('registered'));
     server.setTokens('new');
     const [known] = server.registry.known();
     if (known) await server.registry.release(known.registration.lease, 'expired');
-    await until('the lease is lost', () => kinds().includes('lost'));
+    await until('the lease is lost', () => listKinds().includes('lost'));
     for (let tries = 0; tries < 5; tries++) {
-      await until('it waits', () => clock.pending().length === 1);
+      await until('it is waiting', () => clock.pending().length === 1);
       clock.advance(10_000);
     }
-    await until('it waits', () => clock.pending().length === 1);
-    expect(kinds()).toEqual(['registered', 'lost', 'lost']);
+    await until('it is waiting', () => clock.pending().length === 1);
+    expect(listKinds()).toEqual(['registered', 'lost', 'lost']);
     expect(failure()).toBeUndefined();
     token = 'new';
     clock.advance(10_000);
-    await until('it is registered again', () => kinds().at(-1) === 'registered');
+    await until('it is registered again', () => listKinds().at(-1) === 'registered');
     expect(server.registry.replicas()).toHaveLength(1);
     server.setTokens('newer');
     const [again] = server.registry.known();
     if (again) await server.registry.release(again.registration.lease, 'expired');
-    await until('the loss is told again', () => kinds().length === 5);
-    await until('it waits', () => clock.pending().length === 1);
+    await until('the loss is reported again', () => listKinds().length === 5);
+    await until('it is waiting', () => clock.pending().length === 1);
     clock.advance(10_000);
-    await until('the refusal is told again', () => kinds().length === 6);
-    expect(kinds()).toEqual(['registered', 'lost', 'lost', 'registered', 'lost', 'lost']);
+    await until('the refusal is reported again', () => listKinds().length === 6);
+    expect(listKinds()).toEqual(['registered', 'lost', 'lost', 'registered', 'lost', 'lost']);
   });
 });
 
 describe('the library', () => {
-  it('shows the token given', async () => {
-    const server = await guardedServer('writer');
-    const kept = await keepRegistered({
+  it('sends the given token', async () => {
+    const server = await startGuardedServer('writer');
+    const keeper = await keepRegistered({
       server: server.url,
       token: 'writer',
       id: 'r1',
       endpoint: '127.0.0.1:1',
       capabilities: [{ type: 'chat' }],
     });
-    cleanups.push(() => kept.stop());
+    cleanups.push(() => keeper.stop());
     await until('it is registered', () => server.registry.replicas().length === 1);
     const client = (token: string): Client => {
       const made = new Client({ server: server.url, capability: { type: 'none' }, token });
@@ -160,7 +162,7 @@ describe('the library', () => {
     await expect(client('wrong').serverLive()).rejects.toMatchObject({ code: 'server_unauthenticated' });
   });
 
-  it('runs servers that ask for tokens over TLS, and calls them', async () => {
+  it('starts servers with token authentication over TLS, and calls them', async () => {
     const authority = createAuthority();
     const tls = authority.sign('server');
     const trusting = { ca: authority.cert };
@@ -186,7 +188,7 @@ describe('the library', () => {
       async () => (await client.infer('one', {}).catch(() => undefined)) !== undefined,
     );
     expect(client.endpoint).toBe(worker.replica.endpoint);
-    const kept = await keepRegistered({
+    const keeper = await keepRegistered({
       server: server.url,
       token: () => 'writer',
       tls: trusting,
@@ -194,7 +196,7 @@ describe('the library', () => {
       endpoint: 'localhost:1',
       capabilities: [{ type: 'two' }],
     });
-    cleanups.push(() => kept.stop());
+    cleanups.push(() => keeper.stop());
     const looking = new Client({ ...found, capability: { type: 'two' }, token: 'reader' });
     cleanups.push(() => looking.close());
     await until('it is registered', () =>
