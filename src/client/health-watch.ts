@@ -70,6 +70,7 @@ export class HealthWatch {
     const controller = new AbortController();
     const onStop = (): void => controller.abort(this.#stop.signal.reason);
     const { clock, timeoutMs = HEALTH_CHECK_TIMEOUT_MS } = this.#options;
+    const startedAtMs = clock.nowMs();
     const cancelTimeout = clock.schedule(timeoutMs, () => controller.abort(createTimeoutError(timeoutMs)));
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     try {
@@ -77,7 +78,8 @@ export class HealthWatch {
       return { kind: 'answered' };
     } catch (error) {
       const isCertain = error instanceof AnyserveError && error.code === 'unavailable';
-      return { kind: isCertain ? 'refused' : 'failed', reason: getErrorMessage(error) };
+      const tookMs = clock.nowMs() - startedAtMs;
+      return { kind: isCertain ? 'refused' : 'failed', reason: getErrorMessage(error), tookMs };
     } finally {
       cancelTimeout();
       this.#stop.signal.removeEventListener('abort', onStop);

@@ -10,10 +10,20 @@ export const HEALTH_CHECK_TIMEOUT_MS = 1000;
 /** A healthy server becomes unhealthy after this many consecutive failed checks. */
 const UNHEALTHY_FAILURES = 3;
 
-/** Result of one health check. `refused`: the server certainly takes no calls. `failed`: the failure can be temporary. */
+/**
+ * A failed check that took at least this long makes a server unhealthy alone, in ms: as long as three checks with the default
+ * timeout and the times between them. Some checks have a timeout of 10 s; a frozen server would be called for 35 s otherwise.
+ */
+const UNHEALTHY_SILENCE_MS =
+  UNHEALTHY_FAILURES * HEALTH_CHECK_TIMEOUT_MS + (UNHEALTHY_FAILURES - 1) * HEALTH_CHECK_RETRY_MS;
+
+/**
+ * Result of one health check. `refused`: the server certainly takes no calls. `failed`: the failure can be temporary. `tookMs` is
+ * the duration of the check.
+ */
 export type HealthCheckResult =
   | { readonly kind: 'answered' }
-  | { readonly kind: 'failed' | 'refused'; readonly reason: string };
+  | { readonly kind: 'failed' | 'refused'; readonly reason: string; readonly tookMs: number };
 
 /** A change of health that is worth reporting. */
 export type HealthChange =
@@ -40,8 +50,8 @@ export interface Diagnosis {
 }
 
 /**
- * Computes the new health from a check. A successful check makes a server healthy. A refused check or three consecutive failed
- * ones make it unhealthy. Every state can change again. A server that was never healthy stays `unknown`, and each new reason is
+ * Computes the new health from a check. A successful check makes a server healthy. A refused check, three consecutive failed
+ * ones, or a failed one that took 5 s make it unhealthy. Every state can change again. A server that was never healthy stays `unknown`, and each new reason is
  * reported once.
  */
 export function diagnose(health: HealthState, result: HealthCheckResult): Diagnosis {
@@ -58,7 +68,8 @@ export function diagnose(health: HealthState, result: HealthCheckResult): Diagno
     }
     case 'healthy': {
       const failures = health.failures + 1;
-      if (result.kind === 'refused' || failures >= UNHEALTHY_FAILURES) {
+      const isCertain = result.kind === 'refused' || result.tookMs >= UNHEALTHY_SILENCE_MS;
+      if (isCertain || failures >= UNHEALTHY_FAILURES) {
         return { health: { kind: 'unhealthy' }, change: { kind: 'unhealthy', reason }, nextCheckMs };
       }
       return { health: { kind: 'healthy', failures }, change: undefined, nextCheckMs };

@@ -9,8 +9,8 @@ import {
 } from '../../src/core/health.js';
 
 const ANSWERED: HealthCheckResult = { kind: 'answered' };
-const failed = (reason = 'no answer'): HealthCheckResult => ({ kind: 'failed', reason });
-const refused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason });
+const failed = (reason = 'no answer', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
+const refused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
 
 /** Returns the reported change after each check, and the delay of the next check. */
 function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
@@ -51,6 +51,13 @@ describe('the health of a server', () => {
   it('is not lost after failures that are not consecutive', () => {
     const { told } = course(ANSWERED, failed(), failed(), ANSWERED, failed(), failed(), ANSWERED);
     expect(told).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
+  });
+
+  it('is lost after one failed check of 5 s, as long as three of 1 s take', () => {
+    expect(course(ANSWERED, failed('late', 4999), failed('late', 4999), ANSWERED).told.slice(1)).toEqual(
+      Array(3).fill(undefined),
+    );
+    expect(course(ANSWERED, failed('late', 5000)).told.at(-1)).toEqual({ kind: 'unhealthy', reason: 'late' });
   });
 
   it('is lost after one refusal', () => {
