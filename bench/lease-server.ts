@@ -6,6 +6,7 @@ import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { ALIVE_EVENT } from '../src/api/lease-events.js';
+import type { SerializedReplica } from '../src/api/serialized-replica.js';
 import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { startHttpApi } from '../src/server/api-server.js';
@@ -17,7 +18,7 @@ import { answering } from './child-process.js';
 const SILENT = { emit: () => {} };
 
 async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
-  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
+  const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
   const times = { heartbeatMs, ackTimeoutMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
   return (await startHttpApi({ registry, clock, events: SILENT, ...times, ...where })).port;

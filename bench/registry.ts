@@ -8,9 +8,10 @@ import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { serializeRegistryResponse } from '../src/api/api-responses.js';
 import { parseRegistration, type RegistrationRequest } from '../src/api/registration.js';
+import { PageSerializer } from '../src/api/serialized-page.js';
+import type { SerializedReplica } from '../src/api/serialized-replica.js';
 import type { LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
-import type { Replica } from '../src/core/replica.js';
 import { ReplicaPages } from '../src/core/replica-pages.js';
 import { startHttpApi } from '../src/server/api-server.js';
 import { MemoryStore } from '../src/store/memory-store.js';
@@ -24,7 +25,7 @@ const ROUNDS = 15;
 const SILENT = { emit: () => {} };
 
 /** Creates a replica from a registration request. */
-function createReplica(n: number): Replica {
+function createReplica(n: number): SerializedReplica {
   const capability = {
     model: `model-${n % 200}`,
     type: `type-${n % 5}`,
@@ -41,7 +42,7 @@ function createReplica(n: number): Replica {
 }
 
 /** Replaces every `every`-th registration with a new one. Default: all. */
-function putAll(pages: ReplicaPages, count: number, every = 1): void {
+function putAll(pages: ReplicaPages<SerializedReplica>, count: number, every = 1): void {
   for (let n = 0; n < count; n += every) pages.put(registration(`lease-${n}`, createReplica(n)));
 }
 
@@ -110,11 +111,12 @@ async function measure(): Promise<void> {
   const reader = await start(built('registry', 'reader'), { core: 1 });
   const rows: Row[] = [];
   for (const size of [10_000, 100_000]) {
-    const pages = new ReplicaPages();
+    const pages = new ReplicaPages<SerializedReplica>();
     putAll(pages, size);
     const plain = toPlainList(pages);
-    const body = Buffer.concat([...serializeRegistryResponse(pages.pages())]);
-    const writing = (): void => copyChunks(serializeRegistryResponse(pages.pages()), body);
+    const serializer = new PageSerializer();
+    const body = Buffer.concat([...serializeRegistryResponse(pages.pages(), serializer)]);
+    const writing = (): void => copyChunks(serializeRegistryResponse(pages.pages(), serializer), body);
     if (body.toString() !== JSON.stringify(plain)) throw new Error('the serialized list differs from JSON.stringify');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
@@ -125,7 +127,7 @@ async function measure(): Promise<void> {
       putAll(pages, size);
       newUs?.push(measureUs(writing));
     }
-    const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
+    const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };

@@ -6,6 +6,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fastify } from 'fastify';
 import { parseRegistration } from '../src/api/registration.js';
+import type { SerializedReplica } from '../src/api/serialized-replica.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
 import { createApiApp } from '../src/server/api-app.js';
@@ -26,8 +27,8 @@ const NO_LEASES = {
 const SILENT = { emit: () => {} };
 
 /** Creates a registry of `size` replicas with 200 models and 5 types. */
-async function createRegistry(size: number): Promise<Registry> {
-  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events: SILENT });
+async function createRegistry(size: number): Promise<Registry<SerializedReplica>> {
+  const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
     const registration = { replica_id: `replica-${n}`, endpoint: `replica-${n}.test:50051`, capabilities: [pairs] };
@@ -37,7 +38,7 @@ async function createRegistry(size: number): Promise<Registry> {
   return registry;
 }
 
-const createAppOptions = (registry: Registry) => ({
+const createAppOptions = (registry: Registry<SerializedReplica>) => ({
   registry,
   clock,
   events: SILENT,

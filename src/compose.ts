@@ -1,3 +1,4 @@
+import type { SerializedReplica } from './api/serialized-replica.js';
 import type { LeaseChange } from './client/lease-change.js';
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
@@ -44,9 +45,9 @@ export interface StartApiServerOptions {
   readonly maxStreamsPerPeer?: number | undefined;
   /**
    * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator
-   * closes it. Default: a new one in memory.
+   * closes it. A store that gets replicas from outside makes each a `SerializedReplica`. Default: a new one in memory.
    */
-  readonly store?: RegistrationStore | undefined;
+  readonly store?: RegistrationStore<SerializedReplica> | undefined;
   /** Additional host names that requests without a token can use for the server. Default: only this machine's names. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Receives a line for each registration and removal. Default: no log. */
@@ -103,7 +104,7 @@ export async function startApiServer({
     import('./store/memory-store.js'),
   ]);
   const events = await createLoggedEvents(log);
-  const store = sharedStore ?? new MemoryStore();
+  const store = sharedStore ?? new MemoryStore<SerializedReplica>();
   const closeStore = async (): Promise<void> => {
     if (!sharedStore) await store.close();
   };
@@ -136,7 +137,7 @@ async function createLoggedEvents(log: Log): Promise<Events<RegistryEvent | Serv
 }
 
 /** Starts a store. Returns a check that passes after the store's first complete list of registrations. */
-function createFirstListCheck(store: RegistrationStore, events: Events<RegistryEvent>): ReadinessCheck {
+function createFirstListCheck(store: Pick<RegistrationStore, 'start'>, events: Events<RegistryEvent>): ReadinessCheck {
   let reason: string | undefined = 'the first complete list of registrations has not arrived';
   store.start().then(
     () => {

@@ -4,6 +4,7 @@ import { InferenceClient } from './client/client.js';
 import type { ClientOptions } from './client/client-options.js';
 import * as system from './system.js';
 
+export { SerializedReplica } from './api/serialized-replica.js';
 export {
   connectOpenaiBackend,
   type LlamaBackendSettings,
@@ -29,9 +30,9 @@ export {
 } from './compose.js';
 export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
-export type { Endpoint, ReplicaId } from './core/ids.js';
-export type { AttemptTarget, CallEvent, Log } from './core/ports.js';
-export type { Replica } from './core/replica.js';
+export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';
+export type { AttemptTarget, CallEvent, Log, RegistrationStore, StoreEvent } from './core/ports.js';
+export type { LeaseEnd, Registration, RegistrationChange, Replica, ReplicaState } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
 export type { ValueOrGetter } from './core/value-or-getter.js';
 export { TokenSet } from './credentials/token-set.js';

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { afterEach, expect, it } from 'vitest';
-import { type ApiServer, startApiServer } from '../src/index.js';
+import { type ApiServer, type SerializedReplica, startApiServer } from '../src/index.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { rawConnection, registerRequest, registrationBody } from './support/api-server.js';
 import { until } from './support/until.js';
@@ -23,7 +23,7 @@ async function get(server: ApiServer, path: string): Promise<{ status: number; b
 }
 
 it("servers that share a store route to each other's replicas, and go on serving when one of them closes", async () => {
-  const store = new MemoryStore();
+  const store = new MemoryStore<SerializedReplica>();
   const [one, other] = [await serve({ store }), await serve({ store })];
   const connection = rawConnection(one.port, registerRequest(registrationBody('r1')));
   const kept = rawConnection(other.port, registerRequest(registrationBody('r2')));
@@ -43,7 +43,7 @@ it("servers that share a store route to each other's replicas, and go on serving
 it('a server becomes ready when the store has delivered its first complete list', async () => {
   let deliver = (): void => {};
   const start = () => new Promise<void>((resolve) => (deliver = resolve));
-  const server = await serve({ store: Object.assign(new MemoryStore(), { start }) });
+  const server = await serve({ store: Object.assign(new MemoryStore<SerializedReplica>(), { start }) });
   expect(await get(server, '/readyz')).toEqual({
     status: 503,
     body: '{"status":"unready","reasons":["the first complete list of registrations has not arrived"]}',
@@ -56,7 +56,10 @@ it('a server whose store cannot start logs the reason and refuses registrations'
   const lines: string[] = [];
   const keep = (line: string): void => void lines.push(line);
   const start = () => Promise.reject(new Error('no quorum'));
-  const server = await serve({ store: Object.assign(new MemoryStore(), { start }), log: { info: keep, warn: keep } });
+  const server = await serve({
+    store: Object.assign(new MemoryStore<SerializedReplica>(), { start }),
+    log: { info: keep, warn: keep },
+  });
   const { socket, received } = rawConnection(server.port, registerRequest(registrationBody('r1')));
   await until('the refusal', () => received().includes('no quorum'));
   expect(received()).toMatch(/^HTTP\/1\.1 503 /);
@@ -67,7 +70,7 @@ it('a server whose store cannot start logs the reason and refuses registrations'
 
 it('a server that cannot listen does not close a shared store', async () => {
   let closed = 0;
-  const store = Object.assign(new MemoryStore(), { close: async () => void closed++ });
+  const store = Object.assign(new MemoryStore<SerializedReplica>(), { close: async () => void closed++ });
   const { port } = await serve({ store });
   await expect(startApiServer({ port, store })).rejects.toMatchObject({ code: 'failed' });
   expect(closed).toBe(0);

@@ -5,7 +5,8 @@ import { formatScalar } from '../json/capability-json.js';
 import { isJsonObject, parseJsonObject } from '../json/exact-json.js';
 import { isPlainObject, parsePlainJson } from '../json/plain-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
-import { type SerializedPage, serializePage } from './serialized-page.js';
+import type { PageSerializer } from './serialized-page.js';
+import type { SerializedReplica } from './serialized-replica.js';
 
 /** The response body of `GET /route`: the replica to call. */
 export interface RouteResponse {
@@ -30,26 +31,19 @@ export function serializeErrorDetail(detail: string): string {
   return JSON.stringify({ detail });
 }
 
-/** The last serialization of each page. It makes sending an unchanged list nearly free. */
-const serializedPages = new WeakMap<ReplicaPage['cacheKey'], SerializedPage>();
-
-function getPageBytes({ registrations, cacheKey }: ReplicaPage): Buffer {
-  const previous = serializedPages.get(cacheKey);
-  if (previous?.registrations === registrations) return previous.bytes;
-  const page = serializePage(registrations, previous);
-  serializedPages.set(cacheKey, page);
-  return page.bytes;
-}
-
 const LIST_BEGIN = Buffer.from('{"replicas":[');
 const LIST_END = Buffer.from(']}');
 
 /** Serializes the response body of `GET /registry`. Yields one buffer per page. */
-export function* serializeRegistryResponse(pages: readonly ReplicaPage[]): Generator<Buffer> {
+export function* serializeRegistryResponse(
+  pages: readonly ReplicaPage<SerializedReplica>[],
+  serializer: PageSerializer,
+): Generator<Buffer> {
+  serializer.retain(pages);
   yield LIST_BEGIN;
   let isFirst = true;
   for (const page of pages) {
-    const bytes = getPageBytes(page);
+    const bytes = serializer.serialize(page);
     if (bytes.length === 0) continue;
     // Each page begins with a comma.
     yield isFirst ? bytes.subarray(1) : bytes;

@@ -59,6 +59,6 @@ export function serializeRenewal({ state, capabilities }: RenewalReport): string
 }
 
 /** Returns a copy of the replica with other capabilities. */
-export function withCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): Replica {
+export function withCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): SerializedReplica {
   return new SerializedReplica({ id, endpoint, capabilities });
 }

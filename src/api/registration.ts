@@ -1,7 +1,7 @@
 import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
-import type { DeclaredState, Replica } from '../core/replica.js';
+import type { DeclaredState } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import {
   isJsonObject,
@@ -28,7 +28,7 @@ export type RegistrationOutcome = ({ readonly kind: 'registration' } & Registrat
 
 /** A replica to register, with the terms of its lease. */
 export interface RegistrationRequest {
-  readonly replica: Replica;
+  readonly replica: SerializedReplica;
   /** How long the lease lasts without a renewal, in ms. Undefined: until the connection closes. */
   readonly ttlMs: number | undefined;
   /** The initial state. */

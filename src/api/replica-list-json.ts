@@ -10,7 +10,7 @@ import {
 } from '../json/exact-json.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
-import { serializeReplica } from './serialized-replica.js';
+import type { SerializedReplica } from './serialized-replica.js';
 
 /** Query parameter of `GET /replicas` that selects one replica by its id. */
 export const REPLICA_ID_PARAMETER = 'replica_id';
@@ -33,7 +33,10 @@ const REPLICAS_PER_CHUNK = 32;
  * Serializes the response body of `GET /replicas` in chunks: the entries of `GET /registry`, with the state and lease
  * of each. Times are in seconds since 1970. So is `now`, from which readers with another clock compute ages.
  */
-export function* serializeReplicaDetails(replicas: Iterable<KnownReplica>, clock: ClockReading): Generator<Buffer> {
+export function* serializeReplicaDetails(
+  replicas: Iterable<KnownReplica<SerializedReplica>>,
+  clock: ClockReading,
+): Generator<Buffer> {
   yield Buffer.from(`{"now":${clock.epochMs / 1000},"replicas":[`);
   let entries: string[] = [];
   for (const replica of replicas) {
@@ -46,7 +49,10 @@ export function* serializeReplicaDetails(replicas: Iterable<KnownReplica>, clock
   yield Buffer.from(`${entries.join(',')}]}`);
 }
 
-function serializeDetails({ registration, lease }: KnownReplica, { nowMs, epochMs }: ClockReading): string {
+function serializeDetails(
+  { registration, lease }: KnownReplica<SerializedReplica>,
+  { nowMs, epochMs }: ClockReading,
+): string {
   const { replica, state, sinceEpochMs } = registration;
   const details = {
     state,
@@ -57,7 +63,7 @@ function serializeDetails({ registration, lease }: KnownReplica, { nowMs, epochM
     // A lease can be renewed while the list is serialized. `last_seen` is never later than `now`.
     last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
   };
-  return `${serializeReplica(replica).slice(0, -1)},${JSON.stringify(details).slice(1)}`;
+  return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1)}`;
 }
 
 /** An entry of the replica list, as parsed by a client of the API server. */

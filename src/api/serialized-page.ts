@@ -1,16 +1,44 @@
 import { isRoutable, type Registration } from '../core/replica.js';
-import { serializeReplica } from './serialized-replica.js';
+import type { ReplicaPage } from '../core/replica-pages.js';
+import type { SerializedReplica } from './serialized-replica.js';
 
-/** The serialization of one page of the replica list. */
+/** A page of the API server's list. */
+type Page = ReplicaPage<SerializedReplica>;
+
+/** The serialization of one page of the replica list. It has no reference to a registration, so it keeps none in memory. */
 export interface SerializedPage {
-  readonly registrations: readonly Registration[];
+  readonly revisions: readonly number[];
   /** The routable replicas as JSON, each after a comma. */
   readonly bytes: Buffer;
   /** Number of bytes of each registration. 0 for a replica that is not routable. */
   readonly lengths: Uint32Array;
 }
 
-const EMPTY_PAGE: SerializedPage = { registrations: [], bytes: Buffer.alloc(0), lengths: new Uint32Array(0) };
+const EMPTY_PAGE: SerializedPage = { revisions: [], bytes: Buffer.alloc(0), lengths: new Uint32Array(0) };
+
+/** Serializes the pages of one registry. Caches the last serialization of each, so an unchanged list costs nearly nothing. */
+export class PageSerializer {
+  #cache = new Map<number, SerializedPage>();
+
+  /** Drops the cached pages that are not among these. */
+  retain(pages: readonly Page[]): void {
+    const retained = new Map<number, SerializedPage>();
+    for (const { id } of pages) {
+      const page = this.#cache.get(id);
+      if (page) retained.set(id, page);
+    }
+    this.#cache = retained;
+  }
+
+  /** Returns the routable replicas of a page as JSON, each after a comma. */
+  serialize(page: Page): Buffer {
+    const previous = this.#cache.get(page.id);
+    if (previous?.revisions === page.revisions) return previous.bytes;
+    const serialized = serializePage(page, previous);
+    this.#cache.set(page.id, serialized);
+    return serialized.bytes;
+  }
+}
 
 /**
  * Serializes a page. Registrations that the previous page has in the same order are copied from its bytes, without
@@ -18,53 +46,53 @@ const EMPTY_PAGE: SerializedPage = { registrations: [], bytes: Buffer.alloc(0), 
  * misses, which dominate the cost of serializing. The result does not depend on the previous page.
  */
 export function serializePage(
-  registrations: readonly Registration[],
+  { registrations, revisions }: Omit<Page, 'id'>,
   previous: SerializedPage = EMPTY_PAGE,
 ): SerializedPage {
-  const lengths = new Uint32Array(registrations.length);
+  const lengths = new Uint32Array(revisions.length);
   const pieces: (string | Buffer)[] = [];
-  const cursor = new PageCursor(previous, registrations.length);
-  for (let index = 0; index < registrations.length; ) {
+  const cursor = new PageCursor(previous, revisions.length);
+  for (let index = 0; index < revisions.length; ) {
     const begin = index;
-    if (cursor.moveTo(registrations[index])) {
+    if (cursor.moveTo(revisions[index])) {
       const beginByte = cursor.byteOffset;
-      while (cursor.isAt(registrations[index])) lengths[index++] = cursor.advance();
+      while (cursor.isAt(revisions[index])) lengths[index++] = cursor.advance();
       pieces.push(previous.bytes.subarray(beginByte, cursor.byteOffset));
       continue;
     }
     // A new registration usually replaces the one that was at its position.
-    for (; index < registrations.length && !cursor.moveTo(registrations[index]); index++) cursor.advance();
+    for (; index < revisions.length && !cursor.moveTo(revisions[index]); index++) cursor.advance();
     pieces.push(serializeRange(registrations, begin, index, lengths));
   }
-  return { registrations, bytes: concatPieces(pieces), lengths };
+  return { revisions, bytes: concatPieces(pieces), lengths };
 }
 
 /** A position in the previous page. It only moves forward. */
 class PageCursor {
-  readonly #registrations: readonly Registration[];
+  readonly #revisions: readonly number[];
   readonly #lengths: Uint32Array;
   readonly #hasShrunk: boolean;
   #index = 0;
   /** Offset of the current registration's first byte. */
   byteOffset = 0;
 
-  constructor({ registrations, lengths }: SerializedPage, newLength: number) {
-    this.#registrations = registrations;
+  constructor({ revisions, lengths }: SerializedPage, newLength: number) {
+    this.#revisions = revisions;
     this.#lengths = lengths;
-    this.#hasShrunk = registrations.length > newLength;
+    this.#hasShrunk = revisions.length > newLength;
   }
 
-  isAt(registration: Registration | undefined): boolean {
-    return registration !== undefined && this.#registrations[this.#index] === registration;
+  isAt(revision: number | undefined): boolean {
+    return revision !== undefined && this.#revisions[this.#index] === revision;
   }
 
   /**
    * Moves to a registration and returns whether it was found. Skips others only if the page has shrunk, because then
    * they can have been removed.
    */
-  moveTo(registration: Registration | undefined): boolean {
-    if (!this.#hasShrunk || registration === undefined) return this.isAt(registration);
-    const found = this.#registrations.indexOf(registration, this.#index);
+  moveTo(revision: number | undefined): boolean {
+    if (!this.#hasShrunk || revision === undefined) return this.isAt(revision);
+    const found = this.#revisions.indexOf(revision, this.#index);
     while (this.#index < found) this.advance();
     return found >= 0;
   }
@@ -79,7 +107,7 @@ class PageCursor {
 
 /** Serializes the registrations from index `from` up to, but not including, `to`. Sets their lengths. */
 function serializeRange(
-  registrations: readonly Registration[],
+  registrations: readonly Registration<SerializedReplica>[],
   from: number,
   to: number,
   lengths: Uint32Array,
@@ -87,9 +115,9 @@ function serializeRange(
   // The empty first text puts a comma before the first replica.
   const texts = [''];
   for (let index = from; index < to; index++) {
-    const registration = registrations[index] as Registration;
+    const registration = registrations[index] as Registration<SerializedReplica>;
     if (!isRoutable(registration)) continue;
-    const text = serializeReplica(registration.replica);
+    const text = registration.replica.listEntry;
     texts.push(text);
     lengths[index] = 1 + text.length;
   }

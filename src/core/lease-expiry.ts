@@ -16,8 +16,8 @@ export interface Silence {
 }
 
 /** Dependencies of lease expiry. */
-export interface LeaseExpiryOptions {
-  readonly store: RegistrationStore;
+export interface LeaseExpiryOptions<R extends Replica = Replica> {
+  readonly store: RegistrationStore<R>;
   readonly clock: Clock;
   readonly events: Events<RegistryEvent>;
   readonly leases: LeaseTable;
@@ -31,12 +31,12 @@ const MAX_SUSPICION_MS = 60_000;
  * Decides what happens to leases whose holders fall silent. A two-way lease that is not renewed expires. A silent lease is
  * removed, or only suspected where self-preservation says so. A sign of life ends a suspicion.
  */
-export class LeaseExpiry {
-  readonly #options: LeaseExpiryOptions;
+export class LeaseExpiry<R extends Replica = Replica> {
+  readonly #options: LeaseExpiryOptions<R>;
   /** Cancels the timer that waits for the end of self-preservation; undefined while it is off. */
   #cancelPreservationTimer: (() => void) | undefined;
 
-  constructor(options: LeaseExpiryOptions) {
+  constructor(options: LeaseExpiryOptions<R>) {
     this.#options = options;
   }
 
@@ -74,7 +74,7 @@ export class LeaseExpiry {
    * Records a sign of life, with the state and capabilities that the replica reported. Ends a suspicion. Renews a two-way lease
    * for another TTL.
    */
-  async recordSignOfLife(lease: Lease, declared: DeclaredState = lease.declared, replica?: Replica): Promise<void> {
+  async recordSignOfLife(lease: Lease, declared: DeclaredState = lease.declared, replica?: R): Promise<void> {
     const { store, clock } = this.#options;
     const isStateChange = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
     const nowMs = clock.nowMs();

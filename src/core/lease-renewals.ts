@@ -18,14 +18,14 @@ export type RenewalStatus = 'renewed' | 'superseded' | 'unknown';
 export type RenewalResult = RenewalStatus | 'too_soon' | AnyserveError;
 
 /** Returns a replica with new capabilities, given the present one. */
-export type CapabilityUpdate = (present: Replica) => Replica;
+export type CapabilityUpdate<R extends Replica = Replica> = (present: R) => R;
 
 /** Dependencies of lease renewals. */
-export interface LeaseRenewalsOptions {
+export interface LeaseRenewalsOptions<R extends Replica = Replica> {
   readonly clock: Clock;
-  readonly list: ReplicaList;
+  readonly list: ReplicaList<R>;
   readonly leases: LeaseTable;
-  readonly expiry: LeaseExpiry;
+  readonly expiry: LeaseExpiry<R>;
   readonly limits: RegistryLimits;
 }
 
@@ -40,10 +40,10 @@ const READY_BYTES_PER_MS = 256;
 const LARGE_REGISTRATION_BYTES = 64 * 1024;
 
 /** Renews leases, and applies the state and the capabilities that replicas report with a renewal. */
-export class LeaseRenewals {
-  readonly #options: LeaseRenewalsOptions;
+export class LeaseRenewals<R extends Replica = Replica> {
+  readonly #options: LeaseRenewalsOptions<R>;
 
-  constructor(options: LeaseRenewalsOptions) {
+  constructor(options: LeaseRenewalsOptions<R>) {
     this.#options = options;
   }
 
@@ -54,7 +54,7 @@ export class LeaseRenewals {
   }
 
   /** Renews a lease. See `Registry.renew`. */
-  async renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate): Promise<RenewalResult> {
+  async renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate<R>): Promise<RenewalResult> {
     const lease = this.#options.leases.get(id);
     if (!lease) return this.findEnd(id) ?? 'unknown';
     const isTooSoon = update !== undefined && this.#options.clock.nowMs() < lease.nextCapabilityUpdateAtMs;
@@ -77,7 +77,7 @@ export class LeaseRenewals {
   async #renewWithCapabilities(
     lease: Lease,
     declared: DeclaredState | undefined,
-    update: CapabilityUpdate,
+    update: CapabilityUpdate<R>,
   ): Promise<RenewalResult> {
     const present = this.#options.list.get(lease.replicaId);
     if (present?.lease !== lease.id) return 'unknown';

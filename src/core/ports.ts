@@ -6,6 +6,7 @@ import type {
   LeaseEnd,
   Registration,
   RegistrationChange,
+  Replica,
   ReplicaState,
 } from './replica.js';
 
@@ -146,10 +147,10 @@ export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
 }
 
 /** Events of a store, in the order in which they happened. */
-export type StoreEvent =
-  | { readonly kind: 'put'; readonly registration: Registration }
+export type StoreEvent<R extends Replica = Replica> =
+  | { readonly kind: 'put'; readonly registration: Registration<R> }
   /** The registration after a change of its state or its capabilities. */
-  | { readonly kind: 'change'; readonly registration: Registration }
+  | { readonly kind: 'change'; readonly registration: Registration<R> }
   | {
       readonly kind: 'delete';
       readonly lease: LeaseId;
@@ -160,22 +161,23 @@ export type StoreEvent =
 
 /**
  * Keeps the registrations: at most one for each replica id, the newest. Several registries can share a store: each applies the
- * registrations of all, through the same events. The creator of a store starts and closes it.
+ * registrations of all, through the same events. The creator of a store starts and closes it. `in out`: a store of one type of
+ * replica can't be used as a store of another, because its subscribers receive what others put.
  */
-export interface RegistrationStore {
+export interface RegistrationStore<in out R extends Replica = Replica> {
   /**
    * Resolves when subscribers have received the first complete list of registrations. Rejects when there won't be one. Later
    * calls have the same result.
    */
   start(): Promise<void>;
   /** Stores a registration. Atomically replaces the one with the same replica id. */
-  put(registration: Registration): Promise<void>;
+  put(registration: Registration<R>): Promise<void>;
   /** Atomically changes the registration with this lease. Does nothing if it was replaced or deleted. */
-  change(lease: LeaseId, change: RegistrationChange): Promise<void>;
+  change(lease: LeaseId, change: RegistrationChange<R>): Promise<void>;
   /** Deletes the registration with this lease. Does nothing if it was replaced or deleted. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
   /** Calls the listener immediately for each present registration, and later for each change. The returned function unsubscribes. */
-  subscribe(listener: (event: StoreEvent) => void): () => void;
+  subscribe(listener: (event: StoreEvent<R>) => void): () => void;
   /** Releases the store's resources and ends all subscriptions. Does not end leases. */
   close(): Promise<void>;
 }

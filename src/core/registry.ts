@@ -21,8 +21,8 @@ import type { ReplicaPage } from './replica-pages.js';
 import { createSelfPreservation } from './self-preservation.js';
 
 /** Dependencies and limits of a registry. */
-export interface RegistryOptions {
-  readonly store: RegistrationStore;
+export interface RegistryOptions<R extends Replica = Replica> {
+  readonly store: RegistrationStore<R>;
   readonly clock: Clock;
   readonly random: Random;
   readonly ids: Ids;
@@ -31,31 +31,31 @@ export interface RegistryOptions {
 }
 
 /** A registration and its lease, if this server granted it. */
-export interface KnownReplica {
-  readonly registration: Registration;
+export interface KnownReplica<R extends Replica = Replica> {
+  readonly registration: Registration<R>;
   /** Undefined if the lease has ended or another server granted it. */
   readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
 }
 
-/** The live replicas. Grants and ends their leases, and picks a replica for a query. */
-export class Registry {
-  readonly #store: RegistrationStore;
+/** The live replicas. Grants and ends their leases, and picks a replica for a query. Returns replicas of the type that it was given. */
+export class Registry<R extends Replica = Replica> {
+  readonly #store: RegistrationStore<R>;
   readonly #clock: Clock;
   readonly #ids: Ids;
   readonly #events: Events<RegistryEvent>;
   readonly #limits: RegistryLimits;
   /** Owner of the registrations that this registry puts in the store. */
   readonly #owner: ServerId;
-  readonly #list: ReplicaList;
+  readonly #list: ReplicaList<R>;
   readonly #leases: LeaseTable;
-  readonly #expiry: LeaseExpiry;
-  readonly #renewals: LeaseRenewals;
+  readonly #expiry: LeaseExpiry<R>;
+  readonly #renewals: LeaseRenewals<R>;
   readonly #idConflicts = createIdConflicts();
   /** Leases whose holders closed their connection, until the store has deleted their registrations. */
   readonly #closing = new Map<LeaseId, Lease>();
   readonly #unsubscribe: () => void;
 
-  constructor({ store, clock, random, ids, events, limits = NO_REGISTRY_LIMITS }: RegistryOptions) {
+  constructor({ store, clock, random, ids, events, limits = NO_REGISTRY_LIMITS }: RegistryOptions<R>) {
     const selfPreservation = createSelfPreservation();
     this.#store = store;
     this.#clock = clock;
@@ -90,7 +90,7 @@ export class Registry {
    * Registers a replica and grants it a lease. Replaces the registration with the same id. The replica is routable before this
    * resolves. `holder` is called if the lease ends without the holder ending it.
    */
-  async register(replica: Replica, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
+  async register(replica: R, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
     const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
     const lease = createLease(this.#ids.lease(), held, terms, holder, this.#clock.nowMs());
     this.#leases.grant(lease);
@@ -110,7 +110,7 @@ export class Registry {
    * applied with `too_soon` (capabilities within 1 s of the last ones, or a large registration that becomes ready too often) or
    * with an error because the registry has no room. The lease is renewed in these cases too.
    */
-  renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate): Promise<RenewalResult> {
+  renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate<R>): Promise<RenewalResult> {
     return this.#renewals.renew(id, declared, update);
   }
 
@@ -154,17 +154,17 @@ export class Registry {
    * Picks a random matching replica: a ready one, or a suspect if no ready one matches. Each match is equally likely. Picks
    * excluded replicas only if no other matches.
    */
-  route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Replica | undefined {
+  route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): R | undefined {
     return this.#list.choose(query, excluded)?.replica;
   }
 
   /** Returns the routable replicas in the order of registration. A replica that registered again keeps its position. */
-  replicas(): Replica[] {
+  replicas(): R[] {
     return [...this.#list.all()].filter(isRoutable).map(({ replica }) => replica);
   }
 
   /** Returns all registrations in the same order, as immutable pages. A page that didn't change is the same object. */
-  pages(): readonly ReplicaPage[] {
+  pages(): readonly ReplicaPage<R>[] {
     return this.#list.pages();
   }
 
@@ -172,12 +172,12 @@ export class Registry {
    * Returns all registrations at the time of this call, in the same order. Leases are looked up during iteration, so that a long
    * list doesn't block the event loop. A lease that has ended by then is undefined.
    */
-  known(): Iterable<KnownReplica> {
+  known(): Iterable<KnownReplica<R>> {
     return this.#knownIn(this.#list.pages());
   }
 
   /** Returns the registration of one replica, as in {@link known}. */
-  find(id: ReplicaId): KnownReplica | undefined {
+  find(id: ReplicaId): KnownReplica<R> | undefined {
     const registration = this.#list.get(id);
     return registration && { registration, lease: this.#leases.get(registration.lease) };
   }
@@ -189,14 +189,14 @@ export class Registry {
     this.#unsubscribe();
   }
 
-  *#knownIn(pages: readonly ReplicaPage[]): Generator<KnownReplica> {
+  *#knownIn(pages: readonly ReplicaPage<R>[]): Generator<KnownReplica<R>> {
     for (const { registrations } of pages) {
       for (const registration of registrations) yield { registration, lease: this.#leases.get(registration.lease) };
     }
   }
 
   /** Applies a store event. It is the only writer of the list. */
-  #apply(event: StoreEvent): void {
+  #apply(event: StoreEvent<R>): void {
     switch (event.kind) {
       case 'put':
         this.#applyPut(event.registration);
@@ -212,7 +212,7 @@ export class Registry {
     }
   }
 
-  #applyPut(registration: Registration): void {
+  #applyPut(registration: Registration<R>): void {
     const { lease, replica } = registration;
     const previous = this.#list.get(replica.id);
     this.#list.put(registration);
@@ -229,7 +229,7 @@ export class Registry {
     ended?.holder('superseded');
   }
 
-  #applyChange(registration: Registration): void {
+  #applyChange(registration: Registration<R>): void {
     const { replica, state, lease } = registration;
     const previous = this.#list.get(replica.id);
     if (previous?.lease !== lease) return;

@@ -2,16 +2,16 @@ import type { ReplicaId } from './ids.js';
 import { CapabilityIndex } from './index/capability-index.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import type { Random } from './ports.js';
-import type { Registration } from './replica.js';
+import type { Registration, Replica } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
 
 const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
 
 /** All registrations in the order in which their replicas first registered, with indexes to choose one for a query. */
-export class ReplicaList {
-  readonly #all = new ReplicaPages();
-  readonly #ready = new CapabilityIndex();
-  readonly #suspect = new CapabilityIndex();
+export class ReplicaList<R extends Replica = Replica> {
+  readonly #all = new ReplicaPages<R>();
+  readonly #ready = new CapabilityIndex<R>();
+  readonly #suspect = new CapabilityIndex<R>();
   readonly #random: Random;
 
   constructor(random: Random) {
@@ -22,12 +22,12 @@ export class ReplicaList {
     return this.#all.size;
   }
 
-  get(id: ReplicaId): Registration | undefined {
+  get(id: ReplicaId): Registration<R> | undefined {
     return this.#all.get(id);
   }
 
   /** Adds a registration, or replaces the one with the same replica id. Keeps it only in the index of its state. */
-  put(registration: Registration): void {
+  put(registration: Registration<R>): void {
     const { replica, state } = registration;
     this.#all.put(registration);
     if (state === 'ready') this.#ready.put(registration);
@@ -46,22 +46,22 @@ export class ReplicaList {
    * Chooses a random match: a ready one, or a suspect if no ready one matches. Each match is equally likely. Chooses an excluded
    * one only if no other matches: for a caller that saw all of them fail, a second try is better than nothing.
    */
-  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Registration | undefined {
+  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Registration<R> | undefined {
     const found = this.#chooseExcept(excluded, query);
     return found ?? (excluded.size > 0 ? this.#chooseExcept(NO_EXCLUSIONS, query) : undefined);
   }
 
-  #chooseExcept(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration | undefined {
+  #chooseExcept(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration<R> | undefined {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
   }
 
   /** Returns all registrations in order. */
-  all(): Iterable<Registration> {
+  all(): Iterable<Registration<R>> {
     return this.#all.all();
   }
 
   /** Returns all registrations as immutable pages. */
-  pages(): ReplicaPage[] {
+  pages(): ReplicaPage<R>[] {
     return this.#all.pages();
   }
 }

@@ -17,19 +17,24 @@ export type DeclaredState = 'ready' | 'unready' | 'draining';
  */
 export type ReplicaState = DeclaredState | 'suspect';
 
-/** A replica in the registry, from the grant of its lease to the end of the lease. */
-export interface Registration {
+/**
+ * A replica in the registry, from the grant of its lease to the end of the lease. `R` is the type of replica that a program
+ * registers: the API server's replicas carry their serializations.
+ */
+export interface Registration<R extends Replica = Replica> {
   readonly lease: LeaseId;
   /** The API server that granted the lease. */
   readonly owner: ServerId;
-  readonly replica: Replica;
+  readonly replica: R;
   readonly state: ReplicaState;
   /** Time at which it entered this state, in ms since 1970. */
   readonly sinceEpochMs: number;
 }
 
 /** A change of a registration during its lease. */
-export type RegistrationChange = Partial<Pick<Registration, 'replica' | 'state' | 'sinceEpochMs'>>;
+export type RegistrationChange<R extends Replica = Replica> = Partial<
+  Pick<Registration<R>, 'replica' | 'state' | 'sinceEpochMs'>
+>;
 
 /** Returns whether a replica in this state can be chosen. Only such replicas are in the list for callers. */
 export function isRoutable({ state }: Registration): boolean {

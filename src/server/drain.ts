@@ -3,7 +3,7 @@ import type { Registry } from '../core/registry.js';
 
 /** Options of {@link drainLeases}. */
 export interface DrainOptions {
-  readonly registry: Registry;
+  readonly registry: Pick<Registry, 'known' | 'release'>;
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
   /** Duration of the drain, in ms. */

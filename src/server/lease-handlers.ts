@@ -1,13 +1,13 @@
 import type { Request, RequestHandler, Response } from 'express';
 import { parseRenewal, withCapabilities } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
+import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
 import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalResult } from '../core/lease-renewals.js';
 import type { Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import type { Replica } from '../core/replica.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readRequestBody } from '../http/request-body.js';
@@ -20,7 +20,7 @@ import { reportListValues } from './list-value-warning.js';
  * replica reports.
  */
 export function createRenewHandler(
-  registry: Registry,
+  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findLeaseEnd'>,
   events: Events<ServerEvent>,
   bodies: BodyMemory,
 ): RequestHandler {
@@ -53,7 +53,7 @@ export function createRenewHandler(
     const { state, capabilities } = outcome;
     const offer =
       capabilities &&
-      ((current: Replica): Replica => {
+      ((current: SerializedReplica): SerializedReplica => {
         reportListValues({ id: current.id, capabilities }, events);
         return withCapabilities(current, capabilities);
       });
@@ -69,7 +69,7 @@ function sendRenewal(response: Response, renewal: RenewalResult, changesCapabili
 }
 
 /** Creates the handler of `DELETE /leases/{lease}`. It ends the lease, so the replica is no longer listed. */
-export function createReleaseHandler(registry: Registry): RequestHandler {
+export function createReleaseHandler(registry: Pick<Registry, 'release'>): RequestHandler {
   return async (request, response) => {
     if (await registry.release(parseLeaseId(request), 'released')) sendReleased(response);
     else sendUnknownLease(response);

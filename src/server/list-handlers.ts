@@ -1,6 +1,8 @@
 import type { RequestHandler, Response } from 'express';
 import { serializeRegistryResponse } from '../api/api-responses.js';
 import { type ClockReading, REPLICA_ID_PARAMETER, serializeReplicaDetails } from '../api/replica-list-json.js';
+import { PageSerializer } from '../api/serialized-page.js';
+import type { SerializedReplica } from '../api/serialized-replica.js';
 import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
@@ -17,8 +19,12 @@ const SERIALIZED_BYTES_PER_TURN = 1024 * 1024;
 const SENT_BYTES_PER_TURN = 256 * 1024;
 
 /** Creates the handler of `GET /registry`. The list is a snapshot at the time of the request, however long sending takes. */
-export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory: ListMemory): RequestHandler {
-  return (_request, response) => sendList(response, serializeRegistryResponse(registry.pages()), memory);
+export function createRegistryHandler(
+  registry: Pick<Registry<SerializedReplica>, 'pages'>,
+  memory: ListMemory,
+): RequestHandler {
+  const serializer = new PageSerializer();
+  return (_request, response) => sendList(response, serializeRegistryResponse(registry.pages(), serializer), memory);
 }
 
 /**
@@ -26,7 +32,7 @@ export function createRegistryHandler(registry: Pick<Registry, 'pages'>, memory:
  * to. With `?replica_id=ID` the list has that replica only. Clients use this to check whether a silent replica still exists.
  */
 export function createReplicasHandler(
-  registry: Pick<Registry, 'known' | 'find'>,
+  registry: Pick<Registry<SerializedReplica>, 'known' | 'find'>,
   readClock: () => ClockReading,
   memory: ListMemory,
 ): RequestHandler {

@@ -7,6 +7,7 @@ import {
   type RegistrationRequest,
   validateOversizedBody,
 } from '../api/registration.js';
+import type { SerializedReplica } from '../api/serialized-replica.js';
 import { createNonObjectFailure, serializeValidationIssues, type ValidationIssue } from '../api/validation-issues.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
@@ -29,7 +30,7 @@ import { emitRefusal, toHost } from './registration-refusals.js';
 
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {
-  readonly registry: Registry;
+  readonly registry: Pick<Registry<SerializedReplica>, 'register' | 'release' | 'checkLimits'>;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
   readonly readiness: Readiness;
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
-import { serializeRouteResponse } from '../api/serialized-replica.js';
+import type { SerializedReplica } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
@@ -23,7 +23,10 @@ const MAX_CACHED_TARGET = 256;
  * Creates the handler of `GET /route`: it responds with one replica that matches the query. Clients send this request
  * before every call. While the server is warming, a response without a match says that it is temporary.
  */
-export function createRouteHandler(registry: Registry, isWarming: () => boolean): RequestHandler {
+export function createRouteHandler(
+  registry: Pick<Registry<SerializedReplica>, 'route'>,
+  isWarming: () => boolean,
+): RequestHandler {
   const getQuery = createQueryCache();
   return (request, response) => {
     const excludeHeaders = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
@@ -31,7 +34,7 @@ export function createRouteHandler(registry: Registry, isWarming: () => boolean)
     if (!excluded) return sendTooManyExcluded(response);
     const replica = registry.route(getQuery(request.url), excluded.length === 0 ? NO_EXCLUDED : new Set(excluded));
     if (!replica) return isWarming() ? sendNoMatchYet(response) : sendNoMatch(response);
-    const bytes = serializeRouteResponse(replica);
+    const bytes = replica.routeResponse;
     response.writeHead(200, getHeaders(bytes.length)).end(bytes, 'latin1');
   };
 }

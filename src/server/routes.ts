@@ -1,4 +1,5 @@
 import type { Request, RequestHandler } from 'express';
+import type { SerializedReplica } from '../api/serialized-replica.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
@@ -16,7 +17,7 @@ import { createRouteHandler } from './route-handler.js';
 
 /** Options of the routes' handlers. */
 export interface RouteOptions {
-  readonly registry: Registry;
+  readonly registry: Registry<SerializedReplica>;
   readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
   readonly heartbeatMs: number;

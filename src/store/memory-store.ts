@@ -1,24 +1,24 @@
 import type { LeaseId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
-import type { LeaseEnd, Registration, RegistrationChange } from '../core/replica.js';
+import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../core/replica.js';
 
 /** A store in this process, without persistence. Subscribers receive each change before the call returns. */
-export class MemoryStore implements RegistrationStore {
-  readonly #byReplica = new Map<ReplicaId, Registration>();
-  readonly #byLease = new Map<LeaseId, Registration>();
-  readonly #listeners = new Set<(event: StoreEvent) => void>();
+export class MemoryStore<R extends Replica = Replica> implements RegistrationStore<R> {
+  readonly #byReplica = new Map<ReplicaId, Registration<R>>();
+  readonly #byLease = new Map<LeaseId, Registration<R>>();
+  readonly #listeners = new Set<(event: StoreEvent<R>) => void>();
 
   /** Resolves at once, because an empty store is complete. */
   async start(): Promise<void> {}
 
-  async put(registration: Registration): Promise<void> {
+  async put(registration: Registration<R>): Promise<void> {
     const previous = this.#byReplica.get(registration.replica.id);
     if (previous) this.#byLease.delete(previous.lease);
     this.#set(registration);
     this.#notify({ kind: 'put', registration });
   }
 
-  async change(lease: LeaseId, change: RegistrationChange): Promise<void> {
+  async change(lease: LeaseId, change: RegistrationChange<R>): Promise<void> {
     const previous = this.#byLease.get(lease);
     if (!previous) return;
     // Names each field, so that all registrations share one V8 object shape.
@@ -41,7 +41,7 @@ export class MemoryStore implements RegistrationStore {
     this.#notify({ kind: 'delete', lease, replicaId: registration.replica.id, end });
   }
 
-  subscribe(listener: (event: StoreEvent) => void): () => void {
+  subscribe(listener: (event: StoreEvent<R>) => void): () => void {
     for (const registration of this.#byReplica.values()) listener({ kind: 'put', registration });
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -51,12 +51,12 @@ export class MemoryStore implements RegistrationStore {
     this.#listeners.clear();
   }
 
-  #set(registration: Registration): void {
+  #set(registration: Registration<R>): void {
     this.#byReplica.set(registration.replica.id, registration);
     this.#byLease.set(registration.lease, registration);
   }
 
-  #notify(event: StoreEvent): void {
+  #notify(event: StoreEvent<R>): void {
     for (const listener of this.#listeners) listener(event);
   }
 }

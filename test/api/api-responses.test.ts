@@ -5,12 +5,13 @@ import {
   parseRegistryResponse,
   parseRouteResponse,
 } from '../../src/api/api-responses.js';
-import { SerializedReplica, serializeReplica, serializeRouteResponse } from '../../src/api/serialized-replica.js';
-import { listText, replica } from '../support/replicas.js';
+import { createListEntry } from '../../src/api/replica-json.js';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
+import { listText, replica, serializedReplica } from '../support/replicas.js';
 
 describe('API responses', () => {
   it('serializes compact JSON with the key order of the Python server', () => {
-    expect(serializeRouteResponse(replica('r1', {}))).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
+    expect(serializedReplica('r1', {}).routeResponse).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
     expect(listText([])).toBe('{"replicas":[]}');
     expect(listText([replica('r1', { model: 'qwen2' })])).toBe(
       '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
@@ -19,18 +20,19 @@ describe('API responses', () => {
 
   it('serializes a route as UTF-8 with one character per byte', () => {
     const body = '{"endpoint":"é€😀.test:50051","replica_id":"é€😀"}';
-    expect(Buffer.from(serializeRouteResponse(replica('é€😀')), 'latin1').toString('utf8')).toBe(body);
+    expect(Buffer.from(serializedReplica('é€😀').routeResponse, 'latin1').toString('utf8')).toBe(body);
   });
 
   it.each(['r1', 'é', 'a "quoted" \\ name', 'endpoint'])(
-    'serializes a replica with cached JSON like any other replica (%s)',
+    'keeps the serializations of a replica, and changes none of its properties (%s)',
     (id) => {
       const plain = replica(id, { model: 'qwen2', n: 1 }, {});
       const serialized = new SerializedReplica(plain);
-      expect([serializeReplica(serialized), serializeRouteResponse(serialized)]).toEqual([
-        serializeReplica(plain),
-        serializeRouteResponse(plain),
-      ]);
+      expect(serialized.listEntry).toBe(createListEntry(plain).entry);
+      expect(parseRouteResponse(Buffer.from(serialized.routeResponse, 'latin1').toString())).toEqual({
+        endpoint: plain.endpoint,
+        replicaId: plain.id,
+      });
       expect(serialized).toEqual(plain);
     },
   );

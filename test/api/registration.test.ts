@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseRegistration, validateOversizedBody } from '../../src/api/registration.js';
-import { serializeReplica } from '../../src/api/serialized-replica.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
 /** Returns the 422 body for an invalid registration. Undefined for a valid one. */
@@ -13,7 +12,7 @@ function getValidationBody(body: string): string | undefined {
 function serializeRegistered(body: string): string {
   const outcome = parseRegistration(body);
   if (outcome.kind === 'invalid') throw new Error(serializeValidationIssues(outcome.issues));
-  return serializeReplica(outcome.replica);
+  return outcome.replica.listEntry;
 }
 
 describe('registration', () => {

@@ -1,16 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { parseReplicaList, serializeReplicaDetails } from '../../src/api/replica-list-json.js';
+import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { KnownReplica } from '../../src/core/registry.js';
-import { registration, replica } from '../support/replicas.js';
+import { registration, serializedReplica } from '../support/replicas.js';
 
 const NOW = { nowMs: 5000, epochMs: 1_700_000_005_000 };
 
-const known = (id: string, lease?: KnownReplica['lease']): KnownReplica => ({
-  registration: registration('lease-of-it', replica(id)),
+const known = (id: string, lease?: KnownReplica['lease']): KnownReplica<SerializedReplica> => ({
+  registration: registration('lease-of-it', serializedReplica(id)),
   lease,
 });
 
-const bodyOf = (all: Iterable<KnownReplica>): string =>
+const bodyOf = (all: Iterable<KnownReplica<SerializedReplica>>): string =>
   Buffer.concat([...serializeReplicaDetails(all, NOW)]).toString();
 
 describe('the details of replicas', () => {
@@ -35,7 +36,7 @@ describe('the details of replicas', () => {
 
   it('are read chunk by chunk', () => {
     let lookedUp = 0;
-    function* many(): Generator<KnownReplica> {
+    function* many(): Generator<KnownReplica<SerializedReplica>> {
       for (let n = 0; n < 1000; n++, lookedUp++) yield known(`r${n}`);
     }
     const parts = serializeReplicaDetails(many(), NOW);

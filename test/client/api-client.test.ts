@@ -3,7 +3,7 @@ import { type AddressInfo, createServer as createTcpServer, type Server, type So
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
 import { startTestApiServer } from '../support/api-server.js';
-import { query, replica } from '../support/replicas.js';
+import { query, serializedReplica } from '../support/replicas.js';
 
 const cleanups: (() => unknown)[] = [];
 
@@ -35,7 +35,7 @@ describe('ApiClient', () => {
   it('requests a route and the list of replicas', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
-    const offered = replica('r1', { type: 'chat', n: 1 });
+    const offered = serializedReplica('r1', { type: 'chat', n: 1 });
     await server.registry.register(offered, { host: '127.0.0.1' }, () => {});
     const api = createClient(`${server.url}/`);
     expect(await api.route(query({ type: 'chat', n: '1' }))).toEqual({

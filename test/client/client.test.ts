@@ -2,6 +2,7 @@ import { createServer as createHttp2Server } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { AnyserveError } from '../../src/core/errors.js';
@@ -36,7 +37,7 @@ async function startApiServer({ warmingMs = 0 } = {}): Promise<TestApiServer> {
 /** Registers an endpoint under an id for `type=x`. The registration stays even when nothing listens at the endpoint. */
 async function registerEndpoint(server: TestApiServer, id: string, endpoint: string): Promise<void> {
   await server.registry.register(
-    { ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) },
+    new SerializedReplica({ ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) }),
     { host: '127.0.0.1' },
     () => {},
   );

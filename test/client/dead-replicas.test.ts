@@ -1,5 +1,6 @@
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { asEndpoint } from '../../src/core/ids.js';
@@ -37,7 +38,7 @@ async function startApiServer(): Promise<TestApiServer> {
 }
 
 async function registerEndpoint(server: TestApiServer, id: string, endpoint: string): Promise<() => Promise<unknown>> {
-  const offered = { ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) };
+  const offered = new SerializedReplica({ ...replica(id, { type: 'x' }), endpoint: asEndpoint(endpoint) });
   const lease = await server.registry.register(offered, { host: '127.0.0.1' }, () => {});
   return async () => server.registry.release(lease, 'closed');
 }

@@ -61,27 +61,39 @@ describe('replica pages', () => {
     expect(before).toEqual(shown);
   });
 
-  it('keep the cache key of a page with few changes after its last snapshot, and of no other', () => {
+  it('keep their ids, and the revisions of registrations that did not change', () => {
     const pages = filled(2 * FULL);
-    const changed = (count: number): boolean[] => {
-      const before = pages.pages();
-      for (let n = 0; n < count; n++) pages.put(registration(`again-${n}`, replica(`r${n}`)));
-      const after = pages.pages();
-      return after.map(({ cacheKey }, at) => cacheKey === before[at]?.cacheKey);
-    };
-    expect(changed(1)).toEqual([true, true]);
-    expect([...Array(9)].map(() => changed(FULL / 8 - 1))).toEqual(Array(9).fill([true, true]));
-    expect(changed(FULL / 8)).toEqual([false, true]);
+    const before = pages.pages();
+    pages.put(registration('again', replica('r1')));
+    pages.delete(asReplicaId('r3'));
+    const after = pages.pages();
+    expect(after.map(({ id }) => id)).toEqual(before.map(({ id }) => id));
+    const [old = [], other] = before.map(({ revisions }) => revisions);
+    expect(after[0]?.revisions).toEqual([old[0], 2 * FULL + 1, old[2], ...old.slice(4)]);
+    expect(after[1]?.revisions).toBe(other);
   });
 
-  it('do not count all() as a snapshot: the cache key still changes after many changes', () => {
-    const pages = filled(FULL);
-    const [before] = pages.pages();
-    for (let n = 0; n < FULL / 8; n++) {
-      pages.put(registration(`again-${n}`, replica(`r${n}`)));
-      expect([...pages.all()]).toHaveLength(FULL);
+  it('have a revision for each registration, which no other one ever had, also after pages are merged', () => {
+    const pages = filled(4 * FULL);
+    const seen = new Map<number, Registration>();
+    const check = (): void => {
+      for (const { registrations, revisions } of pages.pages()) {
+        expect(revisions.length).toBe(registrations.length);
+        for (const [at, revision] of revisions.entries()) {
+          expect(seen.get(revision) ?? registrations[at]).toBe(registrations[at]);
+          seen.set(revision, registrations[at] as Registration);
+        }
+      }
+    };
+    check();
+    for (let n = 0; n < 4 * FULL; n++) {
+      if (n % 7 === 0) pages.put(registration('again', replica(`r${n}`)));
+      else pages.delete(asReplicaId(`r${n}`));
     }
-    expect(pages.pages()[0]?.cacheKey).not.toBe(before?.cacheKey);
+    check();
+    expect(pages.pages().length).toBeLessThan(4);
+    expect(new Set(pages.pages().map(({ id }) => id)).size).toBe(pages.pages().length);
+    expect(seen.size).toBe(4 * FULL + Math.ceil((4 * FULL) / 7));
   });
 
   it('are at most four times as many as needed, even after many deletions', () => {

@@ -30,6 +30,8 @@ import {
   type KeptRegistration,
   keepRegistered,
   type LeaseChange,
+  type LeaseEnd,
+  type LeaseId,
   type LlamaBackendSettings,
   type Log,
   loadLlamaBackend,
@@ -39,15 +41,22 @@ import {
   type OpenaiBackendSettings,
   type Parameters,
   type ParameterValue,
+  type Registration,
+  type RegistrationChange,
+  type RegistrationStore,
   type Replica,
   type ReplicaId,
+  type ReplicaState,
   type RequestedOutput,
   type RequestOptions,
   type ScalarPairs,
+  SerializedReplica,
+  type ServerId,
   type ServerMetadata,
   type ServerTls,
   type StartApiServerOptions,
   type StartWorkerOptions,
+  type StoreEvent,
   startApiServer,
   startWorker,
   type Tensor,
@@ -128,13 +137,60 @@ export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext
   return new HandlerResponse(outputs, { finish_reason: 'stop' });
 };
 
+/** A store of one's own: it keeps all registrations in this process, and mirrors those of another system. */
+class MirroringStore implements RegistrationStore<SerializedReplica> {
+  readonly #registrations = new Map<LeaseId, Registration<SerializedReplica>>();
+  readonly #listeners = new Set<(event: StoreEvent<SerializedReplica>) => void>();
+
+  async start(): Promise<void> {
+    const replica = { id: 'mirrored' as ReplicaId, endpoint: 'localhost:1' as Endpoint, capabilities: [] };
+    // @ts-expect-error: the store of an API server has serialized replicas
+    await this.put({ lease: 'l0' as LeaseId, owner: 's0' as ServerId, replica, state: 'ready', sinceEpochMs: 0 });
+    const state: ReplicaState = 'ready';
+    const serialized = new SerializedReplica(replica);
+    await this.put({ lease: 'l1' as LeaseId, owner: 's1' as ServerId, replica: serialized, state, sinceEpochMs: 0 });
+  }
+
+  async put(registration: Registration<SerializedReplica>): Promise<void> {
+    this.#registrations.set(registration.lease, registration);
+    this.#notify({ kind: 'put', registration });
+  }
+
+  async change(lease: LeaseId, change: RegistrationChange<SerializedReplica>): Promise<void> {
+    const previous = this.#registrations.get(lease);
+    if (previous) this.#notify({ kind: 'change', registration: { ...previous, ...change } });
+  }
+
+  async delete(lease: LeaseId, end: LeaseEnd): Promise<void> {
+    const replicaId = this.#registrations.get(lease)?.replica.id;
+    if (this.#registrations.delete(lease) && replicaId) this.#notify({ kind: 'delete', lease, replicaId, end });
+  }
+
+  subscribe(listener: (event: StoreEvent<SerializedReplica>) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.clear();
+  }
+
+  #notify(event: StoreEvent<SerializedReplica>): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+// @ts-expect-error: a store of plain replicas can't be used by an API server
+export const plainStore: StartApiServerOptions['store'] = {} as RegistrationStore;
+
 const log: Log = { info: console.log, warn: console.warn };
 const serverTls: ServerTls = { cert: '', key: '' };
 const clientTls: ClientTls = { ca: '' };
 const registerTokens: ValueOrGetter<TokenSet> = () => new TokenSet(['a-token-that-is-long-enough']);
 
 export async function runServers(): Promise<void> {
-  const serverOptions: StartApiServerOptions = { port: 0, registerTokens, tls: () => serverTls, log };
+  const store = new MirroringStore();
+  const serverOptions: StartApiServerOptions = { port: 0, registerTokens, tls: () => serverTls, log, store };
   const server: ApiServer = await startApiServer(serverOptions);
   const close: CloseOptions = { drainMs: 10, signal: AbortSignal.timeout(1000) };
   const llama: LlamaBackendSettings = { path: 'model.gguf' };

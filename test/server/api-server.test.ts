@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { Registry } from '../../src/core/registry.js';
 import { createApiApp } from '../../src/server/api-app.js';
 import { respondToParseError } from '../../src/server/http-parse-errors.js';
@@ -402,7 +403,7 @@ describe('a registration', () => {
 describe('a lease', () => {
   it('survives the request timeout of a second request that began in the same packet', async () => {
     const events = keptEvents();
-    const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events });
+    const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events });
     const readiness = new Readiness();
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
     const own = createServer(

@@ -10,7 +10,7 @@ import {
   type TestApiServer,
 } from '../support/api-server.js';
 import { peakRssBytes } from '../support/peak-memory.js';
-import { registration, replica } from '../support/replicas.js';
+import { listPage, registration, serializedReplica } from '../support/replicas.js';
 import { seededRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
 
@@ -90,7 +90,7 @@ describe('the bytes of registrations over the limit', () => {
   it('are refused for every address when all are in use', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
     for (const host of ['a', 'b', 'c', 'd']) {
-      await server.registry.register(replica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
+      await server.registry.register(serializedReplica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
     }
     const refused = send(registerRequest(sized('r1')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
@@ -109,7 +109,7 @@ describe('large bodies', () => {
     const bodies = new BodyMemory(150_000);
     const hold = vi.spyOn(bodies, 'reserve');
     server = await startTestApiServer({ bodies });
-    const lease = await server.registry.register(replica('held'), { host: 'h' }, () => {});
+    const lease = await server.registry.register(serializedReplica('held'), { host: 'h' }, () => {});
     const first = [unfinished(), unfinished()];
     await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);
     for (const text of [
@@ -165,7 +165,11 @@ describe('large bodies', () => {
 describe('lists that are not read', () => {
   it('share a limit, except for a single list, and shared parts count once', async () => {
     server = await startTestApiServer({ lists: new ListMemory(1024 * 1024) });
-    await server.registry.register(replica('r', { padding: 'x'.repeat(8 * 1024 * 1024) }), { host: 'h' }, () => {});
+    await server.registry.register(
+      serializedReplica('r', { padding: 'x'.repeat(8 * 1024 * 1024) }),
+      { host: 'h' },
+      () => {},
+    );
     const ask = async (path: string) => {
       const reader = send('');
       reader.socket.pause();
@@ -216,8 +220,10 @@ describe('a response that is not read', () => {
     ['of expectations', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000)],
   ])('is cut off: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
-    const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
-    const page = { registrations, cacheKey: {} };
+    const registrations = Array.from({ length: 128 }, () =>
+      registration('lease', serializedReplica('big', { type: 'chat' })),
+    );
+    const page = listPage(registrations);
     vi.spyOn(server.registry, 'pages').mockReturnValue(Array.from({ length: 1000 }, () => page));
     const { socket } = send(requests);
     socket.pause();
@@ -231,8 +237,10 @@ describe('pipelined requests', () => {
 
   it('are handled one after the other, as fast as the responses are read', async () => {
     server = await startTestApiServer();
-    const registrations = Array.from({ length: 128 }, () => registration('lease', replica('big', { type: 'chat' })));
-    const page = { registrations, cacheKey: {} };
+    const registrations = Array.from({ length: 128 }, () =>
+      registration('lease', serializedReplica('big', { type: 'chat' })),
+    );
+    const page = listPage(registrations);
     const bigList = Array.from({ length: 40 }, () => page);
     const asked = vi.spyOn(server.registry, 'pages').mockReturnValue(bigList);
     const { socket, received } = send('GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(COUNT));

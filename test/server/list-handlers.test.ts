@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { LeaseId } from '../../src/core/ids.js';
 import type { KnownReplica } from '../../src/core/registry.js';
 import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { collectGarbage } from '../support/kept-memory.js';
-import { replica } from '../support/replicas.js';
+import { serializedReplica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 const COUNT = 10_000;
@@ -14,7 +15,7 @@ let leases: LeaseId[];
 beforeEach(async () => {
   server = await startTestApiServer();
   const register = (_: unknown, n: number): Promise<LeaseId> =>
-    server.registry.register(replica(`é${n}`, { model: 'm'.repeat(200) }), { host: 'h' }, () => {});
+    server.registry.register(serializedReplica(`é${n}`, { model: 'm'.repeat(200) }), { host: 'h' }, () => {});
   leases = await Promise.all(Array.from({ length: COUNT }, register));
 });
 
@@ -79,7 +80,9 @@ describe('a long list', () => {
   it('needs less memory as more of it is read', async () => {
     const [one] = server.registry.known();
     const PARTS = 5000;
-    vi.spyOn(server.registry, 'known').mockReturnValue(Array.from({ length: 32 * PARTS }, () => one as KnownReplica));
+    vi.spyOn(server.registry, 'known').mockReturnValue(
+      Array.from({ length: 32 * PARTS }, () => one as KnownReplica<SerializedReplica>),
+    );
     const buffersBytes = (): number => {
       collectGarbage();
       return process.memoryUsage().arrayBuffers;

@@ -1,5 +1,6 @@
 import type { Request, Response } from 'express';
 import { describe, expect, it } from 'vitest';
+import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
 import { toOriginForm } from '../../src/http/request-head.js';
@@ -9,8 +10,8 @@ import { keptBytes } from '../support/kept-memory.js';
 /** Creates a handler over a registry that records its queries. */
 function handler() {
   const asked: CapabilityQuery[] = [];
-  const route: Registry['route'] = (query) => void asked.push(query.pairs);
-  const handle = createRouteHandler({ route } as Registry, () => false);
+  const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
+  const handle = createRouteHandler({ route }, () => false);
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
@@ -12,7 +13,7 @@ import { keptLog } from './replicas.js';
 
 /** An API server for a test, with access to its registry and log lines. */
 export interface TestApiServer extends ApiServer {
-  readonly registry: Registry;
+  readonly registry: Registry<SerializedReplica>;
   readonly log: ReturnType<typeof keptLog>;
 }
 
@@ -34,7 +35,7 @@ export async function startTestApiServer({
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
   const registry = new Registry({
-    store: new MemoryStore(),
+    store: new MemoryStore<SerializedReplica>(),
     clock: system.clock,
     random,
     ids: system.ids,

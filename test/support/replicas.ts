@@ -1,9 +1,12 @@
 import { serializeRegistryResponse } from '../../src/api/api-responses.js';
+import { PageSerializer } from '../../src/api/serialized-page.js';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type CapabilityQuery, createPairs } from '../../src/core/capability.js';
 import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
 import { PreparedQuery } from '../../src/core/index/prepared-query.js';
 import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
+import type { ReplicaPage } from '../../src/core/replica-pages.js';
 import { createCapability, type ScalarPairs } from '../../src/json/capability-json.js';
 
 /** Creates a replica with this id and these capabilities. */
@@ -15,8 +18,13 @@ export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   };
 }
 
+/** Creates the same replica as the API server's registry has it. */
+export function serializedReplica(id: string, ...capabilities: ScalarPairs[]): SerializedReplica {
+  return new SerializedReplica(replica(id, ...capabilities));
+}
+
 /** Creates a registration of a replica under this lease. */
-export function registration(lease: string, of: Replica): Registration {
+export function registration<R extends Replica>(lease: string, of: R): Registration<R> {
   return { lease: asLeaseId(lease), owner: asServerId('server'), replica: of, state: 'ready', sinceEpochMs: 0 };
 }
 
@@ -53,8 +61,13 @@ export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): Pre
   return new PreparedQuery(query(pairs));
 }
 
+/** Creates a page of these registrations. */
+export function listPage<R extends Replica>(registrations: readonly Registration<R>[]): ReplicaPage<R> {
+  return { id: 1, registrations, revisions: registrations.map((_, n) => n) };
+}
+
 /** Returns the body of `GET /registry` for these replicas. */
 export function listText(replicas: readonly Replica[]): string {
-  const registrations = replicas.map((one) => registration('lease', one));
-  return Buffer.concat([...serializeRegistryResponse([{ registrations, cacheKey: {} }])]).toString();
+  const page = listPage(replicas.map((one) => registration('lease', new SerializedReplica(one))));
+  return Buffer.concat([...serializeRegistryResponse([page], new PageSerializer())]).toString();
 }

@@ -1,6 +1,6 @@
 import type { ReplicaId } from '../ids.js';
 import type { Random } from '../ports.js';
-import type { Registration } from '../replica.js';
+import type { Registration, Replica } from '../replica.js';
 import { Bitmap } from './bitmap.js';
 import { type Entry, MatchSet } from './match-set.js';
 import { findMatchingNodes } from './matching-nodes.js';
@@ -23,10 +23,10 @@ const NO_SLOTS: readonly number[] = [];
  * Finds a registration by its capabilities. It has one writer, the registry's `apply`. The README beside this file explains
  * the algorithm.
  */
-export class CapabilityIndex {
+export class CapabilityIndex<R extends Replica = Replica> {
   readonly #pairs = new PairTable();
   /** The registration of each slot. Separate from the entries, because a choice reads only this list. */
-  readonly #registrations: (Registration | undefined)[] = [];
+  readonly #registrations: (Registration<R> | undefined)[] = [];
   readonly #entries: (Entry | undefined)[] = [];
   readonly #slotOf = new Map<ReplicaId, number>();
   readonly #freeSlots: number[] = [];
@@ -41,7 +41,7 @@ export class CapabilityIndex {
   }
 
   /** Adds a registration. Replaces the registration with the same replica id. */
-  put(registration: Registration): void {
+  put(registration: Registration<R>): void {
     const { id, capabilities } = registration.replica;
     // Before the previous registration is removed, so that a pair that only this replica has keeps its number.
     const objects = capabilities.map((capability) => this.#pairs.useAll(capability.pairs));
@@ -67,7 +67,7 @@ export class CapabilityIndex {
    * Chooses a registration that has a capability object with every pair of the query. Each match is equally likely, however
    * many of its objects match. Never chooses an excluded one. The excluded must be few: they are searched linearly.
    */
-  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration | undefined {
+  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration<R> | undefined {
     const slots = excluded.size > 0 ? [...excluded].flatMap((id) => this.#slotOf.get(id) ?? []) : NO_SLOTS;
     const slot = this.#chooseSlot(query, slots, random);
     return slot === undefined ? undefined : this.#registrations[slot];
