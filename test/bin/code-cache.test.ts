@@ -28,7 +28,7 @@ beforeEach(() => {
 
 const SOURCES = { 'a.cjs': '(() => (x) => x + 1)', 'b.cjs': '(() => (x) => x + 2)' } as const;
 
-/** Runs a command with a cache as `bin/compiled.js` does; returns the number of scripts that V8 took from it. */
+/** Runs a command with a cache as `bin/compiled.js` does. Returns the number of scripts that V8 accepted from it. */
 function run(env: NodeJS.ProcessEnv = {}, names: readonly (keyof typeof SOURCES)[] = ['a.cjs', 'b.cjs']): number {
   const cache = new CodeCache({ XDG_CACHE_HOME: home, ...env }, 'hash', 'route');
   const scripts = new Map(
@@ -39,31 +39,34 @@ function run(env: NodeJS.ProcessEnv = {}, names: readonly (keyof typeof SOURCES)
   return [...scripts.values()].filter(({ cachedDataRejected }) => cachedDataRejected === false).length;
 }
 
-const cacheFolder = (): string => join(home, 'anyserve');
-const filesIn = (folder: string): string[] =>
+const findCacheFolder = (): string => join(home, 'anyserve');
+const listFiles = (folder: string): string[] =>
   readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map(({ parentPath, name }) => join(parentPath, name));
 
-/** Runs a command once, which fills the cache, and returns the file that it made. */
-function filledCache(): string {
+/** Runs a command once, which fills the cache, and returns the cache file. */
+function fillCache(): string {
   run();
-  const files = filesIn(cacheFolder());
+  const files = listFiles(findCacheFolder());
   expect(files).toHaveLength(1);
   return files[0] as string;
 }
 
-describe('the code that V8 made of a command', () => {
-  it('is kept at the first run, for the user alone, and used by the next', () => {
+describe('the code cache of a command', () => {
+  it('is written by the first run, readable only for the user, and used by the next', () => {
     expect(run()).toBe(0);
-    for (const path of [cacheFolder(), ...readdirSync(cacheFolder()).map((name) => join(cacheFolder(), name))]) {
+    for (const path of [
+      findCacheFolder(),
+      ...readdirSync(findCacheFolder()).map((name) => join(findCacheFolder(), name)),
+    ]) {
       expect(statSync(path).mode & 0o7777).toBe(0o700);
     }
-    const [file = ''] = filesIn(cacheFolder());
+    const [file = ''] = listFiles(findCacheFolder());
     expect(statSync(file).mode & 0o7777).toBe(0o600);
     expect(file).toContain(`/${process.version}-`);
     expect(run()).toBe(2);
-    expect(filesIn(cacheFolder())).toEqual([file]);
+    expect(listFiles(findCacheFolder())).toEqual([file]);
   });
 
   it('grows with the files that other runs of the same command load', () => {
@@ -72,7 +75,7 @@ describe('the code that V8 made of a command', () => {
     expect(run()).toBe(2);
   });
 
-  it('is in ~/.cache without XDG_CACHE_HOME, and nowhere when it is off or there is no home', () => {
+  it('is in ~/.cache without XDG_CACHE_HOME, and disabled by its setting or without a home folder', () => {
     run({ XDG_CACHE_HOME: '', HOME: home, ANYSERVE_CODE_CACHE: '0' });
     run({ XDG_CACHE_HOME: 'relative', HOME: '' });
     run({ XDG_CACHE_HOME: undefined });
@@ -81,8 +84,8 @@ describe('the code that V8 made of a command', () => {
     expect(readdirSync(join(home, '.cache'))).toEqual(['anyserve']);
   });
 
-  it('is not used, and is replaced, when it is cut off or has something else in it', () => {
-    const file = filledCache();
+  it('is not used, and is replaced, when it is truncated or corrupt', () => {
+    const file = fillCache();
     const content = readFileSync(file);
     for (const broken of [content.subarray(0, 9), content.subarray(0, -9), Buffer.from('[["a.cjs",9]]\nabc'), '']) {
       writeFileSync(file, broken);
@@ -91,8 +94,8 @@ describe('the code that V8 made of a command', () => {
     }
   });
 
-  it('that V8 refuses is replaced once an hour at most', () => {
-    const file = filledCache();
+  it('that V8 rejects is replaced at most once an hour', () => {
+    const file = fillCache();
     const refused = '[["a.cjs",3],["b.cjs",3]]\nabcdef';
     writeFileSync(file, refused);
     run();
@@ -103,9 +106,9 @@ describe('the code that V8 made of a command', () => {
     expect(run()).toBe(2);
   });
 
-  it('is not used when others can write to the file or to a folder of it', () => {
-    const file = filledCache();
-    for (const path of [file, dirname(file), cacheFolder(), home]) {
+  it('is not used when other users can write to the file or to a folder of its path', () => {
+    const file = fillCache();
+    for (const path of [file, dirname(file), findCacheFolder(), home]) {
       for (const open of [0o020, 0o002]) {
         const { mode } = statSync(path);
         chmodSync(path, mode | open);
@@ -116,13 +119,13 @@ describe('the code that V8 made of a command', () => {
     }
   });
 
-  it('is not used through a link, nor when the file has a second name', () => {
-    const file = filledCache();
+  it('is not used through a symbolic link, nor when the file has a second hard link', () => {
+    const file = fillCache();
     const elsewhere = mkdtempSync(join(tmpdir(), 'anyserve-'));
     linkSync(file, join(elsewhere, 'second'));
     expect(run()).toBe(0);
     expect(run()).toBe(2);
-    for (const path of [dirname(file), cacheFolder()]) {
+    for (const path of [dirname(file), findCacheFolder()]) {
       renameSync(path, join(elsewhere, 'moved'));
       symlinkSync(join(elsewhere, 'moved'), path);
       expect(run()).toBe(0);
@@ -139,8 +142,8 @@ describe('the code that V8 made of a command', () => {
   });
 
   it.runIf(process.getuid?.() === 0)('is not used when it belongs to another user', () => {
-    const file = filledCache();
-    for (const path of [file, dirname(file), cacheFolder(), home]) {
+    const file = fillCache();
+    for (const path of [file, dirname(file), findCacheFolder(), home]) {
       chownSync(path, 4321, 0);
       expect(run(), path).toBe(0);
       if (path !== file) chownSync(path, 0, 0);
@@ -148,18 +151,18 @@ describe('the code that V8 made of a command', () => {
     }
   });
 
-  it('is no condition of a command: without a folder, with a file in its place, or where nothing can be written', () => {
+  it('is optional: commands work without a folder, with a file in its place, and where nothing can be written', () => {
     home = join(home, 'new');
     expect(run()).toBe(0);
     expect(run()).toBe(2);
-    rmSync(cacheFolder(), { recursive: true });
-    writeFileSync(cacheFolder(), 'a file');
+    rmSync(findCacheFolder(), { recursive: true });
+    writeFileSync(findCacheFolder(), 'a file');
     expect(run()).toBe(0);
     for (home of ['/proc/1/anyserve', '/dev/full', '/no/such/folder']) expect(run()).toBe(0);
   });
 
-  it('is not written while another process writes it, unless that was killed long ago', () => {
-    const file = filledCache();
+  it('is not written while another process writes it, unless that process was killed long ago', () => {
+    const file = fillCache();
     rmSync(file);
     writeFileSync(`${file}.new`, '');
     run();
@@ -167,14 +170,14 @@ describe('the code that V8 made of a command', () => {
     const longAgo = Date.now() / 1000 - 61;
     utimesSync(`${file}.new`, longAgo, longAgo);
     run();
-    expect(filesIn(cacheFolder())).toEqual([file]);
+    expect(listFiles(findCacheFolder())).toEqual([file]);
   });
 
-  it('goes away when newer versions are there', () => {
-    mkdirSync(cacheFolder(), { mode: 0o700 });
-    for (let old = 0; old < 6; old++) mkdirSync(join(cacheFolder(), `v1.0.${old}`), { mode: 0o700 });
-    const file = filledCache();
-    expect(readdirSync(cacheFolder())).toHaveLength(4);
+  it('is removed when newer versions exist', () => {
+    mkdirSync(findCacheFolder(), { mode: 0o700 });
+    for (let old = 0; old < 6; old++) mkdirSync(join(findCacheFolder(), `v1.0.${old}`), { mode: 0o700 });
+    const file = fillCache();
+    expect(readdirSync(findCacheFolder())).toHaveLength(4);
     expect(existsSync(file)).toBe(true);
   });
 });

@@ -25,21 +25,21 @@ afterEach(async () => {
   await worker.stop();
 });
 
-function client(callToken?: string | (() => string)): InferenceClient {
-  const made = new InferenceClient({ endpoint: worker.replica.endpoint, callToken }, { clock, random });
-  cleanups.push(() => made.close());
-  return made;
+function createClient(callToken?: string | (() => string)): InferenceClient {
+  const client = new InferenceClient({ endpoint: worker.replica.endpoint, callToken }, { clock, random });
+  cleanups.push(() => client.close());
+  return client;
 }
 
-/** The gRPC status of a bare call with these values of `authorization`. */
-function statusOf(path: string, authorization: readonly string[], message = Buffer.alloc(0)): Promise<number> {
+/** Makes a raw call with these values of `authorization` and returns its gRPC status. */
+function callForStatus(path: string, authorization: readonly string[], message = Buffer.alloc(0)): Promise<number> {
   const bare = new GrpcClient(worker.replica.endpoint, credentials.createInsecure());
   cleanups.push(() => bare.close());
   const metadata = new Metadata();
   for (const value of authorization) metadata.add('authorization', value);
-  const asIs = (bytes: Buffer): Buffer => bytes;
+  const identity = (bytes: Buffer): Buffer => bytes;
   return new Promise((resolve) => {
-    bare.makeUnaryRequest(path, asIs, asIs, message, metadata, {}, (error: ServiceError | null) =>
+    bare.makeUnaryRequest(path, identity, identity, message, metadata, {}, (error: ServiceError | null) =>
       resolve(error?.code ?? 0),
     );
   });
@@ -48,14 +48,14 @@ function statusOf(path: string, authorization: readonly string[], message = Buff
 const UNAUTHENTICATED = 16;
 const GUARDED = ['modelInfer', 'modelStreamInfer', 'modelMetadata', 'modelReady', 'serverMetadata'] as const;
 
-describe('a worker that asks for a token', () => {
-  it('answers calls that show one', async () => {
+describe('a worker that requires a token', () => {
+  it('accepts calls with a valid token', async () => {
     for (const token of ['caller', 'old-caller']) {
-      await client(token).infer('count', {});
-      for await (const _part of client(token).inferStream('count', {}));
-      expect(await client(token).modelReady('count')).toBe(true);
-      await client(token).modelMetadata('count');
-      await client(token).serverMetadata();
+      await createClient(token).infer('count', {});
+      for await (const _part of createClient(token).inferStream('count', {}));
+      expect(await createClient(token).modelReady('count')).toBe(true);
+      await createClient(token).modelMetadata('count');
+      await createClient(token).serverMetadata();
     }
     expect(calls).toBe(4);
   });
@@ -70,43 +70,43 @@ describe('a worker that asks for a token', () => {
     [['Bearer caller2']],
     [['Bearer cal ler']],
     [['Basic caller']],
-  ])('turns every guarded method away from %j', async (authorization) => {
+  ])('rejects %j on every guarded method', async (authorization) => {
     for (const name of GUARDED) {
-      expect(await statusOf(INFERENCE_SERVICE[name].path, authorization)).toBe(UNAUTHENTICATED);
+      expect(await callForStatus(INFERENCE_SERVICE[name].path, authorization)).toBe(UNAUTHENTICATED);
     }
     expect(calls).toBe(0);
     expect(worker.log.lines).toEqual([]);
   });
 
-  it('takes the scheme in any case', async () => {
-    expect(await statusOf(INFERENCE_SERVICE.serverMetadata.path, ['bearer caller'])).toBe(0);
+  it('accepts the scheme in any letter case', async () => {
+    expect(await callForStatus(INFERENCE_SERVICE.serverMetadata.path, ['bearer caller'])).toBe(0);
   });
 
-  it('turns a large message away without reading it', async () => {
+  it('rejects a large message without reading it', async () => {
     const large = Buffer.alloc(3 * 1024 * 1024);
-    expect(await statusOf(INFERENCE_SERVICE.modelInfer.path, ['Bearer wrong'], large)).toBe(UNAUTHENTICATED);
+    expect(await callForStatus(INFERENCE_SERVICE.modelInfer.path, ['Bearer wrong'], large)).toBe(UNAUTHENTICATED);
   });
 
-  it('tells its health to all', async () => {
-    expect(await client().serverLive()).toBe(true);
-    expect(await client().serverReady()).toBe(true);
-    expect(await statusOf(HEALTH_CHECK_METHOD.path, [])).toBe(0);
+  it('answers health checks without a token', async () => {
+    expect(await createClient().serverLive()).toBe(true);
+    expect(await createClient().serverReady()).toBe(true);
+    expect(await callForStatus(HEALTH_CHECK_METHOD.path, [])).toBe(0);
   });
 
-  it('says what it needs, to a client that does not try elsewhere', async () => {
-    const failure = client('s3cret').infer('count', { n: [1] });
+  it('tells the client what it requires, and the client does not retry elsewhere', async () => {
+    const failure = createClient('s3cret').infer('count', { n: [1] });
     await expect(failure).rejects.toMatchObject({
       code: 'unauthenticated',
       message: `${worker.replica.endpoint}: unknown call token; set one with --call-token-file or ANYSERVE_CALL_TOKEN`,
     });
-    for await (const _part of client('caller').inferStream('count', {}));
-    const stream = client().inferStream('count', {});
+    for await (const _part of createClient('caller').inferStream('count', {}));
+    const stream = createClient().inferStream('count', {});
     await expect(stream.next()).rejects.toMatchObject({ code: 'unauthenticated' });
   });
 
-  it('and its callers go by the tokens that hold at the time', async () => {
+  it('uses the current tokens, as do its callers', async () => {
     let token = 'caller';
-    const caller = client(() => token);
+    const caller = createClient(() => token);
     await caller.infer('count', {});
     tokens = new TokenSet(['new']);
     await expect(caller.infer('count', {})).rejects.toMatchObject({ code: 'unauthenticated' });
@@ -116,8 +116,8 @@ describe('a worker that asks for a token', () => {
   });
 });
 
-describe('a worker that others reach', () => {
-  it('warns when it asks for no token', async () => {
+describe('a worker that is reachable from other hosts', () => {
+  it('warns when it requires no token', async () => {
     const app = new App().capability({ type: 'a' }, () => ({}));
     const open = await startTestWorker(app, { host: '0.0.0.0', advertise: 'localhost:1' });
     cleanups.push(() => open.stop());

@@ -8,8 +8,8 @@ import { ManualClock } from '../support/manual-clock.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
-/** A backend that is as well as a test says. */
-class Patient extends App {
+/** A backend whose health the test sets. */
+class FakeBackend extends App {
   reason: string | undefined;
 
   constructor() {
@@ -26,15 +26,15 @@ class Patient extends App {
 }
 
 let api: TestApiServer;
-let time: ManualClock;
-let patient: Patient;
+let manualClock: ManualClock;
+let backend: FakeBackend;
 let worker: Awaited<ReturnType<typeof startTestWorker>>;
 let client: InferenceClient;
 
 beforeEach(async () => {
   api = await startTestApiServer();
-  time = new ManualClock();
-  patient = new Patient();
+  manualClock = new ManualClock();
+  backend = new FakeBackend();
 });
 
 afterEach(async () => {
@@ -43,50 +43,50 @@ afterEach(async () => {
   await api.close();
 });
 
-async function started(): Promise<void> {
-  worker = await startTestWorker(patient, { servers: [api.url], id: 'w1' }, time);
+async function startWorker(): Promise<void> {
+  worker = await startTestWorker(backend, { servers: [api.url], id: 'w1' }, manualClock);
   client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
 }
 
 const isListed = (): boolean => api.registry.replicas().length === 1;
 
-it('a worker is in the list once its backend is well, and says it waits until then', async () => {
-  patient.reason = 'still loading';
-  await started();
-  await until('it was looked at', () => worker.log.lines.length > 0);
+it('a worker registers once its backend is healthy, and logs the reason until then', async () => {
+  backend.reason = 'still loading';
+  await startWorker();
+  await until('it was checked', () => worker.log.lines.length > 0);
   expect(worker.log.lines).toEqual(['waiting for still loading']);
   expect([isListed(), await client.serverReady(), await client.modelReady('chat')]).toEqual([false, false, false]);
-  patient.reason = undefined;
-  time.advance(1000);
+  backend.reason = undefined;
+  manualClock.advance(1000);
   await until('it is listed', isListed);
   expect([await client.serverReady(), await client.modelReady('chat')]).toEqual([true, true]);
 });
 
-it('a worker leaves the list while its backend is unwell, and comes back', async () => {
-  await started();
+it('a worker leaves the list while its backend is unhealthy, and returns afterwards', async () => {
+  await startWorker();
   await until('it is listed', isListed);
-  patient.reason = 'out of memory';
-  time.advance(3000);
-  await until('it is out of the list', () => !isListed());
+  backend.reason = 'out of memory';
+  manualClock.advance(3000);
+  await until('it is no longer listed', () => !isListed());
   expect(worker.log.lines).toEqual(['not ready: out of memory']);
   expect([await client.serverLive(), await client.serverReady()]).toEqual([true, false]);
-  patient.reason = undefined;
-  time.advance(1000);
+  backend.reason = undefined;
+  manualClock.advance(1000);
   await until('it is back', isListed);
   expect(await client.serverReady()).toBe(true);
 });
 
-it('a worker has its backend looked at as soon as a call finds it unavailable', async () => {
-  await started();
+it('a worker checks its backend as soon as a call fails with unavailable', async () => {
+  await startWorker();
   await until('it is listed', isListed);
-  patient.reason = 'gone';
+  backend.reason = 'gone';
   await expect(client.infer('chat', {})).rejects.toMatchObject({ code: 'unavailable' });
-  await until('it is out of the list', () => !isListed());
+  await until('it is no longer listed', () => !isListed());
 });
 
-it('a worker that has stopped looks no more', async () => {
-  await started();
+it('a stopped worker no longer checks its backend', async () => {
+  await startWorker();
   await until('it is listed', isListed);
   await worker.stop();
-  expect(time.pending()).toEqual([]);
+  expect(manualClock.pending()).toEqual([]);
 });

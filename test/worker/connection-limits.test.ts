@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function limited(files: OpenFiles = PLENTY) {
+async function startServer(files: OpenFiles = PLENTY) {
   const clock = new ManualClock();
   const reasons: (string | undefined)[] = [];
   const limits = new ConnectionLimits({ clock, files, onFull: (reason) => void reasons.push(reason) });
@@ -43,7 +43,7 @@ async function limited(files: OpenFiles = PLENTY) {
   return { clock, reasons, port, held, connections: () => connections };
 }
 
-function tcp(port: number): Socket {
+function connectTcp(port: number): Socket {
   const socket = connect(port, '127.0.0.1')
     .on('error', () => {})
     .resume();
@@ -51,71 +51,71 @@ function tcp(port: number): Socket {
   return socket;
 }
 
-function client(port: number) {
+function connectClient(port: number) {
   const session = connectHttp2(`http://127.0.0.1:${port}`).on('error', () => {});
   cleanups.push(() => session.destroy());
   return session;
 }
 
-async function ask(session: ReturnType<typeof client>, path = '/'): Promise<unknown> {
+async function request(session: ReturnType<typeof connectClient>, path = '/'): Promise<unknown> {
   const stream = session.request({ ':path': path });
   stream.resume();
   const [headers] = await once(stream, 'response');
   return headers[':status'];
 }
 
-describe('connections', () => {
-  it('that say nothing are closed after 10 s', async () => {
-    const { clock, port, connections } = await limited();
-    const socket = tcp(port);
-    await until('it is there', () => connections() === 1);
+describe('ConnectionLimits', () => {
+  it('closes a connection that sent nothing for 10 s', async () => {
+    const { clock, port, connections } = await startServer();
+    const socket = connectTcp(port);
+    await until('it exists', () => connections() === 1);
     clock.advance(9000);
     expect(connections()).toBe(1);
     clock.advance(2000);
     await once(socket, 'close');
   });
 
-  it('that only say that they speak HTTP/2 are asked to go after 10 s', async () => {
-    const { clock, port } = await limited();
-    const session = client(port);
+  it('sends GOAWAY to a connection that sent only the HTTP/2 preface for 10 s', async () => {
+    const { clock, port } = await startServer();
+    const session = connectClient(port);
     await once(session, 'remoteSettings');
     const goaway = once(session, 'goaway');
-    await until('it is asked', () => {
+    await until('it gets a request', () => {
       clock.advance(1000);
       return session.closed || session.destroyed;
     });
     expect((await goaway).slice(0, 2)).toEqual([0, 0]);
   });
 
-  it('that were used stay for 5 min, and for as long as there is a call', async () => {
-    const { clock, port, held } = await limited();
-    const session = client(port);
-    expect(await ask(session)).toBe(200);
+  it('keeps a used connection for 5 min, and for as long as a call is in progress', async () => {
+    const { clock, port, held } = await startServer();
+    const session = connectClient(port);
+    expect(await request(session)).toBe(200);
     clock.advance(4 * 60_000);
-    expect(await ask(session)).toBe(200);
+    expect(await request(session)).toBe(200);
     clock.advance(4 * 60_000);
     expect(session.closed).toBe(false);
-    const answered = ask(session, '/hold');
-    await until('the call is there', () => held.length === 1);
+    const answered = request(session, '/hold');
+    await until('the call has arrived', () => held.length === 1);
     clock.advance(60 * 60_000);
     held[0]?.();
     expect(await answered).toBe(200);
-    await until('it is asked to go', () => {
+    await until('it is asked to disconnect', () => {
       clock.advance(60_000);
       return session.closed || session.destroyed;
     });
   });
 
-  it('are closed without the loss of a call, however often', async () => {
+  it('closes connections without losing a call, however often', async () => {
     const clock = new ManualClock();
     const { server, enlargeWindows } = createLargeWindowServer({});
-    const asIs = (bytes: Buffer): Buffer => bytes;
+    const identity = (bytes: Buffer): Buffer => bytes;
     const echo = { path: '/x/echo', requestStream: false, responseStream: false };
     const codec = {
-      requestSerialize: asIs,
-      requestDeserialize: asIs,
-      responseSerialize: asIs,
-      responseDeserialize: asIs,
+      requestSerialize: identity,
+      requestDeserialize: identity,
+      responseSerialize: identity,
+      responseDeserialize: identity,
     };
     server.addService(
       { echo: { ...echo, ...codec } },
@@ -140,14 +140,14 @@ describe('connections', () => {
     let at = 0;
     let calls = 0;
     while (connections < 40) {
-      // Not while a call makes a connection, which has 10 s for that; and not beyond the time to acknowledge.
+      // Not while a call opens a connection, which has 10 s for that, and not after the acknowledgement timeout.
       clock.advance(301_000);
       await Promise.all(
         callers.map(async (caller) => {
-          // Between two calls of others, so that closing and calling meet in every way.
+          // Between two calls of other callers, so that closing and calling overlap in every way.
           for (let turns = at++ % 7; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
           const answer = await new Promise((resolve, reject) =>
-            caller.makeUnaryRequest('/x/echo', asIs, asIs, Buffer.of(7), (error, bytes) =>
+            caller.makeUnaryRequest('/x/echo', identity, identity, Buffer.of(7), (error, bytes) =>
               error ? reject(error) : resolve(bytes),
             ),
           );
@@ -159,14 +159,14 @@ describe('connections', () => {
     expect(calls).toBeGreaterThan(30);
   });
 
-  it('that do not acknowledge are closed all the same', async () => {
-    const { clock, port, connections } = await limited();
-    const socket = tcp(port);
-    // The preface and empty settings, and then nothing.
+  it('closes connections that do not acknowledge', async () => {
+    const { clock, port, connections } = await startServer();
+    const socket = connectTcp(port);
+    // The preface and empty settings, then nothing.
     socket.write(
       Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]),
     );
-    await until('it is there', () => connections() === 1);
+    await until('it exists', () => connections() === 1);
     const closed = once(socket, 'close');
     await until('it is closed', () => {
       clock.advance(1000);
@@ -175,17 +175,17 @@ describe('connections', () => {
     await closed;
   });
 
-  it('near the limit of open files are reported, and again when there is room', async () => {
-    // 256 files: 32 are kept for others, 8 for looking, 20 are open.
-    const { clock, reasons, port, connections } = await limited({ open: 20, limit: 256 });
-    const sockets = Array.from({ length: 196 }, () => tcp(port));
-    await until('all are there', () => connections() === 196);
+  it('reports a number of connections close to the open-files limit, and again after it has dropped', async () => {
+    // Of 256 files, 32 are reserved for other uses and 8 for probing, and 20 are already open.
+    const { clock, reasons, port, connections } = await startServer({ open: 20, limit: 256 });
+    const sockets = Array.from({ length: 196 }, () => connectTcp(port));
+    await until('all are listed', () => connections() === 196);
     expect(reasons).toEqual([]);
-    sockets.push(tcp(port));
+    sockets.push(connectTcp(port));
     await until('it is reported', () => reasons.length === 1);
     expect(reasons[0]).toContain('217 of 256 file descriptors are in use; raise the limit with ulimit -n');
     for (let second = 0; second < 12; second++) clock.advance(1000);
-    await until('there is room', () => reasons.length === 2);
+    await until('there is capacity', () => reasons.length === 2);
     expect(reasons[1]).toBeUndefined();
   });
 });

@@ -16,7 +16,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function registered(backend: Backend) {
+async function startRegisteredWorker(backend: Backend) {
   const api: TestApiServer = await startTestApiServer();
   const worker = await startTestWorker(backend, { servers: [api.url], id: 'w1' });
   const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
@@ -25,13 +25,13 @@ async function registered(backend: Backend) {
     () => worker.stop(),
     () => client.close(),
   );
-  const offered = (): (string | undefined)[] =>
+  const listOffered = (): (string | undefined)[] =>
     api.registry.replicas().flatMap(({ capabilities }) => capabilities.map(({ source }) => source));
-  await until('it is listed', () => offered().length > 0);
-  return { api, worker, client, offered };
+  await until('it is listed', () => listOffered().length > 0);
+  return { api, worker, client, listOffered };
 }
 
-async function engine(models: readonly string[], named: readonly string[] = []) {
+async function startEngineWorker(models: readonly string[], named: readonly string[] = []) {
   const upstream: OpenaiUpstream = await startOpenaiUpstream({ models });
   cleanups.push(() => upstream.close());
   const options = {
@@ -46,58 +46,58 @@ async function engine(models: readonly string[], named: readonly string[] = []) 
     { ...options, models: named, log: keptLog(), clock },
     new AbortController().signal,
   );
-  return { upstream, ...(await registered(backend)) };
+  return { upstream, ...(await startRegisteredWorker(backend)) };
 }
 
-const chat = (...names: string[]): string[] => names.map((name) => `{"type":"chat","model":"${name}"}`);
+const formatChatModels = (...names: string[]): string[] => names.map((name) => `{"type":"chat","model":"${name}"}`);
 
-it('a worker offers what its engine lists: what is unloaded goes alone, what is loaded comes, under one lease', async () => {
-  const { upstream, api, client, offered } = await engine(['base', 'lora-1']);
-  const lease = () => [...api.registry.known()][0]?.registration.lease;
-  const before = lease();
+it('a worker follows the models that its engine lists, under one lease: it removes an unloaded one and adds a loaded one', async () => {
+  const { upstream, api, client, listOffered } = await startEngineWorker(['base', 'lora-1']);
+  const findLease = () => [...api.registry.known()][0]?.registration.lease;
+  const before = findLease();
   upstream.offer(['base']);
-  await until('lora-1 is gone', () => offered().length === 1);
-  expect(offered()).toEqual(chat('base'));
+  await until('lora-1 is gone', () => listOffered().length === 1);
+  expect(listOffered()).toEqual(formatChatModels('base'));
   expect([await client.modelReady('base'), await client.modelReady('lora-1')]).toEqual([true, false]);
   await expect(client.infer('lora-1', { prompt: ['x'] })).rejects.toMatchObject({ code: 'not_found' });
   upstream.offer(['base', 'lora-2']);
-  await until('lora-2 is offered', () => offered().length === 2);
-  expect(offered()).toEqual(chat('base', 'lora-2'));
+  await until('lora-2 is listOffered', () => listOffered().length === 2);
+  expect(listOffered()).toEqual(formatChatModels('base', 'lora-2'));
   expect(await client.modelReady('lora-2')).toBe(true);
-  expect(lease()).toBe(before);
+  expect(findLease()).toBe(before);
   expect(api.log.lines.filter((line) => /removed|unready/.test(line))).toEqual([]);
 }, 30_000);
 
-it('a worker with named models offers those of them that its engine lists, and no others', async () => {
-  const { upstream, api, offered } = await engine(['a', 'b'], ['a', 'b']);
+it('a worker with named models offers only those that its engine lists', async () => {
+  const { upstream, api, listOffered } = await startEngineWorker(['a', 'b'], ['a', 'b']);
   upstream.offer(['b', 'c']);
-  await until('a is gone', () => offered().length === 1);
-  expect(offered()).toEqual(chat('b'));
+  await until('a is gone', () => listOffered().length === 1);
+  expect(listOffered()).toEqual(formatChatModels('b'));
   upstream.offer(['c']);
   await until('it offers nothing', () => [...api.registry.known()][0]?.registration.state === 'unready');
   upstream.offer(['c', 'a']);
-  await until('a is back', () => offered().length === 1);
-  expect(offered()).toEqual(chat('a'));
+  await until('a is back', () => listOffered().length === 1);
+  expect(listOffered()).toEqual(formatChatModels('a'));
 }, 30_000);
 
-it('a module offers what it declares while it runs', async () => {
+it('a module offers the models that it declares while it runs', async () => {
   const app = new App().capability({ type: 'add' }, () => ({ sum: [1] }));
-  const { client, offered } = await registered(app);
+  const { client, listOffered } = await startRegisteredWorker(app);
   app.capability({ type: 'multiply' }, () => ({ product: [2] }));
-  await until('both are offered', () => offered().length === 2);
+  await until('both are listOffered', () => listOffered().length === 2);
   expect((await client.infer('multiply', {})).outputs['product']?.data).toEqual(Int32Array.of(2));
   app.remove('add');
-  await until('one is offered', () => offered().length === 1);
-  expect(offered()).toEqual(['{"type":"multiply"}']);
+  await until('one is listOffered', () => listOffered().length === 1);
+  expect(listOffered()).toEqual(['{"type":"multiply"}']);
 });
 
-it('a worker rereads the models of a backend that tells of no changes when asked to', async () => {
+it('a worker rereads the models of a backend without change events on request', async () => {
   const [first, second] = [{ type: 'add' }, { type: 'multiply' }].map(
     (capability) => new App().capability(capability, () => ({})).models[0],
   );
   const models = [first].flatMap((model) => model ?? []);
-  const { worker, offered } = await registered({ models });
+  const { worker, listOffered } = await startRegisteredWorker({ models });
   models.push(...[second].flatMap((model) => model ?? []));
   await worker.update();
-  expect(offered()).toEqual(['{"type":"add"}', '{"type":"multiply"}']);
+  expect(listOffered()).toEqual(['{"type":"add"}', '{"type":"multiply"}']);
 });

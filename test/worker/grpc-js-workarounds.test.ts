@@ -18,7 +18,7 @@ describe('a worker', () => {
   it.each([
     ['in plain text', undefined],
     ['over TLS', () => authority.sign('worker')],
-  ])('takes as much as a large message at once, %s, of a stream and of a connection', async (_how, tls) => {
+  ])('has flow-control windows for a large message per stream and per connection: %s', async (_how, tls) => {
     const worker = await startTestWorker(createEchoBackend(), {
       tls:
         tls &&
@@ -30,11 +30,12 @@ describe('a worker', () => {
     cleanups.push(() => worker.stop());
     const session = connect(`${tls ? 'https' : 'http'}://${worker.replica.endpoint}`, { ca: authority.cert });
     cleanups.push(() => session.close());
-    const windows = (): string => `${session.remoteSettings?.initialWindowSize}, ${session.state.remoteWindowSize}`;
+    const countWindows = (): string =>
+      `${session.remoteSettings?.initialWindowSize}, ${session.state.remoteWindowSize}`;
     const wide = `${FLOW_CONTROL_WINDOW_BYTES}, ${FLOW_CONTROL_WINDOW_BYTES}`;
     await until(
-      () => `the windows ${windows()} are ${wide}`,
-      () => windows() === wide,
+      () => `the windows ${countWindows()} are ${wide}`,
+      () => countWindows() === wide,
     );
     expect(FLOW_CONTROL_WINDOW_BYTES).toBeGreaterThan(1024 * 1024);
   });
@@ -44,9 +45,9 @@ describe('a worker', () => {
     cleanups.push(() => worker.stop());
     const session = connect(`http://${worker.replica.endpoint}`);
     cleanups.push(() => session.close());
-    await until('the settings are there', () => session.remoteSettings?.maxHeaderListSize === 16 * 1024);
+    await until('the settings have arrived', () => session.remoteSettings?.maxHeaderListSize === 16 * 1024);
     expect(session.remoteSettings?.maxConcurrentStreams).toBe(1024);
-    const code = (padding: number): Promise<unknown> =>
+    const requestStatus = (padding: number): Promise<unknown> =>
       new Promise((resolve) => {
         const headers = {
           ':method': 'POST',
@@ -58,7 +59,7 @@ describe('a worker', () => {
         stream.on('response', (answer) => resolve(answer['grpc-status']));
         stream.on('error', () => resolve('refused')).resume();
       });
-    expect(await code(15 * 1024)).toBe('12');
-    expect(await code(17 * 1024)).toBe('refused');
+    expect(await requestStatus(15 * 1024)).toBe('12');
+    expect(await requestStatus(17 * 1024)).toBe('refused');
   });
 });

@@ -23,31 +23,31 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function secureWorker(tls: ServerTls | (() => ServerTls), servers: string[] = []): Promise<string> {
+async function startSecureWorker(tls: ServerTls | (() => ServerTls), servers: string[] = []): Promise<string> {
   const app = new App().capability({ type: 'one' }, () => ({ n: [1] }));
   const worker = await startTestWorker(app, { servers, tls: typeof tls === 'function' ? tls : () => tls });
   cleanups.push(() => worker.stop());
   return worker.replica.endpoint;
 }
 
-function clientOf(options: ClientOptions): InferenceClient {
+function createClient(options: ClientOptions): InferenceClient {
   const client = new InferenceClient(options, { clock, random });
   cleanups.push(() => client.close());
   return client;
 }
 
-/** What an inference fails with; `none` when it does not. */
-const failure = (client: InferenceClient): Promise<string> =>
+/** Returns the error of an inference, or `none`. */
+const getFailure = (client: InferenceClient): Promise<string> =>
   client.infer('one', {}).then(
     () => 'none',
     (error) => error.message,
   );
 
 describe('a worker over TLS', () => {
-  it('is called by address and by name, whole and in parts', async () => {
-    const endpoint = await secureWorker(good);
+  it('can be called by address and by name, with unary and streaming calls', async () => {
+    const endpoint = await startSecureWorker(good);
     for (const at of [endpoint, endpoint.replace('127.0.0.1', 'localhost')]) {
-      const client = clientOf({ endpoint: at, tls: { ca } });
+      const client = createClient({ endpoint: at, tls: { ca } });
       await client.infer('one', {});
       let parts = 0;
       for await (const _part of client.inferStream('one', {})) parts++;
@@ -55,13 +55,13 @@ describe('a worker over TLS', () => {
     }
   });
 
-  it('is found by asking an API server', async () => {
+  it('can be discovered through an API server', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
-    await secureWorker(good, [server.url]);
+    await startSecureWorker(good, [server.url]);
     await until('it is registered', () => server.registry.replicas().length === 1);
-    const client = clientOf({ server: server.url, capability: { type: 'one' }, tls: { ca } });
-    expect(await failure(client)).toBe('none');
+    const client = createClient({ server: server.url, capability: { type: 'one' }, tls: { ca } });
+    expect(await getFailure(client)).toBe('none');
   });
 
   it.each([
@@ -80,92 +80,96 @@ describe('a worker over TLS', () => {
       /: its certificate is for another name \(IP: 127\.0\.0\.1 is not in the cert's list\)$/,
     ],
     ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
-  ])('with a certificate %s is not called', async (_what, certificate, tls, message) => {
-    const endpoint = await secureWorker(certificate());
-    expect(await failure(clientOf({ endpoint, tls }))).toMatch(message);
+  ])('is not called when its certificate is %s', async (_what, certificate, tls, message) => {
+    const endpoint = await startSecureWorker(certificate());
+    expect(await getFailure(createClient({ endpoint, tls }))).toMatch(message);
   });
 
-  it('asks for the certificate of a caller when it has an authority for it', async () => {
-    const endpoint = await secureWorker({ ...good, ca });
-    expect(await failure(clientOf({ endpoint, tls: { ca, cert: mine.cert, key: mine.key } }))).toBe('none');
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/it requires a client certificate; give one/);
+  it('requires a client certificate when it has an authority for them', async () => {
+    const endpoint = await startSecureWorker({ ...good, ca });
+    expect(await getFailure(createClient({ endpoint, tls: { ca, cert: mine.cert, key: mine.key } }))).toBe('none');
+    expect(await getFailure(createClient({ endpoint, tls: { ca } }))).toMatch(
+      /it requires a client certificate; give one/,
+    );
     const strange = otherAuthority.sign('stranger');
-    expect(await failure(clientOf({ endpoint, tls: { ca, cert: strange.cert, key: strange.key } }))).toMatch(
+    expect(await getFailure(createClient({ endpoint, tls: { ca, cert: strange.cert, key: strange.key } }))).toMatch(
       /does it accept the certificate of --tls-cert\?/,
     );
   });
 
-  it('takes up another certificate, for connections that come after it', async () => {
+  it('uses a renewed certificate for new connections', async () => {
     let tls: ServerTls = good;
-    const endpoint = await secureWorker(() => tls);
-    const kept = clientOf({ endpoint, tls: { ca } });
-    expect(await failure(kept)).toBe('none');
+    const endpoint = await startSecureWorker(() => tls);
+    const kept = createClient({ endpoint, tls: { ca } });
+    expect(await getFailure(kept)).toBe('none');
     tls = otherAuthority.sign('worker');
     await until(
       'new callers see the new one',
-      async () => (await failure(clientOf({ endpoint, tls: { ca: otherAuthority.cert } }))) === 'none',
+      async () => (await getFailure(createClient({ endpoint, tls: { ca: otherAuthority.cert } }))) === 'none',
     );
-    expect(await failure(kept)).toBe('none');
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/not signed by a trusted authority/);
+    expect(await getFailure(kept)).toBe('none');
+    expect(await getFailure(createClient({ endpoint, tls: { ca } }))).toMatch(/not signed by a trusted authority/);
   });
 
-  it('is called with another certificate when the caller has another', async () => {
-    const endpoint = await secureWorker({ ...good, ca });
+  it('is called with a renewed client certificate', async () => {
+    const endpoint = await startSecureWorker({ ...good, ca });
     let tls = { ca, cert: mine.cert, key: mine.key };
-    const client = clientOf({ endpoint, tls: () => tls });
-    expect(await failure(client)).toBe('none');
+    const client = createClient({ endpoint, tls: () => tls });
+    expect(await getFailure(client)).toBe('none');
     const strange = otherAuthority.sign('stranger');
     tls = { ca, cert: strange.cert, key: strange.key };
-    expect(await failure(client)).toMatch(/does it accept the certificate/);
+    expect(await getFailure(client)).toMatch(/does it accept the certificate/);
     tls = { ca, cert: mine.cert, key: mine.key };
-    expect(await failure(client)).toBe('none');
+    expect(await getFailure(client)).toBe('none');
   });
 
-  it('says so to callers in plain text, and outlives those that say nothing', async () => {
-    const endpoint = await secureWorker(good);
+  it('reports the TLS requirement to plaintext callers, and survives connections that send nothing', async () => {
+    const endpoint = await startSecureWorker(good);
     const silent = connect(Number(endpoint.split(':')[1]), '127.0.0.1');
     cleanups.push(() => silent.destroy());
-    expect(await failure(clientOf({ endpoint }))).toMatch(/does it use TLS\?/);
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toBe('none');
+    expect(await getFailure(createClient({ endpoint }))).toMatch(/does it use TLS\?/);
+    expect(await getFailure(createClient({ endpoint, tls: { ca } }))).toBe('none');
   });
 });
 
-describe('a worker in plain text', () => {
-  it('is found out by callers over TLS, and called by those that are told', async () => {
+describe('a plaintext worker', () => {
+  it('is detected by callers over TLS, and can be called with the right settings', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'one' }, () => ({ n: [1] })));
     cleanups.push(() => worker.stop());
     const { endpoint } = worker.replica;
-    expect(await failure(clientOf({ endpoint, tls: { ca } }))).toMatch(/: it does not use TLS/);
-    expect(await failure(clientOf({ endpoint, callTls: true }))).toMatch(/: it does not use TLS/);
-    expect(await failure(clientOf({ endpoint, tls: { ca }, callTls: false }))).toBe('none');
+    expect(await getFailure(createClient({ endpoint, tls: { ca } }))).toMatch(/: it does not use TLS/);
+    expect(await getFailure(createClient({ endpoint, callTls: true }))).toMatch(/: it does not use TLS/);
+    expect(await getFailure(createClient({ endpoint, tls: { ca }, callTls: false }))).toBe('none');
   });
 });
 
 describe('a probe over TLS', () => {
-  const look = (endpoint: string, tls: ClientTls): Promise<string> =>
+  const runProbe = (endpoint: string, tls: ClientTls): Promise<string> =>
     createGrpcProbe(parseDialable(endpoint), { tls: () => tls })(new AbortController().signal).then(
       () => 'healthy',
       (error) => `${error.code} ${error.message}`,
     );
 
-  it('finds a worker healthy, by address and by name, and says what is wrong with its certificate', async () => {
-    const endpoint = await secureWorker(good);
-    expect(await look(endpoint, { ca })).toBe('healthy');
-    expect(await look(endpoint.replace('127.0.0.1', 'localhost'), { ca })).toBe('healthy');
-    expect(await look(endpoint, {})).toMatch(/^unknown .*not signed by a trusted authority/);
-    const misnamed = await secureWorker(authority.sign('misnamed', { names: 'DNS:elsewhere.test' }));
-    expect(await look(misnamed, { ca })).toMatch(/^unknown .*for another name \(IP: 127\.0\.0\.1 is not/);
+  it('finds a worker healthy by address and by name, and reports a certificate problem', async () => {
+    const endpoint = await startSecureWorker(good);
+    expect(await runProbe(endpoint, { ca })).toBe('healthy');
+    expect(await runProbe(endpoint.replace('127.0.0.1', 'localhost'), { ca })).toBe('healthy');
+    expect(await runProbe(endpoint, {})).toMatch(/^unknown .*not signed by a trusted authority/);
+    const misnamed = await startSecureWorker(authority.sign('misnamed', { names: 'DNS:elsewhere.test' }));
+    expect(await runProbe(misnamed, { ca })).toMatch(/^unknown .*for another name \(IP: 127\.0\.0\.1 is not/);
   });
 
-  it('shows its own certificate to a worker that asks for one', async () => {
-    const endpoint = await secureWorker({ ...good, ca });
-    expect(await look(endpoint, { ca, cert: mine.cert, key: mine.key })).toBe('healthy');
-    expect(await look(endpoint, { ca })).toMatch(/requires a client certificate|connection was closed|socket hang up/);
+  it('sends its certificate to a worker that requires one', async () => {
+    const endpoint = await startSecureWorker({ ...good, ca });
+    expect(await runProbe(endpoint, { ca, cert: mine.cert, key: mine.key })).toBe('healthy');
+    expect(await runProbe(endpoint, { ca })).toMatch(
+      /requires a client certificate|connection was closed|socket hang up/,
+    );
   });
 
-  it('finds out plain text', async () => {
+  it('detects a plaintext worker', async () => {
     const worker = await startTestWorker(new App().capability({ type: 'one' }, () => ({ n: [1] })));
     cleanups.push(() => worker.stop());
-    expect(await look(worker.replica.endpoint, { ca })).toMatch(/^unknown .*: it does not use TLS$/);
+    expect(await runProbe(worker.replica.endpoint, { ca })).toMatch(/^unknown .*: it does not use TLS$/);
   });
 });

@@ -10,7 +10,7 @@ const CODECS = [
 ] as const;
 
 describe.each(CODECS)('inflating %s', (encoding, compress) => {
-  it.each([0, 1, 4096, 20_000, MIB])('gives %d bytes, and holds as many', async (length) => {
+  it.each([0, 1, 4096, 20_000, MIB])('returns %d bytes, and reserves as many', async (length) => {
     const budget = new MemoryBudget(4 * MIB);
     const contents = Buffer.from(Array.from({ length }, (_, at) => at % 7));
     const { inflated, reservation } = await inflateWithinBudget(compress(contents), encoding, MIB, budget);
@@ -30,7 +30,7 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
     }
   });
 
-  it('refuses at once when there is no room', async () => {
+  it('rejects the data at once when there is no room', async () => {
     const budget = new MemoryBudget(2 * MIB);
     const other = budget.reserve(2 * MIB - 1000);
     const large = inflateWithinBudget(compress(Buffer.alloc(MIB)), encoding, MIB, budget);
@@ -39,7 +39,7 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
     expect(budget.freeBytes).toBe(2 * MIB);
   });
 
-  it('says when bytes are not of the encoding', async () => {
+  it('reports bytes that are not in the encoding', async () => {
     const budget = new MemoryBudget(4 * MIB);
     for (const bytes of [Buffer.from('nothing of the kind'), Buffer.alloc(100_000, 7)]) {
       const error = await inflateWithinBudget(bytes, encoding, MIB, budget).catch((thrown) => thrown);
@@ -50,7 +50,7 @@ describe.each(CODECS)('inflating %s', (encoding, compress) => {
   });
 });
 
-it('gzip in several members is inflated whole, and a wrong length at its end is not believed', async () => {
+it('gzip with several members is inflated completely, and a wrong length in its trailer is ignored', async () => {
   const budget = new MemoryBudget(8 * MIB);
   const [one, two] = [Buffer.alloc(300_000, 1), Buffer.alloc(100_000, 2)];
   const members = Buffer.concat([gzipSync(one), gzipSync(two)]);

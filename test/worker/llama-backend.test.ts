@@ -15,9 +15,9 @@ import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-llama-'));
-const file = (name: string): string => join(folder, `${name}.gguf`);
+const toPath = (name: string): string => join(folder, `${name}.gguf`);
 
-/** What the tiny models say: one text, one that never ends, and one that ends with half a character. */
+/** The texts of the tiny models: one with an end, one without, and one that ends with half a character. */
 const SAYS = [
   [
     'x',
@@ -39,7 +39,7 @@ const SAYS = [
   ['y', '▁on', '▁and', '▁on'],
   ['z', '▁half', '<0xE2>', '<0x82>', '</s>'],
 ];
-/** More tokens than come in the time that a test has. */
+/** More tokens than a model can generate within the duration of a test. */
 const ENDLESS = 131_072;
 const SAYS_OF_X = ' Grüße from a 😀 model';
 
@@ -49,11 +49,11 @@ const TEMPLATE =
   "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 beforeAll(() => {
-  writeTinyModel(file('random'));
-  writeTinyModel(file('says'), { rows: SAYS });
-  writeTinyModel(file('endless'), { rows: SAYS, contextLength: ENDLESS });
+  writeTinyModel(toPath('random'));
+  writeTinyModel(toPath('says'), { rows: SAYS });
+  writeTinyModel(toPath('endless'), { rows: SAYS, contextLength: ENDLESS });
   const answers = [['<|assistant|>', '▁Hi', '▁there', '</s>'], ['<|system|>'], ['<|user|>']];
-  writeTinyModel(file('chat'), { rows: answers, chatTemplate: TEMPLATE });
+  writeTinyModel(toPath('chat'), { rows: answers, chatTemplate: TEMPLATE });
 });
 
 const cleanups: (() => unknown)[] = [];
@@ -63,18 +63,18 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  for (const shared of sharedServings.values()) await (await shared).stop();
+  for (const getSharedServing of sharedServings.values()) await (await getSharedServing).stop();
   rmSync(folder, { recursive: true });
 });
 
-function backend(name: string, options: Partial<LlamaBackendOptions> = {}) {
-  const base = { path: file(name), embeddings: false, threads: 1, capabilities: [], log: keptLog(), clock, random };
+function createBackend(name: string, options: Partial<LlamaBackendOptions> = {}) {
+  const base = { path: toPath(name), embeddings: false, threads: 1, capabilities: [], log: keptLog(), clock, random };
   return createLlamaBackend({ ...base, ...options });
 }
 
-/** A worker with such a model, and a client that calls it. */
-async function serving(name: string, options: Partial<LlamaBackendOptions> = {}) {
-  const worker = await startTestWorker(await backend(name, options));
+/** Starts a worker with this model, and a client that calls it. */
+async function startServing(name: string, options: Partial<LlamaBackendOptions> = {}) {
+  const worker = await startTestWorker(await createBackend(name, options));
   const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
   const type = options.embeddings ? 'embed' : 'chat';
   return {
@@ -92,39 +92,39 @@ async function serving(name: string, options: Partial<LlamaBackendOptions> = {})
 
 const sharedServings = new Map<string, Promise<Serving>>();
 
-/** One for all tests that have no wish of their own; loading takes its time. */
-async function shared(name: string, options: Partial<LlamaBackendOptions> = {}): Promise<Serving> {
+/** Returns a worker that tests share when they need no separate one, because loading takes time. */
+async function getSharedServing(name: string, options: Partial<LlamaBackendOptions> = {}): Promise<Serving> {
   const key = JSON.stringify([name, options]);
-  const there = sharedServings.get(key) ?? serving(name, options);
+  const there = sharedServings.get(key) ?? startServing(name, options);
   sharedServings.set(key, there);
   return there;
 }
 
-/** One for a test alone. */
-async function own(name: string, options: Partial<LlamaBackendOptions>): Promise<Serving> {
-  const served = await serving(name, options);
+/** Starts a separate worker for one test. */
+async function startOwnServing(name: string, options: Partial<LlamaBackendOptions>): Promise<Serving> {
+  const served = await startServing(name, options);
   cleanups.push(() => served.stop());
   return served;
 }
 
-type Serving = Awaited<ReturnType<typeof serving>>;
+type Serving = Awaited<ReturnType<typeof startServing>>;
 
-function textOf({ outputs }: InferenceResponse): string {
+function readText({ outputs }: InferenceResponse): string {
   return outputs['text'] ? tensorToTexts(outputs['text']).join('') : '';
 }
 
-/** The pieces of a streamed answer, and how it ended. */
-async function streamed({ stream }: Serving, prompt: string, parameters: InferOptions['parameters'] = {}) {
+/** Returns the pieces of a streamed response, and its final parameters. */
+async function collectStream({ stream }: Serving, prompt: string, parameters: InferOptions['parameters'] = {}) {
   const parts: InferenceResponse[] = [];
   for await (const part of stream(prompt, parameters)) parts.push(part);
-  return { pieces: parts.map(textOf), parameters: { ...parts.at(-1)?.parameters } };
+  return { pieces: parts.map(readText), parameters: { ...parts.at(-1)?.parameters } };
 }
 
 const GREEDY = { temperature: 0 };
 
 describe('a language model in the worker', () => {
-  it('is called by its file or as it is told, and says what it takes', async () => {
-    const chat = await backend('says');
+  it('is called by its file name or by its given name, and describes its inputs and outputs', async () => {
+    const chat = await createBackend('says');
     cleanups.push(() => chat.close?.());
     expect(chat.models).toMatchObject([
       {
@@ -135,40 +135,40 @@ describe('a language model in the worker', () => {
         outputs: [{ name: 'text' }],
       },
     ]);
-    const named = await backend('says', { name: 'tiny', embeddings: true });
+    const named = await createBackend('says', { name: 'tiny', embeddings: true });
     cleanups.push(() => named.close?.());
     expect(named.models[0]?.capabilities).toMatchObject([{ source: '{"type":"embed","model":"tiny"}' }]);
   });
 
-  it('streams pieces of whole characters that are the whole text together', async () => {
-    const served = await shared('says');
+  it('streams pieces of complete characters that add up to the whole text', async () => {
+    const served = await getSharedServing('says');
     const whole = await served.call({ prompt: ['x'] }, GREEDY);
-    const { pieces, parameters } = await streamed(served, 'x', GREEDY);
-    expect(textOf(whole)).toBe(SAYS_OF_X);
+    const { pieces, parameters } = await collectStream(served, 'x', GREEDY);
+    expect(readText(whole)).toBe(SAYS_OF_X);
     expect(pieces).toEqual([' Gr', 'ü', 'ße', ' from', ' a', ' ', '😀', ' mod', 'el', '']);
     expect(parameters).toEqual({ finish_reason: 'stop', prompt_tokens: 3, completion_tokens: 14, total_tokens: 17 });
     expect({ ...whole.parameters }).toEqual(parameters);
   });
 
-  it('gives what is left of a character when no more of it comes', async () => {
-    const { pieces } = await streamed(await shared('says'), 'z', GREEDY);
+  it('sends the rest of an incomplete character at the end', async () => {
+    const { pieces } = await collectStream(await getSharedServing('says'), 'z', GREEDY);
     expect(pieces.join('')).toBe(' half\uFFFD');
   });
 
-  it('writes the same for the same seed, and streams the same', async () => {
-    const served = await shared('random');
-    const write = async (seed: number) =>
-      textOf(await served.call({ prompt: ['hello'] }, { seed, temperature: 1, max_tokens: 60 }));
-    const [first, ...others] = [await write(1), await write(1), await write(1)];
+  it('generates the same text for the same seed, also when streaming', async () => {
+    const served = await getSharedServing('random');
+    const generate = async (seed: number) =>
+      readText(await served.call({ prompt: ['hello'] }, { seed, temperature: 1, max_tokens: 60 }));
+    const [first, ...others] = [await generate(1), await generate(1), await generate(1)];
     expect(others).toEqual([first, first]);
-    expect(await write(2)).not.toBe(first);
-    const { pieces } = await streamed(served, 'hello', { seed: 1, temperature: 1, max_tokens: 60 });
+    expect(await generate(2)).not.toBe(first);
+    const { pieces } = await collectStream(served, 'hello', { seed: 1, temperature: 1, max_tokens: 60 });
     expect(pieces.join('')).toBe(first);
   });
 
-  it('writes something else each time when there is no seed', async () => {
-    const { call } = await shared('random');
-    const texts = [await call({ prompt: ['hello'] }), await call({ prompt: ['hello'] })].map(textOf);
+  it('generates different texts when there is no seed', async () => {
+    const { call } = await getSharedServing('random');
+    const texts = [await call({ prompt: ['hello'] }), await call({ prompt: ['hello'] })].map(readText);
     expect(texts[0]).not.toBe(texts[1]);
   });
 
@@ -185,23 +185,23 @@ describe('a language model in the worker', () => {
     ['max_tokens within a character', { max_tokens: 2 }, ' Gr\uFFFD', { finish_reason: 'length' }],
     ['max_tokens within a stop text', { max_tokens: 5, stop: 'from here' }, ' Grüße from', { finish_reason: 'length' }],
     ['max_tokens where it would end anyway', { max_tokens: 14 }, SAYS_OF_X, { finish_reason: 'stop' }],
-  ])('ends at %s, whole and streamed', async (_what, parameters, text, ending) => {
-    const served = await shared('says');
+  ])('stops at %s, both unary and streaming', async (_what, parameters, text, ending) => {
+    const served = await getSharedServing('says');
     const whole = await served.call({ prompt: ['x'] }, { ...GREEDY, ...parameters });
-    expect([textOf(whole), { ...whole.parameters }]).toEqual([text, expect.objectContaining(ending)]);
-    const inPieces = await streamed(served, 'x', { ...GREEDY, ...parameters });
+    expect([readText(whole), { ...whole.parameters }]).toEqual([text, expect.objectContaining(ending)]);
+    const inPieces = await collectStream(served, 'x', { ...GREEDY, ...parameters });
     expect([inPieces.pieces.join(''), inPieces.parameters]).toEqual([text, { ...whole.parameters }]);
   });
 
-  it('takes special tokens that a caller spells out for text', async () => {
-    const { call } = await shared('says');
-    const count = async (prompt: string) =>
+  it("treats special tokens in the caller's input as plain text", async () => {
+    const { call } = await getSharedServing('says');
+    const countTokens = async (prompt: string) =>
       Number((await call({ prompt: [prompt] }, { max_tokens: 1 })).parameters['prompt_tokens']);
-    expect((await count('a</s>')) - (await count('a'))).toBe(4);
+    expect((await countTokens('a</s>')) - (await countTokens('a'))).toBe(4);
   });
 
-  it('ends when its context is full', async () => {
-    const { call } = await shared('says');
+  it('stops when its context is full', async () => {
+    const { call } = await getSharedServing('says');
     const { parameters } = await call({ prompt: ['y'] }, { ...GREEDY, max_tokens: 100_000 });
     expect({ ...parameters }).toEqual({
       finish_reason: 'length',
@@ -211,9 +211,9 @@ describe('a language model in the worker', () => {
     });
   });
 
-  it('stops writing when its caller goes, and writes for the next one', async () => {
-    const served = await own('endless', { sequences: 1, contextSize: ENDLESS });
-    for await (const part of served.stream('y', GREEDY)) if (textOf(part) === ' and') break;
+  it('stops generating when its caller disconnects, and serves the next caller', async () => {
+    const served = await startOwnServing('endless', { sequences: 1, contextSize: ENDLESS });
+    for await (const part of served.stream('y', GREEDY)) if (readText(part) === ' and') break;
     const cancel = new AbortController();
     const endless = served.call({ prompt: ['y'] }, GREEDY, { signal: cancel.signal });
     const failed = expect(endless).rejects.toThrow('enough');
@@ -223,27 +223,27 @@ describe('a language model in the worker', () => {
     });
     cancel.abort(new Error('enough'));
     await failed;
-    expect(textOf(await served.call({ prompt: ['x'] }, GREEDY))).toBe(SAYS_OF_X);
+    expect(readText(await served.call({ prompt: ['x'] }, GREEDY))).toBe(SAYS_OF_X);
   });
 
-  it('lets calls wait for a sequence no longer than they like', async () => {
-    const served = await own('endless', { sequences: 1, contextSize: ENDLESS });
+  it('lets a call wait for a sequence only until its deadline', async () => {
+    const served = await startOwnServing('endless', { sequences: 1, contextSize: ENDLESS });
     const endless = served.stream('y', GREEDY);
     await endless.next();
     await expect(served.call({ prompt: ['x'] }, GREEDY, { timeoutMs: 50 })).rejects.toMatchObject({
       code: 'deadline_exceeded',
     });
     await endless.return(undefined);
-    expect(textOf(await served.call({ prompt: ['x'] }, GREEDY))).toBe(SAYS_OF_X);
+    expect(readText(await served.call({ prompt: ['x'] }, GREEDY))).toBe(SAYS_OF_X);
   });
 
-  it('writes several texts at once, and more than it has sequences one after the other', async () => {
-    const served = await own('endless', { sequences: 2, contextSize: 4096 });
+  it('generates several texts at once, and queues those beyond its number of sequences', async () => {
+    const served = await startOwnServing('endless', { sequences: 2, contextSize: 4096 });
     const [first, second] = [served.stream('y', GREEDY), served.stream('y', GREEDY)];
-    expect([textOf((await first.next()).value), textOf((await second.next()).value)]).toEqual([' on', ' on']);
+    expect([readText((await first.next()).value), readText((await second.next()).value)]).toEqual([' on', ' on']);
     const ended: number[] = [];
     const others = [0, 1, 2, 3].map(async (at) => {
-      const text = textOf(await served.call({ prompt: ['x'] }, GREEDY));
+      const text = readText(await served.call({ prompt: ['x'] }, GREEDY));
       ended.push(at);
       return text;
     });
@@ -253,8 +253,8 @@ describe('a language model in the worker', () => {
     await second.return(undefined);
   });
 
-  it('can be let go of in the middle of a text', async () => {
-    const { worker, stream } = await own('endless', { contextSize: ENDLESS });
+  it('can be closed during a generation', async () => {
+    const { worker, stream } = await startOwnServing('endless', { contextSize: ENDLESS });
     const endless = stream('y', GREEDY);
     await endless.next();
     const rest = (async () => {
@@ -275,8 +275,8 @@ describe('a language model in the worker', () => {
       'input "prompt": it has 301 tokens, but the maximum is 255; shorten it',
     ],
     ['a temperature below 0', { prompt: ['x'] }, { temperature: -1 }, 'parameter "temperature" is -1'],
-  ])('refuses %s', async (_what, inputs, parameters, words) => {
-    const { call } = await shared('says');
+  ])('rejects %s', async (_what, inputs, parameters, words) => {
+    const { call } = await getSharedServing('says');
     await expect(call(inputs, parameters)).rejects.toMatchObject({
       code: 'invalid_argument',
       message: expect.stringContaining(words),
@@ -284,7 +284,7 @@ describe('a language model in the worker', () => {
   });
 
   it('leaves messages to other replicas when it has no chat template', async () => {
-    const { call } = await shared('says');
+    const { call } = await getSharedServing('says');
     await expect(call({ messages: ['[{"role":"user","content":"a"}]'] })).rejects.toMatchObject({
       code: 'unimplemented',
       message: expect.stringContaining('has no chat template'),
@@ -297,16 +297,16 @@ describe('a language model in the worker', () => {
     [{ logprobs: true }, 'parameter "logprobs" is true, which'],
     [{ tools: '[{"type":"function"}]' }, 'parameter "tools" is "['],
     [{ response_format: '{"type":"json_object"}' }, 'parameter "response_format" is "{'],
-  ])('leaves to other replicas what it cannot do: %s', async (parameters, words) => {
-    const { call } = await shared('says');
+  ])('leaves requests that it does not support to other replicas: %s', async (parameters, words) => {
+    const { call } = await getSharedServing('says');
     await expect(call({ prompt: ['x'] }, parameters)).rejects.toMatchObject({
       code: 'unimplemented',
       message: expect.stringContaining(words),
     });
   });
 
-  it('takes parameters that ask for nothing, and the newer name of max_tokens', async () => {
-    const { call } = await shared('says');
+  it('accepts parameters that have no effect, and max_completion_tokens for max_tokens', async () => {
+    const { call } = await getSharedServing('says');
     const neutral = { user: 'me', n: 1, logprobs: false, tools: '[]' };
     const answer = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
     expect(answer.parameters['completion_tokens']).toBe(2);
@@ -314,15 +314,15 @@ describe('a language model in the worker', () => {
 });
 
 describe('a model with a chat template', () => {
-  const messages = (...given: object[]) => ({ messages: [JSON.stringify(given)] });
+  const createMessages = (...given: object[]) => ({ messages: [JSON.stringify(given)] });
 
-  it('answers a prompt as the one message that it is, without the space before', async () => {
-    const { call } = await shared('chat');
+  it('treats a prompt as a single user message, and trims the leading space of the response', async () => {
+    const { call } = await getSharedServing('chat');
     const answer = await call({ prompt: ['hello'] }, GREEDY);
-    expect(textOf(answer)).toBe('Hi there');
-    const same = await call(messages({ role: 'user', content: 'hello' }), GREEDY);
-    expect([textOf(same), { ...same.parameters }]).toEqual(['Hi there', { ...answer.parameters }]);
-    const parts = messages({
+    expect(readText(answer)).toBe('Hi there');
+    const same = await call(createMessages({ role: 'user', content: 'hello' }), GREEDY);
+    expect([readText(same), { ...same.parameters }]).toEqual(['Hi there', { ...answer.parameters }]);
+    const parts = createMessages({
       role: 'user',
       content: [
         { type: 'text', text: 'hel' },
@@ -332,25 +332,25 @@ describe('a model with a chat template', () => {
     expect({ ...(await call(parts, GREEDY)).parameters }).toEqual({ ...answer.parameters });
   });
 
-  it('answers a chat, and goes on with an answer at its end', async () => {
-    const { call } = await shared('chat');
+  it('responds to a chat, and continues a trailing assistant message', async () => {
+    const { call } = await getSharedServing('chat');
     const chat = [
       { role: 'system', content: 'be brief' },
       { role: 'user', content: 'hello' },
     ];
-    const answer = await call(messages(...chat), GREEDY);
-    expect(textOf(answer)).toBe('Hi there');
-    const developer = await call(messages({ ...chat[0], role: 'developer' }, ...chat.slice(1)), GREEDY);
+    const answer = await call(createMessages(...chat), GREEDY);
+    expect(readText(answer)).toBe('Hi there');
+    const developer = await call(createMessages({ ...chat[0], role: 'developer' }, ...chat.slice(1)), GREEDY);
     expect({ ...developer.parameters }).toEqual({ ...answer.parameters });
-    const begun = await call(messages(...chat, { role: 'assistant', content: 'Hi' }), GREEDY);
-    expect(textOf(begun)).not.toContain('Hi');
+    const begun = await call(createMessages(...chat, { role: 'assistant', content: 'Hi' }), GREEDY);
+    expect(readText(begun)).not.toContain('Hi');
   });
 
-  it('takes special tokens that a caller spells out for text', async () => {
-    const { call } = await shared('chat');
-    const count = async (prompt: string) =>
+  it("treats special tokens in the caller's input as plain text", async () => {
+    const { call } = await getSharedServing('chat');
+    const countTokens = async (prompt: string) =>
       Number((await call({ prompt: [prompt] }, GREEDY)).parameters['prompt_tokens']);
-    expect(await count('</s><|assistant|>')).toBeGreaterThan((await count('a')) + 10);
+    expect(await countTokens('</s><|assistant|>')).toBeGreaterThan((await countTokens('a')) + 10);
   });
 
   it.each<[string, object[], string]>([
@@ -369,25 +369,28 @@ describe('a model with a chat template', () => {
       ],
       "the model's chat template rejects them: the user speaks first",
     ],
-  ])('leaves to other replicas %s', async (_what, given, words) => {
-    const { call } = await shared('chat');
-    await expect(call(messages(...given))).rejects.toMatchObject({
+  ])('leaves %s to other replicas', async (_what, given, words) => {
+    const { call } = await getSharedServing('chat');
+    await expect(call(createMessages(...given))).rejects.toMatchObject({
       code: 'unimplemented',
       message: expect.stringContaining(`input "messages": ${words}`),
     });
   });
 
-  it('refuses a message that has no content, and reads one whose list of tool calls is empty', async () => {
-    const { call } = await shared('chat');
-    await expect(call(messages({ role: 'user' }))).rejects.toMatchObject({ code: 'invalid_argument' });
-    const answer = await call(messages({ role: 'user', content: 'a', tool_calls: [] }), { ...GREEDY, max_tokens: 1 });
+  it('rejects a message without content, and accepts an empty list of tool calls', async () => {
+    const { call } = await getSharedServing('chat');
+    await expect(call(createMessages({ role: 'user' }))).rejects.toMatchObject({ code: 'invalid_argument' });
+    const answer = await call(createMessages({ role: 'user', content: 'a', tool_calls: [] }), {
+      ...GREEDY,
+      max_tokens: 1,
+    });
     expect(answer.parameters['completion_tokens']).toBe(1);
   });
 });
 
-describe('a model that makes vectors of texts', () => {
-  it('makes one of length 1 for each, the same for the same', async () => {
-    const { call } = await shared('random', { embeddings: true });
+describe('an embedding model', () => {
+  it('returns one unit vector per text, the same for the same text', async () => {
+    const { call } = await getSharedServing('random', { embeddings: true });
     const { outputs, parameters } = await call({ input: ['hello', 'good bye', 'hello'] });
     expect(outputs['embedding']).toMatchObject({ datatype: 'FP32', shape: [3, 32] });
     const numbers = outputs['embedding']?.data as Float32Array;
@@ -406,8 +409,8 @@ describe('a model that makes vectors of texts', () => {
       {},
       'input "input", text 1: it has 301 tokens, but the maximum is 255',
     ],
-  ])('refuses %s', async (_what, texts, parameters, words) => {
-    const { call } = await shared('random', { embeddings: true });
+  ])('rejects %s', async (_what, texts, parameters, words) => {
+    const { call } = await getSharedServing('random', { embeddings: true });
     const data = texts.map((text) => new TextEncoder().encode(text));
     await expect(call({ input: { datatype: 'BYTES', shape: [data.length], data } }, parameters)).rejects.toMatchObject({
       code: 'invalid_argument',
@@ -415,8 +418,8 @@ describe('a model that makes vectors of texts', () => {
     });
   });
 
-  it('accepts a parameter for records, and leaves others to other replicas', async () => {
-    const { call } = await shared('random', { embeddings: true });
+  it('accepts a parameter that is only for records, and leaves others to other replicas', async () => {
+    const { call } = await getSharedServing('random', { embeddings: true });
     expect((await call({ input: ['a'] }, { user: 'me' })).outputs['embedding']?.shape).toEqual([1, 32]);
     await expect(call({ input: ['a'] }, { temperature: 1 })).rejects.toMatchObject({
       code: 'unimplemented',
@@ -425,25 +428,25 @@ describe('a model that makes vectors of texts', () => {
   });
 });
 
-describe('a file', () => {
+describe('a model file', () => {
   it.each<[string, () => Uint8Array | string, string]>([
     ['of another kind', () => 'hello', 'Invalid GGUF magic'],
     ['that is empty', () => '', 'Invalid GGUF magic'],
-    ['that is cut', () => readFileSync(file('random')).subarray(0, 100_000), 'Failed to load model'],
-    ['that is cut early', () => readFileSync(file('random')).subarray(0, 5000), 'Failed to load model'],
-  ])('%s is refused in one line', async (_what, contents, words) => {
-    writeFileSync(file('broken'), contents());
-    await expect(backend('broken')).rejects.toMatchObject({
+    ['that is cut', () => readFileSync(toPath('random')).subarray(0, 100_000), 'Failed to load model'],
+    ['that is cut early', () => readFileSync(toPath('random')).subarray(0, 5000), 'Failed to load model'],
+  ])('%s is rejected with a one-line message', async (_what, contents, words) => {
+    writeFileSync(toPath('broken'), contents());
+    await expect(createBackend('broken')).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringMatching(new RegExp(`^cannot load .*broken\\.gguf: .*${words}.*$`)),
     });
   });
 
-  it('that is not there is refused, too', async () => {
-    await expect(backend('nowhere')).rejects.toMatchObject({
+  it('that does not exist is rejected', async () => {
+    await expect(createBackend('nowhere')).rejects.toMatchObject({
       code: 'usage',
-      message: `file not found: ${file('nowhere')}`,
+      message: `file not found: ${toPath('nowhere')}`,
     });
-    await expect(backend('..', { path: folder })).rejects.toMatchObject({ code: 'usage' });
+    await expect(createBackend('..', { path: folder })).rejects.toMatchObject({ code: 'usage' });
   });
 });

@@ -41,18 +41,18 @@ async function withContext<T>(sequences: number, use: (context: LlamaContext) =>
   }
 }
 
-/** Tokens of a text that differs with its number, of this length. */
-const tokens = (which: number, length: number): Token[] =>
+/** Returns this many tokens of a text that differs for each `which`. */
+const createTokens = (which: number, length: number): Token[] =>
   Array.from(
     { length },
     (_, at) => model.tokenize('abcdefghijklmnop')[1 + ((at * 7 + which * 3 + at * at * which) % 15)] as Token,
   );
 
 /**
- * Writes some tokens; returns them, how likely every token was at each of them, and how many tokens of the prompt were evaluated.
- * Texts seldom differ when the numbers behind them do, so the numbers are compared.
+ * Generates tokens. Returns them with the probabilities of all tokens at each step, and the number of prompt tokens
+ * evaluated. Compares probabilities because equal texts can hide different states.
  */
-async function written(kept: CachedSequence, prompt: readonly Token[], seed = 7, most = 10) {
+async function generate(kept: CachedSequence, prompt: readonly Token[], seed = 7, most = 10) {
   const before = kept.sequence.tokenMeter.usedInputTokens;
   await kept.evaluate(prompt, never);
   const evaluated = kept.sequence.tokenMeter.usedInputTokens - before;
@@ -68,133 +68,133 @@ async function written(kept: CachedSequence, prompt: readonly Token[], seed = 7,
   return { evaluated, answer, numbers };
 }
 
-/** Writes in a context that has done nothing else. */
-async function writtenAfresh(prompt: readonly Token[], seed?: number) {
+/** Generates in a new context. */
+async function generateInNewContext(prompt: readonly Token[], seed?: number) {
   const { answer, numbers } = await withContext(1, (context) =>
-    written(new SequencePool(context, 1).take([]), prompt, seed),
+    generate(new SequencePool(context, 1).take([]), prompt, seed),
   );
   return { answer, numbers };
 }
 
-describe('a sequence that keeps its prompt', () => {
-  it('evaluates only what is new in each turn, and writes the same text as a fresh one', async () => {
+describe('a sequence that caches its prompt', () => {
+  it('evaluates only the new tokens of each turn, and generates the same text as a fresh sequence', async () => {
     const turns = await withContext(1, async (context) => {
       const kept = new SequencePool(context, 1).take([]);
-      let prompt = tokens(1, 3 * PROMPT_BLOCK_TOKENS + 10);
+      let prompt = createTokens(1, 3 * PROMPT_BLOCK_TOKENS + 10);
       const all = [];
       for (let turn = 0; turn < 3; turn++) {
-        const { answer, numbers, evaluated } = await written(kept, prompt, turn);
+        const { answer, numbers, evaluated } = await generate(kept, prompt, turn);
         all.push({ prompt, answer, numbers, evaluated });
-        prompt = [...prompt, ...answer, ...tokens(turn + 2, 30)];
+        prompt = [...prompt, ...answer, ...createTokens(turn + 2, 30)];
       }
       return all;
     });
     expect(turns[0]?.evaluated).toBeGreaterThanOrEqual(3 * PROMPT_BLOCK_TOKENS);
     for (const { evaluated } of turns.slice(1)) expect(evaluated).toBeLessThan(2 * PROMPT_BLOCK_TOKENS);
     for (const [seed, { prompt, answer, numbers }] of turns.entries()) {
-      expect({ answer, numbers }).toEqual(await writtenAfresh(prompt, seed));
+      expect({ answer, numbers }).toEqual(await generateInNewContext(prompt, seed));
     }
   });
 
-  it('writes the same text whatever was there before: the same prompt, a part of it, or another', async () => {
-    const prompt = tokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
+  it('generates the same text after any earlier prompt: the same one, a prefix of it, or another', async () => {
+    const prompt = createTokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
     const befores = [
       prompt,
       prompt.slice(0, PROMPT_BLOCK_TOKENS + 9),
-      [...prompt, ...tokens(2, 99)],
-      tokens(3, 300),
+      [...prompt, ...createTokens(2, 99)],
+      createTokens(3, 300),
       prompt.slice(0, -1),
     ];
     await withContext(1, async (context) => {
       const kept = new SequencePool(context, 1).take([]);
-      const { answer, numbers } = await written(kept, prompt);
+      const { answer, numbers } = await generate(kept, prompt);
       for (const before of befores) {
-        await written(kept, before, 8);
-        expect(await written(kept, prompt)).toMatchObject({ answer, numbers });
+        await generate(kept, before, 8);
+        expect(await generate(kept, prompt)).toMatchObject({ answer, numbers });
       }
-      expect((await written(kept, prompt, 9)).answer).not.toEqual(answer);
+      expect((await generate(kept, prompt, 9)).answer).not.toEqual(answer);
     });
   });
 
-  it('knows what it keeps after a call that was cancelled while its prompt was read', async () => {
-    const prompt = tokens(1, 6 * PROMPT_BLOCK_TOKENS);
+  it('has a correct cache after a call that was cancelled during the evaluation of its prompt', async () => {
+    const prompt = createTokens(1, 6 * PROMPT_BLOCK_TOKENS);
     await withContext(1, async (context) => {
       const kept = new SequencePool(context, 1).take([]);
-      const { answer, numbers } = await written(kept, prompt);
+      const { answer, numbers } = await generate(kept, prompt);
       const abort = new AbortController();
-      const other = tokens(2, 6 * PROMPT_BLOCK_TOKENS);
+      const other = createTokens(2, 6 * PROMPT_BLOCK_TOKENS);
       const reading = kept.evaluate(other, abort.signal);
       abort.abort(new Error('gone'));
       await expect(reading).rejects.toThrow('gone');
       expect(kept.length % PROMPT_BLOCK_TOKENS).toBe(0);
       expect(kept.length).toBeLessThan(6 * PROMPT_BLOCK_TOKENS);
-      expect(await written(kept, prompt)).toMatchObject({ answer, numbers });
+      expect(await generate(kept, prompt)).toMatchObject({ answer, numbers });
     });
   });
 
-  it('knows what it keeps after a call that failed while its prompt was read', async () => {
-    const prompt = tokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
+  it('has a correct cache after a call that failed during the evaluation of its prompt', async () => {
+    const prompt = createTokens(1, 4 * PROMPT_BLOCK_TOKENS + 5);
     await withContext(1, async (context) => {
       const kept = new SequencePool(context, 1).take([]);
-      const { answer, numbers } = await written(kept, prompt);
+      const { answer, numbers } = await generate(kept, prompt);
       const evaluate = kept.sequence.evaluateWithoutGeneratingNewTokens.bind(kept.sequence);
-      // The state has the block when the call learns of the failure.
+      // The state already contains the block when the call learns of the failure.
       const failing = vi.spyOn(kept.sequence, 'evaluateWithoutGeneratingNewTokens');
       failing.mockImplementation(async (block) => {
         await evaluate(block);
         if (kept.length === PROMPT_BLOCK_TOKENS) throw new Error('out of memory');
       });
-      const other = [...prompt.slice(0, PROMPT_BLOCK_TOKENS), ...tokens(2, 3 * PROMPT_BLOCK_TOKENS)];
+      const other = [...prompt.slice(0, PROMPT_BLOCK_TOKENS), ...createTokens(2, 3 * PROMPT_BLOCK_TOKENS)];
       await expect(kept.evaluate(other, never)).rejects.toThrow('out of memory');
       failing.mockRestore();
       expect([kept.length, kept.sequence.nextTokenIndex]).toEqual([PROMPT_BLOCK_TOKENS, 2 * PROMPT_BLOCK_TOKENS]);
-      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: 3 * PROMPT_BLOCK_TOKENS + 4 });
+      expect(await generate(kept, prompt)).toEqual({ answer, numbers, evaluated: 3 * PROMPT_BLOCK_TOKENS + 4 });
     });
   });
 
-  it('writes the same texts in conversations whose turns alternate, and whose prompts were read while others were written', async () => {
-    const histories = [1, 5, 6, 7].map((which) => tokens(which, which * PROMPT_BLOCK_TOKENS + 10 * which));
-    const turns: ({ prompt: readonly Token[] } & Awaited<ReturnType<typeof written>>)[] = [];
+  it('generates the same texts in alternating conversations whose prompts are evaluated while others generate', async () => {
+    const histories = [1, 5, 6, 7].map((which) => createTokens(which, which * PROMPT_BLOCK_TOKENS + 10 * which));
+    const turns: ({ prompt: readonly Token[] } & Awaited<ReturnType<typeof generate>>)[] = [];
     await withContext(4, async (context) => {
       const free = new SequencePool(context, 4);
       const taken = histories.map((prompt) => free.take(prompt));
       const [writing, ...reading] = taken as [CachedSequence, ...CachedSequence[]];
       await Promise.all([
-        written(writing, histories[0] as Token[], 7, 100),
+        generate(writing, histories[0] as Token[], 7, 100),
         ...reading.map((kept, at) => kept.evaluate(histories[at + 1] as Token[], never)),
       ]);
       for (const kept of taken) free.release(kept);
       for (let turn = 0; turn < 3; turn++) {
         for (const [at, prompt] of histories.entries()) {
           const kept = free.take(prompt);
-          const turnWritten = await written(kept, prompt);
+          const turnWritten = await generate(kept, prompt);
           free.release(kept);
           turns.push({ prompt, ...turnWritten });
-          histories[at] = [...prompt, ...turnWritten.answer, ...tokens(turn + at, 30)];
+          histories[at] = [...prompt, ...turnWritten.answer, ...createTokens(turn + at, 30)];
         }
       }
     });
     for (const { prompt, answer, numbers, evaluated } of turns) {
       expect(evaluated).toBeLessThan(2 * PROMPT_BLOCK_TOKENS);
-      expect({ answer, numbers }).toEqual(await writtenAfresh(prompt));
+      expect({ answer, numbers }).toEqual(await generateInNewContext(prompt));
     }
   });
 
-  it('always evaluates the last token, of which the next one comes', async () => {
+  it('always evaluates the last prompt token, because the next one is predicted from it', async () => {
     await withContext(1, async (context) => {
       const kept = new SequencePool(context, 1).take([]);
-      const prompt = tokens(1, 2 * PROMPT_BLOCK_TOKENS);
-      const { answer, numbers } = await written(kept, prompt);
-      expect(await written(kept, prompt)).toEqual({ answer, numbers, evaluated: PROMPT_BLOCK_TOKENS - 1 });
+      const prompt = createTokens(1, 2 * PROMPT_BLOCK_TOKENS);
+      const { answer, numbers } = await generate(kept, prompt);
+      expect(await generate(kept, prompt)).toEqual({ answer, numbers, evaluated: PROMPT_BLOCK_TOKENS - 1 });
     });
   });
 });
 
 describe('the free sequences', () => {
-  it('go to the prompt that they have most of, else the one free for the longest time', async () => {
+  it('are chosen by the longest cached prefix of the prompt, then by the longest idle time', async () => {
     await withContext(3, async (context) => {
       const free = new SequencePool(context, 3);
-      const [a, b] = [tokens(1, 4 * PROMPT_BLOCK_TOKENS + 1), tokens(2, 4 * PROMPT_BLOCK_TOKENS + 1)];
+      const [a, b] = [createTokens(1, 4 * PROMPT_BLOCK_TOKENS + 1), createTokens(2, 4 * PROMPT_BLOCK_TOKENS + 1)];
       const ofA = free.take(a);
       await ofA.evaluate(a, never);
       const ofB = free.take(b);
@@ -204,14 +204,15 @@ describe('the free sequences', () => {
       for (const [prompt, expected] of [
         [b, ofB],
         [a, ofA],
-        [[...b, ...tokens(3, 50)], ofB],
+        [[...b, ...createTokens(3, 50)], ofB],
       ] as const) {
         const taken = free.take(prompt);
         expect(taken).toBe(expected);
         free.release(taken);
       }
-      // A shared beginning, such as a system message, does not end another conversation while others are free.
-      const unused = free.take([...a.slice(0, PROMPT_BLOCK_TOKENS), ...tokens(5, 200)]);
+      // A shared beginning, for example a system message, does not evict another conversation while other sequences are
+      // free.
+      const unused = free.take([...a.slice(0, PROMPT_BLOCK_TOKENS), ...createTokens(5, 200)]);
       expect([ofA, ofB]).not.toContain(unused);
     });
   });

@@ -9,21 +9,21 @@ const app = new App()
   .capability({ model: 'embedder', gpu: 1 }, () => ({}));
 const table = createModelTable(app.models);
 
-describe('the models of a worker', () => {
-  it('answer to their name, to the type of what they can do, and to its model', () => {
+describe('ModelTable', () => {
+  it("finds a model by its name, by the type of its capability, and by the capability's model", () => {
     expect(table.get('talker', '')).toBe(app.models[1]);
     expect(table.get('chat', '')).toBe(app.models[0]);
     expect(table.get('llama', '')).toBe(app.models[1]);
     expect(table.get('embedder', '')).toBe(app.models[2]);
   });
 
-  it('answer to a version, which may be the model of what they can do', () => {
+  it("finds a model by a version, which can be the capability's model", () => {
     expect(table.get('chat', 'llama')).toBe(app.models[1]);
     expect(table.get('talker', '3')).toBe(app.models[1]);
     expect(table.find('talker', '4')).toBeUndefined();
   });
 
-  it('are not taken for each other', () => {
+  it('distinguishes the models', () => {
     const twins = createModelTable([
       ...new App()
         .capability({ type: 'chat', model: 'a' }, () => ({}))
@@ -36,7 +36,7 @@ describe('the models of a worker', () => {
     expect(twins.get('b', '').capabilities[0]?.source).toBe('{"type":"chat","model":"b"}');
   });
 
-  it('give the preferred one to whoever asks for a type that several have', () => {
+  it('returns the preferred model for a type that several have', () => {
     const [first, second] = new App()
       .capability({ type: 'chat', model: 'a' }, () => ({}))
       .capability({ type: 'chat', model: 'b' }, () => ({})).models as [Model, Model];
@@ -45,7 +45,7 @@ describe('the models of a worker', () => {
     expect(served.get('chat', 'a').capabilities[0]?.source).toBe('{"type":"chat","model":"a"}');
   });
 
-  it('say which there are when asked for another', () => {
+  it('names the available models when another one is requested', () => {
     expect(() => table.get('nope', '')).toThrow(
       'this worker has no model "nope"; its models: "chat", "talker", "embedder"',
     );
@@ -54,7 +54,7 @@ describe('the models of a worker', () => {
 });
 
 describe('an app', () => {
-  it('refuses what cannot be called or does not hold', () => {
+  it('rejects invalid handlers and declarations', () => {
     expect(() => new App().capability({ gpu: 1 }, () => ({}))).toThrow(
       `has no "type" or "model" that could be its model's name`,
     );
@@ -66,7 +66,7 @@ describe('an app', () => {
     );
   });
 
-  it('takes a datatype alone for one dimension of any length, and ? for optional', () => {
+  it('accepts a bare datatype for one dimension of any length, and ? for an optional input', () => {
     const [model] = new App().capability(
       { type: 'x' },
       { inputs: { a: 'FP32', b: 'INT64[2,-1]?' } },

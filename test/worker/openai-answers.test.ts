@@ -4,27 +4,29 @@ import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
 import { backendOf, calling, partsOf, prompt, textOf, textsOf, upstreamOf } from '../support/openai-calls.js';
 import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
 
-const delta = (fields: object): object => ({ choices: [{ index: 0, delta: fields }] });
+const createDelta = (fields: object): object => ({ choices: [{ index: 0, delta: fields }] });
 
-/** Answers a call with a message, or with deltas to a caller that streams. */
-const saying =
+/** Responds with a message, or with deltas to a streaming request. */
+const respondWith =
   (message: object, deltas: readonly object[] = [message], reason = 'stop'): Answering =>
   ({ body }, response) => {
-    if (body?.stream) events(response, ...deltas.map(delta), finish(reason), '[DONE]');
+    if (body?.stream) events(response, ...deltas.map(createDelta), finish(reason), '[DONE]');
     else if (body) json(response, 200, { choices: [{ index: 0, message, finish_reason: reason }] });
     return body && true;
   };
 
-const call = (id: string, name: string, text: string) => ({
+const createToolCall = (id: string, name: string, text: string) => ({
   id,
   type: 'function',
   function: { name, arguments: text },
 });
 
 describe('tool calls', () => {
-  it('are an output as JSON when they come whole', async () => {
-    const calls = [call('a', 'weather', '{"city":"Oslo"}'), call('b', '__proto__', '{}')];
-    const { client } = await calling(await upstreamOf(saying({ content: null, tool_calls: calls }, [], 'tool_calls')));
+  it('of a unary response become an output as JSON', async () => {
+    const calls = [createToolCall('a', 'weather', '{"city":"Oslo"}'), createToolCall('b', '__proto__', '{}')];
+    const { client } = await calling(
+      await upstreamOf(respondWith({ content: null, tool_calls: calls }, [], 'tool_calls')),
+    );
     const answer = await client.infer('chat', prompt('x'));
     expect(answer.parameters).toMatchObject({ finish_reason: 'tool_calls' });
     const { text, tool_calls: [found = ''] = [] } = textsOf(answer);
@@ -35,34 +37,34 @@ describe('tool calls', () => {
     [
       'pieces of two calls in turn',
       [
-        { index: 0, ...call('a', 'weather', '') },
-        { index: 1, ...call('b', 'time', '{"zone"') },
+        { index: 0, ...createToolCall('a', 'weather', '') },
+        { index: 1, ...createToolCall('b', 'time', '{"zone"') },
         { index: 0, function: { arguments: '{"city":"\ud83d' } },
         { index: 1, function: { arguments: ':1}' } },
         { index: 0, function: { arguments: '\udc32"}' } },
       ],
-      [call('a', 'weather', '{"city":"🐲"}'), call('b', 'time', '{"zone":1}')],
+      [createToolCall('a', 'weather', '{"city":"🐲"}'), createToolCall('b', 'time', '{"zone":1}')],
     ],
     [
       'indices out of order',
       [
-        { index: 1, ...call('b', 'time', '{}') },
-        { index: 0, ...call('a', 'weather', '{}') },
+        { index: 1, ...createToolCall('b', 'time', '{}') },
+        { index: 0, ...createToolCall('a', 'weather', '{}') },
       ],
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
       'the same index for all calls',
       [
-        { index: 0, ...call('a', 'weather', '{}') },
-        { index: 0, ...call('b', 'time', '{}') },
+        { index: 0, ...createToolCall('a', 'weather', '{}') },
+        { index: 0, ...createToolCall('b', 'time', '{}') },
       ],
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
       'no index',
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
       'neither index nor id, in one list',
@@ -72,44 +74,44 @@ describe('tool calls', () => {
     [
       'the same index for all calls, and empty ids',
       [
-        { index: 0, ...call('', 'weather', '{"a"') },
-        { index: 0, ...call('', 'weather', ':{}}') },
-        { index: 0, ...call('', 'weather', '{}') },
+        { index: 0, ...createToolCall('', 'weather', '{"a"') },
+        { index: 0, ...createToolCall('', 'weather', ':{}}') },
+        { index: 0, ...createToolCall('', 'weather', '{}') },
       ],
-      [call('', 'weather', '{"a":{}}'), call('', 'weather', '{}')],
+      [createToolCall('', 'weather', '{"a":{}}'), createToolCall('', 'weather', '{}')],
     ],
     [
       'ids in turn, without indices',
       [
-        call('a', 'weather', '{'),
-        call('b', 'time', '{'),
+        createToolCall('a', 'weather', '{'),
+        createToolCall('b', 'time', '{'),
         { id: 'a', function: { arguments: '}' } },
         { id: 'b', function: { arguments: '}' } },
       ],
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
       'indices that are texts',
       [
-        { index: '0', ...call('a', 'weather', '{') },
-        { index: '1', ...call('b', 'time', '{') },
+        { index: '0', ...createToolCall('a', 'weather', '{') },
+        { index: '1', ...createToolCall('b', 'time', '{') },
         { index: '0', function: { arguments: '}' } },
         { index: '1', function: { arguments: '}' } },
       ],
-      [call('a', 'weather', '{}'), call('b', 'time', '{}')],
+      [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
       'arguments that are an object',
       [{ index: 0, id: 'a', type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }],
-      [call('a', 'weather', '{"city":"Oslo"}')],
+      [createToolCall('a', 'weather', '{"city":"Oslo"}')],
     ],
     [
       'id, type and name in every piece',
       [
-        { index: 0, ...call('a', 'weather', '{"a"') },
-        { index: 0, ...call('a', 'weather', ':1}') },
+        { index: 0, ...createToolCall('a', 'weather', '{"a"') },
+        { index: 0, ...createToolCall('a', 'weather', ':1}') },
       ],
-      [call('a', 'weather', '{"a":1}')],
+      [createToolCall('a', 'weather', '{"a":1}')],
     ],
     [
       'a call of another kind, and fields of an engine',
@@ -125,10 +127,10 @@ describe('tool calls', () => {
       ],
       [{ id: 'a', type: 'custom', custom: { name: 'sql', input: 'SELECT 1' }, extra_content: { google: { s: 'x' } } }],
     ],
-  ])('come with the last part of a stream, put together from %s', async (_what, deltas, calls) => {
+  ])('of a stream come with its last message, joined from %s', async (_what, deltas, calls) => {
     const messages = deltas.map((one) => ({ tool_calls: [one] }));
     const { client } = await calling(
-      await upstreamOf(saying({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
+      await upstreamOf(respondWith({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
     );
     const parts = (await partsOf(client)).map(textsOf);
     expect(parts.slice(0, -1)).toEqual([{ text: ['Let me see.'] }]);
@@ -136,9 +138,9 @@ describe('tool calls', () => {
     expect(JSON.parse(parts.at(-1)?.['tool_calls']?.[0] ?? '')).toEqual(calls);
   });
 
-  it('are an error when they are none', async () => {
+  it('that are malformed are an error', async () => {
     for (const toolCalls of ['text', [1]]) {
-      const { client } = await calling(await upstreamOf(saying({ content: 'x', tool_calls: toolCalls })));
+      const { client } = await calling(await upstreamOf(respondWith({ content: 'x', tool_calls: toolCalls })));
       const wrong = { code: 'internal', message: expect.stringMatching(/tool.call/) };
       await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
       await expect(partsOf(client)).rejects.toMatchObject(wrong);
@@ -147,7 +149,7 @@ describe('tool calls', () => {
 });
 
 describe('texts and reasoning', () => {
-  it('keep surrogate pairs together that the engine cuts, each in its own stream of pieces', async () => {
+  it('keep surrogate pairs together when the engine splits them, separately for each output', async () => {
     const deltas = [
       { reasoning: 'a \ud83d' },
       { content: 'b \ud83d' },
@@ -157,18 +159,18 @@ describe('texts and reasoning', () => {
       { reasoning_content: '\ud83d' },
       { content: '\ud83d' },
     ];
-    const { client } = await calling(await upstreamOf(saying({}, deltas)));
+    const { client } = await calling(await upstreamOf(respondWith({}, deltas)));
     expect((await partsOf(client)).map(textsOf)).toEqual([
       { text: [''], reasoning: ['a '] },
       { text: ['b '] },
       { text: [''], reasoning: ['🐲'] },
       { text: ['🐉'] },
-      // No other half comes any more.
+      // The stream has ended, so the other half never arrives.
       { text: ['\ufffd'], reasoning: ['\ufffd'] },
     ]);
   });
 
-  it('come whole from a message, from either field and from parts', async () => {
+  it('of a message come from either field and from content parts', async () => {
     for (const message of [
       { content: 'yes', reasoning: 'hm', reasoning_content: null },
       { content: 'yes', reasoning: 'hm', reasoning_content: 'hm' },
@@ -179,13 +181,13 @@ describe('texts and reasoning', () => {
         ],
       },
     ]) {
-      const { client } = await calling(await upstreamOf(saying(message)));
+      const { client } = await calling(await upstreamOf(respondWith(message)));
       expect(textsOf(await client.infer('chat', prompt('x')))).toEqual({ text: ['yes'], reasoning: ['hm'] });
     }
   });
 });
 
-describe('what the text contract has no output for', () => {
+describe('content that the text contract does not support', () => {
   it.each([
     ['n', 2],
     ['best_of', 3],
@@ -198,7 +200,7 @@ describe('what the text contract has no output for', () => {
     ['functions', '[]'],
     ['function_call', 'auto'],
     ['encoding_format', 'base64'],
-  ])('is refused by name before the engine is asked: %s=%s', async (name, value) => {
+  ])('is rejected by its parameter name before a request to the engine: %s=%s', async (name, value) => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream);
     await expect(client.infer('chat', prompt('x'), { parameters: { [name]: value } })).rejects.toMatchObject({
@@ -208,7 +210,7 @@ describe('what the text contract has no output for', () => {
     expect(upstream.requests).toEqual([]);
   });
 
-  it('is let through where it asks for nothing more', async () => {
+  it('is accepted when its parameter has no effect', async () => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream);
     const parameters = { n: 1, logprobs: false, top_logprobs: 0, modalities: '["text"]' };
@@ -221,14 +223,14 @@ describe('what the text contract has no output for', () => {
     ['images', { content: 'Here.', images: [{ type: 'image_url' }] }],
     ['function_call', { content: null, function_call: { name: 'f', arguments: '{}' } }],
     ['image_url', { content: [{ type: 'image_url', image_url: { url: 'data:' } }] }],
-  ])('is an error that names it when an answer has it: %s', async (name, message) => {
-    const { client } = await calling(await upstreamOf(saying(message)));
+  ])('in a response is an error that names it: %s', async (name, message) => {
+    const { client } = await calling(await upstreamOf(respondWith(message)));
     const wrong = { code: 'unimplemented', message: expect.stringContaining(`its response has "${name}"`) };
     await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
     await expect(partsOf(client)).rejects.toMatchObject(wrong);
   });
 
-  it('is an error when an answer has several choices', async () => {
+  it('is an error when a response has several choices', async () => {
     const choices = [0, 1].map((index) => ({ index, message: { content: `text ${index}` }, finish_reason: 'stop' }));
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
@@ -241,7 +243,7 @@ describe('what the text contract has no output for', () => {
     await expect(partsOf(client)).rejects.toMatchObject(wrong);
   });
 
-  it('is named in left_out when it is not content, and fields without a value are nothing', async () => {
+  it('is listed in left_out when it is not text; fields without a value are ignored', async () => {
     const nothing = {
       role: 'assistant',
       audio: null,
@@ -250,10 +252,10 @@ describe('what the text contract has no output for', () => {
       annotations: [],
       refusal: null,
     };
-    const { client } = await calling(await upstreamOf(saying({ ...nothing, content: 'x' })));
+    const { client } = await calling(await upstreamOf(respondWith({ ...nothing, content: 'x' })));
     expect((await client.infer('chat', prompt('x'))).parameters).not.toHaveProperty('left_out');
     const annotated = { content: 'x', annotations: [{ type: 'url_citation' }], provider_specific_fields: { a: 1 } };
-    const other = await calling(await upstreamOf(saying(annotated)));
+    const other = await calling(await upstreamOf(respondWith(annotated)));
     const named = { left_out: 'annotations,provider_specific_fields' };
     expect((await other.client.infer('chat', prompt('x'))).parameters).toMatchObject(named);
     expect((await partsOf(other.client)).at(-1)?.parameters).toMatchObject(named);
@@ -280,14 +282,14 @@ describe('texts of parameters', () => {
   });
 });
 
-describe('fields that an upstream refuses', () => {
+describe('fields that an upstream rejects', () => {
   it.each([
     [400, { error: { message: 'Unrecognized request argument supplied: stream_options' } }],
     [422, { detail: [{ loc: ['body', 'stream_options'], msg: 'Extra inputs are not permitted' }] }],
     [400, { error: 'bad request' }],
     [500, { error: { message: 'unexpected keyword argument stream_options' } }],
     [200, { error: { message: 'stream_options is not supported', code: 400 } }],
-  ])('are left out on a second try, and from then on: HTTP %i', async (status, body) => {
+  ])('are omitted in a second attempt, and from then on: HTTP %i', async (status, body) => {
     const upstream = await upstreamOf((request, response) => {
       if (request.body?.stream_options === undefined) return undefined;
       json(response, status, body);
@@ -313,7 +315,7 @@ describe('fields that an upstream refuses', () => {
     expect(upstream.requests).toHaveLength(3);
   });
 
-  it('are not blamed for what the caller did wrong', async () => {
+  it('are not blamed for an error of the caller', async () => {
     const upstream = await upstreamOf((request, response) => {
       if (request.body?.temperature !== 9) return undefined;
       json(response, 400, { error: { message: 'temperature is too high' } });
@@ -322,7 +324,7 @@ describe('fields that an upstream refuses', () => {
     const { client } = await calling(upstream);
     await expect(partsOf(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
     await partsOf(client);
-    // Now it is known that the server takes them.
+    // By now the worker knows that the server accepts these fields.
     await expect(partsOf(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
     expect(upstream.requests.map((request) => 'stream_options' in request.body)).toEqual([true, false, true, true]);
   });
@@ -351,7 +353,7 @@ describe('an error inside a stream', () => {
       { choices: [{ index: 0, delta: {}, finish_reason: 'error', error: { code: 429, message: 'slow' } }] },
       'resource_exhausted',
     ],
-  ])('has the code of its word: %j', async (event, code) => {
+  ])('has the status of its error type: %j', async (event, code) => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (body) events(response, piece('a'), event);
@@ -371,7 +373,7 @@ describe('an error inside a stream', () => {
     ['a message at the top', 'data: {"code":429,"message":"too many"}\n\n', 'resource_exhausted', 'too many'],
     ['a detail, as FastAPI has it', 'data: {"detail":"not now"}\n\n', 'internal', 'not now'],
     ['a list', 'data: {"errors":[{"message":"not now"}]}\n\n', 'internal', 'not now'],
-  ])('can be told by %s', async (_what, text, code, said) => {
+  ])('can be reported by %s', async (_what, text, code, said) => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (body) write(response, piece('a'));
@@ -402,27 +404,27 @@ describe('a stream', () => {
       'text/event-stream',
       `${chunks.join('\n\n')}\ndata: [DONE]\n`.replace('\ndata: [', '\n\ndata: ['),
     ],
-  ])('is read %s, however it is cut', async (_what, type, text) => {
+  ])('is parsed %s, however the bytes are split', async (_what, type, text) => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (!body) return undefined;
         if (type) response.setHeader('content-type', type);
         const bytes = Buffer.from(text);
         let at = 0;
-        const next = (): void => {
+        const sendNext = (): void => {
           response.write(bytes.subarray(at, at + 7));
           at += 7;
-          if (at < bytes.length) setImmediate(next);
+          if (at < bytes.length) setImmediate(sendNext);
           else response.end();
         };
-        next();
+        sendNext();
         return true;
       }),
     );
     expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
   });
 
-  it('can have choices that say nothing, an index that is a text, and an empty end behind the end', async () => {
+  it('can have empty choices, an index as a string, and an empty chunk after the end', async () => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         const ended = { choices: [{ index: '0', delta: { content: 'a' }, finish_reason: 'stop' }] };
@@ -436,7 +438,7 @@ describe('a stream', () => {
     expect(parts.at(-1)?.parameters).toMatchObject({ finish_reason: 'stop' });
   });
 
-  it('can be one JSON document under the type of a stream', async () => {
+  it('can be one JSON document with the content type of a stream', async () => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (!body) return undefined;
@@ -448,38 +450,38 @@ describe('a stream', () => {
     expect((await partsOf(client)).map(textOf)).toEqual(['whole', '']);
   });
 
-  it('comes from servers that stream though they are not asked to, and is one answer', async () => {
-    const streaming = (...chunks: (object | string)[]): Answering => {
+  it('from a server that always streams becomes one unary response', async () => {
+    const streamAlways = (...chunks: (object | string)[]): Answering => {
       return ({ body }, response) => {
         if (body) events(response, ...chunks);
         return body && true;
       };
     };
     const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
-    const chunks = [delta({ reasoning: 'hm' }), piece('a '), piece('b'), finish('stop'), { choices: [], usage }];
-    const { client } = await calling(await upstreamOf(streaming(...chunks, '[DONE]')));
+    const chunks = [createDelta({ reasoning: 'hm' }), piece('a '), piece('b'), finish('stop'), { choices: [], usage }];
+    const { client } = await calling(await upstreamOf(streamAlways(...chunks, '[DONE]')));
     const answer = await client.infer('chat', prompt('x'));
     expect(textsOf(answer)).toEqual({ text: ['a b'], reasoning: ['hm'] });
     expect(answer.parameters).toMatchObject({ finish_reason: 'stop', ...usage });
 
-    const { client: other } = await calling(await upstreamOf(streaming(piece('a'))));
+    const { client: other } = await calling(await upstreamOf(streamAlways(piece('a'))));
     await expect(other.infer('chat', prompt('x'))).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('broke off'),
     });
   });
 
-  it('of one event without an end is given up, in bounded memory', async () => {
+  it('of one endless event is aborted, in bounded memory', async () => {
     const { client } = await calling(
       await upstreamOf(({ body }, response) => {
         if (!body) return undefined;
         write(response, piece('a'));
         const megabyte = Buffer.alloc(1024 * 1024, 'x');
         response.write('data: ');
-        const more = (): void => {
-          if (!response.destroyed) response.write(megabyte, () => setImmediate(more));
+        const sendMore = (): void => {
+          if (!response.destroyed) response.write(megabyte, () => setImmediate(sendMore));
         };
-        more();
+        sendMore();
         return true;
       }),
     );
@@ -490,26 +492,27 @@ describe('a stream', () => {
   });
 });
 
-describe('an answer that is too large', () => {
-  it('is given up, be it a text, an error or a list of models', async () => {
-    const endless: Answering = ({ body, path }, response) => {
+describe('a response that is too large', () => {
+  it('is aborted: a text, an error or a list of models', async () => {
+    const sendEndlessly: Answering = ({ body, path }, response) => {
       if (!body && path !== '/v1/models') return undefined;
       response.writeHead(body?.model === 'failing' ? 400 : 200);
       response.write('{"error":{"message":"');
-      const more = (): void => {
-        if (!response.destroyed) response.write(Buffer.alloc(1024 * 1024, 'x'), () => setImmediate(more));
+      const sendMore = (): void => {
+        if (!response.destroyed) response.write(Buffer.alloc(1024 * 1024, 'x'), () => setImmediate(sendMore));
       };
-      more();
+      sendMore();
       return true;
     };
-    const onlyCalls: Answering = (request, ...others) => (request.body ? endless(request, ...others) : undefined);
-    const { client } = await calling(await upstreamOf(onlyCalls, ['tiny', 'failing']));
+    const answerCallsOnly: Answering = (request, ...others) =>
+      request.body ? sendEndlessly(request, ...others) : undefined;
+    const { client } = await calling(await upstreamOf(answerCallsOnly, ['tiny', 'failing']));
     await expect(client.infer('tiny', prompt('x'))).rejects.toMatchObject({
       message: expect.stringContaining('has more than'),
     });
     await expect(client.infer('failing', prompt('x'))).rejects.toMatchObject({ code: 'invalid_argument' });
     const waiting = new AbortController();
-    const upstream = await upstreamOf(endless);
+    const upstream = await upstreamOf(sendEndlessly);
     const lines: string[] = [];
     const info = (line: string): void => {
       lines.push(line);
@@ -529,7 +532,7 @@ describe('an answer that is too large', () => {
   });
 });
 
-describe('a vector that is none', () => {
+describe('an invalid vector', () => {
   const answers: readonly [string, string, number][] = [
     ['null', '[{"embedding":null}]', 1],
     ['a null in it', '[{"embedding":[1,null]}]', 1],
@@ -566,7 +569,7 @@ describe('a vector that is none', () => {
     });
   });
 
-  it('is not one that comes without an index', async () => {
+  it('a vector without an index is accepted', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (body) json(response, 200, { data: [{ embedding: [1] }, { embedding: [2], index: null }] });
       return body && true;

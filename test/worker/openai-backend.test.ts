@@ -11,7 +11,7 @@ import { until } from '../support/until.js';
 const KEY = 'sk-not-for-anyone-to-see';
 
 describe('the models of an OpenAI-compatible server', () => {
-  it('are those that it lists, each with its capability', async () => {
+  it('are the listed ones, each with its capability', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['tiny', 'nomic']), { embeddingModels: ['nomic'] });
     expect(models.flatMap(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
       '{"type":"chat","model":"tiny"}',
@@ -19,7 +19,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('are those that were named, when some were', async () => {
+  it('are the named ones, when names are given', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b:latest']), {
       models: ['b'],
       embeddingModels: 'all',
@@ -29,7 +29,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('are those named for embeddings, too, when others were named', async () => {
+  it('include those named for embeddings, also when others are named', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b', 'c']), {
       models: ['a'],
       embeddingModels: ['c'],
@@ -40,7 +40,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('turn texts into vectors when they are named for that, be it without their tag', async () => {
+  it('return embeddings when they are named for that, with or without their tag', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['qwen:0.5b', 'nomic:latest']), {
       embeddingModels: ['nomic'],
     });
@@ -50,7 +50,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('offer what is said of them beside their type and name, or in its place', async () => {
+  it('offer the given capability attributes, in addition to type and name or instead of them', async () => {
     const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
       capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(createCapability),
     });
@@ -60,7 +60,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('are refused by name when the server does not have them', async () => {
+  it('are rejected by name when the server does not have them', async () => {
     const upstream = await upstreamOf();
     await expect(backendOf(upstream, { models: ['nope'] })).rejects.toMatchObject({
       code: 'usage',
@@ -68,7 +68,7 @@ describe('the models of an OpenAI-compatible server', () => {
     });
   });
 
-  it('are asked for again while the server is still loading', async () => {
+  it('are requested again while the server is loading', async () => {
     let isLoading = true;
     const upstream = await upstreamOf(({ path }, response) => {
       if (path !== '/v1/models' || !isLoading) return undefined;
@@ -81,7 +81,7 @@ describe('the models of an OpenAI-compatible server', () => {
     expect(log.lines).toEqual([`waiting for ${upstream.url} returned HTTP 503: Loading model`]);
   });
 
-  it('are not asked for again when the key is refused, or when it is no such server', async () => {
+  it('are not requested again when the key is rejected, or when it is not an OpenAI-compatible server', async () => {
     const closed = await upstreamOf((_request, response) => {
       json(response, 401, { error: { message: `no key ${KEY} here` } });
       return true;
@@ -101,7 +101,7 @@ describe('the models of an OpenAI-compatible server', () => {
     expect((await backendOf(other, { models: ['unlisted'] })).models).toHaveLength(1);
   });
 
-  it('need a URL without a secret in it, and a key that a header can carry', async () => {
+  it('require a URL without a secret, and a key that is a valid header value', async () => {
     for (const url of ['localhost:8000', 'ftp://x/v1', 'http://x/v1?key=1']) {
       await expect(backendOf({ url })).rejects.toMatchObject({
         code: 'usage',
@@ -117,7 +117,7 @@ describe('the models of an OpenAI-compatible server', () => {
     });
   });
 
-  it('are looked after: the check fails when none of them can be called any more', async () => {
+  it('are monitored: the check fails when none of them can be called', async () => {
     const upstream = await upstreamOf(undefined, ['a', 'b']);
     const { check } = await backendOf(upstream);
     const { signal } = new AbortController();
@@ -135,7 +135,7 @@ describe('the models of an OpenAI-compatible server', () => {
 });
 
 describe('a chat', () => {
-  it('answers a prompt whole, with how it ended and what it took', async () => {
+  it('responds to a prompt with the text, the finish reason and the token counts', async () => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream, { key: KEY });
     const answer = await client.infer('chat', prompt('one two three'));
@@ -156,14 +156,14 @@ describe('a chat', () => {
     ]);
   });
 
-  it('with no model in particular is one with the first of them', async () => {
+  it('without a model name uses the first model', async () => {
     const upstream = await upstreamOf(undefined, ['first', 'second']);
     const { client } = await calling(upstream);
     for (const model of ['chat', 'second', 'first']) await client.infer(model, prompt('x'));
     expect(upstream.requests.map(({ body }) => body.model)).toEqual(['first', 'second', 'first']);
   });
 
-  it('streams the tokens as they come', async () => {
+  it('streams the tokens as they arrive', async () => {
     const { client } = await calling(await upstreamOf());
     const parts: InferenceResponse[] = [];
     for await (const part of client.inferStream('tiny', prompt('one two three'))) parts.push(part);
@@ -171,7 +171,7 @@ describe('a chat', () => {
     expect(parts.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
   });
 
-  it('hands messages on as they are, and parameters', async () => {
+  it('passes on messages and parameters', async () => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream);
     const messages = [
@@ -207,7 +207,7 @@ describe('a chat', () => {
     });
   });
 
-  it('refuses what the worker itself has to say', async () => {
+  it('rejects parameters that the worker sets itself', async () => {
     const { client } = await calling(await upstreamOf());
     for (const name of ['model', 'stream', 'messages', 'stream_options']) {
       await expect(client.infer('chat', prompt('x'), { parameters: { [name]: 1 } })).rejects.toMatchObject({
@@ -217,10 +217,10 @@ describe('a chat', () => {
     }
   });
 
-  it('cuts no character in two', async () => {
+  it('never splits a character', async () => {
     const upstream = await upstreamOf((request, response) => {
       if (!request.body?.stream) return undefined;
-      // One chunk of the connection ends within a character's bytes, one piece of the text within its two units.
+      // One network chunk ends within the bytes of a character, one text piece between its two UTF-16 units.
       const bytes = Buffer.from(`data: ${JSON.stringify(piece('dragons 🐉!'))}\n\n`);
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(bytes.subarray(0, bytes.length - 16));
       setImmediate(() => {
@@ -235,7 +235,7 @@ describe('a chat', () => {
     expect(texts).toEqual(['dragons 🐉!', '🐲', '']);
   });
 
-  it('tells the thoughts of a model that thinks apart from its text', async () => {
+  it('separates the reasoning of a model from its text', async () => {
     const thought = { choices: [{ delta: { reasoning_content: 'hm' } }] };
     const upstream = await upstreamOf(({ body }, response) => {
       if (body?.stream) events(response, thought, piece('yes'), finish('stop'), '[DONE]');
@@ -256,7 +256,7 @@ describe('a chat', () => {
     expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
   });
 
-  it('gives the reason of a model that refuses, and the texts of a content in parts', async () => {
+  it('returns the refusal of a model, and the texts of content parts', async () => {
     const parts = [{ type: 'thinking' }, { type: 'text', text: 'in ' }, { type: 'text', text: 'parts' }];
     for (const [message, text] of [
       [{ content: null, refusal: 'I cannot.' }, 'I cannot.'],
@@ -274,7 +274,7 @@ describe('a chat', () => {
     }
   });
 
-  it('is asked for uncompressed', async () => {
+  it('requests an uncompressed response', async () => {
     const encodings = new Set<string | undefined>();
     const upstream = await upstreamOf((_request, _response, { headers }) => {
       encodings.add(headers['accept-encoding'] as string | undefined);
@@ -285,7 +285,7 @@ describe('a chat', () => {
     expect([...encodings]).toEqual(['identity']);
   });
 
-  it('streams events, however their type is spelled', async () => {
+  it('streams events for any spelling of their content type', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (!body) return undefined;
       response.writeHead(200, { 'content-type': 'Text/Event-Stream; charset=UTF-8' });
@@ -297,7 +297,7 @@ describe('a chat', () => {
     expect(textOf(value)).toBe('a');
   });
 
-  it('takes a whole answer from a server that does not stream', async () => {
+  it('accepts a unary response from a server that does not stream', async () => {
     const whole = { choices: [{ message: { content: 'all at once' }, finish_reason: 'length' }] };
     const upstream = await upstreamOf(({ body }, response) => {
       if (body) json(response, 200, whole);
@@ -310,19 +310,19 @@ describe('a chat', () => {
     expect({ ...parts[1]?.parameters }).toEqual({ finish_reason: 'length' });
   });
 
-  it('keeps 64 streams at once apart and in order', async () => {
+  it('keeps 64 concurrent streams separate and in order', async () => {
     const { client } = await calling(await upstreamOf());
-    const counted = async (stream: number): Promise<string> => {
+    const listNumbers = async (stream: number): Promise<string> => {
       const words = Array.from({ length: 50 }, (_, at) => `${stream}:${at}`).join(' ');
       let text = '';
       for await (const part of client.inferStream('chat', prompt(words))) text += textOf(part);
       return text === words ? 'whole' : text;
     };
-    const all = await Promise.all(Array.from({ length: 64 }, (_, stream) => counted(stream)));
+    const all = await Promise.all(Array.from({ length: 64 }, (_, stream) => listNumbers(stream)));
     expect(new Set(all)).toEqual(new Set(['whole']));
   });
 
-  it('ends the upstream request when the caller goes', async () => {
+  it('ends the upstream request when the caller disconnects', async () => {
     for (const streaming of [true, false]) {
       const upstream = await upstreamOf(({ body }, response) => {
         if (body?.stream) write(response, piece('first '));
@@ -337,7 +337,7 @@ describe('a chat', () => {
           })()
         : client.infer('chat', prompt('x'), { signal });
       called.catch(() => {});
-      await until('the request is there', () => upstream.requests.length > 0);
+      await until('the request has arrived', () => upstream.requests.length > 0);
       if (!streaming) leaving.abort();
       await until('the upstream request has ended', () => upstream.open() === 0);
       await expect(called).rejects.toBeDefined();
@@ -346,7 +346,7 @@ describe('a chat', () => {
 });
 
 describe('an upstream that fails', () => {
-  const refusing =
+  const startRefusing =
     (status: number, body: unknown, headers = {}): Answering =>
     ({ body: asked }, response) => {
       if (!asked) return undefined;
@@ -367,7 +367,7 @@ describe('an upstream that fails', () => {
     [503, 'unavailable'],
     [504, 'deadline_exceeded'],
   ])('keeps the meaning of HTTP %i: %s', async (status, code) => {
-    const { client } = await calling(await upstreamOf(refusing(status, { error: { message: 'because' } })));
+    const { client } = await calling(await upstreamOf(startRefusing(status, { error: { message: 'because' } })));
     for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
       await expect(call).rejects.toMatchObject({
         code,
@@ -376,18 +376,18 @@ describe('an upstream that fails', () => {
     }
   });
 
-  it('gives advice where there is some, and never its key', async () => {
-    const limited = await upstreamOf(refusing(429, { message: 'too many' }, { 'retry-after': '7' }));
+  it('gives advice where possible, and never reveals its key', async () => {
+    const limited = await upstreamOf(startRefusing(429, { message: 'too many' }, { 'retry-after': '7' }));
     await expect((await calling(limited)).client.infer('chat', prompt('x'))).rejects.toThrow('try again after 7 s');
     const date = 'Wed, 21 Oct 2026 07:28:00 GMT';
-    const dated = await upstreamOf(refusing(429, { message: 'too many' }, { 'retry-after': date }));
+    const dated = await upstreamOf(startRefusing(429, { message: 'too many' }, { 'retry-after': date }));
     await expect((await calling(dated)).client.infer('chat', prompt('x'))).rejects.toThrow(/try again after .* GMT$/);
-    const moved = await upstreamOf(refusing(308, {}, { location: 'https://x/v1/chat/completions' }));
+    const moved = await upstreamOf(startRefusing(308, {}, { location: 'https://x/v1/chat/completions' }));
     await expect((await calling(moved)).client.infer('chat', prompt('x'))).rejects.toMatchObject({
       code: 'failed_precondition',
       message: expect.stringContaining('it redirects to https://x/v1/chat/completions'),
     });
-    const closed = await upstreamOf(refusing(401, { error: `wrong key: ${KEY}` }));
+    const closed = await upstreamOf(startRefusing(401, { error: `wrong key: ${KEY}` }));
     const { client, worker } = await calling(closed, { key: KEY });
     await expect(client.infer('chat', prompt('x'))).rejects.toThrow(
       /wrong key: \*\*\*; give the worker a key in ANYSERVE_OPENAI_KEY/,
@@ -395,7 +395,7 @@ describe('an upstream that fails', () => {
     expect(worker.log.lines.join()).not.toContain(KEY);
   });
 
-  it('is an error when it breaks off in the middle, ends too soon, or reports one', async () => {
+  it('is an error when it breaks off, ends too early, or reports an error', async () => {
     const breaking: [Answering, string, string][] = [
       [
         ({ body }, response) => {
@@ -451,7 +451,9 @@ describe('an upstream that fails', () => {
   });
 
   it('is an error when it reports one with HTTP 200', async () => {
-    const { client } = await calling(await upstreamOf(refusing(200, { error: { message: 'no credit', code: 429 } })));
+    const { client } = await calling(
+      await upstreamOf(startRefusing(200, { error: { message: 'no credit', code: 429 } })),
+    );
     for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
       await expect(call).rejects.toMatchObject({
         code: 'resource_exhausted',
@@ -460,7 +462,7 @@ describe('an upstream that fails', () => {
     }
   });
 
-  it('is left when its stream is of no more use, though it goes on', async () => {
+  it('is disconnected when the rest of its stream is not needed', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (body) write(response, piece('a'), { error: { message: 'out of memory' } });
       return body && true;
@@ -472,12 +474,12 @@ describe('an upstream that fails', () => {
     const parts = model.handle(inputs, context) as AsyncGenerator<HandlerResult>;
     await parts.next();
     await expect(parts.next()).rejects.toThrow('out of memory');
-    await until('nothing is left open', () => upstream.open() === 0);
+    await until('no connection is left open', () => upstream.open() === 0);
   });
 
-  it('is told from one that speaks something else', async () => {
+  it('is distinguished from a server with another protocol', async () => {
     for (const body of [{}, { choices: [] }, [], 'text']) {
-      const { client } = await calling(await upstreamOf(refusing(200, body)));
+      const { client } = await calling(await upstreamOf(startRefusing(200, body)));
       for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
         await expect(call).rejects.toMatchObject({
           code: 'internal',
@@ -487,7 +489,7 @@ describe('an upstream that fails', () => {
     }
   });
 
-  it('is asked once, when it goes while it answers', async () => {
+  it('is called once when it closes the connection during a response', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (body) setTimeout(() => response.destroy(), 400);
       return body && true;
@@ -500,7 +502,7 @@ describe('an upstream that fails', () => {
     expect(upstream.requests).toHaveLength(1);
   });
 
-  it('that is gone is unavailable', async () => {
+  it('is unavailable when it is gone', async () => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream);
     await client.infer('chat', prompt('x'));
@@ -513,7 +515,7 @@ describe('an upstream that fails', () => {
 });
 
 describe('embeddings', () => {
-  it('are one vector a text, in the order of the texts', async () => {
+  it('are one vector per text, in the order of the texts', async () => {
     const upstream = await upstreamOf();
     const { client } = await calling(upstream, { embeddingModels: 'all' });
     const { outputs, parameters } = await client.infer(

@@ -6,8 +6,8 @@ import { type Answering, events, finish, json, piece, write } from '../support/o
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
-describe('an answer that flows', () => {
-  it('has no limit in all: neither a text nor comments before and between', async () => {
+describe('a continuous response', () => {
+  it('has no total time limit, with text or with comments before and between it', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (!body) return undefined;
       let beats = 0;
@@ -28,7 +28,7 @@ describe('an answer that flows', () => {
     expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
   });
 
-  it('can be a whole answer that comes slowly', async () => {
+  it('can be a slow unary response', async () => {
     const upstream = await upstreamOf(({ body }, response) => {
       if (!body) return undefined;
       response.writeHead(200, { 'content-type': 'application/json' });
@@ -48,7 +48,7 @@ describe('an answer that flows', () => {
   });
 });
 
-describe('an engine that sends nothing', () => {
+describe('a silent engine', () => {
   it.each<[string, Answering, string]>([
     ['no head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
     [
@@ -67,13 +67,13 @@ describe('an engine that sends nothing', () => {
       },
       '0.2 s in the middle of its response; --openai-idle-timeout',
     ],
-  ])('is given up, with the option named: %s', async (_what, answering, message) => {
+  ])('is given up, and the message names the option: %s', async (_what, answering, message) => {
     const upstream = await upstreamOf(answering);
     const { client } = await calling(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
     const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
     await expect(partsOf(client)).rejects.toMatchObject(late);
     await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(late);
-    await until('nothing is left open', () => upstream.open() === 0);
+    await until('no connection is left open', () => upstream.open() === 0);
   });
 
   it('is not blamed for a caller that does not read', async () => {
@@ -90,7 +90,7 @@ describe('an engine that sends nothing', () => {
   });
 });
 
-it('an engine gets 256 calls at once, where nothing else is said', async () => {
+it('an engine gets up to 256 concurrent calls by default', async () => {
   const upstream = await upstreamOf(({ body }) => body && new Promise(() => {}));
   for (const [maxConcurrency, running] of [
     [undefined, 256],
@@ -113,7 +113,7 @@ it('an engine gets 256 calls at once, where nothing else is said', async () => {
   }
 });
 
-it('requests that find several kept connections closed are sent on a new one', async () => {
+it('requests that find several kept-alive connections closed are sent on a new one', async () => {
   const upstream = await upstreamOf(undefined, ['tiny']);
   const { client } = await calling(upstream, { models: ['tiny'] });
   await Promise.all(Array.from({ length: 8 }, () => client.infer('chat', prompt('x'))));
@@ -123,7 +123,7 @@ it('requests that find several kept connections closed are sent on a new one', a
   expect(again.requests).toHaveLength(1);
 });
 
-it('an error body of any kind is text of one line', async () => {
+it('an error body of any format becomes one line of text', async () => {
   for (const body of ['<html>\n<b>502</b>', { error: { message: ['a'] } }, null, 'x'.repeat(100_000)]) {
     const upstream = await upstreamOf(({ body: asked }, response) => {
       if (asked) json(response, 502, body);

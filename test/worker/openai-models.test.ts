@@ -20,7 +20,7 @@ describe('a list of models', () => {
     ['inside of another object', { data: { models: [{ id: 'a' }] } }, ['a']],
     ['inside of another list', { data: { object: 'list', data: [{ id: 'a' }] } }, ['a']],
     ['that is none', { detail: 'x' }, undefined],
-  ])('is read %s', (_what, list, names) => {
+  ])('is parsed %s', (_what, list, names) => {
     expect(parseModelList(list)?.map(({ name }) => name)).toEqual(names);
   });
 
@@ -29,7 +29,7 @@ describe('a list of models', () => {
     expect(() => parseModelList(list)).toThrow('its list has 5000 models');
   });
 
-  it('is taken from a server as a bare array', async () => {
+  it('can be a bare array', async () => {
     const upstream = await upstreamOf(({ path }, response) => {
       if (path !== '/v1/models') return undefined;
       json(response, 200, [{ id: 'a', type: 'chat' }]);
@@ -39,7 +39,7 @@ describe('a list of models', () => {
   });
 });
 
-describe('what a model is for', () => {
+describe('the type of a model', () => {
   it.each<[object, string | undefined]>([
     [{ id: 'gpt', object: 'model' }, undefined],
     [{ type: 'model' }, undefined],
@@ -73,13 +73,13 @@ describe('what a model is for', () => {
     [{ is_generation: false }, 'embed'],
     [{ status: { value: 'unloaded', args: ['llama-server', '--embeddings'] } }, 'embed'],
     [{ type: 5, mode: null, capabilities: 'x', model_type: '__proto__' }, undefined],
-  ])('is told by %j: %s', (entry, type) => {
+  ])('is derived from %j: %s', (entry, type) => {
     expect(detectModelType(entry)).toBe(type);
   });
 });
 
 describe('the types of an engine’s models', () => {
-  const types = async (url: string, options = {}): Promise<(string | undefined)[]> =>
+  const listTypes = async (url: string, options = {}): Promise<(string | undefined)[]> =>
     (await backendOf({ url }, options)).models.map(({ capabilities }) => capabilities[0]?.source);
 
   it.each<[string, object[], Record<string, object>]>([
@@ -99,13 +99,13 @@ describe('the types of an engine’s models', () => {
       if (found) json(response, 200, found);
       return found && true;
     }, models);
-    expect(await types(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e"}']);
+    expect(await listTypes(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e"}']);
   });
 
   it.each<[string, string, Record<string, object>]>([
     ['SGLang', 'sglang', { '/get_model_info': { model_path: 'x', is_generation: false } }],
     ['vLLM', 'vllm', { '/openapi.json': { paths: { '/v1/embeddings': {}, '/health': {} } } }],
-  ])('come from %s for all that it lists', async (_who, owner, documents) => {
+  ])('come from %s for all listed models', async (_who, owner, documents) => {
     const upstream = await upstreamOf(
       ({ path }, response) => {
         const found = documents[path];
@@ -114,10 +114,10 @@ describe('the types of an engine’s models', () => {
       },
       [{ id: 'e', owned_by: owner }],
     );
-    expect(await types(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
+    expect(await listTypes(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
   });
 
-  it('come from Ollama, which is asked for each', async () => {
+  it('come from Ollama, with a request for each model', async () => {
     const upstream = await upstreamOf(
       ({ path, body }, response) => {
         if (path === '/api/tags') json(response, 200, { models: [{ name: 'e:latest' }] });
@@ -128,7 +128,10 @@ describe('the types of an engine’s models', () => {
       },
       ['a', 'e:latest'],
     );
-    expect(await types(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e:latest"}']);
+    expect(await listTypes(upstream.url)).toEqual([
+      '{"type":"chat","model":"a"}',
+      '{"type":"embed","model":"e:latest"}',
+    ]);
     expect(upstream.requests.map(({ path }) => path)).toEqual(['/api/show', '/api/show']);
   });
 
@@ -139,10 +142,10 @@ describe('the types of an engine’s models', () => {
       else return undefined;
       return true;
     });
-    expect(await types(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
+    expect(await listTypes(upstream.url)).toEqual(['{"type":"embed","model":"e"}']);
   });
 
-  it('are asked for once, not at each look', async () => {
+  it('are requested once, not at each check', async () => {
     const upstream = await upstreamOf();
     const { check } = await backendOf(upstream);
     const asked = upstream.asked.length;
@@ -150,7 +153,7 @@ describe('the types of an engine’s models', () => {
     expect(upstream.asked.slice(asked)).toEqual(['GET /v1/models']);
   });
 
-  it('give way to what the user says, and others are left out with a word', async () => {
+  it("give way to the user's settings, and unsupported models are omitted with a log line", async () => {
     const models = [
       { id: 'a', type: 'embedding' },
       { id: 'b' },
@@ -169,7 +172,7 @@ describe('the types of an engine’s models', () => {
     ]);
   });
 
-  it('are refused when there is none that a worker serves, or the named one is not there', async () => {
+  it('are an error when the worker can serve none of them, or the named model does not exist', async () => {
     const upstream = await upstreamOf(undefined, [{ id: 'whisper', type: 'audio' }]);
     await expect(backendOf(upstream)).rejects.toMatchObject({
       code: 'usage',

@@ -8,8 +8,8 @@ import { until } from '../support/until.js';
 
 const { signal } = new AbortController();
 
-/** Answers a path with a status. */
-const answeringPath =
+/** Responds to a path with a status. */
+const respondToPath =
   (path: string, status: () => number): Answering =>
   (request, response) => {
     if (request.path !== path) return undefined;
@@ -17,21 +17,21 @@ const answeringPath =
     return true;
   };
 
-const owned = (by: string): object => ({ id: 'm', object: 'model', owned_by: by });
+const setOwner = (by: string): object => ({ id: 'm', object: 'model', owned_by: by });
 
 describe('the probe of an engine', () => {
   it.each<[string, object[], Record<string, string>, object | undefined]>([
-    ['vLLM', [owned('vllm'), { ...owned('vllm'), id: 'lora' }], { server: 'uvicorn' }, undefined],
-    ['SGLang', [owned('sglang')], {}, undefined],
-    ['llama.cpp, by its owner', [owned('llamacpp')], {}, undefined],
-    ['llama.cpp, by its header', [owned('me')], { server: 'llama.cpp' }, undefined],
+    ['vLLM', [setOwner('vllm'), { ...setOwner('vllm'), id: 'lora' }], { server: 'uvicorn' }, undefined],
+    ['SGLang', [setOwner('sglang')], {}, undefined],
+    ['llama.cpp, by its owner', [setOwner('llamacpp')], {}, undefined],
+    ['llama.cpp, by its header', [setOwner('me')], { server: 'llama.cpp' }, undefined],
     [
       'TGI',
-      [owned('meta-llama/Llama-3')],
+      [setOwner('meta-llama/Llama-3')],
       {},
       { model_id: 'x', router: 'text-generation-router', max_total_tokens: 4096 },
     ],
-  ])('is /health beside the list of models, without the key: %s', async (_engine, models, headers, info) => {
+  ])('is /health next to the list of models, without the key: %s', async (_engine, models, headers, info) => {
     let status = 200;
     const keys: (string | undefined)[] = [];
     const upstream = await upstreamOf(
@@ -54,13 +54,13 @@ describe('the probe of an engine', () => {
   });
 
   it.each<[string, object[], Record<string, string>]>([
-    ['LiteLLM', [owned('openai')], { server: 'uvicorn' }],
-    ['LiteLLM that lists vLLM’s entry as it is', [owned('vllm')], { 'x-litellm-version': '1.0' }],
-    ['a proxy before several engines', [owned('vllm'), { ...owned('sglang'), id: 'n' }], {}],
-    ['an engine that is not known', [owned('me')], {}],
-    ['Ollama', [owned('library')], {}],
+    ['LiteLLM', [setOwner('openai')], { server: 'uvicorn' }],
+    ['LiteLLM that lists vLLM’s entry as it is', [setOwner('vllm')], { 'x-litellm-version': '1.0' }],
+    ['a proxy before several engines', [setOwner('vllm'), { ...setOwner('sglang'), id: 'n' }], {}],
+    ['an engine that is not known', [setOwner('me')], {}],
+    ['Ollama', [setOwner('library')], {}],
     ['a list without owners', [{ id: 'a' }], {}],
-  ])('is the list of models alone, and nothing makes tokens: %s', async (_engine, models, headers) => {
+  ])('is only the list of models, and generates no tokens: %s', async (_engine, models, headers) => {
     const upstream = await upstreamOf(undefined, models, { headers });
     const { check } = await backendOf(upstream);
     for (let looks = 0; looks < 3; looks++) await check?.(signal);
@@ -68,11 +68,11 @@ describe('the probe of an engine', () => {
     expect(upstream.asked.filter((asked) => asked === 'GET /v1/models')).toHaveLength(4);
   });
 
-  it('is the path given, below the URL', async () => {
+  it('is the given path, below the URL', async () => {
     let status = 200;
     const upstream = await upstreamOf(
-      answeringPath('/v1/alive', () => status),
-      [owned('vllm')],
+      respondToPath('/v1/alive', () => status),
+      [setOwner('vllm')],
     );
     const { check } = await backendOf(upstream, { probePath: '/alive' });
     await check?.(signal);
@@ -82,16 +82,16 @@ describe('the probe of an engine', () => {
     await expect(check?.(signal)).rejects.toThrow(`${upstream.url}/alive returned HTTP 500: because`);
   });
 
-  it('is the path given beside the /v1, when there is none below', async () => {
+  it('is the given path next to /v1, when there is none below it', async () => {
     let status = 200;
-    const upstream = await upstreamOf(answeringPath('/health/liveliness', () => status));
+    const upstream = await upstreamOf(respondToPath('/health/liveliness', () => status));
     const { check } = await backendOf(upstream, { probePath: '/health/liveliness' });
     await check?.(signal);
     status = 404;
     await expect(check?.(signal)).rejects.toThrow('/health/liveliness returned HTTP 404');
   });
 
-  it('says so when the path given is not there at all', async () => {
+  it('reports that the given path does not exist', async () => {
     const upstream = await upstreamOf();
     await expect(backendOf(upstream, { probePath: '/nowhere' })).rejects.toMatchObject({
       code: 'failed',
@@ -100,7 +100,7 @@ describe('the probe of an engine', () => {
     await expect(backendOf(upstream, { probePath: 'nowhere' })).rejects.toMatchObject({ code: 'usage' });
   });
 
-  it('with a path of its own does not need the list of models', async () => {
+  it('with an explicit path does not need the list of models', async () => {
     let isListing = true;
     const upstream = await upstreamOf(({ path }, response) => {
       if (path === '/v1/models' && !isListing) json(response, 500, {});
@@ -113,8 +113,8 @@ describe('the probe of an engine', () => {
     await check?.(signal);
   });
 
-  it('can be none', async () => {
-    const upstream = await upstreamOf(undefined, [owned('vllm')]);
+  it('can be disabled', async () => {
+    const upstream = await upstreamOf(undefined, [setOwner('vllm')]);
     const { check } = await backendOf(upstream, { probePath: 'none' });
     const asked = upstream.asked.length;
     await check?.(signal);
@@ -122,17 +122,17 @@ describe('the probe of an engine', () => {
     expect(upstream.asked).not.toContain('GET /health');
   });
 
-  it('can be the list of models for an engine that is known', async () => {
-    const upstream = await upstreamOf(undefined, [owned('vllm')]);
+  it('can be the list of models for a known engine', async () => {
+    const upstream = await upstreamOf(undefined, [setOwner('vllm')]);
     const { check } = await backendOf(upstream, { probePath: '/models' });
     await check?.(signal);
     expect(upstream.asked).not.toContain('GET /health');
   });
 });
 
-describe('an engine that is slow to answer a probe', () => {
-  /** An engine of which the list of models answers only when told. */
-  async function slowEngine() {
+describe('an engine that responds slowly to a probe', () => {
+  /** Starts an engine whose list of models responds when the test releases it. */
+  async function startSlowEngine() {
     const time = new ManualClock();
     let isSlow = false;
     const held: (() => void)[] = [];
@@ -151,13 +151,13 @@ describe('an engine that is slow to answer a probe', () => {
     return { time, backend, held, call };
   }
 
-  it('has 10 s, and then is unwell', async () => {
-    const { time, backend, held } = await slowEngine();
+  it('has 10 s, and then is unhealthy', async () => {
+    const { time, backend, held } = await startSlowEngine();
     let failure: unknown;
     const looked = backend.check?.(signal).catch((error) => {
       failure = error;
     });
-    await until('it is asked', () => held.length === 1);
+    await until('it gets a request', () => held.length === 1);
     time.advance(9900);
     await new Promise(setImmediate);
     expect(failure).toBeUndefined();
@@ -169,27 +169,27 @@ describe('an engine that is slow to answer a probe', () => {
     });
   });
 
-  it('is well while it answers calls', async () => {
-    const { time, backend, held, call } = await slowEngine();
+  it('is healthy while it responds to calls', async () => {
+    const { time, backend, held, call } = await startSlowEngine();
     const looked = backend.check?.(signal);
-    await until('it is asked', () => held.length === 1);
+    await until('it gets a request', () => held.length === 1);
     await call();
     time.advance(10_000);
     await expect(looked).resolves.toBeUndefined();
   });
 
-  it('is not judged by calls that were answered before the look', async () => {
-    const { time, backend, held, call } = await slowEngine();
+  it('is not healthy because of calls that it responded to before the check', async () => {
+    const { time, backend, held, call } = await startSlowEngine();
     await call();
     time.advance(1);
     const looked = backend.check?.(signal);
     looked?.catch(() => {});
-    await until('it is asked', () => held.length === 1);
+    await until('it gets a request', () => held.length === 1);
     time.advance(10_000);
     await expect(looked).rejects.toMatchObject({ code: 'deadline_exceeded' });
   });
 
-  it('stays well in the eyes of the worker, which waits as long', async () => {
+  it('stays healthy for the worker, which waits equally long', async () => {
     const time = new ManualClock();
     const changes: string[] = [];
     const done: (() => void)[] = [];
@@ -198,10 +198,10 @@ describe('an engine that is slow to answer a probe', () => {
       changes.push(kind);
     });
     watches.start();
-    await until('it looks', () => done.length === 1);
+    await until('it checks', () => done.length === 1);
     time.advance(10_500);
     done[0]?.();
-    await until('it is well', () => watches.areHealthy);
+    await until('it is healthy', () => watches.areHealthy);
     expect(changes).toEqual(['healthy']);
     watches.stop();
   });

@@ -25,30 +25,31 @@ afterAll(() => worker.stop());
 
 describe.each(['v1', 'v1alpha'])('reflection %s', (version) => {
   it('lists the services', async () => {
-    const { listServicesResponse } = await ask(version, { listServices: '*' });
+    const { listServicesResponse } = await reflect(version, { listServices: '*' });
     expect(listServicesResponse.service.map(({ name }: { name: string }) => name).sort()).toEqual(SERVICES);
   });
 
   it.each(SERVICES)('describes %s with files that protobuf accepts', async (service) => {
-    const files = await filesOf(version, service);
+    const files = await loadFiles(version, service);
     expect(files.getService(service)?.methods.length).toBeGreaterThan(0);
   });
 
   it('names map entries as the proto compiler does', async () => {
     const names = [];
-    for (const service of SERVICES) for (const map of mapFields(await filesOf(version, service))) names.push(map);
+    for (const service of SERVICES)
+      for (const map of listMapEntries(await loadFiles(version, service))) names.push(map);
     expect(names).toContain('grpc.health.v1.HealthListResponse.StatusesEntry');
     expect(names).toContain('inference.ModelInferRequest.ParametersEntry');
   });
 });
 
-it('the protocol says where generated Go code goes, as protoc-gen-go demands', async () => {
-  const [file] = [...(await filesOf('v1', 'inference.GRPCInferenceService')).files];
+it('the proto file has the Go package option that protoc-gen-go requires', async () => {
+  const [file] = [...(await loadFiles('v1', 'inference.GRPCInferenceService')).files];
   expect(file?.proto.options?.goPackage).toMatch(/^[\w.-]+\/[\w./-]+;\w+$/);
 });
 
-/** One answer of the reflection service, read by the library that it is written with. */
-async function ask(version: string, request: object) {
+/** Makes one request to the reflection service, through the library for it. */
+async function reflect(version: string, request: object) {
   const root = new URL('../../node_modules/@grpc/reflection/build/proto/', import.meta.url).pathname;
   const loaded = await load(`grpc/reflection/${version}/reflection.proto`, { includeDirs: [root], bytes: Buffer });
   const { grpc } = loadPackageDefinition(loaded) as never as {
@@ -68,9 +69,9 @@ async function ask(version: string, request: object) {
   }
 }
 
-/** The files of a service, linked; throws where a name does not resolve or a descriptor does not hold. */
-async function filesOf(version: string, service: string): Promise<Files> {
-  const { fileDescriptorResponse } = await ask(version, { fileContainingSymbol: service });
+/** Returns the linked files of a service. Throws when a name does not resolve or a descriptor is invalid. */
+async function loadFiles(version: string, service: string): Promise<Files> {
+  const { fileDescriptorResponse } = await reflect(version, { fileContainingSymbol: service });
   const file = fileDescriptorResponse.fileDescriptorProto.map((bytes: Uint8Array) =>
     fromBinary(FileDescriptorProtoSchema, bytes),
   );
@@ -81,8 +82,8 @@ async function filesOf(version: string, service: string): Promise<Files> {
   return createFileRegistry(set);
 }
 
-/** The entry message of each map field, which protobuf requires to be called after its field, in camel case. */
-function mapFields(files: Files): string[] {
+/** Returns the entry message of each map field. Protobuf requires its name to be the field name in camel case. */
+function listMapEntries(files: Files): string[] {
   const entries: string[] = [];
   for (const type of files) {
     if (type.kind !== 'message') continue;

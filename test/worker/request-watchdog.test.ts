@@ -4,7 +4,7 @@ import type { GrpcJsCall } from '../../src/worker/grpc-js-workarounds.js';
 import { type RequestReader, RequestWatchdog } from '../../src/worker/request-watchdog.js';
 import { ManualClock } from '../support/manual-clock.js';
 
-function followed() {
+function watchCall() {
   const clock = new ManualClock();
   const calls = new RequestWatchdog(clock);
   const statuses: number[] = [];
@@ -22,17 +22,17 @@ function followed() {
   return { clock, statuses, stream, intake, isEnded: () => isEnded };
 }
 
-describe('a call whose request is coming in', () => {
-  it('is ended when nothing more of it arrives', () => {
-    const { clock, statuses } = followed();
+describe('a call whose request is still arriving', () => {
+  it('is ended when no more data arrives', () => {
+    const { clock, statuses } = watchCall();
     clock.advance(9000);
     expect(statuses).toEqual([]);
     clock.advance(3000);
     expect(statuses[0]).toBe(4);
   });
 
-  it('stays while something arrives, and when it is complete', () => {
-    const { clock, statuses, intake } = followed();
+  it('continues while data arrives, and after the request is complete', () => {
+    const { clock, statuses, intake } = watchCall();
     for (let n = 0; n < 5; n++) {
       clock.advance(8000);
       intake.lastProgressAtMs = clock.nowMs();
@@ -42,8 +42,8 @@ describe('a call whose request is coming in', () => {
     expect(statuses).toEqual([]);
   });
 
-  it('is let go when its stream closes', () => {
-    const { clock, statuses, stream, isEnded } = followed();
+  it('is no longer watched when its stream closes', () => {
+    const { clock, statuses, stream, isEnded } = watchCall();
     stream.emit('close');
     expect(isEnded()).toBe(true);
     clock.advance(60_000);

@@ -23,7 +23,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function serving(app: App, options: Partial<WorkerOptions> = {}) {
+async function startWorker(app: App, options: Partial<WorkerOptions> = {}) {
   const worker = await startTestWorker(app, options);
   cleanups.push(() => worker.stop());
   const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
@@ -31,8 +31,8 @@ async function serving(app: App, options: Partial<WorkerOptions> = {}) {
   return { worker, client };
 }
 
-/** A promise that a test settles. */
-function gate(): { readonly passed: Promise<void>; open(): void } {
+/** Creates a promise that the test resolves with `open`. */
+function createGate(): { readonly passed: Promise<void>; open(): void } {
   let open = (): void => {};
   const passed = new Promise<void>((resolve) => {
     open = resolve;
@@ -53,18 +53,18 @@ const arithmetic = new App()
   });
 
 describe('a worker', () => {
-  it('answers what a handler gives', async () => {
-    const { client } = await serving(arithmetic);
+  it('returns the outputs of a handler', async () => {
+    const { client } = await startWorker(arithmetic);
     const { outputs } = await client.infer('multiply', { a: [2, 3], b: [10, 20] });
     expect(outputs['product']).toEqual({ datatype: 'INT32', shape: [2], data: Int32Array.of(20, 60) });
   });
 
-  it('passes parameters on that a handler gives beside its outputs, those of all parts in a single answer', async () => {
+  it('passes on parameters that a handler returns, combined for a unary call', async () => {
     const app = new App().capability({ type: 'say' }, async function* (_inputs, { streaming }) {
       yield { text: [streaming ? 'in parts' : 'as a whole'] };
       yield new HandlerResponse({ text: [''] }, { finish_reason: 'stop', completion_tokens: 2 });
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const whole = await client.infer('say', {});
     expect(tensorToTexts(whole.outputs['text'] as Tensor)).toEqual(['as a whole', '']);
     expect({ ...whole.parameters }).toEqual({ finish_reason: 'stop', completion_tokens: 2 });
@@ -77,8 +77,8 @@ describe('a worker', () => {
     ]);
   });
 
-  it('answers in parts where a handler gives parts, and joins them for a single call', async () => {
-    const { client } = await serving(arithmetic);
+  it('streams the messages of a generator, and joins them for a unary call', async () => {
+    const { client } = await startWorker(arithmetic);
     const parts: unknown[] = [];
     for await (const { outputs } of client.inferStream('count', { n: [3] })) parts.push(outputs['i']?.data);
     expect(parts).toEqual([Int32Array.of(0), Int32Array.of(1), Int32Array.of(2)]);
@@ -86,8 +86,8 @@ describe('a worker', () => {
     expect(outputs['i']).toEqual({ datatype: 'INT32', shape: [3], data: Int32Array.of(0, 1, 2) });
   });
 
-  it('repeats the id, the names, whatever they are, and the form', async () => {
-    const { client } = await serving(new App().capability({ type: 'echo' }, (inputs) => inputs));
+  it('repeats the id, the names, even unusual ones, and the encoding', async () => {
+    const { client } = await startWorker(new App().capability({ type: 'echo' }, (inputs) => inputs));
     for (const raw of [false, true]) {
       const { id, model, outputs } = await client.infer('echo', { a: [1], ['__proto__']: [2] }, { id: 'q7', raw });
       expect([id, model, Object.keys(outputs)]).toEqual(['q7', 'echo', ['a', '__proto__']]);
@@ -114,13 +114,13 @@ describe('a worker', () => {
     expect(forms).toEqual([false, true, true, false]);
   });
 
-  it('tells a handler what the call carries', async () => {
+  it('passes the details of the call to a handler', async () => {
     const seen: unknown[] = [];
     const app = new App().capability({ type: 'x' }, (_inputs, { model, id, parameters, outputs }) => {
       seen.push({ model, id, parameters: { ...parameters }, outputs });
       return { a: [1], b: [2] };
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const { outputs } = await client.infer('x', {}, { id: '1', parameters: { t: 0.5, stop: 'a' }, outputs: ['b'] });
     expect(seen).toEqual([{ model: 'x', id: '1', parameters: { t: 0.5, stop: 'a' }, outputs: ['b'] }]);
     expect(Object.keys(outputs)).toEqual(['b']);
@@ -142,16 +142,16 @@ describe('a worker', () => {
       'invalid_argument',
       'returned no output "x"',
     ],
-  ])('refuses %s', async (_what, inputs, options, code, words) => {
-    const { client } = await serving(arithmetic);
+  ])('rejects %s', async (_what, inputs, options, code, words) => {
+    const { client } = await startWorker(arithmetic);
     await expect(client.infer('multiply', inputs, options)).rejects.toMatchObject({
       code,
       message: expect.stringContaining(words),
     });
   });
 
-  it('refuses a tensor that is not as declared, and shows both', async () => {
-    const { client } = await serving(arithmetic);
+  it('rejects a tensor that differs from its declaration, and reports both', async () => {
+    const { client } = await startWorker(arithmetic);
     await expect(client.infer('multiply', { a: Float32Array.of(1), b: [1] })).rejects.toMatchObject({
       code: 'invalid_argument',
       message: expect.stringContaining('input "a": the model declares INT32[-1], got FP32[1]'),
@@ -179,8 +179,8 @@ describe('a worker', () => {
       'model "bad" failed: its handler must return an object of outputs by name',
     ],
     ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is not a valid FP32'],
-  ])('names model and cause when a handler %s', async (_what, handler, message) => {
-    const { client, worker } = await serving(
+  ])('names the model and the cause when a handler %s', async (_what, handler, message) => {
+    const { client, worker } = await startWorker(
       new App().capability({ type: 'bad' }, { outputs: { y: 'FP32' } }, handler as never),
     );
     await expect(client.infer('bad', {})).rejects.toMatchObject({
@@ -196,7 +196,7 @@ describe('a worker', () => {
     const app = new App().capability({ type: 'bad' }, () => {
       throw new TypeError('no such weight');
     });
-    const { client, worker } = await serving(app);
+    const { client, worker } = await startWorker(app);
     const calls = Array.from({ length: 100 }, () => client.infer('none', {}, { retryOnFailure: false }));
     await Promise.allSettled(calls);
     expect(worker.log.lines).toHaveLength(10);
@@ -210,31 +210,31 @@ describe('a worker', () => {
     ['a typed array', Float32Array.of(1), 'must return an object of outputs by name'],
     ['a map', new Map([['y', [1]]]), 'must return an object of outputs by name'],
     ['nothing of what it declares', {}, 'returned no output "y", which it declares'],
-  ])('does not take %s for an answer', async (_what, given, words) => {
+  ])('rejects %s as a handler result', async (_what, given, words) => {
     const app = new App().capability({ type: 'x' }, { outputs: { y: 'FP32' } }, () => given as never);
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     await expect(client.infer('x', {})).rejects.toMatchObject({
       code: 'internal',
       message: expect.stringContaining(words),
     });
   });
 
-  it('takes a generator that does not wait for one that does', async () => {
+  it('accepts a synchronous generator', async () => {
     const app = new App().capability({ type: 'x' }, function* () {
       yield { i: [1] };
       yield { i: [2] };
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     expect((await client.infer('x', {})).outputs['i']?.data).toEqual(Int32Array.of(1, 2));
   });
 
-  it('gives the outputs wanted, in whichever part they come', async () => {
+  it('returns the requested outputs, whichever message contains them', async () => {
     const app = new App().capability({ type: 'x' }, async function* () {
       yield { text: ['a'] };
       yield { text: ['b'] };
       yield { usage: [2] };
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const { outputs } = await client.infer('x', {}, { outputs: ['text'] });
     expect(Object.keys(outputs)).toEqual(['text']);
     expect(outputs['text']?.shape).toEqual([2]);
@@ -245,39 +245,39 @@ describe('a worker', () => {
     ['characters of two units', `x${'😀'.repeat(3000)}`],
     ['lone surrogates', 'bad \ud83d here'],
     ['letters that take nine bytes in a header', '中'.repeat(5000)],
-  ])('lives through error messages of %s', async (_what, text) => {
+  ])('survives error messages of %s', async (_what, text) => {
     const app = new App().capability({ type: 'bad' }, () => {
       throw new Error(text);
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     await expect(client.infer('bad', {})).rejects.toMatchObject({ code: 'internal' });
     await expect(client.infer(text, {})).rejects.toMatchObject({ code: 'not_found' });
     expect(await client.serverLive()).toBe(true);
   });
 
-  it('gives the place of a cancelled stream back', async () => {
+  it('frees the slot of a cancelled stream', async () => {
     const app = new App().capability({ type: 'endless' }, async function* () {
       for (let i = 0; ; i++) {
         yield { i: [i] };
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     });
-    const { client } = await serving(app, { maxConcurrency: 1, maxQueue: 0 });
+    const { client } = await startWorker(app, { maxConcurrency: 1, maxQueue: 0 });
     await expect(client.infer('endless', {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
-    await until('the place is free for a stream', async () => {
+    await until('the slot is free for a stream', async () => {
       const parts = client.inferStream('endless', {}, { timeoutMs: 5000 });
       const first = await parts.next().catch(() => undefined);
       await parts.return(undefined);
       return first !== undefined;
     });
-    await until('the place is free again', async () => {
+    await until('the slot is free again', async () => {
       const { code } = await client.infer('endless', {}, { timeoutMs: 50 }).catch((error) => error);
       return code === 'deadline_exceeded';
     });
   });
 
-  it('stops though somebody goes on watching its health', async () => {
-    const { worker } = await serving(arithmetic);
+  it('stops while a client still watches its health', async () => {
+    const { worker } = await startWorker(arithmetic);
     const { protoPath } = await import('grpc-health-check');
     const loaded = loadPackageDefinition(await load(protoPath)) as never as {
       grpc: {
@@ -294,18 +294,18 @@ describe('a worker', () => {
       .watch({ service: '' })
       .on('data', (status) => seen.push(status))
       .on('error', () => {});
-    await until('it is told', () => seen.length === 1);
+    await until('it is reported', () => seen.length === 1);
     await worker.stop();
     expect(seen).toEqual([{ status: 1 }, { status: 2 }]);
     expect(worker.log.lines).toEqual([]);
   });
 
-  it('keeps the parts that came before a handler failed', async () => {
+  it('keeps the messages sent before a handler failed', async () => {
     const app = new App().capability({ type: 'x' }, async function* () {
       yield { i: [1] };
       throw new Error('midway');
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const parts: unknown[] = [];
     const read = async () => {
       for await (const { outputs } of client.inferStream('x', {})) parts.push(outputs['i']?.data);
@@ -314,16 +314,16 @@ describe('a worker', () => {
     expect(parts).toEqual([Int32Array.of(1)]);
   });
 
-  it('tells a handler when its caller has gone, and when the deadline has passed', async () => {
+  it('signals a handler when its caller disconnects and when the deadline passes', async () => {
     const aborted: string[] = [];
-    const begun = gate();
+    const begun = createGate();
     const app = new App().capability({ type: 'slow' }, async (_inputs, { id, signal }) => {
       begun.open();
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       aborted.push(id);
       return {};
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const cancel = new AbortController();
     const cancelled = client.infer('slow', {}, { id: 'cancelled', signal: cancel.signal });
     await begun.passed;
@@ -332,21 +332,21 @@ describe('a worker', () => {
     await expect(client.infer('slow', {}, { id: 'late', timeoutMs: 500 })).rejects.toMatchObject({
       code: 'deadline_exceeded',
     });
-    await until('both were told', () => aborted.length === 2);
+    await until('both were notified', () => aborted.length === 2);
     expect(aborted).toEqual(['cancelled', 'late']);
   });
 
-  it('serves many streams at once without a warning', async () => {
+  it('serves many concurrent streams without a warning', async () => {
     const warnings: Error[] = [];
     const keep = (warning: Error): void => void warnings.push(warning);
     process.on('warning', keep);
     cleanups.push(() => process.removeListener('warning', keep));
-    const { passed, open } = gate();
+    const { passed, open } = createGate();
     const app = new App().capability({ type: 'x' }, async function* () {
       yield { i: [1] };
       await passed;
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     const streams = Array.from({ length: 30 }, () => client.inferStream('x', {}));
     await Promise.all(streams.map((stream) => stream.next()));
     open();
@@ -366,18 +366,18 @@ describe('a worker', () => {
         stopped = true;
       }
     });
-    const { client } = await serving(app);
+    const { client } = await startWorker(app);
     for await (const { outputs } of client.inferStream('x', {})) if (Number(outputs['i']?.data[0]) === 3) break;
     await until('the handler was stopped', () => stopped);
   });
 
-  it('turns calls away at once when its queue is full', async () => {
-    const { passed, open } = gate();
+  it('rejects calls at once when its queue is full', async () => {
+    const { passed, open } = createGate();
     const app = new App().capability({ type: 'x' }, async () => {
       await passed;
       return {};
     });
-    const { client } = await serving(app, { maxConcurrency: 1, maxQueue: 1 });
+    const { client } = await startWorker(app, { maxConcurrency: 1, maxQueue: 1 });
     const calls = [1, 2, 3].map(() =>
       client.infer('x', {}).then(
         () => 'answered',
@@ -390,8 +390,8 @@ describe('a worker', () => {
     expect((await Promise.all(calls)).sort()).toEqual(['answered', 'answered', 'resource_exhausted']);
   });
 
-  it('tells its metadata', async () => {
-    const { client } = await serving(arithmetic);
+  it('returns its metadata', async () => {
+    const { client } = await startWorker(arithmetic);
     expect(await client.serverMetadata()).toMatchObject({ name: 'anyserve', version: '0.0.0' });
     expect(await client.modelMetadata('multiply')).toMatchObject({
       name: 'multiply',
@@ -407,8 +407,8 @@ describe('a worker', () => {
     await expect(client.modelMetadata('nope')).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  it('answers health checks as gRPC tools ask', async () => {
-    const { worker } = await serving(arithmetic);
+  it('answers health checks of standard gRPC tools', async () => {
+    const { worker } = await startWorker(arithmetic);
     const SERVING = 1;
     const { protoPath } = await import('grpc-health-check');
     const loaded = loadPackageDefinition(await load(protoPath)) as never as {
@@ -434,17 +434,17 @@ describe('a worker', () => {
     expect(await check('nope')).toBe(status.NOT_FOUND);
   });
 
-  it('registers what it can do, and on stop leaves the list first, then finishes the calls in flight', async () => {
+  it('registers its capabilities, and on stop first leaves the list and then finishes the calls in progress', async () => {
     const api = await startTestApiServer();
     cleanups.push(() => api.close());
-    const { passed, open } = gate();
-    const reached = gate();
+    const { passed, open } = createGate();
+    const reached = createGate();
     const app = new App().capability({ type: 'slow', gpu: 1 }, async () => {
       reached.open();
       await passed;
       return { done: [true] };
     });
-    const { client, worker } = await serving(app, { servers: [api.url], id: 'w1' });
+    const { client, worker } = await startWorker(app, { servers: [api.url], id: 'w1' });
     await until('it is registered', () => api.registry.replicas().length === 1);
     expect(api.registry.replicas()[0]).toMatchObject({ id: 'w1', endpoint: worker.replica.endpoint });
     const call = client.infer('slow', {});
@@ -456,10 +456,10 @@ describe('a worker', () => {
     await stopped;
   });
 
-  it('sends the last answers whole, to a slow reader, too', async () => {
+  it('sends its last responses completely, also to a slow reader', async () => {
     const size = 24 * 1024 * 1024;
     const app = new App().capability({ type: 'large' }, () => ({ x: new Uint8Array(size) }));
-    const { worker } = await serving(app, { drainTimeoutMs: 18_000 });
+    const { worker } = await startWorker(app, { drainTimeoutMs: 18_000 });
     let passed = 0;
     const proxy = createServer((socket) => {
       const upstream = connect(Number(worker.replica.endpoint.split(':')[1]), '127.0.0.1');
@@ -482,14 +482,14 @@ describe('a worker', () => {
     );
     cleanups.push(() => client.close());
     const answer = client.infer('large', {});
-    await until('the answer is on its way', () => passed > 100_000);
+    await until('the response has started', () => passed > 100_000);
     const stopped = worker.stop();
     expect((await answer).outputs['x']?.data).toHaveLength(size);
     await client.close();
     await stopped;
   });
 
-  it('does not bring a program down when it is refused', async () => {
+  it('does not crash its process when its registration is refused', async () => {
     const stranger = createHttpServer((_request, response) => response.end('<html>'));
     await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve));
     cleanups.push(() => stranger.close());
@@ -501,13 +501,13 @@ describe('a worker', () => {
     await expect(worker.stopped).rejects.toMatchObject({ code: 'not_an_api_server' });
   });
 
-  it('ends calls that go on for longer than it may wait', async () => {
-    const reached = gate();
+  it('aborts calls that exceed the drain timeout', async () => {
+    const reached = createGate();
     const app = new App().capability({ type: 'endless' }, () => {
       reached.open();
       return new Promise<never>(() => {});
     });
-    const { client, worker } = await serving(app, { drainTimeoutMs: 100 });
+    const { client, worker } = await startWorker(app, { drainTimeoutMs: 100 });
     const call = client.infer('endless', {}).catch((error) => error);
     await reached.passed;
     await worker.stop();
@@ -515,9 +515,9 @@ describe('a worker', () => {
     expect(worker.log.lines.at(-1)).toContain('calls are still running after 100 ms');
   });
 
-  it('serves one model under what it is told it can do', async () => {
+  it('serves one model under the given capabilities', async () => {
     const capability = { pairs: ['type', 'chat'], source: '{"type":"chat"}' };
-    const { client, worker } = await serving(
+    const { client, worker } = await startWorker(
       new App().capability({ type: 'echo' }, (inputs) => inputs),
       { capabilities: [capability] },
     );
@@ -528,12 +528,12 @@ describe('a worker', () => {
     );
   });
 
-  it('refuses what cannot work before it listens', async () => {
+  it('rejects invalid options before it listens', async () => {
     await expect(startTestWorker(new App())).rejects.toThrow('no model to serve');
     await expect(startTestWorker(arithmetic, { servers: ['http://127.0.0.1:1'], host: '0.0.0.0' })).rejects.toThrow(
       'give a host name or one address',
     );
-    const { worker } = await serving(arithmetic);
+    const { worker } = await startWorker(arithmetic);
     const port = Number(worker.replica.endpoint.split(':')[1]);
     await expect(startTestWorker(arithmetic, { port })).rejects.toThrow(
       `127.0.0.1:${port} is taken by another process`,

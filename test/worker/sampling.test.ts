@@ -3,7 +3,7 @@ import type { ParameterValue } from '../../src/inference/inference-data.js';
 import { parseSampling } from '../../src/worker/sampling.js';
 
 describe('sampling', () => {
-  it('is what the parameters say, and nothing else', () => {
+  it('is set by the parameters only', () => {
     expect(parseSampling({})).toEqual({ stop: [] });
     expect(parseSampling({ temperature: 0, top_p: 1, max_tokens: 1, seed: 0, stop: 'END' })).toEqual({
       temperature: 0,
@@ -41,7 +41,7 @@ describe('sampling', () => {
     ['stop', '["a",""]', 'is "[\\"a\\",\\"\\"]"; it must be'],
     ['stop', true, 'is true; it must be'],
     ['max_completion_tokens', 0, 'is 0; it must be an integer of at least 1'],
-  ])('refuses the parameter %s: %s', (name, value, message) => {
+  ])('rejects the parameter %s: %s', (name, value, message) => {
     expect(() => parseSampling({ [name]: value })).toThrow(
       expect.objectContaining({
         code: 'invalid_argument',
@@ -68,7 +68,7 @@ describe('sampling', () => {
     ['response_format', 'text', 'is "text", which'],
     ['tools', '[{"type":"function"}]', 'is "[{\\"type\\":\\"function\\"}]", which'],
     ['tool_choice', 'required', 'is "required", which'],
-  ])('leaves the parameter %s: %s to replicas that know it', (name, value, message) => {
+  ])('leaves the parameter %s: %s to replicas that support it', (name, value, message) => {
     expect(() => parseSampling({ [name]: value })).toThrow(
       expect.objectContaining({
         code: 'unimplemented',
@@ -93,7 +93,7 @@ describe('sampling', () => {
     ['tool_choice', 'auto'],
     ['parallel_tool_calls', true],
     ['triton_enable_empty_final_response', true],
-  ])('accepts the parameter %s: %s, which changes nothing', (name, value) => {
+  ])('accepts the parameter %s: %s, which has no effect', (name, value) => {
     expect(parseSampling({ [name]: value })).toEqual({ stop: [] });
   });
 });

@@ -9,8 +9,8 @@ function given(stops: readonly string[], pieces: readonly string[]): string[] {
   return [...parts, texts.flush()];
 }
 
-describe('stop texts', () => {
-  it('are held back until it is clear what they are', () => {
+describe('stop sequences', () => {
+  it('are held back until they are complete or ruled out', () => {
     expect(given(['END'], ['a E', 'N', 'D b'])).toEqual(['a ', '', '', '']);
     expect(given(['END'], ['a E', 'N', 'd'])).toEqual(['a ', '', 'ENd', '']);
     expect(given(['END'], ['a E', 'N'])).toEqual(['a ', '', 'EN']);
@@ -18,7 +18,7 @@ describe('stop texts', () => {
     expect(given([], ['a', 'b'])).toEqual(['a', 'b', '']);
   });
 
-  it('end a text at the first of them, however it is cut', () => {
+  it('end a text at the first one, however it is split', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b', '😀') });
     fc.assert(
       fc.property(fc.array(letters), letters, (pieces, stop) => {
@@ -29,7 +29,7 @@ describe('stop texts', () => {
     );
   });
 
-  it('end a text at the earliest of several in a piece', () => {
+  it('end a text at the earliest of several in one piece', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 });
     fc.assert(
       fc.property(letters, fc.array(letters, { maxLength: 4 }), (text, texts) => {

@@ -36,41 +36,45 @@ afterEach(async () => {
   await worker.stop();
 });
 
-const tensor = (parameters: Tensor['parameters']): Tensor => ({
+const createTensor = (parameters: Tensor['parameters']): Tensor => ({
   datatype: 'INT32',
   shape: [1],
   data: Int32Array.of(1),
   ...(parameters && { parameters }),
 });
 
-async function partsOf(model: string, parameters = {}): Promise<InferenceResponse[]> {
+async function collectParts(model: string, parameters = {}): Promise<InferenceResponse[]> {
   const parts: InferenceResponse[] = [];
   for await (const part of client.inferStream(model, {}, { parameters })) parts.push(part);
   return parts;
 }
 
 describe('parameters of single inputs and outputs', () => {
-  it.each([false, true])('reach a handler, and come back with its outputs (raw: %s)', async (raw) => {
+  it.each([false, true])('reach a handler, and are returned with its outputs (raw: %s)', async (raw) => {
     const parameters = { content_type: 'np', scale: { double: 0.5 }, axis: 1, big: 2n ** 60n, flag: true };
-    const { outputs } = await client.infer('echo', { a: tensor(parameters), b: tensor(undefined) }, { raw });
+    const { outputs } = await client.infer(
+      'echo',
+      { a: createTensor(parameters), b: createTensor(undefined) },
+      { raw },
+    );
     expect({ ...outputs['a']?.parameters }).toEqual({ ...parameters, scale: 0.5 });
-    expect(outputs['b']).toEqual(tensor(undefined));
+    expect(outputs['b']).toEqual(createTensor(undefined));
   });
 
-  it('of outputs reach a handler by name', async () => {
+  it('for outputs reach a handler by name', async () => {
     const outputs = ['a', { name: 'b', parameters: { content_type: 'pd' } }];
-    await client.infer('echo', { a: tensor(undefined), b: tensor(undefined) }, { outputs });
+    await client.infer('echo', { a: createTensor(undefined), b: createTensor(undefined) }, { outputs });
     expect(context.outputs).toEqual(['a', 'b']);
     expect(context.outputParameters?.['b']?.['content_type']).toBe('pd');
     expect(context.outputParameters?.['a']).toBeUndefined();
   });
 
-  it('of parts are joined with them', async () => {
+  it('of stream messages are joined with them', async () => {
     const { outputs } = await client.infer('count', {});
     expect({ ...outputs['n']?.parameters }).toEqual({ p1: 1, p2: 2 });
   });
 
-  it('that ask for classes are served by the handler that knows them, and refused where values come', async () => {
+  it('that request classification reach a handler that supports it, and are rejected where values are returned', async () => {
     const outputs = [{ name: 'scores', parameters: { classification: 1 } }];
     const { outputs: given } = await client.infer('classify', {}, { outputs });
     expect(given['scores']?.datatype).toBe('BYTES');
@@ -80,19 +84,19 @@ describe('parameters of single inputs and outputs', () => {
     });
   });
 
-  it('that name shared memory are refused by its name, whole and in parts', async () => {
-    const input = tensor({ shared_memory_region: 'region0', shared_memory_byte_size: 4 });
+  it('that name shared memory are rejected by name, in unary and streaming calls', async () => {
+    const input = createTensor({ shared_memory_region: 'region0', shared_memory_byte_size: 4 });
     const refused = { code: 'unimplemented', message: expect.stringContaining('shared memory region "region0"') };
     await expect(client.infer('echo', { a: input })).rejects.toMatchObject(refused);
     await expect(client.inferStream('echo', { a: input }).next()).rejects.toMatchObject(refused);
     const outputs = [{ name: 'a', parameters: { shared_memory_region: 'region0' } }];
-    await expect(client.infer('echo', { a: tensor(undefined) }, { outputs })).rejects.toMatchObject(refused);
+    await expect(client.infer('echo', { a: createTensor(undefined) }, { outputs })).rejects.toMatchObject(refused);
   });
 
-  it('are refused by an engine that would ignore them, but for what changes nothing', () => {
+  it('are rejected by an engine that would ignore them, except those without effect', () => {
     const model = { name: 'm', ignoresTensorParameters: true } as never;
     const asked = (parameters: object, outputParameters = {}) =>
-      ({ inputs: { prompt: tensor(parameters as never) }, outputParameters }) as never;
+      ({ inputs: { prompt: createTensor(parameters as never) }, outputParameters }) as never;
     checkTensorParameters(model, asked({ content_type: 'str', binary_data_size: 7 }, { text: { binary_data: true } }));
     for (const parameters of [{ content_type: 'base64' }, { scale: 2 }]) {
       expect(() => checkTensorParameters(model, asked(parameters))).toThrow('does not support parameter');
@@ -101,23 +105,23 @@ describe('parameters of single inputs and outputs', () => {
   });
 });
 
-describe('a caller that wants to know which response is the last', () => {
+describe('a caller that requests a marked final response', () => {
   const wants = { triton_enable_empty_final_response: true };
   const finals = (parts: readonly InferenceResponse[]) => parts.map((part) => part.parameters['triton_final_response']);
 
-  it('gets an empty one after the parts of a stream', async () => {
-    const parts = await partsOf('count', wants);
+  it('gets an empty one after the messages of a stream', async () => {
+    const parts = await collectParts('count', wants);
     expect(finals(parts)).toEqual([false, false, true]);
     expect(parts.at(-1)).toMatchObject({ model: 'count', outputs: {} });
-    expect(finals(await partsOf('count'))).toEqual([undefined, undefined]);
+    expect(finals(await collectParts('count'))).toEqual([undefined, undefined]);
   });
 
-  it('is told so by the one response of a model that does not answer in parts', async () => {
-    expect(finals(await partsOf('ignore', wants))).toEqual([true]);
+  it('gets the mark on the single response of a model that does not stream', async () => {
+    expect(finals(await collectParts('ignore', wants))).toEqual([true]);
   });
 
-  it('is told so by a whole answer', async () => {
-    const { parameters } = await client.infer('echo', { a: tensor(undefined) }, { parameters: wants });
+  it('gets the mark on a unary response', async () => {
+    const { parameters } = await client.infer('echo', { a: createTensor(undefined) }, { parameters: wants });
     expect(parameters['triton_final_response']).toBe(true);
   });
 });

@@ -3,8 +3,8 @@ import { resolveUpstreamProxy } from '../../src/worker/upstream-proxy.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
-/** The URL of the proxy for a URL, with these variables and no others. */
-async function proxyFor(url: string, variables: Readonly<Record<string, string>>): Promise<string | undefined> {
+/** Returns the proxy for a URL with only these environment variables. */
+async function findProxy(url: string, variables: Readonly<Record<string, string>>): Promise<string | undefined> {
   for (const name of ['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy']) {
     for (const spelled of [name, name.toUpperCase()]) vi.stubEnv(spelled, variables[spelled]);
   }
@@ -33,20 +33,20 @@ describe('NO_PROXY', () => {
     ['http://GPU7.example:8000/v1', 'Gpu7.Example', true],
     ['http://gpu7.example:8000/v1', '.example:8000', true],
     ['http://gpu7.example:8000/v1', '.example:9000', false],
-  ])('%s with %s: asked directly is %s', async (url, no_proxy, isDirect) => {
-    const proxy = await proxyFor(url, { HTTP_PROXY: 'http://proxy:3128', no_proxy });
+  ])('%s with %s: connects directly: %s', async (url, no_proxy, isDirect) => {
+    const proxy = await findProxy(url, { HTTP_PROXY: 'http://proxy:3128', no_proxy });
     expect(proxy).toBe(isDirect ? undefined : 'http://proxy:3128/');
   });
 });
 
 describe('a proxy without a scheme', () => {
   it('is an http proxy, also for an https URL', async () => {
-    expect(await proxyFor('http://engine:8000/v1', { HTTP_PROXY: 'proxy:3128' })).toBe('http://proxy:3128/');
-    expect(await proxyFor('https://engine:8000/v1', { https_proxy: 'proxy:3128' })).toBe('http://proxy:3128/');
+    expect(await findProxy('http://engine:8000/v1', { HTTP_PROXY: 'proxy:3128' })).toBe('http://proxy:3128/');
+    expect(await findProxy('https://engine:8000/v1', { https_proxy: 'proxy:3128' })).toBe('http://proxy:3128/');
   });
 
-  it('keeps the scheme that it has', async () => {
+  it('keeps an explicit scheme', async () => {
     const https_proxy = 'https://proxy:3128';
-    expect(await proxyFor('https://engine:8000/v1', { https_proxy })).toBe('https://proxy:3128/');
+    expect(await findProxy('https://engine:8000/v1', { https_proxy })).toBe('https://proxy:3128/');
   });
 });
