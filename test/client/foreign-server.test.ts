@@ -25,10 +25,15 @@ async function startForeignServer(listener: RequestListener, host: string): Prom
 
 describe('another program at the address of an API server', () => {
   it.each<[string, number, Record<string, string>, string]>([
-    ['a login', 401, { 'www-authenticate': 'Basic realm="x"' }, '<html>login</html>'],
-    ['a FastAPI program that wants a token', 401, { 'www-authenticate': 'Bearer' }, '{"detail":"Not authenticated"}'],
-    ['one that refuses', 403, {}, '{"detail":"Forbidden"}'],
-    ['one without such a path', 404, {}, '{"detail":"Not Found"}'],
+    ['a login page', 401, { 'www-authenticate': 'Basic realm="x"' }, '<html>login</html>'],
+    [
+      'a FastAPI program that requires a token',
+      401,
+      { 'www-authenticate': 'Bearer' },
+      '{"detail":"Not authenticated"}',
+    ],
+    ['a program that responds with 403', 403, {}, '{"detail":"Forbidden"}'],
+    ['a program without this path', 404, {}, '{"detail":"Not Found"}'],
     ['a web page', 200, { 'content-type': 'text/html' }, '<html>'],
   ])('is reported with its address, and without a request for a token: %s', async (_what, status, headers, body) => {
     const port = await startForeignServer(

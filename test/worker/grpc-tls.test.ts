@@ -80,7 +80,7 @@ describe('a worker over TLS', () => {
       /: its certificate is for another name \(IP: 127\.0\.0\.1 is not in the cert's list\)$/,
     ],
     ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
-  ])('is not called when its certificate is %s', async (_what, certificate, tls, message) => {
+  ])('is not called with a certificate %s', async (_what, certificate, tls, message) => {
     const endpoint = await startSecureWorker(certificate());
     expect(await getFailure(createClient({ endpoint, tls }))).toMatch(message);
   });

@@ -175,7 +175,7 @@ describe('a language model in the worker', () => {
   it.each<[string, InferOptions['parameters'] & object, string, object]>([
     ['a stop text', { stop: ' mo' }, ' Grüße from a 😀', { finish_reason: 'stop', completion_tokens: 12 }],
     ['the first of several', { stop: '["el","from"]' }, ' Grüße ', { finish_reason: 'stop', completion_tokens: 5 }],
-    ['one that does not come', { stop: 'model!' }, SAYS_OF_X, { finish_reason: 'stop', completion_tokens: 14 }],
+    ['one that does not occur', { stop: 'model!' }, SAYS_OF_X, { finish_reason: 'stop', completion_tokens: 14 }],
     [
       'max_tokens',
       { max_tokens: 5 },
@@ -184,7 +184,7 @@ describe('a language model in the worker', () => {
     ],
     ['max_tokens within a character', { max_tokens: 2 }, ' Gr\uFFFD', { finish_reason: 'length' }],
     ['max_tokens within a stop text', { max_tokens: 5, stop: 'from here' }, ' Grüße from', { finish_reason: 'length' }],
-    ['max_tokens where it would end anyway', { max_tokens: 14 }, SAYS_OF_X, { finish_reason: 'stop' }],
+    ['max_tokens at the end of the text', { max_tokens: 14 }, SAYS_OF_X, { finish_reason: 'stop' }],
   ])('stops at %s, both unary and streaming', async (_what, parameters, text, ending) => {
     const served = await getSharedServing('says');
     const whole = await served.call({ prompt: ['x'] }, { ...GREEDY, ...parameters });
@@ -354,15 +354,15 @@ describe('a model with a chat template', () => {
   });
 
   it.each<[string, object[], string]>([
-    ['a role that it does not know', [{ role: 'tool', content: 'a' }], 'message 0 has the role "tool"'],
-    ['a picture', [{ role: 'user', content: [{ type: 'image_url' }] }], 'message 0 has "content" that is not text'],
+    ['an unknown role', [{ role: 'tool', content: 'a' }], 'message 0 has the role "tool"'],
+    ['an image', [{ role: 'user', content: [{ type: 'image_url' }] }], 'message 0 has "content" that is not text'],
     [
-      'the call of a tool',
+      'a tool call',
       [{ role: 'assistant', content: '', tool_calls: [{ id: '1', type: 'function' }] }],
       'message 0 has "tool_calls", which the model does not support',
     ],
     [
-      'what the template refuses',
+      'messages that the template rejects',
       [
         { role: 'assistant', content: 'a' },
         { role: 'user', content: 'b' },
@@ -430,10 +430,10 @@ describe('an embedding model', () => {
 
 describe('a model file', () => {
   it.each<[string, () => Uint8Array | string, string]>([
-    ['of another kind', () => 'hello', 'Invalid GGUF magic'],
+    ['of another format', () => 'hello', 'Invalid GGUF magic'],
     ['that is empty', () => '', 'Invalid GGUF magic'],
-    ['that is cut', () => readFileSync(toPath('random')).subarray(0, 100_000), 'Failed to load model'],
-    ['that is cut early', () => readFileSync(toPath('random')).subarray(0, 5000), 'Failed to load model'],
+    ['that is truncated', () => readFileSync(toPath('random')).subarray(0, 100_000), 'Failed to load model'],
+    ['that is truncated early', () => readFileSync(toPath('random')).subarray(0, 5000), 'Failed to load model'],
   ])('%s is rejected with a one-line message', async (_what, contents, words) => {
     writeFileSync(toPath('broken'), contents());
     await expect(createBackend('broken')).rejects.toMatchObject({

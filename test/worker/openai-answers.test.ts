@@ -35,7 +35,7 @@ describe('tool calls', () => {
 
   it.each<[string, object[], object[]]>([
     [
-      'pieces of two calls in turn',
+      'alternating pieces of two calls',
       [
         { index: 0, ...createToolCall('a', 'weather', '') },
         { index: 1, ...createToolCall('b', 'time', '{"zone"') },
@@ -81,7 +81,7 @@ describe('tool calls', () => {
       [createToolCall('', 'weather', '{"a":{}}'), createToolCall('', 'weather', '{}')],
     ],
     [
-      'ids in turn, without indices',
+      'alternating ids, without indices',
       [
         createToolCall('a', 'weather', '{'),
         createToolCall('b', 'time', '{'),
@@ -91,7 +91,7 @@ describe('tool calls', () => {
       [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
-      'indices that are texts',
+      'indices that are strings',
       [
         { index: '0', ...createToolCall('a', 'weather', '{') },
         { index: '1', ...createToolCall('b', 'time', '{') },
@@ -101,7 +101,7 @@ describe('tool calls', () => {
       [createToolCall('a', 'weather', '{}'), createToolCall('b', 'time', '{}')],
     ],
     [
-      'arguments that are an object',
+      'arguments as an object',
       [{ index: 0, id: 'a', type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }],
       [createToolCall('a', 'weather', '{"city":"Oslo"}')],
     ],
@@ -114,7 +114,7 @@ describe('tool calls', () => {
       [createToolCall('a', 'weather', '{"a":1}')],
     ],
     [
-      'a call of another kind, and fields of an engine',
+      'a call of another type, with engine-specific fields',
       [
         {
           index: 0,
@@ -367,11 +367,11 @@ describe('an error inside a stream', () => {
     ['the name of the event', 'event: error\ndata: {"code":503,"message":"gone"}\n\n', 'unavailable', 'gone'],
     ['the name of the event, before a text', 'event: error\ndata: out of memory\n\n', 'internal', 'out of memory'],
     ['the name of the event alone', 'event: error\ndata:\n\n', 'internal', 'no reason given'],
-    ['a field of its own', 'error: {"code":503,"message":"gone"}\n\n', 'unavailable', 'gone'],
+    ['a separate field', 'error: {"code":503,"message":"gone"}\n\n', 'unavailable', 'gone'],
     ['a document without a field', '{"error":{"type":"overloaded_error","message":"gone"}}\n', 'unavailable', 'gone'],
     ['a document without a line end', '{"error":"gone"}', 'internal', 'gone'],
-    ['a message at the top', 'data: {"code":429,"message":"too many"}\n\n', 'resource_exhausted', 'too many'],
-    ['a detail, as FastAPI has it', 'data: {"detail":"not now"}\n\n', 'internal', 'not now'],
+    ['a top-level message', 'data: {"code":429,"message":"too many"}\n\n', 'resource_exhausted', 'too many'],
+    ['a detail, as in FastAPI', 'data: {"detail":"not now"}\n\n', 'internal', 'not now'],
     ['a list', 'data: {"errors":[{"message":"not now"}]}\n\n', 'internal', 'not now'],
   ])('can be reported by %s', async (_what, text, code, said) => {
     const { client } = await calling(
@@ -391,9 +391,9 @@ describe('a stream', () => {
   it.each<[string, string, string]>([
     ['without a content type', '', `${chunks.join('\n\n')}\n\ndata: [DONE]\n\n`],
     ['as plain text, after comments', 'text/plain', `: hello\n\n: again\n\n${chunks.join('\n\n')}\n\ndata: [DONE]\n\n`],
-    ['called JSON', 'application/json', `${chunks.join('\n\n')}\n\n`],
+    ['with the JSON content type', 'application/json', `${chunks.join('\n\n')}\n\n`],
     [
-      'with empty events between',
+      'with empty events in between',
       'text/event-stream',
       `${chunks.join('\n\ndata:\n\ndata:  \n\nevent: ping\ndata: x\n\n')}\n\ndata: [DONE] \n\n`,
     ],

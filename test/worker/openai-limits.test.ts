@@ -50,7 +50,7 @@ describe('a continuous response', () => {
 
 describe('a silent engine', () => {
   it.each<[string, Answering, string]>([
-    ['no head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
+    ['no response head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
     [
       'no byte after the head',
       ({ body }, response) => {

@@ -5,22 +5,22 @@ import { json } from '../support/openai-upstream.js';
 
 describe('a list of models', () => {
   it.each<[string, unknown, string[] | undefined]>([
-    ['as OpenAI has it', { data: [{ id: 'a' }, { id: 'b' }] }, ['a', 'b']],
+    ['as from OpenAI', { data: [{ id: 'a' }, { id: 'b' }] }, ['a', 'b']],
     ['as a bare array', [{ id: 'a' }, { id: 'b' }], ['a', 'b']],
     ['with names', { models: [{ name: 'a', model: 'a' }] }, ['a']],
-    ['of texts', ['a', 'b'], ['a', 'b']],
+    ['of strings', ['a', 'b'], ['a', 'b']],
     [
       'with entries that have no usable name',
       [{ id: 'a' }, {}, null, { id: 1 }, { id: '' }, { id: 'x'.repeat(2000) }],
       ['a'],
     ],
-    ['with one twice', [{ id: 'a' }, { id: 'a' }], ['a']],
+    ['with a duplicate', [{ id: 'a' }, { id: 'a' }], ['a']],
     ['that is empty', { data: [] }, []],
     ['that is null, as from Ollama without a model', { object: 'list', data: null }, []],
-    ['inside of another object', { data: { models: [{ id: 'a' }] } }, ['a']],
-    ['inside of another list', { data: { object: 'list', data: [{ id: 'a' }] } }, ['a']],
-    ['that is none', { detail: 'x' }, undefined],
-  ])('is parsed %s', (_what, list, names) => {
+    ['inside another object', { data: { models: [{ id: 'a' }] } }, ['a']],
+    ['inside another list', { data: { object: 'list', data: [{ id: 'a' }] } }, ['a']],
+    ['that is invalid', { detail: 'x' }, undefined],
+  ])('is parsed: %s', (_what, list, names) => {
     expect(parseModelList(list)?.map(({ name }) => name)).toEqual(names);
   });
 

@@ -56,8 +56,8 @@ describe('the probe of an engine', () => {
   it.each<[string, object[], Record<string, string>]>([
     ['LiteLLM', [setOwner('openai')], { server: 'uvicorn' }],
     ['LiteLLM that lists vLLM’s entry as it is', [setOwner('vllm')], { 'x-litellm-version': '1.0' }],
-    ['a proxy before several engines', [setOwner('vllm'), { ...setOwner('sglang'), id: 'n' }], {}],
-    ['an engine that is not known', [setOwner('me')], {}],
+    ['a proxy in front of several engines', [setOwner('vllm'), { ...setOwner('sglang'), id: 'n' }], {}],
+    ['an unknown engine', [setOwner('me')], {}],
     ['Ollama', [setOwner('library')], {}],
     ['a list without owners', [{ id: 'a' }], {}],
   ])('is only the list of models, and generates no tokens: %s', async (_engine, models, headers) => {

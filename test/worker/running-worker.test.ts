@@ -127,21 +127,15 @@ describe('a worker', () => {
   });
 
   it.each<[string, Record<string, never[] | number[] | Int32Array>, object, string, string]>([
-    ['an input that is missing', { a: [1] }, {}, 'invalid_argument', 'model "multiply" needs input "b"'],
+    ['a missing input', { a: [1] }, {}, 'invalid_argument', 'model "multiply" needs input "b"'],
     [
-      'an input that nobody asked for',
+      'an undeclared input',
       { a: Int32Array.of(1), b: Int32Array.of(1), c: Int32Array.of(1) },
       {},
       'invalid_argument',
       'model "multiply" has no input "c"; its inputs: "a", "b"',
     ],
-    [
-      'an output that is not there',
-      { a: [1], b: [1] },
-      { outputs: ['x'] },
-      'invalid_argument',
-      'returned no output "x"',
-    ],
+    ['an unknown output', { a: [1], b: [1] }, { outputs: ['x'] }, 'invalid_argument', 'returned no output "x"'],
   ])('rejects %s', async (_what, inputs, options, code, words) => {
     const { client } = await startWorker(arithmetic);
     await expect(client.infer('multiply', inputs, options)).rejects.toMatchObject({
@@ -167,18 +161,18 @@ describe('a worker', () => {
       'model "bad" failed: no such weight',
     ],
     [
-      'throws no error',
+      'throws a value that is not an Error',
       () => {
         throw 'text';
       },
       'model "bad" failed: text',
     ],
     [
-      'gives nothing',
+      'returns nothing',
       () => undefined as never,
       'model "bad" failed: its handler must return an object of outputs by name',
     ],
-    ['gives a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is not a valid FP32'],
+    ['returns a wrong output', () => ({ y: ['text'] }), 'model "bad" failed: output "y": "text" is not a valid FP32'],
   ])('names the model and the cause when a handler %s', async (_what, handler, message) => {
     const { client, worker } = await startWorker(
       new App().capability({ type: 'bad' }, { outputs: { y: 'FP32' } }, handler as never),
@@ -209,7 +203,7 @@ describe('a worker', () => {
     ['a list', [1, 2], 'must return an object of outputs by name'],
     ['a typed array', Float32Array.of(1), 'must return an object of outputs by name'],
     ['a map', new Map([['y', [1]]]), 'must return an object of outputs by name'],
-    ['nothing of what it declares', {}, 'returned no output "y", which it declares'],
+    ['none of its declared outputs', {}, 'returned no output "y", which it declares'],
   ])('rejects %s as a handler result', async (_what, given, words) => {
     const app = new App().capability({ type: 'x' }, { outputs: { y: 'FP32' } }, () => given as never);
     const { client } = await startWorker(app);
@@ -242,9 +236,9 @@ describe('a worker', () => {
   });
 
   it.each([
-    ['characters of two units', `x${'😀'.repeat(3000)}`],
+    ['surrogate pairs', `x${'😀'.repeat(3000)}`],
     ['lone surrogates', 'bad \ud83d here'],
-    ['letters that take nine bytes in a header', '中'.repeat(5000)],
+    ['characters that take nine bytes in a header', '中'.repeat(5000)],
   ])('survives error messages of %s', async (_what, text) => {
     const app = new App().capability({ type: 'bad' }, () => {
       throw new Error(text);
