@@ -6,6 +6,8 @@ import { COMMANDS } from './commands.js';
 import { formatCommandHelp, formatGeneralHelp, toVariableName, toYargsOption } from './help-text.js';
 import { createUnknownCommandError, formatSuggestion } from './unknown-command.js';
 
+const COMMAND_NAMES: readonly string[] = COMMANDS.map(({ name }) => name);
+
 /** Outcome of parsing a command line: text to print (help or version), or a command to run. */
 export type Invocation =
   | { readonly kind: 'print'; readonly text: string }
@@ -29,7 +31,7 @@ class ParsedCommand {
 /** Parses a command line. `columns` is the width that help text wraps at. Throws `usage`. */
 export async function parseArguments(argv: readonly string[], env: Env, columns: number): Promise<Invocation> {
   const { before, after } = splitAtDashes(argv);
-  const words = toHelpOptions(before);
+  const words = toHelpOptions(moveLeadingFlags(before));
   checkWords(words);
   const { parser, header } = createParser(columns);
   let printed = '';
@@ -43,6 +45,7 @@ export async function parseArguments(argv: readonly string[], env: Env, columns:
     return { kind: 'run', command, args: createArguments(command, values, after, env) };
   }
   if (printed === VERSION) return { kind: 'print', text: `${printed}\n` };
+  if (printed === '' && !isHelpRequest(words, after)) throw createNoCommandError(parsed._.map(String));
   const help = printed || (await parser.getHelp());
   return { kind: 'print', text: `${header()}\n\n${help.trim()}\n` };
 }
@@ -50,8 +53,7 @@ export async function parseArguments(argv: readonly string[], env: Env, columns:
 /** Throws `usage` for an unknown command, and for options named like a property of `Object.prototype`. */
 function checkWords(words: readonly string[]): void {
   const [word = '-'] = words;
-  const names = COMMANDS.map(({ name }) => name);
-  if (!word.startsWith('-') && !names.includes(word)) throw createUnknownCommandError(word, names);
+  if (!word.startsWith('-') && !COMMAND_NAMES.includes(word)) throw createUnknownCommandError(word, COMMAND_NAMES);
   const inherited = words.map((word) => /^--?([^=]+)/.exec(word)?.[1] ?? '').find((name) => name in Object.prototype);
   if (inherited !== undefined) throw new AnyserveError('usage', `unknown option --${inherited}; see anyserve --help`);
 }
@@ -98,6 +100,28 @@ function createParser(columns: number) {
     );
   }
   return { parser, header: () => header };
+}
+
+/** A flag of every command, which is also allowed before the command. */
+const COMMON_FLAG = /^(?:-h|--help|--(?:json|debug)(?:=.*)?)$/;
+
+/** Moves the common flags at the start behind the command. The parser would take the command for their value. */
+function moveLeadingFlags(words: readonly string[]): readonly string[] {
+  const start = words.findIndex((word) => !COMMON_FLAG.test(word));
+  if (start <= 0) return words;
+  const [flags, [first = '', ...rest]] = [words.slice(0, start), words.slice(start)];
+  return first.startsWith('-') ? [first, ...rest, ...flags] : [first, ...flags, ...rest];
+}
+
+/** Reports whether a command line without a command requests the general help. */
+function isHelpRequest(words: readonly string[], after: readonly string[] | undefined): boolean {
+  return words.every((word) => COMMON_FLAG.test(word)) && !after?.length;
+}
+
+/** Creates the error for a command line without a known command. */
+function createNoCommandError([word]: readonly string[]): AnyserveError {
+  if (word !== undefined) return createUnknownCommandError(word, COMMAND_NAMES);
+  return new AnyserveError('usage', 'missing COMMAND: give it before its options; see anyserve --help');
 }
 
 /** Rewrites `help`, `help COMMAND` and `version` as options. */

@@ -89,6 +89,14 @@ describe('the help', () => {
       [['-v'], ['--version']],
       [['-V'], ['--version']],
       [['route', '-v'], ['--version']],
+      [
+        ['-h', 'route'],
+        ['route', '--help'],
+      ],
+      [
+        ['--json', 'help', 'route'],
+        ['route', '--help'],
+      ],
     ];
     for (const [asked, plain] of same) expect(await run(asked), asked.join(' ')).toEqual(await run(plain));
     expect((await run(['help', 'rout'])).stderr).toBe('anyserve: unknown command "rout"; did you mean route?\n');
@@ -132,6 +140,10 @@ describe('wrong usage', () => {
     [['ps'], 'unknown command "ps"; did you mean registry?'],
     [['call', 'chat'], 'unknown command "call"; did you mean infer?'],
     [['x'.repeat(100_000)], 'see anyserve --help'],
+    [['-h', 'rout'], 'unknown command "rout"; did you mean route?'],
+    [['--server', 'http://[::1]:1', 'rout'], 'unknown command "rout"; did you mean route?'],
+    [['--frobnicate', 'route'], 'missing COMMAND: give it before its options; see anyserve --help'],
+    [['--', 'route'], 'missing COMMAND: give it before its options; see anyserve --help'],
     [['infer', 'x', 'Hello', 'there'], 'unexpected argument "there"; put the prompt in quotes'],
     [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: after the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
@@ -196,6 +208,14 @@ describe('wrong usage', () => {
 
   it.each([
     [['rout', '--json'], 2, 'usage', 'unknown command "rout"; did you mean route?'],
+    [['--json', 'rout'], 2, 'usage', 'unknown command "rout"; did you mean route?'],
+    [['--json', '--sever', 'x'], 2, 'usage', 'missing COMMAND: give it before its options; see anyserve --help'],
+    [
+      ['--json', 'registry', '--server', NOWHERE],
+      4,
+      'server_unreachable',
+      `cannot reach the API server ${NOWHERE}: nothing listens there; is "anyserve serve" running?`,
+    ],
     [['rout', '--json=true'], 2, 'usage', 'unknown command "rout"; did you mean route?'],
     [['route', '--json', '--sever', 'x'], 2, 'usage', 'anyserve route has no option --sever; did you mean --server?'],
     [
