@@ -62,10 +62,20 @@ export async function queryEngineFacts(
   for (const entry of listEntries(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
   for (const entry of listEntries(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
   if (Array.isArray(ollama?.models)) await queryOllama(facts.types, untyped, queries);
+  return { ...facts, ...parseInfo(info) };
+}
+
+/** Queries the model of an engine without a list again, because it can change. */
+export async function queryOnlyModel(queries: EngineQueries): Promise<Partial<EngineFacts>> {
+  return parseInfo(await queries.get('root', '/info'));
+}
+
+/** Parses the `/info` of TGI, or of TEI, which has no list of models. Returns nothing for another server's. */
+function parseInfo(info: UntrustedJson): Partial<EngineFacts> {
   const isTgi = String(info?.router ?? '').startsWith('text-generation') || info?.max_total_tokens !== undefined;
-  if (isTgi) return { ...facts, engine: 'TGI', commonType: 'chat' };
+  if (isTgi) return { engine: 'TGI', commonType: 'chat' };
   const isTei = typeof info?.model_type === 'object' && typeof info.model_id === 'string';
-  return isTei ? { ...facts, commonType: detectModelType(info), onlyModel: info.model_id } : facts;
+  return isTei ? { commonType: detectModelType(info), onlyModel: info.model_id } : {};
 }
 
 /** Queries Ollama for the type of each model, which its list doesn't contain. Ollama loads no model for this. */

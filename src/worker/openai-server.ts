@@ -3,11 +3,11 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
 import type { Json, JsonObject } from '../json/exact-json.js';
-import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts } from './openai-engine.js';
-import { type ListedModel, parseModelList } from './openai-models.js';
+import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts, queryOnlyModel } from './openai-engine.js';
+import { parseModelList } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { readStreamedDocuments } from './openai-stream.js';
-import { OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
+import { type OpenaiResponse, OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
 
 /** Options of an {@link OpenaiServer}. */
 export interface OpenaiServerOptions extends OpenaiTransportOptions, Pick<OpenaiSettings, 'probePath'> {}
@@ -28,6 +28,8 @@ export class OpenaiServer {
   readonly #modelsWithAllFields = new Set<Json | undefined>();
   readonly #types = new Map<string, string | undefined>();
   #engine: KnownEngine | undefined;
+  /** Whether an engine without a list of models has reported its only model. */
+  #withoutList: 'not queried' | 'unknown' | 'one model' = 'not queried';
   /** URL at which the probe path was found. */
   #probeUrl: string | undefined;
 
@@ -65,11 +67,12 @@ export class OpenaiServer {
 
   /** Returns the names of the server's models, or undefined if it has no list. */
   async listModels(signal: AbortSignal): Promise<string[] | undefined> {
-    const { status, headers, text } = await this.#transport.get(`${this.url}/models`, true, signal);
+    const { status, headers, text } = await this.#requestList(signal);
     if (status === 404 || status === 405 || status === 501) {
-      const { onlyModel } = await this.#queryTypes([], signal);
+      const onlyModel = await this.#queryOnlyModel(signal);
       return onlyModel === undefined ? undefined : [onlyModel];
     }
+    this.#withoutList = 'not queried';
     if (status !== 200) throw this.#transport.failures.createStatusError(status, text, headers);
     const models = this.addUrlToErrors(() => parseModelList(this.#transport.parseDocument(text)));
     if (!models) throw this.createIncompatibleError('its list of models is not a list');
@@ -78,22 +81,39 @@ export class OpenaiServer {
     // The names of an engine can change with each list.
     for (const listedName of this.#types.keys()) if (!names.has(listedName)) this.#types.delete(listedName);
     for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
-    await this.#queryTypes(models, signal);
+    const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
+    if (untyped.length > 0) await this.#queryFacts(untyped, signal);
     return models.map(({ name }) => name);
   }
 
+  /** Requests the list of models. After a failure, the server can be another one. */
+  async #requestList(signal: AbortSignal): Promise<OpenaiResponse> {
+    try {
+      return await this.#transport.get(`${this.url}/models`, true, signal);
+    } catch (error) {
+      this.#withoutList = 'not queried';
+      throw error;
+    }
+  }
+
   /** Queries the types of models that have not been queried yet. */
-  async #queryTypes(
-    models: readonly ListedModel[],
-    signal: AbortSignal,
-  ): Promise<Partial<Pick<EngineFacts, 'onlyModel'>>> {
-    const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
-    if (models.length > 0 && untyped.length === 0) return {};
+  async #queryFacts(untyped: readonly string[], signal: AbortSignal): Promise<Partial<EngineFacts>> {
     const facts = await queryEngineFacts(this.#engine, untyped, this.#transport.createEngineQueries(signal));
     this.#engine ??= facts.engine;
     for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.commonType);
-    if (facts.onlyModel !== undefined) this.#types.set(facts.onlyModel, facts.commonType);
     return facts;
+  }
+
+  /** Returns the only model of an engine without a list. An engine that doesn't report one is not queried again. */
+  async #queryOnlyModel(signal: AbortSignal): Promise<string | undefined> {
+    if (this.#withoutList === 'unknown') return undefined;
+    const { onlyModel, commonType } =
+      this.#withoutList === 'not queried'
+        ? await this.#queryFacts([], signal)
+        : await queryOnlyModel(this.#transport.createEngineQueries(signal));
+    if (onlyModel !== undefined) this.#types.set(onlyModel, commonType);
+    if (this.#withoutList === 'not queried') this.#withoutList = onlyModel === undefined ? 'unknown' : 'one model';
+    return onlyModel;
   }
 
   /**

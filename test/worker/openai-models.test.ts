@@ -153,6 +153,37 @@ describe('the types of an engine’s models', () => {
     expect(upstream.asked.slice(asked)).toEqual(['GET /v1/models']);
   });
 
+  it.each<[string, number, object, object, string[]]>([
+    ['an empty list', 200, { data: [] }, {}, []],
+    ['no list', 404, {}, {}, []],
+    [
+      'no list, but one model',
+      404,
+      {},
+      { model_id: 'e', model_type: { embedding: { pooling: 'cls' } } },
+      ['GET /info'],
+    ],
+    ['no list, and is TGI', 404, {}, { router: 'text-generation-router' }, ['GET /health']],
+  ])('are not queried at each check of an engine with %s', async (_what, status, list, info, queries) => {
+    let isListing = true;
+    const upstream = await upstreamOf(({ path }, response) => {
+      if (path === '/v1/models' && isListing) return undefined;
+      if (path === '/v1/models') json(response, status, list);
+      else if (path === '/info') json(response, 200, info);
+      else if (path === '/health') json(response, 200, {});
+      else return undefined;
+      return true;
+    });
+    const { check } = await backendOf(upstream, { models: ['tiny'] });
+    isListing = false;
+    const { signal } = new AbortController();
+    await check?.(signal).catch(() => {});
+    const asked = upstream.asked.length;
+    for (let n = 0; n < 3; n++) await check?.(signal).catch(() => {});
+    const expected = Array.from({ length: 3 }, () => ['GET /v1/models', ...queries]).flat();
+    expect(upstream.asked.slice(asked).sort()).toEqual(expected.sort());
+  });
+
   it("give way to the user's settings, and unsupported models are omitted with a log line", async () => {
     const models = [
       { id: 'a', type: 'embedding' },
