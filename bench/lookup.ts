@@ -8,8 +8,8 @@ import { CapabilityIndex } from '../src/core/index/capability-index.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
-import { preparedQuery, registration, replica } from '../test/support/replicas.js';
-import { seededRandom } from '../test/support/seeded-random.js';
+import { prepareQuery, registration, replica } from '../test/support/replicas.js';
+import { createSeededRandom } from '../test/support/seeded-random.js';
 import { built, start } from './child-process.js';
 import { median, medianRatio, nowUs, quantile } from './figures.js';
 import { type Row, report } from './report.js';
@@ -17,7 +17,7 @@ import { type Row, report } from './report.js';
 const ROUNDS = 11;
 const CHURN = 5000;
 const SIZES = [1000, 10_000, 100_000, 1_000_000];
-const random = seededRandom(1);
+const random = createSeededRandom(1);
 const below = (limit: number): number => Math.floor(random.fraction() * limit);
 
 const zipf = Array.from({ length: 200 }, (_, index) => 1 / (index + 1));
@@ -48,7 +48,7 @@ function drawRegistration(n: number): Registration {
 
 function drawQuery(): PreparedQuery {
   const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
-  return preparedQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
+  return prepareQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
 
 const NO_EXCLUSIONS: ReadonlySet<never> = new Set();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { afterEach, expect, it } from 'vitest';
 import { type ApiServer, type SerializedReplica, startApiServer } from '../src/index.js';
 import { MemoryStore } from '../src/store/memory-store.js';
-import { rawConnection, registerRequest, registrationBody } from './support/api-server.js';
+import { formatRegisterRequest, formatRegistrationBody, openRawConnection } from './support/api-server.js';
 import { until } from './support/until.js';
 
 const started: ApiServer[] = [];
@@ -25,8 +25,8 @@ async function get(server: ApiServer, path: string): Promise<{ status: number; b
 it("servers that share a store route to each other's replicas, and go on serving when one of them closes", async () => {
   const store = new MemoryStore<SerializedReplica>();
   const [one, other] = [await serve({ store }), await serve({ store })];
-  const connection = rawConnection(one.port, registerRequest(registrationBody('r1')));
-  const kept = rawConnection(other.port, registerRequest(registrationBody('r2')));
+  const connection = openRawConnection(one.port, formatRegisterRequest(formatRegistrationBody('r1')));
+  const kept = openRawConnection(other.port, formatRegisterRequest(formatRegistrationBody('r2')));
   await until('both are registered', () => [connection, kept].every(({ received }) => received().includes('alive')));
   const routed = await get(other, '/registry');
   expect(JSON.parse(routed.body).replicas).toMatchObject([{ replica_id: 'r1' }, { replica_id: 'r2' }]);
@@ -34,7 +34,7 @@ it("servers that share a store route to each other's replicas, and go on serving
   await one.close();
   await ended;
   expect(JSON.parse((await get(other, '/registry')).body).replicas).toMatchObject([{ replica_id: 'r2' }]);
-  const late = rawConnection(other.port, registerRequest(registrationBody('r3', [{ type: 'late' }])));
+  const late = openRawConnection(other.port, formatRegisterRequest(formatRegistrationBody('r3', [{ type: 'late' }])));
   await until('r3 is registered', () => late.received().includes('alive'));
   expect(await get(other, '/route?type=late')).toMatchObject({ status: 200 });
   for (const { socket } of [connection, kept, late]) socket.destroy();
@@ -60,7 +60,7 @@ it('a server whose store cannot start logs the reason and refuses registrations'
     store: Object.assign(new MemoryStore<SerializedReplica>(), { start }),
     log: { info: keep, warn: keep },
   });
-  const { socket, received } = rawConnection(server.port, registerRequest(registrationBody('r1')));
+  const { socket, received } = openRawConnection(server.port, formatRegisterRequest(formatRegistrationBody('r1')));
   await until('the refusal', () => received().includes('no quorum'));
   expect(received()).toMatch(/^HTTP\/1\.1 503 /);
   expect(lines[0]).toBe('the registration store failed: no quorum');

@@ -7,13 +7,13 @@ import {
 } from '../../src/api/api-responses.js';
 import { createListEntry } from '../../src/api/replica-json.js';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
-import { listText, replica, serializedReplica } from '../support/replicas.js';
+import { formatReplicaList, replica, serializedReplica } from '../support/replicas.js';
 
 describe('API responses', () => {
   it('serializes compact JSON with the key order of the Python server', () => {
     expect(serializedReplica('r1', {}).routeResponse).toBe('{"endpoint":"r1.test:50051","replica_id":"r1"}');
-    expect(listText([])).toBe('{"replicas":[]}');
-    expect(listText([replica('r1', { model: 'qwen2' })])).toBe(
+    expect(formatReplicaList([])).toBe('{"replicas":[]}');
+    expect(formatReplicaList([replica('r1', { model: 'qwen2' })])).toBe(
       '{"replicas":[{"replica_id":"r1","endpoint":"r1.test:50051","capabilities":[{"model":"qwen2"}]}]}',
     );
   });
@@ -39,7 +39,7 @@ describe('API responses', () => {
 
   it('parses what it serializes', () => {
     const replicas = [replica('r1', { model: 'qwen2' }), replica('é', { __proto__: 'x', n: 1 }, {})];
-    expect(parseRegistryResponse(listText(replicas))).toEqual(replicas);
+    expect(parseRegistryResponse(formatReplicaList(replicas))).toEqual(replicas);
     expect(parseRouteResponse('{"endpoint":"a:1","replica_id":"r1"}')).toEqual({ endpoint: 'a:1', replicaId: 'r1' });
   });
 

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { parseRegistration } from '../../src/api/registration.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 import { CapabilityIndex } from '../../src/core/index/capability-index.js';
-import { keptBytes } from '../support/kept-memory.js';
-import { preparedQuery, registration } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { prepareQuery, registration } from '../support/replicas.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 const HEAD = '{"replica_id":"r","endpoint":"h:1","capabilities":[';
 const many = (count: number, make: (n: number) => string): string =>
@@ -78,19 +78,19 @@ describe('parsing, indexing and removing a registration', () => {
     const body = objects(512, (n) => `${many(31, (m) => `"k${m}":1`)},"own":${n}`);
     const outcome = parseRegistration(body);
     if (outcome.kind === 'invalid') throw new Error(serializeValidationIssues(outcome.issues));
-    const random = seededRandom(1);
+    const random = createSeededRandom(1);
     const index = new CapabilityIndex();
     index.put(registration('l0', outcome.replica));
     for (let n = 0; n < 5000; n++) {
       const names = Array.from({ length: 31 }, (_, m) => `k${m}`).filter(() => random.fraction() < 0.4);
-      const asked = preparedQuery(Object.fromEntries(names.slice(0, 15).map((name) => [name, '1'])));
+      const asked = prepareQuery(Object.fromEntries(names.slice(0, 15).map((name) => [name, '1'])));
       for (let again = 0; again < 3; again++) index.choose(asked, new Set(), random);
     }
     const before = cpuMs();
     index.delete(outcome.replica.id);
     index.put(registration('l1', outcome.replica));
     expect(cpuMs() - before).toBeLessThan(100);
-    expect(index.choose(preparedQuery({ k1: '1', own: '7' }), new Set(), random)?.lease).toBe('l1');
+    expect(index.choose(prepareQuery({ k1: '1', own: '7' }), new Set(), random)?.lease).toBe('l1');
   });
 });
 
@@ -98,6 +98,6 @@ describe('a registration of 4,096 objects', () => {
   it('takes no more memory than its text and 200 bytes per object', () => {
     const body = objects(4096, (n) => `"type":"chat","model":"an-adapter-of-some-name-${n % 100}"`);
     parseRegistration(body);
-    expect(keptBytes(() => parseRegistration(body))).toBeLessThan(body.length + 4096 * 200);
+    expect(measureRetainedBytes(() => parseRegistration(body))).toBeLessThan(body.length + 4096 * 200);
   });
 });

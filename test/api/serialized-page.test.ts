@@ -6,8 +6,8 @@ import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import type { Registration, ReplicaState } from '../../src/core/replica.js';
 import { ReplicaPages } from '../../src/core/replica-pages.js';
-import { collectGarbage } from '../support/kept-memory.js';
 import { listPage, registration, serializedReplica } from '../support/replicas.js';
+import { collectGarbage } from '../support/retained-memory.js';
 
 type Registered = Registration<SerializedReplica>;
 

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { createBackoff } from '../../src/client/backoff.js';
-import { constantRandom, seededRandom } from '../support/seeded-random.js';
+import { createConstantRandom, createSeededRandom } from '../support/seeded-random.js';
 
 describe('Backoff', () => {
   it('has a ceiling of 1 s first, then of 0.5 s, doubling up to 8 s', () => {
-    const backoff = createBackoff(constantRandom(1));
+    const backoff = createBackoff(createConstantRandom(1));
     const ceilings = Array.from({ length: 8 }, () => backoff.nextDelayMs());
     expect(ceilings).toEqual([1000, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
   });
 
   it("waits a random time up to the ceiling, so that many clients don't retry at the same moment", () => {
-    const random = seededRandom(3);
+    const random = createSeededRandom(3);
     const firstWaits = Array.from({ length: 1000 }, () => createBackoff(random).nextDelayMs());
     for (const [from, to] of [
       [0, 250],
@@ -24,7 +24,7 @@ describe('Backoff', () => {
   });
 
   it('starts again at the first ceiling after a reset', () => {
-    const backoff = createBackoff(constantRandom(1));
+    const backoff = createBackoff(createConstantRandom(1));
     for (let n = 0; n < 5; n++) backoff.nextDelayMs();
     backoff.reset();
     expect(backoff.nextDelayMs()).toBe(1000);

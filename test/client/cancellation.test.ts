@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { ActiveCalls } from '../../src/client/cancellation.js';
-import { keptBytes } from '../support/kept-memory.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
 
 describe('a cancellation', () => {
   it('stops the call once and keeps the first reason', () => {
@@ -80,7 +80,7 @@ describe('ActiveCalls', () => {
   it('leaves no listener on the signal when a call has ended', () => {
     const { signal } = new AbortController();
     const activeCalls = new ActiveCalls();
-    const bytes = keptBytes(() => {
+    const bytes = measureRetainedBytes(() => {
       for (let n = 0; n < 100_000; n++) activeCalls.begin(signal).end();
       return [signal, activeCalls];
     });

@@ -12,7 +12,7 @@ import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { replica } from '../support/replicas.js';
-import { constantRandom } from '../support/seeded-random.js';
+import { createConstantRandom } from '../support/seeded-random.js';
 import { startTestWorker } from '../support/worker.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -29,7 +29,7 @@ function createClient(options: ClientOptions): InferenceClient {
 
 /** Starts an API server whose random choice is always the first match. */
 async function startApiServer({ warmingMs = 0 } = {}): Promise<TestApiServer> {
-  const server = await startTestApiServer({ random: constantRandom(0), warmingMs });
+  const server = await startTestApiServer({ random: createConstantRandom(0), warmingMs });
   cleanups.push(() => server.close());
   return server;
 }

@@ -10,7 +10,7 @@ import { App } from '../../src/worker/app.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { startBareServer } from '../support/bare-server.js';
 import { replica } from '../support/replicas.js';
-import { constantRandom } from '../support/seeded-random.js';
+import { createConstantRandom } from '../support/seeded-random.js';
 import { startTestWorker } from '../support/worker.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -32,7 +32,7 @@ function createClient(options: ClientOptions) {
 }
 
 async function startApiServer(): Promise<TestApiServer> {
-  const server = await startTestApiServer({ random: constantRandom(0) });
+  const server = await startTestApiServer({ random: createConstantRandom(0) });
   cleanups.push(() => server.close());
   return server;
 }

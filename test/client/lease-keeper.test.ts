@@ -8,7 +8,7 @@ import type { LeaseId } from '../../src/core/ids.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { replica } from '../support/replicas.js';
-import { constantRandom } from '../support/seeded-random.js';
+import { createConstantRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -36,7 +36,7 @@ function createKeeperWith(servers: string[], options: { ready?: boolean }) {
     api,
     replica: replica('r1', { type: 'chat' }),
     clock,
-    random: constantRandom(0.5),
+    random: createConstantRandom(0.5),
     onChange: (change) => changes.push(change),
     ...options,
   });

@@ -17,7 +17,7 @@ import type { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint, type Endpoint } from '../../src/core/ids.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { App } from '../../src/worker/app.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
@@ -88,7 +88,7 @@ const implementServerReady =
     );
 
 async function findUnusedEndpoint(): Promise<Endpoint> {
-  return asEndpoint(`127.0.0.1:${await freePort()}`);
+  return asEndpoint(`127.0.0.1:${await findFreePort()}`);
 }
 
 describe('the gRPC probe', () => {
@@ -211,7 +211,7 @@ describe('the gRPC probe', () => {
   });
 
   it('fails at a server that no longer speaks gRPC', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const endpoint = asEndpoint(`127.0.0.1:${port}`);
     const probe = createGrpcProbe(endpoint);
     const first = new GrpcServer();

@@ -8,7 +8,7 @@ import { startTestApiServer, type TestApiServer } from '../support/api-server.js
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { query, replica } from '../support/replicas.js';
-import { constantRandom } from '../support/seeded-random.js';
+import { createConstantRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -37,7 +37,13 @@ function createKeeper(servers: string[], token: () => string) {
   const clock = new ManualClock();
   const changes: LeaseChange[] = [];
   const onChange = (change: LeaseChange): void => void changes.push(change);
-  const keeper = new LeaseKeeper({ api, replica: replica('r1', {}), clock, random: constantRandom(0.5), onChange });
+  const keeper = new LeaseKeeper({
+    api,
+    replica: replica('r1', {}),
+    clock,
+    random: createConstantRandom(0.5),
+    onChange,
+  });
   let failure: unknown;
   keeper.run().catch((error) => {
     failure = error;

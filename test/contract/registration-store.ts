@@ -3,8 +3,8 @@ import { asLeaseId, asServerId } from '../../src/core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, preparedQuery, registration, replica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createCountingIds, createRecordingEvents, prepareQuery, registration, replica } from '../support/replicas.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 /** Defines the tests that every registration store must pass. */
 export function registrationStoreContract(name: string, create: () => RegistrationStore): void {
@@ -108,12 +108,12 @@ export function registrationStoreContract(name: string, create: () => Registrati
 
       function shared() {
         const store = create();
-        const options = { store, clock: new ManualClock(), random: seededRandom(1), ids: countingIds() };
-        const events = keptEvents();
+        const options = { store, clock: new ManualClock(), random: createSeededRandom(1), ids: createCountingIds() };
+        const events = createRecordingEvents();
         return {
           store,
           events,
-          left: new Registry({ ...options, events: keptEvents() }),
+          left: new Registry({ ...options, events: createRecordingEvents() }),
           right: new Registry({ ...options, events }),
         };
       }
@@ -123,7 +123,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         await left.register(a, { host: 'h' }, () => {});
         await right.register(b, { host: 'h' }, () => {});
         for (const registry of [left, right]) {
-          expect(registry.route(preparedQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
+          expect(registry.route(prepareQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
           const known = [...registry.known()].map(({ registration: { owner } }) => owner);
           expect(known).toEqual(['server-1', 'server-2']);
         }
@@ -139,7 +139,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
         expect(right.replicas().map(({ id }) => id)).toEqual(['b']);
         expect(events.all.at(-1)).toEqual({ kind: 'removed', replicaId: 'a', reason: 'shutdown', lease: undefined });
         await right.register(a, { host: 'h' }, () => {});
-        expect(right.route(preparedQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
+        expect(right.route(prepareQuery({ model: 'a' }), NOBODY)?.id).toBe('a');
         expect(left.replicas().map(({ id }) => id)).toEqual(['b']);
       });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GenerationalCache } from '../../src/core/generational-cache.js';
-import { collectGarbage, keptBytes } from '../support/kept-memory.js';
+import { collectGarbage, measureRetainedBytes } from '../support/retained-memory.js';
 
 const MOST = 8;
 const KEYS = 20;
@@ -60,7 +60,7 @@ describe('a generational cache', () => {
   it('keeps the keys passed to set, not those passed to get', () => {
     const LONG = 100_000;
     const keys = Array.from({ length: 30 }, (_, n) => `a key that is a part ${n}`);
-    const bytes = keptBytes(() => {
+    const bytes = measureRetainedBytes(() => {
       const map = new GenerationalCache<string, boolean>(100);
       for (const key of keys) map.set(key, true);
       for (let n = 0; n < 25; n++) map.set(`another ${n}`, true);

@@ -7,8 +7,8 @@ import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, Replica } from '../../src/core/replica.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, replica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createCountingIds, createRecordingEvents, replica } from '../support/replicas.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 const MAX_BYTES = 8000;
 const HOSTS = ['a', 'b', 'c', 'd', 'e'] as const;
@@ -21,7 +21,7 @@ function sized(id: string, size: number): Replica {
 
 function limited(clock = new ManualClock()): Registry {
   const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
-  const world = { clock, random: seededRandom(1), ids: countingIds(), events: keptEvents() };
+  const world = { clock, random: createSeededRandom(1), ids: createCountingIds(), events: createRecordingEvents() };
   return new Registry({ store: new MemoryStore(), ...world, limits });
 }
 
@@ -181,9 +181,9 @@ describe('a replica with a large registration', () => {
     const registry = new Registry({
       store: new MemoryStore(),
       clock,
-      random: seededRandom(1),
-      ids: countingIds(),
-      events: keptEvents(),
+      random: createSeededRandom(1),
+      ids: createCountingIds(),
+      events: createRecordingEvents(),
     });
     const small = await registry.register(replica('small', { a: 1 }), { host: 'a' }, () => {});
     const objects = Array.from({ length: 4096 }, (_, n) => ({ a: n, b: n, c: n, d: n }));

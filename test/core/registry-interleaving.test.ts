@@ -4,8 +4,8 @@ import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, ReplicaState } from '../../src/core/replica.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createCountingIds, createRecordingEvents, prepareQuery, replica } from '../support/replicas.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 const SEEDS = 10_000;
 const STEPS = 30;
@@ -30,7 +30,7 @@ interface ModelLease {
 class Interleaving {
   readonly #random;
   readonly #clock = new ManualClock();
-  readonly #ids = countingIds();
+  readonly #ids = createCountingIds();
   #registry: Registry;
   /** The lease that holds each id. */
   #holders = new Map<string, ModelLease>();
@@ -43,7 +43,7 @@ class Interleaving {
   readonly steps: string[] = [];
 
   constructor(seed: number) {
-    this.#random = seededRandom(seed);
+    this.#random = createSeededRandom(seed);
     this.#registry = this.#started();
   }
 
@@ -71,7 +71,7 @@ class Interleaving {
 
   #started(): Registry {
     const options = { store: new MemoryStore(), clock: this.#clock, random: this.#random, ids: this.#ids };
-    return new Registry({ ...options, events: keptEvents() });
+    return new Registry({ ...options, events: createRecordingEvents() });
   }
 
   async #register(): Promise<void> {
@@ -174,7 +174,7 @@ class Interleaving {
       }) => [id, state] as const,
     );
     expect(new Map(known)).toEqual(states);
-    const routed = this.#registry.route(preparedQuery(), NONE)?.id;
+    const routed = this.#registry.route(prepareQuery(), NONE)?.id;
     const wanted = (['ready', 'suspect'] as const).find((state) => [...states.values()].includes(state));
     expect(routed === undefined ? undefined : states.get(routed)).toBe(wanted);
   }

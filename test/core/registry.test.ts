@@ -3,16 +3,22 @@ import { asReplicaId, type LeaseId } from '../../src/core/ids.js';
 import type { LeaseHolder } from '../../src/core/lease-table.js';
 import { Registry } from '../../src/core/registry.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
-import { chiSquare } from '../support/chi-square.js';
+import { computeChiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { countingIds, keptEvents, preparedQuery, replica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createCountingIds, createRecordingEvents, prepareQuery, replica } from '../support/replicas.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 const NONE: ReadonlySet<never> = new Set();
 const AT_HOME = { host: '127.0.0.1' };
 
-function registryWith({ seed = 1, events = keptEvents(), clock = new ManualClock() } = {}): Registry {
-  return new Registry({ store: new MemoryStore(), clock, random: seededRandom(seed), ids: countingIds(), events });
+function registryWith({ seed = 1, events = createRecordingEvents(), clock = new ManualClock() } = {}): Registry {
+  return new Registry({
+    store: new MemoryStore(),
+    clock,
+    random: createSeededRandom(seed),
+    ids: createCountingIds(),
+    events,
+  });
 }
 
 function ids(registry: Registry): string[] {
@@ -25,8 +31,8 @@ describe('registry', () => {
     const older = await registry.register(replica('r1', { model: 'old' }), AT_HOME, () => {});
     await registry.register(replica('r1', { model: 'new' }), AT_HOME, () => {});
     await registry.release(older, 'closed');
-    expect(registry.route(preparedQuery({ model: 'new' }), NONE)?.id).toBe('r1');
-    expect(registry.route(preparedQuery({ model: 'old' }), NONE)).toBeUndefined();
+    expect(registry.route(prepareQuery({ model: 'new' }), NONE)?.id).toBe('r1');
+    expect(registry.route(prepareQuery({ model: 'old' }), NONE)).toBeUndefined();
   });
 
   it('notifies the older holder of an id once that it is superseded', async () => {
@@ -42,16 +48,16 @@ describe('registry', () => {
   it('can route to a replica before its registration is confirmed', () => {
     const registry = registryWith();
     const confirmed = registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
-    expect(registry.route(preparedQuery({ type: 'chat' }), NONE)?.id).toBe('r1');
+    expect(registry.route(prepareQuery({ type: 'chat' }), NONE)?.id).toBe('r1');
     return confirmed;
   });
 
   it('removes a replica as soon as its lease is released, and emits the reason', async () => {
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = registryWith({ events });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     const released = registry.release(lease, 'closed');
-    expect(registry.route(preparedQuery(), NONE)).toBeUndefined();
+    expect(registry.route(prepareQuery(), NONE)).toBeUndefined();
     await released;
     const lease1 = { host: '127.0.0.1', livedMs: 0, silentMs: 0 };
     expect(events.all).toEqual([
@@ -89,11 +95,11 @@ describe('registry', () => {
     await registry.register(replica('other', { type: 'embed' }), AT_HOME, () => {});
     const counts = new Map(names.map((name) => [name, 0]));
     for (let n = 0; n < 3000; n++) {
-      const id = registry.route(preparedQuery({ type: 'chat' }), NONE)?.id ?? '';
+      const id = registry.route(prepareQuery({ type: 'chat' }), NONE)?.id ?? '';
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
     expect([...counts.keys()]).toEqual(names);
-    expect(chiSquare([...counts.values()])).toBeLessThan(18.47);
+    expect(computeChiSquare([...counts.values()])).toBeLessThan(18.47);
   });
 
   it('skips excluded replicas unless no other matches', async () => {
@@ -101,9 +107,9 @@ describe('registry', () => {
     await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.register(replica('r2', { type: 'chat' }), AT_HOME, () => {});
     const excluded = new Set([asReplicaId('r1')]);
-    for (let n = 0; n < 50; n++) expect(registry.route(preparedQuery({ type: 'chat' }), excluded)?.id).toBe('r2');
+    for (let n = 0; n < 50; n++) expect(registry.route(prepareQuery({ type: 'chat' }), excluded)?.id).toBe('r2');
     const both = new Set([asReplicaId('r1'), asReplicaId('r2')]);
-    expect(registry.route(preparedQuery({ type: 'chat' }), both)).toBeDefined();
+    expect(registry.route(prepareQuery({ type: 'chat' }), both)).toBeDefined();
   });
 
   it('routes to a suspect if no ready replica matches, and prefers it to an excluded one', async () => {
@@ -112,9 +118,9 @@ describe('registry', () => {
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
     const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
-    for (let n = 0; n < 30; n++) expect(registry.route(preparedQuery({ type: 'chat' }), NONE)?.id).toBe('ready');
-    expect(registry.route(preparedQuery({ model: 'a' }), NONE)?.id).toBe('suspect');
-    expect(registry.route(preparedQuery({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
+    for (let n = 0; n < 30; n++) expect(registry.route(prepareQuery({ type: 'chat' }), NONE)?.id).toBe('ready');
+    expect(registry.route(prepareQuery({ model: 'a' }), NONE)?.id).toBe('suspect');
+    expect(registry.route(prepareQuery({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
   });
 
   it('suspects a silent replica on a lossy host until a sign of life', async () => {
@@ -165,7 +171,7 @@ describe('registry', () => {
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
       expect(await registry.renew(lease, state)).toBe('renewed');
-      expect(registry.route(preparedQuery(), NONE)?.id).toBe(id);
+      expect(registry.route(prepareQuery(), NONE)?.id).toBe(id);
       expect(ids(registry)).toEqual(id === undefined ? [] : [id]);
       expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     }
@@ -177,12 +183,12 @@ describe('registry', () => {
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
-    expect(registry.route(preparedQuery(), NONE)).toBeUndefined();
+    expect(registry.route(prepareQuery(), NONE)).toBeUndefined();
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.recordSignOfLife(lease);
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.renew(lease, 'ready');
-    expect(registry.route(preparedQuery(), NONE)?.id).toBe('r1');
+    expect(registry.route(prepareQuery(), NONE)?.id).toBe('r1');
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
     clock.advance(60_000);
@@ -191,7 +197,7 @@ describe('registry', () => {
 
   it('removes a replica that does not renew within its TTL, and notifies the holder', async () => {
     const clock = new ManualClock();
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = registryWith({ clock, events });
     const holder = vi.fn();
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, holder);
@@ -229,7 +235,7 @@ describe('registry', () => {
   });
 
   it('reports a conflict when an id keeps changing owner', async () => {
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = registryWith({ events });
     for (let n = 0; n < 9; n++) await registry.register(replica('r1', {}), AT_HOME, () => {});
     const conflicts = events.all.filter(({ kind }) => kind === 'id_conflict');
@@ -238,7 +244,7 @@ describe('registry', () => {
 
   it('emits suspicion, its end, a late renewal, and the start and end of self-preservation', async () => {
     const clock = new ManualClock();
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = registryWith({ clock, events });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.pause(20_000);
@@ -271,7 +277,7 @@ describe('registry', () => {
 
   it('does not report a renewal within the TTL as late, even if it ends a suspicion', async () => {
     const clock = new ManualClock();
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = registryWith({ clock, events });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.advance(5000);
@@ -295,9 +301,9 @@ describe('registry', () => {
     const registry = new Registry({
       store,
       clock: new ManualClock(),
-      random: seededRandom(1),
-      ids: countingIds(),
-      events: keptEvents(),
+      random: createSeededRandom(1),
+      ids: createCountingIds(),
+      events: createRecordingEvents(),
     });
     const holder = vi.fn();
     await expect(registry.register(replica('r1', {}), AT_HOME, holder)).rejects.toThrow('full');
@@ -309,7 +315,7 @@ describe('registry', () => {
     'loses no replica and keeps no dead one over random orders of register and close (seed %i)',
     async (seed) => {
       const registry = registryWith({ seed });
-      const random = seededRandom(seed);
+      const random = createSeededRandom(seed);
       const below = (most: number): number => Math.floor(random.fraction() * most);
       /** The model: the holder of each id, and the open leases. */
       const holder = new Map<string, LeaseId>();

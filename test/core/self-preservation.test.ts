@@ -5,7 +5,7 @@ import {
   type SelfPreservation,
   type Verdict,
 } from '../../src/core/self-preservation.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 const ten = new Set(Array.from({ length: 10 }, (_, at) => `h${at}`));
 
@@ -88,7 +88,7 @@ describe('self-preservation', () => {
   });
 
   it('gives the same verdicts as the oracle over random events', () => {
-    const { fraction } = seededRandom(1);
+    const { fraction } = createSeededRandom(1);
     const below = (most: number): number => Math.floor(fraction() * most);
     const [selfPreservation, plain] = [createSelfPreservation(), createSimpleSelfPreservation()];
     const hosts = new Set<string>();

@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { findAccessProblems } from '../../src/credentials/file-access.js';
 import { createReloadingGetter } from '../../src/credentials/reloading-files.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 const OTHER_GROUP = 12345;
 const isRoot = process.getuid?.() === 0;
@@ -85,7 +85,7 @@ describe('findAccessProblems', () => {
   it('has its problems logged once', () => {
     chmodSync(path, 0o646);
     const clock = new ManualClock();
-    const log = keptLog();
+    const log = createRecordingLog();
     const format = { parse: ([text = '']: readonly string[]) => text };
     const current = createReloadingGetter([{ option: 'x', path, isSecret: true }], format, { clock, log });
     expect(log.lines).toHaveLength(2);

@@ -8,7 +8,7 @@ import { loadServerTls } from '../../src/credentials/tls-files.js';
 import { hashToken, TokenSet } from '../../src/credentials/token-set.js';
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
 
@@ -43,7 +43,7 @@ describe('a token file that is read while it is rewritten', () => {
       fc.property(tokenFile, tokenFile, fc.array(fc.nat(8), { maxLength: 12 }), (before, after, steps) => {
         writeFileSync(path, before);
         const clock = new ManualClock();
-        const current = createReloadingGetter([{ option: 'x', path }], { parse }, { clock, log: keptLog() });
+        const current = createReloadingGetter([{ option: 'x', path }], { parse }, { clock, log: createRecordingLog() });
         const [old, whole] = [parse([before]), parse([after])];
         const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => listPrefixes(text)));
         const check = (): void => {
@@ -100,7 +100,7 @@ describe('certificates that are read while they are rewritten', () => {
       };
       const clock = new ManualClock();
       const files = { cert: file('cert', first.cert), key: file('key', first.key), ca: file('ca', other.cert) };
-      const current = loadServerTls(files, { clock, log: keptLog() });
+      const current = loadServerTls(files, { clock, log: createRecordingLog() });
       file(name, text.slice(0, length));
       for (let round = 0; round < 4; round++) {
         clock.advance(1000);

@@ -15,18 +15,18 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { AnyserveError } from '../../src/core/errors.js';
 import { createReloadingGetter } from '../../src/credentials/reloading-files.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 let folder: string;
 let path: string;
 let clock: ManualClock;
-let log: ReturnType<typeof keptLog>;
+let log: ReturnType<typeof createRecordingLog>;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
   path = join(folder, 'file');
   clock = new ManualClock();
-  log = keptLog();
+  log = createRecordingLog();
   writeFileSync(path, 'one\n');
 });
 

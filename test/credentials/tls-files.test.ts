@@ -5,13 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { loadClientTls, loadServerTls } from '../../src/credentials/tls-files.js';
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 const authority = createAuthority();
 const [first, second] = [authority.sign('first'), authority.sign('second')];
-const world = (): { clock: ManualClock; log: ReturnType<typeof keptLog> } => ({
+const world = (): { clock: ManualClock; log: ReturnType<typeof createRecordingLog> } => ({
   clock: new ManualClock(),
-  log: keptLog(),
+  log: createRecordingLog(),
 });
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
 

@@ -9,7 +9,7 @@ import { type Outcome, run, start, startProgram, stopAll } from '../support/bina
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = join(ROOT, 'dist/bundle');
-const LOADED = join(ROOT, 'test/support/loaded.cjs');
+const LOADED = join(ROOT, 'test/support/report-loaded-modules.cjs');
 
 interface Loaded {
   readonly segmenters: number;
@@ -22,9 +22,9 @@ interface Loaded {
 let server: string;
 
 beforeAll(async () => {
-  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
   const worker = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--server', server]);
-  await worker.printed(/^registered/m);
+  await worker.waitForOutput(/^registered/m);
 });
 
 afterAll(stopAll);
@@ -68,7 +68,7 @@ describe('the bundle of the command line', () => {
       expect(segmenters).toBe(0);
       expect(ofNode.filter((name) => /undici|webstreams/.test(name))).toEqual([]);
       expect(files.map((file) => file.replace(ROOT, ''))).toEqual([
-        'test/support/loaded.cjs',
+        'test/support/report-loaded-modules.cjs',
         'bin/anyserve.js',
         'bin/node-version.js',
         'bin/compiled.js',

@@ -9,10 +9,10 @@ import {
   startProgramAtTerminal,
   stopAll,
 } from '../support/binary.js';
-import { textModel } from '../support/text-model.js';
+import { writeTextModel } from '../support/text-model.js';
 import { until } from '../support/until.js';
 
-const MODEL = textModel();
+const MODEL = writeTextModel();
 
 let worker: Running;
 let at: string[];
@@ -20,7 +20,7 @@ const extras: Running[] = [];
 
 beforeAll(async () => {
   worker = start(['worker', MODEL, '--port', '0', '--no-register']);
-  at = ['--endpoint', await worker.printed(/^serving on (\S+)/m)];
+  at = ['--endpoint', await worker.waitForOutput(/^serving on (\S+)/m)];
 });
 
 afterEach(async () => {
@@ -33,7 +33,7 @@ afterAll(stopAll);
 async function atTerminal(...args: string[]) {
   const chat = startAtTerminal(['chat', ...args]);
   extras.push(chat);
-  await chat.printed(/> /);
+  await chat.waitForOutput(/> /);
   return {
     ...chat,
     type: (keys: string): void => void chat.child.stdin?.write(keys),
@@ -53,7 +53,7 @@ describe('chat from a pipe', () => {
     const input = 'Hello\n\nAnd now?\n';
     const talk = await run(['chat', 'chat', '--system', 'Be brief.', ...at], { input });
     expect(talk).toEqual({ code: 0, stdout: 'heard Hello\nheard And now?\n', stderr: '' });
-    await worker.printed(
+    await worker.waitForOutput(
       /in parts: system Be brief., user Hello\nin parts: system Be brief., user Hello, assistant heard Hello, user And now\?\n$/,
     );
   });
@@ -66,7 +66,7 @@ describe('chat from a pipe', () => {
   it('prints the last text of the echo backend', async () => {
     const echo = start(['worker', '--backend', 'echo', '--port', '0', '--no-register']);
     extras.push(echo);
-    const endpoint = await echo.printed(/^serving on (\S+)/m);
+    const endpoint = await echo.waitForOutput(/^serving on (\S+)/m);
     const talk = await run(['chat', 'echo', '--system', 'Be brief.', '--endpoint', endpoint], {
       input: 'Hello\nAgain\n',
     });
@@ -110,13 +110,13 @@ describe('chat from a pipe', () => {
   it('ends on Ctrl-C while it waits for a line, and during a response', async () => {
     const waiting = start(['chat', 'chat', ...at]);
     waiting.child.stdin?.write('Hello\n');
-    await waiting.printed(/heard Hello\n/);
+    await waiting.waitForOutput(/heard Hello\n/);
     expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
     const answering = start(['chat', 'chat', ...at]);
     answering.child.stdin?.write('forever\n');
-    await answering.printed(/heard /);
+    await answering.waitForOutput(/heard /);
     expect((await answering.stop('SIGINT')).code).toBe(130);
-    await worker.printed(/user forever\nthe caller is gone\n$/);
+    await worker.waitForOutput(/user forever\nthe caller is gone\n$/);
   });
 });
 
@@ -124,9 +124,9 @@ describe('chat in a terminal', () => {
   it('edits lines, has a history, and ends on Ctrl-D', async () => {
     const chat = await atTerminal('chat', ...at);
     await chat.say('Hellp\x7fo');
-    await worker.printed(/in parts: user Hello\n$/);
+    await worker.waitForOutput(/in parts: user Hello\n$/);
     await chat.say('\x1b[A!');
-    await worker.printed(/in parts: user Hello, assistant heard Hello, user Hello!\n$/);
+    await worker.waitForOutput(/in parts: user Hello, assistant heard Hello, user Hello!\n$/);
     expect(chat.stdout()).toContain('heard Hello!\r\n');
     chat.type('\x04');
     expect((await chat.ended).code).toBe(0);
@@ -144,12 +144,14 @@ describe('chat in a terminal', () => {
     expect(chat.stdout()).toContain('to send this as a message, type //rest of it');
     await chat.say('/clear');
     await chat.say('two');
-    await worker.printed(/user one\nin parts: system Be brief., user two\n$/);
+    await worker.waitForOutput(/user one\nin parts: system Be brief., user two\n$/);
     await chat.say('/system Answer in French.');
     await chat.say('/system');
     expect(chat.stdout().match(/system message: Answer in French\./g)).toHaveLength(2);
     await chat.say('//etc/hosts');
-    await worker.printed(/in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/);
+    await worker.waitForOutput(
+      /in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/,
+    );
     chat.type('/exit\r');
     expect((await chat.ended).code).toBe(0);
   });
@@ -158,8 +160,8 @@ describe('chat in a terminal', () => {
     const command = [process.execPath, BINARY, 'chat', 'chat', ...at].join(' ');
     const chat = startProgramAtTerminal(['sh', '-c', `stty cols 60; echo "at $(tty)"; exec ${command}`]);
     extras.push(chat);
-    const terminal = await chat.printed(/^at (\S+)\r$/m);
-    await chat.printed(/> /);
+    const terminal = await chat.waitForOutput(/^at (\S+)\r$/m);
+    await chat.waitForOutput(/> /);
     const line = 'a word and another and one more';
     chat.child.stdin?.write(line);
     await until('the line is shown', () => chat.stdout().endsWith(line));
@@ -169,17 +171,17 @@ describe('chat in a terminal', () => {
 
   it.each(['\n', '\r', '\r\n'])('reads lines pasted at once, separated by %j, as one turn', async (end) => {
     const chat = await atTerminal('chat', ...at);
-    await chat.printed(/\[\?2004h/);
+    await chat.waitForOutput(/\[\?2004h/);
     chat.type(`see: \x1b[200~/one${end}${end}two "${end}three\x1b[201~`);
-    await chat.printed(/three/);
+    await chat.waitForOutput(/three/);
     await chat.say('!');
-    await worker.printed(/in parts: user see: \/one\n\ntwo "\nthree!\n$/);
+    await worker.waitForOutput(/in parts: user see: \/one\n\ntwo "\nthree!\n$/);
     // Ctrl-C discards pasted lines.
     chat.type(`\x1b[200~four${end}five\x1b[201~`);
-    await chat.printed(/five/);
+    await chat.waitForOutput(/five/);
     chat.type('\x03');
     await chat.say('six');
-    await worker.printed(/assistant heard see: \/one\n\ntwo "\nthree!, user six\n$/);
+    await worker.waitForOutput(/assistant heard see: \/one\n\ntwo "\nthree!, user six\n$/);
     chat.type('\x04');
     expect((await chat.ended).stdout).toContain('\x1b[?2004l');
   });
@@ -187,10 +189,10 @@ describe('chat in a terminal', () => {
   it('reads the lines between triple quotes as one turn', async () => {
     const chat = await atTerminal('chat', ...at);
     chat.type('"""one\r');
-    await chat.printed(/J\. /);
+    await chat.waitForOutput(/J\. /);
     chat.type('/two\r\x1b[200~pasted\rlines\x1b[201~\r');
     await chat.say('three"""');
-    await worker.printed(/in parts: user one\n\/two\npasted\nlines\nthree\n$/);
+    await worker.waitForOutput(/in parts: user one\n\/two\npasted\nlines\nthree\n$/);
   });
 
   it('shows the reasoning of the model with a label in a terminal, and not in a pipe', async () => {
@@ -204,16 +206,16 @@ describe('chat in a terminal', () => {
   it('ends a response on Ctrl-C and continues the conversation with the received part', async () => {
     const chat = await atTerminal('chat', ...at);
     chat.type('forever\r');
-    await chat.printed(/heard /);
+    await chat.waitForOutput(/heard /);
     // Lines typed during a response wait for the next prompt.
     chat.type('and now?\x03');
-    await worker.printed(/user forever\nthe caller is gone\n$/);
-    await chat.printed(/heard \r\n[\s\S]*> and now\?/);
+    await worker.waitForOutput(/user forever\nthe caller is gone\n$/);
+    await chat.waitForOutput(/heard \r\n[\s\S]*> and now\?/);
     await chat.say('');
-    await worker.printed(/in parts: user forever, assistant heard , user and now\?\n$/);
+    await worker.waitForOutput(/in parts: user forever, assistant heard , user and now\?\n$/);
     // Ctrl-C clears a line that is not empty, and ends the conversation on an empty one.
     chat.type('never mind\x03');
-    await chat.printed(/never mind[\s\S]*> /);
+    await chat.waitForOutput(/never mind[\s\S]*> /);
     chat.type('\x03');
     expect((await chat.ended).code).toBe(130);
     expect(worker.stdout()).not.toContain('never mind');
@@ -225,18 +227,18 @@ describe('chat in a terminal', () => {
     await chat.say('fail');
     expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told \(after one message of the stream\)\r\n/);
     await chat.say('two');
-    await worker.printed(/in parts: user one, assistant heard one, user two\n$/);
+    await worker.waitForOutput(/in parts: user one, assistant heard one, user two\n$/);
     chat.type('\x04');
     expect((await chat.ended).code).toBe(0);
   });
 
   it('fails over to another replica when one dies between turns or during one', async () => {
     const api = start(['serve', '--port', '0']);
-    const server = await api.printed(/listening on (http:\S+)/);
+    const server = await api.waitForOutput(/listening on (http:\S+)/);
     const join = async (id: string): Promise<Running> => {
       const replica = start(['worker', MODEL, '--port', '0', '--id', id, '--server', server]);
       extras.push(replica);
-      await replica.printed(/^registered/m);
+      await replica.waitForOutput(/^registered/m);
       return replica;
     };
     const first = await join('r1');
@@ -245,12 +247,12 @@ describe('chat in a terminal', () => {
     await first.stop('SIGKILL');
     const second = await join('r2');
     await chat.say('two');
-    await second.printed(/in parts: user one, assistant heard one, user two\n$/);
+    await second.waitForOutput(/in parts: user one, assistant heard one, user two\n$/);
     await chat.say('die');
     expect(chat.stdout()).toMatch(/heard \r\nanyserve: \S+: .*\r\n/);
     const third = await join('r3');
     await chat.say('three');
-    await third.printed(/in parts: user one, assistant heard one, user two, assistant heard two, user three\n$/);
+    await third.waitForOutput(/in parts: user one, assistant heard one, user two, assistant heard two, user three\n$/);
     chat.type('\x04');
     expect((await chat.ended).code).toBe(0);
     await api.stop();

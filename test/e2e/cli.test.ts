@@ -15,7 +15,7 @@ const extras: Running[] = [];
 
 beforeAll(async () => {
   api = start(['serve', '--port', '0']);
-  server = await api.printed(/listening on (http:\S+)/);
+  server = await api.waitForOutput(/listening on (http:\S+)/);
 });
 
 afterEach(async () => {
@@ -34,7 +34,7 @@ async function registered(): Promise<number> {
 async function startAndWait(pattern: RegExp, ...args: string[]): Promise<Running> {
   const started = start([...args, '--server', server]);
   extras.push(started);
-  await started.printed(pattern);
+  await started.waitForOutput(pattern);
   return started;
 }
 
@@ -359,20 +359,20 @@ describe('register', () => {
 
   it('registers again when the server has restarted', async () => {
     const first = start(['serve', '--port', '0']);
-    const url = await first.printed(/listening on (http:\S+)/);
+    const url = await first.waitForOutput(/listening on (http:\S+)/);
     const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', url, '--json']);
     extras.push(first, held);
-    await held.printed(/"state":"registered"/);
+    await held.waitForOutput(/"state":"registered"/);
     await first.stop('SIGKILL');
-    await held.printed(/"state":"lost"/);
+    await held.waitForOutput(/"state":"lost"/);
     extras.push(start(['serve', '--port', new URL(url).port]));
-    await held.printed(/"registered".*\n.*"registered"|"registered"[\s\S]*"lost"[\s\S]*"registered"/);
+    await held.waitForOutput(/"registered".*\n.*"registered"|"registered"[\s\S]*"lost"[\s\S]*"registered"/);
   });
 
   it('does not take the id back when another process takes it over', async () => {
     const older = await registrant('r1', 'who=older');
     const newer = await registrant('r1', 'who=newer');
-    await older.printed(/superseded r1: another process registered it/);
+    await older.waitForOutput(/superseded r1: another process registered it/);
     const { stdout } = await run(['route', 'who=newer', '--server', server]);
     expect(stdout).toContain('r1');
     await older.stop();
@@ -389,14 +389,14 @@ describe('register', () => {
     };
     const held = start(['register'], { env });
     extras.push(held);
-    await held.printed(/^registered r1/m);
+    await held.waitForOutput(/^registered r1/m);
     expect((await run(['registry', '--server', server])).stdout).toContain('gpu=1; type=chat');
   });
 
   it('keeps trying while there is no server', async () => {
     const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', NOWHERE]);
     extras.push(held);
-    await held.printed(/unregistered r1: cannot reach the API server .*; retrying in \d\.\d s\n[\s\S]*retrying/);
+    await held.waitForOutput(/unregistered r1: cannot reach the API server .*; retrying in \d\.\d s\n[\s\S]*retrying/);
     expect((await held.stop('SIGINT')).code).toBe(130);
   });
 });
@@ -408,7 +408,7 @@ describe('serve', () => {
       ['SIGTERM', 0],
     ] as const) {
       const own = start(['serve', '--port', '0']);
-      const url = await own.printed(/listening on (http:\S+)/);
+      const url = await own.waitForOutput(/listening on (http:\S+)/);
       const stream = await fetch(`${url}/register`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
@@ -423,7 +423,7 @@ describe('serve', () => {
 
   it('keeps running when nobody reads its log anymore', async () => {
     const own = start(['serve', '--port', '0']);
-    const url = await own.printed(/listening on (http:\S+)/);
+    const url = await own.waitForOutput(/listening on (http:\S+)/);
     own.child.stderr?.destroy();
     for (const id of ['r1', 'r2']) {
       const stream = await fetch(`${url}/register`, {
@@ -451,7 +451,7 @@ describe('a time of 0', () => {
   it.each(['0', '0s', '0ms', '0.0m'])('%s is accepted for each option that takes a time', async (zero) => {
     const own = start(['serve', '--port', '0', '--drain', zero, '--warming', zero, '--ack-timeout', zero]);
     extras.push(own);
-    const url = await own.printed(/listening on (http:\S+)/);
+    const url = await own.waitForOutput(/listening on (http:\S+)/);
     const worker = start(
       [
         'worker',
@@ -469,7 +469,7 @@ describe('a time of 0', () => {
       { env: { ANYSERVE_SERVER: url } },
     );
     extras.push(worker);
-    await worker.printed(/^registered/m);
+    await worker.waitForOutput(/^registered/m);
     expect((await run(['route', 'type=chat', '--wait', zero, '--server', url])).code).toBe(0);
     const late = await run(['infer', 'chat', 'Hello', '--timeout', zero, '--server', url]);
     expect(late).toEqual({ code: 5, stdout: '', stderr: expect.stringMatching(/^anyserve: .* 0ms; .*--timeout.*\n$/) });
@@ -477,7 +477,7 @@ describe('a time of 0', () => {
     const program = ['register', '--id', 'r', '--endpoint', 'localhost:1', '--cap', 'a=1', '--drain-timeout', zero];
     const stuck = start([...program, '--server', url, '--', 'sh', '-c', 'trap "" TERM; echo up; sleep 60; sleep 60']);
     extras.push(stuck);
-    await stuck.printed(/up/);
+    await stuck.waitForOutput(/up/);
     expect((await stuck.stop()).code).toBe(137);
     expect((await own.stop()).code).toBe(0);
   });
@@ -515,7 +515,7 @@ describe('infer', () => {
 
   it('reads inputs from a file, by name or in the form of the REST protocol', async () => {
     const worker = await echo('--cap', 'type=chat');
-    const endpoint = await worker.printed(/serving on (\S+)/);
+    const endpoint = await worker.waitForOutput(/serving on (\S+)/);
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     writeFileSync(join(folder, 'named.json'), '{"a":[1,2],"b":["x"]}');
     writeFileSync(join(folder, 'rest.json'), '{"inputs":[{"name":"a","datatype":"FP64","shape":[1,2],"data":[1,2]}]}');
@@ -544,7 +544,7 @@ describe('infer', () => {
 
   it('reports what a file lacks, and sends everything it contains', async () => {
     const worker = await echo('--cap', 'type=chat');
-    const endpoint = await worker.printed(/serving on (\S+)/);
+    const endpoint = await worker.waitForOutput(/serving on (\S+)/);
     const send = (text: string) =>
       run(['infer', 'chat', '--inputs', '-', '--endpoint', endpoint, '--json'], { input: text });
     const a = '{"name":"a","datatype":"FP32","shape":[2],"data":[1,2]}';
@@ -613,7 +613,7 @@ describe('worker', () => {
     );
     const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
-    await worker.printed(/reached/);
+    await worker.waitForOutput(/reached/);
     const stopped = worker.stop();
     await until('it has left the list', async () => (await registered()) === 0, 700);
     expect(await call).toEqual({ code: 0, stdout: 'yes\n', stderr: '' });
@@ -723,8 +723,8 @@ describe('worker', () => {
       env: { ANYSERVE_DRAIN_DELAY: '1500ms' },
     });
     extras.push(worker);
-    await worker.printed(/^registered/m);
-    const endpoint = await worker.printed(/^serving on (\S+)/m);
+    await worker.waitForOutput(/^registered/m);
+    const endpoint = await worker.waitForOutput(/^serving on (\S+)/m);
     const stopped = worker.stop('SIGTERM');
     await until('it has left the list', async () => (await registered()) === 0);
     expect(await run(['infer', 'echo', '--prompt', 'late', '--endpoint', endpoint])).toMatchObject({
@@ -740,7 +740,7 @@ describe('worker', () => {
     );
     const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
     const call = run(['infer', 'stuck', '--server', server, '--no-retry']);
-    await worker.printed(/reached/);
+    await worker.waitForOutput(/reached/);
     worker.child.kill('SIGTERM');
     await until('it has left the list', async () => (await registered()) === 0);
     expect((await worker.stop('SIGTERM')).code).toBe(0);
@@ -757,7 +757,7 @@ describe('worker', () => {
       '--no-register',
     ]);
     extras.push(loading);
-    await loading.printed(/loading/);
+    await loading.waitForOutput(/loading/);
     expect((await loading.stop('SIGINT')).code).toBe(130);
   });
 
@@ -782,7 +782,7 @@ describe('worker', () => {
     extras.push(started);
     const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
     if (major > 22 || (major === 22 && minor >= 18)) {
-      await started.printed(/registered/);
+      await started.waitForOutput(/registered/);
       expect((await run(['infer', 'typed', '--server', server])).stdout).toBe('yes\n');
     } else {
       const { code, stderr } = await started.ended;
@@ -810,7 +810,7 @@ describe('worker', () => {
 
   it('reports in one line what to do when the port is in use', async () => {
     const worker = await echo();
-    const port = (await worker.printed(/serving on \S+:(\d+)/)) as string;
+    const port = (await worker.waitForOutput(/serving on \S+:(\d+)/)) as string;
     const { code, stderr } = await run(['worker', '--backend', 'echo', '--port', port, '--no-register']);
     expect([code, stderr]).toEqual([
       1,

@@ -24,7 +24,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'tokens.txt'), 'secret');
   mkdirSync(join(folder, 'my models'));
   writeFileSync(join(folder, 'my models', 'worker.js'), '');
-  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
   env = {
     PATH: [folder, dirname(process.execPath), process.env['PATH']].join(delimiter),
     HOME: folder,
@@ -35,7 +35,7 @@ beforeAll(async () => {
   };
   const caps = ['model=llama3:8b,type=chat', ...EVIL.map((evil) => JSON.stringify({ evil }))];
   const replica = ['--id', 'r1', '--endpoint', 'gpu7:8001', ...caps.flatMap((cap) => ['--cap', cap])];
-  await start(['register', ...replica, '--server', server]).printed(/^registered/m);
+  await start(['register', ...replica, '--server', server]).waitForOutput(/^registered/m);
 });
 
 afterAll(stopAll);
@@ -57,12 +57,12 @@ async function completeIn(shell: Shell, line: string, more: NodeJS.ProcessEnv = 
   const typing = startProgramAtTerminal(['env', '-C', folder, ...(STARTED[shell] ?? [])], { ...env, ...more });
   // Split into two parts, so that the echo of the typed text doesn't count as the output.
   typing.child.stdin?.write(`${SOURCED[shell]}; echo 're''ady'\n`);
-  await typing.printed(/ready/);
+  await typing.waitForOutput(/ready/);
   const before = typing.stdout().length;
   typing.child.stdin?.write(`${line}\t`);
   // Moves to the start of the line and prepends a command that prints its arguments.
   typing.child.stdin?.write(`\u0001printf 'wo''rd<%s>\\n' \u0005; echo 'do''ne'\n`);
-  await typing.printed(/done\r?\n/);
+  await typing.waitForOutput(/done\r?\n/);
   typing.child.stdin?.write('exit\n');
   await typing.ended;
   // Removes the sequences that move the cursor.

@@ -19,10 +19,10 @@ afterAll(async () => {
 
 describe('anyserve worker --llama', () => {
   it('needs one command line, and is called like any other worker', async () => {
-    const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+    const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
     const options = ['--llama', model, '--threads', '1', '--context', '64', '--sequences', '2', '--cap', 'gpu=no'];
     const worker = start(['worker', ...options, '--id', 'w1', '--port', '0', '--server', server]);
-    const endpoint = await worker.printed(/^serving on (\S+)\n(?=registered w1)/m);
+    const endpoint = await worker.waitForOutput(/^serving on (\S+)\n(?=registered w1)/m);
     expect((await run(['registry', '--server', server])).stdout).toContain('type=chat,model=tiny,gpu=no');
     const call = ['--server', server, '--prompt', 'x', '--param', 'temperature=0'];
     for (const form of [['chat'], ['tiny'], ['chat', '--stream']]) {
@@ -45,10 +45,10 @@ describe('anyserve worker --llama', () => {
   }, 30_000);
 
   it('leaves calls that it cannot serve to another replica', async () => {
-    const server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+    const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
     const register = ['--port', '0', '--server', server];
     const llama = start(['worker', '--llama', model, '--threads', '1', '--id', 'llama', ...register]);
-    await llama.printed(/^(registered llama)/m);
+    await llama.waitForOutput(/^(registered llama)/m);
     const call = ['infer', 'chat', '--server', server, '--prompt', 'x'];
     const asked = [
       ['--param', 'top_k=1'],
@@ -61,7 +61,7 @@ describe('anyserve worker --llama', () => {
       stderr: expect.stringContaining('parameter "top_k" is not supported by this model'),
     });
     const echo = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', 'echo', ...register]);
-    await echo.printed(/^(registered echo)/m);
+    await echo.waitForOutput(/^(registered echo)/m);
     for (const parameters of asked) {
       expect(await run([...call, ...parameters])).toMatchObject({ code: 0, stdout: expect.stringContaining('x') });
     }
@@ -81,7 +81,7 @@ describe('anyserve worker --llama', () => {
       '0',
       '--no-register',
     ]);
-    const endpoint = await worker.printed(/^serving on (\S+)/m);
+    const endpoint = await worker.waitForOutput(/^serving on (\S+)/m);
     const { code, stdout } = await run(['infer', 'vectors', '--endpoint', endpoint, '--input', 'input=["a","b"]']);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^embedding {3}FP32\[2,32\] /m)]);
     expect(await worker.stop()).toMatchObject({ code: 0, stderr: expect.stringMatching(/^\S+ loading [^\n]+\n$/) });

@@ -6,7 +6,7 @@ let server: string;
 const leases: AbortController[] = [];
 
 beforeAll(async () => {
-  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
 });
 
 afterEach(async () => {

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Running, run, start, stopAll } from '../support/binary.js';
 import { type Authority, createAuthority } from '../support/certificates.js';
 import { startForwardProxy } from '../support/forward-proxy.js';
-import { json, type OpenaiUpstream, startOpenaiUpstream } from '../support/openai-upstream.js';
+import { type OpenaiUpstream, sendJson, startOpenaiUpstream } from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
 
 const SECRET = 'proxy-secret';
@@ -35,7 +35,7 @@ function worker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   return running;
 }
 
-const endpoint = (running: Running): Promise<string> => running.printed(/^serving on (\S+)/m);
+const endpoint = (running: Running): Promise<string> => running.waitForOutput(/^serving on (\S+)/m);
 
 const infer = async (at: string) => run(['infer', 'tiny', '--endpoint', at, '--prompt', 'one two', '--no-retry']);
 
@@ -72,7 +72,7 @@ describe('the file with the key', () => {
     const upstream = await upstreamOf({
       answering({ authorization }, response) {
         if (authorization === `Bearer ${key}`) return undefined;
-        json(response, 401, { error: { message: `not the key: ${authorization}` } });
+        sendJson(response, 401, { error: { message: `not the key: ${authorization}` } });
         return true;
       },
     });

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Running, run, start, stopAll } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
-import { json, startOpenaiUpstream } from '../support/openai-upstream.js';
+import { findFreePort } from '../support/free-port.js';
+import { sendJson, startOpenaiUpstream } from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
 
 const UPSTREAM = fileURLToPath(new URL('../support/openai-upstream-process.ts', import.meta.url));
@@ -16,7 +16,7 @@ let server: string;
 const cleanups: (() => unknown)[] = [];
 
 beforeAll(async () => {
-  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
 });
 
 afterEach(async () => {
@@ -51,7 +51,9 @@ describe('a worker in front of an OpenAI-compatible server', () => {
   it('needs one command line, and is called like any other worker', async () => {
     const upstream = await startOpenaiUpstream({ models: ['tiny', 'nomic'] });
     cleanups.push(() => upstream.close());
-    await worker(['--openai', upstream.url, '--embeddings', 'nomic', '--cap', 'gpu=h100']).printed(/^registered w1/m);
+    await worker(['--openai', upstream.url, '--embeddings', 'nomic', '--cap', 'gpu=h100']).waitForOutput(
+      /^registered w1/m,
+    );
     expect((await list())[0]?.capabilities).toEqual([
       { type: 'chat', model: 'tiny', gpu: 'h100' },
       { type: 'embed', model: 'nomic', gpu: 'h100' },
@@ -70,7 +72,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const upstream = await startOpenaiUpstream({
       answering({ authorization }, response) {
         if (authorization === `Bearer ${KEY}` || authorization === 'Bearer of-the-file') return undefined;
-        json(response, 401, { error: { message: `not the key: ${authorization}` } });
+        sendJson(response, 401, { error: { message: `not the key: ${authorization}` } });
         return true;
       },
     });
@@ -84,7 +86,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
       [[], { OPENAI_API_KEY: KEY }],
     ] as const) {
       const running = worker(['--openai', upstream.url, ...args], env);
-      await running.printed(/^registered w1/m);
+      await running.waitForOutput(/^registered w1/m);
       expect((await run(['infer', 'chat', '--server', server, '--prompt', 'hi'])).stdout).toBe('hi\n');
       expect(readFileSync(`/proc/${running.child.pid}/cmdline`, 'utf8')).not.toContain(KEY);
       const { stdout, stderr } = await running.stop();
@@ -98,12 +100,12 @@ describe('a worker in front of an OpenAI-compatible server', () => {
   });
 
   it('waits for the server, leaves the list while it is down, and registers again when it is back', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = worker(['--openai', `http://127.0.0.1:${port}/v1`]);
     await until('it waits', () => running.stderr().includes('waiting for'), 15_000);
     expect(running.stderr()).toContain(`waiting for http://127.0.0.1:${port}/v1: nothing listens there`);
     const first = await upstreamProcess(port);
-    await running.printed(/^registered w1/m);
+    await running.waitForOutput(/^registered w1/m);
     first.kill();
     await until('it is out of the list', async () => (await list()).length === 0);
     await upstreamProcess(port);
@@ -113,9 +115,9 @@ describe('a worker in front of an OpenAI-compatible server', () => {
 
   it('ends a stream with a clear error within a second when the server is killed', async () => {
     const upstream = await upstreamProcess();
-    await worker(['--openai', upstream.url]).printed(/^registered w1/m);
+    await worker(['--openai', upstream.url]).waitForOutput(/^registered w1/m);
     const call = start(['infer', 'chat', '--server', server, '--prompt', 'hang', '--stream']);
-    await call.printed(/begun/);
+    await call.waitForOutput(/begun/);
     upstream.kill();
     let ended = false;
     void call.ended.then(() => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { BINARY } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
@@ -83,7 +83,7 @@ describe('the README and the tour', () => {
       writeFileSync(join(folder, 'my-worker.mjs'), module);
 
       // The ports on the page can be in use on this machine, so free ports replace them in commands and outputs.
-      const ports = { 8080: await freePort(), 50051: await freePort(), 50052: await freePort() };
+      const ports = { 8080: await findFreePort(), 50051: await findFreePort(), 50052: await findFreePort() };
       const here = (text: string): string =>
         Object.entries(ports).reduce((changed, [shown, real]) => changed.replaceAll(shown, String(real)), text);
       const command = (text: string): string =>

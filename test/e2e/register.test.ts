@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { BINARY, type Outcome, type Running, run, start, startProgram, stopAll } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const NODE = process.execPath;
@@ -16,7 +16,7 @@ const cleanups: (() => unknown)[] = [];
 
 beforeAll(async () => {
   api = start(['serve', '--port', '0']);
-  server = await api.printed(/listening on (http:\S+)/);
+  server = await api.waitForOutput(/listening on (http:\S+)/);
 });
 
 afterEach(async () => {
@@ -58,7 +58,7 @@ function modelServer(port: number, more = ''): string[] {
   return [NODE, '-e', code];
 }
 
-const pidOf = async (running: Running): Promise<number> => Number(await running.printed(/pid (\d+)/));
+const pidOf = async (running: Running): Promise<number> => Number(await running.waitForOutput(/pid (\d+)/));
 
 /** Removes the lines about waiting: they are only printed when the program is not up before the first probe. */
 function withoutWaiting(text: string): string {
@@ -105,7 +105,7 @@ async function portOf(listening: Pick<Server, 'listen' | 'address' | 'close'>): 
 
 describe('register with a program', () => {
   it('registers it once it is healthy, and removes it from the list before it stops it', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const look = `setTimeout(() => process.on('SIGTERM', async () => {
       const { replicas } = await (await fetch('${server}/registry')).json();
       console.log('replicas at SIGTERM: ' + replicas.length);
@@ -121,7 +121,7 @@ describe('register with a program', () => {
   });
 
   it('removes it from the list when it is killed, and ends with its exit code', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--', ...modelServer(port));
     await waitForStderr(running, /registered r1/);
     process.kill(await pidOf(running), 'SIGKILL');
@@ -132,7 +132,7 @@ describe('register with a program', () => {
   });
 
   it('restarts it with --restart, and registers it again', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--restart', '--', ...modelServer(port));
     await waitForStderr(running, /registered r1/);
     process.kill(await pidOf(running), 'SIGKILL');
@@ -151,7 +151,7 @@ describe('register with a program', () => {
   });
 
   it('kills a program that does not end within the drain time', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(
       port,
       '--drain-timeout',
@@ -166,21 +166,21 @@ describe('register with a program', () => {
   });
 
   it('kills it at once on a second signal', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--', ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"));
     await waitForStderr(running, /registered r1/);
     running.child.kill('SIGTERM');
-    await running.printed(/ignored/);
+    await running.waitForOutput(/ignored/);
     expect((await running.stop('SIGTERM')).code).toBe(137);
   });
 
   it('ends all processes that a shell started', async () => {
-    const port = await freePort();
-    const [a, b] = [modelServer(port), modelServer(await freePort())].map(([, , code]) => `"${NODE}" -e "${code}"`);
+    const port = await findFreePort();
+    const [a, b] = [modelServer(port), modelServer(await findFreePort())].map(([, , code]) => `"${NODE}" -e "${code}"`);
     for (const end of [`wait`, `exec sleep 60`]) {
       const running = register(port, '--', 'sh', '-c', `${a} & ${b} & ${end}`);
       await waitForStderr(running, /registered r1/);
-      await running.printed(/pid \d+\n[\s\S]*pid \d+\n/);
+      await running.waitForOutput(/pid \d+\n[\s\S]*pid \d+\n/);
       const pids = [...running.stdout().matchAll(/pid (\d+)/g)].map(([, pid]) => Number(pid));
       expect(pids.map(isAlive)).toEqual([true, true]);
       await running.stop('SIGTERM');
@@ -189,7 +189,7 @@ describe('register with a program', () => {
   });
 
   it('ends the processes that the program leaves behind, and removes it from the list before', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const [, , code] = modelServer(port, "process.on('SIGTERM', () => setTimeout(() => process.exit(), 2000))");
     const running = register(port, '--', 'sh', '-c', `"${NODE}" -e "${code}" & read line; exit 6`);
     const pid = await pidOf(running);
@@ -202,14 +202,14 @@ describe('register with a program', () => {
   });
 
   it('forwards other signals, and keeps running', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const signals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
     const listen = `for (const name of ${JSON.stringify(signals).replaceAll('"', "'")}) process.on(name, () => console.log('got ' + name));`;
     const running = register(port, '--', ...modelServer(port, listen));
     await waitForStderr(running, /registered r1/);
     for (const signal of signals) {
       running.child.kill(signal);
-      await running.printed(new RegExp(`got ${signal}`));
+      await running.waitForOutput(new RegExp(`got ${signal}`));
     }
     expect(await isListed()).toBe(true);
     expect((await running.stop('SIGINT')).code).toBe(130);
@@ -241,7 +241,7 @@ describe('register with a program', () => {
   });
 
   it('checks the health of a gRPC server, and notices when it hangs', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const worker = ['worker', '--backend', 'echo', '--cap', 'type=chat', '--no-register', '--port', `${port}`];
     const running = register(port, '--', 'sh', '-c', `echo "pid $$"; exec "${NODE}" "${BINARY}" ${worker.join(' ')}`);
     await waitForStderr(running, /registered r1/);
@@ -256,7 +256,7 @@ describe('register with a program', () => {
   }, 40_000);
 
   it('does not register a server that only accepts connections, unless the probe is tcp', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const takesConnections = [NODE, '-e', `require('node:net').createServer(() => {}).listen(${port}, '127.0.0.1')`];
     const silent = register(port, '--', ...takesConnections);
     await waitForStderr(
@@ -312,14 +312,14 @@ describe('register with a program', () => {
   it.each(['', "process.on('SIGTERM', () => {});"])(
     'ends it with all its children, and nothing else, when it is killed itself (%s)',
     async (more) => {
-      const port = await freePort();
+      const port = await findFreePort();
       const grandchild = `const grandchild = require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(`${more} setInterval(() => {}, 1000)`)}]);
         console.log('grandchild ' + grandchild.pid);`;
       const running = register(port, '--', ...modelServer(port, `${more} ${grandchild}`));
       const bystander = startProgram(['sleep', '60']);
       cleanups.push(() => bystander.child.kill('SIGKILL'));
       await waitForStderr(running, /registered r1/);
-      const pids = [await pidOf(running), Number(await running.printed(/grandchild (\d+)/))];
+      const pids = [await pidOf(running), Number(await running.waitForOutput(/grandchild (\d+)/))];
       expect(pids.map(isAlive)).toEqual([true, true]);
       running.child.kill('SIGKILL');
       await until('none of its processes is left', () => !pids.some(isAlive), 10_000);
@@ -329,7 +329,7 @@ describe('register with a program', () => {
   );
 
   it('leaves no guard when it ends, and has a guard for the current program after a restart', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--restart', '--', ...modelServer(port));
     await waitForStderr(running, /registered r1/);
     const first = await pidOf(running);
@@ -379,7 +379,7 @@ describe('register with a program', () => {
   });
 
   it('prints JSON for programs', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--json', '--', ...modelServer(port));
     await waitForStderr(running, /"registered"/);
     process.kill(await pidOf(running), 'SIGKILL');
@@ -405,7 +405,7 @@ describe('register with a program', () => {
   });
 
   it('ends the program when no server accepts the registration', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const other = await portOf(createServer((_request, response) => response.end('<html>')));
     const own = [
       '--id',
@@ -427,32 +427,32 @@ describe('register with a program', () => {
 
 describe('register with a probe', () => {
   it('registers a server that is already running', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const running = register(port, '--probe', 'tcp');
-    await running.printed(/^waiting for 127.0.0.1:\d+: nothing listens there\n$/);
+    await running.waitForOutput(/^waiting for 127.0.0.1:\d+: nothing listens there\n$/);
     const server = createTcpServer((socket) => socket.destroy());
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-    await running.printed(/^healthy\nregistered r1/m);
+    await running.waitForOutput(/^healthy\nregistered r1/m);
     await new Promise((resolve) => server.close(resolve));
-    await running.printed(/^unhealthy, unregistered: 127.0.0.1:\d+: nothing listens there\n/m);
+    await running.waitForOutput(/^unhealthy, unregistered: 127.0.0.1:\d+: nothing listens there\n/m);
     await until('it is out of the list', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
   it('names the model that is not ready, and reports that it may not exist', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const worker = start(['worker', '--backend', 'echo', '--no-register', '--port', `${port}`]);
-    await worker.printed(/^serving on/);
+    await worker.waitForOutput(/^serving on/);
     const running = register(port, '--probe-model', 'nobody');
-    await running.printed(
+    await running.waitForOutput(
       /^waiting for .*: model "nobody" is not ready, or the server has no model of that name; see --probe-model\n/m,
     );
     await running.stop();
   });
 
   it('does not report the release of a lease that it never had', async () => {
-    const running = register(await freePort(), '--probe', 'tcp');
-    await running.printed(/^waiting for/);
+    const running = register(await findFreePort(), '--probe', 'tcp');
+    await running.waitForOutput(/^waiting for/);
     expect((await running.stop('SIGTERM')).stdout).toMatch(/^waiting for .*\n$/);
   });
 
@@ -478,7 +478,7 @@ describe('register with a probe', () => {
   it('ignores environment variables of other commands', async () => {
     const env = { ANYSERVE_DRAIN_TIMEOUT: '5s', ANYSERVE_RESTART: '1', ANYSERVE_SERVER: server };
     const running = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1'], { env });
-    await running.printed(/^registered r1/m);
+    await running.waitForOutput(/^registered r1/m);
     expect((await running.stop('SIGTERM')).code).toBe(0);
   });
 });

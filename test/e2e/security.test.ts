@@ -41,7 +41,7 @@ afterAll(stopAll);
 /** Starts a command, and waits until its output matches. */
 async function startAndWait(pattern: RegExp, ...args: string[]): Promise<Running> {
   const process = start(args);
-  await process.printed(pattern);
+  await process.waitForOutput(pattern);
   return process;
 }
 
@@ -76,7 +76,7 @@ describe('an API server and a worker with TLS and tokens', () => {
       ...['serve', '--port', '0', '--register-token-file', tokens, '--read-token-file', readerFile],
       ...[...cert, '--tls-ca', authority.certFile],
     );
-    url = await api.printed(/listening on (https:\S+)/);
+    url = await api.waitForOutput(/listening on (https:\S+)/);
     worker = await startAndWait(
       /^registered/m,
       ...['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', 'w1', '--server', url],
@@ -85,7 +85,7 @@ describe('an API server and a worker with TLS and tokens', () => {
       ...['--tls-cert', workerCert?.certFile ?? '', '--tls-key', workerCert?.keyFile ?? ''],
       ...['--tls-ca', authority.certFile],
     );
-    endpoint = await worker.printed(/serving on (\S+)/);
+    endpoint = await worker.waitForOutput(/serving on (\S+)/);
   });
 
   const ask = (...args: string[]): Promise<Outcome> => run([...args, '--server', url, ...AT_SERVER]);
@@ -236,12 +236,12 @@ describe('a server with tokens in variables', () => {
   it('uses them, and never prints them', async () => {
     const api = start(['serve', '--port', '0'], { env: { ANYSERVE_REGISTER_TOKEN: WRITER } });
     extras.push(api);
-    const url = await api.printed(/listening on (\S+)/);
+    const url = await api.waitForOutput(/listening on (\S+)/);
     const registering = ['register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=1', '--server', url];
     expect(await run(registering, { env: { ANYSERVE_TOKEN: WRONG } })).toMatchObject({ code: 1, stdout: '' });
     const kept = start(registering, { env: { ANYSERVE_TOKEN: WRITER } });
     extras.push(kept);
-    await kept.printed(/registered r1/);
+    await kept.waitForOutput(/registered r1/);
     expect((await run(['registry', '--server', url])).stdout).toContain('r1');
     expect(`${getVisibleText(api)}${getVisibleText(kept)}`).not.toContain('s3cret');
   });

@@ -9,7 +9,7 @@ const ERASE_LINE = '\r\u001b[K';
 let server: string;
 
 beforeAll(async () => {
-  server = await start(['serve', '--port', '0']).printed(/listening on (http:\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
   const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'slow.mjs');
   const pause = 'await new Promise((resolve) => setTimeout(resolve, 1500));';
   writeFileSync(
@@ -18,7 +18,7 @@ beforeAll(async () => {
       .capability({ type: 'slow' }, async function* () { ${pause} yield { text: ['one '] }; yield { text: ['two'] }; })
       .capability({ type: 'broken' }, async () => { ${pause} throw new Error('no answer today'); });`,
   );
-  await start(['worker', path, '--port', '0', '--server', server]).printed(/^registered/m);
+  await start(['worker', path, '--port', '0', '--server', server]).waitForOutput(/^registered/m);
 });
 
 afterAll(stopAll);
@@ -48,9 +48,9 @@ describe('a spinner', () => {
 
   it('is shown in a conversation too', async () => {
     const chat = startAtTerminal(['chat', 'slow', '--server', server]);
-    await chat.printed(/> /);
+    await chat.waitForOutput(/> /);
     chat.child.stdin?.write('Hello\r');
-    await chat.printed(/two/);
+    await chat.waitForOutput(/two/);
     chat.child.stdin?.write('\u0004');
     const { stdout } = await chat.ended;
     expect(stdout).toContain('waiting for slow');

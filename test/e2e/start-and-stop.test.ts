@@ -6,13 +6,13 @@ afterEach(stopAll);
 
 async function serve(...args: string[]): Promise<Running & { url: string }> {
   const running = start(['serve', '--port', '0', ...args]);
-  return { ...running, url: await running.printed(/listening on (\S+)/) };
+  return { ...running, url: await running.waitForOutput(/listening on (\S+)/) };
 }
 
 async function register(url: string, id: string): Promise<Running> {
   const place = ['--endpoint', `${id}.test:1`, '--cap', 'type=chat', '--server', url];
   const registrant = start(['register', '--id', id, ...place]);
-  await registrant.printed(/registered/);
+  await registrant.waitForOutput(/registered/);
   return registrant;
 }
 

@@ -2,15 +2,15 @@ import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
-import { textModel } from '../support/text-model.js';
+import { writeTextModel } from '../support/text-model.js';
 import { until } from '../support/until.js';
 
 let worker: Running;
 let at: string[];
 
 beforeAll(async () => {
-  worker = start(['worker', textModel(), '--port', '0', '--no-register']);
-  at = ['--endpoint', await worker.printed(/^serving on (\S+)/m)];
+  worker = start(['worker', writeTextModel(), '--port', '0', '--no-register']);
+  at = ['--endpoint', await worker.waitForOutput(/^serving on (\S+)/m)];
 });
 
 afterAll(stopAll);
@@ -146,13 +146,13 @@ describe('a text', () => {
 
   it('ends on Ctrl-C, together with the call at the replica', async () => {
     const call = start(['infer', 'chat', '--prompt', 'forever', '--stream', ...at]);
-    await call.printed(/heard /);
+    await call.waitForOutput(/heard /);
     expect(await call.stop('SIGINT')).toEqual({ code: 130, stdout: 'heard \n', stderr: 'anyserve: interrupted\n' });
-    await worker.printed(/user forever\nthe caller is gone\n$/);
+    await worker.waitForOutput(/user forever\nthe caller is gone\n$/);
     const whole = start(['infer', 'chat', '--prompt', 'forever', '--no-stream', ...at]);
-    await worker.printed(/whole: user forever\n$/);
+    await worker.waitForOutput(/whole: user forever\n$/);
     expect((await whole.stop('SIGINT')).code).toBe(130);
-    await worker.printed(/whole: user forever\nthe caller is gone\n$/);
+    await worker.waitForOutput(/whole: user forever\nthe caller is gone\n$/);
   });
 
   it('ends with a newline when it breaks off', async () => {
@@ -187,14 +187,14 @@ describe('a text', () => {
 describe('a text in a terminal', () => {
   it('is streamed, and ends on Ctrl-C', async () => {
     const call = startAtTerminal(['infer', 'chat', '--prompt', 'forever', ...at]);
-    await call.printed(/heard /);
+    await call.waitForOutput(/heard /);
     await waitForRequest('in parts: user forever');
     call.child.stdin?.write('\x03');
     expect(await call.ended).toMatchObject({
       code: 130,
       stdout: expect.stringMatching(/\r\nanyserve: interrupted\r\n$/),
     });
-    await worker.printed(/the caller is gone\n$/);
+    await worker.waitForOutput(/the caller is gone\n$/);
   });
 
   it('is printed at once with --no-stream, with control characters escaped', async () => {

@@ -16,13 +16,13 @@ let url: string;
 let endpoint: string;
 
 beforeAll(async () => {
-  url = await start(['serve', '--port', '0', ...SHOWN]).printed(/listening on (https:\S+)/);
+  url = await start(['serve', '--port', '0', ...SHOWN]).waitForOutput(/listening on (https:\S+)/);
   const worker = start([
     ...['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', ...SHOWN],
     ...['--server', url, '--server-tls-ca', authority.certFile],
   ]);
-  await worker.printed(/^registered/m);
-  endpoint = await worker.printed(/serving on (\S+)/);
+  await worker.waitForOutput(/^registered/m);
+  endpoint = await worker.waitForOutput(/serving on (\S+)/);
 });
 
 afterAll(stopAll);

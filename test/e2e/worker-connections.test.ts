@@ -14,12 +14,12 @@ afterEach(async () => {
 
 it('a worker full of silent connections is unready, and ready again when it has closed them', async () => {
   const api = start(['serve', '--port', '0']);
-  const server = await api.printed(/listening on (\S+)/);
+  const server = await api.waitForOutput(/listening on (\S+)/);
   const worker = start(['worker', '--backend', 'echo', '--cap', 'type=echo', '--port', '0', '--server', server], {
     through: ['sh', '-c', 'ulimit -n 256; exec "$@"', 'sh'],
   });
-  const endpoint = await worker.printed(/^serving on (\S+)/m);
-  await worker.printed(/^registered/m);
+  const endpoint = await worker.waitForOutput(/^serving on (\S+)/m);
+  await worker.waitForOutput(/^registered/m);
   const client = new InferenceClient({ endpoint }, { clock, random });
   expect(await client.serverReady()).toBe(true);
 

@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
 import { start, stopAll } from '../support/binary.js';
-import { peakRssBytes } from '../support/peak-memory.js';
+import { readPeakRssBytes } from '../support/peak-memory.js';
 import { until } from '../support/until.js';
 
 const MIB = 1024 * 1024;
@@ -41,7 +41,7 @@ describe('a worker under attack', () => {
       );
       expect(await getStatuses(calls)).toEqual(['8']);
       await expectHealthy(worker);
-      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
+      expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
     60_000,
   );
@@ -55,7 +55,7 @@ describe('a worker under attack', () => {
       );
       expect(await getStatuses(calls)).toEqual(['16']);
       await expectHealthy(worker);
-      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
+      expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
     60_000,
   );
@@ -69,7 +69,7 @@ describe('a worker under attack', () => {
       );
       // Some are inflated and turn out to be invalid; the others exceed the memory budget.
       for (const status of await getStatuses(calls)) expect(['3', '8', '13']).toContain(status);
-      expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(400 * MIB);
+      expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(400 * MIB);
       await expectHealthy(worker);
       await expectResponses(worker);
     },
@@ -83,7 +83,7 @@ describe('a worker under attack', () => {
       call(session, INFER, { body: large.subarray(0, 4 * MIB), isLeftOpen: true }),
     );
     await Promise.all(calls.map(({ sent }) => sent));
-    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
+    expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
     await expectHealthy(worker);
     for (const { stream } of calls) stream.close(constants.NGHTTP2_CANCEL);
     await expectResponses(worker);
@@ -95,7 +95,7 @@ describe('a worker under attack', () => {
     const calls = onSessions(worker, 4, 250, (session) => call(session, INFER, { body: head, isLeftOpen: true }));
     await Promise.all(calls.map(({ sent }) => sent));
     await expectResponses(worker);
-    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(150 * MIB);
+    expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(150 * MIB);
   }, 60_000);
 
   it('buffers pending requests of streams within its memory budget', async () => {
@@ -106,7 +106,7 @@ describe('a worker under attack', () => {
       call(session, STREAM, { body: many, isLeftOpen: true, isUnread: true }),
     );
     for (const { stream } of calls) for (let n = 0; n < 3; n++) await ping(stream.session as ClientHttp2Session);
-    expect(peakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
+    expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(300 * MIB);
     await expectHealthy(worker);
   }, 60_000);
 
@@ -152,10 +152,10 @@ interface TestWorker {
 
 async function startWorker(args: readonly string[] = []): Promise<TestWorker> {
   const running = start(['worker', '--backend', 'echo', '--cap', 'type=echo', '--no-register', '--port', '0', ...args]);
-  const endpoint = await running.printed(/^serving on (\S+)/m);
+  const endpoint = await running.waitForOutput(/^serving on (\S+)/m);
   const pid = running.child.pid as number;
   await expectHealthy({ endpoint });
-  return { endpoint, pid, beforeBytes: peakRssBytes(pid) };
+  return { endpoint, pid, beforeBytes: readPeakRssBytes(pid) };
 }
 
 interface Attack {

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { serializeGguf } from '../../examples/llm/gguf.js';
 import { decodeFloat16 } from '../../src/inference/float16.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 
 it('8-bit weights are as precise as 8 bits allow, whatever their magnitude', () => {
-  const random = seededRandom(5);
+  const random = createSeededRandom(5);
   const sizes = [1000, 1, 0.005, 0];
   const data = Float32Array.from({ length: sizes.length * 32 }, (_, at) => {
     return (random.fraction() * 2 - 1) * (sizes[Math.floor(at / 32)] as number);

@@ -5,10 +5,17 @@ import { ApiClient } from '../../src/client/api-client.js';
 import { InferenceClient } from '../../src/client/client.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import { clock, random } from '../../src/system.js';
-import { registerRequest, registrationBody } from '../support/api-server.js';
+import { formatRegisterRequest, formatRegistrationBody } from '../support/api-server.js';
 import { start, stopAll } from '../support/binary.js';
-import { curlRegistrant, holdsFor, removals, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
-import { freePort } from '../support/free-port.js';
+import {
+  assertHolds,
+  measureTimeUntil,
+  readRemovals,
+  type ServerProcess,
+  startCurlRegistrant,
+  startServer,
+} from '../support/fleet.js';
+import { findFreePort } from '../support/free-port.js';
 import { replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
@@ -51,7 +58,7 @@ async function tryToRegister(
   url: string,
   id: string,
 ): Promise<{ socket: Socket; isRegistered: boolean; text: string }> {
-  const { socket, received } = openConnection(url, registerRequest(registrationBody(id)));
+  const { socket, received } = openConnection(url, formatRegisterRequest(formatRegistrationBody(id)));
   await until('a response has arrived', () => /alive|detail/.test(received()) || socket.closed, 60_000);
   return { socket, isRegistered: received().includes('alive'), text: received() };
 }
@@ -63,28 +70,28 @@ function memoryMb(server: ServerProcess): number {
 
 describe('an API server', () => {
   it('has its 1,000 replicas back within 10 s when it is killed and restarted', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const server = await startServer({ port });
     keep(1000, server.url);
-    await until('all are registered', async () => (await server.listed()).length === 1000, 30_000);
+    await until('all are registered', async () => (await server.listReplicaIds()).length === 1000, 30_000);
     await server.running.stop('SIGKILL');
     // Long enough for the backoff between registration attempts to grow.
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     const again = await startServer({ port });
-    await timeUntil('all 1,000 are back', 10_000, async () => (await again.listed()).length === 1000);
+    await measureTimeUntil('all 1,000 are back', 10_000, async () => (await again.listReplicaIds()).length === 1000);
   });
 
   it('removes no replica when it is stopped for 20 s and continues', async () => {
     const server = await startServer();
     keep(100, server.url);
-    await curlRegistrant(server.url, 'curl');
-    await until('all are registered', async () => (await server.listed()).length === 101, 30_000);
+    await startCurlRegistrant(server.url, 'curl');
+    await until('all are registered', async () => (await server.listReplicaIds()).length === 101, 30_000);
     server.running.child.kill('SIGSTOP');
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     server.running.child.kill('SIGCONT');
-    await holdsFor('a route request finds a replica', 20_000, async () => (await server.routed()) !== undefined);
-    expect(removals(server)).toEqual([]);
-    expect(await server.listed()).toHaveLength(101);
+    await assertHolds('a route request finds a replica', 20_000, async () => (await server.fetchRoute()) !== undefined);
+    expect(readRemovals(server)).toEqual([]);
+    expect(await server.listReplicaIds()).toHaveLength(101);
   });
 
   it('queues the connections of 2,000 replicas that arrive at once while it is busy', async () => {
@@ -92,41 +99,41 @@ describe('an API server', () => {
     server.running.child.kill('SIGSTOP');
     let connected = 0;
     for (let n = 0; n < 2000; n++) {
-      const { socket } = openConnection(server.url, registerRequest(registrationBody(`r${n}`)));
+      const { socket } = openConnection(server.url, formatRegisterRequest(formatRegistrationBody(`r${n}`)));
       socket.once('connect', () => connected++);
     }
     // A client whose SYN the kernel drops retries after 1 s at the earliest.
-    await timeUntil('all are connected', 900, () => connected === 2000);
+    await measureTimeUntil('all are connected', 900, () => connected === 2000);
     server.running.child.kill('SIGCONT');
-    await timeUntil('all are registered', 20_000, async () => (await server.listed()).length === 2000);
+    await measureTimeUntil('all are registered', 20_000, async () => (await server.listReplicaIds()).length === 2000);
   });
 
   it('accepts a flood of 10,000 registrations in bounded memory, goes on responding, and keeps the replica it had', async () => {
     const server = await startServer();
-    await curlRegistrant(server.url, 'stays');
+    await startCurlRegistrant(server.url, 'stays');
     const before = memoryMb(server);
     const sockets: Socket[] = [];
     for (let n = 0; n < 10_000; n += 250) {
       const batch = Array.from({ length: 250 }, (_, index) => tryToRegister(server.url, `flood${n + index}`));
       for (const { socket } of await Promise.all(batch)) sockets.push(socket);
-      expect((await server.ask('/route?type=chat')).status).toBe(200);
+      expect((await server.fetchPath('/route?type=chat')).status).toBe(200);
     }
     const during = memoryMb(server);
     console.info(`measured: ${before} MB before, ${during} MB with 10,000 leases`);
     expect(during).toBeLessThan(600);
-    expect((await server.listed()).length).toBe(10_001);
+    expect((await server.listReplicaIds()).length).toBe(10_001);
     for (const socket of sockets) socket.destroy();
-    await timeUntil('the flood is gone', 10_000, async () => (await server.listed()).join() === 'stays');
+    await measureTimeUntil('the flood is gone', 10_000, async () => (await server.listReplicaIds()).join() === 'stays');
     for (let round = 0; round < 20; round++) {
       await Promise.all(Array.from({ length: 200 }, () => fetch(`${server.url}/registry`).then((a) => a.text())));
     }
     expect(memoryMb(server)).toBeLessThan(600);
-    expect(removals(server).filter((line) => line.includes('"stays"'))).toEqual([]);
+    expect(readRemovals(server).filter((line) => line.includes('"stays"'))).toEqual([]);
   });
 
   it('reports that it runs out of file descriptors, refuses new leases, keeps the existing ones, and recovers', async () => {
     const server = await startServer({ through: ['bash', '-c', 'ulimit -n 256; exec "$@"', 'bash'] });
-    await curlRegistrant(server.url, 'stays');
+    await startCurlRegistrant(server.url, 'stays');
     const registrations = [];
     for (let n = 0; n < 230; n++) registrations.push(await tryToRegister(server.url, `r${n}`));
     const refused = registrations.filter(({ isRegistered }) => !isRegistered);
@@ -134,26 +141,26 @@ describe('an API server', () => {
     for (const { text } of refused) expect(text).toMatch(/^HTTP\/1.1 503 .*retry-after: 5.*of 256 file descriptors/s);
     console.info(`measured: with ulimit -n 256, ${230 - refused.length} leases are granted`);
     const idle = Array.from({ length: 5 }, () => openConnection(server.url, ''));
-    const unready = await server.ask('/readyz');
+    const unready = await server.fetchPath('/readyz');
     expect(unready.status).toBe(503);
     expect(unready.body).toMatch(
       /"reasons":\["\d+ of 256 file descriptors are in use; raise the limit with ulimit -n"/,
     );
-    expect((await server.listed()).length).toBe(231 - refused.length);
+    expect((await server.listReplicaIds()).length).toBe(231 - refused.length);
     // More connections than file descriptors: silent ones are closed, and existing leases stay.
     const flood = Array.from({ length: 300 }, () => openConnection(server.url, ''));
-    await timeUntil('it responds again', 30_000, async () => {
-      return server.ask('/livez').then(
+    await measureTimeUntil('it responds again', 30_000, async () => {
+      return server.fetchPath('/livez').then(
         ({ status }) => status === 200,
         () => false,
       );
     });
     for (const { socket } of [...idle, ...flood]) socket.destroy();
-    expect((await server.listed()).length).toBe(231 - refused.length);
+    expect((await server.listReplicaIds()).length).toBe(231 - refused.length);
     for (const { socket } of registrations.slice(0, 100)) socket.destroy();
-    await timeUntil('it is ready again', 5000, async () => (await server.ask('/readyz')).status === 200);
+    await measureTimeUntil('it is ready again', 5000, async () => (await server.fetchPath('/readyz')).status === 200);
     expect((await tryToRegister(server.url, 'again')).isRegistered).toBe(true);
-    expect(await server.listed()).toContain('stays');
+    expect(await server.listReplicaIds()).toContain('stays');
   });
 });
 
@@ -165,7 +172,7 @@ describe('a worker that drains', () => {
     const startWorker = async (id: string) => {
       const args = ['--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', id, '--server', server.url];
       const worker = start(['worker', ...args], { env: { ANYSERVE_DRAIN_DELAY: '5s' } });
-      await worker.printed(/registered /);
+      await worker.waitForOutput(/registered /);
       return worker;
     };
     const [drained] = await Promise.all([startWorker('drained'), startWorker('stays')]);
@@ -188,6 +195,6 @@ describe('a worker that drains', () => {
     expect(outcome.code).toBe(0);
     expect(failures).toEqual([]);
     expect(calls.length).toBeGreaterThan(500);
-    expect(await server.listed()).toEqual(['stays']);
+    expect(await server.listReplicaIds()).toEqual(['stays']);
   });
 });

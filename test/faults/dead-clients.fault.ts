@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Running, start, startProgram, stopAll } from '../support/binary.js';
-import { type ServerProcess, serverFrom, startServer } from '../support/fleet.js';
-import { createNetwork, type Network, type NetworkHost, noNetworksBecause } from '../support/netns.js';
+import { getServerUrl, type ServerProcess, startServer } from '../support/fleet.js';
+import { createNetwork, findNetworkProblem, type Network, type NetworkHost } from '../support/netns.js';
 import { until } from '../support/until.js';
 
 /** Documented limit for the failover of a call in progress. */
@@ -23,7 +23,7 @@ await client.close();
 
 const LIBRARY = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
 
-const reason = noNetworksBecause();
+const reason = findNetworkProblem();
 if (reason) console.warn(`tests that need test networks are skipped: ${reason}`);
 
 describe.skipIf(reason !== undefined)('a client whose replica dies silently', () => {
@@ -38,9 +38,9 @@ describe.skipIf(reason !== undefined)('a client whose replica dies silently', ()
     workers = {};
     for (const id of ['one', 'two']) {
       const host = network.addHost();
-      const place = ['--host', host.address, '--port', '50051', '--server', serverFrom(host)];
+      const place = ['--host', host.address, '--port', '50051', '--server', getServerUrl(host)];
       const process = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', id, ...place], host);
-      await process.printed(/registered /);
+      await process.waitForOutput(/registered /);
       workers[id] = { process, host };
     }
     caller = startProgram([process.execPath, '--input-type=module', '-e', CALLER, LIBRARY], network);
@@ -73,7 +73,7 @@ describe.skipIf(reason !== undefined)('a client whose replica dies silently', ()
 
   const DEATHS: [string, (worker: { process: Running; host: NetworkHost }) => unknown][] = [
     ['freezes', ({ process }) => process.child.kill('SIGSTOP')],
-    ['is on a host whose packets are lost', ({ host }) => host.lose(100)],
+    ['is on a host whose packets are lost', ({ host }) => host.setPacketLoss(100)],
   ];
 
   it.each(DEATHS)('fails over a call in progress when the replica %s', async (what, die) => {
@@ -91,7 +91,7 @@ describe.skipIf(reason !== undefined)('a client whose replica dies silently', ()
     async (what, die) => {
       const { used: victim, usedId, other } = await findUsedReplica();
       die(victim);
-      await until('it has left the list', async () => !(await server.listed()).includes(usedId), 15_000);
+      await until('it has left the list', async () => !(await server.listReplicaIds()).includes(usedId), 15_000);
       const { outcome, ms } = await call(10_000);
       console.info(`measured: the first call after a replica that ${what} has left the list takes ${ms} ms`);
       expect(outcome).toBe(other);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, it } from 'vitest';
 import { type Running, start, startProgram, stopAll } from '../support/binary.js';
-import { type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
-import { freePort } from '../support/free-port.js';
+import { measureTimeUntil, type ServerProcess, startServer } from '../support/fleet.js';
+import { findFreePort } from '../support/free-port.js';
 
 /** An HTTP server whose every path is healthy and is an empty list of one model. */
 const HTTP_SERVER = `
@@ -20,7 +20,7 @@ afterEach(stopAll);
 
 async function startHttpServer(port: number): Promise<Running> {
   const program = startProgram([process.execPath, '-e', HTTP_SERVER, String(port)]);
-  await program.printed(/listening/);
+  await program.waitForOutput(/listening/);
   return program;
 }
 
@@ -39,7 +39,7 @@ const KINDS: readonly (readonly [string, number, (port: number) => Promise<Runni
         String(port),
         '--no-register',
       ]);
-      await worker.printed(/serving on/);
+      await worker.waitForOutput(/serving on/);
       return worker;
     },
     (port) => ['register', '--id', 'r1', '--endpoint', `127.0.0.1:${port}`, '--cap', 'type=chat', '--probe', 'grpc'],
@@ -60,17 +60,21 @@ const KINDS: readonly (readonly [string, number, (port: number) => Promise<Runni
 
 describe.each(KINDS)('%s that freezes', (what, limitMs, run, register) => {
   it('is not routed to within its time, and is routed to within 4 s when it continues', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const program = await run(port);
     const registrant = start([...register(port), '--server', server.url]);
-    await registrant.printed(/registered /);
+    await registrant.waitForOutput(/registered /);
     for (let round = 0; round < 2; round++) {
       // At another point between two probes each time.
       await new Promise((resolve) => setTimeout(resolve, 4000 + round * 1300));
       program.child.kill('SIGSTOP');
-      await timeUntil(`${what} is not routed to`, limitMs, async () => (await server.routed()) === undefined);
+      await measureTimeUntil(
+        `${what} is not routed to`,
+        limitMs,
+        async () => (await server.fetchRoute()) === undefined,
+      );
       program.child.kill('SIGCONT');
-      await timeUntil(`${what} is routed to again`, 4000, async () => (await server.routed()) === 'r1');
+      await measureTimeUntil(`${what} is routed to again`, 4000, async () => (await server.fetchRoute()) === 'r1');
     }
   });
 });

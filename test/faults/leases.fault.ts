@@ -1,8 +1,14 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { registerRequest, registrationBody } from '../support/api-server.js';
+import { formatRegisterRequest, formatRegistrationBody } from '../support/api-server.js';
 import { start, startProgram, stopAll } from '../support/binary.js';
-import { curlRegistrant, holdsFor, type ServerProcess, startServer, timeUntil } from '../support/fleet.js';
+import {
+  assertHolds,
+  measureTimeUntil,
+  type ServerProcess,
+  startCurlRegistrant,
+  startServer,
+} from '../support/fleet.js';
 import { until } from '../support/until.js';
 
 /** Python program that sends a request from a socket with the smallest possible receive buffer, and never reads. */
@@ -32,7 +38,7 @@ async function register(id: string, onSent: () => void = () => {}): Promise<Sock
   sockets.add(socket);
   socket.once('close', () => sockets.delete(socket));
   socket.on('error', () => {});
-  socket.write(registerRequest(registrationBody(id)), onSent);
+  socket.write(formatRegisterRequest(formatRegistrationBody(id)), onSent);
   await new Promise<void>((resolve, reject) => {
     let received = '';
     socket.on('data', (chunk) => {
@@ -60,18 +66,18 @@ describe('the registrations of one id', () => {
         expect(list, `after ${n} races`).toContain('"r1"');
       }
     }
-    await holdsFor('the last one is in the list', 1000, async () => (await server.listed()).join() === 'r1');
+    await assertHolds('the last one is in the list', 1000, async () => (await server.listReplicaIds()).join() === 'r1');
     held.destroy();
-    await timeUntil('the last one is gone', 1000, async () => (await server.listed()).length === 0);
+    await measureTimeUntil('the last one is gone', 1000, async () => (await server.listReplicaIds()).length === 0);
   });
 
   it('from two processes cause one takeover, after which the loser stands by', async () => {
     const place = ['--id', 'r1', '--endpoint', 'a.test:1', '--cap', 'type=chat', '--server', server.url];
     const first = start(['register', ...place]);
-    await first.printed(/registered/);
+    await first.waitForOutput(/registered/);
     const second = start(['register', ...place]);
-    await second.printed(/registered/);
-    await holdsFor('r1 is in the list', 20_000, async () => (await server.listed()).join() === 'r1');
+    await second.waitForOutput(/registered/);
+    await assertHolds('r1 is in the list', 20_000, async () => (await server.listReplicaIds()).join() === 'r1');
     const takeovers = server.running.stderr().split('superseded').length - 1;
     console.info(`measured: two processes with one id, 20 s: ${takeovers} takeovers`);
     expect(takeovers).toBeLessThanOrEqual(2);
@@ -82,23 +88,23 @@ describe('a lease', () => {
   it('ends when its registrant half-closes the connection', async () => {
     const socket = await register('r1');
     socket.end();
-    await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
+    await measureTimeUntil('r1 is gone', 1000, async () => (await server.listReplicaIds()).length === 0);
   });
 
   it('ends when its registrant is killed', async () => {
-    const registrant = await curlRegistrant(server.url, 'r1');
+    const registrant = await startCurlRegistrant(server.url, 'r1');
     registrant.child.kill('SIGKILL');
-    await timeUntil('r1 is gone', 1000, async () => (await server.listed()).length === 0);
+    await measureTimeUntil('r1 is gone', 1000, async () => (await server.listReplicaIds()).length === 0);
   });
 
   it('ends when its registrant has kept the TCP window closed for more than 3 s; other leases stay', async () => {
     await server.running.stop();
     server = await startServer({ args: ['--heartbeat', '10ms'] });
-    await curlRegistrant(server.url, 'reads');
-    const request = JSON.stringify(registerRequest(registrationBody('reads-nothing')));
+    await startCurlRegistrant(server.url, 'reads');
+    const request = JSON.stringify(formatRegisterRequest(formatRegistrationBody('reads-nothing')));
     startProgram(['python3', '-c', READS_NOTHING, new URL(server.url).port, request]);
-    await until('it is registered', async () => (await server.listed()).includes('reads-nothing'));
-    await timeUntil('it is gone', 60_000, async () => (await server.listed()).join() === 'reads');
+    await until('it is registered', async () => (await server.listReplicaIds()).includes('reads-nothing'));
+    await measureTimeUntil('it is gone', 60_000, async () => (await server.listReplicaIds()).join() === 'reads');
     expect(server.running.stderr()).toContain('removed "reads-nothing": unacknowledged');
     expect(server.running.stderr()).not.toContain('removed "reads":');
   });

@@ -33,7 +33,7 @@ import { JsonSyntaxError, parseJson } from '../../src/json/exact-json.js';
 import { formatStatusDetails } from '../../src/worker/service-error.js';
 import { StopSequences } from '../../src/worker/stop-sequences.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
-import { expectLinearTime, leastMs } from '../support/cpu-cost.js';
+import { expectLinearTime, measureLeastMs } from '../support/cpu-cost.js';
 
 /** Repeats a unit up to a length. */
 function repeated(unit: string, length: number): string {
@@ -202,11 +202,11 @@ describe('a request of 16 KB', () => {
   ];
 
   it.each(REQUESTS)('takes about a millisecond: %s', async (_name, text) => {
-    const shortMs = await leastMs(() => ask(get('/route')), 5);
+    const shortMs = await measureLeastMs(() => ask(get('/route')), 5);
     // The time beyond that of a short request. Repeated, because the machine can be busy for a while.
     let costMs = Number.POSITIVE_INFINITY;
     for (let attempt = 0; attempt < 5 && costMs > 2; attempt++) {
-      costMs = Math.min(costMs, (await leastMs(() => ask(text), 5)) - shortMs);
+      costMs = Math.min(costMs, (await measureLeastMs(() => ask(text), 5)) - shortMs);
     }
     expect(costMs).toBeLessThan(4);
   });

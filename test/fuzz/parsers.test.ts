@@ -39,7 +39,7 @@ import {
 } from '../../src/json/exact-json.js';
 import { parseSampling } from '../../src/worker/sampling.js';
 import { formatStatusDetails } from '../../src/worker/service-error.js';
-import { listText } from '../support/replicas.js';
+import { formatReplicaList } from '../support/replicas.js';
 
 /** Number of runs of each property. Default: 1,000. `ANYSERVE_TEST_FUZZ_RUNS` sets another. */
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 1000) };
@@ -177,7 +177,7 @@ describe('a response of an API server', () => {
         const replicas = bodies
           .map(parseRegistration)
           .flatMap((outcome) => (outcome.kind === 'registration' ? [outcome.replica] : []));
-        expect(parseRegistryResponse(listText(replicas))).toEqual(replicas);
+        expect(parseRegistryResponse(formatReplicaList(replicas))).toEqual(replicas);
       }),
       RUNS,
     );

@@ -2,7 +2,12 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import type { ApiServerOptions } from '../../src/server/api-server.js';
-import { rawConnection, registrationBody, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import {
+  formatRegistrationBody,
+  openRawConnection,
+  startTestApiServer,
+  type TestApiServer,
+} from '../support/api-server.js';
 
 let server: TestApiServer;
 
@@ -16,7 +21,7 @@ async function start(options: Partial<ApiServerOptions> = {}): Promise<void> {
 /** Sends a request with these header lines. Returns the status and body of the response. */
 async function ask(line: string, headers: readonly string[], body = ''): Promise<{ status: number; body: string }> {
   const lines = [line, ...headers, 'Connection: close', `Content-Length: ${Buffer.byteLength(body)}`, '', body];
-  const { socket, received } = rawConnection(server.port, lines.join('\r\n'));
+  const { socket, received } = openRawConnection(server.port, lines.join('\r\n'));
   while (!received().includes('\r\n\r\n')) await once(socket, 'data');
   // A lease stays open.
   if (!received().includes('text/event-stream')) {
@@ -180,7 +185,7 @@ describe('a server that other machines reach', () => {
   it.each(['api:8080', 'gpu7.lan', 'evil.example'])('accepts clients that use the name %s', async (host) => {
     await start({ host: '0.0.0.0' });
     expect(await status(host)).toBe(200);
-    expect((await ask('POST /register HTTP/1.1', [`Host: ${host}`], registrationBody('r1'))).status).toBe(200);
+    expect((await ask('POST /register HTTP/1.1', [`Host: ${host}`], formatRegistrationBody('r1'))).status).toBe(200);
   });
 
   it.each([
@@ -212,6 +217,6 @@ describe('a server that other machines reach', () => {
   ])('accepts registrations only from its own pages: host %s, origin %s gives %i', async (host, origin, expected) => {
     await start({ host: '0.0.0.0' });
     const headers = [`Host: ${host}`, `Origin: ${origin}`];
-    expect((await ask('POST /register HTTP/1.1', headers, registrationBody('r1'))).status).toBe(expected);
+    expect((await ask('POST /register HTTP/1.1', headers, formatRegistrationBody('r1'))).status).toBe(expected);
   });
 });

@@ -1,8 +1,8 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
-import { collectGarbage } from '../support/kept-memory.js';
+import { openRawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { collectGarbage } from '../support/retained-memory.js';
 import { until } from '../support/until.js';
 
 const REQUESTS = 'http.server.request.start';
@@ -35,7 +35,7 @@ it.each([
   ['a list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
   ['an expectation', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'],
 ])('an idle connection keeps no response in memory: %s', async (_what, request) => {
-  const { socket, received } = rawConnection(server.port, request);
+  const { socket, received } = openRawConnection(server.port, request);
   const answers = (): number => received().split('HTTP/1.1 ').length - 1;
   await until('there is a response', () => answers() === 1);
   socket.write(request.repeat(3));

@@ -11,8 +11,8 @@ import {
   ModelStreamInferResponse,
 } from '../../src/inference/gen/open_inference.js';
 import type { TensorMessage } from '../../src/inference/protocol-messages.js';
-import { answer, contents, part, request, writtenOtherwise } from '../support/inference-messages.js';
-import { collectGarbage } from '../support/kept-memory.js';
+import { answer, contents, part, reencode, request } from '../support/inference-messages.js';
+import { collectGarbage } from '../support/retained-memory.js';
 
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
 
@@ -89,7 +89,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
   it('reads fields in any order, and overlong varints, as the generated code does', () => {
     fc.assert(
       fc.property(message, fc.integer({ min: 1, max: 10 }), (given, numberBytes) => {
-        const bytes = writtenOtherwise(generated.encode(given).finish(), numberBytes);
+        const bytes = reencode(generated.encode(given).finish(), numberBytes);
         expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
       }),
       RUNS,

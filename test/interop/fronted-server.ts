@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startProgram } from '../support/binary.js';
 import { type ServerProcess, startServer } from '../support/fleet.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 /** A proxy program and its configuration, which listens on port 8000 and expects the API server at 127.0.0.1:8080. */
@@ -77,7 +77,7 @@ export const SETUPS: readonly ProxySetup[] = [
 /** Starts an API server and a proxy in front of it, and resolves when the proxy forwards requests. */
 export async function startFronted({ name, config, command, noticesWithinMs }: ProxySetup): Promise<FrontedServer> {
   const api = await startServer();
-  const port = await freePort();
+  const port = await findFreePort();
   const folder = mkdtempSync(join(tmpdir(), 'anyserve-proxy-'));
   const file = join(folder, 'proxy.conf');
   const placed = config

@@ -13,7 +13,9 @@ const TOOLS = process.env['ANYSERVE_TEST_TOOLS'] ?? '';
 let endpoint: string;
 
 beforeAll(async () => {
-  endpoint = await start(['worker', '--backend', 'echo', '--no-register', '--port', '0']).printed(/^serving on (\S+)/m);
+  endpoint = await start(['worker', '--backend', 'echo', '--no-register', '--port', '0']).waitForOutput(
+    /^serving on (\S+)/m,
+  );
 }, 30_000);
 
 afterAll(stopAll);

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Outcome, run, start, startProgram, stopAll } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { type ModelServer, whenReady } from './model-servers.js';
 import { beside } from './python.js';
 
 let kserve: ModelServer;
 
 beforeAll(async () => {
-  const [httpPort, grpcPort] = [await freePort(), await freePort()];
+  const [httpPort, grpcPort] = [await findFreePort(), await findFreePort()];
   const python = process.env['ANYSERVE_TEST_KSERVE'] ?? 'python3';
   const running = startProgram([python, beside('kserve_server.py'), String(httpPort), String(grpcPort)]);
   kserve = await whenReady(running, grpcPort, httpPort);
@@ -35,9 +35,9 @@ describe("KServe's server", { timeout: 60_000 }, () => {
   });
 
   it('is registered while it is ready, and is found by its capabilities', async () => {
-    const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+    const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (\S+)/);
     const at = ['--endpoint', kserve.grpc, '--probe', 'grpc', '--server', server];
-    await start(['register', '--id', 'kserve', '--cap', 'model=doubler', ...at]).printed(/^registered kserve/m);
+    await start(['register', '--id', 'kserve', '--cap', 'model=doubler', ...at]).waitForOutput(/^registered kserve/m);
     const found = await run(['infer', 'doubler', '--input', 'x:FP32[1,3]=[1,2,3]', '--server', server]);
     expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
   });

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { run, start, startProgram, stopAll } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 import { beside } from './python.js';
 
@@ -10,7 +10,7 @@ const PYTHON = process.env['ANYSERVE_TEST_LITELLM'] ?? 'python3';
 afterAll(stopAll);
 
 it('LiteLLM behind a worker responds to chats, and probes never make it generate', { timeout: 180_000 }, async () => {
-  const port = await freePort();
+  const port = await findFreePort();
   const place = ['--host', '127.0.0.1', '--port', String(port), '--telemetry', 'False'];
   const litellm = startProgram([join(dirname(PYTHON), 'litellm'), '--config', beside('litellm.yaml'), ...place], {
     env: { LITELLM_LOCAL_MODEL_COST_MAP: 'True' },
@@ -21,8 +21,8 @@ it('LiteLLM behind a worker responds to chats, and probes never make it generate
     (await fetch(`${url}/health/liveliness`).catch(() => undefined))?.ok === true;
   await until(() => `LiteLLM is up; so far: ${printed().slice(-3000)}`, isUp, 120_000);
 
-  const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
-  await start(['worker', '--openai', `${url}/v1`, '--id', 'w1', '--port', '0', '--server', server]).printed(
+  const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (\S+)/);
+  await start(['worker', '--openai', `${url}/v1`, '--id', 'w1', '--port', '0', '--server', server]).waitForOutput(
     /^registered w1/m,
   );
   expect(await run(['infer', 'chat', '--prompt', 'Hi', '--stream', '--server', server])).toEqual({

@@ -21,7 +21,7 @@ beforeAll(async () => {
   ];
   const chatTemplate = '{% for message in messages %}{{ message.content }}{% endfor %}';
   writeTinyModel(model, { rows, chatTemplate, contextLength: 2048 });
-  server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+  server = await start(['serve', '--port', '0']).waitForOutput(/listening on (\S+)/);
 });
 
 afterAll(async () => {
@@ -41,8 +41,8 @@ async function startLlamaServer(id: string, options: readonly string[], workerOp
   const url = `${/listening on (\S+)/.exec(output)?.[1]}/v1`;
   const args = ['worker', '--openai', url, '--port', '0', '--id', id, '--server', server, ...workerOptions];
   const worker = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
-  await worker.printed(/^registered/m);
-  return { child, endpoint: await worker.printed(/^serving on (\S+)/m) };
+  await worker.waitForOutput(/^registered/m);
+  return { child, endpoint: await worker.waitForOutput(/^serving on (\S+)/m) };
 }
 
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--server', server]);

@@ -42,10 +42,10 @@ describe('MLServer', { timeout: 60_000 }, () => {
   });
 
   it('is registered while it is ready, and is found by its capabilities', async () => {
-    const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+    const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (\S+)/);
     const at = ['--endpoint', mlserver.grpc, '--probe', 'grpc', '--server', server];
     const registered = start(['register', '--id', 'mlserver', '--cap', 'model=doubler', ...at]);
-    await registered.printed(/^registered mlserver/m);
+    await registered.waitForOutput(/^registered mlserver/m);
     const found = await run(['infer', 'doubler', '--input', 'x=[1,2,3]', '--server', server]);
     expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
     // Last: stops the server, which must no longer be routed to.

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Running, startProgram } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 import { beside, PYTHON } from './python.js';
 
@@ -17,7 +17,7 @@ export interface ModelServer {
 
 /** Starts MLServer with the models in `mlserver`. */
 export async function startMlserver(): Promise<ModelServer> {
-  const [grpcPort, httpPort] = [await freePort(), await freePort()];
+  const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
   const env = {
     MLSERVER_GRPC_PORT: String(grpcPort),
     MLSERVER_HTTP_PORT: String(httpPort),
@@ -32,7 +32,7 @@ export async function startMlserver(): Promise<ModelServer> {
  * the program that runs the models. That program uses the first `python3` on the PATH.
  */
 export async function startTriton(): Promise<ModelServer> {
-  const [grpcPort, httpPort] = [await freePort(), await freePort()];
+  const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
   const { packages, libraries, version } = pythonPaths();
   const server = join(packages, 'pytriton/tritonserver');
   const backends = emptyFolder();

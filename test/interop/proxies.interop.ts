@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
-import { curlRegistrant, holdsFor, startServer, timeUntil } from '../support/fleet.js';
+import { assertHolds, measureTimeUntil, startCurlRegistrant, startServer } from '../support/fleet.js';
 import { until } from '../support/until.js';
 import { type FrontedServer, SETUPS, startFronted } from './fronted-server.js';
 
@@ -18,7 +18,8 @@ async function throughEach(steps: (server: FrontedServer) => Promise<void>): Pro
   await Promise.all(fronted.map(steps));
 }
 
-const isListed = async ({ api }: FrontedServer, id: string): Promise<boolean> => (await api.listed()).includes(id);
+const isListed = async ({ api }: FrontedServer, id: string): Promise<boolean> =>
+  (await api.listReplicaIds()).includes(id);
 
 /** Sends `/route` requests over kept connections, and counts the statuses and failures. */
 async function load(url: string, agent: Agent, count: number): Promise<Record<string, number>> {
@@ -47,30 +48,34 @@ describe('a proxy in front of an API server', () => {
     throughEach(async (server) => {
       const { name, url, noticesWithinMs } = server;
       const beganAtMs = performance.now();
-      const registrant = await curlRegistrant(url, 'r1');
+      const registrant = await startCurlRegistrant(url, 'r1');
       expect(performance.now() - beganAtMs).toBeLessThan(2500);
-      await holdsFor(`${name}: it is listed`, 3000, () => isListed(server, 'r1'));
+      await assertHolds(`${name}: it is listed`, 3000, () => isListed(server, 'r1'));
       registrant.child.kill('SIGKILL');
-      await timeUntil(`${name}: it is gone after a kill`, noticesWithinMs, async () => !(await isListed(server, 'r1')));
+      await measureTimeUntil(
+        `${name}: it is gone after a kill`,
+        noticesWithinMs,
+        async () => !(await isListed(server, 'r1')),
+      );
     }),
   );
 
   it('forwards two-way leases: a stopped worker is removed and comes back', { timeout: 60_000 }, () =>
     throughEach(async ({ name, url, api, noticesWithinMs }) => {
       const worker = start(['worker', '--backend', 'echo', '--id', 'w1', '--port', '0', '--server', url]);
-      await worker.printed(/^registered w1/m);
+      await worker.waitForOutput(/^registered w1/m);
       const status = async (): Promise<number> => (await fetch(`${url}/route?type=echo`)).status;
-      await holdsFor(`${name}: it outlives its TTL of 9 s`, 11_000, async () => (await status()) === 200);
+      await assertHolds(`${name}: it outlives its TTL of 9 s`, 11_000, async () => (await status()) === 200);
       const called = await run(['infer', 'echo', '--prompt', 'Hi', '--server', url]);
       expect([name, called]).toEqual([name, { code: 0, stdout: 'Hi\n', stderr: '' }]);
       worker.child.kill('SIGSTOP');
-      await timeUntil(`${name}: a stopped worker is gone`, 11_000, async () => (await status()) === 404);
+      await measureTimeUntil(`${name}: a stopped worker is gone`, 11_000, async () => (await status()) === 404);
       worker.child.kill('SIGCONT');
       const isBack = (): boolean => /^registered w1[\s\S]*^registered w1/m.test(worker.stdout());
-      await timeUntil(`${name}: it is back`, 10_000, isBack);
+      await measureTimeUntil(`${name}: it is back`, 10_000, isBack);
       expect([name, await status()]).toEqual([name, 200]);
       expect([name, (await worker.stop()).code]).toEqual([name, 0]);
-      await timeUntil(`${name}: it has left`, noticesWithinMs, async () => (await status()) === 404);
+      await measureTimeUntil(`${name}: it has left`, noticesWithinMs, async () => (await status()) === 404);
       expect(api.running.stderr()).toContain('removed "w1": released');
     }),
   );
@@ -79,12 +84,12 @@ describe('a proxy in front of an API server', () => {
     throughEach(async ({ name, url, api }) => {
       const args = ['--id', 'r2', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
       const registrant = start(['register', ...args]);
-      await registrant.printed(/^registered r2/m);
+      await registrant.waitForOutput(/^registered r2/m);
       await api.running.stop('SIGKILL');
       const again = await startServer({ port: Number(new URL(api.url).port) });
-      await timeUntil(`${name}: it is back`, 15_000, async () => (await again.listed()).includes('r2'));
+      await measureTimeUntil(`${name}: it is back`, 15_000, async () => (await again.listReplicaIds()).includes('r2'));
       await registrant.stop();
-      await until(`${name}: it has left`, async () => (await again.listed()).length === 0);
+      await until(`${name}: it has left`, async () => (await again.listReplicaIds()).length === 0);
     }),
   );
 
@@ -93,11 +98,11 @@ describe('a proxy in front of an API server', () => {
     { timeout: 120_000 },
     () =>
       throughEach(async ({ name, url }) => {
-        await curlRegistrant(url, 'stays');
+        await startCurlRegistrant(url, 'stays');
         const agent = new Agent({ keepAlive: true, maxSockets: 20 });
         let isOver = false;
         const comeAndGo = async (): Promise<void> => {
-          for (let n = 0; !isOver; n++) (await curlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
+          for (let n = 0; !isOver; n++) (await startCurlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
         };
         const coming = comeAndGo();
         expect([name, await load(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
-import { freePort } from '../support/free-port.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 import { beside, PYTHON } from './python.js';
 
@@ -45,12 +45,12 @@ function python(script: string, ...args: string[]) {
 describe('clients of other implementations', () => {
   it('can discover replicas, make calls, check health and use reflection', async () => {
     const api = start(['serve', '--port', '0']);
-    const server = await api.printed(/listening on (\S+)/);
+    const server = await api.waitForOutput(/listening on (\S+)/);
     const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server]);
-    await worker.printed(/^registered/m);
+    await worker.waitForOutput(/^registered/m);
     const clients = [
       python('clients.py', server),
-      python('triton_client.py', await worker.printed(/^serving on (\S+)/m)),
+      python('triton_client.py', await worker.waitForOutput(/^serving on (\S+)/m)),
     ];
     for (const client of clients) expect([await client.ended, client.output().slice(-500)]).toEqual([0, 'all held\n']);
   }, 60_000);
@@ -152,7 +152,7 @@ describe('an inference server of another implementation', () => {
 
 describe('the Python server', () => {
   it('works with each command that uses an API server', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const api = python('api_server.py', String(port));
     const server = `http://127.0.0.1:${port}`;
     const answers = (): Promise<boolean> =>
@@ -174,7 +174,7 @@ describe('the Python server', () => {
       '--server',
       server,
     ]);
-    await worker.printed(/^registered w1/m);
+    await worker.waitForOutput(/^registered w1/m);
     const held = start([
       'register',
       '--id',
@@ -186,7 +186,7 @@ describe('the Python server', () => {
       '--server',
       server,
     ]);
-    await held.printed(/^registered r1/m);
+    await held.waitForOutput(/^registered r1/m);
     // It has no replica states, so the columns are empty.
     expect((await run(['registry', '--server', server])).stdout).toMatch(/^r1 +localhost:1 +- +- +- +model=qwen2$/m);
     expect((await run(['route', 'model=qwen2', '--json', '--server', server])).stdout).toBe(

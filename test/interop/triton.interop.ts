@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
-import { holdsFor } from '../support/fleet.js';
+import { assertHolds } from '../support/fleet.js';
 import { until } from '../support/until.js';
 import { type ModelServer, startTriton } from './model-servers.js';
 
@@ -68,18 +68,22 @@ describe('Triton', { timeout: 60_000 }, () => {
   });
 
   it('is registered while it is ready, and is found by its capabilities', async () => {
-    const server = await start(['serve', '--port', '0']).printed(/listening on (\S+)/);
+    const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (\S+)/);
     const offered = ['--cap', 'model=batched', '--cap', 'model=counter,type=chat'];
     const at = ['--endpoint', triton.grpc, '--probe', 'grpc', '--server', server];
     const registered = start(['register', '--id', 'triton', ...offered, ...at]);
-    await registered.printed(/^registered triton/m);
+    await registered.waitForOutput(/^registered triton/m);
     const found = await run(['infer', 'batched', '--input', 'x=[1,2,3]', '--server', server]);
     expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining('2, 4, 6') });
     const one = ['--probe-model', 'batched', '--id', 'one', '--cap', 'model=one'];
     const probed = start(['register', ...one, ...at]);
-    await probed.printed(/^registered one/m);
+    await probed.waitForOutput(/^registered one/m);
     const none = start(['register', '--probe-model', 'nobody', '--id', 'none', '--cap', 'model=none', ...at]);
-    await holdsFor('a model that does not exist is not registered', 5000, () => !none.stdout().includes('registered'));
+    await assertHolds(
+      'a model that does not exist is not registered',
+      5000,
+      () => !none.stdout().includes('registered'),
+    );
     const chat = await run([
       'infer',
       'counter',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { internString } from '../../src/json/string-memory.js';
-import { keptBytes } from '../support/kept-memory.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
 
 const BYTES = 250;
 
@@ -14,12 +14,14 @@ describe('an interned string', () => {
   });
 
   it('is stored once, for any number of occurrences', () => {
-    const all = keptBytes(() => Array.from({ length: 50_000 }, (_, n) => internString(`${n % 10}`.padEnd(BYTES))));
+    const all = measureRetainedBytes(() =>
+      Array.from({ length: 50_000 }, (_, n) => internString(`${n % 10}`.padEnd(BYTES))),
+    );
     expect(all).toBeLessThan(50_000 * 20);
   });
 
   it('is stored once while other strings are interned', () => {
-    const all = keptBytes(() =>
+    const all = measureRetainedBytes(() =>
       Array.from({ length: 100_000 }, (_, n) => {
         internString(`beside ${n}`);
         return internString(`${n % 1000}`.padEnd(BYTES));
@@ -32,7 +34,7 @@ describe('an interned string', () => {
     ['and they are short', BYTES],
     ['and they are long', 10 * BYTES],
   ])('is evicted when there are many others, %s', (_what, bytes) => {
-    const all = keptBytes(() => {
+    const all = measureRetainedBytes(() => {
       for (let n = 0; n < 100_000; n++) internString(`${n}`.padEnd(bytes));
       return [];
     });

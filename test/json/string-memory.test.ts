@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseRegistration } from '../../src/api/registration.js';
 import { detachString, detachStrings, internString } from '../../src/json/string-memory.js';
-import { keptBytes } from '../support/kept-memory.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
 
 const COUNT = 100;
 const BODY_BYTES = 50_000;
@@ -15,7 +15,7 @@ const body = (n: number): string =>
   });
 
 const kept = (read: (body: string, n: number) => unknown): number =>
-  keptBytes(() => Array.from({ length: COUNT }, (_, n) => read(body(n), n)));
+  measureRetainedBytes(() => Array.from({ length: COUNT }, (_, n) => read(body(n), n)));
 
 describe('a detached string', () => {
   it('equals the original', () => {

@@ -9,13 +9,13 @@ import { Readiness } from '../../src/server/readiness.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { clock, ids, random } from '../../src/system.js';
 import {
-  rawConnection,
-  registerRequest,
-  registrationBody,
+  formatRegisterRequest,
+  formatRegistrationBody,
+  openRawConnection,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
-import { keptEvents } from '../support/replicas.js';
+import { createRecordingEvents } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -30,7 +30,7 @@ afterEach(async () => {
 
 /** Registers over a raw connection, and waits for the first events. */
 async function registrant(body: string, options = {}) {
-  const connection = rawConnection(server.port, registerRequest(body, options));
+  const connection = openRawConnection(server.port, formatRegisterRequest(body, options));
   await until('the first heartbeat', () => connection.received().includes('alive'));
   return connection;
 }
@@ -58,7 +58,7 @@ describe('a response', () => {
   });
 
   it('is never cacheable', async () => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     const paths = ['/route', '/route?model=x', '/registry', '/replicas', '/health', '/livez', '/readyz', '/nope'];
     const answers = await Promise.all(paths.map((path) => get(path)));
     expect(answers.map(({ status }) => status)).toEqual([200, 404, 200, 200, 200, 200, 200, 404]);
@@ -67,7 +67,7 @@ describe('a response', () => {
   });
 
   it('to HEAD is the response to GET without the body', async () => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     for (const path of ['/replicas', '/replicas?x=y']) {
       const { status, body, headers } = await get(path, { method: 'HEAD' });
       expect([status, body, Number(headers.get('content-length')) > 100]).toEqual([200, '', true]);
@@ -76,7 +76,7 @@ describe('a response', () => {
     const paths = ['/route', '/route?model=x', '/registry', '/health', '/livez', '/readyz', '/nope'];
     for (const path of paths) {
       const asked = `${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
-      const [got, headed] = ['GET', 'HEAD'].map((method) => rawConnection(server.port, `${method} ${asked}`));
+      const [got, headed] = ['GET', 'HEAD'].map((method) => openRawConnection(server.port, `${method} ${asked}`));
       await until('both are answered', () => !!got?.socket.readableEnded && !!headed?.socket.readableEnded);
       const [head, body] = stable(got?.received()).split('\r\n\r\n');
       expect([path, stable(headed?.received())]).toEqual([path, `${head}\r\n\r\n`]);
@@ -87,7 +87,7 @@ describe('a response', () => {
 
   it('to HEAD keeps the connection usable for the next request', async () => {
     const asked = ['HEAD /registry', 'HEAD /route', 'HEAD /register', 'GET /health'];
-    const { received } = rawConnection(
+    const { received } = openRawConnection(
       server.port,
       asked.map((line) => `${line} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''),
     );
@@ -128,7 +128,7 @@ describe('a response', () => {
       expect(await get(path, { method })).toMatchObject({ status: 500, body: '{"detail":"Internal Server Error"}' });
     }
     expect(server.log.lines).toEqual(asked.map(([method, path]) => `${method} ${path} failed: broken`));
-    const { received } = rawConnection(server.port, 'GET /route HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3));
+    const { received } = openRawConnection(server.port, 'GET /route HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3));
     await until('all three are answered', () => received().split('"detail"').length === 4);
   });
 
@@ -155,8 +155,8 @@ describe('a response', () => {
   });
 
   it('excludes ids in raw UTF-8, and ignores an id that is too long', async () => {
-    await registrant(registrationBody('é'));
-    await registrant(registrationBody('r2'));
+    await registrant(formatRegistrationBody('é'));
+    await registrant(formatRegistrationBody('r2'));
     const raw = Buffer.from('é').toString('latin1');
     for (let n = 0; n < 20; n++) {
       const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': `${raw},${'a'.repeat(200)}` } });
@@ -165,7 +165,7 @@ describe('a response', () => {
   });
 
   it('is the same for a request target in absolute form, as proxies receive it', async () => {
-    await registrant(registrationBody('r1'));
+    await registrant(formatRegistrationBody('r1'));
     for (const [target, start] of [
       [`http://x/route?type=chat`, '200 OK'],
       [`HTTP://x:1/registry`, '200 OK'],
@@ -174,7 +174,7 @@ describe('a response', () => {
       [`http://x`, '404 Not Found'],
       [`http://x/route/?a`, '307 Temporary Redirect'],
     ] as const) {
-      const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
       await until('the answer', () => received().includes('\r\n\r\n'));
       expect([target, received().split('\r\n')[0]]).toEqual([target, `HTTP/1.1 ${start}`]);
       if (start.startsWith('307')) expect(received()).toContain('location: /route?a\r\n');
@@ -183,9 +183,9 @@ describe('a response', () => {
 
   it('refuses an unsupported Expect header, and the next request on the connection is handled', async () => {
     const asking = 'GET /health HTTP/1.1\r\nHost: x\r\n';
-    const { received } = rawConnection(
+    const { received } = openRawConnection(
       server.port,
-      `${asking}Expect: miracles\r\n\r\n${asking}\r\n${registerRequest(registrationBody('r1'))}`,
+      `${asking}Expect: miracles\r\n\r\n${asking}\r\n${formatRegisterRequest(formatRegistrationBody('r1'))}`,
     );
     await until('the last answer', () => received().includes('alive'));
     expect(received().replaceAll(/Date: [^\r]+/g, 'Date: now')).toMatch(
@@ -195,10 +195,10 @@ describe('a response', () => {
 
   it('refuses a request target in raw UTF-8 with a hint, and the server goes on', async () => {
     const target = Buffer.from('/route?städte=köln').toString('latin1');
-    const { received } = rawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
     await until('the answer', () => received().includes('percent-encode them as %XX'));
     expect(received()).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
-    const { socket } = await registrant(registrationBody('r1', [{ städte: 'köln' }]));
+    const { socket } = await registrant(formatRegistrationBody('r1', [{ städte: 'köln' }]));
     expect((await get(`/route?${encodeURI('städte=köln')}`)).status).toBe(200);
     socket.destroy();
   });
@@ -210,16 +210,16 @@ describe('a response', () => {
   });
 
   it('refuses input that is not HTTP', async () => {
-    const { received } = rawConnection(server.port, 'hello\r\n\r\n');
+    const { received } = openRawConnection(server.port, 'hello\r\n\r\n');
     await until('the answer', () => received().includes('{"detail":"Invalid HTTP request received."}'));
-    const long = rawConnection(server.port, `GET /route?a=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const long = openRawConnection(server.port, `GET /route?a=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
     await until('the answer', () => long.received().includes('HTTP/1.1 431 '));
     expect((await get('/health')).status).toBe(200);
   });
 
   it('omits the replicas that the client excludes, at most 16', async () => {
-    await registrant(registrationBody('r1'));
-    await registrant(registrationBody('r2'));
+    await registrant(formatRegistrationBody('r1'));
+    await registrant(formatRegistrationBody('r2'));
     for (let n = 0; n < 20; n++) {
       const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': 'r1' } });
       expect(JSON.parse(body).replica_id).toBe('r2');
@@ -235,7 +235,7 @@ describe('a response', () => {
 
 describe('a registration', () => {
   it('opens an event stream with the exact bytes', async () => {
-    const { received, socket } = await registrant(registrationBody('é'));
+    const { received, socket } = await registrant(formatRegistrationBody('é'));
     const [head, ...chunks] = received().split('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
     expect(head?.toLowerCase().split('\r\n')).toEqual(
@@ -247,19 +247,19 @@ describe('a registration', () => {
   });
 
   it('ends when the connection closes', async () => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     socket.destroy();
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
   it('ends when the connection is reset', async () => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     socket.resetAndDestroy();
     await until('r1 is gone', () => registered().length === 0, 1000);
   });
 
   it('ends when the peer half-closes the connection', async () => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     socket.end();
     await until('r1 is gone', () => registered().length === 0, 1000);
     await until('the server has closed its side, too', () => socket.readableEnded || socket.destroyed, 1000);
@@ -274,7 +274,7 @@ describe('a registration', () => {
     ['a thousand requests', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['garbage', '\u0000\u0001garbage\r\n\r\n'],
   ])('ends after %s on its stream', async (_what, noise) => {
-    const { socket } = await registrant(registrationBody('r1'));
+    const { socket } = await registrant(formatRegistrationBody('r1'));
     await new Promise<void>((resolve) => socket.write(noise, 'latin1', () => resolve()));
     expect((await get('/route')).status).toBe(200);
     socket.destroy();
@@ -286,7 +286,10 @@ describe('a registration', () => {
     ['a thousand requests', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['so many that wait answered', 'GET /health HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(1000)],
   ])('ends when %s came in the same packet', async (_what, behind) => {
-    const { socket } = rawConnection(server.port, `${registerRequest(registrationBody('r1'))}${behind}`);
+    const { socket } = openRawConnection(
+      server.port,
+      `${formatRegisterRequest(formatRegistrationBody('r1'))}${behind}`,
+    );
     await until('r1 is there', () => registered().includes('r1'));
     socket.destroy();
     await until('r1 is gone', () => registered().length === 0, 1000);
@@ -296,8 +299,8 @@ describe('a registration', () => {
     ['', ''],
     [' whose connection is to be kept', 'Connection: keep-alive\r\n'],
   ])('works with HTTP/1.0%s', async (_what, header) => {
-    const asking = registerRequest(registrationBody('r1'), { version: '1.0' });
-    const { socket, received } = rawConnection(server.port, asking.replace('\r\n', `\r\n${header}`));
+    const asking = formatRegisterRequest(formatRegistrationBody('r1'), { version: '1.0' });
+    const { socket, received } = openRawConnection(server.port, asking.replace('\r\n', `\r\n${header}`));
     await until('the first heartbeat', () => received().includes('alive'));
     // If the server took the connection for finished, it would close it within milliseconds.
     for (let n = 0; n < 5; n++) expect((await get('/route')).status).toBe(200);
@@ -310,8 +313,8 @@ describe('a registration', () => {
   });
 
   it('supersedes an older one of the same id, which gets an event and is closed', async () => {
-    const older = await registrant(registrationBody('r1', [{ model: 'old' }]));
-    const newer = await registrant(registrationBody('r1', [{ model: 'new' }]));
+    const older = await registrant(formatRegistrationBody('r1', [{ model: 'old' }]));
+    const newer = await registrant(formatRegistrationBody('r1', [{ model: 'new' }]));
     await until('the older stream has ended', () => older.socket.readableEnded);
     expect(older.received()).toContain('data: {"status": "superseded", "replica_id": "r1"}\n\n');
     older.socket.destroy();
@@ -323,7 +326,7 @@ describe('a registration', () => {
   it('sends a heartbeat at every interval', async () => {
     await server.close();
     server = await startTestApiServer({ heartbeatMs: 20 });
-    const { received, socket } = await registrant(registrationBody('r1'));
+    const { received, socket } = await registrant(formatRegistrationBody('r1'));
     await until('five heartbeats', () => received().split('"alive"').length > 5);
     socket.destroy();
   });
@@ -346,7 +349,7 @@ describe('a registration', () => {
     ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
   ])('of %s is refused, and the server goes on', async (_what, body, status, words) => {
     const request = `POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-    const { received, socket } = rawConnection(server.port, request);
+    const { received, socket } = openRawConnection(server.port, request);
     await until('the answer', () => received().includes(words));
     expect(received()).toContain(`HTTP/1.1 ${status} `);
     socket.destroy();
@@ -354,7 +357,7 @@ describe('a registration', () => {
   });
 
   it('is refused when its content type is not JSON', async () => {
-    const body = registrationBody('r1');
+    const body = formatRegistrationBody('r1');
     const answer = await get('/register', { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
     expect(answer.status).toBe(422);
     expect(JSON.parse(answer.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
@@ -366,7 +369,7 @@ describe('a registration', () => {
   });
 
   it('whose client disconnects before the body is complete leaves nothing behind', async () => {
-    const { socket } = rawConnection(
+    const { socket } = openRawConnection(
       server.port,
       'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"repl',
     );
@@ -376,10 +379,12 @@ describe('a registration', () => {
   });
 
   it('can come and go a thousand times without leaving a stale replica or losing another one', async () => {
-    const staying = await Promise.all(Array.from({ length: 10 }, (_, n) => registrant(registrationBody(`stays${n}`))));
+    const staying = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => registrant(formatRegistrationBody(`stays${n}`))),
+    );
     const cycle = async (id: string): Promise<void> => {
       for (let n = 0; n < 100; n++) {
-        const { socket } = await registrant(registrationBody(id));
+        const { socket } = await registrant(formatRegistrationBody(id));
         if (n % 3 === 0) socket.destroy();
         else if (n % 3 === 1) socket.end();
         else socket.resetAndDestroy();
@@ -393,7 +398,7 @@ describe('a registration', () => {
   });
 
   it('of 200 replicas at once works, and leaves no stale replica when all disconnect at once', async () => {
-    const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(registrationBody(`r${n}`))));
+    const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(formatRegistrationBody(`r${n}`))));
     expect(new Set(registered()).size).toBe(200);
     for (const { socket } of all) socket.destroy();
     await until('all are gone', () => registered().length === 0);
@@ -402,7 +407,7 @@ describe('a registration', () => {
 
 describe('a lease', () => {
   it('survives the request timeout of a second request that began in the same packet', async () => {
-    const events = keptEvents();
+    const events = createRecordingEvents();
     const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events });
     const readiness = new Readiness();
     const times = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 };
@@ -426,9 +431,9 @@ describe('a lease', () => {
     });
     await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve));
     const { port } = own.address() as AddressInfo;
-    const { socket, received } = rawConnection(
+    const { socket, received } = openRawConnection(
       port,
-      `${registerRequest(registrationBody('r1'))}GET /health HTTP/1.1\r\nHost:`,
+      `${formatRegisterRequest(formatRegistrationBody('r1'))}GET /health HTTP/1.1\r\nHost:`,
     );
     await until('the parser has lost its patience', () => refused.length > 0);
     expect(refused[0]).toBe('ERR_HTTP_REQUEST_TIMEOUT');
@@ -444,7 +449,7 @@ describe('a lease', () => {
 
 describe('the server', () => {
   it('closes while streams are open, and sends them no wrong event', async () => {
-    const { socket, received } = await registrant(registrationBody('r1'));
+    const { socket, received } = await registrant(formatRegistrationBody('r1'));
     await server.close();
     await until('the stream has ended', () => socket.readableEnded);
     expect(received()).not.toContain('superseded');
@@ -471,7 +476,7 @@ describe('a two-way lease', () => {
 
   it('is named in the response, unlike a one-way lease', async () => {
     expect((await granted()).lease).toMatch(/^[0-9a-f-]{36}$/);
-    expect((await registrant(registrationBody('r2'))).received()).not.toMatch(/anyserve/i);
+    expect((await registrant(formatRegistrationBody('r2'))).received()).not.toMatch(/anyserve/i);
   });
 
   it('can be renewed, with or without a state, and released', async () => {
@@ -523,7 +528,7 @@ describe('a two-way lease', () => {
       [lease, 409],
     ]) {
       const head = `PUT /leases/${id} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n`;
-      const { socket, received } = rawConnection(server.port, head);
+      const { socket, received } = openRawConnection(server.port, head);
       await until('there is an answer', () => received().includes('\r\n\r\n'));
       expect(received()).toContain(`HTTP/1.1 ${status} `);
       // The connection goes on after the rest of the body, which is invalid JSON.
@@ -569,7 +574,7 @@ describe('a two-way lease', () => {
 
   it('can change its capabilities without losing its place in the lists, at most once per second', async () => {
     const { lease } = await granted();
-    await registrant(registrationBody('r2'));
+    await registrant(formatRegistrationBody('r2'));
     const put = (body: unknown) => fetch(at(lease), { method: 'PUT', body: JSON.stringify(body) });
     const listed = async (path: string) => {
       const { replicas } = (await (await fetch(server.url + path)).json()) as { replicas: object[] };
@@ -620,7 +625,7 @@ describe('a two-way lease', () => {
 
   it('is listed in /replicas without its secret name', async () => {
     const { lease } = await granted();
-    await registrant(registrationBody('r2'));
+    await registrant(formatRegistrationBody('r2'));
     const text = await (await fetch(`${server.url}/replicas`)).text();
     expect(text).not.toContain(lease);
     const { now, replicas } = JSON.parse(text) as { now: number; replicas: Record<string, unknown>[] };

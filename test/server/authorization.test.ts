@@ -3,9 +3,9 @@ import { asReplicaId } from '../../src/core/ids.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import { type Access, authorize, checkIdPrefix } from '../../src/server/authorization.js';
 import {
+  formatRegistrationBody,
+  openRawConnection,
   type RawConnection,
-  rawConnection,
-  registrationBody,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
@@ -59,7 +59,7 @@ afterEach(async () => {
 async function answer(line: string, headers: readonly string[] = [], body = ''): Promise<string> {
   const length = body ? [`Content-Length: ${Buffer.byteLength(body)}`] : [];
   const head = [`${line} HTTP/1.1`, `Host: 127.0.0.1:${server.port}`, ...headers, ...length].join('\r\n');
-  const connection = rawConnection(server.port, `${head}\r\n\r\n${body}`);
+  const connection = openRawConnection(server.port, `${head}\r\n\r\n${body}`);
   connections.push(connection);
   await until('the answer', () => connection.received().includes('\r\n\r\n'));
   return connection.received();
@@ -68,7 +68,7 @@ async function answer(line: string, headers: readonly string[] = [], body = ''):
 const statusOf = (text: string): number => Number(text.split(' ')[1]);
 
 describe('a server that requires tokens', () => {
-  const REGISTRATION = registrationBody('gpu-1');
+  const REGISTRATION = formatRegistrationBody('gpu-1');
 
   it.each([
     [[]],
@@ -111,7 +111,7 @@ describe('a server that requires tokens', () => {
 
   it('names the prefix when it refuses a token for other ids', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
-    const text = await answer('POST /register', ['Authorization: Bearer gpu-writer'], registrationBody('cpu-1'));
+    const text = await answer('POST /register', ['Authorization: Bearer gpu-writer'], formatRegistrationBody('cpu-1'));
     expect(statusOf(text)).toBe(403);
     expect(text).toContain('this token may only register ids that begin with');
     expect(text).not.toContain('gpu-writer');
@@ -157,7 +157,7 @@ describe('a server without tokens', () => {
     ['Origin: http://localhost:3000', 403],
   ])('refuses a registration with %s', async (origin, status) => {
     server = await startTestApiServer();
-    const text = await answer('POST /register', [origin], registrationBody('r1'));
+    const text = await answer('POST /register', [origin], formatRegistrationBody('r1'));
     expect(statusOf(text)).toBe(status);
     expect(server.registry.replicas()).toEqual([]);
   });
@@ -165,7 +165,7 @@ describe('a server without tokens', () => {
   it('accepts a registration from a page of its origin', async () => {
     server = await startTestApiServer();
     const origin = `Origin: http://127.0.0.1:${server.port}`;
-    expect(statusOf(await answer('POST /register', [origin], registrationBody('r1')))).toBe(200);
+    expect(statusOf(await answer('POST /register', [origin], formatRegistrationBody('r1')))).toBe(200);
   });
 
   it('warns when other machines can reach it', async () => {

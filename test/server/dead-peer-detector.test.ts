@@ -4,7 +4,7 @@ import type { Registry } from '../../src/core/registry.js';
 import { DeadPeerDetector } from '../../src/server/dead-peer-detector.js';
 import { getTcpKey, type TcpEntry } from '../../src/server/tcp-table.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptEvents } from '../support/replicas.js';
+import { createRecordingEvents } from '../support/replicas.js';
 
 const LEASE = asLeaseId('lease-1');
 const PLACES = { localAddress: '10.0.0.1', localPort: 8080, remoteAddress: '10.0.0.2', remotePort: 4000 };
@@ -14,7 +14,7 @@ let clock: ManualClock;
 let registry: { accuse: Mock<Registry['accuse']>; recordSignOfLife: Mock<Registry['recordSignOfLife']> };
 let socket: { destroyed: boolean; bytesWritten: number; writableLength: number } & typeof PLACES;
 let entry: TcpEntry;
-let events: ReturnType<typeof keptEvents>;
+let events: ReturnType<typeof createRecordingEvents>;
 let watch: DeadPeerDetector;
 /** Number of retransmissions of the whole machine. By default, it increases at every check. */
 let readRetransmitCount: Mock<() => Promise<number | undefined>>;
@@ -36,7 +36,7 @@ beforeEach(() => {
   socket = { destroyed: false, bytesWritten: 1000, writableLength: 0, ...PLACES };
   const key = getTcpKey(socket) as string;
   entry = { key, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false, retransmitTimeoutMs: 200 };
-  events = keptEvents();
+  events = createRecordingEvents();
   let count = 0;
   readRetransmitCount = vi.fn(async () => count++);
 });

@@ -4,9 +4,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../src/client/api-client.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';
 import {
-  rawConnection,
-  registerRequest,
-  registrationBody,
+  formatRegisterRequest,
+  formatRegistrationBody,
+  openRawConnection,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
@@ -63,7 +63,7 @@ describe('an API server over TLS', () => {
     ['others came before', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
   ])('ends a lease when %s it in one packet', async (_what, before, behind) => {
     const server = await secureServer(good);
-    const registering = registerRequest(registrationBody('r1'));
+    const registering = formatRegisterRequest(formatRegistrationBody('r1'));
     const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
       socket.write(`${before}${registering}${behind}`),
     );
@@ -136,7 +136,7 @@ describe('an API server over TLS', () => {
 
   it('survives clients without TLS, with an old TLS version, or without any data', async () => {
     const server = await secureServer(good);
-    const plain = rawConnection(server.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
+    const plain = openRawConnection(server.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is closed', () => plain.socket.closed || plain.socket.readableEnded);
     expect(plain.received()).not.toContain('HTTP/1.1');
     const old = await new Promise<string>((resolve) => {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { waitForTurn } from '../../src/http/pipelining.js';
 import { createHeartbeatWheel } from '../../src/server/heartbeat-wheel.js';
 import { createLeaseStream, type LeaseStream } from '../../src/server/lease-stream.js';
-import { type RawConnection, rawConnection } from '../support/api-server.js';
+import { openRawConnection, type RawConnection } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { until } from '../support/until.js';
 
@@ -55,7 +55,7 @@ afterEach(() => {
 
 /** Sends a request, waits until the stream has taken over its connection, and opens the stream. */
 async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
-  connection = rawConnection((server.address() as AddressInfo).port, request);
+  connection = openRawConnection((server.address() as AddressInfo).port, request);
   await until('it is taken over', () => opened.length === count);
   const one = opened[0] as (typeof opened)[0];
   one.stream.open('data: first\n\n', { 'x-more': '1' });
@@ -94,7 +94,7 @@ describe('a lease stream', () => {
   });
 
   it('that is ended before it is opened sends its events and closes', async () => {
-    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is taken over', () => opened.length === 1);
     opened[0]?.stream.end('data: last\n\n');
     opened[0]?.stream.open('data: first\n\n');
@@ -115,7 +115,7 @@ describe('a lease stream', () => {
   });
 
   it('has no timeout, neither before it is open nor after Node has released it', async () => {
-    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is taken over', () => opened.length === 1);
     expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
     opened[0]?.stream.open('data: first\n\n');
@@ -138,7 +138,7 @@ describe('a lease stream', () => {
 describe('a lease stream on a closed connection', () => {
   it('calls its listener at once, and sends nothing', async () => {
     beforeStream = (response) => response.socket?.destroy();
-    connection = rawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     let goneTimesAtOnce: number | undefined;
     await until('the request became a stream', () => {
       goneTimesAtOnce ??= opened[0]?.goneTimes;

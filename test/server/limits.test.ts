@@ -2,16 +2,16 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { BodyMemory } from '../../src/http/body-memory.js';
 import { ListMemory } from '../../src/server/list-memory.js';
 import {
+  formatRegisterRequest,
+  formatRegistrationBody,
+  openRawConnection,
   type RawConnection,
-  rawConnection,
-  registerRequest,
-  registrationBody,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
-import { peakRssBytes } from '../support/peak-memory.js';
+import { readPeakRssBytes } from '../support/peak-memory.js';
 import { listPage, registration, serializedReplica } from '../support/replicas.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { createSeededRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -23,14 +23,14 @@ afterEach(async () => {
 });
 
 function send(text: string): RawConnection {
-  const connection = rawConnection(server.port, text);
+  const connection = openRawConnection(server.port, text);
   connections.push(connection);
   return connection;
 }
 
 /** Registers over a raw connection, and waits for the response. */
 async function register(id: string): Promise<RawConnection> {
-  const connection = send(registerRequest(registrationBody(id)));
+  const connection = send(formatRegisterRequest(formatRegistrationBody(id)));
   await until('there is an answer', () => /\r\n\r\n./s.test(connection.received()));
   return connection;
 }
@@ -67,23 +67,23 @@ describe('a registration over the limit', () => {
 });
 
 describe('the bytes of registrations over the limit', () => {
-  const sized = (id: string): string => registrationBody(id, [{ padding: 'x'.repeat(250) }]);
+  const sized = (id: string): string => formatRegistrationBody(id, [{ padding: 'x'.repeat(250) }]);
 
   it('are refused for an address that holds a quarter of them, until one ends', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
-    const first = send(registerRequest(sized('r1')));
+    const first = send(formatRegisterRequest(sized('r1')));
     await until('there is a lease', () => first.received().includes('alive'));
-    const second = send(registerRequest(sized('r2')));
+    const second = send(formatRegisterRequest(sized('r2')));
     await until('there is a lease', () => second.received().includes('alive'));
-    const refused = send(registerRequest(sized('r3')));
+    const refused = send(formatRegisterRequest(sized('r3')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations of 127.0.0.1 is 700 bytes');
-    const again = send(registerRequest(sized('r2')));
+    const again = send(formatRegisterRequest(sized('r2')));
     await until('it takes the place of its older one', () => again.received().includes('alive'));
     first.socket.destroy();
     await until('r1 is gone', () => server.registry.replicas().length === 1);
-    const third = send(registerRequest(sized('r3')));
+    const third = send(formatRegisterRequest(sized('r3')));
     await until('there is room', () => third.received().includes('alive'));
   });
 
@@ -92,7 +92,7 @@ describe('the bytes of registrations over the limit', () => {
     for (const host of ['a', 'b', 'c', 'd']) {
       await server.registry.register(serializedReplica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
     }
-    const refused = send(registerRequest(sized('r1')));
+    const refused = send(formatRegisterRequest(sized('r1')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations is 2800 bytes');
@@ -101,7 +101,7 @@ describe('the bytes of registrations over the limit', () => {
 
 describe('large bodies', () => {
   const large = (id: string): string =>
-    registrationBody(id, [{ a: 1 }, ...Array(300).fill({ padding: 'x'.repeat(200) })]);
+    formatRegistrationBody(id, [{ a: 1 }, ...Array(300).fill({ padding: 'x'.repeat(200) })]);
   const unfinished = (): RawConnection =>
     send(`POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(60_000)}`);
 
@@ -113,7 +113,7 @@ describe('large bodies', () => {
     const first = [unfinished(), unfinished()];
     await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);
     for (const text of [
-      registerRequest(large('r1')),
+      formatRegisterRequest(large('r1')),
       `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n${'x'.repeat(60_000)}`,
     ]) {
       const refused = send(text);
@@ -125,7 +125,7 @@ describe('large bodies', () => {
     // A lease does not keep the body of its registration.
     for (const id of ['r1', 'r2', 'r3', 'r4']) {
       await until(`${id} has a lease`, async () => {
-        const again = send(registerRequest(large(id)));
+        const again = send(formatRegisterRequest(large(id)));
         await until('there is an answer', () => /\r\n\r\n./s.test(again.received()));
         return again.received().includes('alive');
       });
@@ -134,7 +134,7 @@ describe('large bodies', () => {
 
   it('are parsed one at a time, and other requests are handled in between', async () => {
     server = await startTestApiServer();
-    const faulty = registerRequest(`{"capabilities":[${'1,'.repeat(4000)}1]}`);
+    const faulty = formatRegisterRequest(`{"capabilities":[${'1,'.repeat(4000)}1]}`);
     const registering = Array.from({ length: 50 }, () => send(faulty.slice(0, -1)));
     const asking = Array.from({ length: 20 }, () => send('GET /livez HTTP/1.1\r\nHost: x\r\n'));
     await get('/livez');
@@ -150,7 +150,7 @@ describe('large bodies', () => {
 
   it('need no more memory in chunks of one byte', async () => {
     server = await startTestApiServer();
-    const beforeBytes = peakRssBytes(process.pid);
+    const beforeBytes = readPeakRssBytes(process.pid);
     const refused = send('POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
     const chunks = '1\r\nx\r\n'.repeat(10_000);
     for (let sent = 0; sent < 100; sent++) {
@@ -158,7 +158,7 @@ describe('large bodies', () => {
     }
     refused.socket.write('0\r\n\r\n');
     await until('there is an answer', () => refused.received().includes('json_invalid'), 10_000);
-    expect(peakRssBytes(process.pid) - beforeBytes).toBeLessThan(100 * 1024 * 1024);
+    expect(readPeakRssBytes(process.pid) - beforeBytes).toBeLessThan(100 * 1024 * 1024);
   }, 20_000);
 });
 
@@ -256,7 +256,7 @@ describe('pipelined requests', () => {
 
   it('all get a response, however they are split into packets', async () => {
     server = await startTestApiServer();
-    const random = seededRandom(1);
+    const random = createSeededRandom(1);
     const kinds = [
       ['GET /livez HTTP/1.1\r\nHost: x\r\n\r\n', '200'],
       ['GET /route HTTP/1.1\r\nHost: x\r\n\r\n', '404'],
@@ -285,7 +285,7 @@ describe('pipelined requests', () => {
     server = await startTestApiServer();
     const { received } = await register('r1');
     const two = JSON.stringify({ replica_id: 'r2', endpoint: 'h:1', capabilities: [{}], ttl: 9 });
-    const leaseStream = send(registerRequest(two));
+    const leaseStream = send(formatRegisterRequest(two));
     await until('there is a lease', () => /x-anyserve-lease: (\S+)/i.test(leaseStream.received()));
     const lease = /x-anyserve-lease: (\S+)/i.exec(leaseStream.received())?.[1];
     const renewal = `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n{"state":"unready"}`;
@@ -301,7 +301,7 @@ describe('pipelined requests', () => {
 
   it('can end with a registration', async () => {
     server = await startTestApiServer();
-    const registering = registerRequest(registrationBody('r1'));
+    const registering = formatRegisterRequest(formatRegistrationBody('r1'));
     const renewing = 'PUT /leases/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}';
     const { received } = send(`${'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3)}${renewing}${registering}`);
     await until('it is granted', () => received().includes('"alive"'));
@@ -326,7 +326,9 @@ describe('pipelined requests', () => {
   it('have no effect once their client has disconnected', async () => {
     server = await startTestApiServer();
     const lease = await register('r1');
-    const behind = send(`${registerRequest(registrationBody('r2'))}${registerRequest(registrationBody('r3'))}`);
+    const behind = send(
+      `${formatRegisterRequest(formatRegistrationBody('r2'))}${formatRegisterRequest(formatRegistrationBody('r3'))}`,
+    );
     await until('r2 is there', () => server.registry.replicas().length === 2);
     behind.socket.destroy();
     await until('r2 is gone', () => server.registry.replicas().length === 1);
@@ -352,7 +354,7 @@ describe('an API server', () => {
     expect(await get('/livez')).toMatchObject({ status: 200 });
     expect(await get('/route?type=chat')).toMatchObject({ status: 200 });
     // No proxy must reuse a connection that is about to be cut.
-    const kept = rawConnection(server.port, 'GET /route?type=chat HTTP/1.1\r\nHost: x\r\n\r\n');
+    const kept = openRawConnection(server.port, 'GET /route?type=chat HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is closed', () => kept.socket.readableEnded, 500);
     expect(kept.received()).toMatch(/^HTTP\/1.1 200 OK\r\n.*\r\nConnection: close\r\n/s);
     const refused = await register('late');

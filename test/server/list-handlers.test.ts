@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { LeaseId } from '../../src/core/ids.js';
 import type { KnownReplica } from '../../src/core/registry.js';
-import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
-import { collectGarbage } from '../support/kept-memory.js';
+import { openRawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { serializedReplica } from '../support/replicas.js';
+import { collectGarbage } from '../support/retained-memory.js';
 import { until } from '../support/until.js';
 
 const COUNT = 10_000;
@@ -55,7 +55,7 @@ describe('a long list', () => {
   });
 
   it('is a snapshot, whatever changes while a client reads it', async () => {
-    const { socket, received } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
+    const { socket, received } = openRawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
     socket.setEncoding('utf8');
     await until('it begins', () => received().length > 0);
     socket.pause();
@@ -69,7 +69,10 @@ describe('a long list', () => {
   });
 
   it('with details is a snapshot, whatever changes while it is serialized', async () => {
-    const { received } = rawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const { received } = openRawConnection(
+      server.port,
+      'GET /replicas HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+    );
     const asked = vi.spyOn(server.registry, 'known');
     await until('it is asked for', () => asked.mock.calls.length > 0);
     for (const lease of leases) await server.registry.release(lease, 'released');
@@ -88,7 +91,7 @@ describe('a long list', () => {
       return process.memoryUsage().arrayBuffers;
     };
     const before = buffersBytes();
-    const { socket, received } = rawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\n\r\n');
+    const { socket, received } = openRawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it begins', () => received().length > 0);
     const length = Number(/content-length: (\d+)/.exec(received())?.[1]);
     socket.on('data', () => received().length > length / 2 && socket.pause());
@@ -98,7 +101,7 @@ describe('a long list', () => {
   });
 
   it('is no longer sent to a client that has disconnected', async () => {
-    const { socket } = rawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
+    const { socket } = openRawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
     socket.pause();
     await fetch(`${server.url}/livez`);
     socket.destroy();

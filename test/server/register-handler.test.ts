@@ -7,12 +7,12 @@ import { Readiness } from '../../src/server/readiness.js';
 import { createRegisterHandler } from '../../src/server/register-handler.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
-import { rawConnection, registerRequest, registrationBody } from '../support/api-server.js';
+import { formatRegisterRequest, formatRegistrationBody, openRawConnection } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptEvents, replica } from '../support/replicas.js';
+import { createRecordingEvents, replica } from '../support/replicas.js';
 
 it('does not register a client that left while its request was read, nor supersede another lease', async () => {
-  const [clock, events] = [new ManualClock(), keptEvents()];
+  const [clock, events] = [new ManualClock(), createRecordingEvents()];
   const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events });
   const readiness = new Readiness();
   readiness.markServing();
@@ -40,7 +40,7 @@ it('does not register a client that left while its request was read, nor superse
       resolve();
     });
   });
-  const connection = rawConnection(await listeningPort(), registerRequest(registrationBody('r1')));
+  const connection = openRawConnection(await listeningPort(), formatRegisterRequest(formatRegistrationBody('r1')));
   await handled;
   expect({ wasDestroyed, ends, replicas: registry.replicas().length }).toEqual({
     wasDestroyed: true,

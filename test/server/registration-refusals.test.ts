@@ -2,14 +2,14 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import { BodyMemory } from '../../src/http/body-memory.js';
 import {
+  formatRegisterRequest,
+  formatRegistrationBody,
+  openRawConnection,
   type RawConnection,
-  rawConnection,
-  registerRequest,
-  registrationBody,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
-import { keptEvents } from '../support/replicas.js';
+import { createRecordingEvents } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -21,15 +21,15 @@ afterEach(async () => {
 });
 
 async function statusOf(text: string): Promise<number> {
-  const opened = rawConnection(server.port, text);
+  const opened = openRawConnection(server.port, text);
   connection = opened;
   await until('there is an answer', () => opened.received().includes('\r\n\r\n'));
   return Number(opened.received().split(' ')[1]);
 }
 
 const TOKENS = { register: () => new TokenSet(['the-secret-token']) };
-const BODY = registrationBody('r1');
-const headed = (headers: string): string => registerRequest(BODY).replace('\r\n\r\n', `\r\n${headers}\r\n\r\n`);
+const BODY = formatRegistrationBody('r1');
+const headed = (headers: string): string => formatRegisterRequest(BODY).replace('\r\n\r\n', `\r\n${headers}\r\n\r\n`);
 const MANY = Array.from({ length: 101 }, (_, n) => `X-${n}: 1`).join('\r\n');
 
 describe('a registration that is refused before its body is parsed', () => {
@@ -39,7 +39,7 @@ describe('a registration that is refused before its body is parsed', () => {
       'unauthenticated',
       'this request needs a register token: send Authorization: Bearer TOKEN',
       {},
-      registerRequest(BODY),
+      formatRegisterRequest(BODY),
     ],
     [
       401,
@@ -55,17 +55,17 @@ describe('a registration that is refused before its body is parsed', () => {
       'unavailable',
       'too many large request bodies are being read; try again',
       { tokens: {}, bodies: new BodyMemory(1000) },
-      registerRequest(registrationBody('r1', [{ padding: 'x'.repeat(20_000) }])),
+      formatRegisterRequest(formatRegistrationBody('r1', [{ padding: 'x'.repeat(20_000) }])),
     ],
     [
       421,
       'permission_denied',
       'the host "evil.test" is not allowed',
       { tokens: {} },
-      registerRequest(BODY).replace(/Host: .*/, 'Host: evil.test'),
+      formatRegisterRequest(BODY).replace(/Host: .*/, 'Host: evil.test'),
     ],
   ])('with %i emits an event with the code %s', async (status, code, reason, options, request) => {
-    const events = keptEvents();
+    const events = createRecordingEvents();
     server = await startTestApiServer({ tokens: TOKENS, events, ...options });
     expect(await statusOf(request)).toBe(status);
     const refusals = events.all.filter(({ kind }) => kind === 'registration_refused');
@@ -82,7 +82,7 @@ describe('a registration that is refused before its body is parsed', () => {
   });
 
   it('emits none for other requests', async () => {
-    const events = keptEvents();
+    const events = createRecordingEvents();
     server = await startTestApiServer({ tokens: { ...TOKENS, read: TOKENS.register }, events });
     for (const line of ['GET /register', 'GET /route', 'PUT /leases/x']) {
       expect(await statusOf(`${line} HTTP/1.1\r\nHost: x\r\n\r\n`)).toBeGreaterThanOrEqual(401);

@@ -5,7 +5,7 @@ import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
 import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
-import { keptBytes } from '../support/kept-memory.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
 
 /** Creates a handler over a registry that records its queries. */
 function handler() {
@@ -45,7 +45,7 @@ describe('a query', () => {
     ['with a host', (n) => toOriginForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
     ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
   ])('does not keep the rest of a long target %s in memory', (_what, target) => {
-    const bytes = keptBytes(() => {
+    const bytes = measureRetainedBytes(() => {
       const { ask, asked } = handler();
       for (let n = 0; n < COUNT; n++) ask(target(n));
       expect(asked).toHaveLength(COUNT);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { rawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { openRawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -12,7 +12,7 @@ afterEach(() => server.close());
 
 /** Returns the responses to two pipelined requests. For a hot route, the first bypasses express, and the second does not. */
 async function pipelined(request: string): Promise<string[]> {
-  const connection = rawConnection(server.port, `${request}${request}`);
+  const connection = openRawConnection(server.port, `${request}${request}`);
   const responses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);
   const isWhole = (text: string): boolean => /\r\n\r\n/.test(text) && text.endsWith('}');
   const hasBody = !request.startsWith('HEAD');

@@ -9,12 +9,12 @@ import { MemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
 import { EventBus } from '../../src/telemetry/event-bus.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
-import { keptLog } from './replicas.js';
+import { createRecordingLog } from './replicas.js';
 
 /** An API server for a test, with access to its registry and log lines. */
 export interface TestApiServer extends ApiServer {
   readonly registry: Registry<SerializedReplica>;
-  readonly log: ReturnType<typeof keptLog>;
+  readonly log: ReturnType<typeof createRecordingLog>;
 }
 
 /** Starts an API server on loopback. Default port: a free one. */
@@ -31,7 +31,7 @@ export async function startTestApiServer({
   readonly random?: Random;
   readonly limits?: RegistryLimits;
 } = {}): Promise<TestApiServer> {
-  const log = keptLog();
+  const log = createRecordingLog();
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
   const registry = new Registry({
@@ -65,7 +65,7 @@ export interface RawConnection {
 }
 
 /** Connects to loopback and sends a text byte for byte. */
-export function rawConnection(port: number, text: string): RawConnection {
+export function openRawConnection(port: number, text: string): RawConnection {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   let received = '';
   socket.setEncoding('latin1').on('data', (chunk) => {
@@ -77,12 +77,12 @@ export function rawConnection(port: number, text: string): RawConnection {
 }
 
 /** Returns a complete `POST /register` request with this body. */
-export function registerRequest(body: string, { version = '1.1' } = {}): string {
+export function formatRegisterRequest(body: string, { version = '1.1' } = {}): string {
   const bytes = Buffer.from(body);
   return `POST /register HTTP/${version}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n${bytes.toString('latin1')}`;
 }
 
 /** Returns the body of a registration. */
-export function registrationBody(id: string, capabilities: unknown[] = [{ type: 'chat' }]): string {
+export function formatRegistrationBody(id: string, capabilities: unknown[] = [{ type: 'chat' }]): string {
   return JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities });
 }

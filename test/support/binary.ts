@@ -18,7 +18,7 @@ export interface Running {
   stdout(): string;
   stderr(): string;
   /** Waits until stdout matches, and returns the first group. Rejects after 15 s. */
-  printed(pattern: RegExp): Promise<string>;
+  waitForOutput(pattern: RegExp): Promise<string>;
   /** Sends a signal and waits until the process has ended. */
   stop(signal?: NodeJS.Signals): Promise<Outcome>;
   readonly ended: Promise<Outcome>;
@@ -88,7 +88,7 @@ function follow(child: ChildProcessWithoutNullStreams): Running {
     stdout: () => stdout,
     stderr: () => stderr,
     ended,
-    async printed(pattern) {
+    async waitForOutput(pattern) {
       await until(`it prints ${pattern}; so far: ${stdout}${stderr}`, () => pattern.test(stdout), 15_000);
       return pattern.exec(stdout)?.[1] ?? '';
     },

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 
 /** Returns the shortest duration of several runs of a task, in ms. Longer runs include other work of the machine. */
-export async function leastMs(task: () => unknown, runs: number): Promise<number> {
+export async function measureLeastMs(task: () => unknown, runs: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let run = 0; run < runs; run++) {
     const startedAtMs = performance.now();
@@ -12,7 +12,7 @@ export async function leastMs(task: () => unknown, runs: number): Promise<number
 }
 
 /** Returns the lowest CPU time of several runs of a synchronous task, in ms. Other processes don't add to it. */
-function leastCpuMs(task: () => unknown, runs: number): number {
+function measureLeastCpuMs(task: () => unknown, runs: number): number {
   let least = Number.POSITIVE_INFINITY;
   for (let run = 0; run < runs; run++) {
     const before = process.cpuUsage();
@@ -39,9 +39,9 @@ export function expectLinearTime(make: (length: number) => () => unknown, length
   let shortMs = Number.POSITIVE_INFINITY;
   let longMs = Number.POSITIVE_INFINITY;
   for (let attempt = 0; attempt < 6; attempt++) {
-    longMs = Math.min(longMs, leastCpuMs(long, 4));
+    longMs = Math.min(longMs, measureLeastCpuMs(long, 4));
     if (longMs <= NEGLIGIBLE_MS) return;
-    shortMs = Math.min(shortMs, leastCpuMs(short, 4));
+    shortMs = Math.min(shortMs, measureLeastCpuMs(short, 4));
     if (longMs <= MAX_GROWTH * shortMs) return;
   }
   expect(longMs / shortMs, `${shortMs} ms, and ${longMs} ms for ${LENGTH_RATIO} times the length`).toBeLessThan(

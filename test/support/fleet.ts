@@ -15,11 +15,11 @@ export interface ServerProcess {
   /** Its URL as seen from its own host. */
   readonly url: string;
   /** Returns the replica ids of `GET /registry`, in its order. */
-  listed(): Promise<string[]>;
+  listReplicaIds(): Promise<string[]>;
   /** Returns the replica id of `GET /route`, or undefined when no replica matches. */
-  routed(): Promise<string | undefined>;
+  fetchRoute(): Promise<string | undefined>;
   /** Sends a GET request with curl. */
-  ask(path: string): Promise<{ status: number; body: string }>;
+  fetchPath(path: string): Promise<{ status: number; body: string }>;
 }
 
 /** Starts an API server on this machine, or in the middle of a test network. */
@@ -32,10 +32,10 @@ export async function startServer({
   const place = network ? ['--host', '0.0.0.0', '--port', String(PORT)] : ['--port', String(port ?? 0)];
   const through = [...(network?.through ?? []), ...(options.through ?? [])];
   const running = start(['serve', ...place, ...args], { ...options, through });
-  const listening = await running.printed(/listening on (\S+)/);
+  const listening = await running.waitForOutput(/listening on (\S+)/);
   const url = network ? `http://127.0.0.1:${PORT}` : listening;
   const [command = 'curl', ...words] = [...(network?.through ?? []), 'curl'];
-  async function ask(path: string): Promise<{ status: number; body: string }> {
+  async function fetchPath(path: string): Promise<{ status: number; body: string }> {
     const { stdout } = await execute(command, [...words, '-s', '-m', '5', '-w', '\n%{http_code}', `${url}${path}`], {
       maxBuffer: 64 * 1024 * 1024,
     });
@@ -45,20 +45,20 @@ export async function startServer({
   return {
     running,
     url,
-    ask,
-    async listed() {
-      const { replicas } = JSON.parse((await ask('/registry')).body) as { replicas: { replica_id: string }[] };
+    fetchPath,
+    async listReplicaIds() {
+      const { replicas } = JSON.parse((await fetchPath('/registry')).body) as { replicas: { replica_id: string }[] };
       return replicas.map(({ replica_id }) => replica_id);
     },
-    async routed() {
-      const { status, body } = await ask('/route?type=chat');
+    async fetchRoute() {
+      const { status, body } = await fetchPath('/route?type=chat');
       return status === 200 ? (JSON.parse(body) as { replica_id: string }).replica_id : undefined;
     },
   };
 }
 
 /** Returns the log lines about replicas that the server removed. */
-export function removals({ running }: ServerProcess): string[] {
+export function readRemovals({ running }: ServerProcess): string[] {
   return running
     .stderr()
     .split('\n')
@@ -66,12 +66,12 @@ export function removals({ running }: ServerProcess): string[] {
 }
 
 /** Returns the URL of the API server in the middle, as seen from a host. */
-export function serverFrom(host: NetworkHost): string {
+export function getServerUrl(host: NetworkHost): string {
   return `http://${host.middle}:${PORT}`;
 }
 
 /** Registers a replica with curl, and resolves when it is registered. */
-export async function curlRegistrant(
+export async function startCurlRegistrant(
   server: string,
   id: string,
   { args = [], ...options }: { args?: readonly string[]; through?: readonly string[] } = {},
@@ -79,12 +79,12 @@ export async function curlRegistrant(
   const body = JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities: [{ type: 'chat' }] });
   const curl = ['curl', '-sN', ...args, `${server}/register`, '-H', 'content-type: application/json', '-d', body];
   const registrant = startProgram(curl, options);
-  await registrant.printed(/alive/);
+  await registrant.waitForOutput(/alive/);
   return registrant;
 }
 
 /** Waits until a condition holds, prints and returns how long that took in ms, and rejects when it takes longer than the limit. */
-export async function timeUntil(
+export async function measureTimeUntil(
   what: string,
   limitMs: number,
   holds: () => boolean | Promise<boolean>,
@@ -97,7 +97,7 @@ export async function timeUntil(
 }
 
 /** Checks a condition every 50 ms for `ms` milliseconds, and throws as soon as it doesn't hold. */
-export async function holdsFor(what: string, ms: number, holds: () => boolean | Promise<boolean>): Promise<void> {
+export async function assertHolds(what: string, ms: number, holds: () => boolean | Promise<boolean>): Promise<void> {
   const endAtMs = performance.now() + ms;
   while (performance.now() < endAtMs) {
     if (!(await holds())) throw new Error(`for ${ms} ms this should hold: ${what}`);

@@ -13,10 +13,10 @@ export interface ForwardProxy {
 export async function startForwardProxy(userAndPassword: string): Promise<ForwardProxy> {
   const asked: string[] = [];
   const expected = `Basic ${Buffer.from(userAndPassword).toString('base64')}`;
-  const isKnown = (message: IncomingMessage): boolean => message.headers['proxy-authorization'] === expected;
+  const isAuthorized = (message: IncomingMessage): boolean => message.headers['proxy-authorization'] === expected;
   const server = createServer((message, response) => {
     asked.push(`${message.method} ${message.url}`);
-    if (!isKnown(message)) return void response.writeHead(407).end('who are you');
+    if (!isAuthorized(message)) return void response.writeHead(407).end('who are you');
     const { 'proxy-authorization': _, 'proxy-connection': __, ...headers } = message.headers;
     const forwarded = request(message.url ?? '', { method: message.method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 500, answer.headers);
@@ -28,7 +28,7 @@ export async function startForwardProxy(userAndPassword: string): Promise<Forwar
   });
   server.on('connect', (message: IncomingMessage, socket) => {
     asked.push(`CONNECT ${message.url}`);
-    if (!isKnown(message)) return void socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+    if (!isAuthorized(message)) return void socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
     const [host = '', port = ''] = (message.url ?? '').split(':');
     const target = connect(Number(port), host, () => {
       socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');

@@ -5,7 +5,7 @@ const MIN_PORT = 12_000;
 const MAX_PORT = 32_000;
 
 /** Finds a free TCP port on loopback, for programs that cannot pick one themselves. */
-export async function freePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = MIN_PORT + Math.floor(Math.random() * (MAX_PORT - MIN_PORT));
     if (await isFree(port)) return port;

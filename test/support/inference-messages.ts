@@ -75,14 +75,14 @@ const VARINTS = [[], [26], [10, 18, 26, 34, 42]];
  * Re-encodes a message as other encoders can write it: with its fields in reverse order, and with each varint padded to at
  * least `numberBytes` bytes. Goes down to the contents of tensors. Both a tensor and its contents have the tag 42.
  */
-export function writtenOtherwise(bytes: Uint8Array, numberBytes: number, level = 0): Buffer {
+export function reencode(bytes: Uint8Array, numberBytes: number, level = 0): Buffer {
   const reader = new BinaryReader(bytes);
   const fields: Buffer[] = [];
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
     let content: Uint8Array = reader.bytes();
     if (VARINTS[level]?.includes(tag)) content = padVarints(content, numberBytes);
-    else if (tag === 42 && level < 2) content = writtenOtherwise(content, numberBytes, level + 1);
+    else if (tag === 42 && level < 2) content = reencode(content, numberBytes, level + 1);
     const head = new BinaryWriter().uint32(tag).uint32(content.length).finish();
     fields.push(Buffer.concat([padVarints(head, numberBytes), content]));
   }

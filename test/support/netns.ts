@@ -5,13 +5,13 @@ import { readdirSync } from 'node:fs';
  * Returns why this machine cannot run test networks, or undefined when it can. They need Linux, root, and the commands `ip`
  * and `nft`: `apt-get install iproute2 nftables`.
  */
-export function noNetworksBecause(): string | undefined {
+export function findNetworkProblem(): string | undefined {
   if (process.platform !== 'linux') return `network namespaces need Linux, and this is ${process.platform}`;
   if (process.getuid?.() !== 0) return 'network namespaces need root';
   const probe = `${PREFIX}${process.pid}-probe`;
   try {
-    ip('netns', 'add', probe);
-    nft(probe, 'add table inet probe');
+    runIp('netns', 'add', probe);
+    runNft(probe, 'add table inet probe');
     return undefined;
   } catch (error) {
     return `cannot create a network namespace with a packet filter: ${(error as Error).message.split('\n').at(-2)}`;
@@ -31,7 +31,7 @@ export interface NetworkHost {
   unplug(): void;
   plug(): void;
   /** Silently drops this percentage of packets in both directions: 100 simulates a host without power, 0 repairs the network. */
-  lose(percent: number): void;
+  setPacketLoss(percent: number): void;
 }
 
 /** A star of network namespaces: the API server runs in the middle, hosts around it. The machine's own network is not touched. */
@@ -53,7 +53,7 @@ export function createNetwork(): Network {
   const namespaces = [middle];
   addNamespace(middle);
   return {
-    through: inside(middle),
+    through: getCommandPrefix(middle),
     addHost() {
       const number = namespaces.length;
       const name = `${PREFIX}${process.pid}-host${number}`;
@@ -61,19 +61,19 @@ export function createNetwork(): Network {
       const subnet = `10.77.${number}`;
       addNamespace(name);
       namespaces.push(name);
-      ip('link', 'add', here, 'netns', middle, 'type', 'veth', 'peer', 'name', there, 'netns', name);
-      ip('-n', middle, 'address', 'add', `${subnet}.1/24`, 'dev', here);
-      ip('-n', name, 'address', 'add', `${subnet}.2/24`, 'dev', there);
-      ip('-n', middle, 'link', 'set', here, 'up');
-      ip('-n', name, 'link', 'set', there, 'up');
-      const setLink = (state: 'up' | 'down'): void => ip('-n', name, 'link', 'set', there, state);
+      runIp('link', 'add', here, 'netns', middle, 'type', 'veth', 'peer', 'name', there, 'netns', name);
+      runIp('-n', middle, 'address', 'add', `${subnet}.1/24`, 'dev', here);
+      runIp('-n', name, 'address', 'add', `${subnet}.2/24`, 'dev', there);
+      runIp('-n', middle, 'link', 'set', here, 'up');
+      runIp('-n', name, 'link', 'set', there, 'up');
+      const setLink = (state: 'up' | 'down'): void => runIp('-n', name, 'link', 'set', there, state);
       return {
         address: `${subnet}.2`,
         middle: `${subnet}.1`,
-        through: inside(name),
+        through: getCommandPrefix(name),
         unplug: () => setLink('down'),
         plug: () => setLink('up'),
-        lose(percent) {
+        setPacketLoss(percent) {
           dropArriving(name, there, percent);
           dropArriving(middle, here, percent);
         },
@@ -87,28 +87,28 @@ export function createNetwork(): Network {
 
 function dropArriving(namespace: string, link: string, percent: number): void {
   const table = `loss_${link}`;
-  nft(namespace, `add table inet ${table}; delete table inet ${table}`);
+  runNft(namespace, `add table inet ${table}; delete table inet ${table}`);
   if (percent === 0) return;
   const some = percent < 100 ? `numgen random mod 100 < ${percent}` : '';
   const rule = `iifname "${link}" ${some} drop`;
-  nft(
+  runNft(
     namespace,
     `add table inet ${table}; add chain inet ${table} arriving { type filter hook input priority 0; }; add rule inet ${table} arriving ${rule}`,
   );
 }
 
-function inside(namespace: string): readonly string[] {
+function getCommandPrefix(namespace: string): readonly string[] {
   return ['ip', 'netns', 'exec', namespace];
 }
 
 function addNamespace(name: string): void {
-  ip('netns', 'add', name);
-  ip('-n', name, 'link', 'set', 'lo', 'up');
+  runIp('netns', 'add', name);
+  runIp('-n', name, 'link', 'set', 'lo', 'up');
 }
 
 /** Kills the processes in a namespace and removes it together with its cables. */
 function removeNamespace(name: string): void {
-  if (!namespaceNames().includes(name)) return;
+  if (!listNamespaces().includes(name)) return;
   const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS });
   for (const pid of pids.split('\n').filter(Boolean)) {
     try {
@@ -117,12 +117,12 @@ function removeNamespace(name: string): void {
       // The process has already ended.
     }
   }
-  ip('netns', 'delete', name);
+  runIp('netns', 'delete', name);
 }
 
 /** Removes the namespaces of runs whose process has ended. */
 function removeLeftovers(): void {
-  for (const name of namespaceNames().filter((name) => name.startsWith(PREFIX))) {
+  for (const name of listNamespaces().filter((name) => name.startsWith(PREFIX))) {
     const pid = Number.parseInt(name.slice(PREFIX.length), 10);
     try {
       process.kill(pid, 0);
@@ -132,7 +132,7 @@ function removeLeftovers(): void {
   }
 }
 
-function namespaceNames(): string[] {
+function listNamespaces(): string[] {
   try {
     return readdirSync('/run/netns');
   } catch {
@@ -140,11 +140,11 @@ function namespaceNames(): string[] {
   }
 }
 
-function ip(...args: string[]): void {
+function runIp(...args: string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: COMMAND_TIMEOUT_MS });
 }
 
-function nft(namespace: string, commands: string): void {
+function runNft(namespace: string, commands: string): void {
   execFileSync('ip', ['netns', 'exec', namespace, 'nft', commands], {
     stdio: ['ignore', 'ignore', 'pipe'],
     timeout: COMMAND_TIMEOUT_MS,

@@ -5,8 +5,8 @@ import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import type { TensorValue } from '../../src/inference/tensor-value.js';
 import { clock, random } from '../../src/system.js';
 import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
-import { type Answering, type OpenaiUpstream, startOpenaiUpstream } from './openai-upstream.js';
-import { keptLog } from './replicas.js';
+import { type OpenaiUpstream, startOpenaiUpstream, type UpstreamHandler } from './openai-upstream.js';
+import { createRecordingLog } from './replicas.js';
 import { startTestWorker } from './worker.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -16,8 +16,8 @@ afterEach(async () => {
 });
 
 /** Starts an upstream that closes after the test. */
-export async function upstreamOf(
-  answering?: Answering,
+export async function startUpstream(
+  answering?: UpstreamHandler,
   models?: readonly (string | object)[],
   others: Omit<Parameters<typeof startOpenaiUpstream>[0], 'answering' | 'models'> = {},
 ): Promise<OpenaiUpstream> {
@@ -27,8 +27,8 @@ export async function upstreamOf(
 }
 
 /** Creates a backend for an upstream, with access to its log lines. */
-export async function backendOf(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
-  const log = keptLog();
+export async function startBackend(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const log = createRecordingLog();
   const backend = await createOpenaiBackend(
     {
       url: upstream.url,
@@ -49,28 +49,28 @@ export async function backendOf(upstream: { url: string }, options: Partial<Open
 }
 
 /** Starts a worker in front of an upstream, and a client of that worker. */
-export async function calling(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
-  const worker = await startTestWorker(await backendOf(upstream, options));
+export async function startWorkerFor(upstream: { url: string }, options: Partial<OpenaiBackendOptions> = {}) {
+  const worker = await startTestWorker(await startBackend(upstream, options));
   cleanups.push(() => worker.stop());
   const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
   cleanups.push(() => client.close());
   return { client, worker };
 }
 
-export function textOf({ outputs }: InferenceResponse): string {
+export function readText({ outputs }: InferenceResponse): string {
   return tensorToTexts(outputs['text'] as Tensor).join('');
 }
 
 /** Returns the texts of each output of a response. */
-export function textsOf({ outputs }: InferenceResponse): Record<string, string[]> {
+export function readTexts({ outputs }: InferenceResponse): Record<string, string[]> {
   return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensorToTexts(tensor)]));
 }
 
-export const prompt = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
+export const toPromptInputs = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
 
 /** Makes a streaming call and returns all its messages. */
-export async function partsOf(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
+export async function collectParts(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
   const parts: InferenceResponse[] = [];
-  for await (const part of client.inferStream('chat', prompt('x'), { parameters })) parts.push(part);
+  for await (const part of client.inferStream('chat', toPromptInputs('x'), { parameters })) parts.push(part);
   return parts;
 }

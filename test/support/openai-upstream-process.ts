@@ -1,4 +1,4 @@
-import { piece, startOpenaiUpstream, write } from './openai-upstream.js';
+import { createTextChunk, startOpenaiUpstream, writeEvents } from './openai-upstream.js';
 
 /**
  * Runs an upstream in a separate process, so that a test can kill it. Prints its URL. The prompt `hang` gets one piece of
@@ -8,7 +8,7 @@ const { url } = await startOpenaiUpstream({
   port: Number(process.argv[2] ?? 0),
   answering({ body }, response) {
     if (body?.messages?.at(-1).content !== 'hang') return undefined;
-    write(response, piece('begun '));
+    writeEvents(response, createTextChunk('begun '));
     return true;
   },
 });

@@ -11,7 +11,7 @@ export interface UpstreamRequest {
 }
 
 /** Handles a request instead of the default behaviour. Returns undefined to use the default. */
-export type Answering = (
+export type UpstreamHandler = (
   request: UpstreamRequest,
   response: ServerResponse,
   message: IncomingMessage,
@@ -44,7 +44,7 @@ export async function startOpenaiUpstream({
   port?: number;
   /** Entries of the model list; a string stands for an entry with this id. */
   models?: readonly (string | object)[];
-  answering?: Answering;
+  answering?: UpstreamHandler;
   /** Headers of each response. */
   headers?: Readonly<Record<string, string>>;
   tls?: ServerOptions;
@@ -68,21 +68,21 @@ export async function startOpenaiUpstream({
       response.once('close', () => open--);
     }
     if (await answering(request, response, message)) return;
-    if (request.path === '/health') return json(response, 200, { status: 'ok' });
+    if (request.path === '/health') return sendJson(response, 200, { status: 'ok' });
     if (request.path === '/v1/models') {
       const data = offered.map((model) => (typeof model === 'string' ? { id: model, object: 'model' } : model));
-      return json(response, 200, { data });
+      return sendJson(response, 200, { data });
     }
-    if (request.path === '/v1/embeddings') return json(response, 200, embeddings(request.body.input));
-    if (request.path !== '/v1/chat/completions') return json(response, 404, { detail: 'Not Found' });
+    if (request.path === '/v1/embeddings') return sendJson(response, 200, createEmbeddings(request.body.input));
+    if (request.path !== '/v1/chat/completions') return sendJson(response, 404, { detail: 'Not Found' });
     const words = String(request.body.messages.at(-1).content).split(/(?<= )/);
     const usage = { prompt_tokens: request.body.messages.length, completion_tokens: words.length, total_tokens: 0 };
     usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
     if (!request.body.stream) {
       const choice = { index: 0, message: { role: 'assistant', content: words.join('') }, finish_reason: 'stop' };
-      return json(response, 200, { choices: [choice], usage });
+      return sendJson(response, 200, { choices: [choice], usage });
     }
-    events(response, ...words.map(piece), finish('stop'), { choices: [], usage }, '[DONE]');
+    sendEvents(response, ...words.map(createTextChunk), createFinishChunk('stop'), { choices: [], usage }, '[DONE]');
   }
 
   const listener = (message: IncomingMessage, response: ServerResponse): void => void answer(message, response);
@@ -107,33 +107,33 @@ export async function startOpenaiUpstream({
 }
 
 /** Sends a JSON response. */
-export function json(response: ServerResponse, status: number, body: unknown): void {
+export function sendJson(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
 /** Returns a chunk with a piece of the text. */
-export function piece(content: string): object {
+export function createTextChunk(content: string): object {
   return { choices: [{ index: 0, delta: { content }, finish_reason: null }] };
 }
 
 /** Returns the chunk that ends the text. */
-export function finish(reason: string): object {
+export function createFinishChunk(reason: string): object {
   return { choices: [{ index: 0, delta: {}, finish_reason: reason }] };
 }
 
 /** Writes events to a response, and its head first if necessary. */
-export function write(response: ServerResponse, ...chunks: (object | string)[]): void {
+export function writeEvents(response: ServerResponse, ...chunks: (object | string)[]): void {
   if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
   for (const chunk of chunks) response.write(`data: ${typeof chunk === 'string' ? chunk : JSON.stringify(chunk)}\n\n`);
 }
 
 /** Sends a complete stream of events. */
-export function events(response: ServerResponse, ...chunks: (object | string)[]): void {
-  write(response, ...chunks);
+export function sendEvents(response: ServerResponse, ...chunks: (object | string)[]): void {
+  writeEvents(response, ...chunks);
   response.end();
 }
 
-function embeddings(input: string | string[]): object {
+function createEmbeddings(input: string | string[]): object {
   const texts = [input].flat();
   const data = texts.map((text, index) => ({ index, embedding: [text.length, index, 0.5] }));
   // Reversed: clients have to go by the index.

@@ -30,7 +30,7 @@ export async function runMeasured(
 }
 
 /** Returns the peak of a running process's resident memory so far, in bytes, as measured by the kernel. */
-export function peakRssBytes(pid: number): number {
+export function readPeakRssBytes(pid: number): number {
   const [, kilobytes] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   if (kilobytes === undefined) throw new Error(`/proc has no peak memory of process ${pid}`);
   return Number(kilobytes) * 1024;

@@ -29,7 +29,7 @@ export function registration<R extends Replica>(lease: string, of: R): Registrat
 }
 
 /** Creates an id source that counts: lease-1, lease-2, server-1. */
-export function countingIds(): Ids {
+export function createCountingIds(): Ids {
   let leases = 0;
   let servers = 0;
   return {
@@ -39,14 +39,14 @@ export function countingIds(): Ids {
 }
 
 /** Creates a log that stores its lines in an array. */
-export function keptLog(): Log & { readonly lines: string[] } {
+export function createRecordingLog(): Log & { readonly lines: string[] } {
   const lines: string[] = [];
   const keep = (line: string): void => void lines.push(line);
   return { lines, info: keep, warn: keep };
 }
 
 /** Creates an event sink that stores all events in an array. */
-export function keptEvents(): Events & { readonly all: (RegistryEvent | ServerEvent | CallEvent)[] } {
+export function createRecordingEvents(): Events & { readonly all: (RegistryEvent | ServerEvent | CallEvent)[] } {
   const all: (RegistryEvent | ServerEvent | CallEvent)[] = [];
   return { all, emit: (event) => void all.push(event) };
 }
@@ -57,7 +57,7 @@ export function query(pairs: Readonly<Record<string, string>> = {}): CapabilityQ
 }
 
 /** Creates a prepared query from pairs. */
-export function preparedQuery(pairs: Readonly<Record<string, string>> = {}): PreparedQuery {
+export function prepareQuery(pairs: Readonly<Record<string, string>> = {}): PreparedQuery {
   return new PreparedQuery(query(pairs));
 }
 
@@ -67,7 +67,7 @@ export function listPage<R extends Replica>(registrations: readonly Registration
 }
 
 /** Returns the body of `GET /registry` for these replicas. */
-export function listText(replicas: readonly Replica[]): string {
+export function formatReplicaList(replicas: readonly Replica[]): string {
   const page = listPage(replicas.map((one) => registration('lease', new SerializedReplica(one))));
   return Buffer.concat([...serializeRegistryResponse([page], new PageSerializer())]).toString();
 }

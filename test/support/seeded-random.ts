@@ -1,7 +1,7 @@
 import type { Random } from '../../src/core/ports.js';
 
 /** Creates a random source that repeats the same sequence for the same seed (mulberry32). */
-export function seededRandom(seed: number): Random {
+export function createSeededRandom(seed: number): Random {
   let state = seed;
   return {
     fraction() {
@@ -14,6 +14,6 @@ export function seededRandom(seed: number): Random {
 }
 
 /** Creates a random source that always returns this fraction. */
-export function constantRandom(fraction: number): Random {
+export function createConstantRandom(fraction: number): Random {
   return { fraction: () => fraction };
 }

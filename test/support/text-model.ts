@@ -9,7 +9,7 @@ const LIBRARY = new URL('../../dist/index.js', import.meta.url).href;
  * whether the call is streaming. It responds with "heard " and the last message. The last messages "forever", "fail", "die",
  * "tools", "think", "numbers" and "parameters" are commands.
  */
-export function textModel(): string {
+export function writeTextModel(): string {
   const path = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'text-model.mjs');
   writeFileSync(
     path,

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { type GgufTensor, serializeGguf } from '../../examples/llm/gguf.js';
-import { seededRandom } from './seeded-random.js';
+import { createSeededRandom } from './seeded-random.js';
 
 /** Dimensions of a model that is too small to know anything. Its architecture is that of Llama, as in most models. */
 const EMBEDDING = 32;
@@ -41,54 +41,54 @@ export function writeTinyModel(path: string, { rows = [], chatTemplate, contextL
     'tokenizer.ggml.tokens': tokens,
     // The tokenizer prefers higher scores, so longer tokens win.
     'tokenizer.ggml.scores': Float32Array.from(tokens, ({ length }) => length),
-    'tokenizer.ggml.token_type': Int32Array.from(tokens, kindOf),
+    'tokenizer.ggml.token_type': Int32Array.from(tokens, getTokenKind),
     'tokenizer.ggml.unknown_token_id': 0,
     'tokenizer.ggml.bos_token_id': 1,
     'tokenizer.ggml.eos_token_id': 2,
     ...(chatTemplate !== undefined && { 'tokenizer.chat_template': chatTemplate }),
   };
-  writeFileSync(path, serializeGguf(metadata, tensors(tokens, rows)));
+  writeFileSync(path, serializeGguf(metadata, createTensors(tokens, rows)));
 }
 
-function kindOf(token: string): number {
+function getTokenKind(token: string): number {
   if (token === '<unk>') return KIND.unknown;
   if (token.startsWith('<0x')) return KIND.byte;
   return token.startsWith('<') ? KIND.control : KIND.normal;
 }
 
-function tensors(tokens: readonly string[], rows: TinyModel['rows'] & object): GgufTensor[] {
-  const random = seededRandom(1);
-  const weights = (name: string, shape: readonly [number, number], size = 0.1): GgufTensor => {
+function createTensors(tokens: readonly string[], rows: TinyModel['rows'] & object): GgufTensor[] {
+  const random = createSeededRandom(1);
+  const createRandomWeights = (name: string, shape: readonly [number, number], size = 0.1): GgufTensor => {
     const data = Float32Array.from({ length: shape[0] * shape[1] }, () => (random.fraction() - 0.5) * size);
     return { name, shape, encoding: 'F32', data };
   };
-  const ones = (name: string): GgufTensor => {
+  const createOnes = (name: string): GgufTensor => {
     return { name, shape: [EMBEDDING], encoding: 'F32', data: new Float32Array(EMBEDDING).fill(1) };
   };
-  const embeddings = weights('token_embd.weight', [EMBEDDING, tokens.length], 2);
-  const output = weights('output.weight', [EMBEDDING, tokens.length], 0.2);
-  const of = ({ data }: GgufTensor, token: string): Float32Array => {
+  const embeddings = createRandomWeights('token_embd.weight', [EMBEDDING, tokens.length], 2);
+  const output = createRandomWeights('output.weight', [EMBEDDING, tokens.length], 0.2);
+  const getTokenWeights = ({ data }: GgufTensor, token: string): Float32Array => {
     const start = tokens.indexOf(token) * EMBEDDING;
     return data.subarray(start, start + EMBEDDING);
   };
   for (const row of rows) {
     for (const [at, token] of row.slice(1).entries()) {
       // The more similar a token's output weights are to the embedding of its predecessor, the likelier the token.
-      const before = of(embeddings, row[at] as string);
-      const after = of(output, token);
+      const before = getTokenWeights(embeddings, row[at] as string);
+      const after = getTokenWeights(output, token);
       after.set(after.map((weight, i) => weight + (before[i] as number)));
     }
   }
   const layers = Array.from({ length: LAYERS }, (_, at) => [
-    ones(`blk.${at}.attn_norm.weight`),
-    weights(`blk.${at}.attn_q.weight`, [EMBEDDING, EMBEDDING]),
-    weights(`blk.${at}.attn_k.weight`, [EMBEDDING, EMBEDDING]),
-    weights(`blk.${at}.attn_v.weight`, [EMBEDDING, EMBEDDING]),
-    weights(`blk.${at}.attn_output.weight`, [EMBEDDING, EMBEDDING]),
-    ones(`blk.${at}.ffn_norm.weight`),
-    weights(`blk.${at}.ffn_gate.weight`, [EMBEDDING, FEED_FORWARD]),
-    weights(`blk.${at}.ffn_up.weight`, [EMBEDDING, FEED_FORWARD]),
-    weights(`blk.${at}.ffn_down.weight`, [FEED_FORWARD, EMBEDDING]),
+    createOnes(`blk.${at}.attn_norm.weight`),
+    createRandomWeights(`blk.${at}.attn_q.weight`, [EMBEDDING, EMBEDDING]),
+    createRandomWeights(`blk.${at}.attn_k.weight`, [EMBEDDING, EMBEDDING]),
+    createRandomWeights(`blk.${at}.attn_v.weight`, [EMBEDDING, EMBEDDING]),
+    createRandomWeights(`blk.${at}.attn_output.weight`, [EMBEDDING, EMBEDDING]),
+    createOnes(`blk.${at}.ffn_norm.weight`),
+    createRandomWeights(`blk.${at}.ffn_gate.weight`, [EMBEDDING, FEED_FORWARD]),
+    createRandomWeights(`blk.${at}.ffn_up.weight`, [EMBEDDING, FEED_FORWARD]),
+    createRandomWeights(`blk.${at}.ffn_down.weight`, [FEED_FORWARD, EMBEDDING]),
   ]);
-  return [embeddings, ...layers.flat(), ones('output_norm.weight'), output];
+  return [embeddings, ...layers.flat(), createOnes('output_norm.weight'), output];
 }

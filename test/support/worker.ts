@@ -3,15 +3,15 @@ import * as system from '../../src/system.js';
 import type { Backend } from '../../src/worker/backend.js';
 import { runWorker, type WorkerOptions } from '../../src/worker/running-worker.js';
 import type { Worker } from '../../src/worker/worker-settings.js';
-import { keptLog } from './replicas.js';
+import { createRecordingLog } from './replicas.js';
 
 /** Starts a worker on a free port, with access to its log lines. By default it registers with no API server. */
 export async function startTestWorker(
   backend: Backend,
   options: Partial<WorkerOptions> = {},
   clock: Clock = system.clock,
-): Promise<Worker & { readonly log: ReturnType<typeof keptLog> }> {
-  const log = keptLog();
+): Promise<Worker & { readonly log: ReturnType<typeof createRecordingLog> }> {
+  const log = createRecordingLog();
   const worker = await runWorker(
     {
       backends: [backend],

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { LineLimits } from '../../src/telemetry/line-limits.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 function start() {
-  const [log, clock] = [keptLog(), new ManualClock()];
+  const [log, clock] = [createRecordingLog(), new ManualClock()];
   const limits = new LineLimits(log, clock);
   const write = (count: number, kind = 'a') => {
     for (let n = 0; n < count; n++) limits.of(kind).warn(`${kind}${n}`);
@@ -55,7 +55,7 @@ describe('lines of one kind', () => {
   });
 
   it('are truncated, because anyone can send long texts', () => {
-    const log = keptLog();
+    const log = createRecordingLog();
     new LineLimits(log, new ManualClock()).of('a').info('x'.repeat(100_000));
     expect(log.lines[0]).toBe(`${'x'.repeat(1024)}...`);
   });

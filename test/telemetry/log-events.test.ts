@@ -3,7 +3,7 @@ import { asEndpoint, asReplicaId } from '../../src/core/ids.js';
 import type { RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 const about = { replicaId: asReplicaId('r1'), host: 'h' };
 const REFUSED = { kind: 'registration_refused', ...about, code: 'unavailable', reason: 'full' } as const;
@@ -30,7 +30,7 @@ describe('the log', () => {
     [{ kind: 'drain_started', leases: 3, durationMs: 5000 }, 'draining: ending 3 leases over 5.0 s'],
     [{ kind: 'request_failed', method: 'GET', target: '/route', error: 'broken' }, 'GET /route failed: broken'],
   ])('writes one line for %o', (event, line) => {
-    const log = keptLog();
+    const log = createRecordingLog();
     logEvents(log, new ManualClock())(event);
     expect(log.lines).toEqual([line]);
   });
@@ -44,7 +44,7 @@ describe('the log', () => {
     [STATE, { ...STATE, replicaId: asReplicaId('r2') }],
     [{ kind: 'capabilities_changed', ...about, count: 2 }, STATE],
   ])('is limited in lines like %o, and not in others', (event, other) => {
-    const [log, clock] = [keptLog(), new ManualClock()];
+    const [log, clock] = [createRecordingLog(), new ManualClock()];
     const subscriber = logEvents(log, clock);
     for (let n = 0; n < 1000; n++) subscriber(event);
     expect(log.lines).toHaveLength(10);
@@ -60,7 +60,7 @@ describe('the log', () => {
     { kind: 'self_preservation_entered' },
     { kind: 'drain_started', leases: 3, durationMs: 5000 },
   ])('has every line like %o', (event) => {
-    const log = keptLog();
+    const log = createRecordingLog();
     const subscriber = logEvents(log, new ManualClock());
     for (let n = 0; n < 1000; n++) subscriber(event);
     expect(log.lines).toHaveLength(1000);

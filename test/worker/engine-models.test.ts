@@ -6,7 +6,7 @@ import type { Backend } from '../../src/worker/backend.js';
 import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { type OpenaiUpstream, startOpenaiUpstream } from '../support/openai-upstream.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
@@ -43,7 +43,7 @@ async function startEngineWorker(models: readonly string[], named: readonly stri
     capabilities: [],
   };
   const backend = await createOpenaiBackend(
-    { ...options, models: named, log: keptLog(), clock },
+    { ...options, models: named, log: createRecordingLog(), clock },
     new AbortController().signal,
   );
   return { upstream, ...(await startRegisteredWorker(backend)) };

@@ -9,7 +9,7 @@ import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import type { TensorValue } from '../../src/inference/tensor-value.js';
 import { clock, random } from '../../src/system.js';
 import { createLlamaBackend, type LlamaBackendOptions } from '../../src/worker/llama-backend.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
@@ -68,7 +68,15 @@ afterAll(async () => {
 });
 
 function createBackend(name: string, options: Partial<LlamaBackendOptions> = {}) {
-  const base = { path: toPath(name), embeddings: false, threads: 1, capabilities: [], log: keptLog(), clock, random };
+  const base = {
+    path: toPath(name),
+    embeddings: false,
+    threads: 1,
+    capabilities: [],
+    log: createRecordingLog(),
+    clock,
+    random,
+  };
   return createLlamaBackend({ ...base, ...options });
 }
 

@@ -4,7 +4,7 @@ import { createStoriesModel } from '../../examples/llm/stories.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { type CachedSequence, SequencePool } from '../../src/worker/llama-sequence-pool.js';
 import { generateLlamaText } from '../../src/worker/llama-text.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 
 const BEGINNING = 'Once upon a time there was a girl named Lily who liked to play in the park with her dog. '.repeat(
   14,
@@ -23,7 +23,7 @@ async function generate(kept: CachedSequence, prompt: readonly Token[], seed: nu
 
 // Fails if the state of generated tokens is kept, because their probabilities differ slightly.
 it('a conversation evaluates only the new tokens of each turn, and generates the same texts as fresh sequences', async () => {
-  const llama = await startLlama(await loadLlamaCpp(), keptLog());
+  const llama = await startLlama(await loadLlamaCpp(), createRecordingLog());
   const model = await llama.loadModel({ modelPath: await createStoriesModel(() => {}) });
   const createFreshSequence = async (): Promise<CachedSequence> => {
     const context = await model.createContext({ sequences: 1, contextSize: 1024, threads: 1 });

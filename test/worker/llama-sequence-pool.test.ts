@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createBlockBatching } from '../../src/worker/llama-batches.js';
 import { loadLlamaCpp, startLlama } from '../../src/worker/llama-cpp.js';
 import { type CachedSequence, PROMPT_BLOCK_TOKENS, SequencePool } from '../../src/worker/llama-sequence-pool.js';
-import { keptLog } from '../support/replicas.js';
+import { createRecordingLog } from '../support/replicas.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-llama-'));
@@ -18,7 +18,7 @@ let model: LlamaModel;
 beforeAll(async () => {
   const path = join(folder, 'random.gguf');
   writeTinyModel(path, { contextLength: CONTEXT });
-  const llama = await startLlama(await loadLlamaCpp(), keptLog());
+  const llama = await startLlama(await loadLlamaCpp(), createRecordingLog());
   model = await llama.loadModel({ modelPath: path });
 });
 

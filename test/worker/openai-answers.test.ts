@@ -1,17 +1,32 @@
 import { describe, expect, it } from 'vitest';
 import { clock } from '../../src/system.js';
 import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
-import { backendOf, calling, partsOf, prompt, textOf, textsOf, upstreamOf } from '../support/openai-calls.js';
-import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
+import {
+  collectParts,
+  readText,
+  readTexts,
+  startBackend,
+  startUpstream,
+  startWorkerFor,
+  toPromptInputs,
+} from '../support/openai-calls.js';
+import {
+  createFinishChunk,
+  createTextChunk,
+  sendEvents,
+  sendJson,
+  type UpstreamHandler,
+  writeEvents,
+} from '../support/openai-upstream.js';
 
 const createDelta = (fields: object): object => ({ choices: [{ index: 0, delta: fields }] });
 
 /** Responds with a message, or with deltas to a streaming request. */
 const respondWith =
-  (message: object, deltas: readonly object[] = [message], reason = 'stop'): Answering =>
+  (message: object, deltas: readonly object[] = [message], reason = 'stop'): UpstreamHandler =>
   ({ body }, response) => {
-    if (body?.stream) events(response, ...deltas.map(createDelta), finish(reason), '[DONE]');
-    else if (body) json(response, 200, { choices: [{ index: 0, message, finish_reason: reason }] });
+    if (body?.stream) sendEvents(response, ...deltas.map(createDelta), createFinishChunk(reason), '[DONE]');
+    else if (body) sendJson(response, 200, { choices: [{ index: 0, message, finish_reason: reason }] });
     return body && true;
   };
 
@@ -24,12 +39,12 @@ const createToolCall = (id: string, name: string, text: string) => ({
 describe('tool calls', () => {
   it('of a unary response become an output as JSON', async () => {
     const calls = [createToolCall('a', 'weather', '{"city":"Oslo"}'), createToolCall('b', '__proto__', '{}')];
-    const { client } = await calling(
-      await upstreamOf(respondWith({ content: null, tool_calls: calls }, [], 'tool_calls')),
+    const { client } = await startWorkerFor(
+      await startUpstream(respondWith({ content: null, tool_calls: calls }, [], 'tool_calls')),
     );
-    const answer = await client.infer('chat', prompt('x'));
+    const answer = await client.infer('chat', toPromptInputs('x'));
     expect(answer.parameters).toMatchObject({ finish_reason: 'tool_calls' });
-    const { text, tool_calls: [found = ''] = [] } = textsOf(answer);
+    const { text, tool_calls: [found = ''] = [] } = readTexts(answer);
     expect([text, JSON.parse(found)]).toEqual([[''], calls]);
   });
 
@@ -129,10 +144,10 @@ describe('tool calls', () => {
     ],
   ])('of a stream come with its last message, joined from %s', async (_what, deltas, calls) => {
     const messages = deltas.map((one) => ({ tool_calls: [one] }));
-    const { client } = await calling(
-      await upstreamOf(respondWith({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
+    const { client } = await startWorkerFor(
+      await startUpstream(respondWith({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
     );
-    const parts = (await partsOf(client)).map(textsOf);
+    const parts = (await collectParts(client)).map(readTexts);
     expect(parts.slice(0, -1)).toEqual([{ text: ['Let me see.'] }]);
     expect(parts.at(-1)?.['text']).toEqual(['']);
     expect(JSON.parse(parts.at(-1)?.['tool_calls']?.[0] ?? '')).toEqual(calls);
@@ -140,10 +155,12 @@ describe('tool calls', () => {
 
   it('that are malformed are an error', async () => {
     for (const toolCalls of ['text', [1]]) {
-      const { client } = await calling(await upstreamOf(respondWith({ content: 'x', tool_calls: toolCalls })));
+      const { client } = await startWorkerFor(
+        await startUpstream(respondWith({ content: 'x', tool_calls: toolCalls })),
+      );
       const wrong = { code: 'internal', message: expect.stringMatching(/tool.call/) };
-      await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
-      await expect(partsOf(client)).rejects.toMatchObject(wrong);
+      await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
+      await expect(collectParts(client)).rejects.toMatchObject(wrong);
     }
   });
 });
@@ -159,8 +176,8 @@ describe('texts and reasoning', () => {
       { reasoning_content: '\ud83d' },
       { content: '\ud83d' },
     ];
-    const { client } = await calling(await upstreamOf(respondWith({}, deltas)));
-    expect((await partsOf(client)).map(textsOf)).toEqual([
+    const { client } = await startWorkerFor(await startUpstream(respondWith({}, deltas)));
+    expect((await collectParts(client)).map(readTexts)).toEqual([
       { text: [''], reasoning: ['a '] },
       { text: ['b '] },
       { text: [''], reasoning: ['🐲'] },
@@ -181,8 +198,8 @@ describe('texts and reasoning', () => {
         ],
       },
     ]) {
-      const { client } = await calling(await upstreamOf(respondWith(message)));
-      expect(textsOf(await client.infer('chat', prompt('x')))).toEqual({ text: ['yes'], reasoning: ['hm'] });
+      const { client } = await startWorkerFor(await startUpstream(respondWith(message)));
+      expect(readTexts(await client.infer('chat', toPromptInputs('x')))).toEqual({ text: ['yes'], reasoning: ['hm'] });
     }
   });
 });
@@ -201,9 +218,9 @@ describe('content that the text contract does not support', () => {
     ['function_call', 'auto'],
     ['encoding_format', 'base64'],
   ])('is rejected by its parameter name before a request to the engine: %s=%s', async (name, value) => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream);
-    await expect(client.infer('chat', prompt('x'), { parameters: { [name]: value } })).rejects.toMatchObject({
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream);
+    await expect(client.infer('chat', toPromptInputs('x'), { parameters: { [name]: value } })).rejects.toMatchObject({
       code: 'invalid_argument',
       message: expect.stringContaining(`parameter "${name}"`),
     });
@@ -211,10 +228,10 @@ describe('content that the text contract does not support', () => {
   });
 
   it('is accepted when its parameter has no effect', async () => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream);
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream);
     const parameters = { n: 1, logprobs: false, top_logprobs: 0, modalities: '["text"]' };
-    await client.infer('chat', prompt('x'), { parameters });
+    await client.infer('chat', toPromptInputs('x'), { parameters });
     expect(upstream.requests[0]?.body).toMatchObject({ n: 1, logprobs: false, top_logprobs: 0, modalities: ['text'] });
   });
 
@@ -224,23 +241,23 @@ describe('content that the text contract does not support', () => {
     ['function_call', { content: null, function_call: { name: 'f', arguments: '{}' } }],
     ['image_url', { content: [{ type: 'image_url', image_url: { url: 'data:' } }] }],
   ])('in a response is an error that names it: %s', async (name, message) => {
-    const { client } = await calling(await upstreamOf(respondWith(message)));
+    const { client } = await startWorkerFor(await startUpstream(respondWith(message)));
     const wrong = { code: 'unimplemented', message: expect.stringContaining(`its response has "${name}"`) };
-    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
-    await expect(partsOf(client)).rejects.toMatchObject(wrong);
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
+    await expect(collectParts(client)).rejects.toMatchObject(wrong);
   });
 
   it('is an error when a response has several choices', async () => {
     const choices = [0, 1].map((index) => ({ index, message: { content: `text ${index}` }, finish_reason: 'stop' }));
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
-        if (body) json(response, 200, { choices });
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
+        if (body) sendJson(response, 200, { choices });
         return body && true;
       }),
     );
     const wrong = { code: 'internal', message: expect.stringContaining('several choices') };
-    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(wrong);
-    await expect(partsOf(client)).rejects.toMatchObject(wrong);
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
+    await expect(collectParts(client)).rejects.toMatchObject(wrong);
   });
 
   it('is listed in left_out when it is not text; fields without a value are ignored', async () => {
@@ -252,13 +269,13 @@ describe('content that the text contract does not support', () => {
       annotations: [],
       refusal: null,
     };
-    const { client } = await calling(await upstreamOf(respondWith({ ...nothing, content: 'x' })));
-    expect((await client.infer('chat', prompt('x'))).parameters).not.toHaveProperty('left_out');
+    const { client } = await startWorkerFor(await startUpstream(respondWith({ ...nothing, content: 'x' })));
+    expect((await client.infer('chat', toPromptInputs('x'))).parameters).not.toHaveProperty('left_out');
     const annotated = { content: 'x', annotations: [{ type: 'url_citation' }], provider_specific_fields: { a: 1 } };
-    const other = await calling(await upstreamOf(respondWith(annotated)));
+    const other = await startWorkerFor(await startUpstream(respondWith(annotated)));
     const named = { left_out: 'annotations,provider_specific_fields' };
-    expect((await other.client.infer('chat', prompt('x'))).parameters).toMatchObject(named);
-    expect((await partsOf(other.client)).at(-1)?.parameters).toMatchObject(named);
+    expect((await other.client.infer('chat', toPromptInputs('x'))).parameters).toMatchObject(named);
+    expect((await collectParts(other.client)).at(-1)?.parameters).toMatchObject(named);
   });
 });
 
@@ -275,9 +292,9 @@ describe('texts of parameters', () => {
     ['tools', '[{"type":"function"}]', [{ type: 'function' }]],
     ['response_format', '{"type":"json_object"}', { type: 'json_object' }],
   ])('%s=%s', async (name, given, sent) => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream);
-    await client.infer('chat', prompt('x'), { parameters: { [name]: given } });
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream);
+    await client.infer('chat', toPromptInputs('x'), { parameters: { [name]: given } });
     expect(upstream.requests[0]?.body[name]).toEqual(sent);
   });
 });
@@ -290,23 +307,23 @@ describe('fields that an upstream rejects', () => {
     [500, { error: { message: 'unexpected keyword argument stream_options' } }],
     [200, { error: { message: 'stream_options is not supported', code: 400 } }],
   ])('are omitted in a second attempt, and from then on: HTTP %i', async (status, body) => {
-    const upstream = await upstreamOf((request, response) => {
+    const upstream = await startUpstream((request, response) => {
       if (request.body?.stream_options === undefined) return undefined;
-      json(response, status, body);
+      sendJson(response, status, body);
       return true;
     });
-    const { client } = await calling(upstream);
-    for (let calls = 0; calls < 2; calls++) expect((await partsOf(client)).map(textOf)).toEqual(['x', '']);
+    const { client } = await startWorkerFor(upstream);
+    for (let calls = 0; calls < 2; calls++) expect((await collectParts(client)).map(readText)).toEqual(['x', '']);
     expect(upstream.requests.map((request) => 'stream_options' in request.body)).toEqual([true, false, false]);
   });
 
   it('can be the encoding of embeddings', async () => {
-    const upstream = await upstreamOf((request, response) => {
+    const upstream = await startUpstream((request, response) => {
       if (request.body?.encoding_format === undefined) return undefined;
-      json(response, 400, { error: { message: "unknown field 'encoding_format'" } });
+      sendJson(response, 400, { error: { message: "unknown field 'encoding_format'" } });
       return true;
     });
-    const { client } = await calling(upstream, { embeddingModels: 'all' });
+    const { client } = await startWorkerFor(upstream, { embeddingModels: 'all' });
     for (let calls = 0; calls < 2; calls++) {
       expect((await client.infer('embed', { input: ['four'] })).outputs['embedding']?.data).toEqual(
         Float32Array.of(4, 0, 0.5),
@@ -316,16 +333,16 @@ describe('fields that an upstream rejects', () => {
   });
 
   it('are not blamed for an error of the caller', async () => {
-    const upstream = await upstreamOf((request, response) => {
+    const upstream = await startUpstream((request, response) => {
       if (request.body?.temperature !== 9) return undefined;
-      json(response, 400, { error: { message: 'temperature is too high' } });
+      sendJson(response, 400, { error: { message: 'temperature is too high' } });
       return true;
     });
-    const { client } = await calling(upstream);
-    await expect(partsOf(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
-    await partsOf(client);
+    const { client } = await startWorkerFor(upstream);
+    await expect(collectParts(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
+    await collectParts(client);
     // By now the worker knows that the server accepts these fields.
-    await expect(partsOf(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
+    await expect(collectParts(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
     expect(upstream.requests.map((request) => 'stream_options' in request.body)).toEqual([true, false, true, true]);
   });
 });
@@ -354,13 +371,13 @@ describe('an error inside a stream', () => {
       'resource_exhausted',
     ],
   ])('has the status of its error type: %j', async (event, code) => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
-        if (body) events(response, piece('a'), event);
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
+        if (body) sendEvents(response, createTextChunk('a'), event);
         return body && true;
       }),
     );
-    await expect(partsOf(client)).rejects.toMatchObject({ code });
+    await expect(collectParts(client)).rejects.toMatchObject({ code });
   });
 
   it.each<[string, string, string, string]>([
@@ -374,19 +391,21 @@ describe('an error inside a stream', () => {
     ['a detail, as in FastAPI', 'data: {"detail":"not now"}\n\n', 'internal', 'not now'],
     ['a list', 'data: {"errors":[{"message":"not now"}]}\n\n', 'internal', 'not now'],
   ])('can be reported by %s', async (_what, text, code, said) => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
-        if (body) write(response, piece('a'));
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
+        if (body) writeEvents(response, createTextChunk('a'));
         if (body) response.end(text);
         return body && true;
       }),
     );
-    await expect(partsOf(client)).rejects.toMatchObject({ code, message: expect.stringContaining(said) });
+    await expect(collectParts(client)).rejects.toMatchObject({ code, message: expect.stringContaining(said) });
   });
 });
 
 describe('a stream', () => {
-  const chunks = [piece('a'), piece('b'), finish('stop')].map((chunk) => `data: ${JSON.stringify(chunk)}`);
+  const chunks = [createTextChunk('a'), createTextChunk('b'), createFinishChunk('stop')].map(
+    (chunk) => `data: ${JSON.stringify(chunk)}`,
+  );
 
   it.each<[string, string, string]>([
     ['without a content type', '', `${chunks.join('\n\n')}\n\ndata: [DONE]\n\n`],
@@ -405,8 +424,8 @@ describe('a stream', () => {
       `${chunks.join('\n\n')}\ndata: [DONE]\n`.replace('\ndata: [', '\n\ndata: ['),
     ],
   ])('is parsed %s, however the bytes are split', async (_what, type, text) => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
         if (!body) return undefined;
         if (type) response.setHeader('content-type', type);
         const bytes = Buffer.from(text);
@@ -421,61 +440,67 @@ describe('a stream', () => {
         return true;
       }),
     );
-    expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
+    expect((await collectParts(client)).map(readText)).toEqual(['a', 'b', '']);
   });
 
   it('can have empty choices, an index as a string, and an empty chunk after the end', async () => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
         const ended = { choices: [{ index: '0', delta: { content: 'a' }, finish_reason: 'stop' }] };
         const empty = { choices: [{ index: 0, delta: { content: '' }, finish_reason: '' }] };
-        if (body) events(response, { choices: [null] }, { choices: null }, ended, empty, '[DONE]');
+        if (body) sendEvents(response, { choices: [null] }, { choices: null }, ended, empty, '[DONE]');
         return body && true;
       }),
     );
-    const parts = await partsOf(client);
-    expect(parts.map(textOf)).toEqual(['a', '']);
+    const parts = await collectParts(client);
+    expect(parts.map(readText)).toEqual(['a', '']);
     expect(parts.at(-1)?.parameters).toMatchObject({ finish_reason: 'stop' });
   });
 
   it('can be one JSON document with the content type of a stream', async () => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
         if (!body) return undefined;
         response.setHeader('content-type', 'text/event-stream');
         response.end('\n{"choices":[{"message":{"content":"whole"},"finish_reason":"stop"}]}');
         return true;
       }),
     );
-    expect((await partsOf(client)).map(textOf)).toEqual(['whole', '']);
+    expect((await collectParts(client)).map(readText)).toEqual(['whole', '']);
   });
 
   it('from a server that always streams becomes one unary response', async () => {
-    const streamAlways = (...chunks: (object | string)[]): Answering => {
+    const streamAlways = (...chunks: (object | string)[]): UpstreamHandler => {
       return ({ body }, response) => {
-        if (body) events(response, ...chunks);
+        if (body) sendEvents(response, ...chunks);
         return body && true;
       };
     };
     const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
-    const chunks = [createDelta({ reasoning: 'hm' }), piece('a '), piece('b'), finish('stop'), { choices: [], usage }];
-    const { client } = await calling(await upstreamOf(streamAlways(...chunks, '[DONE]')));
-    const answer = await client.infer('chat', prompt('x'));
-    expect(textsOf(answer)).toEqual({ text: ['a b'], reasoning: ['hm'] });
+    const chunks = [
+      createDelta({ reasoning: 'hm' }),
+      createTextChunk('a '),
+      createTextChunk('b'),
+      createFinishChunk('stop'),
+      { choices: [], usage },
+    ];
+    const { client } = await startWorkerFor(await startUpstream(streamAlways(...chunks, '[DONE]')));
+    const answer = await client.infer('chat', toPromptInputs('x'));
+    expect(readTexts(answer)).toEqual({ text: ['a b'], reasoning: ['hm'] });
     expect(answer.parameters).toMatchObject({ finish_reason: 'stop', ...usage });
 
-    const { client: other } = await calling(await upstreamOf(streamAlways(piece('a'))));
-    await expect(other.infer('chat', prompt('x'))).rejects.toMatchObject({
+    const { client: other } = await startWorkerFor(await startUpstream(streamAlways(createTextChunk('a'))));
+    await expect(other.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('broke off'),
     });
   });
 
   it('of one endless event is aborted, in bounded memory', async () => {
-    const { client } = await calling(
-      await upstreamOf(({ body }, response) => {
+    const { client } = await startWorkerFor(
+      await startUpstream(({ body }, response) => {
         if (!body) return undefined;
-        write(response, piece('a'));
+        writeEvents(response, createTextChunk('a'));
         const megabyte = Buffer.alloc(1024 * 1024, 'x');
         response.write('data: ');
         const sendMore = (): void => {
@@ -485,7 +510,7 @@ describe('a stream', () => {
         return true;
       }),
     );
-    await expect(partsOf(client)).rejects.toMatchObject({
+    await expect(collectParts(client)).rejects.toMatchObject({
       code: 'internal',
       message: expect.stringContaining('has more than'),
     });
@@ -494,7 +519,7 @@ describe('a stream', () => {
 
 describe('a response that is too large', () => {
   it('is aborted: a text, an error or a list of models', async () => {
-    const sendEndlessly: Answering = ({ body, path }, response) => {
+    const sendEndlessly: UpstreamHandler = ({ body, path }, response) => {
       if (!body && path !== '/v1/models') return undefined;
       response.writeHead(body?.model === 'failing' ? 400 : 200);
       response.write('{"error":{"message":"');
@@ -504,15 +529,15 @@ describe('a response that is too large', () => {
       sendMore();
       return true;
     };
-    const answerCallsOnly: Answering = (request, ...others) =>
+    const answerCallsOnly: UpstreamHandler = (request, ...others) =>
       request.body ? sendEndlessly(request, ...others) : undefined;
-    const { client } = await calling(await upstreamOf(answerCallsOnly, ['tiny', 'failing']));
-    await expect(client.infer('tiny', prompt('x'))).rejects.toMatchObject({
+    const { client } = await startWorkerFor(await startUpstream(answerCallsOnly, ['tiny', 'failing']));
+    await expect(client.infer('tiny', toPromptInputs('x'))).rejects.toMatchObject({
       message: expect.stringContaining('has more than'),
     });
-    await expect(client.infer('failing', prompt('x'))).rejects.toMatchObject({ code: 'invalid_argument' });
+    await expect(client.infer('failing', toPromptInputs('x'))).rejects.toMatchObject({ code: 'invalid_argument' });
     const waiting = new AbortController();
-    const upstream = await upstreamOf(sendEndlessly);
+    const upstream = await startUpstream(sendEndlessly);
     const lines: string[] = [];
     const info = (line: string): void => {
       lines.push(line);
@@ -557,11 +582,11 @@ describe('an invalid vector', () => {
     ['no list', '{"0":{"embedding":[1]}}', 1],
   ];
   it.each(answers)('is an error: %s', async (_what, data, count) => {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (body) response.setHeader('content-type', 'application/json').end(`{"data":${data}}`);
       return body && true;
     });
-    const { client } = await calling(upstream, { embeddingModels: 'all' });
+    const { client } = await startWorkerFor(upstream, { embeddingModels: 'all' });
     const input = Array.from({ length: count }, (_, at) => `text ${at}`);
     await expect(client.infer('embed', { input })).rejects.toMatchObject({
       code: 'internal',
@@ -570,13 +595,13 @@ describe('an invalid vector', () => {
   });
 
   it('a vector without an index is accepted', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
-      if (body) json(response, 200, { data: [{ embedding: [1] }, { embedding: [2], index: null }] });
+    const upstream = await startUpstream(({ body }, response) => {
+      if (body) sendJson(response, 200, { data: [{ embedding: [1] }, { embedding: [2], index: null }] });
       return body && true;
     });
-    const { models } = await backendOf(upstream, { embeddingModels: 'all' });
+    const { models } = await startBackend(upstream, { embeddingModels: 'all' });
     expect(models).toHaveLength(1);
-    const { client } = await calling(upstream, { embeddingModels: 'all' });
+    const { client } = await startWorkerFor(upstream, { embeddingModels: 'all' });
     const { outputs } = await client.infer('embed', { input: ['a', 'b'] });
     expect(outputs['embedding']?.data).toEqual(Float32Array.of(1, 2));
   });

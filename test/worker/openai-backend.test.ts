@@ -4,15 +4,24 @@ import type { InferenceResponse } from '../../src/inference/inference-data.js';
 import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import { createCapability } from '../../src/json/capability-json.js';
 import type { Model } from '../../src/worker/backend.js';
-import { backendOf, calling, prompt, textOf, upstreamOf } from '../support/openai-calls.js';
-import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
+import { readText, startBackend, startUpstream, startWorkerFor, toPromptInputs } from '../support/openai-calls.js';
+import {
+  createFinishChunk,
+  createTextChunk,
+  sendEvents,
+  sendJson,
+  type UpstreamHandler,
+  writeEvents,
+} from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
 
 const KEY = 'sk-not-for-anyone-to-see';
 
 describe('the models of an OpenAI-compatible server', () => {
   it('are the listed ones, each with its capability', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['tiny', 'nomic']), { embeddingModels: ['nomic'] });
+    const { models } = await startBackend(await startUpstream(undefined, ['tiny', 'nomic']), {
+      embeddingModels: ['nomic'],
+    });
     expect(models.flatMap(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
       '{"type":"chat","model":"tiny"}',
       '{"type":"embed","model":"nomic"}',
@@ -20,7 +29,7 @@ describe('the models of an OpenAI-compatible server', () => {
   });
 
   it('are the named ones, when names are given', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b:latest']), {
+    const { models } = await startBackend(await startUpstream(undefined, ['a', 'b:latest']), {
       models: ['b'],
       embeddingModels: 'all',
     });
@@ -30,7 +39,7 @@ describe('the models of an OpenAI-compatible server', () => {
   });
 
   it('include those named for embeddings, also when others are named', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b', 'c']), {
+    const { models } = await startBackend(await startUpstream(undefined, ['a', 'b', 'c']), {
       models: ['a'],
       embeddingModels: ['c'],
     });
@@ -41,7 +50,7 @@ describe('the models of an OpenAI-compatible server', () => {
   });
 
   it('return embeddings when they are named for that, with or without their tag', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['qwen:0.5b', 'nomic:latest']), {
+    const { models } = await startBackend(await startUpstream(undefined, ['qwen:0.5b', 'nomic:latest']), {
       embeddingModels: ['nomic'],
     });
     expect(models.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
@@ -51,7 +60,7 @@ describe('the models of an OpenAI-compatible server', () => {
   });
 
   it('offer the given capability attributes, in addition to type and name or instead of them', async () => {
-    const { models } = await backendOf(await upstreamOf(undefined, ['a', 'b']), {
+    const { models } = await startBackend(await startUpstream(undefined, ['a', 'b']), {
       capabilities: [{ gpu: 'h100' }, { model: 'b', type: 'code' }, { model: 'alias' }].map(createCapability),
     });
     expect(models.map(({ capabilities }) => capabilities.map(({ source }) => source))).toEqual([
@@ -61,8 +70,8 @@ describe('the models of an OpenAI-compatible server', () => {
   });
 
   it('are rejected by name when the server does not have them', async () => {
-    const upstream = await upstreamOf();
-    await expect(backendOf(upstream, { models: ['nope'] })).rejects.toMatchObject({
+    const upstream = await startUpstream();
+    await expect(startBackend(upstream, { models: ['nope'] })).rejects.toMatchObject({
       code: 'usage',
       message: `${upstream.url} has no model "nope"; its models: "tiny"`,
     });
@@ -70,56 +79,56 @@ describe('the models of an OpenAI-compatible server', () => {
 
   it('are requested again while the server is loading', async () => {
     let isLoading = true;
-    const upstream = await upstreamOf(({ path }, response) => {
+    const upstream = await startUpstream(({ path }, response) => {
       if (path !== '/v1/models' || !isLoading) return undefined;
       isLoading = false;
-      json(response, 503, { error: { message: 'Loading model' } });
+      sendJson(response, 503, { error: { message: 'Loading model' } });
       return true;
     });
-    const { models, log } = await backendOf(upstream);
+    const { models, log } = await startBackend(upstream);
     expect(models).toHaveLength(1);
     expect(log.lines).toEqual([`waiting for ${upstream.url} returned HTTP 503: Loading model`]);
   });
 
   it('are not requested again when the key is rejected, or when it is not an OpenAI-compatible server', async () => {
-    const closed = await upstreamOf((_request, response) => {
-      json(response, 401, { error: { message: `no key ${KEY} here` } });
+    const closed = await startUpstream((_request, response) => {
+      sendJson(response, 401, { error: { message: `no key ${KEY} here` } });
       return true;
     });
-    await expect(backendOf(closed, { key: KEY })).rejects.toMatchObject({
+    await expect(startBackend(closed, { key: KEY })).rejects.toMatchObject({
       code: 'failed',
       message: `${closed.url} returned HTTP 401: no key *** here; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
     });
-    const other = await upstreamOf((_request, response) => {
-      json(response, 404, {});
+    const other = await startUpstream((_request, response) => {
+      sendJson(response, 404, {});
       return true;
     });
-    await expect(backendOf(other)).rejects.toMatchObject({
+    await expect(startBackend(other)).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringContaining('--model'),
     });
-    expect((await backendOf(other, { models: ['unlisted'] })).models).toHaveLength(1);
+    expect((await startBackend(other, { models: ['unlisted'] })).models).toHaveLength(1);
   });
 
   it('require a URL without a secret, and a key that is a valid header value', async () => {
     for (const url of ['localhost:8000', 'ftp://x/v1', 'http://x/v1?key=1']) {
-      await expect(backendOf({ url })).rejects.toMatchObject({
+      await expect(startBackend({ url })).rejects.toMatchObject({
         code: 'usage',
         message: expect.stringContaining('/v1'),
       });
     }
-    await expect(backendOf({ url: 'http://me:secret@x/v1' })).rejects.not.toMatchObject({
+    await expect(startBackend({ url: 'http://me:secret@x/v1' })).rejects.not.toMatchObject({
       message: expect.stringContaining('secret'),
     });
-    await expect(backendOf({ url: 'http://x/v1' }, { key: 'two words' })).rejects.toMatchObject({
+    await expect(startBackend({ url: 'http://x/v1' }, { key: 'two words' })).rejects.toMatchObject({
       code: 'usage',
       message: expect.not.stringContaining('words'),
     });
   });
 
   it('are monitored: the check fails when none of them can be called', async () => {
-    const upstream = await upstreamOf(undefined, ['a', 'b']);
-    const { check } = await backendOf(upstream);
+    const upstream = await startUpstream(undefined, ['a', 'b']);
+    const { check } = await startBackend(upstream);
     const { signal } = new AbortController();
     await check?.(signal);
     upstream.offer(['a']);
@@ -136,11 +145,11 @@ describe('the models of an OpenAI-compatible server', () => {
 
 describe('a chat', () => {
   it('responds to a prompt with the text, the finish reason and the token counts', async () => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream, { key: KEY });
-    const answer = await client.infer('chat', prompt('one two three'));
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream, { key: KEY });
+    const answer = await client.infer('chat', toPromptInputs('one two three'));
     expect(answer.outputs['text']).toMatchObject({ datatype: 'BYTES', shape: [1] });
-    expect(textOf(answer)).toBe('one two three');
+    expect(readText(answer)).toBe('one two three');
     expect({ ...answer.parameters }).toEqual({
       finish_reason: 'stop',
       prompt_tokens: 1,
@@ -157,23 +166,23 @@ describe('a chat', () => {
   });
 
   it('without a model name uses the first model', async () => {
-    const upstream = await upstreamOf(undefined, ['first', 'second']);
-    const { client } = await calling(upstream);
-    for (const model of ['chat', 'second', 'first']) await client.infer(model, prompt('x'));
+    const upstream = await startUpstream(undefined, ['first', 'second']);
+    const { client } = await startWorkerFor(upstream);
+    for (const model of ['chat', 'second', 'first']) await client.infer(model, toPromptInputs('x'));
     expect(upstream.requests.map(({ body }) => body.model)).toEqual(['first', 'second', 'first']);
   });
 
   it('streams the tokens as they arrive', async () => {
-    const { client } = await calling(await upstreamOf());
+    const { client } = await startWorkerFor(await startUpstream());
     const parts: InferenceResponse[] = [];
-    for await (const part of client.inferStream('tiny', prompt('one two three'))) parts.push(part);
-    expect(parts.map(textOf)).toEqual(['one ', 'two ', 'three', '']);
+    for await (const part of client.inferStream('tiny', toPromptInputs('one two three'))) parts.push(part);
+    expect(parts.map(readText)).toEqual(['one ', 'two ', 'three', '']);
     expect(parts.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
   });
 
   it('passes on messages and parameters', async () => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream);
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream);
     const messages = [
       { role: 'system', content: 'Be brief.' },
       { role: 'user', content: [{ type: 'text', text: 'Hi' }], name: '__proto__' },
@@ -208,9 +217,9 @@ describe('a chat', () => {
   });
 
   it('rejects parameters that the worker sets itself', async () => {
-    const { client } = await calling(await upstreamOf());
+    const { client } = await startWorkerFor(await startUpstream());
     for (const name of ['model', 'stream', 'messages', 'stream_options']) {
-      await expect(client.infer('chat', prompt('x'), { parameters: { [name]: 1 } })).rejects.toMatchObject({
+      await expect(client.infer('chat', toPromptInputs('x'), { parameters: { [name]: 1 } })).rejects.toMatchObject({
         code: 'invalid_argument',
         message: expect.stringContaining(`parameter "${name}"`),
       });
@@ -218,39 +227,39 @@ describe('a chat', () => {
   });
 
   it('never splits a character', async () => {
-    const upstream = await upstreamOf((request, response) => {
+    const upstream = await startUpstream((request, response) => {
       if (!request.body?.stream) return undefined;
       // One network chunk ends within the bytes of a character, one text piece between its two UTF-16 units.
-      const bytes = Buffer.from(`data: ${JSON.stringify(piece('dragons 🐉!'))}\n\n`);
+      const bytes = Buffer.from(`data: ${JSON.stringify(createTextChunk('dragons 🐉!'))}\n\n`);
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(bytes.subarray(0, bytes.length - 16));
       setImmediate(() => {
         response.write(bytes.subarray(bytes.length - 16));
-        events(response, piece('\ud83d'), piece('\udc32'), finish('stop'), '[DONE]');
+        sendEvents(response, createTextChunk('\ud83d'), createTextChunk('\udc32'), createFinishChunk('stop'), '[DONE]');
       });
       return true;
     });
-    const { client } = await calling(upstream);
+    const { client } = await startWorkerFor(upstream);
     const texts: string[] = [];
-    for await (const part of client.inferStream('chat', prompt('x'))) texts.push(textOf(part));
+    for await (const part of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(part));
     expect(texts).toEqual(['dragons 🐉!', '🐲', '']);
   });
 
   it('separates the reasoning of a model from its text', async () => {
     const thought = { choices: [{ delta: { reasoning_content: 'hm' } }] };
-    const upstream = await upstreamOf(({ body }, response) => {
-      if (body?.stream) events(response, thought, piece('yes'), finish('stop'), '[DONE]');
+    const upstream = await startUpstream(({ body }, response) => {
+      if (body?.stream) sendEvents(response, thought, createTextChunk('yes'), createFinishChunk('stop'), '[DONE]');
       else if (body)
-        json(response, 200, { choices: [{ message: { reasoning: 'hm', content: 'yes' }, finish_reason: 'stop' }] });
+        sendJson(response, 200, { choices: [{ message: { reasoning: 'hm', content: 'yes' }, finish_reason: 'stop' }] });
       return body && true;
     });
-    const { client } = await calling(upstream);
-    const { outputs } = await client.infer('chat', prompt('x'));
+    const { client } = await startWorkerFor(upstream);
+    const { outputs } = await client.infer('chat', toPromptInputs('x'));
     expect(Object.entries(outputs).map(([name, tensor]) => [name, ...tensorToTexts(tensor)])).toEqual([
       ['text', 'yes'],
       ['reasoning', 'hm'],
     ]);
     const parts: string[][] = [];
-    for await (const part of client.inferStream('chat', prompt('x'))) {
+    for await (const part of client.inferStream('chat', toPromptInputs('x'))) {
       parts.push(Object.values(part.outputs).flatMap(tensorToTexts));
     }
     expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
@@ -262,60 +271,60 @@ describe('a chat', () => {
       [{ content: null, refusal: 'I cannot.' }, 'I cannot.'],
       [{ content: parts }, 'in parts'],
     ] as const) {
-      const upstream = await upstreamOf(({ body }, response) => {
-        if (body?.stream) events(response, { choices: [{ delta: message }] }, finish('stop'), '[DONE]');
-        else if (body) json(response, 200, { choices: [{ message, finish_reason: 'stop' }] });
+      const upstream = await startUpstream(({ body }, response) => {
+        if (body?.stream) sendEvents(response, { choices: [{ delta: message }] }, createFinishChunk('stop'), '[DONE]');
+        else if (body) sendJson(response, 200, { choices: [{ message, finish_reason: 'stop' }] });
         return body && true;
       });
-      const { client } = await calling(upstream);
-      expect(textOf(await client.infer('chat', prompt('x')))).toBe(text);
-      const { value } = await client.inferStream('chat', prompt('x')).next();
-      expect(textOf(value)).toBe(text);
+      const { client } = await startWorkerFor(upstream);
+      expect(readText(await client.infer('chat', toPromptInputs('x')))).toBe(text);
+      const { value } = await client.inferStream('chat', toPromptInputs('x')).next();
+      expect(readText(value)).toBe(text);
     }
   });
 
   it('requests an uncompressed response', async () => {
     const encodings = new Set<string | undefined>();
-    const upstream = await upstreamOf((_request, _response, { headers }) => {
+    const upstream = await startUpstream((_request, _response, { headers }) => {
       encodings.add(headers['accept-encoding'] as string | undefined);
       return undefined;
     });
-    const { client } = await calling(upstream);
-    await client.infer('chat', prompt('x'));
+    const { client } = await startWorkerFor(upstream);
+    await client.infer('chat', toPromptInputs('x'));
     expect([...encodings]).toEqual(['identity']);
   });
 
   it('streams events for any spelling of their content type', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (!body) return undefined;
       response.writeHead(200, { 'content-type': 'Text/Event-Stream; charset=UTF-8' });
-      events(response, piece('a'), finish('stop'), '[DONE]');
+      sendEvents(response, createTextChunk('a'), createFinishChunk('stop'), '[DONE]');
       return true;
     });
-    const { client } = await calling(upstream);
-    const { value } = await client.inferStream('chat', prompt('x')).next();
-    expect(textOf(value)).toBe('a');
+    const { client } = await startWorkerFor(upstream);
+    const { value } = await client.inferStream('chat', toPromptInputs('x')).next();
+    expect(readText(value)).toBe('a');
   });
 
   it('accepts a unary response from a server that does not stream', async () => {
     const whole = { choices: [{ message: { content: 'all at once' }, finish_reason: 'length' }] };
-    const upstream = await upstreamOf(({ body }, response) => {
-      if (body) json(response, 200, whole);
+    const upstream = await startUpstream(({ body }, response) => {
+      if (body) sendJson(response, 200, whole);
       return body && true;
     });
-    const { client } = await calling(upstream);
+    const { client } = await startWorkerFor(upstream);
     const parts: InferenceResponse[] = [];
-    for await (const part of client.inferStream('chat', prompt('x'))) parts.push(part);
-    expect(parts.map(textOf)).toEqual(['all at once', '']);
+    for await (const part of client.inferStream('chat', toPromptInputs('x'))) parts.push(part);
+    expect(parts.map(readText)).toEqual(['all at once', '']);
     expect({ ...parts[1]?.parameters }).toEqual({ finish_reason: 'length' });
   });
 
   it('keeps 64 concurrent streams separate and in order', async () => {
-    const { client } = await calling(await upstreamOf());
+    const { client } = await startWorkerFor(await startUpstream());
     const listNumbers = async (stream: number): Promise<string> => {
       const words = Array.from({ length: 50 }, (_, at) => `${stream}:${at}`).join(' ');
       let text = '';
-      for await (const part of client.inferStream('chat', prompt(words))) text += textOf(part);
+      for await (const part of client.inferStream('chat', toPromptInputs(words))) text += readText(part);
       return text === words ? 'whole' : text;
     };
     const all = await Promise.all(Array.from({ length: 64 }, (_, stream) => listNumbers(stream)));
@@ -324,18 +333,18 @@ describe('a chat', () => {
 
   it('ends the upstream request when the caller disconnects', async () => {
     for (const streaming of [true, false]) {
-      const upstream = await upstreamOf(({ body }, response) => {
-        if (body?.stream) write(response, piece('first '));
+      const upstream = await startUpstream(({ body }, response) => {
+        if (body?.stream) writeEvents(response, createTextChunk('first '));
         return body && true;
       });
-      const { client } = await calling(upstream);
+      const { client } = await startWorkerFor(upstream);
       const leaving = new AbortController();
       const { signal } = leaving;
       const called = streaming
         ? (async () => {
-            for await (const _part of client.inferStream('chat', prompt('x'), { signal })) leaving.abort();
+            for await (const _part of client.inferStream('chat', toPromptInputs('x'), { signal })) leaving.abort();
           })()
-        : client.infer('chat', prompt('x'), { signal });
+        : client.infer('chat', toPromptInputs('x'), { signal });
       called.catch(() => {});
       await until('the request has arrived', () => upstream.requests.length > 0);
       if (!streaming) leaving.abort();
@@ -347,7 +356,7 @@ describe('a chat', () => {
 
 describe('an upstream that fails', () => {
   const startRefusing =
-    (status: number, body: unknown, headers = {}): Answering =>
+    (status: number, body: unknown, headers = {}): UpstreamHandler =>
     ({ body: asked }, response) => {
       if (!asked) return undefined;
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
@@ -367,8 +376,13 @@ describe('an upstream that fails', () => {
     [503, 'unavailable'],
     [504, 'deadline_exceeded'],
   ])('keeps the meaning of HTTP %i: %s', async (status, code) => {
-    const { client } = await calling(await upstreamOf(startRefusing(status, { error: { message: 'because' } })));
-    for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+    const { client } = await startWorkerFor(
+      await startUpstream(startRefusing(status, { error: { message: 'because' } })),
+    );
+    for (const call of [
+      client.infer('chat', toPromptInputs('x')),
+      client.inferStream('chat', toPromptInputs('x')).next(),
+    ]) {
       await expect(call).rejects.toMatchObject({
         code,
         message: expect.stringContaining(`returned HTTP ${status}: because`),
@@ -377,29 +391,33 @@ describe('an upstream that fails', () => {
   });
 
   it('gives advice where possible, and never reveals its key', async () => {
-    const limited = await upstreamOf(startRefusing(429, { message: 'too many' }, { 'retry-after': '7' }));
-    await expect((await calling(limited)).client.infer('chat', prompt('x'))).rejects.toThrow('try again after 7 s');
+    const limited = await startUpstream(startRefusing(429, { message: 'too many' }, { 'retry-after': '7' }));
+    await expect((await startWorkerFor(limited)).client.infer('chat', toPromptInputs('x'))).rejects.toThrow(
+      'try again after 7 s',
+    );
     const date = 'Wed, 21 Oct 2026 07:28:00 GMT';
-    const dated = await upstreamOf(startRefusing(429, { message: 'too many' }, { 'retry-after': date }));
-    await expect((await calling(dated)).client.infer('chat', prompt('x'))).rejects.toThrow(/try again after .* GMT$/);
-    const moved = await upstreamOf(startRefusing(308, {}, { location: 'https://x/v1/chat/completions' }));
-    await expect((await calling(moved)).client.infer('chat', prompt('x'))).rejects.toMatchObject({
+    const dated = await startUpstream(startRefusing(429, { message: 'too many' }, { 'retry-after': date }));
+    await expect((await startWorkerFor(dated)).client.infer('chat', toPromptInputs('x'))).rejects.toThrow(
+      /try again after .* GMT$/,
+    );
+    const moved = await startUpstream(startRefusing(308, {}, { location: 'https://x/v1/chat/completions' }));
+    await expect((await startWorkerFor(moved)).client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
       code: 'failed_precondition',
       message: expect.stringContaining('it redirects to https://x/v1/chat/completions'),
     });
-    const closed = await upstreamOf(startRefusing(401, { error: `wrong key: ${KEY}` }));
-    const { client, worker } = await calling(closed, { key: KEY });
-    await expect(client.infer('chat', prompt('x'))).rejects.toThrow(
+    const closed = await startUpstream(startRefusing(401, { error: `wrong key: ${KEY}` }));
+    const { client, worker } = await startWorkerFor(closed, { key: KEY });
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toThrow(
       /wrong key: \*\*\*; give the worker a key in ANYSERVE_OPENAI_KEY/,
     );
     expect(worker.log.lines.join()).not.toContain(KEY);
   });
 
   it('is an error when it breaks off, ends too early, or reports an error', async () => {
-    const breaking: [Answering, string, string][] = [
+    const breaking: [UpstreamHandler, string, string][] = [
       [
         ({ body }, response) => {
-          if (body) write(response, piece('a'));
+          if (body) writeEvents(response, createTextChunk('a'));
           if (body) setImmediate(() => response.destroy());
           return body && true;
         },
@@ -408,7 +426,7 @@ describe('an upstream that fails', () => {
       ],
       [
         ({ body }, response) => {
-          if (body) events(response, piece('a'));
+          if (body) sendEvents(response, createTextChunk('a'));
           return body && true;
         },
         'unavailable',
@@ -416,7 +434,7 @@ describe('an upstream that fails', () => {
       ],
       [
         ({ body }, response) => {
-          if (body) events(response, piece('a'), { error: { message: 'out of memory', code: 503 } });
+          if (body) sendEvents(response, createTextChunk('a'), { error: { message: 'out of memory', code: 503 } });
           return body && true;
         },
         'unavailable',
@@ -424,7 +442,10 @@ describe('an upstream that fails', () => {
       ],
       [
         ({ body }, response) => {
-          if (body) events(response, piece('a'), { error: { message: 'slow down', code: 'rate_limit_exceeded' } });
+          if (body)
+            sendEvents(response, createTextChunk('a'), {
+              error: { message: 'slow down', code: 'rate_limit_exceeded' },
+            });
           return body && true;
         },
         'resource_exhausted',
@@ -432,7 +453,8 @@ describe('an upstream that fails', () => {
       ],
       [
         ({ body }, response) => {
-          if (body) events(response, piece('a'), { object: 'error', message: 'too long', code: '400' }, '[DONE]');
+          if (body)
+            sendEvents(response, createTextChunk('a'), { object: 'error', message: 'too long', code: '400' }, '[DONE]');
           return body && true;
         },
         'invalid_argument',
@@ -440,10 +462,10 @@ describe('an upstream that fails', () => {
       ],
     ];
     for (const [answering, code, message] of breaking) {
-      const { client } = await calling(await upstreamOf(answering));
+      const { client } = await startWorkerFor(await startUpstream(answering));
       const texts: string[] = [];
       const reading = (async () => {
-        for await (const part of client.inferStream('chat', prompt('x'))) texts.push(textOf(part));
+        for await (const part of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(part));
       })();
       await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
       expect(texts).toEqual(['a']);
@@ -451,10 +473,13 @@ describe('an upstream that fails', () => {
   });
 
   it('is an error when it reports one with HTTP 200', async () => {
-    const { client } = await calling(
-      await upstreamOf(startRefusing(200, { error: { message: 'no credit', code: 429 } })),
+    const { client } = await startWorkerFor(
+      await startUpstream(startRefusing(200, { error: { message: 'no credit', code: 429 } })),
     );
-    for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+    for (const call of [
+      client.infer('chat', toPromptInputs('x')),
+      client.inferStream('chat', toPromptInputs('x')).next(),
+    ]) {
       await expect(call).rejects.toMatchObject({
         code: 'resource_exhausted',
         message: expect.stringContaining('returned an error: no credit'),
@@ -463,11 +488,11 @@ describe('an upstream that fails', () => {
   });
 
   it('is disconnected when the rest of its stream is not needed', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
-      if (body) write(response, piece('a'), { error: { message: 'out of memory' } });
+    const upstream = await startUpstream(({ body }, response) => {
+      if (body) writeEvents(response, createTextChunk('a'), { error: { message: 'out of memory' } });
       return body && true;
     });
-    const [model] = (await backendOf(upstream)).models as [Model];
+    const [model] = (await startBackend(upstream)).models as [Model];
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } } as const;
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
@@ -479,8 +504,11 @@ describe('an upstream that fails', () => {
 
   it('is distinguished from a server with another protocol', async () => {
     for (const body of [{}, { choices: [] }, [], 'text']) {
-      const { client } = await calling(await upstreamOf(startRefusing(200, body)));
-      for (const call of [client.infer('chat', prompt('x')), client.inferStream('chat', prompt('x')).next()]) {
+      const { client } = await startWorkerFor(await startUpstream(startRefusing(200, body)));
+      for (const call of [
+        client.infer('chat', toPromptInputs('x')),
+        client.inferStream('chat', toPromptInputs('x')).next(),
+      ]) {
         await expect(call).rejects.toMatchObject({
           code: 'internal',
           message: expect.stringContaining('is not an OpenAI-compatible server'),
@@ -490,12 +518,12 @@ describe('an upstream that fails', () => {
   });
 
   it('is called once when it closes the connection during a response', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (body) setTimeout(() => response.destroy(), 400);
       return body && true;
     });
-    const { client } = await calling(upstream);
-    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
+    const { client } = await startWorkerFor(upstream);
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('closed the connection without a response'),
     });
@@ -503,11 +531,11 @@ describe('an upstream that fails', () => {
   });
 
   it('is unavailable when it is gone', async () => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream);
-    await client.infer('chat', prompt('x'));
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream);
+    await client.infer('chat', toPromptInputs('x'));
     await upstream.close();
-    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject({
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('nothing listens there'),
     });
@@ -516,8 +544,8 @@ describe('an upstream that fails', () => {
 
 describe('embeddings', () => {
   it('are one vector per text, in the order of the texts', async () => {
-    const upstream = await upstreamOf();
-    const { client } = await calling(upstream, { embeddingModels: 'all' });
+    const upstream = await startUpstream();
+    const { client } = await startWorkerFor(upstream, { embeddingModels: 'all' });
     const { outputs, parameters } = await client.infer(
       'embed',
       { input: ['a', 'four', ''] },

@@ -1,35 +1,49 @@
 import { describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
-import { backendOf, calling, partsOf, prompt, textOf, upstreamOf } from '../support/openai-calls.js';
-import { type Answering, events, finish, json, piece, write } from '../support/openai-upstream.js';
+import {
+  collectParts,
+  readText,
+  startBackend,
+  startUpstream,
+  startWorkerFor,
+  toPromptInputs,
+} from '../support/openai-calls.js';
+import {
+  createFinishChunk,
+  createTextChunk,
+  sendEvents,
+  sendJson,
+  type UpstreamHandler,
+  writeEvents,
+} from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
 
 describe('a continuous response', () => {
   it('has no total time limit, with text or with comments before and between it', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (!body) return undefined;
       let beats = 0;
       const timer = setInterval(() => {
         beats++;
-        if (beats === 6) write(response, piece('a'));
+        if (beats === 6) writeEvents(response, createTextChunk('a'));
         else if (beats < 12) {
           if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream' });
           response.write(': still here\n\n');
         } else {
           clearInterval(timer);
-          events(response, piece('b'), finish('stop'), '[DONE]');
+          sendEvents(response, createTextChunk('b'), createFinishChunk('stop'), '[DONE]');
         }
       }, 150);
       return true;
     });
-    const { client } = await calling(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
-    expect((await partsOf(client)).map(textOf)).toEqual(['a', 'b', '']);
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    expect((await collectParts(client)).map(readText)).toEqual(['a', 'b', '']);
   });
 
   it('can be a slow unary response', async () => {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (!body) return undefined;
       response.writeHead(200, { 'content-type': 'application/json' });
       const text = JSON.stringify({ choices: [{ message: { content: 'slow' }, finish_reason: 'stop' }] });
@@ -43,13 +57,13 @@ describe('a continuous response', () => {
       }, 150);
       return true;
     });
-    const { client } = await calling(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
-    expect(textOf(await client.infer('chat', prompt('x')))).toBe('slow');
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    expect(readText(await client.infer('chat', toPromptInputs('x')))).toBe('slow');
   });
 });
 
 describe('a silent engine', () => {
-  it.each<[string, Answering, string]>([
+  it.each<[string, UpstreamHandler, string]>([
     ['no response head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
     [
       'no byte after the head',
@@ -62,23 +76,23 @@ describe('a silent engine', () => {
     [
       'no byte after the first',
       ({ body }, response) => {
-        if (body) write(response, piece('a'));
+        if (body) writeEvents(response, createTextChunk('a'));
         return body && true;
       },
       '0.2 s in the middle of its response; --openai-idle-timeout',
     ],
   ])('is given up, and the message names the option: %s', async (_what, answering, message) => {
-    const upstream = await upstreamOf(answering);
-    const { client } = await calling(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
+    const upstream = await startUpstream(answering);
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
     const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
-    await expect(partsOf(client)).rejects.toMatchObject(late);
-    await expect(client.infer('chat', prompt('x'))).rejects.toMatchObject(late);
+    await expect(collectParts(client)).rejects.toMatchObject(late);
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(late);
     await until('no connection is left open', () => upstream.open() === 0);
   });
 
   it('is not blamed for a caller that does not read', async () => {
-    const upstream = await upstreamOf();
-    const [model] = (await backendOf(upstream, { timeoutMs: 300, idleTimeoutMs: 100 })).models;
+    const upstream = await startUpstream();
+    const [model] = (await startBackend(upstream, { timeoutMs: 300, idleTimeoutMs: 100 })).models;
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('one two three')] } } as const;
@@ -91,17 +105,17 @@ describe('a silent engine', () => {
 });
 
 it('an engine gets up to 256 concurrent calls by default', async () => {
-  const upstream = await upstreamOf(({ body }) => body && new Promise(() => {}));
+  const upstream = await startUpstream(({ body }) => body && new Promise(() => {}));
   for (const [maxConcurrency, running] of [
     [undefined, 256],
     [3, 3],
   ] as const) {
-    const worker = await startTestWorker(await backendOf(upstream), { maxConcurrency, maxQueue: 100 });
+    const worker = await startTestWorker(await startBackend(upstream), { maxConcurrency, maxQueue: 100 });
     const client = new InferenceClient({ endpoint: worker.replica.endpoint }, { clock, random });
     const leaving = new AbortController();
     const before = upstream.requests.length;
     const calls = Array.from({ length: running + 20 }, () =>
-      client.infer('chat', prompt('x'), { signal: leaving.signal }),
+      client.infer('chat', toPromptInputs('x'), { signal: leaving.signal }),
     );
     const ended = Promise.allSettled(calls);
     await until(`${running} calls run`, () => upstream.requests.length - before === running, 20_000);
@@ -114,23 +128,23 @@ it('an engine gets up to 256 concurrent calls by default', async () => {
 });
 
 it('requests that find several kept-alive connections closed are sent on a new one', async () => {
-  const upstream = await upstreamOf(undefined, ['tiny']);
-  const { client } = await calling(upstream, { models: ['tiny'] });
-  await Promise.all(Array.from({ length: 8 }, () => client.infer('chat', prompt('x'))));
+  const upstream = await startUpstream(undefined, ['tiny']);
+  const { client } = await startWorkerFor(upstream, { models: ['tiny'] });
+  await Promise.all(Array.from({ length: 8 }, () => client.infer('chat', toPromptInputs('x'))));
   await upstream.close();
-  const again = await upstreamOf(undefined, ['tiny'], { port: upstream.port });
-  expect(textOf(await client.infer('chat', prompt('x')))).toBe('x');
+  const again = await startUpstream(undefined, ['tiny'], { port: upstream.port });
+  expect(readText(await client.infer('chat', toPromptInputs('x')))).toBe('x');
   expect(again.requests).toHaveLength(1);
 });
 
 it('an error body of any format becomes one line of text', async () => {
   for (const body of ['<html>\n<b>502</b>', { error: { message: ['a'] } }, null, 'x'.repeat(100_000)]) {
-    const upstream = await upstreamOf(({ body: asked }, response) => {
-      if (asked) json(response, 502, body);
+    const upstream = await startUpstream(({ body: asked }, response) => {
+      if (asked) sendJson(response, 502, body);
       return asked && true;
     });
-    const { client } = await calling(upstream);
-    const { message } = (await client.infer('chat', prompt('x')).catch((error) => error)) as Error;
+    const { client } = await startWorkerFor(upstream);
+    const { message } = (await client.infer('chat', toPromptInputs('x')).catch((error) => error)) as Error;
     expect(message).toContain('returned HTTP 502');
     expect(message).not.toContain('\n');
     expect(message.length).toBeLessThan(1200);

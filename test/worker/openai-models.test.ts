@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { detectModelType, parseModelList } from '../../src/worker/openai-models.js';
-import { backendOf, upstreamOf } from '../support/openai-calls.js';
-import { json } from '../support/openai-upstream.js';
+import { startBackend, startUpstream } from '../support/openai-calls.js';
+import { sendJson } from '../support/openai-upstream.js';
 
 describe('a list of models', () => {
   it.each<[string, unknown, string[] | undefined]>([
@@ -30,12 +30,12 @@ describe('a list of models', () => {
   });
 
   it('can be a bare array', async () => {
-    const upstream = await upstreamOf(({ path }, response) => {
+    const upstream = await startUpstream(({ path }, response) => {
       if (path !== '/v1/models') return undefined;
-      json(response, 200, [{ id: 'a', type: 'chat' }]);
+      sendJson(response, 200, [{ id: 'a', type: 'chat' }]);
       return true;
     });
-    expect((await backendOf(upstream)).models.map(({ name }) => name)).toEqual(['a']);
+    expect((await startBackend(upstream)).models.map(({ name }) => name)).toEqual(['a']);
   });
 });
 
@@ -80,7 +80,7 @@ describe('the type of a model', () => {
 
 describe('the types of an engine’s models', () => {
   const listTypes = async (url: string, options = {}): Promise<(string | undefined)[]> =>
-    (await backendOf({ url }, options)).models.map(({ capabilities }) => capabilities[0]?.source);
+    (await startBackend({ url }, options)).models.map(({ capabilities }) => capabilities[0]?.source);
 
   it.each<[string, object[], Record<string, object>]>([
     ['their list', [{ id: 'a' }, { id: 'e', type: 'embedding' }], {}],
@@ -94,9 +94,9 @@ describe('the types of an engine’s models', () => {
     ],
     ['LM Studio', [{ id: 'a' }, { id: 'e' }], { '/api/v0/models': { data: [{ id: 'e', type: 'embeddings' }] } }],
   ])('come from %s', async (_who, models, documents) => {
-    const upstream = await upstreamOf(({ path }, response) => {
+    const upstream = await startUpstream(({ path }, response) => {
       const found = documents[path];
-      if (found) json(response, 200, found);
+      if (found) sendJson(response, 200, found);
       return found && true;
     }, models);
     expect(await listTypes(upstream.url)).toEqual(['{"type":"chat","model":"a"}', '{"type":"embed","model":"e"}']);
@@ -106,10 +106,10 @@ describe('the types of an engine’s models', () => {
     ['SGLang', 'sglang', { '/get_model_info': { model_path: 'x', is_generation: false } }],
     ['vLLM', 'vllm', { '/openapi.json': { paths: { '/v1/embeddings': {}, '/health': {} } } }],
   ])('come from %s for all listed models', async (_who, owner, documents) => {
-    const upstream = await upstreamOf(
+    const upstream = await startUpstream(
       ({ path }, response) => {
         const found = documents[path];
-        if (found) json(response, 200, found);
+        if (found) sendJson(response, 200, found);
         return found && true;
       },
       [{ id: 'e', owned_by: owner }],
@@ -118,11 +118,11 @@ describe('the types of an engine’s models', () => {
   });
 
   it('come from Ollama, with a request for each model', async () => {
-    const upstream = await upstreamOf(
+    const upstream = await startUpstream(
       ({ path, body }, response) => {
-        if (path === '/api/tags') json(response, 200, { models: [{ name: 'e:latest' }] });
+        if (path === '/api/tags') sendJson(response, 200, { models: [{ name: 'e:latest' }] });
         else if (path === '/api/show')
-          json(response, 200, { capabilities: [body.model === 'a' ? 'completion' : 'embedding'] });
+          sendJson(response, 200, { capabilities: [body.model === 'a' ? 'completion' : 'embedding'] });
         else return undefined;
         return true;
       },
@@ -136,9 +136,10 @@ describe('the types of an engine’s models', () => {
   });
 
   it('come from TEI, which has no list', async () => {
-    const upstream = await upstreamOf(({ path }, response) => {
-      if (path === '/v1/models') json(response, 404, {});
-      else if (path === '/info') json(response, 200, { model_id: 'e', model_type: { embedding: { pooling: 'cls' } } });
+    const upstream = await startUpstream(({ path }, response) => {
+      if (path === '/v1/models') sendJson(response, 404, {});
+      else if (path === '/info')
+        sendJson(response, 200, { model_id: 'e', model_type: { embedding: { pooling: 'cls' } } });
       else return undefined;
       return true;
     });
@@ -146,8 +147,8 @@ describe('the types of an engine’s models', () => {
   });
 
   it('are requested once, not at each check', async () => {
-    const upstream = await upstreamOf();
-    const { check } = await backendOf(upstream);
+    const upstream = await startUpstream();
+    const { check } = await startBackend(upstream);
     const asked = upstream.asked.length;
     await check?.(new AbortController().signal);
     expect(upstream.asked.slice(asked)).toEqual(['GET /v1/models']);
@@ -166,15 +167,15 @@ describe('the types of an engine’s models', () => {
     ['no list, and is TGI', 404, {}, { router: 'text-generation-router' }, ['GET /health']],
   ])('are not queried at each check of an engine with %s', async (_what, status, list, info, queries) => {
     let isListing = true;
-    const upstream = await upstreamOf(({ path }, response) => {
+    const upstream = await startUpstream(({ path }, response) => {
       if (path === '/v1/models' && isListing) return undefined;
-      if (path === '/v1/models') json(response, status, list);
-      else if (path === '/info') json(response, 200, info);
-      else if (path === '/health') json(response, 200, {});
+      if (path === '/v1/models') sendJson(response, status, list);
+      else if (path === '/info') sendJson(response, 200, info);
+      else if (path === '/health') sendJson(response, 200, {});
       else return undefined;
       return true;
     });
-    const { check } = await backendOf(upstream, { models: ['tiny'] });
+    const { check } = await startBackend(upstream, { models: ['tiny'] });
     isListing = false;
     const { signal } = new AbortController();
     await check?.(signal).catch(() => {});
@@ -191,8 +192,8 @@ describe('the types of an engine’s models', () => {
       { id: 'whisper', type: 'audio' },
       { id: 'r', type: 'rerank' },
     ];
-    const upstream = await upstreamOf(undefined, models);
-    const { models: offered, log } = await backendOf(upstream, { chatModels: ['a', 'r'], embeddingModels: ['b'] });
+    const upstream = await startUpstream(undefined, models);
+    const { models: offered, log } = await startBackend(upstream, { chatModels: ['a', 'r'], embeddingModels: ['b'] });
     expect(offered.map(({ capabilities }) => capabilities[0]?.source)).toEqual([
       '{"type":"chat","model":"a"}',
       '{"type":"embed","model":"b"}',
@@ -204,12 +205,12 @@ describe('the types of an engine’s models', () => {
   });
 
   it('are an error when the worker can serve none of them, or the named model does not exist', async () => {
-    const upstream = await upstreamOf(undefined, [{ id: 'whisper', type: 'audio' }]);
-    await expect(backendOf(upstream)).rejects.toMatchObject({
+    const upstream = await startUpstream(undefined, [{ id: 'whisper', type: 'audio' }]);
+    await expect(startBackend(upstream)).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringContaining('--type'),
     });
-    await expect(backendOf(upstream, { chatModels: ['x'] })).rejects.toMatchObject({
+    await expect(startBackend(upstream, { chatModels: ['x'] })).rejects.toMatchObject({
       code: 'usage',
       message: expect.stringContaining('has no model "x"'),
     });

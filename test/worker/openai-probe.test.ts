@@ -2,18 +2,18 @@ import { describe, expect, it } from 'vitest';
 import type { Model } from '../../src/worker/backend.js';
 import { BackendHealth } from '../../src/worker/backend-health.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { backendOf, upstreamOf } from '../support/openai-calls.js';
-import { type Answering, json } from '../support/openai-upstream.js';
+import { startBackend, startUpstream } from '../support/openai-calls.js';
+import { sendJson, type UpstreamHandler } from '../support/openai-upstream.js';
 import { until } from '../support/until.js';
 
 const { signal } = new AbortController();
 
 /** Responds to a path with a status. */
 const respondToPath =
-  (path: string, status: () => number): Answering =>
+  (path: string, status: () => number): UpstreamHandler =>
   (request, response) => {
     if (request.path !== path) return undefined;
-    json(response, status(), { error: { message: 'because' } });
+    sendJson(response, status(), { error: { message: 'because' } });
     return true;
   };
 
@@ -34,19 +34,19 @@ describe('the probe of an engine', () => {
   ])('is /health next to the list of models, without the key: %s', async (_engine, models, headers, info) => {
     let status = 200;
     const keys: (string | undefined)[] = [];
-    const upstream = await upstreamOf(
+    const upstream = await startUpstream(
       ({ path, authorization }, response) => {
-        if (path === '/info' && info) json(response, 200, info);
+        if (path === '/info' && info) sendJson(response, 200, info);
         else if (path === '/health') {
           keys.push(authorization);
-          json(response, status, {});
+          sendJson(response, status, {});
         } else return undefined;
         return true;
       },
       models,
       { headers },
     );
-    const { check } = await backendOf(upstream, { key: 'the-key' });
+    const { check } = await startBackend(upstream, { key: 'the-key' });
     await check?.(signal);
     status = 503;
     await expect(check?.(signal)).rejects.toMatchObject({ code: 'unavailable' });
@@ -61,8 +61,8 @@ describe('the probe of an engine', () => {
     ['Ollama', [setOwner('library')], {}],
     ['a list without owners', [{ id: 'a' }], {}],
   ])('is only the list of models, and generates no tokens: %s', async (_engine, models, headers) => {
-    const upstream = await upstreamOf(undefined, models, { headers });
-    const { check } = await backendOf(upstream);
+    const upstream = await startUpstream(undefined, models, { headers });
+    const { check } = await startBackend(upstream);
     for (let looks = 0; looks < 3; looks++) await check?.(signal);
     expect(upstream.asked.filter((asked) => /health|POST/.test(asked))).toEqual([]);
     expect(upstream.asked.filter((asked) => asked === 'GET /v1/models')).toHaveLength(4);
@@ -70,11 +70,11 @@ describe('the probe of an engine', () => {
 
   it('is the given path, below the URL', async () => {
     let status = 200;
-    const upstream = await upstreamOf(
+    const upstream = await startUpstream(
       respondToPath('/v1/alive', () => status),
       [setOwner('vllm')],
     );
-    const { check } = await backendOf(upstream, { probePath: '/alive' });
+    const { check } = await startBackend(upstream, { probePath: '/alive' });
     await check?.(signal);
     expect(upstream.asked).toContain('GET /v1/alive');
     expect(upstream.asked).not.toContain('GET /health');
@@ -84,38 +84,38 @@ describe('the probe of an engine', () => {
 
   it('is the given path next to /v1, when there is none below it', async () => {
     let status = 200;
-    const upstream = await upstreamOf(respondToPath('/health/liveliness', () => status));
-    const { check } = await backendOf(upstream, { probePath: '/health/liveliness' });
+    const upstream = await startUpstream(respondToPath('/health/liveliness', () => status));
+    const { check } = await startBackend(upstream, { probePath: '/health/liveliness' });
     await check?.(signal);
     status = 404;
     await expect(check?.(signal)).rejects.toThrow('/health/liveliness returned HTTP 404');
   });
 
   it('reports that the given path does not exist', async () => {
-    const upstream = await upstreamOf();
-    await expect(backendOf(upstream, { probePath: '/nowhere' })).rejects.toMatchObject({
+    const upstream = await startUpstream();
+    await expect(startBackend(upstream, { probePath: '/nowhere' })).rejects.toMatchObject({
       code: 'failed',
       message: expect.stringContaining('/nowhere returned HTTP 404'),
     });
-    await expect(backendOf(upstream, { probePath: 'nowhere' })).rejects.toMatchObject({ code: 'usage' });
+    await expect(startBackend(upstream, { probePath: 'nowhere' })).rejects.toMatchObject({ code: 'usage' });
   });
 
   it('with an explicit path does not need the list of models', async () => {
     let isListing = true;
-    const upstream = await upstreamOf(({ path }, response) => {
-      if (path === '/v1/models' && !isListing) json(response, 500, {});
-      else if (path === '/v1/alive') json(response, 200, {});
+    const upstream = await startUpstream(({ path }, response) => {
+      if (path === '/v1/models' && !isListing) sendJson(response, 500, {});
+      else if (path === '/v1/alive') sendJson(response, 200, {});
       else return undefined;
       return true;
     });
-    const { check } = await backendOf(upstream, { probePath: '/alive' });
+    const { check } = await startBackend(upstream, { probePath: '/alive' });
     isListing = false;
     await check?.(signal);
   });
 
   it('can be disabled', async () => {
-    const upstream = await upstreamOf(undefined, [setOwner('vllm')]);
-    const { check } = await backendOf(upstream, { probePath: 'none' });
+    const upstream = await startUpstream(undefined, [setOwner('vllm')]);
+    const { check } = await startBackend(upstream, { probePath: 'none' });
     const asked = upstream.asked.length;
     await check?.(signal);
     expect(upstream.asked).toHaveLength(asked);
@@ -123,8 +123,8 @@ describe('the probe of an engine', () => {
   });
 
   it('can be the list of models for a known engine', async () => {
-    const upstream = await upstreamOf(undefined, [setOwner('vllm')]);
-    const { check } = await backendOf(upstream, { probePath: '/models' });
+    const upstream = await startUpstream(undefined, [setOwner('vllm')]);
+    const { check } = await startBackend(upstream, { probePath: '/models' });
     await check?.(signal);
     expect(upstream.asked).not.toContain('GET /health');
   });
@@ -136,11 +136,11 @@ describe('an engine that responds slowly to a probe', () => {
     const time = new ManualClock();
     let isSlow = false;
     const held: (() => void)[] = [];
-    const upstream = await upstreamOf(({ path }) => {
+    const upstream = await startUpstream(({ path }) => {
       if (path !== '/v1/models' || !isSlow) return undefined;
       return new Promise((resolve) => held.push(() => resolve(true)));
     });
-    const backend = await backendOf(upstream, { clock: time });
+    const backend = await startBackend(upstream, { clock: time });
     isSlow = true;
     const call = async (): Promise<void> => {
       const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } };

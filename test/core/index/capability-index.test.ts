@@ -4,11 +4,11 @@ import { CapabilityIndex } from '../../../src/core/index/capability-index.js';
 import type { PreparedQuery } from '../../../src/core/index/prepared-query.js';
 import type { Random } from '../../../src/core/ports.js';
 import type { ScalarPairs } from '../../../src/json/capability-json.js';
-import { chiSquare } from '../../support/chi-square.js';
-import { keptBytes } from '../../support/kept-memory.js';
+import { computeChiSquare } from '../../support/chi-square.js';
 import { createLinearIndex } from '../../support/linear-index.js';
-import { preparedQuery, registration, replica } from '../../support/replicas.js';
-import { seededRandom } from '../../support/seeded-random.js';
+import { prepareQuery, registration, replica } from '../../support/replicas.js';
+import { measureRetainedBytes } from '../../support/retained-memory.js';
+import { createSeededRandom } from '../../support/seeded-random.js';
 
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
@@ -41,7 +41,7 @@ function someQuery(pick: (most: number) => number): Readonly<Record<string, stri
 /** Returns a prepared query; in half of the cases the one that was created for the same pairs before. */
 function someOldQuery(pick: (most: number) => number, old: Map<string, PreparedQuery>): PreparedQuery {
   const pairs = someQuery(pick);
-  const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || preparedQuery(pairs);
+  const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || prepareQuery(pairs);
   old.set(JSON.stringify(pairs), asked);
   return asked;
 }
@@ -53,7 +53,7 @@ function isOneOf<T>(matching: readonly T[], chosen: T | undefined): boolean {
 
 describe('the capability index', () => {
   it.each([1, 2, 3])('agrees with the linear index over 60,000 steps of churn (seed %i)', (seed) => {
-    const random = seededRandom(seed);
+    const random = createSeededRandom(seed);
     const pick = below(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
@@ -77,7 +77,7 @@ describe('the capability index', () => {
   });
 
   it('agrees with the linear index for long lists', () => {
-    const random = seededRandom(4);
+    const random = createSeededRandom(4);
     const pick = below(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
@@ -96,7 +96,7 @@ describe('the capability index', () => {
       const remainder = pick(9000);
       const sizes = { a: 2, b: 3, c: 5, d: 7, e: 11, f: 13, n: 3000 };
       const pairs = Object.entries(sizes).filter(() => pick(2) === 0);
-      const asked = preparedQuery(
+      const asked = prepareQuery(
         Object.fromEntries(pairs.map(([key, size]) => [key, String((remainder + (pick(8) === 0 ? 1 : 0)) % size)])),
       );
       const matching = linear.match(asked.pairs);
@@ -112,7 +112,7 @@ describe('the capability index', () => {
   });
 
   it('agrees with the linear index when there are more queries than cached results', () => {
-    const random = seededRandom(8);
+    const random = createSeededRandom(8);
     const pick = below(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
@@ -128,7 +128,7 @@ describe('the capability index', () => {
       const isOld = step > 0 && pick(4) === 0;
       const asked = isOld
         ? (old[pick(step)] as PreparedQuery)
-        : preparedQuery(valued(Array.from('abc', () => `k${pick(16)}`)));
+        : prepareQuery(valued(Array.from('abc', () => `k${pick(16)}`)));
       old.push(asked);
       const matching = linear.match(asked.pairs);
       for (let again = 0; again < 3; again++) {
@@ -140,7 +140,7 @@ describe('the capability index', () => {
 
   /** Random numbers, and how many were drawn. */
   function countedRandom(seed: number): Random & { readonly fractions: number } {
-    const seeded = seededRandom(seed);
+    const seeded = createSeededRandom(seed);
     const counted = {
       fractions: 0,
       fraction() {
@@ -160,7 +160,7 @@ describe('the capability index', () => {
   ): Map<string, number> {
     const chosen = new Map<string, number>();
     for (let n = 0; n < 5000; n++) {
-      const id = index.choose(preparedQuery(asked), excluded, random)?.replica.id ?? 'nobody';
+      const id = index.choose(prepareQuery(asked), excluded, random)?.replica.id ?? 'nobody';
       chosen.set(id, (chosen.get(id) ?? 0) + 1);
     }
     return chosen;
@@ -200,7 +200,7 @@ describe('the capability index', () => {
       }
       const found = counts(index, random, asked);
       expect([...found.keys()].sort()).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
-      expect(chiSquare([...found.values()])).toBeLessThan(18.47);
+      expect(computeChiSquare([...found.values()])).toBeLessThan(18.47);
       expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
       expect(random.fractions / 5000).toBeLessThanOrEqual(most);
     },
@@ -208,12 +208,12 @@ describe('the capability index', () => {
 
   it('chooses uniformly by samples that bitmaps check', () => {
     const index = new CapabilityIndex(NOTHING_KEPT);
-    const random = seededRandom(13);
+    const random = createSeededRandom(13);
     for (let n = 0; n < 6000; n++) {
       const pairs = { ...(n % 4 !== 0 && { tier: 1 }), ...(n % 4 !== 1 && { type: 'chat' }) };
       index.put(registration(`l${n}`, replica(`r${n}`, pairs)));
     }
-    const asked = preparedQuery({ tier: '1', type: 'chat' });
+    const asked = prepareQuery({ tier: '1', type: 'chat' });
     const [byRest, byThird] = [new Array<number>(12).fill(0), new Array<number>(3).fill(0)];
     for (let sample = 0; sample < 30_000; sample++) {
       const n = Number(index.choose(asked, NOBODY, random)?.replica.id.slice(1));
@@ -222,8 +222,8 @@ describe('the capability index', () => {
     }
     const matching = byRest.filter((_count, rest) => rest % 4 > 1);
     expect(matching.reduce((sum, count) => sum + count)).toBe(30_000);
-    expect(chiSquare(matching)).toBeLessThan(20.5);
-    expect(chiSquare(byThird)).toBeLessThan(13.82);
+    expect(computeChiSquare(matching)).toBeLessThan(20.5);
+    expect(computeChiSquare(byThird)).toBeLessThan(13.82);
   });
 
   it.each([
@@ -238,26 +238,26 @@ describe('the capability index', () => {
       new Set(Array.from({ length: count }, (_, n) => asReplicaId(`r${n}`)).concat(asReplicaId('stranger')));
     const found = counts(index, random, asked, ids(15));
     expect([...found.keys()].sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
-    expect(chiSquare([...found.values()])).toBeLessThan(18.47);
+    expect(computeChiSquare([...found.values()])).toBeLessThan(18.47);
     expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
     expect(random.fractions / 5000).toBeLessThanOrEqual(most);
-    expect(index.choose(preparedQuery(asked), ids(20), random)).toBeUndefined();
+    expect(index.choose(prepareQuery(asked), ids(20), random)).toBeUndefined();
   });
 
   it.each([
     ['of all results together', undefined],
     ['of each result', { maxResults: 4096, maxMatches: 50, maxMatchesPerReplica: 1e9, maxPairs: 16 }],
   ])('keeps a bounded part %s, whatever is asked before the replicas come', (_what, limits) => {
-    const random = seededRandom(11);
+    const random = createSeededRandom(11);
     const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
     const queries = keys.flatMap((a, n) =>
       keys
         .slice(n + 1)
-        .flatMap((b, m) => keys.slice(n + m + 2).map((c) => preparedQuery({ [a]: '0', [b]: '0', [c]: '0' }))),
+        .flatMap((b, m) => keys.slice(n + m + 2).map((c) => prepareQuery({ [a]: '0', [b]: '0', [c]: '0' }))),
     );
     expect(queries).toHaveLength(120);
     const bytes = (isAsked: boolean): number =>
-      keptBytes(() => {
+      measureRetainedBytes(() => {
         const index = new CapabilityIndex(limits);
         for (let n = 0; n < 20_000; n++) {
           // All replicas match all queries.
@@ -270,23 +270,23 @@ describe('the capability index', () => {
   });
 
   it('evicts a result that grew too large, and still chooses correctly', () => {
-    const random = seededRandom(12);
+    const random = createSeededRandom(12);
     const index = new CapabilityIndex({ maxResults: 10, maxMatches: 20, maxMatchesPerReplica: 64, maxPairs: 16 });
     const asked = { type: 'chat', region: 'eu' };
     const put = (n: number): void => index.put(registration(`l${n}`, replica(`r${n}`, asked)));
     for (let n = 0; n < 17; n++) put(n);
-    for (let n = 0; n < 100; n++) index.choose(preparedQuery(asked), NOBODY, random);
+    for (let n = 0; n < 100; n++) index.choose(prepareQuery(asked), NOBODY, random);
     for (let n = 17; n < 60; n++) put(n);
     const found = counts(index, random, asked);
     expect(found.size).toBe(60);
-    expect(chiSquare([...found.values()])).toBeLessThan(98.3);
+    expect(computeChiSquare([...found.values()])).toBeLessThan(98.3);
   });
 
   it('recognizes a pair that was registered again, whichever pair used its number in between', () => {
-    const random = seededRandom(7);
+    const random = createSeededRandom(7);
     const index = new CapabilityIndex();
     const ask = (asked: Readonly<Record<string, string>>) =>
-      index.choose(preparedQuery(asked), NOBODY, random)?.replica.id;
+      index.choose(prepareQuery(asked), NOBODY, random)?.replica.id;
     for (let n = 0; n < 50; n++) {
       index.put(registration(`a${n}`, replica('r1', { model: `old${n}`, type: 'chat' })));
       for (let again = 0; again < 3; again++) expect(ask({ model: `old${n}`, type: 'chat' })).toBe('r1');
@@ -298,8 +298,8 @@ describe('the capability index', () => {
 
   it('recognizes it for the same prepared query too', () => {
     const index = new CapabilityIndex();
-    const [old, other] = [preparedQuery({ model: 'old', type: 'chat' }), preparedQuery({ model: 'new', type: 'chat' })];
-    const ask = (asked: PreparedQuery) => index.choose(asked, NOBODY, seededRandom(10))?.replica.id;
+    const [old, other] = [prepareQuery({ model: 'old', type: 'chat' }), prepareQuery({ model: 'new', type: 'chat' })];
+    const ask = (asked: PreparedQuery) => index.choose(asked, NOBODY, createSeededRandom(10))?.replica.id;
     for (let n = 0; n < 5; n++) {
       index.put(registration(`a${n}`, replica('r1', { model: 'old', type: 'chat' })));
       for (let again = 0; again < 5; again++) expect([ask(old), ask(other)]).toEqual(['r1', undefined]);
@@ -320,7 +320,7 @@ describe('the samples of a query without matches', () => {
         return 0.5;
       },
     };
-    expect(index.choose(preparedQuery({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
+    expect(index.choose(prepareQuery({ a: '1', b: '2' }), NOBODY, counting)).toBeUndefined();
     // One more draw chooses among the matches, of which there are none.
     expect(samples).toBe(10 + 1);
   });

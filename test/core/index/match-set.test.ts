@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { type Entry, MatchSet, MatchSetGroup } from '../../../src/core/index/match-set.js';
-import { seededRandom } from '../../support/seeded-random.js';
+import { createSeededRandom } from '../../support/seeded-random.js';
 
 describe('match sets', () => {
   it('have the same members as plain sets over random changes', () => {
-    const random = seededRandom(1);
+    const random = createSeededRandom(1);
     const below = (most: number): number => Math.floor(random.fraction() * most);
     const table: Entry[] = Array.from({ length: 12 }, () => ({ objects: [], memberships: [] }));
     const group = new MatchSetGroup(table);

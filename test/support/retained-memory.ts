@@ -7,7 +7,7 @@ setFlagsFromString('--expose-gc');
 export const collectGarbage = runInNewContext('gc') as () => void;
 
 /** Returns the number of heap bytes that the made value retains. */
-export function keptBytes(make: () => unknown): number {
+export function measureRetainedBytes(make: () => unknown): number {
   collectGarbage();
   const before = process.memoryUsage().heapUsed;
   const kept = make();

@@ -1,4 +1,4 @@
-// Put in front of a process with --require: tells on standard error, as JSON, what was loaded by its end.
+// Preload with --require. When the process exits, prints to stderr, as JSON, which modules it loaded.
 const { Segmenter } = Intl;
 let segmenters = 0;
 Intl.Segmenter = class extends Segmenter {
