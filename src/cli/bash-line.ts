@@ -8,7 +8,7 @@ export interface BashLine {
    * Length of the prefix of the last word, without quotes, that bash keeps. Bash treats `=` and `:` as word breaks and
    * replaces only the text after the last one.
    */
-  readonly keptLength: number;
+  readonly unreplacedLength: number;
 }
 
 /** Splits a command line as bash does. `wordBreaks` is the value of `COMP_WORDBREAKS`. */
@@ -16,13 +16,13 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
   const words: string[] = [];
   let word = '';
   let quote: BashLine['quote'] = '';
-  let keptLength = 0;
+  let unreplacedLength = 0;
   let isInWord = false;
   for (let index = 0; index < line.length; index++) {
     const character = line[index] as string;
     if (quote === '' && (character === ' ' || character === '\t')) {
       if (isInWord) words.push(word);
-      [word, keptLength, isInWord] = ['', 0, false];
+      [word, unreplacedLength, isInWord] = ['', 0, false];
       continue;
     }
     isInWord = true;
@@ -35,16 +35,16 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
     } else {
       word += character;
       if (quote === '' && (character === '=' || character === ':') && wordBreaks.includes(character)) {
-        keptLength = word.length;
+        unreplacedLength = word.length;
       }
     }
   }
-  return { words: [...words, word], quote, keptLength };
+  return { words: [...words, word], quote, unreplacedLength };
 }
 
 /** Returns the text that replaces the word at the cursor. Undefined if the open quote cannot contain the value. */
-export function formatBashReplacement(value: string, { quote, keptLength }: BashLine): string | undefined {
-  const rest = value.slice(keptLength);
+export function formatBashReplacement(value: string, { quote, unreplacedLength }: BashLine): string | undefined {
+  const rest = value.slice(unreplacedLength);
   if (quote === "'") return rest.includes("'") ? undefined : rest;
   if (quote === '"') return /["$`\\!]/.test(rest) ? undefined : rest;
   // Values are untrusted, and the shell would execute unescaped text.

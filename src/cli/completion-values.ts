@@ -61,7 +61,7 @@ async function fetchReplicasInTime({ command, words, io }: PartialLine): Promise
   const timeout = new AbortController();
   const cancel = clock.schedule(FETCH_TIMEOUT_MS, () => timeout.abort(), { background: true });
   try {
-    const response = api.replicas({ signal: timeout.signal });
+    const response = api.listReplicas({ signal: timeout.signal });
     return await Promise.race([
       response,
       new Promise<[]>((resolve) => timeout.signal.addEventListener('abort', () => resolve([]))),

@@ -117,13 +117,13 @@ async function completeValue(
     );
   }
   const isList = target.suggests === 'capability';
-  const keptText = isList ? current.slice(0, current.lastIndexOf(',') + 1) : '';
-  const found = await fetchCompletionValues(target.suggests, current.slice(keptText.length), {
+  const listPrefix = isList ? current.slice(0, current.lastIndexOf(',') + 1) : '';
+  const found = await fetchCompletionValues(target.suggests, current.slice(listPrefix.length), {
     command,
     words: before,
     io,
   });
-  return filterCandidates(found, current.slice(keptText.length), prefix + keptText);
+  return filterCandidates(found, current.slice(listPrefix.length), prefix + listPrefix);
 }
 
 /** Keeps the candidates that start with `current`, and puts `prefix` in front of each. */

@@ -123,8 +123,10 @@ function formatElements(tensor: Tensor): string {
     datatype === 'BYTES'
       ? tensorToTexts(tensor).map((text) => JSON.stringify(text))
       : Array.from(data as ArrayLike<number>, String);
-  const shown = all.slice(0, MAX_TABLE_ELEMENTS).join(', ');
-  return all.length > MAX_TABLE_ELEMENTS ? `${shown}, ... (${all.length} in total; use --json to print all)` : shown;
+  const firstElements = all.slice(0, MAX_TABLE_ELEMENTS).join(', ');
+  return all.length > MAX_TABLE_ELEMENTS
+    ? `${firstElements}, ... (${all.length} in total; use --json to print all)`
+    : firstElements;
 }
 
 /** Converts a response to the REST format of the Open Inference Protocol. */

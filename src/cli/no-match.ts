@@ -26,7 +26,7 @@ export function explainNoMatch(
 
 function findReason(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
   const explainer = new Explainer(query);
-  for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, forMs: stateAgeMs });
+  for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, stateAgeMs });
   return summarizeExplanation(explainer.getExplanation());
 }
 
@@ -56,7 +56,7 @@ export async function waitIfWarming(
 /** Fetches all replicas with their states. Resolves to undefined when the request fails. */
 export async function fetchReplicas(api: ApiClient, signal: AbortSignal): Promise<ListedReplica[] | undefined> {
   try {
-    return await api.list({ signal });
+    return await api.listReplicaDetails({ signal });
   } catch {
     return undefined;
   }

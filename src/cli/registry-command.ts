@@ -31,7 +31,7 @@ export const registryCommand: Command = {
     const query = parseQueryWords(args.words);
     const api = createApiClient(args, io);
     try {
-      const all = await api.list({ signal: interrupted });
+      const all = await api.listReplicaDetails({ signal: interrupted });
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
       if (args.flag('json'))
         stdout.write(`${escapeControls(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);

@@ -42,11 +42,11 @@ export function measureWidth(text: string): number {
 /** Truncates a text to a number of columns, with `…` in place of the rest. Doesn't read the rest of the text. */
 export function truncateToWidth(text: string, columns: number): string {
   let width = 0;
-  let keptEnd = 0;
+  let end = 0;
   for (const character of splitCharacters(text, columns)) {
     width += measureWidth(character);
-    if (width > columns) return `${text.slice(0, keptEnd)}…`;
-    if (width < columns) keptEnd += character.length;
+    if (width > columns) return `${text.slice(0, end)}…`;
+    if (width < columns) end += character.length;
   }
   return text;
 }

@@ -65,12 +65,12 @@ export class ApiClient {
   }
 
   /** Lists all replicas, in the order of registration. Rejects with `server_unreachable`. */
-  async replicas(options: ApiRequestOptions = {}): Promise<Replica[]> {
-    return this.#list('/registry', parseRegistryResponse, options);
+  async listReplicas(options: ApiRequestOptions = {}): Promise<Replica[]> {
+    return this.#requestList('/registry', parseRegistryResponse, options);
   }
 
   /** Lists all replicas with all details, including those that aren't routable. Rejects with `server_unreachable`. */
-  async list(options: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
+  async listReplicaDetails(options: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
     const listed = await this.#servers.request<ListedReplica[] | undefined>({
       ...options,
       ...LIST_LIMITS,
@@ -82,15 +82,18 @@ export class ApiClient {
         return replicas && { value: replicas };
       },
     });
-    return listed ?? this.#list('/registry', parseReplicaList, options);
+    return listed ?? this.#requestList('/registry', parseReplicaList, options);
   }
 
   /**
    * Returns the details of one replica, or undefined when it isn't listed. Gets the whole list from a server that can't
    * filter by id, such as the Python server. Rejects with `server_unreachable`.
    */
-  async find(id: ReplicaId, options: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
-    const listed = await this.list(options, `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`);
+  async findReplica(id: ReplicaId, options: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
+    const listed = await this.listReplicaDetails(
+      options,
+      `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`,
+    );
     return listed.find(({ replica }) => replica.id === id);
   }
 
@@ -109,7 +112,11 @@ export class ApiClient {
     this.#servers.close();
   }
 
-  #list<T>(path: string, parseBody: (text: string) => T[] | undefined, options: ApiRequestOptions): Promise<T[]> {
+  #requestList<T>(
+    path: string,
+    parseBody: (text: string) => T[] | undefined,
+    options: ApiRequestOptions,
+  ): Promise<T[]> {
     return this.#servers.request<T[]>({
       ...options,
       ...LIST_LIMITS,

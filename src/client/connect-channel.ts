@@ -18,8 +18,8 @@ export async function connectChannel(
   clock: Clock,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const ownDeadlineEpochMs = clock.epochMs() + CONNECT_TIMEOUT_MS;
-  const earliestDeadlineEpochMs = Math.min(ownDeadlineEpochMs, deadlineEpochMs);
+  const connectDeadlineEpochMs = clock.epochMs() + CONNECT_TIMEOUT_MS;
+  const earliestDeadlineEpochMs = Math.min(connectDeadlineEpochMs, deadlineEpochMs);
   try {
     await connectTcp(endpoint, earliestDeadlineEpochMs - clock.epochMs(), signal);
     for (;;) {
@@ -32,7 +32,7 @@ export async function connectChannel(
   } catch (error) {
     // If only our timeout has passed, there is time to try another replica.
     const isOwnTimeout =
-      error instanceof AnyserveError && error.code === 'deadline_exceeded' && ownDeadlineEpochMs < deadlineEpochMs;
+      error instanceof AnyserveError && error.code === 'deadline_exceeded' && connectDeadlineEpochMs < deadlineEpochMs;
     throw isOwnTimeout ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
   }
 }

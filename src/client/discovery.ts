@@ -73,7 +73,7 @@ export function createCapabilityDiscovery(api: ApiClient, query: CapabilityQuery
     reportOutcome: () => {},
     async isListed({ replicaId, endpoint }, signal) {
       if (replicaId === undefined) return true;
-      const found = await api.find(replicaId, { signal });
+      const found = await api.findReplica(replicaId, { signal });
       return found !== undefined && found.replica.endpoint === endpoint && found.state !== 'suspect';
     },
     close: () => api.close(),

@@ -171,7 +171,7 @@ export class HeldLease {
   #watchList(): void {
     const { api, clock, replica, signal } = this.#options;
     const check = async (): Promise<void> => {
-      const list = await api.replicas({ server: this.#lease.server, signal }).catch(() => undefined);
+      const list = await api.listReplicas({ server: this.#lease.server, signal }).catch(() => undefined);
       if (signal.aborted) return;
       if (list && !list.some(({ id }) => id === replica.id)) this.#lose('it no longer lists the replica');
       else schedule();

@@ -17,7 +17,7 @@ import { createNotGrpcError, isNotHttp2Error, toCallError } from './call-failure
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
-import { isUnresponsive, speaksHttp1 } from './replica-check.js';
+import { isHttp1Server, isUnresponsive } from './replica-check.js';
 import { joinSmallFrames } from './small-frames.js';
 import { StreamCall } from './stream-call.js';
 import { type StreamTimeouts, StreamWatchdog } from './stream-watchdog.js';
@@ -213,7 +213,7 @@ export class InferenceChannel {
 
   async #toCallError(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    if (isNotHttp2Error(error) && (await speaksHttp1(this.endpoint, this.#tls)))
+    if (isNotHttp2Error(error) && (await isHttp1Server(this.endpoint, this.#tls)))
       return createNotGrpcError(error, this.endpoint);
     return toCallError(error, this.endpoint, {
       isSecure: this.#tls !== undefined,

@@ -56,7 +56,7 @@ export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
 /** Reports whether the server lists the id; undefined if the server doesn't respond. */
 async function isListed({ api, server, id, signal }: ListedId): Promise<boolean | undefined> {
   try {
-    return (await api.find(id, { signal, server })) !== undefined;
+    return (await api.findReplica(id, { signal, server })) !== undefined;
   } catch {
     return undefined;
   }

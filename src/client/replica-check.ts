@@ -31,12 +31,12 @@ export function openSession(endpoint: Endpoint, socket: Socket): ClientHttp2Sess
 }
 
 /** Reports whether an endpoint speaks HTTP/1.1. Explains the failure of a server that doesn't speak HTTP/2. */
-export function speaksHttp1(endpoint: Endpoint, tls: ClientTls | undefined): Promise<boolean> {
+export function isHttp1Server(endpoint: Endpoint, tls: ClientTls | undefined): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = openSocket(endpoint, tls, 'http/1.1');
-    const settle = (speaks: boolean): void => {
+    const settle = (isHttp1: boolean): void => {
       socket.destroy();
-      resolve(speaks);
+      resolve(isHttp1);
     };
     socket.setTimeout(HTTP1_TIMEOUT_MS, () => settle(false));
     socket.once('data', (chunk: Buffer) => settle(chunk.toString('latin1').startsWith('HTTP/1.')));

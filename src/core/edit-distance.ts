@@ -6,12 +6,12 @@ const MAX_COMPARED = 64;
  * with the next one (optimal string alignment distance). Returns undefined if the texts are too different for a misspelling: if
  * the distance is more than a third of the wanted letters, or more than 3.
  */
-export function measureMisspelling(wanted: string, offered: string): number | undefined {
-  const limit = Math.min(3, Math.floor(wanted.length / 3));
-  if (Math.abs(wanted.length - offered.length) > limit) return undefined;
+export function measureMisspelling(expected: string, offered: string): number | undefined {
+  const limit = Math.min(3, Math.floor(expected.length / 3));
+  if (Math.abs(expected.length - offered.length) > limit) return undefined;
   // Long texts are only compared for equality, in linear time.
-  if (wanted.length > MAX_COMPARED) return wanted.toLowerCase() === offered.toLowerCase() ? 0 : undefined;
-  const distance = computeAlignmentDistance(wanted.toLowerCase(), offered.toLowerCase(), limit);
+  if (expected.length > MAX_COMPARED) return expected.toLowerCase() === offered.toLowerCase() ? 0 : undefined;
+  const distance = computeAlignmentDistance(expected.toLowerCase(), offered.toLowerCase(), limit);
   return distance <= limit ? distance : undefined;
 }
 
@@ -20,14 +20,14 @@ export function measureMisspelling(wanted: string, offered: string): number | un
  * prefixes is filled only in the band around its diagonal, because all other distances are over the limit.
  */
 function computeAlignmentDistance(a: string, b: string, limit: number): number {
-  const over = limit + 1;
-  let beforeLast: number[] = new Array(b.length + 1).fill(over);
+  const overLimit = limit + 1;
+  let beforeLast: number[] = new Array(b.length + 1).fill(overLimit);
   let last: number[] = [...beforeLast];
   let row: number[] = [...beforeLast];
   for (let j = 0; j <= Math.min(limit, b.length); j++) last[j] = j;
   for (let i = 1; i <= a.length; i++) {
     const first = Math.max(1, i - limit);
-    row[first - 1] = first === 1 ? i : over;
+    row[first - 1] = first === 1 ? i : overLimit;
     let rowMinimum = row[first - 1] as number;
     for (let j = first; j <= Math.min(b.length, i + limit); j++) {
       const isSame = a[i - 1] === b[j - 1];

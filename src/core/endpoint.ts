@@ -9,8 +9,8 @@ import { quote } from './quoting.js';
  */
 export type EndpointParts =
   | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly written: string; readonly host: Host; readonly port: number | undefined }
-  | { readonly kind: 'http'; readonly written: string; readonly host: Host; readonly port: number };
+  | { readonly kind: 'tcp'; readonly hostText: string; readonly host: Host; readonly port: number | undefined }
+  | { readonly kind: 'http'; readonly hostText: string; readonly host: Host; readonly port: number };
 
 const UNIX = /^unix:([^\s\p{Cc}\p{Cs}]+)$/u;
 const URL_TEXT = /^https?:\/\/[^\s\p{Cc}\p{Cs}\\/][^\s\p{Cc}\p{Cs}\\]*$/iu;
@@ -47,15 +47,15 @@ function parseUrl(text: string): EndpointParts | undefined {
   const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
   // Endpoints are public, so credentials in a URL are rejected.
   if (!host || number === 0 || username !== '' || password !== '') return undefined;
-  return { kind: 'http', written: hostname.replace(/^\[|\]$/g, ''), host, port: number };
+  return { kind: 'http', hostText: hostname.replace(/^\[|\]$/g, ''), host, port: number };
 }
 
 function parseAuthority(text: string): Extract<EndpointParts, { kind: 'tcp' }> | undefined {
-  const [, written = '', digits] = AUTHORITY.exec(text) ?? [];
-  const host = parseHost(written);
+  const [, hostText = '', digits] = AUTHORITY.exec(text) ?? [];
+  const host = parseHost(hostText);
   const port = digits === undefined ? undefined : Number(digits);
   if (!host || (port !== undefined && (port < 1 || port > 65535))) return undefined;
-  return { kind: 'tcp', written: written.replace(/^\[|\]$/g, ''), host, port };
+  return { kind: 'tcp', hostText: hostText.replace(/^\[|\]$/g, ''), host, port };
 }
 
 /** Returns whether an address is of the family that its scheme requires. An IPv4-mapped address counts as IPv6. */
@@ -114,7 +114,7 @@ export function parseAdvertisedGrpc(text: string): Endpoint {
 export function toSocketAddress(endpoint: Endpoint): { host: string; port: number } | { path: string } {
   const parts = parseEndpoint(endpoint);
   if (parts?.kind === 'unix') return { path: parts.path };
-  if (parts?.port !== undefined) return { host: parts.written, port: parts.port };
+  if (parts?.port !== undefined) return { host: parts.hostText, port: parts.port };
   throw new AnyserveError('usage', `${quote(endpoint)} has no port; give HOST:PORT`);
 }
 

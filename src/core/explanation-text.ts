@@ -13,36 +13,36 @@ export interface Reason {
 
 /** Returns the most certain reason of an explanation; undefined if no offered capability resembles the query. */
 export function summarizeExplanation(explanation: Explanation): Reason | undefined {
-  const { held, heldCount, list, apartIn, offeredBy, nearMiss } = explanation;
-  if (heldCount > 0) return { rank: 0, text: describeUnroutable(held, heldCount) };
+  const { unroutable, unroutableCount, list, splitReplicaId, offeredBy, nearMiss } = explanation;
+  if (unroutableCount > 0) return { rank: 0, text: describeUnroutable(unroutable, unroutableCount) };
   if (list) return { rank: 1, text: describeList(list) };
-  if (apartIn !== undefined) {
-    return { rank: 2, text: `${quoteId(apartIn)} has all of these pairs, but in different capability objects` };
+  if (splitReplicaId !== undefined) {
+    return { rank: 2, text: `${quoteId(splitReplicaId)} has all of these pairs, but in different capability objects` };
   }
   if (offeredBy.length > 1 && offeredBy.every((id) => id !== undefined))
     return { rank: 2, text: describeOwners(explanation) };
   const suggestion = formatSuggestedPairs(explanation);
   if (suggestion !== undefined) return { rank: 3, text: suggestion };
   if (nearMiss) {
-    const [key] = nearMiss.wanted;
-    const instead = `${quoteId(nearMiss.id)} has ${formatPair([key, nearMiss.has])}`;
-    return { rank: 4, text: `wanted ${formatPair(nearMiss.wanted)}, ${instead}` };
+    const [key] = nearMiss.requested;
+    const actual = `${quoteId(nearMiss.id)} has ${formatPair([key, nearMiss.offered])}`;
+    return { rank: 4, text: `wanted ${formatPair(nearMiss.requested)}, ${actual}` };
   }
   return undefined;
 }
 
-function describeUnroutable(held: readonly UnroutableMatch[], count: number): string {
-  const names = held.map(({ id, state = 'listed', forMs }) => {
-    return `${quoteId(id)} (${state}${forMs === undefined ? '' : ` for ${formatAge(forMs)}`})`;
+function describeUnroutable(unroutable: readonly UnroutableMatch[], count: number): string {
+  const names = unroutable.map(({ id, state = 'listed', stateAgeMs }) => {
+    return `${quoteId(id)} (${state}${stateAgeMs === undefined ? '' : ` for ${formatAge(stateAgeMs)}`})`;
   });
   const more = count - names.length;
   const all = more > 0 ? [...names, `${more} more`] : names;
   // A replica that is ready now became ready after the query.
-  const end = held.some(({ state }) => state === 'ready') ? ' now: try again' : '';
+  const end = unroutable.some(({ state }) => state === 'ready') ? ' now: try again' : '';
   return `${concatList(all)} ${count === 1 ? 'does' : 'do'}${end}`;
 }
 
-function describeList({ id, wanted: [key, value] }: NonNullable<Explanation['list']>): string {
+function describeList({ id, requested: [key, value] }: NonNullable<Explanation['list']>): string {
   const advice = `register a capability for each value, such as ${formatPair([key, value])}`;
   return `${quoteId(id)} has a list for ${formatTerm(key)}, and a list never matches: ${advice}`;
 }

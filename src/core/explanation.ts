@@ -8,14 +8,14 @@ export interface ExplainedReplica {
   /** Undefined if the API server reports no states, as the Python server does. Such a replica is routable. */
   readonly state?: string | undefined;
   /** How long it has been in that state, in ms. */
-  readonly forMs?: number | undefined;
+  readonly stateAgeMs?: number | undefined;
 }
 
 /** A key with a value. */
 export type Pair = readonly [key: string, value: string];
 
 /** A replica that matches the query but is not routable, with its state. */
-export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'forMs'>;
+export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'stateAgeMs'>;
 
 /** Findings about why no replica matches a query. */
 export interface Explanation {
@@ -25,19 +25,19 @@ export interface Explanation {
   /** Whether the work limit was reached before all replicas were examined. */
   readonly isTruncated: boolean;
   /** The first few replicas that match but are not routable, each with its state. */
-  readonly held: readonly UnroutableMatch[];
+  readonly unroutable: readonly UnroutableMatch[];
   /** Total number of such replicas. */
-  readonly heldCount: number;
+  readonly unroutableCount: number;
   /** Id of the first replica that has all pairs, but in different capability objects. */
-  readonly apartIn: string | undefined;
+  readonly splitReplicaId: string | undefined;
   /** For each pair of the query, the id of the first replica that has it; undefined if none has. */
   readonly offeredBy: readonly (string | undefined)[];
   /** For each pair of the query that no replica has, the most similar offered pair. */
   readonly closest: readonly (Pair | undefined)[];
   /** The first capability object that has all pairs except one, and its value for the key of that pair. */
-  readonly nearMiss: { readonly id: string; readonly wanted: Pair; readonly has: string } | undefined;
+  readonly nearMiss: { readonly id: string; readonly requested: Pair; readonly offered: string } | undefined;
   /** The first list that contains a wanted value. Lists never match. */
-  readonly list: { readonly id: string; readonly wanted: Pair } | undefined;
+  readonly list: { readonly id: string; readonly requested: Pair } | undefined;
 }
 
 /** Work limit. Comparing an offered pair with a wanted pair is one unit. A million units take less than 0.1 s. */
@@ -61,22 +61,22 @@ const MAX_NAMED = 3;
  */
 export class Explainer {
   readonly #query: CapabilityQuery;
-  readonly #pairs: readonly WantedPair[];
-  readonly #wantedByKey: ReadonlyMap<string, WantedPair>;
-  readonly #held: UnroutableMatch[] = [];
-  #heldCount = 0;
+  readonly #pairs: readonly QueryPair[];
+  readonly #pairByKey: ReadonlyMap<string, QueryPair>;
+  readonly #unroutable: UnroutableMatch[] = [];
+  #unroutableCount = 0;
   #replicaCount = 0;
   #unitsLeft: number;
   #parsedLeft = MAX_PARSED_UNITS;
   #comparisonsLeft = MAX_COMPARISONS;
-  #apartIn: string | undefined;
+  #splitReplicaId: string | undefined;
   #nearMiss: Explanation['nearMiss'];
   #list: Explanation['list'];
 
   constructor(query: CapabilityQuery, maxUnits = MAX_WORK_UNITS) {
     this.#query = query;
-    this.#pairs = listPairs(query).map(([key, value]) => new WantedPair(key, value));
-    this.#wantedByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
+    this.#pairs = listPairs(query).map(([key, value]) => new QueryPair(key, value));
+    this.#pairByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
     this.#unitsLeft = maxUnits;
   }
 
@@ -85,7 +85,7 @@ export class Explainer {
     if (this.#unitsLeft <= 0) return;
     this.#replicaCount++;
     let isMatch = false;
-    const found = new Set<WantedPair>();
+    const found = new Set<QueryPair>();
     for (const capability of replica.capabilities) {
       if (this.#unitsLeft <= 0) return;
       const { pairs, source } = capability;
@@ -98,7 +98,7 @@ export class Explainer {
       this.#findList(replica, capability);
     }
     if (isMatch) this.#recordUnroutable(replica);
-    else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#apartIn ??= replica.id;
+    else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#splitReplicaId ??= replica.id;
   }
 
   /** Returns the findings up to now. */
@@ -107,9 +107,9 @@ export class Explainer {
       query: this.#query,
       replicaCount: this.#replicaCount,
       isTruncated: this.#unitsLeft <= 0,
-      held: this.#held,
-      heldCount: this.#heldCount,
-      apartIn: this.#apartIn,
+      unroutable: this.#unroutable,
+      unroutableCount: this.#unroutableCount,
+      splitReplicaId: this.#splitReplicaId,
       offeredBy: this.#pairs.map(({ offeredBy }) => offeredBy),
       closest: this.#pairs.map(({ offeredBy, closest }) => (offeredBy === undefined ? closest : undefined)),
       nearMiss: this.#nearMiss,
@@ -118,14 +118,14 @@ export class Explainer {
   }
 
   /** Returns the wanted pairs among these, and compares the others with the wanted pairs. */
-  #comparePairs(pairs: Pairs, id: string): WantedPair[] {
-    const matched: WantedPair[] = [];
+  #comparePairs(pairs: Pairs, id: string): QueryPair[] {
+    const matched: QueryPair[] = [];
     for (let i = 0; i < pairs.length; i += 2) {
       const [key, value] = [pairs[i] as string, pairs[i + 1] as string];
-      const wanted = this.#wantedByKey.get(key);
-      if (wanted?.value === value) {
-        wanted.offeredBy ??= id;
-        matched.push(wanted);
+      const requested = this.#pairByKey.get(key);
+      if (requested?.value === value) {
+        requested.offeredBy ??= id;
+        matched.push(requested);
       } else {
         this.#findSimilar(key, value);
       }
@@ -135,25 +135,25 @@ export class Explainer {
 
   /** Compares an offered pair with each wanted pair that no replica has, in search of a misspelling. */
   #findSimilar(key: string, value: string): void {
-    for (const wanted of this.#pairs) {
-      if (wanted.offeredBy !== undefined || !wanted.isNew(key, value)) continue;
+    for (const requested of this.#pairs) {
+      if (requested.offeredBy !== undefined || !requested.isNew(key, value)) continue;
       if (this.#comparisonsLeft-- <= 0) return;
-      wanted.compare(key, value);
+      requested.compare(key, value);
     }
   }
 
-  #recordUnroutable({ id, state, forMs }: ExplainedReplica): void {
-    this.#heldCount++;
-    if (this.#held.length < MAX_NAMED) this.#held.push({ id, state, forMs });
+  #recordUnroutable({ id, state, stateAgeMs }: ExplainedReplica): void {
+    this.#unroutableCount++;
+    if (this.#unroutable.length < MAX_NAMED) this.#unroutable.push({ id, state, stateAgeMs });
   }
 
-  #recordNearMiss({ id }: ExplainedReplica, { pairs }: Capability, matched: readonly WantedPair[]): void {
+  #recordNearMiss({ id }: ExplainedReplica, { pairs }: Capability, matched: readonly QueryPair[]): void {
     if (this.#nearMiss) return;
     const matching = new Set(matched);
     const missing = this.#pairs.find((pair) => !matching.has(pair));
     if (!missing) return;
-    const has = listPairs(pairs).find(([key]) => key === missing.key)?.[1];
-    if (has !== undefined) this.#nearMiss = { id, wanted: [missing.key, missing.value], has };
+    const offered = listPairs(pairs).find(([key]) => key === missing.key)?.[1];
+    if (offered !== undefined) this.#nearMiss = { id, requested: [missing.key, missing.value], offered };
   }
 
   /** Searches the lists of a capability object for a wanted value. They are only in its JSON, because `pairs` has scalars only. */
@@ -166,12 +166,12 @@ export class Explainer {
     } catch {
       return;
     }
-    const isListed = ({ key, value }: WantedPair): boolean => {
+    const isListed = ({ key, value }: QueryPair): boolean => {
       const offered = Object.hasOwn(object, key) ? object[key] : undefined;
       return Array.isArray(offered) && offered.some((item) => typeof item !== 'object' && String(item) === value);
     };
-    const wanted = this.#pairs.find(isListed);
-    if (wanted) this.#list = { id, wanted: [wanted.key, wanted.value] };
+    const requested = this.#pairs.find(isListed);
+    if (requested) this.#list = { id, requested: [requested.key, requested.value] };
   }
 }
 
@@ -191,7 +191,7 @@ const PREFIX_DISTANCE = 3.5;
 const MIN_PREFIX_LENGTH = 3;
 
 /** One pair of a query, and the most similar offered pair. */
-class WantedPair {
+class QueryPair {
   readonly key: string;
   readonly value: string;
   offeredBy: string | undefined;
@@ -214,13 +214,13 @@ class WantedPair {
 
   /** Keeps a pair as the closest one if it is more similar than the closest one up to now. */
   compare(key: string, value: string): void {
-    const distance = this.#distanceTo(key, value);
+    const distance = this.#computeDistance(key, value);
     if (distance === undefined || distance >= this.#distance) return;
     this.#distance = distance;
     this.closest = [key, value];
   }
 
-  #distanceTo(key: string, value: string): number | undefined {
+  #computeDistance(key: string, value: string): number | undefined {
     if (key === this.key) {
       const isPrefix = this.value.length >= MIN_PREFIX_LENGTH && value.startsWith(this.value);
       return measureMisspelling(this.value, value) ?? (isPrefix ? PREFIX_DISTANCE : undefined);

@@ -20,9 +20,9 @@ const MAX_HOST_LENGTH = 512;
  */
 export function parseHost(text: string): Host | undefined {
   if (text.length > MAX_HOST_LENGTH) return undefined;
-  const written = BRACKETED_HOST.exec(text)?.[1]?.concat(']') ?? (PLAIN_HOST.test(text) ? text : undefined);
-  if (written === undefined) return undefined;
-  const url = `http://${written}/`;
+  const hostText = BRACKETED_HOST.exec(text)?.[1]?.concat(']') ?? (PLAIN_HOST.test(text) ? text : undefined);
+  if (hostText === undefined) return undefined;
+  const url = `http://${hostText}/`;
   // A name with a numeric last label, such as `web.1`, is invalid in a URL, but the resolver can know it.
   if (!URL.canParse(url))
     return isNumeric(text) || text.startsWith('[') ? undefined : createNamedHost(text.toLowerCase());

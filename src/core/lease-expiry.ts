@@ -10,7 +10,7 @@ export interface Silence {
   /** How late the timer that found it ran, in ms. */
   readonly lateByMs: number;
   /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
-  readonly forMs?: number;
+  readonly minSilentMs?: number;
   /** Whether the host's network recently lost packets and recovered. Such a host is suspected, not removed. */
   readonly isLossy?: boolean;
 }
@@ -53,13 +53,13 @@ export class LeaseExpiry<R extends Replica = Replica> {
   }
 
   /** Removes or suspects a silent lease. A suspected lease ends after 60 s without a sign of life. */
-  async accuse(id: LeaseId, end: InferredEnd, { lateByMs, forMs = 0, isLossy = false }: Silence): Promise<void> {
+  async accuse(id: LeaseId, end: InferredEnd, { lateByMs, minSilentMs = 0, isLossy = false }: Silence): Promise<void> {
     const { store, clock, events, leases, selfPreservation } = this.#options;
     const lease = leases.get(id);
     if (!lease || lease.suspected) return;
     const nowMs = clock.nowMs();
     const { host, replicaId } = lease;
-    if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < forMs) return;
+    if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < minSilentMs) return;
     const verdict = selfPreservation.judge({ host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
     if (nowMs < selfPreservation.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
     if (verdict === 'remove') return store.delete(id, end);

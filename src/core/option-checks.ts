@@ -21,6 +21,6 @@ export function checkCounts(counts: Options, min: number, max = Number.MAX_SAFE_
   }
 }
 
-function createRangeError(name: string, value: unknown, wanted: string): AnyserveError {
-  return new AnyserveError('usage', `option ${name}: ${String(value)} is not ${wanted}`);
+function createRangeError(name: string, value: unknown, expected: string): AnyserveError {
+  return new AnyserveError('usage', `option ${name}: ${String(value)} is not ${expected}`);
 }

@@ -16,11 +16,11 @@ export function quote(text: unknown): string {
 
 /** Quotes the first 20 names of a list and counts the rest. Lists can be long, such as the models of an engine. */
 export function quoteList(names: readonly string[]): string {
-  const shown = names
+  const listed = names
     .slice(0, MAX_LISTED_NAMES)
     .map((name) => quote(name))
     .join(', ');
-  return names.length > MAX_LISTED_NAMES ? `${shown}, and ${names.length - MAX_LISTED_NAMES} more` : shown;
+  return names.length > MAX_LISTED_NAMES ? `${listed}, and ${names.length - MAX_LISTED_NAMES} more` : listed;
 }
 
 /** Truncates a text after a number of UTF-16 units. Never splits a surrogate pair. */

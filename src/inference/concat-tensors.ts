@@ -27,9 +27,9 @@ function concatOne(name: string, tensors: readonly Tensor[]): Tensor {
   const { datatype } = first;
   const rest = first.shape.slice(1);
   for (const tensor of tensors) {
-    const fits =
+    const isCompatible =
       tensor.datatype === datatype && tensor.shape.length > 0 && tensor.shape.slice(1).join() === rest.join();
-    if (!fits) {
+    if (!isCompatible) {
       const message = `the messages of output ${quote(name)} differ in datatype or in shape beyond the first dimension`;
       throw new AnyserveError('internal', message);
     }

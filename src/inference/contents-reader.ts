@@ -14,26 +14,26 @@ export class ContentsReader {
   #byteStrings: Uint8Array[] | undefined;
 
   /** Reads the contents up to `end`. Throws for malformed bytes, and for contents that exceed the limits of a message. */
-  read(reader: ProtobufReader, end: number, count: MessageCounter): void {
-    for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+  read(reader: ProtobufReader, end: number, counter: MessageCounter): void {
+    for (let tag = reader.readTag(end); tag !== 0; tag = reader.readTag(end)) {
       const field = getPackedField(tag >>> 3);
       const wireType = tag & 7;
       if (tag === BYTES_CONTENTS_TAG) {
-        count.addElement();
+        counter.addElement();
         this.#byteStrings ??= [];
-        this.#byteStrings.push(reader.copyOfBytes());
+        this.#byteStrings.push(reader.copyBytes());
       } else if (field && wireType === WireType.LengthDelimited) {
-        count.addPiece();
-        this.#add(field, reader.bytes());
+        counter.addPiece();
+        this.#add(field, reader.readBytes());
       } else if (field && wireType === getElementWireType(field)) {
-        count.addPiece();
-        this.#add(field, reader.numberBytes(wireType));
+        counter.addPiece();
+        this.#add(field, reader.readNumberBytes(wireType));
       } else reader.skip(tag);
     }
   }
 
   /** Returns the contents. The typed arrays are copies, so that the message can be garbage-collected. */
-  contents(): TensorContents {
+  getContents(): TensorContents {
     const contents: TensorContents = {};
     if (this.#packed) for (const [{ name, unpack }, { bytes }] of this.#packed) contents[name] = unpack(bytes);
     if (this.#byteStrings) contents.bytesContents = this.#byteStrings;

@@ -36,19 +36,19 @@ export function decodeRequest(bytes: Uint8Array): RequestMessage {
     outputs: [],
     rawInputContents: [],
   };
-  const count = new MessageCounter('request');
+  const counter = new MessageCounter('request');
   const reader = new ProtobufReader(bytes);
-  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+  for (let tag = reader.readTag(reader.end); tag !== 0; tag = reader.readTag(reader.end)) {
     if (tag === REQUEST_TAGS.output) {
-      count.checkTensors('outputs', message.outputs.length + 1);
-      message.outputs.push(readRequestedOutput(reader, reader.fieldEnd(reader.end), count));
+      counter.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readRequestedOutput(reader, reader.readFieldEnd(reader.end), counter));
     } else if (tag === REQUEST_TAGS.rawInputContents) {
-      count.checkTensors('raw contents', message.rawInputContents.length + 1);
-      message.rawInputContents.push(reader.bytes());
+      counter.checkTensors('raw contents', message.rawInputContents.length + 1);
+      message.rawInputContents.push(reader.readBytes());
     } else if (tag === SHARED_TAGS.tensor) {
-      count.checkTensors('inputs', message.inputs.length + 1);
-      message.inputs.push(readTensor(reader, reader.fieldEnd(reader.end), count));
-    } else readSharedField(tag, reader, message, count);
+      counter.checkTensors('inputs', message.inputs.length + 1);
+      message.inputs.push(readTensor(reader, reader.readFieldEnd(reader.end), counter));
+    } else readSharedField(tag, reader, message, counter);
   }
   return message;
 }
@@ -67,12 +67,12 @@ export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
   if (isBareResponse(new ProtobufReader(bytes))) return { errorMessage: '', inferResponse: decodeResponse(bytes) };
   const message: StreamResponseMessage = { errorMessage: '', inferResponse: undefined };
   const reader = new ProtobufReader(bytes);
-  const count = new MessageCounter('response');
-  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
-    if (tag === STREAM_RESPONSE_TAGS.errorMessage) message.errorMessage = reader.text();
+  const counter = new MessageCounter('response');
+  for (let tag = reader.readTag(reader.end); tag !== 0; tag = reader.readTag(reader.end)) {
+    if (tag === STREAM_RESPONSE_TAGS.errorMessage) message.errorMessage = reader.readText();
     else if (tag === STREAM_RESPONSE_TAGS.inferResponse) {
       const before = message.inferResponse ?? createEmptyResponse();
-      message.inferResponse = readResponse(reader, reader.fieldEnd(reader.end), before, count);
+      message.inferResponse = readResponse(reader, reader.readFieldEnd(reader.end), before, counter);
     } else reader.skip(tag);
   }
   return message;
@@ -83,7 +83,7 @@ export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
  * messages in fields 1 and 2. Only the former has fields 3 to 6: id, parameters, outputs and raw contents.
  */
 function isBareResponse(reader: ProtobufReader): boolean {
-  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+  for (let tag = reader.readTag(reader.end); tag !== 0; tag = reader.readTag(reader.end)) {
     if (tag >= SHARED_TAGS.id && tag <= RESPONSE_TAGS.rawOutputContents && (tag & 7) === 2) return true;
     reader.skip(tag);
   }
@@ -102,57 +102,57 @@ function readResponse(
   reader: ProtobufReader,
   end: number,
   message: ResponseMessage,
-  count: MessageCounter,
+  counter: MessageCounter,
 ): ResponseMessage {
-  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
+  for (let tag = reader.readTag(end); tag !== 0; tag = reader.readTag(end)) {
     if (tag === RESPONSE_TAGS.rawOutputContents) {
-      count.checkTensors('raw contents', message.rawOutputContents.length + 1);
-      message.rawOutputContents.push(reader.bytes());
+      counter.checkTensors('raw contents', message.rawOutputContents.length + 1);
+      message.rawOutputContents.push(reader.readBytes());
     } else if (tag === SHARED_TAGS.tensor) {
-      count.checkTensors('outputs', message.outputs.length + 1);
-      message.outputs.push(readTensor(reader, reader.fieldEnd(end), count));
-    } else readSharedField(tag, reader, message, count);
+      counter.checkTensors('outputs', message.outputs.length + 1);
+      message.outputs.push(readTensor(reader, reader.readFieldEnd(end), counter));
+    } else readSharedField(tag, reader, message, counter);
   }
   return message;
 }
 
-function readSharedField(tag: number, reader: ProtobufReader, message: CommonMessage, count: MessageCounter): void {
-  if (tag === SHARED_TAGS.modelName) message.modelName = reader.text();
-  else if (tag === SHARED_TAGS.modelVersion) message.modelVersion = reader.text();
-  else if (tag === SHARED_TAGS.id) message.id = reader.text();
-  else if (tag === SHARED_TAGS.parameters) message.parameters = addParameter(reader, message.parameters, count);
+function readSharedField(tag: number, reader: ProtobufReader, message: CommonMessage, counter: MessageCounter): void {
+  if (tag === SHARED_TAGS.modelName) message.modelName = reader.readText();
+  else if (tag === SHARED_TAGS.modelVersion) message.modelVersion = reader.readText();
+  else if (tag === SHARED_TAGS.id) message.id = reader.readText();
+  else if (tag === SHARED_TAGS.parameters) message.parameters = addParameter(reader, message.parameters, counter);
   else reader.skip(tag);
 }
 
-function readTensor(reader: ProtobufReader, end: number, count: MessageCounter): TensorMessage {
+function readTensor(reader: ProtobufReader, end: number, counter: MessageCounter): TensorMessage {
   const tensor: TensorMessage = { name: '', datatype: '', shape: [], parameters: NO_PARAMETERS, contents: undefined };
   let contents: ContentsReader | undefined;
-  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === TENSOR_TAGS.name) tensor.name = reader.text();
-    else if (tag === TENSOR_TAGS.datatype) tensor.datatype = reader.text();
-    else if (tag === TENSOR_TAGS.size) readSize(reader, tensor.shape, count);
+  for (let tag = reader.readTag(end); tag !== 0; tag = reader.readTag(end)) {
+    if (tag === TENSOR_TAGS.name) tensor.name = reader.readText();
+    else if (tag === TENSOR_TAGS.datatype) tensor.datatype = reader.readText();
+    else if (tag === TENSOR_TAGS.size) readSize(reader, tensor.shape, counter);
     else if (tag === TENSOR_TAGS.shape) {
-      const shapeEnd = reader.fieldEnd(end);
-      while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, count);
-    } else if (tag === TENSOR_TAGS.parameters) tensor.parameters = addParameter(reader, tensor.parameters, count);
+      const shapeEnd = reader.readFieldEnd(end);
+      while (reader.isBefore(shapeEnd)) readSize(reader, tensor.shape, counter);
+    } else if (tag === TENSOR_TAGS.parameters) tensor.parameters = addParameter(reader, tensor.parameters, counter);
     else if (tag === TENSOR_TAGS.contents) {
       contents ??= new ContentsReader();
-      contents.read(reader, reader.fieldEnd(end), count);
+      contents.read(reader, reader.readFieldEnd(end), counter);
     } else reader.skip(tag);
   }
-  tensor.contents = contents?.contents();
+  tensor.contents = contents?.getContents();
   return tensor;
 }
 
-function readSize(reader: ProtobufReader, shape: bigint[], count: MessageCounter): void {
-  shape.push(reader.int64());
-  count.checkDimensions(shape.length);
+function readSize(reader: ProtobufReader, shape: bigint[], counter: MessageCounter): void {
+  shape.push(reader.readInt64());
+  counter.checkDimensions(shape.length);
 }
 
 /** Reads the next parameter and adds it to those read before. */
-function addParameter(reader: ProtobufReader, before: ParametersMessage, count: MessageCounter): ParametersMessage {
-  count.addParameter();
-  const entry = new BinaryReader(reader.bytes());
+function addParameter(reader: ProtobufReader, before: ParametersMessage, counter: MessageCounter): ParametersMessage {
+  counter.addParameter();
+  const entry = new BinaryReader(reader.readBytes());
   const { key, value } = ParametersEntry.decode(entry, entry.len);
   if (entry.pos !== entry.len) throw new RangeError('a parameter does not match its length prefix');
   if (!value) return before;
@@ -161,12 +161,12 @@ function addParameter(reader: ProtobufReader, before: ParametersMessage, count: 
   return parameters.set(key, value);
 }
 
-function readRequestedOutput(reader: ProtobufReader, end: number, count: MessageCounter): RequestedOutputMessage {
+function readRequestedOutput(reader: ProtobufReader, end: number, counter: MessageCounter): RequestedOutputMessage {
   const output: RequestedOutputMessage = { name: '', parameters: NO_PARAMETERS };
-  for (let tag = reader.tag(end); tag !== 0; tag = reader.tag(end)) {
-    if (tag === REQUESTED_OUTPUT_TAGS.name) output.name = reader.text();
+  for (let tag = reader.readTag(end); tag !== 0; tag = reader.readTag(end)) {
+    if (tag === REQUESTED_OUTPUT_TAGS.name) output.name = reader.readText();
     else if (tag === REQUESTED_OUTPUT_TAGS.parameters)
-      output.parameters = addParameter(reader, output.parameters, count);
+      output.parameters = addParameter(reader, output.parameters, counter);
     else reader.skip(tag);
   }
   return output;

@@ -41,67 +41,67 @@ function writeRequest(writer: ProtobufWriter, message: RequestMessage): void {
   writeSharedFields(writer, message);
   for (const input of message.inputs) writeTensor(writer, input);
   for (const { name, parameters } of message.outputs) {
-    const output = writer.open(REQUEST_TAGS.output);
-    writer.text(REQUESTED_OUTPUT_TAGS.name, name);
+    const output = writer.openField(REQUEST_TAGS.output);
+    writer.writeText(REQUESTED_OUTPUT_TAGS.name, name);
     writeParameters(writer, REQUESTED_OUTPUT_TAGS.parameters, parameters);
-    writer.close(output);
+    writer.closeField(output);
   }
-  for (const raw of message.rawInputContents) writer.bytes(REQUEST_TAGS.rawInputContents, raw);
+  for (const raw of message.rawInputContents) writer.writeBytes(REQUEST_TAGS.rawInputContents, raw);
 }
 
 function writeResponse(writer: ProtobufWriter, message: ResponseMessage): void {
   writeSharedFields(writer, message);
   for (const output of message.outputs) writeTensor(writer, output);
-  for (const raw of message.rawOutputContents) writer.bytes(RESPONSE_TAGS.rawOutputContents, raw);
+  for (const raw of message.rawOutputContents) writer.writeBytes(RESPONSE_TAGS.rawOutputContents, raw);
 }
 
 function writeStreamResponse(writer: ProtobufWriter, { errorMessage, inferResponse }: StreamResponseMessage): void {
-  writer.text(STREAM_RESPONSE_TAGS.errorMessage, errorMessage);
+  writer.writeText(STREAM_RESPONSE_TAGS.errorMessage, errorMessage);
   if (!inferResponse) return;
-  const response = writer.open(STREAM_RESPONSE_TAGS.inferResponse);
+  const response = writer.openField(STREAM_RESPONSE_TAGS.inferResponse);
   writeResponse(writer, inferResponse);
-  writer.close(response);
+  writer.closeField(response);
 }
 
 /** Writes the fields that requests and responses share. */
 function writeSharedFields(writer: ProtobufWriter, message: RequestMessage | ResponseMessage): void {
-  writer.text(SHARED_TAGS.modelName, message.modelName);
-  writer.text(SHARED_TAGS.modelVersion, message.modelVersion);
-  writer.text(SHARED_TAGS.id, message.id);
+  writer.writeText(SHARED_TAGS.modelName, message.modelName);
+  writer.writeText(SHARED_TAGS.modelVersion, message.modelVersion);
+  writer.writeText(SHARED_TAGS.id, message.id);
   writeParameters(writer, SHARED_TAGS.parameters, message.parameters);
 }
 
 function writeParameters(writer: ProtobufWriter, tag: number, parameters: ParametersMessage): void {
   if (parameters.size === 0) return;
-  for (const [key, value] of parameters) writer.bytes(tag, ParametersEntry.encode({ key, value }).finish());
+  for (const [key, value] of parameters) writer.writeBytes(tag, ParametersEntry.encode({ key, value }).finish());
 }
 
 /** Writes an input or an output. Both have the same tag. */
 function writeTensor(writer: ProtobufWriter, { name, datatype, shape, parameters, contents }: TensorMessage): void {
-  const tensor = writer.open(SHARED_TAGS.tensor);
-  writer.text(TENSOR_TAGS.name, name);
-  writer.text(TENSOR_TAGS.datatype, datatype);
+  const tensor = writer.openField(SHARED_TAGS.tensor);
+  writer.writeText(TENSOR_TAGS.name, name);
+  writer.writeText(TENSOR_TAGS.datatype, datatype);
   if (shape.length > 0) {
-    const sizes = writer.open(TENSOR_TAGS.shape);
-    for (const size of shape) writer.varint(size);
-    writer.close(sizes);
+    const sizes = writer.openField(TENSOR_TAGS.shape);
+    for (const size of shape) writer.writeVarint(size);
+    writer.closeField(sizes);
   }
   writeParameters(writer, TENSOR_TAGS.parameters, parameters);
   if (contents) writeContents(writer, contents);
-  writer.close(tensor);
+  writer.closeField(tensor);
 }
 
 /** Writes typed contents. Numbers are packed into one value, and each byte string is a value. Nearly always there is one field. */
 function writeContents(writer: ProtobufWriter, contents: TensorContents): void {
-  const begin = writer.open(TENSOR_TAGS.contents);
+  const begin = writer.openField(TENSOR_TAGS.contents);
   for (const name of Object.keys(contents) as (keyof TensorContents)[]) {
     if (name === 'bytesContents') {
-      for (const element of contents.bytesContents ?? []) writer.bytes(BYTES_CONTENTS_TAG, element);
+      for (const element of contents.bytesContents ?? []) writer.writeBytes(BYTES_CONTENTS_TAG, element);
       continue;
     }
     const { tag, pack } = PACKED_FIELDS[name];
     const elements = contents[name];
-    if (elements && elements.length > 0) writer.bytes(tag, pack(elements));
+    if (elements && elements.length > 0) writer.writeBytes(tag, pack(elements));
   }
-  writer.close(begin);
+  writer.closeField(begin);
 }

@@ -50,16 +50,16 @@ export function encodeBfloat16(floats: Float32Array): Uint16Array<ArrayBuffer> {
 
 /** Returns the upper bits of a NaN's fraction. Never 0, because that would be an infinity. */
 function shiftNanFraction(fraction: number, shift: number): number {
-  const kept = fraction >>> shift;
-  return fraction !== 0 && kept === 0 ? 1 : kept;
+  const keptBits = fraction >>> shift;
+  return fraction !== 0 && keptBits === 0 ? 1 : keptBits;
 }
 
 /** Shifts right and rounds to nearest, ties to even. */
 function shiftRounded(bits: number, shift: number): number {
   const half = 2 ** (shift - 1);
-  const kept = bits >>> shift;
+  const keptBits = bits >>> shift;
   const rest = (bits >>> 0) % 2 ** shift;
-  return rest > half || (rest === half && kept % 2 === 1) ? kept + 1 : kept;
+  return rest > half || (rest === half && keptBits % 2 === 1) ? keptBits + 1 : keptBits;
 }
 
 function widen(from: Uint16Array, toBits: (short: number) => number): Float32Array<ArrayBuffer> {

@@ -36,7 +36,7 @@ export function checkMetadataSize(bytes: Uint8Array): void {
   }
   const reader = new ProtobufReader(bytes);
   let fields = 0;
-  for (let tag = reader.tag(reader.end); tag !== 0; tag = reader.tag(reader.end)) {
+  for (let tag = reader.readTag(reader.end); tag !== 0; tag = reader.readTag(reader.end)) {
     if (++fields > MAX_METADATA_FIELDS) {
       throw new AnyserveError('invalid_argument', `the metadata has more than ${MAX_METADATA_FIELDS} fields`);
     }

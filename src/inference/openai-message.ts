@@ -81,11 +81,11 @@ export class ChatResponseBuilder {
   }
 
   /** Returns the last message of the response: the rest of its texts after `before`, its tool calls, and how it ended. */
-  end(before: TextOutputs = { text: '', reasoning: '' }): HandlerResponse {
+  end(earlierTexts: TextOutputs = { text: '', reasoning: '' }): HandlerResponse {
     if (this.#finishReason === 'error') throw new AnyserveError('internal', 'its response ended with an error');
-    const text = before.text + this.#joinText.end();
-    const reasoning = before.reasoning + this.#joinReasoning.end();
-    const toolCalls = this.#toolCalls.json();
+    const text = earlierTexts.text + this.#joinText.end();
+    const reasoning = earlierTexts.reasoning + this.#joinReasoning.end();
+    const toolCalls = this.#toolCalls.toJson();
     const outputs = {
       text: [text],
       ...(reasoning !== '' && { reasoning: [reasoning] }),
@@ -96,9 +96,9 @@ export class ChatResponseBuilder {
   }
 
   /** Records the names of unknown fields, at most 16. Throws `unimplemented` for a field with unsupported content. */
-  #checkFields(object: UntrustedJson, known: ReadonlySet<string>): void {
+  #checkFields(object: UntrustedJson, knownFields: ReadonlySet<string>): void {
     for (const [name, value] of Object.entries(object)) {
-      if (known.has(name) || isEmpty(value)) continue;
+      if (knownFields.has(name) || isEmpty(value)) continue;
       if (UNSUPPORTED_FIELDS.has(name)) throw createUnsupportedError(name);
       if (this.#omittedFields.size < 16) this.#omittedFields.add(name.slice(0, 64));
     }
@@ -142,14 +142,14 @@ function createUnsupportedError(name: string): AnyserveError {
  * back until the next piece. `end` returns a half that is still held back as U+FFFD.
  */
 export function createSurrogateJoiner() {
-  let half = '';
+  let pendingSurrogate = '';
   const join = (piece: string): string => {
     if (piece === '') return '';
-    const text = half + piece;
-    half = /[\ud800-\udbff]$/.exec(text.slice(-1))?.[0] ?? '';
-    return text.slice(0, text.length - half.length).toWellFormed();
+    const text = pendingSurrogate + piece;
+    pendingSurrogate = /[\ud800-\udbff]$/.exec(text.slice(-1))?.[0] ?? '';
+    return text.slice(0, text.length - pendingSurrogate.length).toWellFormed();
   };
-  return Object.assign(join, { end: () => half.toWellFormed() });
+  return Object.assign(join, { end: () => pendingSurrogate.toWellFormed() });
 }
 
 /** Returns the finish reason and the token counts that the server reports. */

@@ -39,7 +39,7 @@ export class ToolCalls {
   }
 
   /** Returns the calls as a JSON array. Undefined if there are none. */
-  json(): string | undefined {
+  toJson(): string | undefined {
     if (this.#calls.length === 0) return undefined;
     const ordered = this.#calls.toSorted((one, other) => one.index - other.index);
     return JSON.stringify(ordered.map(({ call }) => stringifyArguments(call)));
@@ -91,11 +91,11 @@ function parseIndex(index: unknown): number | undefined {
 /** Whether a delta starts a new call, although a call with the same index (or also without one) is known. */
 function startsNewCall(
   index: number | undefined,
-  { id, function: called }: UntrustedJson,
+  { id, function: calledFunction }: UntrustedJson,
   known: UntrustedJson,
 ): boolean {
-  if (id && known.id) return id !== known.id && Boolean(called?.name || index === undefined);
-  return Boolean(!id && called?.name && known.function?.name) && isComplete(known.function.arguments);
+  if (id && known.id) return id !== known.id && Boolean(calledFunction?.name || index === undefined);
+  return Boolean(!id && calledFunction?.name && known.function?.name) && isComplete(known.function.arguments);
 }
 
 function isComplete(argumentsText: unknown): boolean {
@@ -111,9 +111,9 @@ function isComplete(argumentsText: unknown): boolean {
 
 /** Converts arguments to a JSON string, as in OpenAI's API. Some servers send an object instead. */
 function stringifyArguments(call: UntrustedJson): UntrustedJson {
-  const { function: called } = call;
-  if (typeof called?.arguments !== 'object' || called.arguments === null) return call;
-  return { ...call, function: { ...called, arguments: JSON.stringify(called.arguments) } };
+  const { function: calledFunction } = call;
+  if (typeof calledFunction?.arguments !== 'object' || calledFunction.arguments === null) return call;
+  return { ...call, function: { ...calledFunction, arguments: JSON.stringify(calledFunction.arguments) } };
 }
 
 /**

@@ -44,9 +44,9 @@ function toChoice(name: string, value: ParameterValue): NonNullable<InferParamet
   }
   if (typeof value === 'number' && !Number.isSafeInteger(value)) return { $case: 'doubleParam', value };
   if (typeof value === 'number' || typeof value === 'bigint') {
-    const whole = BigInt(value);
-    if (BigInt.asIntN(64, whole) === whole) return { $case: 'int64Param', value: whole };
-    if (BigInt.asUintN(64, whole) === whole) return { $case: 'uint64Param', value: whole };
+    const integer = BigInt(value);
+    if (BigInt.asIntN(64, integer) === integer) return { $case: 'int64Param', value: integer };
+    if (BigInt.asUintN(64, integer) === integer) return { $case: 'uint64Param', value: integer };
   }
   throw new AnyserveError(
     'invalid_argument',

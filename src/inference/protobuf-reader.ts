@@ -29,22 +29,22 @@ export class ProtobufReader {
   }
 
   /** Reads the tag of the next field of a message that ends at `end`. 0 at its end. */
-  tag(end: number): number {
+  readTag(end: number): number {
     if (!this.isBefore(end)) return 0;
-    const tag = this.uint32();
+    const tag = this.readUint32();
     if (tag >>> 3 === 0) throw new RangeError('field number 0 is invalid');
     return tag;
   }
 
   /** Reads a length prefix, and returns the end of its field. The field must not exceed `end`. */
-  fieldEnd(end: number): number {
-    const length = this.uint32();
+  readFieldEnd(end: number): number {
+    const length = this.readUint32();
     if (length > end - this.#position) throw createTooLongError();
     return this.#position + length;
   }
 
   /** Reads an unsigned number of 32 bits. The upper bits of a longer one are dropped, as protobuf specifies. */
-  uint32(): number {
+  readUint32(): number {
     const bytes = this.#bytes;
     // Beyond the end of the message bytes are undefined, and `!(undefined < 0x80)` continues until the limit throws.
     let byte = bytes[this.#position++] as number;
@@ -58,7 +58,7 @@ export class ProtobufReader {
   }
 
   /** Reads a signed number of 64 bits. */
-  int64(): bigint {
+  readInt64(): bigint {
     const bytes = this.#bytes;
     let low = 0;
     let high = 0;
@@ -74,19 +74,19 @@ export class ProtobufReader {
   }
 
   /** Reads a string. Invalid UTF-8 becomes U+FFFD. */
-  text(): string {
+  readText(): string {
     const begin = this.#skipField();
     return this.#bytes.toString('utf8', begin, this.#position);
   }
 
   /** Reads bytes, as a view of the message. */
-  bytes(): Buffer {
+  readBytes(): Buffer {
     const begin = this.#skipField();
     return this.#bytes.subarray(begin, this.#position);
   }
 
   /** Reads bytes, as a copy that doesn't keep the message in memory. */
-  copyOfBytes(): Buffer {
+  copyBytes(): Buffer {
     const begin = this.#skipField();
     const copy = Buffer.allocUnsafe(this.#position - begin);
     this.#bytes.copy(copy, 0, begin, this.#position);
@@ -94,7 +94,7 @@ export class ProtobufReader {
   }
 
   /** Returns the bytes of one number of wire type 0, 1 or 5. */
-  numberBytes(wireType: WireType): Buffer {
+  readNumberBytes(wireType: WireType): Buffer {
     const begin = this.#position;
     this.#skipNumber(wireType);
     return this.#bytes.subarray(begin, this.#position);
@@ -128,7 +128,7 @@ export class ProtobufReader {
 
   /** Skips bytes with a length prefix. Returns where the bytes begin. */
   #skipField(): number {
-    const end = this.fieldEnd(this.end);
+    const end = this.readFieldEnd(this.end);
     const begin = this.#position;
     this.#position = end;
     return begin;

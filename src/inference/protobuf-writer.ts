@@ -32,9 +32,9 @@ export class ProtobufWriter {
    * Returns the bytes of a message. `fields` writes its fields, and must finish before another message is written: the writer
    * is shared, because allocating its memory costs more than writing a short message.
    */
-  static write<T>(fields: (writer: ProtobufWriter, message: T) => void, message: T): Buffer {
+  static write<T>(writeFields: (writer: ProtobufWriter, message: T) => void, message: T): Buffer {
     try {
-      fields(sharedWriter, message);
+      writeFields(sharedWriter, message);
       return sharedWriter.#finish();
     } finally {
       // Also after a failure: otherwise the tensors would stay in memory until the next message.
@@ -43,7 +43,7 @@ export class ProtobufWriter {
   }
 
   /** Writes a signed or unsigned number of 64 bits as a varint. Throws `RangeError` for a larger number. */
-  varint(number: bigint): void {
+  writeVarint(number: bigint): void {
     this.#makeRoom(MAX_VARINT_BYTES);
     const small = Number(number);
     if (small >= 0 && small <= 0x7fffffff) {
@@ -57,7 +57,7 @@ export class ProtobufWriter {
   }
 
   /** Writes a string field, or nothing if it is empty. Here and below, `tag` is one byte: fields 1 to 15. */
-  text(tag: number, text: string): void {
+  writeText(tag: number, text: string): void {
     const { length } = text;
     if (length === 0) return;
     if (length <= SHORT_TEXT_LENGTH && this.#writeAscii(tag, text)) return;
@@ -69,7 +69,7 @@ export class ProtobufWriter {
   }
 
   /** Writes a bytes field. Large bytes must not change until the message is finished. */
-  bytes(tag: number, bytes: Uint8Array): void {
+  writeBytes(tag: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const isLarge = length >= LARGE_BYTES;
     this.#makeRoom(1 + MAX_VARINT_BYTES + (isLarge ? 0 : length));
@@ -82,8 +82,8 @@ export class ProtobufWriter {
     }
   }
 
-  /** Begins a field that is a message or packed numbers. Returns its start, for {@link close}. */
-  open(tag: number): number {
+  /** Begins a field that is a message or packed numbers. Returns its start, for {@link closeField}. */
+  openField(tag: number): number {
     this.#makeRoom(2);
     this.#memory[this.#position++] = tag;
     // Reserve one byte for the length: most fields are short.
@@ -91,8 +91,8 @@ export class ProtobufWriter {
     return this.#position;
   }
 
-  /** Ends the field that {@link open} began. */
-  close(begin: number): void {
+  /** Ends the field that {@link openField} began. */
+  closeField(begin: number): void {
     let length = this.#position - begin;
     let first = this.#insertions.length;
     for (; first > 0 && (this.#insertions[first - 1] as Insertion).offset >= begin; first--) {
@@ -102,12 +102,12 @@ export class ProtobufWriter {
       this.#memory[begin - 1] = length;
       return;
     }
-    const more = countVarintBytes(length) - 1;
-    this.#makeRoom(more);
-    this.#memory.copyWithin(begin + more, begin, this.#position);
+    const extraBytes = countVarintBytes(length) - 1;
+    this.#makeRoom(extraBytes);
+    this.#memory.copyWithin(begin + extraBytes, begin, this.#position);
     putVarint(this.#memory, begin - 1, length);
-    this.#position += more;
-    for (; first < this.#insertions.length; first++) (this.#insertions[first] as Insertion).offset += more;
+    this.#position += extraBytes;
+    for (; first < this.#insertions.length; first++) (this.#insertions[first] as Insertion).offset += extraBytes;
   }
 
   #finish(): Buffer {

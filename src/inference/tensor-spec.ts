@@ -43,11 +43,12 @@ export function formatTensorSpec({ datatype, shape }: { datatype: string; shape:
 
 /** Throws `invalid_argument`, with both, if a tensor doesn't match its declaration. */
 export function checkAgainstSpec(label: string, spec: TensorSpec, tensor: Tensor): void {
-  const fits =
+  const isAccepted =
     tensor.datatype === spec.datatype &&
     tensor.shape.length === spec.shape.length &&
     spec.shape.every((size, axis) => size === -1 || size === tensor.shape[axis]);
-  if (!fits) throw createError(label, `the model declares ${formatTensorSpec(spec)}, got ${formatTensorSpec(tensor)}`);
+  if (!isAccepted)
+    throw createError(label, `the model declares ${formatTensorSpec(spec)}, got ${formatTensorSpec(tensor)}`);
 }
 
 function createError(label: string, problem: string): AnyserveError {

@@ -198,10 +198,10 @@ function toBigInt(element: ElementValue): bigint | undefined {
   if (typeof element === 'bigint') return element;
   if (typeof element === 'number') return Number.isInteger(element) ? BigInt(element) : undefined;
   if (!(element instanceof JsonNumber)) return undefined;
-  const [, sign = '', whole = '', fraction = '', exponent = '0'] = DECIMAL.exec(element.text) ?? [];
-  const digits = whole + fraction;
+  const [, sign = '', integerPart = '', fraction = '', exponent = '0'] = DECIMAL.exec(element.text) ?? [];
+  const digits = integerPart + fraction;
   // Position of the decimal point within the digits. No datatype has integers of more than 40 digits.
-  const point = whole.length + Number(exponent);
+  const point = integerPart.length + Number(exponent);
   if (point > 40 || /[1-9]/.test(digits.slice(Math.max(point, 0)))) return undefined;
   return BigInt(`${sign}${digits.slice(0, Math.max(point, 0)).padEnd(Math.max(point, 1), '0')}`);
 }

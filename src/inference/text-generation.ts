@@ -66,14 +66,14 @@ export async function* createTextResponse(
   pieces: AsyncGenerator<string, TextEnd, void>,
   streaming: boolean,
 ): AsyncGenerator<HandlerResult> {
-  let whole = '';
+  let text = '';
   try {
-    let step = await pieces.next();
-    for (; !step.done; step = await pieces.next()) {
-      if (streaming) yield { text: [step.value] };
-      else whole += step.value;
+    let result = await pieces.next();
+    for (; !result.done; result = await pieces.next()) {
+      if (streaming) yield { text: [result.value] };
+      else text += result.value;
     }
-    yield new HandlerResponse({ text: [whole] }, toEndParameters(step.value));
+    yield new HandlerResponse({ text: [text] }, toEndParameters(result.value));
   } finally {
     // If the caller stops early, the generation stops too.
     await pieces.return({});
@@ -82,13 +82,13 @@ export async function* createTextResponse(
 
 /** Returns response parameters that describe how a text ended. */
 export function toEndParameters(end: TextEnd): Readonly<Record<string, ParameterValue>> {
-  const named: [string, ParameterValue | undefined][] = [
+  const candidates: [string, ParameterValue | undefined][] = [
     ['finish_reason', end.finishReason],
     ['prompt_tokens', end.promptTokens],
     ['completion_tokens', end.completionTokens],
     ['total_tokens', end.totalTokens],
   ];
-  return Object.fromEntries(named.filter((entry): entry is [string, ParameterValue] => entry[1] !== undefined));
+  return Object.fromEntries(candidates.filter((entry): entry is [string, ParameterValue] => entry[1] !== undefined));
 }
 
 function parseMessages(text: string): readonly ChatMessage[] {

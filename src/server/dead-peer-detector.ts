@@ -223,9 +223,9 @@ export class DeadPeerDetector {
 
   async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
     wait.isAccused = true;
-    const forMs = this.#options.ackTimeoutMs * SILENCE_PER_LIMIT;
+    const minSilentMs = this.#options.ackTimeoutMs * SILENCE_PER_LIMIT;
     const isLossy = this.#lossyAtMs.has(host);
-    await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, forMs, isLossy });
+    await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, minSilentMs, isLossy });
   }
 }
 

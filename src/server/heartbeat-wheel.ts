@@ -48,16 +48,16 @@ export function createHeartbeatWheel({ clock, intervalMs }: HeartbeatWheelOption
   let nextTick = 0;
   let cancelTimer = (): void => {};
 
-  const slotAt = (tick: number): Set<HeartbeatMember> => slots[tick % slots.length] as Set<HeartbeatMember>;
-  const currentTick = (): number => Math.floor((clock.nowMs() - startedAtMs) / slotMs);
+  const getSlot = (tick: number): Set<HeartbeatMember> => slots[tick % slots.length] as Set<HeartbeatMember>;
+  const getCurrentTick = (): number => Math.floor((clock.nowMs() - startedAtMs) / slotMs);
 
   function scheduleNextSlot(): void {
     // A member that has missed several heartbeats sends one.
-    nextTick = Math.max(nextTick, currentTick() - slots.length + 1);
-    while (slotAt(nextTick).size === 0) nextTick++;
+    nextTick = Math.max(nextTick, getCurrentTick() - slots.length + 1);
+    while (getSlot(nextTick).size === 0) nextTick++;
     cancelTimer();
     cancelTimer = clock.schedule(Math.max(0, startedAtMs + nextTick * slotMs - clock.nowMs()), () => {
-      const slot = slotAt(nextTick++);
+      const slot = getSlot(nextTick++);
       beatSlot(slot, [...slot]);
     });
   }
@@ -73,8 +73,8 @@ export function createHeartbeatWheel({ clock, intervalMs }: HeartbeatWheelOption
   return {
     join(member) {
       // A timer can fire slightly before the clock reaches its slot. Never join a slot that has already run.
-      const tick = Math.max(currentTick() + slots.length, members > 0 ? nextTick : 0);
-      const slot = slotAt(tick).add(member);
+      const tick = Math.max(getCurrentTick() + slots.length, members > 0 ? nextTick : 0);
+      const slot = getSlot(tick).add(member);
       if (++members === 1) {
         nextTick = tick;
         scheduleNextSlot();

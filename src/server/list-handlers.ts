@@ -49,7 +49,7 @@ export function createReplicasHandler(
  * in slices, so that other requests don't wait for it. Parts that the client has received are released.
  */
 async function sendList(response: Response, parts: Iterable<Buffer>, memory: ListMemory): Promise<void> {
-  const list = memory.list();
+  const list = memory.createList();
   try {
     let serializedBytes = 0;
     for (const part of parts) {

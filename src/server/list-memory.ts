@@ -17,13 +17,13 @@ export class ListMemory {
   }
 
   /** Creates an empty list. The caller must release it. */
-  list(): HeldList {
+  createList(): HeldList {
     this.#lists++;
     return new HeldList(this);
   }
 
   /** Adds a holder of a part; for {@link HeldList} only. Returns false if the limit is exceeded. A single list is always allowed. */
-  hold({ buffer }: Buffer): boolean {
+  holdPart({ buffer }: Buffer): boolean {
     const holders = this.#holderCounts.get(buffer) ?? 0;
     const bytes = holders > 0 ? this.#bytes : this.#bytes + buffer.byteLength;
     if (bytes > this.#maxBytes && this.#lists > 1) return false;
@@ -33,7 +33,7 @@ export class ListMemory {
   }
 
   /** Removes a holder of a part; for {@link HeldList} only. */
-  unhold({ buffer }: Buffer): void {
+  releasePart({ buffer }: Buffer): void {
     const holders = (this.#holderCounts.get(buffer) ?? 0) - 1;
     if (holders > 0) return void this.#holderCounts.set(buffer, holders);
     this.#holderCounts.delete(buffer);
@@ -41,7 +41,7 @@ export class ListMemory {
   }
 
   /** Removes a list; for {@link HeldList} only. */
-  end(): void {
+  removeList(): void {
     this.#lists--;
   }
 }
@@ -69,7 +69,7 @@ export class HeldList {
 
   /** Adds a part. Returns false if the limit of the memory is exceeded. */
   add(part: Buffer): boolean {
-    if (!this.#memory.hold(part)) return false;
+    if (!this.#memory.holdPart(part)) return false;
     this.#bytes += part.length;
     this.#parts.push(part);
     return true;
@@ -77,21 +77,21 @@ export class HeldList {
 
   /** Returns the next part, and gives up the previous one. Undefined at the end. */
   take(): Buffer | undefined {
-    this.#giveUp(this.#next - 1);
+    this.#releasePart(this.#next - 1);
     return this.#parts[this.#next++];
   }
 
   /** Gives up all remaining parts. */
   release(): void {
-    for (let index = this.#next - 1; index < this.#parts.length; index++) this.#giveUp(index);
+    for (let index = this.#next - 1; index < this.#parts.length; index++) this.#releasePart(index);
     this.#parts = [];
-    this.#memory.end();
+    this.#memory.removeList();
   }
 
-  #giveUp(index: number): void {
+  #releasePart(index: number): void {
     const part = this.#parts[index];
     if (!part) return;
-    this.#memory.unhold(part);
+    this.#memory.releasePart(part);
     this.#parts[index] = undefined;
   }
 }

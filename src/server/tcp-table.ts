@@ -87,23 +87,23 @@ export function getTcpKey(
 }
 
 function formatAddress(address: string, port: number): string {
-  return `${address.includes(':') ? hexOfIpv6(address) : hexOfIpv4(address)}:${hex(port, 4)}`;
+  return `${address.includes(':') ? ipv6ToHex(address) : ipv4ToHex(address)}:${numberToHex(port, 4)}`;
 }
 
 /** The kernel prints each 32-bit word of an address as a number in host byte order. Node only runs on little-endian machines. */
-function hexOfIpv4(address: string): string {
+function ipv4ToHex(address: string): string {
   return address
     .split('.')
-    .map((byte) => hex(Number(byte), 2))
+    .map((byte) => numberToHex(Number(byte), 2))
     .reverse()
     .join('');
 }
 
-function hexOfIpv6(address: string): string {
+function ipv6ToHex(address: string): string {
   const [text = ''] = address.split('%');
   const embedded = /[^:]+\.[^:]+$/.exec(text)?.[0];
   // The last 32 bits of `::ffff:1.2.3.4`, in network byte order.
-  const plain = embedded ? text.replace(embedded, hexOfIpv4(embedded).replace(/(..)(..)(..)(..)/, '$4$3:$2$1')) : text;
+  const plain = embedded ? text.replace(embedded, ipv4ToHex(embedded).replace(/(..)(..)(..)(..)/, '$4$3:$2$1')) : text;
   const [before = '', after] = plain.split('::');
   const head = before.split(':').filter((group) => group !== '');
   const tail = (after ?? '').split(':').filter((group) => group !== '');
@@ -112,6 +112,6 @@ function hexOfIpv6(address: string): string {
   return bytes.replace(/(..)(..)(..)(..)/g, '$4$3$2$1').toUpperCase();
 }
 
-function hex(number: number, digits: number): string {
+function numberToHex(number: number, digits: number): string {
   return number.toString(16).toUpperCase().padStart(digits, '0');
 }

@@ -56,7 +56,7 @@ interface Connection {
 export class ConnectionLimits {
   readonly #options: ConnectionLimitsOptions;
   readonly #maxConnections: number;
-  readonly #fullFrom: number;
+  readonly #fullThreshold: number;
   readonly #connections = new Map<ServerHttp2Session, Connection>();
   #count = 0;
   #isFull = false;
@@ -66,7 +66,7 @@ export class ConnectionLimits {
     const { maxConnections, maxLeases } = computeConnectionLimits(options.files);
     this.#options = options;
     this.#maxConnections = Math.min(maxConnections, MAX_CONNECTIONS);
-    this.#fullFrom = Math.min(maxLeases, this.#maxConnections - 1);
+    this.#fullThreshold = Math.min(maxLeases, this.#maxConnections - 1);
   }
 
   /** Starts to limit the connections of a listening server. */
@@ -81,7 +81,7 @@ export class ConnectionLimits {
 
   #updateCount(change: 1 | -1): void {
     this.#count += change;
-    const isFull = this.#count > this.#fullFrom * (this.#isFull ? ROOM_AGAIN_FRACTION : 1);
+    const isFull = this.#count > this.#fullThreshold * (this.#isFull ? ROOM_AGAIN_FRACTION : 1);
     if (isFull === this.#isFull) return;
     this.#isFull = isFull;
     const { open, limit } = this.#options.files;

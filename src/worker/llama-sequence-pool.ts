@@ -26,7 +26,7 @@ export class CachedSequence {
    * Returns the number of prompt tokens, in complete blocks, that need not be evaluated. The last token is always evaluated,
    * because its result predicts the next one.
    */
-  commonLength(prompt: readonly Token[]): number {
+  getCommonLength(prompt: readonly Token[]): number {
     const maxLength = Math.min(this.#cached.length, prompt.length - 1);
     let common = 0;
     while (common < maxLength && this.#cached[common] === prompt[common]) common++;
@@ -36,20 +36,20 @@ export class CachedSequence {
   /** Evaluates a prompt without its last token. After each block, rejects with the signal's reason if it is aborted. */
   async evaluate(prompt: readonly Token[], signal: AbortSignal): Promise<void> {
     const last = prompt.length - 1;
-    let at = await this.#keepOnly(prompt);
-    while (at < last) {
+    let position = await this.#keepOnly(prompt);
+    while (position < last) {
       signal.throwIfAborted();
-      const block = prompt.slice(at, Math.min(at + PROMPT_BLOCK_TOKENS, last));
+      const block = prompt.slice(position, Math.min(position + PROMPT_BLOCK_TOKENS, last));
       await this.sequence.evaluateWithoutGeneratingNewTokens(block);
-      at += block.length;
-      if (block.length === PROMPT_BLOCK_TOKENS) this.#cached = prompt.slice(0, at);
+      position += block.length;
+      if (block.length === PROMPT_BLOCK_TOKENS) this.#cached = prompt.slice(0, position);
     }
   }
 
   /** Removes cached tokens that don't belong to the prompt, and returns the number of remaining ones. */
   async #keepOnly(prompt: readonly Token[]): Promise<number> {
     const { sequence } = this;
-    const common = sequence.needsCheckpoints ? 0 : this.commonLength(prompt);
+    const common = sequence.needsCheckpoints ? 0 : this.getCommonLength(prompt);
     // The state is unknown until the removal has finished.
     this.#cached = [];
     if (common > 0) await sequence.eraseContextTokenRanges([{ start: common, end: sequence.nextTokenIndex }]);
@@ -77,9 +77,9 @@ export class SequencePool {
    */
   take(prompt: readonly Token[]): CachedSequence {
     let best = this.#free[0] as CachedSequence;
-    let maxLength = best.commonLength(prompt);
+    let maxLength = best.getCommonLength(prompt);
     for (const candidate of this.#free) {
-      const common = candidate.commonLength(prompt);
+      const common = candidate.getCommonLength(prompt);
       if (common > maxLength && common * 2 >= candidate.length) [best, maxLength] = [candidate, common];
     }
     this.#free.splice(this.#free.indexOf(best), 1);

@@ -43,7 +43,7 @@ describe('ApiClient', () => {
       route: { endpoint: 'r1.test:50051', replicaId: 'r1' },
     });
     expect(await api.route(query({ type: 'embed' }))).toEqual({ kind: 'none', isWarming: false });
-    expect(await api.replicas()).toEqual([offered]);
+    expect(await api.listReplicas()).toEqual([offered]);
   });
 
   it('tries the next server when one is unreachable, and keeps to the server that answered', async () => {

@@ -49,7 +49,7 @@ describe('another program at the address of an API server', () => {
     };
     const { signal } = new AbortController();
     await expect(api.route(query())).rejects.toMatchObject(expected);
-    await expect(api.replicas()).rejects.toMatchObject(expected);
+    await expect(api.listReplicas()).rejects.toMatchObject(expected);
     await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
   });
 

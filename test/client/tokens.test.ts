@@ -61,8 +61,8 @@ describe('ApiClient', () => {
     let token = 'reader';
     const api = new ApiClient([server.url], { token: () => token });
     cleanups.push(() => api.close());
-    expect(await api.replicas()).toEqual([]);
-    expect(await api.list()).toEqual([]);
+    expect(await api.listReplicas()).toEqual([]);
+    expect(await api.listReplicaDetails()).toEqual([]);
     expect(await api.route(query({ a: 'b' }))).toEqual({ kind: 'none', isWarming: false });
     const { signal } = new AbortController();
     await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject({
@@ -83,7 +83,7 @@ describe('ApiClient', () => {
       const server = await startGuardedServer('writer');
       const api = new ApiClient([server.url], { token });
       cleanups.push(() => api.close());
-      const failure = await api.replicas().catch((error) => error);
+      const failure = await api.listReplicas().catch((error) => error);
       expect(failure).toMatchObject({ code: 'server_unauthenticated', exitCode: 1, final: true });
       expect(failure.message).toMatch(
         /^the API server \S+ refused the request \(HTTP 401\): (?:unknown token: )?this request needs a read token or a register token.*; give a token that has this permission with --token-file or in ANYSERVE_TOKEN$/,

@@ -20,7 +20,7 @@ function replica(
   state = 'ready',
   forMs = 5200,
 ): ExplainedReplica {
-  return { id, capabilities: objects.map(capability), state, forMs };
+  return { id, capabilities: objects.map(capability), state, stateAgeMs: forMs };
 }
 
 /** Returns the reason for a query such as `a=1&b=2`. */
@@ -129,7 +129,7 @@ describe('the reason why no replica matches', () => {
           const explainer = new Explainer(query);
           const replicas = all.map((objects, at) => replica(`r${at}`, objects));
           for (const one of replicas) explainer.add(one);
-          const { heldCount, held, offeredBy } = explainer.getExplanation();
+          const { unroutableCount: heldCount, unroutable: held, offeredBy } = explainer.getExplanation();
           const matching = replicas.filter(({ capabilities }) => matches(query, capabilities));
           expect(heldCount).toBe(matching.length);
           expect(held.map(({ id }) => id)).toEqual(matching.slice(0, 3).map(({ id }) => id));

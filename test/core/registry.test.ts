@@ -141,10 +141,10 @@ describe('registry', () => {
     clock.advance(4000);
     await registry.renew(lease);
     clock.advance(4499);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, forMs: 4500 });
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
     expect(ids(registry)).toEqual(['r1']);
     clock.advance(1);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, forMs: 4500 });
+    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
     expect(ids(registry)).toEqual([]);
   });
 

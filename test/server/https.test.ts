@@ -38,7 +38,7 @@ function clientOf(url: string, tls: ClientTls): ApiClient {
 }
 
 const failure = (api: ApiClient): Promise<unknown> =>
-  api.replicas().then(
+  api.listReplicas().then(
     () => 'none',
     (error) => error.message.replace(/^cannot reach the API server \S+: /, ''),
   );

@@ -74,12 +74,12 @@ export class CapabilityIndex<R extends Replica = Replica> {
   }
 
   #chooseSlot(query: PreparedQuery, excluded: readonly number[], random: Random): number | undefined {
-    const known = query.findNode(this, this.#pairs.releases);
-    if (known) return this.#trie.use(known).choose(excluded, random);
-    const asked = this.#pairs.findAll(query.pairs);
-    if (!asked) return undefined;
-    const node = this.#trie.find(asked);
-    if (!node) return this.#search.choose(asked, excluded, random);
+    const cachedNode = query.findNode(this, this.#pairs.releases);
+    if (cachedNode) return this.#trie.use(cachedNode).choose(excluded, random);
+    const pairs = this.#pairs.findAll(query.pairs);
+    if (!pairs) return undefined;
+    const node = this.#trie.find(pairs);
+    if (!node) return this.#search.choose(pairs, excluded, random);
     query.resolve(this, node, this.#pairs.releases);
     return this.#trie.use(node).choose(excluded, random);
   }
@@ -108,7 +108,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
     this.#notOneObject.delete(slot);
     for (const object of entry.objects) {
       for (const pair of object) {
-        this.#trie.list(pair).bitmap?.delete(slot);
+        this.#trie.getList(pair).bitmap?.delete(slot);
         if (this.#pairs.release(pair)) this.#trie.dropList(pair);
       }
     }

@@ -30,7 +30,7 @@ export class MatchSet {
   readonly #group: MatchSetGroup;
   #slots: number[] = [];
   /** For each slot, the position of this set in the memberships of the entry. */
-  #backs: number[] = [];
+  #offsets: number[] = [];
 
   constructor(group: MatchSetGroup) {
     this.#group = group;
@@ -45,18 +45,18 @@ export class MatchSet {
   }
 
   add(slot: number): void {
-    const { memberships } = this.#entry(slot);
-    const place = this.#append(slot, memberships.length);
-    memberships.push(this, place);
+    const { memberships } = this.#getEntry(slot);
+    const position = this.#append(slot, memberships.length);
+    memberships.push(this, position);
   }
 
   /** Adds an entry that is in no set to these. Allocates its memberships at their exact size: they are most of its memory. */
   static addToAll(slot: number, entry: Entry, sets: readonly MatchSet[]): void {
     const memberships = new Array<MatchSet | number>(2 * sets.length);
-    for (let at = 0; at < sets.length; at++) {
-      const set = sets[at] as MatchSet;
-      memberships[2 * at] = set;
-      memberships[2 * at + 1] = set.#append(slot, 2 * at);
+    for (let index = 0; index < sets.length; index++) {
+      const set = sets[index] as MatchSet;
+      memberships[2 * index] = set;
+      memberships[2 * index + 1] = set.#append(slot, 2 * index);
     }
     entry.memberships = memberships;
   }
@@ -64,71 +64,71 @@ export class MatchSet {
   /** Removes an entry from all its sets. In each, the last slot moves into the gap. */
   static removeFromAll(entry: Entry): void {
     const { memberships } = entry;
-    for (let at = 0; at < memberships.length; at += 2) {
-      (memberships[at] as MatchSet).#removeAt(memberships[at + 1] as number);
+    for (let index = 0; index < memberships.length; index += 2) {
+      (memberships[index] as MatchSet).#removeAt(memberships[index + 1] as number);
     }
     entry.memberships = [];
   }
 
   /** Removes all entries. */
   clear(): void {
-    for (const [place, slot] of this.#slots.entries()) {
-      const { memberships } = this.#entry(slot);
-      const back = this.#backs[place] as number;
+    for (const [position, slot] of this.#slots.entries()) {
+      const { memberships } = this.#getEntry(slot);
+      const offset = this.#offsets[position] as number;
       // The last of the entry's sets moves into the gap that this set leaves, and must know its new position.
-      const movedPlace = memberships.pop() as number;
+      const movedPosition = memberships.pop() as number;
       const moved = memberships.pop() as MatchSet;
-      moved.#backs[movedPlace] = back;
-      if (back === memberships.length) continue;
-      memberships[back] = moved;
-      memberships[back + 1] = movedPlace;
+      moved.#offsets[movedPosition] = offset;
+      if (offset === memberships.length) continue;
+      memberships[offset] = moved;
+      memberships[offset + 1] = movedPosition;
     }
     this.#group.members -= this.#slots.length;
     this.#slots.length = 0;
-    this.#backs.length = 0;
+    this.#offsets.length = 0;
   }
 
   /** Chooses a slot that is not excluded, each equally likely. The excluded must be few. */
   choose(excluded: readonly number[], random: Random): number | undefined {
     if (excluded.length === 0) return this.#slots[Math.floor(random.fraction() * this.#slots.length)];
-    const holes = excluded.flatMap((slot) => this.#findPlace(slot) ?? []).sort((a, b) => a - b);
-    const left = this.#slots.length - holes.length;
-    if (left === 0) return undefined;
-    let place = Math.floor(random.fraction() * left);
-    for (const hole of holes) if (hole <= place) place++;
-    return this.#slots[place];
+    const holes = excluded.flatMap((slot) => this.#findPosition(slot) ?? []).sort((a, b) => a - b);
+    const remaining = this.#slots.length - holes.length;
+    if (remaining === 0) return undefined;
+    let position = Math.floor(random.fraction() * remaining);
+    for (const hole of holes) if (hole <= position) position++;
+    return this.#slots[position];
   }
 
   /** Appends a slot and returns its position. */
-  #append(slot: number, back: number): number {
-    const place = this.#slots.length;
+  #append(slot: number, offset: number): number {
+    const position = this.#slots.length;
     // An array that grows reserves space. Most sets belong to a pair that only one replica has, and need none.
-    if (place === 0) [this.#slots, this.#backs] = [[slot], [back]];
+    if (position === 0) [this.#slots, this.#offsets] = [[slot], [offset]];
     else {
       this.#slots.push(slot);
-      this.#backs.push(back);
+      this.#offsets.push(offset);
     }
     this.#group.members++;
-    return place;
+    return position;
   }
 
-  #findPlace(slot: number): number | undefined {
-    const { memberships } = this.#entry(slot);
-    const back = memberships.indexOf(this);
-    return back < 0 ? undefined : (memberships[back + 1] as number);
+  #findPosition(slot: number): number | undefined {
+    const { memberships } = this.#getEntry(slot);
+    const offset = memberships.indexOf(this);
+    return offset < 0 ? undefined : (memberships[offset + 1] as number);
   }
 
-  #entry(slot: number): Entry {
+  #getEntry(slot: number): Entry {
     return this.#group.table[slot] as Entry;
   }
 
-  #removeAt(place: number): void {
+  #removeAt(position: number): void {
     this.#group.members--;
     const last = this.#slots.pop() as number;
-    const lastBack = this.#backs.pop() as number;
-    if (place === this.#slots.length) return;
-    this.#slots[place] = last;
-    this.#backs[place] = lastBack;
-    this.#entry(last).memberships[lastBack + 1] = place;
+    const lastOffset = this.#offsets.pop() as number;
+    if (position === this.#slots.length) return;
+    this.#slots[position] = last;
+    this.#offsets[position] = lastOffset;
+    this.#getEntry(last).memberships[lastOffset + 1] = position;
   }
 }

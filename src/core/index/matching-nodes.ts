@@ -9,23 +9,23 @@ type PairNumbers = readonly number[];
  * reach it, as a bit set, and not once for each object.
  */
 export function findMatchingNodes(objects: readonly PairNumbers[], trie: QueryTrie): QueryNode[] {
-  const [only] = objects;
-  if (only && objects.length === 1) return findNodesOfObject(only, trie);
+  const [onlyObject] = objects;
+  if (onlyObject && objects.length === 1) return findNodesOfObject(onlyObject, trie);
   return new SharedWalk(objects, trie).nodes;
 }
 
 /** Finds the matching nodes of a single object, without bit sets. Nearly all replicas have one object. */
 function findNodesOfObject(object: PairNumbers, trie: QueryTrie): QueryNode[] {
   const nodes = [trie.root];
-  for (let at = 0; at < object.length; at++) visit(trie.list(object[at] as number), at + 1);
+  for (let index = 0; index < object.length; index++) visit(trie.getList(object[index] as number), index + 1);
   return nodes;
 
   function visit(node: QueryNode, from: number): void {
     if (node.matches) nodes.push(node);
     if (!node.children) return;
-    for (let at = from; at < object.length; at++) {
-      const child = node.children.get(object[at] as number);
-      if (child) visit(child, at + 1);
+    for (let index = from; index < object.length; index++) {
+      const child = node.children.get(object[index] as number);
+      if (child) visit(child, index + 1);
     }
   }
 }
@@ -48,18 +48,18 @@ class SharedWalk {
     this.nodes = objects.length > 0 ? [trie.root] : [];
     this.#collectHolders();
     for (const pair of this.#holders.keys()) {
-      const list = trie.list(pair);
+      const list = trie.getList(pair);
       this.nodes.push(list);
-      if (list.children) this.#visitChildren(list.children, this.#bitsOf(pair), 0);
+      if (list.children) this.#visitChildren(list.children, this.#getBits(pair), 0);
     }
   }
 
   #collectHolders(): void {
-    for (const [at, object] of this.#objects.entries()) {
+    for (const [index, object] of this.#objects.entries()) {
       for (const pair of object) {
         const holders = this.#holders.get(pair);
-        if (holders) holders.push(at);
-        else this.#holders.set(pair, [at]);
+        if (holders) holders.push(index);
+        else this.#holders.set(pair, [index]);
       }
     }
   }
@@ -78,7 +78,7 @@ class SharedWalk {
   #visit(node: QueryNode, reaching: Uint32Array, depth: number): void {
     this.#reaching[depth] ??= new Uint32Array(this.#words);
     const common = this.#reaching[depth];
-    const holders = this.#bitsOf(node.pair);
+    const holders = this.#getBits(node.pair);
     let any = 0;
     for (let word = 0; word < common.length; word++) {
       const both = (reaching[word] as number) & (holders[word] as number);
@@ -90,12 +90,12 @@ class SharedWalk {
     if (node.children) this.#visitChildren(node.children, common, depth + 1);
   }
 
-  #bitsOf(pair: number): Uint32Array {
+  #getBits(pair: number): Uint32Array {
     let bits = this.#bits.get(pair);
     if (!bits) {
       bits = new Uint32Array(this.#words);
-      for (const at of this.#holders.get(pair) as number[])
-        bits[at >>> 5] = (bits[at >>> 5] as number) | (1 << (at & 31));
+      for (const index of this.#holders.get(pair) as number[])
+        bits[index >>> 5] = (bits[index >>> 5] as number) | (1 << (index & 31));
       this.#bits.set(pair, bits);
     }
     return bits;

@@ -35,7 +35,7 @@ export class PairTable {
     for (let count = 0; count < numbers.length; count++) {
       const number = this.find(query[2 * count] as string, query[2 * count + 1] as string);
       if (number === undefined) return undefined;
-      insert(number, numbers, count);
+      insertAscending(number, numbers, count);
     }
     return numbers;
   }
@@ -43,11 +43,11 @@ export class PairTable {
   /** Adds one use of each pair of a capability object, and returns the numbers of the pairs, ascending. */
   useAll(pairs: Pairs): readonly number[] {
     const numbers = new Array<number>(pairs.length / 2);
-    for (let at = 0; at < numbers.length; at++) {
-      const [key, value] = [pairs[2 * at] as string, pairs[2 * at + 1] as string];
+    for (let index = 0; index < numbers.length; index++) {
+      const [key, value] = [pairs[2 * index] as string, pairs[2 * index + 1] as string];
       const number = this.find(key, value) ?? this.#add(key, value);
       this.#uses[number] = (this.#uses[number] as number) + 1;
-      insert(number, numbers, at);
+      insertAscending(number, numbers, index);
     }
     return numbers;
   }
@@ -90,8 +90,9 @@ export class PairTable {
 }
 
 /** Inserts a number into the first `count` numbers, which are ascending. `sort` costs more than the rest of a choice. */
-function insert(number: number, ascending: number[], count: number): void {
-  let at = count;
-  for (; at > 0 && (ascending[at - 1] as number) > number; at--) ascending[at] = ascending[at - 1] as number;
-  ascending[at] = number;
+function insertAscending(number: number, ascending: number[], count: number): void {
+  let index = count;
+  for (; index > 0 && (ascending[index - 1] as number) > number; index--)
+    ascending[index] = ascending[index - 1] as number;
+  ascending[index] = number;
 }

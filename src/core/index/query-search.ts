@@ -31,10 +31,10 @@ const MAX_UNSAMPLED = 16;
 const CHEAP_SAMPLES = 6;
 
 /** A result is cached when its query is asked this many times. */
-const ASKS_BEFORE_CACHED = 2;
+const USES_BEFORE_CACHED = 2;
 
 /** A result that was too large to cache is measured again after this many queries. */
-const ASKS_AFTER_TOO_LARGE = 1000;
+const USES_AFTER_TOO_LARGE = 1000;
 
 /** Number of uncached queries whose repetitions are counted. */
 const MAX_COUNTED = 4096;
@@ -46,7 +46,7 @@ export class QuerySearch {
   readonly #notOneObject: Bitmap;
   readonly #limits: SearchLimits;
   /** For each uncached query, by its pairs, how often it must still be asked before its result is cached. */
-  readonly #asksLeft = new GenerationalCache<string, number>(MAX_COUNTED);
+  readonly #countdowns = new GenerationalCache<string, number>(MAX_COUNTED);
 
   constructor(trie: QueryTrie, entries: EntryTable, notOneObject: Bitmap, limits: SearchLimits) {
     this.#trie = trie;
@@ -59,79 +59,79 @@ export class QuerySearch {
    * Chooses the slot of a match that isn't excluded, each equally likely. Samples the shortest list: a sample that matches
    * is as uniform as the list it is from. Finds all matches if that fails.
    */
-  choose(asked: readonly number[], excluded: readonly number[], random: Random): number | undefined {
-    const list = this.#findShortestList(asked);
+  choose(query: readonly number[], excluded: readonly number[], random: Random): number | undefined {
+    const list = this.#findShortestList(query);
     const maxSamples = list.size > MAX_UNSAMPLED ? Math.min(MAX_SAMPLES, list.size / SIZE_PER_SAMPLE) : 0;
     for (let samples = 1; samples <= maxSamples; samples++) {
       const slot = list.slots[Math.floor(random.fraction() * list.size)] as number;
-      if (!this.#isMatch(slot, list, asked) || excluded.includes(slot)) continue;
+      if (!this.#isMatch(slot, list, query) || excluded.includes(slot)) continue;
       const isRare = samples > CHEAP_SAMPLES && list.size / samples < this.#limits.maxMatches;
-      if (isRare) this.#cacheIfRepeated(asked, () => this.#findAllMatches(list, asked), random);
+      if (isRare) this.#cacheIfRepeated(query, () => this.#findAllMatches(list, query), random);
       return slot;
     }
-    const matching = this.#findAllMatches(list, asked);
-    this.#cacheIfRepeated(asked, () => matching, random);
-    const left = excluded.length > 0 ? matching.filter((slot) => !excluded.includes(slot)) : matching;
-    return left[Math.floor(random.fraction() * left.length)];
+    const matching = this.#findAllMatches(list, query);
+    this.#cacheIfRepeated(query, () => matching, random);
+    const remaining = excluded.length > 0 ? matching.filter((slot) => !excluded.includes(slot)) : matching;
+    return remaining[Math.floor(random.fraction() * remaining.length)];
   }
 
   /** Returns the shortest list of the query's pairs. Every match is in all of these lists. */
-  #findShortestList(asked: readonly number[]): MatchSet {
-    let shortest = this.#trie.list(asked[0] as number).matches as MatchSet;
-    for (let at = 1; at < asked.length; at++) {
-      const list = this.#trie.list(asked[at] as number).matches as MatchSet;
+  #findShortestList(query: readonly number[]): MatchSet {
+    let shortest = this.#trie.getList(query[0] as number).matches as MatchSet;
+    for (let index = 1; index < query.length; index++) {
+      const list = this.#trie.getList(query[index] as number).matches as MatchSet;
       if (list.size < shortest.size) shortest = list;
     }
     return shortest;
   }
 
   /** Returns whether an entry in the list of one of the pairs matches. Checks the bitmaps of the other lists, if they have one. */
-  #isMatch(slot: number, list: MatchSet, asked: readonly number[]): boolean {
-    for (const pair of asked) {
-      const { matches, bitmap } = this.#trie.list(pair);
+  #isMatch(slot: number, list: MatchSet, query: readonly number[]): boolean {
+    for (const pair of query) {
+      const { matches, bitmap } = this.#trie.getList(pair);
       if (matches === list) continue;
-      if (!bitmap) return this.#hasObject(slot, asked);
+      if (!bitmap) return this.#hasObject(slot, query);
       if (!bitmap.has(slot)) return false;
     }
-    return !this.#notOneObject.has(slot) || this.#hasObject(slot, asked);
+    return !this.#notOneObject.has(slot) || this.#hasObject(slot, query);
   }
 
   /** Returns whether one capability object of an entry has all the pairs. */
-  #hasObject(slot: number, asked: readonly number[]): boolean {
-    for (const object of (this.#entries[slot] as Entry).objects) if (hasAll(object, asked)) return true;
+  #hasObject(slot: number, query: readonly number[]): boolean {
+    for (const object of (this.#entries[slot] as Entry).objects) if (hasAllPairs(object, query)) return true;
     return false;
   }
 
   /** Finds all matches: filters the shortest list, or intersects the bitmaps if that list is long. */
-  #findAllMatches(shortest: MatchSet, asked: readonly number[]): number[] {
-    if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => this.#isMatch(slot, shortest, asked));
+  #findAllMatches(shortest: MatchSet, query: readonly number[]): number[] {
+    if (shortest.size <= SHORT_LIST) return shortest.slots.filter((slot) => this.#isMatch(slot, shortest, query));
     const matching: number[] = [];
-    const bitmaps = asked.map((pair) => this.#trie.list(pair).bitmap as Bitmap);
+    const bitmaps = query.map((pair) => this.#trie.getList(pair).bitmap as Bitmap);
     forEachCommon(bitmaps, (slot) => {
-      if (!this.#notOneObject.has(slot) || this.#hasObject(slot, asked)) matching.push(slot);
+      if (!this.#notOneObject.has(slot) || this.#hasObject(slot, query)) matching.push(slot);
     });
     return matching;
   }
 
   /** Caches the result of a repeated query, unless it is too large. Then it is measured again much later. */
-  #cacheIfRepeated(asked: readonly number[], result: () => readonly number[], random: Random): void {
-    if (asked.length > this.#limits.maxPairs) return;
-    const key = asked.join();
-    const left = (this.#asksLeft.get(key) ?? ASKS_BEFORE_CACHED) - 1;
-    const matching = left > 0 ? undefined : result();
+  #cacheIfRepeated(query: readonly number[], findMatches: () => readonly number[], random: Random): void {
+    if (query.length > this.#limits.maxPairs) return;
+    const key = query.join();
+    const remaining = (this.#countdowns.get(key) ?? USES_BEFORE_CACHED) - 1;
+    const matching = remaining > 0 ? undefined : findMatches();
     const isTooLarge = matching !== undefined && matching.length > this.#limits.maxMatches;
-    if (matching && !isTooLarge) this.#trie.cache(asked, matching, random);
-    this.#asksLeft.set(key, isTooLarge ? ASKS_AFTER_TOO_LARGE : left || ASKS_BEFORE_CACHED);
+    if (matching && !isTooLarge) this.#trie.cache(query, matching, random);
+    this.#countdowns.set(key, isTooLarge ? USES_AFTER_TOO_LARGE : remaining || USES_BEFORE_CACHED);
   }
 }
 
 /** Returns whether an object has all the pairs. Both are ascending. */
-function hasAll(object: readonly number[], asked: readonly number[]): boolean {
-  let at = 0;
-  for (const pair of asked) {
-    while (at < object.length && (object[at] as number) < pair) at++;
-    if (object[at] !== pair) return false;
-    at++;
+function hasAllPairs(object: readonly number[], query: readonly number[]): boolean {
+  let index = 0;
+  for (const pair of query) {
+    while (index < object.length && (object[index] as number) < pair) index++;
+    if (object[index] !== pair) return false;
+    index++;
   }
   return true;
 }

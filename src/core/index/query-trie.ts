@@ -62,7 +62,7 @@ export class QueryTrie {
   }
 
   /** The node with the list of a pair. Created on first use, and dropped by {@link dropList}. */
-  list(pair: number): QueryNode {
+  getList(pair: number): QueryNode {
     let node = this.#listNodes[pair];
     if (!node) {
       node = new QueryNode(pair, this.root);
@@ -83,7 +83,7 @@ export class QueryTrie {
   /** Finds the node of a query, if its matches are held there. */
   find(pairs: readonly number[]): QueryNode | undefined {
     let node = pairs.length === 0 ? this.root : this.#listNodes[pairs[0] as number];
-    for (let at = 1; at < pairs.length && node; at++) node = node.children?.get(pairs[at] as number);
+    for (let index = 1; index < pairs.length && node; index++) node = node.children?.get(pairs[index] as number);
     return node?.matches && node;
   }
 
@@ -96,9 +96,9 @@ export class QueryTrie {
   /** Caches the matches of a query. Evicts others to make room. */
   cache(pairs: readonly number[], matching: readonly number[], random: Random): void {
     const hasRoom = (): boolean =>
-      this.#cached.length < this.#limits.maxResults && this.#results.members + matching.length <= this.#maxMembers();
-    while (!hasRoom() && this.#cached.length > 0) this.#evict(this.#leastRecentlyUsed(random));
-    let node = this.list(pairs[0] as number);
+      this.#cached.length < this.#limits.maxResults && this.#results.members + matching.length <= this.#getMaxMembers();
+    while (!hasRoom() && this.#cached.length > 0) this.#evict(this.#pickLeastRecentlyUsed(random));
+    let node = this.getList(pairs[0] as number);
     for (const pair of pairs.slice(1)) {
       node.children ??= new Map();
       let child = node.children.get(pair);
@@ -120,11 +120,11 @@ export class QueryTrie {
       const isResult = node.parent !== undefined && node.parent !== this.root;
       if (!isResult) continue;
       const isTooLarge = (node.matches as MatchSet).size > 2 * this.#limits.maxMatches;
-      if (isTooLarge || this.#results.members > this.#maxMembers()) this.#evict(node);
+      if (isTooLarge || this.#results.members > this.#getMaxMembers()) this.#evict(node);
     }
   }
 
-  #maxMembers(): number {
+  #getMaxMembers(): number {
     return MIN_TOTAL_MATCHES + this.#limits.maxMatchesPerReplica * (this.root.matches as MatchSet).size;
   }
 
@@ -135,13 +135,13 @@ export class QueryTrie {
     node.matches?.clear();
     node.matches = undefined;
     // Removes nodes without children and matches on the path to the root. Lists have matches, so they stay.
-    for (let at = node; at.parent; at = at.parent) {
-      if (!at.children?.size && !at.matches) at.parent.children?.delete(at.pair);
+    for (let ancestor = node; ancestor.parent; ancestor = ancestor.parent) {
+      if (!ancestor.children?.size && !ancestor.matches) ancestor.parent.children?.delete(ancestor.pair);
     }
   }
 
   /** Approximate LRU: the least recently used of a few random results. */
-  #leastRecentlyUsed(random: Random): QueryNode {
+  #pickLeastRecentlyUsed(random: Random): QueryNode {
     const pick = (): QueryNode => this.#cached[Math.floor(random.fraction() * this.#cached.length)] as QueryNode;
     const picked = Array.from({ length: EVICTION_SAMPLES }, pick);
     return picked.reduce((oldest, node) => (node.usedAt < oldest.usedAt ? node : oldest));
