@@ -1,6 +1,6 @@
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
-import { checkCounts, checkTimes } from './core/option-checks.js';
+import { checkCounts, checkTimes } from './core/options.js';
 import type { Log } from './core/ports.js';
 import { createCapability, type ScalarPairs } from './json/capability-json.js';
 import * as system from './system.js';

@@ -31,28 +31,30 @@ export {
 export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';
+export type { ValueOrGetter } from './core/options.js';
 export type { AttemptTarget, CallEvent, Log, RegistrationStore, StoreEvent } from './core/ports.js';
 export type { LeaseEnd, Registration, RegistrationChange, Replica, ReplicaState } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
-export type { ValueOrGetter } from './core/value-or-getter.js';
 export { TokenSet } from './credentials/token-set.js';
 export type { Datatype } from './inference/datatype.js';
-export { type HandlerOutputs, HandlerResponse, type HandlerResult } from './inference/handler-result.js';
-export type {
-  InferenceResponse,
-  ModelMetadata,
-  Parameters,
-  ParameterValue,
-  RequestedOutput,
-  ServerMetadata,
-  Tensor,
-  TensorData,
-  TensorMetadata,
-  Tensors,
+export {
+  type HandlerOutputs,
+  HandlerResponse,
+  type HandlerResult,
+  type InferenceResponse,
+  type ModelMetadata,
+  type Parameters,
+  type ParameterValue,
+  type RequestedOutput,
+  type ServerMetadata,
+  type Tensor,
+  type TensorData,
+  type TensorMetadata,
+  type Tensors,
+  type TensorValue,
 } from './inference/inference-data.js';
 export { tensorToTexts } from './inference/tensor-json.js';
 export type { TensorSpec } from './inference/tensor-spec.js';
-export type { TensorValue } from './inference/tensor-value.js';
 export type { ScalarPairs } from './json/capability-json.js';
 export type { ApiServer, CloseOptions } from './server/api-server-handle.js';
 export { App, type ModelDeclaration } from './worker/app.js';

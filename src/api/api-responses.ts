@@ -2,7 +2,8 @@ import { asEndpoint, asReplicaId, type Endpoint, type ReplicaId } from '../core/
 import type { Replica } from '../core/replica.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { formatScalar } from '../json/capability-json.js';
-import { isJsonObject, parseJsonObject } from '../json/exact-json.js';
+import { parseJsonObject } from '../json/exact-json.js';
+import { isJsonObject } from '../json/json-value.js';
 import { isPlainObject, parsePlainJson } from '../json/plain-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import type { PageSerializer } from './serialized-page.js';

@@ -1,6 +1,7 @@
 import type { Capability } from '../core/capability.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
-import { isJsonObject, type Json, parseJson } from '../json/exact-json.js';
+import { parseJson } from '../json/exact-json.js';
+import { isJsonObject, type Json } from '../json/json-value.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {

@@ -3,16 +3,8 @@ import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { DeclaredState } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
-import {
-  isJsonObject,
-  type Json,
-  type JsonLimits,
-  JsonNumber,
-  type JsonObject,
-  JsonSyntaxError,
-  parseJson,
-  UNTRUSTED_JSON_LIMITS,
-} from '../json/exact-json.js';
+import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
   createNonObjectFailure,

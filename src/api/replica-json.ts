@@ -2,7 +2,7 @@ import type { Capability } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { parseCapabilities } from '../json/capability-json.js';
-import { isJsonObject, type Json } from '../json/exact-json.js';
+import { isJsonObject, type Json } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
 
 /** Creates the list entry of a replica. `head` is the part before the first capability object. */

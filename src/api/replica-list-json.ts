@@ -1,13 +1,7 @@
 import type { KnownReplica } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
-import {
-  isJsonObject,
-  type Json,
-  JsonNumber,
-  type JsonObject,
-  parseJsonObject,
-  serializeJson,
-} from '../json/exact-json.js';
+import { parseJsonObject } from '../json/exact-json.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, serializeJson } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import type { SerializedReplica } from './serialized-replica.js';

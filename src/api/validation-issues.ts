@@ -1,5 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
-import { type Json, type JsonObject, JsonSyntaxError, serializeJson } from '../json/exact-json.js';
+import { JsonSyntaxError } from '../json/exact-json.js';
+import { type Json, type JsonObject, serializeJson } from '../json/json-value.js';
 
 /** A validation error of one part of a body, in the format of FastAPI. */
 export interface ValidationIssue {

@@ -1,8 +1,9 @@
 import { type Capability, type CapabilityQuery, createPairs, listPairs } from '../core/capability.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import { MAX_TIMER_MS } from '../core/option-checks.js';
+import { MAX_TIMER_MS } from '../core/options.js';
 import { parseCapability } from '../json/capability-json.js';
-import { isJsonObject, type Json, JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import { JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import { isJsonObject, type Json } from '../json/json-value.js';
 
 /** Parses a query from words such as `type=chat`. Throws `usage` for other words, or if a key is given twice. */
 export function parseQueryWords(words: readonly string[]): CapabilityQuery {

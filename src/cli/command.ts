@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
+import { AnyserveError } from '../core/errors.js';
 
 /** A value that shell completion offers. */
 export interface Candidate {
@@ -86,3 +87,17 @@ export const COMMON_OPTIONS: Readonly<Record<string, CommandOption>> = {
   json: { type: 'flag', description: 'print JSON' },
   debug: { type: 'flag', description: 'print the stack trace of an error' },
 };
+
+/** Waits for Ctrl-C or SIGTERM. Resolves to the exit code for a graceful shutdown. */
+export function waitForShutdown({ interrupted }: Pick<CommandIo, 'interrupted'>): Promise<number> {
+  return new Promise((resolve) => {
+    const finish = (): void => resolve(getShutdownExitCode(interrupted));
+    if (interrupted.aborted) return finish();
+    interrupted.addEventListener('abort', finish, { once: true });
+  });
+}
+
+/** Returns 130 after Ctrl-C, and 0 after SIGTERM, the regular way to stop a service. */
+export function getShutdownExitCode(interrupted: AbortSignal): number {
+  return interrupted.reason === 'SIGINT' ? new AnyserveError('interrupted', 'interrupted').exitCode : 0;
+}

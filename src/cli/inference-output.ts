@@ -5,7 +5,7 @@ import { parameterToJson } from '../inference/parameters.js';
 import { tensorToJson, tensorToTexts } from '../inference/tensor-json.js';
 import { formatTensorSpec } from '../inference/tensor-spec.js';
 import { createTextReader, findTextOutput } from '../inference/text-response.js';
-import { type Json, serializeJson } from '../json/exact-json.js';
+import { type Json, serializeJson } from '../json/json-value.js';
 import type { CommandIo } from './command.js';
 import { escapeForStream } from './output.js';
 import { formatTable } from './table.js';

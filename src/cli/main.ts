@@ -2,9 +2,8 @@ import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError, formatStack, getErrorMessage, isAnyserveError } from '../core/errors.js';
 import { clock, getEnvironment } from '../system.js';
 import { isFlagSet, parseArguments, splitAtDashes } from './arguments.js';
-import type { CommandIo } from './command.js';
+import { type CommandIo, getShutdownExitCode } from './command.js';
 import { reportFailure } from './output.js';
-import { getShutdownExitCode } from './shutdown-signals.js';
 import { getHelpColumns } from './terminal-width.js';
 
 /** After a command has finished, time before the process is forced to exit, in ms. */

@@ -11,11 +11,10 @@ import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, getHostName, instance, random } from '../system.js';
 import { parseCap, parseDurationMs } from './argument-parsers.js';
-import type { Arguments, CommandIo } from './command.js';
+import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
 import { readServerAccess } from './server-options.js';
-import { waitForShutdown } from './shutdown-signals.js';
 import { runSupervised } from './supervise.js';
 
 /** Keeps a model server registered, and runs it if a program is given, until shutdown. Resolves to the exit code. */

@@ -4,7 +4,7 @@ import type { Clock } from '../core/ports.js';
 import type { InferenceResponse, Parameters } from '../inference/inference-data.js';
 import { parameterToJson } from '../inference/parameters.js';
 import { concatTextResponses, createTextReader } from '../inference/text-response.js';
-import { type Json, JsonNumber } from '../json/exact-json.js';
+import { type Json, JsonNumber } from '../json/json-value.js';
 import { responseToJson } from './inference-output.js';
 
 /** Parameters of a response that count tokens. */

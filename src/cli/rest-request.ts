@@ -1,10 +1,10 @@
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
-import type { Parameters, ParameterValue, RequestedOutput, Tensor } from '../inference/inference-data.js';
+import type { Parameters, ParameterValue, RequestedOutput, Tensor, TensorValue } from '../inference/inference-data.js';
 import { toParametersMessage } from '../inference/parameters.js';
 import { parseTensorSpec } from '../inference/tensor-spec.js';
-import { type TensorValue, toTensor } from '../inference/tensor-value.js';
-import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/exact-json.js';
+import { toTensor } from '../inference/tensor-value.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
 import { rethrowAsUsage } from './argument-parsers.js';
 
 /** An inference request in the REST format of the Open Inference Protocol. */

@@ -1,8 +1,7 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
-import type { Command } from './command.js';
+import { type Command, waitForShutdown } from './command.js';
 import { createLog } from './output.js';
-import { waitForShutdown } from './shutdown-signals.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
 

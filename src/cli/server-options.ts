@@ -1,7 +1,7 @@
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { isLoopback } from '../core/loopback.js';
+import { isLoopback } from '../core/host.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLog } from './output.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';

@@ -1,7 +1,7 @@
 import { parseErrorDetail, REFUSAL_HEADER } from '../api/api-responses.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
+import { explainTlsError } from '../core/tls.js';
 import { type HttpResponse, ResponseTooLongError } from '../http/http-client.js';
-import { explainTlsError } from './tls-failure.js';
 
 /**
  * Converts a response that no API server gives to the request into an error. 429 and 5xx count as temporary: proxies send

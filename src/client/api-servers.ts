@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { AnyserveError } from '../core/errors.js';
 import type { ClientTls } from '../core/tls.js';
-import { trimTrailingSlashes } from '../core/trailing-slashes.js';
 import { HttpConnections, type HttpRequest, type HttpResponse } from '../http/http-client.js';
+import { trimTrailingSlashes } from '../http/request-head.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 
 /** Timeout for a response of an API server, in ms. After it, the next server is tried. */

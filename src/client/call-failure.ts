@@ -1,7 +1,9 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { describeTimeout } from '../core/durations.js';
-import { AnyserveError, getErrorMessage, toErrorCode } from '../core/errors.js';
-import { explainTlsError } from './tls-failure.js';
+import { AnyserveError, type ErrorCode, getErrorMessage, toErrorCode } from '../core/errors.js';
+import { explainTlsError } from '../core/tls.js';
+import type { RequestMessage } from '../inference/protocol-messages.js';
+import { formatTensorSpec, type TensorSpec } from '../inference/tensor-spec.js';
 
 /** Facts about a call that explain its failure. */
 interface CallContext {
@@ -78,4 +80,38 @@ function describeConnectionFailure({ details }: ServiceError, { isSecure }: Call
   if (!details.startsWith('No connection established. Last error: Failed to connect')) return undefined;
   const advice = isSecure ? 'does it accept the certificate of --tls-cert?' : 'does it use TLS? see --tls';
   return `it closes the connection at once; ${advice}`;
+}
+
+/** Error codes that have nothing to do with the inputs. */
+const INPUT_INDEPENDENT_CODES: ReadonlySet<ErrorCode> = new Set([
+  'cancelled',
+  'deadline_exceeded',
+  'unavailable',
+  'resource_exhausted',
+  'unauthenticated',
+  'permission_denied',
+]);
+
+/** Reports whether a replica refused an inference without a reason, so that the declared inputs can help to find it. */
+export function needsExplanation(error: unknown): error is AnyserveError {
+  return error instanceof AnyserveError && hasNoReason(error) && !INPUT_INDEPENDENT_CODES.has(error.code);
+}
+
+/** Adds the declared inputs and the sent inputs to the message of an error. */
+export function explainFailure(
+  error: AnyserveError,
+  specs: ReadonlyMap<string, TensorSpec | undefined>,
+  message: RequestMessage,
+): AnyserveError {
+  const sent = message.inputs.map(
+    ({ name, datatype, shape }) => `${name} ${formatTensorSpec({ datatype, shape: shape.map(Number) })}`,
+  );
+  const declared = [...specs].map(
+    ([name, spec]) => `${name} ${spec ? formatTensorSpec(spec) : 'of an unknown datatype'}`,
+  );
+  const model = JSON.stringify(message.modelName);
+  const declares = declared.length > 0 ? `model ${model} declares ${declared.join(', ')}; ` : '';
+  return new AnyserveError(error.code, `${error.message}; ${declares}sent: ${sent.join(', ') || 'nothing'}`, {
+    cause: error,
+  });
 }

@@ -3,8 +3,7 @@ import { checkServerIdentity, createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ChannelOptions, credentials } from '@grpc/grpc-js';
 import { toSocketAddress } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
-import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
-import { createTlsVerification } from '../http/tls-verification.js';
+import { type ClientTls, createTlsVerification, MIN_TLS_VERSION } from '../core/tls.js';
 
 /**
  * TLS server name (SNI) for an endpoint that is an IP address. SNI can't carry an address, but the library would send it.

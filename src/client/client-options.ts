@@ -1,8 +1,8 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import type { ValueOrGetter } from '../core/options.js';
 import type { CallEvent } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import type { ValueOrGetter } from '../core/value-or-getter.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 
 /** A failed attempt of a call that is followed by another attempt. */

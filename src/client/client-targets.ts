@@ -1,9 +1,9 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
+import { toGetter } from '../core/options.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import { toGetter } from '../core/value-or-getter.js';
 import { ApiClient } from './api-client.js';
 import type { ClientOptions } from './client-options.js';
 import { createCapabilityDiscovery, createFixedDiscovery, type Discovery } from './discovery.js';

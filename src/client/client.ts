@@ -2,14 +2,14 @@ import { createPairs } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import { checkCounts, checkTimes, MAX_TIMER_MS } from '../core/option-checks.js';
+import { checkCounts, checkTimes, MAX_TIMER_MS, toGetter } from '../core/options.js';
 import type { Clock, Random } from '../core/ports.js';
-import { toGetter } from '../core/value-or-getter.js';
-import type { InferenceResponse, ModelMetadata, ServerMetadata } from '../inference/inference-data.js';
+import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
-import { isPlainValue, type TensorValue } from '../inference/tensor-value.js';
+import { isPlainValue } from '../inference/tensor-value.js';
+import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
@@ -23,7 +23,6 @@ import { ListingWatch } from './listing-watch.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
-import { explainFailure, needsExplanation } from './unexplained-failure.js';
 
 /** Clock and source of randomness of a client. */
 export interface ClientEnvironment {

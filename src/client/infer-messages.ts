@@ -1,9 +1,8 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import type { InferenceResponse, Tensor, Tensors } from '../inference/inference-data.js';
+import type { InferenceResponse, Tensor, Tensors, TensorValue } from '../inference/inference-data.js';
 import type { RequestMessage, ResponseMessage } from '../inference/protocol-messages.js';
 import { toInferenceResponse, toRequestMessage } from '../inference/request-response.js';
-import type { TensorValue } from '../inference/tensor-value.js';
 import type { InferOptions } from './client-options.js';
 import type { InferenceChannel } from './inference-channel.js';
 import { createInputTensor, type InputSpecs } from './input-spec-cache.js';

@@ -10,9 +10,13 @@ import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import { createGrpcOptions } from '../inference/grpc-options.js';
 import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
-import { type GrpcMethod, INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
+import {
+  createGrpcOptions,
+  type GrpcMethod,
+  INFERENCE_SERVICE,
+  STATUS_ON_STREAM_ERROR_KEY,
+} from '../inference/service-definition.js';
 import { createNotGrpcError, isNotHttp2Error, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';

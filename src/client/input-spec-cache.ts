@@ -4,10 +4,10 @@ import { quote, quoteList } from '../core/quoting.js';
 import { coerceToSpec } from '../inference/coerce-to-spec.js';
 import { isDatatype } from '../inference/datatype.js';
 import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../inference/gen/open_inference.js';
-import type { Tensor } from '../inference/inference-data.js';
+import type { Tensor, TensorValue } from '../inference/inference-data.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
-import { isPlainValue, type TensorValue, toTensor } from '../inference/tensor-value.js';
+import { isPlainValue, toTensor } from '../inference/tensor-value.js';
 import type { ActiveCalls } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 

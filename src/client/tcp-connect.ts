@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { toSocketAddress } from '../core/endpoint.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
-import { explainTlsError } from './tls-failure.js';
+import { explainTlsError } from '../core/tls.js';
 
 const CONNECTION_ERROR_REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',

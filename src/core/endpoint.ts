@@ -1,5 +1,5 @@
 import { AnyserveError } from './errors.js';
-import { type Host, isUnspecifiedHost, parseHost } from './host.js';
+import { type Host, isLoopback, isLoopbackHost, isUnspecifiedHost, parseHost } from './host.js';
 import { asEndpoint, type Endpoint } from './ids.js';
 import { quote } from './quoting.js';
 
@@ -126,4 +126,14 @@ export function toGrpcTarget(endpoint: Endpoint): string {
   const address = toSocketAddress(endpoint);
   if ('path' in address) return endpoint;
   return `dns:///${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** Returns why callers probably cannot reach an endpoint that a peer registers; undefined if it looks reachable. */
+export function getEndpointWarning(endpoint: Endpoint, peer: string): string | undefined {
+  const parts = parseEndpoint(endpoint);
+  if (!parts) return undefined;
+  const isLocal = parts.kind === 'unix' || isLoopbackHost(parts.host);
+  if (isLocal && !isLoopback(peer))
+    return 'for callers this address means their own machine; register an address that they can reach';
+  return lacksPort(parts) ? 'it has no port; register HOST:PORT' : undefined;
 }

@@ -1,5 +1,6 @@
+import type { Pair } from './closest-pair.js';
 import { formatAge } from './durations.js';
-import type { Explanation, Pair, UnroutableMatch } from './explanation.js';
+import type { Explanation, UnroutableMatch } from './explanation.js';
 
 /** Maximum length of an untrusted text in a sentence, in UTF-16 units. */
 const MAX_SHOWN = 64;

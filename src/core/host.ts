@@ -68,3 +68,9 @@ export function isLoopbackHost({ name, kind }: Host): boolean {
 export function isUnspecifiedHost({ name }: Host): boolean {
   return name === '0.0.0.0' || name === '::';
 }
+
+/** Returns whether a host name or address, with or without brackets, is a loopback host. */
+export function isLoopback(host: string): boolean {
+  const parsed = parseHost(host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+  return parsed !== undefined && isLoopbackHost(parsed);
+}

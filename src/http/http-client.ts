@@ -9,8 +9,7 @@ import {
 import type { Agent as HttpsAgent } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
-import { type ClientTls, MIN_TLS_VERSION } from '../core/tls.js';
-import { createTlsVerification } from './tls-verification.js';
+import { type ClientTls, createTlsVerification, MIN_TLS_VERSION } from '../core/tls.js';
 
 /** A forward proxy for all requests of a client. */
 export interface HttpProxy {

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Tensor } from './inference-data.js';
+import type { ElementValue, NestedValues, Tensor } from './inference-data.js';
 import { requireMatchingShape } from './tensor.js';
 import { formatTensorSpec, type TensorSpec } from './tensor-spec.js';
-import { type ElementValue, flattenNested, type NestedValues, packElements } from './tensor-value.js';
+import { flattenNested, packElements } from './tensor-value.js';
 
 /**
  * Converts a plain value, single or nested, to a tensor with the datatype and the shape that a model declares. -1 in the

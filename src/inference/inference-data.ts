@@ -1,4 +1,5 @@
-import type { DataByDatatype, Datatype } from './datatype.js';
+import type { Json, JsonNumber } from '../json/json-value.js';
+import type { DataByDatatype, Datatype, NumericArray } from './datatype.js';
 
 /*
  * The data of an inference, independent of its encoding. This file must not import the encoding: the library's public types
@@ -68,3 +69,40 @@ export interface TensorMetadata {
   /** -1 stands for a dimension of any size. */
   readonly shape: readonly bigint[];
 }
+
+/** The outputs that a handler returns, by name: tensors, typed arrays or plain values. */
+export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
+
+/** Outputs with parameters, such as the finish reason and the token counts of a generated text. */
+export class HandlerResponse {
+  readonly outputs: HandlerOutputs;
+  readonly parameters: Parameters;
+
+  constructor(outputs: HandlerOutputs, parameters: Parameters) {
+    this.outputs = outputs;
+    this.parameters = parameters;
+  }
+}
+
+/** The result of a handler, or one message of a streamed result. */
+export type HandlerResult = HandlerOutputs | HandlerResponse;
+
+/** One element, from a program or from JSON. In JSON, bytes that aren't UTF-8 are `{"b64": "..."}`. */
+export type ElementValue =
+  | number
+  | bigint
+  | boolean
+  | string
+  | Uint8Array
+  | JsonNumber
+  | ReadonlyMap<string, Json>
+  | null;
+
+/**
+ * A value that can be converted to a tensor: a tensor, a typed array, or a plain value, single or nested to the shape. A
+ * typed array determines the datatype. A plain value gets the declared datatype, or else an inferred one.
+ */
+export type TensorValue = Tensor | NumericArray | ElementValue | NestedValues;
+
+/** Plain values in nested arrays. At each depth, all arrays have the same length. */
+export type NestedValues = readonly (ElementValue | NestedValues)[];

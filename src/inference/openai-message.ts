@@ -1,9 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import { HandlerResponse } from './handler-result.js';
-import type { Parameters } from './inference-data.js';
+import { HandlerResponse, type Parameters } from './inference-data.js';
 import type { UntrustedJson } from './openai-errors.js';
 import { ToolCalls } from './openai-tool-calls.js';
-import { toEndParameters } from './text-generation.js';
+import { toEndParameters } from './text-contract.js';
 
 /** Fields of a message that are read, or that have no information. */
 const KNOWN_FIELDS: ReadonlySet<string> = new Set([

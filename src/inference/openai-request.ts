@@ -1,6 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
-import { type Json, JsonNumber, JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import { JsonSyntaxError, parseJson } from '../json/exact-json.js';
+import { type Json, JsonNumber } from '../json/json-value.js';
 import type { Parameters } from './inference-data.js';
 import { parameterToJson } from './parameters.js';
 

@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
-import { type Json, JsonNumber } from '../json/exact-json.js';
+import { type Json, JsonNumber } from '../json/json-value.js';
 import type { InferParameter } from './gen/open_inference.js';
 import type { Parameters, ParameterValue } from './inference-data.js';
 import { NO_PARAMETERS, type ParametersMessage } from './protocol-messages.js';

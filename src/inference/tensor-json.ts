@@ -1,4 +1,4 @@
-import { type Json, JsonNumber } from '../json/exact-json.js';
+import { type Json, JsonNumber } from '../json/json-value.js';
 import type { Tensor } from './inference-data.js';
 import { parameterToJson } from './parameters.js';
 

@@ -1,5 +1,5 @@
 import { type Capability, createPairs } from '../core/capability.js';
-import { type Json, JsonNumber, type JsonObject, serializeJson } from './exact-json.js';
+import { type Json, JsonNumber, type JsonObject, serializeJson } from './json-value.js';
 import { internStrings } from './string-memory.js';
 
 /** Converts a capability object, as a replica registers it. */

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject } from './json-value.js';
 
 /*
  * A JSON parser that keeps numbers as they were written. `JSON.parse` is not enough for three reasons:
@@ -7,26 +8,6 @@ import { AnyserveError } from '../core/errors.js';
  * - It accepts values that other JSON parsers reject: lone surrogates, numbers outside the range of a double, and any
  *   nesting depth.
  */
-
-/** A parsed value. Objects are maps, so that `__proto__` is an ordinary key. */
-export type Json = null | boolean | string | JsonNumber | readonly Json[] | JsonObject;
-
-/** An object. Keys are in the order of their first occurrence; the last value of a repeated key wins. */
-export type JsonObject = ReadonlyMap<string, Json>;
-
-/** Returns whether a value is an object. */
-export function isJsonObject(value: Json): value is JsonObject {
-  return value instanceof Map;
-}
-
-/** A number, with the text that it was written as. */
-export class JsonNumber {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
-}
 
 /** Error for text that is not valid JSON. The message is the reason. */
 export class JsonSyntaxError extends Error {
@@ -266,19 +247,6 @@ function countCharacters(text: string, units: number): number {
   let count = 0;
   for (let unit = 0; unit < units; count++) unit += (text.codePointAt(unit) as number) > 0xffff ? 2 : 1;
   return count;
-}
-
-/** Serializes a value as compact JSON, with numbers as they were written. */
-export function serializeJson(value: Json): string {
-  if (typeof value === 'string') return JSON.stringify(value);
-  if (value instanceof JsonNumber) return value.text;
-  if (isJsonObject(value)) {
-    let text = '';
-    for (const [key, item] of value) text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${serializeJson(item)}`;
-    return `{${text}}`;
-  }
-  if (Array.isArray(value)) return `[${value.map(serializeJson).join(',')}]`;
-  return String(value);
 }
 
 /** Parses a response of a server. Returns undefined if it is not a JSON object. */

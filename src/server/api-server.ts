@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import type { Express, Request, Response } from 'express';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import { isLoopback } from '../core/loopback.js';
+import { isLoopback } from '../core/host.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { pollChanges } from '../credentials/poll-changes.js';
 import { HostCheck, type HostCheckOptions } from '../http/host-check.js';

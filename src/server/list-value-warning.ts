@@ -1,7 +1,8 @@
 import type { Capability } from '../core/capability.js';
 import type { Events, ServerEvent } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
-import { isJsonObject, parseJson } from '../json/exact-json.js';
+import { parseJson } from '../json/exact-json.js';
+import { isJsonObject } from '../json/json-value.js';
 
 /** Maximum length of a capability object in an event, in UTF-16 units. */
 const MAX_SOURCE_LENGTH = 120;

@@ -9,9 +9,9 @@ import {
 } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { createNonObjectFailure, serializeValidationIssues, type ValidationIssue } from '../api/validation-issues.js';
+import { getEndpointWarning } from '../core/endpoint.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import { getEndpointWarning } from '../core/loopback.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';

@@ -1,6 +1,5 @@
 import type { Capability } from '../core/capability.js';
-import type { HandlerResult } from '../inference/handler-result.js';
-import type { Parameters, Tensors } from '../inference/inference-data.js';
+import type { HandlerResult, Parameters, Tensors } from '../inference/inference-data.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
 
 /** The call that a handler processes. */

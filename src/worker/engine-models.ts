@@ -1,6 +1,7 @@
 import { type Capability, getPairValue } from '../core/capability.js';
 import { parseCapability } from '../json/capability-json.js';
-import { type JsonObject, parseJson } from '../json/exact-json.js';
+import { parseJson } from '../json/exact-json.js';
+import type { JsonObject } from '../json/json-value.js';
 import type { Model } from './backend.js';
 
 /** The models of an engine, created again whenever the engine lists different names. */

@@ -2,7 +2,7 @@ import type { Http2Server, ServerHttp2Stream, Settings } from 'node:http2';
 import type { SecureContextOptions } from 'node:tls';
 import { Server, ServerCredentials, type ServerInterceptingCallInterface, type ServerOptions } from '@grpc/grpc-js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
-import { FLOW_CONTROL_WINDOW_BYTES } from '../inference/grpc-options.js';
+import { FLOW_CONTROL_WINDOW_BYTES } from '../inference/service-definition.js';
 
 /*
  * Everything that goes beyond the public API of @grpc/grpc-js: large flow-control windows, certificates that change while

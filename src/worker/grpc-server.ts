@@ -5,7 +5,7 @@ import type { ServerTls } from '../core/tls.js';
 import { pollChanges } from '../credentials/poll-changes.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { countOpenFiles } from '../http/open-files.js';
-import { createGrpcOptions } from '../inference/grpc-options.js';
+import { createGrpcOptions } from '../inference/service-definition.js';
 import { createAuthInterceptor } from './auth-interceptor.js';
 import { createCallLimits } from './call-limits.js';
 import { ConnectionLimits } from './connection-limits.js';

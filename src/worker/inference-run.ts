@@ -1,8 +1,13 @@
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote, quoteList } from '../core/quoting.js';
 import { concatTensors } from '../inference/concat-tensors.js';
-import { type HandlerOutputs, HandlerResponse } from '../inference/handler-result.js';
-import type { InferenceResponse, Tensor, Tensors } from '../inference/inference-data.js';
+import {
+  type HandlerOutputs,
+  HandlerResponse,
+  type InferenceResponse,
+  type Tensor,
+  type Tensors,
+} from '../inference/inference-data.js';
 import { mergeParameters } from '../inference/parameters.js';
 import type { InferenceRequest } from '../inference/request-response.js';
 import { checkAgainstSpec, type TensorSpec } from '../inference/tensor-spec.js';

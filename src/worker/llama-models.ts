@@ -2,9 +2,15 @@ import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, readEmbeddingTexts } from '../inference/embedding.js';
-import { HandlerResponse } from '../inference/handler-result.js';
-import { createTextResponse, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
+import { HandlerResponse } from '../inference/inference-data.js';
+import {
+  createTextResponse,
+  EMBEDDING_INPUTS,
+  EMBEDDING_OUTPUTS,
+  readEmbeddingTexts,
+  TEXT_INPUTS,
+  TEXT_OUTPUTS,
+} from '../inference/text-contract.js';
 import { createAdmission } from './admission.js';
 import type { Handler, Model } from './backend.js';
 import { listEngineCapabilities } from './engine-models.js';

@@ -2,8 +2,8 @@ import type { ChatHistoryItem, ChatWrapper, LlamaModel, Token } from 'node-llama
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { Tensors } from '../inference/inference-data.js';
-import { type ChatMessage, readMessages, readTextInput } from '../inference/text-generation.js';
-import { isJsonObject, type Json } from '../json/exact-json.js';
+import { type ChatMessage, readMessages, readTextInput } from '../inference/text-contract.js';
+import { isJsonObject, type Json } from '../json/json-value.js';
 
 /**
  * Converts a request's `prompt` or `messages` to tokens, with the model's chat template if it has one, else the plain

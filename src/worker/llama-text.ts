@@ -1,5 +1,5 @@
 import type { LlamaModel, Token } from 'node-llama-cpp';
-import type { TextEnd } from '../inference/text-generation.js';
+import type { TextEnd } from '../inference/text-contract.js';
 import type { CachedSequence } from './llama-sequence-pool.js';
 import type { Sampling } from './sampling.js';
 import { StopSequences } from './stop-sequences.js';

@@ -1,9 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
-import type { HandlerResult } from '../inference/handler-result.js';
-import type { Tensors } from '../inference/inference-data.js';
+import type { HandlerResult, Tensors } from '../inference/inference-data.js';
 import { ChatResponseBuilder, type TextOutputs } from '../inference/openai-message.js';
 import { createOpenAiRequestBody } from '../inference/openai-request.js';
-import { readMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-generation.js';
+import { readMessages, TEXT_INPUTS, TEXT_OUTPUTS } from '../inference/text-contract.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 

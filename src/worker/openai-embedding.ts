@@ -1,10 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
-import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, readEmbeddingTexts } from '../inference/embedding.js';
-import { HandlerResponse, type HandlerResult } from '../inference/handler-result.js';
-import type { Tensors } from '../inference/inference-data.js';
+import { HandlerResponse, type HandlerResult, type Tensors } from '../inference/inference-data.js';
 import type { UntrustedJson } from '../inference/openai-errors.js';
 import { readEndParameters } from '../inference/openai-message.js';
 import { createOpenAiRequestBody } from '../inference/openai-request.js';
+import { EMBEDDING_INPUTS, EMBEDDING_OUTPUTS, readEmbeddingTexts } from '../inference/text-contract.js';
 import type { InferenceContext, Model } from './backend.js';
 import type { OpenaiServer } from './openai-server.js';
 

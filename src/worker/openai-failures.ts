@@ -1,5 +1,5 @@
-import { explainTlsError } from '../client/tls-failure.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { explainTlsError } from '../core/tls.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { extractErrorMessage, UpstreamError } from '../inference/openai-errors.js';
 import type { OpenaiSettings } from './openai-settings.js';

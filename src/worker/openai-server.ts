@@ -2,7 +2,7 @@ import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
-import type { Json, JsonObject } from '../json/exact-json.js';
+import type { Json, JsonObject } from '../json/json-value.js';
 import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts, queryOnlyModel } from './openai-engine.js';
 import { parseModelList } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';

@@ -1,6 +1,6 @@
+import type { ValueOrGetter } from '../core/options.js';
 import type { Log } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
-import type { ValueOrGetter } from '../core/value-or-getter.js';
 
 /** Settings for an OpenAI-compatible server: its URL, key and limits, and the models to serve. */
 export interface OpenaiSettings {

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
 import { createParser } from 'eventsource-parser';
+import { createLineEndingNormalizer } from '../client/event-stream.js';
 import { ByteCollector } from '../core/byte-collector.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { createLineEndingNormalizer } from '../http/line-endings.js';
 
 /** Maximum number of characters of one event. A server that doesn't stream can send a complete response as one event. */
 const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;

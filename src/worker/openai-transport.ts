@@ -1,10 +1,10 @@
 import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
 import { getErrorMessage } from '../core/errors.js';
+import { toGetter } from '../core/options.js';
 import type { Clock } from '../core/ports.js';
-import { toGetter } from '../core/value-or-getter.js';
 import { HttpConnections, type HttpResponse } from '../http/http-client.js';
 import { getErrorStatus, type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
-import { type JsonObject, serializeJson } from '../json/exact-json.js';
+import { type JsonObject, serializeJson } from '../json/json-value.js';
 import { parseOpenaiKey, parseOpenaiUrl } from './openai-access.js';
 import type { EngineQueries } from './openai-engine.js';
 import { OpenaiFailures } from './openai-failures.js';

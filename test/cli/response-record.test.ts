@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ResponseRecord } from '../../src/cli/response-record.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import type { InferenceResponse, Parameters } from '../../src/inference/inference-data.js';
-import { serializeJson } from '../../src/json/exact-json.js';
+import { serializeJson } from '../../src/json/json-value.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 function textPart(text: string, parameters: Parameters = {}): InferenceResponse {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseRestRequest } from '../../src/cli/rest-request.js';
 import { tensorToJson } from '../../src/inference/tensor-json.js';
-import { type JsonObject, parseJson } from '../../src/json/exact-json.js';
+import { parseJson } from '../../src/json/exact-json.js';
+import type { JsonObject } from '../../src/json/json-value.js';
 
 const read = (text: string) => parseRestRequest('--inputs x.json', parseJson(text) as JsonObject);
 const input = (more: string) => `{"name":"a","datatype":"INT32","shape":[1],"data":[1]${more}}`;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createPairs, matches } from '../../src/core/capability.js';
 import { parseCapability } from '../../src/json/capability-json.js';
-import { isJsonObject, parseJson } from '../../src/json/exact-json.js';
+import { parseJson } from '../../src/json/exact-json.js';
+import { isJsonObject } from '../../src/json/json-value.js';
 
 /** Returns whether a query matches capabilities in JSON. */
 function match(query: [string, string][], ...capabilities: string[]): boolean {

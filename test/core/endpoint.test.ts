@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import {
   findEndpointProblem,
+  getEndpointWarning,
   parseAdvertised,
   parseAdvertisedGrpc,
   parseDialable,
   toGrpcTarget,
   toSocketAddress,
 } from '../../src/core/endpoint.js';
-import { parseHost } from '../../src/core/host.js';
+import { isLoopback, parseHost } from '../../src/core/host.js';
 import { asEndpoint } from '../../src/core/ids.js';
-import { getEndpointWarning, isLoopback } from '../../src/core/loopback.js';
 
 const DIALABLE = [
   'localhost:50051',

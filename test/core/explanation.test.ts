@@ -18,9 +18,9 @@ function replica(
   id: string,
   objects: readonly Readonly<Record<string, unknown>>[],
   state = 'ready',
-  forMs = 5200,
+  stateAgeMs = 5200,
 ): ExplainedReplica {
-  return { id, capabilities: objects.map(capability), state, stateAgeMs: forMs };
+  return { id, capabilities: objects.map(capability), state, stateAgeMs };
 }
 
 /** Returns the reason for a query such as `a=1&b=2`. */

@@ -29,14 +29,9 @@ import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { parseTensorMessage } from '../../src/inference/tensor.js';
 import { parseTensorSpec } from '../../src/inference/tensor-spec.js';
 import { toTensor } from '../../src/inference/tensor-value.js';
-import { readMessages } from '../../src/inference/text-generation.js';
-import {
-  JsonSyntaxError,
-  parseJson,
-  SERVER_JSON_LIMITS,
-  serializeJson,
-  UNTRUSTED_JSON_LIMITS,
-} from '../../src/json/exact-json.js';
+import { readMessages } from '../../src/inference/text-contract.js';
+import { JsonSyntaxError, parseJson, SERVER_JSON_LIMITS, UNTRUSTED_JSON_LIMITS } from '../../src/json/exact-json.js';
+import { serializeJson } from '../../src/json/json-value.js';
 import { parseSampling } from '../../src/worker/sampling.js';
 import { formatStatusDetails } from '../../src/worker/service-error.js';
 import { formatReplicaList } from '../support/replicas.js';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { coerceToSpec } from '../../src/inference/coerce-to-spec.js';
+import type { ElementValue, NestedValues } from '../../src/inference/inference-data.js';
 import { checkAgainstSpec, parseTensorSpec, type TensorSpec } from '../../src/inference/tensor-spec.js';
-import type { ElementValue, NestedValues } from '../../src/inference/tensor-value.js';
 import { parseJson } from '../../src/json/exact-json.js';
 
 type Plain = ElementValue | NestedValues;

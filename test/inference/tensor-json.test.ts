@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { tensorToJson, tensorToTexts } from '../../src/inference/tensor-json.js';
-import { serializeJson } from '../../src/json/exact-json.js';
+import { serializeJson } from '../../src/json/json-value.js';
 
 describe('a tensor as JSON', () => {
   it('is lossless', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Datatype } from '../../src/inference/datatype.js';
-import type { Tensor } from '../../src/inference/inference-data.js';
-import { isPlainValue, type TensorValue, toTensor } from '../../src/inference/tensor-value.js';
+import type { Tensor, TensorValue } from '../../src/inference/inference-data.js';
+import { isPlainValue, toTensor } from '../../src/inference/tensor-value.js';
 import { parseJson } from '../../src/json/exact-json.js';
 
 function made(value: TensorValue, datatype?: Datatype): Tensor {

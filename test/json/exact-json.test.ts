@@ -1,12 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  JsonNumber,
-  JsonSyntaxError,
-  parseJson,
-  SERVER_JSON_LIMITS,
-  serializeJson,
-} from '../../src/json/exact-json.js';
+import { JsonSyntaxError, parseJson, SERVER_JSON_LIMITS } from '../../src/json/exact-json.js';
+import { JsonNumber, serializeJson } from '../../src/json/json-value.js';
 
 /** Returns the reason and the position of a syntax error. */
 function findSyntaxError(text: string): [string, number] | undefined {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseReplicaList } from '../../src/api/replica-list-json.js';
-import { parseJson, SERVER_JSON_LIMITS, serializeJson } from '../../src/json/exact-json.js';
+import { parseJson, SERVER_JSON_LIMITS } from '../../src/json/exact-json.js';
+import { serializeJson } from '../../src/json/json-value.js';
 import { parsePlainJson } from '../../src/json/plain-json.js';
 
 describe('plain JSON', () => {

@@ -78,7 +78,11 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).not.toHaveBeenCalled();
     entry = { ...entry, retransmits: 4 };
     await pass(250);
-    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500, isLossy: false });
+    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
+      lateByMs: 0,
+      minSilentMs: 4500,
+      isLossy: false,
+    });
   });
 
   it('is not accused while it makes progress, although something is always unacknowledged', async () => {
@@ -173,7 +177,11 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).not.toHaveBeenCalled();
     entry = { ...entry, retransmits: 2 };
     await pass(250);
-    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500, isLossy: true });
+    expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
+      lateByMs: 0,
+      minSilentMs: 4500,
+      isLossy: true,
+    });
   });
 
   it('is accused with the delay of the timer', async () => {

@@ -1,8 +1,7 @@
 import { afterEach } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
-import type { InferenceResponse, Tensor } from '../../src/inference/inference-data.js';
+import type { InferenceResponse, Tensor, TensorValue } from '../../src/inference/inference-data.js';
 import { tensorToTexts } from '../../src/inference/tensor-json.js';
-import type { TensorValue } from '../../src/inference/tensor-value.js';
 import { clock, random } from '../../src/system.js';
 import { createOpenaiBackend, type OpenaiBackendOptions } from '../../src/worker/openai-backend.js';
 import { type OpenaiUpstream, startOpenaiUpstream, type UpstreamHandler } from './openai-upstream.js';

@@ -1,6 +1,6 @@
 import { connect } from 'node:http2';
 import { afterEach, describe, expect, it } from 'vitest';
-import { FLOW_CONTROL_WINDOW_BYTES } from '../../src/inference/grpc-options.js';
+import { FLOW_CONTROL_WINDOW_BYTES } from '../../src/inference/service-definition.js';
 import { createEchoBackend } from '../../src/worker/echo-backend.js';
 import { createAuthority } from '../support/certificates.js';
 import { until } from '../support/until.js';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { HandlerResult } from '../../src/inference/handler-result.js';
-import type { InferenceResponse } from '../../src/inference/inference-data.js';
+import type { HandlerResult, InferenceResponse } from '../../src/inference/inference-data.js';
 import { tensorToTexts } from '../../src/inference/tensor-json.js';
 import { createCapability } from '../../src/json/capability-json.js';
 import type { Model } from '../../src/worker/backend.js';

@@ -1,14 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { HandlerResponse } from '../../src/inference/handler-result.js';
-import type { Tensors } from '../../src/inference/inference-data.js';
+import { HandlerResponse, type Tensors } from '../../src/inference/inference-data.js';
 import {
   createTextResponse,
   readMessages,
   TEXT_INPUTS,
   TEXT_OUTPUTS,
   type TextEnd,
-} from '../../src/inference/text-generation.js';
-import { serializeJson } from '../../src/json/exact-json.js';
+} from '../../src/inference/text-contract.js';
+import { serializeJson } from '../../src/json/json-value.js';
 
 function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
   const named = Object.entries(texts).map(([name, text]) => {
