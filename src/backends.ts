@@ -1,5 +1,6 @@
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
+import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes } from './core/options.js';
 import type { Log } from './core/ports.js';
 import { createCapability, type ScalarPairs } from './json/capability-json.js';
@@ -21,21 +22,36 @@ export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
     readonly signal?: AbortSignal | undefined;
   };
 
+const OPENAI_OPTION_TYPES: OptionTypes<OpenaiBackendSettings> = {
+  url: 'text',
+  key: 'secret',
+  tls: 'tls',
+  probePath: 'text',
+  models: 'texts',
+  embeddingModels: 'texts or all',
+  chatModels: 'texts',
+  capabilities: 'objects',
+  log: 'log',
+  signal: 'signal',
+};
+
 /** Creates a backend for an OpenAI-compatible server. Resolves when the server responds. */
-export async function connectOpenaiBackend({
-  url,
-  key,
-  timeoutMs = DEFAULTS.upstreamTimeoutMs,
-  idleTimeoutMs = Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs),
-  tls,
-  probePath,
-  models = [],
-  embeddingModels = [],
-  chatModels = [],
-  capabilities = [],
-  log = SILENT,
-  signal = new AbortController().signal,
-}: OpenaiBackendSettings): Promise<Backend> {
+export async function connectOpenaiBackend(settings: OpenaiBackendSettings): Promise<Backend> {
+  checkOptionTypes(settings, OPENAI_OPTION_TYPES, ['url']);
+  const {
+    url,
+    key,
+    timeoutMs = DEFAULTS.upstreamTimeoutMs,
+    idleTimeoutMs = Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs),
+    tls,
+    probePath,
+    models = [],
+    embeddingModels = [],
+    chatModels = [],
+    capabilities = [],
+    log = SILENT,
+    signal = new AbortController().signal,
+  } = settings;
   checkTimes({ timeoutMs, idleTimeoutMs }, 1);
   const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
     import('./worker/openai-backend.js'),
@@ -66,13 +82,18 @@ export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
     readonly capabilities?: readonly ScalarPairs[] | undefined;
   };
 
+const LLAMA_OPTION_TYPES: OptionTypes<LlamaBackendSettings> = {
+  path: 'text',
+  name: 'text',
+  embeddings: 'flag',
+  capabilities: 'objects',
+  log: 'log',
+};
+
 /** Creates a backend that runs a GGUF model with llama.cpp. Requires the package node-llama-cpp. */
-export async function loadLlamaBackend({
-  embeddings = false,
-  capabilities = [],
-  log = SILENT,
-  ...others
-}: LlamaBackendSettings): Promise<Backend> {
+export async function loadLlamaBackend(settings: LlamaBackendSettings): Promise<Backend> {
+  checkOptionTypes(settings, LLAMA_OPTION_TYPES, ['path']);
+  const { embeddings = false, capabilities = [], log = SILENT, ...others } = settings;
   checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
   const { createLlamaBackend } = await import('./worker/llama-backend.js');
   const parsedCapabilities = capabilities.map(createCapability);

@@ -5,6 +5,7 @@ import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
 import { getErrorMessage } from './core/errors.js';
 import { parseReplicaId } from './core/ids.js';
+import { checkOptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes, toGetter, type ValueOrGetter } from './core/options.js';
 import type { Events, Log, RegistrationStore, RegistryEvent, ServerEvent } from './core/ports.js';
 import { Registry } from './core/registry.js';
@@ -12,7 +13,7 @@ import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import { MAX_MESSAGE_BYTES } from './inference/message-limits.js';
 import { createCapability, type ScalarPairs } from './json/capability-json.js';
-import type { ApiServer } from './server/api-server-handle.js';
+import type { ApiServer, CloseOptions } from './server/api-server-handle.js';
 import type { ReadinessCheck } from './server/readiness.js';
 import * as system from './system.js';
 import { VERSION } from './version.js';
@@ -77,27 +78,24 @@ const MAX_PORT = 65_535;
 const SILENT: Log = { info: () => {}, warn: () => {} };
 
 /** Starts an API server in this process. Resolves when it listens. Throws `usage` for invalid options. */
-export async function startApiServer({
-  host = DEFAULTS.host,
-  port = DEFAULTS.apiPort,
-  heartbeatMs = DEFAULTS.heartbeatMs,
-  registerTokens,
-  readTokens,
-  tls,
-  ackTimeoutMs = DEFAULTS.ackTimeoutMs,
-  warmingMs = DEFAULTS.warmingMs,
-  maxReplicas = DEFAULTS.maxReplicas,
-  maxRegistryBytes = DEFAULTS.maxRegistryBytes,
-  maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
-  store: sharedStore,
-  allowedHosts = [],
-  log = SILENT,
-}: StartApiServerOptions = {}): Promise<ApiServer> {
-  // With an interval of 0, the server would do nothing but send heartbeats.
-  checkTimes({ heartbeatMs }, 1);
-  checkTimes({ ackTimeoutMs, warmingMs });
-  checkCounts({ port }, 0, MAX_PORT);
-  checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
+export async function startApiServer(options: StartApiServerOptions = {}): Promise<ApiServer> {
+  checkApiServerOptions(options);
+  const {
+    host = DEFAULTS.host,
+    port = DEFAULTS.apiPort,
+    heartbeatMs = DEFAULTS.heartbeatMs,
+    registerTokens,
+    readTokens,
+    tls,
+    ackTimeoutMs = DEFAULTS.ackTimeoutMs,
+    warmingMs = DEFAULTS.warmingMs,
+    maxReplicas = DEFAULTS.maxReplicas,
+    maxRegistryBytes = DEFAULTS.maxRegistryBytes,
+    maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
+    store: sharedStore,
+    allowedHosts = [],
+    log = SILENT,
+  } = options;
   const [{ startHttpApi }, { MemoryStore }] = await Promise.all([
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
@@ -113,15 +111,44 @@ export async function startApiServer({
   const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
   const times = { heartbeatMs, ackTimeoutMs, warmingMs };
   const names = { machineName: system.getHostName(), allowedHosts };
-  const options = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock };
+  const resolved = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock };
   try {
-    const server = await startHttpApi({ ...options, readinessChecks: [createFirstListCheck(store, events)] });
-    return { ...server, close: (how) => server.close(how).finally(closeStore) };
+    const server = await startHttpApi({ ...resolved, readinessChecks: [createFirstListCheck(store, events)] });
+    return {
+      ...server,
+      async close(how = {}) {
+        checkCloseOptions(how);
+        await server.close(how).finally(closeStore);
+      },
+    };
   } catch (error) {
     await registry.close();
     await closeStore();
     throw error;
   }
+}
+
+function checkApiServerOptions(options: StartApiServerOptions): void {
+  checkOptionTypes(options, {
+    host: 'text',
+    registerTokens: 'tokens',
+    readTokens: 'tokens',
+    tls: 'tls',
+    store: 'store',
+    allowedHosts: 'texts',
+    log: 'log',
+  });
+  const { port, heartbeatMs, ackTimeoutMs, warmingMs, maxReplicas, maxRegistryBytes, maxStreamsPerPeer } = options;
+  // With an interval of 0, the server would do nothing but send heartbeats.
+  checkTimes({ heartbeatMs }, 1);
+  checkTimes({ ackTimeoutMs, warmingMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
+}
+
+function checkCloseOptions(options: CloseOptions): void {
+  checkOptionTypes(options, { signal: 'signal' });
+  checkTimes({ drainMs: options.drainMs });
 }
 
 /** Creates the events of an API server, with the log as their first subscriber. */
@@ -151,30 +178,26 @@ function createFirstListCheck(store: Pick<RegistrationStore, 'start'>, events: E
 }
 
 /** Starts a worker in this process. It serves the models of its backends, and registers unless `servers` is empty. */
-export async function startWorker({
-  host = DEFAULTS.host,
-  port = DEFAULTS.workerPort,
-  servers = [DEFAULTS.apiServer],
-  capabilities = [],
-  token,
-  serverTls,
-  callTokens,
-  tls,
-  maxConcurrency,
-  maxQueue = DEFAULTS.maxQueue,
-  maxMessageBytes = DEFAULTS.maxMessageBytes,
-  maxDecodingBytes = Math.max(DEFAULTS.maxDecodingBytes, maxMessageBytes),
-  drainDelayMs = DEFAULTS.drainDelayMs,
-  drainTimeoutMs = DEFAULTS.drainTimeoutMs,
-  log = SILENT,
-  ...others
-}: StartWorkerOptions): Promise<Worker> {
-  checkTimes({ drainDelayMs, drainTimeoutMs });
-  checkCounts({ port }, 0, MAX_PORT);
-  checkCounts({ maxConcurrency }, 1);
-  checkCounts({ maxQueue }, 0);
-  checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
-  checkCounts({ maxDecodingBytes }, 1);
+export async function startWorker(options: StartWorkerOptions): Promise<Worker> {
+  checkWorkerOptions(options);
+  const {
+    host = DEFAULTS.host,
+    port = DEFAULTS.workerPort,
+    servers = [DEFAULTS.apiServer],
+    capabilities = [],
+    token,
+    serverTls,
+    callTokens,
+    tls,
+    maxConcurrency,
+    maxQueue = DEFAULTS.maxQueue,
+    maxMessageBytes = DEFAULTS.maxMessageBytes,
+    maxDecodingBytes = Math.max(DEFAULTS.maxDecodingBytes, maxMessageBytes),
+    drainDelayMs = DEFAULTS.drainDelayMs,
+    drainTimeoutMs = DEFAULTS.drainTimeoutMs,
+    log = SILENT,
+    ...others
+  } = options;
   const { runWorker } = await import('./worker/running-worker.js');
   const limits = { maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs };
   return runWorker(
@@ -198,6 +221,31 @@ export async function startWorker({
       version: VERSION,
     },
   );
+}
+
+function checkWorkerOptions(options: StartWorkerOptions): void {
+  const types = {
+    backends: 'objects',
+    host: 'text',
+    id: 'text',
+    advertise: 'text',
+    servers: 'texts',
+    capabilities: 'objects',
+    token: 'secret',
+    serverTls: 'tls',
+    callTokens: 'tokens',
+    tls: 'tls',
+    log: 'log',
+    onLeaseChange: 'function',
+  } as const;
+  checkOptionTypes(options, types, ['backends']);
+  const { port, maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs } = options;
+  checkTimes({ drainDelayMs, drainTimeoutMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxConcurrency }, 1);
+  checkCounts({ maxQueue }, 0);
+  checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
+  checkCounts({ maxDecodingBytes }, 1);
 }
 
 /** The replica to keep registered, and the API servers. */
@@ -234,6 +282,7 @@ export interface KeptRegistration {
 
 /** Keeps a replica registered, for a model server without AnyServe support. Throws `usage` for invalid options. */
 export async function keepRegistered(options: KeepRegisteredOptions): Promise<KeptRegistration> {
+  checkKeepRegisteredOptions(options);
   const [{ ApiClient }, { LeaseKeeper }] = await Promise.all([
     import('./client/api-client.js'),
     import('./client/lease-keeper.js'),
@@ -256,7 +305,23 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
   stopped.catch(() => {});
   return {
     stopped,
-    update: ({ capabilities }) => keeper.update({ capabilities: capabilities.map(createCapability) }),
+    async update(change) {
+      checkOptionTypes(change, { capabilities: 'objects' }, ['capabilities']);
+      await keeper.update({ capabilities: change.capabilities.map(createCapability) });
+    },
     stop: () => keeper.stop(),
   };
+}
+
+function checkKeepRegisteredOptions(options: KeepRegisteredOptions): void {
+  const types = {
+    server: 'text or texts',
+    token: 'secret',
+    tls: 'tls',
+    id: 'text',
+    endpoint: 'text',
+    capabilities: 'objects',
+    onChange: 'function',
+  } as const;
+  checkOptionTypes(options, types, ['server', 'id', 'endpoint', 'capabilities']);
 }

@@ -6,7 +6,7 @@ import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
-import type { FailedAttempt } from './client-options.js';
+import type { FailedAttempt, InferOptions } from './client-options.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
@@ -20,15 +20,6 @@ export interface RetryingCallerOptions extends AttemptContext {
   readonly activeCalls: ActiveCalls;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly random: Random;
-}
-
-/** Timeout and retry options of one call. */
-export interface RetryOptions {
-  /** Timeout if neither the call nor the client sets one, in ms. */
-  readonly defaultTimeoutMs: number;
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly retryOnFailure?: boolean | undefined;
 }
 
 /** Maximum number of attempts of a call. So few excluded replicas always fit into the headers of a route request. */
@@ -60,15 +51,16 @@ export class CallAttempts {
   #rounds = 0;
   #lastError: AnyserveError | undefined;
 
-  /** Throws when the client is closed. */
+  /** `defaultTimeoutMs` applies if neither the call nor the client sets a timeout. Throws when the client is closed. */
   constructor(
     caller: RetryingCallerOptions,
-    { defaultTimeoutMs, timeoutMs = caller.timeoutMs ?? defaultTimeoutMs, signal, retryOnFailure = true }: RetryOptions,
+    { timeoutMs, signal, retryOnFailure = true }: InferOptions,
+    defaultTimeoutMs: number,
   ) {
     this.#caller = caller;
     this.#retryOnFailure = retryOnFailure;
     this.#cancellation = caller.activeCalls.begin(signal);
-    this.#timeoutMs = Math.min(timeoutMs, MAX_TIMEOUT_MS);
+    this.#timeoutMs = Math.min(timeoutMs ?? caller.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = caller.clock.nowMs() + this.#timeoutMs;
   }
 

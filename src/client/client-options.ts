@@ -1,6 +1,7 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import type { ValueOrGetter } from '../core/options.js';
+import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
+import { checkCallTimeout, checkCounts, type ValueOrGetter } from '../core/options.js';
 import type { CallEvent } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
@@ -86,4 +87,36 @@ export interface InferStreamOptions extends InferOptions {
   readonly fallBackToUnary?: boolean | undefined;
   /** Maximum size of all messages of the stream together, in bytes, for callers that collect them. Default: no limit. */
   readonly maxResponseBytes?: number | undefined;
+}
+
+/** Types of the options of {@link ClientOptions} that aren't numbers. */
+export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
+  server: 'text or texts',
+  capability: 'scalars',
+  token: 'secret',
+  tls: 'tls',
+  callTls: 'flag',
+  endpoint: 'text',
+  callToken: 'secret',
+  onRetry: 'function',
+  onAttempt: 'function',
+  waitWhileWarming: 'flag',
+};
+
+const CALL_OPTION_TYPES: OptionTypes<InferStreamOptions> = {
+  signal: 'signal',
+  version: 'text',
+  id: 'text',
+  parameters: 'object',
+  outputs: 'names or objects',
+  raw: 'flag',
+  retryOnFailure: 'flag',
+  fallBackToUnary: 'flag',
+};
+
+/** Checks the options of one call. Throws `usage` with the option's name. */
+export function checkCallOptions(options: InferStreamOptions): void {
+  checkOptionTypes(options, CALL_OPTION_TYPES);
+  if (options.timeoutMs !== undefined) checkCallTimeout(options.timeoutMs);
+  if (options.maxResponseBytes !== undefined) checkCounts({ maxResponseBytes: options.maxResponseBytes }, 1);
 }

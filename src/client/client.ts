@@ -2,7 +2,8 @@ import { createPairs } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import { checkCounts, checkTimes, MAX_TIMER_MS, toGetter } from '../core/options.js';
+import { checkOptionTypes } from '../core/option-types.js';
+import { checkCallTimeout, checkCounts, checkTimes, toGetter } from '../core/options.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
@@ -12,7 +13,13 @@ import { isPlainValue } from '../inference/tensor-value.js';
 import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
-import type { ClientOptions, InferOptions, InferStreamOptions, RequestOptions } from './client-options.js';
+import {
+  CLIENT_OPTION_TYPES,
+  type ClientOptions,
+  type InferOptions,
+  type InferStreamOptions,
+  type RequestOptions,
+} from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import type { Discovery } from './discovery.js';
@@ -46,6 +53,7 @@ export class InferenceClient {
 
   /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientEnvironment) {
+    checkOptionTypes(options, CLIENT_OPTION_TYPES);
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
       timeoutMs,
@@ -55,8 +63,7 @@ export class InferenceClient {
       onAttempt,
       waitWhileWarming = true,
     } = options;
-    // A call caps its timeout at the maximum of a timer, so that a larger value is valid.
-    checkTimes({ timeoutMs: timeoutMs !== undefined && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
+    checkCallTimeout(timeoutMs);
     checkTimes({ firstMessageTimeoutMs, streamIdleTimeoutMs });
     checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
     const query = createPairs(
@@ -114,7 +121,7 @@ export class InferenceClient {
     options: InferOptions = {},
   ): Promise<InferenceResponse> {
     const defaultTimeoutMs = getDefaultTimeoutMs(inputs);
-    return this.#caller.call({ defaultTimeoutMs, ...options }, async (channel, call) => {
+    return this.#caller.call(options, defaultTimeoutMs, async (channel, call) => {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
       const specs = this.#getSpecs(channel, model, inputs, options, call);
@@ -135,15 +142,14 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceResponse> {
-    const retryOptions = { defaultTimeoutMs: DEFAULTS.streamTimeoutMs, ...options };
-    return this.#caller.stream(retryOptions, (channel, call) =>
+    return this.#caller.stream(options, DEFAULTS.streamTimeoutMs, (channel, call) =>
       this.#streamOnce(channel, call, model, inputs, options),
     );
   }
 
   /** Reports whether the replica's server is live. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
       return live;
     });
@@ -151,7 +157,7 @@ export class InferenceClient {
 
   /** Reports whether the replica's server is ready for calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
       return ready;
     });
@@ -159,7 +165,7 @@ export class InferenceClient {
 
   /** Reports whether a model of the replica is ready for calls. */
   modelReady(name: string, options: RequestOptions & { version?: string } = {}): Promise<boolean> {
-    return this.#caller.call(withDefaultTimeout(options), async (channel, call) => {
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(
         INFERENCE_SERVICE.modelReady,
         { name, version: options.version ?? '' },
@@ -171,16 +177,15 @@ export class InferenceClient {
 
   /** Returns the name, version and extensions of the replica's server. */
   serverMetadata(options: RequestOptions = {}): Promise<ServerMetadata> {
-    return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, (channel, call) =>
       channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
     );
   }
 
   /** Returns the inputs and outputs that a model declares. */
   modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadata> {
-    const request = { name, version: options.version ?? '' };
-    return this.#caller.call(withDefaultTimeout(options), (channel, call) =>
-      channel.call(INFERENCE_SERVICE.modelMetadata, request, call),
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, (channel, call) =>
+      channel.call(INFERENCE_SERVICE.modelMetadata, { name, version: options.version ?? '' }, call),
     );
   }
 
@@ -246,8 +251,4 @@ export class InferenceClient {
     if (!Object.values(inputs).some(isPlainValue)) return NO_INPUT_SPECS;
     return this.#declaredInputs.get(channel, model, version, call);
   }
-}
-
-function withDefaultTimeout(options: RequestOptions) {
-  return { defaultTimeoutMs: DEFAULTS.callTimeoutMs, ...options };
 }

@@ -1,6 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Attempt } from './attempt.js';
-import { CallAttempts, type RetryingCallerOptions, type RetryOptions } from './call-attempts.js';
+import { CallAttempts, type RetryingCallerOptions } from './call-attempts.js';
+import { checkCallOptions, type InferOptions, type InferStreamOptions } from './client-options.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
 /** Makes calls with retries: discovers a replica, calls it and, if that fails, tries the next one. */
@@ -11,9 +12,14 @@ export class RetryingCaller {
     this.#options = options;
   }
 
-  /** Makes a unary call. */
-  async call<T>(options: RetryOptions, make: (channel: InferenceChannel, call: CallOptions) => Promise<T>): Promise<T> {
-    const attempts = new CallAttempts(this.#options, options);
+  /** Makes a unary call. Rejects with `usage` for invalid options. */
+  async call<T>(
+    options: InferOptions,
+    defaultTimeoutMs: number,
+    make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+  ): Promise<T> {
+    checkCallOptions(options);
+    const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
     try {
       for (;;) {
         const next = attempts.next();
@@ -37,12 +43,14 @@ export class RetryingCaller {
     }
   }
 
-  /** Makes a streaming call. A failure after the first message is final. */
+  /** Makes a streaming call. A failure after the first message is final. Throws `usage` for invalid options. */
   async *stream<T>(
-    options: RetryOptions,
+    options: InferStreamOptions,
+    defaultTimeoutMs: number,
     make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
-    const attempts = new CallAttempts(this.#options, options);
+    checkCallOptions(options);
+    const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
     try {
       for (;;) {
         const target = await attempts.next();

@@ -1,4 +1,5 @@
 import { AnyserveError } from './errors.js';
+import { formatOptionValue } from './option-types.js';
 
 /** Maximum delay of a Node.js timer, in ms: about 24 days. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -13,6 +14,11 @@ export function checkTimes(times: Options, minMs = 0): void {
   }
 }
 
+/** Checks the timeout of a call, which can be longer than a timer: the call caps it. Throws `usage` as {@link checkTimes} does. */
+export function checkCallTimeout(timeoutMs: number | undefined): void {
+  checkTimes({ timeoutMs: typeof timeoutMs === 'number' && timeoutMs > MAX_TIMER_MS ? MAX_TIMER_MS : timeoutMs });
+}
+
 /** Checks options that are counts or sizes. Throws `usage` with the option's name unless each is an integer from `min` to `max`. */
 export function checkCounts(counts: Options, min: number, max = Number.MAX_SAFE_INTEGER): void {
   for (const [name, count] of Object.entries(counts)) {
@@ -22,7 +28,7 @@ export function checkCounts(counts: Options, min: number, max = Number.MAX_SAFE_
 }
 
 function createRangeError(name: string, value: unknown, expected: string): AnyserveError {
-  return new AnyserveError('usage', `option ${name}: ${String(value)} is not ${expected}`);
+  return new AnyserveError('usage', `option ${name}: ${formatOptionValue(value)} is not ${expected}`);
 }
 
 /** A value, or a function that returns the current value if it can change at runtime. */

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
 import { parseTensorSpec, type TensorSpec } from '../inference/tensor-spec.js';
 import { createCapability, type ScalarPairs } from '../json/capability-json.js';
 import type { Backend, Handler, Model } from './backend.js';
@@ -16,6 +17,13 @@ export interface ModelDeclaration<Inputs extends DeclaredTensors = DeclaredTenso
   readonly inputs?: Inputs;
   readonly outputs?: DeclaredTensors;
 }
+
+const DECLARATION_TYPES: OptionTypes<ModelDeclaration> = {
+  name: 'text',
+  version: 'text',
+  inputs: 'object',
+  outputs: 'object',
+};
 
 /**
  * Backend whose models are declared one by one:
@@ -60,6 +68,7 @@ export class App implements Backend {
     const [declaration, handle] =
       typeof second === 'function' ? [{} as ModelDeclaration, second] : [second ?? {}, third];
     const name = declaration.name ?? capability['type'] ?? capability['model'];
+    checkOptionTypes<ModelDeclaration>(declaration, DECLARATION_TYPES);
     const json = JSON.stringify(capability);
     if (typeof name !== 'string' || name === '') {
       throw new AnyserveError(
