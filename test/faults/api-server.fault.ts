@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 /** Keeps `count` replicas registered from this process. */
-function keep(count: number, url: string): void {
+function keepRegistered(count: number, url: string): void {
   const api = new ApiClient([url]);
   const keepers = Array.from(
     { length: count },
@@ -72,7 +72,7 @@ describe('an API server', () => {
   it('has its 1,000 replicas back within 10 s when it is killed and restarted', async () => {
     const port = await findFreePort();
     const server = await startServer({ port });
-    keep(1000, server.url);
+    keepRegistered(1000, server.url);
     await until('all are registered', async () => (await server.listReplicaIds()).length === 1000, 30_000);
     await server.running.stop('SIGKILL');
     // Long enough for the backoff between registration attempts to grow.
@@ -83,7 +83,7 @@ describe('an API server', () => {
 
   it('removes no replica when it is stopped for 20 s and continues', async () => {
     const server = await startServer();
-    keep(100, server.url);
+    keepRegistered(100, server.url);
     await startCurlRegistrant(server.url, 'curl');
     await until('all are registered', async () => (await server.listReplicaIds()).length === 101, 30_000);
     server.running.child.kill('SIGSTOP');

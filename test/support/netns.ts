@@ -45,18 +45,20 @@ export interface Network {
 
 const PREFIX = 'anyserve-fault-';
 const COMMAND_TIMEOUT_MS = 10_000;
+let created = 0;
 
 /** Creates a network without hosts. Removes networks that crashed runs left behind. */
 export function createNetwork(): Network {
   removeLeftovers();
-  const middle = `${PREFIX}${process.pid}-middle`;
+  const prefix = `${PREFIX}${process.pid}-${++created}`;
+  const middle = `${prefix}-middle`;
   const namespaces = [middle];
   addNamespace(middle);
   return {
     through: getCommandPrefix(middle),
     addHost() {
       const number = namespaces.length;
-      const name = `${PREFIX}${process.pid}-host${number}`;
+      const name = `${prefix}-host${number}`;
       const [here, there] = [`m${number}`, `h${number}`];
       const subnet = `10.77.${number}`;
       addNamespace(name);
