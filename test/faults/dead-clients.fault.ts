@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import { type Running, start, startProgram, stopAll } from '../support/binary.js';
 import { getServerUrl, type ServerProcess, startServer } from '../support/fleet.js';
-import { createNetwork, findNetworkProblem, type Network, type NetworkHost } from '../support/netns.js';
+import { createNetwork, findNetworkProblem, type NetworkHost } from '../support/netns.js';
 import { until } from '../support/until.js';
 
 /** Documented limit for the failover of a call in progress. */
@@ -26,32 +26,30 @@ const LIBRARY = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
 const reason = findNetworkProblem();
 if (reason) console.warn(`tests that need test networks are skipped: ${reason}`);
 
-describe.skipIf(reason !== undefined)('a client whose replica dies silently', () => {
-  let network: Network;
-  let server: ServerProcess;
-  let caller: Running;
-  let workers: Record<string, { readonly process: Running; readonly host: NetworkHost }>;
+type TestWorker = { readonly process: Running; readonly host: NetworkHost };
 
-  beforeEach(async () => {
-    network = createNetwork();
-    server = await startServer({ network });
-    workers = {};
-    for (const id of ['one', 'two']) {
-      const host = network.addHost();
-      const place = ['--host', host.address, '--port', '50051', '--server', getServerUrl(host)];
-      const process = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', id, ...place], host);
-      await process.waitForOutput(/registered /);
-      workers[id] = { process, host };
-    }
-    caller = startProgram([process.execPath, '--input-type=module', '-e', CALLER, LIBRARY], network);
-  });
-
-  afterEach(async () => {
-    await stopAll();
-    network.remove();
-  });
-
+/** An API server, two workers and a client with one long-lived connection, each on a separate host. */
+interface Scene {
+  readonly server: ServerProcess;
   /** Makes a call. `outcome` is the id of the replica that responded, or the error message. */
+  call(withinMs: number): Promise<{ readonly outcome: string; readonly ms: number }>;
+  /** Finds out which replica the client uses, and which is the other. */
+  findUsedReplica(): Promise<{ readonly used: TestWorker; readonly usedId: string; readonly other: string }>;
+}
+
+async function createScene({ onTestFinished }: TestContext): Promise<Scene> {
+  const network = createNetwork();
+  onTestFinished(() => network.remove());
+  const server = await startServer({ network });
+  const workers: Record<string, TestWorker> = {};
+  for (const id of ['one', 'two']) {
+    const host = network.addHost();
+    const place = ['--host', host.address, '--port', '50051', '--server', getServerUrl(host)];
+    const process = start(['worker', '--backend', 'echo', '--cap', 'type=chat', '--id', id, ...place], host);
+    await process.waitForOutput(/registered /);
+    workers[id] = { process, host };
+  }
+  const caller = startProgram([process.execPath, '--input-type=module', '-e', CALLER, LIBRARY], network);
   async function call(withinMs: number): Promise<{ readonly outcome: string; readonly ms: number }> {
     const before = caller.stdout().length;
     caller.child.stdin?.write('call\n');
@@ -63,20 +61,24 @@ describe.skipIf(reason !== undefined)('a client whose replica dies silently', ()
     );
     return JSON.parse(line());
   }
-
-  /** Finds out which replica the client uses, and which is the other. */
   async function findUsedReplica() {
     const { outcome } = await call(10_000);
-    const other = outcome === 'one' ? 'two' : 'one';
-    return { used: workers[outcome] as (typeof workers)[string], usedId: outcome, other };
+    return { used: workers[outcome] as TestWorker, usedId: outcome, other: outcome === 'one' ? 'two' : 'one' };
   }
+  return { server, call, findUsedReplica };
+}
 
-  const DEATHS: [string, (worker: { process: Running; host: NetworkHost }) => unknown][] = [
-    ['freezes', ({ process }) => process.child.kill('SIGSTOP')],
-    ['is on a host whose packets are lost', ({ host }) => host.setPacketLoss(100)],
-  ];
+const DEATHS: [string, (worker: TestWorker) => unknown][] = [
+  ['freezes', ({ process }) => process.child.kill('SIGSTOP')],
+  ['is on a host whose packets are lost', ({ host }) => host.setPacketLoss(100)],
+];
 
-  it.each(DEATHS)('fails over a call in progress when the replica %s', async (what, die) => {
+afterAll(stopAll);
+
+// Each test has a network, and only waits: they run at the same time.
+describe.skipIf(reason !== undefined).concurrent('a client whose replica dies silently', () => {
+  it.for(DEATHS)('fails over a call in progress when the replica %s', async ([what, die], context) => {
+    const { call, findUsedReplica } = await createScene(context);
     const { used: victim, other } = await findUsedReplica();
     die(victim);
     const { outcome, ms } = await call(MAX_FAILOVER_MS + 5000);
@@ -86,9 +88,10 @@ describe.skipIf(reason !== undefined)('a client whose replica dies silently', ()
     expect(await call(5000)).toMatchObject({ outcome: other });
   });
 
-  it.each(DEATHS)(
+  it.for(DEATHS)(
     'makes its next call at another replica when the replica %s and is removed from the list',
-    async (what, die) => {
+    async ([what, die], context) => {
+      const { server, call, findUsedReplica } = await createScene(context);
       const { used: victim, usedId, other } = await findUsedReplica();
       die(victim);
       await until('it has left the list', async () => !(await server.listReplicaIds()).includes(usedId), 15_000);
