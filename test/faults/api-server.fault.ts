@@ -1,22 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ApiClient } from '../../src/client/api-client.js';
 import { InferenceClient } from '../../src/client/client.js';
-import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import { clock, random } from '../../src/system.js';
 import { formatRegisterRequest, formatRegistrationBody } from '../support/api-server.js';
 import { start, stopAll } from '../support/binary.js';
 import {
-  assertHolds,
   measureTimeUntil,
   readRemovals,
   type ServerProcess,
   startCurlRegistrant,
   startServer,
 } from '../support/fleet.js';
-import { findFreePort } from '../support/free-port.js';
-import { replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -25,20 +20,6 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   await stopAll();
 });
-
-/** Keeps `count` replicas registered from this process. */
-function keepRegistered(count: number, url: string): void {
-  const api = new ApiClient([url]);
-  const keepers = Array.from(
-    { length: count },
-    (_, n) => new LeaseKeeper({ api, replica: replica(`kept${n}`, { type: 'chat' }), clock, random }),
-  );
-  for (const keeper of keepers) keeper.run().catch(() => {});
-  cleanups.push(async () => {
-    await Promise.all(keepers.map((keeper) => keeper.stop()));
-    api.close();
-  });
-}
 
 /** Sends a request over a new connection, which stays open until the end of the test. */
 function openConnection(url: string, request: string): { socket: Socket; received: () => string } {
@@ -69,31 +50,6 @@ function memoryMb(server: ServerProcess): number {
 }
 
 describe('an API server', () => {
-  it('has its 1,000 replicas back within 10 s when it is killed and restarted', async () => {
-    const port = await findFreePort();
-    const server = await startServer({ port });
-    keepRegistered(1000, server.url);
-    await until('all are registered', async () => (await server.listReplicaIds()).length === 1000, 30_000);
-    await server.running.stop('SIGKILL');
-    // Long enough for the backoff between registration attempts to grow.
-    await new Promise((resolve) => setTimeout(resolve, 20_000));
-    const again = await startServer({ port });
-    await measureTimeUntil('all 1,000 are back', 10_000, async () => (await again.listReplicaIds()).length === 1000);
-  });
-
-  it('removes no replica when it is stopped for 20 s and continues', async () => {
-    const server = await startServer();
-    keepRegistered(100, server.url);
-    await startCurlRegistrant(server.url, 'curl');
-    await until('all are registered', async () => (await server.listReplicaIds()).length === 101, 30_000);
-    server.running.child.kill('SIGSTOP');
-    await new Promise((resolve) => setTimeout(resolve, 20_000));
-    server.running.child.kill('SIGCONT');
-    await assertHolds('a route request finds a replica', 20_000, async () => (await server.fetchRoute()) !== undefined);
-    expect(readRemovals(server)).toEqual([]);
-    expect(await server.listReplicaIds()).toHaveLength(101);
-  });
-
   it('queues the connections of 2,000 replicas that arrive at once while it is busy', async () => {
     const server = await startServer();
     server.running.child.kill('SIGSTOP');
