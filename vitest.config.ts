@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -6,6 +7,8 @@ export default defineConfig({
     globalSetup: 'test/support/temporary-folder.ts',
     // A forgotten `it.only` must fail the run instead of silently skipping all other tests.
     allowOnly: false,
+    // Most tests wait for processes and timers. The default, one worker less than cores, leaves half of a machine with 2 cores idle.
+    maxWorkers: availableParallelism() + 1,
     testTimeout: 20_000,
     hookTimeout: 20_000,
   },
