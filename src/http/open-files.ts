@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import type { Server } from 'node:net';
 
 /** The open files of this process, which include its connections, and their limit. */
 export interface OpenFiles {
@@ -31,4 +32,32 @@ export function computeConnectionLimits({ open, limit }: OpenFiles): { maxConnec
   const reserved = Math.min(MAX_RESERVED_FILES, Math.max(MIN_RESERVED_FILES, limit * RESERVED_SHARE));
   const maxConnections = Math.max(1, limit - open - INTERNAL_FILES);
   return { maxConnections, maxLeases: Math.max(0, Math.floor(maxConnections - reserved)) };
+}
+
+/** Limits and counts the connections of a server, so that it doesn't run out of file descriptors. */
+export class ConnectionLimit {
+  readonly #files: OpenFiles;
+  readonly #limits: ReturnType<typeof computeConnectionLimits>;
+  #connections = 0;
+
+  constructor(files: OpenFiles) {
+    this.#files = files;
+    this.#limits = computeConnectionLimits(files);
+  }
+
+  /** Returns why there are no file descriptors for further leases; undefined if there are. */
+  findProblem(): string | undefined {
+    if (this.#connections <= this.#limits.maxLeases) return undefined;
+    const { open, limit } = this.#files;
+    return `${open + this.#connections} of ${limit} file descriptors are in use; raise the limit with ulimit -n`;
+  }
+
+  /** Starts to limit and count the connections of a server. */
+  apply(server: Server): void {
+    if (Number.isFinite(this.#limits.maxConnections)) server.maxConnections = this.#limits.maxConnections;
+    server.on('connection', (socket) => {
+      this.#connections++;
+      socket.once('close', () => this.#connections--);
+    });
+  }
 }

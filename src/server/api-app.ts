@@ -11,7 +11,6 @@ import type { Events, ServerEvent } from '../core/ports.js';
 import { truncateText } from '../core/quoting.js';
 import { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
-import { isFirstInPipeline, waitForTurn } from '../http/pipelining.js';
 import { parseTarget, toOriginForm, trimTrailingSlashes } from '../http/request-head.js';
 import type { AccessTokens } from './authorization.js';
 import { sendError } from './error-response.js';
@@ -31,8 +30,8 @@ export interface ApiApp {
   /** An express app with every route. */
   readonly app: Express;
   /**
-   * Handles a request for a hot route, exactly as the app would. Returns false if the route isn't hot, or if the request must
-   * wait for an earlier one on its connection. Then the app must handle it.
+   * Handles a request for a hot route, exactly as the app would. Returns false if the route isn't hot. Then the app must
+   * handle the request.
    */
   handleHotRoute(request: Request, response: Response): boolean;
 }
@@ -72,7 +71,6 @@ function createExpress(): Express {
     if (!request.url.startsWith('/')) request.url = toOriginForm(request.url);
     next();
   });
-  app.use(waitForTurn);
   return app;
 }
 
@@ -82,7 +80,6 @@ function handleHotRoute(
   request: Request,
   response: Response,
 ): boolean {
-  if (!isFirstInPipeline(response)) return false;
   for (const { isTarget, handler } of routes) {
     if (!isTarget(request.url)) continue;
     try {

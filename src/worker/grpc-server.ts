@@ -1,8 +1,8 @@
 import { type Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { pollChanges } from '../core/poll-changes.js';
 import type { Clock } from '../core/ports.js';
 import type { ServerTls } from '../core/tls.js';
-import { pollChanges } from '../credentials/poll-changes.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { countOpenFiles } from '../http/open-files.js';
 import { createGrpcOptions } from '../inference/service-definition.js';

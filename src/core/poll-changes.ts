@@ -1,4 +1,4 @@
-import type { Clock } from '../core/ports.js';
+import type { Clock } from './ports.js';
 
 /** Time between two calls of a polled getter, in ms. */
 const GETTER_POLL_INTERVAL_MS = 1000;

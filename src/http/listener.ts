@@ -1,0 +1,193 @@
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { pollChanges } from '../core/poll-changes.js';
+import type { Clock } from '../core/ports.js';
+import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
+import { respondToParseError } from './http-parse-errors.js';
+import type { ConnectionLimit } from './open-files.js';
+import { isFirstInPipeline, waitForTurn } from './pipelining.js';
+
+/** Where a server listens, and its limits. */
+export interface ListenerOptions {
+  /** A host name or address of this machine. */
+  readonly host: string;
+  /** A TCP port; 0 picks a free one. */
+  readonly port: number;
+  /** Returns the current certificate and keys. Default: plain HTTP. */
+  readonly tls?: (() => ServerTls) | undefined;
+  /** Timeout for receiving a whole request, in ms. Default: 10,000. */
+  readonly requestTimeoutMs?: number | undefined;
+  /** Timeout for a client that reads nothing of its response, in ms. Default: 30,000. */
+  readonly idleTimeoutMs?: number | undefined;
+  readonly clock: Clock;
+}
+
+/** Handles the requests of a listener. */
+export interface ListenerHandlers {
+  /** Handles a request. Called when the responses to earlier requests on the connection are sent. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Returns the JSON body of an error response. */
+  formatError(detail: string): string;
+  /** Returns whether a handler has taken over a connection. Parse errors on it are ignored. Default: never. */
+  isTakenOver?(socket: Duplex): boolean;
+  readonly connections: ConnectionLimit;
+  /** The classes of requests and responses. Default: Node's. */
+  readonly classes?: Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'> | undefined;
+}
+
+/** A server that listens. */
+export interface Listener {
+  /** Base URL: `http://127.0.0.1:8080`, or `https://...`. */
+  readonly url: string;
+  /** The address that it listens on. */
+  readonly address: string;
+  readonly port: number;
+  /** Sends `Connection: close` with each further response, so that no proxy sends a request into a connection that will be cut. */
+  stopKeepAlive(): void;
+  /** Stops listening and closes all connections. Resolves when they are closed. */
+  close(): Promise<void>;
+}
+
+/** Timeout for the TLS handshake, in ms. */
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+
+const DEFAULT_REQUEST_TIMEOUT_MS = 10_000;
+
+const DEFAULT_IDLE_TIMEOUT_MS = 30_000;
+
+/**
+ * Time that a connection can wait for its next request, in ms. Load balancers keep idle connections for up to 60 s by
+ * default (AWS ALB, nginx). The balancer must close first: otherwise it can send a request into a connection that the
+ * server has just closed, and that request is lost.
+ */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+
+const MAX_HEADER_BYTES = 16 * 1024;
+
+/**
+ * Maximum number of connections that wait to be accepted, if the kernel allows as many. A whole fleet can reconnect at
+ * once, and Node's default is 511.
+ */
+const LISTEN_BACKLOG = 4096;
+
+/** Starts an HTTP or HTTPS server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
+export async function startListener(options: ListenerOptions, handlers: ListenerHandlers): Promise<Listener> {
+  const { host, port, tls, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
+  const { server, stopPolling } = createNodeServer(options, handlers.classes);
+  const state = { keepsAlive: true };
+  handleRequests(server, handlers, { idleTimeoutMs, keepsAlive: () => state.keepsAlive });
+  handlers.connections.apply(server);
+  try {
+    await bindServer(server, host, port);
+  } catch (error) {
+    stopPolling();
+    throw error;
+  }
+  const address = server.address() as AddressInfo;
+  return {
+    url: formatUrl(address, tls !== undefined),
+    address: address.address,
+    port: address.port,
+    stopKeepAlive() {
+      state.keepsAlive = false;
+    },
+    async close() {
+      stopPolling();
+      await closeConnections(server);
+    },
+  };
+}
+
+/** Creates a server that doesn't listen yet, and a function that stops polling for changed certificates. */
+function createNodeServer(
+  { tls, clock, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS }: ListenerOptions,
+  classes: ListenerHandlers['classes'],
+): { readonly server: Server; readonly stopPolling: () => void } {
+  const serverOptions = {
+    ...classes,
+    headersTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: requestTimeoutMs / 4,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  };
+  if (!tls) return { server: createServer(serverOptions), stopPolling: () => {} };
+  const requiresClientCertificate = tls().ca !== undefined;
+  const server = createHttpsServer({
+    ...serverOptions,
+    ...toSecureContext(tls()),
+    requestCert: requiresClientCertificate,
+    rejectUnauthorized: requiresClientCertificate,
+    handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS,
+  });
+  return {
+    server,
+    stopPolling: pollChanges(tls, clock, (changed) => server.setSecureContext(toSecureContext(changed))),
+  };
+}
+
+/** Hands each request to the handler in its turn. A response that is sent when the handler returns needs no timer. */
+function handleRequests(
+  server: Server,
+  handlers: ListenerHandlers,
+  { idleTimeoutMs, keepsAlive }: { readonly idleTimeoutMs: number; readonly keepsAlive: () => boolean },
+): void {
+  const limitIdleTime = (request: IncomingMessage, response: ServerResponse): void => {
+    if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
+  };
+  server.on('request', (request, response) => {
+    if (!keepsAlive()) response.shouldKeepAlive = false;
+    if (isFirstInPipeline(response)) handlers.handle(request, response);
+    else waitForTurn(request, response, () => handlers.handle(request, response));
+    limitIdleTime(request, response);
+  });
+  // Node's default sends the same response, but without a timeout for a client that doesn't read it.
+  server.on('checkExpectation', (request, response) => {
+    waitForTurn(request, response, () => response.writeHead(417).end());
+    limitIdleTime(request, response);
+  });
+  server.on('clientError', (error, socket) => {
+    if (!handlers.isTakenOver?.(socket)) respondToParseError(error, socket, handlers.formatError);
+  });
+}
+
+function toSecureContext({ cert, key, ca }: ServerTls): SecureContextOptions {
+  return { cert, key, ca, minVersion: MIN_TLS_VERSION };
+}
+
+function bindServer(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(createListenError(error, host, port)));
+    server.listen({ port, host, backlog: LISTEN_BACKLOG }, resolve);
+  });
+}
+
+function createListenError(error: NodeJS.ErrnoException, host: string, port: number): AnyserveError {
+  const address = `${host}:${port}`;
+  const messages: Partial<Record<string, string>> = {
+    EADDRINUSE: `${address} is already in use: stop the other process, or choose another port with --port (0 picks a free one)`,
+    EACCES: `no permission to listen on ${address}: choose a port above 1023 with --port`,
+    EADDRNOTAVAIL: `${host} is not an address of this machine: choose another with --host`,
+    ENOTFOUND: `the host name ${host} can't be resolved: choose another with --host`,
+  };
+  const message = messages[error.code ?? ''] ?? `cannot listen on ${address}: ${getErrorMessage(error)}`;
+  return new AnyserveError('failed', message, { cause: error });
+}
+
+function formatUrl({ address, family, port }: AddressInfo, isTls: boolean): string {
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  return `${isTls ? 'https' : 'http'}://${host}:${port}`;
+}
+
+/** Closes a server and all its connections. */
+async function closeConnections(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  // Responses in progress get one turn of the event loop. Clients that read too slowly are cut off.
+  setImmediate(() => server.closeAllConnections());
+  await closed;
+}

@@ -1,0 +1,143 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import { afterEach, expect, it } from 'vitest';
+import type { ServerTls } from '../../src/core/tls.js';
+import { type Listener, type ListenerHandlers, type ListenerOptions, startListener } from '../../src/http/listener.js';
+import { ConnectionLimit } from '../../src/http/open-files.js';
+import { openRawConnection } from '../support/api-server.js';
+import { createAuthority } from '../support/certificates.js';
+import { ManualClock } from '../support/manual-clock.js';
+import { until } from '../support/until.js';
+
+const NO_LIMIT = { open: 0, limit: Number.POSITIVE_INFINITY };
+
+/** Open files that leave room for 2 connections, none of which can hold a lease. */
+const TWO_LEFT = { open: 90, limit: 100 };
+
+const listeners: Listener[] = [];
+
+afterEach(async () => {
+  for (const listener of listeners.splice(0)) await listener.close();
+});
+
+async function listen(
+  handlers: Partial<ListenerHandlers> = {},
+  options: Partial<ListenerOptions> = {},
+): Promise<Listener> {
+  const listener = await startListener(
+    { host: '127.0.0.1', port: 0, clock: new ManualClock(), ...options },
+    {
+      handle: (request: IncomingMessage, response: ServerResponse) => void response.end(`you asked for ${request.url}`),
+      formatError: (detail) => `{"problem":"${detail}"}`,
+      connections: new ConnectionLimit(NO_LIMIT),
+      ...handlers,
+    },
+  );
+  listeners.push(listener);
+  return listener;
+}
+
+it('hands requests to the handler, the next one when the response to the last is sent', async () => {
+  const waiting: ServerResponse[] = [];
+  const { port } = await listen({ handle: (_request, response) => void waiting.push(response) });
+  const { received } = openRawConnection(port, 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+  await until('the first is handled', () => waiting.length > 0);
+  expect(await fetchStatus(port, () => waiting.pop()?.writeHead(204).end())).toBe(204);
+  expect(waiting.length).toBe(1);
+  waiting[0]?.end('first');
+  await until('the second is handled', () => waiting.length === 2);
+  waiting[1]?.end('second');
+  await until('both are answered', () => /first.*second/s.test(received()));
+
+  /** Sends a request on another connection, and calls `respond` when it is handled. */
+  async function fetchStatus(on: number, respond: () => void): Promise<number> {
+    const before = waiting.length;
+    const answered = fetch(`http://127.0.0.1:${on}/b`);
+    await until('it is handled', () => waiting.length > before);
+    respond();
+    return (await answered).status;
+  }
+});
+
+it('has a URL, and is closed with all its connections', async () => {
+  const listener = await listen();
+  expect(listener).toMatchObject({ url: `http://127.0.0.1:${listener.port}`, address: '127.0.0.1' });
+  expect(await (await fetch(`${listener.url}/a`)).text()).toBe('you asked for /a');
+  const { socket, received } = openRawConnection(listener.port, 'GET /half HTTP/1.1\r\n');
+  await until('it is connected', () => !socket.connecting);
+  await listener.close();
+  await until('it is closed', () => socket.closed || socket.readableEnded);
+  expect(received()).toBe('');
+  await expect(fetch(listener.url)).rejects.toThrow();
+});
+
+it('closes connections after their response once keep-alive is stopped', async () => {
+  const listener = await listen();
+  const connectionHeader = async () => (await fetch(listener.url)).headers.get('connection');
+  expect(await connectionHeader()).toBe('keep-alive');
+  listener.stopKeepAlive();
+  expect(await connectionHeader()).toBe('close');
+});
+
+it('formats the response to a request that is not HTTP, and sends none on a connection that was taken over', async () => {
+  const { port } = await listen();
+  const { received } = openRawConnection(port, 'GET /ä HTTP/1.1\r\n\r\n');
+  await until('there is an answer', () => received().includes('{"problem":"the request target has non-ASCII bytes;'));
+  expect(received()).toMatch(/^HTTP\/1.1 400 Bad Request\r\nConnection: close\r\n/);
+  let ignored = 0;
+  const isTakenOver = (): boolean => ++ignored > 0;
+  const taken = openRawConnection((await listen({ isTakenOver })).port, 'GET /ä HTTP/1.1\r\n\r\n');
+  await until('the error is ignored', () => ignored > 0);
+  expect(taken.received()).toBe('');
+});
+
+it('refuses connections beyond the limit of open files', async () => {
+  const connections = new ConnectionLimit(TWO_LEFT);
+  const listener = await listen({ connections });
+  expect(connections.findProblem()).toBeUndefined();
+  const [first, second] = [openRawConnection(listener.port, ''), openRawConnection(listener.port, '')];
+  await until('both are counted', () => connections.findProblem()?.startsWith('92 ') === true);
+  expect(connections.findProblem()).toBe('92 of 100 file descriptors are in use; raise the limit with ulimit -n');
+  const third = openRawConnection(listener.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until('the third is closed', () => third.socket.closed || third.socket.readableEnded);
+  expect(third.received()).toBe('');
+  for (const { socket } of [first, second]) socket.destroy();
+  await until('there is room', () => connections.findProblem() === undefined);
+});
+
+it('throws `failed` for an address in use, and stops polling for certificates', async () => {
+  const { port } = await listen();
+  const clock = new ManualClock();
+  const certificate = createAuthority().sign('server');
+  await expect(listen({}, { port, clock, tls: () => certificate })).rejects.toMatchObject({
+    code: 'failed',
+    message: expect.stringContaining(`127.0.0.1:${port} is already in use`),
+  });
+  expect(clock.pending()).toEqual([]);
+});
+
+it('presents a certificate that has changed', async () => {
+  const clock = new ManualClock();
+  const [before, after] = [createAuthority().sign('server'), createAuthority().sign('server')];
+  let current: ServerTls = before;
+  const { url, port } = await listen({}, { clock, tls: () => current });
+  expect(url).toBe(`https://127.0.0.1:${port}`);
+  const first = await fetchCertificate(port);
+  current = after;
+  clock.advance(1000);
+  expect(await fetchCertificate(port)).not.toBe(first);
+});
+
+/** Returns the fingerprint of the certificate of a server on loopback. */
+function fetchCertificate(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port, rejectUnauthorized: false, agent: false };
+    httpsRequest(options, (response) => {
+      resolve((response.socket as TLSSocket).getPeerCertificate().fingerprint256);
+      response.resume();
+    })
+      .once('error', reject)
+      .end();
+  });
+}
