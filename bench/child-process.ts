@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { projectFile } from './project-file.js';
+import { getProjectPath } from './project-file.js';
 
 const children = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -23,8 +23,8 @@ export interface StartOptions {
 }
 
 /** Returns the command that runs a built file of the benchmarks, such as `lease-server`, with arguments. */
-export function built(name: string, ...args: string[]): [string, ...string[]] {
-  return [process.execPath, '--expose-gc', projectFile(`bench/built/${name}.mjs`), ...args];
+export function getBuiltCommand(name: string, ...args: string[]): [string, ...string[]] {
+  return [process.execPath, '--expose-gc', getProjectPath(`bench/built/${name}.mjs`), ...args];
 }
 
 /** Starts a process and waits for a line of its stdout. The process is killed when the benchmark ends. */
@@ -47,7 +47,7 @@ export function start(
   });
 }
 
-/** Sends a question to a process that runs {@link answering}, and resolves to its answer. Rejects when the process ends first. */
+/** Sends a question to a process that runs {@link answerQuestions}, and resolves to its answer. Rejects when the process ends first. */
 export function ask<Answer>({ child }: Started, question: string, about?: unknown): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const rejectEnded = (): void => reject(new Error(`the process ended before it answered "${question}"`));
@@ -61,7 +61,7 @@ export function ask<Answer>({ child }: Started, question: string, about?: unknow
 }
 
 /** Answers the questions of the parent process, one at a time. Call it in a started process. */
-export function answering(answers: Readonly<Record<string, (about: never) => unknown>>): void {
+export function answerQuestions(answers: Readonly<Record<string, (about: never) => unknown>>): void {
   process.on('message', async ({ question, about }: { question: string; about: never }) => {
     process.send?.((await answers[question]?.(about)) ?? null);
   });

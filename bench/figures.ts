@@ -1,25 +1,25 @@
 /** Returns a quantile of the values; the fraction 0.5 is the median. */
-export function quantile(values: readonly number[], fraction: number): number {
+export function computeQuantile(values: readonly number[], fraction: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor((sorted.length - 1) * fraction)] ?? Number.NaN;
 }
 
 /** Returns the median. */
-export function median(values: readonly number[]): number {
-  return quantile(values, 0.5);
+export function computeMedian(values: readonly number[]): number {
+  return computeQuantile(values, 0.5);
 }
 
 /** Returns the median ratio of two series measured in alternating rounds: each value is divided by the rival's of the same round. */
-export function medianRatio(values: readonly number[], rival: readonly number[]): number {
-  return median(values.map((value, round) => value / (rival[round] as number)));
+export function computeMedianRatio(values: readonly number[], rival: readonly number[]): number {
+  return computeMedian(values.map((value, round) => value / (rival[round] as number)));
 }
 
 /** Returns the time in µs on the monotonic clock that all processes of a machine share. */
-export function nowUs(): number {
+export function readMonotonicUs(): number {
   return Number(process.hrtime.bigint()) / 1000;
 }
 
 /** Rounds a number to three significant digits. */
-export function rounded(value: number): number {
+export function roundFigure(value: number): number {
   return Number(value.toPrecision(3));
 }

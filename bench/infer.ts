@@ -18,9 +18,9 @@ import { createGrpcOptions, INFERENCE_SERVICE } from '../src/inference/service-d
 import { clock, random } from '../src/system.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 import { createLargeWindowServer } from '../src/worker/grpc-js-workarounds.js';
-import { built, start } from './child-process.js';
-import { median, medianRatio, nowUs, rounded } from './figures.js';
-import { projectFile } from './project-file.js';
+import { getBuiltCommand, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, readMonotonicUs, roundFigure } from './figures.js';
+import { getProjectPath } from './project-file.js';
 import { report } from './report.js';
 
 /** Warm-up of each way to call before the first measurement. Without it, later ways profit from code that the first one warmed up. */
@@ -69,7 +69,7 @@ interface Codec {
 
 const { requestSerialize, requestDeserialize, responseSerialize, responseDeserialize } = INFERENCE_SERVICE.modelInfer;
 const PATH = INFERENCE_SERVICE.modelInfer.path;
-const loaded = loadSync(projectFile('proto/open_inference.proto'))['inference.GRPCInferenceService'] as unknown as {
+const loaded = loadSync(getProjectPath('proto/open_inference.proto'))['inference.GRPCInferenceService'] as unknown as {
   ModelInfer: typeof INFERENCE_SERVICE.modelInfer;
 };
 
@@ -153,14 +153,14 @@ interface Way {
 
 /** Runs a round of sequential calls and returns the calls per second. */
 async function runRound({ call }: Pick<Way, 'call'>, minMs = MIN_ROUND_MS): Promise<number> {
-  const startUs = nowUs();
+  const startUs = readMonotonicUs();
   const maxMs = Math.max(minMs, MAX_ROUND_MS);
   let calls = 0;
-  for (let ms = 0; ms < minMs || (calls < MIN_ROUND_CALLS && ms < maxMs); ms = (nowUs() - startUs) / 1000) {
+  for (let ms = 0; ms < minMs || (calls < MIN_ROUND_CALLS && ms < maxMs); ms = (readMonotonicUs() - startUs) / 1000) {
     await call();
     calls++;
   }
-  return (calls / (nowUs() - startUs)) * 1e6;
+  return (calls / (readMonotonicUs() - startUs)) * 1e6;
 }
 
 /** Compares two ways in alternating rounds and returns a row for the second. A third way would leave garbage for the other two to collect. */
@@ -170,17 +170,17 @@ async function compare(payload: string, rival: Omit<Way, 'perSecond'>, way: Omit
     { ...way, perSecond: [] },
   ];
   for (const each of both) await runRound(each, WARM_UP_MS);
-  const endUs = nowUs() + COMPARISON_MS * 1000;
-  for (let n = 0; n < MIN_ROUNDS || nowUs() < endUs; n++) {
+  const endUs = readMonotonicUs() + COMPARISON_MS * 1000;
+  for (let n = 0; n < MIN_ROUNDS || readMonotonicUs() < endUs; n++) {
     const order = n % 2 === 0 ? both : both.toReversed();
     for (const each of order) each.perSecond.push(await runRound(each));
   }
   const [first, second] = both;
   return {
     what: `${payload}: ${second.what}`,
-    perSecond: rounded(median(second.perSecond)),
-    rivalPerSecond: rounded(median(first.perSecond)),
-    [ratio]: rounded(medianRatio(second.perSecond, first.perSecond)),
+    perSecond: roundFigure(computeMedian(second.perSecond)),
+    rivalPerSecond: roundFigure(computeMedian(first.perSecond)),
+    [ratio]: roundFigure(computeMedianRatio(second.perSecond, first.perSecond)),
   };
 }
 
@@ -201,7 +201,7 @@ function callUnary(
 }
 
 async function measure(only = ''): Promise<void> {
-  const [codecs = '', endpoint = ''] = (await start(built('infer', 'serve'), { core: 0 })).line.split(' ');
+  const [codecs = '', endpoint = ''] = (await start(getBuiltCommand('infer', 'serve'), { core: 0 })).line.split(' ');
   const bare = new GrpcClient(codecs, credentials.createInsecure(), OPTIONS);
   const bareAtWorker = new GrpcClient(endpoint, credentials.createInsecure(), OPTIONS);
   const client = new InferenceClient({ endpoint }, { clock, random });

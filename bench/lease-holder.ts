@@ -5,8 +5,8 @@
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
-import { answering } from './child-process.js';
-import { nowUs, quantile } from './figures.js';
+import { answerQuestions } from './child-process.js';
+import { computeQuantile, readMonotonicUs } from './figures.js';
 
 /** Leases to open. */
 export interface Opening {
@@ -66,7 +66,7 @@ function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
     let head = '';
     socket.on('data', (chunk) => {
       if (one.lastBeatUs > 0) {
-        const atUs = nowUs();
+        const atUs = readMonotonicUs();
         gapsMs.push((atUs - one.lastBeatUs) / 1000);
         one.lastBeatUs = atUs;
         return;
@@ -75,7 +75,7 @@ function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
       if (!head.includes('alive')) return;
       one.lease = /x-anyserve-lease: (\S+)/i.exec(head)?.[1];
       if (ttlS !== undefined && one.lease === undefined) return reject(new Error(`no lease in ${head}`));
-      one.lastBeatUs = nowUs();
+      one.lastBeatUs = readMonotonicUs();
       head = '';
       resolve();
     });
@@ -84,7 +84,7 @@ function openOne(n: number, { port, ttlS, isSecure }: Opening): Promise<void> {
 
 /** Opens the leases and returns how long that took, in ms. */
 async function open(opening: Opening): Promise<number> {
-  const startUs = nowUs();
+  const startUs = readMonotonicUs();
   let next = 0;
   const one = async (): Promise<void> => {
     while (next < opening.count) await openOne(next++, opening);
@@ -92,16 +92,16 @@ async function open(opening: Opening): Promise<number> {
   // Starts before the first lease is open: on a busy machine, opening all of them can take longer than the TTL.
   if (opening.renewEveryMs !== undefined) renewEvery(opening.renewEveryMs, opening);
   await Promise.all(Array.from({ length: opening.atOnce ?? 64 }, one));
-  return (nowUs() - startUs) / 1000;
+  return (readMonotonicUs() - startUs) / 1000;
 }
 
 /** Renews all open leases every `intervalMs`, spread evenly over the interval. */
 function renewEvery(intervalMs: number, { port, count }: Opening): void {
   const STEP_MS = 10;
-  const beganUs = nowUs();
+  const beganUs = readMonotonicUs();
   let renewed = 0;
   renewing = setInterval(() => {
-    const due = ((nowUs() - beganUs) / 1000 / intervalMs) * count;
+    const due = ((readMonotonicUs() - beganUs) / 1000 / intervalMs) * count;
     for (; renewed < due; renewed++) {
       const lease = held[renewed % count]?.lease;
       if (lease === undefined) continue;
@@ -119,19 +119,19 @@ function renewEvery(intervalMs: number, { port, count }: Opening): void {
   }, STEP_MS);
 }
 
-answering({
+answerQuestions({
   open,
-  /** Cuts one connection and returns the time, see {@link nowUs}. */
+  /** Cuts one connection and returns the time, see {@link readMonotonicUs}. */
   cut(n: number): number {
-    const atUs = nowUs();
+    const atUs = readMonotonicUs();
     held[n]?.socket.destroy();
     return atUs;
   },
-  /** Cuts all remaining connections at once and returns the time, see {@link nowUs}. */
+  /** Cuts all remaining connections at once and returns the time, see {@link readMonotonicUs}. */
   cutAll(): number {
     clearInterval(renewing);
     renewing = undefined;
-    const atUs = nowUs();
+    const atUs = readMonotonicUs();
     for (const { socket } of held) socket instanceof TLSSocket ? socket.destroy() : socket.resetAndDestroy();
     return atUs;
   },
@@ -140,9 +140,9 @@ answering({
     const late = gapsMs.splice(0).map((gap) => gap - heartbeatMs);
     return {
       heartbeats: late.length,
-      p50Ms: quantile(late, 0.5),
-      p99Ms: quantile(late, 0.99),
-      maxMs: quantile(late, 1),
+      p50Ms: computeQuantile(late, 0.5),
+      p99Ms: computeQuantile(late, 0.99),
+      maxMs: computeQuantile(late, 1),
     };
   },
 });

@@ -13,7 +13,7 @@ import { startHttpApi } from '../src/server/api-server.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { createAuthority } from '../test/support/certificates.js';
-import { answering } from './child-process.js';
+import { answerQuestions } from './child-process.js';
 
 const SILENT = { emit: () => {} };
 
@@ -70,7 +70,7 @@ function memory(): Memory {
   return { heap: heapUsed + external, resident: rss };
 }
 
-answering({
+answerQuestions({
   memory,
   /** Returns the CPU time that this process has used, in ms. */
   cpuMs() {

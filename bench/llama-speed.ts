@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { availableParallelism, cpus } from 'node:os';
 import { Client } from '../src/index.js';
 import { type Started, start } from './child-process.js';
-import { projectFile } from './project-file.js';
+import { getProjectPath } from './project-file.js';
 
 const ROUNDS = 3;
 const MAX_TOKENS = 150;
@@ -15,7 +15,7 @@ const CONCURRENCY = 4;
 const [model, prompt = 'Once upon a time'] = process.argv.slice(2);
 if (model === undefined) throw new Error('usage: npm run bench:llama -- MODEL.gguf [PROMPT]');
 
-const binary = projectFile('bin/anyserve.js');
+const binary = getProjectPath('bin/anyserve.js');
 
 /** Starts a worker with these options, and waits for the line with its endpoint. */
 function startWorker(options: readonly string[]): Promise<Started> {

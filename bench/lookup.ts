@@ -10,15 +10,15 @@ import type { Registration } from '../src/core/replica.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
 import { prepareQuery, registration, replica } from '../test/support/replicas.js';
 import { createSeededRandom } from '../test/support/seeded-random.js';
-import { built, start } from './child-process.js';
-import { median, medianRatio, nowUs, quantile } from './figures.js';
+import { getBuiltCommand, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs } from './figures.js';
 import { type Row, report } from './report.js';
 
 const ROUNDS = 11;
 const CHURN = 5000;
 const SIZES = [1000, 10_000, 100_000, 1_000_000];
 const random = createSeededRandom(1);
-const below = (limit: number): number => Math.floor(random.fraction() * limit);
+const drawBelow = (limit: number): number => Math.floor(random.fraction() * limit);
 
 const zipf = Array.from({ length: 200 }, (_, index) => 1 / (index + 1));
 const total = zipf.reduce((sum, weight) => sum + weight, 0);
@@ -34,10 +34,10 @@ function drawModel(): string {
 
 const KEYS = {
   model: drawModel,
-  type: () => `type-${below(5)}`,
-  gpu: () => `gpu-${below(4)}`,
-  region: () => `region-${below(8)}`,
-  tier: () => `tier-${below(3)}`,
+  type: () => `type-${drawBelow(5)}`,
+  gpu: () => `gpu-${drawBelow(4)}`,
+  region: () => `region-${drawBelow(8)}`,
+  tier: () => `tier-${drawBelow(3)}`,
 };
 const NAMES = Object.keys(KEYS) as (keyof typeof KEYS)[];
 
@@ -47,7 +47,7 @@ function drawRegistration(n: number): Registration {
 }
 
 function drawQuery(): PreparedQuery {
-  const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + below(3));
+  const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + drawBelow(3));
   return prepareQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
 
@@ -55,12 +55,12 @@ const NO_EXCLUSIONS: ReadonlySet<never> = new Set();
 
 /** Returns the mean duration of a choice, in µs. */
 function measureChoiceUs(index: Pick<CapabilityIndex, 'choose'>, queries: readonly PreparedQuery[]): number {
-  const start = nowUs();
+  const start = readMonotonicUs();
   for (const query of queries) index.choose(query, NO_EXCLUSIONS, random);
-  return (nowUs() - start) / queries.length;
+  return (readMonotonicUs() - start) / queries.length;
 }
 
-function heapBytes(): number {
+function measureHeapBytes(): number {
   global.gc?.();
   global.gc?.();
   const { heapUsed, arrayBuffers } = process.memoryUsage();
@@ -69,16 +69,19 @@ function heapBytes(): number {
 
 /** Measures an index of `size` replicas. */
 function measure(size: number): Row {
-  const empty = heapBytes();
+  const empty = measureHeapBytes();
   const registrations = Array.from({ length: size }, (_, n) => drawRegistration(n));
-  const payload = heapBytes();
+  const payload = measureHeapBytes();
   const index = new CapabilityIndex();
   for (const one of registrations) index.put(one);
   const hotQueries = Array.from({ length: 100 }, drawQuery);
   for (let again = 0; again < 3; again++) measureChoiceUs(index, hotQueries);
-  const indexed = heapBytes();
+  const indexed = measureHeapBytes();
 
-  const manyHot = Array.from({ length: 100_000 }, () => hotQueries[below(hotQueries.length)] as (typeof hotQueries)[0]);
+  const manyHot = Array.from(
+    { length: 100_000 },
+    () => hotQueries[drawBelow(hotQueries.length)] as (typeof hotQueries)[0],
+  );
   const linear = createLinearIndex();
   for (const one of registrations) linear.put(one);
   for (let again = 0; again < 3; again++) measureChoiceUs(index, manyHot);
@@ -101,31 +104,31 @@ function measure(size: number): Row {
     const key = JSON.stringify(listPairs(query.pairs).sort());
     if (seen.has(key)) continue;
     seen.add(key);
-    const start = nowUs();
+    const start = readMonotonicUs();
     unseen.choose(query, NO_EXCLUSIONS, random);
-    coldUs.push(nowUs() - start);
+    coldUs.push(readMonotonicUs() - start);
   }
 
   const churnUs: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const start = nowUs();
+    const start = readMonotonicUs();
     for (let n = 0; n < CHURN; n++) {
-      const gone = registrations[below(size)] as Registration;
+      const gone = registrations[drawBelow(size)] as Registration;
       index.delete(gone.replica.id);
       index.put(gone);
       if (n % 10 === 0) index.choose(hotQueries[n % 100] as (typeof hotQueries)[0], NO_EXCLUSIONS, random);
     }
-    churnUs.push((nowUs() - start) / CHURN);
+    churnUs.push((readMonotonicUs() - start) / CHURN);
   }
   return {
     what: `${size} replicas`,
-    hotUs: Number(median(hotUs).toFixed(3)),
-    newObjectUs: Number(median(newObjectUs).toFixed(3)),
-    linearUs: Number(median(linearUs).toFixed(1)),
-    timesFaster: Math.round(medianRatio(linearUs, hotUs)),
-    coldP50Us: Number(median(coldUs).toFixed(1)),
-    coldP99Us: Number(quantile(coldUs, 0.99).toFixed(1)),
-    leaveAndRegisterUs: Number(median(churnUs).toFixed(2)),
+    hotUs: Number(computeMedian(hotUs).toFixed(3)),
+    newObjectUs: Number(computeMedian(newObjectUs).toFixed(3)),
+    linearUs: Number(computeMedian(linearUs).toFixed(1)),
+    timesFaster: Math.round(computeMedianRatio(linearUs, hotUs)),
+    coldP50Us: Number(computeMedian(coldUs).toFixed(1)),
+    coldP99Us: Number(computeQuantile(coldUs, 0.99).toFixed(1)),
+    leaveAndRegisterUs: Number(computeMedian(churnUs).toFixed(2)),
     indexBytesEach: Math.round((indexed - payload) / size),
     payloadBytesEach: Math.round((payload - empty) / size),
   };
@@ -134,7 +137,8 @@ function measure(size: number): Row {
 /** Measures each size in a separate process, so that none inherits the heap of another. */
 async function measureAll(): Promise<void> {
   const rows: Row[] = [];
-  for (const size of SIZES) rows.push(JSON.parse((await start(built('lookup', String(size)), { core: 0 })).line));
+  for (const size of SIZES)
+    rows.push(JSON.parse((await start(getBuiltCommand('lookup', String(size)), { core: 0 })).line));
   report({
     name: 'lookup',
     rows,

@@ -1,4 +1,4 @@
-import { rounded } from './figures.js';
+import { roundFigure } from './figures.js';
 import type { Row } from './report.js';
 
 /** A column of a table: heading, name of the figure, unit, and the divisor that converts the figure to that unit. */
@@ -111,7 +111,7 @@ const TABLES: Readonly<Record<string, Table>> = {
 };
 
 /** Returns the performance page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */
-export function withTables(page: string, readRows: (results: string) => readonly Row[]): string {
+export function insertTables(page: string, readRows: (results: string) => readonly Row[]): string {
   return Object.entries(TABLES).reduce((text, [heading, table]) => {
     const start = text.indexOf(`# ${heading}\n`);
     const match = /^(?:\|.*\n)+/m.exec(text.slice(start));
@@ -134,7 +134,7 @@ function formatTable({ columns, formatName = (what) => what }: Table, rows: read
 
 /** Formats a figure with three significant digits; further digits differ from run to run. Empty when a row has no such figure. */
 function formatCell(value: number | string | undefined, unit = '', divisor = 1): string {
-  return typeof value === 'number' ? `${groupThousands(String(rounded(value / divisor)))} ${unit}`.trimEnd() : '';
+  return typeof value === 'number' ? `${groupThousands(String(roundFigure(value / divisor)))} ${unit}`.trimEnd() : '';
 }
 
 /** Inserts thousands separators. */

@@ -17,8 +17,8 @@ import { startHttpApi } from '../src/server/api-server.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { registration } from '../test/support/replicas.js';
-import { answering, ask, built, type Started, start } from './child-process.js';
-import { median, medianRatio, nowUs, rounded } from './figures.js';
+import { answerQuestions, ask, getBuiltCommand, type Started, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, readMonotonicUs, roundFigure } from './figures.js';
 import { type Row, report } from './report.js';
 
 const ROUNDS = 15;
@@ -66,9 +66,9 @@ function copyChunks(chunks: Iterable<Buffer>, body: Buffer): void {
 
 /** Returns the duration of a function, in µs. */
 function measureUs(work: () => unknown): number {
-  const startUs = nowUs();
+  const startUs = readMonotonicUs();
   work();
-  return nowUs() - startUs;
+  return readMonotonicUs() - startUs;
 }
 
 /** Reads the list over HTTP and resolves to its number of bytes. */
@@ -103,12 +103,12 @@ async function measureStalls(
     delay.disable();
     longest.push(delay.max / 1e6);
   }
-  return { p50: median(longest), max: Math.max(...longest) };
+  return { p50: computeMedian(longest), max: Math.max(...longest) };
 }
 
 async function measure(): Promise<void> {
   spawnSync('taskset', ['-cp', '0', String(process.pid)]);
-  const reader = await start(built('registry', 'reader'), { core: 1 });
+  const reader = await start(getBuiltCommand('registry', 'reader'), { core: 1 });
   const rows: Row[] = [];
   for (const size of [10_000, 100_000]) {
     const pages = new ReplicaPages<SerializedReplica>();
@@ -116,23 +116,24 @@ async function measure(): Promise<void> {
     const plain = toPlainList(pages);
     const serializer = new PageSerializer();
     const body = Buffer.concat([...serializeRegistryResponse(pages.pages(), serializer)]);
-    const writing = (): void => copyChunks(serializeRegistryResponse(pages.pages(), serializer), body);
+    const createResponseSink = (): void => copyChunks(serializeRegistryResponse(pages.pages(), serializer), body);
     if (body.toString() !== JSON.stringify(plain)) throw new Error('the serialized list differs from JSON.stringify');
     const [stringifyUs, unchangedUs, changedUs, newUs]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
       stringifyUs?.push(measureUs(() => Buffer.from(JSON.stringify(plain))));
-      unchangedUs?.push(measureUs(writing));
+      unchangedUs?.push(measureUs(createResponseSink));
       putAll(pages, size, 100);
-      changedUs?.push(measureUs(writing));
+      changedUs?.push(measureUs(createResponseSink));
       putAll(pages, size);
-      newUs?.push(measureUs(writing));
+      newUs?.push(measureUs(createResponseSink));
     }
     const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
     const server = await startHttpApi({ registry, clock, events: SILENT, ...listening });
-    const divideByStringify = (times: number[] = []): number => rounded(medianRatio(times, stringifyUs ?? []));
+    const divideByStringify = (times: number[] = []): number =>
+      roundFigure(computeMedianRatio(times, stringifyUs ?? []));
     const unchanged = await measureStalls(reader, server.port, async () => {});
     let isReady = true;
     const changed = await measureStalls(reader, server.port, async () => {
@@ -142,14 +143,14 @@ async function measure(): Promise<void> {
     rows.push({
       what: `${size} replicas`,
       bytes: body.length,
-      stringifyMs: rounded(median(stringifyUs ?? []) / 1000),
+      stringifyMs: roundFigure(computeMedian(stringifyUs ?? []) / 1000),
       unchanged: divideByStringify(unchangedUs),
       oneInAHundredChanged: divideByStringify(changedUs),
       allNew: divideByStringify(newUs),
-      stallP50Ms: rounded(unchanged.p50),
-      stallMaxMs: rounded(unchanged.max),
-      stallChangedP50Ms: rounded(changed.p50),
-      stallChangedMaxMs: rounded(changed.max),
+      stallP50Ms: roundFigure(unchanged.p50),
+      stallMaxMs: roundFigure(unchanged.max),
+      stallChangedP50Ms: roundFigure(changed.p50),
+      stallChangedMaxMs: roundFigure(changed.max),
     });
     await server.close();
   }
@@ -157,7 +158,7 @@ async function measure(): Promise<void> {
 }
 
 if (process.argv[2] === 'reader') {
-  answering({ read: readList });
+  answerQuestions({ read: readList });
   console.log('ready');
 } else {
   await measure();

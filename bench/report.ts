@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { projectFile } from './project-file.js';
+import { getProjectPath } from './project-file.js';
 
 /** A row of a benchmark's table. The names of its figures include their units. */
 export interface Row {
@@ -32,7 +32,7 @@ interface Results {
  * time keep their last figures.
  */
 export function report({ name, rows, compared }: Report): void {
-  const folder = projectFile('bench/results');
+  const folder = getProjectPath('bench/results');
   const file = `${folder}/${name}.json`;
   const before = readResults(file);
   console.table(Object.fromEntries(rows.map(({ what, ...figures }) => [what, figures])));

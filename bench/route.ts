@@ -5,9 +5,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
-import { built, start } from './child-process.js';
-import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
-import { projectFile } from './project-file.js';
+import { getBuiltCommand, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
+import { getProjectPath } from './project-file.js';
 import { report } from './report.js';
 
 const CONNECTIONS = 16;
@@ -25,14 +25,14 @@ interface Round {
 function runRound(port: number, size: number): Promise<Round> {
   return new Promise((resolve, reject) => {
     const timesUs: number[] = [];
-    const endUs = nowUs() + ROUND_MS * 1000;
+    const endUs = readMonotonicUs() + ROUND_MS * 1000;
     let open = CONNECTIONS;
     for (let n = 0; n < CONNECTIONS; n++) {
       const socket = connect(port, '127.0.0.1').setNoDelay(true);
       let sentUs = 0;
       let next = n;
       const send = (): void => {
-        sentUs = nowUs();
+        sentUs = readMonotonicUs();
         const number = next++ % Math.min(200, size || 1);
         socket.write(`GET /route?model=model-${number}&type=type-${number % 5} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       };
@@ -41,8 +41,8 @@ function runRound(port: number, size: number): Promise<Round> {
         // The head can arrive in a separate chunk.
         if (!chunk.includes('}')) return;
         if (!chunk.includes('"endpoint"')) return reject(new Error(`unexpected response: ${chunk}`));
-        timesUs.push(nowUs() - sentUs);
-        if (nowUs() < endUs) return send();
+        timesUs.push(readMonotonicUs() - sentUs);
+        if (readMonotonicUs() < endUs) return send();
         socket.destroy();
         if (--open === 0) resolve({ perSecond: (timesUs.length / ROUND_MS) * 1000, timesUs });
       });
@@ -54,8 +54,8 @@ function runRound(port: number, size: number): Promise<Round> {
 async function startServer(kind: string, size: number): Promise<number> {
   const command: [string, ...string[]] =
     kind === 'FastAPI'
-      ? [PYTHON, projectFile('bench/route_fastapi.py'), String(size)]
-      : built('route-server', kind, String(size));
+      ? [PYTHON, getProjectPath('bench/route_fastapi.py'), String(size)]
+      : getBuiltCommand('route-server', kind, String(size));
   return Number((await start(command, { core: 0 })).line);
 }
 
@@ -88,22 +88,22 @@ async function measure(): Promise<void> {
     const perSecond = rounds.map((round) => round.perSecond);
     return {
       what: size > 0 ? `${kind}, ${size} replicas` : kind,
-      perSecond: Math.round(median(perSecond)),
-      ofBare: rounded(
-        medianRatio(
+      perSecond: Math.round(computeMedian(perSecond)),
+      ofBare: roundFigure(
+        computeMedianRatio(
           perSecond,
           bare.rounds.map((round) => round.perSecond),
         ),
       ),
-      p50Us: Math.round(median(times)),
-      p99Us: Math.round(quantile(times, 0.99)),
-      p99OfBare: rounded(medianRatio(rounds.map(getP99), bare.rounds.map(getP99))),
+      p50Us: Math.round(computeMedian(times)),
+      p99Us: Math.round(computeQuantile(times, 0.99)),
+      p99OfBare: roundFigure(computeMedianRatio(rounds.map(getP99), bare.rounds.map(getP99))),
     };
   });
   report({ name: 'route', rows, compared: { ofBare: 'more', p99OfBare: 'less' } });
 }
 
-const getP99 = ({ timesUs }: Round): number => quantile(timesUs, 0.99);
+const getP99 = ({ timesUs }: Round): number => computeQuantile(timesUs, 0.99);
 
 await measure();
 process.exit();

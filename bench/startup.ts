@@ -6,12 +6,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { start } from './child-process.js';
-import { median, medianRatio, rounded } from './figures.js';
-import { projectFile } from './project-file.js';
+import { computeMedian, computeMedianRatio, roundFigure } from './figures.js';
+import { getProjectPath } from './project-file.js';
 import { report } from './report.js';
 
 const ROUNDS = 25;
-const binary = projectFile('bin/anyserve.js');
+const binary = getProjectPath('bin/anyserve.js');
 const node = process.execPath;
 
 interface Times {
@@ -33,7 +33,7 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   infer: [node, binary, 'infer', 'chat', '--prompt', 'Hello', ...serverOption],
 };
 
-const timer = spawn('taskset', ['-c', '0', 'python3', projectFile('bench/child_times.py')], {
+const timer = spawn('taskset', ['-c', '0', 'python3', getProjectPath('bench/child_times.py')], {
   stdio: ['pipe', 'pipe', 'inherit'],
 });
 const answers = createInterface({ input: timer.stdout })[Symbol.asyncIterator]();
@@ -69,10 +69,10 @@ report({
   name: 'startup',
   rows: Object.keys(commands).map((what) => ({
     what,
-    cpuMs: rounded(median(getValues(cpuMs, what))),
-    cpuTimesBare: rounded(medianRatio(getValues(cpuMs, what), getValues(cpuMs, bare))),
-    wallMs: rounded(median(getValues(wallMs, what))),
-    wallTimesBare: rounded(medianRatio(getValues(wallMs, what), getValues(wallMs, bare))),
+    cpuMs: roundFigure(computeMedian(getValues(cpuMs, what))),
+    cpuTimesBare: roundFigure(computeMedianRatio(getValues(cpuMs, what), getValues(cpuMs, bare))),
+    wallMs: roundFigure(computeMedian(getValues(wallMs, what))),
+    wallTimesBare: roundFigure(computeMedianRatio(getValues(wallMs, what), getValues(wallMs, bare))),
   })),
   compared: { cpuTimesBare: 'less', wallTimesBare: 'less' },
 });

@@ -4,8 +4,8 @@
  * bare node:http server that responds to each registration with the first bytes of a stream.
  */
 import { connect } from 'node:net';
-import { ask, built, start } from './child-process.js';
-import { median, nowUs, quantile, rounded } from './figures.js';
+import { ask, getBuiltCommand, start } from './child-process.js';
+import { computeMedian, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
 import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);
@@ -18,13 +18,13 @@ function startCaller(port: number): { stop(): number[] } {
   const timesMs: number[] = [];
   let sentUs = 0;
   const send = (): void => {
-    sentUs = nowUs();
+    sentUs = readMonotonicUs();
     socket.write('GET /route?model=model-7 HTTP/1.1\r\nHost: localhost\r\n\r\n');
   };
   socket.once('connect', send).on('error', () => {});
   socket.on('data', (chunk) => {
     if (!chunk.includes('}')) return;
-    timesMs.push((nowUs() - sentUs) / 1000);
+    timesMs.push((readMonotonicUs() - sentUs) / 1000);
     setTimeout(send, 1);
   });
   return {
@@ -43,8 +43,8 @@ interface Storm {
 
 /** Runs one storm on a new server. */
 async function runStorm(kind: 'anyserve' | 'bare'): Promise<Storm> {
-  const server = await start(built('lease-server', kind, '2000'), { core: 0 });
-  const holder = await start(built('lease-holder'), { core: 1 });
+  const server = await start(getBuiltCommand('lease-server', kind, '2000'), { core: 0 });
+  const holder = await start(getBuiltCommand('lease-holder'), { core: 1 });
   const port = Number(server.line);
   const calling = kind === 'anyserve' ? startCaller(port) : undefined;
   const allMs = await ask<number>(holder, 'open', { port, count: COUNT, atOnce: CONCURRENCY });
@@ -59,17 +59,17 @@ const storms: Record<'bare' | 'anyserve', Storm[]> = { bare: [], anyserve: [] };
 for (let round = 0; round < ROUNDS; round++) {
   for (const kind of ['bare', 'anyserve'] as const) storms[kind].push(await runStorm(kind));
 }
-const bareMs = median(storms.bare.map(({ allMs }) => allMs));
+const bareMs = computeMedian(storms.bare.map(({ allMs }) => allMs));
 const rows: Row[] = (['bare', 'anyserve'] as const).map((kind) => {
-  const allMs = median(storms[kind].map((one) => one.allMs));
+  const allMs = computeMedian(storms[kind].map((one) => one.allMs));
   return {
     what: `${kind}, ${COUNT} replicas`,
     allMs: Math.round(allMs),
     perSecond: Math.round((COUNT * 1000) / allMs),
-    ofBare: rounded(bareMs / allMs),
+    ofBare: roundFigure(bareMs / allMs),
     ...(kind === 'anyserve' && {
-      routeP99Ms: rounded(median(storms[kind].map(({ routesMs }) => quantile(routesMs, 0.99)))),
-      routeMaxMs: rounded(median(storms[kind].map(({ routesMs }) => quantile(routesMs, 1)))),
+      routeP99Ms: roundFigure(computeMedian(storms[kind].map(({ routesMs }) => computeQuantile(routesMs, 0.99)))),
+      routeMaxMs: roundFigure(computeMedian(storms[kind].map(({ routesMs }) => computeQuantile(routesMs, 1)))),
     }),
   };
 });

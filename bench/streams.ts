@@ -4,8 +4,8 @@
  * heartbeats. Servers run on core 0, the processes that hold the leases on core 1.
  */
 import { connect, type Socket } from 'node:net';
-import { ask, built, type Started, start } from './child-process.js';
-import { median, medianRatio, nowUs, quantile, rounded } from './figures.js';
+import { ask, getBuiltCommand, type Started, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
 import type { Lateness, Opening } from './lease-holder.js';
 import type { Memory } from './lease-server.js';
 import { type Row, report } from './report.js';
@@ -37,11 +37,11 @@ interface Fleet {
 
 async function startFleet(kind: 'anyserve' | 'bare', opening: Omit<Opening, 'port'>): Promise<Fleet> {
   const scheme = opening.isSecure ? 'https' : 'http';
-  const server = await start(built('lease-server', kind, String(HEARTBEAT_MS), scheme), { core: 0 });
+  const server = await start(getBuiltCommand('lease-server', kind, String(HEARTBEAT_MS), scheme), { core: 0 });
   const port = Number(server.line);
   const [warming, holder] = [
-    await start(built('lease-holder'), { core: 1 }),
-    await start(built('lease-holder'), { core: 1 }),
+    await start(getBuiltCommand('lease-holder'), { core: 1 }),
+    await start(getBuiltCommand('lease-holder'), { core: 1 }),
   ];
   await ask(warming, 'open', { ...opening, port, count: Math.min(300, opening.count) });
   await ask(warming, 'cutAll');
@@ -73,9 +73,9 @@ async function measureCpuPercents(fleets: readonly Fleet[]): Promise<number[][]>
   const used = (): Promise<number[]> => Promise.all(fleets.map(({ server }) => ask<number>(server, 'cpuMs')));
   const rounds: number[][] = [];
   for (let round = 0; round < CPU_ROUNDS; round++) {
-    const [before, startUs] = [await used(), nowUs()];
+    const [before, startUs] = [await used(), readMonotonicUs()];
     await pause(CPU_MS);
-    const [after, spanMs] = [await used(), (nowUs() - startUs) / 1000];
+    const [after, spanMs] = [await used(), (readMonotonicUs() - startUs) / 1000];
     rounds.push(after.map((ms, index) => ((ms - (before[index] as number)) / spanMs) * 100));
   }
   return fleets.map((_, index) => rounds.map((round) => round[index] as number));
@@ -83,18 +83,18 @@ async function measureCpuPercents(fleets: readonly Fleet[]): Promise<number[][]>
 
 function connectRouteClient(port: number): { ask(query: string): Promise<string>; socket: Socket } {
   const socket = connect(port, '127.0.0.1').setNoDelay(true);
-  let answered = (_text: string): void => {};
+  let takeResponse = (_text: string): void => {};
   let text = '';
   socket.on('data', (chunk) => {
     text += chunk;
     // The head can arrive in a separate chunk.
-    if (text.endsWith('}')) answered(text);
+    if (text.endsWith('}')) takeResponse(text);
   });
   return {
     socket,
     ask: (query) =>
       new Promise((resolve) => {
-        answered = resolve;
+        takeResponse = resolve;
         text = '';
         socket.write(`GET /route?${query} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
       }),
@@ -104,18 +104,18 @@ function connectRouteClient(port: number): { ask(query: string): Promise<string>
 /** Measures the 99th percentile of the latency of `/route` over 4 connections, in µs. */
 async function measureRouteP99(port: number): Promise<number> {
   const timesUs: number[] = [];
-  const endUs = nowUs() + ROUTE_MS * 1000;
+  const endUs = readMonotonicUs() + ROUTE_MS * 1000;
   const one = async (_: unknown, n: number): Promise<void> => {
     const { ask: route, socket } = connectRouteClient(port);
-    for (let number = n; nowUs() < endUs; number++) {
-      const startUs = nowUs();
+    for (let number = n; readMonotonicUs() < endUs; number++) {
+      const startUs = readMonotonicUs();
       await route(`model=model-${number % 200}&type=type-${number % 5}`);
-      timesUs.push(nowUs() - startUs);
+      timesUs.push(readMonotonicUs() - startUs);
     }
     socket.destroy();
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, one));
-  return quantile(timesUs, 0.99);
+  return computeQuantile(timesUs, 0.99);
 }
 
 /** Runs a function while another server is stopped, so that its heartbeats don't disturb the measurement. Then lets it catch up. */
@@ -138,7 +138,7 @@ async function measureRemovalMs({ port, holder }: Fleet, cut: string, about: unk
   const cutAtUs = await ask<number>(holder, cut, about);
   while (!isMiss(await route(query)));
   socket.destroy();
-  return (nowUs() - cutAtUs) / 1000;
+  return (readMonotonicUs() - cutAtUs) / 1000;
 }
 
 const measureCutAllMs = (fleet: Fleet): Promise<number> => measureRemovalMs(fleet, 'cutAll', undefined, '');
@@ -147,11 +147,11 @@ const rows: Row[] = [];
 const formatCost = ({ heapEach, residentEach, openMs }: Fleet) => ({
   heapBytesEach: Math.round(heapEach),
   residentBytesEach: Math.round(residentEach),
-  openMs: rounded(openMs),
+  openMs: roundFigure(openMs),
 });
 const measureLateness = async ({ holder }: Fleet) => {
   const { p50Ms, p99Ms, maxMs } = await ask<Lateness>(holder, 'lateness', HEARTBEAT_MS);
-  return { lateP50Ms: rounded(p50Ms), lateP99Ms: rounded(p99Ms), lateMaxMs: rounded(maxMs) };
+  return { lateP50Ms: roundFigure(p50Ms), lateP99Ms: roundFigure(p99Ms), lateMaxMs: roundFigure(maxMs) };
 };
 
 /** TTL of two-way leases, in seconds. Long, so that no lease expires on a machine that is too slow to renew all in time. */
@@ -170,9 +170,9 @@ for (const [what, kind] of Object.entries(KINDS)) {
   await pause(HEARTBEAT_MS + 1000);
   await Promise.all([bare, ours].map(measureLateness));
   const [bareCpu, oursCpu] = (await measureCpuPercents([bare, ours])) as [number[], number[]];
-  const bareRow = { cpuPercent: rounded(median(bareCpu)), ...(await measureLateness(bare)) };
-  const cpuOfBare = rounded(medianRatio(oursCpu, bareCpu));
-  const oursRow = { cpuPercent: rounded(median(oursCpu)), cpuOfBare, ...(await measureLateness(ours)) };
+  const bareRow = { cpuPercent: roundFigure(computeMedian(bareCpu)), ...(await measureLateness(bare)) };
+  const cpuOfBare = roundFigure(computeMedianRatio(oursCpu, bareCpu));
+  const oursRow = { cpuPercent: roundFigure(computeMedian(oursCpu)), cpuOfBare, ...(await measureLateness(ours)) };
   const isPlain = what === 'one-way';
   const loadAndRemoval = isPlain ? await whileStopped(bare, () => measureLoadAndCuts(ours)) : {};
   const cuts = isPlain ? await measureAllCut([bare, ours]) : [];
@@ -208,9 +208,9 @@ async function measureLoadAndCuts(ours: Fleet): Promise<Record<string, number>> 
   const cutsMs: number[] = [];
   for (let n = 0; n < CUTS; n++) cutsMs.push(await measureRemovalMs(ours, 'cut', n, `number=${n}`));
   return {
-    routeP99Us: Math.round(median(withStreams)),
-    routeP99OfNoStreams: rounded(medianRatio(withStreams, without)),
-    cutMs: rounded(median(cutsMs)),
+    routeP99Us: Math.round(computeMedian(withStreams)),
+    routeP99OfNoStreams: roundFigure(computeMedianRatio(withStreams, without)),
+    cutMs: roundFigure(computeMedian(cutsMs)),
   };
 }
 
@@ -223,11 +223,11 @@ async function measureAllCut([bare, ours]: readonly [Fleet, Fleet]): Promise<Row
     for (const { holder, port } of [bare, ours]) await ask(holder, 'open', { port, count: COUNT });
   }
   return [
-    { what: `bare, ${COUNT} cut at once`, allCutMs: Math.round(median(bareMs)) },
+    { what: `bare, ${COUNT} cut at once`, allCutMs: Math.round(computeMedian(bareMs)) },
     {
       what: `anyserve, ${COUNT} cut at once`,
-      allCutMs: Math.round(median(oursMs)),
-      allCutOfBare: rounded(medianRatio(oursMs, bareMs)),
+      allCutMs: Math.round(computeMedian(oursMs)),
+      allCutOfBare: roundFigure(computeMedianRatio(oursMs, bareMs)),
     },
   ];
 }

@@ -1,13 +1,13 @@
 /** Updates the tables of `docs/performance.md` with the figures of `bench/results`. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { withTables } from './performance-page.js';
-import { projectFile } from './project-file.js';
+import { insertTables } from './performance-page.js';
+import { getProjectPath } from './project-file.js';
 
-const page = projectFile('docs/performance.md');
+const page = getProjectPath('docs/performance.md');
 writeFileSync(
   page,
-  withTables(
+  insertTables(
     readFileSync(page, 'utf8'),
-    (results) => JSON.parse(readFileSync(projectFile(`bench/results/${results}.json`), 'utf8')).rows,
+    (results) => JSON.parse(readFileSync(getProjectPath(`bench/results/${results}.json`), 'utf8')).rows,
   ),
 );

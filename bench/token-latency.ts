@@ -8,9 +8,9 @@ import { createServer, get, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createParser } from 'eventsource-parser';
 import { Client, tensorToTexts } from '../src/index.js';
-import { built, start } from './child-process.js';
-import { median, nowUs, quantile, rounded } from './figures.js';
-import { projectFile } from './project-file.js';
+import { getBuiltCommand, start } from './child-process.js';
+import { computeMedian, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
+import { getProjectPath } from './project-file.js';
 import { report } from './report.js';
 
 const ROUNDS = 15;
@@ -26,7 +26,7 @@ async function streamTimes(response: ServerResponse): Promise<void> {
     void response.write(`data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', choices: [choice] })}\n\n`);
   for (let sent = 0; sent < TOKENS; sent++) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-    write({ index: 0, delta: { content: `${nowUs()} ` }, finish_reason: null });
+    write({ index: 0, delta: { content: `${readMonotonicUs()} ` }, finish_reason: null });
   }
   write({ index: 0, delta: {}, finish_reason: 'stop' });
   response.end('data: [DONE]\n\n');
@@ -48,7 +48,7 @@ async function measureDirect(url: string): Promise<number[]> {
     onEvent({ data }) {
       if (data === '[DONE]') return;
       const content = JSON.parse(data).choices[0].delta.content;
-      if (content) delays.push(nowUs() - Number(content));
+      if (content) delays.push(readMonotonicUs() - Number(content));
     },
   });
   const sent = request(`${url}/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' } });
@@ -63,16 +63,16 @@ async function measureThroughWorker(client: Client): Promise<number[]> {
   const delays: number[] = [];
   for await (const { outputs } of client.inferStream('clock', { prompt: ['go'] })) {
     const content = outputs['text'] && tensorToTexts(outputs['text'])[0];
-    if (content) delays.push(nowUs() - Number(content));
+    if (content) delays.push(readMonotonicUs() - Number(content));
   }
   return delays;
 }
 
 async function measure(): Promise<void> {
-  const url = (await start(built('token-latency', 'upstream'))).line;
+  const url = (await start(getBuiltCommand('token-latency', 'upstream'))).line;
   get(`${url}/models`).on('response', (response) => response.resume());
   const options = ['--openai', url, '--port', '0', '--no-register'];
-  const worker = [process.execPath, projectFile('bin/anyserve.js'), 'worker', ...options] as const;
+  const worker = [process.execPath, getProjectPath('bin/anyserve.js'), 'worker', ...options] as const;
   const { line } = await start(worker, { until: /^serving on/ });
   const client = new Client({ endpoint: line.replace('serving on ', '') });
   // One unmeasured stream each, so that the code is compiled.
@@ -84,15 +84,15 @@ async function measure(): Promise<void> {
     delays.throughWorker.push(...(await measureThroughWorker(client)));
   }
   await client.close();
-  const row = (what: string, values: readonly number[]) => ({
+  const createRow = (what: string, values: readonly number[]) => ({
     what,
     tokens: values.length,
-    medianMs: rounded(median(values) / 1000),
-    p99Ms: rounded(quantile(values, 0.99) / 1000),
+    medianMs: roundFigure(computeMedian(values) / 1000),
+    p99Ms: roundFigure(computeQuantile(values, 0.99) / 1000),
   });
-  const fromServer = row('directly from the server', delays.direct);
-  const through = row('through the worker', delays.throughWorker);
-  const added = { what: 'added by the worker', medianMs: rounded(through.medianMs - fromServer.medianMs) };
+  const fromServer = createRow('directly from the server', delays.direct);
+  const through = createRow('through the worker', delays.throughWorker);
+  const added = { what: 'added by the worker', medianMs: roundFigure(through.medianMs - fromServer.medianMs) };
   report({ name: 'token-latency', rows: [fromServer, through, added], compared: { medianMs: 'less' } });
 }
 

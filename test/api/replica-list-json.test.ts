@@ -6,19 +6,21 @@ import { registration, serializedReplica } from '../support/replicas.js';
 
 const NOW = { nowMs: 5000, epochMs: 1_700_000_005_000 };
 
-const known = (id: string, lease?: KnownReplica['lease']): KnownReplica<SerializedReplica> => ({
+const createKnown = (id: string, lease?: KnownReplica['lease']): KnownReplica<SerializedReplica> => ({
   registration: registration('lease-of-it', serializedReplica(id)),
   lease,
 });
 
-const bodyOf = (all: Iterable<KnownReplica<SerializedReplica>>): string =>
+const serializeBody = (all: Iterable<KnownReplica<SerializedReplica>>): string =>
   Buffer.concat([...serializeReplicaDetails(all, NOW)]).toString();
 
 describe('the details of replicas', () => {
   it('form one list in any number of chunks, which can be parsed', () => {
     for (const count of [0, 1, 31, 32, 33, 64, 65, 200]) {
-      const all = Array.from({ length: count }, (_, n) => known(`r${n}`, { host: 'h', ttlMs: 9000, seenAtMs: 4000 }));
-      const listed = parseReplicaList(bodyOf(all));
+      const all = Array.from({ length: count }, (_, n) =>
+        createKnown(`r${n}`, { host: 'h', ttlMs: 9000, seenAtMs: 4000 }),
+      );
+      const listed = parseReplicaList(serializeBody(all));
       expect(listed?.map((one) => [one.replica.id, one.state, one.lastSeenAgeMs])).toEqual(
         all.map(({ registration: { replica: of } }) => [of.id, 'ready', 1000]),
       );
@@ -26,20 +28,22 @@ describe('the details of replicas', () => {
   });
 
   it('have no `last_seen` after `now` if a lease is renewed during serialization', () => {
-    const body = JSON.parse(bodyOf([known('r1', { host: 'h', ttlMs: undefined, seenAtMs: 5400 })]));
+    const body = JSON.parse(serializeBody([createKnown('r1', { host: 'h', ttlMs: undefined, seenAtMs: 5400 })]));
     expect(body.replicas[0].last_seen).toBe(body.now);
   });
 
   it('have null for a lease that another server holds', () => {
-    expect(JSON.parse(bodyOf([known('r1')])).replicas).toMatchObject([{ peer: null, ttl: null, last_seen: null }]);
+    expect(JSON.parse(serializeBody([createKnown('r1')])).replicas).toMatchObject([
+      { peer: null, ttl: null, last_seen: null },
+    ]);
   });
 
   it('are read chunk by chunk', () => {
     let lookedUp = 0;
-    function* many(): Generator<KnownReplica<SerializedReplica>> {
-      for (let n = 0; n < 1000; n++, lookedUp++) yield known(`r${n}`);
+    function* createMany(): Generator<KnownReplica<SerializedReplica>> {
+      for (let n = 0; n < 1000; n++, lookedUp++) yield createKnown(`r${n}`);
     }
-    const parts = serializeReplicaDetails(many(), NOW);
+    const parts = serializeReplicaDetails(createMany(), NOW);
     parts.next();
     expect(lookedUp).toBe(0);
     parts.next();

@@ -24,14 +24,14 @@ const change = fc.record({
 });
 
 /** Creates a registration, and the object that `JSON.stringify` serializes for comparison. */
-function registered(n: number, model: string): { one: Registered; plain: object } {
+function createRegistered(n: number, model: string): { one: Registered; plain: object } {
   const one = registration(`lease-${n}`, serializedReplica(`${n % 10 === 0 ? 'ü' : 'r'}${n}`, { model }));
   const { id, endpoint } = one.replica;
   return { one, plain: { replica_id: id, endpoint, capabilities: [{ model }] } };
 }
 
 /** Creates a page, and counts how often the replica of each registration is read. */
-function watched(count: number): { page: Registered[]; looks: number[] } {
+function createWatchedPage(count: number): { page: Registered[]; looks: number[] } {
   const looks: number[] = [];
   const page = Array.from({ length: count }, (_, n) => {
     const { replica: of, ...rest } = registration(`lease-${n}`, serializedReplica(`r${n}`));
@@ -54,7 +54,7 @@ describe('serializePage', () => {
         const pages = new ReplicaPages<SerializedReplica>();
         const serializer = new PageSerializer();
         const plain = new Map<number, { state: ReplicaState; plain: object }>();
-        const listed = (): string =>
+        const serializePlain = (): string =>
           JSON.stringify({
             replicas: [...plain.values()]
               .filter(({ state }) => state === 'ready' || state === 'suspect')
@@ -62,17 +62,17 @@ describe('serializePage', () => {
           });
         const read: { parts: Iterable<Buffer>; expected: string }[] = [];
         const current = new Map<number, Registered>();
-        const put = (n: number, { one, plain: entry }: ReturnType<typeof registered>): void => {
+        const put = (n: number, { one, plain: entry }: ReturnType<typeof createRegistered>): void => {
           pages.put(one);
           current.set(n, one);
           plain.set(n, { state: one.state, plain: entry });
         };
-        for (let n = 0; n < COUNT; n++) put(n, registered(n, 'm'));
+        for (let n = 0; n < COUNT; n++) put(n, createRegistered(n, 'm'));
         for (const { kind, n: from, count, every, state, model } of changes) {
           if (kind === 'ask') {
             const parts = [...serializeRegistryResponse(pages.pages(), serializer)];
-            expect(Buffer.concat(parts).toString()).toBe(listed());
-            read.push({ parts, expected: listed() });
+            expect(Buffer.concat(parts).toString()).toBe(serializePlain());
+            read.push({ parts, expected: serializePlain() });
             continue;
           }
           if (kind === 'askSlowly') {
@@ -84,13 +84,13 @@ describe('serializePage', () => {
                 yield* begun;
                 yield* parts;
               })(),
-              expected: listed(),
+              expected: serializePlain(),
             });
             continue;
           }
           for (let n = from, done = 0; done < count; n = (n + every) % COUNT, done++) {
             const before = current.get(n);
-            if (kind === 'put') put(n, registered(n, model));
+            if (kind === 'put') put(n, createRegistered(n, model));
             else if (kind === 'state' && before) {
               const one = { ...before, state };
               put(n, { one, plain: plain.get(n)?.plain as object });
@@ -101,7 +101,9 @@ describe('serializePage', () => {
             }
           }
         }
-        expect(Buffer.concat([...serializeRegistryResponse(pages.pages(), serializer)]).toString()).toBe(listed());
+        expect(Buffer.concat([...serializeRegistryResponse(pages.pages(), serializer)]).toString()).toBe(
+          serializePlain(),
+        );
         for (const { parts, expected } of read) expect(Buffer.concat([...parts]).toString()).toBe(expected);
       }),
       { numRuns: 200 },
@@ -109,7 +111,7 @@ describe('serializePage', () => {
   });
 
   it('reads only the registrations that are new', () => {
-    const { page, looks } = watched(6);
+    const { page, looks } = createWatchedPage(6);
     const before = serializePage(listPage(page));
     expect(looks).toEqual([1, 1, 1, 1, 1, 1]);
     const [first, , third, fourth, fifth, sixth] = page as [Registered, ...Registered[]];

@@ -12,7 +12,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
     const first = registration('l1', replica('r1', { model: 'a' }));
     const second = registration('l2', replica('r1', { model: 'b' }));
 
-    function watched(): { store: RegistrationStore; events: StoreEvent[] } {
+    function createWatchedStore(): { store: RegistrationStore; events: StoreEvent[] } {
       const store = create();
       const events: StoreEvent[] = [];
       store.subscribe((event) => events.push(event));
@@ -20,27 +20,27 @@ export function registrationStoreContract(name: string, create: () => Registrati
     }
 
     it('notifies subscribers of a registration before put resolves', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       expect(events).toEqual([{ kind: 'put', registration: first }]);
     });
 
     it('notifies subscribers of a deletion and its reason', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       await store.delete(first.lease, 'shutdown');
       expect(events[1]).toEqual({ kind: 'delete', lease: 'l1', replicaId: 'r1', end: 'shutdown' });
     });
 
     it('replaces a registration atomically', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       await store.put(second);
       expect(events.map(({ kind }) => kind)).toEqual(['put', 'put']);
     });
 
     it('ignores a lease that was replaced', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       await store.put(second);
       await store.delete(first.lease, 'closed');
@@ -50,7 +50,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
     });
 
     it('notifies subscribers of a change, unless the lease was replaced', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       const state = { state: 'draining', sinceEpochMs: 7 } as const;
       await store.change(first.lease, state);
@@ -64,7 +64,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
     });
 
     it('ignores an unknown lease', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.delete(asLeaseId('l9'), 'closed');
       expect(events).toEqual([]);
     });
@@ -81,7 +81,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
     });
 
     it('resolves each start when its subscribers have the first complete list', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put(first);
       await Promise.all([store.start(), store.start()]);
       await store.start();
@@ -89,14 +89,14 @@ export function registrationStoreContract(name: string, create: () => Registrati
     });
 
     it('keeps the owner of a registration that changes', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.put({ ...first, owner: asServerId('s7') });
       await store.change(first.lease, { state: 'draining' });
       expect(events.map((event) => event.kind !== 'delete' && event.registration.owner)).toEqual(['s7', 's7']);
     });
 
     it('has no subscribers after it is closed', async () => {
-      const { store, events } = watched();
+      const { store, events } = createWatchedStore();
       await store.close();
       await store.put(first);
       expect(events).toEqual([]);
@@ -106,7 +106,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       const NOBODY: ReadonlySet<never> = new Set();
       const [a, b] = [replica('a', { model: 'a' }), replica('b', { model: 'b' })];
 
-      function shared() {
+      function createSharedRegistries() {
         const store = create();
         const options = { store, clock: new ManualClock(), random: createSeededRandom(1), ids: createCountingIds() };
         const events = createRecordingEvents();
@@ -119,7 +119,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       }
 
       it('lets each route to the replicas of both, and records the owner of each', async () => {
-        const { left, right } = shared();
+        const { left, right } = createSharedRegistries();
         await left.register(a, { host: 'h' }, () => {});
         await right.register(b, { host: 'h' }, () => {});
         for (const registry of [left, right]) {
@@ -130,7 +130,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       });
 
       it('stays open when one of them closes, which ends only its own leases', async () => {
-        const { left, right, events } = shared();
+        const { left, right, events } = createSharedRegistries();
         const [ofLeft, ofRight]: string[][] = [[], []];
         await left.register(a, { host: 'h' }, (end) => ofLeft?.push(`${end}`));
         await right.register(b, { host: 'h' }, (end) => ofRight?.push(`${end}`));
@@ -144,7 +144,7 @@ export function registrationStoreContract(name: string, create: () => Registrati
       });
 
       it('notifies the holder at one when the other takes over the id', async () => {
-        const { left, right } = shared();
+        const { left, right } = createSharedRegistries();
         const ends: unknown[] = [];
         await left.register(a, { host: 'h' }, (end) => ends.push(end));
         await right.register(a, { host: 'g' }, () => {});

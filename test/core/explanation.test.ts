@@ -6,7 +6,7 @@ import { type ExplainedReplica, Explainer } from '../../src/core/explanation.js'
 import { summarizeExplanation } from '../../src/core/explanation-text.js';
 
 /** Creates a capability as registration does. Only text, numbers and booleans become pairs. */
-function capability(object: Readonly<Record<string, unknown>>): Capability {
+function createParsedCapability(object: Readonly<Record<string, unknown>>): Capability {
   const scalars = Object.entries(object).filter(([, value]) => typeof value !== 'object');
   return {
     pairs: createPairs(scalars.map(([key, value]) => [key, String(value)] as const)),
@@ -20,11 +20,11 @@ function replica(
   state = 'ready',
   stateAgeMs = 5200,
 ): ExplainedReplica {
-  return { id, capabilities: objects.map(capability), state, stateAgeMs };
+  return { id, capabilities: objects.map(createParsedCapability), state, stateAgeMs };
 }
 
 /** Returns the reason for a query such as `a=1&b=2`. */
-function reason(query: string, ...replicas: ExplainedReplica[]): string | undefined {
+function explain(query: string, ...replicas: ExplainedReplica[]): string | undefined {
   const explainer = new Explainer(
     createPairs(
       query
@@ -41,35 +41,35 @@ const chat = { type: 'chat', model: 'llama' };
 
 describe('the reason why no replica matches', () => {
   it('names matching replicas that are unready, draining or suspect, and for how long', () => {
-    expect(reason('type=chat', replica('r1', [chat], 'unready'))).toBe('"r1" (unready for 5s) does');
-    expect(reason('type=chat', replica('r1', [chat], 'unready'), replica('r2', [chat], 'draining', 90_000))).toBe(
+    expect(explain('type=chat', replica('r1', [chat], 'unready'))).toBe('"r1" (unready for 5s) does');
+    expect(explain('type=chat', replica('r1', [chat], 'unready'), replica('r2', [chat], 'draining', 90_000))).toBe(
       '"r1" (unready for 5s) and "r2" (draining for 1m) do',
     );
     const five = ['a', 'b', 'c', 'd', 'e'].map((id) => replica(id, [chat], 'suspect'));
-    expect(reason('model=llama&type=chat', ...five)).toBe(
+    expect(explain('model=llama&type=chat', ...five)).toBe(
       '"a" (suspect for 5s), "b" (suspect for 5s), "c" (suspect for 5s) and 2 more do',
     );
-    expect(reason('', replica('r1', [{}], 'unready'), replica('r2', []))).toBe('"r1" (unready for 5s) does');
-    expect(reason('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does now: try again');
-    expect(reason('type=chat', { id: 'r1', capabilities: [capability(chat)] })).toBe('"r1" (listed) does');
+    expect(explain('', replica('r1', [{}], 'unready'), replica('r2', []))).toBe('"r1" (unready for 5s) does');
+    expect(explain('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does now: try again');
+    expect(explain('type=chat', { id: 'r1', capabilities: [createParsedCapability(chat)] })).toBe('"r1" (listed) does');
   });
 
   it('reports pairs in different objects of a replica, or at different replicas', () => {
-    expect(reason('type=chat&gpu=h100', replica('r1', [chat, { gpu: 'h100' }]))).toBe(
+    expect(explain('type=chat&gpu=h100', replica('r1', [chat, { gpu: 'h100' }]))).toBe(
       '"r1" has all of these pairs, but in different capability objects',
     );
-    expect(reason('type=chat&gpu=h100', replica('r1', [chat]), replica('r2', [{ gpu: 'h100' }]))).toBe(
+    expect(explain('type=chat&gpu=h100', replica('r1', [chat]), replica('r2', [{ gpu: 'h100' }]))).toBe(
       'no replica has all of these pairs: type=chat by "r1" and gpu=h100 by "r2"',
     );
   });
 
   it('reports a list, which never matches', () => {
-    expect(reason('model=b', replica('r1', [{ model: ['a', 'b'] }]))).toBe(
+    expect(explain('model=b', replica('r1', [{ model: ['a', 'b'] }]))).toBe(
       '"r1" has a list for model, and a list never matches: register a capability for each value, such as model=b',
     );
-    expect(reason('n=2', replica('r1', [{ n: [1, 2] }]))).toContain('"r1" has a list for n');
-    expect(reason('model=b', replica('r1', [{ model: ['a', 'c'], __proto__: ['b'] }]))).toBeUndefined();
-    expect(reason('__proto__=b', replica('r1', [{ x: ['b'] }]))).toBeUndefined();
+    expect(explain('n=2', replica('r1', [{ n: [1, 2] }]))).toContain('"r1" has a list for n');
+    expect(explain('model=b', replica('r1', [{ model: ['a', 'c'], __proto__: ['b'] }]))).toBeUndefined();
+    expect(explain('__proto__=b', replica('r1', [{ x: ['b'] }]))).toBeUndefined();
   });
 
   it.each([
@@ -88,11 +88,11 @@ describe('the reason why no replica matches', () => {
     ['gpu=1', [{ n: 1 }], undefined],
     ['constructor=x', [chat], undefined],
   ])('for %s among %j is %s', (query, objects, text) => {
-    expect(reason(query, replica('r0', [{ other: 'thing' }]), replica('r1', objects))).toBe(text);
+    expect(explain(query, replica('r0', [{ other: 'thing' }]), replica('r1', objects))).toBe(text);
   });
 
   it('reports the only value in which a replica differs', () => {
-    expect(reason('type=chat&gpu=h100', replica('r3', [{ ...chat, gpu: 'rtx4090' }]))).toBe(
+    expect(explain('type=chat&gpu=h100', replica('r3', [{ ...chat, gpu: 'rtx4090' }]))).toBe(
       'wanted gpu=h100, "r3" has gpu=rtx4090',
     );
   });
@@ -104,7 +104,7 @@ describe('the reason why no replica matches', () => {
       replica('apart', [{ type: 'chat' }, { gpu: 'h100' }]),
       replica('spelling', [{ type: 'chat', gpu: 'h10' }]),
     ];
-    const rank = (from: number): string => reason('type=chat&gpu=h100', ...all.slice(from)) ?? '';
+    const rank = (from: number): string => explain('type=chat&gpu=h100', ...all.slice(from)) ?? '';
     expect(
       [rank(0), rank(1), rank(2), rank(3)].map((text) => /held|list|apart|different|mean/.exec(text)?.[0]),
     ).toEqual(['held', 'list', 'apart', 'mean']);
@@ -112,9 +112,9 @@ describe('the reason why no replica matches', () => {
 
   it('truncates long values, and is one line', () => {
     const long = 'x'.repeat(1000);
-    const text = reason(`a=${long}`, replica('r'.repeat(100), [{ a: `${long}` }], 'unready')) ?? '';
+    const text = explain(`a=${long}`, replica('r'.repeat(100), [{ a: `${long}` }], 'unready')) ?? '';
     expect(text.length).toBeLessThan(120);
-    expect(reason('a=bcdef', replica('r1', [{ a: 'bcd\nef' }]))).toBe('did you mean a="bcd\\nef"?');
+    expect(explain('a=bcdef', replica('r1', [{ a: 'bcd\nef' }]))).toBe('did you mean a="bcd\\nef"?');
   });
 
   it('reports as unroutable exactly the replicas that match', () => {
@@ -161,7 +161,7 @@ describe('the reason why no replica matches', () => {
   ])('takes limited time: %s', (_what, query, at) => {
     const replicas = Array.from({ length: 50_000 }, (_, n) => at(n));
     const before = process.cpuUsage();
-    reason(query, ...replicas);
+    explain(query, ...replicas);
     expect(process.cpuUsage(before).user / 1000).toBeLessThan(1500);
   });
 
@@ -175,7 +175,7 @@ describe('the reason why no replica matches', () => {
     const one = offered.startsWith('[')
       ? { id: 'r1', capabilities: [{ pairs: [], source: `{"a":${offered}}` }], state: 'ready' }
       : replica('r1', [{ a: offered, b: `${offered}z` }]);
-    reason(`a=${wanted}`, ...Array(100).fill(one));
+    explain(`a=${wanted}`, ...Array(100).fill(one));
     expect(process.cpuUsage(before).user / 1000).toBeLessThan(1000);
   });
 
@@ -188,7 +188,7 @@ describe('the reason why no replica matches', () => {
 });
 
 /** Computes the same distance from the whole table. Used as the oracle. */
-function plainDistance(a: string, b: string): number {
+function computePlainDistance(a: string, b: string): number {
   const table = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => i + j));
   const at = (i: number, j: number): number => table[i]?.[j] ?? Number.POSITIVE_INFINITY;
   for (let i = 1; i <= a.length; i++) {
@@ -207,7 +207,7 @@ describe('measureMisspelling', () => {
     const word = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 14 });
     fc.assert(
       fc.property(word, word, (wanted, offered) => {
-        const plain = plainDistance(wanted, offered);
+        const plain = computePlainDistance(wanted, offered);
         const limit = Math.min(3, Math.floor(wanted.length / 3));
         expect(measureMisspelling(wanted, offered)).toBe(plain <= limit ? plain : undefined);
       }),

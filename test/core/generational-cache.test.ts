@@ -31,7 +31,7 @@ describe('a generational cache', () => {
   it('never exceeds its maximum size', async () => {
     const map = new GenerationalCache<number, object>(MOST);
     const values: WeakRef<object>[] = [];
-    const kept = async (): Promise<number> => {
+    const countKept = async (): Promise<number> => {
       await new Promise((resolve) => void setImmediate(resolve));
       collectGarbage();
       return values.filter((value) => value.deref()).length;
@@ -42,7 +42,7 @@ describe('a generational cache', () => {
       values.push(new WeakRef(value));
       map.set(n, value);
       map.get(n - (n % (MOST - 1)));
-      most = Math.max(most, await kept());
+      most = Math.max(most, await countKept());
     }
     expect(most).toBe(MOST);
   });

@@ -9,11 +9,11 @@ import {
 } from '../../src/core/health.js';
 
 const ANSWERED: HealthCheckResult = { kind: 'answered' };
-const failed = (reason = 'no answer', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
-const refused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
+const createFailed = (reason = 'no answer', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
+const createRefused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
 
 /** Returns the reported change after each check, and the delay of the next check. */
-function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
+function recordChanges(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
   const told: (HealthChange | undefined)[] = [];
   const nextMs: number[] = [];
   let health = UNKNOWN_HEALTH;
@@ -28,57 +28,70 @@ function course(...looks: HealthCheckResult[]): { told: (HealthChange | undefine
 
 describe('the health of a server', () => {
   it('is reported once, and checked every 3 s', () => {
-    expect(course(ANSWERED, ANSWERED, ANSWERED)).toEqual({
+    expect(recordChanges(ANSWERED, ANSWERED, ANSWERED)).toEqual({
       told: [{ kind: 'healthy' }, undefined, undefined],
       nextMs: [3000, 3000, 3000],
     });
   });
 
   it('is lost after three consecutive failures, with checks every second', () => {
-    expect(course(ANSWERED, failed('a'), failed('b'), failed('c'), failed('d'))).toEqual({
-      told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
-      nextMs: [
-        HEALTH_CHECK_INTERVAL_MS,
-        HEALTH_CHECK_RETRY_MS,
-        HEALTH_CHECK_RETRY_MS,
-        HEALTH_CHECK_RETRY_MS,
-        HEALTH_CHECK_RETRY_MS,
-      ],
-    });
+    expect(recordChanges(ANSWERED, createFailed('a'), createFailed('b'), createFailed('c'), createFailed('d'))).toEqual(
+      {
+        told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
+        nextMs: [
+          HEALTH_CHECK_INTERVAL_MS,
+          HEALTH_CHECK_RETRY_MS,
+          HEALTH_CHECK_RETRY_MS,
+          HEALTH_CHECK_RETRY_MS,
+          HEALTH_CHECK_RETRY_MS,
+        ],
+      },
+    );
     expect(HEALTH_CHECK_RETRY_MS).toBe(1000);
   });
 
   it('is not lost after failures that are not consecutive', () => {
-    const { told } = course(ANSWERED, failed(), failed(), ANSWERED, failed(), failed(), ANSWERED);
+    const { told } = recordChanges(
+      ANSWERED,
+      createFailed(),
+      createFailed(),
+      ANSWERED,
+      createFailed(),
+      createFailed(),
+      ANSWERED,
+    );
     expect(told).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
   });
 
   it('is lost after one failed check of 5 s, as long as three of 1 s take', () => {
-    expect(course(ANSWERED, failed('late', 4999), failed('late', 4999), ANSWERED).told.slice(1)).toEqual(
-      Array(3).fill(undefined),
-    );
-    expect(course(ANSWERED, failed('late', 5000)).told.at(-1)).toEqual({ kind: 'unhealthy', reason: 'late' });
+    expect(
+      recordChanges(ANSWERED, createFailed('late', 4999), createFailed('late', 4999), ANSWERED).told.slice(1),
+    ).toEqual(Array(3).fill(undefined));
+    expect(recordChanges(ANSWERED, createFailed('late', 5000)).told.at(-1)).toEqual({
+      kind: 'unhealthy',
+      reason: 'late',
+    });
   });
 
   it('is lost after one refusal', () => {
-    expect(course(ANSWERED, refused('gone')).told).toEqual([
+    expect(recordChanges(ANSWERED, createRefused('gone')).told).toEqual([
       { kind: 'healthy' },
       { kind: 'unhealthy', reason: 'gone' },
     ]);
   });
 
   it('is restored by one success', () => {
-    expect(course(ANSWERED, refused(), failed(), ANSWERED).told.at(-1)).toEqual({ kind: 'healthy' });
+    expect(recordChanges(ANSWERED, createRefused(), createFailed(), ANSWERED).told.at(-1)).toEqual({ kind: 'healthy' });
   });
 
   it('is unknown until the first success, and each new reason is reported once', () => {
-    const reasons = course(
-      refused('a'),
-      refused('a'),
-      failed('b'),
-      failed('b'),
-      failed('b'),
-      failed('b'),
+    const reasons = recordChanges(
+      createRefused('a'),
+      createRefused('a'),
+      createFailed('b'),
+      createFailed('b'),
+      createFailed('b'),
+      createFailed('b'),
       ANSWERED,
     ).told;
     expect(reasons).toEqual([

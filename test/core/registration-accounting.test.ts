@@ -15,11 +15,11 @@ const HOSTS = ['a', 'b', 'c', 'd', 'e'] as const;
 const PROBE = replica('probe', { type: 'x' });
 
 /** Creates a replica whose registration needs a few hundred bytes. */
-function sized(id: string, size: number): Replica {
+function createSizedReplica(id: string, size: number): Replica {
   return replica(id, { type: 'x', padding: 'x'.repeat(size) });
 }
 
-function limited(clock = new ManualClock()): Registry {
+function createLimitedRegistry(clock = new ManualClock()): Registry {
   const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
   const world = { clock, random: createSeededRandom(1), ids: createCountingIds(), events: createRecordingEvents() };
   return new Registry({ store: new MemoryStore(), ...world, limits });
@@ -64,26 +64,26 @@ describe('the accounting of registration bytes', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
         const clock = new ManualClock();
-        const registry = limited(clock);
+        const registry = createLimitedRegistry(clock);
         const granted: Held[] = [];
-        const running = (): Held[] => {
+        const listRunning = (): Held[] => {
           const leases = new Map([...registry.known()].map(({ registration }) => [registration.lease, registration]));
           return granted.filter((held) => leases.has(held.lease));
         };
-        const bytesOf = (held: readonly Held[]): number =>
+        const countBytes = (held: readonly Held[]): number =>
           held.reduce((sum, one) => sum + estimateRegistrationBytes(one.replica), 0);
         for (const step of actions) {
-          const held = 'at' in step ? running()[step.at % Math.max(1, running().length)] : undefined;
+          const held = 'at' in step ? listRunning()[step.at % Math.max(1, listRunning().length)] : undefined;
           if (step.kind === 'register') {
-            const registering = sized(`r${step.id}`, step.size);
-            const others = running().filter((one) => one.replica.id !== registering.id);
+            const registering = createSizedReplica(`r${step.id}`, step.size);
+            const others = listRunning().filter((one) => one.replica.id !== registering.id);
             const bytes = estimateRegistrationBytes(registering);
-            const ofHost = bytesOf(others.filter(({ host }) => host === step.host)) + bytes;
+            const ofHost = countBytes(others.filter(({ host }) => host === step.host)) + bytes;
             const refusal = registry.checkLimits(registering, step.host);
             const expected =
               ofHost > MAX_BYTES / 4
                 ? 'resource_exhausted'
-                : bytesOf(others) + bytes > MAX_BYTES
+                : countBytes(others) + bytes > MAX_BYTES
                   ? 'unavailable'
                   : undefined;
             expect(refusal?.code).toBe(expected);
@@ -96,7 +96,7 @@ describe('the accounting of registration bytes', () => {
             });
           } else if (step.kind === 'pass') clock.advance(step.ms);
           else if (held && step.kind === 'offer') {
-            const offered = sized(held.replica.id, step.size);
+            const offered = createSizedReplica(held.replica.id, step.size);
             const outcome = await registry.renew(held.lease, step.state, () => offered);
             if (outcome === 'renewed') held.replica = offered;
             else expect(outcome === 'too_soon' || outcome instanceof AnyserveError).toBe(true);
@@ -104,20 +104,20 @@ describe('the accounting of registration bytes', () => {
             await registry.accuse(held.lease, 'unacknowledged', { lateByMs: 0 });
           else if (held && step.kind !== 'offer') await registry.release(held.lease, step.kind);
           await Promise.resolve();
-          expect(bytesOf(running())).toBeLessThanOrEqual(MAX_BYTES);
+          expect(countBytes(listRunning())).toBeLessThanOrEqual(MAX_BYTES);
           for (const host of HOSTS) {
-            const held = bytesOf(running().filter((one) => one.host === host));
+            const held = countBytes(listRunning().filter((one) => one.host === host));
             expect(held).toBeLessThanOrEqual(MAX_BYTES / 4);
           }
         }
-        for (const { lease } of running()) await registry.release(lease, 'released');
+        for (const { lease } of listRunning()) await registry.release(lease, 'released');
         // All bytes are free again: each of four hosts can use its full share, and not a byte more.
         for (const host of HOSTS.slice(0, 4)) {
-          const share = sized(host, 0);
-          const rest = MAX_BYTES / 4 - estimateRegistrationBytes(sized(host, 1000)) + 1000;
-          expect(registry.checkLimits(sized(host, rest + 1), host)?.code).toBe('resource_exhausted');
+          const share = createSizedReplica(host, 0);
+          const rest = MAX_BYTES / 4 - estimateRegistrationBytes(createSizedReplica(host, 1000)) + 1000;
+          expect(registry.checkLimits(createSizedReplica(host, rest + 1), host)?.code).toBe('resource_exhausted');
           expect(registry.checkLimits(share, host)).toBeUndefined();
-          await registry.register(sized(host, rest), { host }, () => {});
+          await registry.register(createSizedReplica(host, rest), { host }, () => {});
         }
         expect(registry.checkLimits(PROBE, 'e')?.code).toBe('unavailable');
       }),
@@ -134,8 +134,8 @@ describe('the accounting of registration bytes', () => {
   });
 
   it('refuses a registration with the limit in the message', () => {
-    const registry = limited();
-    expect(registry.checkLimits(sized('r1', 3000), 'a')?.message).toMatch(
+    const registry = createLimitedRegistry();
+    expect(registry.checkLimits(createSizedReplica('r1', 3000), 'a')?.message).toMatch(
       /^no room for a registration of 30\d\d bytes: the maximum for all registrations of a is 2000 bytes$/,
     );
   });
@@ -144,7 +144,7 @@ describe('the accounting of registration bytes', () => {
 describe('a change of capabilities', () => {
   it('is applied together with a state, keeps the position in the list, and is accepted at most once a second', async () => {
     const clock = new ManualClock();
-    const registry = limited(clock);
+    const registry = createLimitedRegistry(clock);
     const lease = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
     await registry.register(replica('r2', { model: 'a' }), { host: 'a' }, () => {});
     const offer = (model: string) => () => replica('r1', { model });
@@ -167,7 +167,7 @@ describe('a change of capabilities', () => {
   });
 
   it('has no effect for an ended lease', async () => {
-    const registry = limited();
+    const registry = createLimitedRegistry();
     const older = await registry.register(replica('r1', { model: 'a' }), { host: 'a' }, () => {});
     await registry.register(replica('r1', { model: 'b' }), { host: 'a' }, () => {});
     expect(await registry.renew(older, undefined, () => replica('r1', { model: 'c' }))).toBe('superseded');
@@ -188,7 +188,7 @@ describe('a replica with a large registration', () => {
     const small = await registry.register(replica('small', { a: 1 }), { host: 'a' }, () => {});
     const objects = Array.from({ length: 4096 }, (_, n) => ({ a: n, b: n, c: n, d: n }));
     const large = await registry.register(replica('large', ...objects), { host: 'a' }, () => {});
-    const states = () => registry.pages()[0]?.registrations.map(({ state }) => state);
+    const listStates = () => registry.pages()[0]?.registrations.map(({ state }) => state);
     for (const lease of [small, large]) {
       expect(await registry.renew(lease, 'unready')).toBe('renewed');
       expect(await registry.renew(lease, 'ready')).toBe('renewed');
@@ -196,12 +196,12 @@ describe('a replica with a large registration', () => {
     }
     expect(await registry.renew(small, 'ready')).toBe('renewed');
     expect(await registry.renew(large, 'ready')).toBe('too_soon');
-    expect(states()).toEqual(['ready', 'unready']);
+    expect(listStates()).toEqual(['ready', 'unready']);
     clock.advance(13_000);
     expect(await registry.renew(large, 'ready')).toBe('too_soon');
     clock.advance(2000);
     expect(await registry.renew(large, 'ready')).toBe('renewed');
     expect(await registry.renew(large, 'ready')).toBe('renewed');
-    expect(states()).toEqual(['ready', 'ready']);
+    expect(listStates()).toEqual(['ready', 'ready']);
   });
 });

@@ -11,7 +11,7 @@ import { createSeededRandom } from '../support/seeded-random.js';
 const NONE: ReadonlySet<never> = new Set();
 const AT_HOME = { host: '127.0.0.1' };
 
-function registryWith({ seed = 1, events = createRecordingEvents(), clock = new ManualClock() } = {}): Registry {
+function createRegistry({ seed = 1, events = createRecordingEvents(), clock = new ManualClock() } = {}): Registry {
   return new Registry({
     store: new MemoryStore(),
     clock,
@@ -21,13 +21,13 @@ function registryWith({ seed = 1, events = createRecordingEvents(), clock = new 
   });
 }
 
-function ids(registry: Registry): string[] {
+function listIds(registry: Registry): string[] {
   return registry.replicas().map(({ id }) => id);
 }
 
 describe('registry', () => {
   it('keeps the newer registration of an id when the older connection closes late', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const older = await registry.register(replica('r1', { model: 'old' }), AT_HOME, () => {});
     await registry.register(replica('r1', { model: 'new' }), AT_HOME, () => {});
     await registry.release(older, 'closed');
@@ -36,7 +36,7 @@ describe('registry', () => {
   });
 
   it('notifies the older holder of an id once that it is superseded', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const older = vi.fn<LeaseHolder>();
     const newer = vi.fn<LeaseHolder>();
     await registry.register(replica('r1', {}), AT_HOME, older);
@@ -46,7 +46,7 @@ describe('registry', () => {
   });
 
   it('can route to a replica before its registration is confirmed', () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const confirmed = registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     expect(registry.route(prepareQuery({ type: 'chat' }), NONE)?.id).toBe('r1');
     return confirmed;
@@ -54,7 +54,7 @@ describe('registry', () => {
 
   it('removes a replica as soon as its lease is released, and emits the reason', async () => {
     const events = createRecordingEvents();
-    const registry = registryWith({ events });
+    const registry = createRegistry({ events });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     const released = registry.release(lease, 'closed');
     expect(registry.route(prepareQuery(), NONE)).toBeUndefined();
@@ -67,24 +67,24 @@ describe('registry', () => {
   });
 
   it('changes nothing when a lease is released twice', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.release(lease, 'closed');
     await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.release(lease, 'closed');
-    expect(ids(registry)).toEqual(['r1']);
+    expect(listIds(registry)).toEqual(['r1']);
   });
 
   it('lists replicas in the order of registration, and keeps the position of one that registers again', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.register(replica('r2', {}), AT_HOME, () => {});
     await registry.register(replica('r1', { model: 'x' }), AT_HOME, () => {});
-    expect(ids(registry)).toEqual(['r1', 'r2']);
+    expect(listIds(registry)).toEqual(['r1', 'r2']);
   });
 
   it('chooses uniformly among the matching replicas, regardless of how many of their capabilities match', async () => {
-    const registry = registryWith({ seed: 7 });
+    const registry = createRegistry({ seed: 7 });
     const names = ['r1', 'r2', 'r3', 'r4', 'r5'];
     for (const name of names) await registry.register(replica(name, { type: 'chat' }), AT_HOME, () => {});
     await registry.register(
@@ -103,7 +103,7 @@ describe('registry', () => {
   });
 
   it('skips excluded replicas unless no other matches', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.register(replica('r2', { type: 'chat' }), AT_HOME, () => {});
     const excluded = new Set([asReplicaId('r1')]);
@@ -114,7 +114,7 @@ describe('registry', () => {
 
   it('routes to a suspect if no ready replica matches, and prefers it to an excluded one', async () => {
     const clock = new ManualClock();
-    const registry = registryWith({ clock });
+    const registry = createRegistry({ clock });
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
     const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
@@ -124,7 +124,7 @@ describe('registry', () => {
   });
 
   it('suspects a silent replica on a lossy host until a sign of life', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
     expect([...registry.known()]).toMatchObject([{ registration: { state: 'suspect' } }]);
@@ -136,21 +136,21 @@ describe('registry', () => {
 
   it('ignores an accusation against a lease that was renewed recently', async () => {
     const clock = new ManualClock();
-    const registry = registryWith({ clock });
+    const registry = createRegistry({ clock });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.advance(4000);
     await registry.renew(lease);
     clock.advance(4499);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
-    expect(ids(registry)).toEqual(['r1']);
+    expect(listIds(registry)).toEqual(['r1']);
     clock.advance(1);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
-    expect(ids(registry)).toEqual([]);
+    expect(listIds(registry)).toEqual([]);
   });
 
   it('lists the registrations at the time of the call, with each lease at the time of iteration', async () => {
     const clock = new ManualClock();
-    const registry = registryWith({ clock });
+    const registry = createRegistry({ clock });
     const [first, second] = [
       await registry.register(replica('r1', {}), AT_HOME, () => {}),
       await registry.register(replica('r2', {}), AT_HOME, () => {}),
@@ -167,19 +167,19 @@ describe('registry', () => {
   });
 
   it('does not route to unready or draining replicas', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     for (const [state, id] of [['unready'], ['ready', 'r1'], ['draining']] as const) {
       expect(await registry.renew(lease, state)).toBe('renewed');
       expect(registry.route(prepareQuery(), NONE)?.id).toBe(id);
-      expect(ids(registry)).toEqual(id === undefined ? [] : [id]);
+      expect(listIds(registry)).toEqual(id === undefined ? [] : [id]);
       expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     }
   });
 
   it.each(['unready', 'draining'] as const)('does not route to a suspected replica that is %s', async (state) => {
     const clock = new ManualClock();
-    const registry = registryWith({ clock });
+    const registry = createRegistry({ clock });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.renew(lease, state);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
@@ -198,15 +198,15 @@ describe('registry', () => {
   it('removes a replica that does not renew within its TTL, and notifies the holder', async () => {
     const clock = new ManualClock();
     const events = createRecordingEvents();
-    const registry = registryWith({ clock, events });
+    const registry = createRegistry({ clock, events });
     const holder = vi.fn();
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, holder);
     clock.advance(8999);
     await registry.renew(lease);
     clock.advance(8999);
-    expect(ids(registry)).toEqual(['r1']);
+    expect(listIds(registry)).toEqual(['r1']);
     clock.advance(1);
-    expect(ids(registry)).toEqual([]);
+    expect(listIds(registry)).toEqual([]);
     expect(holder.mock.calls).toEqual([['expired']]);
     expect(events.all.at(-1)).toEqual({
       ...{ kind: 'removed', replicaId: 'r1', reason: 'expired' },
@@ -217,26 +217,26 @@ describe('registry', () => {
 
   it('suspects replicas that fell silent while this server was paused, until a sign of life or for a minute', async () => {
     const clock = new ManualClock();
-    const registry = registryWith({ clock });
+    const registry = createRegistry({ clock });
     const lease = await registry.register(replica('alive', {}), { host: 'a', ttlMs: 9000 }, () => {});
     await registry.register(replica('dead', {}), { host: 'b', ttlMs: 9000 }, () => {});
     clock.pause(20_000);
-    const states = (): string[] => [...registry.known()].map(({ registration: { state } }) => state);
-    expect(states()).toEqual(['suspect', 'suspect']);
+    const listStates = (): string[] => [...registry.known()].map(({ registration: { state } }) => state);
+    expect(listStates()).toEqual(['suspect', 'suspect']);
     await registry.renew(lease);
-    expect(states()).toEqual(['ready', 'suspect']);
+    expect(listStates()).toEqual(['ready', 'suspect']);
     clock.advance(8000);
     await registry.recordSignOfLife(lease);
     for (let at = 0; at < 7; at++) {
       clock.advance(8000);
       await registry.renew(lease);
     }
-    expect(ids(registry)).toEqual(['alive']);
+    expect(listIds(registry)).toEqual(['alive']);
   });
 
   it('reports a conflict when an id keeps changing owner', async () => {
     const events = createRecordingEvents();
-    const registry = registryWith({ events });
+    const registry = createRegistry({ events });
     for (let n = 0; n < 9; n++) await registry.register(replica('r1', {}), AT_HOME, () => {});
     const conflicts = events.all.filter(({ kind }) => kind === 'id_conflict');
     expect(conflicts).toEqual([{ kind: 'id_conflict', replicaId: 'r1' }]);
@@ -245,7 +245,7 @@ describe('registry', () => {
   it('emits suspicion, its end, a late renewal, and the start and end of self-preservation', async () => {
     const clock = new ManualClock();
     const events = createRecordingEvents();
-    const registry = registryWith({ clock, events });
+    const registry = createRegistry({ clock, events });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.pause(20_000);
     const about = { replicaId: 'r1', host: 'h' };
@@ -278,7 +278,7 @@ describe('registry', () => {
   it('does not report a renewal within the TTL as late, even if it ends a suspicion', async () => {
     const clock = new ManualClock();
     const events = createRecordingEvents();
-    const registry = registryWith({ clock, events });
+    const registry = createRegistry({ clock, events });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.advance(5000);
     await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
@@ -287,13 +287,13 @@ describe('registry', () => {
   });
 
   it('notifies every holder when it closes', async () => {
-    const registry = registryWith();
+    const registry = createRegistry();
     const ends: unknown[] = [];
     await registry.register(replica('r1', {}), AT_HOME, (end) => ends.push(end));
     await registry.register(replica('r2', {}), AT_HOME, (end) => ends.push(end));
     await registry.close();
     expect(ends).toEqual(['shutdown', 'shutdown']);
-    expect(ids(registry)).toEqual([]);
+    expect(listIds(registry)).toEqual([]);
   });
 
   it('drops a lease that its store refused', async () => {
@@ -314,24 +314,24 @@ describe('registry', () => {
   it.each([1, 2, 3])(
     'loses no replica and keeps no dead one over random orders of register and close (seed %i)',
     async (seed) => {
-      const registry = registryWith({ seed });
+      const registry = createRegistry({ seed });
       const random = createSeededRandom(seed);
-      const below = (most: number): number => Math.floor(random.fraction() * most);
+      const drawBelow = (most: number): number => Math.floor(random.fraction() * most);
       /** The model: the holder of each id, and the open leases. */
       const holder = new Map<string, LeaseId>();
       const open: { id: string; lease: LeaseId }[] = [];
       for (let step = 0; step < 2000; step++) {
         if (open.length === 0 || random.fraction() < 0.5) {
-          const id = `r${below(10)}`;
+          const id = `r${drawBelow(10)}`;
           const lease = await registry.register(replica(id, { n: step }), AT_HOME, () => {});
           holder.set(id, lease);
           open.push({ id, lease });
         } else {
-          const [{ id, lease }] = open.splice(below(open.length), 1) as [{ id: string; lease: LeaseId }];
+          const [{ id, lease }] = open.splice(drawBelow(open.length), 1) as [{ id: string; lease: LeaseId }];
           await registry.release(lease, 'closed');
           if (holder.get(id) === lease) holder.delete(id);
         }
-        expect(ids(registry).sort()).toEqual([...holder.keys()].sort());
+        expect(listIds(registry).sort()).toEqual([...holder.keys()].sort());
       }
     },
   );

@@ -7,7 +7,7 @@ import { registration, replica } from '../support/replicas.js';
 
 const FULL = 128;
 
-function filled(count: number): ReplicaPages {
+function createFilledPages(count: number): ReplicaPages {
   const pages = new ReplicaPages();
   for (let n = 0; n < count; n++) pages.put(registration(`lease-${n}`, replica(`r${n}`)));
   return pages;
@@ -21,7 +21,7 @@ describe('replica pages', () => {
     });
     fc.assert(
       fc.property(fc.array(change, { maxLength: 60 }), fc.integer({ min: 0, max: 600 }), (changes, count) => {
-        const pages = filled(count);
+        const pages = createFilledPages(count);
         const oracle = new Map<ReplicaId, Registration>(
           pages
             .pages()
@@ -49,7 +49,7 @@ describe('replica pages', () => {
   });
 
   it('reuse unchanged pages, and never modify a page that was returned', () => {
-    const pages = filled(3 * FULL);
+    const pages = createFilledPages(3 * FULL);
     const before = pages.pages().map(({ registrations }) => registrations);
     const shown = before.map((page) => [...page]);
     expect(before.map((page) => page.length)).toEqual([FULL, FULL, FULL]);
@@ -62,7 +62,7 @@ describe('replica pages', () => {
   });
 
   it('keep their ids, and the revisions of registrations that did not change', () => {
-    const pages = filled(2 * FULL);
+    const pages = createFilledPages(2 * FULL);
     const before = pages.pages();
     pages.put(registration('again', replica('r1')));
     pages.delete(asReplicaId('r3'));
@@ -74,7 +74,7 @@ describe('replica pages', () => {
   });
 
   it('have a revision for each registration, which no other one ever had, also after pages are merged', () => {
-    const pages = filled(4 * FULL);
+    const pages = createFilledPages(4 * FULL);
     const seen = new Map<number, Registration>();
     const check = (): void => {
       for (const { registrations, revisions } of pages.pages()) {
@@ -97,7 +97,7 @@ describe('replica pages', () => {
   });
 
   it('are at most four times as many as needed, even after many deletions', () => {
-    const pages = filled(100 * FULL);
+    const pages = createFilledPages(100 * FULL);
     for (let n = 0; n < 100 * FULL; n++) if (n % 50 !== 0) pages.delete(asReplicaId(`r${n}`));
     expect(pages.size).toBe(256);
     expect(pages.pages().length).toBeLessThanOrEqual(8);

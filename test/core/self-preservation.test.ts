@@ -89,22 +89,22 @@ describe('self-preservation', () => {
 
   it('gives the same verdicts as the oracle over random events', () => {
     const { fraction } = createSeededRandom(1);
-    const below = (most: number): number => Math.floor(fraction() * most);
+    const drawBelow = (most: number): number => Math.floor(fraction() * most);
     const [selfPreservation, plain] = [createSelfPreservation(), createSimpleSelfPreservation()];
     const hosts = new Set<string>();
     const verdicts = new Map<Verdict, number>();
     let nowMs = 0;
     for (let step = 0; step < 20_000; step++) {
-      nowMs += below(500);
-      const host = `h${below(12)}`;
+      nowMs += drawBelow(500);
+      const host = `h${drawBelow(12)}`;
       if (!hosts.has(host)) {
         hosts.add(host);
         selfPreservation.onHostJoin(host);
-      } else if (below(3) === 0) {
+      } else if (drawBelow(3) === 0) {
         hosts.delete(host);
         selfPreservation.onHostLeave(host);
-      } else if (below(4) === 0) {
-        const accusation = { host, nowMs, lateByMs: below(400) === 0 ? 1001 : 0, isLossy: below(50) === 0 };
+      } else if (drawBelow(4) === 0) {
+        const accusation = { host, nowMs, lateByMs: drawBelow(400) === 0 ? 1001 : 0, isLossy: drawBelow(50) === 0 };
         const verdict = selfPreservation.judge({ ...accusation, hosts: hosts.size });
         expect(verdict).toBe(plain.judge(accusation, hosts));
         verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);

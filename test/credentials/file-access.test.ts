@@ -26,37 +26,37 @@ beforeEach(() => {
   chmodSync(path, 0o600);
 });
 
-const problems = (isSecret = true): string[] => findAccessProblems({ option: 'x', path, isSecret });
+const listProblems = (isSecret = true): string[] => findAccessProblems({ option: 'x', path, isSecret });
 
 describe('findAccessProblems', () => {
   it('accepts a file that only the owner can access, or a group can read', () => {
-    expect(problems()).toEqual([]);
+    expect(listProblems()).toEqual([]);
     chmodSync(path, 0o640);
-    expect(problems()).toEqual([]);
+    expect(listProblems()).toEqual([]);
   });
 
   it('reports a secret that every user can read, and a file that every user can change', () => {
     chmodSync(path, 0o644);
-    expect(problems()).toEqual([`--x: every user can read ${path}; run "chmod o-rwx ${path}"`]);
-    expect(problems(false)).toEqual([]);
+    expect(listProblems()).toEqual([`--x: every user can read ${path}; run "chmod o-rwx ${path}"`]);
+    expect(listProblems(false)).toEqual([]);
     chmodSync(path, 0o602);
-    expect(problems(false)).toEqual([`--x: every user can change ${path}; run "chmod go-w ${path}"`]);
+    expect(listProblems(false)).toEqual([`--x: every user can change ${path}; run "chmod go-w ${path}"`]);
   });
 
   it('accepts a file in a directory that no other user can search', () => {
     chmodSync(path, 0o666);
     chmodSync(root, 0o700);
-    expect(problems()).toEqual([]);
+    expect(listProblems()).toEqual([]);
   });
 
   it('reports directories in which others can replace the file or a parent directory', () => {
     chmodSync(folder, 0o777);
-    expect(problems()).toEqual([`--x: every user can replace files in ${folder}; run "chmod go-w ${folder}"`]);
+    expect(listProblems()).toEqual([`--x: every user can replace files in ${folder}; run "chmod go-w ${folder}"`]);
     chmodSync(folder, 0o1777);
-    expect(problems()).toEqual([]);
+    expect(listProblems()).toEqual([]);
     chmodSync(folder, 0o755);
     chmodSync(root, 0o777);
-    expect(problems()).toEqual([`--x: every user can replace files in ${root}; run "chmod go-w ${root}"`]);
+    expect(listProblems()).toEqual([`--x: every user can replace files in ${root}; run "chmod go-w ${root}"`]);
   });
 
   it('checks the directories of a link and of its target', () => {
@@ -67,19 +67,19 @@ describe('findAccessProblems', () => {
     chmodSync(target, 0o777);
     path = join(folder, 'link');
     symlinkSync(join(target, 'real'), path);
-    expect(problems()).toEqual([expect.stringContaining(`can replace files in ${target}`)]);
+    expect(listProblems()).toEqual([expect.stringContaining(`can replace files in ${target}`)]);
     chmodSync(target, 0o755);
     chmodSync(folder, 0o777);
-    expect(problems()).toEqual([expect.stringContaining(`can replace files in ${folder}`)]);
+    expect(listProblems()).toEqual([expect.stringContaining(`can replace files in ${folder}`)]);
   });
 
   it.runIf(isRoot)('reports a file that another group or user can change', () => {
     chownSync(path, 0, OTHER_GROUP);
     chmodSync(path, 0o660);
-    expect(problems()).toEqual([`--x: group ${OTHER_GROUP} can change ${path}; run "chmod go-w ${path}"`]);
+    expect(listProblems()).toEqual([`--x: group ${OTHER_GROUP} can change ${path}; run "chmod go-w ${path}"`]);
     chmodSync(path, 0o600);
     chownSync(path, 4321, 0);
-    expect(problems()).toEqual([expect.stringContaining(`user 4321 owns ${path} and can change it`)]);
+    expect(listProblems()).toEqual([expect.stringContaining(`user 4321 owns ${path} and can change it`)]);
   });
 
   it('has its problems logged once', () => {

@@ -26,7 +26,7 @@ const tokenFile = fc
 const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
 
 /** Returns which of the test ids a token can register. */
-function granted(tokens: TokenSet, token: string): string {
+function listGranted(tokens: TokenSet, token: string): string {
   const prefixes = tokens.findPrefixes(hashToken(token));
   return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
 }
@@ -48,8 +48,8 @@ describe('a token file that is read while it is rewritten', () => {
         const tokens = new Set(`${before}\n${after}`.split(/\s+/).flatMap((text) => listPrefixes(text)));
         const check = (): void => {
           for (const token of tokens) {
-            const now = granted(current(), token);
-            const isAllowed = [old, whole].some((file) => isPartOf(now, granted(file, token)));
+            const now = listGranted(current(), token);
+            const isAllowed = [old, whole].some((file) => isPartOf(now, listGranted(file, token)));
             if (!isAllowed) throw new Error(`${token} may ${now}`);
           }
         };
@@ -70,7 +70,7 @@ describe('a token file that is read while it is rewritten', () => {
           clock.advance(1000);
           check();
         }
-        for (const token of tokens) expect(granted(current(), token)).toBe(granted(whole, token));
+        for (const token of tokens) expect(listGranted(current(), token)).toBe(listGranted(whole, token));
       }),
       { numRuns: 150 },
     );
@@ -82,7 +82,7 @@ function listPrefixes(text: string): string[] {
 }
 
 /** Removes an incomplete block at the end. */
-const wholeBlocks = (text = ''): string => text.slice(0, text.lastIndexOf('-----END') + 25).trim();
+const removePartialBlock = (text = ''): string => text.slice(0, text.lastIndexOf('-----END') + 25).trim();
 
 describe('certificates that are read while they are rewritten', () => {
   const authority = createAuthority();
@@ -90,18 +90,22 @@ describe('certificates that are read while they are rewritten', () => {
   const [first, second] = [authority.sign('first'), authority.sign('second')];
 
   /** Replaces one of three files by each beginning of a new text. Returns the settings after each of the next checks. */
-  function seenWhile(name: 'cert' | 'key' | 'ca', text: string): { cert: string; key: string; ca?: string }[] {
+  function listSettingsDuring(name: 'cert' | 'key' | 'ca', text: string): { cert: string; key: string; ca?: string }[] {
     const seen = [];
     for (let length = 0; length < text.length; length += 23) {
-      const file = (option: string, content: string) => {
+      const getPath = (option: string, content: string) => {
         const path = join(folder, option);
         writeFileSync(path, content);
         return { option, path };
       };
       const clock = new ManualClock();
-      const files = { cert: file('cert', first.cert), key: file('key', first.key), ca: file('ca', other.cert) };
+      const files = {
+        cert: getPath('cert', first.cert),
+        key: getPath('key', first.key),
+        ca: getPath('ca', other.cert),
+      };
       const current = loadServerTls(files, { clock, log: createRecordingLog() });
-      file(name, text.slice(0, length));
+      getPath(name, text.slice(0, length));
       for (let round = 0; round < 4; round++) {
         clock.advance(1000);
         seen.push(current());
@@ -112,20 +116,20 @@ describe('certificates that are read while they are rewritten', () => {
 
   it('are the old pair while the new certificate or key is incomplete', () => {
     const chain = `${second.cert}${authority.cert}`;
-    for (const { cert, key } of [...seenWhile('cert', chain), ...seenWhile('key', second.key)]) {
+    for (const { cert, key } of [...listSettingsDuring('cert', chain), ...listSettingsDuring('key', second.key)]) {
       expect({ cert, key }).toEqual({ cert: first.cert, key: first.key });
     }
   });
 
   it('are never a chain with an incomplete certificate', () => {
     const chain = `${first.cert}${authority.cert}`;
-    const seen = new Set(seenWhile('cert', chain).map(({ cert }) => wholeBlocks(cert)));
+    const seen = new Set(listSettingsDuring('cert', chain).map(({ cert }) => removePartialBlock(cert)));
     expect([...seen]).toEqual([first.cert.trim()]);
   });
 
   it('are never authorities with an incomplete certificate', () => {
     const bundle = `${authority.cert}${other.cert}`;
-    const seen = new Set(seenWhile('ca', bundle).map(({ ca }) => wholeBlocks(ca)));
+    const seen = new Set(listSettingsDuring('ca', bundle).map(({ ca }) => removePartialBlock(ca)));
     const allowed = [other.cert, authority.cert, bundle].map((text) => text.trim());
     expect([...seen].filter((ca) => !allowed.includes(ca))).toEqual([]);
   });

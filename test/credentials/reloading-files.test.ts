@@ -170,18 +170,18 @@ describe('reloading files', () => {
   });
 
   it('can be a Kubernetes secret without a final newline: a link through a directory link that is swapped', () => {
-    const version = (name: string, text: string): void => {
+    const writeVersion = (name: string, text: string): void => {
       mkdirSync(join(folder, name));
       writeFileSync(join(folder, name, 'token'), text);
       symlinkSync(name, join(folder, '..data_tmp'));
       renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
     };
-    version('..v1', 'first');
+    writeVersion('..v1', 'first');
     path = join(folder, 'token');
     symlinkSync('..data/token', path);
     const current = open();
     expect(current()).toBe('first');
-    version('..v2', 'other');
+    writeVersion('..v2', 'other');
     clock.advance(1000);
     expect(current()).toBe('first');
     clock.advance(2000);

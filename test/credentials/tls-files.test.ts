@@ -9,13 +9,13 @@ import { createRecordingLog } from '../support/replicas.js';
 
 const authority = createAuthority();
 const [first, second] = [authority.sign('first'), authority.sign('second')];
-const world = (): { clock: ManualClock; log: ReturnType<typeof createRecordingLog> } => ({
+const createWorld = (): { clock: ManualClock; log: ReturnType<typeof createRecordingLog> } => ({
   clock: new ManualClock(),
   log: createRecordingLog(),
 });
 const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
 
-function file(name: string, text: string): string {
+function writeFile(name: string, text: string): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;
@@ -24,19 +24,19 @@ function file(name: string, text: string): string {
 function read(cert: string, key: string, ca = authority.cert) {
   return loadServerTls(
     {
-      cert: { option: 'tls-cert', path: file('cert', cert) },
-      key: { option: 'tls-key', path: file('key', key) },
-      ca: { option: 'tls-ca', path: file('ca', ca) },
+      cert: { option: 'tls-cert', path: writeFile('cert', cert) },
+      key: { option: 'tls-key', path: writeFile('key', key) },
+      ca: { option: 'tls-ca', path: writeFile('ca', ca) },
     },
-    world(),
+    createWorld(),
   )();
 }
 
 describe('TLS files', () => {
   it('are returned unchanged', () => {
     expect(read(first.cert, first.key)).toEqual({ cert: first.cert, key: first.key, ca: authority.cert });
-    const ca = { option: 'tls-ca', path: file('ca', authority.cert) };
-    expect(loadClientTls({ ca }, world())()).toEqual({ ca: authority.cert });
+    const ca = { option: 'tls-ca', path: writeFile('ca', authority.cert) };
+    expect(loadClientTls({ ca }, createWorld())()).toEqual({ ca: authority.cert });
   });
 
   it.each([
@@ -67,17 +67,17 @@ describe('TLS files', () => {
   });
 
   it('are reloaded together: a new certificate waits for its key', () => {
-    const { clock, log } = world();
-    const [certPath, keyPath] = [file('cert', first.cert), file('key', first.key)];
+    const { clock, log } = createWorld();
+    const [certPath, keyPath] = [writeFile('cert', first.cert), writeFile('key', first.key)];
     const current = loadServerTls(
       { cert: { option: 'tls-cert', path: certPath }, key: { option: 'tls-key', path: keyPath } },
       { clock, log },
     );
-    file('cert', second.cert);
+    writeFile('cert', second.cert);
     clock.advance(1000);
     expect(current().cert).toBe(first.cert);
     expect(log.lines).toEqual([expect.stringMatching(/^--tls-key: cannot use .*; the previous content stays in use$/)]);
-    file('key', second.key);
+    writeFile('key', second.key);
     clock.advance(1000);
     expect(current()).toMatchObject({ cert: second.cert, key: second.key });
   });

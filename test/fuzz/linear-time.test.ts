@@ -35,36 +35,36 @@ import { startTestApiServer, type TestApiServer } from '../support/api-server.js
 import { expectLinearTime, measureLeastAsyncCpuMs } from '../support/cpu-cost.js';
 
 /** Repeats a unit up to a length. */
-function repeated(unit: string, length: number): string {
+function repeatUnit(unit: string, length: number): string {
   return unit.repeat(Math.ceil(length / unit.length)).slice(0, length);
 }
 
 /** Inputs that make careless patterns and loops slow: runs with an unexpected end, many small parts, invalid escapes. */
 const SHAPES: Readonly<Record<string, (length: number) => string>> = {
-  'a run of slashes, then a letter': (length) => `/${repeated('/', length)}x`,
-  'a run of spaces, then a letter': (length) => `a${repeated(' ', length)}x`,
-  'a run of tabs and line feeds': (length) => `a${repeated('\t\n', length)}x`,
-  'a run of carriage returns': (length) => repeated('\r', length),
-  'a run of digits, then a letter': (length) => `${repeated('1', length)}x`,
-  'a run of zeros and dots': (length) => repeated('0.', length),
-  'a run of dots': (length) => `a${repeated('.', length)}!`,
-  'a run of colons': (length) => repeated(':', length),
-  'a run of brackets': (length) => `[${repeated('[', length)}`,
-  'a run of commas': (length) => repeated(',', length),
-  'a run of letters': (length) => repeated('a', length),
-  'a run of pluses, then a letter': (length) => `application/${repeated('+', length)}x`,
-  'invalid escapes': (length) => repeated('%,%zz&', length),
-  'escaped characters': (length) => repeated('%61&', length),
-  'backslashes and quotes': (length) => `"${repeated('\\"', length)}`,
-  'empty objects': (length) => `{"capabilities":[${repeated('{},', length)}{}]}`,
-  'one repeated key': (length) => `{${repeated('"a":1,', length)}"a":1}`,
+  'a run of slashes, then a letter': (length) => `/${repeatUnit('/', length)}x`,
+  'a run of spaces, then a letter': (length) => `a${repeatUnit(' ', length)}x`,
+  'a run of tabs and line feeds': (length) => `a${repeatUnit('\t\n', length)}x`,
+  'a run of carriage returns': (length) => repeatUnit('\r', length),
+  'a run of digits, then a letter': (length) => `${repeatUnit('1', length)}x`,
+  'a run of zeros and dots': (length) => repeatUnit('0.', length),
+  'a run of dots': (length) => `a${repeatUnit('.', length)}!`,
+  'a run of colons': (length) => repeatUnit(':', length),
+  'a run of brackets': (length) => `[${repeatUnit('[', length)}`,
+  'a run of commas': (length) => repeatUnit(',', length),
+  'a run of letters': (length) => repeatUnit('a', length),
+  'a run of pluses, then a letter': (length) => `application/${repeatUnit('+', length)}x`,
+  'invalid escapes': (length) => repeatUnit('%,%zz&', length),
+  'escaped characters': (length) => repeatUnit('%61&', length),
+  'backslashes and quotes': (length) => `"${repeatUnit('\\"', length)}`,
+  'empty objects': (length) => `{"capabilities":[${repeatUnit('{},', length)}{}]}`,
+  'one repeated key': (length) => `{${repeatUnit('"a":1,', length)}"a":1}`,
   'keys that are numbers': (length) =>
     `{${Array.from({ length: length / 14 }, (_, at) => `"${at * 65536}":1`).join(',')}}`,
   'pairs of a query': (length) => Array.from({ length: length / 6 }, (_, at) => `${at.toString(36)}=`).join('&'),
-  'control characters': (length) => repeated('\u001b\u009b\u202e\ud800', length),
-  emoji: (length) => `"${repeated('😀', length)}`,
-  'a bearer token after many spaces': (length) => `Bearer ${repeated(' ', length)}x`,
-  'names of a certificate': (length) => repeated("does not match certificate's altnames: x ", length),
+  'control characters': (length) => repeatUnit('\u001b\u009b\u202e\ud800', length),
+  emoji: (length) => `"${repeatUnit('😀', length)}`,
+  'a bearer token after many spaces': (length) => `Bearer ${repeatUnit(' ', length)}x`,
+  'names of a certificate': (length) => repeatUnit("does not match certificate's altnames: x ", length),
 };
 
 /** Functions that parse or format untrusted text. Most of them reject most of the inputs. */
@@ -132,11 +132,11 @@ describe.each(Object.entries(READERS))('the time of %s is linear in the length',
 });
 
 it('the measurement distinguishes quadratic from linear time', () => {
-  const careless = (length: number) => {
+  const matchCarelessly = (length: number) => {
     const text = SHAPES['a run of spaces, then a letter']?.(length) ?? '';
     return () => /\s*\n/.test(text);
   };
-  expect(() => expectLinearTime(careless, 2048)).toThrow('for 4 times the length');
+  expect(() => expectLinearTime(matchCarelessly, 2048)).toThrow('for 4 times the length');
 });
 
 describe('a request of 16 KB', () => {
@@ -145,14 +145,14 @@ describe('a request of 16 KB', () => {
 
   beforeAll(async () => {
     server = await startTestApiServer();
-    socket = await connected();
+    socket = await connectSocket();
   });
   afterAll(async () => {
     socket.destroy();
     await server.close();
   });
 
-  async function connected(): Promise<Socket> {
+  async function connectSocket(): Promise<Socket> {
     const opened = connect({ port: server.port, host: '127.0.0.1' });
     opened.setNoDelay(true).on('error', () => {});
     await once(opened, 'connect');
@@ -161,7 +161,7 @@ describe('a request of 16 KB', () => {
 
   /** Sends a request and waits for its response, or for the server to close the connection. */
   async function ask(text: string): Promise<void> {
-    if (socket.destroyed || socket.readableEnded) socket = await connected();
+    if (socket.destroyed || socket.readableEnded) socket = await connectSocket();
     socket.write(text, 'latin1');
     await new Promise<void>((resolve) => {
       const done = (): void => {
@@ -175,16 +175,17 @@ describe('a request of 16 KB', () => {
   const LENGTH = 15_900;
   const get = (target: string, headers = ''): string => `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`;
   const put = (target: string): string => `PUT ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`;
-  const header = (name: string, value: string): string => get('/route', `${name}: ${value.slice(0, LENGTH)}\r\n`);
+  const formatHeaderRequest = (name: string, value: string): string =>
+    get('/route', `${name}: ${value.slice(0, LENGTH)}\r\n`);
   const printableShapes = Object.entries(SHAPES)
     .map(([name, make]) => [name, make(LENGTH)] as const)
     .filter(([, text]) => /^[\x21-\x7e]*$/.test(text));
   const REQUESTS: readonly (readonly [name: string, text: string])[] = [
-    ['slashes after a path', get(`/register${repeated('/', LENGTH)}`)],
-    ['hashes', get(`/${repeated('#', LENGTH)}`)],
-    ['backslashes', get(`/${repeated('\\', LENGTH)}`)],
-    ['an absolute form', get(`http://${repeated('a.', LENGTH)}/#`)],
-    ['many headers', get('/route', repeated('a:\r\n', 7000))],
+    ['slashes after a path', get(`/register${repeatUnit('/', LENGTH)}`)],
+    ['hashes', get(`/${repeatUnit('#', LENGTH)}`)],
+    ['backslashes', get(`/${repeatUnit('\\', LENGTH)}`)],
+    ['an absolute form', get(`http://${repeatUnit('a.', LENGTH)}/#`)],
+    ['many headers', get('/route', repeatUnit('a:\r\n', 7000))],
     ...printableShapes.flatMap(([name, text]) => [
       [`a path: ${name}`, get(`/${text.slice(0, LENGTH)}`)] as const,
       [`a query: ${name}`, get(`/route?${text.slice(0, LENGTH)}`)] as const,
@@ -195,7 +196,7 @@ describe('a request of 16 KB', () => {
       .filter(([, text]) => /^[\t\x20-\x7e]*$/.test(text))
       .flatMap(([name, text]) =>
         ['Host', 'Origin', 'X-Anyserve-Exclude', 'Authorization', 'Content-Type'].map(
-          (field) => [`${field}: ${name}`, header(field, text)] as const,
+          (field) => [`${field}: ${name}`, formatHeaderRequest(field, text)] as const,
         ),
       ),
   ];

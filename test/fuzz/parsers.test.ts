@@ -273,7 +273,7 @@ describe('tensors', () => {
 });
 
 describe('texts for a model', () => {
-  const bytes = (text: string) => ({ datatype: 'BYTES', shape: [1], data: [Buffer.from(text)] }) as const;
+  const toBytes = (text: string) => ({ datatype: 'BYTES', shape: [1], data: [Buffer.from(text)] }) as const;
   const parameter = fc.oneof(anyText, fc.boolean(), fc.double(), fc.bigInt());
 
   it('are messages, or rejected with the name of the input', () => {
@@ -282,8 +282,8 @@ describe('texts for a model', () => {
       .map((list) => JSON.stringify(list));
     fc.assert(
       fc.property(fc.oneof(anyBody, turns), (messages) => {
-        expectOnlyErrors(['invalid_argument'], () => readMessages({ messages: bytes(messages) }));
-        expectOnlyErrors(['invalid_argument'], () => readMessages({ prompt: bytes(messages) }));
+        expectOnlyErrors(['invalid_argument'], () => readMessages({ messages: toBytes(messages) }));
+        expectOnlyErrors(['invalid_argument'], () => readMessages({ prompt: toBytes(messages) }));
       }),
       RUNS,
     );

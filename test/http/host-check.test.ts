@@ -32,7 +32,8 @@ async function ask(line: string, headers: readonly string[], body = ''): Promise
   return { status: Number(head.split(' ')[1]), body: answer };
 }
 
-const status = async (host: string): Promise<number> => (await ask('GET /registry HTTP/1.1', [`Host: ${host}`])).status;
+const fetchStatus = async (host: string): Promise<number> =>
+  (await ask('GET /registry HTTP/1.1', [`Host: ${host}`])).status;
 
 describe('a server on loopback', () => {
   it.each([
@@ -57,7 +58,7 @@ describe('a server on loopback', () => {
     '',
   ])('accepts the host %j', async (host) => {
     await start();
-    expect(await status(host)).toBe(200);
+    expect(await fetchStatus(host)).toBe(200);
   });
 
   it.each([
@@ -90,9 +91,9 @@ describe('a server on loopback', () => {
     'a'.repeat(8000),
   ])('refuses the host %s', async (host) => {
     await start();
-    expect(await status(host)).toBe(421);
+    expect(await fetchStatus(host)).toBe(421);
     // The cached verdict is the same.
-    expect(await status(host)).toBe(421);
+    expect(await fetchStatus(host)).toBe(421);
   });
 
   it('names the host and the option in its response', async () => {
@@ -108,10 +109,10 @@ describe('a server on loopback', () => {
 
   it('accepts allowed hosts with any port and in any case', async () => {
     await start({ allowedHosts: ['api', 'GPU7.lan:8080'] });
-    expect(await Promise.all(['api:8080', 'API', 'api.', 'gpu7.lan', 'gpu7.lan:9'].map(status))).toEqual(
+    expect(await Promise.all(['api:8080', 'API', 'api.', 'gpu7.lan', 'gpu7.lan:9'].map(fetchStatus))).toEqual(
       Array(5).fill(200),
     );
-    expect(await Promise.all(['api.evil.example', 'xapi', 'gpu7', 'lan'].map(status))).toEqual(Array(4).fill(421));
+    expect(await Promise.all(['api.evil.example', 'xapi', 'gpu7', 'lan'].map(fetchStatus))).toEqual(Array(4).fill(421));
   });
 
   it('rejects an invalid allowed host at start', async () => {
@@ -141,13 +142,13 @@ describe('a server on loopback', () => {
 
   it('checks the host of an absolute request target as well as the header', async () => {
     await start();
-    const target = (url: string, host: string) => ask(`GET ${url} HTTP/1.1`, [`Host: ${host}`]);
-    expect((await target('http://localhost:1/registry', 'localhost')).status).toBe(200);
-    expect((await target('http://evil.example/registry', 'localhost')).status).toBe(421);
-    expect((await target('http://evil.example/route', 'localhost')).status).toBe(421);
-    expect((await target('ftp://evil.example/registry', 'localhost')).status).toBe(421);
-    expect((await target('http://a@evil.example/registry', 'localhost')).status).not.toBe(200);
-    expect((await target('http://localhost/registry', 'evil.example')).status).toBe(421);
+    const formatTarget = (url: string, host: string) => ask(`GET ${url} HTTP/1.1`, [`Host: ${host}`]);
+    expect((await formatTarget('http://localhost:1/registry', 'localhost')).status).toBe(200);
+    expect((await formatTarget('http://evil.example/registry', 'localhost')).status).toBe(421);
+    expect((await formatTarget('http://evil.example/route', 'localhost')).status).toBe(421);
+    expect((await formatTarget('ftp://evil.example/registry', 'localhost')).status).toBe(421);
+    expect((await formatTarget('http://a@evil.example/registry', 'localhost')).status).not.toBe(200);
+    expect((await formatTarget('http://localhost/registry', 'evil.example')).status).toBe(421);
   });
 
   it('accepts HTTP/1.0 without a host', async () => {
@@ -167,7 +168,7 @@ describe('a server on loopback', () => {
   it('does not check requests that need a token', async () => {
     await start({ tokens: { register: () => new TokenSet(['t']), read: () => new TokenSet(['t']) } });
     expect((await ask('GET /registry HTTP/1.1', ['Host: gpu7.lan', 'Authorization: Bearer t'])).status).toBe(200);
-    expect(await status('gpu7.lan')).toBe(401);
+    expect(await fetchStatus('gpu7.lan')).toBe(401);
   });
 
   it('checks requests without a token where only others need one', async () => {
@@ -177,14 +178,14 @@ describe('a server on loopback', () => {
 
   it('is recognized when it listens on the name localhost', async () => {
     await start({ host: 'localhost' });
-    expect(await status('evil.example')).toBe(421);
+    expect(await fetchStatus('evil.example')).toBe(421);
   });
 });
 
 describe('a server that other machines reach', () => {
   it.each(['api:8080', 'gpu7.lan', 'evil.example'])('accepts clients that use the name %s', async (host) => {
     await start({ host: '0.0.0.0' });
-    expect(await status(host)).toBe(200);
+    expect(await fetchStatus(host)).toBe(200);
     expect((await ask('POST /register HTTP/1.1', [`Host: ${host}`], formatRegistrationBody('r1'))).status).toBe(200);
   });
 

@@ -14,18 +14,18 @@ let server: TestApiServer;
 /** The responses to all requests so far, unless they were garbage-collected. */
 let responses: WeakRef<ServerResponse>[];
 
-function note(message: unknown): void {
+function recordResponse(message: unknown): void {
   responses.push(new WeakRef((message as { response: ServerResponse }).response));
 }
 
 beforeEach(async () => {
   responses = [];
-  subscribe(REQUESTS, note);
+  subscribe(REQUESTS, recordResponse);
   server = await startTestApiServer();
 });
 
 afterEach(async () => {
-  unsubscribe(REQUESTS, note);
+  unsubscribe(REQUESTS, recordResponse);
   await server.close();
 });
 
@@ -36,10 +36,10 @@ it.each([
   ['an expectation', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'],
 ])('an idle connection keeps no response in memory: %s', async (_what, request) => {
   const { socket, received } = openRawConnection(server.port, request);
-  const answers = (): number => received().split('HTTP/1.1 ').length - 1;
-  await until('there is a response', () => answers() === 1);
+  const countResponses = (): number => received().split('HTTP/1.1 ').length - 1;
+  await until('there is a response', () => countResponses() === 1);
   socket.write(request.repeat(3));
-  await until('all requests have a response', () => answers() === 4);
+  await until('all requests have a response', () => countResponses() === 4);
   const areCollected = (): boolean => {
     collectGarbage();
     return responses.length === 4 && responses.every((response) => response.deref() === undefined);

@@ -17,13 +17,13 @@ import { collectGarbage } from '../support/retained-memory.js';
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
 
 /** Converts a decoded message to the form of the generated code: plain arrays, and every field of contents is present. */
-function plain(message: unknown): unknown {
+function toPlain(message: unknown): unknown {
   if (message instanceof Uint8Array) return [...message];
   if (ArrayBuffer.isView(message)) return Array.from(message as never);
-  if (Array.isArray(message)) return message.map(plain);
-  if (message instanceof Map) return new Map([...message].map(([key, value]) => [key, plain(value)]));
+  if (Array.isArray(message)) return message.map(toPlain);
+  if (message instanceof Map) return new Map([...message].map(([key, value]) => [key, toPlain(value)]));
   if (typeof message !== 'object' || message === null) return message;
-  const fields = Object.fromEntries(Object.entries(message).map(([key, value]) => [key, plain(value)]));
+  const fields = Object.fromEntries(Object.entries(message).map(([key, value]) => [key, toPlain(value)]));
   if ('datatype' in fields && fields['contents']) {
     fields['contents'] = { ...InferTensorContents.decode(new Uint8Array(0)), ...(fields['contents'] as object) };
   }
@@ -80,7 +80,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     fc.assert(
       fc.property(message, (given) => {
         const bytes = generated.encode(given).finish();
-        expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
+        expect(toPlain(decode(bytes))).toEqual(toPlain(generated.decode(bytes)));
       }),
       RUNS,
     );
@@ -90,7 +90,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     fc.assert(
       fc.property(message, fc.integer({ min: 1, max: 10 }), (given, numberBytes) => {
         const bytes = reencode(generated.encode(given).finish(), numberBytes);
-        expect(plain(decode(bytes))).toEqual(plain(generated.decode(bytes)));
+        expect(toPlain(decode(bytes))).toEqual(toPlain(generated.decode(bytes)));
       }),
       RUNS,
     );
@@ -100,7 +100,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     fc.assert(
       fc.property(message, (given) => {
         const bytes = generated.encode(given).finish().subarray(0, 400);
-        for (let length = 0; length <= bytes.length; length++) agrees(bytes.slice(0, length));
+        for (let length = 0; length <= bytes.length; length++) expectAgreement(bytes.slice(0, length));
       }),
       { numRuns: 30 },
     );
@@ -114,7 +114,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
         const start = at % (bytes.length + 1);
         return Buffer.concat([bytes.subarray(0, start), piece, bytes.subarray(start + piece.length)]);
       });
-    fc.assert(fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 60 })), agrees), RUNS);
+    fc.assert(fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 60 })), expectAgreement), RUNS);
   });
 
   it('skips unknown fields', () => {
@@ -135,7 +135,7 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
     fc.assert(
       fc.property(message, (given) => {
         const bytes = generated.encode(given).finish();
-        expect(plain(decode(Buffer.concat([unknown, bytes, unknown])))).toEqual(plain(decode(bytes)));
+        expect(toPlain(decode(Buffer.concat([unknown, bytes, unknown])))).toEqual(toPlain(decode(bytes)));
       }),
       { numRuns: 30 },
     );
@@ -146,16 +146,16 @@ describe.each(MESSAGES as unknown as AnyCodec[])('the codec of %s', (_what, mess
       fc.property(message, message, (first, second) => {
         const [one, other] = [generated.encode(first).finish(), generated.encode(second).finish()];
         const both = decode(Buffer.concat([one, other]));
-        expect(plain(both)).toEqual(plain(merged(decode(one), decode(other))));
+        expect(toPlain(both)).toEqual(toPlain(mergeMessages(decode(one), decode(other))));
       }),
       RUNS,
     );
   });
 
   /** Checks that both codecs read the same message. The generated code accepts more; {@link STRICTER} lists these cases. */
-  function agrees(bytes: Uint8Array): void {
-    const expected = reading(() => generated.decode(bytes));
-    const read = reading(() => decode(bytes));
+  function expectAgreement(bytes: Uint8Array): void {
+    const expected = tryRead(() => generated.decode(bytes));
+    const read = tryRead(() => decode(bytes));
     if (read.error && !expected.error) expect(read.error.message).toMatch(STRICTER);
     else if (read.error) expect(read.error).not.toBeInstanceOf(TypeError);
     else expect(read).toEqual(expected);
@@ -175,28 +175,31 @@ const STRICTER = new RegExp(
   ].join('|')})$`,
 );
 
-function reading(decode: () => unknown): { message?: unknown; error?: Error } {
+function tryRead(decode: () => unknown): { message?: unknown; error?: Error } {
   try {
-    return { message: plain(decode()) };
+    return { message: toPlain(decode()) };
   } catch (error) {
     return { error: error as Error };
   }
 }
 
 /** Merges two messages as protobuf does. */
-function merged(first: unknown, second: unknown): unknown {
+function mergeMessages(first: unknown, second: unknown): unknown {
   if (Array.isArray(first)) return [...first, ...(second as unknown[])];
   if (first instanceof Map) return new Map([...first, ...(second as Map<unknown, unknown>)]);
   if (typeof first === 'object' && first !== null && typeof second === 'object' && second !== null) {
     return Object.fromEntries(
-      Object.entries(first).map(([key, value]) => [key, merged(value, (second as Record<string, unknown>)[key])]),
+      Object.entries(first).map(([key, value]) => [
+        key,
+        mergeMessages(value, (second as Record<string, unknown>)[key]),
+      ]),
     );
   }
   return second === '' || second === undefined ? first : second;
 }
 
 /** A tensor whose contents are split into these messages. */
-function tensorOf(...parts: Uint8Array[]): TensorMessage | undefined {
+function createTensor(...parts: Uint8Array[]): TensorMessage | undefined {
   const writer = new BinaryWriter().uint32(42).fork();
   for (const bytes of parts) writer.uint32(42).bytes(bytes);
   return decodeRequest(writer.join().finish()).inputs[0];
@@ -233,7 +236,7 @@ describe('typed contents', () => {
           else messages.push(Buffer.concat([messages.pop() as Uint8Array, bytes]));
         }
         const expected = InferTensorContents.decode(InferTensorContents.encode(whole).finish());
-        expect(plain(tensorOf(...messages))).toMatchObject({ contents: plain(expected) as object });
+        expect(toPlain(createTensor(...messages))).toMatchObject({ contents: toPlain(expected) as object });
       }),
       RUNS,
     );
@@ -263,15 +266,17 @@ describe('typed contents', () => {
     ['a varint of eleven bytes', 26, [...new Array(10).fill(0xff), 1]],
   ])('that hold %s are refused', (_what, tag, bytes) => {
     const packed = new BinaryWriter().uint32(tag).bytes(Uint8Array.from(bytes)).finish();
-    expect(() => tensorOf(packed)).toThrow(RangeError);
+    expect(() => createTensor(packed)).toThrow(RangeError);
     // An element cannot continue in the next piece.
-    expect(() => tensorOf(packed, packed)).toThrow(RangeError);
+    expect(() => createTensor(packed, packed)).toThrow(RangeError);
   });
 
   it('of many elements that arrive one by one take no extra memory', () => {
     const writer = new BinaryWriter();
     for (let n = 0; n < 100_000; n++) writer.uint32(16).int32(n);
-    expect(tensorOf(writer.finish())?.contents?.intContents).toEqual(Int32Array.from({ length: 100_000 }, (_, n) => n));
+    expect(createTensor(writer.finish())?.contents?.intContents).toEqual(
+      Int32Array.from({ length: 100_000 }, (_, n) => n),
+    );
   });
 });
 
@@ -288,13 +293,13 @@ describe('a message that cannot be written', () => {
   });
 
   it('is not kept in memory until the next message', async () => {
-    const failed = (): WeakRef<ArrayBuffer> => {
+    const failToWrite = (): WeakRef<ArrayBuffer> => {
       const floats = new Float32Array(1000);
       const large = { ...input, contents: { fp32Contents: floats } };
       expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('does not fit 64 bits');
       return new WeakRef(floats.buffer);
     };
-    const tensor = failed();
+    const tensor = failToWrite();
     // The target of a weak reference stays alive until the current job ends.
     await new Promise((resolve) => setImmediate(resolve));
     collectGarbage();
@@ -319,7 +324,7 @@ describe('a tensor', () => {
 
 describe('a message of a response stream', () => {
   const nothing = ModelInferResponse.decode(new Uint8Array(0));
-  const bare = (fields: Partial<ModelInferResponse>): Uint8Array =>
+  const encodeBare = (fields: Partial<ModelInferResponse>): Uint8Array =>
     ModelInferResponse.encode({ ...nothing, modelName: 'm', modelVersion: 'v0.1.0', ...fields }).finish();
 
   it.each<[string, Partial<ModelInferResponse>]>([
@@ -331,9 +336,9 @@ describe('a message of a response stream', () => {
     ],
     ['raw contents', { rawOutputContents: [Buffer.from('abcd')] }],
   ])('can be a bare response as MLServer sends it, recognized by %s', (_what, fields) => {
-    const { errorMessage, inferResponse } = decodeStreamResponse(bare(fields));
+    const { errorMessage, inferResponse } = decodeStreamResponse(encodeBare(fields));
     expect(errorMessage).toBe('');
-    expect(plain(inferResponse)).toEqual(plain(ModelInferResponse.decode(bare(fields))));
+    expect(toPlain(inferResponse)).toEqual(toPlain(ModelInferResponse.decode(encodeBare(fields))));
   });
 
   it('can be a recorded bare response of MLServer', () => {
@@ -350,7 +355,7 @@ describe('a message of a response stream', () => {
   });
 
   it('is not taken for a bare response because of inner or unknown fields', () => {
-    const inner = bare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
+    const inner = encodeBare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
     const bytes = new BinaryWriter().uint32(10).string('broke').uint32(18).bytes(inner).uint32(58).string('?').finish();
     expect(decodeStreamResponse(bytes)).toMatchObject({
       errorMessage: 'broke',

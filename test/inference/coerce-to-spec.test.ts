@@ -7,23 +7,23 @@ import { parseJson } from '../../src/json/exact-json.js';
 
 type Plain = ElementValue | NestedValues;
 
-function spec(text: string): TensorSpec {
+function parseSpec(text: string): TensorSpec {
   const { datatype, shape = [] } = parseTensorSpec('input "a"', text);
   return { name: 'a', datatype, shape };
 }
 
-const made = (declared: string, value: Plain) => coerceToSpec('input "a"', value, spec(declared));
+const coerce = (declared: string, value: Plain) => coerceToSpec('input "a"', value, parseSpec(declared));
 
-function refusal(declared: string, value: Plain): string {
+function getRefusal(declared: string, value: Plain): string {
   try {
-    made(declared, value);
+    coerce(declared, value);
   } catch (error) {
     return (error as Error).message;
   }
   throw new Error('nothing was refused');
 }
 
-const json = (text: string): Plain => parseJson(text) as Plain;
+const toJson = (text: string): Plain => parseJson(text) as Plain;
 
 describe('a plain value becomes the declared tensor', () => {
   it.each<[string, Plain, number[]]>([
@@ -55,24 +55,24 @@ describe('a plain value becomes the declared tensor', () => {
     ['FP32[2,-1,2]', [1, 2, 3, 4], [2, 1, 2]],
     ['FP32[1,1,1]', [7], [1, 1, 1]],
   ])('%s from %j', (declared, value, shape) => {
-    const tensor = made(declared, value);
+    const tensor = coerce(declared, value);
     expect(tensor.shape).toEqual(shape);
     expect(tensor.data).toEqual(Float32Array.from([value].flat(9) as number[]));
   });
 
   it('of any datatype', () => {
-    expect(made('BYTES[-1,1]', 'text')).toEqual({
+    expect(coerce('BYTES[-1,1]', 'text')).toEqual({
       datatype: 'BYTES',
       shape: [1, 1],
       data: [new TextEncoder().encode('text')],
     });
-    expect(made('BYTES[1]', [Uint8Array.of(255)])).toEqual({
+    expect(coerce('BYTES[1]', [Uint8Array.of(255)])).toEqual({
       datatype: 'BYTES',
       shape: [1],
       data: [Uint8Array.of(255)],
     });
-    expect(made('BOOL[-1]', true)).toEqual({ datatype: 'BOOL', shape: [1], data: [true] });
-    expect(made('INT64[-1,1]', json('9007199254740993'))).toEqual({
+    expect(coerce('BOOL[-1]', true)).toEqual({ datatype: 'BOOL', shape: [1], data: [true] });
+    expect(coerce('INT64[-1,1]', toJson('9007199254740993'))).toEqual({
       datatype: 'INT64',
       shape: [1, 1],
       data: BigInt64Array.of(9007199254740993n),
@@ -102,33 +102,37 @@ describe('a plain value becomes the declared tensor', () => {
     ['INT32[-1]', [1, 1.5], ' (the model declares INT32[-1]): 1.5 at position 1 is not a valid INT32'],
     ['FP32[-1,2]', [[1, 2], [3]], ' (the model declares FP32[-1,2]): nested arrays differ in length'],
   ])('%s but not from %j', (declared, value, problem) => {
-    expect(refusal(declared, value)).toBe(`input "a"${problem}`);
+    expect(getRefusal(declared, value)).toBe(`input "a"${problem}`);
   });
 });
 
 const sizes = fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 4 });
-const opened = (shape: readonly number[]) =>
+const toTensor = (shape: readonly number[]) =>
   fc.tuple(...shape.map((size) => fc.constantFrom(size, -1))) as fc.Arbitrary<number[]>;
 
 /** The numbers from 0, nested to a shape. */
-function counted(shape: readonly number[]): Plain {
+function nestNumbers(shape: readonly number[]): Plain {
   let next = 0;
   const nest = (axis: number): Plain =>
     axis === shape.length ? next++ : Array.from({ length: shape[axis] as number }, () => nest(axis + 1));
   return nest(0);
 }
 
-const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+const takeNext = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const countTo = (length: number): Int32Array => Int32Array.from({ length }, (_, n) => n);
 
 describe('for any shape', () => {
   it('nested values that match keep their shape', () => {
     fc.assert(
       fc.property(
-        sizes.chain((shape) => fc.tuple(fc.constant(shape), opened(shape))),
+        sizes.chain((shape) => fc.tuple(fc.constant(shape), toTensor(shape))),
         ([shape, declared]) => {
-          const tensor = coerceToSpec('input "a"', counted(shape), { name: 'a', datatype: 'INT32', shape: declared });
-          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(count(shape)) });
+          const tensor = coerceToSpec('input "a"', nestNumbers(shape), {
+            name: 'a',
+            datatype: 'INT32',
+            shape: declared,
+          });
+          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(takeNext(shape)) });
         },
       ),
     );
@@ -139,11 +143,11 @@ describe('for any shape', () => {
     fc.assert(
       fc.property(batches, sizes, (batch, shape) => {
         const declared: TensorSpec = { name: 'a', datatype: 'INT32', shape: [...batch, ...shape] };
-        const tensor = coerceToSpec('input "a"', counted(shape), declared);
+        const tensor = coerceToSpec('input "a"', nestNumbers(shape), declared);
         expect(tensor).toEqual({
           datatype: 'INT32',
           shape: [...batch.map(() => 1), ...shape],
-          data: countTo(count(shape)),
+          data: countTo(takeNext(shape)),
         });
       }),
     );
@@ -155,9 +159,9 @@ describe('for any shape', () => {
         sizes.chain((shape) => fc.tuple(fc.constant(shape), fc.nat({ max: shape.length }))),
         ([shape, open]) => {
           const declared = shape.map((size, axis) => (axis === open ? -1 : size));
-          const flat = Array.from(countTo(count(shape)));
+          const flat = Array.from(countTo(takeNext(shape)));
           const tensor = coerceToSpec('input "a"', flat, { name: 'a', datatype: 'INT32', shape: declared });
-          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(count(shape)) });
+          expect(tensor).toEqual({ datatype: 'INT32', shape, data: countTo(takeNext(shape)) });
         },
       ),
     );
@@ -168,9 +172,9 @@ describe('for any shape', () => {
       fc.property(fc.array(fc.integer({ min: -1, max: 3 }), { maxLength: 4 }), sizes, (declared, given) => {
         const wanted: TensorSpec = { name: 'a', datatype: 'INT32', shape: declared };
         try {
-          const tensor = coerceToSpec('input "a"', counted(given), wanted);
+          const tensor = coerceToSpec('input "a"', nestNumbers(given), wanted);
           checkAgainstSpec('input "a"', wanted, tensor);
-          expect(tensor.data).toEqual(countTo(count(given)));
+          expect(tensor.data).toEqual(countTo(takeNext(given)));
         } catch (error) {
           expect((error as Error).message).toContain(`the model declares INT32[${declared}], got `);
         }

@@ -3,11 +3,11 @@ import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '..
 
 const EVERY_PATTERN = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
 
-function half(value: number): number {
+function toHalf(value: number): number {
   return encodeFloat16(Float32Array.of(value))[0] as number;
 }
 
-function bfloat(value: number): number {
+function toBfloat(value: number): number {
   return encodeBfloat16(Float32Array.of(value))[0] as number;
 }
 
@@ -31,26 +31,26 @@ describe('16-bit floats', () => {
     [0x3555, 0.333251953125],
   ])('FP16 %i is %d', (bits, value) => {
     expect(decodeFloat16(Uint16Array.of(bits))[0]).toBe(value);
-    expect(half(value)).toBe(bits);
+    expect(toHalf(value)).toBe(bits);
   });
 
   it('round to nearest, ties to even, in FP16', () => {
-    expect(half(1 + 2 ** -11)).toBe(0x3c00);
-    expect(half(1 + 3 * 2 ** -11)).toBe(0x3c02);
-    expect(half(1 + 2 ** -11 + 2 ** -20)).toBe(0x3c01);
-    expect(half(2 ** -25)).toBe(0x0000);
-    expect(half(2 ** -25 * 1.01)).toBe(0x0001);
-    expect(half(65519)).toBe(0x7bff);
-    expect(half(65520)).toBe(0x7c00);
-    expect(half(-65520)).toBe(0xfc00);
-    expect(half(-0)).toBe(0x8000);
+    expect(toHalf(1 + 2 ** -11)).toBe(0x3c00);
+    expect(toHalf(1 + 3 * 2 ** -11)).toBe(0x3c02);
+    expect(toHalf(1 + 2 ** -11 + 2 ** -20)).toBe(0x3c01);
+    expect(toHalf(2 ** -25)).toBe(0x0000);
+    expect(toHalf(2 ** -25 * 1.01)).toBe(0x0001);
+    expect(toHalf(65519)).toBe(0x7bff);
+    expect(toHalf(65520)).toBe(0x7c00);
+    expect(toHalf(-65520)).toBe(0xfc00);
+    expect(toHalf(-0)).toBe(0x8000);
   });
 
   it('round to nearest, ties to even, in BF16', () => {
-    expect(bfloat(1 + 2 ** -8)).toBe(0x3f80);
-    expect(bfloat(1 + 3 * 2 ** -8)).toBe(0x3f82);
-    expect(bfloat(1 + 2 ** -8 + 2 ** -20)).toBe(0x3f81);
-    expect(bfloat(3.4028234663852886e38)).toBe(0x7f80);
+    expect(toBfloat(1 + 2 ** -8)).toBe(0x3f80);
+    expect(toBfloat(1 + 3 * 2 ** -8)).toBe(0x3f82);
+    expect(toBfloat(1 + 2 ** -8 + 2 ** -20)).toBe(0x3f81);
+    expect(toBfloat(3.4028234663852886e38)).toBe(0x7f80);
   });
 
   it('keep a NaN even if its payload does not fit', () => {

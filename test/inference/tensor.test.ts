@@ -7,7 +7,7 @@ import { type InferenceRequest, toInferenceRequest, toRequestMessage } from '../
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { parseTensorMessage, toRawContents } from '../../src/inference/tensor.js';
 
-const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
+const toBytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
 /** The extreme values of every datatype. */
 const EXTREMES: Readonly<Record<Datatype, Tensor['data']>> = {
@@ -24,21 +24,21 @@ const EXTREMES: Readonly<Record<Datatype, Tensor['data']>> = {
   BF16: Float32Array.of(1.5, -0, 2 ** -133),
   FP32: Float32Array.of(3.4028234663852886e38, -0, 1.401298464324817e-45),
   FP64: Float64Array.of(Number.MAX_VALUE, -0, Number.MIN_VALUE),
-  BYTES: [bytes(), bytes(0, 255, 10), new TextEncoder().encode('Grüße')],
+  BYTES: [toBytes(), toBytes(0, 255, 10), new TextEncoder().encode('Grüße')],
 };
 
 /** Encodes and decodes a tensor. */
-function sent(inputs: Record<string, Tensor>, raw: boolean): InferenceRequest {
+function sendThroughCodec(inputs: Record<string, Tensor>, raw: boolean): InferenceRequest {
   const request: InferenceRequest = { model: 'm', version: '', id: '', inputs, parameters: {}, outputs: [], raw };
   const { requestSerialize, requestDeserialize } = INFERENCE_SERVICE.modelInfer;
   return toInferenceRequest(requestDeserialize(requestSerialize(toRequestMessage(request))));
 }
 
-function plain(data: Tensor['data']): unknown[] {
+function toPlain(data: Tensor['data']): unknown[] {
   return Array.from(data as ArrayLike<unknown>, (element) => (element instanceof Uint8Array ? [...element] : element));
 }
 
-function refusal(message: Partial<TensorMessage>, raw?: Uint8Array): string {
+function getRefusal(message: Partial<TensorMessage>, raw?: Uint8Array): string {
   try {
     parseTensorMessage('input "a"', { name: 'a', datatype: 'INT32', shape: [], ...message }, raw);
   } catch (error) {
@@ -63,36 +63,36 @@ describe('tensors', () => {
     for (const raw of [false, true]) {
       it(`carry ${datatype} ${raw ? 'raw' : 'typed'}, to the last bit`, () => {
         const tensor: Tensor = { datatype, shape: [1, 3], data: EXTREMES[datatype] };
-        const received = sent({ a: tensor }, raw);
+        const received = sendThroughCodec({ a: tensor }, raw);
         expect(received.raw).toBe(raw || datatype === 'FP16' || datatype === 'BF16');
         expect(received.inputs['a']?.shape).toEqual([1, 3]);
-        expect(plain(received.inputs['a']?.data ?? [])).toEqual(plain(tensor.data));
+        expect(toPlain(received.inputs['a']?.data ?? [])).toEqual(toPlain(tensor.data));
         expect(toRawContents(received.inputs['a'] as Tensor)).toEqual(toRawContents(tensor));
       });
 
       it(`carry an empty ${datatype} ${raw ? 'raw' : 'typed'}`, () => {
-        const tensor: Tensor = { datatype, shape: [0, 3], data: tensorOf(datatype, 0) };
-        const received = sent({ a: tensor }, raw).inputs['a'];
+        const tensor: Tensor = { datatype, shape: [0, 3], data: createTensor(datatype, 0) };
+        const received = sendThroughCodec({ a: tensor }, raw).inputs['a'];
         expect(received?.shape).toEqual([0, 3]);
         expect(received?.data).toHaveLength(0);
       });
     }
   }
 
-  function tensorOf(datatype: Datatype, length: number): Tensor['data'] {
+  function createTensor(datatype: Datatype, length: number): Tensor['data'] {
     const { array } = DATATYPES[datatype];
     return array ? new array(length) : [];
   }
 
   it('carry raw NaNs with their payload', () => {
-    const raw = bytes(1, 0, 0x80, 0x7f, 0x34, 0x12, 0xc0, 0xff);
+    const raw = toBytes(1, 0, 0x80, 0x7f, 0x34, 0x12, 0xc0, 0xff);
     const tensor = parseTensorMessage('input "a"', { name: 'a', datatype: 'FP32', shape: [2n] }, raw);
     expect(toRawContents(tensor)).toEqual(raw);
   });
 
   it('lay raw BYTES out with a length of 4 bytes before each element', () => {
-    expect(toRawContents({ datatype: 'BYTES', shape: [2], data: [bytes(65), bytes()] })).toEqual(
-      bytes(1, 0, 0, 0, 65, 0, 0, 0, 0),
+    expect(toRawContents({ datatype: 'BYTES', shape: [2], data: [toBytes(65), toBytes()] })).toEqual(
+      toBytes(1, 0, 0, 0, 65, 0, 0, 0, 0),
     );
   });
 
@@ -102,7 +102,7 @@ describe('tensors', () => {
     // biome-ignore lint/suspicious/noProto: on an object without prototype it is an ordinary key
     inputs['__proto__'] = tensor;
     inputs['constructor'] = tensor;
-    expect(Object.keys(sent(inputs, false).inputs)).toEqual(['__proto__', 'constructor']);
+    expect(Object.keys(sendThroughCodec(inputs, false).inputs)).toEqual(['__proto__', 'constructor']);
   });
 
   it.each<[string, Partial<TensorMessage>, Uint8Array | undefined, string]>([
@@ -144,7 +144,7 @@ describe('tensors', () => {
     [
       'typed and raw',
       { shape: [1n], contents: { ...NO_CONTENTS, intContents: [1] } },
-      bytes(1, 0, 0, 0),
+      toBytes(1, 0, 0, 0),
       'both typed and raw',
     ],
     [
@@ -159,23 +159,23 @@ describe('tensors', () => {
       undefined,
       'the protocol has no typed contents for FP16',
     ],
-    ['raw bytes cut off', { shape: [1n] }, bytes(1, 2, 3), '3 raw bytes are not a multiple of the 4 bytes of INT32'],
+    ['raw bytes cut off', { shape: [1n] }, toBytes(1, 2, 3), '3 raw bytes are not a multiple of the 4 bytes of INT32'],
     [
       'a raw BYTES element cut off',
       { datatype: 'BYTES', shape: [1n] },
-      bytes(9, 0, 0, 0, 1),
+      toBytes(9, 0, 0, 0, 1),
       'raw BYTES element 0 is longer than the data',
     ],
     [
       'a raw BYTES length cut off',
       { datatype: 'BYTES', shape: [1n] },
-      bytes(0, 0, 0, 0, 1),
+      toBytes(0, 0, 0, 0, 1),
       'raw BYTES element 1 is longer',
     ],
-    ['a raw BOOL of 2', { datatype: 'BOOL', shape: [1n] }, bytes(2), 'raw byte 2 at position 0 is not a BOOL'],
+    ['a raw BOOL of 2', { datatype: 'BOOL', shape: [1n] }, toBytes(2), 'raw byte 2 at position 0 is not a BOOL'],
   ])('refuse %s, with the name of the tensor', (_what, message, raw, problem) => {
-    expect(refusal(message, raw)).toContain(`input "a": `);
-    expect(refusal(message, raw)).toContain(problem);
+    expect(getRefusal(message, raw)).toContain(`input "a": `);
+    expect(getRefusal(message, raw)).toContain(problem);
   });
 
   it('refuse duplicate names, and a wrong number of raw contents', () => {

@@ -19,18 +19,18 @@ afterEach(async () => {
 });
 
 /** Registers over a raw connection, and waits for the first events. */
-async function registrant(body: string, options = {}) {
+async function startRegistrant(body: string, options = {}) {
   const connection = openRawConnection(server.port, formatRegisterRequest(body, options));
   await until('the first heartbeat', () => connection.received().includes('alive'));
   return connection;
 }
 
-function registered(): string[] {
+function waitUntilRegistered(): string[] {
   return server.registry.replicas().map(({ id }) => id);
 }
 
 /** Returns the text of a response without its date. */
-function stable(received = ''): string {
+function removeDate(received = ''): string {
   return received.replace(/Date: [^\r]+/, 'Date: now');
 }
 
@@ -48,7 +48,7 @@ describe('a response', () => {
   });
 
   it('is never cacheable', async () => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     const paths = ['/route', '/route?model=x', '/registry', '/replicas', '/health', '/livez', '/readyz', '/nope'];
     const answers = await Promise.all(paths.map((path) => get(path)));
     expect(answers.map(({ status }) => status)).toEqual([200, 404, 200, 200, 200, 200, 200, 404]);
@@ -57,7 +57,7 @@ describe('a response', () => {
   });
 
   it('to HEAD is the response to GET without the body', async () => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     for (const path of ['/replicas', '/replicas?x=y']) {
       const { status, body, headers } = await get(path, { method: 'HEAD' });
       expect([status, body, Number(headers.get('content-length')) > 100]).toEqual([200, '', true]);
@@ -68,8 +68,8 @@ describe('a response', () => {
       const asked = `${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
       const [got, headed] = ['GET', 'HEAD'].map((method) => openRawConnection(server.port, `${method} ${asked}`));
       await until('both are answered', () => !!got?.socket.readableEnded && !!headed?.socket.readableEnded);
-      const [head, body] = stable(got?.received()).split('\r\n\r\n');
-      expect([path, stable(headed?.received())]).toEqual([path, `${head}\r\n\r\n`]);
+      const [head, body] = removeDate(got?.received()).split('\r\n\r\n');
+      expect([path, removeDate(headed?.received())]).toEqual([path, `${head}\r\n\r\n`]);
       expect(body).not.toBe('');
     }
     socket.destroy();
@@ -97,7 +97,7 @@ describe('a response', () => {
   it('has the exact bytes for a route and the list', async () => {
     const body =
       '{"replica_id":"r1","endpoint":"localhost:50051","capabilities":[{"model":"qwen2"},{"model":"llama","type":"chat"}]}';
-    const { socket } = await registrant(body);
+    const { socket } = await startRegistrant(body);
     expect((await get('/route?model=llama&type=chat')).body).toBe('{"endpoint":"localhost:50051","replica_id":"r1"}');
     expect((await get('/route')).body).toBe('{"endpoint":"localhost:50051","replica_id":"r1"}');
     expect((await get('/registry')).body).toBe(`{"replicas":[${body}]}`);
@@ -105,10 +105,10 @@ describe('a response', () => {
   });
 
   it('reports an internal error without details, which are in the log', async () => {
-    const broken = (): never => {
+    const throwError = (): never => {
       throw new Error('broken');
     };
-    Object.assign(server.registry, { route: broken, pages: broken, findLeaseEnd: broken });
+    Object.assign(server.registry, { route: throwError, pages: throwError, findLeaseEnd: throwError });
     const asked = [
       ['GET', '/route?a=b'],
       ['GET', '/registry'],
@@ -145,8 +145,8 @@ describe('a response', () => {
   });
 
   it('excludes ids in raw UTF-8, and ignores an id that is too long', async () => {
-    await registrant(formatRegistrationBody('é'));
-    await registrant(formatRegistrationBody('r2'));
+    await startRegistrant(formatRegistrationBody('é'));
+    await startRegistrant(formatRegistrationBody('r2'));
     const raw = Buffer.from('é').toString('latin1');
     for (let n = 0; n < 20; n++) {
       const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': `${raw},${'a'.repeat(200)}` } });
@@ -155,7 +155,7 @@ describe('a response', () => {
   });
 
   it('is the same for a request target in absolute form, as proxies receive it', async () => {
-    await registrant(formatRegistrationBody('r1'));
+    await startRegistrant(formatRegistrationBody('r1'));
     for (const [target, start] of [
       [`http://x/route?type=chat`, '200 OK'],
       [`HTTP://x:1/registry`, '200 OK'],
@@ -188,7 +188,7 @@ describe('a response', () => {
     const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
     await until('the answer', () => received().includes('percent-encode them as %XX'));
     expect(received()).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
-    const { socket } = await registrant(formatRegistrationBody('r1', [{ städte: 'köln' }]));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1', [{ städte: 'köln' }]));
     expect((await get(`/route?${encodeURI('städte=köln')}`)).status).toBe(200);
     socket.destroy();
   });
@@ -208,8 +208,8 @@ describe('a response', () => {
   });
 
   it('omits the replicas that the client excludes, at most 16', async () => {
-    await registrant(formatRegistrationBody('r1'));
-    await registrant(formatRegistrationBody('r2'));
+    await startRegistrant(formatRegistrationBody('r1'));
+    await startRegistrant(formatRegistrationBody('r2'));
     for (let n = 0; n < 20; n++) {
       const { body } = await get('/route', { headers: { 'X-Anyserve-Exclude': 'r1' } });
       expect(JSON.parse(body).replica_id).toBe('r2');
@@ -225,7 +225,7 @@ describe('a response', () => {
 
 describe('a registration', () => {
   it('opens an event stream with the exact bytes', async () => {
-    const { received, socket } = await registrant(formatRegistrationBody('é'));
+    const { received, socket } = await startRegistrant(formatRegistrationBody('é'));
     const [head, ...chunks] = received().split('\r\n\r\n');
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
     expect(head?.toLowerCase().split('\r\n')).toEqual(
@@ -237,21 +237,21 @@ describe('a registration', () => {
   });
 
   it('ends when the connection closes', async () => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.destroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('ends when the connection is reset', async () => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.resetAndDestroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('ends when the peer half-closes the connection', async () => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.end();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
     await until('the server has closed its side, too', () => socket.readableEnded || socket.destroyed, 1000);
   });
 
@@ -264,11 +264,11 @@ describe('a registration', () => {
     ['a thousand requests', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['garbage', '\u0000\u0001garbage\r\n\r\n'],
   ])('ends after %s on its stream', async (_what, noise) => {
-    const { socket } = await registrant(formatRegistrationBody('r1'));
+    const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     await new Promise<void>((resolve) => socket.write(noise, 'latin1', () => resolve()));
     expect((await get('/route')).status).toBe(200);
     socket.destroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it.each([
@@ -280,9 +280,9 @@ describe('a registration', () => {
       server.port,
       `${formatRegisterRequest(formatRegistrationBody('r1'))}${behind}`,
     );
-    await until('r1 is there', () => registered().includes('r1'));
+    await until('r1 is there', () => waitUntilRegistered().includes('r1'));
     socket.destroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it.each([
@@ -297,26 +297,26 @@ describe('a registration', () => {
     expect(received()).toContain(
       '\r\n\r\ndata: {"status": "registered", "replica_id": "r1"}\n\ndata: {"status": "alive"}\n\n',
     );
-    expect(registered()).toEqual(['r1']);
+    expect(waitUntilRegistered()).toEqual(['r1']);
     socket.destroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('supersedes an older one of the same id, which gets an event and is closed', async () => {
-    const older = await registrant(formatRegistrationBody('r1', [{ model: 'old' }]));
-    const newer = await registrant(formatRegistrationBody('r1', [{ model: 'new' }]));
+    const older = await startRegistrant(formatRegistrationBody('r1', [{ model: 'old' }]));
+    const newer = await startRegistrant(formatRegistrationBody('r1', [{ model: 'new' }]));
     await until('the older stream has ended', () => older.socket.readableEnded);
     expect(older.received()).toContain('data: {"status": "superseded", "replica_id": "r1"}\n\n');
     older.socket.destroy();
     expect((await get('/route?model=new')).status).toBe(200);
     newer.socket.destroy();
-    await until('r1 is gone', () => registered().length === 0, 1000);
+    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('sends a heartbeat at every interval', async () => {
     await server.close();
     server = await startTestApiServer({ heartbeatMs: 20 });
-    const { received, socket } = await registrant(formatRegistrationBody('r1'));
+    const { received, socket } = await startRegistrant(formatRegistrationBody('r1'));
     await until('five heartbeats', () => received().split('"alive"').length > 5);
     socket.destroy();
   });
@@ -370,28 +370,30 @@ describe('a registration', () => {
 
   it('can come and go a thousand times without leaving a stale replica or losing another one', async () => {
     const staying = await Promise.all(
-      Array.from({ length: 10 }, (_, n) => registrant(formatRegistrationBody(`stays${n}`))),
+      Array.from({ length: 10 }, (_, n) => startRegistrant(formatRegistrationBody(`stays${n}`))),
     );
-    const cycle = async (id: string): Promise<void> => {
+    const registerAndLeave = async (id: string): Promise<void> => {
       for (let n = 0; n < 100; n++) {
-        const { socket } = await registrant(formatRegistrationBody(id));
+        const { socket } = await startRegistrant(formatRegistrationBody(id));
         if (n % 3 === 0) socket.destroy();
         else if (n % 3 === 1) socket.end();
         else socket.resetAndDestroy();
-        await until(`${id} is gone`, () => !registered().includes(id), 2000);
+        await until(`${id} is gone`, () => !waitUntilRegistered().includes(id), 2000);
       }
     };
-    await Promise.all(Array.from({ length: 10 }, (_, n) => cycle(`goes${n}`)));
-    expect(new Set(registered())).toEqual(new Set(Array.from({ length: 10 }, (_, n) => `stays${n}`)));
+    await Promise.all(Array.from({ length: 10 }, (_, n) => registerAndLeave(`goes${n}`)));
+    expect(new Set(waitUntilRegistered())).toEqual(new Set(Array.from({ length: 10 }, (_, n) => `stays${n}`)));
     for (const { socket } of staying) socket.destroy();
-    await until('all are gone', () => registered().length === 0);
+    await until('all are gone', () => waitUntilRegistered().length === 0);
   });
 
   it('of 200 replicas at once works, and leaves no stale replica when all disconnect at once', async () => {
-    const all = await Promise.all(Array.from({ length: 200 }, (_, n) => registrant(formatRegistrationBody(`r${n}`))));
-    expect(new Set(registered()).size).toBe(200);
+    const all = await Promise.all(
+      Array.from({ length: 200 }, (_, n) => startRegistrant(formatRegistrationBody(`r${n}`))),
+    );
+    expect(new Set(waitUntilRegistered()).size).toBe(200);
     for (const { socket } of all) socket.destroy();
-    await until('all are gone', () => registered().length === 0);
+    await until('all are gone', () => waitUntilRegistered().length === 0);
   });
 });
 
@@ -408,9 +410,9 @@ describe('a lease', () => {
     // A request that began later. When it times out, the second request has timed out, too.
     const later = openRawConnection(port, begun);
     await until('its timeout', () => later.received().includes('408 Request Timeout'));
-    const beats = (): number => received().split('alive').length;
-    const beatsSoFar = beats();
-    await until('more heartbeats', () => beats() > beatsSoFar + 2);
+    const countBeats = (): number => received().split('alive').length;
+    const beatsSoFar = countBeats();
+    await until('more heartbeats', () => countBeats() > beatsSoFar + 2);
     expect(registry.replicas()).toHaveLength(1);
     socket.destroy();
     await until('r1 is gone', () => registry.replicas().length === 0, 1000);
@@ -420,7 +422,7 @@ describe('a lease', () => {
 
 describe('the server', () => {
   it('closes while streams are open, and sends them no wrong event', async () => {
-    const { socket, received } = await registrant(formatRegistrationBody('r1'));
+    const { socket, received } = await startRegistrant(formatRegistrationBody('r1'));
     await server.close();
     await until('the stream has ended', () => socket.readableEnded);
     expect(received()).not.toContain('superseded');
@@ -435,34 +437,36 @@ describe('the server', () => {
 });
 
 describe('a two-way lease', () => {
-  const body = (ttl: number): string =>
+  const formatBody = (ttl: number): string =>
     JSON.stringify({ replica_id: 'r1', endpoint: 'h:1', capabilities: [{ type: 'chat' }], ttl });
-  const leaseIn = (text: string): string => /^x-anyserve-lease: (\S+)\r$/im.exec(text)?.[1] ?? '';
-  const at = (lease: string): string => `${server.url}/leases/${lease}`;
+  const parseLease = (text: string): string => /^x-anyserve-lease: (\S+)\r$/im.exec(text)?.[1] ?? '';
+  const toLeaseUrl = (lease: string): string => `${server.url}/leases/${lease}`;
 
-  async function granted(ttl = 9): Promise<{ connection: Awaited<ReturnType<typeof registrant>>; lease: string }> {
-    const connection = await registrant(body(ttl));
-    return { connection, lease: leaseIn(connection.received()) };
+  async function registerTwoWay(
+    ttl = 9,
+  ): Promise<{ connection: Awaited<ReturnType<typeof startRegistrant>>; lease: string }> {
+    const connection = await startRegistrant(formatBody(ttl));
+    return { connection, lease: parseLease(connection.received()) };
   }
 
   it('is named in the response, unlike a one-way lease', async () => {
-    expect((await granted()).lease).toMatch(/^[0-9a-f-]{36}$/);
-    expect((await registrant(formatRegistrationBody('r2'))).received()).not.toMatch(/anyserve/i);
+    expect((await registerTwoWay()).lease).toMatch(/^[0-9a-f-]{36}$/);
+    expect((await startRegistrant(formatRegistrationBody('r2'))).received()).not.toMatch(/anyserve/i);
   });
 
   it('can be renewed, with or without a state, and released', async () => {
-    const { connection, lease } = await granted();
-    expect((await fetch(at(lease), { method: 'PUT' })).status).toBe(200);
-    const unready = await fetch(at(lease), { method: 'PUT', body: '{"state":"unready"}' });
+    const { connection, lease } = await registerTwoWay();
+    expect((await fetch(toLeaseUrl(lease), { method: 'PUT' })).status).toBe(200);
+    const unready = await fetch(toLeaseUrl(lease), { method: 'PUT', body: '{"state":"unready"}' });
     expect([unready.status, await unready.text()]).toEqual([200, '{"status":"renewed"}']);
     expect((await fetch(`${server.url}/route`)).status).toBe(404);
     expect(await (await fetch(`${server.url}/registry`)).text()).toBe('{"replicas":[]}');
     expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"state":"unready"');
-    expect((await fetch(at(lease), { method: 'DELETE' })).status).toBe(200);
+    expect((await fetch(toLeaseUrl(lease), { method: 'DELETE' })).status).toBe(200);
     expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"replicas":[]');
     await until('the stream is closed', () => connection.socket.closed || connection.socket.readableEnded);
     for (const method of ['PUT', 'DELETE']) {
-      const gone = await fetch(at(lease), { method });
+      const gone = await fetch(toLeaseUrl(lease), { method });
       expect([gone.status, ((await gone.json()) as { detail: string }).detail]).toEqual([
         404,
         'unknown lease: it has ended, or another API server granted it',
@@ -472,28 +476,28 @@ describe('a two-way lease', () => {
   });
 
   it('is found with any encoding of its name, and at no other path', async () => {
-    const { lease } = await granted();
+    const { lease } = await registerTwoWay();
     const escaped = lease.replace(/./, (first) => `%${first.charCodeAt(0).toString(16)}`);
-    expect((await fetch(`${at(escaped)}?at=a/b`, { method: 'PUT' })).status).toBe(200);
+    expect((await fetch(`${toLeaseUrl(escaped)}?at=a/b`, { method: 'PUT' })).status).toBe(200);
     for (const path of [`${lease}/`, `${lease}/a`, `a/${lease}`, '']) {
-      const response = await fetch(at(path), { method: 'PUT' });
+      const response = await fetch(toLeaseUrl(path), { method: 'PUT' });
       expect([path, response.status, await response.text()]).toEqual([path, 404, '{"detail":"Not Found"}']);
     }
-    const asked = await fetch(at(lease));
+    const asked = await fetch(toLeaseUrl(lease));
     expect([asked.status, asked.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
   });
 
   it('cannot be renewed once a newer registration has taken the id', async () => {
-    const { lease } = await granted();
-    await granted();
-    const late = await fetch(at(lease), { method: 'PUT' });
+    const { lease } = await registerTwoWay();
+    await registerTwoWay();
+    const late = await fetch(toLeaseUrl(lease), { method: 'PUT' });
     expect(late.status).toBe(409);
-    expect(registered()).toEqual(['r1']);
+    expect(waitUntilRegistered()).toEqual(['r1']);
   });
 
   it('that is unknown or superseded is answered before its body arrives', async () => {
-    const { lease } = await granted();
-    await granted();
+    const { lease } = await registerTwoWay();
+    await registerTwoWay();
     for (const [id, status] of [
       ['none', 404],
       [lease, 409],
@@ -510,55 +514,58 @@ describe('a two-way lease', () => {
   });
 
   it('expires although its connection is open, and the connection is closed', async () => {
-    const { connection } = await granted(1);
-    await until('it has run out', () => registered().length === 0, 3000);
+    const { connection } = await registerTwoWay(1);
+    await until('it has run out', () => waitUntilRegistered().length === 0, 3000);
     expect(server.log.lines.at(-1)).toContain('removed "r1": expired');
     await until('the stream is closed', () => connection.socket.readableEnded);
   });
 
   it('ends with its connection', async () => {
-    const { connection } = await granted(3600);
+    const { connection } = await registerTwoWay(3600);
     connection.socket.destroy();
-    await until('it is gone', () => registered().length === 0);
+    await until('it is gone', () => waitUntilRegistered().length === 0);
     expect(server.log.lines.at(-1)).toContain('removed "r1": closed');
   });
 
   it('refuses an invalid renewal in the same form as an invalid registration', async () => {
-    const { lease } = await granted();
-    const refused = async (init: RequestInit) => {
-      const answer = await fetch(at(lease), init);
+    const { lease } = await registerTwoWay();
+    const requestLease = async (init: RequestInit) => {
+      const answer = await fetch(toLeaseUrl(lease), init);
       return [answer.status, await answer.text()];
     };
-    expect(await refused({ method: 'PUT', body: '{"state":"dead"}' })).toEqual([
+    expect(await requestLease({ method: 'PUT', body: '{"state":"dead"}' })).toEqual([
       422,
       `{"detail":[{"type":"literal_error","loc":["body","state"],"msg":"Input should be 'ready', 'unready' or 'draining'","input":"dead","ctx":{"expected":"'ready', 'unready' or 'draining'"}}]}`,
     ]);
-    expect((await refused({ method: 'PUT', body: 'x'.repeat(1_050_000) }))[0]).toBe(413);
-    expect(await refused({ method: 'PUT', body: '{"state":"unready","capabilities":[1,{}]}' })).toEqual([
+    expect((await requestLease({ method: 'PUT', body: 'x'.repeat(1_050_000) }))[0]).toBe(413);
+    expect(await requestLease({ method: 'PUT', body: '{"state":"unready","capabilities":[1,{}]}' })).toEqual([
       422,
       '{"detail":[{"type":"dict_type","loc":["body","capabilities",0],"msg":"Input should be a valid dictionary","input":1}]}',
     ]);
     expect((await fetch(`${server.url}/route`)).status).toBe(200);
-    const wrong = await fetch(at(lease), { method: 'POST' });
+    const wrong = await fetch(toLeaseUrl(lease), { method: 'POST' });
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
   });
 
   it('can change its capabilities without losing its place in the lists, at most once per second', async () => {
-    const { lease } = await granted();
-    await registrant(formatRegistrationBody('r2'));
-    const put = (body: unknown) => fetch(at(lease), { method: 'PUT', body: JSON.stringify(body) });
-    const listed = async (path: string) => {
+    const { lease } = await registerTwoWay();
+    await startRegistrant(formatRegistrationBody('r2'));
+    const put = (body: unknown) => fetch(toLeaseUrl(lease), { method: 'PUT', body: JSON.stringify(body) });
+    const listCapabilities = async (path: string) => {
       const { replicas } = (await (await fetch(server.url + path)).json()) as { replicas: object[] };
       return replicas;
     };
-    expect(await listed('/registry')).toMatchObject([{ replica_id: 'r1', capabilities: [{ type: 'chat' }] }, {}]);
+    expect(await listCapabilities('/registry')).toMatchObject([
+      { replica_id: 'r1', capabilities: [{ type: 'chat' }] },
+      {},
+    ]);
     const answer = await put({ capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] });
     expect([answer.status, await answer.text()]).toEqual([200, '{"status":"renewed"}']);
     expect((await fetch(`${server.url}/route?model=a`)).status).toBe(200);
     const other = { replica_id: 'r2', capabilities: [{ type: 'chat' }] };
     for (const path of ['/registry', '/replicas']) {
       const expected = { replica_id: 'r1', capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] };
-      expect(await listed(path)).toMatchObject([expected, other]);
+      expect(await listCapabilities(path)).toMatchObject([expected, other]);
     }
     expect(server.log.lines).toContain(
       '"r1" offers {"model":["b","c"]}: a list as a value never matches a query; register one capability object for each value of the list',
@@ -575,15 +582,15 @@ describe('a two-way lease', () => {
   });
 
   it('starts in the state that the registration declares', async () => {
-    await registrant(JSON.stringify({ ...JSON.parse(body(9)), state: 'draining' }));
+    await startRegistrant(JSON.stringify({ ...JSON.parse(formatBody(9)), state: 'draining' }));
     expect((await fetch(`${server.url}/route`)).status).toBe(404);
     expect(await (await fetch(`${server.url}/replicas`)).text()).toContain('"state":"draining"');
-    await registrant(JSON.stringify({ ...JSON.parse(body(9)), state: null }));
+    await startRegistrant(JSON.stringify({ ...JSON.parse(formatBody(9)), state: null }));
     expect((await fetch(`${server.url}/route`)).status).toBe(200);
     const refused = await fetch(`${server.url}/register`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ ...JSON.parse(body(9)), state: 'dead', ttl: 0 }),
+      body: JSON.stringify({ ...JSON.parse(formatBody(9)), state: 'dead', ttl: 0 }),
     });
     expect([refused.status, ((await refused.json()) as { detail: object[] }).detail]).toMatchObject([
       422,
@@ -595,8 +602,8 @@ describe('a two-way lease', () => {
   });
 
   it('is listed in /replicas without its secret name', async () => {
-    const { lease } = await granted();
-    await registrant(formatRegistrationBody('r2'));
+    const { lease } = await registerTwoWay();
+    await startRegistrant(formatRegistrationBody('r2'));
     const text = await (await fetch(`${server.url}/replicas`)).text();
     expect(text).not.toContain(lease);
     const { now, replicas } = JSON.parse(text) as { now: number; replicas: Record<string, unknown>[] };

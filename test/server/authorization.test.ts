@@ -13,19 +13,19 @@ import { until } from '../support/until.js';
 
 const register = (): TokenSet => new TokenSet(['writer', 'old-writer', 'gpu-writer gpu-']);
 const read = (): TokenSet => new TokenSet(['reader']);
-const bearer = (token: string): string[] => [`Bearer ${token}`];
+const formatBearer = (token: string): string[] => [`Bearer ${token}`];
 
 describe('authorization', () => {
   it.each<[Access, string[], string]>([
-    ['read', bearer('reader'), 'granted'],
-    ['read', bearer('writer'), 'granted'],
-    ['read', bearer('gpu-writer'), 'granted'],
-    ['register', bearer('writer'), 'granted'],
-    ['register', bearer('old-writer'), 'granted'],
-    ['register', bearer('reader'), 'unknown token: this request needs a register token'],
+    ['read', formatBearer('reader'), 'granted'],
+    ['read', formatBearer('writer'), 'granted'],
+    ['read', formatBearer('gpu-writer'), 'granted'],
+    ['register', formatBearer('writer'), 'granted'],
+    ['register', formatBearer('old-writer'), 'granted'],
+    ['register', formatBearer('reader'), 'unknown token: this request needs a register token'],
     ['register', [], 'this request needs a register token: send Authorization: Bearer TOKEN'],
     ['read', [], 'this request needs a read token or a register token: send Authorization: Bearer TOKEN'],
-    ['read', bearer('nobody'), 'unknown token: this request needs a read token or a register token'],
+    ['read', formatBearer('nobody'), 'unknown token: this request needs a read token or a register token'],
   ])('of %s with %j: %s', (access, headers, outcome) => {
     const decision = authorize(access, headers, { register, read });
     expect(decision.kind === 'granted' ? 'granted' : decision.detail).toBe(outcome);
@@ -34,11 +34,11 @@ describe('authorization', () => {
   it('grants access that needs no token', () => {
     expect(authorize('read', [], { register }).kind).toBe('granted');
     expect(authorize('register', [], { read }).kind).toBe('granted');
-    expect(authorize('register', bearer('x'), {})).toEqual({ kind: 'granted', prefixes: [''] });
+    expect(authorize('register', formatBearer('x'), {})).toEqual({ kind: 'granted', prefixes: [''] });
   });
 
   it('limits a token with a prefix to ids with that prefix', () => {
-    const decision = authorize('register', bearer('gpu-writer'), { register });
+    const decision = authorize('register', formatBearer('gpu-writer'), { register });
     const prefixes = decision.kind === 'granted' ? decision.prefixes : [];
     expect(checkIdPrefix(prefixes, asReplicaId('gpu-7'))).toBeUndefined();
     expect(checkIdPrefix(prefixes, asReplicaId('xgpu-7'))).toBe(
@@ -56,7 +56,7 @@ afterEach(async () => {
 });
 
 /** Returns the response to a request with these header lines. Of a stream, the beginning. */
-async function answer(line: string, headers: readonly string[] = [], body = ''): Promise<string> {
+async function fetchResponse(line: string, headers: readonly string[] = [], body = ''): Promise<string> {
   const length = body ? [`Content-Length: ${Buffer.byteLength(body)}`] : [];
   const head = [`${line} HTTP/1.1`, `Host: 127.0.0.1:${server.port}`, ...headers, ...length].join('\r\n');
   const connection = openRawConnection(server.port, `${head}\r\n\r\n${body}`);
@@ -65,7 +65,7 @@ async function answer(line: string, headers: readonly string[] = [], body = ''):
   return connection.received();
 }
 
-const statusOf = (text: string): number => Number(text.split(' ')[1]);
+const fetchStatus = (text: string): number => Number(text.split(' ')[1]);
 
 describe('a server that requires tokens', () => {
   const REGISTRATION = formatRegistrationBody('gpu-1');
@@ -90,8 +90,8 @@ describe('a server that requires tokens', () => {
       ['PUT /leases/x', '{}'],
       ['DELETE /leases/x', ''],
     ] as const) {
-      const text = await answer(line, headers, body);
-      expect(statusOf(text)).toBe(401);
+      const text = await fetchResponse(line, headers, body);
+      expect(fetchStatus(text)).toBe(401);
       expect(text.toLowerCase()).toContain('\r\nwww-authenticate: bearer\r\n');
       expect(text).toContain('this request needs a register token');
       expect(text).not.toMatch(/wrong|writer|reader/);
@@ -104,15 +104,19 @@ describe('a server that requires tokens', () => {
     'takes a registration with %j',
     async (header) => {
       server = await startTestApiServer({ tokens: { register, read } });
-      expect(statusOf(await answer('POST /register', [header], REGISTRATION))).toBe(200);
-      expect(statusOf(await answer('PUT /leases/x', [header], '{}'))).toBe(404);
+      expect(fetchStatus(await fetchResponse('POST /register', [header], REGISTRATION))).toBe(200);
+      expect(fetchStatus(await fetchResponse('PUT /leases/x', [header], '{}'))).toBe(404);
     },
   );
 
   it('names the prefix when it refuses a token for other ids', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
-    const text = await answer('POST /register', ['Authorization: Bearer gpu-writer'], formatRegistrationBody('cpu-1'));
-    expect(statusOf(text)).toBe(403);
+    const text = await fetchResponse(
+      'POST /register',
+      ['Authorization: Bearer gpu-writer'],
+      formatRegistrationBody('cpu-1'),
+    );
+    expect(fetchStatus(text)).toBe(403);
     expect(text).toContain('this token may only register ids that begin with');
     expect(text).not.toContain('gpu-writer');
   });
@@ -120,33 +124,35 @@ describe('a server that requires tokens', () => {
   it('returns the list only with a token, and its health to everyone', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
     for (const path of ['/route', '/registry', '/replicas']) {
-      expect(statusOf(await answer(`GET ${path}`))).toBe(401);
-      expect(statusOf(await answer(`HEAD ${path}`))).toBe(401);
-      expect(statusOf(await answer(`HEAD ${path}`, ['Authorization: Bearer reader']))).not.toBe(401);
-      expect(statusOf(await answer(`GET ${path}`, ['Authorization: Bearer wrong']))).toBe(401);
+      expect(fetchStatus(await fetchResponse(`GET ${path}`))).toBe(401);
+      expect(fetchStatus(await fetchResponse(`HEAD ${path}`))).toBe(401);
+      expect(fetchStatus(await fetchResponse(`HEAD ${path}`, ['Authorization: Bearer reader']))).not.toBe(401);
+      expect(fetchStatus(await fetchResponse(`GET ${path}`, ['Authorization: Bearer wrong']))).toBe(401);
       for (const token of ['reader', 'writer']) {
-        expect(statusOf(await answer(`GET ${path}`, [`Authorization: Bearer ${token}`]))).not.toBe(401);
+        expect(fetchStatus(await fetchResponse(`GET ${path}`, [`Authorization: Bearer ${token}`]))).not.toBe(401);
       }
     }
-    expect(statusOf(await answer('GET /health'))).toBe(200);
-    expect(statusOf(await answer('GET /nope'))).toBe(404);
-    expect(statusOf(await answer('POST /route'))).toBe(405);
+    expect(fetchStatus(await fetchResponse('GET /health'))).toBe(200);
+    expect(fetchStatus(await fetchResponse('GET /nope'))).toBe(404);
+    expect(fetchStatus(await fetchResponse('POST /route'))).toBe(405);
   });
 
   it('uses the tokens that are current at the time of the request', async () => {
     let tokens = new TokenSet(['old', 'new']);
     server = await startTestApiServer({ tokens: { read: () => tokens } });
-    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer old']))).toBe(200);
+    expect(fetchStatus(await fetchResponse('GET /registry', ['Authorization: Bearer old']))).toBe(200);
     tokens = new TokenSet(['new']);
-    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer old']))).toBe(401);
-    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer new']))).toBe(200);
+    expect(fetchStatus(await fetchResponse('GET /registry', ['Authorization: Bearer old']))).toBe(401);
+    expect(fetchStatus(await fetchResponse('GET /registry', ['Authorization: Bearer new']))).toBe(200);
   });
 });
 
 describe('a server without tokens', () => {
   it('ignores tokens in requests', async () => {
     server = await startTestApiServer();
-    expect(statusOf(await answer('GET /registry', ['Authorization: Bearer x', 'Authorization: Basic y']))).toBe(200);
+    expect(
+      fetchStatus(await fetchResponse('GET /registry', ['Authorization: Bearer x', 'Authorization: Basic y'])),
+    ).toBe(200);
   });
 
   it.each([
@@ -157,15 +163,15 @@ describe('a server without tokens', () => {
     ['Origin: http://localhost:3000', 403],
   ])('refuses a registration with %s', async (origin, status) => {
     server = await startTestApiServer();
-    const text = await answer('POST /register', [origin], formatRegistrationBody('r1'));
-    expect(statusOf(text)).toBe(status);
+    const text = await fetchResponse('POST /register', [origin], formatRegistrationBody('r1'));
+    expect(fetchStatus(text)).toBe(status);
     expect(server.registry.replicas()).toEqual([]);
   });
 
   it('accepts a registration from a page of its origin', async () => {
     server = await startTestApiServer();
     const origin = `Origin: http://127.0.0.1:${server.port}`;
-    expect(statusOf(await answer('POST /register', [origin], formatRegistrationBody('r1')))).toBe(200);
+    expect(fetchStatus(await fetchResponse('POST /register', [origin], formatRegistrationBody('r1')))).toBe(200);
   });
 
   it('warns when other machines can reach it', async () => {

@@ -42,7 +42,7 @@ beforeEach(() => {
 });
 
 /** Advances the clock, and runs each check that becomes due. */
-async function pass(ms: number): Promise<void> {
+async function advance(ms: number): Promise<void> {
   for (let passed = 0; passed < ms; passed += 250) {
     clock.advance(250);
     await new Promise((resolve) => setImmediate(resolve));
@@ -55,17 +55,17 @@ function send(): void {
   entry = { ...entry, unacknowledgedBytes: entry.unacknowledgedBytes + HEARTBEAT_BYTES };
 }
 
-const failure = (code: string): Error => Object.assign(new Error(`${code}: failed`), { code });
+const createFailure = (code: string): Error => Object.assign(new Error(`${code}: failed`), { code });
 
 /** A table that cannot be read. */
-const failing = (code: string): AsyncIterable<TcpEntry> => ({
-  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(failure(code)) }),
+const createUnreadableTable = (code: string): AsyncIterable<TcpEntry> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(createFailure(code)) }),
 });
 
 describe('a host that acknowledges nothing', () => {
   it('is accused after four unanswered retransmissions, once the limit has passed', async () => {
     await startDetector();
-    await pass(2000);
+    await advance(2000);
     send();
     for (const [retransmits, ms] of [
       [1, 500],
@@ -73,11 +73,11 @@ describe('a host that acknowledges nothing', () => {
       [3, 1750],
     ] as const) {
       entry = { ...entry, retransmits };
-      await pass(ms);
+      await advance(ms);
     }
     expect(registry.accuse).not.toHaveBeenCalled();
     entry = { ...entry, retransmits: 4 };
-    await pass(250);
+    await advance(250);
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
       lateByMs: 0,
       minSilentMs: 4500,
@@ -91,7 +91,7 @@ describe('a host that acknowledges nothing', () => {
     for (let beats = 0; beats < 10; beats++) {
       entry = { ...entry, unacknowledgedBytes: 0 };
       send();
-      await pass(2000);
+      await advance(2000);
     }
     expect(registry.accuse).not.toHaveBeenCalled();
   });
@@ -100,7 +100,7 @@ describe('a host that acknowledges nothing', () => {
     await startDetector();
     send();
     entry = { ...entry, retransmits: 3 };
-    await pass(20_000);
+    await advance(20_000);
     expect(registry.accuse).not.toHaveBeenCalled();
   });
 
@@ -108,9 +108,9 @@ describe('a host that acknowledges nothing', () => {
     await startDetector();
     send();
     entry = { ...entry, isWindowClosed: true };
-    await pass(3000);
+    await advance(3000);
     expect(registry.accuse).not.toHaveBeenCalled();
-    await pass(2000);
+    await advance(2000);
     expect(registry.accuse).toHaveBeenCalled();
   });
 
@@ -128,10 +128,10 @@ describe('a host that acknowledges nothing', () => {
     ] as const) {
       count++;
       entry = { ...entry, retransmitTimeoutMs };
-      await pass(ms);
+      await advance(ms);
     }
     expect(registry.accuse).not.toHaveBeenCalled();
-    await pass(3000);
+    await advance(3000);
     expect(registry.accuse).toHaveBeenCalled();
   });
 
@@ -139,7 +139,7 @@ describe('a host that acknowledges nothing', () => {
     await startDetector();
     send();
     entry = { ...entry, retransmitTimeoutMs: 16_000 };
-    await pass(12_000);
+    await advance(12_000);
     expect(registry.accuse).not.toHaveBeenCalled();
   });
 
@@ -148,18 +148,18 @@ describe('a host that acknowledges nothing', () => {
     const fallSilent = async (): Promise<void> => {
       send();
       entry = { ...entry, retransmits: 4 };
-      await pass(6000);
+      await advance(6000);
     };
     await fallSilent();
     expect(registry.recordSignOfLife).not.toHaveBeenCalled();
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
-    await pass(1000);
+    await advance(1000);
     expect(registry.recordSignOfLife).toHaveBeenCalledWith(LEASE);
     registry.accuse.mockClear();
     await fallSilent();
     expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: true });
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
-    await pass(62_000);
+    await advance(62_000);
     await fallSilent();
     expect(registry.accuse.mock.lastCall?.[2]).toMatchObject({ isLossy: false });
   });
@@ -168,15 +168,15 @@ describe('a host that acknowledges nothing', () => {
     await startDetector();
     send();
     entry = { ...entry, retransmits: 3 };
-    await pass(2000);
+    await advance(2000);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
-    await pass(1000);
+    await advance(1000);
     send();
     entry = { ...entry, retransmits: 1 };
-    await pass(10_000);
+    await advance(10_000);
     expect(registry.accuse).not.toHaveBeenCalled();
     entry = { ...entry, retransmits: 2 };
-    await pass(250);
+    await advance(250);
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
       lateByMs: 0,
       minSilentMs: 4500,
@@ -188,9 +188,9 @@ describe('a host that acknowledges nothing', () => {
     await startDetector();
     send();
     entry = { ...entry, isWindowClosed: true };
-    await pass(3000);
+    await advance(3000);
     clock.pause(20_000);
-    await pass(250);
+    await advance(250);
     expect(registry.accuse).toHaveBeenCalledWith(
       LEASE,
       'unacknowledged',
@@ -202,7 +202,7 @@ describe('a host that acknowledges nothing', () => {
 describe('the table', () => {
   let readings: number;
 
-  async function startedCounting(): Promise<void> {
+  async function startCounting(): Promise<void> {
     readings = 0;
     await startDetector(async function* () {
       readings++;
@@ -212,12 +212,12 @@ describe('the table', () => {
 
   it('is read only if there were retransmissions on the machine', async () => {
     readRetransmitCount.mockResolvedValue(7);
-    await startedCounting();
+    await startCounting();
     send();
-    await pass(10_000);
+    await advance(10_000);
     expect(readings).toBe(0);
     readRetransmitCount.mockResolvedValue(8);
-    await pass(3000);
+    await advance(3000);
     expect(readings).toBe(1);
   });
 
@@ -226,49 +226,49 @@ describe('the table', () => {
     ['a window is closed', { isWindowClosed: true }],
   ])('is read at every check while %s', async (_what, pressed) => {
     readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValue(8);
-    await startedCounting();
-    await pass(1000);
+    await startCounting();
+    await advance(1000);
     send();
     entry = { ...entry, ...pressed };
-    await pass(1000);
+    await advance(1000);
     const soFar = readings;
-    await pass(2000);
+    await advance(2000);
     expect(readings).toBeGreaterThanOrEqual(soFar + 2);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0, isWindowClosed: false };
-    await pass(1000);
+    await advance(1000);
     const atRest = readings;
-    await pass(10_000);
+    await advance(10_000);
     expect(readings).toBe(atRest);
   });
 
   it('is read at every check if retransmissions are not counted', async () => {
     readRetransmitCount.mockResolvedValue(undefined);
-    await startedCounting();
-    await pass(5000);
+    await startCounting();
+    await advance(5000);
     expect(readings).toBe(5);
   });
 
   it('is not read while no connection is watched', async () => {
     watch = new DeadPeerDetector({
       ...{ registry, clock, events, ackTimeoutMs: 3000, readRetransmitCount },
-      readTable: () => failing('EMFILE'),
+      readTable: () => createUnreadableTable('EMFILE'),
     });
-    await pass(5000);
+    await advance(5000);
     expect(readRetransmitCount.mock.calls.length).toBeGreaterThan(3);
     expect(events.all).toEqual([]);
   });
 
   it('shows a silence that began while it was not read', async () => {
     readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValueOnce(7);
-    await startedCounting();
-    await pass(1750);
+    await startCounting();
+    await advance(1750);
     send();
     entry = { ...entry, retransmits: 1 };
-    await pass(1250);
+    await advance(1250);
     entry = { ...entry, retransmits: 4 };
-    await pass(2000);
+    await advance(2000);
     expect(registry.accuse).not.toHaveBeenCalled();
-    await pass(500);
+    await advance(500);
     expect(registry.accuse).toHaveBeenCalled();
   });
 });
@@ -280,15 +280,15 @@ it('does not accuse a connection that is no longer watched', async () => {
   const unwatch = watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
   unwatch();
   entry = { key, unacknowledgedBytes: 33, retransmits: 5, isWindowClosed: true, retransmitTimeoutMs: 6400 };
-  await pass(10_000);
+  await advance(10_000);
   expect(registry.accuse).not.toHaveBeenCalled();
   watch.close();
   expect(clock.pending()).toEqual([]);
 });
 
 it.each(['ENOENT', 'EACCES'])('emits one event if there is no table (%s)', async (code) => {
-  await startDetector(() => failing(code));
-  await pass(3000);
+  await startDetector(() => createUnreadableTable(code));
+  await advance(3000);
   expect(events.all).toEqual([{ kind: 'dead_peer_detection_unavailable', error: `${code}: failed` }]);
   expect(clock.pending()).toEqual([]);
 });
@@ -309,44 +309,44 @@ describe('a failed check', () => {
 
   it('is repeated a second later, with one event until a check succeeds', async () => {
     for (const expected of [1, 2]) {
-      reason = failure('EMFILE');
-      await pass(3000);
+      reason = createFailure('EMFILE');
+      await advance(3000);
       const event = { kind: 'dead_peer_detection_failed', error: 'EMFILE: failed' };
       expect(events.all).toEqual(Array(expected).fill(event));
       reason = undefined;
-      await pass(2000);
+      await advance(2000);
     }
     expect(looks).toBe(10);
   });
 
   it('does not count as a check that found nothing', async () => {
     readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValue(8);
-    await pass(1000);
+    await advance(1000);
     send();
     entry = { ...entry, retransmits: 1 };
-    reason = failure('EMFILE');
-    await pass(1000);
+    reason = createFailure('EMFILE');
+    await advance(1000);
     reason = undefined;
-    await pass(1000);
+    await advance(1000);
     expect(looks).toBe(3);
-    reason = failure('EMFILE');
-    await pass(1000);
+    reason = createFailure('EMFILE');
+    await advance(1000);
     reason = undefined;
     entry = { ...entry, retransmits: 4 };
-    await pass(3000);
+    await advance(3000);
     expect(registry.accuse).toHaveBeenCalled();
   });
 
   it('does not extend a silence beyond the time it was observed', async () => {
-    await pass(1000);
-    reason = failure('EMFILE');
-    await pass(20_000);
+    await advance(1000);
+    reason = createFailure('EMFILE');
+    await advance(20_000);
     reason = undefined;
     send();
     entry = { ...entry, retransmits: 4 };
-    await pass(3000);
+    await advance(3000);
     expect(registry.accuse).not.toHaveBeenCalled();
-    await pass(1000);
+    await advance(1000);
     expect(registry.accuse).toHaveBeenCalled();
   });
 
@@ -365,13 +365,13 @@ describe('a failed check', () => {
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     // An ENOENT of the store, which must not be taken for a missing table.
     const refuseFirst = async (lease: string): Promise<void> => {
-      if (lease === LEASE) throw failure('ENOENT');
+      if (lease === LEASE) throw createFailure('ENOENT');
     };
     registry.accuse.mockImplementation(refuseFirst);
     registry.recordSignOfLife.mockImplementationOnce(refuseFirst);
     send();
     entry = { ...entry, retransmits: 4 };
-    await pass(6000);
+    await advance(6000);
     const accused = registry.accuse.mock.calls.map(([lease]) => lease);
     expect(accused.filter((lease) => lease === LEASE).length).toBeGreaterThan(1);
     expect(accused).toContain('lease-2');
@@ -379,7 +379,7 @@ describe('a failed check', () => {
     expect(events.all).toEqual([{ kind: 'dead_peer_detection_failed', error }]);
     readRetransmitCount.mockResolvedValue(1000);
     entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
-    await pass(3000);
+    await advance(3000);
     expect(registry.recordSignOfLife.mock.calls).toEqual([[LEASE], ['lease-2'], [LEASE]]);
   });
 });

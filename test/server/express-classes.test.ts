@@ -10,7 +10,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
-async function serving(app: Express, listener = createServer(app)): Promise<string> {
+async function startServer(app: Express, listener = createServer(app)): Promise<string> {
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => new Promise((resolve) => listener.close(resolve)));
   return `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
@@ -20,7 +20,7 @@ it('creates requests and responses with the prototypes that express would set', 
   const app = express();
   const classes = createHttpClasses(app);
   const seen: boolean[] = [];
-  const url = await serving(
+  const url = await startServer(
     app,
     createServer(classes, (request, response) => {
       seen.push(Object.getPrototypeOf(request) === app.request, Object.getPrototypeOf(response) === app.response);
@@ -36,7 +36,7 @@ it('creates requests and responses with the prototypes that express would set', 
 });
 
 it('leaves the responses of an app unchanged', async () => {
-  const appLike = (): Express => {
+  const createAppLike = (): Express => {
     const app = express();
     app.use(express.json());
     app.get('/json', (request, response) =>
@@ -52,10 +52,10 @@ it('leaves the responses of an app unchanged', async () => {
     app.set('env', 'test');
     return app;
   };
-  const quick = appLike();
+  const quick = createAppLike();
   const [ordinary, other] = [
-    await serving(appLike()),
-    await serving(quick, createServer(createHttpClasses(quick), quick)),
+    await startServer(createAppLike()),
+    await startServer(quick, createServer(createHttpClasses(quick), quick)),
   ];
   const answer = async (url: string, path: string, init?: RequestInit) => {
     const response = await fetch(`${url}${path}`, { redirect: 'manual', ...init });

@@ -10,7 +10,7 @@ let clock: ManualClock;
 let heartbeats: HeartbeatWheel;
 
 /** A member that records when it beats. */
-function member(): { beats: number[]; leave: () => void } {
+function createMember(): { beats: number[]; leave: () => void } {
   const beats: number[] = [];
   return { beats, leave: heartbeats.join({ beat: () => beats.push(clock.nowMs()) }) };
 }
@@ -33,7 +33,7 @@ describe('a member of the wheel', () => {
           const slotMs = Math.min(SLOT_MS, intervalMs / 10);
           const members = gapsMs.map((gapMs) => {
             clock.advance(gapMs);
-            return { joinedAtMs: clock.nowMs(), ...member() };
+            return { joinedAtMs: clock.nowMs(), ...createMember() };
           });
           clock.advance(3 * intervalMs + 0.001);
           for (const { joinedAtMs, beats } of members) {
@@ -52,7 +52,7 @@ describe('a member of the wheel', () => {
   });
 
   it('stops when it leaves, and the last one cancels the timer', () => {
-    const [one, other] = [member(), member()];
+    const [one, other] = [createMember(), createMember()];
     clock.advance(EVERY_MS);
     one.leave();
     one.leave();
@@ -60,7 +60,7 @@ describe('a member of the wheel', () => {
     expect([one.beats.length, other.beats.length]).toEqual([1, 2]);
     other.leave();
     expect(clock.pending()).toEqual([]);
-    const late = member();
+    const late = createMember();
     clock.advance(EVERY_MS);
     expect(late.beats).toHaveLength(1);
   });
@@ -87,20 +87,20 @@ describe('many members of one slot', () => {
   });
 
   it('beat in small batches, one batch per turn of the event loop', () => {
-    const members = Array.from({ length: 10 }, member);
-    const beating = (): number => members.filter(({ beats }) => beats.length > 0).length;
+    const members = Array.from({ length: 10 }, createMember);
+    const countBeating = (): number => members.filter(({ beats }) => beats.length > 0).length;
     clock.advance(EVERY_MS);
-    expect(beating()).toBe(4);
+    expect(countBeating()).toBe(4);
     clock.advance(0.01);
-    expect(beating()).toBe(8);
+    expect(countBeating()).toBe(8);
     clock.advance(0.01);
-    expect(beating()).toBe(10);
+    expect(countBeating()).toBe(10);
     clock.advance(EVERY_MS + 0.1);
     for (const { beats } of members) expect(beats).toHaveLength(2);
   });
 
   it('stop when they leave between two turns', () => {
-    const members = Array.from({ length: 10 }, member);
+    const members = Array.from({ length: 10 }, createMember);
     clock.advance(EVERY_MS);
     for (const { leave } of members.slice(2)) leave();
     clock.advance(EVERY_MS);
@@ -110,11 +110,11 @@ describe('many members of one slot', () => {
   });
 
   it('can all leave between two turns, and the wheel works for the next member', () => {
-    const members = Array.from({ length: 10 }, member);
+    const members = Array.from({ length: 10 }, createMember);
     clock.advance(EVERY_MS);
     for (const { leave } of members) leave();
     expect(clock.pending()).toEqual([]);
-    const late = member();
+    const late = createMember();
     clock.advance(3 * EVERY_MS);
     expect(late.beats).toHaveLength(3);
   });
@@ -124,7 +124,7 @@ describe('a wheel after a stall of the process', () => {
   it('lets each member beat once, slot by slot, and then continues as before', () => {
     const members = Array.from({ length: 50 }, () => {
       clock.advance(SLOT_MS);
-      return member();
+      return createMember();
     });
     clock.advance(EVERY_MS);
     for (const { beats } of members) beats.length = 0;

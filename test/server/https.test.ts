@@ -25,19 +25,19 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function secureServer(tls: ServerTls | (() => ServerTls)): Promise<TestApiServer> {
+async function startSecureServer(tls: ServerTls | (() => ServerTls)): Promise<TestApiServer> {
   const server = await startTestApiServer({ tls: typeof tls === 'function' ? tls : () => tls });
   cleanups.push(() => server.close());
   return server;
 }
 
-function clientOf(url: string, tls: ClientTls): ApiClient {
+function createClient(url: string, tls: ClientTls): ApiClient {
   const api = new ApiClient([url], { tls: () => tls });
   cleanups.push(() => api.close());
   return api;
 }
 
-const failure = (api: ApiClient): Promise<unknown> =>
+const getFailure = (api: ApiClient): Promise<unknown> =>
   api.listReplicas().then(
     () => 'none',
     (error) => error.message.replace(/^cannot reach the API server \S+: /, ''),
@@ -45,9 +45,9 @@ const failure = (api: ApiClient): Promise<unknown> =>
 
 describe('an API server over TLS', () => {
   it('grants leases, and ends them with their connections', async () => {
-    const server = await secureServer(good);
+    const server = await startSecureServer(good);
     expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
-    const api = clientOf(server.url, { ca });
+    const api = createClient(server.url, { ca });
     for (const end of ['end', 'destroy'] as const) {
       const { body } = await api.leases.open(replica('r1', {}), { ttlMs: 9000 }, new AbortController().signal);
       body.resume();
@@ -62,7 +62,7 @@ describe('an API server over TLS', () => {
     ['others wait behind', '', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
     ['others came before', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
   ])('ends a lease when %s it in one packet', async (_what, before, behind) => {
-    const server = await secureServer(good);
+    const server = await startSecureServer(good);
     const registering = formatRegisterRequest(formatRegistrationBody('r1'));
     const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
       socket.write(`${before}${registering}${behind}`),
@@ -78,7 +78,7 @@ describe('an API server over TLS', () => {
   });
 
   it('redirects without a scheme, because a proxy can have changed it', async () => {
-    const server = await secureServer(good);
+    const server = await startSecureServer(good);
     const answer = await new Promise<string>((resolve) => {
       const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
         socket.end(`GET /registry/ HTTP/1.1\r\nHost: localhost:${server.port}\r\nConnection: close\r\n\r\n`),
@@ -91,30 +91,30 @@ describe('an API server over TLS', () => {
   it.each([
     ['of no trusted authority', () => good, {}, /not signed by a trusted authority; give the authority with --tls-ca/],
     ['of another authority', () => good, { ca: otherAuthority.cert }, /not signed by a trusted authority/],
-    ['that has expired', expired, { ca }, /^its certificate has expired/],
-    ['that is not valid yet', future, { ca }, /^its certificate is not valid yet/],
+    ['that has expired', signExpired, { ca }, /^its certificate has expired/],
+    ['that is not valid yet', signFuture, { ca }, /^its certificate is not valid yet/],
     [
       'for another name',
-      misnamed,
+      signMisnamed,
       { ca },
       /^its certificate is for another name \(IP: 127.0.0.1 is not in the cert's list\)$/,
     ],
     ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
   ])('is refused by clients if its certificate is %s', async (_what, certificate, tls, message) => {
-    const server = await secureServer(certificate());
-    expect(await failure(clientOf(server.url, tls))).toMatch(message);
+    const server = await startSecureServer(certificate());
+    expect(await getFailure(createClient(server.url, tls))).toMatch(message);
   });
 
   it('requires a client certificate if it has a CA for them', async () => {
-    const server = await secureServer({ ...good, ca });
-    expect(await failure(clientOf(server.url, { ca, cert: mine.cert, key: mine.key }))).toBe('none');
-    expect(await failure(clientOf(server.url, { ca }))).toMatch(/requires? a client certificate.*--tls-cert/);
+    const server = await startSecureServer({ ...good, ca });
+    expect(await getFailure(createClient(server.url, { ca, cert: mine.cert, key: mine.key }))).toBe('none');
+    expect(await getFailure(createClient(server.url, { ca }))).toMatch(/requires? a client certificate.*--tls-cert/);
     const strange = otherAuthority.sign('stranger');
-    expect(await failure(clientOf(server.url, { ca, cert: strange.cert, key: strange.key }))).toMatch(
+    expect(await getFailure(createClient(server.url, { ca, cert: strange.cert, key: strange.key }))).toMatch(
       /does not accept the certificate of --tls-cert|closed the connection without a response/,
     );
-    const { cert, key } = expired();
-    expect(await failure(clientOf(server.url, { ca, cert, key }))).toMatch(
+    const { cert, key } = signExpired();
+    expect(await getFailure(createClient(server.url, { ca, cert, key }))).toMatch(
       /does not accept the certificate of --tls-cert|closed the connection without a response/,
     );
     expect(server.log.lines).toEqual([]);
@@ -122,20 +122,20 @@ describe('an API server over TLS', () => {
 
   it('uses a changed certificate for new connections', async () => {
     let tls: ServerTls = good;
-    const server = await secureServer(() => tls);
-    const kept = clientOf(server.url, { ca });
-    expect(await failure(kept)).toBe('none');
+    const server = await startSecureServer(() => tls);
+    const kept = createClient(server.url, { ca });
+    expect(await getFailure(kept)).toBe('none');
     tls = otherAuthority.sign('server');
     await until('new callers see the new one', async () => {
-      const api = clientOf(server.url, { ca: otherAuthority.cert });
-      return (await failure(api)) === 'none';
+      const api = createClient(server.url, { ca: otherAuthority.cert });
+      return (await getFailure(api)) === 'none';
     });
-    expect(await failure(kept)).toBe('none');
-    expect(await failure(clientOf(server.url, { ca }))).toMatch(/not signed by a trusted authority/);
+    expect(await getFailure(kept)).toBe('none');
+    expect(await getFailure(createClient(server.url, { ca }))).toMatch(/not signed by a trusted authority/);
   });
 
   it('survives clients without TLS, with an old TLS version, or without any data', async () => {
-    const server = await secureServer(good);
+    const server = await startSecureServer(good);
     const plain = openRawConnection(server.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is closed', () => plain.socket.closed || plain.socket.readableEnded);
     expect(plain.received()).not.toContain('HTTP/1.1');
@@ -148,25 +148,25 @@ describe('an API server over TLS', () => {
     expect(old).toMatch(/protocol version|unsupported protocol|no protocols available/);
     const silent = connectTcp(server.port, '127.0.0.1');
     cleanups.push(() => silent.destroy());
-    expect(await failure(clientOf(server.url, { ca }))).toBe('none');
-    expect(await failure(clientOf(server.url.replace('https', 'http'), {}))).toMatch(/does it use https/);
+    expect(await getFailure(createClient(server.url, { ca }))).toBe('none');
+    expect(await getFailure(createClient(server.url.replace('https', 'http'), {}))).toMatch(/does it use https/);
   });
 
   it('without TLS is recognized when a client uses https', async () => {
     const server = await startTestApiServer();
     cleanups.push(() => server.close());
-    expect(await failure(clientOf(server.url.replace('http', 'https'), { ca }))).toBe('it does not use TLS');
+    expect(await getFailure(createClient(server.url.replace('http', 'https'), { ca }))).toBe('it does not use TLS');
   });
 });
 
-function expired() {
+function signExpired() {
   return authority.sign('expired', { between: ['20200101000000Z', '20200102000000Z'] });
 }
 
-function future() {
+function signFuture() {
   return authority.sign('future', { between: ['20980101000000Z', '20990101000000Z'] });
 }
 
-function misnamed() {
+function signMisnamed() {
   return authority.sign('misnamed', { names: 'DNS:elsewhere.test' });
 }

@@ -63,32 +63,34 @@ async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
 }
 
 /** Returns the bytes received after the head. */
-const body = (): string => connection.received().split('\r\n\r\n').slice(1).join('\r\n\r\n');
+const readBody = (): string => connection.received().split('\r\n\r\n').slice(1).join('\r\n\r\n');
 
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+const formatChunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
 
-const arrived = (text: string): Promise<void> =>
+const waitForBytes = (text: string): Promise<void> =>
   until(
-    () => `${JSON.stringify(body())} is it`,
-    () => body() === text,
+    () => `${JSON.stringify(readBody())} is it`,
+    () => readBody() === text,
   );
 
 describe('a lease stream', () => {
   it('sends its first event, a heartbeat at once and one at every interval, in HTTP/1.1 chunks', async () => {
     await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}`);
+    await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}`);
     expect(connection.received().replace(/Date: [^\r]+/, 'Date: now')).toMatch(
       'HTTP/1.1 200 OK\r\nx-more: 1\r\ncache-control: no-cache\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n',
     );
     clock.advance(HEARTBEAT_MS);
-    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+    await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}${formatChunk(ALIVE)}`);
   });
 
   it('ends with a last event and the last chunk', async () => {
     const { stream } = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     stream.end('data: last\n\n');
     stream.end('data: more\n\n');
-    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk('data: last\n\n')}0\r\n\r\n`);
+    await waitForBytes(
+      `${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}${formatChunk('data: last\n\n')}0\r\n\r\n`,
+    );
     await until('it is closed', () => connection.socket.readableEnded);
     expect(clock.pending()).toEqual([]);
   });
@@ -98,17 +100,17 @@ describe('a lease stream', () => {
     await until('it is taken over', () => opened.length === 1);
     opened[0]?.stream.end('data: last\n\n');
     opened[0]?.stream.open('data: first\n\n');
-    await arrived(`${chunk('data: first\n\n')}${chunk('data: last\n\n')}0\r\n\r\n`);
+    await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk('data: last\n\n')}0\r\n\r\n`);
     await until('it is closed', () => connection.socket.readableEnded);
   });
 
   it.each([
     ['of HTTP/1.0', 'GET / HTTP/1.0\r\n\r\n', (text: string) => text],
-    ['that is to be closed after it', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', chunk],
+    ['that is to be closed after it', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', formatChunk],
   ])('on a connection %s stays open, and reports when the peer closes', async (_what, request, framed) => {
     const one = await open(request);
     clock.advance(HEARTBEAT_MS);
-    await arrived(`${framed('data: first\n\n')}${framed(ALIVE)}${framed(ALIVE)}`);
+    await waitForBytes(`${framed('data: first\n\n')}${framed(ALIVE)}${framed(ALIVE)}`);
     expect(one).toMatchObject({ goneTimes: 0, isLetGo: false });
     connection.socket.end();
     await until('it is gone', () => one.goneTimes > 0);
@@ -161,14 +163,14 @@ describe('the HTTP objects of a lease stream', () => {
     await until('it is let go of', () => one.isLetGo);
     expect(one.response.socket).toBeNull();
     clock.advance(HEARTBEAT_MS);
-    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+    await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}${formatChunk(ALIVE)}`);
     expect(one.goneTimes).toBe(0);
   });
 
   it('are kept if another request is pipelined, which gets no response between the events', async () => {
     const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
     clock.advance(HEARTBEAT_MS);
-    await arrived(`${chunk('data: first\n\n')}${chunk(ALIVE)}${chunk(ALIVE)}`);
+    await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}${formatChunk(ALIVE)}`);
     expect(one.isLetGo).toBe(false);
     expect(opened).toHaveLength(1);
   });

@@ -67,23 +67,23 @@ describe('a registration over the limit', () => {
 });
 
 describe('the bytes of registrations over the limit', () => {
-  const sized = (id: string): string => formatRegistrationBody(id, [{ padding: 'x'.repeat(250) }]);
+  const formatSizedBody = (id: string): string => formatRegistrationBody(id, [{ padding: 'x'.repeat(250) }]);
 
   it('are refused for an address that holds a quarter of them, until one ends', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 10, maxBytes: 4 * 700 } });
-    const first = send(formatRegisterRequest(sized('r1')));
+    const first = send(formatRegisterRequest(formatSizedBody('r1')));
     await until('there is a lease', () => first.received().includes('alive'));
-    const second = send(formatRegisterRequest(sized('r2')));
+    const second = send(formatRegisterRequest(formatSizedBody('r2')));
     await until('there is a lease', () => second.received().includes('alive'));
-    const refused = send(formatRegisterRequest(sized('r3')));
+    const refused = send(formatRegisterRequest(formatSizedBody('r3')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations of 127.0.0.1 is 700 bytes');
-    const again = send(formatRegisterRequest(sized('r2')));
+    const again = send(formatRegisterRequest(formatSizedBody('r2')));
     await until('it takes the place of its older one', () => again.received().includes('alive'));
     first.socket.destroy();
     await until('r1 is gone', () => server.registry.replicas().length === 1);
-    const third = send(formatRegisterRequest(sized('r3')));
+    const third = send(formatRegisterRequest(formatSizedBody('r3')));
     await until('there is room', () => third.received().includes('alive'));
   });
 
@@ -92,7 +92,7 @@ describe('the bytes of registrations over the limit', () => {
     for (const host of ['a', 'b', 'c', 'd']) {
       await server.registry.register(serializedReplica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
     }
-    const refused = send(formatRegisterRequest(sized('r1')));
+    const refused = send(formatRegisterRequest(formatSizedBody('r1')));
     await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations is 2800 bytes');
@@ -100,9 +100,9 @@ describe('the bytes of registrations over the limit', () => {
 });
 
 describe('large bodies', () => {
-  const large = (id: string): string =>
+  const formatLargeBody = (id: string): string =>
     formatRegistrationBody(id, [{ a: 1 }, ...Array(300).fill({ padding: 'x'.repeat(200) })]);
-  const unfinished = (): RawConnection =>
+  const sendUnfinished = (): RawConnection =>
     send(`POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(60_000)}`);
 
   it('share a limit, from their first byte until the response', async () => {
@@ -110,10 +110,10 @@ describe('large bodies', () => {
     const hold = vi.spyOn(bodies, 'reserve');
     server = await startTestApiServer({ bodies });
     const lease = await server.registry.register(serializedReplica('held'), { host: 'h' }, () => {});
-    const first = [unfinished(), unfinished()];
+    const first = [sendUnfinished(), sendUnfinished()];
     await until('they are held', () => hold.mock.calls.filter(([, bytes]) => bytes === 60_000).length === 2);
     for (const text of [
-      formatRegisterRequest(large('r1')),
+      formatRegisterRequest(formatLargeBody('r1')),
       `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n${'x'.repeat(60_000)}`,
     ]) {
       const refused = send(text);
@@ -125,7 +125,7 @@ describe('large bodies', () => {
     // A lease does not keep the body of its registration.
     for (const id of ['r1', 'r2', 'r3', 'r4']) {
       await until(`${id} has a lease`, async () => {
-        const again = send(formatRegisterRequest(large(id)));
+        const again = send(formatRegisterRequest(formatLargeBody(id)));
         await until('there is an answer', () => /\r\n\r\n./s.test(again.received()));
         return again.received().includes('alive');
       });
@@ -197,9 +197,9 @@ describe('an incomplete request', () => {
     const { socket, received } = send(beginning);
     await until('it is closed', () => socket.closed || socket.readableEnded);
     expect(received()).toContain('HTTP/1.1 408 Request Timeout\r\n');
-    const beats = (): number => lease.received().split('alive').length;
-    const soFar = beats();
-    await until('the lease goes on', () => beats() > soFar + 10);
+    const countBeats = (): number => lease.received().split('alive').length;
+    const soFar = countBeats();
+    await until('the lease goes on', () => countBeats() > soFar + 10);
     expect(server.registry.replicas()).toHaveLength(1);
   });
 
@@ -276,9 +276,9 @@ describe('pipelined requests', () => {
       if (!isTaken) await new Promise((resolve) => socket.once('drain', resolve));
       if (random.fraction() < 0.3) await new Promise((resolve) => void setTimeout(resolve, 1));
     }
-    const statuses = (): string[] => received().match(/(?<=HTTP.1.1 )\d+/g) ?? [];
-    await until('all are answered', () => statuses().length === requests.length);
-    expect(statuses()).toEqual(requests.map((request) => request?.[1]));
+    const getStatuses = (): string[] => received().match(/(?<=HTTP.1.1 )\d+/g) ?? [];
+    await until('all are answered', () => getStatuses().length === requests.length);
+    expect(getStatuses()).toEqual(requests.map((request) => request?.[1]));
   });
 
   it('are handled in order', async () => {
@@ -311,10 +311,12 @@ describe('pipelined requests', () => {
 
   it('are handled on a reused connection', async () => {
     server = await startTestApiServer();
-    const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
-    const { socket, received } = send(request('/registry'));
+    const formatRequest = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const { socket, received } = send(formatRequest('/registry'));
     await until('the first is answered', () => received().includes('{"replicas":[]}'));
-    socket.write(`${request('/route')}${request('/registry')}${request('/route')}${request('/health')}`);
+    socket.write(
+      `${formatRequest('/route')}${formatRequest('/registry')}${formatRequest('/route')}${formatRequest('/health')}`,
+    );
     await until('the last is answered', () => received().includes('healthy'));
     expect(
       received()

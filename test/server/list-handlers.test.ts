@@ -23,7 +23,7 @@ afterEach(async () => {
   await server.close();
 });
 
-const ids = (body: string): string[] =>
+const listIds = (body: string): string[] =>
   (JSON.parse(body) as { replicas: { replica_id: string }[] }).replicas.map(({ replica_id }) => replica_id);
 
 const ALL = Array.from({ length: COUNT }, (_, n) => `é${n}`);
@@ -33,7 +33,7 @@ describe('a long list', () => {
     for (const left of [ALL, ALL.slice(1)]) {
       const response = await fetch(`${server.url}/registry`);
       const body = await response.text();
-      expect(ids(body)).toEqual(left);
+      expect(listIds(body)).toEqual(left);
       expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
       await server.registry.renew(leases[0] as LeaseId, 'unready');
     }
@@ -45,7 +45,7 @@ describe('a long list', () => {
     await server.registry.renew(leases[0] as LeaseId, 'unready');
     const response = await fetch(`${server.url}/replicas`);
     const body = await response.text();
-    expect(ids(body)).toEqual(ALL);
+    expect(listIds(body)).toEqual(ALL);
     expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
     const { replicas } = JSON.parse(body) as { replicas: { state: string; peer: string }[] };
     expect(replicas.map(({ state }) => state)).toEqual(['unready', ...Array(COUNT - 1).fill('ready')]);
@@ -60,11 +60,11 @@ describe('a long list', () => {
     await until('it begins', () => received().length > 0);
     socket.pause();
     for (const lease of leases.slice(1)) await server.registry.release(lease, 'released');
-    expect(ids(await (await fetch(`${server.url}/registry`)).text())).toEqual(['é0']);
+    expect(listIds(await (await fetch(`${server.url}/registry`)).text())).toEqual(['é0']);
     socket.resume();
     // Each replica ends with `}]}`, and the list with this.
     await until('it is whole', () => received().endsWith(']}]}'));
-    expect(ids(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
+    expect(listIds(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
     socket.destroy();
   });
 
@@ -77,7 +77,7 @@ describe('a long list', () => {
     await until('it is asked for', () => asked.mock.calls.length > 0);
     for (const lease of leases) await server.registry.release(lease, 'released');
     await until('it is whole', () => received().endsWith('}]}'));
-    expect(ids(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
+    expect(listIds(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
   });
 
   it('needs less memory as more of it is read', async () => {
@@ -86,17 +86,17 @@ describe('a long list', () => {
     vi.spyOn(server.registry, 'known').mockReturnValue(
       Array.from({ length: 32 * PARTS }, () => one as KnownReplica<SerializedReplica>),
     );
-    const buffersBytes = (): number => {
+    const measureBuffers = (): number => {
       collectGarbage();
       return process.memoryUsage().arrayBuffers;
     };
-    const before = buffersBytes();
+    const before = measureBuffers();
     const { socket, received } = openRawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it begins', () => received().length > 0);
     const length = Number(/content-length: (\d+)/.exec(received())?.[1]);
     socket.on('data', () => received().length > length / 2 && socket.pause());
     await until('half of it is taken', () => socket.isPaused());
-    await until('what was taken is forgotten', () => buffersBytes() - before < length * 0.75, 5000);
+    await until('what was taken is forgotten', () => measureBuffers() - before < length * 0.75, 5000);
     socket.destroy();
   });
 
@@ -105,7 +105,7 @@ describe('a long list', () => {
     socket.pause();
     await fetch(`${server.url}/livez`);
     socket.destroy();
-    expect(ids(await (await fetch(`${server.url}/registry`)).text())).toEqual(ALL);
+    expect(listIds(await (await fetch(`${server.url}/registry`)).text())).toEqual(ALL);
     expect(server.log.lines.filter((line) => line.includes('failed'))).toEqual([]);
   });
 });

@@ -40,7 +40,7 @@ it('does not register a client that left while its request was read, nor superse
       resolve();
     });
   });
-  const connection = openRawConnection(await listeningPort(), formatRegisterRequest(formatRegistrationBody('r1')));
+  const connection = openRawConnection(await listen(), formatRegisterRequest(formatRegistrationBody('r1')));
   await handled;
   expect({ wasDestroyed, ends, replicas: registry.replicas().length }).toEqual({
     wasDestroyed: true,
@@ -53,7 +53,7 @@ it('does not register a client that left while its request was read, nor superse
 
 const server = createServer();
 
-async function listeningPort(): Promise<number> {
+async function listen(): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }

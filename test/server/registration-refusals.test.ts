@@ -20,7 +20,7 @@ afterEach(async () => {
   await server.close();
 });
 
-async function statusOf(text: string): Promise<number> {
+async function fetchStatus(text: string): Promise<number> {
   const opened = openRawConnection(server.port, text);
   connection = opened;
   await until('there is an answer', () => opened.received().includes('\r\n\r\n'));
@@ -29,7 +29,8 @@ async function statusOf(text: string): Promise<number> {
 
 const TOKENS = { register: () => new TokenSet(['the-secret-token']) };
 const BODY = formatRegistrationBody('r1');
-const headed = (headers: string): string => formatRegisterRequest(BODY).replace('\r\n\r\n', `\r\n${headers}\r\n\r\n`);
+const formatWithHeaders = (headers: string): string =>
+  formatRegisterRequest(BODY).replace('\r\n\r\n', `\r\n${headers}\r\n\r\n`);
 const MANY = Array.from({ length: 101 }, (_, n) => `X-${n}: 1`).join('\r\n');
 
 describe('a registration that is refused before its body is parsed', () => {
@@ -46,10 +47,10 @@ describe('a registration that is refused before its body is parsed', () => {
       'unauthenticated',
       'unknown token: this request needs a register token',
       {},
-      headed('Authorization: Bearer other-secret'),
+      formatWithHeaders('Authorization: Bearer other-secret'),
     ],
-    [431, 'too_large', 'the request has more than 100 headers', {}, headed(MANY)],
-    [400, 'usage', 'the request has more than one Host header', {}, headed('Host: x')],
+    [431, 'too_large', 'the request has more than 100 headers', {}, formatWithHeaders(MANY)],
+    [400, 'usage', 'the request has more than one Host header', {}, formatWithHeaders('Host: x')],
     [
       503,
       'unavailable',
@@ -67,7 +68,7 @@ describe('a registration that is refused before its body is parsed', () => {
   ])('with %i emits an event with the code %s', async (status, code, reason, options, request) => {
     const events = createRecordingEvents();
     server = await startTestApiServer({ tokens: TOKENS, events, ...options });
-    expect(await statusOf(request)).toBe(status);
+    expect(await fetchStatus(request)).toBe(status);
     const refusals = events.all.filter(({ kind }) => kind === 'registration_refused');
     expect(refusals).toEqual([
       {
@@ -85,7 +86,7 @@ describe('a registration that is refused before its body is parsed', () => {
     const events = createRecordingEvents();
     server = await startTestApiServer({ tokens: { ...TOKENS, read: TOKENS.register }, events });
     for (const line of ['GET /register', 'GET /route', 'PUT /leases/x']) {
-      expect(await statusOf(`${line} HTTP/1.1\r\nHost: x\r\n\r\n`)).toBeGreaterThanOrEqual(401);
+      expect(await fetchStatus(`${line} HTTP/1.1\r\nHost: x\r\n\r\n`)).toBeGreaterThanOrEqual(401);
     }
     expect(events.all.filter(({ kind }) => kind === 'registration_refused')).toEqual([]);
   });

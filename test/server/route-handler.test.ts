@@ -8,7 +8,7 @@ import { createRouteHandler } from '../../src/server/route-handler.js';
 import { measureRetainedBytes } from '../support/retained-memory.js';
 
 /** Creates a handler over a registry that records its queries. */
-function handler() {
+function createHandler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
   const handle = createRouteHandler({ route }, () => false);
@@ -21,7 +21,7 @@ function handler() {
 
 describe('a query', () => {
   it('that is repeated is the same object, even after thousands of others', () => {
-    const { ask, asked } = handler();
+    const { ask, asked } = createHandler();
     for (let round = 0; round < 5; round++) {
       ask('/route?model=qwen2&type=chat');
       for (let n = 0; n < 1000; n++) ask(`/route?n=${round * 1000 + n}`);
@@ -33,7 +33,7 @@ describe('a query', () => {
   });
 
   it('that is long is parsed in the same way', () => {
-    const { ask, asked } = handler();
+    const { ask, asked } = createHandler();
     ask(`/route?${'&'.repeat(1000)}a=%ff+%22b%22&%F0%9F%98%80=\u00e9&a`);
     expect(asked).toEqual([['a', '', '😀', 'é']]);
   });
@@ -46,7 +46,7 @@ describe('a query', () => {
     ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
   ])('does not keep the rest of a long target %s in memory', (_what, target) => {
     const bytes = measureRetainedBytes(() => {
-      const { ask, asked } = handler();
+      const { ask, asked } = createHandler();
       for (let n = 0; n < COUNT; n++) ask(target(n));
       expect(asked).toHaveLength(COUNT);
       return { ask, asked };

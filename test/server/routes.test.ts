@@ -11,14 +11,14 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 /** Returns the responses to two pipelined requests. For a hot route, the first bypasses express, and the second does not. */
-async function pipelined(request: string): Promise<string[]> {
+async function pipelineTwo(request: string): Promise<string[]> {
   const connection = openRawConnection(server.port, `${request}${request}`);
-  const responses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);
-  const isWhole = (text: string): boolean => /\r\n\r\n/.test(text) && text.endsWith('}');
+  const splitResponses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);
+  const isComplete = (text: string): boolean => /\r\n\r\n/.test(text) && text.endsWith('}');
   const hasBody = !request.startsWith('HEAD');
-  await until('two responses', () => responses().filter((text) => !hasBody || isWhole(text)).length === 2);
+  await until('two responses', () => splitResponses().filter((text) => !hasBody || isComplete(text)).length === 2);
   connection.socket.destroy();
-  return responses().map((text) => text.replace(/Date: [^\r]+/, 'Date: now'));
+  return splitResponses().map((text) => text.replace(/Date: [^\r]+/, 'Date: now'));
 }
 
 it.each([
@@ -35,7 +35,7 @@ it.each([
   ['GET', '/leases', 404],
 ])('%s %s has the same response with and without express', async (method, target, status) => {
   const request = `${method} ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`;
-  const [first, second] = await pipelined(request);
+  const [first, second] = await pipelineTwo(request);
   expect(first).toMatch(`HTTP/1.1 ${status} `);
   expect(second).toBe(first);
 });

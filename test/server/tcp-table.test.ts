@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { getTcpKey, readTcpTable, type TcpEntry } from '../../src/server/tcp-table.js';
 import { until } from '../support/until.js';
 
-async function entryOf(socket: Socket): Promise<TcpEntry | undefined> {
+async function findEntry(socket: Socket): Promise<TcpEntry | undefined> {
   for await (const entry of readTcpTable()) if (entry.key === getTcpKey(socket)) return entry;
   return undefined;
 }
@@ -19,11 +19,11 @@ describe.runIf(process.platform === 'linux')("the kernel's table", () => {
     const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
     const socket = connect((server.address() as AddressInfo).port, connectTo);
     const peer = await accepted;
-    expect(await entryOf(peer)).toMatchObject({ unacknowledgedBytes: 0, isWindowClosed: false });
+    expect(await findEntry(peer)).toMatchObject({ unacknowledgedBytes: 0, isWindowClosed: false });
     // The window closes once the buffers of both ends are full.
     socket.write(Buffer.alloc(64 * 1024 * 1024));
-    await until('the window is closed', async () => (await entryOf(socket))?.isWindowClosed === true);
-    expect((await entryOf(socket))?.unacknowledgedBytes).toBeGreaterThan(0);
+    await until('the window is closed', async () => (await findEntry(socket))?.isWindowClosed === true);
+    expect((await findEntry(socket))?.unacknowledgedBytes).toBeGreaterThan(0);
     socket.destroy();
     peer.destroy();
     server.close();

@@ -13,23 +13,23 @@ import { createSeededRandom } from '../../support/seeded-random.js';
 const NOBODY: ReadonlySet<ReplicaId> = new Set();
 
 /** Returns a random integer below a bound. */
-function below(random: Random): (most: number) => number {
+function drawBelow(random: Random): (most: number) => number {
   return (most) => Math.floor(random.fraction() * most);
 }
 
 /** Creates realistic capabilities: few types, more models, and sometimes a pair that no other replica has. */
-function someCapabilities(pick: (most: number) => number, serial: number): ScalarPairs[] {
-  const one = (): ScalarPairs => ({
+function drawCapabilities(pick: (most: number) => number, serial: number): ScalarPairs[] {
+  const drawCapability = (): ScalarPairs => ({
     model: `m${pick(12)}`,
     ...(pick(4) > 0 && { type: `t${pick(3)}` }),
     ...(pick(3) === 0 && { gpu: pick(2) }),
     ...(pick(10) === 0 && { host: `h${serial}` }),
   });
   const count = [0, 1, 1, 1, 1, 2, 3][pick(7)] as number;
-  return Array.from({ length: count }, () => (pick(20) === 0 ? {} : one()));
+  return Array.from({ length: count }, () => (pick(20) === 0 ? {} : drawCapability()));
 }
 
-function someQuery(pick: (most: number) => number): Readonly<Record<string, string>> {
+function drawQuery(pick: (most: number) => number): Readonly<Record<string, string>> {
   return {
     ...(pick(2) === 0 && { model: `m${pick(13)}` }),
     ...(pick(2) === 0 && { type: `t${pick(4)}` }),
@@ -39,8 +39,8 @@ function someQuery(pick: (most: number) => number): Readonly<Record<string, stri
 }
 
 /** Returns a prepared query; in half of the cases the one that was created for the same pairs before. */
-function someOldQuery(pick: (most: number) => number, old: Map<string, PreparedQuery>): PreparedQuery {
-  const pairs = someQuery(pick);
+function drawOldQuery(pick: (most: number) => number, old: Map<string, PreparedQuery>): PreparedQuery {
+  const pairs = drawQuery(pick);
   const asked = (pick(2) === 0 && old.get(JSON.stringify(pairs))) || prepareQuery(pairs);
   old.set(JSON.stringify(pairs), asked);
   return asked;
@@ -57,7 +57,7 @@ const CHURN_STEPS = Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 20_000);
 describe('the capability index', () => {
   it.each([1, 2, 3])(`agrees with the linear index over ${CHURN_STEPS} steps of churn (seed %i)`, (seed) => {
     const random = createSeededRandom(seed);
-    const pick = below(random);
+    const pick = drawBelow(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const old = new Map<string, PreparedQuery>();
@@ -67,11 +67,11 @@ describe('the capability index', () => {
         index.delete(asReplicaId(id));
         linear.delete(asReplicaId(id));
       } else {
-        const one = registration(`l${step}`, replica(id, ...someCapabilities(pick, step)));
+        const one = registration(`l${step}`, replica(id, ...drawCapabilities(pick, step)));
         index.put(one);
         linear.put(one);
       }
-      const asked = someOldQuery(pick, old);
+      const asked = drawOldQuery(pick, old);
       const excluded = pick(3) === 0 ? new Set([`r${pick(60)}`, `r${pick(60)}`].map(asReplicaId)) : NOBODY;
       const matching = linear.match(asked.pairs).filter((one) => !excluded.has(one.replica.id));
       const chosen = index.choose(asked, excluded, random);
@@ -81,7 +81,7 @@ describe('the capability index', () => {
 
   it('agrees with the linear index for long lists', () => {
     const random = createSeededRandom(4);
-    const pick = below(random);
+    const pick = drawBelow(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const put = (n: number): void => {
@@ -116,22 +116,22 @@ describe('the capability index', () => {
 
   it('agrees with the linear index when there are more queries than cached results', () => {
     const random = createSeededRandom(8);
-    const pick = below(random);
+    const pick = drawBelow(random);
     const index = new CapabilityIndex();
     const linear = createLinearIndex();
     const old: PreparedQuery[] = [];
     const keys = Array.from({ length: 16 }, (_, n) => `k${n}`);
-    const valued = (names: readonly string[]): Record<string, string> =>
+    const createValuedReplica = (names: readonly string[]): Record<string, string> =>
       Object.fromEntries(names.map((name) => [name, String(pick(4))]));
     for (let step = 0; step < 11_000; step++) {
       const id = `r${pick(100)}`;
-      const one = registration(`l${step}`, replica(id, valued(keys)));
+      const one = registration(`l${step}`, replica(id, createValuedReplica(keys)));
       index.put(one);
       linear.put(one);
       const isOld = step > 0 && pick(4) === 0;
       const asked = isOld
         ? (old[pick(step)] as PreparedQuery)
-        : prepareQuery(valued(Array.from('abc', () => `k${pick(16)}`)));
+        : prepareQuery(createValuedReplica(Array.from('abc', () => `k${pick(16)}`)));
       old.push(asked);
       const matching = linear.match(asked.pairs);
       for (let again = 0; again < 3; again++) {
@@ -142,7 +142,7 @@ describe('the capability index', () => {
   });
 
   /** Random numbers, and how many were drawn. */
-  function countedRandom(seed: number): Random & { readonly fractions: number } {
+  function createCountingRandom(seed: number): Random & { readonly fractions: number } {
     const seeded = createSeededRandom(seed);
     const counted = {
       fractions: 0,
@@ -155,7 +155,7 @@ describe('the capability index', () => {
   }
 
   /** Counts how often each replica is chosen, by id. */
-  function counts(
+  function countChoices(
     index: CapabilityIndex,
     random: Random,
     asked: Readonly<Record<string, string>>,
@@ -189,7 +189,7 @@ describe('the capability index', () => {
   it.each(WAYS)(
     'chooses uniformly from %s, regardless of how many objects of a replica match',
     (_how, asked, others, limits, [least, most]) => {
-      const random = countedRandom(5);
+      const random = createCountingRandom(5);
       const index = new CapabilityIndex(limits);
       for (let n = 0; n < others; n++) {
         index.put(registration(`o${n}`, replica(`o${n}`, n % 2 === 0 ? { tier: 1, type: 'embed' } : { type: 'chat' })));
@@ -201,7 +201,7 @@ describe('the capability index', () => {
         const apart = [{ region: 'eu', tier: '1' }, { type: 'chat' }];
         index.put(registration(`m${n}`, replica(`never${n}`, ...apart)));
       }
-      const found = counts(index, random, asked);
+      const found = countChoices(index, random, asked);
       expect([...found.keys()].sort()).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
       expect(computeChiSquare([...found.values()])).toBeLessThan(18.47);
       expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
@@ -234,17 +234,17 @@ describe('the capability index', () => {
     ['from a result that is kept', { type: 'chat', region: 'eu' }, undefined, [1, 1.1]],
     ['by draws', { type: 'chat', region: 'eu' }, NOTHING_KEPT, [3, 5]],
   ] as const)('leaves the excluded out evenly %s', (_how, asked, limits, [least, most]) => {
-    const random = countedRandom(9);
+    const random = createCountingRandom(9);
     const index = new CapabilityIndex(limits);
     for (let n = 0; n < 20; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat', region: 'eu' })));
-    const ids = (count: number): ReadonlySet<ReplicaId> =>
+    const createIdSet = (count: number): ReadonlySet<ReplicaId> =>
       new Set(Array.from({ length: count }, (_, n) => asReplicaId(`r${n}`)).concat(asReplicaId('stranger')));
-    const found = counts(index, random, asked, ids(15));
+    const found = countChoices(index, random, asked, createIdSet(15));
     expect([...found.keys()].sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
     expect(computeChiSquare([...found.values()])).toBeLessThan(18.47);
     expect(random.fractions / 5000).toBeGreaterThanOrEqual(least);
     expect(random.fractions / 5000).toBeLessThanOrEqual(most);
-    expect(index.choose(prepareQuery(asked), ids(20), random)).toBeUndefined();
+    expect(index.choose(prepareQuery(asked), createIdSet(20), random)).toBeUndefined();
   });
 
   it.each([
@@ -259,7 +259,7 @@ describe('the capability index', () => {
         .flatMap((b, m) => keys.slice(n + m + 2).map((c) => prepareQuery({ [a]: '0', [b]: '0', [c]: '0' }))),
     );
     expect(queries).toHaveLength(120);
-    const bytes = (isAsked: boolean): number =>
+    const measureBytes = (isAsked: boolean): number =>
       measureRetainedBytes(() => {
         const index = new CapabilityIndex(limits);
         for (let n = 0; n < 20_000; n++) {
@@ -269,7 +269,7 @@ describe('the capability index', () => {
         }
         return index;
       });
-    expect((bytes(true) - bytes(false)) / 20_000).toBeLessThan(3000);
+    expect((measureBytes(true) - measureBytes(false)) / 20_000).toBeLessThan(3000);
   });
 
   it('evicts a result that grew too large, and still chooses correctly', () => {
@@ -280,7 +280,7 @@ describe('the capability index', () => {
     for (let n = 0; n < 17; n++) put(n);
     for (let n = 0; n < 100; n++) index.choose(prepareQuery(asked), NOBODY, random);
     for (let n = 17; n < 60; n++) put(n);
-    const found = counts(index, random, asked);
+    const found = countChoices(index, random, asked);
     expect(found.size).toBe(60);
     expect(computeChiSquare([...found.values()])).toBeLessThan(98.3);
   });

@@ -5,18 +5,18 @@ import { createSeededRandom } from '../../support/seeded-random.js';
 describe('match sets', () => {
   it('have the same members as plain sets over random changes', () => {
     const random = createSeededRandom(1);
-    const below = (most: number): number => Math.floor(random.fraction() * most);
+    const drawBelow = (most: number): number => Math.floor(random.fraction() * most);
     const table: Entry[] = Array.from({ length: 12 }, () => ({ objects: [], memberships: [] }));
     const group = new MatchSetGroup(table);
     const sets = Array.from({ length: 6 }, () => new MatchSet(group));
     const plain = sets.map(() => new Set<number>());
     for (let step = 0; step < 20_000; step++) {
-      const number = below(table.length);
-      const at = below(sets.length);
-      switch (below(4)) {
+      const number = drawBelow(table.length);
+      const at = drawBelow(sets.length);
+      switch (drawBelow(4)) {
         case 0: {
           MatchSet.removeFromAll(table[number] as Entry);
-          const joined = sets.filter(() => below(2) === 0);
+          const joined = sets.filter(() => drawBelow(2) === 0);
           MatchSet.addToAll(number, table[number] as Entry, joined);
           for (const [n, set] of plain.entries()) {
             if (joined.includes(sets[n] as MatchSet)) set.add(number);
