@@ -115,10 +115,15 @@ function normalizeErrorName(name: unknown): string {
     .replace(/_(error|exception)$/, '');
 }
 
+/** Returns the error of Google's `[{"error":{...}}]`, and any other document unchanged. */
+export function unwrapError(json: UntrustedJson): UntrustedJson {
+  return Array.isArray(json) && json.length === 1 && json[0]?.error ? json[0] : json;
+}
+
 /** Returns the message in an error body: that of `{"error":{"message":"..."}}` and similar forms, otherwise the whole body. */
 export function extractErrorMessage(body: string): string {
   try {
-    const { error, message, detail } = JSON.parse(body);
+    const { error, message, detail } = unwrapError(JSON.parse(body));
     const text = error?.message ?? (typeof error === 'string' ? error : (message ?? detail));
     if (text !== undefined) return getErrorMessage(typeof text === 'string' ? text : JSON.stringify(text));
   } catch {

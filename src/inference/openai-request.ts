@@ -69,7 +69,10 @@ export function createOpenAiRequestBody(model: string, parameters: Parameters): 
     const json = parseStructured(name, parameterToJson(value));
     const isHarmless = UNSUPPORTED_PARAMETERS.get(name);
     if (isHarmless && !isHarmless(json)) {
-      throw createParameterError(name, 'requests more than one text, which a response cannot carry; leave it out');
+      throw createParameterError(
+        name,
+        'requests more than the text of one choice, which a response cannot carry; leave it out',
+      );
     }
     body.set(name, json);
   }

@@ -15,7 +15,7 @@ export function parseOpenaiUrl(text: string): string {
   if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
   throw new AnyserveError(
     'usage',
-    `${quote(text)} is no base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
+    `${quote(text)} is not a base URL of an OpenAI-compatible server; give one like http://localhost:8000/v1`,
   );
 }
 

@@ -65,7 +65,7 @@ export function parseVectors(data: UntrustedJson, count: number) {
       // A number above 3.4e38 would become infinite in FP32.
       if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
         throw createVectorError(
-          `vector ${index} of its response has ${formatJson(value)} index ${position}, which is not an FP32 number`,
+          `vector ${index} of its response has ${formatJson(value)} at index ${position}, which is not an FP32 number`,
         );
       }
       vectors[index * length + position] = value;

@@ -1,4 +1,5 @@
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { toGetter } from '../core/options.js';
 import { explainTlsError } from '../core/tls.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { extractErrorMessage, UpstreamError } from '../inference/openai-errors.js';
@@ -7,7 +8,7 @@ import { EngineTimeoutError } from './openai-stream.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
 /** Limits and proxy, for messages. */
-export interface OpenaiFailuresOptions extends Pick<OpenaiSettings, 'timeoutMs' | 'idleTimeoutMs'> {
+export interface OpenaiFailuresOptions extends Pick<OpenaiSettings, 'timeoutMs' | 'idleTimeoutMs' | 'tls'> {
   readonly proxy?: UpstreamProxy | undefined;
 }
 
@@ -16,6 +17,7 @@ export class OpenaiFailures {
   readonly #url: string;
   readonly #options: OpenaiFailuresOptions;
   readonly #keysSent: () => readonly string[];
+  #hasResponded = false;
 
   /** `keysSent` returns the keys to redact, because a response can repeat them. */
   constructor(url: string, options: OpenaiFailuresOptions, keysSent: () => readonly string[]) {
@@ -32,10 +34,7 @@ export class OpenaiFailures {
     timeoutReason = this.#describeTimeout(),
   ): unknown {
     if (signal.aborted) return signal.reason;
-    if (error instanceof AnyserveError) {
-      const namesServer = error.message.startsWith(this.#url);
-      return namesServer ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
-    }
+    if (error instanceof AnyserveError) return this.addUrl(error);
     const { code = '', syscall } = error as NodeJS.ErrnoException;
     // The error has a syscall if the system timed out, and none if we did.
     const isTimeout = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
@@ -45,8 +44,33 @@ export class OpenaiFailures {
       return new AnyserveError('deadline_exceeded', `${this.#place}: ${reason}`, { cause: error });
     }
     const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');
-    const reason = tls ?? fallbackReason ?? REASONS[code] ?? getErrorMessage(error);
+    const advice = code === 'ECONNRESET' && !this.#hasResponded ? this.#adviseOnReset() : '';
+    const reason = tls ?? fallbackReason ?? `${REASONS[code] ?? getErrorMessage(error)}${advice}`;
     return new AnyserveError('unavailable', `${this.#place}: ${reason}`, { cause: error });
+  }
+
+  /** Adds the server's URL to the message of an error that doesn't begin with it. */
+  addUrl(error: AnyserveError): AnyserveError {
+    const namesServer = error.message.startsWith(this.#url);
+    return namesServer ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
+  }
+
+  /** Checks the head of a response. Throws `internal` for a compressed body, which is not what the request accepts. */
+  checkResponse({ status, headers, body }: HttpResponse): void {
+    this.#hasResponded = true;
+    const encoding = getCompression(headers);
+    if (status !== 200 || encoding === undefined) return;
+    body.destroy();
+    throw new AnyserveError(
+      'internal',
+      `its response is compressed (${encoding}), which the request does not accept; turn compression off in the server or its proxy`,
+    );
+  }
+
+  /** Advice for a server that has closed each connection so far without a response. */
+  #adviseOnReset(): string {
+    if (!this.#url.startsWith('https:')) return '; does it use https?';
+    return toGetter(this.#options.tls)?.().cert ? '; does it accept the certificate of --openai-tls-cert?' : '';
   }
 
   #describeTimeout(): string {
@@ -67,8 +91,9 @@ export class OpenaiFailures {
   /** Creates the error for a response with an error status. */
   createStatusError(status: number, body: string, headers: HttpResponse['headers'], url = this.#url): UpstreamError {
     const place = this.#options.proxy && url === this.#url ? this.#place : url;
-    const message = `${place} returned HTTP ${status}: ${this.extractMessage(body)}${formatAdvice(status, headers)}`;
-    return new UpstreamError(status, body, message);
+    const text = getCompression(headers) === undefined ? body : '';
+    const message = `${place} returned HTTP ${status}: ${this.extractMessage(text)}${formatAdvice(status, headers)}`;
+    return new UpstreamError(status, text, message);
   }
 
   /** Creates the error for a response that no OpenAI-compatible server sends. */
@@ -95,6 +120,11 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNRESET: 'it closed the connection without a response',
   ETIMEDOUT: 'connection timed out',
 };
+
+/** Returns the compression of a response. Undefined if there is none. */
+function getCompression({ 'content-encoding': encoding }: HttpResponse['headers']): string | undefined {
+  return encoding === undefined || /^\s*(identity)?\s*$/i.test(encoding) ? undefined : encoding.slice(0, 64);
+}
 
 /** Returns advice for an error response, or an empty text. */
 function formatAdvice(status: number, headers: HttpResponse['headers']): string {

@@ -242,7 +242,7 @@ export class OpenaiServer {
     try {
       return parse();
     } catch (error) {
-      if (error instanceof AnyserveError) throw new AnyserveError(error.code, `${this.url}: ${error.message}`);
+      if (error instanceof AnyserveError) throw this.#transport.failures.addUrl(error);
       throw this.createIncompatibleError(getErrorMessage(error), error);
     }
   }

@@ -1,9 +1,9 @@
 import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
-import { getErrorMessage } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { toGetter } from '../core/options.js';
 import type { Clock } from '../core/ports.js';
 import { HttpConnections, type HttpResponse } from '../http/http-client.js';
-import { getErrorStatus, type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
+import { getErrorStatus, type UntrustedJson, UpstreamError, unwrapError } from '../inference/openai-errors.js';
 import { type JsonObject, serializeJson } from '../json/json-value.js';
 import { parseOpenaiKey, parseOpenaiUrl } from './openai-access.js';
 import type { EngineQueries } from './openai-engine.js';
@@ -61,6 +61,9 @@ export class OpenaiTransport {
   /** Throws `usage` for a URL or a key that can't be used. */
   constructor(options: OpenaiTransportOptions) {
     this.url = parseOpenaiUrl(options.url);
+    if (options.tls !== undefined && !this.url.startsWith('https:')) {
+      throw new AnyserveError('usage', `${this.url} does not use TLS: give an https URL, or no TLS options for it`);
+    }
     this.failures = new OpenaiFailures(this.url, options, () => this.#keysSent);
     this.root = this.url.replace(/\/v1$/, '');
     this.#options = options;
@@ -127,6 +130,7 @@ export class OpenaiTransport {
         signal,
         headTimeoutMs,
       });
+      this.failures.checkResponse(response);
       const { status } = response;
       return {
         status,
@@ -159,6 +163,7 @@ export class OpenaiTransport {
         headTimeoutMs: timeoutMs,
         signal,
       });
+      this.failures.checkResponse(response);
       const onBytes = (): void => {
         this.#lastByteAtMs = clock.nowMs();
       };
@@ -180,7 +185,7 @@ export class OpenaiTransport {
 
   /** Parses a response or an event. Throws if it is an error, which can also have the status 200. */
   parseResponse(text: string, isError = false): UntrustedJson {
-    const json = isError ? parseErrorEvent(text) : this.parseDocument(text);
+    const json = unwrapError(isError ? parseErrorEvent(text) : this.parseDocument(text));
     const failedChoice = json.choices?.find?.((choice: UntrustedJson) => choice?.error);
     const isBare = json.object === 'error' || isError || isBareError(json);
     const error = json.error || failedChoice?.error || (isBare && json);
@@ -198,6 +203,7 @@ export class OpenaiTransport {
   parseDocument(text: string): UntrustedJson {
     if (hasTooManyContainers(text))
       throw this.failures.createIncompatibleError(`more than ${MAX_CONTAINERS} objects and arrays in one document`);
+    if (text.trim() === '') throw this.failures.createIncompatibleError('its response is empty');
     let json: UntrustedJson;
     try {
       json = JSON.parse(text);

@@ -1,4 +1,5 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -64,6 +65,24 @@ describe('an https upstream with a private certificate authority', () => {
     ];
     expect(await infer(await endpoint(worker(['--openai', upstream.url, ...files])))).toMatchObject({ code: 0 });
   });
+});
+
+it('a server that closes each connection is suspected of another protocol, or of rejecting the certificate', async () => {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => server.close());
+  const place = `127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
+  const plain = worker(['--openai', `http://${place}`]);
+  await until('it suggests https', () => plain.stderr().includes('without a response; does it use https?'), 15_000);
+  const { cert, key } = authority.sign('engine');
+  const upstream = await upstreamOf({
+    tls: { cert, key, ca: authority.cert, requestCert: true, rejectUnauthorized: true },
+  });
+  const foreign = createAuthority('other').sign('worker');
+  const files = ['--openai-tls-cert', foreign.certFile, '--openai-tls-key', foreign.keyFile];
+  const rejected = worker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile, ...files]);
+  const advice = 'does it accept the certificate of --openai-tls-cert?';
+  await until(advice, () => rejected.stderr().includes(advice), 15_000);
 });
 
 describe('the file with the key', () => {
@@ -154,6 +173,7 @@ it('the options of a worker in front of a server are validated', async () => {
     [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
     [['--openai', url, '--openai-idle-timeout', 'soon'], '--openai-idle-timeout "soon"'],
     [['--openai', url, '--openai-tls-ca', '/nowhere'], 'cannot read /nowhere'],
+    [['--openai', url, '--openai-tls-ca', authority.certFile], `${url} does not use TLS: give an https URL`],
     [['--backend', 'echo', '--probe-path', '/health'], '--probe-path requires --openai URL'],
     [['--backend', 'echo', '--type', 'a=embed'], '--type requires --openai URL'],
     [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca requires --openai URL'],

@@ -1,3 +1,5 @@
+import type { ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { clock } from '../../src/system.js';
 import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
@@ -555,6 +557,74 @@ describe('a response that is too large', () => {
     await createOpenaiBackend({ ...options, clock, log }, waiting.signal).catch(() => {});
     expect(lines.join()).toMatch(/more than \d+ bytes/);
   });
+});
+
+describe('a compressed response', () => {
+  const compressed = (status: number, headers: object): Answering => {
+    return ({ body }, response) => {
+      if (body) response.writeHead(status, { ...headers }).end(gzipSync('{"error":{"message":"x"}}'));
+      return body && true;
+    };
+  };
+
+  it('is an error that names the compression', async () => {
+    const { client } = await calling(await upstreamOf(compressed(200, { 'content-encoding': 'gzip' })), {
+      embeddingModels: ['tiny'],
+    });
+    const error = { code: 'internal', message: expect.stringContaining('its response is compressed (gzip)') };
+    await expect(client.infer('tiny', { input: ['x'] })).rejects.toMatchObject(error);
+    const chat = await calling(await upstreamOf(compressed(200, { 'content-encoding': 'br' })));
+    await expect(partsOf(chat.client)).rejects.toThrow('its response is compressed (br)');
+  });
+
+  it('is not shown when it is an error', async () => {
+    const { client } = await calling(await upstreamOf(compressed(429, { 'content-encoding': 'gzip' })));
+    const message = expect.stringMatching(/returned HTTP 429: no reason given$/);
+    await expect(partsOf(client)).rejects.toMatchObject({ code: 'resource_exhausted', message });
+  });
+});
+
+it('an error in a list of one, as Google sends it, is read at any status', async () => {
+  const error = [{ error: { code: 429, message: 'too many', status: 'RESOURCE_EXHAUSTED' } }];
+  const rejected = { code: 'resource_exhausted', message: expect.stringMatching(/: too many$/) };
+  for (const send of [
+    (response: ServerResponse): void => json(response, 429, error),
+    (response: ServerResponse): void => json(response, 200, error),
+    (response: ServerResponse): void => events(response, error),
+    (response: ServerResponse): void => events(response, piece('a'), error),
+  ]) {
+    const upstream = await upstreamOf(({ body }, response) => {
+      if (body) send(response);
+      return body && true;
+    });
+    await expect(partsOf((await calling(upstream)).client)).rejects.toMatchObject({
+      ...rejected,
+      message: expect.stringMatching(/: too many( \(after one message of the stream\))?$/),
+    });
+    await expect((await calling(upstream)).client.infer('tiny', prompt('x'))).rejects.toMatchObject(rejected);
+  }
+});
+
+it.each([
+  ['', 'its response is empty'],
+  ['x', 'not JSON: '],
+])('a list of models that is %j is an error that names the server once', async (text, problem) => {
+  const upstream = await upstreamOf((_request, response) => {
+    response.end(text);
+    return true;
+  });
+  const waiting = new AbortController();
+  const lines: string[] = [];
+  const info = (line: string): void => {
+    lines.push(line);
+    waiting.abort();
+  };
+  const options = { url: upstream.url, timeoutMs: 1000, idleTimeoutMs: 1000, models: [], capabilities: [] };
+  const log = { info, warn: () => {} };
+  await createOpenaiBackend({ ...options, embeddingModels: [], clock, log }, waiting.signal).catch(() => {});
+  expect(lines).toHaveLength(1);
+  expect(lines[0]?.split(upstream.url)).toHaveLength(2);
+  expect(lines[0]).toContain(`is not an OpenAI-compatible server (${problem}`);
 });
 
 describe('an invalid vector', () => {
