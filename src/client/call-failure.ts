@@ -70,14 +70,23 @@ function describeOversizedResponse({ details }: ServiceError, { maxMessageBytes 
   return `the response has ${bytes} bytes, and the limit is ${limit}; see --max-message-bytes`;
 }
 
+/** The library's status text for a connection that can't be used. The captured error excludes the time after it. */
+const NO_CONNECTION =
+  /^No connection established\. Last error: (.{1,1000}?)(?: \(\d{4}-\d\d-\d\dT[\d:.]+Z\)|\. Resolution note:|$)/s;
+
+/** Errors of a connection that the other end closed. Which one occurs depends on timing. */
+const CLOSED_CONNECTION =
+  /^Failed to connect|ECONNRESET|EPIPE|ECONNABORTED|socket hang up|before secure TLS connection/i;
+
 /**
  * Describes a connection that can't be used; undefined for other failures. The library's text is long and contains the
  * time of day.
  */
 function describeConnectionFailure({ details }: ServiceError, { isSecure }: CallContext): string | undefined {
-  if (details.startsWith('No connection established. Last error: Protocol error'))
-    return 'does not speak HTTP/2: is this the port of a gRPC server?';
-  if (!details.startsWith('No connection established. Last error: Failed to connect')) return undefined;
+  const [, lastError] = NO_CONNECTION.exec(details) ?? [];
+  if (lastError === undefined) return undefined;
+  if (lastError.startsWith('Protocol error')) return 'does not speak HTTP/2: is this the port of a gRPC server?';
+  if (!CLOSED_CONNECTION.test(lastError)) return `cannot connect: ${getErrorMessage(lastError)}`;
   const advice = isSecure ? 'does it accept the certificate of --tls-cert?' : 'does it use TLS? see --tls';
   return `it closes the connection at once; ${advice}`;
 }
