@@ -7,6 +7,7 @@ import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { FailedAttempt, InferOptions } from './client-options.js';
+import { ConnectTimeoutError } from './connect-channel.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
@@ -35,6 +36,14 @@ export const WARMING_RETRY_MS = 500;
 
 /** Errors that can pass at the same replica. After any other error, only other replicas are tried. */
 const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
+
+/**
+ * Whether an error can pass at the same replica soon. A replica that didn't respond within the connect timeout would take
+ * as long again.
+ */
+function isTransient(error: AnyserveError): boolean {
+  return TRANSIENT_CODES.has(error.code) && !(error instanceof ConnectTimeoutError);
+}
 
 /** The attempts of one call: chooses the target of each, and decides whether another follows. */
 export class CallAttempts {
@@ -94,8 +103,7 @@ export class CallAttempts {
       const target = await this.#findOther(error);
       const isNew = target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint);
       if (!isNew) {
-        if (!TRANSIENT_CODES.has(error.code) || this.#rounds > MAX_ATTEMPTS)
-          throw this.#createNoOtherReplicaError(error);
+        if (!isTransient(error) || this.#rounds > MAX_ATTEMPTS) throw this.#createNoOtherReplicaError(error);
         await this.#waitBeforeRetry();
       }
       if (!target) continue;

@@ -7,6 +7,9 @@ import { connectTcp } from './tcp-connect.js';
 /** Timeout for a connection, in ms. A replica that takes longer counts as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
 
+/** Error of a replica that hasn't responded within the connect timeout: its process is frozen, or its host is gone. */
+export class ConnectTimeoutError extends AnyserveError {}
+
 /**
  * Waits until a channel is connected or has failed; a call on the failed channel then reports the reason. A host can drop
  * all packets and a process can be frozen, so the timeout is shorter than a call's. After it, rejects with `unavailable`.
@@ -33,7 +36,7 @@ export async function connectChannel(
     // If only our timeout has passed, there is time to try another replica.
     const isOwnTimeout =
       error instanceof AnyserveError && error.code === 'deadline_exceeded' && connectDeadlineEpochMs < deadlineEpochMs;
-    throw isOwnTimeout ? new AnyserveError('unavailable', error.message, { cause: error }) : error;
+    throw isOwnTimeout ? new ConnectTimeoutError('unavailable', error.message, { cause: error }) : error;
   }
 }
 

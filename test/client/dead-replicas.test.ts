@@ -83,6 +83,18 @@ describe('an unreachable replica', () => {
     expect(clock.nowMs() - startedAtMs).toBeLessThan(1500);
   });
 
+  it('fails the call within the connect timeout when its process is stopped and no other replica matches', async () => {
+    const server = await startApiServer();
+    await registerEndpoint(server, 'r1', await startUnresponsiveServer());
+    const { client } = createClient({ server: server.url, capability: { type: 'x' } });
+    const startedAtMs = clock.nowMs();
+    await expect(client.infer('x', { a: [1] })).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/: no gRPC server responds there; no other replica offers \{"type":"x"\}$/),
+    });
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(4500);
+  });
+
   it('is retried when no other replica matches; otherwise the retry names the other replica', async () => {
     const server = await startApiServer();
     await registerEndpoint(server, 'r1', '127.0.0.1:1');

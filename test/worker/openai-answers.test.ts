@@ -560,7 +560,7 @@ describe('a response that is too large', () => {
 });
 
 describe('a compressed response', () => {
-  const compressed = (status: number, headers: object): Answering => {
+  const compressed = (status: number, headers: object): UpstreamHandler => {
     return ({ body }, response) => {
       if (body) response.writeHead(status, { ...headers }).end(gzipSync('{"error":{"message":"x"}}'));
       return body && true;
@@ -568,19 +568,19 @@ describe('a compressed response', () => {
   };
 
   it('is an error that names the compression', async () => {
-    const { client } = await calling(await upstreamOf(compressed(200, { 'content-encoding': 'gzip' })), {
+    const { client } = await startWorkerFor(await startUpstream(compressed(200, { 'content-encoding': 'gzip' })), {
       embeddingModels: ['tiny'],
     });
     const error = { code: 'internal', message: expect.stringContaining('its response is compressed (gzip)') };
     await expect(client.infer('tiny', { input: ['x'] })).rejects.toMatchObject(error);
-    const chat = await calling(await upstreamOf(compressed(200, { 'content-encoding': 'br' })));
-    await expect(partsOf(chat.client)).rejects.toThrow('its response is compressed (br)');
+    const chat = await startWorkerFor(await startUpstream(compressed(200, { 'content-encoding': 'br' })));
+    await expect(collectParts(chat.client)).rejects.toThrow('its response is compressed (br)');
   });
 
   it('is not shown when it is an error', async () => {
-    const { client } = await calling(await upstreamOf(compressed(429, { 'content-encoding': 'gzip' })));
+    const { client } = await startWorkerFor(await startUpstream(compressed(429, { 'content-encoding': 'gzip' })));
     const message = expect.stringMatching(/returned HTTP 429: no reason given$/);
-    await expect(partsOf(client)).rejects.toMatchObject({ code: 'resource_exhausted', message });
+    await expect(collectParts(client)).rejects.toMatchObject({ code: 'resource_exhausted', message });
   });
 });
 
@@ -588,20 +588,22 @@ it('an error in a list of one, as Google sends it, is read at any status', async
   const error = [{ error: { code: 429, message: 'too many', status: 'RESOURCE_EXHAUSTED' } }];
   const rejected = { code: 'resource_exhausted', message: expect.stringMatching(/: too many$/) };
   for (const send of [
-    (response: ServerResponse): void => json(response, 429, error),
-    (response: ServerResponse): void => json(response, 200, error),
-    (response: ServerResponse): void => events(response, error),
-    (response: ServerResponse): void => events(response, piece('a'), error),
+    (response: ServerResponse): void => sendJson(response, 429, error),
+    (response: ServerResponse): void => sendJson(response, 200, error),
+    (response: ServerResponse): void => sendEvents(response, error),
+    (response: ServerResponse): void => sendEvents(response, createTextChunk('a'), error),
   ]) {
-    const upstream = await upstreamOf(({ body }, response) => {
+    const upstream = await startUpstream(({ body }, response) => {
       if (body) send(response);
       return body && true;
     });
-    await expect(partsOf((await calling(upstream)).client)).rejects.toMatchObject({
+    await expect(collectParts((await startWorkerFor(upstream)).client)).rejects.toMatchObject({
       ...rejected,
       message: expect.stringMatching(/: too many( \(after one message of the stream\))?$/),
     });
-    await expect((await calling(upstream)).client.infer('tiny', prompt('x'))).rejects.toMatchObject(rejected);
+    await expect((await startWorkerFor(upstream)).client.infer('tiny', toPromptInputs('x'))).rejects.toMatchObject(
+      rejected,
+    );
   }
 });
 
@@ -609,7 +611,7 @@ it.each([
   ['', 'its response is empty'],
   ['x', 'not JSON: '],
 ])('a list of models that is %j is an error that names the server once', async (text, problem) => {
-  const upstream = await upstreamOf((_request, response) => {
+  const upstream = await startUpstream((_request, response) => {
     response.end(text);
     return true;
   });
