@@ -13,8 +13,9 @@ import { isPublicMethod } from './auth-interceptor.js';
 import { BudgetedRequestReader } from './budgeted-request-reader.js';
 import { type CallStatus, type GrpcJsCall, getGrpcJsCall } from './grpc-js-workarounds.js';
 import type { MemoryBudget } from './memory-budget.js';
+import { PublicCalls } from './public-calls.js';
 import { PublicRequestReader } from './public-request-reader.js';
-import { type RequestReader, RequestWatchdog } from './request-watchdog.js';
+import { RequestWatchdog } from './request-watchdog.js';
 
 /** Limits on the memory that calls hold before a handler gets their requests. */
 export interface CallLimitsOptions {
@@ -22,14 +23,6 @@ export interface CallLimitsOptions {
   readonly maxMessageBytes: number;
   readonly clock: Clock;
 }
-
-/** Maximum number of concurrent calls of public methods (methods that require no token). */
-const MAX_PUBLIC_CALLS = 64;
-
-/** Maximum number of those that are streams: health Watch and reflection. */
-const MAX_PUBLIC_STREAMS = 48;
-
-const TOO_MANY_PUBLIC_CALLS = `too many concurrent calls of methods that require no token: the limit is ${MAX_PUBLIC_CALLS}, and ${MAX_PUBLIC_STREAMS} for streams`;
 
 /** Timeout for delivering the status to a caller that is still sending its request, in ms. */
 const STATUS_TIMEOUT_MS = 5000;
@@ -60,7 +53,7 @@ export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsO
     const isPublic = isPublicMethod(path);
     const isStream = requestStream || method.responseStream;
     try {
-      if (isPublic) publicCalls.makeRoom(isStream);
+      if (isPublic) publicCalls.makeRoom(grpcCall, isStream);
       const reader = isPublic
         ? new PublicRequestReader(grpcCall, requestStream, clock)
         : new BudgetedRequestReader(grpcCall, {
@@ -84,40 +77,6 @@ function getMessageLimits(path: string, maxMessageBytes: number) {
   const hasTensors = path === INFERENCE_SERVICE.modelInfer.path || path === INFERENCE_SERVICE.modelStreamInfer.path;
   const smallBytes = Math.min(MAX_SMALL_REQUEST_BYTES, maxMessageBytes);
   return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : smallBytes };
-}
-
-/** A call of a public method. */
-interface PublicCall {
-  readonly grpcCall: GrpcJsCall;
-  readonly reader: RequestReader;
-  readonly isStream: boolean;
-}
-
-/** The open calls of public methods. */
-class PublicCalls {
-  readonly #calls = new Set<PublicCall>();
-
-  /**
-   * Makes room for one more call. If the limit is reached, it ends the oldest call whose request is incomplete: a client
-   * that never finishes its requests must not keep health checks out, whose requests arrive complete. Throws if every
-   * request is complete.
-   */
-  makeRoom(isStream: boolean): void {
-    const streams = [...this.#calls].filter((call) => call.isStream);
-    const hasMaxStreams = isStream && streams.length >= MAX_PUBLIC_STREAMS;
-    if (!hasMaxStreams && this.#calls.size < MAX_PUBLIC_CALLS) return;
-    const stalled = (hasMaxStreams ? streams : [...this.#calls]).find(({ reader }) => reader.isWaiting);
-    if (!stalled) throw new Error(TOO_MANY_PUBLIC_CALLS);
-    this.#calls.delete(stalled);
-    stalled.grpcCall.sendStatus({ code: status.RESOURCE_EXHAUSTED, details: TOO_MANY_PUBLIC_CALLS });
-  }
-
-  /** Adds a call and removes it when its stream closes. */
-  add(grpcCall: GrpcJsCall, reader: RequestReader, isStream: boolean): void {
-    const call = { grpcCall, reader, isStream };
-    this.#calls.add(call);
-    grpcCall.stream.once('close', () => this.#calls.delete(call));
-  }
 }
 
 /** Closes a call's stream after its status. Otherwise a stream whose caller keeps sending would stay open. */
