@@ -16,7 +16,7 @@ const SILENT: Log = { info: () => {}, warn: () => {} };
 /** Options of a backend for an OpenAI-compatible server. All but `url` are optional. */
 export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
   Partialized<Omit<OpenaiSettings, 'url'>> & {
-    /** Pairs to add to the capability of each model, beside its type and name. */
+    /** Pairs to add to the capability of each model, in addition to its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
     /** Stops waiting for a server that does not respond yet. */
     readonly signal?: AbortSignal | undefined;
@@ -78,7 +78,7 @@ export async function connectOpenaiBackend(settings: OpenaiBackendSettings): Pro
 /** Options of a backend for a GGUF model in this process. All but `path` are optional. */
 export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
   Partialized<Omit<LlamaBackendOptions, 'path' | 'capabilities' | 'clock' | 'random'>> & {
-    /** Pairs to add to the capability of the model, beside its type and name. */
+    /** Pairs to add to the capability of the model, in addition to its type and name. */
     readonly capabilities?: readonly ScalarPairs[] | undefined;
   };
 

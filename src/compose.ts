@@ -35,7 +35,7 @@ export interface StartApiServerOptions {
   readonly tls?: ValueOrGetter<ServerTls> | undefined;
   /** Drop a peer that has acknowledged nothing for this long, in ms. Default: 3,000. */
   readonly ackTimeoutMs?: number | undefined;
-  /** How long after the start a query without matches counts as temporary, in ms. Default: 10,000. */
+  /** Time after the start for which a query without matches counts as temporary, in ms. Default: 10,000. */
   readonly warmingMs?: number | undefined;
   /** Maximum number of replicas. Default: 100,000. */
   readonly maxReplicas?: number | undefined;

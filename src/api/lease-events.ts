@@ -22,7 +22,7 @@ export function parseLeaseEvent(data: string): LeaseEvent {
     const { status } = JSON.parse(data) as { status?: unknown };
     if (status === 'registered' || status === 'alive' || status === 'superseded') return status;
   } catch {
-    // Not JSON, so not an event of this API. The lease keeper's watchdog handles a stream without known events.
+    // The data is not JSON, so it is not an event of this API. The lease keeper's watchdog handles a stream without known events.
   }
   return 'unknown';
 }

@@ -21,7 +21,7 @@ export type RegistrationOutcome = ({ readonly kind: 'registration' } & Registrat
 /** A replica to register, with the terms of its lease. */
 export interface RegistrationRequest {
   readonly replica: SerializedReplica;
-  /** How long the lease lasts without a renewal, in ms. Undefined: until the connection closes. */
+  /** TTL of the lease, in ms. Undefined: the lease lasts until the connection closes. */
   readonly ttlMs: number | undefined;
   /** The initial state. */
   readonly state: DeclaredState;

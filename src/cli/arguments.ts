@@ -105,7 +105,7 @@ function createParser(columns: number) {
 /** A flag of every command, which is also allowed before the command. */
 const COMMON_FLAG = /^(?:-h|--help|--(?:json|debug)(?:=.*)?)$/;
 
-/** Moves the common flags at the start behind the command. The parser would take the command for their value. */
+/** Moves the common flags from the start to after the command. Otherwise the parser would take the command for their value. */
 function moveLeadingFlags(words: readonly string[]): readonly string[] {
   const start = words.findIndex((word) => !COMMON_FLAG.test(word));
   if (start <= 0) return words;
@@ -113,7 +113,7 @@ function moveLeadingFlags(words: readonly string[]): readonly string[] {
   return first.startsWith('-') ? [first, ...rest, ...flags] : [first, ...flags, ...rest];
 }
 
-/** Reports whether a command line without a command requests the general help. */
+/** Returns whether a command line without a command requests the general help. */
 function isHelpRequest(words: readonly string[], after: readonly string[] | undefined): boolean {
   return words.every((word) => COMMON_FLAG.test(word)) && !after?.length;
 }
@@ -210,7 +210,7 @@ function getOptionValues(name: string, option: CommandOption, values: readonly s
   return option.default === undefined ? [] : [option.default];
 }
 
-/** Reports whether the value of an environment variable turns a flag on. */
+/** Returns whether the value of an environment variable turns a flag on. */
 export function isFlagSet(value: string | undefined): boolean {
   return /^(1|true|yes|on)$/i.test(value ?? '');
 }

@@ -94,7 +94,7 @@ export const inferCommand: Command = {
   },
 };
 
-/** Reports whether the response will be a single text: the input is one prompt or the messages of one chat. */
+/** Returns whether the response will be a single text: the input is one prompt or the messages of one chat. */
 function expectsOneText(inputs: Readonly<Record<string, TensorValue>>): boolean {
   return [inputs['prompt'], inputs['messages']].some((value) => {
     if (typeof value !== 'object' || value === null) return typeof value === 'string';
@@ -102,7 +102,7 @@ function expectsOneText(inputs: Readonly<Record<string, TensorValue>>): boolean 
   });
 }
 
-/** How to receive the response: streamed, streamed if the replica supports it, or unary. */
+/** Mode of delivery of the response: streamed, streamed if the replica supports it, or unary. */
 type Delivery = 'stream' | 'stream or unary' | 'unary';
 
 /** Streams a text to a terminal, and for `--json`, which measures the time to the first token. */

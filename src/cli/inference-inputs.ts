@@ -177,7 +177,7 @@ function parseJsonValue(where: string, label: string, value: Json): TensorValue 
   return isMessages ? serializeJson(value) : (value as TensorValue);
 }
 
-/** Reports whether an element is an object other than base64 bytes, which are written `{"b64": "..."}`. */
+/** Returns whether an element is an object other than base64 bytes, which are written `{"b64": "..."}`. */
 function isMessage(item: Json): boolean {
   return isJsonObject(item) && !item.has('b64');
 }

@@ -6,7 +6,7 @@ import { type CommandIo, getShutdownExitCode } from './command.js';
 import { reportFailure } from './output.js';
 import { getHelpColumns } from './terminal-width.js';
 
-/** After a command has finished, time before the process is forced to exit, in ms. */
+/** Time from the end of a command until the process is forced to exit, in ms. */
 const FORCED_EXIT_DELAY_MS = 250;
 
 /** Runs the command line of this process. Resolves to the exit code. */
@@ -107,7 +107,7 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
   }
 }
 
-/** Reports whether a completion script runs this process. Its unfinished command line must not be parsed. */
+/** Returns whether a completion script runs this process. Its unfinished command line must not be parsed. */
 function isCompletionRequest([first]: readonly string[]): boolean {
   return first === '__complete' || first === '--get-yargs-completions';
 }
@@ -118,7 +118,7 @@ function toFailure(error: unknown, interrupted: AbortSignal): AnyserveError {
   return new AnyserveError('failed', getErrorMessage(error), { cause: error });
 }
 
-/** Reports whether a common flag is set. Reads the raw words, because parsing them can be what failed. */
+/** Returns whether a common flag is set. Reads the raw words, because parsing them can be what failed. */
 function hasCommonFlag(flag: 'debug' | 'json', argv: readonly string[], env: CommandIo['env']): boolean {
   const { before } = splitAtDashes(argv);
   return (

@@ -15,7 +15,7 @@ export interface RestRequest {
   readonly outputs: readonly RequestedOutput[];
 }
 
-/** Reports whether JSON is in REST format: `{"inputs": [{"name": ..., ...}]}`. Otherwise it is an object of inputs by name. */
+/** Returns whether JSON is in REST format: `{"inputs": [{"name": ..., ...}]}`. Otherwise it is an object of inputs by name. */
 export function isRestRequest(json: JsonObject): boolean {
   const inputs = json.get('inputs');
   return (

@@ -53,7 +53,7 @@ export function readServerAccess(args: Arguments, io: CommandIo, prefix = ''): S
   return { token, tls };
 }
 
-/** Reports whether requests to a server leave this machine in plaintext. */
+/** Returns whether requests to a server leave this machine in plaintext. */
 function isPlaintextRemote(server: string): boolean {
   const url = URL.canParse(server) ? new URL(server) : undefined;
   return url?.protocol === 'http:' && !isLoopback(url.hostname);

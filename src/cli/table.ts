@@ -117,7 +117,7 @@ function truncateCell({ text, width }: Cell, available: number): Cell {
   return { text: truncated, width: measureWidth(truncated) };
 }
 
-/** Reports whether cli-table3 can format the rows. It measures new emoji wrong, and truncates cells wider than their column. */
+/** Returns whether cli-table3 can format the rows. It measures new emoji wrong, and truncates cells wider than their column. */
 function canUseLibrary(rows: readonly (readonly Cell[])[], widths: readonly number[]): boolean {
   if (rows.length * widths.length > MAX_LIBRARY_CELLS) return false;
   return rows.every((row) => row.every(({ text, width }, column) => width <= (widths[column] ?? 0) && isAscii(text)));

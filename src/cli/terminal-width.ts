@@ -73,7 +73,7 @@ function measureSimpleText(text: string): number | undefined {
   return width;
 }
 
-/** Reports whether a unit is ASCII, a Latin or Cyrillic letter, or the ellipsis. */
+/** Returns whether a unit is ASCII, a Latin or Cyrillic letter, or the ellipsis. */
 function isNarrow(unit: number): boolean {
   return (
     (unit >= 0x20 && unit <= 0x7e) ||
@@ -83,7 +83,7 @@ function isNarrow(unit: number): boolean {
   );
 }
 
-/** Reports whether a unit is kana, a Chinese character or a Korean syllable. */
+/** Returns whether a unit is kana, a Chinese character or a Korean syllable. */
 function isWide(unit: number): boolean {
   return (
     (unit >= 0x4e00 && unit <= 0x9fff) ||

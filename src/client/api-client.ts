@@ -97,7 +97,7 @@ export class ApiClient {
     return listed.find(({ replica }) => replica.id === id);
   }
 
-  /** Reports whether a server responds to `GET /health`, with any status. */
+  /** Returns whether a server responds to `GET /health`, with any status. */
   isAlive(server: string, signal: AbortSignal): Promise<boolean> {
     return this.#servers.isAlive(server, signal);
   }

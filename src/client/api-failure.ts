@@ -14,7 +14,7 @@ export function toUnexpectedResponseError(
 ): AnyserveError {
   const detail = parseErrorDetail(body) ?? 'no reason given';
   const refusalCode = REFUSAL_CODES[status];
-  // Without our header the 401 is another program's. It says nothing about our tokens, and must not be sent one.
+  // A 401 without our header comes from another program. It does not depend on our token, and that program must not get one.
   if (refusalCode && headers[REFUSAL_HEADER] !== undefined) {
     const advice = 'give a token that has this permission with --token-file or in ANYSERVE_TOKEN';
     return new AnyserveError(

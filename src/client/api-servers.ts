@@ -107,7 +107,7 @@ export class ApiServers {
     await this.#connections.readPrefix(response, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
   }
 
-  /** Reports whether a server responds to `GET /health`, with any status. */
+  /** Returns whether a server responds to `GET /health`, with any status. */
   async isAlive(server: string, signal: AbortSignal): Promise<boolean> {
     const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: API_RESPONSE_TIMEOUT_MS, signal };
     try {

@@ -57,7 +57,7 @@ export class Attempt implements WatchedCall {
     this.#emit({ kind: 'attempt_started', target, attempt: number });
   }
 
-  /** Reports whether the replica doesn't respond on a new connection either. */
+  /** Returns whether the replica doesn't respond on a new connection either. */
   isUnresponsive(): Promise<boolean> {
     return this.channel.isUnresponsive(NEW_CONNECTION_TIMEOUT_MS);
   }

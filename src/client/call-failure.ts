@@ -26,7 +26,7 @@ export function toCallError(error: ServiceError, endpoint: string, context: Call
   return new AnyserveError(code, `${endpoint}: ${details}`, { cause: error });
 }
 
-/** Reports whether a call failed because the other end doesn't speak HTTP/2. */
+/** Returns whether a call failed because the other end doesn't speak HTTP/2. */
 export function isNotHttp2Error({ details }: ServiceError): boolean {
   return details.startsWith('No connection established');
 }
@@ -37,7 +37,7 @@ export function createNotGrpcError(cause: ServiceError, endpoint: string): Anyse
   return new AnyserveError('unavailable', `${endpoint}: speaks HTTP/1.1, not gRPC: ${advice}`, { cause });
 }
 
-/** Reports whether a replica gave no reason for a failure. */
+/** Returns whether a replica gave no reason for a failure. */
 export function hasNoReason({ cause }: AnyserveError): boolean {
   return (cause as Partial<ServiceError> | undefined)?.details === '';
 }
@@ -101,7 +101,7 @@ const INPUT_INDEPENDENT_CODES: ReadonlySet<ErrorCode> = new Set([
   'permission_denied',
 ]);
 
-/** Reports whether a replica refused an inference without a reason, so that the declared inputs can help to find it. */
+/** Returns whether a replica refused an inference without a reason, so that the declared inputs can help to find it. */
 export function needsExplanation(error: unknown): error is AnyserveError {
   return error instanceof AnyserveError && hasNoReason(error) && !INPUT_INDEPENDENT_CODES.has(error.code);
 }

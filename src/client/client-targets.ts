@@ -16,7 +16,7 @@ export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions):
   return callTls ? (toGetter(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
 
-/** Creates the discovery that the options ask for. Throws `usage`. */
+/** Creates the discovery for the options. Throws `usage`. */
 export function createDiscovery(
   { endpoint, server, capability, token, tls }: ClientOptions,
   query: CapabilityQuery,

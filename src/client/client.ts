@@ -147,7 +147,7 @@ export class InferenceClient {
     );
   }
 
-  /** Reports whether the replica's server is live. */
+  /** Returns whether the replica's server is live. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
     return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
@@ -155,7 +155,7 @@ export class InferenceClient {
     });
   }
 
-  /** Reports whether the replica's server is ready for calls. */
+  /** Returns whether the replica's server is ready for calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
     return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
@@ -163,7 +163,7 @@ export class InferenceClient {
     });
   }
 
-  /** Reports whether a model of the replica is ready for calls. */
+  /** Returns whether a model of the replica is ready for calls. */
   modelReady(name: string, options: RequestOptions & { version?: string } = {}): Promise<boolean> {
     return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(

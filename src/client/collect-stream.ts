@@ -6,7 +6,7 @@ import { hasNoReason } from './call-failure.js';
 import type { InferenceChannel, StreamOptions } from './inference-channel.js';
 
 /**
- * Reports whether a unary call failed because the model can only stream. Triton calls such a model decoupled, and says so
+ * Returns whether a unary call failed because the model can only stream. Triton calls such a model decoupled, and says so
  * in the status text only.
  */
 export function isDecoupledModelError(error: unknown): boolean {

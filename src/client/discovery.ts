@@ -19,7 +19,7 @@ export type DiscoveryResult =
 export type AttemptOutcome =
   | { readonly kind: 'success'; readonly firstByteMs: number }
   | { readonly kind: 'failure'; readonly error: AnyserveError }
-  /** The caller cancelled the call or left the stream. This says nothing about the target. */
+  /** The caller cancelled the call or left the stream. The target did not cause this. */
   | { readonly kind: 'abandoned' };
 
 /** Finds the targets of calls, and receives the outcomes of the attempts at them. */
@@ -41,7 +41,7 @@ export interface Discovery {
   reportMessage(target: Target): void;
   /** Records the end of an attempt. Called once for each attempt. */
   reportOutcome(target: Target, outcome: AttemptOutcome): void;
-  /** Reports whether a target is in the list and isn't suspected to be dead. Rejects with `server_unreachable`. */
+  /** Returns whether a target is in the list and isn't suspected to be dead. Rejects with `server_unreachable`. */
   isListed(target: Target, signal: AbortSignal): Promise<boolean>;
   close(): void;
 }

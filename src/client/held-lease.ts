@@ -92,7 +92,7 @@ export class HeldLease {
     this.#renewals?.replaceCapabilities(capabilities);
   }
 
-  /** Reads the lease's stream to its end, for whatever reason it ends. */
+  /** Reads the lease's stream until it ends for any reason. */
   async follow(): Promise<HeldLeaseEnd> {
     const { body } = this.#lease;
     const { signal } = this.#options;

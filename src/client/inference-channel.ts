@@ -173,7 +173,7 @@ export class InferenceChannel {
     }
   }
 
-  /** Reports whether the replica doesn't respond on a new connection either, within the timeout. */
+  /** Returns whether the replica doesn't respond on a new connection either, within the timeout. */
   isUnresponsive(timeoutMs: number): Promise<boolean> {
     return isUnresponsive(this.endpoint, this.#tls, timeoutMs);
   }

@@ -6,7 +6,7 @@ import { sleep } from './async-waits.js';
 /** Interval at which a superseded replica looks its id up, in ms. */
 export const STAND_BY_POLL_MS = 2000;
 
-/** How long an id must be unlisted before a superseded replica takes it back, in ms. */
+/** Time for which an id must be unlisted before a superseded replica takes it back, in ms. */
 const ID_FREE_FOR_MS = 5000;
 
 /** Interval of the lookups after a lease was closed, in ms. */
@@ -53,7 +53,7 @@ export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
   }
 }
 
-/** Reports whether the server lists the id; undefined if the server doesn't respond. */
+/** Returns whether the server lists the id; undefined if the server doesn't respond. */
 async function isListed({ api, server, id, signal }: ListedId): Promise<boolean | undefined> {
   try {
     return (await api.findReplica(id, { signal, server })) !== undefined;

@@ -7,7 +7,7 @@ export interface WatchedCall {
   readonly target: Target;
   /** Time of the replica's last message for this call, as `nowMs` of the clock. Initially the start of the call. */
   readonly lastMessageAtMs: number;
-  /** Reports whether the replica doesn't respond on a new connection either. */
+  /** Returns whether the replica doesn't respond on a new connection either. */
   isUnresponsive(): Promise<boolean>;
   /** Ends the attempt with an error. Another replica can be tried. */
   fail(error: AnyserveError): void;
@@ -16,7 +16,7 @@ export interface WatchedCall {
 /** Options of a {@link ListingWatch}. */
 export interface ListingWatchOptions {
   readonly clock: Clock;
-  /** Reports whether a replica is in the list. Rejects if no API server responds. */
+  /** Returns whether a replica is in the list. Rejects if no API server responds. */
   readonly isListed: (target: Target) => Promise<boolean>;
 }
 

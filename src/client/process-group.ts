@@ -11,7 +11,7 @@ export function signalGroup(group: number, signal: NodeJS.Signals): void {
 }
 
 /**
- * Reports whether a process of the group is still running. A zombie doesn't count, although the system still knows the
+ * Returns whether a process of the group is still running. A zombie doesn't count, although the system still knows the
  * group by it: in a container without an init process, orphans become our own children, and nothing would ever reap them.
  */
 export function isGroupAlive(group: number): boolean {
@@ -30,7 +30,7 @@ export function isGroupAlive(group: number): boolean {
   return names.some((name) => /^\d+$/.test(name) && isRunningIn(group, name));
 }
 
-/** Reports whether a process is running and belongs to the group. Source: proc(5), `/proc/pid/stat`. */
+/** Returns whether a process is running and belongs to the group. Source: proc(5), `/proc/pid/stat`. */
 function isRunningIn(group: number, pid: string): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -28,7 +28,7 @@ const RENEWALS_PER_TTL = 3;
 /** Number of renewals per TTL after one without a response. More often, so that a short outage doesn't cost the lease. */
 const RETRIES_PER_TTL = 9;
 
-/** Delay before capabilities are sent again that came too soon, or that the server had no room for, in ms. */
+/** Delay before a retry when the server refused capabilities because they came too soon or it had no room, in ms. */
 const CAPABILITIES_RETRY_MS = 1000;
 
 /** Renews a two-way lease, and reports the state and the capabilities of its replica. */

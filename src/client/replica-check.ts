@@ -29,7 +29,7 @@ export function openSession(endpoint: Endpoint, socket: Socket): ClientHttp2Sess
   return connectHttp2(`http://${toUrlAuthority(endpoint) ?? 'localhost'}`, { createConnection: () => socket });
 }
 
-/** Reports whether an endpoint speaks HTTP/1.1. Explains the failure of a server that doesn't speak HTTP/2. */
+/** Returns whether an endpoint speaks HTTP/1.1. Explains the failure of a server that doesn't speak HTTP/2. */
 export function isHttp1Server(endpoint: Endpoint, tls: ClientTls | undefined): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = openSocket(endpoint, tls, 'http/1.1');
@@ -46,7 +46,7 @@ export function isHttp1Server(endpoint: Endpoint, tls: ClientTls | undefined): P
 }
 
 /**
- * Reports whether a replica's host or process doesn't respond on a new connection within the timeout. A refused connection
+ * Returns whether a replica's host or process doesn't respond on a new connection within the timeout. A refused connection
  * counts as a response: the kernel is alive, and would have closed the connections of a dead process.
  */
 export async function isUnresponsive(

@@ -5,8 +5,9 @@ import type { Cancellation } from './cancellation.js';
 import type { AttemptOutcome, Discovery, DiscoveryResult, Target } from './discovery.js';
 
 /**
- * How long after its last response a replica is called again without asking the API server, in ms. Less than the 3.2 s that
- * the API server needs at least to notice that a host is gone, so that no call goes to a host that was removed for this.
+ * Time after its last response for which a replica is called again without a request to the API server, in ms. Less than the
+ * 3.2 s that the API server needs at least to notice that a host is gone, so that no call goes to a host that was removed for
+ * this.
  */
 const STICKY_FOR_MS = 3000;
 

@@ -9,13 +9,13 @@ const MAX_REMEMBERED_TEXTS = 10_000;
 /** Maximum length of a text that is suggested, in UTF-16 units. A longer one is not typed by hand. */
 const MAX_SUGGESTED_LENGTH = 1024;
 
-/** Distance of a pair that has the wanted value and another key. */
+/** Distance of a pair that has the requested value and another key. */
 const OTHER_KEY_DISTANCE = 0.5;
 
-/** Distance of a value that begins with the wanted value. */
+/** Distance of a value that begins with the requested value. */
 const PREFIX_DISTANCE = 3.5;
 
-/** Minimum length of a wanted value for which longer values with that prefix are suggested. */
+/** Minimum length of a requested value for which longer values with that prefix are suggested. */
 const MIN_PREFIX_LENGTH = 3;
 
 /** One pair of a query, and the most similar offered pair. */
@@ -57,7 +57,7 @@ export class QueryPair {
     // Short values, numbers, true and false occur with many keys, so they say nothing about the key.
     if (value === this.value)
       return keyDistance ?? (/^(?:.{0,2}|true|false|[\d.]*)$/s.test(value) ? undefined : OTHER_KEY_DISTANCE);
-    // A misspelled key with another value ranks below every pair with the wanted key or value.
+    // A misspelled key with another value ranks below every pair with the requested key or value.
     return keyDistance === undefined ? undefined : keyDistance + PREFIX_DISTANCE;
   }
 }

@@ -7,8 +7,8 @@ import type { Log } from './ports.js';
 const UNSAFE = /[\p{Cc}\p{Bidi_Control}\p{Cs}\u200b\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 
 /**
- * The same for prose. Allows line feeds, tabs, the directional marks of Hebrew and Arabic, and the invisible word breaks of Thai
- * and Khmer.
+ * Unsafe characters in prose. Allows line feeds, tabs, the directional marks of Hebrew and Arabic, and the invisible word
+ * breaks of Thai and Khmer.
  */
 const UNSAFE_IN_PROSE = /(?![\t\n])[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/gu;
 

@@ -20,10 +20,10 @@ export const DEFAULTS = {
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,
   maxConcurrency: 64,
-  /** For an engine that batches calls: fewer concurrent calls would limit its throughput. */
+  /** Concurrency limit for an engine that batches calls. Fewer concurrent calls would limit its throughput. */
   engineMaxConcurrency: 256,
   maxQueue: 1024,
-  /** The same for client and worker. */
+  /** Client and worker have the same limit. */
   maxMessageBytes: 64 * 1024 * 1024,
   /** Maximum memory for all requests that a worker decodes at the same time. */
   maxDecodingBytes: 512 * 1024 * 1024,
@@ -32,16 +32,16 @@ export const DEFAULTS = {
   drainTimeoutMs: 30_000,
   /** Timeout for all attempts of a call together. */
   callTimeoutMs: 60_000,
-  /** The same for a call that generates text, which takes longer. */
+  /** Timeout for all attempts of a call that generates text, which takes longer. */
   textCallTimeoutMs: 600_000,
-  /** The same for a streaming call. The two timeouts below detect a stalled stream earlier. */
+  /** Timeout for all attempts of a streaming call. The two timeouts below detect a stalled stream earlier. */
   streamTimeoutMs: 3_600_000,
-  /** From the request to the first message of a stream. A long prompt on a busy engine takes minutes. */
+  /** Timeout from the request to the first message of a stream. A long prompt on a busy engine takes minutes. */
   firstMessageTimeoutMs: 600_000,
-  /** Between two messages of a stream. */
+  /** Timeout between two messages of a stream. */
   streamIdleTimeoutMs: 120_000,
-  /** Up to the first byte of an engine's response. The official OpenAI clients use the same value. */
+  /** Timeout for the first byte of an engine's response. The official OpenAI clients use the same value. */
   upstreamTimeoutMs: 600_000,
-  /** Between two bytes of an engine's response. */
+  /** Timeout between two bytes of an engine's response. */
   upstreamIdleTimeoutMs: 120_000,
 } as const;

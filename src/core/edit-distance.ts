@@ -2,9 +2,9 @@
 const MAX_COMPARED = 64;
 
 /**
- * Returns the edit distance between two texts, ignoring case: the number of letters that are added, left out, changed or swapped
- * with the next one (optimal string alignment distance). Returns undefined if the texts are too different for a misspelling: if
- * the distance is more than a third of the wanted letters, or more than 3.
+ * Returns the edit distance between two texts, ignoring case: the number of letters that are added, left out, changed or
+ * swapped with the next one (optimal string alignment distance). Returns undefined if the texts are too different for a
+ * misspelling: if the distance is more than a third of the expected letters, or more than 3.
  */
 export function measureMisspelling(expected: string, offered: string): number | undefined {
   const limit = Math.min(3, Math.floor(expected.length / 3));

@@ -98,7 +98,7 @@ export function toErrorCode(status: number): ErrorCode {
 export function getErrorMessage(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
   if (!text.includes('\n')) return text.trim();
-  // Not /\s*\n\s*/: that regular expression takes quadratic time in a run of spaces.
+  // `split(/\s*\n\s*/)` would take quadratic time in a run of spaces.
   const lines = text.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '').join(' ');
 }

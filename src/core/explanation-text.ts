@@ -7,7 +7,7 @@ const MAX_SHOWN = 64;
 
 /** The most certain reason why no replica matches, as one clause for people. */
 export interface Reason {
-  /** How likely it is that the user needs this reason: 0 is the most likely. */
+  /** Order of the reasons by the probability that the user needs them: 0 is the most probable. */
   readonly rank: number;
   readonly text: string;
 }

@@ -7,7 +7,7 @@ export interface ExplainedReplica {
   readonly capabilities: readonly Capability[];
   /** Undefined if the API server reports no states, as the Python server does. Such a replica is routable. */
   readonly state?: string | undefined;
-  /** How long it has been in that state, in ms. */
+  /** Time for which the replica has been in that state, in ms. */
   readonly stateAgeMs?: number | undefined;
 }
 
@@ -33,11 +33,11 @@ export interface Explanation {
   readonly closest: readonly (Pair | undefined)[];
   /** The first capability object that has all pairs except one, and its value for the key of that pair. */
   readonly nearMiss: { readonly id: string; readonly requested: Pair; readonly offered: string } | undefined;
-  /** The first list that contains a wanted value. Lists never match. */
+  /** The first list that contains a value of the query. Lists never match. */
   readonly list: { readonly id: string; readonly requested: Pair } | undefined;
 }
 
-/** Work limit. Comparing an offered pair with a wanted pair is one unit. A million units take less than 0.1 s. */
+/** Work limit. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1 s. */
 const MAX_WORK_UNITS = 5_000_000;
 
 /** Number of characters of JSON that count as one unit when they are searched. */
@@ -114,7 +114,7 @@ export class Explainer {
     };
   }
 
-  /** Returns the wanted pairs among these, and compares the others with the wanted pairs. */
+  /** Returns the pairs of the query among these, and compares the others with the pairs of the query. */
   #comparePairs(pairs: Pairs, id: string): QueryPair[] {
     const matched: QueryPair[] = [];
     for (let i = 0; i < pairs.length; i += 2) {
@@ -130,7 +130,7 @@ export class Explainer {
     return matched;
   }
 
-  /** Compares an offered pair with each wanted pair that no replica has, in search of a misspelling. */
+  /** Compares an offered pair with each pair of the query that no replica has, in search of a misspelling. */
   #findSimilar(key: string, value: string): void {
     for (const requested of this.#pairs) {
       if (requested.offeredBy !== undefined || !requested.isNew(key, value)) continue;
@@ -153,7 +153,10 @@ export class Explainer {
     if (offered !== undefined) this.#nearMiss = { id, requested: [missing.key, missing.value], offered };
   }
 
-  /** Searches the lists of a capability object for a wanted value. They are only in its JSON, because `pairs` has scalars only. */
+  /**
+   * Searches the lists of a capability object for a value of the query. They are only in its JSON, because `pairs` has
+   * scalars only.
+   */
   #findList({ id }: ExplainedReplica, { source }: Capability): void {
     if (this.#list || source.length > this.#parsedLeft || !source.includes('[')) return;
     this.#parsedLeft -= source.length;

@@ -7,7 +7,7 @@ import type { SelfPreservation } from './self-preservation.js';
 
 /** Evidence that a lease's holder has gone silent. */
 export interface Silence {
-  /** How late the timer that found it ran, in ms. */
+  /** Delay of the timer that found the silence, in ms. */
   readonly lateByMs: number;
   /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
   readonly minSilentMs?: number;
@@ -29,7 +29,7 @@ const MAX_SUSPICION_MS = 60_000;
 
 /**
  * Decides what happens to leases whose holders fall silent. A two-way lease that is not renewed expires. A silent lease is
- * removed, or only suspected where self-preservation says so. A sign of life ends a suspicion.
+ * removed, or only suspected if self-preservation decides that. A sign of life ends a suspicion.
  */
 export class LeaseExpiry<R extends Replica = Replica> {
   readonly #options: LeaseExpiryOptions<R>;

@@ -3,7 +3,10 @@ import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
 import type { HostListener } from './self-preservation.js';
 
-/** Callback for the end of a lease that the holder did not end itself. Called once. `end` is undefined if the store doesn't know why. */
+/**
+ * Callback for the end of a lease that the holder did not end itself. Called once. `end` is undefined if the store doesn't
+ * know why.
+ */
 export type LeaseHolder = (end: LeaseEnd | undefined) => void;
 
 /** Terms of a lease. */
@@ -71,8 +74,8 @@ export function toEndedLease(lease: Lease | undefined, nowMs: number): EndedLeas
 }
 
 /**
- * How long superseded leases are remembered, in ms, and how many. A holder that still renews one gets `superseded` as the reason
- * of the failure.
+ * Limits on the superseded leases that are remembered: their age in ms, and their number. A holder that still renews one gets
+ * `superseded` as the reason of the failure.
  */
 const SUPERSEDED_MEMORY_MS = 60_000;
 const MAX_REMEMBERED_LEASES = 10_000;

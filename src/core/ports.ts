@@ -57,7 +57,10 @@ export type RegistryEvent =
       /** Undefined for a lease that another API server granted. */
       readonly lease: EndedLease | undefined;
     }
-  /** The replica seems dead and is kept as a last resort. Emitted in every state, but only a `ready` replica becomes `suspect`. */
+  /**
+   * The replica seems dead and is kept as a last resort. Emitted in every state, but only a `ready` replica becomes
+   * `suspect`.
+   */
   | {
       readonly kind: 'suspected';
       readonly replicaId: ReplicaId;
@@ -115,7 +118,7 @@ export type ServerEvent =
   | { readonly kind: 'drain_started'; readonly leases: number; readonly durationMs: number }
   | { readonly kind: 'drain_ended'; readonly leases: number; readonly ended: number };
 
-/** How long a lease lasted, and how long before its end its holder was last heard from. */
+/** Duration of a lease, and time from the last sign of life of its holder to its end. */
 export interface EndedLease {
   readonly host: string;
   readonly livedMs: number;
@@ -176,7 +179,10 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
   change(lease: LeaseId, change: RegistrationChange<R>): Promise<void>;
   /** Deletes the registration with this lease. Does nothing if it was replaced or deleted. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
-  /** Calls the listener immediately for each present registration, and later for each change. The returned function unsubscribes. */
+  /**
+   * Calls the listener immediately for each present registration, and later for each change. The returned function
+   * unsubscribes.
+   */
   subscribe(listener: (event: StoreEvent<R>) => void): () => void;
   /** Releases the store's resources and ends all subscriptions. Does not end leases. */
   close(): Promise<void>;

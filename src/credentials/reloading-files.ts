@@ -10,7 +10,7 @@ export interface FileWatchPorts {
   readonly log: Log;
 }
 
-/** How to convert the texts of files to a value. */
+/** Conversion of the texts of files to a value. */
 export interface FileFormat<T> {
   /** Parses the texts, one per file. Throws `usage` if they are invalid. */
   parse(texts: readonly string[]): T;

@@ -14,7 +14,7 @@ export interface HostCheckOptions {
   readonly allowedHosts?: readonly string[] | undefined;
 }
 
-/** Why a request is refused. Undefined if it is accepted. */
+/** The response to a request that is refused. Undefined if it is accepted. */
 export type HostProblem = { readonly status: 400 | 421; readonly detail: string } | undefined;
 
 /** Maximum number of cached verdicts, and maximum length of the Host values that are cached. Parsing one takes 3 µs. */

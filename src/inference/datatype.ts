@@ -78,7 +78,7 @@ export const DATATYPES = {
   BYTES: { bytes: 0, field: 'bytesContents', array: undefined },
 } as const satisfies Record<Datatype, DatatypeRow>;
 
-/** Whether a string is the name of a datatype. */
+/** Returns whether a string is the name of a datatype. */
 export function isDatatype(text: string): text is Datatype {
   return Object.hasOwn(DATATYPES, text);
 }

@@ -79,8 +79,8 @@ export function decodeStreamResponse(bytes: Uint8Array): StreamResponseMessage {
 }
 
 /**
- * Whether a message is a `ModelInferResponse` and not a `ModelStreamInferResponse` that contains one. Both have strings or
- * messages in fields 1 and 2. Only the former has fields 3 to 6: id, parameters, outputs and raw contents.
+ * Returns whether a message is a `ModelInferResponse` and not a `ModelStreamInferResponse` that contains one. Both have
+ * strings or messages in fields 1 and 2. Only the former has fields 3 to 6: id, parameters, outputs and raw contents.
  */
 function isBareResponse(reader: ProtobufReader): boolean {
   for (let tag = reader.readTag(reader.end); tag !== 0; tag = reader.readTag(reader.end)) {

@@ -104,7 +104,7 @@ export class ChatResponseBuilder {
   }
 }
 
-/** Whether a value has no information. Engines send most fields even if they have no value for them. */
+/** Returns whether a value has no information. Engines send most fields even if they have no value for them. */
 function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === false) return true;
   return typeof value === 'object' && Object.keys(value).length === 0;

@@ -7,7 +7,7 @@ const MAX_CALL_CHARACTERS = 16 * 1024 * 1024;
 /** Characters that each call counts in addition to its fields, because an empty call takes memory too. */
 const CALL_OVERHEAD_CHARACTERS = 64;
 
-/** A tool call that may still be incomplete. It has no prototype, so that `__proto__` is an ordinary key. */
+/** A tool call that can still be incomplete. It has no prototype, so that `__proto__` is an ordinary key. */
 type Call = Record<string, unknown>;
 
 /** Maximum length of arguments that are parsed to check whether they are complete, in characters. */
@@ -88,7 +88,7 @@ function parseIndex(index: unknown): number | undefined {
   return Number.isSafeInteger(number) ? (number as number) : undefined;
 }
 
-/** Whether a delta starts a new call, although a call with the same index (or also without one) is known. */
+/** Returns whether a delta starts a new call, although a call with the same index (or also without one) is known. */
 function startsNewCall(
   index: number | undefined,
   { id, function: calledFunction }: UntrustedJson,

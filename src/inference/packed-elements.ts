@@ -67,7 +67,7 @@ export const PACKED_FIELDS = Object.fromEntries(BY_NUMBER.map((field) => [field.
   Record<PackedName, PackedField>
 >;
 
-/** Whether the bytes end at the end of an element. */
+/** Returns whether the bytes end at the end of an element. */
 export function holdsWholeElements({ elementBytes }: PackedField, bytes: Uint8Array): boolean {
   if (elementBytes !== undefined) return bytes.length % elementBytes === 0;
   return bytes.length === 0 || (bytes[bytes.length - 1] as number) < 0x80;

@@ -22,7 +22,7 @@ export class ProtobufReader {
     return this.#bytes.length;
   }
 
-  /** Whether the position is before `end`. Throws if the last element went beyond it. */
+  /** Returns whether the position is before `end`. Throws if the last element went beyond it. */
   isBefore(end: number): boolean {
     if (this.#position > end) throw createTooLongError();
     return this.#position < end;

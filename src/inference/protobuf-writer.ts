@@ -37,7 +37,7 @@ export class ProtobufWriter {
       writeFields(sharedWriter, message);
       return sharedWriter.#finish();
     } finally {
-      // Also after a failure: otherwise the tensors would stay in memory until the next message.
+      // This also runs after a failure: otherwise the tensors would stay in memory until the next message.
       sharedWriter.#clear();
     }
   }

@@ -16,7 +16,7 @@ export const INTEGER_RANGES: Partial<Record<Datatype, readonly [bigint, bigint]>
 
 const utf8 = new TextEncoder();
 
-/** Whether an element is an integer. In JSON it must also be written as one: `2.0` is a float. */
+/** Returns whether an element is an integer. In JSON it must also be written as one: `2.0` is a float. */
 export function isIntegerLiteral(element: ElementValue): boolean {
   return element instanceof JsonNumber ? /^-?\d+$/.test(element.text) : Number.isInteger(element);
 }
@@ -27,7 +27,9 @@ export function toInteger(element: ElementValue, [minimum, maximum]: readonly [b
   return integer !== undefined && integer >= minimum && integer <= maximum ? integer : undefined;
 }
 
-/** Converts an element with an exact integer value to a bigint. JSON numbers can have a point and an exponent: `1.5e1` is 15. */
+/**
+ * Converts an element with an exact integer value to a bigint. JSON numbers can have a point and an exponent: `1.5e1` is 15.
+ */
 function toBigInt(element: ElementValue): bigint | undefined {
   if (typeof element === 'bigint') return element;
   if (typeof element === 'number') return Number.isInteger(element) ? BigInt(element) : undefined;
@@ -67,7 +69,10 @@ export function formatElement(element: ElementValue | undefined): string {
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }
 
-/** Whether a value can be serialized as JSON. Plain JavaScript programs can pass any object, even one without `toString`. */
+/**
+ * Returns whether a value can be serialized as JSON. Plain JavaScript programs can pass any object, even one without
+ * `toString`.
+ */
 function isJson(value: unknown): value is Json {
   if (typeof value !== 'object' || value === null || value instanceof JsonNumber) return true;
   if (value instanceof Map) return [...value.values()].every(isJson);

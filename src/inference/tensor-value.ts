@@ -41,7 +41,7 @@ export function toTensor(label: string, value: TensorValue, declared: TensorHint
   });
 }
 
-/** Whether the datatype of a value must be inferred if none is declared. */
+/** Returns whether the datatype of a value must be inferred if none is declared. */
 export function isPlainValue(value: TensorValue): value is ElementValue | NestedValues {
   return !isTensor(value) && !DATATYPE_OF_ARRAY.has(getArrayClass(value));
 }
@@ -104,7 +104,9 @@ function getArrayClass(value: TensorValue): unknown {
   return ArrayBuffer.isView(value) ? value.constructor : undefined;
 }
 
-/** Returns the elements of nested arrays in row-major order, and the shape of the nesting. A single value has the empty shape. */
+/**
+ * Returns the elements of nested arrays in row-major order, and the shape of the nesting. A single value has the empty shape.
+ */
 export function flattenNested(
   label: string,
   value: ElementValue | NestedValues,

@@ -53,7 +53,7 @@ export function requireMatchingShape(label: TensorLabel, tensor: Tensor): Tensor
   return tensor;
 }
 
-/** Whether a tensor can only be sent raw. The protocol has no typed field for 16-bit floats. */
+/** Returns whether a tensor can only be sent raw. The protocol has no typed field for 16-bit floats. */
 export function isRawOnly({ datatype }: Tensor): boolean {
   return getDatatypeInfo(datatype).field === undefined;
 }

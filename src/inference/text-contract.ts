@@ -50,7 +50,7 @@ export function readTextInput(inputs: Tensors, name: string): string | undefined
   }
 }
 
-/** How a text ended, as far as it is known. */
+/** Finish reason and token counts of a text, as far as they are known. */
 export interface TextEnd {
   /** `stop` if the model ended the text or a stop sequence did, `length` if it was cut off, or an upstream's reason. */
   readonly finishReason?: string | undefined;
@@ -61,7 +61,7 @@ export interface TextEnd {
 
 /**
  * Creates the response of a generated text. When streaming, each piece is a message, and the last message has an empty text.
- * Otherwise, the only message has the whole text. The last message has the parameters of how the text ended.
+ * Otherwise, the only message has the whole text. The last message has the finish reason and the token counts.
  */
 export async function* createTextResponse(
   pieces: AsyncGenerator<string, TextEnd, void>,
@@ -81,7 +81,7 @@ export async function* createTextResponse(
   }
 }
 
-/** Returns response parameters that describe how a text ended. */
+/** Returns the response parameters with the finish reason and the token counts. */
 export function toEndParameters(end: TextEnd): Readonly<Record<string, ParameterValue>> {
   const candidates: [string, ParameterValue | undefined][] = [
     ['finish_reason', end.finishReason],

@@ -42,12 +42,13 @@ const RETRANSMIT_CHECK_INTERVAL_MS = 250;
 const RETRANSMITS_OF_DEAD_HOST = 4;
 
 /**
- * The same for a host that is known to lose packets. An outage makes the kernel measure a long round trip: it then waits up to
- * a second for the first retransmission and 16 s for the fourth. Such a host is only suspected, which costs little if it is wrong.
+ * Unanswered retransmissions that are enough for a host that is known to lose packets. An outage makes the kernel measure a
+ * long round trip: it then waits up to a second for the first retransmission and 16 s for the fourth. Such a host is only
+ * suspected, which costs little if it is wrong.
  */
 const RETRANSMITS_OF_LOSSY_HOST = 2;
 
-/** How long a host that answered a retransmission counts as lossy. */
+/** Time for which a host that answered a retransmission counts as lossy, in ms. */
 const LOSSY_FOR_MS = 60_000;
 
 /**
@@ -88,7 +89,7 @@ interface Wait {
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;
   readonly #watched = new Map<string, Watched>();
-  /** When each lossy host last answered a retransmission. */
+  /** Time of the last answer of each lossy host to a retransmission. */
   readonly #lossyAtMs = new Map<string, number>();
   #lastCheckAtMs: number;
   #retransmitCount: number | undefined;
@@ -164,7 +165,7 @@ export class DeadPeerDetector {
       this.#retransmitCount = count;
       return isRetransmitting ? RETRANSMIT_CHECK_INTERVAL_MS : CHECK_INTERVAL_MS;
     } finally {
-      // Also after a failure: a wait that the next check finds may have begun only now.
+      // This also runs after a failed check: a wait that the next check finds can have begun only now.
       this.#lastCheckAtMs = check.nowMs;
       for (const [host, atMs] of this.#lossyAtMs) {
         if (check.nowMs - atMs > LOSSY_FOR_MS) this.#lossyAtMs.delete(host);
@@ -212,7 +213,7 @@ export class DeadPeerDetector {
     }
   }
 
-  /** Whether a peer has left everything unacknowledged for long enough to count as dead. */
+  /** Returns whether a peer has left everything unacknowledged for long enough to count as dead. */
   #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
     const { ackTimeoutMs } = this.#options;
     const waitedMs = nowMs - wait.sinceMs;
@@ -234,15 +235,15 @@ function createWait(sinceMs: number, acknowledgedBytes: number, { retransmits, r
 }
 
 /**
- * Whether the peer is alive, but its receive window stays closed. Usually the kernel then sends window probes. If a segment was
- * in flight when the window closed, the kernel retransmits that segment instead. It doubles its timeout each time, and doesn't
- * count these as retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
+ * Returns whether the peer is alive, but its receive window stays closed. Usually the kernel then sends window probes. If a
+ * segment was in flight when the window closed, the kernel retransmits that segment instead. It doubles its timeout each
+ * time, and doesn't count these as retransmissions. Source: `tcp_retransmit_timer` in the kernel's net/ipv4/tcp_timer.c.
  */
 function isWindowShut({ isWindowClosed, retransmits, retransmitTimeoutMs }: TcpEntry, wait: Wait | undefined): boolean {
   return isWindowClosed || (wait !== undefined && retransmits === 0 && retransmitTimeoutMs > wait.retransmitTimeoutMs);
 }
 
-/** Whether the table can't be read at all: only Linux has it, and not every process has permission. */
+/** Returns whether the table can't be read at all: only Linux has it, and not every process has permission. */
 function isTableMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOENT' || code === 'EACCES';

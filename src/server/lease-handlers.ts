@@ -110,7 +110,7 @@ export const LEASE_PATH = /^\/leases\/[^/]+$/;
 
 const LEASE_TARGET = /^\/leases\/[^/?]+(?:\?|$)/;
 
-/** Whether a request target is the path of a lease: `/leases/f81d4fae`, with or without a query string. */
+/** Returns whether a request target is the path of a lease: `/leases/f81d4fae`, with or without a query string. */
 export function isLeaseTarget(target: string): boolean {
   return LEASE_TARGET.test(target);
 }

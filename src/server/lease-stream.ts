@@ -36,7 +36,7 @@ const STREAM_HEADERS = {
 const leased = Symbol('leased');
 
 /**
- * Whether a connection carries a lease. HTTP parse errors on it must be ignored: for example, a second request that
+ * Returns whether a connection carries a lease. HTTP parse errors on it must be ignored: for example, a second request that
  * began before the lease times out, because the rest of it is never parsed.
  */
 export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boolean {

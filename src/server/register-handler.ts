@@ -145,7 +145,7 @@ function emitWarnings(replica: Replica, host: string, events: Events<ServerEvent
   reportListValues(replica, events);
 }
 
-/** Whether a content type is `application/json` or `application/*+json`. A missing content type counts as JSON. */
+/** Returns whether a content type is `application/json` or `application/*+json`. A missing content type counts as JSON. */
 function isJsonContent(contentType: string | undefined): boolean {
   if (contentType === undefined) return true;
   return /^application\/(?:[^;\s]*\+)?json\s*(?:;|$)/i.test(contentType.trim());

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Events, RegistryEvent } from '../core/ports.js';
 
-/** Why a registration is refused. The reason never contains a token. */
+/** A refused registration. The reason never contains a token. */
 export interface RegistrationRefusal {
   readonly code: ErrorCode;
   readonly reason: string;

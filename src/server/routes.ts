@@ -21,7 +21,7 @@ export interface RouteOptions {
   readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
   readonly heartbeatMs: number;
-  /** How long after a start "no match" counts as temporary, in milliseconds: replicas can still be on their way back. */
+  /** Time after the start for which "no match" counts as temporary, in ms: replicas can still be reconnecting. */
   readonly warmingMs: number;
   readonly readiness: Readiness;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;

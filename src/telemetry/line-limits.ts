@@ -5,7 +5,7 @@ import { truncateText } from '../core/quoting.js';
 const BURST_LINES = 10;
 const LINE_INTERVAL_MS = 1000;
 
-/** Time after which an unused kind has its whole burst again, in ms. Its state is then forgotten. */
+/** Time after which an unused kind has its full burst again, in ms. Its state is then forgotten. */
 const FULL_AFTER_MS = BURST_LINES * LINE_INTERVAL_MS;
 
 /** Maximum number of kinds. Beyond it, the kind that was unused for the longest time gets a new burst. */
@@ -49,7 +49,7 @@ export class LineLimits {
 class LimitedLog implements Log {
   readonly #log: Log;
   readonly #clock: LimitClock;
-  /** Time at which the burst is whole again. It is later by one interval for each line. */
+  /** Time at which the full burst is available again. It is later by one interval for each line. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
   #omitted = 0;
   #last = (): void => {};

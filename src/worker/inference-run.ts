@@ -15,7 +15,7 @@ import { toTensor } from '../inference/tensor-value.js';
 import type { InferenceContext, Model } from './backend.js';
 import { checkClassification, checkTensorParameters } from './tensor-parameters.js';
 
-/** Triton's request parameter that asks the server to mark the last response. */
+/** Triton's request parameter that makes the server mark the last response. */
 const ENABLE_FINAL_PARAMETER = 'triton_enable_empty_final_response';
 
 /** Triton's response parameter that tells whether a response is the last one. */

@@ -53,7 +53,7 @@ const TYPE_PATTERNS: readonly (readonly [type: string, words: RegExp])[] = [
 /** Returns the model type for an engine's word, or undefined for an unrelated word. */
 function parseType(word: unknown): string | undefined {
   if (typeof word !== 'string' || word.length > 100) return undefined;
-  // Of an endpoint such as /v1/chat/completions, the last segment counts.
+  // Only the last segment of an endpoint such as /v1/chat/completions counts.
   const plain = word.toLowerCase().replace(/^.*\//, '').replace(/[_ ]/g, '-');
   return TYPE_PATTERNS.find(([, words]) => words.test(plain))?.[0];
 }

@@ -244,7 +244,7 @@ function parseErrorEvent(text: string): UntrustedJson {
     const json: unknown = text.length > MAX_ERROR_BYTES ? undefined : JSON.parse(text);
     if (typeof json === 'object' && json !== null) return json;
   } catch {
-    // Not JSON: treated as plain text.
+    // The data is not JSON, so it is plain text.
   }
   return { message: text };
 }

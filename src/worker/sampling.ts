@@ -22,7 +22,7 @@ const SAMPLING_PARAMETERS = ['temperature', 'top_p', 'max_tokens', 'max_completi
 
 /** Parameters that many clients send, with a check for the values that have no effect on the response. */
 const NEUTRAL_VALUES: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
-  // For the operator's records and caches.
+  // These three only matter to the operator's records and caches.
   user: () => true,
   safety_identifier: () => true,
   prompt_cache_key: () => true,

@@ -43,7 +43,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
   /** Adds a registration. Replaces the registration with the same replica id. */
   put(registration: Registration<R>): void {
     const { id, capabilities } = registration.replica;
-    // Before the previous registration is removed, so that a pair that only this replica has keeps its number.
+    // Use the pairs before the previous registration is removed. Then a pair that only this replica has keeps its number.
     const objects = capabilities.map((capability) => this.#pairs.useAll(capability.pairs));
     const previous = this.#slotOf.get(id);
     if (previous !== undefined) this.#remove(previous);

@@ -37,7 +37,7 @@ class SharedWalk {
   readonly #words: number;
   /** For each pair, the objects that have it. */
   readonly #holders = new Map<number, number[]>();
-  /** The same as bits, created on first use. */
+  /** For each pair, the objects that have it, as bits. Created on first use. */
   readonly #bits = new Map<number, Uint32Array>();
   /** For each depth, the objects that reach the current node. */
   readonly #reaching: Uint32Array[] = [];

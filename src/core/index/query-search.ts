@@ -19,8 +19,8 @@ export const SHORT_LIST = 2048;
 const MAX_SAMPLES = 128;
 
 /**
- * Number of members of the list for each sample that the search takes at most. A sample can check all objects of a replica, up to
- * 4,096, so failed samples must not cost more than filtering the list.
+ * Number of members of the list for each sample that the search takes at most. A sample can check all objects of a replica,
+ * up to 4,096, so failed samples must not cost more than filtering the list.
  */
 const SIZE_PER_SAMPLE = 4;
 
@@ -30,7 +30,7 @@ const MAX_UNSAMPLED = 16;
 /** A query that takes more samples than this is worth caching when it is repeated. */
 const CHEAP_SAMPLES = 6;
 
-/** A result is cached when its query is asked this many times. */
+/** Number of uses of a query after which its result is cached. */
 const USES_BEFORE_CACHED = 2;
 
 /** A result that was too large to cache is measured again after this many queries. */
@@ -45,7 +45,7 @@ export class QuerySearch {
   readonly #entries: EntryTable;
   readonly #notOneObject: Bitmap;
   readonly #limits: SearchLimits;
-  /** For each uncached query, by its pairs, how often it must still be asked before its result is cached. */
+  /** For each uncached query, by its pairs, number of further uses before its result is cached. */
   readonly #countdowns = new GenerationalCache<string, number>(MAX_COUNTED);
 
   constructor(trie: QueryTrie, entries: EntryTable, notOneObject: Bitmap, limits: SearchLimits) {
@@ -85,7 +85,10 @@ export class QuerySearch {
     return shortest;
   }
 
-  /** Returns whether an entry in the list of one of the pairs matches. Checks the bitmaps of the other lists, if they have one. */
+  /**
+   * Returns whether an entry in the list of one of the pairs matches. Checks the bitmaps of the other lists, if they have
+   * one.
+   */
   #isMatch(slot: number, list: MatchSet, query: readonly number[]): boolean {
     for (const pair of query) {
       const { matches, bitmap } = this.#trie.getList(pair);

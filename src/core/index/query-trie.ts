@@ -28,7 +28,7 @@ export class QueryNode {
   children: Map<number, QueryNode> | undefined;
   readonly pair: number;
   readonly parent: QueryNode | undefined;
-  /** When the node was last used, as the trie's count of uses. */
+  /** Time of the last use, as the trie's count of uses. */
   usedAt = 0;
   /** Position in the trie's list of cached results. */
   cachedAt = 0;
@@ -73,8 +73,9 @@ export class QueryTrie {
   }
 
   /**
-   * Drops the list of a pair that no replica has. The number of the pair will be reused. Cached results for queries with the pair
-   * are empty by then. They stay correct for the next pair with this number, because entries with that pair are added to them.
+   * Drops the list of a pair that no replica has. The number of the pair will be reused. Cached results for queries with the
+   * pair are empty by then. They stay correct for the next pair with this number, because entries with that pair are added to
+   * them.
    */
   dropList(pair: number): void {
     this.#listNodes[pair] = undefined;
