@@ -1,13 +1,14 @@
 import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
-import { type UntrustedJson, UpstreamError } from '../inference/openai-errors.js';
-import type { Json, JsonObject } from '../json/json-value.js';
+import type { UntrustedJson } from '../inference/openai-errors.js';
+import type { JsonObject } from '../json/json-value.js';
 import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts, queryOnlyModel } from './openai-engine.js';
 import { parseModelList } from './openai-models.js';
 import type { OpenaiSettings } from './openai-settings.js';
 import { readStreamedDocuments } from './openai-stream.js';
 import { type OpenaiResponse, OpenaiTransport, type OpenaiTransportOptions } from './openai-transport.js';
+import { OptionalFields } from './optional-fields.js';
 
 /** Options of an {@link OpenaiServer}. */
 export interface OpenaiServerOptions extends OpenaiTransportOptions, Pick<OpenaiSettings, 'probePath'> {}
@@ -15,17 +16,11 @@ export interface OpenaiServerOptions extends OpenaiTransportOptions, Pick<Openai
 /** Maximum size of a response with a single text, in bytes. */
 const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
 
-/** Fields that we add to requests and that some servers reject. A rejected request is retried once without them. */
-const OPTIONAL_REQUEST_FIELDS = ['stream_options', 'encoding_format'];
-
 /** An OpenAI-compatible server: its models, its health, and its responses, unary or streaming. */
 export class OpenaiServer {
   readonly #transport: OpenaiTransport;
   readonly #probePath: string | undefined;
-  /** Rejected optional fields, by model. */
-  readonly #rejectedFields = new Map<Json | undefined, ReadonlySet<string>>();
-  /** Models for which the server has accepted all optional fields. */
-  readonly #modelsWithAllFields = new Set<Json | undefined>();
+  readonly #optionalFields = new OptionalFields();
   readonly #types = new Map<string, string | undefined>();
   #engine: KnownEngine | undefined;
   /** Whether an engine without a list of models has reported its only model. */
@@ -86,7 +81,7 @@ export class OpenaiServer {
     return models.map(({ name }) => name);
   }
 
-  /** Requests the list of models. After a failure, the server can be another one. */
+  /** Requests the list of models. After a failure, another server can respond at the URL. */
   async #requestList(signal: AbortSignal): Promise<OpenaiResponse> {
     try {
       return await this.#transport.get(`${this.url}/models`, true, signal);
@@ -149,7 +144,7 @@ export class OpenaiServer {
     signal: AbortSignal,
     maxBytes = MAX_RESPONSE_BYTES,
   ): Promise<UntrustedJson> {
-    return this.#sendWithoutRejectedFields(body, async (acceptedBody) => {
+    return this.#optionalFields.sendAccepted(body, async (acceptedBody) => {
       const { response, chunks } = await this.#transport.open(path, acceptedBody, signal);
       const collector = new ByteCollector();
       try {
@@ -171,7 +166,7 @@ export class OpenaiServer {
    * Rejects as {@link post} does, also if the stream breaks off.
    */
   async *streamEvents(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
-    const { first, rest } = await this.#sendWithoutRejectedFields(body, async (acceptedBody) => {
+    const { first, rest } = await this.#optionalFields.sendAccepted(body, async (acceptedBody) => {
       const events = this.#streamOnce(path, acceptedBody, signal);
       return { first: await events.next(), rest: events };
     });
@@ -207,33 +202,6 @@ export class OpenaiServer {
       // After the last event, reading the body to its end makes the connection reusable.
       if (isDone) response.body.resume();
       else response.body.destroy();
-    }
-  }
-
-  /**
-   * Sends a body without the optional fields that this model's server has rejected. If it rejects the request, sends it
-   * again without any of them: if the error names one, or if it can refer to one and the server has never accepted them.
-   */
-  async #sendWithoutRejectedFields<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
-    const model = body.get('model');
-    const rejected = this.#rejectedFields.get(model);
-    const acceptedBody = new Map([...body].filter(([name]) => !rejected?.has(name)));
-    const optionalFields = OPTIONAL_REQUEST_FIELDS.filter((name) => acceptedBody.has(name));
-    try {
-      const result = await send(acceptedBody);
-      if (optionalFields.length > 0) this.#modelsWithAllFields.add(model);
-      return result;
-    } catch (error) {
-      if (!(error instanceof UpstreamError) || optionalFields.length === 0) throw error;
-      const isNamed = optionalFields.some((name) => error.body.includes(name));
-      const canReferToField = [400, 422, 501].includes(error.status) && !this.#modelsWithAllFields.has(model);
-      if (!isNamed && !canReferToField) throw error;
-      const reducedBody = new Map([...acceptedBody].filter(([name]) => !optionalFields.includes(name)));
-      const result = await send(reducedBody).catch((retryError) => {
-        throw isNamed || !(retryError instanceof UpstreamError) ? retryError : error;
-      });
-      this.#rejectedFields.set(model, new Set([...(rejected ?? []), ...optionalFields]));
-      return result;
     }
   }
 
