@@ -174,7 +174,7 @@ function createFirstListCheck(store: Pick<RegistrationStore, 'start'>, events: E
       events.emit({ kind: 'store_failed', error: getErrorMessage(error) });
     },
   );
-  return { name: 'first_list', reason: () => reason };
+  return { name: 'first_list', getReason: () => reason };
 }
 
 /** Starts a worker in this process. It serves the models of its backends, and registers unless `servers` is empty. */

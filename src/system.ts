@@ -29,8 +29,8 @@ export const random: Random = { fraction: () => Math.random() };
  * tree of its twenty parts, which takes ten times the memory of the flat text.
  */
 export const ids: Ids = {
-  lease: () => asLeaseId(Buffer.from(crypto.randomUUID(), 'latin1').toString('latin1')),
-  server: () => asServerId(crypto.randomUUID()),
+  createLeaseId: () => asLeaseId(Buffer.from(crypto.randomUUID(), 'latin1').toString('latin1')),
+  createServerId: () => asServerId(crypto.randomUUID()),
 };
 
 /** Returns the environment variables of the process. */

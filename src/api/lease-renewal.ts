@@ -60,6 +60,6 @@ export function serializeRenewal({ state, capabilities }: RenewalReport): string
 }
 
 /** Returns a copy of the replica with other capabilities. */
-export function withCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): SerializedReplica {
+export function replaceCapabilities({ id, endpoint }: Replica, capabilities: readonly Capability[]): SerializedReplica {
   return new SerializedReplica({ id, endpoint, capabilities });
 }

@@ -173,9 +173,9 @@ function createArguments(command: Command, parsed: Parsed, after: readonly strin
   return {
     words,
     program: command.runsProgram ? after : undefined,
-    texts,
-    text: (name) => texts(name)[0],
-    flag(name) {
+    getTexts: texts,
+    getText: (name) => texts(name)[0],
+    hasFlag(name) {
       if (parsed[name] !== undefined)
         return parsed[name] === true || (Array.isArray(parsed[name]) && parsed[name].includes(true));
       return isFlagSet(env[toVariableName(name)]);

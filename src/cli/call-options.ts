@@ -19,9 +19,9 @@ export function readCallAccess(
   io: CommandIo,
   tls: ClientOptions['tls'],
 ): Pick<ClientOptions, 'callToken' | 'tls' | 'callTls'> {
-  if (args.flag('tls') && args.flag('no-call-tls')) {
+  if (args.hasFlag('tls') && args.hasFlag('no-call-tls')) {
     throw new AnyserveError('usage', 'give --tls or --no-call-tls, not both');
   }
-  const callTls = args.flag('tls') || (tls !== undefined && !args.flag('no-call-tls'));
+  const callTls = args.hasFlag('tls') || (tls !== undefined && !args.hasFlag('no-call-tls'));
   return { callToken: readClientToken(args, io, 'call-token-file'), tls, callTls };
 }

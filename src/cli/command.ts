@@ -40,11 +40,11 @@ export interface Arguments {
   /** Words after `--`, for a command that runs a program. Undefined when there is no `--`. */
   readonly program: readonly string[] | undefined;
   /** Returns the value of an option: from the command line, else the variable, else the default. */
-  text(option: string): string | undefined;
+  getText(option: string): string | undefined;
   /** Returns all values of a repeatable option. */
-  texts(option: string): readonly string[];
+  getTexts(option: string): readonly string[];
   /** Returns whether a flag is set on the command line or by its variable. */
-  flag(option: string): boolean;
+  hasFlag(option: string): boolean;
   /** Returns whether the option is on the command line, rather than in its variable. */
   isGiven(option: string): boolean;
 }

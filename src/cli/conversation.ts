@@ -24,8 +24,8 @@ export class Conversation {
     this.#model = model;
     this.#io = io;
     this.#parameters = readRequestParameters(args);
-    this.#version = args.text('model-version');
-    this.#json = args.flag('json');
+    this.#version = args.getText('model-version');
+    this.#json = args.hasFlag('json');
     this.#opening = createOpeningMessages(args);
     this.#messages = this.#opening;
     this.#client = new ModelClient(model, args, io);

@@ -61,7 +61,7 @@ export const inferCommand: Command = {
     if (extra !== undefined) {
       throw new AnyserveError('usage', `unexpected argument ${JSON.stringify(extra)}; put the prompt in quotes`);
     }
-    if (args.flag('stream') && args.flag('no-stream')) {
+    if (args.hasFlag('stream') && args.hasFlag('no-stream')) {
       throw new AnyserveError('usage', '--stream and --no-stream exclude each other; give one of them');
     }
     // Loaded on demand, because help and completion don't need it.
@@ -71,20 +71,20 @@ export const inferCommand: Command = {
       const { inputs, ...request } = await raceWithAbort(readInferenceInputs(args, io.stdin), io.interrupted);
       const options = {
         ...request,
-        version: args.text('model-version'),
-        raw: args.flag('raw'),
-        retryOnFailure: !args.flag('no-retry'),
+        version: args.getText('model-version'),
+        raw: args.hasFlag('raw'),
+        retryOnFailure: !args.hasFlag('no-retry'),
         signal: AbortSignal.any([io.interrupted, io.stdoutClosed]),
       };
       const isText = expectsOneText(inputs);
       const delivery = chooseDelivery(args, io, isText);
       await client.call((inferenceClient, stopSpinner) => {
-        const isCollected = args.flag('json') && delivery !== 'stream';
+        const isCollected = args.hasFlag('json') && delivery !== 'stream';
         const maxResponseBytes = isCollected ? client.maxMessageBytes : undefined;
         const call = { model, inputs, options };
         const parts = receiveParts(inferenceClient, call, delivery, { maxResponseBytes, onPart: stopSpinner });
         if (isCollected) return printRecord(parts, inferenceClient, isText, io);
-        if (isText || delivery === 'stream') return printParts(parts, args.flag('json'), io);
+        if (isText || delivery === 'stream') return printParts(parts, args.hasFlag('json'), io);
         return printUnary(parts, io);
       });
       return 0;
@@ -107,9 +107,9 @@ type Delivery = 'stream' | 'stream or unary' | 'unary';
 
 /** Streams a text to a terminal, and for `--json`, which measures the time to the first token. */
 function chooseDelivery(args: Arguments, { stdout }: CommandIo, isText: boolean): Delivery {
-  if (args.flag('stream')) return 'stream';
-  const canUseStream = args.flag('json') || stdout.isTTY;
-  return isText && canUseStream && !args.flag('no-stream') ? 'stream or unary' : 'unary';
+  if (args.hasFlag('stream')) return 'stream';
+  const canUseStream = args.hasFlag('json') || stdout.isTTY;
+  return isText && canUseStream && !args.hasFlag('no-stream') ? 'stream or unary' : 'unary';
 }
 
 interface Call {

@@ -59,13 +59,13 @@ export async function readInferenceInputs(args: Arguments, stdin: CommandIo['std
   const inputs: Record<string, TensorValue> = Object.create(null);
   let fileParameters: Parameters = {};
   let id = '';
-  const outputs: (string | RequestedOutput)[] = [...args.texts('output')];
+  const outputs: (string | RequestedOutput)[] = [...args.getTexts('output')];
   const add = (name: string, value: TensorValue): void => {
     if (name in inputs) throw new AnyserveError('usage', `input ${JSON.stringify(name)} is given twice; give it once`);
     inputs[name] = value;
   };
 
-  const file = args.text('inputs');
+  const file = args.getText('inputs');
   if (file !== undefined) {
     const where = `--inputs ${file}`;
     const json = parseJsonArgument(where, decodeUtf8(where, await read(where, file)));
@@ -79,7 +79,7 @@ export async function readInferenceInputs(args: Arguments, stdin: CommandIo['std
       outputs.push(...request.outputs);
     } else for (const [name, value] of json) add(name, parseJsonValue(where, `input ${quote(name)}`, value));
   }
-  for (const argument of args.texts('input')) await addInputArgument(argument, read, add);
+  for (const argument of args.getTexts('input')) await addInputArgument(argument, read, add);
   // Read before the prompt, so that errors are reported before waiting for stdin.
   const parameters = readRequestParameters(args, fileParameters);
   const prompt = await readPrompt(args, stdin, read);
@@ -105,9 +105,9 @@ async function readPrompt(
   if (word !== undefined && args.isGiven('prompt')) {
     throw new AnyserveError('usage', 'the prompt is given twice: after the model and with --prompt');
   }
-  const prompt = word ?? args.text('prompt');
+  const prompt = word ?? args.getText('prompt');
   if (prompt === '-') return read('--prompt -', '-');
-  const hasInput = prompt !== undefined || args.texts('input').length > 0 || args.text('inputs') !== undefined;
+  const hasInput = prompt !== undefined || args.getTexts('input').length > 0 || args.getText('inputs') !== undefined;
   if (hasInput || stdin.isTTY) return prompt;
   const piped = await read('the prompt', '-');
   return piped.length > 0 ? piped : undefined;

@@ -36,24 +36,24 @@ export async function createLlamaFromArguments(
   log: Log,
   capabilities: readonly Capability[],
 ): Promise<Backend | undefined> {
-  const path = args.text('llama');
+  const path = args.getText('llama');
   if (path === undefined) {
     for (const option of ['threads', 'context', 'sequences']) {
-      if (args.text(option) !== undefined) throw new AnyserveError('usage', `--${option} requires --llama FILE`);
+      if (args.getText(option) !== undefined) throw new AnyserveError('usage', `--${option} requires --llama FILE`);
     }
     return undefined;
   }
   const readCount = (option: string, max: number): number | undefined => {
-    const text = args.text(option);
+    const text = args.getText(option);
     return text === undefined ? undefined : parseWholeNumber(option, text, 1, max);
   };
-  const names = args.texts('model');
+  const names = args.getTexts('model');
   if (names.length > 1) throw new AnyserveError('usage', '--llama runs one model; give --model once');
   const { createLlamaBackend } = await import('../worker/llama-backend.js');
   return createLlamaBackend({
     path,
     name: names[0],
-    embeddings: args.texts('embeddings').length > 0,
+    embeddings: args.getTexts('embeddings').length > 0,
     threads: readCount('threads', 1024),
     contextSize: readCount('context', 2 ** 24),
     sequences: readCount('sequences', 256),

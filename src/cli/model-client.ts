@@ -37,25 +37,25 @@ export class ModelClient {
     silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
-    this.#json = args.flag('json');
-    this.#servers = args.texts('server');
-    const timeout = args.text('timeout');
+    this.#json = args.hasFlag('json');
+    this.#servers = args.getTexts('server');
+    const timeout = args.getText('timeout');
     this.#timeoutMs = timeout === undefined ? undefined : parseDurationMs('timeout', timeout, 0);
     this.maxMessageBytes = parseWholeNumber(
       'max-message-bytes',
-      args.text('max-message-bytes') ?? '',
+      args.getText('max-message-bytes') ?? '',
       1024,
       2 ** 31 - 1,
     );
-    const endpoint = args.text('endpoint');
+    const endpoint = args.getText('endpoint');
     // Without discovery, the token for the API server isn't needed.
     this.#access = endpoint === undefined ? readServerAccess(args, io) : { tls: readClientTls(args, io) };
     const options = {
       ...readCallAccess(args, io, this.#access.tls),
       token: this.#access.token,
       timeoutMs: this.#timeoutMs,
-      firstMessageTimeoutMs: parseDurationMs('first-message-timeout', args.text('first-message-timeout') ?? '', 0),
-      streamIdleTimeoutMs: parseDurationMs('stream-idle-timeout', args.text('stream-idle-timeout') ?? '', 0),
+      firstMessageTimeoutMs: parseDurationMs('first-message-timeout', args.getText('first-message-timeout') ?? '', 0),
+      streamIdleTimeoutMs: parseDurationMs('stream-idle-timeout', args.getText('stream-idle-timeout') ?? '', 0),
       maxMessageBytes: this.maxMessageBytes,
       // This class waits itself, after it has tried all queries.
       waitWhileWarming: false,
@@ -64,7 +64,7 @@ export class ModelClient {
         reportRetry(attempt, io);
       },
     };
-    const caps = args.texts('cap');
+    const caps = args.getTexts('cap');
     const byName: CapabilityQuery[] = [
       ['type', model],
       ['model', model],

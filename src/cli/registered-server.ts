@@ -29,8 +29,8 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
     const exitCode = program
       ? await runSupervised({
           program,
-          restart: args.flag('restart'),
-          drainTimeoutMs: parseDurationMs('drain-timeout', args.text('drain-timeout') ?? ''),
+          restart: args.hasFlag('restart'),
+          drainTimeoutMs: parseDurationMs('drain-timeout', args.getText('drain-timeout') ?? ''),
           onStart: () => server.watch(),
           onStop: () => server.leave(),
           onChange: (change) => server.report(change),
@@ -83,12 +83,12 @@ class RegisteredServer {
     // With a program, stdout carries only the program's output.
     const reportIo = isRun ? { ...io, stdout: io.stderr } : io;
     this.#stdout = reportIo.stdout;
-    this.#json = args.flag('json');
+    this.#json = args.hasFlag('json');
     this.#replica = replica;
     this.#probe = probe;
     this.report = createProgramReporter(this.#json, replica, reportIo);
     const reportLease = createLeaseReporter(this.#json, reportIo);
-    this.#api = new ApiClient(args.texts('server'), access);
+    this.#api = new ApiClient(args.getTexts('server'), access);
     this.#keeper = new LeaseKeeper({
       api: this.#api,
       replica,
@@ -157,13 +157,13 @@ class RegisteredServer {
 
 function readReplica(args: Arguments): Replica {
   const endpoint = parseAdvertised(
-    requireValue(args.text('endpoint'), '--endpoint HOST:PORT, the address where callers reach the model server'),
+    requireValue(args.getText('endpoint'), '--endpoint HOST:PORT, the address where callers reach the model server'),
   );
-  const id = args.text('id') ?? createReplicaId({ hostName: getHostName(), instance }, getPortLabel(endpoint));
+  const id = args.getText('id') ?? createReplicaId({ hostName: getHostName(), instance }, getPortLabel(endpoint));
   const replica: Replica = {
     id: parseReplicaId(id),
     endpoint,
-    capabilities: args.texts('cap').map(parseCap),
+    capabilities: args.getTexts('cap').map(parseCap),
   };
   if (replica.capabilities.length === 0) requireValue(undefined, '--cap KEY=VALUE, a capability of the model server');
   return replica;
@@ -200,12 +200,12 @@ async function createProbe(
   endpoint: Endpoint,
   tls: ServerAccess['tls'],
 ): Promise<ServerProbe | undefined> {
-  const model = args.text('probe-model');
-  const kind = args.text('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
+  const model = args.getText('probe-model');
+  const kind = args.getText('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
   if (kind !== 'http' && args.isGiven('probe-path')) {
     throw new AnyserveError('usage', '--probe-path requires --probe http');
   }
-  const isSecure = args.flag('probe-tls');
+  const isSecure = args.hasFlag('probe-tls');
   if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls requires --probe grpc');
   if (model !== undefined && kind !== 'grpc') throw new AnyserveError('usage', '--probe-model requires --probe grpc');
   switch (kind) {
@@ -222,7 +222,7 @@ async function createProbe(
       return { probe: createTcpProbe(endpoint) };
     case 'http':
       return {
-        probe: createHttpProbe(toProbeUrl(endpoint, args.text('probe-path') ?? ''), tls),
+        probe: createHttpProbe(toProbeUrl(endpoint, args.getText('probe-path') ?? ''), tls),
         // Longer than the probe's own timeout, so that the probe reports the reason.
         timeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       };

@@ -34,7 +34,7 @@ export const registryCommand: Command = {
     try {
       const all = await api.listReplicaDetails({ signal: interrupted });
       const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
-      if (args.flag('json'))
+      if (args.hasFlag('json'))
         stdout.write(`${escapeControls(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
       else if (listed.length > 0) stdout.write(formatTable(COLUMNS, listed.map(toRow), io));
       if (listed.length === 0 && query.length > 0) throw explainNoMatch([query], all);

@@ -37,7 +37,7 @@ export const SYSTEM_OPTION: CommandOption = {
 
 /** Returns the first messages of a chat: the message of {@link SYSTEM_OPTION}, or none. */
 export function createOpeningMessages(args: Arguments): readonly TextMessage[] {
-  const system = args.text('system');
+  const system = args.getText('system');
   return system === undefined ? [] : [{ role: 'system', content: system }];
 }
 
@@ -69,13 +69,13 @@ function formatStopParameter(texts: readonly [string, ...string[]]): string {
 /** Reads the parameter options and adds them to `base`. Throws `usage`, also for a parameter that is given twice. */
 export function readRequestParameters(args: Arguments, base: Parameters = {}): Parameters {
   const parameters: Record<string, ParameterValue> = Object.assign(Object.create(null), base);
-  for (const argument of args.texts('param')) {
+  for (const argument of args.getTexts('param')) {
     const [name, value] = parseParameterArgument(argument);
     if (name in parameters) throw new AnyserveError('usage', `--param ${name} is given twice; give it once`);
     parameters[name] = value;
   }
   for (const { option, name, parse } of GENERATION_PARAMETERS) {
-    const [text, ...rest] = args.texts(option);
+    const [text, ...rest] = args.getTexts(option);
     if (text === undefined) continue;
     if (name in parameters)
       throw new AnyserveError('usage', `parameter ${name} is given twice: --${option} also sets it`);

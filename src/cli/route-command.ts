@@ -32,14 +32,15 @@ export const routeCommand: Command = {
     const query = parseQueryWords(args.words);
     const api = createApiClient(args, io);
     try {
-      const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.text('wait') ?? '');
+      const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.getText('wait') ?? '');
       let response = await api.route(query, [], { signal: interrupted });
       while (response.kind === 'none' && (await waitIfWarming([query], api, { giveUpAtMs, signal: interrupted }))) {
         response = await api.route(query, [], { signal: interrupted });
       }
       if (response.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));
       const { endpoint, replicaId } = response.route;
-      if (args.flag('json')) stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
+      if (args.hasFlag('json'))
+        stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
       return 0;
     } finally {

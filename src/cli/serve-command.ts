@@ -89,32 +89,32 @@ export const serveCommand: Command = {
   },
   maxWords: 0,
   async run(args, io) {
-    const drainMs = parseDurationMs('drain', args.text('drain') ?? '');
+    const drainMs = parseDurationMs('drain', args.getText('drain') ?? '');
     // Loaded on demand, because help and completion don't need it.
     const { startApiServer } = await import('../compose.js');
     const server = await startApiServer({
-      host: args.text('host'),
-      port: parseWholeNumber('port', args.text('port') ?? '', 0, 65535),
+      host: args.getText('host'),
+      port: parseWholeNumber('port', args.getText('port') ?? '', 0, 65535),
       // At least 1 ms, because the server would only send heartbeats otherwise.
-      heartbeatMs: parseDurationMs('heartbeat', args.text('heartbeat') ?? '', 1),
+      heartbeatMs: parseDurationMs('heartbeat', args.getText('heartbeat') ?? '', 1),
       registerTokens: readRequiredTokens(args, io, 'register-token-file'),
       readTokens: readRequiredTokens(args, io, 'read-token-file'),
       tls: readServerTls(args, io),
-      ackTimeoutMs: parseDurationMs('ack-timeout', args.text('ack-timeout') ?? ''),
-      warmingMs: parseDurationMs('warming', args.text('warming') ?? ''),
-      maxReplicas: parseWholeNumber('max-replicas', args.text('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),
-      maxRegistryBytes: parseWholeNumber('max-registry-bytes', args.text('max-registry-bytes') ?? '', 1024, 2 ** 40),
+      ackTimeoutMs: parseDurationMs('ack-timeout', args.getText('ack-timeout') ?? ''),
+      warmingMs: parseDurationMs('warming', args.getText('warming') ?? ''),
+      maxReplicas: parseWholeNumber('max-replicas', args.getText('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),
+      maxRegistryBytes: parseWholeNumber('max-registry-bytes', args.getText('max-registry-bytes') ?? '', 1024, 2 ** 40),
       maxStreamsPerPeer: parseWholeNumber(
         'max-streams-per-peer',
-        args.text('max-streams-per-peer') ?? '',
+        args.getText('max-streams-per-peer') ?? '',
         1,
         MAX_COUNT_LIMIT,
       ),
-      allowedHosts: args.texts('allowed-host'),
+      allowedHosts: args.getTexts('allowed-host'),
       log: createLog(io),
     });
     io.stdout.write(
-      args.flag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
+      args.hasFlag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,
     );
     const exitCode = await waitForShutdown(io);
     await server.close({ drainMs, signal: io.forceQuit });

@@ -34,18 +34,18 @@ export const WORKER_SERVER_OPTIONS = {
 
 /** Creates a client of the API servers that the options name. Throws `usage`. */
 export function createApiClient(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
-  return new ApiClient(args.texts('server'), readServerAccess(args, io, prefix));
+  return new ApiClient(args.getTexts('server'), readServerAccess(args, io, prefix));
 }
 
 /** Reads the token and TLS options for the API servers. Throws `usage`. */
 export function readServerAccess(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
   const token = readClientToken(args, io, 'token-file');
-  const exposedServer = args.texts('server').find(isPlaintextRemote);
+  const exposedServer = args.getTexts('server').find(isPlaintextRemote);
   if (token && exposedServer !== undefined) {
     createLog(io).warn(`the token is sent to ${exposedServer} in plaintext, readable on the network; use https`);
   }
   const tls = readClientTls(args, io, prefix);
-  const isSecure = args.texts('server').some((server) => server.startsWith('https:'));
+  const isSecure = args.getTexts('server').some((server) => server.startsWith('https:'));
   if (isSecure && tls?.().ca === undefined && io.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
     const remedy = `give --${prefix}tls-ca FILE, or unset the variable`;
     createLog(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);

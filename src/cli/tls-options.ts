@@ -40,7 +40,7 @@ export function readClientTls(args: Arguments, io: CommandIo, prefix = ''): (() 
 
 function readTlsFiles(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {
   const toFile = (option: string): NamedFile | undefined => {
-    const path = args.text(option);
+    const path = args.getText(option);
     return path === undefined ? undefined : { option, path, isSecret: option.endsWith('tls-key') };
   };
   const [cert, key, ca] = [toFile(`${prefix}tls-cert`), toFile(`${prefix}tls-key`), toFile(`${prefix}tls-ca`)];

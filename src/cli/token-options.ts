@@ -42,7 +42,7 @@ function createTokenGetter<T>(
   option: string,
   parse: (text: string, where: string) => T,
 ): (() => T) | undefined {
-  const path = args.text(option);
+  const path = args.getText(option);
   if (path !== undefined) {
     const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
     return createReloadingGetter([{ option, path, isSecret: true }], format, { clock, log: createLog(io) });

@@ -85,13 +85,13 @@ export interface LoadedBackends {
 /** Loads the backends that the command line names, and only their code. Throws `usage`. */
 export async function loadBackends(args: Arguments, io: CommandIo, log: Log): Promise<LoadedBackends> {
   const [module] = args.words;
-  const capabilities = args.texts('cap').map(parseCap);
+  const capabilities = args.getTexts('cap').map(parseCap);
   const backends: Backend[] = [];
   if (module !== undefined) {
     const { loadModuleBackend } = await import('../worker/module-backend.js');
     backends.push(await loadModuleBackend(module));
   }
-  for (const name of args.texts('backend')) {
+  for (const name of args.getTexts('backend')) {
     if (name !== 'echo')
       throw new AnyserveError('usage', `unknown backend ${JSON.stringify(name)}; the only one is "echo"`);
     const { createEchoBackend } = await import('../worker/echo-backend.js');
@@ -113,7 +113,7 @@ async function createEngine(
   log: Log,
   capabilities: readonly Capability[],
 ): Promise<Backend | undefined> {
-  const url = args.text('openai');
+  const url = args.getText('openai');
   const llama = await createLlamaFromArguments(args, log, capabilities);
   if (llama && url !== undefined) {
     throw new AnyserveError('usage', '--openai and --llama exclude each other; run one worker for each');
@@ -121,7 +121,7 @@ async function createEngine(
   if (url === undefined) {
     for (const option of llama ? OPENAI_OPTIONS : [...ENGINE_OPTIONS, ...OPENAI_OPTIONS]) {
       const engines = OPENAI_OPTIONS.includes(option) ? '--openai URL' : '--openai URL or --llama FILE';
-      if (args.texts(option).length > 0) throw new AnyserveError('usage', `--${option} requires ${engines}`);
+      if (args.getTexts(option).length > 0) throw new AnyserveError('usage', `--${option} requires ${engines}`);
     }
     return llama;
   }
@@ -132,8 +132,8 @@ async function createEngine(
   const proxy = await resolveUpstreamProxy(url, io.env);
   if (proxy)
     log.info(`connecting to ${url} through proxy ${proxy.name}; set NO_PROXY for hosts to connect to directly`);
-  const timeoutMs = parseDurationMs('openai-timeout', args.text('openai-timeout') ?? '', 1);
-  const idle = args.text('openai-idle-timeout');
+  const timeoutMs = parseDurationMs('openai-timeout', args.getText('openai-timeout') ?? '', 1);
+  const idle = args.getText('openai-idle-timeout');
   return createOpenaiBackend(
     {
       url,
@@ -145,8 +145,8 @@ async function createEngine(
           : parseDurationMs('openai-idle-timeout', idle, 1),
       tls: readClientTls(args, io, 'openai-'),
       proxy,
-      probePath: args.text('probe-path'),
-      models: args.texts('model'),
+      probePath: args.getText('probe-path'),
+      models: args.getTexts('model'),
       ...readModelTypes(args),
       capabilities,
       clock,
@@ -172,9 +172,9 @@ const OPENAI_OPTIONS: readonly string[] = [
 
 /** Reads which models are for embeddings and which for chat. Throws `usage` for another type, or if a model has two types. */
 function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddingModels' | 'chatModels'> {
-  const embeddings = args.texts('embeddings');
+  const embeddings = args.getTexts('embeddings');
   const named: Record<'embed' | 'chat', string[]> = { embed: embeddings.filter((name) => name !== ''), chat: [] };
-  for (const argument of args.texts('type')) {
+  for (const argument of args.getTexts('type')) {
     // A name can contain `=`, a type can't.
     const separator = argument.lastIndexOf('=');
     const [name, type] = [argument.slice(0, Math.max(0, separator)), argument.slice(separator + 1)];
@@ -197,7 +197,7 @@ async function readOpenaiKey(
   log: Log,
 ): Promise<string | (() => string) | undefined> {
   const { parseOpenaiKey } = await import('../worker/openai-access.js');
-  const path = args.text('openai-key-file');
+  const path = args.getText('openai-key-file');
   if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
   const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);
   return createReloadingGetter([{ option: 'openai-key-file', path, isSecret: true }], { parse }, { clock, log });

@@ -111,7 +111,7 @@ export const workerCommand: Command = {
   async run(args, io) {
     const log = createLog(io);
     // Every call can cause one.
-    const rejections = new LineLimits(log, clock).of('unhandled rejection');
+    const rejections = new LineLimits(log, clock).getLog('unhandled rejection');
     const logRejection = (error: unknown): void =>
       rejections.warn(`unhandled promise rejection in a module: ${getErrorMessage(error)}`);
     process.on('unhandledRejection', logRejection);
@@ -142,7 +142,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   });
   const { endpoint } = running.replica;
   io.stdout.write(
-    args.flag('json')
+    args.hasFlag('json')
       ? `${escapeControls(JSON.stringify({ listening: endpoint }))}\n`
       : `serving on ${escapeControls(endpoint)}\n`,
   );
@@ -159,25 +159,25 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
 /** Reads the options of the worker. Throws `usage`. */
 function readWorkerOptions(args: Arguments, io: CommandIo, { backends, capabilities }: LoadedBackends): WorkerOptions {
   const readNumber = (name: string, min: number, max = 2 ** 31 - 1): number =>
-    parseWholeNumber(name, args.text(name) ?? '', min, max);
-  const registers = !args.flag('no-register');
+    parseWholeNumber(name, args.getText(name) ?? '', min, max);
+  const registers = !args.hasFlag('no-register');
   return {
     backends,
     port: readNumber('port', 0, 65535),
-    host: args.text('host') ?? DEFAULTS.host,
-    id: args.text('id'),
-    advertise: args.text('advertise'),
-    servers: registers ? args.texts('server') : [],
+    host: args.getText('host') ?? DEFAULTS.host,
+    id: args.getText('id'),
+    advertise: args.getText('advertise'),
+    servers: registers ? args.getTexts('server') : [],
     serverAccess: registers ? readServerAccess(args, io, WORKER_PREFIX) : {},
     capabilities,
     callTokens: readRequiredTokens(args, io, 'call-token-file'),
     tls: readServerTls(args, io),
-    maxConcurrency: args.text('max-concurrency') === undefined ? undefined : readNumber('max-concurrency', 1),
+    maxConcurrency: args.getText('max-concurrency') === undefined ? undefined : readNumber('max-concurrency', 1),
     maxQueue: readNumber('max-queue', 0),
     maxMessageBytes: readNumber('max-message-bytes', 1024),
     maxDecodingBytes: readNumber('max-decoding-bytes', 1024, Number.MAX_SAFE_INTEGER),
-    drainDelayMs: parseDurationMs('drain-delay', args.text('drain-delay') ?? ''),
-    drainTimeoutMs: parseDurationMs('drain-timeout', args.text('drain-timeout') ?? ''),
-    onLeaseChange: createLeaseReporter(args.flag('json'), io),
+    drainDelayMs: parseDurationMs('drain-delay', args.getText('drain-delay') ?? ''),
+    drainTimeoutMs: parseDurationMs('drain-timeout', args.getText('drain-timeout') ?? ''),
+    onLeaseChange: createLeaseReporter(args.hasFlag('json'), io),
   };
 }

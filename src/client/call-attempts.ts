@@ -131,7 +131,7 @@ export class CallAttempts {
   recordFailure(target: Target, error: unknown): void {
     const { discovery } = this.#caller;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
-    const isLast = error.final || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
+    const isLast = error.isFinal || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
     this.#failed.push(target);
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);

@@ -38,7 +38,7 @@ export class RegistrationFailures {
 
   /** Records a failure. Returns whether it is final. */
   record(error: AnyserveError): boolean {
-    if (!WRONG_SERVER_CODES.has(error.code)) return error.final;
+    if (!WRONG_SERVER_CODES.has(error.code)) return error.isFinal;
     this.#wrongServers++;
     return !this.#wasRegistered && this.#wrongServers >= this.#serverCount;
   }

@@ -65,7 +65,7 @@ export class AnyserveError extends Error {
   }
 
   /** Whether a retry, at this or another replica, would fail in the same way. */
-  get final(): boolean {
+  get isFinal(): boolean {
     return CODES[this.code].final;
   }
 }

@@ -32,9 +32,9 @@ export interface Random {
 /** Source of new ids. */
 export interface Ids {
   /** Returns a unique lease id that cannot be guessed. */
-  lease(): LeaseId;
+  createLeaseId(): LeaseId;
   /** Returns a new id for an API server. */
-  server(): ServerId;
+  createServerId(): ServerId;
 }
 
 /** Log of a role. Each call writes one line. */

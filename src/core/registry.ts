@@ -60,7 +60,7 @@ export class Registry<R extends Replica = Replica> {
     this.#store = store;
     this.#clock = clock;
     this.#ids = ids;
-    this.#owner = ids.server();
+    this.#owner = ids.createServerId();
     this.#events = events;
     this.#limits = limits;
     this.#list = new ReplicaList(random);
@@ -92,7 +92,7 @@ export class Registry<R extends Replica = Replica> {
    */
   async register(replica: R, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
     const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
-    const lease = createLease(this.#ids.lease(), held, terms, holder, this.#clock.nowMs());
+    const lease = createLease(this.#ids.createLeaseId(), held, terms, holder, this.#clock.nowMs());
     this.#leases.grant(lease);
     try {
       const sinceEpochMs = this.#clock.epochMs();

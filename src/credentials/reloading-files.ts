@@ -40,7 +40,7 @@ export function createReloadingGetter<T>(
   ports: FileWatchPorts,
 ): () => T {
   const reloading = new ReloadingFiles(files, format, ports);
-  return () => reloading.current();
+  return () => reloading.getCurrent();
 }
 
 /** Identifies a version of the files. Equal stamps mean equal contents, except after two changes in one clock tick. */
@@ -81,7 +81,7 @@ class ReloadingFiles<T> {
   }
 
   /** Returns the current value, after reloading the files if the last check is long enough ago. */
-  current(): T {
+  getCurrent(): T {
     const nowMs = this.#ports.clock.nowMs();
     if (nowMs - this.#checkedAtMs >= FILE_CHECK_INTERVAL_MS) {
       this.#checkedAtMs = nowMs;

@@ -46,8 +46,8 @@ export class ToolCalls {
   }
 
   #findOrCreateCall(index: number | undefined, fields: UntrustedJson): Call {
-    const known = (index === undefined && fields.id && this.#byId.get(fields.id)) || this.#latest.get(index);
-    if (known && !startsNewCall(index, fields, known)) return known;
+    const existingCall = (index === undefined && fields.id && this.#byId.get(fields.id)) || this.#latest.get(index);
+    if (existingCall && !startsNewCall(index, fields, existingCall)) return existingCall;
     this.#count(CALL_OVERHEAD_CHARACTERS);
     const call: Call = Object.create(null);
     this.#calls.push({ index: index ?? this.#calls.length, call });
@@ -57,14 +57,14 @@ export class ToolCalls {
 
   #merge(target: Call, fields: UntrustedJson, depth: number): void {
     for (const [key, value] of Object.entries(fields) as [string, UntrustedJson][]) {
-      const before = target[key];
+      const previous = target[key];
       if (value === null || value === undefined) continue;
       this.#count(key.length);
       if (typeof value === 'string') {
         this.#count(value.length);
-        target[key] = typeof before === 'string' ? mergeText(key, before, value) : value;
+        target[key] = typeof previous === 'string' ? mergeText(key, previous, value) : value;
       } else if (typeof value === 'object' && !Array.isArray(value) && depth < 3) {
-        const inner = typeof before === 'object' && before !== null ? (before as Call) : Object.create(null);
+        const inner = typeof previous === 'object' && previous !== null ? (previous as Call) : Object.create(null);
         target[key] = inner;
         this.#merge(inner, value, depth + 1);
       } else {
@@ -92,10 +92,12 @@ function parseIndex(index: unknown): number | undefined {
 function startsNewCall(
   index: number | undefined,
   { id, function: calledFunction }: UntrustedJson,
-  known: UntrustedJson,
+  existingCall: UntrustedJson,
 ): boolean {
-  if (id && known.id) return id !== known.id && Boolean(calledFunction?.name || index === undefined);
-  return Boolean(!id && calledFunction?.name && known.function?.name) && isComplete(known.function.arguments);
+  if (id && existingCall.id) return id !== existingCall.id && Boolean(calledFunction?.name || index === undefined);
+  return (
+    Boolean(!id && calledFunction?.name && existingCall.function?.name) && isComplete(existingCall.function.arguments)
+  );
 }
 
 function isComplete(argumentsText: unknown): boolean {
@@ -120,10 +122,10 @@ function stringifyArguments(call: UntrustedJson): UntrustedJson {
  * Merges a piece into a text. Arguments arrive in pieces. A name arrives in pieces from some servers, and others repeat it.
  * All other fields keep their first value.
  */
-function mergeText(key: string, before: string, piece: string): string {
-  if (key === 'arguments' || key === 'input') return before + piece;
-  if (key === 'name' && before !== piece) return before + piece;
-  return before === '' ? piece : before;
+function mergeText(key: string, previous: string, piece: string): string {
+  if (key === 'arguments' || key === 'input') return previous + piece;
+  if (key === 'name' && previous !== piece) return previous + piece;
+  return previous === '' ? piece : previous;
 }
 
 function createError(problem: string): AnyserveError {

@@ -133,12 +133,12 @@ function isNested(value: ElementValue | NestedValues): value is NestedValues {
 }
 
 function inferDatatype(label: string, elements: readonly ElementValue[]): Datatype {
-  const all = (test: (element: ElementValue) => boolean): boolean => elements.every(test);
+  const everyElement = (test: (element: ElementValue) => boolean): boolean => elements.every(test);
   if (elements.length === 0) throw createError(label, 'cannot infer a datatype without elements; specify the datatype');
-  if (all((element) => typeof element === 'boolean')) return 'BOOL';
-  if (all((element) => toBytes(element) !== undefined)) return 'BYTES';
-  if (all((element) => typeof element === 'bigint')) return 'INT64';
-  if (all(isIntegerLiteral)) {
+  if (everyElement((element) => typeof element === 'boolean')) return 'BOOL';
+  if (everyElement((element) => toBytes(element) !== undefined)) return 'BYTES';
+  if (everyElement((element) => typeof element === 'bigint')) return 'INT64';
+  if (everyElement(isIntegerLiteral)) {
     const large = elements.find(
       (element) => toInteger(element, INTEGER_RANGES.INT32 as [bigint, bigint]) === undefined,
     );
@@ -148,7 +148,7 @@ function inferDatatype(label: string, elements: readonly ElementValue[]): Dataty
       `${formatElement(large)} does not fit INT32, the default datatype of integers; specify the datatype`,
     );
   }
-  if (all((element) => typeof element === 'number' || element instanceof JsonNumber)) return 'FP32';
+  if (everyElement((element) => typeof element === 'number' || element instanceof JsonNumber)) return 'FP32';
   throw createError(label, 'its elements must be all numbers, all booleans or all strings');
 }
 

@@ -34,7 +34,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const connections = new ConnectionLimit(await countOpenFiles());
-  const openFiles = { name: 'open_files', reason: () => connections.findProblem() };
+  const openFiles = { name: 'open_files', getReason: () => connections.findProblem() };
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });

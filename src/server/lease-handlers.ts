@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { parseRenewal, withCapabilities } from '../api/lease-renewal.js';
+import { parseRenewal, replaceCapabilities } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
@@ -55,7 +55,7 @@ export function createRenewHandler(
       capabilities &&
       ((current: SerializedReplica): SerializedReplica => {
         reportListValues({ id: current.id, capabilities }, events);
-        return withCapabilities(current, capabilities);
+        return replaceCapabilities(current, capabilities);
       });
     const renewal = await registry.renew(lease, state, offer);
     sendRenewal(response, renewal, capabilities !== undefined);

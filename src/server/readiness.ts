@@ -10,7 +10,7 @@ export interface ReadinessCheck {
    * Returns why registrations can't be accepted now, in a few words. Undefined when they can. Called for each
    * registration.
    */
-  reason(): string | undefined;
+  getReason(): string | undefined;
 }
 
 /** Whether the API server accepts registrations. It does when it is serving and every check passes. */
@@ -19,13 +19,13 @@ export class Readiness {
   readonly #checks: readonly ReadinessCheck[];
 
   constructor(checks: readonly ReadinessCheck[] = []) {
-    const phase = { name: 'phase', reason: () => (this.#phase === 'serving' ? undefined : this.#phase) };
+    const phase = { name: 'phase', getReason: () => (this.#phase === 'serving' ? undefined : this.#phase) };
     this.#checks = [phase, ...checks];
   }
 
   /** Returns the reason of each check that fails. Empty when registrations are accepted. */
-  reasons(): string[] {
-    return this.#checks.flatMap((check) => check.reason() ?? []);
+  listReasons(): string[] {
+    return this.#checks.flatMap((check) => check.getReason() ?? []);
   }
 
   /** Records that the server listens. */
@@ -45,7 +45,7 @@ export const handleLivez: RequestHandler = (_request, response) => sendJson(resp
 /** Creates the handler of `GET /readyz`: whether registrations are accepted, and why not. */
 export function createReadyzHandler(readiness: Readiness): RequestHandler {
   return (_request, response) => {
-    const reasons = readiness.reasons();
+    const reasons = readiness.listReasons();
     if (reasons.length === 0) return sendJson(response, 200, '{"status":"ready"}');
     sendJson(response, toHttpStatus('unavailable'), JSON.stringify({ status: 'unready', reasons }));
   };

@@ -132,7 +132,7 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
 
 /** Returns why a registration can't be accepted now: the server isn't ready, or the registry has no room. */
 function findRefusal(replica: Replica, host: string, options: GrantOptions): AnyserveError | undefined {
-  const [reason] = options.readiness.reasons();
+  const [reason] = options.readiness.listReasons();
   if (reason === undefined) return options.registry.checkLimits(replica, host);
   return new AnyserveError('unavailable', `this API server is not accepting registrations: ${reason}`);
 }

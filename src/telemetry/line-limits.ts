@@ -32,8 +32,8 @@ export class LineLimits {
     this.#clock = clock;
   }
 
-  /** Returns the log for lines of a kind. Ask again for each line, so that unused kinds can be forgotten. */
-  of(kind: string): Log {
+  /** Returns the log for lines of a kind. Call it for each line, so that unused kinds can be forgotten. */
+  getLog(kind: string): Log {
     const limited = this.#kinds.get(kind) ?? new LimitedLog(this.#log, this.#clock);
     this.#kinds.delete(kind);
     for (const [oldest, { usedAtMs }] of this.#kinds) {

@@ -21,7 +21,7 @@ export function logEvents(
     if (event.kind === 'attempt_started' || event.kind === 'attempt_ended') return;
     const { level, text } = isServerEvent(event) ? formatServerEvent(event) : formatRegistryEvent(event);
     const kind = getLimitedKind(event);
-    (kind === undefined ? log : limits.of(kind))[level](text);
+    (kind === undefined ? log : limits.getLog(kind))[level](text);
   };
 }
 

@@ -103,7 +103,7 @@ export class InferenceCalls {
     } catch (error) {
       // The stream itself is broken, so the failure can only be logged.
       if (!disconnected.signal.aborted)
-        this.#options.lines.of('stream').warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+        this.#options.lines.getLog('stream').warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     } finally {
       this.#leaving.removeEventListener('abort', onLeaving);
     }
@@ -149,7 +149,7 @@ export class InferenceCalls {
     const request = message ? `inference with model ${quote(message.modelName)}` : 'unreadable inference request';
     // Requests that callers got wrong must not hide that a model fails.
     const kind = error instanceof AnyserveError ? error.code : 'handler';
-    this.#options.lines.of(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+    this.#options.lines.getLog(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     this.#options.onFailure(error);
   }
 }

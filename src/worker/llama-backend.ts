@@ -35,7 +35,7 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
   const { path, embeddings, contextSize, sequences = 4, capabilities, log, clock, random } = options;
   if (!existsSync(path)) throw new AnyserveError('usage', `file not found: ${path}`);
   const llamaCpp = await loadLlamaCpp();
-  const llama = await startLlama(llamaCpp, new LineLimits(log, clock).of('llama.cpp'));
+  const llama = await startLlama(llamaCpp, new LineLimits(log, clock).getLog('llama.cpp'));
   try {
     log.info(`loading ${path}`);
     const model = await llama.loadModel({ modelPath: resolve(path) });

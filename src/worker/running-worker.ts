@@ -166,7 +166,7 @@ class RunningWorker {
       isReady: () => this.#isReady && !this.#draining.signal.aborted,
       onFull: (reason) => {
         this.#hasRoom = reason === undefined;
-        lines.of('connections').warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
+        lines.getLog('connections').warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
         this.#reportReady();
       },
       onFailure: (error) => {

@@ -84,7 +84,7 @@ describe('ApiClient', () => {
       const api = new ApiClient([server.url], { token });
       cleanups.push(() => api.close());
       const failure = await api.listReplicas().catch((error) => error);
-      expect(failure).toMatchObject({ code: 'server_unauthenticated', exitCode: 1, final: true });
+      expect(failure).toMatchObject({ code: 'server_unauthenticated', exitCode: 1, isFinal: true });
       expect(failure.message).toMatch(
         /^the API server \S+ refused the request \(HTTP 401\): (?:unknown token: )?this request needs a read token or a register token.*; give a token that has this permission with --token-file or in ANYSERVE_TOKEN$/,
       );

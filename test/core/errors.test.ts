@@ -16,7 +16,7 @@ describe('errors', () => {
 
   it('are final exactly if another replica would fail in the same way', () => {
     const final = Array.from({ length: 16 }, (_, at) => toErrorCode(at + 1)).filter(
-      (code) => new AnyserveError(code, '').final,
+      (code) => new AnyserveError(code, '').isFinal,
     );
     expect(final.sort()).toEqual(['invalid_argument', 'out_of_range', 'permission_denied', 'unauthenticated']);
   });

@@ -33,8 +33,8 @@ export function createCountingIds(): Ids {
   let leases = 0;
   let servers = 0;
   return {
-    lease: () => asLeaseId(`lease-${++leases}`),
-    server: () => asServerId(`server-${++servers}`),
+    createLeaseId: () => asLeaseId(`lease-${++leases}`),
+    createServerId: () => asServerId(`server-${++servers}`),
   };
 }
 

@@ -7,7 +7,7 @@ function start() {
   const [log, clock] = [createRecordingLog(), new ManualClock()];
   const limits = new LineLimits(log, clock);
   const write = (count: number, kind = 'a') => {
-    for (let n = 0; n < count; n++) limits.of(kind).warn(`${kind}${n}`);
+    for (let n = 0; n < count; n++) limits.getLog(kind).warn(`${kind}${n}`);
     return log.lines.splice(0);
   };
   const advance = (ms: number) => {
@@ -56,7 +56,7 @@ describe('lines of one kind', () => {
 
   it('are truncated, because anyone can send long texts', () => {
     const log = createRecordingLog();
-    new LineLimits(log, new ManualClock()).of('a').info('x'.repeat(100_000));
+    new LineLimits(log, new ManualClock()).getLog('a').info('x'.repeat(100_000));
     expect(log.lines[0]).toBe(`${'x'.repeat(1024)}...`);
   });
 });
