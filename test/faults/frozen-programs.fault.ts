@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, it } from 'vitest';
+import { afterAll, describe, it } from 'vitest';
 import { type Running, start, startProgram, stopAll } from '../support/binary.js';
-import { measureTimeUntil, type ServerProcess, startServer } from '../support/fleet.js';
+import { measureTimeUntil, startServer } from '../support/fleet.js';
 import { findFreePort } from '../support/free-port.js';
 
 /** An HTTP server whose every path is healthy and is an empty list of one model. */
@@ -10,13 +10,7 @@ const HTTP_SERVER = `
     () => console.log('listening'));
 `;
 
-let server: ServerProcess;
-
-beforeEach(async () => {
-  server = await startServer();
-});
-
-afterEach(stopAll);
+afterAll(stopAll);
 
 async function startHttpServer(port: number): Promise<Running> {
   const program = startProgram([process.execPath, '-e', HTTP_SERVER, String(port)]);
@@ -58,23 +52,28 @@ const KINDS: readonly (readonly [string, number, (port: number) => Promise<Runni
   ],
 ];
 
-describe.each(KINDS)('%s that freezes', (what, limitMs, run, register) => {
-  it('is not routed to within its time, and is routed to within 4 s when it continues', async () => {
-    const port = await findFreePort();
-    const program = await run(port);
-    const registrant = start([...register(port), '--server', server.url]);
-    await registrant.waitForOutput(/registered /);
-    for (let round = 0; round < 2; round++) {
-      // At another point between two probes each time.
-      await new Promise((resolve) => setTimeout(resolve, 4000 + round * 1300));
-      program.child.kill('SIGSTOP');
-      await measureTimeUntil(
-        `${what} is not routed to`,
-        limitMs,
-        async () => (await server.fetchRoute()) === undefined,
-      );
-      program.child.kill('SIGCONT');
-      await measureTimeUntil(`${what} is routed to again`, 4000, async () => (await server.fetchRoute()) === 'r1');
-    }
-  });
+// Each test has a server, and only waits: they run at the same time.
+describe.concurrent('a server that freezes', () => {
+  it.for(KINDS)(
+    'is not routed to within its time, and within 4 s again when it continues: %s',
+    async ([what, limitMs, run, register]) => {
+      const server = await startServer();
+      const port = await findFreePort();
+      const program = await run(port);
+      const registrant = start([...register(port), '--server', server.url]);
+      await registrant.waitForOutput(/registered /);
+      for (let round = 0; round < 2; round++) {
+        // At another point between two probes each time.
+        await new Promise((resolve) => setTimeout(resolve, 4000 + round * 1300));
+        program.child.kill('SIGSTOP');
+        await measureTimeUntil(
+          `${what} is not routed to`,
+          limitMs,
+          async () => (await server.fetchRoute()) === undefined,
+        );
+        program.child.kill('SIGCONT');
+        await measureTimeUntil(`${what} is routed to again`, 4000, async () => (await server.fetchRoute()) === 'r1');
+      }
+    },
+  );
 });
