@@ -42,7 +42,7 @@ export class ResponseRecord {
     const added = this.#readText(part);
     if (added === undefined) return '';
     this.#text = (this.#text ?? '') + added;
-    if (added !== '') this.#firstTokenMs ??= this.#elapsedMs();
+    if (added !== '') this.#firstTokenMs ??= this.#getElapsedMs();
     return added;
   }
 
@@ -52,7 +52,7 @@ export class ResponseRecord {
    * failure.
    */
   toJson({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
-    const totalMs = this.#elapsedMs();
+    const totalMs = this.#getElapsedMs();
     const [first, ...rest] = this.#parts;
     if (!first) throw new AnyserveError('internal', `${endpoint}: the response has no parts`);
     const response = this.#text === undefined && rest.length === 0 ? first : concatTextResponses([first, ...rest]);
@@ -82,7 +82,7 @@ export class ResponseRecord {
     return json;
   }
 
-  #elapsedMs(): number {
+  #getElapsedMs(): number {
     return this.#clock.nowMs() - this.#startedAtMs;
   }
 }

@@ -48,7 +48,7 @@ export async function runSupervised(supervision: SupervisionOptions): Promise<nu
       running = undefined;
       if (clock.nowMs() - startedAtMs >= BACKOFF_RESET_AFTER_MS) backoff.reset();
       if (stop.aborted) return toExitCode(end);
-      const retryInMs = restart ? backoff.nextDelayMs() : undefined;
+      const retryInMs = restart ? backoff.computeNextDelayMs() : undefined;
       onChange({ kind: 'ended', program: name, end, retryInMs });
       if (retryInMs === undefined) return toExitCode(end);
       await sleep(clock, retryInMs, stop);

@@ -3,7 +3,7 @@ import type { Random } from '../core/ports.js';
 /** Delays between attempts. */
 export interface Backoff {
   /** Returns the delay before the next attempt, in ms. */
-  nextDelayMs(): number;
+  computeNextDelayMs(): number;
   /** Starts over. To be called after a success that has lasted. */
   reset(): void;
 }
@@ -21,7 +21,7 @@ const MAX_CEILING_MS = 8000;
 export function createBackoff(random: Random): Backoff {
   let attempts = 0;
   return {
-    nextDelayMs() {
+    computeNextDelayMs() {
       const ceilingMs =
         attempts === 0 ? FIRST_CEILING_MS : Math.min(BASE_CEILING_MS * 2 ** (attempts - 1), MAX_CEILING_MS);
       attempts++;

@@ -89,7 +89,7 @@ export class CallAttempts {
     for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
       const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
-      if (!waitWhileWarming || !found.isWarming || this.#remainingMs() <= delayMs) throw createNoMatchError(query);
+      if (!waitWhileWarming || !found.isWarming || this.#getRemainingMs() <= delayMs) throw createNoMatchError(query);
       await sleep(clock, delayMs, this.#cancellation.signal);
       this.#cancellation.throwIfCancelled();
     }
@@ -115,7 +115,7 @@ export class CallAttempts {
 
   /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   begin(target: Target): Attempt {
-    const deadlineEpochMs = this.#caller.clock.epochMs() + this.#remainingMs();
+    const deadlineEpochMs = this.#caller.clock.epochMs() + this.#getRemainingMs();
     return new Attempt(this.#caller, target, this.#failed.length + 1, this.#cancellation, {
       deadlineEpochMs,
       timeoutMs: this.#timeoutMs,
@@ -151,18 +151,18 @@ export class CallAttempts {
   }
 
   #discover(): DiscoveryResult | Promise<DiscoveryResult> {
-    const timeoutMs = Math.min(this.#remainingMs(), DISCOVERY_TIMEOUT_MS);
+    const timeoutMs = Math.min(this.#getRemainingMs(), DISCOVERY_TIMEOUT_MS);
     return this.#caller.discovery.find(this.#excluded, timeoutMs, this.#cancellation);
   }
 
   async #waitBeforeRetry(): Promise<void> {
     const { clock, random } = this.#caller;
     const delayMs = random.fraction() * BASE_RETRY_DELAY_MS * 2 ** this.#rounds;
-    await sleep(clock, Math.min(delayMs, this.#remainingMs()), this.#cancellation.signal);
+    await sleep(clock, Math.min(delayMs, this.#getRemainingMs()), this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
   }
 
-  #remainingMs(): number {
+  #getRemainingMs(): number {
     const remainingMs = this.#deadlineAtMs - this.#caller.clock.nowMs();
     if (remainingMs > 0) return remainingMs;
     throw this.#lastError ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));

@@ -287,7 +287,7 @@ export class LeaseKeeper {
   }
 
   async #waitBeforeRetry(error: AnyserveError, signal: AbortSignal): Promise<void> {
-    const retryInMs = this.#failures.nextDelayMs();
+    const retryInMs = this.#failures.computeNextDelayMs();
     if (this.#failures.shouldReport(error)) this.#notify({ kind: 'lost', error, retryInMs });
     await sleep(this.#options.clock, retryInMs, signal);
   }

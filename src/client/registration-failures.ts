@@ -44,8 +44,8 @@ export class RegistrationFailures {
   }
 
   /** Returns the delay before the next attempt, in ms. */
-  nextDelayMs(): number {
-    return this.#backoff.nextDelayMs();
+  computeNextDelayMs(): number {
+    return this.#backoff.computeNextDelayMs();
   }
 
   /** Returns whether to report a failure, and remembers a token refusal as reported. */

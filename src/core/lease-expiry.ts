@@ -48,7 +48,7 @@ export class LeaseExpiry<R extends Replica = Replica> {
     if (ttlMs === undefined) return;
     this.#arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (lateByMs) => {
       if (lease.seenAtMs + ttlMs > clock.nowMs()) this.watch(lease);
-      else this.#inBackground(this.accuse(id, 'expired', { lateByMs }));
+      else this.#runInBackground(this.accuse(id, 'expired', { lateByMs }));
     });
   }
 
@@ -65,7 +65,7 @@ export class LeaseExpiry<R extends Replica = Replica> {
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
     events.emit({ kind: 'suspected', replicaId, host, reason: end });
-    this.#arm(lease, MAX_SUSPICION_MS, () => this.#inBackground(store.delete(id, end)));
+    this.#arm(lease, MAX_SUSPICION_MS, () => this.#runInBackground(store.delete(id, end)));
     // An unready or draining replica gets no calls, so a suspicion must not make it routable.
     if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
   }
@@ -128,7 +128,7 @@ export class LeaseExpiry<R extends Replica = Replica> {
   }
 
   /** A timer callback has no caller to reject to, so a failure becomes an event. */
-  #inBackground(work: Promise<unknown>): void {
+  #runInBackground(work: Promise<unknown>): void {
     work.catch((error) => this.#options.events.emit({ kind: 'store_failed', error: getErrorMessage(error) }));
   }
 }

@@ -121,9 +121,9 @@ function unpackTensors(
   const tensors: Record<string, Tensor> = Object.create(null);
   const count = new MessageCounter(kind === 'input' ? 'request' : 'response');
   for (const [index, message] of messages.entries()) {
-    const label = () => `${kind} ${quote(message.name)}`;
-    if (message.name in tensors) throw new AnyserveError('invalid_argument', `${label()} is given twice`);
-    tensors[message.name] = parseTensorMessage(label, message, raw[index], count);
+    const createLabel = () => `${kind} ${quote(message.name)}`;
+    if (message.name in tensors) throw new AnyserveError('invalid_argument', `${createLabel()} is given twice`);
+    tensors[message.name] = parseTensorMessage(createLabel, message, raw[index], count);
   }
   return tensors;
 }

@@ -16,14 +16,14 @@ export interface OpenaiFailuresOptions extends Pick<OpenaiSettings, 'timeoutMs' 
 export class OpenaiFailures {
   readonly #url: string;
   readonly #options: OpenaiFailuresOptions;
-  readonly #keysSent: () => readonly string[];
+  readonly #getSentKeys: () => readonly string[];
   #hasResponded = false;
 
-  /** `keysSent` returns the keys to redact, because a response can repeat them. */
-  constructor(url: string, options: OpenaiFailuresOptions, keysSent: () => readonly string[]) {
+  /** `getSentKeys` returns the keys to redact, because a response can repeat them. */
+  constructor(url: string, options: OpenaiFailuresOptions, getSentKeys: () => readonly string[]) {
     this.#url = url;
     this.#options = options;
-    this.#keysSent = keysSent;
+    this.#getSentKeys = getSentKeys;
   }
 
   /** Converts the failure of a connection to an error for callers, or returns the signal's reason if we aborted it. */
@@ -109,7 +109,7 @@ export class OpenaiFailures {
 
   /** Returns a text with all keys redacted. */
   redactKeys(text: string): string {
-    return this.#keysSent().reduce((redacted, key) => redacted.replaceAll(key, '***'), text);
+    return this.#getSentKeys().reduce((redacted, key) => redacted.replaceAll(key, '***'), text);
   }
 }
 

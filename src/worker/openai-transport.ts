@@ -51,7 +51,7 @@ export class OpenaiTransport {
   readonly #options: OpenaiTransportOptions;
   readonly #key: (() => string) | undefined;
   /** The last two keys, to redact them in responses. */
-  #keysSent: readonly string[] = [];
+  #sentKeys: readonly string[] = [];
   readonly #connections: HttpConnections;
   #lastByteAtMs = Number.NEGATIVE_INFINITY;
 
@@ -64,7 +64,7 @@ export class OpenaiTransport {
     if (options.tls !== undefined && !this.url.startsWith('https:')) {
       throw new AnyserveError('usage', `${this.url} does not use TLS: give an https URL, or no TLS options for it`);
     }
-    this.failures = new OpenaiFailures(this.url, options, () => this.#keysSent);
+    this.failures = new OpenaiFailures(this.url, options, () => this.#sentKeys);
     this.root = this.url.replace(/\/v1$/, '');
     this.#options = options;
     this.#key = toGetter(options.key);
@@ -85,7 +85,7 @@ export class OpenaiTransport {
   get #authorization(): Record<string, string> {
     if (!this.#key) return {};
     const key = parseOpenaiKey(this.#key());
-    if (!this.#keysSent.includes(key)) this.#keysSent = [key, ...this.#keysSent].slice(0, 2);
+    if (!this.#sentKeys.includes(key)) this.#sentKeys = [key, ...this.#sentKeys].slice(0, 2);
     return { authorization: `Bearer ${key}` };
   }
 
