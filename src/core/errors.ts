@@ -71,11 +71,18 @@ export class AnyserveError extends Error {
 }
 
 /**
- * Returns whether a thrown value is an {@link AnyserveError}. Does not use `instanceof`, because a process can load two copies of
- * the class: one in the bundle of the command line, and one in the commands outside the bundle.
+ * Returns whether a thrown value is an {@link AnyserveError}. Does not use `instanceof`, because a process can load several copies
+ * of the class: in the bundle of the command line, in the commands outside the bundle, and in the library of a worker's module.
  */
 export function isAnyserveError(thrown: unknown): thrown is AnyserveError {
   return thrown instanceof Error && thrown.name === 'AnyserveError' && 'code' in thrown;
+}
+
+/** Converts an error of another copy of the class to this copy's. A code that this copy doesn't have is `internal`. */
+export function toOwnError(error: AnyserveError): AnyserveError {
+  if (error instanceof AnyserveError) return error;
+  const { code, message } = error as { code: string; message: string };
+  return new AnyserveError(Object.hasOwn(CODES, code) ? (code as ErrorCode) : 'internal', message, { cause: error });
 }
 
 const byGrpcStatus = new Map<number, ErrorCode>();

@@ -73,6 +73,9 @@ export interface TensorMetadata {
 /** The outputs that a handler returns, by name: tensors, typed arrays or plain values. */
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
+/** Marks the class in every copy of the library. A module can import another copy than that of the worker. */
+const HANDLER_RESPONSE = Symbol.for('anyserve.HandlerResponse');
+
 /** Outputs with parameters, such as the finish reason and the token counts of a generated text. */
 export class HandlerResponse {
   readonly outputs: HandlerOutputs;
@@ -82,6 +85,14 @@ export class HandlerResponse {
     this.outputs = outputs;
     this.parameters = parameters;
   }
+}
+
+// Not declared in the class, so that its type is compatible with that of another copy.
+Object.defineProperty(HandlerResponse.prototype, HANDLER_RESPONSE, { value: true });
+
+/** Returns whether a value is a {@link HandlerResponse}, of this or another copy of the library. */
+export function isHandlerResponse(value: unknown): value is HandlerResponse {
+  return typeof value === 'object' && value !== null && HANDLER_RESPONSE in value;
 }
 
 /** The result of a handler, or one message of a streamed result. */

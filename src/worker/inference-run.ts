@@ -1,10 +1,11 @@
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError, getErrorMessage, isAnyserveError, toOwnError } from '../core/errors.js';
 import { quote, quoteList } from '../core/quoting.js';
 import { concatTensors } from '../inference/concat-tensors.js';
 import {
   type HandlerOutputs,
   HandlerResponse,
   type InferenceResponse,
+  isHandlerResponse,
   type Tensor,
   type Tensors,
 } from '../inference/inference-data.js';
@@ -53,7 +54,7 @@ export async function* runInference(
     const isSingle = Array.isArray(results);
     for await (const value of results) {
       signal.throwIfAborted();
-      const result = value instanceof HandlerResponse ? value : new HandlerResponse(value as HandlerOutputs, {});
+      const result = isHandlerResponse(value) ? value : new HandlerResponse(value as HandlerOutputs, {});
       const tensors = toOutputs(model, result.outputs);
       for (const name of Object.keys(tensors)) {
         producedNames.add(name);
@@ -72,9 +73,13 @@ export async function* runInference(
     checkOutputs(model, request, producedNames);
     if (marksFinal && !isSingle) yield createEmptyFinalResponse(request);
   } catch (cause) {
-    if (cause instanceof AnyserveError || signal.aborted) throw cause;
-    throw new AnyserveError('internal', `model ${quote(model.name)} failed: ${getErrorMessage(cause)}`, { cause });
+    throw signal.aborted ? cause : toModelError(model, cause);
   }
+}
+
+function toModelError(model: Model, cause: unknown): AnyserveError {
+  if (isAnyserveError(cause)) return toOwnError(cause);
+  return new AnyserveError('internal', `model ${quote(model.name)} failed: ${getErrorMessage(cause)}`, { cause });
 }
 
 /**
