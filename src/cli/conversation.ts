@@ -50,6 +50,11 @@ export class Conversation {
     this.#messages = [...messages, { role: 'assistant', content: record.text }];
   }
 
+  /** Whether responses are printed as JSON. */
+  get isJson(): boolean {
+    return this.#json;
+  }
+
   /** Removes all messages but the system message. */
   reset(): void {
     this.#messages = this.#opening;

@@ -116,13 +116,21 @@ async function readPrompt(
 type AddInput = (name: string, value: TensorValue) => void;
 type ReadContent = (where: string, path: string) => Promise<Uint8Array>;
 
+const JSON_START = /^\s*[[{]/;
+const NOT_JSON_ADVICE = 'FILE is the name of a file, not JSON; pipe JSON to --inputs -';
+
 /** Creates a reader of files. The path `-` is stdin, which only one argument can read. */
 function createContentReader(stdin: Readable): ReadContent {
   let stdinReader: string | undefined;
   return async (where, path) => {
     if (path !== '-') {
       return readFile(path).catch((cause) => {
-        throw new AnyserveError('usage', `${where}: cannot read ${path}: ${getErrorMessage(cause)}`, { cause });
+        const problem = `${where}: cannot read ${path}: ${getErrorMessage(cause)}`;
+        throw new AnyserveError(
+          'usage',
+          where === `--inputs ${path}` && JSON_START.test(path) ? NOT_JSON_ADVICE : problem,
+          { cause },
+        );
       });
     }
     if (stdinReader !== undefined)

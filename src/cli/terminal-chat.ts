@@ -58,7 +58,8 @@ class TerminalChat {
   /** Prompts for turns until the user ends the conversation. Resolves to the exit code. */
   async run(): Promise<number> {
     const { stderr, interrupted } = this.#io;
-    stderr.write(`${ENABLE_BRACKETED_PASTE}/help lists the commands; Ctrl-D ends the conversation\n`);
+    this.#writeSequence(ENABLE_BRACKETED_PASTE);
+    stderr.write(`/help lists the commands; Ctrl-D ends the conversation\n`);
     this.#editor.prompt();
     for await (const turn of this.#turns) {
       if (turn && !(await this.#handleTurn(turn))) return 0;
@@ -75,7 +76,12 @@ class TerminalChat {
   close(): void {
     this.#editor.close();
     this.#screen.destroy();
-    this.#io.stderr.write(DISABLE_BRACKETED_PASTE);
+    this.#writeSequence(DISABLE_BRACKETED_PASTE);
+  }
+
+  /** Writes an escape sequence, except to a terminal that would print it. */
+  #writeSequence(sequence: string): void {
+    if (this.#io.env['TERM'] !== 'dumb') this.#io.stderr.write(sequence);
   }
 
   /** Stops the response, or clears the input. Ends the conversation when there is neither. */
@@ -115,7 +121,7 @@ class TerminalChat {
       await this.#conversation.sendTurn(text, this.#response.signal);
     } catch (error) {
       if (!(error instanceof AnyserveError) || this.#io.interrupted.aborted) throw error;
-      reportFailure(error, this.#io);
+      reportFailure(error, this.#io, { json: this.#conversation.isJson });
     } finally {
       this.#response = undefined;
       this.#screen.isOn = true;

@@ -232,6 +232,21 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).code).toBe(0);
   });
 
+  it('reports a failure as an object with --json', async () => {
+    const chat = await atTerminal('chat', '--json', ...at);
+    await chat.say('numbers');
+    const message = 'model \\"chat\\" returned a response without text';
+    expect(chat.stdout()).toContain(`{"error":{"code":"internal","message":"${message}"}}`);
+  });
+
+  it('writes no escape sequences to a terminal that would print them', async () => {
+    const chat = startAtTerminal(['chat', 'chat', ...at], { TERM: 'dumb' });
+    extras.push(chat);
+    await chat.waitForOutput(/> /);
+    chat.child.stdin?.write('\x04');
+    expect((await chat.ended).stdout).not.toContain('\x1b');
+  });
+
   it('fails over to another replica when one dies between turns or during one', async () => {
     const api = start(['serve', '--port', '0']);
     const server = await api.waitForOutput(/listening on (http:\S+)/);

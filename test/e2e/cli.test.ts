@@ -184,6 +184,7 @@ describe('wrong usage', () => {
     [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
     [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
+    [['infer', 'x', '--inputs', '{"a":[1]}'], 'FILE is the name of a file, not JSON; pipe JSON to --inputs -'],
     [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is not a datatype'],
     [
