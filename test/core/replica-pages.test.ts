@@ -4,6 +4,7 @@ import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
 import type { Registration } from '../../src/core/replica.js';
 import { ReplicaPages } from '../../src/core/replica-pages.js';
 import { registration, replica } from '../support/replicas.js';
+import { measureRetainedBytes } from '../support/retained-memory.js';
 
 const FULL = 128;
 
@@ -94,6 +95,19 @@ describe('replica pages', () => {
     expect(pages.pages().length).toBeLessThan(4);
     expect(new Set(pages.pages().map(({ id }) => id)).size).toBe(pages.pages().length);
     expect(seen.size).toBe(4 * FULL + Math.ceil((4 * FULL) / 7));
+  });
+
+  it('take no memory for registrations that left, even if no snapshot is taken', () => {
+    const pages = createFilledPages(1);
+    const bytes = measureRetainedBytes(() => {
+      for (let n = 1; n < 100_000; n++) {
+        pages.put(registration('short', replica(`r${n}`)));
+        pages.delete(asReplicaId(`r${n}`));
+      }
+      return pages;
+    });
+    expect(bytes).toBeLessThan(100_000);
+    expect(pages.pages().map(({ registrations }) => registrations.length)).toEqual([1]);
   });
 
   it('are at most four times as many as needed, even after many deletions', () => {
