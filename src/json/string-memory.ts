@@ -39,19 +39,26 @@ export function internString(text: string): string {
  * replicas share them.
  */
 export function internStrings(texts: readonly string[]): string[] {
-  const interned = new Map<string, string>();
-  const unknown: string[] = [];
-  for (const text of texts) {
-    if (interned.has(text)) continue;
-    const known = canBeInterned(text, interned.size) ? pool.get(text) : undefined;
-    if (known === undefined) unknown.push(text);
-    interned.set(text, known ?? text);
-  }
-  for (const [index, copy] of (unknown.length > 0 ? detachStrings(unknown) : unknown).entries()) {
-    interned.set(copy, copy);
-    if (canBeInterned(copy, index)) pool.set(copy, copy);
-  }
-  return texts.map((text) => interned.get(text) as string);
+  // Each text is looked up once: comparing a copy with its original takes time in proportion to its length.
+  const indexes = new Map<string, number>();
+  const distinct: string[] = [];
+  const unknown: number[] = [];
+  const places = texts.map((text) => {
+    const seen = indexes.get(text);
+    if (seen !== undefined) return seen;
+    const index = distinct.length;
+    const known = canBeInterned(text, index) ? pool.get(text) : undefined;
+    if (known === undefined) unknown.push(index);
+    distinct.push(known ?? text);
+    indexes.set(text, index);
+    return index;
+  });
+  const copies = unknown.length > 0 ? detachStrings(unknown.map((index) => distinct[index] as string)) : [];
+  copies.forEach((copy, nth) => {
+    distinct[unknown[nth] as number] = copy;
+    if (canBeInterned(copy, nth)) pool.set(copy, copy);
+  });
+  return places.map((index) => distinct[index] as string);
 }
 
 function canBeInterned(text: string, index: number): boolean {
