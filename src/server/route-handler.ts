@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
 import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
@@ -5,11 +6,13 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
+import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { createJsonHeaders } from '../http/json-response.js';
+import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { getHeaderValues, parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';
+import { SearchTurns } from './search-turns.js';
 
 const NO_EXCLUDED: ReadonlySet<ReplicaId> = new Set();
 
@@ -26,17 +29,40 @@ const MAX_CACHED_TARGET = 256;
 export function createRouteHandler(
   registry: Pick<Registry<SerializedReplica>, 'route'>,
   isWarming: () => boolean,
+  clock: Clock,
 ): RequestHandler {
   const getQuery = createQueryCache();
+  const turns = new SearchTurns(clock);
   return (request, response) => {
     const excludeHeaders = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
     const excluded = excludeHeaders.length === 0 ? [] : parseExcludeHeader(decodeUtf8(excludeHeaders.join()));
     if (!excluded) return sendTooManyExcluded(response);
-    const replica = registry.route(getQuery(request.url), excluded.length === 0 ? NO_EXCLUDED : new Set(excluded));
-    if (!replica) return isWarming() ? sendNoMatchYet(response) : sendNoMatch(response);
-    const bytes = replica.routeResponse;
-    response.writeHead(200, getHeaders(bytes.length)).end(bytes, 'latin1');
+    const asked = getQuery(request.url);
+    const respond = (): void => {
+      let replica: SerializedReplica | undefined;
+      asked.isFast = turns.run(() => {
+        replica = registry.route(asked.query, excluded.length === 0 ? NO_EXCLUDED : new Set(excluded));
+      });
+      if (replica) sendRoute(response, replica);
+      else if (isWarming()) sendNoMatchYet(response);
+      else sendNoMatch(response);
+    };
+    if (asked.isFast || turns.isFree) return respond();
+    const later = turns.runLater(() => {
+      if (!response.destroyed) respond();
+    });
+    return later ?? sendTooManySearches(response);
   };
+}
+
+function sendRoute(response: ServerResponse, { routeResponse }: SerializedReplica): void {
+  response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
+}
+
+/** A query, and whether its last search was fast. */
+interface CachedQuery {
+  readonly query: PreparedQuery;
+  isFast: boolean;
 }
 
 const headersByLength: string[][] = [];
@@ -51,22 +77,27 @@ function getHeaders(length: number): string[] {
  * Creates a parser of request targets that caches prepared queries by target. Cached strings are detached: a short target
  * can be a slice of a whole URL, and V8 would keep the whole URL in memory.
  */
-function createQueryCache(): (target: string) => PreparedQuery {
-  const cache = new GenerationalCache<string, PreparedQuery>(MAX_CACHED_QUERIES);
+function createQueryCache(): (target: string) => CachedQuery {
+  const cache = new GenerationalCache<string, CachedQuery>(MAX_CACHED_QUERIES);
   return (target) => {
     const cached = cache.get(target);
     if (cached) return cached;
     const pairs = parseQuery(parseTarget(target).search);
-    if (target.length > MAX_CACHED_TARGET) return new PreparedQuery(detachStrings(pairs));
-    const query = new PreparedQuery(pairs);
-    cache.set(detachString(target), query);
-    return query;
+    if (target.length > MAX_CACHED_TARGET) return { query: new PreparedQuery(detachStrings(pairs)), isFast: false };
+    const asked = { query: new PreparedQuery(pairs), isFast: false };
+    cache.set(detachString(target), asked);
+    return asked;
   };
 }
 
 const sendTooManyExcluded = createErrorResponse(
   'usage',
   `${EXCLUDE_HEADER} names more than ${MAX_EXCLUDED} replicas; give at most ${MAX_EXCLUDED}`,
+);
+const sendTooManySearches = createErrorResponse(
+  'unavailable',
+  'too many new queries wait to be searched; try again',
+  RETRY_LATER_HEADERS,
 );
 const sendNoMatch = createErrorResponse('no_match', NO_MATCH_DETAIL);
 const sendNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, {

@@ -61,7 +61,7 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
     {
       path: '/route',
       access: 'read',
-      methods: { GET: createRouteHandler(registry, isWarming) },
+      methods: { GET: createRouteHandler(registry, isWarming, clock) },
       isHotTarget: (target) => isPath('/route', target),
     },
     {

@@ -5,13 +5,14 @@ import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
 import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
+import { ManualClock } from '../support/manual-clock.js';
 import { measureRetainedBytes } from '../support/retained-memory.js';
 
 /** Creates a handler over a registry that records its queries. */
 function createHandler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
-  const handle = createRouteHandler({ route }, () => false);
+  const handle = createRouteHandler({ route }, () => false, new ManualClock());
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
@@ -52,5 +53,38 @@ describe('a query', () => {
       return { ask, asked };
     });
     expect(bytes).toBeLessThan(COUNT * LONG * 0.1);
+  });
+});
+
+describe('a search that takes long', () => {
+  it('waits for its turn after others, while a fast query that was sent before does not', () => {
+    const clock = new ManualClock();
+    const asked: string[] = [];
+    const route: Registry<SerializedReplica>['route'] = ({ pairs }) => {
+      asked.push(pairs.join('='));
+      if (pairs[0] === 'slow') clock.pause(5);
+      return undefined;
+    };
+    const handle = createRouteHandler({ route }, () => false, clock);
+    const statuses: number[] = [];
+    const ask = (url: string): void => {
+      const writeHead = (status: number) => {
+        statuses.push(status);
+        return response;
+      };
+      const response = { writeHead, end: () => response } as unknown as Response;
+      handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
+    };
+    ask('/route?fast=1');
+    for (let n = 0; n < 100; n++) ask(`/route?slow=${n}`);
+    const before = asked.length;
+    expect(before).toBeLessThan(60);
+    ask('/route?fast=1');
+    expect(asked.slice(before)).toEqual(['fast=1']);
+    clock.advance(60_000);
+    expect(asked).toHaveLength(102);
+    expect(statuses).toEqual(Array(102).fill(404));
+    for (let n = 0; n < 400; n++) ask(`/route?slow=a${n}`);
+    expect(statuses.filter((status) => status === 503).length).toBeGreaterThan(50);
   });
 });

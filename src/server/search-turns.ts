@@ -1,0 +1,71 @@
+import type { Clock } from '../core/ports.js';
+
+/** Searches that take less are not counted, in ms. Most take a few microseconds. */
+const NEGLIGIBLE_MS = 0.25;
+
+/** Maximum share of the time that searches take in the long run, so that renewals and heartbeats are in time. */
+const MAX_SHARE = 0.25;
+
+/** Time that searches can take at once, in ms, before the share applies. */
+const BURST_MS = 100;
+
+/** Maximum number of searches that wait. Their requests wait for about a second. */
+const MAX_WAITING = 256;
+
+/**
+ * Limits the time that the searches of `GET /route` take together. A query that was never sent before can take milliseconds among
+ * 100,000 replicas, and anyone who can read can send a thousand of them per second.
+ */
+export class SearchTurns {
+  readonly #clock: Clock;
+  readonly #waiting: (() => void)[] = [];
+  /** Time at which the recorded searches have taken no more than their share. */
+  #paidAtMs = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether a search can run now. Otherwise call {@link runLater}. */
+  get isFree(): boolean {
+    return this.#waiting.length === 0 && this.#excessMs <= 0;
+  }
+
+  /** Runs a search and counts its time. Returns whether that was short. */
+  run(search: () => void): boolean {
+    const startedAtMs = this.#clock.nowMs();
+    search();
+    const endedAtMs = this.#clock.nowMs();
+    const tookMs = endedAtMs - startedAtMs;
+    if (tookMs < NEGLIGIBLE_MS) return true;
+    this.#paidAtMs = Math.max(this.#paidAtMs, endedAtMs) + tookMs / MAX_SHARE;
+    return false;
+  }
+
+  /** Calls a task that runs a search when it can run, and resolves then. Returns undefined if too many wait. */
+  runLater(task: () => void): Promise<void> | undefined {
+    if (this.#waiting.length >= MAX_WAITING) return undefined;
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(() => {
+        try {
+          resolve(task());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      if (this.#waiting.length === 1) this.#scheduleNext();
+    });
+  }
+
+  get #excessMs(): number {
+    return this.#paidAtMs - this.#clock.nowMs() - BURST_MS / MAX_SHARE;
+  }
+
+  /** Other requests are handled between two searches. */
+  #scheduleNext(): void {
+    this.#clock.schedule(Math.max(0, this.#excessMs), () => {
+      if (this.#excessMs <= 0) this.#waiting.shift()?.();
+      if (this.#waiting.length > 0) this.#scheduleNext();
+    });
+  }
+}
