@@ -18,7 +18,13 @@ import { answerQuestions } from './child-process.js';
 const SILENT = { emit: () => {} };
 
 async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
-  const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
+  const registry = new Registry({
+    store: new MemoryStore<SerializedReplica>(ids.createRegistryId()),
+    clock,
+    random,
+    ids,
+    events: SILENT,
+  });
   const times = { heartbeatMs, ackTimeoutMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
   return (await startHttpApi({ registry, clock, events: SILENT, ...times, ...where })).port;

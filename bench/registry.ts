@@ -127,7 +127,13 @@ async function measure(): Promise<void> {
       putAll(pages, size);
       newUs?.push(measureUs(createResponseSink));
     }
-    const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
+    const registry = new Registry({
+      store: new MemoryStore<SerializedReplica>(ids.createRegistryId()),
+      clock,
+      random,
+      ids,
+      events: SILENT,
+    });
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };

@@ -28,7 +28,13 @@ const SILENT = { emit: () => {} };
 
 /** Creates a registry of `size` replicas with 200 models and 5 types. */
 async function createRegistry(size: number): Promise<Registry<SerializedReplica>> {
-  const registry = new Registry({ store: new MemoryStore<SerializedReplica>(), clock, random, ids, events: SILENT });
+  const registry = new Registry({
+    store: new MemoryStore<SerializedReplica>(ids.createRegistryId()),
+    clock,
+    random,
+    ids,
+    events: SILENT,
+  });
   for (let n = 0; n < size; n++) {
     const pairs = { model: `model-${n % 200}`, type: `type-${n % 5}`, gpu: `gpu-${n % 4}`, region: `region-${n % 8}` };
     const registration = { replica_id: `replica-${n}`, endpoint: `replica-${n}.test:50051`, capabilities: [pairs] };

@@ -101,7 +101,7 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
     import('./store/memory-store.js'),
   ]);
   const events = await createLoggedEvents(log);
-  const store = sharedStore ?? new MemoryStore<SerializedReplica>();
+  const store = sharedStore ?? new MemoryStore<SerializedReplica>(system.ids.createRegistryId());
   const closeStore = async (): Promise<void> => {
     if (!sharedStore) await store.close();
   };
@@ -215,6 +215,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<Worker> 
     {
       clock: system.clock,
       random: system.random,
+      ids: system.ids,
       log: createEscapingLog(log),
       hostName: system.getHostName(),
       instance: system.instance,
@@ -250,7 +251,7 @@ function checkWorkerOptions(options: StartWorkerOptions): void {
 
 /** The replica to keep registered, and the API servers. */
 export interface KeepRegisteredOptions {
-  /** URL of the API server, or several for failover. */
+  /** URL of the API server, or of several: the replica is registered with each. */
   readonly server: string | readonly string[];
   /** Bearer token for the API servers. Default: none. */
   readonly token?: ValueOrGetter<string> | undefined;
@@ -292,12 +293,15 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     endpoint: parseAdvertised(options.endpoint),
     capabilities: options.capabilities.map(createCapability),
   };
-  const api = new ApiClient([options.server].flat(), { token: toGetter(options.token), tls: toGetter(options.tls) });
+  const { clock, random, ids } = system;
+  const access = { token: toGetter(options.token), tls: toGetter(options.tls) };
+  const api = new ApiClient({ servers: [options.server].flat(), clock, ...access });
   const keeper = new LeaseKeeper({
     api,
     replica,
-    clock: system.clock,
-    random: system.random,
+    instanceId: ids.createInstanceId(),
+    clock,
+    random,
     onChange: options.onChange,
   });
   const stopped = keeper.run().finally(() => api.close());

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { asLeaseId, asServerId } from './core/ids.js';
+import { asInstanceId, asLeaseId, asRegistryId, asServerId } from './core/ids.js';
 import type { Clock, Ids, Random } from './core/ports.js';
 
 /**
@@ -31,6 +31,8 @@ export const random: Random = { fraction: () => Math.random() };
 export const ids: Ids = {
   createLeaseId: () => asLeaseId(Buffer.from(crypto.randomUUID(), 'latin1').toString('latin1')),
   createServerId: () => asServerId(crypto.randomUUID()),
+  createRegistryId: () => asRegistryId(crypto.randomUUID()),
+  createInstanceId: () => asInstanceId(crypto.randomUUID()),
 };
 
 /** Returns the environment variables of the process. */

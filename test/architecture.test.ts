@@ -31,6 +31,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       '@grpc/grpc-js/build/src/stream-decoder.js',
       'eventsource-parser',
       'node:child_process',
+      'node:dns/promises',
       'node:events',
       'node:fs',
       'node:http',
@@ -141,7 +142,6 @@ const SMALL_FILES: Readonly<Record<string, string>> = {
   'node-version.ts': 'fails before the other imports of index.ts are evaluated, which an old Node.js cannot parse',
   'cli/grpc-log.ts': 'loaded with the gRPC library, which help and completion must not load',
   'telemetry/event-bus.ts': 'every subscriber imports it, whatever it does with the events',
-  'client/lease-change.ts': 'a public type, which must compile without the types of Node.js',
   'server/api-server-handle.ts': 'a public type, which must compile without the types of Node.js',
 };
 

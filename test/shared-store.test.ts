@@ -3,6 +3,7 @@ import { afterEach, expect, it } from 'vitest';
 import { type ApiServer, type SerializedReplica, startApiServer } from '../src/index.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { formatRegisterRequest, formatRegistrationBody, openRawConnection } from './support/api-server.js';
+import { TEST_REGISTRY } from './support/replicas.js';
 import { until } from './support/until.js';
 
 const started: ApiServer[] = [];
@@ -23,7 +24,7 @@ async function get(server: ApiServer, path: string): Promise<{ status: number; b
 }
 
 it("servers that share a store route to each other's replicas, and go on serving when one of them closes", async () => {
-  const store = new MemoryStore<SerializedReplica>();
+  const store = new MemoryStore<SerializedReplica>(TEST_REGISTRY);
   const [one, other] = [await serve({ store }), await serve({ store })];
   const connection = openRawConnection(one.port, formatRegisterRequest(formatRegistrationBody('r1')));
   const kept = openRawConnection(other.port, formatRegisterRequest(formatRegistrationBody('r2')));
@@ -43,7 +44,7 @@ it("servers that share a store route to each other's replicas, and go on serving
 it('a server becomes ready when the store has delivered its first complete list', async () => {
   let deliver = (): void => {};
   const start = () => new Promise<void>((resolve) => (deliver = resolve));
-  const server = await serve({ store: Object.assign(new MemoryStore<SerializedReplica>(), { start }) });
+  const server = await serve({ store: Object.assign(new MemoryStore<SerializedReplica>(TEST_REGISTRY), { start }) });
   expect(await get(server, '/readyz')).toEqual({
     status: 503,
     body: '{"status":"unready","reasons":["the first complete list of registrations has not arrived"]}',
@@ -57,7 +58,7 @@ it('a server whose store cannot start logs the reason and refuses registrations'
   const keep = (line: string): void => void lines.push(line);
   const start = () => Promise.reject(new Error('no quorum'));
   const server = await serve({
-    store: Object.assign(new MemoryStore<SerializedReplica>(), { start }),
+    store: Object.assign(new MemoryStore<SerializedReplica>(TEST_REGISTRY), { start }),
     log: { info: keep, warn: keep },
   });
   const { socket, received } = openRawConnection(server.port, formatRegisterRequest(formatRegistrationBody('r1')));
@@ -70,7 +71,7 @@ it('a server whose store cannot start logs the reason and refuses registrations'
 
 it('a server that cannot listen does not close a shared store', async () => {
   let closed = 0;
-  const store = Object.assign(new MemoryStore<SerializedReplica>(), { close: async () => void closed++ });
+  const store = Object.assign(new MemoryStore<SerializedReplica>(TEST_REGISTRY), { close: async () => void closed++ });
   const { port } = await serve({ store });
   await expect(startApiServer({ port, store })).rejects.toMatchObject({ code: 'failed' });
   expect(closed).toBe(0);

@@ -1,7 +1,12 @@
 import type { ReplicaId } from '../core/ids.js';
+import type { Instance } from '../core/replica.js';
+import { toInstance } from './instance-json.js';
 
-/** The status of an event on a lease stream. Statuses added by newer servers are `unknown`. */
-export type LeaseEvent = 'registered' | 'alive' | 'superseded' | 'unknown';
+/** An event on a lease stream. Those that newer servers add are `unknown`. */
+export type LeaseEvent =
+  | { readonly status: 'registered' | 'alive' | 'unknown' }
+  /** `by` is the process that took the replica id. Undefined if it registered without an instance. */
+  | { readonly status: 'superseded'; readonly by: Instance | undefined };
 
 /** The event sent at every heartbeat. */
 export const ALIVE_EVENT = formatEvent('{"status": "alive"}');
@@ -11,20 +16,22 @@ export function formatRegisteredEvent(id: ReplicaId): string {
   return formatEvent(`{"status": "registered", "replica_id": ${toAsciiJson(id)}}`);
 }
 
-/** Formats the last event of a lease whose replica id was taken over by a newer registration. */
-export function formatSupersededEvent(id: ReplicaId): string {
-  return formatEvent(`{"status": "superseded", "replica_id": ${toAsciiJson(id)}}`);
+/** Formats the last event of a lease whose replica id was taken over by a newer registration, and by which process. */
+export function formatSupersededEvent(id: ReplicaId, by?: Instance): string {
+  const instance = by ? `, "instance": {"id": "${by.id}", "startedMs": ${by.startedMs}}` : '';
+  return formatEvent(`{"status": "superseded", "replica_id": ${toAsciiJson(id)}${instance}}`);
 }
 
 /** Parses the data of one event. */
 export function parseLeaseEvent(data: string): LeaseEvent {
   try {
-    const { status } = JSON.parse(data) as { status?: unknown };
-    if (status === 'registered' || status === 'alive' || status === 'superseded') return status;
+    const { status, instance } = JSON.parse(data) as { status?: unknown; instance?: unknown };
+    if (status === 'registered' || status === 'alive') return { status };
+    if (status === 'superseded') return { status, by: toInstance(instance) };
   } catch {
     // The data is not JSON, so it is not an event of this API. The lease keeper's watchdog handles a stream without known events.
   }
-  return 'unknown';
+  return { status: 'unknown' };
 }
 
 function formatEvent(data: string): string {

@@ -2,6 +2,7 @@ import type { Capability } from '../core/capability.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { parseJson } from '../json/exact-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
+import { parseSeq } from './instance-json.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
@@ -20,21 +21,24 @@ export interface RenewalReport {
   readonly state?: DeclaredState | undefined;
   /** The capabilities that replace the previous ones. Default: unchanged. */
   readonly capabilities?: readonly Capability[] | undefined;
+  /** Number of the last change by the replica's process. A renewal with a lower number than an earlier one changes nothing. */
+  readonly seq?: number | undefined;
 }
 
 /** A valid renewal, or the issues of an invalid one. */
 export type RenewalOutcome = ({ readonly kind: 'renewal' } & RenewalReport) | ValidationFailure;
 
-/** The body of nearly all renewals. Comparing with it avoids parsing. */
-const READY_BODY = serializeRenewal({ state: 'ready' });
-const READY: RenewalOutcome = { kind: 'renewal', state: 'ready' };
+/** The body of nearly all renewals. Matching it avoids parsing. */
+const MAX_READY_BODY = 64;
+const READY_BODY = /^\{"state":"ready"(?:,"seq":(\d{1,15}))?\}$/;
 
 /**
- * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities` or both. Other keys are
- * ignored.
+ * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities` and `seq`, each optional. Other
+ * keys are ignored.
  */
 export function parseRenewal(body: string): RenewalOutcome {
-  if (body === READY_BODY) return READY;
+  const ready = body.length <= MAX_READY_BODY ? READY_BODY.exec(body) : null;
+  if (ready) return { kind: 'renewal', state: 'ready', seq: ready[1] === undefined ? undefined : Number(ready[1]) };
   if (body.trim() === '') return { kind: 'renewal' };
   let json: Json;
   try {
@@ -47,13 +51,15 @@ export function parseRenewal(body: string): RenewalOutcome {
   const state = parseDeclaredState(json.get('state') ?? null, issues);
   const objects = json.get('capabilities') ?? null;
   const capabilities = objects === null ? undefined : parseCapabilityObjects(objects, issues);
-  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities };
+  const seq = parseSeq(json.get('seq') ?? null, ['body', 'seq'], issues);
+  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq };
 }
 
 /** Serializes the body of a renewal. */
-export function serializeRenewal({ state, capabilities }: RenewalReport): string {
+export function serializeRenewal({ state, capabilities, seq }: RenewalReport): string {
   const members = [
     ...(state === undefined ? [] : [`"state":${JSON.stringify(state)}`]),
+    ...(seq === undefined ? [] : [`"seq":${seq}`]),
     ...(capabilities ? [`"capabilities":[${capabilities.map(({ source }) => source).join()}]`] : []),
   ];
   return `{${members.join()}}`;

@@ -1,10 +1,11 @@
 import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
-import type { DeclaredState } from '../core/replica.js';
+import type { DeclaredState, NumberedInstance } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
+import { parseInstance } from './instance-json.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
   createNonObjectFailure,
@@ -25,6 +26,8 @@ export interface RegistrationRequest {
   readonly ttlMs: number | undefined;
   /** The initial state. */
   readonly state: DeclaredState;
+  /** The registering process. Undefined if it does not report itself. */
+  readonly instance: NumberedInstance | undefined;
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -63,6 +66,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const capabilities = parseField(json, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
   const ttlMs = parseTtl(json.get('ttl') ?? null, issues);
   const state = parseDeclaredState(json.get('state') ?? null, issues) ?? 'ready';
+  const instance = parseInstance(json.get('instance') ?? null, issues);
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
     return createValidationFailure(issues);
   }
@@ -71,7 +75,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
     endpoint: asEndpoint(endpoint),
     capabilities,
   });
-  return { kind: 'registration', replica, ttlMs, state };
+  return { kind: 'registration', replica, ttlMs, state, instance };
 }
 
 /**

@@ -1,9 +1,10 @@
 import type { Capability } from '../core/capability.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
-import type { DeclaredState, Replica } from '../core/replica.js';
+import type { DeclaredState, NumberedInstance, Replica } from '../core/replica.js';
 import { parseCapabilities } from '../json/capability-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
+import { serializeInstance } from './instance-json.js';
 
 /** Creates the list entry of a replica. `head` is the part before the first capability object. */
 export function createListEntry({ id, endpoint, capabilities }: Replica): {
@@ -16,10 +17,24 @@ export function createListEntry({ id, endpoint, capabilities }: Replica): {
   return { head, entry: [head, sources, ']}'].join('') };
 }
 
+/** The terms of a registration. */
+export interface RegistrationTerms {
+  /** TTL of the lease, in ms. */
+  readonly ttlMs: number;
+  /** Default: `ready`. */
+  readonly state?: DeclaredState | undefined;
+  /** The registering process and the number of this registration. Default: not sent. */
+  readonly instance?: NumberedInstance | undefined;
+}
+
 /** Serializes the body of `POST /register` for a lease with a TTL. The state `ready` is the default and is omitted. */
-export function serializeRegistration(replica: Replica, ttlMs: number, state: DeclaredState = 'ready'): string {
+export function serializeRegistration(
+  replica: Replica,
+  { ttlMs, state = 'ready', instance }: RegistrationTerms,
+): string {
   const stateMember = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
-  return `${createListEntry(replica).entry.slice(0, -1)},"ttl":${ttlMs / 1000}${stateMember}}`;
+  const instanceMember = instance ? `,"instance":${serializeInstance(instance)}` : '';
+  return `${createListEntry(replica).entry.slice(0, -1)},"ttl":${ttlMs / 1000}${stateMember}${instanceMember}}`;
 }
 
 /** Parses a list entry from the exact JSON reader. Returns undefined for anything else. */

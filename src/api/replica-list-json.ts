@@ -47,7 +47,7 @@ function serializeDetails(
   { registration, lease }: KnownReplica<SerializedReplica>,
   { nowMs, epochMs }: ClockReading,
 ): string {
-  const { replica, state, sinceEpochMs } = registration;
+  const { replica, state, sinceEpochMs, instance } = registration;
   const details = {
     state,
     since: sinceEpochMs / 1000,
@@ -56,6 +56,7 @@ function serializeDetails(
     ttl: lease?.ttlMs === undefined ? null : lease.ttlMs / 1000,
     // A lease can be renewed while the list is serialized. `last_seen` is never later than `now`.
     last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
+    ...(instance && { instance: { id: instance.id, seq: instance.seq } }),
   };
   return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1)}`;
 }
@@ -69,6 +70,8 @@ export interface ListedReplica {
   readonly stateAgeMs: number | undefined;
   /** Time since the server last heard of the replica, in ms. */
   readonly lastSeenAgeMs: number | undefined;
+  /** The process that registered it. Undefined if the server or the process doesn't report it. */
+  readonly instance: { readonly id: string; readonly seq: number } | undefined;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
 }
@@ -137,6 +140,17 @@ function parseListedReplica<Value, Parsed extends Value>(
     state: typeof state === 'string' ? state : undefined,
     stateAgeMs: computeAgeMs('since'),
     lastSeenAgeMs: computeAgeMs('last_seen'),
+    instance: parseListedInstance(reader.getField(entry, 'instance'), reader),
     toText: () => reader.toText(entry),
   };
+}
+
+function parseListedInstance<Value, Parsed extends Value>(
+  value: Value | undefined,
+  reader: ListReader<Value, Parsed>,
+): ListedReplica['instance'] {
+  if (value === undefined || !reader.isObject(value)) return undefined;
+  const id = reader.getField(value, 'id');
+  const seq = reader.toNumber(reader.getField(value, 'seq'));
+  return typeof id === 'string' && seq !== undefined ? { id, seq } : undefined;
 }

@@ -61,7 +61,9 @@ async function fetchReplicasInTime({ command, words, io }: PartialLine): Promise
   const timeout = new AbortController();
   const cancel = clock.schedule(FETCH_TIMEOUT_MS, () => timeout.abort(), { background: true });
   try {
-    const response = api.listReplicas({ signal: timeout.signal });
+    const response = api
+      .listReplicas({ signal: timeout.signal })
+      .then(({ replicas }) => replicas.map(({ listed }) => listed.replica));
     return await Promise.race([
       response,
       new Promise<[]>((resolve) => timeout.signal.addEventListener('abort', () => resolve([]))),

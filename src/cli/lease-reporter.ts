@@ -43,12 +43,20 @@ function formatLeaseChange(change: LeaseChange, { id, endpoint, capabilities }: 
     case 'updated':
       return `updated ${id} at ${change.server}: ${formatCapabilities(capabilities)}`;
     case 'lost':
-      return `unregistered ${id}: ${change.error.message}; retrying in ${formatSeconds(change.retryInMs)}`;
+      return formatLoss(change, id);
     case 'superseded':
       return `superseded ${id}: another process registered it with ${change.server}; standing by, checking again in ${formatSeconds(change.retryInMs)}`;
+    case 'misrouted':
+      return `misrouted ${id}: two independent API servers answer at ${change.server}; list them one by one`;
     default:
       return change satisfies never;
   }
+}
+
+function formatLoss({ error, retryInMs, registeredWith }: LeaseChange & { readonly kind: 'lost' }, id: string): string {
+  const reason = `${error.message}; retrying in ${formatSeconds(retryInMs)}`;
+  if (registeredWith.length === 0) return `unregistered ${id}: ${reason}`;
+  return `reconnecting ${id}: ${reason}; still registered with ${registeredWith.join(', ')}`;
 }
 
 function toRecord(change: LeaseChange, { id, endpoint }: Replica): Record<string, unknown> {
@@ -59,9 +67,18 @@ function toRecord(change: LeaseChange, { id, endpoint }: Replica): Record<string
     case 'updated':
       return { state: 'updated', ...replica, server: change.server };
     case 'lost':
-      return { state: 'lost', ...replica, error: change.error.message, retry_in_ms: Math.round(change.retryInMs) };
+      return {
+        state: 'lost',
+        ...replica,
+        server: change.server,
+        error: change.error.message,
+        retry_in_ms: Math.round(change.retryInMs),
+        registered_with: change.registeredWith,
+      };
     case 'superseded':
       return { state: 'superseded', ...replica, server: change.server, retry_in_ms: Math.round(change.retryInMs) };
+    case 'misrouted':
+      return { state: 'misrouted', ...replica, server: change.server };
     default:
       return change satisfies never;
   }

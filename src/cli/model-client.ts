@@ -85,7 +85,7 @@ export class ModelClient {
    */
   async call<T>(make: (client: InferenceClient, stopSpinner: () => void) => Promise<T>): Promise<T> {
     const giveUpAtMs = system.clock.nowMs() + (this.#timeoutMs ?? DEFAULTS.callTimeoutMs);
-    const api = new ApiClient(this.#servers, this.#access);
+    const api = new ApiClient({ ...this.#access, servers: this.#servers, clock: system.clock });
     const spinner = this.#json ? undefined : startSpinner(`waiting for ${this.#model}`, this.#io);
     this.#spinner = spinner;
     const stopSpinner = (): void => spinner?.stop();

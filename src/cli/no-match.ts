@@ -56,7 +56,8 @@ export async function waitIfWarming(
 /** Fetches all replicas with their states. Resolves to undefined when the request fails. */
 export async function fetchReplicas(api: ApiClient, signal: AbortSignal): Promise<ListedReplica[] | undefined> {
   try {
-    return await api.listReplicaDetails({ signal });
+    const { replicas } = await api.listReplicas({ signal });
+    return replicas.map(({ listed }) => listed);
   } catch {
     return undefined;
   }

@@ -9,7 +9,7 @@ import { parseAdvertised } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
-import { clock, getHostName, instance, random } from '../system.js';
+import { clock, getHostName, ids, instance, random } from '../system.js';
 import { parseCap, parseDurationMs } from './argument-parsers.js';
 import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
 import { createLeaseReporter } from './lease-reporter.js';
@@ -88,15 +88,18 @@ class RegisteredServer {
     this.#probe = probe;
     this.report = createProgramReporter(this.#json, replica, reportIo);
     const reportLease = createLeaseReporter(this.#json, reportIo);
-    this.#api = new ApiClient(args.getTexts('server'), access);
+    this.#api = new ApiClient({ ...access, servers: args.getTexts('server'), clock });
     this.#keeper = new LeaseKeeper({
       api: this.#api,
       replica,
+      instanceId: ids.createInstanceId(),
       clock,
       random,
       ready: false,
       onChange: (change, registered) => {
-        this.#isRegistered = change.kind === 'registered' || change.kind === 'updated';
+        if (change.kind === 'registered') this.#isRegistered = true;
+        if (change.kind === 'lost') this.#isRegistered = change.registeredWith.length > 0;
+        if (change.kind === 'superseded') this.#isRegistered = false;
         reportLease(change, registered);
       },
     });

@@ -1,4 +1,4 @@
-import type { ListedReplica } from '../api/replica-list-json.js';
+import type { MergedReplica } from '../client/merged-list.js';
 import { type Capability, matches } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
@@ -6,8 +6,9 @@ import { formatScalar } from '../json/capability-json.js';
 import { parseJson, SERVER_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, serializeJson } from '../json/json-value.js';
 import { parseQueryWords } from './argument-parsers.js';
-import type { Command } from './command.js';
+import type { Command, CommandIo } from './command.js';
 import { explainNoMatch } from './no-match.js';
+import { createLog } from './output.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -32,13 +33,19 @@ export const registryCommand: Command = {
     const query = parseQueryWords(args.words);
     const api = createApiClient(args, io);
     try {
-      const all = await api.listReplicaDetails({ signal: interrupted });
-      const listed = query.length === 0 ? all : all.filter(({ replica }) => matches(query, replica.capabilities));
-      if (args.hasFlag('json'))
-        stdout.write(`${escapeControls(`{"replicas":[${listed.map((one) => one.toText()).join(',')}]}`)}\n`);
-      else if (listed.length > 0) stdout.write(formatTable(COLUMNS, listed.map(toRow), io));
-      if (listed.length === 0 && query.length > 0) throw explainNoMatch([query], all);
-      if (listed.length === 0) stderr.write('no replica is registered\n');
+      const { replicas, failures } = await api.listReplicas({ signal: interrupted });
+      for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
+      const matching = replicas.filter(({ listed }) => matches(query, listed.replica.capabilities));
+      const serverCount = (await api.servers.get()).length;
+      if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
+      else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
+      if (matching.length === 0 && query.length > 0) {
+        throw explainNoMatch(
+          [query],
+          replicas.map(({ listed }) => listed),
+        );
+      }
+      if (matching.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {
       api.close();
@@ -46,18 +53,34 @@ export const registryCommand: Command = {
   },
 };
 
-const COLUMNS = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', 'CAPABILITIES'];
+/** Formats the response of one API server, or the merged lists of several, with the servers of each replica. */
+function formatJson(replicas: readonly MergedReplica[], serverCount: number): string {
+  const entries = replicas.map(({ listed, servers, isConflict }) => {
+    if (serverCount === 1) return listed.toText();
+    const details = { servers: servers.map(({ name }) => name), ...(isConflict && { conflict: true }) };
+    return `${listed.toText().slice(0, -1)},${JSON.stringify(details).slice(1)}`;
+  });
+  return `{"replicas":[${entries.join(',')}]}`;
+}
 
-function toRow({ replica, state = '-', stateAgeMs, lastSeenAgeMs }: ListedReplica): string[] {
-  const { id, endpoint, capabilities } = replica;
-  return [
-    id,
-    endpoint,
-    state,
-    formatOptionalAge(stateAgeMs),
-    formatOptionalAge(lastSeenAgeMs),
-    capabilities.map(formatCapability).join('; '),
-  ];
+/** Formats a table. With several API servers, the column SERVERS has the number of those that list the replica. */
+function formatReplicas(replicas: readonly MergedReplica[], serverCount: number, io: CommandIo): string {
+  const hasServers = serverCount > 1;
+  const columns = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', ...(hasServers ? ['SERVERS'] : []), 'CAPABILITIES'];
+  const rows = replicas.map(({ listed, servers, isConflict }) => {
+    const { replica, state = '-', stateAgeMs, lastSeenAgeMs } = listed;
+    const serverCell = `${servers.length}/${serverCount}${isConflict ? ' conflict' : ''}`;
+    return [
+      replica.id,
+      replica.endpoint,
+      state,
+      formatOptionalAge(stateAgeMs),
+      formatOptionalAge(lastSeenAgeMs),
+      ...(hasServers ? [serverCell] : []),
+      replica.capabilities.map(formatCapability).join('; '),
+    ];
+  });
+  return formatTable(columns, rows, io);
 }
 
 function formatOptionalAge(ms: number | undefined): string {

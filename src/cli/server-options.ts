@@ -2,6 +2,7 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/host.js';
+import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLog } from './output.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
@@ -12,7 +13,7 @@ const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
   server: {
     type: 'text',
     value: 'URL',
-    description: 'API server; repeat for fallback servers',
+    description: 'API server; repeat for several: replicas register with each, and callers ask one after the other',
     default: DEFAULTS.apiServer,
     repeatable: true,
     spaced: true,
@@ -34,7 +35,7 @@ export const WORKER_SERVER_OPTIONS = {
 
 /** Creates a client of the API servers that the options name. Throws `usage`. */
 export function createApiClient(args: Arguments, io: CommandIo, prefix = ''): ApiClient {
-  return new ApiClient(args.getTexts('server'), readServerAccess(args, io, prefix));
+  return new ApiClient({ ...readServerAccess(args, io, prefix), servers: args.getTexts('server'), clock });
 }
 
 /** Reads the token and TLS options for the API servers. Throws `usage`. */

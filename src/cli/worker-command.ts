@@ -3,7 +3,7 @@ import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { clock, getHostName, instance, random } from '../system.js';
+import { clock, getHostName, ids, instance, random } from '../system.js';
 import { LineLimits } from '../telemetry/line-limits.js';
 import { VERSION } from '../version.js';
 import type { WorkerOptions } from '../worker/running-worker.js';
@@ -135,6 +135,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   const running = await runWorker(readWorkerOptions(args, io, loaded), {
     clock,
     random,
+    ids,
     log,
     hostName: getHostName(),
     instance,

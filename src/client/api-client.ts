@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import {
   NO_MATCH_DETAIL,
   parseErrorDetail,
@@ -10,9 +11,11 @@ import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/quer
 import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../api/replica-list-json.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
-import { type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
+import type { Clock } from '../core/ports.js';
+import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
 import { LeaseClient } from './lease-client.js';
+import { type MergedList, mergeLists } from './merged-list.js';
+import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
 
 /** Timeout for the body of a list, in ms. A list of many replicas takes long over a slow link. */
 const LIST_TIMEOUT_MS = 30_000;
@@ -23,25 +26,43 @@ const MAX_ROUTE_BYTES = 64 * 1024;
 /** Maximum size of a list. 100,000 replicas with one capability each take 15 MB, or 26 MB with all their details. */
 const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
-const LIST_LIMITS = { maxBytes: MAX_LIST_BYTES, bodyTimeoutMs: LIST_TIMEOUT_MS };
-
-/** Result of a route request. While `isWarming`, the server has just started and replicas can still be reconnecting. */
+/** Result of a route request. While `isWarming`, the servers have just started and replicas can still be reconnecting. */
 export type RouteResult =
   | { readonly kind: 'found'; readonly route: RouteResponse }
   | { readonly kind: 'none'; readonly isWarming: boolean };
 
+/** Options of an {@link ApiClient}. */
+export interface ApiClientOptions extends ServerAccess {
+  /** URLs of the API servers. A host name with several addresses stands for several servers. */
+  readonly servers: readonly string[];
+  readonly clock: Clock;
+  /** Resolves host names. Default: the resolver of the operating system. */
+  readonly resolveHost?: ResolveHost | undefined;
+}
+
 /** Client of the HTTP API of one or several API servers. */
 export class ApiClient {
+  /** The API servers. */
+  readonly servers: ServerList;
   readonly leases: LeaseClient;
   readonly #servers: ApiServers;
 
   /** Throws `usage` for a server whose URL isn't `http://` or `https://`. */
-  constructor(servers: readonly string[], access: ServerAccess = {}) {
-    this.#servers = new ApiServers(servers, access);
+  constructor({ servers, clock, resolveHost, ...access }: ApiClientOptions) {
+    this.servers = new ServerList(servers, clock, resolveHost);
+    this.#servers = new ApiServers(this.servers, clock, access);
     this.leases = new LeaseClient(this.#servers);
   }
 
-  /** Finds a replica that matches the query and isn't excluded. Rejects with `server_unreachable`. */
+  /** Returns the current token. */
+  get token(): string | undefined {
+    return this.#servers.token;
+  }
+
+  /**
+   * Finds a replica that matches the query and isn't excluded. The first match of any server is taken; `none` is the result
+   * only after all servers that respond have no match. Rejects with `server_unreachable`.
+   */
   async route(
     query: CapabilityQuery,
     excluded: Iterable<ReplicaId> = [],
@@ -49,62 +70,56 @@ export class ApiClient {
   ): Promise<RouteResult> {
     const search = serializeQuery(query);
     const header = formatExcludeHeader(excluded);
-    return this.#servers.request<RouteResult>({
-      ...options,
+    const request: ApiRequest<RouteResult> = {
       path: `/route${search && `?${search}`}`,
       headers: header ? { [EXCLUDE_HEADER]: header } : {},
       maxBytes: MAX_ROUTE_BYTES,
-      parse: (status, body, headers) => {
-        if (status === 404 && parseErrorDetail(body) === NO_MATCH_DETAIL) {
-          return { value: { kind: 'none', isWarming: headers[WARMING_HEADER] !== undefined } };
-        }
-        const route = status === 200 ? parseRouteResponse(body) : undefined;
-        return route && { value: { kind: 'found', route } };
-      },
-    });
+      timeoutMs: options.timeoutMs,
+      parse: parseRouteResult,
+    };
+    const isFound = ({ kind }: RouteResult): boolean => kind === 'found';
+    const results = await this.#servers.askUntil(isFound, options, (server, signal) =>
+      this.#servers.get(server, request, signal),
+    );
+    const found = results.find(({ kind }) => kind === 'found');
+    return found ?? { kind: 'none', isWarming: results.every((result) => result.kind === 'none' && result.isWarming) };
   }
 
-  /** Lists all replicas, in the order of registration. Rejects with `server_unreachable`. */
-  async listReplicas(options: ApiRequestOptions = {}): Promise<Replica[]> {
-    return this.#requestList('/registry', parseRegistryResponse, options);
-  }
-
-  /** Lists all replicas with all details, including those that aren't routable. Rejects with `server_unreachable`. */
-  async listReplicaDetails(options: ApiRequestOptions = {}, filter = ''): Promise<ListedReplica[]> {
-    const listed = await this.#servers.request<ListedReplica[] | undefined>({
-      ...options,
-      ...LIST_LIMITS,
-      path: `/replicas${filter}`,
-      parse: (status, body) => {
-        // The Python server doesn't have this path.
-        if (status === 404) return { value: undefined };
-        const replicas = status === 200 ? parseReplicaList(body) : undefined;
-        return replicas && { value: replicas };
-      },
-    });
-    return listed ?? this.#requestList('/registry', parseReplicaList, options);
+  /** Lists the ids of the routable replicas of one server. Rejects with `server_unreachable`. */
+  async listIds(server: ServerAddress, signal: AbortSignal): Promise<ReplicaId[]> {
+    const replicas = await this.#servers.get(server, createListRequest('/registry', parseRegistryResponse), signal);
+    return replicas.map(({ id }) => id);
   }
 
   /**
-   * Returns the details of one replica, or undefined when it isn't listed. Gets the whole list from a server that can't
-   * filter by id, such as the Python server. Rejects with `server_unreachable`.
+   * Lists the replicas of all servers with all details, including those that aren't routable. Rejects with
+   * `server_unreachable` if no server responds.
+   */
+  async listReplicas(options: ApiRequestOptions = {}, filter = ''): Promise<MergedList> {
+    const { responses, failures } = await this.#servers.askAll(options, (server, signal) =>
+      this.#listDetails(server, filter, signal),
+    );
+    return { replicas: mergeLists(responses.map(({ server, value }) => ({ server, replicas: value }))), failures };
+  }
+
+  /**
+   * Returns the details of one replica, or undefined when no server lists it. Gets the whole list from a server that can't
+   * filter by id, such as the Python server. Rejects with `server_unreachable` if no server responds.
    */
   async findReplica(id: ReplicaId, options: ApiRequestOptions = {}): Promise<ListedReplica | undefined> {
-    const listed = await this.listReplicaDetails(
+    const { replicas } = await this.listReplicas(
       options,
       `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`,
     );
-    return listed.find(({ replica }) => replica.id === id);
+    return replicas.find(({ listed }) => listed.replica.id === id)?.listed;
   }
 
   /** Returns whether a server responds to `GET /health`, with any status. */
-  isAlive(server: string, signal: AbortSignal): Promise<boolean> {
-    return this.#servers.isAlive(server, signal);
-  }
-
-  /** Number of servers. */
-  get serverCount(): number {
-    return this.#servers.count;
+  isAlive(server: ServerAddress, signal: AbortSignal): Promise<boolean> {
+    return this.#servers.checkHealth(server, signal).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Closes all connections. */
@@ -112,19 +127,38 @@ export class ApiClient {
     this.#servers.close();
   }
 
-  #requestList<T>(
-    path: string,
-    parseBody: (text: string) => T[] | undefined,
-    options: ApiRequestOptions,
-  ): Promise<T[]> {
-    return this.#servers.request<T[]>({
-      ...options,
-      ...LIST_LIMITS,
-      path,
-      parse: (status, body) => {
-        const list = status === 200 ? parseBody(body) : undefined;
-        return list && { value: list };
-      },
-    });
+  /** Lists the replicas of one server. The Python server has only the list without details. */
+  async #listDetails(server: ServerAddress, filter: string, signal: AbortSignal): Promise<ListedReplica[]> {
+    const plain = createListRequest('/registry', parseReplicaList);
+    const detailed: ApiRequest<ListedReplica[] | undefined> = {
+      ...plain,
+      path: `/replicas${filter}`,
+      parse: (status, ...rest) => (status === 404 ? { value: undefined } : plain.parse(status, ...rest)),
+    };
+    return (await this.#servers.get(server, detailed, signal)) ?? this.#servers.get(server, plain, signal);
   }
+}
+
+function parseRouteResult(
+  status: number,
+  body: string,
+  headers: IncomingHttpHeaders,
+): { readonly value: RouteResult } | undefined {
+  if (status === 404 && parseErrorDetail(body) === NO_MATCH_DETAIL) {
+    return { value: { kind: 'none', isWarming: headers[WARMING_HEADER] !== undefined } };
+  }
+  const route = status === 200 ? parseRouteResponse(body) : undefined;
+  return route && { value: { kind: 'found', route } };
+}
+
+function createListRequest<T>(path: string, parseBody: (text: string) => T | undefined): ApiRequest<T> {
+  return {
+    path,
+    maxBytes: MAX_LIST_BYTES,
+    bodyTimeoutMs: LIST_TIMEOUT_MS,
+    parse: (status, body) => {
+      const list = status === 200 ? parseBody(body) : undefined;
+      return list && { value: list };
+    },
+  };
 }

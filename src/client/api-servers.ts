@@ -1,12 +1,20 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { AnyserveError } from '../core/errors.js';
+import type { AnyserveError } from '../core/errors.js';
+import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { HttpConnections, type HttpRequest, type HttpResponse } from '../http/http-client.js';
-import { trimTrailingSlashes } from '../http/request-head.js';
-import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
+import { combineFailures, toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
+import type { ServerAddress, ServerList } from './server-list.js';
+import { raceServers } from './server-race.js';
 
-/** Timeout for a response of an API server, in ms. After it, the next server is tried. */
+/** Timeout for a response of an API server, in ms. */
 export const API_RESPONSE_TIMEOUT_MS = 3000;
+
+/** How long a server that failed is asked last, in ms. */
+const ASKED_LAST_FOR_MS = 30_000;
+
+/** Minimum time that the other servers have to respond after the first, in ms. */
+const MIN_OTHER_RESPONSES_MS = 1000;
 
 /** Maximum number of bytes read of an error response. A 422 response has an entry for each issue. */
 const MAX_ERROR_BYTES = 256 * 1024;
@@ -22,19 +30,31 @@ export interface ApiRequestOptions {
   readonly signal?: AbortSignal | undefined;
   /** Timeout for each server, in ms. */
   readonly timeoutMs?: number | undefined;
-  /** The only server to use. Default: all servers, one after the other. */
-  readonly server?: string | undefined;
+  /** The only server to ask. Default: all servers. */
+  readonly server?: ServerAddress | undefined;
 }
 
-/** A GET request that any of the servers can handle. */
-export interface ApiRequest<T> extends ApiRequestOptions {
+/** A GET request. */
+export interface ApiRequest<T> {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly maxBytes: number;
+  /** Timeout for the response, in ms. Default: 3,000. */
+  readonly timeoutMs?: number | undefined;
   /** Timeout for the body, in ms. Default: `timeoutMs`. */
   readonly bodyTimeoutMs?: number;
   /** Parses a response. Returns undefined for a response that no API server gives. */
   readonly parse: (status: number, body: string, headers: IncomingHttpHeaders) => { readonly value: T } | undefined;
+}
+
+/** Sends a request to one server. The signal is aborted when its response is no longer needed. */
+export type AskServer<T> = (server: ServerAddress, signal: AbortSignal) => Promise<T>;
+
+/** The responses of all servers that responded in time. */
+export interface AllResponses<T> {
+  readonly responses: readonly { readonly server: ServerAddress; readonly value: T }[];
+  /** Servers that failed or were too slow, each with its error. */
+  readonly failures: readonly { readonly server: ServerAddress; readonly error: AnyserveError }[];
 }
 
 /** Token and TLS settings for the API servers. */
@@ -45,56 +65,106 @@ export interface ServerAccess {
   readonly tls?: (() => ClientTls) | undefined;
 }
 
-/** API servers with failover: a request goes to the server that responded last, then to the next ones in the list. */
+/** Sends requests to API servers. A server that failed in the last 30 s is asked after the others. */
 export class ApiServers {
-  readonly #servers: readonly string[];
+  readonly #list: ServerList;
+  readonly #clock: Clock;
   readonly #access: ServerAccess;
   readonly #connections: HttpConnections;
-  #current = 0;
+  /** When each server last failed. A response removes it. */
+  readonly #failedAtMs = new Map<ServerAddress, number>();
 
-  /** Throws `usage` for a server whose URL isn't `http://` or `https://`. */
-  constructor(servers: readonly string[], access: ServerAccess) {
-    if (servers.length === 0) throw new AnyserveError('usage', 'no API server given; give the URL of one or more');
-    this.#servers = servers.map(parseServerUrl);
+  constructor(list: ServerList, clock: Clock, access: ServerAccess) {
+    this.#list = list;
+    this.#clock = clock;
     this.#access = access;
     this.#connections = new HttpConnections(access.tls);
   }
 
-  /** Number of servers. */
-  get count(): number {
-    return this.#servers.length;
+  /**
+   * Asks one server after the other until a response is enough: see {@link raceServers}. Resolves to that response, or to
+   * all responses if none is enough. Rejects if every server failed.
+   */
+  async askUntil<T>(
+    isEnough: (value: T) => boolean,
+    { server: onlyServer, signal }: ApiRequestOptions,
+    ask: AskServer<T>,
+  ): Promise<readonly T[]> {
+    const servers = onlyServer ? [onlyServer] : this.#sortByFailure(await this.#list.get());
+    const { values, failures, slow } = await raceServers(servers, { ask, isEnough, signal }, this.#clock);
+    if (signal?.aborted) throw signal.reason;
+    for (const server of slow) this.#failedAtMs.set(server, this.#clock.nowMs());
+    if (values.length === 0) throw combineFailures(failures.map(toServerFailure));
+    return values;
   }
 
-  /** Returns the current server and advances to the next one. */
-  takeNext(): string {
-    const server = this.#servers[this.#current] as string;
-    this.#advance();
-    return server;
+  /**
+   * Asks all servers at once. After the first response, the others have as long again, and at least 1 s. Rejects if no
+   * server responds.
+   */
+  async askAll<T>({ server: onlyServer, signal }: ApiRequestOptions, ask: AskServer<T>): Promise<AllResponses<T>> {
+    const servers = onlyServer ? [onlyServer] : await this.#list.get();
+    const startedAtMs = this.#clock.nowMs();
+    const ended = new AbortController();
+    let cancelTimeout: (() => void) | undefined;
+    const onAbort = (): void => ended.abort(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    const responses: { server: ServerAddress; value: T }[] = [];
+    const failures: { server: ServerAddress; error: unknown }[] = [];
+    await Promise.all(
+      servers.map(async (server) => {
+        try {
+          responses.push({ server, value: await ask(server, ended.signal) });
+          const timeoutMs = Math.max(MIN_OTHER_RESPONSES_MS, this.#clock.nowMs() - startedAtMs);
+          cancelTimeout ??= this.#clock.schedule(timeoutMs, () => ended.abort(createLateError()));
+        } catch (error) {
+          failures.push({ server, error });
+        }
+      }),
+    );
+    cancelTimeout?.();
+    signal?.removeEventListener('abort', onAbort);
+    if (signal?.aborted) throw signal.reason;
+    const errors = failures.map(toServerFailure);
+    if (responses.length === 0) throw combineFailures(errors);
+    // In the order of the list, not of the responses.
+    responses.sort((a, b) => servers.indexOf(a.server) - servers.indexOf(b.server));
+    return { responses, failures: failures.map(({ server }, at) => ({ server, error: errors[at] as AnyserveError })) };
   }
 
-  /** Sends the request to one server after the other until one responds. Rejects with the error of the last one. */
-  async request<T>(request: ApiRequest<T>): Promise<T> {
-    const { signal, server: fixedServer } = request;
-    const maxAttempts = fixedServer === undefined ? this.#servers.length : 1;
-    let lastError: unknown;
-    for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const server = fixedServer ?? (this.#servers[this.#current] as string);
-      try {
-        return await this.#requestFrom(server, request);
-      } catch (error) {
-        if (signal?.aborted) throw signal.reason;
-        lastError = toUnreachableError(server, error);
-        if (fixedServer === undefined) this.#advance();
-      }
+  /** Sends a GET request to one server, and records whether the server failed. */
+  async get<T>(server: ServerAddress, request: ApiRequest<T>, signal: AbortSignal): Promise<T> {
+    try {
+      const value = await this.#getValue(server, request, signal);
+      this.#failedAtMs.delete(server);
+      return value;
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      this.#failedAtMs.set(server, this.#clock.nowMs());
+      throw toUnreachableError(server, error);
     }
-    throw lastError;
   }
 
-  /** Sends a request with the current token. */
-  send(request: HttpRequest): Promise<HttpResponse> {
+  /** Sends a request to a server, with the current token. */
+  send(
+    server: ServerAddress,
+    request: Omit<HttpRequest, 'url' | 'address'> & { readonly path: string },
+  ): Promise<HttpResponse> {
+    const { path, ...rest } = request;
     const token = this.#access.token?.();
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    return this.#connections.send({ ...request, headers: { ...request.headers, ...authorization } });
+    return this.#connections.send({
+      ...rest,
+      url: `${server.url}${path}`,
+      address: server.address,
+      headers: { ...rest.headers, ...authorization },
+    });
+  }
+
+  /** Returns the current token. */
+  get token(): string | undefined {
+    return this.#access.token?.();
   }
 
   /** Reads the body of an error response, up to 256 KiB. */
@@ -107,15 +177,13 @@ export class ApiServers {
     await this.#connections.readPrefix(response, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
   }
 
-  /** Returns whether a server responds to `GET /health`, with any status. */
-  async isAlive(server: string, signal: AbortSignal): Promise<boolean> {
-    const request = { method: 'GET', url: `${server}/health`, headTimeoutMs: API_RESPONSE_TIMEOUT_MS, signal };
-    try {
-      await this.ignoreBody(await this.#connections.send(request));
-      return true;
-    } catch {
-      return false;
-    }
+  /** Requests `GET /health`. Resolves to the response, which can have any status. Rejects if the server doesn't respond. */
+  async checkHealth(server: ServerAddress, signal: AbortSignal): Promise<HttpResponse> {
+    const { url, address } = server;
+    const request = { method: 'GET', url: `${url}/health`, address, headTimeoutMs: API_RESPONSE_TIMEOUT_MS, signal };
+    const response = await this.#connections.send(request);
+    await this.ignoreBody(response);
+    return response;
   }
 
   /** Closes all connections. */
@@ -123,22 +191,9 @@ export class ApiServers {
     this.#connections.close();
   }
 
-  async #requestFrom<T>(server: string, request: ApiRequest<T>): Promise<T> {
-    const {
-      path,
-      headers = {},
-      timeoutMs = API_RESPONSE_TIMEOUT_MS,
-      bodyTimeoutMs = timeoutMs,
-      maxBytes,
-      signal,
-    } = request;
-    const response = await this.send({
-      method: 'GET',
-      url: `${server}${path}`,
-      headers,
-      headTimeoutMs: timeoutMs,
-      signal,
-    });
+  async #getValue<T>(server: ServerAddress, request: ApiRequest<T>, signal: AbortSignal): Promise<T> {
+    const { path, headers = {}, timeoutMs = API_RESPONSE_TIMEOUT_MS, bodyTimeoutMs = timeoutMs, maxBytes } = request;
+    const response = await this.send(server, { method: 'GET', path, headers, headTimeoutMs: timeoutMs, signal });
     const body =
       response.status === 200
         ? await this.#connections.readText(response, bodyTimeoutMs, maxBytes)
@@ -148,24 +203,25 @@ export class ApiServers {
     throw toUnexpectedResponseError(server, response, body);
   }
 
-  #advance(): void {
-    this.#current = (this.#current + 1) % this.#servers.length;
+  /** Returns the servers with those that failed in the last 30 s at the end. */
+  #sortByFailure(servers: readonly ServerAddress[]): readonly ServerAddress[] {
+    if (this.#failedAtMs.size === 0) return servers;
+    const failedBeforeMs = this.#clock.nowMs() - ASKED_LAST_FOR_MS;
+    const hasFailed = (server: ServerAddress): boolean => (this.#failedAtMs.get(server) ?? -Infinity) > failedBeforeMs;
+    return [...servers.filter((server) => !hasFailed(server)), ...servers.filter(hasFailed)];
   }
 }
 
-function parseServerUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.username || url?.password) {
-    const advice = 'give a token with --token-file or in ANYSERVE_TOKEN';
-    throw new AnyserveError(
-      'usage',
-      `the URL of ${url.host} contains a user name or password, which other users can see; ${advice}`,
-    );
-  }
-  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:';
-  if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);
-  throw new AnyserveError(
-    'usage',
-    `${JSON.stringify(text)} is not an API server URL; give one like http://localhost:8080`,
-  );
+function toServerFailure({
+  server,
+  error,
+}: {
+  readonly server: ServerAddress;
+  readonly error: unknown;
+}): AnyserveError {
+  return toUnreachableError(server, error);
+}
+
+function createLateError(): Error {
+  return Object.assign(new Error('no response in time'), { code: 'ETIMEDOUT' });
 }

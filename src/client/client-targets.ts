@@ -35,6 +35,6 @@ export function createDiscovery(
   if (capability === undefined) {
     throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
-  const api = new ApiClient(servers, { token: toGetter(token), tls: toGetter(tls) });
+  const api = new ApiClient({ servers, clock, token: toGetter(token), tls: toGetter(tls) });
   return new StickyDiscovery(createCapabilityDiscovery(api, query), clock);
 }

@@ -1,9 +1,8 @@
 import { type LeaseEvent, parseLeaseEvent } from '../api/lease-events.js';
 import type { Capability } from '../core/capability.js';
 import type { AnyserveError } from '../core/errors.js';
-import type { LeaseId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
-import type { DeclaredState, Replica } from '../core/replica.js';
+import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { EventTooLongError, readEventData } from './event-stream.js';
 import type { OpenLease } from './lease-client.js';
@@ -22,7 +21,9 @@ const LISTING_POLL_MS = 30_000;
 /** The end of a lease. `left` means that the keeper gave it up. */
 export type HeldLeaseEnd =
   | { readonly kind: 'lost'; readonly reason: string }
-  | { readonly kind: 'left' | 'superseded' };
+  | { readonly kind: 'left' }
+  /** `by` is the process that took the replica id, if it is known. */
+  | { readonly kind: 'superseded'; readonly by: Instance | undefined };
 
 /** Options of a {@link HeldLease}. */
 export interface HeldLeaseOptions {
@@ -40,6 +41,12 @@ export interface HeldLeaseOptions {
   readonly onRegistered: () => void;
   /** Called when the server has accepted new capabilities, or with an error if it refuses them. */
   readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
+  /** Returns the number of the last change by this process. */
+  readonly getSeq: () => number;
+  /** Called when the server has accepted a renewal with this state. */
+  readonly onState: (state: DeclaredState) => void;
+  /** Called once, when servers with different registries answer at the server's address. */
+  readonly onMisrouted: () => void;
 }
 
 /** A lease that was granted: reads its stream, renews it, watches the server, and releases the lease when it is given up. */
@@ -53,13 +60,13 @@ export class HeldLease {
   #recordSignOfLife = (): void => {};
   #stopWatchingList = (): void => {};
   #isRegistered = false;
-  #isSuperseded = false;
+  #superseded: { readonly by: Instance | undefined } | undefined;
   #lossReason: string | undefined;
 
   constructor(lease: OpenLease, options: HeldLeaseOptions) {
     this.#lease = lease;
     this.#options = options;
-    this.#renewals = lease.lease === undefined ? undefined : this.#createRenewals(lease.lease);
+    this.#renewals = lease.lease === undefined ? undefined : this.#createRenewals();
   }
 
   /** Whether the server can receive new states and capabilities. */
@@ -111,7 +118,7 @@ export class HeldLease {
       signal.removeEventListener('abort', this.#giveUp);
       body.destroy();
     }
-    if (this.#isSuperseded) return { kind: 'superseded' };
+    if (this.#superseded) return { kind: 'superseded', ...this.#superseded };
     return signal.aborted ? { kind: 'left' } : { kind: 'lost', reason: this.#lossReason ?? 'it closed the stream' };
   }
 
@@ -121,26 +128,29 @@ export class HeldLease {
   }
 
   #handleEvent(event: LeaseEvent): void {
-    if (event === 'superseded') this.#isSuperseded = true;
-    if (event !== 'registered' || this.#isRegistered) return;
+    if (event.status === 'superseded') this.#superseded = { by: event.by };
+    if (event.status !== 'registered' || this.#isRegistered) return;
     this.#isRegistered = true;
     this.#options.onRegistered();
   }
 
-  #createRenewals(lease: LeaseId): Renewals {
-    const { api, clock, ttlMs, state, onCapabilities } = this.#options;
+  #createRenewals(): Renewals {
+    const { api, clock, ttlMs, state, onCapabilities, getSeq, onState, onMisrouted } = this.#options;
     return new Renewals(state, {
       renew: async (report, signal) => {
-        const renewal = await api.leases.renew(this.#lease.server, lease, report, signal);
-        // Packet loss can hold the stream up for long while the lease is alive. If it ends, a renewal reports that too.
+        const renewal = await api.leases.renew(this.#lease, report, signal);
+        // Packet loss can delay the stream for long while the lease is alive. If it ends, a renewal reports that too.
         if (renewal === 'renewed') this.#recordSignOfLife();
         return renewal;
       },
       ttlMs,
       clock,
       onCapabilities,
+      getSeq,
+      onState,
+      onMisrouted,
       onEnd: (end) => {
-        this.#isSuperseded = end === 'superseded';
+        if (end === 'superseded') this.#superseded ??= { by: undefined };
         this.#lose('it no longer knows the lease');
       },
     });
@@ -158,12 +168,11 @@ export class HeldLease {
 
   /** Releases a two-way lease. Gives up after 1 s. */
   async #releaseLease(): Promise<void> {
-    const { server, lease } = this.#lease;
-    if (lease === undefined) return;
+    if (this.#lease.lease === undefined) return;
     const { api, clock } = this.#options;
     const timeout = new AbortController();
     const cancelTimeout = clock.schedule(RELEASE_TIMEOUT_MS, () => timeout.abort());
-    await api.leases.release(server, lease, timeout.signal).catch(() => {});
+    await api.leases.release(this.#lease, timeout.signal).catch(() => {});
     cancelTimeout();
   }
 
@@ -171,9 +180,9 @@ export class HeldLease {
   #watchList(): void {
     const { api, clock, replica, signal } = this.#options;
     const check = async (): Promise<void> => {
-      const list = await api.listReplicas({ server: this.#lease.server, signal }).catch(() => undefined);
+      const ids = await api.listIds(this.#lease.server, signal).catch(() => undefined);
       if (signal.aborted) return;
-      if (list && !list.some(({ id }) => id === replica.id)) this.#lose('it no longer lists the replica');
+      if (ids && !ids.includes(replica.id)) this.#lose('it no longer lists the replica');
       else schedule();
     };
     const schedule = (): void => {

@@ -5,15 +5,27 @@ import type { AnyserveError } from '../core/errors.js';
  * projects without Node's types.
  */
 
-/** A change of a registration that is kept. */
+/** A change of a registration that is kept at one or more API servers. `server` names the server. */
 export type LeaseChange =
   | { readonly kind: 'registered'; readonly server: string }
-  /** The lease ended or was not granted. The next attempt is made after `retryInMs`. */
-  | { readonly kind: 'lost'; readonly error: AnyserveError; readonly retryInMs: number }
+  /** The lease ended or was not granted. The next attempt at this server is made after `retryInMs`. */
+  | {
+      readonly kind: 'lost';
+      readonly server: string;
+      readonly error: AnyserveError;
+      readonly retryInMs: number;
+      /** The servers where the replica is still registered. */
+      readonly registeredWith: readonly string[];
+    }
   /** The server accepted new capabilities for the same lease. */
   | { readonly kind: 'updated'; readonly server: string }
   /**
-   * A newer registration has the id. The keeper looks the id up every `retryInMs` and takes it back when it has not been
-   * listed for 5 s.
+   * A newer registration by another process has the id. The keeper gives the id up at all servers, looks it up every
+   * `retryInMs`, and takes it back when no server has listed it for 5 s.
    */
-  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number };
+  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number }
+  /**
+   * Independent API servers answer at this one address, in turn. A load balancer must not do that: list the servers one by
+   * one instead. Reported once per lease.
+   */
+  | { readonly kind: 'misrouted'; readonly server: string };

@@ -1,26 +1,35 @@
 import type { Readable } from 'node:stream';
 import { formatValidationIssues, parseErrorDetail } from '../api/api-responses.js';
+import { parseReplacedHeader, REGISTRY_HEADER, REPLACED_HEADER } from '../api/instance-json.js';
 import { LEASE_HEADER, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
-import { serializeRegistration } from '../api/replica-json.js';
+import { type RegistrationTerms, serializeRegistration } from '../api/replica-json.js';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalStatus } from '../core/lease-renewals.js';
-import type { DeclaredState, Replica } from '../core/replica.js';
-import type { HttpRequest, HttpResponse } from '../http/http-client.js';
+import type { Instance, Replica } from '../core/replica.js';
+import type { HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
+import type { ServerAddress } from './server-list.js';
 
 /** Timeout for a renewal, in ms. Short, so that there is time for another one before the lease expires. */
 const RENEWAL_TIMEOUT_MS = 1500;
 
 /** The client's side of an open lease stream. */
 export interface OpenLease {
-  /** URL of the server that granted the lease. */
-  readonly server: string;
+  /** The server that granted the lease. */
+  readonly server: ServerAddress;
   readonly body: Readable;
   /** Id of a two-way lease; undefined for a one-way lease, the only kind that the Python server grants. */
   readonly lease: LeaseId | undefined;
+  /** Id of the server's registry. Undefined if the server doesn't report it. */
+  readonly registry: string | undefined;
+  /** The other process whose registration this one replaced. */
+  readonly replaced: Instance | undefined;
 }
+
+/** Outcome of a renewal. `misrouted`: the response is from a server with another registry than the lease. */
+export type RenewalReply = RenewalStatus | 'misrouted';
 
 /** Opens, renews and releases leases at API servers. */
 export class LeaseClient {
@@ -30,16 +39,25 @@ export class LeaseClient {
     this.#servers = servers;
   }
 
+  /** Returns the id of a server's registry; undefined if the server doesn't report it. Rejects with `server_unreachable`. */
+  async findRegistry(server: ServerAddress, signal: AbortSignal): Promise<string | undefined> {
+    try {
+      return getRegistry(await this.#servers.checkHealth(server, signal));
+    } catch (error) {
+      throw signal.aborted ? signal.reason : toUnreachableError(server, error);
+    }
+  }
+
   /**
-   * Registers a replica with one server and returns the stream of the lease. Default server: the next one of the list at
-   * each call. Rejects with `unprocessable` if the server refuses the registration, `server_unauthenticated` or
-   * `server_permission_denied` if it refuses the token, `not_an_api_server`, or `server_unreachable`.
+   * Registers a replica with one server and returns the stream of the lease. Rejects with `unprocessable` if the server
+   * refuses the registration, `server_unauthenticated` or `server_permission_denied` if it refuses the token,
+   * `not_an_api_server`, or `server_unreachable`.
    */
   async open(
+    server: ServerAddress,
     replica: Replica,
-    { ttlMs, state }: { readonly ttlMs: number; readonly state?: DeclaredState },
+    terms: RegistrationTerms,
     signal: AbortSignal,
-    server = this.#servers.takeNext(),
   ): Promise<OpenLease> {
     // The signal must abort only the request, not the stream: the lease keeper releases the lease before it closes that.
     const opening = new AbortController();
@@ -47,7 +65,7 @@ export class LeaseClient {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      return await this.#register(server, serializeRegistration(replica, ttlMs, state), opening.signal);
+      return await this.#register(server, serializeRegistration(replica, terms), opening.signal);
     } catch (error) {
       throw signal.aborted ? signal.reason : toUnreachableError(server, error);
     } finally {
@@ -59,45 +77,55 @@ export class LeaseClient {
    * Renews a two-way lease with a report. Rejects with `unprocessable` if the server refuses the report, with
    * `resource_exhausted` if the report comes too soon or the server has no room for it, or if the server doesn't respond.
    */
-  async renew(server: string, lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<RenewalStatus> {
+  async renew(
+    { server, lease, registry }: OpenLease,
+    report: RenewalReport,
+    signal: AbortSignal,
+  ): Promise<RenewalReply> {
     const response = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
-    if (response.status === 200 || response.status === 404 || response.status === 409)
+    const status = RENEWAL_STATUSES[response.status];
+    if (status) {
       await this.#servers.ignoreBody(response);
-    if (response.status === 200) return 'renewed';
-    if (response.status === 404) return 'unknown';
-    if (response.status === 409) return 'superseded';
+      const isMisrouted = status !== 'renewed' && registry !== undefined && getRegistry(response) !== registry;
+      return isMisrouted ? 'misrouted' : status;
+    }
     const text = await this.#servers.readError(response, RENEWAL_TIMEOUT_MS);
     const refusal = parseRefusal(response.status, text);
     if (refusal !== undefined)
-      throw new AnyserveError('unprocessable', `${server} refuses the capabilities: ${refusal}`);
+      throw new AnyserveError('unprocessable', `${server.name} refuses the capabilities: ${refusal}`);
     const reason = parseErrorDetail(text) ?? 'no reason given';
     const isTemporary = report.capabilities && (response.status === 429 || response.status === 503);
     if (isTemporary)
-      throw new AnyserveError('resource_exhausted', `${server} cannot accept the capabilities now: ${reason}`);
+      throw new AnyserveError('resource_exhausted', `${server.name} cannot accept the capabilities now: ${reason}`);
     throw toUnexpectedResponseError(server, response, text);
   }
 
   /** Releases a two-way lease. Rejects if the server doesn't respond. */
-  async release(server: string, lease: LeaseId, signal: AbortSignal): Promise<void> {
+  async release({ server, lease }: OpenLease, signal: AbortSignal): Promise<void> {
     await this.#servers.ignoreBody(await this.#send('DELETE', server, lease, signal));
   }
 
-  #send(method: string, server: string, lease: LeaseId, signal: AbortSignal, body?: string): Promise<HttpResponse> {
-    const request: HttpRequest = {
+  #send(
+    method: string,
+    server: ServerAddress,
+    lease: LeaseId | undefined,
+    signal: AbortSignal,
+    body?: string,
+  ): Promise<HttpResponse> {
+    return this.#servers.send(server, {
       method,
-      url: `${server}/leases/${encodeURIComponent(lease)}`,
+      path: `/leases/${encodeURIComponent(lease ?? '')}`,
       headers: { 'content-type': 'application/json' },
       headTimeoutMs: RENEWAL_TIMEOUT_MS,
       signal,
       ...(body !== undefined && { body }),
-    };
-    return this.#servers.send(request);
+    });
   }
 
-  async #register(server: string, body: string, signal: AbortSignal): Promise<OpenLease> {
-    const response = await this.#servers.send({
+  async #register(server: ServerAddress, body: string, signal: AbortSignal): Promise<OpenLease> {
+    const response = await this.#servers.send(server, {
       method: 'POST',
-      url: `${server}/register`,
+      path: '/register',
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
       body,
       headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
@@ -106,14 +134,32 @@ export class LeaseClient {
     const { status, headers } = response;
     if (status === 200 && headers['content-type']?.startsWith('text/event-stream')) {
       const lease = headers[LEASE_HEADER];
-      return { server, body: response.body, lease: typeof lease === 'string' ? asLeaseId(lease) : undefined };
+      return {
+        server,
+        body: response.body,
+        lease: typeof lease === 'string' ? asLeaseId(lease) : undefined,
+        registry: getRegistry(response),
+        replaced: parseReplacedHeader(headers[REPLACED_HEADER]),
+      };
     }
     const text = await this.#servers.readError(response, API_RESPONSE_TIMEOUT_MS);
     const refusal = parseRefusal(status, text);
     if (refusal !== undefined)
-      throw new AnyserveError('unprocessable', `${server} refuses the registration: ${refusal}`);
+      throw new AnyserveError('unprocessable', `${server.name} refuses the registration: ${refusal}`);
     throw toUnexpectedResponseError(server, response, text);
   }
+}
+
+/** Statuses of the responses to a renewal that are about the lease. */
+const RENEWAL_STATUSES: Readonly<Partial<Record<number, RenewalStatus>>> = {
+  200: 'renewed',
+  404: 'unknown',
+  409: 'superseded',
+};
+
+function getRegistry({ headers }: HttpResponse): string | undefined {
+  const registry = headers[REGISTRY_HEADER];
+  return typeof registry === 'string' ? registry : undefined;
 }
 
 /** Returns the issues that a server found in a request body, in one line; undefined for any other response. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
+import type { ServerAddress } from './server-list.js';
 
 /** Three heartbeats of the Python server. After this long without an event, its server is checked. */
 const STREAM_SILENCE_TIMEOUT_MS = 15_000;
@@ -20,10 +21,12 @@ export interface LeaseStreamWatchOptions {
 /**
  * Checks the server of a lease stream that has gone silent. Returns a function to call for each sign of life. A server that
  * responds but sends nothing on the stream has lost the stream. A server that doesn't respond can be paused; its stream
- * stays open, because closing it would remove the replica as soon as the server resumes. With several servers, a silent
- * stream counts as lost without a check.
+ * stays open, because closing it would remove the replica as soon as the server resumes.
  */
-export function watchLeaseStream(server: string, { api, clock, signal, onLost }: LeaseStreamWatchOptions): () => void {
+export function watchLeaseStream(
+  server: ServerAddress,
+  { api, clock, signal, onLost }: LeaseStreamWatchOptions,
+): () => void {
   let cancelTimer = (): void => {};
   let signsOfLife = 0;
   const schedule = (delayMs: number, task: () => void): void => {
@@ -32,7 +35,6 @@ export function watchLeaseStream(server: string, { api, clock, signal, onLost }:
   };
   const giveUp = (): void => onLost(`no event for ${STREAM_SILENCE_TIMEOUT_MS / 1000} s`);
   const checkServer = async (): Promise<void> => {
-    if (api.serverCount > 1) return giveUp();
     const signsOfLifeBefore = signsOfLife;
     const isAlive = await api.isAlive(server, signal);
     if (signal.aborted || signsOfLife > signsOfLifeBefore) return;

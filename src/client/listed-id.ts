@@ -2,6 +2,7 @@ import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
+import type { ServerAddress } from './server-list.js';
 
 /** Interval at which a superseded replica looks its id up, in ms. */
 export const STAND_BY_POLL_MS = 2000;
@@ -15,18 +16,20 @@ const UNLISTED_POLL_MS = 100;
 /** Maximum time to wait until a server has removed an id after its lease was closed, in ms. */
 const UNLISTED_TIMEOUT_MS = 2000;
 
-/** An id to look up in the list of a server. */
+/** An id to look up in the lists of API servers. */
 export interface ListedId {
   readonly api: ApiClient;
   readonly clock: Clock;
-  readonly server: string;
+  /** The only server to ask. Default: all servers. */
+  readonly server?: ServerAddress;
   readonly id: ReplicaId;
   readonly signal: AbortSignal;
 }
 
 /**
- * Waits until an id hasn't been listed for 5 s. Resolves with false if the signal is aborted first. Without the wait, two
- * processes with the same id would take it from each other forever. If the server doesn't respond, the id counts as listed.
+ * Waits until no server that responds has listed an id for 5 s. Resolves with false if the signal is aborted first. Without
+ * the wait, two processes with the same id would take it from each other forever. If no server responds, the id counts as
+ * listed.
  */
 export async function waitUntilFree(listed: ListedId): Promise<boolean> {
   const { clock, signal } = listed;
@@ -53,7 +56,7 @@ export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
   }
 }
 
-/** Returns whether the server lists the id; undefined if the server doesn't respond. */
+/** Returns whether a server lists the id; undefined if no server responds. */
 async function isListed({ api, server, id, signal }: ListedId): Promise<boolean | undefined> {
   try {
     return (await api.findReplica(id, { signal, server })) !== undefined;

@@ -5,29 +5,34 @@ import { createBackoff } from './backoff.js';
 /** A lease held this long was a success: the backoff starts over. */
 const STABLE_AFTER_MS = 30_000;
 
-/** Refusals of our token. They aren't final: the token can be replaced, here or at the server, while the keeper runs. */
-const TOKEN_REFUSAL_CODES: ReadonlySet<ErrorCode> = new Set(['server_unauthenticated', 'server_permission_denied']);
+/** Delay before a server that refused the registration is tried again, in ms. */
+const REFUSED_RETRY_MS = 60_000;
 
-/** Errors of a server that can be another's. They are final only before the first registration, and from all servers. */
-const WRONG_SERVER_CODES: ReadonlySet<ErrorCode> = new Set(['not_an_api_server', ...TOKEN_REFUSAL_CODES]);
+/** Refusals of the registration or of our token, and servers that are no API servers. Trying again soon can't help. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  'unprocessable',
+  'not_an_api_server',
+  'server_unauthenticated',
+  'server_permission_denied',
+]);
 
-/** The failures of a lease keeper's registrations: which are final, which are reported, and when to try again. */
+/** The failures of the registrations with one API server: which are reported, and when to try again. */
 export class RegistrationFailures {
   readonly #backoff;
-  readonly #serverCount: number;
-  #wasRegistered = false;
-  #wrongServers = 0;
-  /** Token refusals reported since the last registration. Each is reported once, not at every attempt. */
+  /** The refusals since the last registration that were reported. Each is reported once, not at every attempt. */
   readonly #reportedRefusals = new Set<string>();
 
-  constructor(random: Random, serverCount: number) {
+  constructor(random: Random) {
     this.#backoff = createBackoff(random);
-    this.#serverCount = serverCount;
+  }
+
+  /** Returns whether another attempt can only succeed after somebody has changed something. */
+  static isRefusal(error: AnyserveError): boolean {
+    return REFUSALS.has(error.code);
   }
 
   /** Records a granted lease. */
   recordRegistration(): void {
-    this.#wasRegistered = true;
     this.#reportedRefusals.clear();
   }
 
@@ -36,22 +41,15 @@ export class RegistrationFailures {
     if (heldForMs >= STABLE_AFTER_MS) this.#backoff.reset();
   }
 
-  /** Records a failure. Returns whether it is final. */
-  record(error: AnyserveError): boolean {
-    if (!WRONG_SERVER_CODES.has(error.code)) return error.isFinal;
-    this.#wrongServers++;
-    return !this.#wasRegistered && this.#wrongServers >= this.#serverCount;
+  /** Returns the delay before the attempt after a failure, in ms. */
+  computeNextDelayMs(error: AnyserveError): number {
+    return RegistrationFailures.isRefusal(error) ? REFUSED_RETRY_MS : this.#backoff.computeNextDelayMs();
   }
 
-  /** Returns the delay before the next attempt, in ms. */
-  computeNextDelayMs(): number {
-    return this.#backoff.computeNextDelayMs();
-  }
-
-  /** Returns whether to report a failure, and remembers a token refusal as reported. */
+  /** Returns whether to report a failure, and remembers a refusal as reported. */
   shouldReport(error: AnyserveError): boolean {
     if (this.#reportedRefusals.has(error.message)) return false;
-    if (TOKEN_REFUSAL_CODES.has(error.code)) this.#reportedRefusals.add(error.message);
+    if (RegistrationFailures.isRefusal(error)) this.#reportedRefusals.add(error.message);
     return true;
   }
 }

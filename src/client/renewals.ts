@@ -1,10 +1,10 @@
 import type { RenewalReport } from '../api/lease-renewal.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import type { RenewalStatus } from '../core/lease-renewals.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
 import { sleep } from './async-waits.js';
+import type { RenewalReply } from './lease-client.js';
 
 /** Options of {@link Renewals}. */
 export interface RenewalsOptions {
@@ -12,12 +12,18 @@ export interface RenewalsOptions {
    * Renews the lease once. Rejects with `unprocessable` if the server refuses the report, with `resource_exhausted` if the
    * report comes too soon or the server has no room for it, and with another error if the server doesn't respond.
    */
-  readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<RenewalStatus>;
+  readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<RenewalReply>;
+  /** Returns the number of the last change by this process. */
+  readonly getSeq: () => number;
   /** TTL of the lease, in ms. */
   readonly ttlMs: number;
   readonly clock: Clock;
   /** Called once, when the server reports that the lease has ended. */
-  readonly onEnd: (end: Exclude<RenewalStatus, 'renewed'>) => void;
+  readonly onEnd: (end: 'superseded' | 'unknown') => void;
+  /** Called when the server has accepted a renewal with this state. */
+  readonly onState: (state: DeclaredState) => void;
+  /** Called once, when responses of servers with different registries arrive in turn. */
+  readonly onMisrouted: () => void;
   /** Called when the server has accepted new capabilities, or with an error if it refuses them. */
   readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
 }
@@ -42,6 +48,10 @@ export class Renewals {
   #capabilities: readonly Capability[] | undefined;
   /** Earliest time to send the capabilities. */
   #capabilitiesAtMs = 0;
+  #renewedAtMs = 0;
+  /** Whether the last response was from a server with another registry. */
+  #isMisrouted = false;
+  #hasReportedMisrouting = false;
 
   constructor(state: DeclaredState, options: RenewalsOptions) {
     this.#state = state;
@@ -74,6 +84,7 @@ export class Renewals {
 
   async #run(): Promise<void> {
     const { ttlMs, clock, onEnd } = this.#options;
+    this.#renewedAtMs = clock.nowMs();
     const { signal } = this.#stop;
     let intervalMs = ttlMs / RENEWALS_PER_TTL;
     for (;;) {
@@ -85,19 +96,26 @@ export class Renewals {
       const renewal = await this.#renew();
       if (signal.aborted) return;
       if (renewal === 'superseded' || renewal === 'unknown') return onEnd(renewal);
+      // Another server that answers at the same address knows nothing about the lease, so its response does not end it. If
+      // only such responses arrive for a whole TTL, the server that granted the lease is gone.
+      if (renewal === 'misrouted' && clock.nowMs() - this.#renewedAtMs >= ttlMs) return onEnd('unknown');
       // Without a response, keep trying: if the server is gone, the lease stream reports it.
-      intervalMs = renewal === 'refused' ? 0 : ttlMs / (renewal === undefined ? RETRIES_PER_TTL : RENEWALS_PER_TTL);
+      intervalMs = renewal === 'refused' ? 0 : ttlMs / (renewal === 'renewed' ? RENEWALS_PER_TTL : RETRIES_PER_TTL);
     }
   }
 
   /** Sends one renewal. Returns `refused` if the server rejected all of it because of the capabilities. */
-  async #renew(): Promise<RenewalStatus | 'refused' | undefined> {
-    const { renew, clock } = this.#options;
+  async #renew(): Promise<RenewalReply | 'refused' | undefined> {
+    const { renew, clock, getSeq } = this.#options;
+    const state = this.#state;
     const capabilities = clock.nowMs() >= this.#capabilitiesAtMs ? this.#capabilities : undefined;
     try {
-      const report = capabilities ? { state: this.#state, capabilities } : { state: this.#state };
-      const renewal = await renew(report, this.#stop.signal);
-      if (capabilities && renewal === 'renewed') this.#settle(capabilities);
+      const report = { state, seq: getSeq() };
+      const renewal = await renew(capabilities ? { ...report, capabilities } : report, this.#stop.signal);
+      if (renewal === 'misrouted') this.#isMisrouted = true;
+      if (renewal !== 'renewed') return renewal;
+      this.#recordRenewal(state);
+      if (capabilities) this.#settle(capabilities);
       return renewal;
     } catch (error) {
       if (!capabilities || !(error instanceof AnyserveError) || this.#stop.signal.aborted) return undefined;
@@ -105,6 +123,17 @@ export class Renewals {
       if (error.code === 'unprocessable') this.#settle(capabilities, error);
       return error.code === 'unprocessable' || error.code === 'resource_exhausted' ? 'refused' : undefined;
     }
+  }
+
+  #recordRenewal(state: DeclaredState): void {
+    const { clock, onMisrouted, onState } = this.#options;
+    this.#renewedAtMs = clock.nowMs();
+    if (this.#isMisrouted && !this.#hasReportedMisrouting) {
+      this.#hasReportedMisrouting = true;
+      onMisrouted();
+    }
+    this.#isMisrouted = false;
+    onState(state);
   }
 
   /** Reports the result for capabilities. Newer ones stay pending. */

@@ -12,6 +12,12 @@ export type LeaseId = Branded<'LeaseId'>;
 /** Id of one API server. It is new at every start. */
 export type ServerId = Branded<'ServerId'>;
 
+/** Id of a registry. API servers that share a store share it. */
+export type RegistryId = Branded<'RegistryId'>;
+
+/** Id of one process that registers a replica. */
+export type InstanceId = Branded<'InstanceId'>;
+
 /** Address at which a replica takes calls, as registered. `core/endpoint` defines the forms. */
 export type Endpoint = Branded<'Endpoint'>;
 
@@ -64,6 +70,16 @@ export function asLeaseId(text: string): LeaseId {
 /** Casts a text to the id of an API server, without checks. */
 export function asServerId(text: string): ServerId {
   return text as ServerId;
+}
+
+/** Casts a text to the id of a registry, without checks. */
+export function asRegistryId(text: string): RegistryId {
+  return text as RegistryId;
+}
+
+/** Casts a text to the id of an instance, without checks. */
+export function asInstanceId(text: string): InstanceId {
+  return text as InstanceId;
 }
 
 /** Casts a text to an endpoint, without checks. The caller that dials it checks it with `parseDialable`. */

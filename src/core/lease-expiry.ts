@@ -83,7 +83,8 @@ export class LeaseExpiry<R extends Replica = Replica> {
     lease.declared = declared;
     if (lease.suspected !== undefined) this.#endSuspicion(lease, silentMs);
     const stateChange = isStateChange ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
-    if (isStateChange || replica) await store.change(lease.id, replica ? { ...stateChange, replica } : stateChange);
+    if (!isStateChange && !replica) return;
+    await store.change(lease.id, { ...stateChange, ...(replica && { replica }), instance: lease.instance });
   }
 
   /** Cancels the timer of self-preservation. The timers of leases end with the leases. */

@@ -54,9 +54,18 @@ export class LeaseRenewals<R extends Replica = Replica> {
   }
 
   /** Renews a lease. See `Registry.renew`. */
-  async renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate<R>): Promise<RenewalResult> {
+  async renew(
+    id: LeaseId,
+    declared?: DeclaredState,
+    update?: CapabilityUpdate<R>,
+    seq?: number,
+  ): Promise<RenewalResult> {
     const lease = this.#options.leases.get(id);
     if (!lease) return this.findEnd(id) ?? 'unknown';
+    if (!recordSeq(lease, seq)) {
+      await this.#options.expiry.recordSignOfLife(lease);
+      return 'renewed';
+    }
     const isTooSoon = update !== undefined && this.#options.clock.nowMs() < lease.nextCapabilityUpdateAtMs;
     if (update && !isTooSoon) return this.#renewWithCapabilities(lease, declared, update);
     const isDelayed = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
@@ -99,4 +108,13 @@ export class LeaseRenewals<R extends Replica = Replica> {
     }
     return 'renewed';
   }
+}
+
+/** Records the number of a change. Returns false if the holder has made a newer change, so that this one must not apply. */
+function recordSeq(lease: Lease, seq: number | undefined): boolean {
+  const { instance } = lease;
+  if (seq === undefined || !instance || seq === instance.seq) return true;
+  if (seq < instance.seq) return false;
+  lease.instance = { id: instance.id, startedMs: instance.startedMs, seq };
+  return true;
 }

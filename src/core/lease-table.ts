@@ -1,13 +1,13 @@
 import type { LeaseId, ReplicaId } from './ids.js';
 import type { EndedLease } from './ports.js';
-import type { DeclaredState, InferredEnd, LeaseEnd } from './replica.js';
+import type { DeclaredState, InferredEnd, Instance, LeaseEnd, NumberedInstance } from './replica.js';
 import type { HostListener } from './self-preservation.js';
 
 /**
- * Callback for the end of a lease that the holder did not end itself. Called once. `end` is undefined if the store doesn't
- * know why.
+ * Callback for the end of a lease that the holder did not end itself. Called once. `end` is undefined if the store doesn't know
+ * why. `by` is the process whose registration superseded this one, if it reported itself.
  */
-export type LeaseHolder = (end: LeaseEnd | undefined) => void;
+export type LeaseHolder = (end: LeaseEnd | undefined, by?: Instance) => void;
 
 /** Terms of a lease. */
 export interface LeaseTerms {
@@ -17,14 +17,18 @@ export interface LeaseTerms {
   readonly ttlMs?: number | undefined;
   /** Initial state of the replica. Default: `ready`. */
   readonly state?: DeclaredState | undefined;
+  /** The process that registers the replica, and the number of this registration. Default: unknown. */
+  readonly instance?: NumberedInstance | undefined;
 }
 
 /** An active lease that this server granted. */
-export interface Lease extends Omit<LeaseTerms, 'state'> {
+export interface Lease extends Omit<LeaseTerms, 'state' | 'instance'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
   readonly grantedAtMs: number;
+  /** The process that holds the lease, and the number of its last change. */
+  instance: NumberedInstance | undefined;
   /** Size of its registration, in bytes. Change it with {@link LeaseTable.resize}. */
   bytes: number;
   /** Earliest time at which the replica can change its capabilities. */
@@ -47,7 +51,7 @@ const NO_TIMER = (): void => {};
 export function createLease(
   id: LeaseId,
   { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
-  { host, ttlMs, state = 'ready' }: LeaseTerms,
+  { host, ttlMs, state = 'ready', instance }: LeaseTerms,
   holder: LeaseHolder,
   nowMs: number,
 ): Lease {
@@ -58,6 +62,7 @@ export function createLease(
     ttlMs,
     holder,
     grantedAtMs: nowMs,
+    instance,
     bytes,
     nextCapabilityUpdateAtMs: nowMs,
     nextReadyAtMs: nowMs,

@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.js';
-import type { Endpoint, LeaseId, ReplicaId, ServerId } from './ids.js';
+import type { Endpoint, InstanceId, LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
 import type {
   DeclaredState,
   InferredEnd,
@@ -35,6 +35,10 @@ export interface Ids {
   createLeaseId(): LeaseId;
   /** Returns a new id for an API server. */
   createServerId(): ServerId;
+  /** Returns a new id for a registry. */
+  createRegistryId(): RegistryId;
+  /** Returns a new id for a process that registers a replica. */
+  createInstanceId(): InstanceId;
 }
 
 /** Log of a role. Each call writes one line. */
@@ -168,6 +172,8 @@ export type StoreEvent<R extends Replica = Replica> =
  * replica can't be used as a store of another, because its subscribers receive what others put.
  */
 export interface RegistrationStore<in out R extends Replica = Replica> {
+  /** Id of the registry: API servers that share a store share it. Undefined until the store knows it. */
+  readonly registryId: RegistryId | undefined;
   /**
    * Resolves when subscribers have received the first complete list of registrations. Rejects when there won't be one. Later
    * calls have the same result.

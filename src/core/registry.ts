@@ -1,6 +1,6 @@
-import type { AnyserveError } from './errors.js';
+import { AnyserveError } from './errors.js';
 import { createIdConflicts } from './id-conflicts.js';
-import type { LeaseId, ReplicaId, ServerId } from './ids.js';
+import type { LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './lease-renewals.js';
@@ -11,8 +11,11 @@ import { checkLeaseLimits, NO_REGISTRY_LIMITS, type RegistryLimits } from './reg
 import {
   type DeclaredState,
   type InferredEnd,
+  type Instance,
   isRoutable,
+  isSameInstance,
   type LeaseEnd,
+  type NumberedInstance,
   type Registration,
   type Replica,
 } from './replica.js';
@@ -71,19 +74,32 @@ export class Registry<R extends Replica = Replica> {
     this.#unsubscribe = store.subscribe((event) => this.#apply(event));
   }
 
+  /** Id of the registry: API servers that share a store share it. Undefined until the store knows it. */
+  get id(): RegistryId | undefined {
+    return this.#store.registryId;
+  }
+
   /**
    * Returns why a host can't get a lease for a replica now; undefined if it can. `unavailable`: the registry is full.
    * `resource_exhausted`: the host has reached its own limit. The registration that it replaces counts as free.
+   * `already_exists`: the same process has a newer registration.
    */
-  checkLimits(replica: Replica, host: string): AnyserveError | undefined {
+  checkRegistration(
+    replica: Replica,
+    { host, instance }: Pick<LeaseTerms, 'host' | 'instance'>,
+  ): AnyserveError | undefined {
     const held = this.#list.get(replica.id);
-    return checkLeaseLimits(this.#leases, this.#limits, {
-      host,
-      bytes: estimateRegistrationBytes(replica),
-      isNew: held === undefined,
-      replaced: held && this.#leases.get(held.lease),
-      replicas: this.#list.size,
-    });
+    const lease = held && this.#leases.get(held.lease);
+    return (
+      checkSeq(instance, lease?.instance ?? held?.instance) ??
+      checkLeaseLimits(this.#leases, this.#limits, {
+        host,
+        bytes: estimateRegistrationBytes(replica),
+        isNew: held === undefined,
+        replaced: lease,
+        replicas: this.#list.size,
+      })
+    );
   }
 
   /**
@@ -96,7 +112,8 @@ export class Registry<R extends Replica = Replica> {
     this.#leases.grant(lease);
     try {
       const sinceEpochMs = this.#clock.epochMs();
-      await this.#store.put({ lease: lease.id, owner: this.#owner, replica, state: lease.declared, sinceEpochMs });
+      const { id, declared: state, instance } = lease;
+      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs });
     } catch (error) {
       this.#leases.end(lease.id);
       throw error;
@@ -106,12 +123,13 @@ export class Registry<R extends Replica = Replica> {
   }
 
   /**
-   * Renews the lease for another TTL. Applies the state and the capabilities that the replica reports, both or neither. Neither is
+   * Renews the lease for another TTL. Applies the state and the capabilities that the replica reports, both or neither. `seq` numbers
+   * the changes of the lease's holder: a report with a lower number than an earlier one only renews the lease. Neither is
    * applied with `too_soon` (capabilities within 1 s of the last ones, or a large registration that becomes ready too often) or
    * with an error because the registry has no room. The lease is renewed in these cases too.
    */
-  renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate<R>): Promise<RenewalResult> {
-    return this.#renewals.renew(id, declared, update);
+  renew(id: LeaseId, declared?: DeclaredState, update?: CapabilityUpdate<R>, seq?: number): Promise<RenewalResult> {
+    return this.#renewals.renew(id, declared, update, seq);
   }
 
   /** Returns the result of a renewal that would find the lease ended; undefined if the lease is active. */
@@ -216,17 +234,21 @@ export class Registry<R extends Replica = Replica> {
     const { lease, replica } = registration;
     const previous = this.#list.get(replica.id);
     this.#list.put(registration);
-    if (previous && previous.lease !== lease) this.#supersede(previous);
+    if (previous && previous.lease !== lease) this.#supersede(previous, registration.instance);
     this.#events.emit({ kind: 'registered', replicaId: replica.id, endpoint: replica.endpoint });
   }
 
-  #supersede({ lease, replica: { id: replicaId } }: Registration): void {
+  /** Ends the lease of a registration that a newer one replaced. The same process can register again, and takes over nothing. */
+  #supersede({ lease, instance, replica: { id: replicaId } }: Registration, by: Instance | undefined): void {
     const nowMs = this.#clock.nowMs();
     const ended = this.#leases.end(lease);
-    this.#leases.rememberSuperseded(lease, nowMs);
-    this.#events.emit({ kind: 'removed', replicaId, reason: 'superseded', lease: toEndedLease(ended, nowMs) });
-    if (this.#idConflicts.recordTakeover(replicaId, nowMs)) this.#events.emit({ kind: 'id_conflict', replicaId });
-    ended?.holder('superseded');
+    const reason = isSameInstance(instance, by) ? 'reregistered' : 'superseded';
+    this.#events.emit({ kind: 'removed', replicaId, reason, lease: toEndedLease(ended, nowMs) });
+    if (reason === 'superseded') {
+      this.#leases.rememberSuperseded(lease, nowMs);
+      if (this.#idConflicts.recordTakeover(replicaId, nowMs)) this.#events.emit({ kind: 'id_conflict', replicaId });
+    }
+    ended?.holder(reason, by);
   }
 
   #applyChange(registration: Registration<R>): void {
@@ -254,4 +276,16 @@ export class Registry<R extends Replica = Replica> {
     }
     active?.holder(reason);
   }
+}
+
+/** Returns an error if a registration is older than the present one of the same process. */
+function checkSeq(
+  instance: NumberedInstance | undefined,
+  present: NumberedInstance | undefined,
+): AnyserveError | undefined {
+  if (!instance || !present || !isSameInstance(instance, present) || instance.seq > present.seq) return undefined;
+  return new AnyserveError(
+    'already_exists',
+    `a newer registration of the same process exists: its number is ${present.seq}, and this one's is ${instance.seq}`,
+  );
 }

@@ -1,11 +1,29 @@
 import type { Capability } from './capability.js';
-import type { Endpoint, LeaseId, ReplicaId, ServerId } from './ids.js';
+import type { Endpoint, InstanceId, LeaseId, ReplicaId, ServerId } from './ids.js';
 
 /** A registered model server. */
 export interface Replica {
   readonly id: ReplicaId;
   readonly endpoint: Endpoint;
   readonly capabilities: readonly Capability[];
+}
+
+/** A process that registers a replica. */
+export interface Instance {
+  readonly id: InstanceId;
+  /** When the process began to register the replica, in ms since 1970. */
+  readonly startedMs: number;
+}
+
+/** A process, and the number of one of its registrations or changes. */
+export interface NumberedInstance extends Instance {
+  /** Higher for each registration and each change, and the same at all API servers: the highest is the newest. */
+  readonly seq: number;
+}
+
+/** Returns whether two registrations are of the same process. Processes that don't report themselves are different ones. */
+export function isSameInstance(a: Instance | undefined, b: Instance | undefined): boolean {
+  return a !== undefined && a.id === b?.id;
 }
 
 /** State that a replica reports: it takes calls, it cannot take calls now, or it finishes its calls before it stops. */
@@ -25,6 +43,8 @@ export interface Registration<R extends Replica = Replica> {
   readonly lease: LeaseId;
   /** The API server that granted the lease. */
   readonly owner: ServerId;
+  /** The process that registered it, and the number of its last change. Undefined if it did not report them. */
+  readonly instance: NumberedInstance | undefined;
   readonly replica: R;
   readonly state: ReplicaState;
   /** Time at which it entered this state, in ms since 1970. */
@@ -33,7 +53,7 @@ export interface Registration<R extends Replica = Replica> {
 
 /** A change of a registration during its lease. */
 export type RegistrationChange<R extends Replica = Replica> = Partial<
-  Pick<Registration<R>, 'replica' | 'state' | 'sinceEpochMs'>
+  Pick<Registration<R>, 'replica' | 'state' | 'sinceEpochMs' | 'instance'>
 >;
 
 /** Returns whether a replica in this state can be chosen. Only such replicas are in the list for callers. */
@@ -44,9 +64,16 @@ export function isRoutable({ state }: Registration): boolean {
 /**
  * Reason of the end of a lease. `closed`: its connection closed. `expired`: its TTL passed without a renewal. `unacknowledged`:
  * the holder's host stopped acknowledging data. `superseded`: a newer registration took the replica id. `released`: its holder
- * revoked it. `shutdown`: the API server stops.
+ * revoked it. `shutdown`: the API server stops. `reregistered`: the process that holds it registered the replica again.
  */
-export type LeaseEnd = 'closed' | 'expired' | 'unacknowledged' | 'superseded' | 'released' | 'shutdown';
+export type LeaseEnd =
+  | 'closed'
+  | 'expired'
+  | 'unacknowledged'
+  | 'superseded'
+  | 'released'
+  | 'shutdown'
+  | 'reregistered';
 
 /** Reasons that are inferred from silence, and can be wrong. */
 export type InferredEnd = Extract<LeaseEnd, 'expired' | 'unacknowledged'>;

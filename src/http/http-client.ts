@@ -23,6 +23,8 @@ export interface HttpProxy {
 export interface HttpRequest {
   readonly method: string;
   readonly url: string;
+  /** IP address to connect to, if the URL's host name has several. Default: one that the operating system chooses. */
+  readonly address?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   /** Timeout for the response headers, in ms, including the DNS lookup. */
@@ -75,12 +77,18 @@ export class HttpConnections {
     }
   }
 
-  #sendOnce({ method, url, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpResponse> {
+  #sendOnce({ method, url, address, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpResponse> {
     return new Promise((resolve, reject) => {
+      const { host, hostname } = new URL(url);
       const options = {
         method,
-        headers: body === undefined ? headers : { ...headers, 'content-length': Buffer.byteLength(body) },
+        headers: {
+          ...(address !== undefined && { host }),
+          ...headers,
+          ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
+        },
         signal,
+        ...(address !== undefined && { hostname: address, servername: hostname }),
       };
       const request = url.startsWith('https:')
         ? this.#createHttpsRequest(url, options)

@@ -1,5 +1,6 @@
 import type { Request, Response } from 'express';
 import { serializeErrorDetail } from '../api/api-responses.js';
+import { UNKNOWN_REGISTRY } from '../api/instance-json.js';
 import { isLoopback } from '../core/host.js';
 import { HostCheck, type HostCheckOptions } from '../http/host-check.js';
 import { type Listener, type ListenerOptions, startListener } from '../http/listener.js';
@@ -68,7 +69,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
 /** Starts to listen for the requests of the app. The app has its own error handler, so express needs to create none per request. */
 function listen(
   { app, handleHotRoute }: ApiApp,
-  options: ListenerOptions,
+  options: ListenerOptions & Pick<ApiServerOptions, 'registry'>,
   connections: ConnectionLimit,
 ): Promise<Listener> {
   return startListener(options, {
@@ -78,6 +79,6 @@ function listen(
     formatError: serializeErrorDetail,
     isTakenOver: carriesLease,
     connections,
-    classes: createHttpClasses(app),
+    classes: createHttpClasses(app, () => options.registry.id ?? UNKNOWN_REGISTRY),
   });
 }

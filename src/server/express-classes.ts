@@ -1,5 +1,6 @@
-import { IncomingMessage, ServerResponse } from 'node:http';
+import { IncomingMessage, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Express } from 'express';
+import { REGISTRY_HEADER } from '../api/instance-json.js';
 
 /** The classes of a server's requests and responses. */
 export interface HttpClasses {
@@ -10,11 +11,20 @@ export interface HttpClasses {
 /**
  * Creates request and response classes that already have the prototypes express would set. Replacing the prototypes
  * for each request is most of the cost of express, because V8 then drops its optimizations for the object. With the
- * prototypes in place, the replacement does nothing. The app remains an ordinary express app.
+ * prototypes in place, the replacement does nothing. The app remains an ordinary express app. Every response has the header
+ * that names the registry.
  */
-export function createHttpClasses(app: Express): HttpClasses {
+export function createHttpClasses(app: Express, getRegistryId: () => string): HttpClasses {
   class Request extends IncomingMessage {}
-  class Response<T extends IncomingMessage = IncomingMessage> extends ServerResponse<T> {}
+  class Response<T extends IncomingMessage = IncomingMessage> extends ServerResponse<T> {
+    override writeHead(status: number, ...rest: unknown[]): this {
+      const headers = rest.at(-1);
+      // A flat list is the form that Node writes fastest. `setHeader` would make it convert the list.
+      if (Array.isArray(headers)) rest[rest.length - 1] = [...headers, REGISTRY_HEADER, getRegistryId()];
+      else this.setHeader(REGISTRY_HEADER, getRegistryId());
+      return super.writeHead(status, ...(rest as [OutgoingHttpHeaders?]));
+    }
+  }
   app.request = copyInherited(app.request, Request.prototype, IncomingMessage.prototype);
   app.response = copyInherited(app.response, Response.prototype, ServerResponse.prototype);
   // `locals` is for templates, and the app has none. Otherwise express would create an object for each response.

@@ -50,14 +50,14 @@ export function createRenewHandler(
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
-    const { state, capabilities } = outcome;
+    const { state, capabilities, seq } = outcome;
     const offer =
       capabilities &&
       ((current: SerializedReplica): SerializedReplica => {
         reportListValues({ id: current.id, capabilities }, events);
         return replaceCapabilities(current, capabilities);
       });
-    const renewal = await registry.renew(lease, state, offer);
+    const renewal = await registry.renew(lease, state, offer, seq);
     sendRenewal(response, renewal, capabilities !== undefined);
   };
 }

@@ -1,4 +1,5 @@
 import type { Request, Response } from 'express';
+import { formatReplacedHeader, REPLACED_HEADER } from '../api/instance-json.js';
 import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
@@ -14,7 +15,7 @@ import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '..
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import type { Replica } from '../core/replica.js';
+import { isSameInstance, type Replica } from '../core/replica.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
@@ -30,7 +31,7 @@ import { emitRefusal, toHost } from './registration-refusals.js';
 
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'register' | 'release' | 'checkLimits'>;
+  readonly registry: Pick<Registry<SerializedReplica>, 'checkRegistration' | 'find' | 'register' | 'release'>;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
   readonly readiness: Readiness;
   readonly clock: Clock;
@@ -102,20 +103,22 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   const { socket } = response;
   // The client left while its request was read. A lease would end at once, and would first supersede a live one.
   if (!socket || socket.destroyed) return;
-  const { replica, ttlMs, state } = request;
+  const { replica, ttlMs, state, instance } = request;
   const { registry, deadPeers, events, heartbeats } = options;
   const host = toHost(socket.remoteAddress);
-  const refusal = findRefusal(replica, host, options);
+  const refusal = findRefusal(request, host, options);
   if (refusal) {
     const { code, message: reason } = refusal;
     events.emit({ kind: 'registration_refused', replicaId: replica.id, host, code, reason });
-    return sendError(response, code, reason, { ...RETRY_LATER_HEADERS, connection: 'close' });
+    const headers = code === 'already_exists' ? {} : RETRY_LATER_HEADERS;
+    return sendError(response, code, reason, { ...headers, connection: 'close' });
   }
   emitWarnings(replica, host, events);
   const stream = createLeaseStream(response, heartbeats);
-  const granted = registry.register(replica, { host, ttlMs, state }, (end) => {
+  const replaced = registry.find(replica.id)?.registration.instance;
+  const granted = registry.register(replica, { host, ttlMs, state, instance }, (end, by) => {
     if (end === 'unacknowledged') stream.destroy();
-    else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id) : undefined);
+    else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id, by) : undefined);
   });
   let unwatch = (): void => {};
   // Set after `granted`, which the listener uses: if the connection has closed already, it is called at once.
@@ -127,13 +130,20 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   });
   const lease = await granted;
   unwatch = deadPeers.watch({ lease, host, socket });
-  stream.open(formatRegisteredEvent(replica.id), ttlMs === undefined ? {} : { [LEASE_HEADER]: lease });
+  stream.open(formatRegisteredEvent(replica.id), {
+    ...(ttlMs !== undefined && { [LEASE_HEADER]: lease }),
+    ...(replaced && !isSameInstance(replaced, instance) && { [REPLACED_HEADER]: formatReplacedHeader(replaced) }),
+  });
 }
 
-/** Returns why a registration can't be accepted now: the server isn't ready, or the registry has no room. */
-function findRefusal(replica: Replica, host: string, options: GrantOptions): AnyserveError | undefined {
+/** Returns why a registration can't be accepted: the server isn't ready, the registry has no room, or a newer one exists. */
+function findRefusal(
+  { replica, instance }: RegistrationRequest,
+  host: string,
+  options: GrantOptions,
+): AnyserveError | undefined {
   const [reason] = options.readiness.listReasons();
-  if (reason === undefined) return options.registry.checkLimits(replica, host);
+  if (reason === undefined) return options.registry.checkRegistration(replica, { host, instance });
   return new AnyserveError('unavailable', `this API server is not accepting registrations: ${reason}`);
 }
 

@@ -1,12 +1,17 @@
-import type { LeaseId, ReplicaId } from '../core/ids.js';
+import type { LeaseId, RegistryId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../core/replica.js';
 
 /** A store in this process, without persistence. Subscribers receive each change before the call returns. */
 export class MemoryStore<R extends Replica = Replica> implements RegistrationStore<R> {
+  readonly registryId: RegistryId;
   readonly #byReplica = new Map<ReplicaId, Registration<R>>();
   readonly #byLease = new Map<LeaseId, Registration<R>>();
   readonly #listeners = new Set<(event: StoreEvent<R>) => void>();
+
+  constructor(registryId: RegistryId) {
+    this.registryId = registryId;
+  }
 
   /** Resolves at once, because an empty store is complete. */
   async start(): Promise<void> {}
@@ -25,6 +30,7 @@ export class MemoryStore<R extends Replica = Replica> implements RegistrationSto
     const registration = {
       lease,
       owner: previous.owner,
+      instance: change.instance ?? previous.instance,
       replica: change.replica ?? previous.replica,
       state: change.state ?? previous.state,
       sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,

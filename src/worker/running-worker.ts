@@ -9,7 +9,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
 import { isLoopback } from '../core/host.js';
 import { createReplicaId, parseReplicaId } from '../core/ids.js';
-import type { Clock, Log, Random } from '../core/ports.js';
+import type { Clock, Ids, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
@@ -37,6 +37,7 @@ export interface WorkerOptions extends WorkerSettings {
 export interface WorkerEnvironment {
   readonly clock: Clock;
   readonly random: Random;
+  readonly ids: Ids;
   readonly log: Log;
   readonly hostName: string;
   /** Distinguishes processes, even in two containers with the same host name. */
@@ -83,7 +84,10 @@ class RunningWorker {
     this.#options = options;
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
-    this.#api = options.servers.length > 0 ? new ApiClient(options.servers, options.serverAccess) : undefined;
+    this.#api =
+      options.servers.length > 0
+        ? new ApiClient({ ...options.serverAccess, servers: options.servers, clock: world.clock })
+        : undefined;
     this.#health = new BackendHealth(options.backends, world.clock, (change) => this.#onHealthChange(change));
     // Every stream adds a listener, and any number of streams can be open.
     setMaxListeners(0, this.#leaving.signal);
@@ -97,7 +101,7 @@ class RunningWorker {
 
   /** Starts the server and the registration. Resolves to the replica when calls are accepted. */
   async start(): Promise<Replica> {
-    const { clock, random, log } = this.#world;
+    const { clock, random, ids, log } = this.#world;
     const { host, callTokens, tls, onLeaseChange, backends } = this.#options;
     // Checks the id and the endpoint before the server listens; the port doesn't matter here.
     this.#createReplica(1);
@@ -110,7 +114,15 @@ class RunningWorker {
     this.#server = server;
     this.#keeper =
       this.#api &&
-      new LeaseKeeper({ api: this.#api, replica, clock, random, ready: this.#isReady, onChange: onLeaseChange });
+      new LeaseKeeper({
+        api: this.#api,
+        replica,
+        instanceId: ids.createInstanceId(),
+        clock,
+        random,
+        ready: this.#isReady,
+        onChange: onLeaseChange,
+      });
     this.#health.start();
     for (const backend of backends) {
       backend.watchModels?.(
@@ -130,7 +142,7 @@ class RunningWorker {
     if (!this.#draining.signal.aborted) {
       this.#draining.abort();
       this.#server?.setServing(false);
-      this.#keeper?.drain();
+      await this.#keeper?.drain();
       await sleep(this.#world.clock, this.#keeper ? this.#options.drainDelayMs : 0, this.#skipDelay.signal);
       if (!this.#isStopping) await this.stop();
     }

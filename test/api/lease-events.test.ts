@@ -5,12 +5,15 @@ import {
   formatSupersededEvent,
   parseLeaseEvent,
 } from '../../src/api/lease-events.js';
-import { asReplicaId } from '../../src/core/ids.js';
+import { asInstanceId, asReplicaId } from '../../src/core/ids.js';
 
 describe('lease events', () => {
   it('have the whitespace of the Python server', () => {
     expect(formatRegisteredEvent(asReplicaId('r1'))).toBe('data: {"status": "registered", "replica_id": "r1"}\n\n');
     expect(formatSupersededEvent(asReplicaId('r1'))).toBe('data: {"status": "superseded", "replica_id": "r1"}\n\n');
+    expect(formatSupersededEvent(asReplicaId('r1'), { id: asInstanceId('a1'), startedMs: 7 })).toBe(
+      'data: {"status": "superseded", "replica_id": "r1", "instance": {"id": "a1", "startedMs": 7}}\n\n',
+    );
     expect(ALIVE_EVENT).toBe('data: {"status": "alive"}\n\n');
   });
 
@@ -18,6 +21,13 @@ describe('lease events', () => {
     expect(formatRegisteredEvent(asReplicaId('é\n😀/"\\\u007f'))).toBe(
       'data: {"status": "registered", "replica_id": "\\u00e9\\n\\ud83d\\ude00/\\"\\\\\\u007f"}\n\n',
     );
+  });
+
+  it('name the process that superseded a registration, if they can', () => {
+    const by = { id: asInstanceId('a1'), startedMs: 7 };
+    const parse = (event: string) => parseLeaseEvent(event.slice('data: '.length).trimEnd());
+    expect(parse(formatSupersededEvent(asReplicaId('r1'), by))).toEqual({ status: 'superseded', by });
+    expect(parse(formatSupersededEvent(asReplicaId('r1')))).toEqual({ status: 'superseded', by: undefined });
   });
 
   it.each([
@@ -28,6 +38,6 @@ describe('lease events', () => {
     ['not JSON', 'unknown'],
     ['null', 'unknown'],
   ])('parses %s as %s', (data, event) => {
-    expect(parseLeaseEvent(data)).toBe(event);
+    expect(parseLeaseEvent(data).status).toBe(event);
   });
 });

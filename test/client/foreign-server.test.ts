@@ -1,9 +1,9 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ApiClient } from '../../src/client/api-client.js';
 import { toUnexpectedResponseError } from '../../src/client/api-failure.js';
 import { createReplicaId } from '../../src/core/ids.js';
+import { createApiClient, toServer } from '../support/api-client.js';
 import { query, replica } from '../support/replicas.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -41,7 +41,7 @@ describe('another program at the address of an API server', () => {
       '127.0.0.1',
     );
     const url = `http://127.0.0.1:${port}`;
-    const api = new ApiClient([url]);
+    const api = createApiClient(url);
     cleanups.push(() => api.close());
     const expected = {
       code: 'not_an_api_server',
@@ -50,12 +50,14 @@ describe('another program at the address of an API server', () => {
     const { signal } = new AbortController();
     await expect(api.route(query())).rejects.toMatchObject(expected);
     await expect(api.listReplicas()).rejects.toMatchObject(expected);
-    await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(expected);
+    await expect(api.leases.open(toServer(url), replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject(
+      expected,
+    );
   });
 
   it('is reported with the address that localhost resolved to, and with the address to use instead', () => {
     const answer = { status: 401, headers: {}, peer: '[::1]:8080' };
-    expect(toUnexpectedResponseError('http://localhost:8080', answer, '')).toMatchObject({
+    expect(toUnexpectedResponseError(toServer('http://localhost:8080'), answer, '')).toMatchObject({
       code: 'not_an_api_server',
       message:
         'http://localhost:8080 is not an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or use http://127.0.0.1:8080',

@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { ApiClient } from '../../src/client/api-client.js';
 import type { LeaseChange } from '../../src/client/lease-change.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import { App, Client, keepRegistered, startApiServer, startWorker } from '../../src/index.js';
+import { ids } from '../../src/system.js';
+import { createApiClient, listReplicas, toServer } from '../support/api-client.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { createAuthority } from '../support/certificates.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -33,13 +34,14 @@ async function startGuardedServer(
 }
 
 function createKeeper(servers: string[], token: () => string) {
-  const api = new ApiClient(servers, { token });
+  const api = createApiClient(servers, { token });
   const clock = new ManualClock();
   const changes: LeaseChange[] = [];
   const onChange = (change: LeaseChange): void => void changes.push(change);
   const keeper = new LeaseKeeper({
     api,
     replica: replica('r1', {}),
+    instanceId: ids.createInstanceId(),
     clock,
     random: createConstantRandom(0.5),
     onChange,
@@ -59,21 +61,22 @@ describe('ApiClient', () => {
   it('sends the current token with every request', async () => {
     const server = await startGuardedServer('writer');
     let token = 'reader';
-    const api = new ApiClient([server.url], { token: () => token });
+    const api = createApiClient(server.url, { token: () => token });
     cleanups.push(() => api.close());
-    expect(await api.listReplicas()).toEqual([]);
-    expect(await api.listReplicaDetails()).toEqual([]);
+    expect(await listReplicas(api)).toEqual([]);
+    expect((await api.listReplicas()).replicas).toEqual([]);
     expect(await api.route(query({ a: 'b' }))).toEqual({ kind: 'none', isWarming: false });
     const { signal } = new AbortController();
-    await expect(api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal)).rejects.toMatchObject({
+    await expect(
+      api.leases.open(toServer(server.url), replica('r1', {}), { ttlMs: 9000 }, signal),
+    ).rejects.toMatchObject({
       code: 'server_unauthenticated',
     });
     token = 'writer';
-    const { lease, body } = await api.leases.open(replica('r1', {}), { ttlMs: 9000 }, signal);
-    if (lease === undefined) throw new Error('the lease is one-way');
-    expect(await api.leases.renew(server.url, lease, { state: 'ready' }, signal)).toBe('renewed');
-    await api.leases.release(server.url, lease, signal);
-    body.destroy();
+    const lease = await api.leases.open(toServer(server.url), replica('r1', {}), { ttlMs: 9000 }, signal);
+    expect(await api.leases.renew(lease, { state: 'ready' }, signal)).toBe('renewed');
+    await api.leases.release(lease, signal);
+    lease.body.destroy();
     expect(server.registry.replicas()).toEqual([]);
   });
 
@@ -81,9 +84,9 @@ describe('ApiClient', () => {
     'explains what to do when its token is rejected, without the token in the message',
     async (token) => {
       const server = await startGuardedServer('writer');
-      const api = new ApiClient([server.url], { token });
+      const api = createApiClient(server.url, { token });
       cleanups.push(() => api.close());
-      const failure = await api.listReplicas().catch((error) => error);
+      const failure = await listReplicas(api).catch((error) => error);
       expect(failure).toMatchObject({ code: 'server_unauthenticated', exitCode: 1, isFinal: true });
       expect(failure.message).toMatch(
         /^the API server \S+ refused the request \(HTTP 401\): (?:unknown token: )?this request needs a read token or a register token.*; give a token that has this permission with --token-file or in ANYSERVE_TOKEN$/,
@@ -108,12 +111,19 @@ describe('LeaseKeeper', () => {
     expect([...changes, ...other.changes]).toEqual([]);
   });
 
-  it('tries the other servers in the list before it gives up', async () => {
-    const [refusing, taking] = [await startGuardedServer('other'), await startGuardedServer('writer')];
-    const { clock, listKinds } = createKeeper([refusing.url, taking.url], () => 'writer');
-    await until('it is waiting', () => listKinds().includes('lost') && clock.pending().length === 1);
-    clock.advance(1000);
-    await until('it is registered', () => taking.registry.replicas().length === 1);
+  it('registers with the servers that accept its token, and tries the others again after 60 s', async () => {
+    const [refusing, accepting] = [await startGuardedServer('other'), await startGuardedServer('writer')];
+    const { clock, changes, listKinds } = createKeeper([refusing.url, accepting.url], () => 'writer');
+    await until('one registration and one refusal', () => listKinds().length === 2);
+    expect(accepting.registry.replicas()).toHaveLength(1);
+    const refusals = changes.filter(({ kind }) => kind === 'lost');
+    expect(refusals).toMatchObject([{ server: refusing.url, retryInMs: 60_000 }]);
+    refusing.setTokens('writer');
+    await until('it is registered', () => {
+      clock.advance(2000);
+      return refusing.registry.replicas().length === 1;
+    });
+    expect(clock.nowMs()).toBeGreaterThanOrEqual(60_000);
   });
 
   it('survives a token change: it retries until it has the new token, and reports the problem once', async () => {

@@ -7,7 +7,7 @@ import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, Replica } from '../../src/core/replica.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { createCountingIds, createRecordingEvents, replica } from '../support/replicas.js';
+import { createCountingIds, createRecordingEvents, replica, TEST_REGISTRY } from '../support/replicas.js';
 import { createSeededRandom } from '../support/seeded-random.js';
 
 const MAX_BYTES = 8000;
@@ -22,7 +22,7 @@ function createSizedReplica(id: string, size: number): Replica {
 function createLimitedRegistry(clock = new ManualClock()): Registry {
   const limits = { maxReplicas: 1000, maxLeasesPerHost: 1000, maxBytes: MAX_BYTES };
   const world = { clock, random: createSeededRandom(1), ids: createCountingIds(), events: createRecordingEvents() };
-  return new Registry({ store: new MemoryStore(), ...world, limits });
+  return new Registry({ store: new MemoryStore(TEST_REGISTRY), ...world, limits });
 }
 
 /** The test's model of a granted lease. */
@@ -79,7 +79,7 @@ describe('the accounting of registration bytes', () => {
             const others = listRunning().filter((one) => one.replica.id !== registering.id);
             const bytes = estimateRegistrationBytes(registering);
             const ofHost = countBytes(others.filter(({ host }) => host === step.host)) + bytes;
-            const refusal = registry.checkLimits(registering, step.host);
+            const refusal = registry.checkRegistration(registering, { host: step.host });
             const expected =
               ofHost > MAX_BYTES / 4
                 ? 'resource_exhausted'
@@ -115,11 +115,13 @@ describe('the accounting of registration bytes', () => {
         for (const host of HOSTS.slice(0, 4)) {
           const share = createSizedReplica(host, 0);
           const rest = MAX_BYTES / 4 - estimateRegistrationBytes(createSizedReplica(host, 1000)) + 1000;
-          expect(registry.checkLimits(createSizedReplica(host, rest + 1), host)?.code).toBe('resource_exhausted');
-          expect(registry.checkLimits(share, host)).toBeUndefined();
+          expect(registry.checkRegistration(createSizedReplica(host, rest + 1), { host })?.code).toBe(
+            'resource_exhausted',
+          );
+          expect(registry.checkRegistration(share, { host })).toBeUndefined();
           await registry.register(createSizedReplica(host, rest), { host }, () => {});
         }
-        expect(registry.checkLimits(PROBE, 'e')?.code).toBe('unavailable');
+        expect(registry.checkRegistration(PROBE, { host: 'e' })?.code).toBe('unavailable');
       }),
       { numRuns: 300 },
     );
@@ -135,7 +137,7 @@ describe('the accounting of registration bytes', () => {
 
   it('refuses a registration with the limit in the message', () => {
     const registry = createLimitedRegistry();
-    expect(registry.checkLimits(createSizedReplica('r1', 3000), 'a')?.message).toMatch(
+    expect(registry.checkRegistration(createSizedReplica('r1', 3000), { host: 'a' })?.message).toMatch(
       /^no room for a registration of 30\d\d bytes: the maximum for all registrations of a is 2000 bytes$/,
     );
   });
@@ -179,7 +181,7 @@ describe('a replica with a large registration', () => {
   it('becomes ready again after a time in proportion to its size, and unready at once', async () => {
     const clock = new ManualClock();
     const registry = new Registry({
-      store: new MemoryStore(),
+      store: new MemoryStore(TEST_REGISTRY),
       clock,
       random: createSeededRandom(1),
       ids: createCountingIds(),

@@ -4,7 +4,7 @@ import { Registry } from '../../src/core/registry.js';
 import type { DeclaredState, ReplicaState } from '../../src/core/replica.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { createCountingIds, createRecordingEvents, prepareQuery, replica } from '../support/replicas.js';
+import { createCountingIds, createRecordingEvents, prepareQuery, replica, TEST_REGISTRY } from '../support/replicas.js';
 import { createSeededRandom } from '../support/seeded-random.js';
 
 /** The seeds are the same in each run. More of them cover more orders. */
@@ -71,7 +71,7 @@ class Interleaving {
   }
 
   #started(): Registry {
-    const options = { store: new MemoryStore(), clock: this.#clock, random: this.#random, ids: this.#ids };
+    const options = { store: new MemoryStore(TEST_REGISTRY), clock: this.#clock, random: this.#random, ids: this.#ids };
     return new Registry({ ...options, events: createRecordingEvents() });
   }
 

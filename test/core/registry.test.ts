@@ -5,7 +5,7 @@ import { Registry } from '../../src/core/registry.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { computeChiSquare } from '../support/chi-square.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { createCountingIds, createRecordingEvents, prepareQuery, replica } from '../support/replicas.js';
+import { createCountingIds, createRecordingEvents, prepareQuery, replica, TEST_REGISTRY } from '../support/replicas.js';
 import { createSeededRandom } from '../support/seeded-random.js';
 
 const NONE: ReadonlySet<never> = new Set();
@@ -13,7 +13,7 @@ const AT_HOME = { host: '127.0.0.1' };
 
 function createRegistry({ seed = 1, events = createRecordingEvents(), clock = new ManualClock() } = {}): Registry {
   return new Registry({
-    store: new MemoryStore(),
+    store: new MemoryStore(TEST_REGISTRY),
     clock,
     random: createSeededRandom(seed),
     ids: createCountingIds(),
@@ -41,7 +41,7 @@ describe('registry', () => {
     const newer = vi.fn<LeaseHolder>();
     await registry.register(replica('r1', {}), AT_HOME, older);
     await registry.register(replica('r1', {}), AT_HOME, newer);
-    expect(older.mock.calls).toEqual([['superseded']]);
+    expect(older.mock.calls).toEqual([['superseded', undefined]]);
     expect(newer).not.toHaveBeenCalled();
   });
 
@@ -297,7 +297,7 @@ describe('registry', () => {
   });
 
   it('drops a lease that its store refused', async () => {
-    const store = Object.assign(new MemoryStore(), { put: () => Promise.reject(new Error('full')) });
+    const store = Object.assign(new MemoryStore(TEST_REGISTRY), { put: () => Promise.reject(new Error('full')) });
     const registry = new Registry({
       store,
       clock: new ManualClock(),

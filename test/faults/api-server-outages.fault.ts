@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
-import { ApiClient } from '../../src/client/api-client.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
-import { clock, random } from '../../src/system.js';
+import { clock, ids, random } from '../../src/system.js';
+import { createApiClient } from '../support/api-client.js';
 import { stopAll } from '../support/binary.js';
 import { assertHolds, measureTimeUntil, readRemovals, startCurlRegistrant, startServer } from '../support/fleet.js';
 import { findFreePort } from '../support/free-port.js';
@@ -12,10 +12,17 @@ afterAll(stopAll);
 
 /** Keeps `count` replicas registered from this process. */
 function keepRegistered(count: number, url: string, { onTestFinished }: TestContext): void {
-  const api = new ApiClient([url]);
+  const api = createApiClient(url);
   const keepers = Array.from(
     { length: count },
-    (_, n) => new LeaseKeeper({ api, replica: replica(`kept${n}`, { type: 'chat' }), clock, random }),
+    (_, n) =>
+      new LeaseKeeper({
+        api,
+        replica: replica(`kept${n}`, { type: 'chat' }),
+        instanceId: ids.createInstanceId(),
+        clock,
+        random,
+      }),
   );
   for (const keeper of keepers) keeper.run().catch(() => {});
   onTestFinished(async () => {

@@ -179,7 +179,7 @@ describe('a response', () => {
     );
     await until('the last answer', () => received().includes('alive'));
     expect(received().replaceAll(/Date: [^\r]+/g, 'Date: now')).toMatch(
-      /^HTTP\/1.1 417 Expectation Failed\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP\/1.1 200 OK\r\n/,
+      /^HTTP\/1.1 417 Expectation Failed\r\nx-anyserve-registry: [\w-]+\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP\/1.1 200 OK\r\n/,
     );
   });
 
@@ -451,7 +451,7 @@ describe('a two-way lease', () => {
 
   it('is named in the response, unlike a one-way lease', async () => {
     expect((await registerTwoWay()).lease).toMatch(/^[0-9a-f-]{36}$/);
-    expect((await startRegistrant(formatRegistrationBody('r2'))).received()).not.toMatch(/anyserve/i);
+    expect((await startRegistrant(formatRegistrationBody('r2'))).received()).not.toMatch(/x-anyserve-lease/i);
   });
 
   it('can be renewed, with or without a state, and released', async () => {

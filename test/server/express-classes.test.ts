@@ -18,7 +18,7 @@ async function startServer(app: Express, listener = createServer(app)): Promise<
 
 it('creates requests and responses with the prototypes that express would set', async () => {
   const app = express();
-  const classes = createHttpClasses(app);
+  const classes = createHttpClasses(app, () => 'registry');
   const seen: boolean[] = [];
   const url = await startServer(
     app,
@@ -35,7 +35,7 @@ it('creates requests and responses with the prototypes that express would set', 
   expect(seen).toEqual([true, true, true, true]);
 });
 
-it('leaves the responses of an app unchanged', async () => {
+it('adds a header to the responses of an app, and leaves them otherwise unchanged', async () => {
   const createAppLike = (): Express => {
     const app = express();
     app.use(express.json());
@@ -55,11 +55,17 @@ it('leaves the responses of an app unchanged', async () => {
   const quick = createAppLike();
   const [ordinary, other] = [
     await startServer(createAppLike()),
-    await startServer(quick, createServer(createHttpClasses(quick), quick)),
+    await startServer(
+      quick,
+      createServer(
+        createHttpClasses(quick, () => 'registry'),
+        quick,
+      ),
+    ),
   ];
   const answer = async (url: string, path: string, init?: RequestInit) => {
     const response = await fetch(`${url}${path}`, { redirect: 'manual', ...init });
-    const headers = [...response.headers].filter(([name]) => name !== 'date');
+    const headers = [...response.headers].filter(([name]) => name !== 'date' && name !== 'x-anyserve-registry');
     return [response.status, headers, (await response.text()).replaceAll(url.slice(7), 'host')];
   };
   const post = { method: 'POST', body: '{"b":[1]}', headers: { 'content-type': 'application/json', 'x-a': 'yes' } };
@@ -74,6 +80,9 @@ it('leaves the responses of an app unchanged', async () => {
     ['/json', { method: 'OPTIONS' }],
     ['/echo', post],
   ] as const) {
+    expect((await fetch(`${other}${path}`, { redirect: 'manual', ...init })).headers.get('x-anyserve-registry')).toBe(
+      'registry',
+    );
     expect(await answer(other, path, init)).toEqual(await answer(ordinary, path, init));
   }
 });

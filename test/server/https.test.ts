@@ -1,8 +1,9 @@
 import { connect as connectTcp } from 'node:net';
 import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ApiClient } from '../../src/client/api-client.js';
+import type { ApiClient } from '../../src/client/api-client.js';
 import type { ClientTls, ServerTls } from '../../src/core/tls.js';
+import { createApiClient, toServer } from '../support/api-client.js';
 import {
   formatRegisterRequest,
   formatRegistrationBody,
@@ -32,7 +33,7 @@ async function startSecureServer(tls: ServerTls | (() => ServerTls)): Promise<Te
 }
 
 function createClient(url: string, tls: ClientTls): ApiClient {
-  const api = new ApiClient([url], { tls: () => tls });
+  const api = createApiClient(url, { tls: () => tls });
   cleanups.push(() => api.close());
   return api;
 }
@@ -49,7 +50,12 @@ describe('an API server over TLS', () => {
     expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
     const api = createClient(server.url, { ca });
     for (const end of ['end', 'destroy'] as const) {
-      const { body } = await api.leases.open(replica('r1', {}), { ttlMs: 9000 }, new AbortController().signal);
+      const { body } = await api.leases.open(
+        toServer(server.url),
+        replica('r1', {}),
+        { ttlMs: 9000 },
+        new AbortController().signal,
+      );
       body.resume();
       await until('it is registered', () => server.registry.replicas().length === 1);
       if (end === 'destroy') body.destroy();

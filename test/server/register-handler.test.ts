@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { Registry } from '../../src/core/registry.js';
 import { BodyMemory } from '../../src/http/body-memory.js';
 import { Readiness } from '../../src/server/readiness.js';
@@ -9,11 +10,17 @@ import { MemoryStore } from '../../src/store/memory-store.js';
 import { ids, random } from '../../src/system.js';
 import { formatRegisterRequest, formatRegistrationBody, openRawConnection } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
-import { createRecordingEvents, replica } from '../support/replicas.js';
+import { createRecordingEvents, replica, TEST_REGISTRY } from '../support/replicas.js';
 
 it('does not register a client that left while its request was read, nor supersede another lease', async () => {
   const [clock, events] = [new ManualClock(), createRecordingEvents()];
-  const registry = new Registry({ store: new MemoryStore(), clock, random, ids, events });
+  const registry = new Registry({
+    store: new MemoryStore<SerializedReplica>(TEST_REGISTRY),
+    clock,
+    random,
+    ids,
+    events,
+  });
   const readiness = new Readiness();
   readiness.markServing();
   const deadPeers = { watch: () => () => {} };
@@ -27,7 +34,7 @@ it('does not register a client that left while its request was read, nor superse
     bodies: new BodyMemory(),
   });
   const ends: unknown[] = [];
-  await registry.register(replica('r1'), { host: '10.0.0.1' }, (end) => void ends.push(end));
+  await registry.register(new SerializedReplica(replica('r1')), { host: '10.0.0.1' }, (end) => void ends.push(end));
   let wasDestroyed = false;
   const handled = new Promise<void>((resolve) => {
     server.once('request', async (request, response) => {

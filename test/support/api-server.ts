@@ -35,7 +35,7 @@ export async function startTestApiServer({
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
   const registry = new Registry({
-    store: new MemoryStore<SerializedReplica>(),
+    store: new MemoryStore<SerializedReplica>(system.ids.createRegistryId()),
     clock: system.clock,
     random,
     ids: system.ids,

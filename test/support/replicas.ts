@@ -2,12 +2,15 @@ import { serializeRegistryResponse } from '../../src/api/api-responses.js';
 import { PageSerializer } from '../../src/api/serialized-page.js';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type CapabilityQuery, createPairs } from '../../src/core/capability.js';
-import { asEndpoint, asLeaseId, asReplicaId, asServerId } from '../../src/core/ids.js';
+import { asEndpoint, asInstanceId, asLeaseId, asRegistryId, asReplicaId, asServerId } from '../../src/core/ids.js';
 import { PreparedQuery } from '../../src/core/index/prepared-query.js';
 import type { CallEvent, Events, Ids, Log, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
 import type { ReplicaPage } from '../../src/core/replica-pages.js';
 import { createCapability, type ScalarPairs } from '../../src/json/capability-json.js';
+
+/** Id of the registry of a test's store. */
+export const TEST_REGISTRY = asRegistryId('registry');
 
 /** Creates a replica with this id and these capabilities. */
 export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
@@ -25,16 +28,26 @@ export function serializedReplica(id: string, ...capabilities: ScalarPairs[]): S
 
 /** Creates a registration of a replica under this lease. */
 export function registration<R extends Replica>(lease: string, of: R): Registration<R> {
-  return { lease: asLeaseId(lease), owner: asServerId('server'), replica: of, state: 'ready', sinceEpochMs: 0 };
+  return {
+    lease: asLeaseId(lease),
+    owner: asServerId('server'),
+    instance: undefined,
+    replica: of,
+    state: 'ready',
+    sinceEpochMs: 0,
+  };
 }
 
 /** Creates an id source that counts: lease-1, lease-2, server-1. */
 export function createCountingIds(): Ids {
   let leases = 0;
   let servers = 0;
+  let instances = 0;
   return {
     createLeaseId: () => asLeaseId(`lease-${++leases}`),
     createServerId: () => asServerId(`server-${++servers}`),
+    createRegistryId: () => TEST_REGISTRY,
+    createInstanceId: () => asInstanceId(`instance-${++instances}`),
   };
 }
 

@@ -26,7 +26,7 @@ export async function startTestWorker(
       drainTimeoutMs: 5000,
       ...options,
     },
-    { clock, random: system.random, log, hostName: 'test', instance: 'abc123', version: '0.0.0' },
+    { clock, random: system.random, ids: system.ids, log, hostName: 'test', instance: 'abc123', version: '0.0.0' },
   );
   return { ...worker, log };
 }

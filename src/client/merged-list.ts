@@ -1,0 +1,68 @@
+import type { ListedReplica } from '../api/replica-list-json.js';
+import type { AnyserveError } from '../core/errors.js';
+import type { ReplicaId } from '../core/ids.js';
+import type { ServerAddress } from './server-list.js';
+
+/** The list of one API server. */
+export interface ServerReplicas {
+  readonly server: ServerAddress;
+  readonly replicas: readonly ListedReplica[];
+}
+
+/** A replica in the lists of one or more API servers. */
+export interface MergedReplica {
+  readonly listed: ListedReplica;
+  /** The servers that list this registration. */
+  readonly servers: readonly ServerAddress[];
+  /** Whether servers list registrations of different processes under this id. */
+  readonly isConflict: boolean;
+}
+
+/** The replicas of all API servers. */
+export interface MergedList {
+  readonly replicas: readonly MergedReplica[];
+  /** The servers whose lists are missing, each with the reason. */
+  readonly failures: readonly { readonly server: ServerAddress; readonly error: AnyserveError }[];
+}
+
+/**
+ * Merges the lists of independent API servers, in the order of the first server and then of the others. Of registrations
+ * of one process, the one with the highest sequence number is shown. Of registrations of several processes under one id,
+ * the process that more servers list is shown, and the replica is marked as a conflict.
+ */
+export function mergeLists(lists: readonly ServerReplicas[]): MergedReplica[] {
+  const entriesById = new Map<ReplicaId, Entry[]>();
+  for (const { server, replicas } of lists) {
+    for (const listed of replicas) {
+      const entries = entriesById.get(listed.replica.id);
+      if (entries) entries.push({ server, listed });
+      else entriesById.set(listed.replica.id, [{ server, listed }]);
+    }
+  }
+  return [...entriesById.values()].map(mergeEntries);
+}
+
+interface Entry {
+  readonly server: ServerAddress;
+  readonly listed: ListedReplica;
+}
+
+function mergeEntries(entries: readonly Entry[]): MergedReplica {
+  const byProcess = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const process = getProcess(entry);
+    byProcess.set(process, [...(byProcess.get(process) ?? []), entry]);
+  }
+  const [winner = entries] = [...byProcess.values()].sort((a, b) => b.length - a.length);
+  const newest = winner.reduce((best, entry) => (getSeq(entry) > getSeq(best) ? entry : best));
+  return { listed: newest.listed, servers: winner.map(({ server }) => server), isConflict: byProcess.size > 1 };
+}
+
+/** Returns what identifies the registering process: its instance id, or the endpoint if it sent none. */
+function getProcess({ listed: { instance, replica } }: Entry): string {
+  return instance?.id ?? `endpoint ${replica.endpoint}`;
+}
+
+function getSeq({ listed: { instance } }: Entry): number {
+  return instance?.seq ?? 0;
+}

@@ -1,0 +1,280 @@
+import { UNKNOWN_REGISTRY } from '../api/instance-json.js';
+import { AnyserveError } from '../core/errors.js';
+import type { Clock, Random } from '../core/ports.js';
+import type { DeclaredState, Instance, Replica } from '../core/replica.js';
+import type { ApiClient } from './api-client.js';
+import { sleep } from './async-waits.js';
+import { HeldLease, type HeldLeaseEnd } from './held-lease.js';
+import type { OpenLease } from './lease-client.js';
+import { waitUntilUnlisted } from './listed-id.js';
+import type { OwnInstance } from './own-instance.js';
+import { RegistrationFailures } from './registration-failures.js';
+import type { RegistryClaims } from './registry-claims.js';
+import type { ServerAddress } from './server-list.js';
+
+/** Interval at which a server that doesn't know its registry yet is asked again, in ms. */
+const UNKNOWN_REGISTRY_POLL_MS = 1000;
+
+/** Interval at which a waiting keeper checks whether its token has been replaced, in ms. */
+const TOKEN_POLL_MS = 2000;
+
+/** What the registrations of one replica with several servers have in common. */
+export interface RegistrationContext {
+  readonly api: ApiClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly ttlMs: number;
+  readonly instance: OwnInstance;
+  readonly claims: RegistryClaims<ServerRegistration>;
+  /** Returns the replica as it is to be registered. */
+  readonly getReplica: () => Replica;
+  /** Returns the state that the replica declares. */
+  readonly getState: () => DeclaredState;
+  /** Returns whether this is the only API server, so that no other can share its registry. */
+  readonly isOnlyServer: () => boolean;
+  /** Returns whether the replica is registered with another server. */
+  readonly isRegisteredElsewhere: (registration: ServerRegistration) => boolean;
+  readonly listener: RegistrationListener;
+}
+
+/** Receives what happens at one server. */
+export interface RegistrationListener {
+  onRegistered(registration: ServerRegistration): void;
+  /** The lease ended or was not granted, and should be reported if `isNews`. */
+  onLost(registration: ServerRegistration, error: AnyserveError, retryInMs: number, isNews: boolean): void;
+  /** Another process took the id. The listener pauses the registration, or lets it register again. */
+  onSuperseded(registration: ServerRegistration, by: Instance | undefined): void;
+  /** The server accepted or refused the capabilities of a replica. Returns whether older capabilities apply again. */
+  onCapabilities(registration: ServerRegistration, replica: Replica, error?: AnyserveError): boolean;
+  /** The server accepted new capabilities for the same lease. */
+  onUpdated(registration: ServerRegistration): void;
+  /** The server accepted a state. */
+  onState(registration: ServerRegistration): void;
+  onMisrouted(registration: ServerRegistration): void;
+}
+
+/**
+ * Keeps one replica registered with one API server: opens a lease, holds it, and opens a new one when it is lost. Asks for
+ * a two-way lease. A server that grants only one-way leases, such as the Python server, learns nothing but whether the
+ * replica is there.
+ */
+export class ServerRegistration {
+  readonly server: ServerAddress;
+  readonly #context: RegistrationContext;
+  readonly #failures: RegistrationFailures;
+  readonly #stop = new AbortController();
+  /** Aborted to give up the current lease, registration or wait. Replaced when the replica can be registered again. */
+  #leave = new AbortController();
+  #held: HeldLease | undefined;
+  /** The capabilities that the server accepted for the current lease. */
+  #acceptedCapabilities: Replica['capabilities'] | undefined;
+  /** The state that the server accepted for the current lease. */
+  #acceptedState: DeclaredState | undefined;
+  /** Whether the server last granted a two-way lease. Then it knows states, and doesn't route to an unready replica. */
+  #isStateAware = false;
+  /** Whether a one-way lease was given up to register again with new capabilities. */
+  #isReplaced = false;
+  #isPaused = false;
+  #wake = (): void => {};
+
+  constructor(server: ServerAddress, context: RegistrationContext) {
+    this.server = server;
+    this.#context = context;
+    this.#failures = new RegistrationFailures(context.random);
+  }
+
+  /** Whether a lease is held. */
+  get isHeld(): boolean {
+    return this.#held !== undefined;
+  }
+
+  /** Whether there is no lease, or the server has accepted the present capabilities for it. */
+  get hasCurrentCapabilities(): boolean {
+    return !this.#held || this.#acceptedCapabilities === this.#context.getReplica().capabilities;
+  }
+
+  /** Whether there is no two-way lease, or the server has accepted the present state for it. */
+  get hasCurrentState(): boolean {
+    return !this.#held?.isTwoWay || this.#acceptedState === this.#context.getState();
+  }
+
+  /** Keeps the replica registered until {@link end}. */
+  async run(): Promise<void> {
+    while (await this.#waitUntilRegistrable()) {
+      const { signal } = this.#leave;
+      try {
+        if (await this.#claim(signal)) await this.#registerAndHold(signal);
+      } catch (error) {
+        if (signal.aborted) continue;
+        if (!(error instanceof AnyserveError)) throw error;
+        await this.#handleFailure(error, signal);
+      } finally {
+        this.#context.claims.release(this);
+      }
+    }
+  }
+
+  /** Ends the registration and releases the lease. */
+  end(): void {
+    this.#stop.abort();
+    this.#leave.abort();
+    this.#wake();
+  }
+
+  /** Releases the lease, and registers no more until {@link resume}. */
+  pause(): void {
+    this.#isPaused = true;
+    this.#leave.abort();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#renewLeave();
+  }
+
+  /** Sends the present state. */
+  sendState(): void {
+    if (this.#held?.isTwoWay) this.#held.declare(this.#context.getState());
+    else if (this.#context.getState() !== 'ready' && !this.#isStateAware) this.#leave.abort();
+    else if (!this.#isPaused) this.#renewLeave();
+  }
+
+  /** Sends the present capabilities. Without a lease, the next registration has them. */
+  sendCapabilities(): void {
+    if (this.hasCurrentCapabilities) return;
+    if (this.#held?.isTwoWay) this.#held.replaceCapabilities(this.#context.getReplica().capabilities);
+    else if (this.#held) {
+      // A one-way lease is given up once, even if more updates follow until it has ended.
+      this.#held = undefined;
+      this.#isReplaced = true;
+      this.#leave.abort();
+      this.#leave = new AbortController();
+    }
+  }
+
+  #renewLeave(): void {
+    if (this.#leave.signal.aborted) this.#leave = new AbortController();
+    this.#wake();
+  }
+
+  /** Waits until the replica can be registered in its present state. Resolves with false if the registration has ended. */
+  async #waitUntilRegistrable(): Promise<boolean> {
+    const canRegister = (): boolean => !this.#isPaused && (this.#context.getState() === 'ready' || this.#isStateAware);
+    while (!canRegister() && !this.#stop.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return !this.#stop.signal.aborted;
+  }
+
+  /** Claims the server's registry. Returns false after a wait if another server with the same registry has the lease. */
+  async #claim(signal: AbortSignal): Promise<boolean> {
+    const { api, claims, clock, isOnlyServer, isRegisteredElsewhere } = this.#context;
+    if (isOnlyServer()) return claims.take(this.server.name, this);
+    const registry = await api.leases.findRegistry(this.server, signal);
+    if (registry === UNKNOWN_REGISTRY && isRegisteredElsewhere(this)) {
+      await sleep(clock, UNKNOWN_REGISTRY_POLL_MS, signal);
+      return false;
+    }
+    if (claims.take(this.#toClaim(registry), this)) return true;
+    await claims.waitForRelease(signal);
+    return false;
+  }
+
+  /** Returns the key of a registry. A server that doesn't report a registry counts as one of its own. */
+  #toClaim(registry: string | undefined): string {
+    return registry === undefined || registry === UNKNOWN_REGISTRY ? this.server.name : registry;
+  }
+
+  /** Opens a lease and holds it to its end. Rejects with `server_unreachable` if the lease is lost. */
+  async #registerAndHold(signal: AbortSignal): Promise<void> {
+    const { api, clock, ttlMs, instance, claims, listener, getReplica, getState } = this.#context;
+    if (this.#isReplaced) await waitUntilUnlisted({ api, clock, server: this.server, id: getReplica().id, signal });
+    const [replica, state] = [getReplica(), getState()];
+    const lease = await api.leases.open(this.server, replica, { ttlMs, state, instance: instance.nextSeq() }, signal);
+    if (lease.replaced) instance.recordReplaced(lease.replaced);
+    this.#isStateAware = lease.lease !== undefined;
+    if (!this.#isStateAware && getState() !== 'ready') this.#leave.abort();
+    // The registry can have become known, or have changed, after the claim.
+    if (!claims.take(this.#toClaim(lease.registry), this)) this.#leave.abort();
+    this.#failures.recordRegistration();
+    const grantedAtMs = clock.nowMs();
+    const end = await this.#hold(lease, replica, state, signal);
+    this.#failures.recordLeaseEnd(clock.nowMs() - grantedAtMs);
+    switch (end.kind) {
+      case 'lost':
+        throw new AnyserveError('server_unreachable', `lost the API server ${this.server.name}: ${end.reason}`);
+      case 'superseded':
+        listener.onSuperseded(this, end.by);
+        break;
+      case 'left':
+        break;
+      default:
+        end satisfies never;
+    }
+  }
+
+  /** Holds a lease to its end, and reports what has changed since the registration. */
+  async #hold(lease: OpenLease, replica: Replica, state: DeclaredState, signal: AbortSignal): Promise<HeldLeaseEnd> {
+    const { api, clock, ttlMs, instance, listener, getState } = this.#context;
+    const held = new HeldLease(lease, {
+      api,
+      clock,
+      replica,
+      state,
+      ttlMs,
+      signal,
+      watchesList: lease.lease === undefined && this.#isReplaced,
+      onRegistered: () => listener.onRegistered(this),
+      onCapabilities: (capabilities, error) => this.#onCapabilities({ ...replica, capabilities }, error),
+      getSeq: () => instance.seq,
+      onState: (accepted) => {
+        this.#acceptedState = accepted;
+        listener.onState(this);
+      },
+      onMisrouted: () => listener.onMisrouted(this),
+    });
+    this.#held = held;
+    this.#acceptedState = state;
+    this.#acceptedCapabilities = replica.capabilities;
+    held.start();
+    held.declare(getState());
+    listener.onCapabilities(this, replica);
+    this.sendCapabilities();
+    try {
+      return await held.follow();
+    } finally {
+      this.#held = undefined;
+      listener.onState(this);
+      await held.waitForRelease();
+    }
+  }
+
+  #onCapabilities(registered: Replica, error: AnyserveError | undefined): void {
+    const { listener } = this.#context;
+    if (!error) this.#acceptedCapabilities = registered.capabilities;
+    listener.onCapabilities(this, registered, error);
+    if (!error) listener.onUpdated(this);
+  }
+
+  async #handleFailure(error: AnyserveError, signal: AbortSignal): Promise<void> {
+    const { listener, getReplica } = this.#context;
+    // If the server refuses new capabilities, the next registration has the last accepted ones.
+    if (error.code === 'unprocessable' && listener.onCapabilities(this, getReplica(), error)) return;
+    const retryInMs = this.#failures.computeNextDelayMs(error);
+    listener.onLost(this, error, retryInMs, this.#failures.shouldReport(error));
+    if (RegistrationFailures.isRefusal(error)) await this.#waitWhileRefused(retryInMs, signal);
+    else await sleep(this.#context.clock, retryInMs, signal);
+  }
+
+  /** Waits after a refusal. A new token ends the wait. */
+  async #waitWhileRefused(delayMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, api } = this.#context;
+    const refusedToken = api.token;
+    const endsAtMs = clock.nowMs() + delayMs;
+    while (clock.nowMs() < endsAtMs && !signal.aborted && api.token === refusedToken) {
+      await sleep(clock, Math.min(TOKEN_POLL_MS, endsAtMs - clock.nowMs()), signal);
+    }
+  }
+}
