@@ -141,7 +141,7 @@ describe('the reason why no replica matches', () => {
 
   it.each<[string, string, (at: number) => ExplainedReplica]>([
     ['50,000 replicas', 'model=lama&type=chta', (at) => replica(`r${at}`, [{ model: `llama-${at}`, type: 'chat' }])],
-    ['keys that all are close', 'model=lama', (at) => replica(`r${at}`, [{ [`mode${at % 10}${at}`]: 'llama' }])],
+    ['keys that are all similar', 'model=lama', (at) => replica(`r${at}`, [{ [`mode${at % 10}${at}`]: 'llama' }])],
     [
       'values with a common prefix',
       `model=${'a'.repeat(60)}`,

@@ -13,17 +13,17 @@ const createFailed = (reason = 'no answer', tookMs = 1000): HealthCheckResult =>
 const createRefused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
 
 /** Returns the reported change after each check, and the delay of the next check. */
-function recordChanges(...looks: HealthCheckResult[]): { told: (HealthChange | undefined)[]; nextMs: number[] } {
-  const told: (HealthChange | undefined)[] = [];
+function recordChanges(...looks: HealthCheckResult[]): { changes: (HealthChange | undefined)[]; nextMs: number[] } {
+  const changes: (HealthChange | undefined)[] = [];
   const nextMs: number[] = [];
   let health = UNKNOWN_HEALTH;
   for (const look of looks) {
     const diagnosis = diagnose(health, look);
     health = diagnosis.health;
-    told.push(diagnosis.change);
+    changes.push(diagnosis.change);
     nextMs.push(diagnosis.nextCheckMs);
   }
-  return { told, nextMs };
+  return { changes, nextMs };
 }
 
 describe('the health of a server', () => {
@@ -51,7 +51,7 @@ describe('the health of a server', () => {
   });
 
   it('is not lost after failures that are not consecutive', () => {
-    const { told } = recordChanges(
+    const { changes } = recordChanges(
       ANSWERED,
       createFailed(),
       createFailed(),
@@ -60,28 +60,30 @@ describe('the health of a server', () => {
       createFailed(),
       ANSWERED,
     );
-    expect(told).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
+    expect(changes).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
   });
 
   it('is lost after one failed check of 5 s, as long as three of 1 s take', () => {
     expect(
-      recordChanges(ANSWERED, createFailed('late', 4999), createFailed('late', 4999), ANSWERED).told.slice(1),
+      recordChanges(ANSWERED, createFailed('late', 4999), createFailed('late', 4999), ANSWERED).changes.slice(1),
     ).toEqual(Array(3).fill(undefined));
-    expect(recordChanges(ANSWERED, createFailed('late', 5000)).told.at(-1)).toEqual({
+    expect(recordChanges(ANSWERED, createFailed('late', 5000)).changes.at(-1)).toEqual({
       kind: 'unhealthy',
       reason: 'late',
     });
   });
 
   it('is lost after one refusal', () => {
-    expect(recordChanges(ANSWERED, createRefused('gone')).told).toEqual([
+    expect(recordChanges(ANSWERED, createRefused('gone')).changes).toEqual([
       { kind: 'healthy' },
       { kind: 'unhealthy', reason: 'gone' },
     ]);
   });
 
   it('is restored by one success', () => {
-    expect(recordChanges(ANSWERED, createRefused(), createFailed(), ANSWERED).told.at(-1)).toEqual({ kind: 'healthy' });
+    expect(recordChanges(ANSWERED, createRefused(), createFailed(), ANSWERED).changes.at(-1)).toEqual({
+      kind: 'healthy',
+    });
   });
 
   it('is unknown until the first success, and each new reason is reported once', () => {
@@ -93,7 +95,7 @@ describe('the health of a server', () => {
       createFailed('b'),
       createFailed('b'),
       ANSWERED,
-    ).told;
+    ).changes;
     expect(reasons).toEqual([
       { kind: 'waiting', reason: 'a' },
       undefined,

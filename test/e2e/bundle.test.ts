@@ -133,7 +133,7 @@ describe('the bundle of the command line', () => {
 /** Runs a command line in this process, without the bundle. */
 async function runUnbundled(args: readonly string[]): Promise<Outcome> {
   const printed = { stdout: '', stderr: '' };
-  const writer = (stream: 'stdout' | 'stderr') =>
+  const createWriter = (stream: 'stdout' | 'stderr') =>
     new Writable({
       write(chunk, _encoding, done) {
         printed[stream] += chunk;
@@ -144,8 +144,8 @@ async function runUnbundled(args: readonly string[]): Promise<Outcome> {
   const signals = { interrupted: never, forceQuit: never, stdoutClosed: never };
   const io = {
     stdin: process.stdin,
-    stdout: writer('stdout'),
-    stderr: writer('stderr'),
+    stdout: createWriter('stdout'),
+    stderr: createWriter('stderr'),
     env: { SHELL: process.env['SHELL'] },
   };
   const code = await runCommandLine(args, { ...io, ...signals });

@@ -30,7 +30,7 @@ afterEach(async () => {
 afterAll(stopAll);
 
 /** Starts a conversation in a terminal. */
-async function atTerminal(...args: string[]) {
+async function startChatAtTerminal(...args: string[]) {
   const chat = startAtTerminal(['chat', ...args]);
   extras.push(chat);
   await chat.waitForOutput(/> /);
@@ -38,7 +38,7 @@ async function atTerminal(...args: string[]) {
     ...chat,
     type: (keys: string): void => void chat.child.stdin?.write(keys),
     /** Types a line, and waits for the response and the next prompt. */
-    async say(text: string): Promise<void> {
+    async sendLine(text: string): Promise<void> {
       const from = chat.stdout().length;
       chat.child.stdin?.write(`${text}\r`);
       await until(`"${text}" gets a response; so far ${chat.stdout()}`, () =>
@@ -122,10 +122,10 @@ describe('chat from a pipe', () => {
 
 describe('chat in a terminal', () => {
   it('edits lines, has a history, and ends on Ctrl-D', async () => {
-    const chat = await atTerminal('chat', ...at);
-    await chat.say('Hellp\x7fo');
+    const chat = await startChatAtTerminal('chat', ...at);
+    await chat.sendLine('Hellp\x7fo');
     await worker.waitForOutput(/in parts: user Hello\n$/);
-    await chat.say('\x1b[A!');
+    await chat.sendLine('\x1b[A!');
     await worker.waitForOutput(/in parts: user Hello, assistant heard Hello, user Hello!\n$/);
     expect(chat.stdout()).toContain('heard Hello!\r\n');
     chat.type('\x04');
@@ -133,22 +133,22 @@ describe('chat in a terminal', () => {
   });
 
   it('has commands that begin with a slash', async () => {
-    const chat = await atTerminal('chat', '--system', 'Be brief.', ...at);
-    await chat.say('one');
-    await chat.say('/help');
+    const chat = await startChatAtTerminal('chat', '--system', 'Be brief.', ...at);
+    await chat.sendLine('one');
+    await chat.sendLine('/help');
     expect(chat.stdout()).toMatch(
       /\r\n\/clear {10}clear the conversation; keep the system message\r\n[\s\S]*Press Enter to send it\.\r\n/,
     );
-    await chat.say('/rest of it');
+    await chat.sendLine('/rest of it');
     expect(chat.stdout()).toContain('unknown command /rest; /help lists the commands;');
     expect(chat.stdout()).toContain('to send this as a message, type //rest of it');
-    await chat.say('/clear');
-    await chat.say('two');
+    await chat.sendLine('/clear');
+    await chat.sendLine('two');
     await worker.waitForOutput(/user one\nin parts: system Be brief., user two\n$/);
-    await chat.say('/system Answer in French.');
-    await chat.say('/system');
+    await chat.sendLine('/system Answer in French.');
+    await chat.sendLine('/system');
     expect(chat.stdout().match(/system message: Answer in French\./g)).toHaveLength(2);
-    await chat.say('//etc/hosts');
+    await chat.sendLine('//etc/hosts');
     await worker.waitForOutput(
       /in parts: system Answer in French., user two, assistant heard two, user \/etc\/hosts\n$/,
     );
@@ -164,54 +164,54 @@ describe('chat in a terminal', () => {
     await chat.waitForOutput(/> /);
     const line = 'a word and another and one more';
     chat.child.stdin?.write(line);
-    await until('the line is shown', () => chat.stdout().endsWith(line));
+    await until('the line is printed', () => chat.stdout().endsWith(line));
     execFileSync('stty', ['-F', terminal, 'cols', '20']);
-    await until('the line is shown again', () => chat.stdout().split(`> ${line}`).length === 2);
+    await until('the line is printed again', () => chat.stdout().split(`> ${line}`).length === 2);
   });
 
   it.each(['\n', '\r', '\r\n'])('reads lines pasted at once, separated by %j, as one turn', async (end) => {
-    const chat = await atTerminal('chat', ...at);
+    const chat = await startChatAtTerminal('chat', ...at);
     await chat.waitForOutput(/\[\?2004h/);
     chat.type(`see: \x1b[200~/one${end}${end}two "${end}three\x1b[201~`);
     await chat.waitForOutput(/three/);
-    await chat.say('!');
+    await chat.sendLine('!');
     await worker.waitForOutput(/in parts: user see: \/one\n\ntwo "\nthree!\n$/);
     // Ctrl-C discards pasted lines.
     chat.type(`\x1b[200~four${end}five\x1b[201~`);
     await chat.waitForOutput(/five/);
     chat.type('\x03');
-    await chat.say('six');
+    await chat.sendLine('six');
     await worker.waitForOutput(/assistant heard see: \/one\n\ntwo "\nthree!, user six\n$/);
     chat.type('\x04');
     expect((await chat.ended).stdout).toContain('\x1b[?2004l');
   });
 
   it('reads the lines between triple quotes as one turn', async () => {
-    const chat = await atTerminal('chat', ...at);
+    const chat = await startChatAtTerminal('chat', ...at);
     chat.type('"""one\r');
     await chat.waitForOutput(/J\. /);
     chat.type('/two\r\x1b[200~pasted\rlines\x1b[201~\r');
-    await chat.say('three"""');
+    await chat.sendLine('three"""');
     await worker.waitForOutput(/in parts: user one\n\/two\npasted\nlines\nthree\n$/);
   });
 
   it('shows the reasoning of the model with a label in a terminal, and not in a pipe', async () => {
-    const chat = await atTerminal('chat', ...at);
-    await chat.say('think');
+    const chat = await startChatAtTerminal('chat', ...at);
+    await chat.sendLine('think');
     expect(chat.stdout()).toContain('thinking: let me see\r\n\r\nheard think\r\n');
     const piped = await run(['chat', 'chat', ...at], { input: 'think\n' });
     expect(piped).toEqual({ code: 0, stdout: 'heard think\n', stderr: '' });
   });
 
   it('ends a response on Ctrl-C and continues the conversation with the received part', async () => {
-    const chat = await atTerminal('chat', ...at);
+    const chat = await startChatAtTerminal('chat', ...at);
     chat.type('forever\r');
     await chat.waitForOutput(/heard /);
     // Lines typed during a response wait for the next prompt.
     chat.type('and now?\x03');
     await worker.waitForOutput(/user forever\nthe caller is gone\n$/);
     await chat.waitForOutput(/heard \r\n[\s\S]*> and now\?/);
-    await chat.say('');
+    await chat.sendLine('');
     await worker.waitForOutput(/in parts: user forever, assistant heard , user and now\?\n$/);
     // Ctrl-C clears a line that is not empty, and ends the conversation on an empty one.
     chat.type('never mind\x03');
@@ -222,11 +222,11 @@ describe('chat in a terminal', () => {
   });
 
   it('reports a failure in one line, and continues without that turn', async () => {
-    const chat = await atTerminal('chat', ...at);
-    await chat.say('one');
-    await chat.say('fail');
+    const chat = await startChatAtTerminal('chat', ...at);
+    await chat.sendLine('one');
+    await chat.sendLine('fail');
     expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told \(after one message of the stream\)\r\n/);
-    await chat.say('two');
+    await chat.sendLine('two');
     await worker.waitForOutput(/in parts: user one, assistant heard one, user two\n$/);
     chat.type('\x04');
     expect((await chat.ended).code).toBe(0);
@@ -257,16 +257,16 @@ describe('chat in a terminal', () => {
       return replica;
     };
     const first = await join('r1');
-    const chat = await atTerminal('parrot', '--server', server);
-    await chat.say('one');
+    const chat = await startChatAtTerminal('parrot', '--server', server);
+    await chat.sendLine('one');
     await first.stop('SIGKILL');
     const second = await join('r2');
-    await chat.say('two');
+    await chat.sendLine('two');
     await second.waitForOutput(/in parts: user one, assistant heard one, user two\n$/);
-    await chat.say('die');
+    await chat.sendLine('die');
     expect(chat.stdout()).toMatch(/heard \r\nanyserve: \S+: .*\r\n/);
     const third = await join('r3');
-    await chat.say('three');
+    await chat.sendLine('three');
     await third.waitForOutput(/in parts: user one, assistant heard one, user two, assistant heard two, user three\n$/);
     chat.type('\x04');
     expect((await chat.ended).code).toBe(0);

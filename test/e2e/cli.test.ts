@@ -20,12 +20,12 @@ beforeAll(async () => {
 
 afterEach(async () => {
   for (const extra of extras.splice(0)) if (extra.child.exitCode === null) await extra.stop('SIGKILL');
-  await until('the list is empty', async () => (await registered()) === 0);
+  await until('the list is empty', async () => (await countRegistered()) === 0);
 });
 
 afterAll(stopAll);
 
-async function registered(): Promise<number> {
+async function countRegistered(): Promise<number> {
   const answer = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
   return answer.replicas.length;
 }
@@ -38,7 +38,7 @@ async function startAndWait(pattern: RegExp, ...args: string[]): Promise<Running
   return started;
 }
 
-const registrant = (id: string, ...caps: string[]): Promise<Running> =>
+const startRegistrant = (id: string, ...caps: string[]): Promise<Running> =>
   startAndWait(
     /registered/,
     'register',
@@ -49,7 +49,7 @@ const registrant = (id: string, ...caps: string[]): Promise<Running> =>
     ...caps.flatMap((cap) => ['--cap', cap]),
   );
 
-const echo = (...args: string[]): Promise<Running> =>
+const startEchoWorker = (...args: string[]): Promise<Running> =>
   startAndWait(/^registered/m, 'worker', '--backend', 'echo', '--port', '0', ...args);
 
 /** Writes a user's module to a file and returns its path. */
@@ -256,7 +256,7 @@ describe('wrong usage', () => {
 
 describe('route and registry', () => {
   it('print a table for people and JSON for programs', async () => {
-    await registrant('r1', 'model=qwen2', 'model=llama,type=chat', '{"gpu":1,"tags":["a"]}');
+    await startRegistrant('r1', 'model=qwen2', 'model=llama,type=chat', '{"gpu":1,"tags":["a"]}');
     expect((await run(['registry', '--server', server])).stdout).toMatch(
       /^REPLICA {3}ENDPOINT {10}STATE {3}SINCE {3}SEEN {3}CAPABILITIES\nr1 {8}localhost:50051 {3}ready {3}\ds {6}\ds {5}model=qwen2; model=llama,type=chat; gpu=1,tags=\["a"\]\n$/,
     );
@@ -278,7 +278,7 @@ describe('route and registry', () => {
       stdout: '',
       stderr: 'anyserve: no replica offers {"model":"x"}; no replica is registered\n',
     });
-    await registrant('r1', 'model=y');
+    await startRegistrant('r1', 'model=y');
     const other = await run(['route', 'model=x', '--server', server]);
     expect(other).toMatchObject({
       code: 3,
@@ -299,7 +299,7 @@ describe('route and registry', () => {
   });
 
   it('fail over to the next server, and ignore a closed pipe', async () => {
-    await registrant('r1', 'model=y');
+    await startRegistrant('r1', 'model=y');
     expect((await run(['route', '--server', NOWHERE, '--server', server])).code).toBe(0);
     const piped = spawnSync('bash', [
       '-o',
@@ -335,7 +335,7 @@ describe('route and registry', () => {
   });
 
   it('escape control characters', async () => {
-    await registrant('evil\u001b[2J', 'a=\u202e');
+    await startRegistrant('evil\u001b[2J', 'a=\u202e');
     const { stdout } = await run(['registry', '--server', server]);
     expect(stdout).toContain('evil\\u001b[2J');
     expect(stdout).toContain('a=\\u202e');
@@ -348,13 +348,13 @@ describe('register', () => {
       ['SIGINT', 130],
       ['SIGTERM', 0],
     ] as const) {
-      const held = await registrant('r1', 'a=1');
+      const held = await startRegistrant('r1', 'a=1');
       const ended = await held.stop(signal);
       expect(ended).toMatchObject({
         code,
         stdout: `registered r1 (localhost:50051) with ${server}\nunregistered r1\n`,
       });
-      expect(await registered()).toBe(0);
+      expect(await countRegistered()).toBe(0);
     }
   });
 
@@ -371,8 +371,8 @@ describe('register', () => {
   });
 
   it('does not take the id back when another process takes it over', async () => {
-    const older = await registrant('r1', 'who=older');
-    const newer = await registrant('r1', 'who=newer');
+    const older = await startRegistrant('r1', 'who=older');
+    const newer = await startRegistrant('r1', 'who=newer');
     await older.waitForOutput(/superseded r1: another process registered it/);
     const { stdout } = await run(['route', 'who=newer', '--server', server]);
     expect(stdout).toContain('r1');
@@ -486,7 +486,7 @@ describe('a time of 0', () => {
 
 describe('infer', () => {
   it('prints texts unchanged, tensors as a table, and everything as JSON', async () => {
-    await echo('--cap', 'type=chat,model=tiny', '--id', 'w1');
+    await startEchoWorker('--cap', 'type=chat,model=tiny', '--id', 'w1');
     const at = ['--server', server];
     expect(await run(['infer', 'chat', '--prompt', 'Hello', ...at])).toEqual({
       code: 0,
@@ -515,7 +515,7 @@ describe('infer', () => {
   });
 
   it('reads inputs from a file, by name or in the form of the REST protocol', async () => {
-    const worker = await echo('--cap', 'type=chat');
+    const worker = await startEchoWorker('--cap', 'type=chat');
     const endpoint = await worker.waitForOutput(/serving on (\S+)/);
     const folder = mkdtempSync(join(tmpdir(), 'anyserve-'));
     writeFileSync(join(folder, 'named.json'), '{"a":[1,2],"b":["x"]}');
@@ -527,8 +527,8 @@ describe('infer', () => {
   });
 
   it('fails over to another replica when one has died, and reports it', async () => {
-    await registrant('dead', 'type=chat');
-    const alive = await echo('--cap', 'type=chat', '--id', 'alive');
+    await startRegistrant('dead', 'type=chat');
+    const alive = await startEchoWorker('--cap', 'type=chat', '--id', 'alive');
     let told = 0;
     for (let n = 0; n < 8 || (told === 0 && n < 40); n++) {
       const { code, stdout, stderr } = await run(['infer', 'chat', '--prompt', 'Hi', '--server', server]);
@@ -544,7 +544,7 @@ describe('infer', () => {
   });
 
   it('reports what a file lacks, and sends everything it contains', async () => {
-    const worker = await echo('--cap', 'type=chat');
+    const worker = await startEchoWorker('--cap', 'type=chat');
     const endpoint = await worker.waitForOutput(/serving on (\S+)/);
     const send = (text: string) =>
       run(['infer', 'chat', '--inputs', '-', '--endpoint', endpoint, '--json'], { input: text });
@@ -616,7 +616,7 @@ describe('worker', () => {
     const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
     await worker.waitForOutput(/reached/);
     const stopped = worker.stop();
-    await until('it has left the list', async () => (await registered()) === 0, 700);
+    await until('it is no longer listed', async () => (await countRegistered()) === 0, 700);
     expect(await call).toEqual({ code: 0, stdout: 'yes\n', stderr: '' });
     expect((await stopped).code).toBe(0);
   });
@@ -727,7 +727,7 @@ describe('worker', () => {
     await worker.waitForOutput(/^registered/m);
     const endpoint = await worker.waitForOutput(/^serving on (\S+)/m);
     const stopped = worker.stop('SIGTERM');
-    await until('it has left the list', async () => (await registered()) === 0);
+    await until('it is no longer listed', async () => (await countRegistered()) === 0);
     expect(await run(['infer', 'echo', '--prompt', 'late', '--endpoint', endpoint])).toMatchObject({
       stdout: 'late\n',
     });
@@ -743,7 +743,7 @@ describe('worker', () => {
     const call = run(['infer', 'stuck', '--server', server, '--no-retry']);
     await worker.waitForOutput(/reached/);
     worker.child.kill('SIGTERM');
-    await until('it has left the list', async () => (await registered()) === 0);
+    await until('it is no longer listed', async () => (await countRegistered()) === 0);
     expect((await worker.stop('SIGTERM')).code).toBe(0);
     expect((await call).code).toBe(5);
   });
@@ -810,7 +810,7 @@ describe('worker', () => {
   });
 
   it('reports in one line what to do when the port is in use', async () => {
-    const worker = await echo();
+    const worker = await startEchoWorker();
     const port = (await worker.waitForOutput(/serving on \S+:(\d+)/)) as string;
     const { code, stderr } = await run(['worker', '--backend', 'echo', '--port', port, '--no-register']);
     expect([code, stderr]).toEqual([

@@ -220,11 +220,12 @@ describe('completion', () => {
   });
 
   it('prints the script for the named shell, or by default for $SHELL', async () => {
-    const of = async (args: string[], SHELL: string) => (await run(['completion', ...args], { env: { SHELL } })).stdout;
-    expect(await of(['zsh'], '/bin/bash')).toContain('compdef');
-    expect(await of(['fish'], '/bin/bash')).toContain('commandline');
-    expect(await of([], '/usr/bin/fish')).toBe(await of(['fish'], ''));
-    expect(await of([], '/bin/sh')).toBe(await of(['bash'], ''));
+    const printScript = async (args: string[], SHELL: string) =>
+      (await run(['completion', ...args], { env: { SHELL } })).stdout;
+    expect(await printScript(['zsh'], '/bin/bash')).toContain('compdef');
+    expect(await printScript(['fish'], '/bin/bash')).toContain('commandline');
+    expect(await printScript([], '/usr/bin/fish')).toBe(await printScript(['fish'], ''));
+    expect(await printScript([], '/bin/sh')).toBe(await printScript(['bash'], ''));
     expect(await run(['completion', 'tcsh'])).toEqual({
       code: 2,
       stdout: '',

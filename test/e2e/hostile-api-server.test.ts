@@ -52,7 +52,7 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
   it.each<[string, Parameters<typeof startHostileServer>[0]]>([
     ['an endless route', (_request, response) => flood(response.writeHead(200), '{"endpoint":"')],
     ['an endless error', (_request, response) => flood(response.writeHead(500), 'x')],
-    ['an endless no match', (_request, response) => flood(response.writeHead(404), '[')],
+    ['an endless "no match" response', (_request, response) => flood(response.writeHead(404), '[')],
     ['a route one byte at a time', (_request, response) => void setInterval(() => response.write(' '), 20).unref()],
     ['a redirect', (_request, response) => response.writeHead(307, { location: 'http://127.0.0.1:1/route' }).end()],
     [
@@ -86,7 +86,7 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
         flood(socket, '1\r\n \r\n', 60_000_000);
       },
     ],
-    ['60 MB that break at their end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
+    ['60 MB with an error at the end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
   ])(
     'registry: %s',
     async (_what, answer) => {
@@ -101,7 +101,7 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
     ['a line without an end', 'data: '],
     ['comments', ': nothing to say\n\n'],
     ['data without the end of an event', 'data: x\n'],
-    ['events of no name that matters', 'data: {"status":"registered"}\n\n'],
+    ['events with unknown names', 'data: {"status":"registered"}\n\n'],
   ])('register: an endless stream of %s', async (_what, piece) => {
     const server = await startHostileServer((_request, response) =>
       flood(response.writeHead(200, { 'content-type': 'text/event-stream' }), piece),

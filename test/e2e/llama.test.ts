@@ -88,10 +88,10 @@ describe('anyserve worker --llama', () => {
   }, 30_000);
 
   it.each<[string, string[], string]>([
-    ['a file that is not there', ['--llama', 'nowhere.gguf'], 'file not found: nowhere.gguf'],
-    ['a file of another kind', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
+    ['a missing file', ['--llama', 'nowhere.gguf'], 'file not found: nowhere.gguf'],
+    ['a file of another format', ['--llama', 'package.json'], 'cannot load package.json: Invalid GGUF magic'],
     ['--threads without a model', ['--backend', 'echo', '--threads', '2'], '--threads requires --llama FILE'],
-    ['no number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],
+    ['an invalid number', ['--llama', model, '--context', 'large'], '--context "large": give a whole number from 1'],
     ['two names', ['--llama', model, '--model', 'a', '--model', 'b'], '--llama runs one model; give --model once'],
     ['two engines', ['--llama', model, '--openai', 'http://localhost:1/v1'], '--openai and --llama exclude each other'],
   ])('refuses %s in one line', async (_what, options, words) => {

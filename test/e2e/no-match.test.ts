@@ -78,7 +78,7 @@ describe('no match', () => {
     expect(await runWithoutMatch('route', 'tags=fast')).toContain('"r1" has a list for tags, and a list never matches');
   });
 
-  it('says how many there are when none is like it', async () => {
+  it('reports how many replicas are registered when none is similar', async () => {
     expect(await runWithoutMatch('route', 'model=x')).toBe('no replica offers {"model":"x"}; no replica is registered');
     await registerReplica('r1', [{ model: 'llama' }]);
     expect(await runWithoutMatch('route', 'model=gpt')).toBe(

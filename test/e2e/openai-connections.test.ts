@@ -24,29 +24,29 @@ afterEach(async () => {
 
 afterAll(stopAll);
 
-async function upstreamOf(options: Parameters<typeof startOpenaiUpstream>[0] = {}): Promise<OpenaiUpstream> {
+async function startUpstream(options: Parameters<typeof startOpenaiUpstream>[0] = {}): Promise<OpenaiUpstream> {
   const upstream = await startOpenaiUpstream(options);
   cleanups.push(() => upstream.close());
   return upstream;
 }
 
-function worker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+function startWorker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   const running = start(['worker', '--port', '0', '--no-register', ...args], { env });
   cleanups.push(() => running.stop('SIGKILL'));
   return running;
 }
 
-const endpoint = (running: Running): Promise<string> => running.waitForOutput(/^serving on (\S+)/m);
+const waitForEndpoint = (running: Running): Promise<string> => running.waitForOutput(/^serving on (\S+)/m);
 
-const infer = async (at: string) => run(['infer', 'tiny', '--endpoint', at, '--prompt', 'one two', '--no-retry']);
+const runInfer = async (at: string) => run(['infer', 'tiny', '--endpoint', at, '--prompt', 'one two', '--no-retry']);
 
 describe('an https upstream with a private certificate authority', () => {
   it('is trusted with --openai-tls-ca, and not without', async () => {
     const { cert, key } = authority.sign('engine');
-    const upstream = await upstreamOf({ tls: { cert, key } });
-    const at = await endpoint(worker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile]));
-    expect(await infer(at)).toMatchObject({ code: 0, stdout: 'one two\n' });
-    const untrusting = worker(['--openai', upstream.url]);
+    const upstream = await startUpstream({ tls: { cert, key } });
+    const at = await waitForEndpoint(startWorker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile]));
+    expect(await runInfer(at)).toMatchObject({ code: 0, stdout: 'one two\n' });
+    const untrusting = startWorker(['--openai', upstream.url]);
     await until('it says why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'), 15_000);
     expect(untrusting.stderr()).toContain('not signed by a trusted authority');
   });
@@ -54,7 +54,7 @@ describe('an https upstream with a private certificate authority', () => {
   it('receives a client certificate when it requests one', async () => {
     const { cert, key } = authority.sign('engine');
     const mine = authority.sign('worker');
-    const upstream = await upstreamOf({ tls: { cert, key, ca: authority.cert, requestCert: true } });
+    const upstream = await startUpstream({ tls: { cert, key, ca: authority.cert, requestCert: true } });
     const files = [
       '--openai-tls-ca',
       authority.certFile,
@@ -63,7 +63,9 @@ describe('an https upstream with a private certificate authority', () => {
       '--openai-tls-key',
       mine.keyFile,
     ];
-    expect(await infer(await endpoint(worker(['--openai', upstream.url, ...files])))).toMatchObject({ code: 0 });
+    expect(await runInfer(await waitForEndpoint(startWorker(['--openai', upstream.url, ...files])))).toMatchObject({
+      code: 0,
+    });
   });
 });
 
@@ -72,15 +74,15 @@ it('a server that closes each connection is suspected of another protocol, or of
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => server.close());
   const place = `127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
-  const plain = worker(['--openai', `http://${place}`]);
+  const plain = startWorker(['--openai', `http://${place}`]);
   await until('it suggests https', () => plain.stderr().includes('without a response; does it use https?'), 15_000);
   const { cert, key } = authority.sign('engine');
-  const upstream = await upstreamOf({
+  const upstream = await startUpstream({
     tls: { cert, key, ca: authority.cert, requestCert: true, rejectUnauthorized: true },
   });
   const foreign = createAuthority('other').sign('worker');
   const files = ['--openai-tls-cert', foreign.certFile, '--openai-tls-key', foreign.keyFile];
-  const rejected = worker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile, ...files]);
+  const rejected = startWorker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile, ...files]);
   const advice = 'does it accept the certificate of --openai-tls-cert?';
   await until(advice, () => rejected.stderr().includes(advice), 15_000);
 });
@@ -88,8 +90,8 @@ it('a server that closes each connection is suspected of another protocol, or of
 describe('the file with the key', () => {
   it('is reloaded when it changes, and the old key stays in use when the new file is unusable', async () => {
     let key = 'first-key-of-the-engine';
-    const upstream = await upstreamOf({
-      answering({ authorization }, response) {
+    const upstream = await startUpstream({
+      handleRequest({ authorization }, response) {
         if (authorization === `Bearer ${key}`) return undefined;
         sendJson(response, 401, { error: { message: `not the key: ${authorization}` } });
         return true;
@@ -97,17 +99,17 @@ describe('the file with the key', () => {
     });
     const file = join(mkdtempSync(join(tmpdir(), 'anyserve-')), 'key');
     writeFileSync(file, `${key}\n`, { mode: 0o600 });
-    const running = worker(['--openai', upstream.url, '--openai-key-file', file]);
-    const at = await endpoint(running);
-    expect(await infer(at)).toMatchObject({ code: 0 });
+    const running = startWorker(['--openai', upstream.url, '--openai-key-file', file]);
+    const at = await waitForEndpoint(running);
+    expect(await runInfer(at)).toMatchObject({ code: 0 });
     writeFileSync(file, 'two words\n');
     await until('the error is reported', () => running.stderr().includes('the key has spaces'), 15_000);
-    expect(await infer(at)).toMatchObject({ code: 0 });
+    expect(await runInfer(at)).toMatchObject({ code: 0 });
     const second = 'other-key-of-the-engine';
     writeFileSync(file, `${second}\n`);
     await until('the file is reloaded', () => running.stderr().includes('reloaded: '), 15_000);
     key = second;
-    expect(await infer(at)).toMatchObject({ code: 0 });
+    expect(await runInfer(at)).toMatchObject({ code: 0 });
     expect(running.stderr()).not.toMatch(/two words|-key-of-the-engine/);
   });
 });
@@ -122,11 +124,11 @@ describe('a proxy', () => {
     const proxy = await startForwardProxy(`me:${SECRET}`);
     cleanups.push(() => proxy.close());
     const { cert, key } = authority.sign('engine');
-    const upstream = await upstreamOf(isSecure ? { tls: { cert, key } } : {});
+    const upstream = await startUpstream(isSecure ? { tls: { cert, key } } : {});
     const ca = isSecure ? ['--openai-tls-ca', authority.certFile] : [];
     const env = { [variable]: `http://me:${SECRET}@127.0.0.1:${proxy.port}`, DEBUG: '*' };
-    const running = worker(['--openai', upstream.url, '--debug', ...ca], env);
-    expect(await infer(await endpoint(running))).toMatchObject({ code: 0, stdout: 'one two\n' });
+    const running = startWorker(['--openai', upstream.url, '--debug', ...ca], env);
+    expect(await runInfer(await waitForEndpoint(running))).toMatchObject({ code: 0, stdout: 'one two\n' });
     const { host } = new URL(upstream.url);
     const asked = isSecure ? `CONNECT ${host}` : `POST ${upstream.url}/chat/completions`;
     expect(proxy.asked).toContain(asked);
@@ -139,9 +141,11 @@ describe('a proxy', () => {
   it.each(['example.com,127.0.0.1', '10.0.0.0/8, 127.0.0.0/8', '*'])(
     'is not used for what NO_PROXY names: %s',
     async (NO_PROXY) => {
-      const upstream = await upstreamOf();
+      const upstream = await startUpstream();
       const env = { HTTP_PROXY: `http://me:${SECRET}@127.0.0.1:1`, NO_PROXY };
-      expect(await infer(await endpoint(worker(['--openai', upstream.url], env)))).toMatchObject({ code: 0 });
+      expect(await runInfer(await waitForEndpoint(startWorker(['--openai', upstream.url], env)))).toMatchObject({
+        code: 0,
+      });
     },
   );
 
@@ -157,7 +161,7 @@ describe('a proxy', () => {
     ];
     for (const [env, message] of cases) {
       const url = `${'HTTPS_PROXY' in env ? 'https' : 'http'}://engine.example:8000/v1`;
-      const running = worker(['--openai', url], env);
+      const running = startWorker(['--openai', url], env);
       await until(message, () => running.stderr().includes(message), 15_000);
       expect(running.stderr()).not.toContain(SECRET);
     }
@@ -179,7 +183,7 @@ it('the options of a worker in front of a server are validated', async () => {
     [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca requires --openai URL'],
   ];
   for (const [args, message] of cases) {
-    const { code, stderr } = await worker(args).ended;
+    const { code, stderr } = await startWorker(args).ended;
     expect([code, stderr.split('\n').length]).toEqual([2, 2]);
     expect(stderr).toContain(message);
   }

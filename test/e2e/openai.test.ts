@@ -26,7 +26,7 @@ afterEach(async () => {
 afterAll(stopAll);
 
 /** Starts an upstream in a separate process, which prints its URL. */
-async function upstreamProcess(port = 0): Promise<{ readonly url: string; kill(): void }> {
+async function startUpstreamProcess(port = 0): Promise<{ readonly url: string; kill(): void }> {
   const child = spawn(process.execPath, ['--import', 'tsx', UPSTREAM, String(port)]);
   cleanups.push(() => child.kill('SIGKILL'));
   let printed = '';
@@ -37,13 +37,13 @@ async function upstreamProcess(port = 0): Promise<{ readonly url: string; kill()
   return { url: printed.trim(), kill: () => void child.kill('SIGKILL') };
 }
 
-function worker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+function startWorker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   const running = start(['worker', '--port', '0', '--id', 'w1', '--server', server, ...args], { env });
   cleanups.push(() => running.stop('SIGKILL'));
   return running;
 }
 
-async function list(): Promise<readonly { replica_id: string; capabilities: unknown[] }[]> {
+async function listReplicas(): Promise<readonly { replica_id: string; capabilities: unknown[] }[]> {
   return ((await (await fetch(`${server}/registry`)).json()) as { replicas: never[] }).replicas;
 }
 
@@ -51,10 +51,10 @@ describe('a worker in front of an OpenAI-compatible server', () => {
   it('needs one command line, and is called like any other worker', async () => {
     const upstream = await startOpenaiUpstream({ models: ['tiny', 'nomic'] });
     cleanups.push(() => upstream.close());
-    await worker(['--openai', upstream.url, '--embeddings', 'nomic', '--cap', 'gpu=h100']).waitForOutput(
+    await startWorker(['--openai', upstream.url, '--embeddings', 'nomic', '--cap', 'gpu=h100']).waitForOutput(
       /^registered w1/m,
     );
-    expect((await list())[0]?.capabilities).toEqual([
+    expect((await listReplicas())[0]?.capabilities).toEqual([
       { type: 'chat', model: 'tiny', gpu: 'h100' },
       { type: 'embed', model: 'nomic', gpu: 'h100' },
     ]);
@@ -70,7 +70,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
 
   it('reads its key from a file or a variable, and never prints it', async () => {
     const upstream = await startOpenaiUpstream({
-      answering({ authorization }, response) {
+      handleRequest({ authorization }, response) {
         if (authorization === `Bearer ${KEY}` || authorization === 'Bearer of-the-file') return undefined;
         sendJson(response, 401, { error: { message: `not the key: ${authorization}` } });
         return true;
@@ -85,14 +85,15 @@ describe('a worker in front of an OpenAI-compatible server', () => {
       [[], { ANYSERVE_OPENAI_KEY: KEY, OPENAI_API_KEY: 'not used' }],
       [[], { OPENAI_API_KEY: KEY }],
     ] as const) {
-      const running = worker(['--openai', upstream.url, ...args], env);
+      const running = startWorker(['--openai', upstream.url, ...args], env);
       await running.waitForOutput(/^registered w1/m);
       expect((await run(['infer', 'chat', '--server', server, '--prompt', 'hi'])).stdout).toBe('hi\n');
       expect(readFileSync(`/proc/${running.child.pid}/cmdline`, 'utf8')).not.toContain(KEY);
       const { stdout, stderr } = await running.stop();
       expect(stdout + stderr).not.toMatch(new RegExp(`${KEY}|of-the-file`));
     }
-    const { code, stderr } = await worker(['--openai', upstream.url], { ANYSERVE_OPENAI_KEY: 'a-wrong-key' }).ended;
+    const { code, stderr } = await startWorker(['--openai', upstream.url], { ANYSERVE_OPENAI_KEY: 'a-wrong-key' })
+      .ended;
     expect(code).toBe(1);
     expect(stderr).toBe(
       `anyserve: ${upstream.url} returned HTTP 401: not the key: Bearer ***; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file\n`,
@@ -101,21 +102,21 @@ describe('a worker in front of an OpenAI-compatible server', () => {
 
   it('waits for the server, leaves the list while it is down, and registers again when it is back', async () => {
     const port = await findFreePort();
-    const running = worker(['--openai', `http://127.0.0.1:${port}/v1`]);
-    await until('it waits', () => running.stderr().includes('waiting for'), 15_000);
+    const running = startWorker(['--openai', `http://127.0.0.1:${port}/v1`]);
+    await until('it is waiting', () => running.stderr().includes('waiting for'), 15_000);
     expect(running.stderr()).toContain(`waiting for http://127.0.0.1:${port}/v1: nothing listens there`);
-    const first = await upstreamProcess(port);
+    const first = await startUpstreamProcess(port);
     await running.waitForOutput(/^registered w1/m);
     first.kill();
-    await until('it is out of the list', async () => (await list()).length === 0);
-    await upstreamProcess(port);
-    await until('it is back in the list', async () => (await list()).length === 1);
+    await until('it is no longer listed', async () => (await listReplicas()).length === 0);
+    await startUpstreamProcess(port);
+    await until('it is back in the list', async () => (await listReplicas()).length === 1);
     expect(running.stderr()).toContain(`not ready: http://127.0.0.1:${port}/v1: nothing listens there`);
   });
 
   it('ends a stream with a clear error within a second when the server is killed', async () => {
-    const upstream = await upstreamProcess();
-    await worker(['--openai', upstream.url]).waitForOutput(/^registered w1/m);
+    const upstream = await startUpstreamProcess();
+    await startWorker(['--openai', upstream.url]).waitForOutput(/^registered w1/m);
     const call = start(['infer', 'chat', '--server', server, '--prompt', 'hang', '--stream']);
     await call.waitForOutput(/begun/);
     upstream.kill();
@@ -148,7 +149,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
       [['--openai', 'http://127.0.0.1:1/v1', '--openai-idle-timeout', '0'], '--openai-idle-timeout "0": too short'],
     ];
     for (const [args, message] of cases) {
-      const { code, stderr } = await worker(args).ended;
+      const { code, stderr } = await startWorker(args).ended;
       expect([code, stderr.split('\n').length]).toEqual([2, 2]);
       expect(stderr).toContain(message);
       expect(stderr).not.toContain(KEY);

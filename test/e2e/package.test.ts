@@ -41,20 +41,20 @@ async function compile(name: string, source: string, options: readonly string[] 
 }
 
 /** The blocks of the README in a language. */
-function blocksOf(language: string): string[] {
+function getBlocksOf(language: string): string[] {
   const blocks = README.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'));
   return [...blocks].map(([, text]) => text as string);
 }
 
 describe('the packed package, in a TypeScript project without types of other packages', { timeout: 60_000 }, () => {
   it('compiles the TypeScript of the README', async () => {
-    const blocks = blocksOf('ts');
+    const blocks = getBlocksOf('ts');
     expect(blocks.length).toBeGreaterThan(0);
     for (const [at, block] of blocks.entries()) expect(await compile(`readme${at}.mts`, block)).toBe('');
   });
 
   it('compiles the worker module of the README, whose handlers have the types that it declares', async () => {
-    const [module = ''] = blocksOf('js').filter((block) => block.includes("type: 'multiply'"));
+    const [module = ''] = getBlocksOf('js').filter((block) => block.includes("type: 'multiply'"));
     const typed = module.replace('(app) =>', '(app: App) =>');
     expect(typed).not.toBe(module);
     expect(await compile('worker.mts', `import type { App } from 'anyserve';\n${typed}`)).toBe('');

@@ -84,10 +84,10 @@ describe('the README and the tour', () => {
 
       // The ports on the page can be in use on this machine, so free ports replace them in commands and outputs.
       const ports = { 8080: await findFreePort(), 50051: await findFreePort(), 50052: await findFreePort() };
-      const here = (text: string): string =>
+      const replacePorts = (text: string): string =>
         Object.entries(ports).reduce((changed, [shown, real]) => changed.replaceAll(shown, String(real)), text);
-      const command = (text: string): string =>
-        here(text)
+      const formatCommand = (text: string): string =>
+        replacePorts(text)
           .replace(/^anyserve serve/, `anyserve serve --port ${ports[8080]}`)
           .replace(/^anyserve worker --backend/, `anyserve worker --port ${ports[50051]} --backend`)
           .replace('my-worker.js', 'my-worker.mjs')
@@ -103,7 +103,7 @@ describe('the README and the tour', () => {
       const steps = getSteps(page);
       expect(steps.length).toBeGreaterThan(2);
       for (const step of steps) {
-        const child = spawn('bash', ['-c', command(step.command)], {
+        const child = spawn('bash', ['-c', formatCommand(step.command)], {
           cwd: folder,
           env,
           detached: true,
@@ -119,16 +119,21 @@ describe('the README and the tour', () => {
         child.stderr.setEncoding('utf8').on('data', (chunk) => {
           errors += chunk;
         });
-        const soFar = (what: string) => (): string => `"${step.command}" ${what}; so far: ${output}${errors}`;
+        const describeProgress = (what: string) => (): string =>
+          `"${step.command}" ${what}; so far: ${output}${errors}`;
         let ended = false;
         child.once('close', () => {
           ended = true;
         });
-        const expected = here(step.output);
+        const expected = replacePorts(step.output);
         if (step.stays) {
-          await until(soFar('prints what the page shows'), () => output.startsWith(expected.trimEnd()), 20_000);
+          await until(
+            describeProgress('prints what the page shows'),
+            () => output.startsWith(expected.trimEnd()),
+            20_000,
+          );
         } else {
-          await until(soFar('ends'), () => ended, 20_000);
+          await until(describeProgress('ends'), () => ended, 20_000);
           expect({ command: step.command, output: normalizeTimes(output) }).toEqual({
             command: step.command,
             output: normalizeTimes(expected),

@@ -51,17 +51,17 @@ async function waitForStderr(running: Running, pattern: RegExp, times = 1): Prom
 }
 
 /** Returns the command line of a small model server that prints its process id when it listens. */
-function modelServer(port: number, more = ''): string[] {
+function formatModelServer(port: number, more = ''): string[] {
   const code = `const server = require('node:http').createServer((request, response) => response.end('ok'));
     server.listen(${port}, '127.0.0.1', () => console.log('pid ' + process.pid));
     ${more}`;
   return [NODE, '-e', code];
 }
 
-const pidOf = async (running: Running): Promise<number> => Number(await running.waitForOutput(/pid (\d+)/));
+const readPid = async (running: Running): Promise<number> => Number(await running.waitForOutput(/pid (\d+)/));
 
 /** Removes the lines about waiting: they are only printed when the program is not up before the first probe. */
-function withoutWaiting(text: string): string {
+function removeWaitingLines(text: string): string {
   return text.replace(/^.*waiting.*\n/gm, '');
 }
 
@@ -90,14 +90,14 @@ async function startHealthServer(): Promise<{ port: number; answer: (status: num
   let status = 503;
   const listening = createServer((_request, response) => response.writeHead(status).end());
   return {
-    port: await portOf(listening),
+    port: await listen(listening),
     answer: (to) => {
       status = to;
     },
   };
 }
 
-async function portOf(listening: Pick<Server, 'listen' | 'address' | 'close'>): Promise<number> {
+async function listen(listening: Pick<Server, 'listen' | 'address' | 'close'>): Promise<number> {
   await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => listening.close());
   return (listening.address() as AddressInfo).port;
@@ -111,20 +111,22 @@ describe('register with a program', () => {
       console.log('replicas at SIGTERM: ' + replicas.length);
       process.exit(7);
     }))`;
-    const running = register(port, '--', ...modelServer(port, look));
+    const running = register(port, '--', ...formatModelServer(port, look));
     await waitForStderr(running, /registered r1/);
     expect(await isListed()).toBe(true);
     const { code, stdout, stderr } = await running.stop('SIGTERM');
     expect(code).toBe(7);
     expect(stdout).toMatch(/^pid \d+\nreplicas at SIGTERM: 0\n$/);
-    expect(withoutWaiting(stderr)).toBe(`healthy\nregistered r1 (127.0.0.1:${port}) with ${server}\nunregistered r1\n`);
+    expect(removeWaitingLines(stderr)).toBe(
+      `healthy\nregistered r1 (127.0.0.1:${port}) with ${server}\nunregistered r1\n`,
+    );
   });
 
   it('removes it from the list when it is killed, and ends with its exit code', async () => {
     const port = await findFreePort();
-    const running = register(port, '--', ...modelServer(port));
+    const running = register(port, '--', ...formatModelServer(port));
     await waitForStderr(running, /registered r1/);
-    process.kill(await pidOf(running), 'SIGKILL');
+    process.kill(await readPid(running), 'SIGKILL');
     await until('it is removed from the list', async () => !(await isListed()), 1000);
     const { code, stderr } = await running.ended;
     expect(code).toBe(137);
@@ -133,9 +135,9 @@ describe('register with a program', () => {
 
   it('restarts it with --restart, and registers it again', async () => {
     const port = await findFreePort();
-    const running = register(port, '--restart', '--', ...modelServer(port));
+    const running = register(port, '--restart', '--', ...formatModelServer(port));
     await waitForStderr(running, /registered r1/);
-    process.kill(await pidOf(running), 'SIGKILL');
+    process.kill(await readPid(running), 'SIGKILL');
     await until('it is removed from the list', async () => !(await isListed()), 1000);
     await until('it is back in the list', isListed, 15_000);
     expect(running.stderr()).toMatch(/^ended: \S+, signal SIGKILL; restarting in \d\.\d s\n/m);
@@ -157,7 +159,7 @@ describe('register with a program', () => {
       '--drain-timeout',
       '300ms',
       '--',
-      ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"),
+      ...formatModelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"),
     );
     await waitForStderr(running, /registered r1/);
     const { code, stdout, stderr } = await running.stop('SIGTERM');
@@ -167,7 +169,11 @@ describe('register with a program', () => {
 
   it('kills it at once on a second signal', async () => {
     const port = await findFreePort();
-    const running = register(port, '--', ...modelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"));
+    const running = register(
+      port,
+      '--',
+      ...formatModelServer(port, "process.on('SIGTERM', () => console.log('ignored'))"),
+    );
     await waitForStderr(running, /registered r1/);
     running.child.kill('SIGTERM');
     await running.waitForOutput(/ignored/);
@@ -176,7 +182,9 @@ describe('register with a program', () => {
 
   it('ends all processes that a shell started', async () => {
     const port = await findFreePort();
-    const [a, b] = [modelServer(port), modelServer(await findFreePort())].map(([, , code]) => `"${NODE}" -e "${code}"`);
+    const [a, b] = [formatModelServer(port), formatModelServer(await findFreePort())].map(
+      ([, , code]) => `"${NODE}" -e "${code}"`,
+    );
     for (const end of [`wait`, `exec sleep 60`]) {
       const running = register(port, '--', 'sh', '-c', `${a} & ${b} & ${end}`);
       await waitForStderr(running, /registered r1/);
@@ -190,9 +198,9 @@ describe('register with a program', () => {
 
   it('ends the processes that the program leaves behind, and removes it from the list before', async () => {
     const port = await findFreePort();
-    const [, , code] = modelServer(port, "process.on('SIGTERM', () => setTimeout(() => process.exit(), 2000))");
+    const [, , code] = formatModelServer(port, "process.on('SIGTERM', () => setTimeout(() => process.exit(), 2000))");
     const running = register(port, '--', 'sh', '-c', `"${NODE}" -e "${code}" & read line; exit 6`);
-    const pid = await pidOf(running);
+    const pid = await readPid(running);
     await waitForStderr(running, /registered r1/);
     running.child.stdin?.end('\n');
     await until('it is removed from the list', async () => !(await isListed()));
@@ -205,7 +213,7 @@ describe('register with a program', () => {
     const port = await findFreePort();
     const signals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
     const listen = `for (const name of ${JSON.stringify(signals).replaceAll('"', "'")}) process.on(name, () => console.log('got ' + name));`;
-    const running = register(port, '--', ...modelServer(port, listen));
+    const running = register(port, '--', ...formatModelServer(port, listen));
     await waitForStderr(running, /registered r1/);
     for (const signal of signals) {
       running.child.kill(signal);
@@ -224,7 +232,7 @@ describe('register with a program', () => {
     await waitForStderr(running, /registered r1/);
     other.answer(500);
     await waitForStderr(running, new RegExp(`unhealthy, unregistered: ${url}: responded with HTTP 500\n`));
-    await until('it is out of the list', async () => !(await isListed()));
+    await until('it is no longer listed', async () => !(await isListed()));
     other.answer(204);
     await waitForStderr(running, /^healthy$/m, 2);
     await until('it is back in the list', isListed);
@@ -233,7 +241,7 @@ describe('register with a program', () => {
 
   it('is registered when its HTTP health check responds later than the timeout of other probes', async () => {
     const slow = createServer((_request, response) => void setTimeout(() => response.end(), 1500));
-    const url = `http://127.0.0.1:${await portOf(slow)}/health`;
+    const url = `http://127.0.0.1:${await listen(slow)}/health`;
     const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
     await waitForStderr(running, /registered r1/);
     expect(running.stderr()).not.toContain('waiting for');
@@ -246,9 +254,9 @@ describe('register with a program', () => {
     const running = register(port, '--', 'sh', '-c', `echo "pid $$"; exec "${NODE}" "${BINARY}" ${worker.join(' ')}`);
     await waitForStderr(running, /registered r1/);
     expect((await run(['infer', 'chat', '--prompt', 'Hello', '--server', server])).stdout).toBe('Hello\n');
-    const pid = await pidOf(running);
+    const pid = await readPid(running);
     process.kill(pid, 'SIGSTOP');
-    await until('it is out of the list', async () => !(await isListed()), 10_000);
+    await until('it is no longer listed', async () => !(await isListed()), 10_000);
     expect(running.stderr()).toContain(`unhealthy, unregistered: 127.0.0.1:${port}: no response in time\n`);
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
@@ -278,7 +286,7 @@ describe('register with a program', () => {
     const socket = join(folder, 'taken.sock');
     const atSocket = createTcpServer().listen(socket);
     cleanups.push(() => atSocket.close());
-    const port = await portOf(createTcpServer());
+    const port = await listen(createTcpServer());
     const atV6 = createTcpServer();
     await new Promise<void>((resolve) => atV6.listen(0, '::1', resolve));
     cleanups.push(() => atV6.close());
@@ -315,24 +323,24 @@ describe('register with a program', () => {
       const port = await findFreePort();
       const grandchild = `const grandchild = require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(`${more} setInterval(() => {}, 1000)`)}]);
         console.log('grandchild ' + grandchild.pid);`;
-      const running = register(port, '--', ...modelServer(port, `${more} ${grandchild}`));
+      const running = register(port, '--', ...formatModelServer(port, `${more} ${grandchild}`));
       const bystander = startProgram(['sleep', '60']);
       cleanups.push(() => bystander.child.kill('SIGKILL'));
       await waitForStderr(running, /registered r1/);
-      const pids = [await pidOf(running), Number(await running.waitForOutput(/grandchild (\d+)/))];
+      const pids = [await readPid(running), Number(await running.waitForOutput(/grandchild (\d+)/))];
       expect(pids.map(isAlive)).toEqual([true, true]);
       running.child.kill('SIGKILL');
-      await until('none of its processes is left', () => !pids.some(isAlive), 10_000);
+      await until('all of its processes have ended', () => !pids.some(isAlive), 10_000);
       expect(bystander.child.exitCode).toBe(null);
-      await until('no guard is left', async () => (await countGuards(pids[0] ?? 0)) === 0, 10_000);
+      await until('no guard process is left', async () => (await countGuards(pids[0] ?? 0)) === 0, 10_000);
     },
   );
 
   it('leaves no guard when it ends, and has a guard for the current program after a restart', async () => {
     const port = await findFreePort();
-    const running = register(port, '--restart', '--', ...modelServer(port));
+    const running = register(port, '--restart', '--', ...formatModelServer(port));
     await waitForStderr(running, /registered r1/);
-    const first = await pidOf(running);
+    const first = await readPid(running);
     expect(await countGuards(first)).toBe(1);
     process.kill(first, 'SIGKILL');
     await until('it runs again', () => running.stdout().match(/pid \d+/g)?.length === 2, 15_000);
@@ -360,7 +368,7 @@ describe('register with a program', () => {
       '--',
       ...words,
     );
-    expect([code, JSON.parse(stdout), withoutWaiting(stderr)]).toEqual([0, words, `ended: ${NODE}, exit code 0\n`]);
+    expect([code, JSON.parse(stdout), removeWaitingLines(stderr)]).toEqual([0, words, `ended: ${NODE}, exit code 0\n`]);
   });
 
   it('ends with the exit code of the program, or reports why it cannot run it', async () => {
@@ -380,10 +388,10 @@ describe('register with a program', () => {
 
   it('prints JSON for programs', async () => {
     const port = await findFreePort();
-    const running = register(port, '--json', '--', ...modelServer(port));
+    const running = register(port, '--json', '--', ...formatModelServer(port));
     await waitForStderr(running, /"registered"/);
-    process.kill(await pidOf(running), 'SIGKILL');
-    const lines = withoutWaiting((await running.ended).stderr)
+    process.kill(await readPid(running), 'SIGKILL');
+    const lines = removeWaitingLines((await running.ended).stderr)
       .trimEnd()
       .split('\n');
     const replica = { replica_id: 'r1', endpoint: `127.0.0.1:${port}` };
@@ -406,7 +414,7 @@ describe('register with a program', () => {
 
   it('ends the program when no server accepts the registration', async () => {
     const port = await findFreePort();
-    const other = await portOf(createServer((_request, response) => response.end('<html>')));
+    const other = await listen(createServer((_request, response) => response.end('<html>')));
     const own = [
       '--id',
       'r1',
@@ -417,8 +425,8 @@ describe('register with a program', () => {
       '--server',
       `http://127.0.0.1:${other}`,
     ];
-    const running = start(['register', ...own, '--', ...modelServer(port)]);
-    const pid = await pidOf(running);
+    const running = start(['register', ...own, '--', ...formatModelServer(port)]);
+    const pid = await readPid(running);
     const { code, stderr } = await running.ended;
     expect([code, isAlive(pid)]).toEqual([4, false]);
     expect(stderr).toMatch(/anyserve: http\S+ is not an AnyServe API server/);
@@ -435,7 +443,7 @@ describe('register with a probe', () => {
     await running.waitForOutput(/^healthy\nregistered r1/m);
     await new Promise((resolve) => server.close(resolve));
     await running.waitForOutput(/^unhealthy, unregistered: 127.0.0.1:\d+: nothing listens there\n/m);
-    await until('it is out of the list', async () => !(await isListed()));
+    await until('it is no longer listed', async () => !(await isListed()));
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 

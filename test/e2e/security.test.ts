@@ -17,16 +17,16 @@ const authority = createAuthority();
 const otherAuthority = createAuthority('other');
 const [serverCert, workerCert, clientCert] = ['server', 'worker', 'client'].map((name) => authority.sign(name));
 
-function file(name: string, text: string): string {
+function writeFile(name: string, text: string): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;
 }
 
-const writerFile = file('writer', `${WRITER}\n`);
-const readerFile = file('reader', READER);
-const callerFile = file('caller', CALLER);
-const wrongFile = file('wrong', WRONG);
+const writerFile = writeFile('writer', `${WRITER}\n`);
+const readerFile = writeFile('reader', READER);
+const callerFile = writeFile('caller', CALLER);
+const wrongFile = writeFile('wrong', WRONG);
 const AT_SERVER = [
   '--tls-ca',
   authority.certFile,
@@ -51,7 +51,7 @@ function getVisibleText({ child, stdout, stderr }: Running): string {
   return `${stdout()}${stderr()}${existsSync(commandLine) ? readFileSync(commandLine, 'utf8') : ''}`;
 }
 
-function curl(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
+function runCurl(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
   return new Promise((resolve) => {
     execFile('curl', ['-sS', '-i', '--max-time', '10', ...args], (error, stdout, stderr) =>
       resolve({ code: Number(error?.code ?? 0), text: `${stdout}${stderr}` }),
@@ -59,7 +59,7 @@ function curl(...args: string[]): Promise<{ readonly code: number; readonly text
   });
 }
 
-const line = ({ stderr }: Outcome): string => stderr.trimEnd();
+const getLine = ({ stderr }: Outcome): string => stderr.trimEnd();
 
 describe('an API server and a worker with TLS and tokens', () => {
   let api: Running;
@@ -69,7 +69,7 @@ describe('an API server and a worker with TLS and tokens', () => {
   let tokens: string;
 
   beforeAll(async () => {
-    tokens = file('tokens', `# writers\n${WRITER}\nother gpu-\n`);
+    tokens = writeFile('tokens', `# writers\n${WRITER}\nother gpu-\n`);
     const cert = ['--tls-cert', serverCert?.certFile ?? '', '--tls-key', serverCert?.keyFile ?? ''];
     api = await startAndWait(
       /listening/,
@@ -88,18 +88,18 @@ describe('an API server and a worker with TLS and tokens', () => {
     endpoint = await worker.waitForOutput(/serving on (\S+)/);
   });
 
-  const ask = (...args: string[]): Promise<Outcome> => run([...args, '--server', url, ...AT_SERVER]);
-  const infer = (...args: string[]): Promise<Outcome> =>
-    ask('infer', 'chat', '--prompt', 'Hello', '--token-file', readerFile, ...args);
+  const runAtServer = (...args: string[]): Promise<Outcome> => run([...args, '--server', url, ...AT_SERVER]);
+  const runInfer = (...args: string[]): Promise<Outcome> =>
+    runAtServer('infer', 'chat', '--prompt', 'Hello', '--token-file', readerFile, ...args);
 
   it('serve clients with valid credentials, and print nothing else', async () => {
-    expect(await ask('route', 'type=chat', '--json', '--token-file', readerFile)).toEqual({
+    expect(await runAtServer('route', 'type=chat', '--json', '--token-file', readerFile)).toEqual({
       code: 0,
       stdout: `${JSON.stringify({ endpoint, replica_id: 'w1' })}\n`,
       stderr: '',
     });
-    expect((await ask('registry', '--token-file', writerFile)).stdout).toContain('w1');
-    expect(await infer('--call-token-file', callerFile)).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
+    expect((await runAtServer('registry', '--token-file', writerFile)).stdout).toContain('w1');
+    expect(await runInfer('--call-token-file', callerFile)).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
     const env = { ANYSERVE_TOKEN: READER, ANYSERVE_CALL_TOKEN: CALLER };
     const inferring = ['infer', 'chat', '--prompt', 'Hello', '--server', url, ...AT_SERVER];
     expect(await run(inferring, { env })).toEqual({ code: 0, stdout: 'Hello\n', stderr: '' });
@@ -111,19 +111,19 @@ describe('an API server and a worker with TLS and tokens', () => {
 
   it('refuse others with one line that says what to do and does not contain the token', async () => {
     const outcomes = await Promise.all([
-      ask('registry'),
-      ask('registry', '--token-file', wrongFile),
-      ask('register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=1', '--token-file', readerFile),
-      infer(),
-      infer('--call-token-file', wrongFile),
+      runAtServer('registry'),
+      runAtServer('registry', '--token-file', wrongFile),
+      runAtServer('register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=1', '--token-file', readerFile),
+      runInfer(),
+      runInfer('--call-token-file', wrongFile),
       run(['registry', '--server', url, '--token-file', readerFile, '--tls-ca', authority.certFile]),
       run(['registry', '--server', url, '--token-file', readerFile]),
-      infer('--call-token-file', callerFile, '--no-call-tls'),
+      runInfer('--call-token-file', callerFile, '--no-call-tls'),
     ]);
     expect(outcomes.map(({ code, stdout }) => [code, stdout])).toEqual(
       [1, 1, 1, 5, 5, 4, 4, 5].map((code) => [code, '']),
     );
-    const said = outcomes.map(line);
+    const said = outcomes.map(getLine);
     expect(said[0]).toContain('this request needs a read token or a register token');
     expect(said[0]).toContain('give a token that has this permission with --token-file or in ANYSERVE_TOKEN');
     expect(said[1]).toContain('unknown token');
@@ -146,54 +146,56 @@ describe('an API server and a worker with TLS and tokens', () => {
       '--key',
       clientCert?.keyFile ?? '',
     ];
-    const bearer = (token: string): string[] => ['-H', `Authorization: Bearer ${token}`];
-    const granted = await curl(...certificate, ...bearer(READER), `${url}/route?type=chat`);
+    const formatBearer = (token: string): string[] => ['-H', `Authorization: Bearer ${token}`];
+    const granted = await runCurl(...certificate, ...formatBearer(READER), `${url}/route?type=chat`);
     expect(granted.text).toContain(`{"endpoint":"${endpoint}","replica_id":"w1"}`);
-    const refused = await curl(...certificate, `${url}/registry`);
+    const refused = await runCurl(...certificate, `${url}/registry`);
     expect(refused.text).toMatch(/^HTTP\/1\.1 401 Unauthorized\r\n(.*\r\n)*www-authenticate: Bearer\r\n/i);
-    expect((await curl(...certificate, `${url}/health`)).text).toContain('{"status":"healthy"}');
+    expect((await runCurl(...certificate, `${url}/health`)).text).toContain('{"status":"healthy"}');
     const registering = [
       '-d',
       '{"replica_id":"c1","endpoint":"c:1","capabilities":[]}',
       '-H',
       'content-type: application/json',
     ];
-    expect((await curl(...certificate, ...bearer('other'), ...registering, `${url}/register`)).text).toMatch(
+    expect((await runCurl(...certificate, ...formatBearer('other'), ...registering, `${url}/register`)).text).toMatch(
       /^HTTP\/1\.1 403 [\s\S]*ids that begin with \\"gpu-\\"/,
     );
-    expect((await curl('--cacert', authority.certFile, `${url}/health`)).code).not.toBe(0);
-    expect((await curl(...certificate.slice(2), `${url}/health`)).code).toBe(60);
+    expect((await runCurl('--cacert', authority.certFile, `${url}/health`)).code).not.toBe(0);
+    expect((await runCurl(...certificate.slice(2), `${url}/health`)).code).toBe(60);
   });
 
   it('never use a partly written token', async () => {
     const certificate = ['--cacert', authority.certFile, '--cert', clientCert?.certFile ?? ''];
-    const statusOf = async (token: string): Promise<string> => {
+    const fetchStatus = async (token: string): Promise<string> => {
       const shown = ['--key', clientCert?.keyFile ?? '', '-H', `Authorization: Bearer ${token}`];
-      return (await curl(...certificate, ...shown, `${url}/registry`)).text.slice(9, 12);
+      return (await runCurl(...certificate, ...shown, `${url}/registry`)).text.slice(9, 12);
     };
     for (const half of [WRONG.slice(0, 9), WRONG, `${WRONG} g`]) {
       // Rewritten before each request, so that the file is never unchanged for 2 s, which is longer than the reload interval.
       for (const sinceMs = Date.now(); Date.now() - sinceMs < 1500; ) {
         writeFileSync(tokens, half);
-        expect(await statusOf(half.split(' ')[0] as string)).toBe('401');
+        expect(await fetchStatus(half.split(' ')[0] as string)).toBe('401');
       }
     }
     writeFileSync(tokens, `${WRONG} gpu-\n`);
-    await until('the complete token is accepted', async () => (await statusOf(WRONG)) === '200');
+    await until('the complete token is accepted', async () => (await fetchStatus(WRONG)) === '200');
     const registering = ['register', '--id', 'x1', '--endpoint', 'localhost:1', '--cap', 'a=1'];
-    expect((await ask(...registering, '--token-file', wrongFile)).stderr).toContain('ids that begin with "gpu-"');
+    expect((await runAtServer(...registering, '--token-file', wrongFile)).stderr).toContain(
+      'ids that begin with "gpu-"',
+    );
     writeFileSync(tokens, `# writers\n${WRITER}\nother gpu-\n`);
-    await until('the old tokens are accepted again', async () => (await statusOf(WRITER)) === '200');
+    await until('the old tokens are accepted again', async () => (await fetchStatus(WRITER)) === '200');
   });
 
   it('keep working when tokens and certificates change and when files become invalid', async () => {
     writeFileSync(tokens, '');
     await until('the invalid file is reported', () => api.stderr().includes('the previous content stays in use'));
     writeFileSync(tokens, 's3cret-next\n');
-    const next = file('next', 's3cret-next');
+    const next = writeFile('next', 's3cret-next');
     await until(
       'the new token is accepted',
-      async () => (await ask('registry', '--token-file', next)).code === 0,
+      async () => (await runAtServer('registry', '--token-file', next)).code === 0,
       15_000,
     );
     writeFileSync(writerFile, 's3cret-next\n');
@@ -201,7 +203,7 @@ describe('an API server and a worker with TLS and tokens', () => {
     await until(
       'the worker has renewed its lease with the new one',
       async () => {
-        const { replicas } = JSON.parse((await ask('registry', '--json', '--token-file', next)).stdout);
+        const { replicas } = JSON.parse((await runAtServer('registry', '--json', '--token-file', next)).stdout);
         return replicas[0]?.last_seen > changedAtS;
       },
       15_000,
@@ -212,7 +214,7 @@ describe('an API server and a worker with TLS and tokens', () => {
     const shown = ['--cert', clientCert?.certFile ?? '', '--key', clientCert?.keyFile ?? ''];
     await until(
       'the new certificate is shown',
-      async () => (await curl('--cacert', otherAuthority.certFile, ...shown, `${url}/health`)).code === 0,
+      async () => (await runCurl('--cacert', otherAuthority.certFile, ...shown, `${url}/health`)).code === 0,
     );
     expect(worker.child.exitCode).toBeNull();
   });
@@ -251,11 +253,11 @@ describe('contradictory options', () => {
   it.each<[string[], NodeJS.ProcessEnv, string]>([
     [['serve'], { ANYSERVE_REGISTER_TOKEN: '' }, 'ANYSERVE_REGISTER_TOKEN is empty; set it to a token, or unset it'],
     [['serve', '--read-token-file', '/no/such'], {}, '--read-token-file: cannot read /no/such: ENOENT'],
-    [['serve', '--read-token-file', file('none', '# s3cret\n')], {}, 'it contains no token'],
-    [['registry', '--token-file', file('many', 's3cret a b')], {}, 'line 1 has more than a token and a prefix'],
+    [['serve', '--read-token-file', writeFile('none', '# s3cret\n')], {}, 'it contains no token'],
+    [['registry', '--token-file', writeFile('many', 's3cret a b')], {}, 'line 1 has more than a token and a prefix'],
     [['serve', '--tls-cert', authority.certFile], {}, '--tls-cert requires --tls-key FILE'],
     [['worker', '--backend', 'echo', '--tls-ca', authority.certFile], {}, '--tls-ca requires --tls-cert FILE'],
-    [['registry', '--tls-ca', file('pem', 'x')], {}, 'it is not PEM'],
+    [['registry', '--tls-ca', writeFile('pem', 'x')], {}, 'it is not PEM'],
     [
       ['serve', '--tls-cert', authority.certFile, '--tls-key', otherAuthority.keyFile],
       {},

@@ -35,7 +35,7 @@ describe('an API server that is stopped', () => {
     const server = await serve('--drain', '1s');
     const registrants = await Promise.all(['r1', 'r2', 'r3', 'r4'].map((id) => register(server.url, id)));
     server.child.kill('SIGTERM');
-    await until('the first was sent away', () => server.stderr().includes('shutdown'));
+    await until('the first was disconnected', () => server.stderr().includes('shutdown'));
     expect((await fetch(`${server.url}/readyz`)).status).toBe(503);
     expect(await server.ended).toMatchObject({ code: 0 });
     await until('all have lost it', () => registrants.every(({ stdout }) => stdout().includes('lost')));

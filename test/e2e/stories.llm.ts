@@ -3,25 +3,27 @@ import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
-const here = (path: string): string => fileURLToPath(new URL(`../../examples/llm/${path}`, import.meta.url));
+const getExamplePath = (path: string): string => fileURLToPath(new URL(`../../examples/llm/${path}`, import.meta.url));
 
 /** Runs the example, and returns the lines that it prints after each name. */
 function runExample(...args: string[]) {
-  const { status, stdout } = spawnSync(process.execPath, [here('run.js'), 'stories', ...args], { encoding: 'utf8' });
-  const behind = (name: string): string[] =>
+  const { status, stdout } = spawnSync(process.execPath, [getExamplePath('run.js'), 'stories', ...args], {
+    encoding: 'utf8',
+  });
+  const listLinesOf = (name: string): string[] =>
     stdout.split('\n').flatMap((line) => new RegExp(`^${name} *\\| (.*)`).exec(line)?.slice(1) ?? []);
-  return { status, behind };
+  return { status, listLinesOf };
 }
 
 it('examples/llm converts the model, serves it from two workers, and writes stories', () => {
-  rmSync(here('stories15M.gguf'), { force: true });
+  rmSync(getExamplePath('stories15M.gguf'), { force: true });
   const first = runExample();
-  expect(first.behind('model')[1]).toMatch(/^wrote .*stories15M\.gguf \(16\.9 MB\)$/);
-  expect(first.behind('registry').slice(1).sort()).toEqual([
+  expect(first.listLinesOf('model')[1]).toMatch(/^wrote .*stories15M\.gguf \(16\.9 MB\)$/);
+  expect(first.listLinesOf('registry').slice(1).sort()).toEqual([
     expect.stringMatching(/^worker1 .* type=chat,model=stories15M$/),
     expect.stringMatching(/^worker2 .* type=chat,model=stories15M$/),
   ]);
-  const story = first.behind('story').join('\n');
+  const story = first.listLinesOf('story').join('\n');
   expect(story).toMatch(/^Once upon a time.*\nThe little dragon was/s);
   // With a wrong weight the model repeats itself, and with a wrong token it writes no paragraphs.
   const words = story.toLowerCase().match(/[a-z']+/g) ?? [];
@@ -33,7 +35,7 @@ it('examples/llm converts the model, serves it from two workers, and writes stor
   expect(first.status).toBe(0);
 
   const second = runExample('The', 'cat');
-  expect(second.behind('model')).toEqual([]);
-  expect(second.behind('story')[0]).toMatch(/^The cat\b.{20}/);
+  expect(second.listLinesOf('model')).toEqual([]);
+  expect(second.listLinesOf('story')[0]).toMatch(/^The cat\b.{20}/);
   expect(second.status).toBe(0);
 });

@@ -15,37 +15,39 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-const infer = (args: readonly string[], input?: string | Buffer) =>
+const runInfer = (args: readonly string[], input?: string | Buffer) =>
   run(['infer', 'chat', ...args, ...at], input === undefined ? {} : { input });
 
 /** Waits until the model has received this as its last request. */
 async function waitForRequest(what: string): Promise<void> {
-  const last = (): string => worker.stdout().trimEnd().split('\n').at(-1) ?? '';
-  await until(`it is asked ${what}; the last: ${last()}`, () => last() === what);
+  const getLastRequest = (): string => worker.stdout().trimEnd().split('\n').at(-1) ?? '';
+  await until(`it is asked ${what}; the last: ${getLastRequest()}`, () => getLastRequest() === what);
 }
 
 describe('a text', () => {
   it('is printed with one newline at its end, streaming and unary', async () => {
-    const whole = await infer(['--prompt', 'Hello']);
+    const whole = await runInfer(['--prompt', 'Hello']);
     expect(whole).toEqual({ code: 0, stdout: 'heard Hello\n', stderr: '' });
     await waitForRequest('whole: user Hello');
-    const inParts = await infer(['--prompt', 'Hello', '--stream']);
+    const inParts = await runInfer(['--prompt', 'Hello', '--stream']);
     expect(inParts.stdout).toBe('heard Hello\n');
     await waitForRequest('in parts: user Hello');
-    expect((await infer(['--prompt', 'line\n', '--stream'])).stdout).toBe('heard line\n');
-    expect((await infer(['--prompt', '', '--stream'])).stdout).toBe('heard \n');
+    expect((await runInfer(['--prompt', 'line\n', '--stream'])).stdout).toBe('heard line\n');
+    expect((await runInfer(['--prompt', '', '--stream'])).stdout).toBe('heard \n');
   });
 
   it('is printed without the other outputs', async () => {
-    expect((await infer(['--prompt', 'parameters'])).stdout).toBe('{}\n');
-    expect((await infer(['--prompt', 'parameters', '--stream'])).stdout).toBe('{}\n');
-    expect((await infer(['--prompt', 'numbers'])).stdout).toBe('OUTPUT   DATATYPE   DATA\nn        INT32[2]   1, 2\n');
+    expect((await runInfer(['--prompt', 'parameters'])).stdout).toBe('{}\n');
+    expect((await runInfer(['--prompt', 'parameters', '--stream'])).stdout).toBe('{}\n');
+    expect((await runInfer(['--prompt', 'numbers'])).stdout).toBe(
+      'OUTPUT   DATATYPE   DATA\nn        INT32[2]   1, 2\n',
+    );
   });
 
   it.each([['unary'], ['streaming', '--stream']])(
     'is followed by the tool calls, one per line (%s)',
     async (_how, ...args) => {
-      const { code, stdout, stderr } = await infer(['--prompt', 'tools', ...args]);
+      const { code, stdout, stderr } = await runInfer(['--prompt', 'tools', ...args]);
       expect([code, stdout, stderr]).toEqual([
         0,
         'tool call: get_weather {"city":"Paris"}\ntool call: get_time {}\n',
@@ -63,12 +65,12 @@ describe('a text', () => {
       expect((await startAtTerminal(['infer', 'chat', 'think', ...args, ...at]).ended).stdout).toContain(
         ' see\r\n\r\nheard think\r\n',
       );
-      expect((await infer(['--prompt', 'think', '--stream'])).stdout).toBe('heard think\n');
+      expect((await runInfer(['--prompt', 'think', '--stream'])).stdout).toBe('heard think\n');
     },
   );
 
   it('is printed as JSON with the finish reason, the token counts and the replica', async () => {
-    const { stdout } = await infer(['--prompt', 'Hello', '--json']);
+    const { stdout } = await runInfer(['--prompt', 'Hello', '--json']);
     await waitForRequest('in parts: user Hello');
     expect(JSON.parse(stdout)).toEqual({
       model_name: 'chat',
@@ -81,36 +83,36 @@ describe('a text', () => {
       latency_ms: { first_token: expect.any(Number), total: expect.any(Number) },
     });
     expect(stdout).toMatch(/"latency_ms":\{"first_token":\d+(\.\d)?,"total":\d+(\.\d)?\}\}\n$/);
-    const whole = await infer(['--prompt', 'Hello', '--json', '--no-stream']);
+    const whole = await runInfer(['--prompt', 'Hello', '--json', '--no-stream']);
     expect(JSON.parse(whole.stdout).text).toBe('heard Hello');
     await waitForRequest('whole: user Hello');
-    const parts = (await infer(['--prompt', 'Hello', '--json', '--stream'])).stdout.trimEnd().split('\n');
+    const parts = (await runInfer(['--prompt', 'Hello', '--json', '--stream'])).stdout.trimEnd().split('\n');
     expect(parts.map((part) => JSON.parse(part).outputs[0].data)).toEqual([['heard '], ['Hello'], ['']]);
   });
 
   it('uses stdin as the prompt when no input is given', async () => {
-    expect((await infer([], 'Hi')).stdout).toBe('heard Hi\n');
-    expect((await infer(['--prompt', 'Ho'], 'Hi')).stdout).toBe('heard Ho\n');
-    expect((await infer([], '')).code).toBe(5);
+    expect((await runInfer([], 'Hi')).stdout).toBe('heard Hi\n');
+    expect((await runInfer(['--prompt', 'Ho'], 'Hi')).stdout).toBe('heard Ho\n');
+    expect((await runInfer([], '')).code).toBe(5);
   });
 
   it('is requested with messages when there is a system prompt', async () => {
-    await infer(['--system', 'Be brief.', '--prompt', 'Hello']);
+    await runInfer(['--system', 'Be brief.', '--prompt', 'Hello']);
     await waitForRequest('whole: system Be brief., user Hello');
-    await infer(['--system', 'Be brief.'], 'Hi');
+    await runInfer(['--system', 'Be brief.'], 'Hi');
     await waitForRequest('whole: system Be brief., user Hi');
   });
 
   it('is requested with the given messages unchanged', async () => {
-    await infer(['--input', 'messages=[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello"}]']);
+    await runInfer(['--input', 'messages=[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello"}]']);
     await waitForRequest('whole: system Be brief., user Hello');
-    await infer(['--inputs', '-'], '{"messages":[{"role":"user","content":"Hi"}]}');
+    await runInfer(['--inputs', '-'], '{"messages":[{"role":"user","content":"Hi"}]}');
     await waitForRequest('whole: user Hi');
   });
 
   it('is generated with the given options', async () => {
     const options = ['--max-tokens', '7', '--temperature', '1', '--top-p', '0.5', '--seed', '3', '--stop', 'END'];
-    const parameters = await infer(['--prompt', 'parameters', ...options, '--param', 'min_p=0.1']);
+    const parameters = await runInfer(['--prompt', 'parameters', ...options, '--param', 'min_p=0.1']);
     expect(JSON.parse(parameters.stdout)).toEqual({
       max_tokens: 7,
       temperature: 1,
@@ -119,7 +121,7 @@ describe('a text', () => {
       stop: 'END',
       min_p: 0.1,
     });
-    const stops = await infer(['--prompt', 'parameters', '--stop', 'a', '--stop', 'b']);
+    const stops = await runInfer(['--prompt', 'parameters', '--stop', 'a', '--stop', 'b']);
     expect(stops.stdout).toBe('{"stop":"[\\"a\\",\\"b\\"]"}\n');
   });
 
@@ -132,8 +134,8 @@ describe('a text', () => {
     [['--prompt', 'x', '--seed', '-1'], '--seed "-1": give a whole number from 0 to'],
     [['--prompt', 'x', '--seed', '1', '--param', 'seed=1'], 'parameter seed is given twice: --seed also sets it'],
     [['--prompt', 'x', '--stream', '--no-stream'], '--stream and --no-stream exclude each other; give one of them'],
-  ])('is not asked for with %j', async (args, words) => {
-    const { code, stdout, stderr } = await infer(args);
+  ])('is not requested with %j', async (args, words) => {
+    const { code, stdout, stderr } = await runInfer(args);
     expect(stderr).toContain(words);
     expect(stderr).toMatch(/^anyserve: .*\n$/);
     expect([code, stdout]).toEqual([2, '']);
@@ -156,13 +158,13 @@ describe('a text', () => {
   });
 
   it('ends with a newline when it breaks off', async () => {
-    const { code, stdout, stderr } = await infer(['--prompt', 'fail', '--stream']);
+    const { code, stdout, stderr } = await runInfer(['--prompt', 'fail', '--stream']);
     expect([code, stdout]).toEqual([5, 'heard \n']);
     expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
   });
 
   it('is printed as JSON with the failure when it breaks off', async () => {
-    const { code, stdout } = await infer(['--prompt', 'fail', '--json']);
+    const { code, stdout } = await runInfer(['--prompt', 'fail', '--json']);
     expect(code).toBe(5);
     expect(JSON.parse(stdout)).toMatchObject({
       text: 'heard ',
@@ -175,7 +177,7 @@ describe('a text', () => {
   });
 
   it('times out at once with --timeout 0', async () => {
-    const { code, stdout, stderr } = await infer(['--prompt', 'hello', '--timeout', '0']);
+    const { code, stdout, stderr } = await runInfer(['--prompt', 'hello', '--timeout', '0']);
     expect({ code, stdout, stderr }).toEqual({
       code: 5,
       stdout: '',

@@ -27,16 +27,24 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-const infer = (...args: string[]): string[] => ['infer', 'chat', '--prompt', 'Hello', '--endpoint', endpoint, ...args];
-const registry = (...args: string[]): string[] => ['registry', '--server', url, ...args];
+const formatInfer = (...args: string[]): string[] => [
+  'infer',
+  'chat',
+  '--prompt',
+  'Hello',
+  '--endpoint',
+  endpoint,
+  ...args,
+];
+const formatRegistry = (...args: string[]): string[] => ['registry', '--server', url, ...args];
 
 describe('a given certificate authority', () => {
   const ca = ['--tls-ca', other.certFile];
 
   it('is used for API servers and calls, with any value of NODE_TLS_REJECT_UNAUTHORIZED', async () => {
-    const asked = await run(registry(...ca), { env: UNCHECKED });
+    const asked = await run(formatRegistry(...ca), { env: UNCHECKED });
     expect(asked).toMatchObject({ code: 4, stdout: '', stderr: expect.stringMatching(NO_AUTHORITY) });
-    const called = await run(infer(...ca), { env: UNCHECKED });
+    const called = await run(formatInfer(...ca), { env: UNCHECKED });
     expect(called).toMatchObject({ code: 5, stdout: '', stderr: expect.stringMatching(NO_AUTHORITY) });
   });
 
@@ -89,31 +97,31 @@ describe('a given certificate authority', () => {
 
 describe('without a certificate authority, those of Node.js are used', () => {
   it('so a private one is refused, for API servers and calls', async () => {
-    expect((await run(registry())).stderr).toMatch(NO_AUTHORITY);
-    expect((await run(infer('--tls'))).stderr).toMatch(NO_AUTHORITY);
+    expect((await run(formatRegistry())).stderr).toMatch(NO_AUTHORITY);
+    expect((await run(formatInfer('--tls'))).stderr).toMatch(NO_AUTHORITY);
   });
 
   it.each<[string, NodeJS.ProcessEnv]>([
     ['NODE_EXTRA_CA_CERTS', { NODE_EXTRA_CA_CERTS: authority.certFile }],
     ['--use-openssl-ca', { NODE_OPTIONS: '--use-openssl-ca', SSL_CERT_FILE: authority.certFile }],
-  ])('%s adds one for both, but not beside --tls-ca', async (_name, env) => {
-    expect(await run(registry(), { env })).toMatchObject({ code: 0 });
-    expect(await run(infer('--tls'), { env })).toMatchObject({ code: 0, stdout: 'Hello\n' });
-    expect((await run(registry('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
-    expect((await run(infer('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
+  ])('%s adds one for both, but not together with --tls-ca', async (_name, env) => {
+    expect(await run(formatRegistry(), { env })).toMatchObject({ code: 0 });
+    expect(await run(formatInfer('--tls'), { env })).toMatchObject({ code: 0, stdout: 'Hello\n' });
+    expect((await run(formatRegistry('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
+    expect((await run(formatInfer('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
   it("and gRPC's own variable for root certificates has no effect", async () => {
     const env = { GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: authority.certFile };
-    expect((await run(infer('--tls'), { env })).stderr).toMatch(NO_AUTHORITY);
+    expect((await run(formatInfer('--tls'), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
   it('and NODE_TLS_REJECT_UNAUTHORIZED=0 has an effect on API servers, with a warning, but not on calls', async () => {
-    const { code, stderr } = await run(registry(), { env: UNCHECKED });
+    const { code, stderr } = await run(formatRegistry(), { env: UNCHECKED });
     expect(code).toBe(0);
     expect(stderr).toContain(
       "NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; give --tls-ca FILE, or unset the variable",
     );
-    expect((await run(infer('--tls'), { env: UNCHECKED })).stderr).toMatch(NO_AUTHORITY);
+    expect((await run(formatInfer('--tls'), { env: UNCHECKED })).stderr).toMatch(NO_AUTHORITY);
   });
 });

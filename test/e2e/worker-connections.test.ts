@@ -30,17 +30,17 @@ it('a worker full of silent connections is unready, and ready again when it has 
         .on('error', () => {})
         .resume(),
     );
-  const state = async (): Promise<unknown> => {
+  const readState = async (): Promise<unknown> => {
     const { replicas } = (await (await fetch(`${server}/replicas`)).json()) as { replicas: { state: string }[] };
     return replicas[0]?.state;
   };
-  await until('it is unready', async () => (await state()) === 'unready');
+  await until('it is unready', async () => (await readState()) === 'unready');
   expect(await client.serverReady()).toBe(false);
   // The existing connection keeps working.
   expect((await client.infer('echo', { x: Float32Array.of(1) })).outputs['x']?.data).toEqual(Float32Array.of(1));
   expect(worker.stderr()).toMatch(/not ready: \d+ of 256 file descriptors are in use; raise the limit/);
 
-  await until('it is ready again', async () => (await state()) === 'ready', 20_000);
+  await until('it is ready again', async () => (await readState()) === 'ready', 20_000);
   const other = new InferenceClient({ endpoint }, { clock, random });
   expect(await other.serverReady()).toBe(true);
   await Promise.all([client.close(), other.close()]);

@@ -35,7 +35,7 @@ describe('a worker under attack', () => {
   it.each(Object.entries(BOMBS))(
     'refuses compression bombs (%s) to methods without authentication before it inflates them',
     async (kind, bomb) => {
-      const worker = await startWorker(['--call-token-file', tokenFile()]);
+      const worker = await startWorker(['--call-token-file', writeTokenFile()]);
       const calls = onSessions(worker, 5, 100, (session) =>
         call(session, CHECK, { body: frame(bomb, true), encoding: getEncoding(kind) }),
       );
@@ -49,7 +49,7 @@ describe('a worker under attack', () => {
   it.each(Object.entries(BOMBS))(
     'refuses compression bombs (%s) from callers without a token before it reads them',
     async (kind, bomb) => {
-      const worker = await startWorker(['--call-token-file', tokenFile()]);
+      const worker = await startWorker(['--call-token-file', writeTokenFile()]);
       const calls = onSessions(worker, 5, 100, (session) =>
         call(session, INFER, { body: frame(bomb, true), encoding: getEncoding(kind) }),
       );
@@ -198,12 +198,12 @@ function call(
     ...(options.encoding && { 'grpc-encoding': options.encoding }),
   });
   const status = new Promise<string | undefined>((resolve) => {
-    const take = (headers: { readonly 'grpc-status'?: unknown }): void => {
+    const resolveStatus = (headers: { readonly 'grpc-status'?: unknown }): void => {
       if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status']));
     };
     stream
-      .on('response', take)
-      .on('trailers', take)
+      .on('response', resolveStatus)
+      .on('trailers', resolveStatus)
       .on('error', () => resolve(undefined));
     stream.on('close', () => resolve(undefined));
     if (!options.isUnread) stream.resume();
@@ -261,7 +261,7 @@ function forgeLength(gzipped: Buffer): Buffer {
   return gzipped;
 }
 
-function tokenFile(): string {
+function writeTokenFile(): string {
   const path = join(mkdtempSync(join(tmpdir(), 'tokens-')), 'call-token');
   writeFileSync(path, 'a-token-of-a-caller\n');
   return path;

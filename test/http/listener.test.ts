@@ -48,7 +48,7 @@ it('hands requests to the handler, the next one when the response to the last is
   waiting[0]?.end('first');
   await until('the second is handled', () => waiting.length === 2);
   waiting[1]?.end('second');
-  await until('both are answered', () => /first.*second/s.test(received()));
+  await until('both have a response', () => /first.*second/s.test(received()));
 
   /** Sends a request on another connection, and calls `respond` when it is handled. */
   async function fetchStatus(on: number, respond: () => void): Promise<number> {
@@ -83,7 +83,7 @@ it('closes connections after their response once keep-alive is stopped', async (
 it('formats the response to a request that is not HTTP, and sends none on a connection that was taken over', async () => {
   const { port } = await listen();
   const { received } = openRawConnection(port, 'GET /ä HTTP/1.1\r\n\r\n');
-  await until('there is an answer', () => received().includes('{"problem":"the request target has non-ASCII bytes;'));
+  await until('there is a response', () => received().includes('{"problem":"the request target has non-ASCII bytes;'));
   expect(received()).toMatch(/^HTTP\/1.1 400 Bad Request\r\nConnection: close\r\n/);
   let ignored = 0;
   const isTakenOver = (): boolean => ++ignored > 0;
@@ -103,7 +103,7 @@ it('refuses connections beyond the limit of open files', async () => {
   await until('the third is closed', () => third.socket.closed || third.socket.readableEnded);
   expect(third.received()).toBe('');
   for (const { socket } of [first, second]) socket.destroy();
-  await until('there is room', () => connections.findProblem() === undefined);
+  await until('there is capacity', () => connections.findProblem() === undefined);
 });
 
 it('throws `failed` for an address in use, and stops polling for certificates', async () => {

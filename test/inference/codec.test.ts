@@ -354,7 +354,7 @@ describe('a message of a response stream', () => {
     });
   });
 
-  it('is not taken for a bare response because of inner or unknown fields', () => {
+  it('is not mistaken for a bare response because of inner or unknown fields', () => {
     const inner = encodeBare({ id: '42', rawOutputContents: [Buffer.from('abcd')] });
     const bytes = new BinaryWriter().uint32(10).string('broke').uint32(18).bytes(inner).uint32(58).string('?').finish();
     expect(decodeStreamResponse(bytes)).toMatchObject({

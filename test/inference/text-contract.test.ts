@@ -9,7 +9,7 @@ import {
 } from '../../src/inference/text-contract.js';
 import { serializeJson } from '../../src/json/json-value.js';
 
-function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
+function createInputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
   const named = Object.entries(texts).map(([name, text]) => {
     const data = [typeof text === 'string' ? new TextEncoder().encode(text) : text];
     return [name, { datatype: 'BYTES', shape: [1], data }] as const;
@@ -17,7 +17,7 @@ function inputs(texts: Readonly<Record<string, string | Uint8Array>>): Tensors {
   return Object.fromEntries(named);
 }
 
-async function allOf<T>(parts: AsyncIterable<T>): Promise<T[]> {
+async function collectAll<T>(parts: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const part of parts) all.push(part);
   return all;
@@ -33,10 +33,10 @@ it('declares a prompt or messages as inputs, and a text as output', () => {
 
 describe('the messages of a request', () => {
   it('are one message for a prompt', () => {
-    expect(serializeJson(readMessages(inputs({ prompt: 'Grüße "Gott"' })))).toBe(
+    expect(serializeJson(readMessages(createInputs({ prompt: 'Grüße "Gott"' })))).toBe(
       '[{"role":"user","content":"Grüße \\"Gott\\""}]',
     );
-    expect(serializeJson(readMessages(inputs({ prompt: '' })))).toBe('[{"role":"user","content":""}]');
+    expect(serializeJson(readMessages(createInputs({ prompt: '' })))).toBe('[{"role":"user","content":""}]');
   });
 
   it.each([
@@ -45,7 +45,7 @@ describe('the messages of a request', () => {
     '[{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1"}]',
     '[{"role":"user","content":"x","__proto__":{"a":1},"constructor":1.0,"id":9007199254740993}]',
   ])('are passed on unchanged: %s', (text) => {
-    expect(serializeJson(readMessages(inputs({ messages: text })))).toBe(text);
+    expect(serializeJson(readMessages(createInputs({ messages: text })))).toBe(text);
   });
 
   it.each<[string, Readonly<Record<string, string | Uint8Array>>, string]>([
@@ -65,7 +65,7 @@ describe('the messages of a request', () => {
     ],
     ['deep nesting', { messages: '['.repeat(10_000) }, 'input "messages": not JSON at character 64: Nested deeper'],
   ])('are refused if the request has %s', (_what, given, message) => {
-    expect(() => readMessages(inputs(given))).toThrow(
+    expect(() => readMessages(createInputs(given))).toThrow(
       expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining(message) }),
     );
   });
@@ -75,7 +75,7 @@ describe('the response of a generated text', () => {
   const END: TextEnd = { finishReason: 'stop', promptTokens: 3, completionTokens: 2, totalTokens: 5 };
   let isEnded = false;
 
-  async function* pieces(): AsyncGenerator<string, TextEnd, void> {
+  async function* generatePieces(): AsyncGenerator<string, TextEnd, void> {
     isEnded = false;
     try {
       yield 'Once ';
@@ -89,7 +89,7 @@ describe('the response of a generated text', () => {
   const parameters = { finish_reason: 'stop', prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
 
   it('has the pieces and an empty last text when streaming', async () => {
-    expect(await allOf(createTextResponse(pieces(), true))).toEqual([
+    expect(await collectAll(createTextResponse(generatePieces(), true))).toEqual([
       { text: ['Once '] },
       { text: ['upon'] },
       new HandlerResponse({ text: [''] }, parameters),
@@ -97,23 +97,23 @@ describe('the response of a generated text', () => {
   });
 
   it('has the whole text otherwise', async () => {
-    expect(await allOf(createTextResponse(pieces(), false))).toEqual([
+    expect(await collectAll(createTextResponse(generatePieces(), false))).toEqual([
       new HandlerResponse({ text: ['Once upon'] }, parameters),
     ]);
   });
 
   it('has parameters of how the text ended', async () => {
-    async function* upstream(): AsyncGenerator<string, TextEnd, void> {
+    async function* createUpstream(): AsyncGenerator<string, TextEnd, void> {
       yield 'a';
       return { finishReason: undefined, totalTokens: 4 };
     }
-    expect(await allOf(createTextResponse(upstream(), false))).toEqual([
+    expect(await collectAll(createTextResponse(createUpstream(), false))).toEqual([
       new HandlerResponse({ text: ['a'] }, { total_tokens: 4 }),
     ]);
   });
 
   it('stops the generation when the caller stops', async () => {
-    for await (const _part of createTextResponse(pieces(), true)) break;
+    for await (const _part of createTextResponse(generatePieces(), true)) break;
     expect(isEnded).toBe(true);
   });
 });

@@ -26,20 +26,20 @@ export interface FrontedServer {
 }
 
 /** nginx as a single process in the foreground that writes only to its own folder. */
-const nginxConfig = (server: string): string => `user root; daemon off; master_process off; pid nginx.pid;
+const formatNginxConfig = (server: string): string => `user root; daemon off; master_process off; pid nginx.pid;
 error_log stderr; events {}
 http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
 uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 ${server} }`;
 
-const nginx = (name: string, server: string): ProxySetup => ({
+const createNginxSetup = (name: string, server: string): ProxySetup => ({
   name: `nginx ${name}`,
-  config: nginxConfig(server),
+  config: formatNginxConfig(server),
   command: (folder, file) => ['nginx', '-p', folder, '-c', file],
   noticesWithinMs: 1000,
 });
 
-const haproxy = (name: string, config: string, noticesWithinMs: number): ProxySetup => ({
+const createHaproxySetup = (name: string, config: string, noticesWithinMs: number): ProxySetup => ({
   name: `HAProxy ${name}`,
   config,
   command: (_folder, file) => ['haproxy', '-db', '-f', file],
@@ -67,11 +67,11 @@ listen all
 
 /** Each proxy with its defaults and with the configuration that docs/proxies.md recommends. */
 export const SETUPS: readonly ProxySetup[] = [
-  nginx('with its defaults', 'server { listen 8000; location / { proxy_pass http://127.0.0.1:8080; } }'),
-  nginx('as documented', readDocumentedConfig('nginx')),
+  createNginxSetup('with its defaults', 'server { listen 8000; location / { proxy_pass http://127.0.0.1:8080; } }'),
+  createNginxSetup('as documented', readDocumentedConfig('nginx')),
   // By default, haproxy notices a closed connection only when it forwards the next heartbeat. The interval is 2 s.
-  haproxy('with the defaults of its Debian package', HAPROXY_DEBIAN, 3000),
-  haproxy('as documented', readDocumentedConfig('haproxy'), 1000),
+  createHaproxySetup('with the defaults of its Debian package', HAPROXY_DEBIAN, 3000),
+  createHaproxySetup('as documented', readDocumentedConfig('haproxy'), 1000),
 ];
 
 /** Starts an API server and a proxy in front of it, and resolves when the proxy forwards requests. */
@@ -86,7 +86,7 @@ export async function startFronted({ name, config, command, noticesWithinMs }: P
   writeFileSync(file, placed);
   const proxy = startProgram(command(folder, file));
   const url = `http://127.0.0.1:${port}`;
-  const passes = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
-  await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, passes, 15_000);
+  const isForwarding = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
+  await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, isForwarding, 15_000);
   return { name, api, url, noticesWithinMs };
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { start, stopAll } from '../support/binary.js';
-import { beside } from './python.js';
+import { getInteropPath } from './python.js';
 
 const execute = promisify(execFile);
 
@@ -23,7 +23,7 @@ afterAll(stopAll);
 describe('a worker', { timeout: 120_000 }, () => {
   it('can be described and called with grpcurl', async () => {
     const env = { ...process.env, GRPCURL: join(TOOLS, 'grpcurl') };
-    expect((await execute('bash', [beside('grpcurl.sh')], { env })).stdout).toContain('all held');
+    expect((await execute('bash', [getInteropPath('grpcurl.sh')], { env })).stdout).toContain('all held');
   });
 
   it.each(['go-client', 'rust-client'])(

@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Outcome, run, start, startProgram, stopAll } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
-import { type ModelServer, whenReady } from './model-servers.js';
-import { beside } from './python.js';
+import { type ModelServer, waitUntilReady } from './model-servers.js';
+import { getInteropPath } from './python.js';
 
 let kserve: ModelServer;
 
 beforeAll(async () => {
   const [httpPort, grpcPort] = [await findFreePort(), await findFreePort()];
   const python = process.env['ANYSERVE_TEST_KSERVE'] ?? 'python3';
-  const running = startProgram([python, beside('kserve_server.py'), String(httpPort), String(grpcPort)]);
-  kserve = await whenReady(running, grpcPort, httpPort);
+  const running = startProgram([python, getInteropPath('kserve_server.py'), String(httpPort), String(grpcPort)]);
+  kserve = await waitUntilReady(running, grpcPort, httpPort);
 }, 120_000);
 
 afterAll(stopAll);

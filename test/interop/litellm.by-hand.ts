@@ -3,7 +3,7 @@ import { afterAll, expect, it } from 'vitest';
 import { run, start, startProgram, stopAll } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
-import { beside } from './python.js';
+import { getInteropPath } from './python.js';
 
 const PYTHON = process.env['ANYSERVE_TEST_LITELLM'] ?? 'python3';
 
@@ -12,9 +12,12 @@ afterAll(stopAll);
 it('LiteLLM behind a worker responds to chats, and probes never make it generate', { timeout: 180_000 }, async () => {
   const port = await findFreePort();
   const place = ['--host', '127.0.0.1', '--port', String(port), '--telemetry', 'False'];
-  const litellm = startProgram([join(dirname(PYTHON), 'litellm'), '--config', beside('litellm.yaml'), ...place], {
-    env: { LITELLM_LOCAL_MODEL_COST_MAP: 'True' },
-  });
+  const litellm = startProgram(
+    [join(dirname(PYTHON), 'litellm'), '--config', getInteropPath('litellm.yaml'), ...place],
+    {
+      env: { LITELLM_LOCAL_MODEL_COST_MAP: 'True' },
+    },
+  );
   const url = `http://127.0.0.1:${port}`;
   const printed = (): string => `${litellm.stdout()}${litellm.stderr()}`;
   const isUp = async (): Promise<boolean> =>

@@ -7,7 +7,7 @@ import { Client, type InferenceResponse, tensorToTexts } from '../../src/index.j
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 import { until } from '../support/until.js';
-import { beside, PYTHON } from './python.js';
+import { getInteropPath, PYTHON } from './python.js';
 
 const model = join(mkdtempSync(join(tmpdir(), 'anyserve-llama-')), 'tiny.gguf');
 const children: ChildProcess[] = [];
@@ -31,7 +31,9 @@ afterAll(async () => {
 
 /** Starts a llama.cpp server and a registered worker in front of it. */
 async function startLlamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
-  const child = spawn(PYTHON, [beside('llama_server.py'), model, ...options], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(PYTHON, [getInteropPath('llama_server.py'), model, ...options], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   children.push(child);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (chunk) => {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { type Running, startProgram } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
-import { beside, PYTHON } from './python.js';
+import { getInteropPath, PYTHON } from './python.js';
 
 /** A ready model server of another project. */
 export interface ModelServer {
@@ -21,10 +21,10 @@ export async function startMlserver(): Promise<ModelServer> {
   const env = {
     MLSERVER_GRPC_PORT: String(grpcPort),
     MLSERVER_HTTP_PORT: String(httpPort),
-    PYTHONPATH: beside('mlserver'),
+    PYTHONPATH: getInteropPath('mlserver'),
   };
-  const command = [join(dirname(PYTHON), 'mlserver'), 'start', beside('mlserver')];
-  return whenReady(startProgram(command, { env, cwd: emptyFolder() }), grpcPort, httpPort);
+  const command = [join(dirname(PYTHON), 'mlserver'), 'start', getInteropPath('mlserver')];
+  return waitUntilReady(startProgram(command, { env, cwd: createFolder() }), grpcPort, httpPort);
 }
 
 /**
@@ -33,9 +33,9 @@ export async function startMlserver(): Promise<ModelServer> {
  */
 export async function startTriton(): Promise<ModelServer> {
   const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
-  const { packages, libraries, version } = pythonPaths();
+  const { packages, libraries, version } = findPythonPaths();
   const server = join(packages, 'pytriton/tritonserver');
-  const backends = emptyFolder();
+  const backends = createFolder();
   const stub = join(backends, 'python/triton_python_backend_stub');
   cpSync(join(server, 'backends'), backends, { recursive: true });
   cpSync(join(server, 'python_backend_stubs', version, 'triton_python_backend_stub'), stub);
@@ -46,7 +46,7 @@ export async function startTriton(): Promise<ModelServer> {
   };
   const command = [
     join(server, 'bin/tritonserver'),
-    `--model-repository=${beside('triton')}`,
+    `--model-repository=${getInteropPath('triton')}`,
     `--backend-directory=${backends}`,
     `--backend-config=python,shm-region-prefix-name=anyserve-${grpcPort}-`,
     '--allow-metrics=false',
@@ -55,15 +55,15 @@ export async function startTriton(): Promise<ModelServer> {
     '--http-address=127.0.0.1',
     `--http-port=${httpPort}`,
   ];
-  return whenReady(startProgram(command, { env }), grpcPort, httpPort);
+  return waitUntilReady(startProgram(command, { env }), grpcPort, httpPort);
 }
 
-function emptyFolder(): string {
+function createFolder(): string {
   return mkdtempSync(join(tmpdir(), 'anyserve-models-'));
 }
 
 /** Returns the folders of the Python's packages and shared library, and its version, such as `3.11`. */
-function pythonPaths(): { readonly packages: string; readonly libraries: string; readonly version: string } {
+function findPythonPaths(): { readonly packages: string; readonly libraries: string; readonly version: string } {
   const code =
     'import json, sysconfig as s; print(json.dumps([s.get_path("purelib"), s.get_config_var("LIBDIR"), s.get_python_version()]))';
   const [packages = '', libraries = '', version = ''] = JSON.parse(
@@ -73,13 +73,13 @@ function pythonPaths(): { readonly packages: string; readonly libraries: string;
 }
 
 /** Waits until a server reports over HTTP that it is ready. */
-export async function whenReady(running: Running, grpcPort: number, httpPort: number): Promise<ModelServer> {
+export async function waitUntilReady(running: Running, grpcPort: number, httpPort: number): Promise<ModelServer> {
   const http = `127.0.0.1:${httpPort}`;
   const isReady = async (): Promise<boolean> =>
     running.child.exitCode !== null ||
     (await fetch(`http://${http}/v2/health/ready`).catch(() => undefined))?.ok === true;
-  const printed = (): string => `${running.stdout()}${running.stderr()}`.slice(-4000);
-  await until(() => `the model server is ready; so far: ${printed()}`, isReady, 90_000);
-  if (running.child.exitCode !== null) throw new Error(`the model server has ended: ${printed()}`);
+  const readOutput = (): string => `${running.stdout()}${running.stderr()}`.slice(-4000);
+  await until(() => `the model server is ready; so far: ${readOutput()}`, isReady, 90_000);
+  if (running.child.exitCode !== null) throw new Error(`the model server has ended: ${readOutput()}`);
   return { running, grpc: `127.0.0.1:${grpcPort}`, http };
 }

@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(stopAll);
 
 /** Runs the same steps through all proxies concurrently. */
-async function throughEach(steps: (server: FrontedServer) => Promise<void>): Promise<void> {
+async function runThroughEach(steps: (server: FrontedServer) => Promise<void>): Promise<void> {
   await Promise.all(fronted.map(steps));
 }
 
@@ -22,7 +22,7 @@ const isListed = async ({ api }: FrontedServer, id: string): Promise<boolean> =>
   (await api.listReplicaIds()).includes(id);
 
 /** Sends `/route` requests over kept connections, and counts the statuses and failures. */
-async function load(url: string, agent: Agent, count: number): Promise<Record<string, number>> {
+async function sendRoutes(url: string, agent: Agent, count: number): Promise<Record<string, number>> {
   const outcomes: Record<string, number> = {};
   let left = count;
   const ask = (): Promise<string> =>
@@ -33,19 +33,19 @@ async function load(url: string, agent: Agent, count: number): Promise<Record<st
       asked.on('error', (error) => resolve(String(error)));
       asked.end();
     });
-  const caller = async (): Promise<void> => {
+  const sendAll = async (): Promise<void> => {
     while (left-- > 0) {
       const outcome = await ask();
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
     }
   };
-  await Promise.all(Array.from({ length: 20 }, caller));
+  await Promise.all(Array.from({ length: 20 }, sendAll));
   return outcomes;
 }
 
 describe('a proxy in front of an API server', () => {
   it('forwards events at once, and the end of a killed registrant', { timeout: 30_000 }, () =>
-    throughEach(async (server) => {
+    runThroughEach(async (server) => {
       const { name, url, noticesWithinMs } = server;
       const beganAtMs = performance.now();
       const registrant = await startCurlRegistrant(url, 'r1');
@@ -61,7 +61,7 @@ describe('a proxy in front of an API server', () => {
   );
 
   it('forwards two-way leases: a stopped worker is removed and comes back', { timeout: 60_000 }, () =>
-    throughEach(async ({ name, url, api, noticesWithinMs }) => {
+    runThroughEach(async ({ name, url, api, noticesWithinMs }) => {
       const worker = start(['worker', '--backend', 'echo', '--id', 'w1', '--port', '0', '--server', url]);
       await worker.waitForOutput(/^registered w1/m);
       const status = async (): Promise<number> => (await fetch(`${url}/route?type=echo`)).status;
@@ -81,7 +81,7 @@ describe('a proxy in front of an API server', () => {
   );
 
   it('lets replicas re-register with an API server that was killed and restarted', { timeout: 60_000 }, () =>
-    throughEach(async ({ name, url, api }) => {
+    runThroughEach(async ({ name, url, api }) => {
       const args = ['--id', 'r2', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
       const registrant = start(['register', ...args]);
       await registrant.waitForOutput(/^registered r2/m);
@@ -97,18 +97,18 @@ describe('a proxy in front of an API server', () => {
     'loses none of 4,000 requests while replicas register and leave, even after an idle pause',
     { timeout: 120_000 },
     () =>
-      throughEach(async ({ name, url }) => {
+      runThroughEach(async ({ name, url }) => {
         await startCurlRegistrant(url, 'stays');
         const agent = new Agent({ keepAlive: true, maxSockets: 20 });
         let isOver = false;
-        const comeAndGo = async (): Promise<void> => {
+        const registerAndLeave = async (): Promise<void> => {
           for (let n = 0; !isOver; n++) (await startCurlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
         };
-        const coming = comeAndGo();
-        expect([name, await load(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
+        const coming = registerAndLeave();
+        expect([name, await sendRoutes(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
         // Longer than Node.js keeps idle connections by default.
         await new Promise((resolve) => setTimeout(resolve, 6500));
-        expect([name, await load(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
+        expect([name, await sendRoutes(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
         isOver = true;
         await coming;
         agent.destroy();

@@ -6,14 +6,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
-import { beside, PYTHON } from './python.js';
+import { getInteropPath, PYTHON } from './python.js';
 
 const stubs = mkdtempSync(join(tmpdir(), 'anyserve-stubs-'));
 const env = { ...process.env, PYTHONPATH: stubs };
 const children: ChildProcess[] = [];
 
 beforeAll(() => {
-  const proto = beside('../../proto');
+  const proto = getInteropPath('../../proto');
   execFileSync(PYTHON, [
     '-m',
     'grpc_tools.protoc',
@@ -29,8 +29,8 @@ afterAll(async () => {
   await stopAll();
 });
 
-function python(script: string, ...args: string[]) {
-  const child = spawn(PYTHON, [beside(script), ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+function startPython(script: string, ...args: string[]) {
+  const child = spawn(PYTHON, [getInteropPath(script), ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
   children.push(child);
   let output = '';
   const keep = (chunk: string): void => {
@@ -49,8 +49,8 @@ describe('clients of other implementations', () => {
     const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server]);
     await worker.waitForOutput(/^registered/m);
     const clients = [
-      python('clients.py', server),
-      python('triton_client.py', await worker.waitForOutput(/^serving on (\S+)/m)),
+      startPython('clients.py', server),
+      startPython('triton_client.py', await worker.waitForOutput(/^serving on (\S+)/m)),
     ];
     for (const client of clients) expect([await client.ended, client.output().slice(-500)]).toEqual([0, 'all held\n']);
   }, 60_000);
@@ -58,8 +58,8 @@ describe('clients of other implementations', () => {
 
 describe('an inference server of another implementation', () => {
   it('that returns raw contents can be called with each datatype without loss of precision', async () => {
-    const server = python('oip_server.py');
-    await until('it listens', () => server.output().includes('listening'), 30_000);
+    const server = startPython('oip_server.py');
+    await until('it is listening', () => server.output().includes('listening'), 30_000);
     const endpoint = /listening on (\S+)/.exec(server.output())?.[1] ?? '';
     const at = ['--endpoint', endpoint];
     const inputs = [
@@ -119,8 +119,8 @@ describe('an inference server of another implementation', () => {
   }, 60_000);
 
   it('that refuses undeclared datatypes and shapes receives plain values in the declared form', async () => {
-    const server = python('oip_server.py');
-    await until('it listens', () => server.output().includes('listening'), 30_000);
+    const server = startPython('oip_server.py');
+    await until('it is listening', () => server.output().includes('listening'), 30_000);
     const at = ['--endpoint', /listening on (\S+)/.exec(server.output())?.[1] ?? ''];
     const infer = (...args: string[]) => run(['infer', 'batched', ...args, ...at]);
     const scale = ['--input', 'scale=2'];
@@ -153,14 +153,14 @@ describe('an inference server of another implementation', () => {
 describe('the Python server', () => {
   it('works with each command that uses an API server', async () => {
     const port = await findFreePort();
-    const api = python('api_server.py', String(port));
+    const api = startPython('api_server.py', String(port));
     const server = `http://127.0.0.1:${port}`;
-    const answers = (): Promise<boolean> =>
+    const isResponding = (): Promise<boolean> =>
       fetch(`${server}/health`).then(
         ({ ok }) => ok,
         () => false,
       );
-    await until(`it answers; so far ${api.output()}`, answers, 30_000);
+    await until(`it answers; so far ${api.output()}`, isResponding, 30_000);
     const worker = start([
       'worker',
       '--backend',
@@ -199,7 +199,7 @@ describe('the Python server', () => {
       stderr: '',
     });
     expect((await held.stop('SIGINT')).code).toBe(130);
-    await until('r1 is gone', async () => (await run(['route', 'model=qwen2', '--server', server])).code === 3);
+    await until('r1 is removed', async () => (await run(['route', 'model=qwen2', '--server', server])).code === 3);
     expect((await worker.stop()).code).toBe(0);
   }, 60_000);
 });

@@ -4,4 +4,4 @@ import { fileURLToPath } from 'node:url';
 export const PYTHON = process.env['ANYSERVE_TEST_PYTHON'] ?? 'python3';
 
 /** Returns the path of a file in the folder of the interop tests. */
-export const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+export const getInteropPath = (path: string): string => fileURLToPath(new URL(path, import.meta.url));

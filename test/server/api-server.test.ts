@@ -67,7 +67,7 @@ describe('a response', () => {
     for (const path of paths) {
       const asked = `${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
       const [got, headed] = ['GET', 'HEAD'].map((method) => openRawConnection(server.port, `${method} ${asked}`));
-      await until('both are answered', () => !!got?.socket.readableEnded && !!headed?.socket.readableEnded);
+      await until('both have a response', () => !!got?.socket.readableEnded && !!headed?.socket.readableEnded);
       const [head, body] = removeDate(got?.received()).split('\r\n\r\n');
       expect([path, removeDate(headed?.received())]).toEqual([path, `${head}\r\n\r\n`]);
       expect(body).not.toBe('');
@@ -81,7 +81,7 @@ describe('a response', () => {
       server.port,
       asked.map((line) => `${line} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''),
     );
-    await until('the last is answered', () => received().includes('healthy'));
+    await until('the last has a response', () => received().includes('healthy'));
     expect(received().match(/HTTP\/1.1 \d+/g)).toEqual([
       'HTTP/1.1 200',
       'HTTP/1.1 404',
@@ -119,7 +119,7 @@ describe('a response', () => {
     }
     expect(server.log.lines).toEqual(asked.map(([method, path]) => `${method} ${path} failed: broken`));
     const { received } = openRawConnection(server.port, 'GET /route HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3));
-    await until('all three are answered', () => received().split('"detail"').length === 4);
+    await until('all three have a response', () => received().split('"detail"').length === 4);
   });
 
   it.each([
@@ -165,28 +165,28 @@ describe('a response', () => {
       [`http://x/route/?a`, '307 Temporary Redirect'],
     ] as const) {
       const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
-      await until('the answer', () => received().includes('\r\n\r\n'));
+      await until('the response arrives', () => received().includes('\r\n\r\n'));
       expect([target, received().split('\r\n')[0]]).toEqual([target, `HTTP/1.1 ${start}`]);
       if (start.startsWith('307')) expect(received()).toContain('location: /route?a\r\n');
     }
   });
 
-  it('refuses an unsupported Expect header, and the next request on the connection is handled', async () => {
+  it('refuses an unsupported Expect header, but handles the next request on the connection', async () => {
     const asking = 'GET /health HTTP/1.1\r\nHost: x\r\n';
     const { received } = openRawConnection(
       server.port,
       `${asking}Expect: miracles\r\n\r\n${asking}\r\n${formatRegisterRequest(formatRegistrationBody('r1'))}`,
     );
-    await until('the last answer', () => received().includes('alive'));
+    await until('the last response arrives', () => received().includes('alive'));
     expect(received().replaceAll(/Date: [^\r]+/g, 'Date: now')).toMatch(
       /^HTTP\/1.1 417 Expectation Failed\r\nx-anyserve-registry: [\w-]+\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP\/1.1 200 OK\r\n/,
     );
   });
 
-  it('refuses a request target in raw UTF-8 with a hint, and the server goes on', async () => {
+  it('refuses a request target in raw UTF-8 with a hint, and the server keeps running', async () => {
     const target = Buffer.from('/route?städte=köln').toString('latin1');
     const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
-    await until('the answer', () => received().includes('percent-encode them as %XX'));
+    await until('the response arrives', () => received().includes('percent-encode them as %XX'));
     expect(received()).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
     const { socket } = await startRegistrant(formatRegistrationBody('r1', [{ städte: 'köln' }]));
     expect((await get(`/route?${encodeURI('städte=köln')}`)).status).toBe(200);
@@ -201,9 +201,9 @@ describe('a response', () => {
 
   it('refuses input that is not HTTP', async () => {
     const { received } = openRawConnection(server.port, 'hello\r\n\r\n');
-    await until('the answer', () => received().includes('{"detail":"Invalid HTTP request received."}'));
+    await until('the response arrives', () => received().includes('{"detail":"Invalid HTTP request received."}'));
     const long = openRawConnection(server.port, `GET /route?a=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`);
-    await until('the answer', () => long.received().includes('HTTP/1.1 431 '));
+    await until('the response arrives', () => long.received().includes('HTTP/1.1 431 '));
     expect((await get('/health')).status).toBe(200);
   });
 
@@ -239,20 +239,20 @@ describe('a registration', () => {
   it('ends when the connection closes', async () => {
     const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.destroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('ends when the connection is reset', async () => {
     const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.resetAndDestroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('ends when the peer half-closes the connection', async () => {
     const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     socket.end();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
-    await until('the server has closed its side, too', () => socket.readableEnded || socket.destroyed, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
+    await until('the server has also closed its side', () => socket.readableEnded || socket.destroyed, 1000);
   });
 
   it.each([
@@ -268,26 +268,29 @@ describe('a registration', () => {
     await new Promise<void>((resolve) => socket.write(noise, 'latin1', () => resolve()));
     expect((await get('/route')).status).toBe(200);
     socket.destroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it.each([
     ['a second request', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['a thousand requests', 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
-    ['so many that wait answered', 'GET /health HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(1000)],
+    [
+      'a thousand requests with an invalid Expect header',
+      'GET /health HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(1000),
+    ],
   ])('ends when %s came in the same packet', async (_what, behind) => {
     const { socket } = openRawConnection(
       server.port,
       `${formatRegisterRequest(formatRegistrationBody('r1'))}${behind}`,
     );
-    await until('r1 is there', () => waitUntilRegistered().includes('r1'));
+    await until('r1 is listed', () => waitUntilRegistered().includes('r1'));
     socket.destroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it.each([
     ['', ''],
-    [' whose connection is to be kept', 'Connection: keep-alive\r\n'],
+    [' with keep-alive', 'Connection: keep-alive\r\n'],
   ])('works with HTTP/1.0%s', async (_what, header) => {
     const asking = formatRegisterRequest(formatRegistrationBody('r1'), { version: '1.0' });
     const { socket, received } = openRawConnection(server.port, asking.replace('\r\n', `\r\n${header}`));
@@ -299,7 +302,7 @@ describe('a registration', () => {
     );
     expect(waitUntilRegistered()).toEqual(['r1']);
     socket.destroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('supersedes an older one of the same id, which gets an event and is closed', async () => {
@@ -310,7 +313,7 @@ describe('a registration', () => {
     older.socket.destroy();
     expect((await get('/route?model=new')).status).toBe(200);
     newer.socket.destroy();
-    await until('r1 is gone', () => waitUntilRegistered().length === 0, 1000);
+    await until('r1 is removed', () => waitUntilRegistered().length === 0, 1000);
   });
 
   it('sends a heartbeat at every interval', async () => {
@@ -337,10 +340,10 @@ describe('a registration', () => {
       'more than 1048576 bytes',
     ],
     ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
-  ])('of %s is refused, and the server goes on', async (_what, body, status, words) => {
+  ])('of %s is refused, and the server keeps running', async (_what, body, status, words) => {
     const request = `POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
     const { received, socket } = openRawConnection(server.port, request);
-    await until('the answer', () => received().includes(words));
+    await until('the response arrives', () => received().includes(words));
     expect(received()).toContain(`HTTP/1.1 ${status} `);
     socket.destroy();
     expect(await get('/registry')).toMatchObject({ status: 200, body: '{"replicas":[]}' });
@@ -415,7 +418,7 @@ describe('a lease', () => {
     await until('more heartbeats', () => countBeats() > beatsSoFar + 2);
     expect(registry.replicas()).toHaveLength(1);
     socket.destroy();
-    await until('r1 is gone', () => registry.replicas().length === 0, 1000);
+    await until('r1 is removed', () => registry.replicas().length === 0, 1000);
     await impatient.close();
   });
 });
@@ -487,7 +490,7 @@ describe('a two-way lease', () => {
     expect([asked.status, asked.headers.get('allow')]).toEqual([405, 'PUT, DELETE']);
   });
 
-  it('cannot be renewed once a newer registration has taken the id', async () => {
+  it('cannot be renewed once a newer registration of the id has superseded it', async () => {
     const { lease } = await registerTwoWay();
     await registerTwoWay();
     const late = await fetch(toLeaseUrl(lease), { method: 'PUT' });
@@ -504,7 +507,7 @@ describe('a two-way lease', () => {
     ]) {
       const head = `PUT /leases/${id} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n`;
       const { socket, received } = openRawConnection(server.port, head);
-      await until('there is an answer', () => received().includes('\r\n\r\n'));
+      await until('there is a response', () => received().includes('\r\n\r\n'));
       expect(received()).toContain(`HTTP/1.1 ${status} `);
       // The connection goes on after the rest of the body, which is invalid JSON.
       socket.write(`${'['.repeat(1_000_000)}GET /livez HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -515,7 +518,7 @@ describe('a two-way lease', () => {
 
   it('expires although its connection is open, and the connection is closed', async () => {
     const { connection } = await registerTwoWay(1);
-    await until('it has run out', () => waitUntilRegistered().length === 0, 3000);
+    await until('it has expired', () => waitUntilRegistered().length === 0, 3000);
     expect(server.log.lines.at(-1)).toContain('removed "r1": expired');
     await until('the stream is closed', () => connection.socket.readableEnded);
   });

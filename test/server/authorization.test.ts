@@ -61,7 +61,7 @@ async function fetchResponse(line: string, headers: readonly string[] = [], body
   const head = [`${line} HTTP/1.1`, `Host: 127.0.0.1:${server.port}`, ...headers, ...length].join('\r\n');
   const connection = openRawConnection(server.port, `${head}\r\n\r\n${body}`);
   connections.push(connection);
-  await until('the answer', () => connection.received().includes('\r\n\r\n'));
+  await until('the response arrives', () => connection.received().includes('\r\n\r\n'));
   return connection.received();
 }
 

@@ -222,7 +222,7 @@ describe('the table', () => {
   });
 
   it.each([
-    ['something was sent again', { retransmits: 1 }],
+    ['data was retransmitted', { retransmits: 1 }],
     ['a window is closed', { isWindowClosed: true }],
   ])('is read at every check while %s', async (_what, pressed) => {
     readRetransmitCount.mockResolvedValueOnce(7).mockResolvedValueOnce(7).mockResolvedValue(8);
@@ -363,7 +363,7 @@ describe('a failed check', () => {
     });
     watch.watch({ lease: LEASE, host: '10.0.0.2', socket });
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
-    // An ENOENT of the store, which must not be taken for a missing table.
+    // An ENOENT of the store, which must not be confused with a missing table.
     const refuseFirst = async (lease: string): Promise<void> => {
       if (lease === LEASE) throw createFailure('ENOENT');
     };

@@ -65,8 +65,8 @@ describe('an API server over TLS', () => {
   });
 
   it.each([
-    ['others wait behind', '', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
-    ['others came before', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
+    ['other requests follow', '', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000)],
+    ['other requests precede', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), ''],
   ])('ends a lease when %s it in one packet', async (_what, before, behind) => {
     const server = await startSecureServer(good);
     const registering = formatRegisterRequest(formatRegistrationBody('r1'));
@@ -106,7 +106,7 @@ describe('an API server over TLS', () => {
       /^its certificate is for another name \(IP: 127.0.0.1 is not in the cert's list\)$/,
     ],
     ['that is self-signed', () => otherAuthority, { ca }, /not signed by a trusted authority/],
-  ])('is refused by clients if its certificate is %s', async (_what, certificate, tls, message) => {
+  ])('is refused by clients if it has a certificate %s', async (_what, certificate, tls, message) => {
     const server = await startSecureServer(certificate());
     expect(await getFailure(createClient(server.url, tls))).toMatch(message);
   });

@@ -56,7 +56,7 @@ afterEach(() => {
 /** Sends a request, waits until the stream has taken over its connection, and opens the stream. */
 async function open(request: string, count = 1): Promise<(typeof opened)[0]> {
   connection = openRawConnection((server.address() as AddressInfo).port, request);
-  await until('it is taken over', () => opened.length === count);
+  await until('it is superseded', () => opened.length === count);
   const one = opened[0] as (typeof opened)[0];
   one.stream.open('data: first\n\n', { 'x-more': '1' });
   return one;
@@ -97,7 +97,7 @@ describe('a lease stream', () => {
 
   it('that is ended before it is opened sends its events and closes', async () => {
     connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await until('it is taken over', () => opened.length === 1);
+    await until('it is superseded', () => opened.length === 1);
     opened[0]?.stream.end('data: last\n\n');
     opened[0]?.stream.open('data: first\n\n');
     await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk('data: last\n\n')}0\r\n\r\n`);
@@ -106,7 +106,7 @@ describe('a lease stream', () => {
 
   it.each([
     ['of HTTP/1.0', 'GET / HTTP/1.0\r\n\r\n', (text: string) => text],
-    ['that is to be closed after it', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', formatChunk],
+    ['that should close after the response', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', formatChunk],
   ])('on a connection %s stays open, and reports when the peer closes', async (_what, request, framed) => {
     const one = await open(request);
     clock.advance(HEARTBEAT_MS);
@@ -118,10 +118,10 @@ describe('a lease stream', () => {
 
   it('has no timeout, neither before it is open nor after Node has released it', async () => {
     connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await until('it is taken over', () => opened.length === 1);
+    await until('it is superseded', () => opened.length === 1);
     expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
     opened[0]?.stream.open('data: first\n\n');
-    await until('it is let go of', () => opened[0]?.isLetGo === true);
+    await until('it is released', () => opened[0]?.isLetGo === true);
     expect(sockets.map(({ timeout }) => timeout)).toEqual([0]);
   });
 
@@ -160,7 +160,7 @@ describe('a lease stream on a closed connection', () => {
 describe('the HTTP objects of a lease stream', () => {
   it('are released once it is open, while the connection stays open', async () => {
     const one = await open('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await until('it is let go of', () => one.isLetGo);
+    await until('it is released', () => one.isLetGo);
     expect(one.response.socket).toBeNull();
     clock.advance(HEARTBEAT_MS);
     await waitForBytes(`${formatChunk('data: first\n\n')}${formatChunk(ALIVE)}${formatChunk(ALIVE)}`);

@@ -31,7 +31,7 @@ function send(text: string): RawConnection {
 /** Registers over a raw connection, and waits for the response. */
 async function register(id: string): Promise<RawConnection> {
   const connection = send(formatRegisterRequest(formatRegistrationBody(id)));
-  await until('there is an answer', () => /\r\n\r\n./s.test(connection.received()));
+  await until('there is a response', () => /\r\n\r\n./s.test(connection.received()));
   return connection;
 }
 
@@ -61,7 +61,7 @@ describe('a registration over the limit', () => {
     expect(refused).toContain('127.0.0.1 has 2 leases, the maximum for one host');
     expect((await register('r2')).received()).toContain('alive');
     first.socket.destroy();
-    await until('r1 is gone', () => server.registry.replicas().length === 1);
+    await until('r1 is removed', () => server.registry.replicas().length === 1);
     expect((await register('r3')).received()).toContain('alive');
   });
 });
@@ -76,15 +76,15 @@ describe('the bytes of registrations over the limit', () => {
     const second = send(formatRegisterRequest(formatSizedBody('r2')));
     await until('there is a lease', () => second.received().includes('alive'));
     const refused = send(formatRegisterRequest(formatSizedBody('r3')));
-    await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
+    await until('there is a response', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations of 127.0.0.1 is 700 bytes');
     const again = send(formatRegisterRequest(formatSizedBody('r2')));
-    await until('it takes the place of its older one', () => again.received().includes('alive'));
+    await until('it replaces the older one', () => again.received().includes('alive'));
     first.socket.destroy();
-    await until('r1 is gone', () => server.registry.replicas().length === 1);
+    await until('r1 is removed', () => server.registry.replicas().length === 1);
     const third = send(formatRegisterRequest(formatSizedBody('r3')));
-    await until('there is room', () => third.received().includes('alive'));
+    await until('there is capacity', () => third.received().includes('alive'));
   });
 
   it('are refused for every address when all are in use', async () => {
@@ -93,7 +93,7 @@ describe('the bytes of registrations over the limit', () => {
       await server.registry.register(serializedReplica(host, { padding: 'x'.repeat(640) }), { host }, () => {});
     }
     const refused = send(formatRegisterRequest(formatSizedBody('r1')));
-    await until('there is an answer', () => /\r\n\r\n./s.test(refused.received()));
+    await until('there is a response', () => /\r\n\r\n./s.test(refused.received()));
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
     expect(refused.received()).toContain('the maximum for all registrations is 2800 bytes');
   });
@@ -126,7 +126,7 @@ describe('large bodies', () => {
     for (const id of ['r1', 'r2', 'r3', 'r4']) {
       await until(`${id} has a lease`, async () => {
         const again = send(formatRegisterRequest(formatLargeBody(id)));
-        await until('there is an answer', () => /\r\n\r\n./s.test(again.received()));
+        await until('there is a response', () => /\r\n\r\n./s.test(again.received()));
         return again.received().includes('alive');
       });
     }
@@ -144,7 +144,7 @@ describe('large bodies', () => {
     for (const { socket } of asking) socket.once('data', () => answered.push('200'));
     for (const { socket } of registering) socket.write(faulty.slice(-1));
     for (const { socket } of asking) socket.write('\r\n');
-    await until('all are answered', () => answered.length === 70, 10_000);
+    await until('all have a response', () => answered.length === 70, 10_000);
     expect(answered.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
   });
 
@@ -157,7 +157,7 @@ describe('large bodies', () => {
       if (!refused.socket.write(chunks)) await new Promise((resolve) => refused.socket.once('drain', resolve));
     }
     refused.socket.write('0\r\n\r\n');
-    await until('there is an answer', () => refused.received().includes('json_invalid'), 10_000);
+    await until('there is a response', () => refused.received().includes('json_invalid'), 10_000);
     expect(readPeakRssBytes(process.pid) - beforeBytes).toBeLessThan(100 * 1024 * 1024);
   }, 20_000);
 });
@@ -174,14 +174,14 @@ describe('lists that are not read', () => {
       const reader = send('');
       reader.socket.pause();
       reader.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
-      await until('there is an answer', () => reader.socket.readableLength > 0 || reader.socket.bytesRead > 0);
+      await until('there is a response', () => reader.socket.readableLength > 0 || reader.socket.bytesRead > 0);
       return reader;
     };
     const first = await ask('/replicas');
     expect((await get('/replicas')).status).toBe(503);
     expect((await get('/registry')).headers.get('retry-after')).toBe('5');
     first.socket.destroy();
-    await until('there is room', async () => (await get('/replicas')).status === 200);
+    await until('there is capacity', async () => (await get('/replicas')).status === 200);
     await ask('/registry');
     expect((await get('/registry')).status).toBe(503);
   });
@@ -199,7 +199,7 @@ describe('an incomplete request', () => {
     expect(received()).toContain('HTTP/1.1 408 Request Timeout\r\n');
     const countBeats = (): number => lease.received().split('alive').length;
     const soFar = countBeats();
-    await until('the lease goes on', () => countBeats() > soFar + 10);
+    await until('the lease is renewed', () => countBeats() > soFar + 10);
     expect(server.registry.replicas()).toHaveLength(1);
   });
 
@@ -207,7 +207,7 @@ describe('an incomplete request', () => {
     server = await startTestApiServer();
     const headers = Array.from({ length: 101 }, (_, n) => `X-${n}: 1\r\n`).join('');
     const { received } = send(`GET /health HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
-    await until('there is an answer', () => received().includes('{"detail":"the request has more than 100 headers"}'));
+    await until('there is a response', () => received().includes('{"detail":"the request has more than 100 headers"}'));
     expect(received()).toMatch(/^HTTP\/1.1 431 /);
   });
 });
@@ -216,8 +216,11 @@ describe('a response that is not read', () => {
   it.each([
     ['the list', 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['many routes', 'GET /route HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
-    ['many short ones', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
-    ['of expectations', 'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000)],
+    ['many short responses', 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100_000)],
+    [
+      'responses to invalid Expect headers',
+      'GET /livez HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n'.repeat(100_000),
+    ],
   ])('is cut off: %s', async (_what, requests) => {
     server = await startTestApiServer({ idleTimeoutMs: 300 });
     const registrations = Array.from({ length: 128 }, () =>
@@ -251,7 +254,7 @@ describe('pipelined requests', () => {
     expect(asked.mock.calls.length).toBeLessThan(COUNT / 2);
     bigList.length = 0;
     socket.resume();
-    await until('all are answered', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
+    await until('all have a response', () => received().split('HTTP/1.1 200').length - 1 === COUNT);
   });
 
   it('all get a response, however they are split into packets', async () => {
@@ -277,7 +280,7 @@ describe('pipelined requests', () => {
       if (random.fraction() < 0.3) await new Promise((resolve) => void setTimeout(resolve, 1));
     }
     const getStatuses = (): string[] => received().match(/(?<=HTTP.1.1 )\d+/g) ?? [];
-    await until('all are answered', () => getStatuses().length === requests.length);
+    await until('all have a response', () => getStatuses().length === requests.length);
     expect(getStatuses()).toEqual(requests.map((request) => request?.[1]));
   });
 
@@ -292,7 +295,7 @@ describe('pipelined requests', () => {
     const asking = 'GET /route HTTP/1.1\r\nHost: x\r\nX-Anyserve-Exclude: r1\r\n\r\n';
     const release = `DELETE /leases/${lease} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const answers = send(`${asking}${renewal}${asking}${release}${renewal}`);
-    await until('all are answered', () => answers.received().split('HTTP/1.1').length === 6);
+    await until('all have a response', () => answers.received().split('HTTP/1.1').length === 6);
     expect(answers.received().match(/(?<=HTTP.1.1 )\d+|(?<="replica_id":)"r\d"|(?<="status":)"\w+"/g)).toEqual([
       ...['200', '"r2"', '200', '"renewed"', '200', '"r1"', '200', '"released"', '404'],
     ]);
@@ -313,11 +316,11 @@ describe('pipelined requests', () => {
     server = await startTestApiServer();
     const formatRequest = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const { socket, received } = send(formatRequest('/registry'));
-    await until('the first is answered', () => received().includes('{"replicas":[]}'));
+    await until('the first has a response', () => received().includes('{"replicas":[]}'));
     socket.write(
       `${formatRequest('/route')}${formatRequest('/registry')}${formatRequest('/route')}${formatRequest('/health')}`,
     );
-    await until('the last is answered', () => received().includes('healthy'));
+    await until('the last has a response', () => received().includes('healthy'));
     expect(
       received()
         .match(/HTTP\/1.1 \d+/g)
@@ -331,9 +334,9 @@ describe('pipelined requests', () => {
     const behind = send(
       `${formatRegisterRequest(formatRegistrationBody('r2'))}${formatRegisterRequest(formatRegistrationBody('r3'))}`,
     );
-    await until('r2 is there', () => server.registry.replicas().length === 2);
+    await until('r2 is listed', () => server.registry.replicas().length === 2);
     behind.socket.destroy();
-    await until('r2 is gone', () => server.registry.replicas().length === 1);
+    await until('r2 is removed', () => server.registry.replicas().length === 1);
     await get('/livez');
     expect(server.registry.replicas()).toMatchObject([{ id: 'r1' }]);
     expect(lease.received()).toContain('alive');
@@ -375,7 +378,7 @@ describe('an API server', () => {
     const closed = server.close({ drainMs: 1_000_000, signal: insisted.signal });
     insisted.abort();
     await closed;
-    await until('all are told the end', () => leases.every(({ received }) => received().endsWith('\r\n0\r\n\r\n')));
+    await until('all have the final event', () => leases.every(({ received }) => received().endsWith('\r\n0\r\n\r\n')));
     server = await startTestApiServer();
   });
 
@@ -390,6 +393,9 @@ describe('an API server', () => {
     const miss = await get('/route?type=chat');
     expect(miss).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });
     expect([miss.headers.get('x-anyserve-warming'), miss.headers.get('retry-after')]).toEqual(['1', '1']);
-    await until('it is warm', async () => (await get('/route?type=chat')).headers.get('x-anyserve-warming') === null);
+    await until(
+      'it has warmed up',
+      async () => (await get('/route?type=chat')).headers.get('x-anyserve-warming') === null,
+    );
   });
 });

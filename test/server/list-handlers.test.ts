@@ -57,13 +57,13 @@ describe('a long list', () => {
   it('is a snapshot, whatever changes while a client reads it', async () => {
     const { socket, received } = openRawConnection(server.port, 'GET /registry HTTP/1.1\r\nHost: x\r\n\r\n');
     socket.setEncoding('utf8');
-    await until('it begins', () => received().length > 0);
+    await until('it starts', () => received().length > 0);
     socket.pause();
     for (const lease of leases.slice(1)) await server.registry.release(lease, 'released');
     expect(listIds(await (await fetch(`${server.url}/registry`)).text())).toEqual(['é0']);
     socket.resume();
     // Each replica ends with `}]}`, and the list with this.
-    await until('it is whole', () => received().endsWith(']}]}'));
+    await until('it is complete', () => received().endsWith(']}]}'));
     expect(listIds(received().split('\r\n\r\n')[1] as string)).toEqual(ALL);
     socket.destroy();
   });
@@ -74,9 +74,9 @@ describe('a long list', () => {
       'GET /replicas HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
     );
     const asked = vi.spyOn(server.registry, 'known');
-    await until('it is asked for', () => asked.mock.calls.length > 0);
+    await until('it is requested', () => asked.mock.calls.length > 0);
     for (const lease of leases) await server.registry.release(lease, 'released');
-    await until('it is whole', () => received().endsWith('}]}'));
+    await until('it is complete', () => received().endsWith('}]}'));
     expect(listIds(Buffer.from(received().split('\r\n\r\n')[1] as string, 'latin1').toString())).toEqual(ALL);
   });
 
@@ -92,11 +92,11 @@ describe('a long list', () => {
     };
     const before = measureBuffers();
     const { socket, received } = openRawConnection(server.port, 'GET /replicas HTTP/1.1\r\nHost: x\r\n\r\n');
-    await until('it begins', () => received().length > 0);
+    await until('it starts', () => received().length > 0);
     const length = Number(/content-length: (\d+)/.exec(received())?.[1]);
     socket.on('data', () => received().length > length / 2 && socket.pause());
-    await until('half of it is taken', () => socket.isPaused());
-    await until('what was taken is forgotten', () => measureBuffers() - before < length * 0.75, 5000);
+    await until('half of it is read', () => socket.isPaused());
+    await until('old entries are forgotten', () => measureBuffers() - before < length * 0.75, 5000);
     socket.destroy();
   });
 

@@ -23,7 +23,7 @@ afterEach(async () => {
 async function fetchStatus(text: string): Promise<number> {
   const opened = openRawConnection(server.port, text);
   connection = opened;
-  await until('there is an answer', () => opened.received().includes('\r\n\r\n'));
+  await until('there is a response', () => opened.received().includes('\r\n\r\n'));
   return Number(opened.received().split(' ')[1]);
 }
 

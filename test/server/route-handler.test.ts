@@ -44,7 +44,7 @@ describe('a query', () => {
 
   it.each<[string, (n: number) => string]>([
     ['with a host', (n) => toOriginForm(`http://${'a'.repeat(LONG)}/route?a-rather-long-key=${n}`)],
-    ['with nothing in it but a pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
+    ['with a single pair', (n) => `/route?${'&'.repeat(LONG)}a-rather-long-key=a-rather-long-value-${n}`],
   ])('does not keep the rest of a long target %s in memory', (_what, target) => {
     const bytes = measureRetainedBytes(() => {
       const { ask, asked } = createHandler();

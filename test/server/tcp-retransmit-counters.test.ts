@@ -21,7 +21,7 @@ describe('the retransmission count', () => {
     ['a counter is missing', `${SNMP}${NETSTAT.replace(' TCPWinProbe', '')}`],
     ['there are names without numbers', `${SNMP}TcpExt: SyncookiesSent TCPTimeouts TCPWinProbe TCPLossProbes\n`],
     ['a number is missing', `${SNMP}${NETSTAT.replace(' 20 1 200', ' 20')}`],
-    ['there is nothing', ''],
+    ['the text is empty', ''],
   ])('is undefined if %s', (_what, text) => {
     expect(parseRetransmitCount(text)).toBeUndefined();
   });

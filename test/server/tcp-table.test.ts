@@ -12,7 +12,7 @@ describe.runIf(process.platform === 'linux')("the kernel's table", () => {
   it.each([
     ['IPv4', '127.0.0.1', '127.0.0.1'],
     ['IPv6', '::1', '::1'],
-    ['IPv4 at a socket for both', '::', '127.0.0.1'],
+    ['IPv4 at a dual-stack socket', '::', '127.0.0.1'],
   ])('has a connection over %s, and its unread bytes', async (_what, listenAt, connectTo) => {
     const server = createServer({ pauseOnConnect: true });
     await new Promise<void>((resolve) => server.listen(0, listenAt, resolve));

@@ -16,11 +16,15 @@ afterEach(async () => {
 
 /** Starts an upstream that closes after the test. */
 export async function startUpstream(
-  answering?: UpstreamHandler,
+  handleRequest?: UpstreamHandler,
   models?: readonly (string | object)[],
   others: Omit<Parameters<typeof startOpenaiUpstream>[0], 'answering' | 'models'> = {},
 ): Promise<OpenaiUpstream> {
-  const upstream = await startOpenaiUpstream({ ...others, ...(answering && { answering }), ...(models && { models }) });
+  const upstream = await startOpenaiUpstream({
+    ...others,
+    ...(handleRequest && { handleRequest }),
+    ...(models && { models }),
+  });
   cleanups.push(() => upstream.close());
   return upstream;
 }

@@ -6,7 +6,7 @@ import { createTextChunk, startOpenaiUpstream, writeEvents } from './openai-upst
  */
 const { url } = await startOpenaiUpstream({
   port: Number(process.argv[2] ?? 0),
-  answering({ body }, response) {
+  handleRequest({ body }, response) {
     if (body?.messages?.at(-1).content !== 'hang') return undefined;
     writeEvents(response, createTextChunk('begun '));
     return true;

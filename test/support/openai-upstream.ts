@@ -37,14 +37,14 @@ export interface OpenaiUpstream {
 export async function startOpenaiUpstream({
   port = 0,
   models = ['tiny'],
-  answering = () => undefined,
+  handleRequest = () => undefined,
   headers = {},
   tls,
 }: {
   port?: number;
   /** Entries of the model list; a string stands for an entry with this id. */
   models?: readonly (string | object)[];
-  answering?: UpstreamHandler;
+  handleRequest?: UpstreamHandler;
   /** Headers of each response. */
   headers?: Readonly<Record<string, string>>;
   tls?: ServerOptions;
@@ -67,7 +67,7 @@ export async function startOpenaiUpstream({
       open++;
       response.once('close', () => open--);
     }
-    if (await answering(request, response, message)) return;
+    if (await handleRequest(request, response, message)) return;
     if (request.path === '/health') return sendJson(response, 200, { status: 'ok' });
     if (request.path === '/v1/models') {
       const data = offered.map((model) => (typeof model === 'string' ? { id: model, object: 'model' } : model));

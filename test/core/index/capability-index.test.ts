@@ -231,9 +231,9 @@ describe('the capability index', () => {
 
   it.each([
     ['from one list', { type: 'chat' }, undefined, [1, 1]],
-    ['from a result that is kept', { type: 'chat', region: 'eu' }, undefined, [1, 1.1]],
+    ['from a cached result', { type: 'chat', region: 'eu' }, undefined, [1, 1.1]],
     ['by draws', { type: 'chat', region: 'eu' }, NOTHING_KEPT, [3, 5]],
-  ] as const)('leaves the excluded out evenly %s', (_how, asked, limits, [least, most]) => {
+  ] as const)('excludes replicas evenly %s', (_how, asked, limits, [least, most]) => {
     const random = createCountingRandom(9);
     const index = new CapabilityIndex(limits);
     for (let n = 0; n < 20; n++) index.put(registration(`l${n}`, replica(`r${n}`, { type: 'chat', region: 'eu' })));
@@ -250,7 +250,7 @@ describe('the capability index', () => {
   it.each([
     ['of all results together', undefined],
     ['of each result', { maxResults: 4096, maxMatches: 50, maxMatchesPerReplica: 1e9, maxPairs: 16 }],
-  ])('keeps a bounded part %s, whatever is asked before the replicas come', (_what, limits) => {
+  ])('caches a bounded part %s, for any queries before the replicas register', (_what, limits) => {
     const random = createSeededRandom(11);
     const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
     const queries = keys.flatMap((a, n) =>
