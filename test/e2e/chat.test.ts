@@ -233,8 +233,8 @@ describe('chat in a terminal', () => {
   });
 
   it('reports a failure as an object with --json', async () => {
-    const chat = await atTerminal('chat', '--json', ...at);
-    await chat.say('numbers');
+    const chat = await startChatAtTerminal('chat', '--json', ...at);
+    await chat.sendLine('numbers');
     const message = 'model \\"chat\\" returned a response without text';
     expect(chat.stdout()).toContain(`{"error":{"code":"internal","message":"${message}"}}`);
   });
