@@ -29,7 +29,7 @@ function recordChanges(...looks: HealthCheckResult[]): { changes: (HealthChange 
 describe('the health of a server', () => {
   it('is reported once, and checked every 3 s', () => {
     expect(recordChanges(ANSWERED, ANSWERED, ANSWERED)).toEqual({
-      told: [{ kind: 'healthy' }, undefined, undefined],
+      changes: [{ kind: 'healthy' }, undefined, undefined],
       nextMs: [3000, 3000, 3000],
     });
   });
@@ -37,7 +37,7 @@ describe('the health of a server', () => {
   it('is lost after three consecutive failures, with checks every second', () => {
     expect(recordChanges(ANSWERED, createFailed('a'), createFailed('b'), createFailed('c'), createFailed('d'))).toEqual(
       {
-        told: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
+        changes: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
         nextMs: [
           HEALTH_CHECK_INTERVAL_MS,
           HEALTH_CHECK_RETRY_MS,
