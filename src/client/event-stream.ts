@@ -1,18 +1,27 @@
-import { createParser } from 'eventsource-parser';
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
 /** The error of a stream that sends more bytes between two events than the maximum size of an event. */
 export class EventTooLongError extends Error {
   override readonly name = 'EventTooLongError';
 }
 
-/**
- * Yields the data of each server-sent event as it arrives. All bytes since the last event count towards `maxEventBytes`:
- * an unfinished line, data without the blank line that ends an event, and comments. So memory stays bounded, and a stream
- * of comments only ends too. Leaving the loop early doesn't close the body. Throws {@link EventTooLongError}.
- */
+/** Yields the data of each server-sent event as it arrives. See {@link readServerSentEvents}. */
 export async function* readEventData(body: AsyncIterable<Uint8Array>, maxEventBytes: number): AsyncGenerator<string> {
-  const events: string[] = [];
-  const parser = createParser({ onEvent: ({ data }) => void events.push(data) });
+  for await (const { data } of readServerSentEvents(body, maxEventBytes)) yield data;
+}
+
+/**
+ * Yields each server-sent event as it arrives, with its type and its id, if it has them. All bytes since the last event
+ * count towards `maxEventBytes`: an unfinished line, data without the blank line that ends an event, and comments. So memory
+ * stays bounded, and a stream of comments only ends too. Leaving the loop early doesn't close the body. Throws
+ * {@link EventTooLongError}.
+ */
+export async function* readServerSentEvents(
+  body: AsyncIterable<Uint8Array>,
+  maxEventBytes: number,
+): AsyncGenerator<EventSourceMessage> {
+  const events: EventSourceMessage[] = [];
+  const parser = createParser({ onEvent: (event) => void events.push(event) });
   const decoder = new TextDecoder();
   const normalizeLineEndings = createLineEndingNormalizer();
   let bytesSinceEvent = 0;
