@@ -38,17 +38,18 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
       watchModels: (listener) => engineModels.watch(listener),
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
       checkTimeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
-      check: (checkSignal) =>
-        checkServer(server, options, checkSignal, async (signal) => {
+      check: async (checkSignal) => {
+        await checkServer(server, options, checkSignal, async (signal) => {
           const names = await server.listModels(signal);
           if (!names) return;
           engineModels.update(names, () => {
             const offered = selectModels(server, options, names).filter(({ name }) => isListed(name, names));
             return createModels(server, options, offered);
           });
-          if (engineModels.models.length > 0) return;
-          throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
-        }),
+        });
+        if (engineModels.models.length > 0) return;
+        throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
+      },
       close: async () => server.close(),
     };
   } catch (error) {
@@ -58,14 +59,14 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
 }
 
 /**
- * Checks the health of the server with its probe and with `checkModels`, which fetches the list of models. A server whose
+ * Checks the health of the server with its probe and with `refreshModels`, which fetches the list of models. A server whose
  * check times out counts as busy, not unhealthy, if it responded to a call in the meantime.
  */
 async function checkServer(
   server: OpenaiServer,
   { clock }: OpenaiBackendOptions,
   checkSignal: AbortSignal,
-  checkModels: (signal: AbortSignal) => Promise<void>,
+  refreshModels: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   if (!server.isProbed) return;
   const startedAtMs = clock.nowMs();
@@ -79,7 +80,7 @@ async function checkServer(
   try {
     await server.probe(signal);
     // A server with its own probe path can have a slow list of models, or none.
-    await checkModels(signal).catch((error) => {
+    await refreshModels(signal).catch((error) => {
       if (!server.hasProbePath) throw error;
     });
   } catch (error) {

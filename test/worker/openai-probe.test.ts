@@ -113,6 +113,14 @@ describe('the probe of an engine', () => {
     await check?.(signal);
   });
 
+  it('with an explicit path fails when the list of models is empty', async () => {
+    const upstream = await startUpstream(respondToPath('/v1/alive', () => 200));
+    const { check } = await startBackend(upstream, { probePath: '/alive' });
+    await check?.(signal);
+    upstream.offer([]);
+    await expect(check?.(signal)).rejects.toThrow(`${upstream.url} no longer offers any model`);
+  });
+
   it('can be disabled', async () => {
     const upstream = await startUpstream(undefined, [setOwner('vllm')]);
     const { check } = await startBackend(upstream, { probePath: 'none' });
