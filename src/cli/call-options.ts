@@ -5,7 +5,7 @@ import { createTokenFileOption, readClientToken } from './token-options.js';
 
 /** Options of the commands that call replicas: authentication and TLS. */
 export const CALL_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  'call-token-file': createTokenFileOption('file with the token to send to the replica', 'ANYSERVE_CALL_TOKEN'),
+  ...createTokenFileOption('call-token-file', 'file with the token to send to the replica'),
   tls: { type: 'flag', description: 'call the replica over TLS; implied by --tls-ca and --tls-cert' },
   'no-call-tls': {
     type: 'flag',

@@ -15,7 +15,7 @@ export interface Suggestions {
   readonly suggests?: 'files' | 'replica ids' | 'endpoints' | 'models' | 'pair' | 'capability';
 }
 
-/** An option of a command. Its environment variable is `ANYSERVE_` and its name in capitals. */
+/** An option of a command. Its environment variable is `ANYSERVE_` and its name in capitals, with `_` for `-`. */
 export interface CommandOption extends Suggestions {
   readonly type: 'text' | 'flag';
   /** Placeholder for the value in the help, such as `PORT`. */

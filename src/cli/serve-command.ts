@@ -43,16 +43,17 @@ export const serveCommand: Command = {
       description: 'interval between heartbeats of a lease',
       default: `${DEFAULTS.heartbeatMs}ms`,
     },
-    'register-token-file': createTokenFileOption(
+    ...createTokenFileOption(
+      'register-token-file',
       'file with tokens for registration and queries, one per line; "TOKEN PREFIX" limits a token to ids with this prefix',
-      'ANYSERVE_REGISTER_TOKEN',
     ),
-    'read-token-file': createTokenFileOption('file with tokens for queries, one per line', 'ANYSERVE_READ_TOKEN'),
+    ...createTokenFileOption('read-token-file', 'file with tokens for queries, one per line'),
     ...SERVER_TLS_OPTIONS,
     'ack-timeout': {
       type: 'text',
       value: 'TIME',
-      description: 'close the connections of a host that has acknowledged no data for this long',
+      description:
+        'minimum time without acknowledged data until a host counts as dead; several retransmissions must also fail',
       default: `${DEFAULTS.ackTimeoutMs}ms`,
     },
     drain: {

@@ -18,7 +18,7 @@ const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
     spaced: true,
   },
-  'token-file': createTokenFileOption('file with the token to send to the API server', 'ANYSERVE_TOKEN'),
+  ...createTokenFileOption('token-file', 'file with the token to send to the API server'),
 };
 
 /** Options of the commands that use an API server. */

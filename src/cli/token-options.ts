@@ -6,9 +6,17 @@ import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLog } from './output.js';
 
-/** Creates an option for a file with tokens. Without the file, the token is read from the environment variable `variable`. */
-export function createTokenFileOption(description: string, variable: string): CommandOption {
-  return { type: 'text', value: 'FILE', description: `${description}; when not given, ${variable} holds the token` };
+/** Creates an option for a file with tokens, by its name. Without the file, an environment variable holds the token. */
+export function createTokenFileOption(option: string, description: string): Record<string, CommandOption> {
+  const variable = getTokenVariable(option);
+  const text = `${description}; when not given, ${variable} holds the token`;
+  return { [option]: { type: 'text', value: 'FILE', description: text } };
+}
+
+/** Returns the variable that holds a token when the option for its file is not given: the option's own, without `_FILE`. */
+function getTokenVariable(option: string): string {
+  const name = option.replace(/-file$/, '').replaceAll('-', '_');
+  return `ANYSERVE_${name.toUpperCase()}`;
 }
 
 /** Returns a getter of the current token to send. Undefined: none. Throws `usage`. */
@@ -32,7 +40,7 @@ export function readRequiredTokens(args: Arguments, io: CommandIo, option: strin
 }
 
 /**
- * Returns a getter of the parsed file of an option, or of the variable of the same name without `_FILE`. A token is never an
+ * Returns a getter of the parsed file of an option, or of the variable that holds the token. A token is never an
  * argument, because every user of the machine can see those. Throws `usage`, also for an empty variable: it must not disable
  * authentication.
  */
@@ -47,10 +55,7 @@ function createTokenGetter<T>(
     const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
     return createReloadingGetter([{ option, path, isSecret: true }], format, { clock, log: createLog(io) });
   }
-  const variable = `ANYSERVE_${option
-    .replace(/-file$/, '')
-    .replaceAll('-', '_')
-    .toUpperCase()}`;
+  const variable = getTokenVariable(option);
   const text = io.env[variable];
   if (text === undefined) return undefined;
   if (text.trim() === '') throw new AnyserveError('usage', `${variable} is empty; set it to a token, or unset it`);

@@ -60,10 +60,7 @@ export const workerCommand: Command = {
       description: 'unique id of the replica; when not given, made from host name, port and six random letters',
       suggests: 'replica ids',
     },
-    'call-token-file': createTokenFileOption(
-      'file with accepted tokens, one per line; a call needs one of them',
-      'ANYSERVE_CALL_TOKEN',
-    ),
+    ...createTokenFileOption('call-token-file', 'file with accepted tokens, one per line; a call needs one of them'),
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },

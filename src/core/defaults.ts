@@ -7,7 +7,7 @@ export const DEFAULTS = {
   heartbeatMs: 2000,
   /** TTL of a lease. It is renewed three times per TTL. */
   leaseTtlMs: 9000,
-  /** A host that acknowledged nothing for this long, although data was sent to it, is considered dead. */
+  /** Minimum time without an acknowledgement after which a host can count as dead. Retransmissions must fail, too. */
   ackTimeoutMs: 3000,
   /** At shutdown, an API server spreads the disconnects of its replicas over this long. */
   drainMs: 5000,
@@ -25,7 +25,7 @@ export const DEFAULTS = {
   maxQueue: 1024,
   /** Client and worker have the same limit. */
   maxMessageBytes: 64 * 1024 * 1024,
-  /** Maximum memory for all requests that a worker decodes at the same time. */
+  /** Maximum memory of all requests of a worker together, each from its first byte to the end of its call. */
   maxDecodingBytes: 512 * 1024 * 1024,
   /** At shutdown, a worker accepts calls for this long after it left the list, because callers can still have its address. */
   drainDelayMs: 5000,

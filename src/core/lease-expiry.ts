@@ -3,16 +3,12 @@ import type { LeaseId } from './ids.js';
 import type { Lease, LeaseTable } from './lease-table.js';
 import type { Clock, Events, RegistrationStore, RegistryEvent } from './ports.js';
 import type { DeclaredState, InferredEnd, Replica } from './replica.js';
-import type { SelfPreservation } from './self-preservation.js';
+import type { Accusation, SelfPreservation } from './self-preservation.js';
 
 /** Evidence that a lease's holder has gone silent. */
-export interface Silence {
-  /** Delay of the timer that found the silence, in ms. */
-  readonly lateByMs: number;
+export interface Silence extends Pick<Accusation, 'lateByMs' | 'isLossy'> {
   /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
   readonly minSilentMs?: number;
-  /** Whether the host's network recently lost packets and recovered. Such a host is suspected, not removed. */
-  readonly isLossy?: boolean;
 }
 
 /** Dependencies of lease expiry. */

@@ -14,7 +14,7 @@ export type Verdict = 'remove' | 'suspect';
 export interface Accusation {
   /** Host of the replica. A dead host takes all its replicas with it and counts once. */
   readonly host: string;
-  /** Whether the host was silent recently and recovered. */
+  /** Whether the host recently answered a retransmission, so that its network loses packets. Default: false. */
   readonly isLossy?: boolean;
   /** Delay of the timer that found the silence, in ms. */
   readonly lateByMs: number;

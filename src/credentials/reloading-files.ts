@@ -15,9 +15,9 @@ export interface FileFormat<T> {
   /** Parses the texts, one per file. Throws `usage` if they are invalid. */
   parse(texts: readonly string[]): T;
   /**
-   * Returns whether a text is certainly complete, and not the beginning of a file that is still being written. A reload
-   * uses an incomplete text only after the file has not changed for 2 s. The first load uses any text. Default: whether
-   * the text ends with a newline.
+   * Returns whether a text does not end within a line or block. It can still lack lines, if the file is being written. A
+   * reload uses an incomplete text only after the file has not changed for 2 s. The first load uses any text. Default:
+   * whether the text ends with a newline.
    */
   isComplete?(text: string): boolean;
 }

@@ -20,8 +20,8 @@ import type {
 } from './protocol-messages.js';
 
 /**
- * Encodes a request. The bytes are the same as those of the generated code, which is also used for parameters. Tensors
- * are copied once.
+ * Encodes a request. The bytes are the same as those of the generated code, which is also used for parameters. Raw
+ * contents and typed arrays of floats are copied once, if they take 1 KiB or more. Other contents are copied twice.
  */
 export function encodeRequest(message: RequestMessage): Buffer {
   return ProtobufWriter.write(writeRequest, message);

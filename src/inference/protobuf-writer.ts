@@ -20,7 +20,7 @@ interface Insertion {
 }
 
 /**
- * Writes a message in sequence, into memory that is reused. Large fields are copied once. The code is kept small, because a
+ * Writes a message in sequence, into memory that is reused. Fields of 1 KiB or more are copied once. The code is kept small, because a
  * call usually finds none of it in the processor's caches. For a short message, loading the code costs more than running it.
  */
 export class ProtobufWriter {
@@ -29,8 +29,8 @@ export class ProtobufWriter {
   #insertions: Insertion[] = [];
 
   /**
-   * Returns the bytes of a message. `fields` writes its fields, and must finish before another message is written: the writer
-   * is shared, because allocating its memory costs more than writing a short message.
+   * Returns the bytes of a message. `writeFields` must finish before another message is written: the writer is shared, because
+   * allocating its memory costs more than writing a short message.
    */
   static write<T>(writeFields: (writer: ProtobufWriter, message: T) => void, message: T): Buffer {
     try {

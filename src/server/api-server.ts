@@ -23,7 +23,7 @@ export interface ApiServerOptions
   extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
     Omit<HostCheckOptions, 'isLocal'>,
     ListenerOptions {
-  /** Maximum time that a peer can leave sent data unacknowledged, in ms. */
+  /** Minimum time without an acknowledgement after which a host can count as dead, in ms. See {@link DeadPeerDetector}. */
   readonly ackTimeoutMs: number;
   /** Further conditions for accepting registrations. Default: none. */
   readonly readinessChecks?: readonly ReadinessCheck[] | undefined;

@@ -10,7 +10,10 @@ export interface DeadPeerDetectorOptions {
   readonly registry: Pick<Registry, 'accuse' | 'recordSignOfLife'>;
   readonly clock: Clock;
   readonly events: Events<ServerEvent>;
-  /** Maximum time that a peer can leave everything that was sent to it unacknowledged, in ms. */
+  /**
+   * Minimum time without an acknowledgement after which a host can count as dead, in ms. Retransmissions must have failed,
+   * too: see {@link RETRANSMITS_OF_DEAD_HOST}.
+   */
   readonly ackTimeoutMs: number;
   /** Reads the machine's TCP connections. Rejects with `ENOENT` or `EACCES` where they can't be read at all. */
   readonly readTable: () => AsyncIterable<TcpEntry>;
@@ -83,8 +86,8 @@ interface Wait {
 }
 
 /**
- * Finds dead hosts by what they don't acknowledge. A host that loses its power doesn't close its connections, and nothing else
- * shows that within minutes. It checks until it is closed.
+ * Finds dead hosts by what they don't acknowledge. A host that loses its power doesn't close its connections. Without a TTL,
+ * nothing else shows that within minutes. It checks until it is closed.
  */
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;

@@ -54,8 +54,8 @@ export interface Backend {
   /** Calls the listener after each change of {@link models}. A backend without this method never changes its models. */
   watchModels?(listener: () => void): void;
   /**
-   * Checks that the models can be called, and rejects with the reason if they can't. A worker with a failing backend
-   * receives no traffic. A backend without this method always counts as healthy.
+   * Checks that the models can be called, and rejects with the reason if they can't. Can also replace {@link models}, if it
+   * reads a list of them. A worker with a failing backend receives no traffic. A backend without this method always counts as healthy.
    */
   check?(signal: AbortSignal): Promise<void>;
   /** Timeout for a check, in ms. Default: 1,000. */

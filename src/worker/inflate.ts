@@ -40,7 +40,8 @@ export function inflateSmallMessage(bytes: Buffer, encoding: CompressionEncoding
 
 /**
  * Inflates a message of any size. Reserves the maximum memory that it can take before inflating, and returns a reservation
- * of the memory that it does take. Throws as {@link inflateSmallMessage} does, and `resource_exhausted` immediately if there
+ * of the memory that it does take. A message of at most 16 KiB, compressed and inflated, is inflated before its memory is
+ * reserved. Throws as {@link inflateSmallMessage} does, and `resource_exhausted` immediately if there
  * is not enough memory.
  */
 export async function inflateWithinBudget(

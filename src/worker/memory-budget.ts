@@ -1,8 +1,9 @@
 import { AnyserveError } from '../core/errors.js';
 
 /**
- * Memory budget of all requests together, in bytes. Each request's memory is reserved before it is allocated and released
- * at the end of its call, so the limit holds no matter what callers send.
+ * Memory budget of all requests together, in bytes. A request's memory is reserved before it is allocated, except for at most
+ * 16 KiB that are inflated synchronously, and is released at the end of its call. So the limit holds no matter what callers
+ * send.
  */
 export class MemoryBudget {
   readonly totalBytes: number;

@@ -19,7 +19,7 @@ export function listServedModels({ backends, capabilities }: ServedModelsOptions
   if (!capabilities || capabilities.length === 0 || models.length === 1) return models;
   throw new AnyserveError(
     'usage',
-    `capabilities can first be set for a worker with one model; this one has ${models.length} models, which declare their own`,
+    `capabilities can only be set for a worker with one model; this one has ${models.length} models, which declare their own`,
   );
 }
 

@@ -7,7 +7,7 @@ async function generatePage(): Promise<string> {
   const commands = await Promise.all(COMMANDS.map((entry) => entry.load()));
   return `# The command line
 
-This page has the help of every command, as printed by \`anyserve COMMAND --help\`. Each option has an environment variable:
+This page lists the help of every command (\`anyserve COMMAND --help\`). Each option has an environment variable:
 \`ANYSERVE_\` and the option's name in capitals, with \`_\` for \`-\` (\`ANYSERVE_DRAIN_TIMEOUT\`). The option overrides the
 variable. The variable of a repeatable option holds one value per line. Times are written \`500ms\`, \`5s\` or \`2m\`.
 
