@@ -87,6 +87,14 @@ export function parseReplicaList(body: string): ListedReplica[] | undefined {
   return exact && parseList(exact, EXACT_READER);
 }
 
+/** Parses one entry of such a list. It has no ages, which need the time of the list. Returns undefined for any other text. */
+export function parseListedReplica(text: string): ListedReplica | undefined {
+  const plain = parsePlainJson(text);
+  if (plain !== undefined) return parseEntry(plain, undefined, PLAIN_READER);
+  const exact = parseJsonObject(text);
+  return exact && parseEntry(exact, undefined, EXACT_READER);
+}
+
 /** Access to a parsed list, either from `JSON.parse` or from the exact reader. */
 interface ListReader<Value, Parsed extends Value> {
   isObject(value: Value): value is Parsed;
@@ -119,11 +127,11 @@ function parseList<Value, Parsed extends Value>(
   const entries = reader.getField(list, 'replicas');
   if (!Array.isArray(entries)) return undefined;
   const nowS = reader.toNumber(reader.getField(list, 'now'));
-  const replicas = entries.map((entry: Value) => parseListedReplica(entry, nowS, reader));
+  const replicas = entries.map((entry: Value) => parseEntry(entry, nowS, reader));
   return replicas.every((replica) => replica !== undefined) ? replicas : undefined;
 }
 
-function parseListedReplica<Value, Parsed extends Value>(
+function parseEntry<Value, Parsed extends Value>(
   entry: Value,
   nowS: number | undefined,
   reader: ListReader<Value, Parsed>,

@@ -16,6 +16,7 @@ import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess 
 import { LeaseClient } from './lease-client.js';
 import { type MergedList, mergeLists } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
+import { WatchStream } from './watch-stream.js';
 
 /** Timeout for the body of a list, in ms. A list of many replicas takes long over a slow link. */
 const LIST_TIMEOUT_MS = 30_000;
@@ -46,11 +47,13 @@ export class ApiClient {
   readonly servers: ServerList;
   readonly leases: LeaseClient;
   readonly #servers: ApiServers;
+  readonly #clock: Clock;
 
   /** Throws `usage` for a server whose URL isn't `http://` or `https://`. */
   constructor({ servers, clock, resolveHost, ...access }: ApiClientOptions) {
     this.servers = new ServerList(servers, clock, resolveHost);
     this.#servers = new ApiServers(this.servers, clock, access);
+    this.#clock = clock;
     this.leases = new LeaseClient(this.#servers);
   }
 
@@ -120,6 +123,11 @@ export class ApiClient {
       () => true,
       () => false,
     );
+  }
+
+  /** Creates a watch of the replicas of one server that match the query. */
+  watch(server: ServerAddress, query: CapabilityQuery): WatchStream {
+    return new WatchStream({ servers: this.#servers, server, query, clock: this.#clock });
   }
 
   /** Closes all connections. */

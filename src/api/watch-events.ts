@@ -1,0 +1,114 @@
+import { asReplicaId, type ReplicaId } from '../core/ids.js';
+import type { LeaseEnd } from '../core/replica.js';
+import { type EventPosition, formatEventFrame } from './event-frames.js';
+import { type ListedReplica, parseListedReplica } from './replica-list-json.js';
+
+/** Path of the stream of changes. */
+export const WATCH_PATH = '/watch';
+
+/** Request header with the id of the last event that the client received. */
+export const LAST_EVENT_ID_HEADER = 'last-event-id';
+
+/** Maximum size of an event, in bytes. A registration has at most 1 MiB. */
+export const MAX_WATCH_EVENT_BYTES = 2 * 1024 * 1024;
+
+/** Reason of the removal of a replica that is still registered, with other capabilities. */
+export const NO_LONGER_MATCHES = 'no-longer-matches';
+
+/** Why a replica left the list of a watch stream. `unknown`: the store doesn't know why the lease ended. */
+export type RemovalReason = LeaseEnd | typeof NO_LONGER_MATCHES | 'unknown';
+
+/** An event of a watch stream, as parsed by a client. */
+export type WatchEvent =
+  /** The following `put` events, up to `synced`, are all replicas that match. While `isWarming`, replicas can be missing. */
+  | { readonly kind: 'snapshot'; readonly isWarming: boolean }
+  /** A replica that matches was registered, or changed. */
+  | { readonly kind: 'put'; readonly replica: ListedReplica }
+  | { readonly kind: 'synced' }
+  /** `reason` is a {@link RemovalReason}, or one that a newer server added. */
+  | { readonly kind: 'removed'; readonly replicaId: ReplicaId; readonly reason: string }
+  /** The server is no longer warming. */
+  | { readonly kind: 'warm' };
+
+/** The last event of a stream that the server ends, with the reason. */
+export interface DroppedEvent {
+  readonly kind: 'dropped';
+  readonly reason: string;
+}
+
+/** Formats the first event of a snapshot. */
+export function formatSnapshotEvent(isWarming: boolean): string {
+  return formatEventFrame({ event: 'snapshot', data: JSON.stringify({ warming: isWarming }) });
+}
+
+/** Formats a `put` event. `row` is an entry of the response body of `GET /replicas`. */
+export function formatPutEvent(row: string, position: EventPosition): string {
+  return formatEventFrame({ event: 'put', data: row, position });
+}
+
+/** Formats the last event of a snapshot. */
+export function formatSyncedEvent(position: EventPosition): string {
+  return formatEventFrame({ event: 'synced', data: '{}', position });
+}
+
+/** Formats a `removed` event. */
+export function formatRemovedEvent(replicaId: ReplicaId, reason: RemovalReason, position: EventPosition): string {
+  return formatEventFrame({ event: 'removed', data: JSON.stringify({ replica_id: replicaId, reason }), position });
+}
+
+/** Formats the event of the end of the warming time. */
+export function formatWarmEvent(position: EventPosition): string {
+  return formatEventFrame({ event: 'warm', data: '{}', position });
+}
+
+/** Formats the last event of a stream that the server ends. */
+export function formatDroppedEvent(reason: string): string {
+  return formatEventFrame({ event: 'dropped', data: JSON.stringify({ reason }) });
+}
+
+/**
+ * Parses an event. Returns `unknown` for an event that newer servers add, and undefined for one of these with invalid
+ * data.
+ */
+export function parseWatchEvent(
+  name: string | undefined,
+  data: string,
+): WatchEvent | DroppedEvent | 'unknown' | undefined {
+  switch (name) {
+    case 'snapshot':
+      return parseSnapshot(parseMembers(data));
+    case 'put': {
+      const replica = parseListedReplica(data);
+      return replica && { kind: 'put', replica };
+    }
+    case 'synced':
+    case 'warm':
+      return { kind: name };
+    case 'removed':
+      return parseRemoved(parseMembers(data));
+    case 'dropped':
+      return { kind: 'dropped', reason: String(parseMembers(data)['reason'] ?? 'no reason given') };
+    default:
+      return 'unknown';
+  }
+}
+
+type Members = Readonly<Record<string, unknown>>;
+
+function parseSnapshot({ warming }: Members): WatchEvent | undefined {
+  return typeof warming === 'boolean' ? { kind: 'snapshot', isWarming: warming } : undefined;
+}
+
+function parseRemoved({ replica_id: id, reason }: Members): WatchEvent | undefined {
+  if (typeof id !== 'string') return undefined;
+  return { kind: 'removed', replicaId: asReplicaId(id), reason: typeof reason === 'string' ? reason : 'unknown' };
+}
+
+/** Returns the members of a JSON object; none if the text is anything else. */
+function parseMembers(data: string): Members {
+  try {
+    return (JSON.parse(data) ?? {}) as Members;
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import {
+  formatDroppedEvent,
+  formatPutEvent,
+  formatRemovedEvent,
+  formatSnapshotEvent,
+  formatSyncedEvent,
+  formatWarmEvent,
+  parseWatchEvent,
+} from '../../src/api/watch-events.js';
+import { asReplicaId } from '../../src/core/ids.js';
+
+const POSITION = { epoch: 'f81d-4fae', number: 7 };
+const ROW = '{"replica_id":"r1","endpoint":"h:1","capabilities":[],"state":"ready","since":1.5}';
+
+/** Returns the text of an event, and the event that a client parses from it. */
+function parse(text: string) {
+  const [, name, data] = /^(?:id: \S+\n)?event: (\S+)\ndata: (.*)\n\n$/.exec(text) ?? [];
+  return [text, parseWatchEvent(name, data ?? '')];
+}
+
+describe('an event', () => {
+  it('is parsed as it was formatted', () => {
+    expect([
+      parse(formatSnapshotEvent(true)),
+      parse(formatSyncedEvent(POSITION)),
+      parse(formatRemovedEvent(asReplicaId('r\n1'), 'no-longer-matches', POSITION)),
+      parse(formatWarmEvent(POSITION)),
+      parse(formatDroppedEvent('too slow')),
+    ]).toEqual([
+      ['event: snapshot\ndata: {"warming":true}\n\n', { kind: 'snapshot', isWarming: true }],
+      ['id: f81d-4fae-7\nevent: synced\ndata: {}\n\n', { kind: 'synced' }],
+      [
+        'id: f81d-4fae-7\nevent: removed\ndata: {"replica_id":"r\\n1","reason":"no-longer-matches"}\n\n',
+        { kind: 'removed', replicaId: 'r\n1', reason: 'no-longer-matches' },
+      ],
+      ['id: f81d-4fae-7\nevent: warm\ndata: {}\n\n', { kind: 'warm' }],
+      ['event: dropped\ndata: {"reason":"too slow"}\n\n', { kind: 'dropped', reason: 'too slow' }],
+    ]);
+    const put = parse(formatPutEvent(ROW, POSITION));
+    expect(put).toMatchObject([
+      `id: f81d-4fae-7\nevent: put\ndata: ${ROW}\n\n`,
+      { kind: 'put', replica: { replica: { id: 'r1', endpoint: 'h:1' }, state: 'ready', stateAgeMs: undefined } },
+    ]);
+  });
+
+  it('that a newer server adds is unknown, and one with invalid data is none', () => {
+    expect([parseWatchEvent(undefined, '{}'), parseWatchEvent('load', 'x')]).toEqual(['unknown', 'unknown']);
+    for (const [name, data] of [
+      ['snapshot', '{"warming":1}'],
+      ['put', '{"replica_id":"r1"}'],
+      ['put', '[]'],
+      ['removed', '{"reason":"closed"}'],
+      ['removed', 'null'],
+    ]) {
+      expect(parseWatchEvent(name, data as string), data).toBeUndefined();
+    }
+  });
+
+  it('has numbers as the server wrote them', () => {
+    const row = ROW.replace('[]', '[{"seed":12345678901234567890}]');
+    const event = parseWatchEvent('put', row) as { replica: { toText(): string } };
+    expect(event.replica.toText()).toBe(row);
+  });
+});
