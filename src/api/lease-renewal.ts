@@ -1,7 +1,9 @@
 import type { Capability } from '../core/capability.js';
+import type { Cordon } from '../core/cordon.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { parseJson } from '../json/exact-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
+import { parseCordon, serializeCordon } from './cordon-json.js';
 import { parseSeq } from './instance-json.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
@@ -23,6 +25,8 @@ export interface RenewalReport {
   readonly capabilities?: readonly Capability[] | undefined;
   /** Number of the last change by the replica's process. A renewal with a lower number than an earlier one changes nothing. */
   readonly seq?: number | undefined;
+  /** The newest cordon of the replica id, if the server doesn't know it. */
+  readonly cordon?: Cordon | undefined;
 }
 
 /** A valid renewal, or the issues of an invalid one. */
@@ -33,8 +37,8 @@ const MAX_READY_BODY = 64;
 const READY_BODY = /^\{"state":"ready"(?:,"seq":(\d{1,15}))?\}$/;
 
 /**
- * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities` and `seq`, each optional. Other
- * keys are ignored.
+ * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities`, `seq` and `cordon`, each
+ * optional. Other keys are ignored.
  */
 export function parseRenewal(body: string): RenewalOutcome {
   const ready = body.length <= MAX_READY_BODY ? READY_BODY.exec(body) : null;
@@ -52,14 +56,16 @@ export function parseRenewal(body: string): RenewalOutcome {
   const objects = json.get('capabilities') ?? null;
   const capabilities = objects === null ? undefined : parseCapabilityObjects(objects, issues);
   const seq = parseSeq(json.get('seq') ?? null, ['body', 'seq'], issues);
-  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq };
+  const cordon = parseCordon(json.get('cordon') ?? null, issues);
+  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq, cordon };
 }
 
 /** Serializes the body of a renewal. */
-export function serializeRenewal({ state, capabilities, seq }: RenewalReport): string {
+export function serializeRenewal({ state, capabilities, seq, cordon }: RenewalReport): string {
   const members = [
     ...(state === undefined ? [] : [`"state":${JSON.stringify(state)}`]),
     ...(seq === undefined ? [] : [`"seq":${seq}`]),
+    ...(cordon ? [`"cordon":${serializeCordon(cordon)}`] : []),
     ...(capabilities ? [`"capabilities":[${capabilities.map(({ source }) => source).join()}]`] : []),
   ];
   return `{${members.join()}}`;

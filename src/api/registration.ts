@@ -1,10 +1,12 @@
 import { type Capability, MAX_PAIRS } from '../core/capability.js';
+import type { Cordon } from '../core/cordon.js';
 import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
 import type { DeclaredState, NumberedInstance } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
+import { parseCordon } from './cordon-json.js';
 import { parseInstance } from './instance-json.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
@@ -28,6 +30,8 @@ export interface RegistrationRequest {
   readonly state: DeclaredState;
   /** The registering process. Undefined if it does not report itself. */
   readonly instance: NumberedInstance | undefined;
+  /** The newest cordon of the id that the replica knows. */
+  readonly cordon: Cordon | undefined;
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -67,6 +71,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const ttlMs = parseTtl(json.get('ttl') ?? null, issues);
   const state = parseDeclaredState(json.get('state') ?? null, issues) ?? 'ready';
   const instance = parseInstance(json.get('instance') ?? null, issues);
+  const cordon = parseCordon(json.get('cordon') ?? null, issues);
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
     return createValidationFailure(issues);
   }
@@ -75,7 +80,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
     endpoint: asEndpoint(endpoint),
     capabilities,
   });
-  return { kind: 'registration', replica, ttlMs, state, instance };
+  return { kind: 'registration', replica, ttlMs, state, instance, cordon };
 }
 
 /**

@@ -1,9 +1,11 @@
 import type { Capability } from '../core/capability.js';
+import type { Cordon } from '../core/cordon.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
 import type { DeclaredState, NumberedInstance, Replica } from '../core/replica.js';
 import { parseCapabilities } from '../json/capability-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
+import { serializeCordon } from './cordon-json.js';
 import { serializeInstance } from './instance-json.js';
 
 /** Creates the list entry of a replica. `head` is the part before the first capability object. */
@@ -25,16 +27,20 @@ export interface RegistrationTerms {
   readonly state?: DeclaredState | undefined;
   /** The registering process and the number of this registration. Default: not sent. */
   readonly instance?: NumberedInstance | undefined;
+  /** The newest cordon of the id that the process knows. Default: not sent. */
+  readonly cordon?: Cordon | undefined;
 }
 
 /** Serializes the body of `POST /register` for a lease with a TTL. The state `ready` is the default and is omitted. */
 export function serializeRegistration(
   replica: Replica,
-  { ttlMs, state = 'ready', instance }: RegistrationTerms,
+  { ttlMs, state = 'ready', instance, cordon }: RegistrationTerms,
 ): string {
   const stateMember = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
   const instanceMember = instance ? `,"instance":${serializeInstance(instance)}` : '';
-  return `${createListEntry(replica).entry.slice(0, -1)},"ttl":${ttlMs / 1000}${stateMember}${instanceMember}}`;
+  const cordonMember = cordon ? `,"cordon":${serializeCordon(cordon)}` : '';
+  const members = `"ttl":${ttlMs / 1000}${stateMember}${instanceMember}${cordonMember}`;
+  return `${createListEntry(replica).entry.slice(0, -1)},${members}}`;
 }
 
 /** Parses a list entry from the exact JSON reader. Returns undefined for anything else. */

@@ -1,8 +1,10 @@
+import type { Cordon } from '../core/cordon.js';
 import type { KnownReplica } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import { parseJsonObject } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, serializeJson } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
+import { toCordon } from './cordon-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import type { SerializedReplica } from './serialized-replica.js';
 
@@ -47,7 +49,7 @@ function serializeDetails(
   { registration, lease }: KnownReplica<SerializedReplica>,
   { nowMs, epochMs }: ClockReading,
 ): string {
-  const { replica, state, sinceEpochMs, instance } = registration;
+  const { replica, state, sinceEpochMs, instance, cordon } = registration;
   const details = {
     state,
     since: sinceEpochMs / 1000,
@@ -57,6 +59,7 @@ function serializeDetails(
     // A lease can be renewed while the list is serialized. `last_seen` is never later than `now`.
     last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
     ...(instance && { instance: { id: instance.id, seq: instance.seq } }),
+    ...(cordon && { cordon: { cordoned: cordon.cordoned, reason: cordon.reason, at: cordon.atMs } }),
   };
   return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1)}`;
 }
@@ -72,6 +75,8 @@ export interface ListedReplica {
   readonly lastSeenAgeMs: number | undefined;
   /** The process that registered it. Undefined if the server or the process doesn't report it. */
   readonly instance: { readonly id: string; readonly seq: number } | undefined;
+  /** The last decision of an operator about the id. Undefined if there was none, or the server doesn't report it. */
+  readonly cordon: Cordon | undefined;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
 }
@@ -149,6 +154,7 @@ function parseEntry<Value, Parsed extends Value>(
     stateAgeMs: computeAgeMs('since'),
     lastSeenAgeMs: computeAgeMs('last_seen'),
     instance: parseListedInstance(reader.getField(entry, 'instance'), reader),
+    cordon: parseListedCordon(reader.getField(entry, 'cordon'), reader),
     toText: () => reader.toText(entry),
   };
 }
@@ -161,4 +167,13 @@ function parseListedInstance<Value, Parsed extends Value>(
   const id = reader.getField(value, 'id');
   const seq = reader.toNumber(reader.getField(value, 'seq'));
   return typeof id === 'string' && seq !== undefined ? { id, seq } : undefined;
+}
+
+function parseListedCordon<Value, Parsed extends Value>(
+  value: Value | undefined,
+  reader: ListReader<Value, Parsed>,
+): Cordon | undefined {
+  if (value === undefined || !reader.isObject(value)) return undefined;
+  const getField = (name: string): Value | undefined => reader.getField(value, name);
+  return toCordon({ cordoned: getField('cordoned'), reason: getField('reason'), at: reader.toNumber(getField('at')) });
 }

@@ -68,18 +68,10 @@ export class LeaseRenewals<R extends Replica = Replica> {
     }
     const isTooSoon = update !== undefined && this.#options.clock.nowMs() < lease.nextCapabilityUpdateAtMs;
     if (update && !isTooSoon) return this.#renewWithCapabilities(lease, declared, update);
-    const isDelayed = isTooSoon || (declared === 'ready' && !this.#canBecomeReady(lease));
+    const becomesReady = declared === 'ready' && lease.declared !== 'ready';
+    const isDelayed = isTooSoon || (becomesReady && !takeReadyTurn(lease, this.#options.clock.nowMs()));
     await this.#options.expiry.recordSignOfLife(lease, isDelayed ? undefined : declared);
     return isDelayed ? 'too_soon' : 'renewed';
-  }
-
-  /** Returns whether a replica is ready or can become ready now, and limits when it can do so again. */
-  #canBecomeReady(lease: Lease): boolean {
-    if (lease.declared === 'ready' || lease.bytes < LARGE_REGISTRATION_BYTES) return true;
-    const nowMs = this.#options.clock.nowMs();
-    if (nowMs < lease.nextReadyAtMs) return false;
-    lease.nextReadyAtMs = nowMs + lease.bytes / READY_BYTES_PER_MS;
-    return true;
   }
 
   /** Renews a lease with new capabilities. Records the new size before the store is written, and restores the old one on failure. */
@@ -108,6 +100,14 @@ export class LeaseRenewals<R extends Replica = Replica> {
     }
     return 'renewed';
   }
+}
+
+/** Returns whether a replica can become ready or routable now, and limits when it can do so again. */
+export function takeReadyTurn(lease: Lease, nowMs: number): boolean {
+  if (lease.bytes < LARGE_REGISTRATION_BYTES) return true;
+  if (nowMs < lease.nextReadyAtMs) return false;
+  lease.nextReadyAtMs = nowMs + lease.bytes / READY_BYTES_PER_MS;
+  return true;
 }
 
 /** Records the number of a change. Returns false if the holder has made a newer change, so that this one must not apply. */

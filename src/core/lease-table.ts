@@ -1,3 +1,4 @@
+import type { Cordon } from './cordon.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, Instance, LeaseEnd, NumberedInstance } from './replica.js';
@@ -19,10 +20,12 @@ export interface LeaseTerms {
   readonly state?: DeclaredState | undefined;
   /** The process that registers the replica, and the number of this registration. Default: unknown. */
   readonly instance?: NumberedInstance | undefined;
+  /** The newest cordon of the id that the replica knows. Default: none. */
+  readonly cordon?: Cordon | undefined;
 }
 
 /** An active lease that this server granted. */
-export interface Lease extends Omit<LeaseTerms, 'state' | 'instance'> {
+export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;

@@ -53,6 +53,9 @@ export type RegistryEvent =
   | { readonly kind: 'state_changed'; readonly replicaId: ReplicaId; readonly state: ReplicaState }
   /** `count` is the number of capability objects the replica offers now. */
   | { readonly kind: 'capabilities_changed'; readonly replicaId: ReplicaId; readonly count: number }
+  /** An operator's decision takes effect: no calls are routed to the replica. `reason` is empty if none was given. */
+  | { readonly kind: 'cordoned'; readonly replicaId: ReplicaId; readonly reason: string }
+  | { readonly kind: 'uncordoned'; readonly replicaId: ReplicaId }
   | {
       readonly kind: 'removed';
       readonly replicaId: ReplicaId;
@@ -156,7 +159,7 @@ export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
 /** Events of a store, in the order in which they happened. */
 export type StoreEvent<R extends Replica = Replica> =
   | { readonly kind: 'put'; readonly registration: Registration<R> }
-  /** The registration after a change of its state or its capabilities. */
+  /** The registration after a change of its state, its capabilities or its cordon. */
   | { readonly kind: 'change'; readonly registration: Registration<R> }
   | {
       readonly kind: 'delete';
@@ -181,7 +184,10 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
   start(): Promise<void>;
   /** Stores a registration. Atomically replaces the one with the same replica id. */
   put(registration: Registration<R>): Promise<void>;
-  /** Atomically changes the registration with this lease. Does nothing if it was replaced or deleted. */
+  /**
+   * Atomically changes the registration with this lease. Does nothing if it was replaced or deleted. Keeps a cordon that is
+   * newer than the one of the change.
+   */
   change(lease: LeaseId, change: RegistrationChange<R>): Promise<void>;
   /** Deletes the registration with this lease. Does nothing if it was replaced or deleted. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;

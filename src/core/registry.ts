@@ -1,3 +1,4 @@
+import { Cordons } from './cordons.js';
 import { AnyserveError } from './errors.js';
 import { createIdConflicts } from './id-conflicts.js';
 import type { LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
@@ -42,6 +43,8 @@ export interface KnownReplica<R extends Replica = Replica> {
 
 /** The live replicas. Grants and ends their leases, and picks a replica for a query. Returns replicas of the type that it was given. */
 export class Registry<R extends Replica = Replica> {
+  /** The operators' decisions which replicas get no calls. */
+  readonly cordons: Cordons<R>;
   readonly #store: RegistrationStore<R>;
   readonly #clock: Clock;
   readonly #ids: Ids;
@@ -71,6 +74,7 @@ export class Registry<R extends Replica = Replica> {
     const leases = this.#leases;
     this.#expiry = new LeaseExpiry({ store, clock, events, leases, selfPreservation });
     this.#renewals = new LeaseRenewals({ clock, list: this.#list, leases, expiry: this.#expiry, limits });
+    this.cordons = new Cordons({ store, clock, events, list: this.#list, leases });
     this.#unsubscribe = store.subscribe((event) => this.#apply(event));
   }
 
@@ -113,7 +117,8 @@ export class Registry<R extends Replica = Replica> {
     try {
       const sinceEpochMs = this.#clock.epochMs();
       const { id, declared: state, instance } = lease;
-      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs });
+      const cordon = this.cordons.chooseForRegistration(replica.id, terms.cordon);
+      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs, cordon });
     } catch (error) {
       this.#leases.end(lease.id);
       throw error;
@@ -233,9 +238,12 @@ export class Registry<R extends Replica = Replica> {
   #applyPut(registration: Registration<R>): void {
     const { lease, replica } = registration;
     const previous = this.#list.get(replica.id);
+    const previousCordon = this.cordons.find(replica.id);
     this.#list.put(registration);
+    this.cordons.forget(replica.id);
     if (previous && previous.lease !== lease) this.#supersede(previous, registration.instance);
     this.#events.emit({ kind: 'registered', replicaId: replica.id, endpoint: replica.endpoint });
+    this.cordons.emitChange(replica.id, previousCordon, registration.cordon);
   }
 
   /** Ends the lease of a registration that a newer one replaced. The same process can register again, and takes over nothing. */
@@ -260,6 +268,7 @@ export class Registry<R extends Replica = Replica> {
     if (replica !== previous.replica) {
       this.#events.emit({ kind: 'capabilities_changed', replicaId, count: capabilities.length });
     }
+    this.cordons.emitChange(replicaId, previous.cordon, registration.cordon);
     if (state === previous.state) return;
     // For the leases of this server, `suspected` and `suspicion_ended` report this change.
     const isSuspicion = state === 'suspect' || previous.state === 'suspect';
@@ -269,8 +278,10 @@ export class Registry<R extends Replica = Replica> {
 
   #applyDelete(lease: LeaseId, replicaId: ReplicaId, reason: LeaseEnd | undefined): void {
     const active = this.#leases.end(lease);
-    if (this.#list.get(replicaId)?.lease === lease) {
+    const registration = this.#list.get(replicaId);
+    if (registration?.lease === lease) {
       this.#list.delete(replicaId);
+      this.cordons.remember(registration);
       const ended = toEndedLease(active ?? this.#closing.get(lease), this.#clock.nowMs());
       this.#events.emit({ kind: 'removed', replicaId, reason, lease: ended });
     }

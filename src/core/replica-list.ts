@@ -2,7 +2,7 @@ import type { ReplicaId } from './ids.js';
 import { CapabilityIndex } from './index/capability-index.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import type { Random } from './ports.js';
-import type { Registration, Replica } from './replica.js';
+import { isRoutable, type Registration, type Replica } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
 
 const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
@@ -26,13 +26,14 @@ export class ReplicaList<R extends Replica = Replica> {
     return this.#all.get(id);
   }
 
-  /** Adds a registration, or replaces the one with the same replica id. Keeps it only in the index of its state. */
+  /** Adds a registration, or replaces the one with the same replica id. Keeps it only in the index of its state, and in none if it is cordoned. */
   put(registration: Registration<R>): void {
     const { replica, state } = registration;
     this.#all.put(registration);
-    if (state === 'ready') this.#ready.put(registration);
+    const canBeChosen = isRoutable(registration);
+    if (canBeChosen && state === 'ready') this.#ready.put(registration);
     else this.#ready.delete(replica.id);
-    if (state === 'suspect') this.#suspect.put(registration);
+    if (canBeChosen && state === 'suspect') this.#suspect.put(registration);
     else this.#suspect.delete(replica.id);
   }
 

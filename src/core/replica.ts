@@ -1,4 +1,5 @@
 import type { Capability } from './capability.js';
+import type { Cordon } from './cordon.js';
 import type { Endpoint, InstanceId, LeaseId, ReplicaId, ServerId } from './ids.js';
 
 /** A registered model server. */
@@ -49,16 +50,18 @@ export interface Registration<R extends Replica = Replica> {
   readonly state: ReplicaState;
   /** Time at which it entered this state, in ms since 1970. */
   readonly sinceEpochMs: number;
+  /** The last decision of an operator about the id. Undefined if there was none. */
+  readonly cordon: Cordon | undefined;
 }
 
 /** A change of a registration during its lease. */
 export type RegistrationChange<R extends Replica = Replica> = Partial<
-  Pick<Registration<R>, 'replica' | 'state' | 'sinceEpochMs' | 'instance'>
+  Pick<Registration<R>, 'replica' | 'state' | 'sinceEpochMs' | 'instance' | 'cordon'>
 >;
 
-/** Returns whether a replica in this state can be chosen. Only such replicas are in the list for callers. */
-export function isRoutable({ state }: Registration): boolean {
-  return state === 'ready' || state === 'suspect';
+/** Returns whether a replica can be chosen: by its state, and unless it is cordoned. Only such replicas are in the list for callers. */
+export function isRoutable({ state, cordon }: Registration): boolean {
+  return (state === 'ready' || state === 'suspect') && !cordon?.cordoned;
 }
 
 /**

@@ -46,11 +46,15 @@ export function authorize(access: Access, headers: readonly string[], tokens: Ac
   return { kind: 'refused', detail: `unknown token: this request needs ${needed}` };
 }
 
-/** Returns why an id can't be registered if it begins with none of the prefixes. Undefined if it can. */
-export function checkIdPrefix(prefixes: readonly string[], id: ReplicaId): string | undefined {
+/** Returns why an id can't be registered, or cordoned, if it begins with none of the prefixes. Undefined if it can. */
+export function checkIdPrefix(
+  prefixes: readonly string[],
+  id: ReplicaId,
+  action: 'register' | 'cordon' | 'uncordon' = 'register',
+): string | undefined {
   if (prefixes.some((prefix) => id.startsWith(prefix))) return undefined;
   const allowed = prefixes.map((prefix) => JSON.stringify(prefix)).join(' or ');
-  return `this token may only register ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
+  return `this token may only ${action} ids that begin with ${allowed}, not ${JSON.stringify(id)}`;
 }
 
 /** Decides whether a request has access. It doesn't read the headers if no token is required. */

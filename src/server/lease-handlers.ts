@@ -1,8 +1,10 @@
 import type { Request, RequestHandler, Response } from 'express';
+import { serializeCordon } from '../api/cordon-json.js';
 import { parseRenewal, replaceCapabilities } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
+import type { Cordon } from '../core/cordon.js';
 import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalResult } from '../core/lease-renewals.js';
@@ -20,7 +22,7 @@ import { reportListValues } from './list-value-warning.js';
  * replica reports.
  */
 export function createRenewHandler(
-  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findLeaseEnd'>,
+  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findLeaseEnd' | 'cordons'>,
   events: Events<ServerEvent>,
   bodies: BodyMemory,
 ): RequestHandler {
@@ -28,7 +30,7 @@ export function createRenewHandler(
     const lease = parseLeaseId(request);
     // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
     const end = registry.findLeaseEnd(lease);
-    if (end) return RENEWAL_RESPONSES[end](response);
+    if (end) return REFUSAL_RESPONSES[end](response);
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {
       case 'aborted':
@@ -50,22 +52,33 @@ export function createRenewHandler(
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
-    const { state, capabilities, seq } = outcome;
+    const { state, capabilities, seq, cordon } = outcome;
     const offer =
       capabilities &&
       ((current: SerializedReplica): SerializedReplica => {
         reportListValues({ id: current.id, capabilities }, events);
         return replaceCapabilities(current, capabilities);
       });
+    if (cordon) await registry.cordons.adopt(lease, cordon);
     const renewal = await registry.renew(lease, state, offer, seq);
-    sendRenewal(response, renewal, capabilities !== undefined);
+    if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
+    else sendRefusedRenewal(response, renewal, capabilities !== undefined);
   };
 }
 
-function sendRenewal(response: Response, renewal: RenewalResult, changesCapabilities: boolean): void {
+/** Sends the cordon of the replica too, if there ever was one, so that the replica repeats it at other servers. */
+function sendRenewed(response: Response, cordon: Cordon | undefined): void {
+  if (cordon) sendJson(response, 200, `{"status":"renewed","cordon":${serializeCordon(cordon)}}`);
+  else sendRenewedOnly(response);
+}
+
+/** A result of a renewal for which the server doesn't send 200. */
+type RefusedRenewal = Exclude<RenewalResult, 'renewed'>;
+
+function sendRefusedRenewal(response: Response, renewal: RefusedRenewal, changesCapabilities: boolean): void {
   if (renewal instanceof AnyserveError) sendError(response, renewal.code, renewal.message, RETRY_LATER_HEADERS);
   else if (renewal === 'too_soon' && changesCapabilities) sendCapabilitiesTooSoon(response);
-  else RENEWAL_RESPONSES[renewal](response);
+  else REFUSAL_RESPONSES[renewal](response);
 }
 
 /** Creates the handler of `DELETE /leases/{lease}`. It ends the lease, so the replica is no longer listed. */
@@ -76,7 +89,7 @@ export function createReleaseHandler(registry: Pick<Registry, 'release'>): Reque
   };
 }
 
-const sendRenewed = createJsonResponse(200, '{"status":"renewed"}');
+const sendRenewedOnly = createJsonResponse(200, '{"status":"renewed"}');
 const sendReleased = createJsonResponse(200, '{"status":"released"}');
 const sendSuperseded = createErrorResponse('already_exists', 'a newer registration has taken the id of this lease');
 const sendCapabilitiesTooSoon = createErrorResponse(
@@ -98,8 +111,7 @@ const sendUnknownLease = createErrorResponse(
   'unknown lease: it has ended, or another API server granted it',
 );
 
-const RENEWAL_RESPONSES: Readonly<Record<Exclude<RenewalResult, AnyserveError>, JsonResponse>> = {
-  renewed: sendRenewed,
+const REFUSAL_RESPONSES: Readonly<Record<Exclude<RefusedRenewal, AnyserveError>, JsonResponse>> = {
   superseded: sendSuperseded,
   too_soon: sendReadyTooSoon,
   unknown: sendUnknownLease,

@@ -6,6 +6,7 @@ import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
 import { isPath } from '../http/request-head.js';
 import type { AuthorizedHandler } from './authorization.js';
+import { CORDON_PATH, createCordonHandler, createUncordonHandler } from './cordon-handlers.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
 import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
@@ -78,6 +79,11 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
     },
     { path: '/registry', access: 'read', methods: { GET: createRegistryHandler(registry, lists) } },
     { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, readClock, lists) } },
+    {
+      path: CORDON_PATH,
+      access: 'register',
+      methods: { PUT: createCordonHandler(registry, bodies), DELETE: createUncordonHandler(registry) },
+    },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },

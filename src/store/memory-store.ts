@@ -1,3 +1,4 @@
+import { chooseNewerCordon } from '../core/cordon.js';
 import type { LeaseId, RegistryId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../core/replica.js';
@@ -34,6 +35,7 @@ export class MemoryStore<R extends Replica = Replica> implements RegistrationSto
       replica: change.replica ?? previous.replica,
       state: change.state ?? previous.state,
       sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
+      cordon: chooseNewerCordon(change.cordon, previous.cordon),
     };
     this.#set(registration);
     this.#notify({ kind: 'change', registration });

@@ -41,6 +41,8 @@ function getLimitedKind(event: RegistryEvent | ServerEvent): string | undefined 
     // One replica can change back and forth, and must not hide the changes of the others.
     case 'state_changed':
     case 'capabilities_changed':
+    case 'cordoned':
+    case 'uncordoned':
     case 'suspected':
     case 'suspicion_ended':
     case 'renewed_late':
@@ -77,6 +79,10 @@ function formatRegistryEvent(event: RegistryEvent): Line {
       return info(`${quoteId(event.replicaId)} is ${event.state}`);
     case 'capabilities_changed':
       return info(`${quoteId(event.replicaId)} now offers ${event.count} capability objects`);
+    case 'cordoned':
+      return info(`cordoned ${quoteId(event.replicaId)}${event.reason === '' ? '' : `: ${event.reason}`}`);
+    case 'uncordoned':
+      return info(`uncordoned ${quoteId(event.replicaId)}`);
     case 'removed':
       return info(
         `removed ${quoteId(event.replicaId)}: ${event.reason ?? 'unknown reason'}${formatLease(event.lease)}`,

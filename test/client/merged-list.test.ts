@@ -6,7 +6,7 @@ import { replica } from '../support/replicas.js';
 
 function createListed(id: string, instance?: ListedReplica['instance'], state = 'ready'): ListedReplica {
   const listed = replica(id, {});
-  return { replica: listed, state, stateAgeMs: 0, lastSeenAgeMs: 0, instance, toText: () => '' };
+  return { replica: listed, state, stateAgeMs: 0, lastSeenAgeMs: 0, instance, cordon: undefined, toText: () => '' };
 }
 
 function merge(lists: Record<string, ListedReplica[]>) {

@@ -63,6 +63,17 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(4);
     });
 
+    it('keeps the newer of two cordons', async () => {
+      const { store, events } = createWatchedStore();
+      await store.put(first);
+      const [older, newer] = [1, 2].map((atMs) => ({ cordoned: atMs === 1, reason: '', atMs }));
+      await store.change(first.lease, { cordon: newer });
+      await store.change(first.lease, { cordon: older });
+      expect(events.at(-1)).toEqual({ kind: 'change', registration: { ...first, cordon: newer } });
+      await store.change(first.lease, { state: 'draining' });
+      expect(events.at(-1)).toMatchObject({ registration: { state: 'draining', cordon: newer } });
+    });
+
     it('ignores an unknown lease', async () => {
       const { store, events } = createWatchedStore();
       await store.delete(asLeaseId('l9'), 'closed');

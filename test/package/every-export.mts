@@ -144,11 +144,12 @@ class MirroringStore implements RegistrationStore<SerializedReplica> {
 
   async start(): Promise<void> {
     const replica = { id: 'mirrored' as ReplicaId, endpoint: 'localhost:1' as Endpoint, capabilities: [] };
+    const rest = { instance: undefined, sinceEpochMs: 0, cordon: undefined };
     // @ts-expect-error: the store of an API server has serialized replicas
-    await this.put({ lease: 'l0' as LeaseId, owner: 's0' as ServerId, replica, state: 'ready', sinceEpochMs: 0 });
+    await this.put({ lease: 'l0' as LeaseId, owner: 's0' as ServerId, replica, state: 'ready', ...rest });
     const state: ReplicaState = 'ready';
     const serialized = new SerializedReplica(replica);
-    await this.put({ lease: 'l1' as LeaseId, owner: 's1' as ServerId, replica: serialized, state, sinceEpochMs: 0 });
+    await this.put({ lease: 'l1' as LeaseId, owner: 's1' as ServerId, replica: serialized, state, ...rest });
   }
 
   async put(registration: Registration<SerializedReplica>): Promise<void> {

@@ -35,6 +35,7 @@ export function registration<R extends Replica>(lease: string, of: R): Registrat
     replica: of,
     state: 'ready',
     sinceEpochMs: 0,
+    cordon: undefined,
   };
 }
 

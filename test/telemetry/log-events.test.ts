@@ -20,6 +20,9 @@ describe('the log', () => {
       'removed "r1": expired (host h, lived 61.0 s, last seen 9.0 s before)',
     ],
     [{ kind: 'removed', ...about, reason: undefined, lease: undefined }, 'removed "r1": unknown reason'],
+    [{ kind: 'cordoned', ...about, reason: 'bad GPU' }, 'cordoned "r1": bad GPU'],
+    [{ kind: 'cordoned', ...about, reason: '' }, 'cordoned "r1"'],
+    [{ kind: 'uncordoned', ...about }, 'uncordoned "r1"'],
     [{ kind: 'suspected', ...about, reason: 'expired' }, '"r1" is suspect: expired (host h)'],
     [
       { kind: 'suspicion_ended', ...about, state: 'ready', silentMs: 1500 },
@@ -43,6 +46,7 @@ describe('the log', () => {
     [{ kind: 'store_failed', error: 'broken' }, REFUSED],
     [STATE, { ...STATE, replicaId: asReplicaId('r2') }],
     [{ kind: 'capabilities_changed', ...about, count: 2 }, STATE],
+    [{ kind: 'cordoned', ...about, reason: '' }, STATE],
   ])('is limited in lines like %o, and not in others', (event, other) => {
     const [log, clock] = [createRecordingLog(), new ManualClock()];
     const subscriber = logEvents(log, clock);

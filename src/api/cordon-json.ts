@@ -1,0 +1,85 @@
+import { type Cordon, MAX_CORDON_AT_MS, MAX_CORDON_REASON_BYTES } from '../core/cordon.js';
+import { isLongerThan } from '../core/ids.js';
+import { parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
+import { isJsonObject, type Json, JsonNumber } from '../json/json-value.js';
+import { detachString } from '../json/string-memory.js';
+import {
+  createNonObjectFailure,
+  createValidationFailure,
+  createValueIssue,
+  toSyntaxIssue,
+  type ValidationFailure,
+  type ValidationIssue,
+} from './validation-issues.js';
+
+/** Serializes the `cordon` member of requests, responses and list entries. */
+export function serializeCordon({ cordoned, reason, atMs }: Cordon): string {
+  return JSON.stringify({ cordoned, reason, at: atMs });
+}
+
+/** Parses the cordon that a replica repeats in a registration or a renewal. Returns undefined for null. */
+export function parseCordon(input: Json, issues: ValidationIssue[]): Cordon | undefined {
+  if (input === null) return undefined;
+  const loc = ['body', 'cordon'];
+  if (!isJsonObject(input)) {
+    issues.push({ type: 'dict_type', loc, msg: 'Input should be a valid dictionary', input });
+    return undefined;
+  }
+  const cordoned = input.get('cordoned');
+  if (typeof cordoned !== 'boolean') {
+    issues.push(createValueIssue([...loc, 'cordoned'], 'it is true or false', cordoned ?? null));
+    return undefined;
+  }
+  const at = input.get('at') ?? null;
+  const atMs = at instanceof JsonNumber ? Number(at.text) : Number.NaN;
+  if (!isValidTime(atMs)) {
+    issues.push(createValueIssue([...loc, 'at'], 'it is a time in ms since 1970', at));
+    return undefined;
+  }
+  const reason = parseReason(input.get('reason') ?? null, [...loc, 'reason'], issues);
+  return reason === undefined ? undefined : { cordoned, reason, atMs };
+}
+
+function isValidTime(atMs: number): boolean {
+  return Number.isSafeInteger(atMs) && atMs >= 0 && atMs <= MAX_CORDON_AT_MS;
+}
+
+/** Parses a reason. Returns an empty one for null, and undefined for an invalid one. */
+function parseReason(input: Json, loc: ValidationIssue['loc'], issues: ValidationIssue[]): string | undefined {
+  if (input === null) return '';
+  if (typeof input !== 'string') {
+    issues.push({ type: 'string_type', loc, msg: 'Input should be a valid string', input });
+    return undefined;
+  }
+  if (!isLongerThan(MAX_CORDON_REASON_BYTES, input)) return detachString(input);
+  issues.push(createValueIssue(loc, `it has at most ${MAX_CORDON_REASON_BYTES} bytes`, input));
+  return undefined;
+}
+
+/** A valid request to cordon a replica, or the issues of an invalid one. */
+export type CordonRequestOutcome = { readonly kind: 'cordon'; readonly reason: string } | ValidationFailure;
+
+/** Parses the body of `PUT /replicas/{id}/cordon`: empty, or an object with an optional `reason`. Other keys are ignored. */
+export function parseCordonRequest(body: string): CordonRequestOutcome {
+  if (body.trim() === '') return { kind: 'cordon', reason: '' };
+  let json: Json;
+  try {
+    json = parseJson(body, UNTRUSTED_JSON_LIMITS);
+  } catch (error) {
+    return createValidationFailure([toSyntaxIssue(error)]);
+  }
+  if (!isJsonObject(json)) return createNonObjectFailure(json);
+  const issues: ValidationIssue[] = [];
+  const reason = parseReason(json.get('reason') ?? null, ['body', 'reason'], issues);
+  return reason === undefined ? createValidationFailure(issues) : { kind: 'cordon', reason };
+}
+
+/** Reads a cordon from a server's parsed JSON. Returns undefined for anything else, also for one that servers would refuse. */
+export function toCordon(value: unknown): Cordon | undefined {
+  const { cordoned, reason = '', at } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof cordoned !== 'boolean' || typeof at !== 'number' || !isValidTime(at)) return undefined;
+  if (typeof reason !== 'string' || isLongerThan(MAX_CORDON_REASON_BYTES, reason) || !reason.isWellFormed()) {
+    return undefined;
+  }
+  return { cordoned, reason, atMs: at };
+}
