@@ -100,7 +100,7 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
     import('./server/api-server.js'),
     import('./store/memory-store.js'),
   ]);
-  const events = await createLoggedEvents(log);
+  const { events, history } = await createEvents(log);
   const store = sharedStore ?? new MemoryStore<SerializedReplica>(system.ids.createRegistryId());
   const closeStore = async (): Promise<void> => {
     if (!sharedStore) await store.close();
@@ -111,7 +111,7 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
   const times = { heartbeatMs, ackTimeoutMs, warmingMs };
   const names = { machineName: system.getHostName(), allowedHosts };
-  const resolved = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, clock };
+  const resolved = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, history, clock };
   try {
     const server = await startHttpApi({ ...resolved, readinessChecks: [createFirstListCheck(store, events)] });
     return {
@@ -151,15 +151,20 @@ function checkCloseOptions(options: CloseOptions): void {
   checkTimes({ drainMs: options.drainMs });
 }
 
-/** Creates the events of an API server, with the log as their first subscriber. */
-async function createLoggedEvents(log: Log): Promise<Events<RegistryEvent | ServerEvent>> {
-  const [{ EventBus }, { logEvents }] = await Promise.all([
+/** Creates the events of an API server, with two subscribers: the log and the history. */
+async function createEvents(log: Log) {
+  const [{ EventBus }, { logEvents }, { EventHistory }, { serializeHistoryEvent }] = await Promise.all([
     import('./telemetry/event-bus.js'),
     import('./telemetry/log-events.js'),
+    import('./telemetry/event-history.js'),
+    import('./api/event-json.js'),
   ]);
+  const { clock, ids } = system;
   const events = new EventBus<RegistryEvent | ServerEvent>();
-  events.subscribe(logEvents(createEscapingLog(log), system.clock));
-  return events;
+  events.subscribe(logEvents(createEscapingLog(log), clock));
+  const history = new EventHistory({ epoch: ids.createServerId(), clock, serialize: serializeHistoryEvent });
+  events.subscribe(history.record);
+  return { events, history };
 }
 
 /** Starts a store. Returns a check that passes after the store's first complete list of registrations. */

@@ -9,6 +9,7 @@ import { type ApiApp, type ApiAppOptions, createApiApp } from './api-app.js';
 import type { ApiServer } from './api-server-handle.js';
 import { DeadPeerDetector } from './dead-peer-detector.js';
 import { drainLeases } from './drain.js';
+import { EventStreams } from './event-stream-response.js';
 import { createHttpClasses } from './express-classes.js';
 import { carriesLease } from './lease-stream.js';
 import { Readiness, type ReadinessCheck } from './readiness.js';
@@ -20,7 +21,7 @@ import { readTcpTable } from './tcp-table.js';
  * to an open lease.
  */
 export interface ApiServerOptions
-  extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts'>,
+  extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts' | 'streams'>,
     Omit<HostCheckOptions, 'isLocal'>,
     ListenerOptions {
   /** Minimum time without an acknowledgement after which a host can count as dead, in ms. See {@link DeadPeerDetector}. */
@@ -39,12 +40,12 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
   const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });
-  const listener = await listen(createApiApp({ ...options, readiness, deadPeers, hosts }), options, connections).catch(
-    (error) => {
-      deadPeers.close();
-      throw error;
-    },
-  );
+  const streams = new EventStreams(clock);
+  const app = createApiApp({ ...options, readiness, deadPeers, hosts, streams });
+  const listener = await listen(app, options, connections).catch((error) => {
+    deadPeers.close();
+    throw error;
+  });
   readiness.markServing();
   if (!isLoopback(host) && !tokens?.register && !tls?.().ca) {
     events.emit({ kind: 'registration_unprotected', host });
@@ -61,6 +62,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
       deadPeers.close();
       // Before the listener: it takes the connections of leases for idle ones, and would cut them.
       await registry.close();
+      streams.close();
       await listener.close();
     },
   };

@@ -48,7 +48,7 @@ export function createReplicasHandler(
  * Sends a list of many parts. A list of 100,000 replicas is 15 MB, or 26 MB with all details. It is serialized and sent
  * in slices, so that other requests don't wait for it. Parts that the client has received are released.
  */
-async function sendList(response: Response, parts: Iterable<Buffer>, memory: ListMemory): Promise<void> {
+export async function sendList(response: Response, parts: Iterable<Buffer>, memory: ListMemory): Promise<void> {
   const list = memory.createList();
   try {
     let serializedBytes = 0;

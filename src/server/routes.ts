@@ -5,9 +5,12 @@ import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
 import { isPath } from '../http/request-head.js';
+import { EventHistory } from '../telemetry/event-history.js';
 import type { AuthorizedHandler } from './authorization.js';
 import { CORDON_PATH, createCordonHandler, createUncordonHandler } from './cordon-handlers.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
+import { EventStreams } from './event-stream-response.js';
+import { createEventsHandler, type ReadableHistory } from './events-handler.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
 import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
 import { ListMemory } from './list-memory.js';
@@ -26,6 +29,10 @@ export interface RouteOptions {
   readonly warmingMs: number;
   readonly readiness: Readiness;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
+  /** The last events of the registry. Default: one that stays empty. */
+  readonly history?: ReadableHistory | undefined;
+  /** The open event streams, which the caller closes. */
+  readonly streams?: EventStreams | undefined;
   /** Limits the memory of large request bodies. Default: 64 MiB. */
   readonly bodies?: BodyMemory | undefined;
   /** Limits the memory of lists that are being sent. Default: 512 MiB. */
@@ -54,7 +61,8 @@ export interface ApiRoute {
 /** Creates the routing table of the API server: the only list of its paths. */
 export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
   const { registry, clock, events, readiness, warmingMs } = options;
-  const { bodies = new BodyMemory(), lists = new ListMemory() } = options;
+  const { bodies = new BodyMemory(), lists = new ListMemory(), streams = new EventStreams(clock) } = options;
+  const { history = createEmptyHistory(clock) } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const readClock = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
@@ -84,10 +92,19 @@ export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
       access: 'register',
       methods: { PUT: createCordonHandler(registry, bodies), DELETE: createUncordonHandler(registry) },
     },
+    {
+      path: '/events',
+      access: 'read',
+      methods: { GET: createEventsHandler({ history, streams, lists, clock }) },
+    },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },
   ];
+}
+
+function createEmptyHistory(clock: Clock): ReadableHistory {
+  return new EventHistory<never>({ epoch: 'none', clock, serialize: () => undefined });
 }
 
 /** Handles `GET /health` with the same response as the Python server. */

@@ -46,6 +46,7 @@ it.each([
   ['/register', 'POST'],
   ['/registry', 'GET'],
   ['/replicas', 'GET'],
+  ['/events', 'GET'],
   ['/health', 'GET'],
   ['/livez', 'GET'],
   ['/readyz', 'GET'],

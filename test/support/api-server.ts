@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { serializeHistoryEvent } from '../../src/api/event-json.js';
 import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
@@ -8,6 +9,7 @@ import type { ApiServer } from '../../src/server/api-server-handle.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
 import { EventBus } from '../../src/telemetry/event-bus.js';
+import { EventHistory } from '../../src/telemetry/event-history.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
 import { createRecordingLog } from './replicas.js';
 
@@ -15,6 +17,7 @@ import { createRecordingLog } from './replicas.js';
 export interface TestApiServer extends ApiServer {
   readonly registry: Registry<SerializedReplica>;
   readonly log: ReturnType<typeof createRecordingLog>;
+  readonly events: EventBus<RegistryEvent | ServerEvent>;
 }
 
 /** Starts an API server on loopback. Default port: a free one. */
@@ -34,6 +37,9 @@ export async function startTestApiServer({
   const log = createRecordingLog();
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
+  const { clock, ids } = system;
+  const history = new EventHistory({ epoch: ids.createServerId(), clock, serialize: serializeHistoryEvent });
+  events.subscribe(history.record);
   const registry = new Registry({
     store: new MemoryStore<SerializedReplica>(system.ids.createRegistryId()),
     clock: system.clock,
@@ -47,6 +53,7 @@ export async function startTestApiServer({
     registry,
     clock: system.clock,
     events,
+    history,
     ...times,
     host: '127.0.0.1',
     machineName: 'machine.test',
@@ -55,7 +62,7 @@ export async function startTestApiServer({
     port,
     ...options,
   });
-  return { ...server, registry, log };
+  return { ...server, registry, log, events };
 }
 
 /** A TCP connection, with everything that was received on it so far. */
