@@ -12,13 +12,13 @@ import { truncateText } from '../core/quoting.js';
 import { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
 import { parseTarget, toOriginForm, trimTrailingSlashes } from '../http/request-head.js';
+import { type ApiResource, createApiResources, type ResourceOptions } from './api-resources.js';
 import type { AccessTokens } from './authorization.js';
 import { sendError } from './error-response.js';
-import { guardRoute } from './route-guard.js';
-import { type ApiRoute, createRoutes, type RouteOptions } from './routes.js';
+import { guardResource } from './resource-guard.js';
 
 /** Options of the API server's HTTP interface. */
-export interface ApiAppOptions extends RouteOptions {
+export interface ApiAppOptions extends ResourceOptions {
   /** The tokens that requests need. Default: none. */
   readonly tokens?: AccessTokens | undefined;
   /** Checks the host names in requests. Default: only names that always resolve to this machine. */
@@ -27,39 +27,39 @@ export interface ApiAppOptions extends RouteOptions {
 
 /** The API server's HTTP interface over a registry. */
 export interface ApiApp {
-  /** An express app with every route. */
+  /** An express app with every resource. */
   readonly app: Express;
   /**
-   * Handles a request for a hot route, exactly as the app would. Returns false if the route isn't hot. Then the app must
+   * Handles a request for a hot resource, exactly as the app would. Returns false if the resource isn't hot. Then the app must
    * handle the request.
    */
-  handleHotRoute(request: Request, response: Response): boolean;
+  handleHotResource(request: Request, response: Response): boolean;
 }
 
-/** A route that bypasses express, and its handler. */
-interface HotRoute {
+/** A resource that bypasses express, and its handler. */
+interface HotResource {
   readonly isTarget: (target: string) => boolean;
   readonly handler: RequestHandler;
 }
 
-/** Creates the HTTP interface from the routing table. */
+/** Creates the HTTP interface from the table of resources. */
 export function createApiApp(options: ApiAppOptions): ApiApp {
   const { events, tokens = {}, hosts = new HostCheck() } = options;
-  const routes = createRoutes(options);
+  const resources = createApiResources(options);
   const app = createExpress();
-  const hotRoutes: HotRoute[] = [];
-  for (const route of routes) {
-    const handler = guardRoute(route, { tokens, hosts });
-    app.all(route.path, handler);
-    if (route.isHotTarget) hotRoutes.push({ isTarget: route.isHotTarget, handler });
+  const hotResources: HotResource[] = [];
+  for (const resource of resources) {
+    const handler = guardResource(resource, { tokens, hosts });
+    app.all(resource.path, handler);
+    if (resource.isHotTarget) hotResources.push({ isTarget: resource.isHotTarget, handler });
   }
-  app.use(createNotFoundHandler(routes, hosts));
+  app.use(createNotFoundHandler(resources, hosts));
   const onError = createErrorHandler(events);
   app.use(onError);
-  return { app, handleHotRoute: (request, response) => handleHotRoute(hotRoutes, onError, request, response) };
+  return { app, handleHotResource: (request, response) => handleHotResource(hotResources, onError, request, response) };
 }
 
-/** Creates an express app without routes, and without those defaults of express that would change responses. */
+/** Creates an express app without handlers, and without those defaults of express that would change responses. */
 function createExpress(): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -74,13 +74,13 @@ function createExpress(): Express {
   return app;
 }
 
-function handleHotRoute(
-  routes: readonly HotRoute[],
+function handleHotResource(
+  resources: readonly HotResource[],
   onError: ErrorRequestHandler,
   request: Request,
   response: Response,
 ): boolean {
-  for (const { isTarget, handler } of routes) {
+  for (const { isTarget, handler } of resources) {
     if (!isTarget(request.url)) continue;
     try {
       const handled: unknown = handler(request, response, NO_NEXT);
@@ -96,9 +96,9 @@ function handleHotRoute(
 /** A guarded handler always sends a response, and never calls `next`. */
 const NO_NEXT = (): void => {};
 
-/** Creates the handler of requests that match no route. It redirects a known path with trailing slashes, and sends 404 otherwise. */
-function createNotFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): RequestHandler {
-  const paths = new Set(routes.map(({ path }) => path));
+/** Creates the handler of requests that match no resource. It redirects a known path with trailing slashes, and sends 404 otherwise. */
+function createNotFoundHandler(resources: readonly ApiResource[], hosts: HostCheck): RequestHandler {
+  const paths = new Set(resources.map(({ path }) => path));
   return (request, response) => {
     const problem = hosts.findProblem(request, false);
     if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
@@ -114,7 +114,7 @@ function createNotFoundHandler(routes: readonly ApiRoute[], hosts: HostCheck): R
 /** Maximum length of a request target in the log, in UTF-16 units. */
 const MAX_LOGGED_TARGET = 256;
 
-/** Creates the handler of errors that route handlers throw. It reports the error, and sends none of its text. */
+/** Creates the handler of errors that the handlers of resources throw. It reports the error, and sends none of its text. */
 function createErrorHandler(events: Events<ServerEvent>): ErrorRequestHandler {
   return (error, request, response, _next) => {
     // A path that can't be decoded, such as %zz, doesn't exist.

@@ -70,13 +70,13 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
 
 /** Starts to listen for the requests of the app. The app has its own error handler, so express needs to create none per request. */
 function listen(
-  { app, handleHotRoute }: ApiApp,
+  { app, handleHotResource }: ApiApp,
   options: ListenerOptions & Pick<ApiServerOptions, 'registry'>,
   connections: ConnectionLimit,
 ): Promise<Listener> {
   return startListener(options, {
     handle(request: Request, response: Response) {
-      if (!handleHotRoute(request, response)) app(request, response, () => response.destroy());
+      if (!handleHotResource(request, response)) app(request, response, () => response.destroy());
     },
     formatError: serializeErrorDetail,
     isTakenOver: carriesLease,

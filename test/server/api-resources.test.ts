@@ -10,7 +10,7 @@ beforeEach(async () => {
 
 afterEach(() => server.close());
 
-/** Returns the responses to two pipelined requests. For a hot route, the first bypasses express, and the second does not. */
+/** Returns the responses to two pipelined requests. For a hot resource, the first bypasses express, and the second does not. */
 async function pipelineTwo(request: string): Promise<string[]> {
   const connection = openRawConnection(server.port, `${request}${request}`);
   const splitResponses = (): string[] => connection.received().split(/(?=HTTP\/1\.1 )/);

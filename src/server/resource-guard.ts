@@ -2,9 +2,9 @@ import type { RequestHandler } from 'express';
 import { serializeErrorDetail } from '../api/api-responses.js';
 import type { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
+import type { ApiResource } from './api-resources.js';
 import { type AccessTokens, authorizeRequest, OPEN_ACCESS } from './authorization.js';
 import { sendError } from './error-response.js';
-import type { ApiRoute } from './routes.js';
 
 /** Maximum number of headers of a request. */
 const MAX_HEADERS = 100;
@@ -21,8 +21,11 @@ export interface GuardOptions {
   readonly hosts: HostCheck;
 }
 
-/** Creates the handler of a route. It checks the method, the access and the host name, and then calls the method's handler. */
-export function guardRoute({ access, methods, onRefused }: ApiRoute, { tokens, hosts }: GuardOptions): RequestHandler {
+/** Creates the handler of a resource. It checks the method, the access and the host name, and then calls the method's handler. */
+export function guardResource(
+  { access, methods, onRefused }: ApiResource,
+  { tokens, hosts }: GuardOptions,
+): RequestHandler {
   const allow = Object.keys(methods).join(', ');
   return (request, response, next) => {
     if (request.rawHeaders.length / 2 > MAX_HEADERS) {

@@ -19,8 +19,8 @@ import { createRegisterHandler } from './register-handler.js';
 import { emitRefusal, type RegistrationRefusal } from './registration-refusals.js';
 import { createRouteHandler } from './route-handler.js';
 
-/** Options of the routes' handlers. */
-export interface RouteOptions {
+/** Options of the resources' handlers. */
+export interface ResourceOptions {
   readonly registry: Registry<SerializedReplica>;
   readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
@@ -39,18 +39,18 @@ export interface RouteOptions {
   readonly lists?: ListMemory | undefined;
 }
 
-/** The access that a route needs: none, a read token or a register token. */
-export type RouteAccess = 'open' | 'read' | 'register';
+/** The access that a resource needs: none, a read token or a register token. */
+export type ResourceAccess = 'open' | 'read' | 'register';
 
-/** One row of the routing table. */
-export interface ApiRoute {
+/** A resource of the HTTP interface: a path and its methods. */
+export interface ApiResource {
   /** The path. A regular expression for a path with a variable part. */
   readonly path: string | RegExp;
-  readonly access: RouteAccess;
+  readonly access: ResourceAccess;
   /** The handler of each method. HEAD is handled as GET. */
   readonly methods: Readonly<Record<string, AuthorizedHandler>>;
   /**
-   * Set for hot routes, which handle most requests. Returns whether a request target is the path of the route. These requests
+   * Set for hot resources, which get most requests. Returns whether a request target is the path of the resource. These requests
    * bypass express: its routing takes as long as the registry's lookup, and a fifth of the memory of a request.
    */
   readonly isHotTarget?: (target: string) => boolean;
@@ -58,8 +58,8 @@ export interface ApiRoute {
   readonly onRefused?: (request: Request, refusal: RegistrationRefusal) => void;
 }
 
-/** Creates the routing table of the API server: the only list of its paths. */
-export function createRoutes(options: RouteOptions): readonly ApiRoute[] {
+/** Creates the table of the API server's resources: the only list of its paths. */
+export function createApiResources(options: ResourceOptions): readonly ApiResource[] {
   const { registry, clock, events, readiness, warmingMs } = options;
   const { bodies = new BodyMemory(), lists = new ListMemory(), streams = new EventStreams(clock) } = options;
   const { history = createEmptyHistory(clock) } = options;
