@@ -7,6 +7,7 @@ import { listPairs } from '../src/core/capability.js';
 import { CapabilityIndex } from '../src/core/index/capability-index.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import type { Registration } from '../src/core/replica.js';
+import { NO_EXCLUSIONS } from '../src/core/replica-list.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
 import { prepareQuery, registration, replica } from '../test/support/replicas.js';
 import { createSeededRandom } from '../test/support/seeded-random.js';
@@ -50,8 +51,6 @@ function drawQuery(): PreparedQuery {
   const names = [...NAMES].sort(() => random.fraction() - 0.5).slice(0, 1 + drawBelow(3));
   return prepareQuery(Object.fromEntries(names.map((name) => [name, KEYS[name]()])));
 }
-
-const NO_EXCLUSIONS: ReadonlySet<never> = new Set();
 
 /** Returns the mean duration of a choice, in µs. */
 function measureChoiceUs(index: Pick<CapabilityIndex, 'choose'>, queries: readonly PreparedQuery[]): number {

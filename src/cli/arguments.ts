@@ -83,7 +83,7 @@ function createParser(columns: number) {
     let command: Command;
     parser.command(
       entry.name,
-      entry.summary,
+      entry.listSummary,
       async (builder) => {
         command = await entry.load();
         header = formatCommandHelp(command, columns);

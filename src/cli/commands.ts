@@ -3,7 +3,7 @@ import type { Command } from './command.js';
 /** Entry in the list of commands. The command itself is loaded on demand. */
 export interface CommandEntry {
   readonly name: string;
-  readonly summary: string;
+  readonly listSummary: string;
   load(): Promise<Command>;
 }
 
@@ -11,42 +11,42 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'serve',
-    summary: 'run an API server that replicas register with',
+    listSummary: 'run an API server that replicas register with',
     load: async () => (await import('./serve-command.js')).serveCommand,
   },
   {
     name: 'register',
-    summary: 'keep a model server registered',
+    listSummary: 'keep a model server registered',
     load: async () => (await import('./register-command.js')).registerCommand,
   },
   {
     name: 'route',
-    summary: 'find a replica by capability',
+    listSummary: 'find a replica by capability',
     load: async () => (await import('./route-command.js')).routeCommand,
   },
   {
     name: 'registry',
-    summary: 'list replicas',
+    listSummary: 'list replicas',
     load: async () => (await import('./registry-command.js')).registryCommand,
   },
   {
     name: 'infer',
-    summary: 'call a model',
+    listSummary: 'call a model',
     load: async () => (await import('./infer-command.js')).inferCommand,
   },
   {
     name: 'chat',
-    summary: 'chat with a model',
+    listSummary: 'chat with a model',
     load: async () => (await import('./chat-command.js')).chatCommand,
   },
   {
     name: 'worker',
-    summary: 'serve models of an engine or your own module, and keep them registered',
+    listSummary: 'serve models of an engine or your own module, and keep them registered',
     load: async () => (await import('./worker-command.js')).workerCommand,
   },
   {
     name: 'completion',
-    summary: 'print a completion script for bash, zsh or fish',
+    listSummary: 'print a completion script for bash, zsh or fish',
     load: async () => (await import('./completion-command.js')).completionCommand,
   },
 ];

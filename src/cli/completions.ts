@@ -46,7 +46,7 @@ export async function findCompletions(words: readonly string[], io: CommandIo): 
 }
 
 function listCommands(): Candidate[] {
-  return COMMANDS.map(({ name, summary }) => ({ value: name, description: summary }));
+  return COMMANDS.map(({ name, listSummary: summary }) => ({ value: name, description: summary }));
 }
 
 function getOptions(command: Command): Readonly<Record<string, CommandOption>> {

@@ -4,7 +4,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import { getDatatypeInfo } from '../inference/datatype.js';
 import type { Parameters, RequestedOutput, TensorValue } from '../inference/inference-data.js';
-import { parseTensorMessage } from '../inference/tensor.js';
+import { parseTensorMessage } from '../inference/tensor-message.js';
 import { parseTensorSpec } from '../inference/tensor-spec.js';
 import { type TensorHints, toTensor } from '../inference/tensor-value.js';
 import { isJsonObject, type Json, serializeJson } from '../json/json-value.js';

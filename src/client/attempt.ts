@@ -32,28 +32,28 @@ export class Attempt implements WatchedCall {
   readonly #startedAtMs: number;
   #firstByteMs: number | undefined;
   #hasEnded = false;
-  readonly #caller: AttemptContext;
+  readonly #context: AttemptContext;
   readonly #call: CallCancellation;
   readonly #cancellation: Cancellation;
 
   /** Begins the attempt. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   constructor(
-    caller: AttemptContext,
+    context: AttemptContext,
     target: Target,
     number: number,
     call: CallCancellation,
     time: Omit<CallOptions, 'cancellation'>,
   ) {
-    this.#caller = caller;
+    this.#context = context;
     this.#call = call;
     this.target = target;
     this.#number = number;
-    this.channel = openChannel(caller, target);
+    this.channel = openChannel(context, target);
     this.#cancellation = call.beginAttempt();
     this.options = { ...time, cancellation: this.#cancellation };
-    this.#startedAtMs = caller.clock.nowMs();
+    this.#startedAtMs = context.clock.nowMs();
     this.lastMessageAtMs = this.#startedAtMs;
-    caller.listing?.add(this);
+    context.listing?.add(this);
     this.#emit({ kind: 'attempt_started', target, attempt: number });
   }
 
@@ -69,21 +69,21 @@ export class Attempt implements WatchedCall {
 
   /** Records a message of a stream. */
   recordMessage(): void {
-    this.lastMessageAtMs = this.#caller.clock.nowMs();
+    this.lastMessageAtMs = this.#context.clock.nowMs();
     this.#firstByteMs ??= this.lastMessageAtMs - this.#startedAtMs;
-    this.#caller.discovery.reportMessage(this.target);
+    this.#context.discovery.reportMessage(this.target);
   }
 
   /** Ends the attempt with success. */
   succeed(): void {
-    this.#firstByteMs ??= this.#caller.clock.nowMs() - this.#startedAtMs;
+    this.#firstByteMs ??= this.#context.clock.nowMs() - this.#startedAtMs;
     this.#end('ok', { kind: 'success', firstByteMs: this.#firstByteMs });
   }
 
   /** Ends the attempt with a failure. A channel that became unavailable is not used again. */
   recordFailure(error: unknown): void {
     const isAbandoned = !(error instanceof AnyserveError) || this.#call.isCancelled;
-    if (!isAbandoned && error.code === 'unavailable') this.#caller.channels.drop(this.channel);
+    if (!isAbandoned && error.code === 'unavailable') this.#context.channels.drop(this.channel);
     const code = error instanceof AnyserveError ? error.code : 'cancelled';
     this.#end(code, isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
   }
@@ -96,19 +96,19 @@ export class Attempt implements WatchedCall {
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#caller.listing?.delete(this);
+    this.#context.listing?.delete(this);
     this.#call.endAttempt(this.#cancellation);
     this.channel.release();
-    this.#caller.discovery.reportOutcome(this.target, outcome);
-    if (!this.#caller.onAttempt) return;
-    const durationMs = this.#caller.clock.nowMs() - this.#startedAtMs;
+    this.#context.discovery.reportOutcome(this.target, outcome);
+    if (!this.#context.onAttempt) return;
+    const durationMs = this.#context.clock.nowMs() - this.#startedAtMs;
     this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
   }
 
   /** Emits an event. An error of the listener does not become the call's; it is reported as an uncaught exception. */
   #emit(event: CallEvent): void {
     try {
-      this.#caller.onAttempt?.(event);
+      this.#context.onAttempt?.(event);
     } catch (error) {
       queueMicrotask(() => {
         throw error;

@@ -47,7 +47,7 @@ function isTransient(error: AnyserveError): boolean {
 
 /** The attempts of one call: chooses the target of each, and decides whether another follows. */
 export class CallAttempts {
-  readonly #caller: RetryingCallerOptions;
+  readonly #context: RetryingCallerOptions;
   readonly #retryOnFailure: boolean;
   readonly #cancellation: CallCancellation;
   readonly #timeoutMs: number;
@@ -62,15 +62,15 @@ export class CallAttempts {
 
   /** `defaultTimeoutMs` applies if neither the call nor the client sets a timeout. Throws when the client is closed. */
   constructor(
-    caller: RetryingCallerOptions,
+    context: RetryingCallerOptions,
     { timeoutMs, signal, retryOnFailure = true }: InferOptions,
     defaultTimeoutMs: number,
   ) {
-    this.#caller = caller;
+    this.#context = context;
     this.#retryOnFailure = retryOnFailure;
-    this.#cancellation = caller.activeCalls.begin(signal);
-    this.#timeoutMs = Math.min(timeoutMs ?? caller.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
-    this.#deadlineAtMs = caller.clock.nowMs() + this.#timeoutMs;
+    this.#cancellation = context.activeCalls.begin(signal);
+    this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
+    this.#deadlineAtMs = context.clock.nowMs() + this.#timeoutMs;
   }
 
   /** Finds the target of the next attempt. Returns no promise if the target is known already. */
@@ -85,11 +85,12 @@ export class CallAttempts {
 
   /** Finds the first target. Keeps asking an API server that is warming up until the deadline is near. */
   async #findFirst(firstResult: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
-    const { clock, random, waitWhileWarming, query } = this.#caller;
+    const { clock, random, waitWhileWarming, query } = this.#context;
     for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
       const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
-      if (!waitWhileWarming || !found.isWarming || this.#getRemainingMs() <= delayMs) throw createNoMatchError(query);
+      if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
+        throw createNoMatchError(query);
       await sleep(clock, delayMs, this.#cancellation.signal);
       this.#cancellation.throwIfCancelled();
     }
@@ -107,7 +108,7 @@ export class CallAttempts {
         await this.#waitBeforeRetry();
       }
       if (!target) continue;
-      if (this.#unreportedFailure) this.#caller.onRetry?.({ ...this.#unreportedFailure, next: target });
+      if (this.#unreportedFailure) this.#context.onRetry?.({ ...this.#unreportedFailure, next: target });
       this.#unreportedFailure = undefined;
       return target;
     }
@@ -115,8 +116,8 @@ export class CallAttempts {
 
   /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   begin(target: Target): Attempt {
-    const deadlineEpochMs = this.#caller.clock.epochMs() + this.#getRemainingMs();
-    return new Attempt(this.#caller, target, this.#failed.length + 1, this.#cancellation, {
+    const deadlineEpochMs = this.#context.clock.epochMs() + this.#requireRemainingMs();
+    return new Attempt(this.#context, target, this.#failed.length + 1, this.#cancellation, {
       deadlineEpochMs,
       timeoutMs: this.#timeoutMs,
     });
@@ -129,7 +130,7 @@ export class CallAttempts {
 
   /** Records a failed attempt. Throws its error if no other attempt can follow. */
   recordFailure(target: Target, error: unknown): void {
-    const { discovery } = this.#caller;
+    const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
     const isLast = error.isFinal || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
     if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
@@ -151,25 +152,25 @@ export class CallAttempts {
   }
 
   #discover(): DiscoveryResult | Promise<DiscoveryResult> {
-    const timeoutMs = Math.min(this.#getRemainingMs(), DISCOVERY_TIMEOUT_MS);
-    return this.#caller.discovery.find(this.#excluded, timeoutMs, this.#cancellation);
+    const timeoutMs = Math.min(this.#requireRemainingMs(), DISCOVERY_TIMEOUT_MS);
+    return this.#context.discovery.find(this.#excluded, timeoutMs, this.#cancellation);
   }
 
   async #waitBeforeRetry(): Promise<void> {
-    const { clock, random } = this.#caller;
+    const { clock, random } = this.#context;
     const delayMs = random.fraction() * BASE_RETRY_DELAY_MS * 2 ** this.#rounds;
-    await sleep(clock, Math.min(delayMs, this.#getRemainingMs()), this.#cancellation.signal);
+    await sleep(clock, Math.min(delayMs, this.#requireRemainingMs()), this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
   }
 
-  #getRemainingMs(): number {
-    const remainingMs = this.#deadlineAtMs - this.#caller.clock.nowMs();
+  #requireRemainingMs(): number {
+    const remainingMs = this.#deadlineAtMs - this.#context.clock.nowMs();
     if (remainingMs > 0) return remainingMs;
     throw this.#lastError ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
   }
 
   #createNoOtherReplicaError(error: AnyserveError): AnyserveError {
-    const message = `${error.message}; no other replica offers ${describeQuery(this.#caller.query)}`;
+    const message = `${error.message}; no other replica offers ${describeQuery(this.#context.query)}`;
     return new AnyserveError(error.code, message, { cause: error });
   }
 }

@@ -66,7 +66,7 @@ export class HeldLease {
   constructor(lease: OpenLease, options: HeldLeaseOptions) {
     this.#lease = lease;
     this.#options = options;
-    this.#renewals = lease.lease === undefined ? undefined : this.#createRenewals();
+    this.#renewals = lease.id === undefined ? undefined : this.#createRenewals();
   }
 
   /** Whether the server can receive new states and capabilities. */
@@ -168,7 +168,7 @@ export class HeldLease {
 
   /** Releases a two-way lease. Gives up after 1 s. */
   async #releaseLease(): Promise<void> {
-    if (this.#lease.lease === undefined) return;
+    if (this.#lease.id === undefined) return;
     const { api, clock } = this.#options;
     const timeout = new AbortController();
     const cancelTimeout = clock.schedule(RELEASE_TIMEOUT_MS, () => timeout.abort());

@@ -21,7 +21,7 @@ export interface OpenLease {
   readonly server: ServerAddress;
   readonly body: Readable;
   /** Id of a two-way lease; undefined for a one-way lease, the only kind that the Python server grants. */
-  readonly lease: LeaseId | undefined;
+  readonly id: LeaseId | undefined;
   /** Id of the server's registry. Undefined if the server doesn't report it. */
   readonly registry: string | undefined;
   /** The other process whose registration this one replaced. */
@@ -78,7 +78,7 @@ export class LeaseClient {
    * `resource_exhausted` if the report comes too soon or the server has no room for it, or if the server doesn't respond.
    */
   async renew(
-    { server, lease, registry }: OpenLease,
+    { server, id: lease, registry }: OpenLease,
     report: RenewalReport,
     signal: AbortSignal,
   ): Promise<RenewalReply> {
@@ -101,7 +101,7 @@ export class LeaseClient {
   }
 
   /** Releases a two-way lease. Rejects if the server doesn't respond. */
-  async release({ server, lease }: OpenLease, signal: AbortSignal): Promise<void> {
+  async release({ server, id: lease }: OpenLease, signal: AbortSignal): Promise<void> {
     await this.#servers.ignoreBody(await this.#send('DELETE', server, lease, signal));
   }
 
@@ -137,7 +137,7 @@ export class LeaseClient {
       return {
         server,
         body: response.body,
-        lease: typeof lease === 'string' ? asLeaseId(lease) : undefined,
+        id: typeof lease === 'string' ? asLeaseId(lease) : undefined,
         registry: getRegistry(response),
         replaced: parseReplacedHeader(headers[REPLACED_HEADER]),
       };

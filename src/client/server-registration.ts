@@ -194,7 +194,7 @@ export class ServerRegistration {
     const [replica, state] = [getReplica(), getState()];
     const lease = await api.leases.open(this.server, replica, { ttlMs, state, instance: instance.nextSeq() }, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
-    this.#isStateAware = lease.lease !== undefined;
+    this.#isStateAware = lease.id !== undefined;
     if (!this.#isStateAware && getState() !== 'ready') this.#leave.abort();
     // The registry can have become known, or have changed, after the claim.
     if (!claims.take(this.#toClaim(lease.registry), this)) this.#leave.abort();
@@ -225,7 +225,7 @@ export class ServerRegistration {
       state,
       ttlMs,
       signal,
-      watchesList: lease.lease === undefined && this.#isReplaced,
+      watchesList: lease.id === undefined && this.#isReplaced,
       onRegistered: () => listener.onRegistered(this),
       onCapabilities: (capabilities, error) => this.#onCapabilities({ ...replica, capabilities }, error),
       getSeq: () => instance.seq,

@@ -6,7 +6,7 @@ import type { DeclaredState, InferredEnd, Replica } from './replica.js';
 import type { Accusation, SelfPreservation } from './self-preservation.js';
 
 /** Evidence that a lease's holder has gone silent. */
-export interface Silence extends Pick<Accusation, 'lateByMs' | 'isLossy'> {
+export interface Silence extends Pick<Accusation, 'timerDelayMs' | 'isLossy'> {
   /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
   readonly minSilentMs?: number;
 }
@@ -42,21 +42,25 @@ export class LeaseExpiry<R extends Replica = Replica> {
     const { id, ttlMs } = lease;
     lease.cancelTimer();
     if (ttlMs === undefined) return;
-    this.#arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (lateByMs) => {
+    this.#arm(lease, lease.seenAtMs + ttlMs - clock.nowMs(), (timerDelayMs) => {
       if (lease.seenAtMs + ttlMs > clock.nowMs()) this.watch(lease);
-      else this.#runInBackground(this.accuse(id, 'expired', { lateByMs }));
+      else this.#runInBackground(this.accuse(id, 'expired', { timerDelayMs }));
     });
   }
 
   /** Removes or suspects a silent lease. A suspected lease ends after 60 s without a sign of life. */
-  async accuse(id: LeaseId, end: InferredEnd, { lateByMs, minSilentMs = 0, isLossy = false }: Silence): Promise<void> {
+  async accuse(
+    id: LeaseId,
+    end: InferredEnd,
+    { timerDelayMs, minSilentMs = 0, isLossy = false }: Silence,
+  ): Promise<void> {
     const { store, clock, events, leases, selfPreservation } = this.#options;
     const lease = leases.get(id);
     if (!lease || lease.suspected) return;
     const nowMs = clock.nowMs();
     const { host, replicaId } = lease;
     if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < minSilentMs) return;
-    const verdict = selfPreservation.judge({ host, isLossy, lateByMs, nowMs, hosts: leases.hosts });
+    const verdict = selfPreservation.judge({ host, isLossy, timerDelayMs, nowMs, hosts: leases.hosts });
     if (nowMs < selfPreservation.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
@@ -117,7 +121,7 @@ export class LeaseExpiry<R extends Replica = Replica> {
   }
 
   /** Runs a task after a delay, unless the lease ends first. Replaces the timer of the lease: it has only one. */
-  #arm(lease: Lease, delayMs: number, task: (lateByMs: number) => void): void {
+  #arm(lease: Lease, delayMs: number, task: (timerDelayMs: number) => void): void {
     const { clock } = this.#options;
     const dueAtMs = clock.nowMs() + delayMs;
     lease.cancelTimer();

@@ -47,8 +47,8 @@ export class LeaseRenewals<R extends Replica = Replica> {
     this.#options = options;
   }
 
-  /** Returns why a lease can't be renewed; undefined if it can. See `Registry.findLeaseEnd`. */
-  findEnd(id: LeaseId): 'superseded' | 'unknown' | undefined {
+  /** Returns why a lease can't be renewed; undefined if it can. See `Registry.findRenewalRefusal`. */
+  findRefusal(id: LeaseId): 'superseded' | 'unknown' | undefined {
     if (this.#options.leases.get(id)) return undefined;
     return this.#options.leases.wasSuperseded(id, this.#options.clock.nowMs()) ? 'superseded' : 'unknown';
   }
@@ -61,7 +61,7 @@ export class LeaseRenewals<R extends Replica = Replica> {
     seq?: number,
   ): Promise<RenewalResult> {
     const lease = this.#options.leases.get(id);
-    if (!lease) return this.findEnd(id) ?? 'unknown';
+    if (!lease) return this.findRefusal(id) ?? 'unknown';
     if (!recordSeq(lease, seq)) {
       await this.#options.expiry.recordSignOfLife(lease);
       return 'renewed';

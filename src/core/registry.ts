@@ -138,8 +138,8 @@ export class Registry<R extends Replica = Replica> {
   }
 
   /** Returns the result of a renewal that would find the lease ended; undefined if the lease is active. */
-  findLeaseEnd(id: LeaseId): 'superseded' | 'unknown' | undefined {
-    return this.#renewals.findEnd(id);
+  findRenewalRefusal(id: LeaseId): 'superseded' | 'unknown' | undefined {
+    return this.#renewals.findRefusal(id);
   }
 
   /** Records a sign of life of the lease's holder that is not a renewal. */

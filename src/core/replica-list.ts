@@ -5,7 +5,8 @@ import type { Random } from './ports.js';
 import { isRoutable, type Registration, type Replica } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
 
-const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
+/** The empty set of excluded replicas. */
+export const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
 
 /** All registrations in the order in which their replicas first registered, with indexes to choose one for a query. */
 export class ReplicaList<R extends Replica = Replica> {

@@ -17,7 +17,7 @@ export interface Accusation {
   /** Whether the host recently answered a retransmission, so that its network loses packets. Default: false. */
   readonly isLossy?: boolean;
   /** Delay of the timer that found the silence, in ms. */
-  readonly lateByMs: number;
+  readonly timerDelayMs: number;
   readonly nowMs: number;
   /** Number of hosts that hold a lease. */
   readonly hosts: number;
@@ -77,8 +77,8 @@ export function createSelfPreservation(): SelfPreservation {
     },
     onHostJoin: (host) => setGone(host, false),
     onHostLeave: (host) => setGone(host, true),
-    judge({ host, isLossy = false, lateByMs, nowMs, hosts }) {
-      if (lateByMs > PAUSE_THRESHOLD_MS) pausedAtMs = nowMs;
+    judge({ host, isLossy = false, timerDelayMs, nowMs, hosts }) {
+      if (timerDelayMs > PAUSE_THRESHOLD_MS) pausedAtMs = nowMs;
       forget(host);
       accused.set(host, { atMs: nowMs, isGone: false });
       for (const [old, { atMs }] of accused) {

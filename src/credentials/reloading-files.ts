@@ -5,7 +5,7 @@ import { findAccessProblems } from './file-access.js';
 import { type NamedFile, readNamedFile } from './named-file.js';
 
 /** The clock and the log that reloading files use. */
-export interface FileWatchPorts {
+export interface ReloadingPorts {
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -37,7 +37,7 @@ const SETTLE_MS = 2000;
 export function createReloadingGetter<T>(
   files: readonly NamedFile[],
   format: FileFormat<T>,
-  ports: FileWatchPorts,
+  ports: ReloadingPorts,
 ): () => T {
   const reloading = new ReloadingFiles(files, format, ports);
   return () => reloading.getCurrent();
@@ -53,7 +53,7 @@ interface Stamp {
 class ReloadingFiles<T> {
   readonly #files: readonly NamedFile[];
   readonly #format: FileFormat<T>;
-  readonly #ports: FileWatchPorts;
+  readonly #ports: ReloadingPorts;
   #value: T;
   #checkedAtMs: number;
   /**
@@ -65,7 +65,7 @@ class ReloadingFiles<T> {
   #usedDigest: string | undefined;
   #problem: string | undefined;
 
-  constructor(files: readonly NamedFile[], format: FileFormat<T>, ports: FileWatchPorts) {
+  constructor(files: readonly NamedFile[], format: FileFormat<T>, ports: ReloadingPorts) {
     this.#files = files;
     this.#format = format;
     this.#ports = ports;

@@ -1,7 +1,7 @@
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ClientTls, ServerTls } from '../core/tls.js';
 import type { NamedFile } from './named-file.js';
-import { createReloadingGetter, type FileWatchPorts } from './reloading-files.js';
+import { createReloadingGetter, type ReloadingPorts } from './reloading-files.js';
 
 /** The TLS files of a server or client. */
 export interface TlsFiles {
@@ -16,14 +16,14 @@ export interface TlsFiles {
 /** Creates a getter for the TLS settings of a server. It reloads changed files. Throws `usage` for invalid files. */
 export function loadServerTls(
   { cert, key, ca }: TlsFiles & { readonly cert: NamedFile; readonly key: NamedFile },
-  ports: FileWatchPorts,
+  ports: ReloadingPorts,
 ): () => ServerTls {
   const parse = (texts: readonly string[]): ServerTls => parseTls({ cert, key, ca }, texts) as ServerTls;
   return createReloadingGetter(listFiles(cert, key, ca), { parse, isComplete: isCompletePem }, ports);
 }
 
 /** Creates a getter for the TLS settings of a client. It reloads changed files. Throws `usage` for invalid files. */
-export function loadClientTls(files: TlsFiles, ports: FileWatchPorts): () => ClientTls {
+export function loadClientTls(files: TlsFiles, ports: ReloadingPorts): () => ClientTls {
   const { cert, key, ca } = files;
   const parse = (texts: readonly string[]): ClientTls => parseTls(files, texts);
   return createReloadingGetter(listFiles(cert, key, ca), { parse, isComplete: isCompletePem }, ports);

@@ -1,8 +1,8 @@
 import { AnyserveError } from '../core/errors.js';
 import type { ElementValue, NestedValues, Tensor } from './inference-data.js';
-import { requireMatchingShape } from './tensor.js';
+import { requireMatchingShape } from './tensor-message.js';
 import { formatTensorSpec, type TensorSpec } from './tensor-spec.js';
-import { flattenNested, packElements } from './tensor-value.js';
+import { flattenNested, toTensorData } from './tensor-value.js';
 
 /**
  * Converts a plain value, single or nested, to a tensor with the datatype and the shape that a model declares. -1 in the
@@ -17,7 +17,7 @@ export function coerceToSpec(label: string, value: ElementValue | NestedValues, 
     const message = `${label}: the model declares ${declared}, got ${formatNesting(nesting)}`;
     throw new AnyserveError('invalid_argument', message);
   }
-  const data = packElements(`${label} (the model declares ${declared})`, spec.datatype, elements);
+  const data = toTensorData(`${label} (the model declares ${declared})`, spec.datatype, elements);
   return requireMatchingShape(label, { datatype: spec.datatype, shape, data });
 }
 

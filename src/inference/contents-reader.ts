@@ -1,7 +1,7 @@
 import { WireType } from '@bufbuild/protobuf/wire';
 import { BYTES_CONTENTS_TAG } from './field-tags.js';
 import type { MessageCounter } from './message-limits.js';
-import { getPackedField, holdsWholeElements, type PackedField } from './packed-elements.js';
+import { getPackedField, holdsWholeElements, type PackedField } from './protobuf-packing.js';
 import type { ProtobufReader } from './protobuf-reader.js';
 import type { TensorContents } from './protocol-messages.js';
 

@@ -8,7 +8,7 @@ import {
   TENSOR_TAGS,
 } from './field-tags.js';
 import { ModelInferRequest_ParametersEntry as ParametersEntry } from './gen/open_inference.js';
-import { PACKED_FIELDS } from './packed-elements.js';
+import { PACKED_FIELDS } from './protobuf-packing.js';
 import { ProtobufWriter } from './protobuf-writer.js';
 import type {
   ParametersMessage,

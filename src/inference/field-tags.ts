@@ -21,5 +21,5 @@ export const STREAM_RESPONSE_TAGS = { errorMessage: 10, inferResponse: 18 } as c
 /** Fields of an input or output tensor. `size` is one element of the shape, and `shape` is all elements packed. */
 export const TENSOR_TAGS = { name: 10, datatype: 18, size: 24, shape: 26, parameters: 34, contents: 42 } as const;
 
-/** The field of typed contents that isn't packed. The other fields are in `packed-elements`. */
+/** The field of typed contents that isn't packed. The other fields are in `protobuf-packing`. */
 export const BYTES_CONTENTS_TAG = 66;

@@ -1,6 +1,6 @@
 import type { ContentsField } from './datatype.js';
 import type { InferParameter, ModelInferRequest, ModelInferResponse } from './gen/open_inference.js';
-import type { Elements } from './packed-elements.js';
+import type { Elements } from './protobuf-packing.js';
 
 /** The typed contents of a tensor, by field. The decoder produces typed arrays, except for booleans and bytes. */
 export type TensorContents = {

@@ -4,7 +4,7 @@ import type { InferenceResponse, Parameters, RequestedOutput, Tensor, Tensors } 
 import { MessageCounter } from './message-limits.js';
 import { toParameters, toParametersMessage } from './parameters.js';
 import { NO_PARAMETERS, type RequestMessage, type ResponseMessage, type TensorMessage } from './protocol-messages.js';
-import { isRawOnly, parseTensorMessage, toRawContents, toTensorContents } from './tensor.js';
+import { isRawOnly, parseTensorMessage, toRawContents, toTensorContents } from './tensor-message.js';
 
 /** The request of one inference. */
 export interface InferenceRequest {
@@ -29,7 +29,7 @@ export interface OutgoingRequest extends Omit<InferenceRequest, 'outputs' | 'out
 
 /** Converts a request to its message. */
 export function toRequestMessage(request: OutgoingRequest): RequestMessage {
-  const { tensors, raw } = packTensors(request.inputs, request.raw);
+  const { tensors, raw } = toTensorMessages(request.inputs, request.raw);
   return {
     modelName: request.model,
     modelVersion: request.version,
@@ -51,7 +51,7 @@ export function toInferenceRequest(message: RequestMessage): InferenceRequest {
     model: message.modelName,
     version: message.modelVersion,
     id: message.id,
-    inputs: unpackTensors('input', message.inputs, message.rawInputContents),
+    inputs: fromTensorMessages('input', message.inputs, message.rawInputContents),
     parameters: toParameters(message.parameters),
     outputs: message.outputs.map(({ name }) => name),
     ...readOutputParameters(message),
@@ -70,7 +70,7 @@ function readOutputParameters({ outputs }: RequestMessage): Pick<InferenceReques
 
 /** Converts a response to its message. It is raw if the request was raw, or if an output has no typed form. */
 export function toResponseMessage(response: InferenceResponse, raw: boolean): ResponseMessage {
-  const { tensors, raw: rawContents } = packTensors(response.outputs, raw);
+  const { tensors, raw: rawContents } = toTensorMessages(response.outputs, raw);
   return {
     modelName: response.model,
     modelVersion: response.version,
@@ -87,12 +87,12 @@ export function toInferenceResponse(message: ResponseMessage): InferenceResponse
     model: message.modelName,
     version: message.modelVersion,
     id: message.id,
-    outputs: unpackTensors('output', message.outputs, message.rawOutputContents),
+    outputs: fromTensorMessages('output', message.outputs, message.rawOutputContents),
     parameters: toParameters(message.parameters),
   };
 }
 
-function packTensors(tensors: Tensors, raw: boolean) {
+function toTensorMessages(tensors: Tensors, raw: boolean) {
   const named = Object.entries(tensors);
   const allRaw = raw || named.some(([, tensor]) => isRawOnly(tensor));
   return {
@@ -107,7 +107,7 @@ function packTensors(tensors: Tensors, raw: boolean) {
   };
 }
 
-function unpackTensors(
+function fromTensorMessages(
   kind: 'input' | 'output',
   messages: readonly TensorMessage[],
   raw: readonly Uint8Array[],

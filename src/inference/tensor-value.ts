@@ -5,8 +5,8 @@ import { DATATYPES, type Datatype, getDatatypeInfo, isDatatype, type NumericArra
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from './float16.js';
 import type { ElementValue, NestedValues, Tensor, TensorData, TensorValue } from './inference-data.js';
 import { MAX_DIMENSIONS } from './message-limits.js';
-import { requireMatchingShape } from './tensor.js';
 import { formatElement, INTEGER_RANGES, isIntegerLiteral, toBytes, toFloat, toInteger } from './tensor-element.js';
+import { requireMatchingShape } from './tensor-message.js';
 
 const DATATYPE_OF_ARRAY = new Map<unknown, Datatype>(
   Object.entries(DATATYPES)
@@ -33,7 +33,7 @@ export function toTensor(label: string, value: TensorValue, declared: TensorHint
   }
   const { elements, nesting } = flattenNested(label, value as ElementValue | NestedValues);
   const datatype = declared.datatype ?? inferDatatype(label, elements);
-  const data = packElements(label, datatype, elements);
+  const data = toTensorData(label, datatype, elements);
   return requireMatchingShape(label, {
     datatype,
     shape: declared.shape ?? (Array.isArray(value) ? nesting : [1]),
@@ -47,7 +47,7 @@ export function isPlainValue(value: TensorValue): value is ElementValue | Nested
 }
 
 /** Converts elements to the array of a datatype. Throws `invalid_argument` for an element that doesn't fit. */
-export function packElements(label: string, datatype: Datatype, elements: readonly ElementValue[]): TensorData {
+export function toTensorData(label: string, datatype: Datatype, elements: readonly ElementValue[]): TensorData {
   const createMisfit = (index: number): AnyserveError => {
     const position = elements.length > 1 ? ` at position ${index}` : '';
     return createError(label, `${formatElement(elements[index])}${position} is not a valid ${datatype}`);
@@ -90,7 +90,7 @@ function checkTensor(label: string, { datatype, shape, data, parameters }: Tenso
   return requireMatchingShape(label, {
     datatype,
     shape,
-    data: packElements(label, datatype, [...(data as ElementValue[])]),
+    data: toTensorData(label, datatype, [...(data as ElementValue[])]),
     ...withParameters,
   });
 }

@@ -58,7 +58,7 @@ const LOSSY_FOR_MS = 60_000;
  * Time without a renewal that counts as silence, as a multiple of the limit. Renewals come every 3 s by default, and a lost
  * packet delays one.
  */
-const SILENCE_PER_LIMIT = 1.5;
+const RENEWAL_SILENCE_PER_ACK_TIMEOUT = 1.5;
 
 /** The state of a watched connection. */
 interface Watched extends WatchedLease {
@@ -71,7 +71,7 @@ interface Watched extends WatchedLease {
 /** The time of a check, and how late its timer fired. */
 interface Check {
   readonly nowMs: number;
-  readonly lateByMs: number;
+  readonly timerDelayMs: number;
 }
 
 /** A period without an acknowledgement. */
@@ -136,11 +136,11 @@ export class DeadPeerDetector {
   }
 
   /** Runs a check, and schedules the next one even if this one failed. Stops if the system has no table. */
-  async #checkAndRepeat(lateByMs: number): Promise<void> {
+  async #checkAndRepeat(timerDelayMs: number): Promise<void> {
     const { clock, events } = this.#options;
     let nextAfterMs = CHECK_INTERVAL_MS;
     try {
-      nextAfterMs = await this.#check({ nowMs: clock.nowMs(), lateByMs });
+      nextAfterMs = await this.#check({ nowMs: clock.nowMs(), timerDelayMs });
       this.#hasFailed = false;
     } catch (error) {
       if (this.#isClosed) return;
@@ -225,11 +225,11 @@ export class DeadPeerDetector {
     return waitedMs > ackTimeoutMs && entry.retransmits >= requiredRetransmits;
   }
 
-  async #accuse({ lease, host }: Watched, wait: Wait, { lateByMs }: Check): Promise<void> {
+  async #accuse({ lease, host }: Watched, wait: Wait, { timerDelayMs }: Check): Promise<void> {
     wait.isAccused = true;
-    const minSilentMs = this.#options.ackTimeoutMs * SILENCE_PER_LIMIT;
+    const minSilentMs = this.#options.ackTimeoutMs * RENEWAL_SILENCE_PER_ACK_TIMEOUT;
     const isLossy = this.#lossyAtMs.has(host);
-    await this.#options.registry.accuse(lease, 'unacknowledged', { lateByMs, minSilentMs, isLossy });
+    await this.#options.registry.accuse(lease, 'unacknowledged', { timerDelayMs, minSilentMs, isLossy });
   }
 }
 

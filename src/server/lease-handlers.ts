@@ -22,14 +22,14 @@ import { reportListValues } from './list-value-warning.js';
  * replica reports.
  */
 export function createRenewHandler(
-  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findLeaseEnd' | 'cordons'>,
+  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findRenewalRefusal' | 'cordons'>,
   events: Events<ServerEvent>,
   bodies: BodyMemory,
 ): RequestHandler {
   return async (request, response) => {
     const lease = parseLeaseId(request);
     // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
-    const end = registry.findLeaseEnd(lease);
+    const end = registry.findRenewalRefusal(lease);
     if (end) return REFUSAL_RESPONSES[end](response);
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, bodies);
     switch (body.kind) {

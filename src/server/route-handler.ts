@@ -4,17 +4,15 @@ import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
-import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
+import { NO_EXCLUSIONS } from '../core/replica-list.js';
 import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { getHeaderValues, parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';
 import { SearchTurns } from './search-turns.js';
-
-const NO_EXCLUDED: ReadonlySet<ReplicaId> = new Set();
 
 /** Maximum number of cached queries. */
 const MAX_CACHED_QUERIES = 4096;
@@ -41,7 +39,7 @@ export function createRouteHandler(
     const respond = (): void => {
       let replica: SerializedReplica | undefined;
       asked.isFast = turns.run(() => {
-        replica = registry.route(asked.query, excluded.length === 0 ? NO_EXCLUDED : new Set(excluded));
+        replica = registry.route(asked.query, excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded));
       });
       if (replica) sendRoute(response, replica);
       else if (isWarming()) sendNoMatchYet(response);

@@ -10,8 +10,8 @@ import type { Admission } from './admission.js';
 import { runInference, runUnaryInference } from './inference-run.js';
 import type { ModelTable } from './model-table.js';
 import type { ReceivedMessage } from './received-message.js';
-import { estimateTensorMemory } from './request-memory.js';
 import { toServiceError } from './service-error.js';
+import { estimateTensorMemory } from './tensor-memory.js';
 import { rejectSharedMemory } from './tensor-parameters.js';
 
 /** Dependencies of the inference calls. */

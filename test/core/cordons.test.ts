@@ -36,7 +36,7 @@ describe('a cordoned replica', () => {
       await registry.renew(lease, state);
       expect([route(), registry.replicas()]).toEqual([undefined, []]);
     }
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, isLossy: true });
     expect(registry.find(R1)?.registration.state).toBe('suspect');
     expect([route(), registry.replicas()]).toEqual([undefined, []]);
     await registry.cordons.set(R1, UNCORDON);

@@ -101,7 +101,7 @@ describe('the accounting of registration bytes', () => {
             if (outcome === 'renewed') held.replica = offered;
             else expect(outcome === 'too_soon' || outcome instanceof AnyserveError).toBe(true);
           } else if (held && step.kind === 'unacknowledged')
-            await registry.accuse(held.lease, 'unacknowledged', { lateByMs: 0 });
+            await registry.accuse(held.lease, 'unacknowledged', { timerDelayMs: 0 });
           else if (held && step.kind !== 'offer') await registry.release(held.lease, step.kind);
           await Promise.resolve();
           expect(countBytes(listRunning())).toBeLessThanOrEqual(MAX_BYTES);

@@ -117,7 +117,7 @@ class Interleaving {
     const lease = this.#anyLease();
     if (lease === undefined) return;
     this.steps.push(`${lease} is silent`);
-    await this.#registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
+    await this.#registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0 });
     const [id, held] = this.#holderOf(lease) ?? [];
     if (held && !held.isSuspect) this.#accused(id as string, held, 0);
   }
@@ -149,8 +149,8 @@ class Interleaving {
     this.#pausedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  #accused(id: string, held: ModelLease, lateByMs: number, nowMs = this.#clock.nowMs()): void {
-    if (lateByMs > 1000) this.#pausedAtMs = nowMs;
+  #accused(id: string, held: ModelLease, timerDelayMs: number, nowMs = this.#clock.nowMs()): void {
+    if (timerDelayMs > 1000) this.#pausedAtMs = nowMs;
     if (nowMs - this.#pausedAtMs > AFTER_PAUSE_MS) {
       this.#holders.delete(id);
       return;

@@ -117,7 +117,7 @@ describe('registry', () => {
     const registry = createRegistry({ clock });
     await registry.register(replica('ready', { type: 'chat' }), AT_HOME, () => {});
     const lease = await registry.register(replica('suspect', { type: 'chat', model: 'a' }), AT_HOME, () => {});
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 5000 });
     for (let n = 0; n < 30; n++) expect(registry.route(prepareQuery({ type: 'chat' }), NONE)?.id).toBe('ready');
     expect(registry.route(prepareQuery({ model: 'a' }), NONE)?.id).toBe('suspect');
     expect(registry.route(prepareQuery({ type: 'chat' }), new Set([asReplicaId('ready')]))?.id).toBe('suspect');
@@ -126,11 +126,11 @@ describe('registry', () => {
   it('suspects a silent replica on a lossy host until a sign of life', async () => {
     const registry = createRegistry();
     const lease = await registry.register(replica('r1', {}), AT_HOME, () => {});
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, isLossy: true });
     expect([...registry.known()]).toMatchObject([{ registration: { state: 'suspect' } }]);
     await registry.recordSignOfLife(lease);
     expect([...registry.known()]).toMatchObject([{ registration: { state: 'ready' } }]);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0 });
     expect([...registry.known()]).toEqual([]);
   });
 
@@ -141,10 +141,10 @@ describe('registry', () => {
     clock.advance(4000);
     await registry.renew(lease);
     clock.advance(4499);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, minSilentMs: 4500 });
     expect(listIds(registry)).toEqual(['r1']);
     clock.advance(1);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, minSilentMs: 4500 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, minSilentMs: 4500 });
     expect(listIds(registry)).toEqual([]);
   });
 
@@ -182,7 +182,7 @@ describe('registry', () => {
     const registry = createRegistry({ clock });
     const lease = await registry.register(replica('r1', { type: 'chat' }), AT_HOME, () => {});
     await registry.renew(lease, state);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 5000 });
     expect(registry.route(prepareQuery(), NONE)).toBeUndefined();
     expect([...registry.known()]).toMatchObject([{ registration: { state } }]);
     await registry.recordSignOfLife(lease);
@@ -190,7 +190,7 @@ describe('registry', () => {
     await registry.renew(lease, 'ready');
     expect(registry.route(prepareQuery(), NONE)?.id).toBe('r1');
     await registry.renew(lease, state);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 5000 });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 5000 });
     clock.advance(60_000);
     expect([...registry.known()]).toEqual([]);
   });
@@ -281,7 +281,7 @@ describe('registry', () => {
     const registry = createRegistry({ clock, events });
     const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
     clock.advance(5000);
-    await registry.accuse(lease, 'unacknowledged', { lateByMs: 0, isLossy: true });
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, isLossy: true });
     await registry.renew(lease);
     expect(events.all.slice(1).map(({ kind }) => kind)).toEqual(['suspected', 'suspicion_ended']);
   });

@@ -16,8 +16,8 @@ function createSimpleSelfPreservation(): {
   const accused = new Map<string, number>();
   let pausedAtMs = Number.NEGATIVE_INFINITY;
   return {
-    judge({ host, isLossy = false, lateByMs, nowMs }, hosts) {
-      if (lateByMs > 1000) pausedAtMs = nowMs;
+    judge({ host, isLossy = false, timerDelayMs, nowMs }, hosts) {
+      if (timerDelayMs > 1000) pausedAtMs = nowMs;
       accused.set(host, nowMs);
       const recent = [...accused].filter(([, atMs]) => nowMs - atMs <= 10_000).map(([name]) => name);
       const known = new Set([...recent, ...hosts]);
@@ -31,10 +31,10 @@ function createSimpleSelfPreservation(): {
 function judgeAll(
   selfPreservation: SelfPreservation,
   hosts: readonly string[],
-  { nowMs = 0, lateByMs = 0, all = new Set(ten) } = {},
+  { nowMs = 0, timerDelayMs = 0, all = new Set(ten) } = {},
 ): Verdict[] {
   return hosts.map((host) => {
-    const verdict = selfPreservation.judge({ host, lateByMs, nowMs, hosts: all.size });
+    const verdict = selfPreservation.judge({ host, timerDelayMs, nowMs, hosts: all.size });
     if (verdict === 'remove') {
       all.delete(host);
       selfPreservation.onHostLeave(host);
@@ -55,7 +55,7 @@ describe('self-preservation', () => {
     const selfPreservation = createSelfPreservation();
     const all = new Set(['big', 'a', 'b', 'c']);
     const many = Array.from({ length: 100 }, () =>
-      selfPreservation.judge({ host: 'big', lateByMs: 0, nowMs: 0, hosts: all.size }),
+      selfPreservation.judge({ host: 'big', timerDelayMs: 0, nowMs: 0, hosts: all.size }),
     );
     expect(new Set(many)).toEqual(new Set(['remove']));
   });
@@ -81,8 +81,8 @@ describe('self-preservation', () => {
 
   it('suspects every silent replica for ten seconds after this server was paused', () => {
     const selfPreservation = createSelfPreservation();
-    expect(judgeAll(selfPreservation, ['h0'], { lateByMs: 1000 })).toEqual(['remove']);
-    expect(judgeAll(selfPreservation, ['h1'], { lateByMs: 1001 })).toEqual(['suspect']);
+    expect(judgeAll(selfPreservation, ['h0'], { timerDelayMs: 1000 })).toEqual(['remove']);
+    expect(judgeAll(selfPreservation, ['h1'], { timerDelayMs: 1001 })).toEqual(['suspect']);
     expect(judgeAll(selfPreservation, ['h2'], { nowMs: 10_000 })).toEqual(['suspect']);
     expect(judgeAll(selfPreservation, ['h3'], { nowMs: 10_001 })).toEqual(['remove']);
   });
@@ -104,7 +104,7 @@ describe('self-preservation', () => {
         hosts.delete(host);
         selfPreservation.onHostLeave(host);
       } else if (drawBelow(4) === 0) {
-        const accusation = { host, nowMs, lateByMs: drawBelow(400) === 0 ? 1001 : 0, isLossy: drawBelow(50) === 0 };
+        const accusation = { host, nowMs, timerDelayMs: drawBelow(400) === 0 ? 1001 : 0, isLossy: drawBelow(50) === 0 };
         const verdict = selfPreservation.judge({ ...accusation, hosts: hosts.size });
         expect(verdict).toBe(plain.judge(accusation, hosts));
         verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);

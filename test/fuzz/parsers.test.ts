@@ -26,7 +26,7 @@ import { asReplicaId, parseReplicaId } from '../../src/core/ids.js';
 import { isDatatype } from '../../src/inference/datatype.js';
 import { toInferenceRequest } from '../../src/inference/request-response.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
-import { parseTensorMessage } from '../../src/inference/tensor.js';
+import { parseTensorMessage } from '../../src/inference/tensor-message.js';
 import { parseTensorSpec } from '../../src/inference/tensor-spec.js';
 import { toTensor } from '../../src/inference/tensor-value.js';
 import { readMessages } from '../../src/inference/text-contract.js';

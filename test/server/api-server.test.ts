@@ -108,7 +108,7 @@ describe('a response', () => {
     const throwError = (): never => {
       throw new Error('broken');
     };
-    Object.assign(server.registry, { route: throwError, pages: throwError, findLeaseEnd: throwError });
+    Object.assign(server.registry, { route: throwError, pages: throwError, findRenewalRefusal: throwError });
     const asked = [
       ['GET', '/route?a=b'],
       ['GET', '/registry'],

@@ -79,7 +79,7 @@ describe('a host that acknowledges nothing', () => {
     entry = { ...entry, retransmits: 4 };
     await advance(250);
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
-      lateByMs: 0,
+      timerDelayMs: 0,
       minSilentMs: 4500,
       isLossy: false,
     });
@@ -178,7 +178,7 @@ describe('a host that acknowledges nothing', () => {
     entry = { ...entry, retransmits: 2 };
     await advance(250);
     expect(registry.accuse).toHaveBeenCalledWith(LEASE, 'unacknowledged', {
-      lateByMs: 0,
+      timerDelayMs: 0,
       minSilentMs: 4500,
       isLossy: true,
     });
@@ -194,7 +194,7 @@ describe('a host that acknowledges nothing', () => {
     expect(registry.accuse).toHaveBeenCalledWith(
       LEASE,
       'unacknowledged',
-      expect.objectContaining({ lateByMs: expect.closeTo(19_000, -3) }),
+      expect.objectContaining({ timerDelayMs: expect.closeTo(19_000, -3) }),
     );
   });
 });

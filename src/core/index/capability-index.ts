@@ -31,13 +31,13 @@ export class CapabilityIndex<R extends Replica = Replica> {
   readonly #slotOf = new Map<ReplicaId, number>();
   readonly #freeSlots: number[] = [];
   /** The slots whose replica doesn't have exactly one capability object. Its pairs can be spread over several objects. */
-  readonly #notOneObject = new Bitmap();
+  readonly #needsObjectCheck = new Bitmap();
   readonly #trie: QueryTrie;
   readonly #search: QuerySearch;
 
   constructor(limits: IndexLimits = LIMITS) {
     this.#trie = new QueryTrie(this.#entries, limits);
-    this.#search = new QuerySearch(this.#trie, this.#entries, this.#notOneObject, limits);
+    this.#search = new QuerySearch(this.#trie, this.#entries, this.#needsObjectCheck, limits);
   }
 
   /** Adds a registration. Replaces the registration with the same replica id. */
@@ -80,13 +80,13 @@ export class CapabilityIndex<R extends Replica = Replica> {
     if (!pairs) return undefined;
     const node = this.#trie.find(pairs);
     if (!node) return this.#search.choose(pairs, excluded, random);
-    query.resolve(this, node, this.#pairs.releases);
+    query.cacheNode(this, node, this.#pairs.releases);
     return this.#trie.use(node).choose(excluded, random);
   }
 
   /** Adds an entry to the list of each of its pairs, and to each cached result that it matches. */
   #add(slot: number, entry: Entry): void {
-    if (entry.objects.length !== 1) this.#notOneObject.add(slot);
+    if (entry.objects.length !== 1) this.#needsObjectCheck.add(slot);
     const nodes = findMatchingNodes(entry.objects, this.#trie);
     const sets = nodes.map((node) => node.matches as MatchSet);
     MatchSet.addToAll(slot, entry, sets);
@@ -105,7 +105,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
     this.#entries[slot] = undefined;
     this.#registrations[slot] = undefined;
     this.#freeSlots.push(slot);
-    this.#notOneObject.delete(slot);
+    this.#needsObjectCheck.delete(slot);
     for (const object of entry.objects) {
       for (const pair of object) {
         this.#trie.getList(pair).bitmap?.delete(slot);

@@ -25,7 +25,7 @@ export class PreparedQuery {
   }
 
   /** Caches the node that holds the matches in an index. */
-  resolve(index: object, node: QueryNode, releases: number): void {
+  cacheNode(index: object, node: QueryNode, releases: number): void {
     this.#index = index;
     this.#node = node;
     this.#releases = releases;

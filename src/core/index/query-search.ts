@@ -43,15 +43,15 @@ const MAX_COUNTED = 4096;
 export class QuerySearch {
   readonly #trie: QueryTrie;
   readonly #entries: EntryTable;
-  readonly #notOneObject: Bitmap;
+  readonly #needsObjectCheck: Bitmap;
   readonly #limits: SearchLimits;
   /** For each uncached query, by its pairs, number of further uses before its result is cached. */
   readonly #countdowns = new GenerationalCache<string, number>(MAX_COUNTED);
 
-  constructor(trie: QueryTrie, entries: EntryTable, notOneObject: Bitmap, limits: SearchLimits) {
+  constructor(trie: QueryTrie, entries: EntryTable, needsObjectCheck: Bitmap, limits: SearchLimits) {
     this.#trie = trie;
     this.#entries = entries;
-    this.#notOneObject = notOneObject;
+    this.#needsObjectCheck = needsObjectCheck;
     this.#limits = limits;
   }
 
@@ -96,7 +96,7 @@ export class QuerySearch {
       if (!bitmap) return this.#hasObject(slot, query);
       if (!bitmap.has(slot)) return false;
     }
-    return !this.#notOneObject.has(slot) || this.#hasObject(slot, query);
+    return !this.#needsObjectCheck.has(slot) || this.#hasObject(slot, query);
   }
 
   /** Returns whether one capability object of an entry has all the pairs. */
@@ -111,7 +111,7 @@ export class QuerySearch {
     const matching: number[] = [];
     const bitmaps = query.map((pair) => this.#trie.getList(pair).bitmap as Bitmap);
     forEachCommon(bitmaps, (slot) => {
-      if (!this.#notOneObject.has(slot) || this.#hasObject(slot, query)) matching.push(slot);
+      if (!this.#needsObjectCheck.has(slot) || this.#hasObject(slot, query)) matching.push(slot);
     });
     return matching;
   }

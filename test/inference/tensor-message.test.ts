@@ -5,7 +5,7 @@ import type { Tensor } from '../../src/inference/inference-data.js';
 import type { TensorMessage } from '../../src/inference/protocol-messages.js';
 import { type InferenceRequest, toInferenceRequest, toRequestMessage } from '../../src/inference/request-response.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
-import { parseTensorMessage, toRawContents } from '../../src/inference/tensor.js';
+import { parseTensorMessage, toRawContents } from '../../src/inference/tensor-message.js';
 
 const toBytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 

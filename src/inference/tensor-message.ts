@@ -11,8 +11,8 @@ import {
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from './float16.js';
 import type { Tensor, TensorData } from './inference-data.js';
 import { MessageCounter } from './message-limits.js';
-import { copyToBuffer } from './packed-elements.js';
 import { toParameters } from './parameters.js';
+import { copyToBuffer } from './protobuf-packing.js';
 import type { TensorContents, TensorMessage } from './protocol-messages.js';
 
 /** The name of a tensor in errors: `input "a"`. A function is only called if there is an error. */
