@@ -52,7 +52,7 @@ function parseReason(input: Json, loc: ValidationIssue['loc'], issues: Validatio
     return undefined;
   }
   if (!isLongerThan(MAX_CORDON_REASON_BYTES, input)) return detachString(input);
-  issues.push(createValueIssue(loc, `it has at most ${MAX_CORDON_REASON_BYTES} bytes`, input));
+  issues.push(createValueIssue(loc, `it must have at most ${MAX_CORDON_REASON_BYTES} bytes`, input));
   return undefined;
 }
 

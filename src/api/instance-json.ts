@@ -52,7 +52,9 @@ export function parseInstance(input: Json, issues: ValidationIssue[]): NumberedI
   if (typeof id === 'string' && INSTANCE_ID_PATTERN.test(id)) {
     return { id: asInstanceId(id), seq: seq ?? 0, startedMs: startedMs ?? 0 };
   }
-  issues.push(createValueIssue([...loc, 'id'], 'it has 1 to 64 letters, digits, "-", "_" and "."', id ?? null));
+  issues.push(
+    createValueIssue([...loc, 'id'], 'it must have 1 to 64 characters: letters, digits, "-", "_" and "."', id ?? null),
+  );
   return undefined;
 }
 
@@ -61,6 +63,6 @@ export function parseSeq(input: Json, loc: ValidationIssue['loc'], issues: Valid
   if (input === null) return undefined;
   const seq = input instanceof JsonNumber ? Number(input.text) : Number.NaN;
   if (Number.isSafeInteger(seq) && seq >= 0) return seq;
-  issues.push(createValueIssue(loc, 'it is an integer from 0 to 2^53 - 1', input));
+  issues.push(createValueIssue(loc, 'it must be an integer from 0 to 2^53 - 1', input));
   return undefined;
 }

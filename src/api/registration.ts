@@ -116,7 +116,7 @@ function parseText(input: Json, name: string, maxBytes: number, issues: Validati
     return undefined;
   }
   if (isLongerThan(maxBytes, input)) {
-    issues.push(createValueIssue(loc, `it has at most ${maxBytes} bytes`, input));
+    issues.push(createValueIssue(loc, `it must have at most ${maxBytes} bytes`, input));
     return undefined;
   }
   return input;
@@ -149,7 +149,7 @@ function parseTtl(input: Json, issues: ValidationIssue[]): number | undefined {
   }
   const seconds = Number(input.text);
   if (seconds >= MIN_TTL_S && seconds <= MAX_TTL_S) return Math.ceil(seconds * 1000);
-  issues.push(createValueIssue(loc, `a lease lasts from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
+  issues.push(createValueIssue(loc, `the TTL must be from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
   return undefined;
 }
 
@@ -178,13 +178,13 @@ function filterValidObjects(input: Json, issues: ValidationIssue[]): JsonObject[
   }
   if (input.length > MAX_CAPABILITIES) {
     issues.push(
-      createValueIssue(loc, `${input.length} capability objects; a replica has at most ${MAX_CAPABILITIES}`, null),
+      createValueIssue(loc, `${input.length} capability objects; a replica can have at most ${MAX_CAPABILITIES}`, null),
     );
     return [];
   }
   const pairs = input.reduce((sum, item) => sum + (isJsonObject(item) ? item.size : 0), 0);
   if (pairs > MAX_TOTAL_PAIRS) {
-    issues.push(createValueIssue(loc, `${pairs} pairs together; a replica has at most ${MAX_TOTAL_PAIRS}`, null));
+    issues.push(createValueIssue(loc, `${pairs} pairs together; a replica can have at most ${MAX_TOTAL_PAIRS}`, null));
     return [];
   }
   return input.filter((item: Json, index: number): item is JsonObject =>
@@ -198,12 +198,14 @@ function isValidCapability(input: Json, loc: ValidationIssue['loc'], issues: Val
     return false;
   }
   if (input.size > MAX_PAIRS) {
-    issues.push(createValueIssue(loc, `${input.size} pairs; a capability object has at most ${MAX_PAIRS}`, null));
+    issues.push(createValueIssue(loc, `${input.size} pairs; a capability object can have at most ${MAX_PAIRS}`, null));
     return false;
   }
   for (const [key, value] of input) {
     if (isLongerThan(MAX_PAIR_TEXT_BYTES, key) || isLongerThan(MAX_PAIR_TEXT_BYTES, formatScalar(value) ?? '')) {
-      issues.push(createValueIssue([...loc, key], `a name or a value has at most ${MAX_PAIR_TEXT_BYTES} bytes`, value));
+      issues.push(
+        createValueIssue([...loc, key], `a key or a value must have at most ${MAX_PAIR_TEXT_BYTES} bytes`, value),
+      );
       return false;
     }
   }

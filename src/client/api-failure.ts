@@ -76,7 +76,7 @@ const SYSTEM_ERROR_REASONS: Readonly<Record<string, string>> = {
 /** Combines the errors of all servers into one. A refusal has precedence over a server that can't be reached. */
 export function combineFailures(errors: readonly AnyserveError[]): AnyserveError {
   const first = errors.find(({ code }) => code !== 'server_unreachable') ?? errors[0];
-  if (!first) return new AnyserveError('server_unreachable', 'no API server could be asked');
+  if (!first) return new AnyserveError('server_unreachable', 'no API server responded');
   if (errors.length === 1) return first;
   const message = `none of ${errors.length} API servers can be used: ${errors.map((error) => error.message).join('; ')}`;
   return new AnyserveError(first.code, message, { cause: first });

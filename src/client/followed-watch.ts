@@ -22,7 +22,7 @@ export interface FollowWatchOptions {
 /**
  * Follows one API server: connects again with full jitter whenever the connection is lost. Resolves when the signal is
  * aborted. Rejects if the server refuses the watch or has none, unless an earlier connection succeeded: then that can be
- * a server in the middle of an upgrade.
+ * a server during an upgrade.
  */
 export async function followWatch(
   watch: WatchStream,

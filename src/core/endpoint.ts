@@ -74,7 +74,7 @@ export function findEndpointProblem(text: string): string | undefined {
 }
 
 function findProblem(parts: EndpointParts | undefined): string | undefined {
-  if (!parts) return `nobody can dial it; ${FORMS}`;
+  if (!parts) return `callers cannot dial it; ${FORMS}`;
   return parts.kind !== 'unix' && isUnspecifiedHost(parts.host) ? UNSPECIFIED : undefined;
 }
 

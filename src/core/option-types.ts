@@ -5,15 +5,15 @@ const SCALAR_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean'
 
 /** The types of options that aren't numbers: what each accepts, in words, and the check. */
 const TYPES = {
-  text: ['a text', (value) => typeof value === 'string'],
-  texts: ['a list of texts', isListOfTexts],
-  'text or texts': ['a text or a list of texts', (value) => typeof value === 'string' || isListOfTexts(value)],
-  'texts or all': ['a list of texts, or "all"', (value) => value === 'all' || isListOfTexts(value)],
+  text: ['a string', (value) => typeof value === 'string'],
+  texts: ['a list of strings', isListOfStrings],
+  'text or texts': ['a string or a list of strings', (value) => typeof value === 'string' || isListOfStrings(value)],
+  'texts or all': ['a list of strings, or "all"', (value) => value === 'all' || isListOfStrings(value)],
   flag: ['true or false', (value) => typeof value === 'boolean'],
   function: ['a function', (value) => typeof value === 'function'],
   object: ['an object', isObject],
   scalars: [
-    'an object whose values are texts, numbers or booleans',
+    'an object whose values are strings, numbers or booleans',
     (value) => isObject(value) && Object.values(value as object).every((item) => SCALAR_TYPES.has(typeof item)),
   ],
   objects: ['a list of objects', (value) => Array.isArray(value) && value.every(isObject)],
@@ -24,7 +24,10 @@ const TYPES = {
   signal: ['an AbortSignal', (value) => hasFunctions(value, 'addEventListener', 'removeEventListener')],
   log: ['an object with the functions info and warn', (value) => hasFunctions(value, 'info', 'warn')],
   store: ['a store of registrations', (value) => hasFunctions(value, 'start', 'put', 'change', 'delete', 'subscribe')],
-  secret: ['a text or a function that returns it', (value) => typeof value === 'string' || typeof value === 'function'],
+  secret: [
+    'a string or a function that returns it',
+    (value) => typeof value === 'string' || typeof value === 'function',
+  ],
   tokens: [
     'a TokenSet or a function that returns it',
     (value) => typeof value === 'function' || hasFunctions(value, 'findPrefixes'),
@@ -78,7 +81,7 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function isListOfTexts(value: unknown): boolean {
+function isListOfStrings(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
 

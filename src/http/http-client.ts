@@ -195,5 +195,5 @@ async function readResponseBody(
 }
 
 function createTimeoutError(): NodeJS.ErrnoException {
-  return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
+  return Object.assign(new Error('no response in time'), { code: 'ETIMEDOUT' });
 }

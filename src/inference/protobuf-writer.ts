@@ -50,7 +50,7 @@ export class ProtobufWriter {
       this.#position = putVarint(this.#memory, this.#position, small);
       return;
     }
-    if (number >= 2n ** 64n || number < -(2n ** 63n)) throw new RangeError(`${number} does not fit 64 bits`);
+    if (number >= 2n ** 64n || number < -(2n ** 63n)) throw new RangeError(`${number} does not fit in 64 bits`);
     let rest = BigInt.asUintN(64, number);
     for (; rest > 0x7fn; rest >>= 7n) this.#memory[this.#position++] = Number(rest & 0x7fn) | 0x80;
     this.#memory[this.#position++] = Number(rest);

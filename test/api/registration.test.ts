@@ -58,11 +58,14 @@ describe('registration', () => {
   it.each([
     [`{"replica_id":"${'x'.repeat(129)}","endpoint":"e","capabilities":[]}`, 'at most 128 bytes'],
     [`{"replica_id":"a","endpoint":"${'x'.repeat(257)}","capabilities":[]}`, 'at most 256 bytes'],
-    ['{"replica_id":"a","endpoint":"ftp://h:1","capabilities":[]}', 'Value error, nobody can dial it; give HOST:PORT'],
+    [
+      '{"replica_id":"a","endpoint":"ftp://h:1","capabilities":[]}',
+      'Value error, callers cannot dial it; give HOST:PORT',
+    ],
     [`{"replica_id":"a","endpoint":"e","capabilities":[${Array(4097).fill('{}').join()}]}`, 'at most 4096'],
     [
       `{"replica_id":"a","endpoint":"e","capabilities":[${Array(1366).fill('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1}').join()}]}`,
-      '16392 pairs together; a replica has at most 16384',
+      '16392 pairs together; a replica can have at most 16384',
     ],
     [
       `{"replica_id":"a","endpoint":"e","capabilities":[{${Array.from({ length: 33 }, (_, n) => `"k${n}":1`).join()}}]}`,

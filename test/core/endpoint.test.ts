@@ -151,9 +151,9 @@ describe('an endpoint', () => {
   });
 
   it.each(NOBODY_CAN_DIAL)('is rejected as invalid: %j', (text) => {
-    expect(findEndpointProblem(text)).toContain('nobody can dial it');
+    expect(findEndpointProblem(text)).toContain('callers cannot dial it');
     expect(() => parseDialable(text)).toThrow('is not an endpoint; give HOST:PORT');
-    expect(() => parseAdvertised(text)).toThrow('nobody can dial it');
+    expect(() => parseAdvertised(text)).toThrow('callers cannot dial it');
   });
 });
 

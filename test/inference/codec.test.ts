@@ -288,7 +288,7 @@ describe('a message that cannot be written', () => {
   it('leaves nothing in the next message', () => {
     const good = { ...empty, modelName: 'm', inputs: [input] };
     const expected = encodeRequest(good);
-    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('does not fit 64 bits');
+    expect(() => encodeRequest({ ...good, inputs: [bad] })).toThrow('does not fit in 64 bits');
     expect(encodeRequest(good)).toEqual(expected);
   });
 
@@ -296,7 +296,7 @@ describe('a message that cannot be written', () => {
     const failToWrite = (): WeakRef<ArrayBuffer> => {
       const floats = new Float32Array(1000);
       const large = { ...input, contents: { fp32Contents: floats } };
-      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('does not fit 64 bits');
+      expect(() => encodeRequest({ ...empty, inputs: [large, bad] })).toThrow('does not fit in 64 bits');
       return new WeakRef(floats.buffer);
     };
     const tensor = failToWrite();

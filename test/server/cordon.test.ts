@@ -86,7 +86,7 @@ describe('PUT and DELETE /replicas/{id}/cordon', () => {
     ['[]', 422, '["body"]'],
     ['{', 422, 'json_invalid'],
     ['{"reason":1}', 422, '["body","reason"]'],
-    [JSON.stringify({ reason: 'é'.repeat(129) }), 422, 'it has at most 256 bytes'],
+    [JSON.stringify({ reason: 'é'.repeat(129) }), 422, 'it must have at most 256 bytes'],
     [JSON.stringify({ reason: 'x'.repeat(5000) }), 413, 'more than 4096 bytes'],
   ])('refuse the body %.20s', async (body, status, text) => {
     await register();
