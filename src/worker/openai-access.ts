@@ -9,7 +9,7 @@ export function parseOpenaiUrl(text: string): string {
   if (url?.username || url?.password) {
     throw new AnyserveError(
       'usage',
-      `the URL of ${url.host} holds a user name or password, which others can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+      `the URL of ${url.host} contains a user name or password, which other users can see; give a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
     );
   }
   if (isHttp && url.search === '' && url.hash === '') return trimTrailingSlashes(text);

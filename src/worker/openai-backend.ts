@@ -73,7 +73,7 @@ async function checkServer(
   const timeLimit = new AbortController();
   const timeoutError = new AnyserveError(
     'deadline_exceeded',
-    `${server.url}: no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
+    `${server.url}: no response within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
   );
   const cancel = clock.schedule(HTTP_PROBE_TIMEOUT_MS, () => timeLimit.abort(timeoutError));
   const signal = AbortSignal.any([checkSignal, timeLimit.signal]);

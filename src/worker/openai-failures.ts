@@ -79,7 +79,7 @@ export class OpenaiFailures {
 
   #describeIdleTimeout(): string {
     const limit = `${this.#options.idleTimeoutMs / 1000} s`;
-    return `it sent nothing for ${limit} in the middle of its response; --openai-idle-timeout sets this limit`;
+    return `its response paused for ${limit}; --openai-idle-timeout sets this limit`;
   }
 
   /** The server and the proxy in front of it, for messages. */

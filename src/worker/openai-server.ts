@@ -155,7 +155,7 @@ export class OpenaiServer {
         }
       } catch (error) {
         response.body.destroy();
-        throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_BROKE_OFF);
+        throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_CLOSED);
       }
       return this.#transport.parseResponse(decodeUtf8(collector.bytes));
     });
@@ -197,7 +197,7 @@ export class OpenaiServer {
       }
       if (!isDone) throw new Error('its stream ended before the response was complete');
     } catch (error) {
-      throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_BROKE_OFF);
+      throw this.#transport.failures.toConnectionError(error, signal, CONNECTION_CLOSED);
     } finally {
       // After the last event, reading the body to its end makes the connection reusable.
       if (isDone) response.body.resume();
@@ -226,7 +226,7 @@ export class OpenaiServer {
   }
 }
 
-const CONNECTION_BROKE_OFF = 'the connection broke off in the middle of the response';
+const CONNECTION_CLOSED = 'the connection was closed before the response was complete';
 
 function checkProbePath(path: string): void {
   if (path === 'none' || /^\/[\x21-\x7e]*$/.test(path)) return;

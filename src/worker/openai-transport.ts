@@ -144,7 +144,7 @@ export class OpenaiTransport {
         error,
         signal,
         undefined,
-        `no answer within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
+        `no response within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
       );
     }
   }

@@ -25,7 +25,7 @@ interface WatchedCall {
   readonly timeoutMs: number;
 }
 
-/** Ends open calls whose caller goes silent in the middle of a request. */
+/** Ends open calls whose caller goes silent during a request. */
 export class RequestWatchdog {
   readonly #clock: Clock;
   readonly #calls = new Set<WatchedCall>();

@@ -178,7 +178,9 @@ class RunningWorker {
       isReady: () => this.#isReady && !this.#draining.signal.aborted,
       onFull: (reason) => {
         this.#hasRoom = reason === undefined;
-        lines.getLog('connections').warn(this.#hasRoom ? 'ready: new connections fit again' : `not ready: ${reason}`);
+        lines
+          .getLog('connections')
+          .warn(this.#hasRoom ? 'ready: there is room for new connections again' : `not ready: ${reason}`);
         this.#reportReady();
       },
       onFailure: (error) => {

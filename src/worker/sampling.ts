@@ -120,7 +120,10 @@ function parseStopSequences(value: ParameterValue): readonly string[] {
     throw createParameterError('stop', `has ${texts.length} texts; the maximum is ${MAX_STOP_SEQUENCES}`);
   }
   if (texts.length > 0 && texts.every((text) => text !== '')) return texts;
-  throw createParameterError('stop', `is ${formatValue(value)}; it must be a text or a JSON array of non-empty texts`);
+  throw createParameterError(
+    'stop',
+    `is ${formatValue(value)}; it must be a non-empty string or a JSON array of non-empty strings`,
+  );
 }
 
 /** Returns the elements of a JSON array of texts, or undefined for any other text, which is itself a stop sequence. */

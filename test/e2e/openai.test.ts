@@ -128,7 +128,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
     const { code, stderr } = await call.ended;
     expect(code).toBe(5);
     expect(stderr).toMatch(
-      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: the connection broke off in the middle of the response \(after one message of the stream\)\n$/,
+      /^anyserve: 127\.0\.0\.1:\d+: http:\S+: the connection was closed before the response was complete \(after one message of the stream\)\n$/,
     );
   });
 

@@ -421,7 +421,7 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'broke off in the middle',
+        'closed before the response',
       ],
       [
         ({ body }, response) => {
@@ -429,7 +429,7 @@ describe('an upstream that fails', () => {
           return body && true;
         },
         'unavailable',
-        'in the middle',
+        'closed before the response',
       ],
       [
         ({ body }, response) => {

@@ -79,7 +79,7 @@ describe('a silent engine', () => {
         if (body) writeEvents(response, createTextChunk('a'));
         return body && true;
       },
-      '0.2 s in the middle of its response; --openai-idle-timeout',
+      'its response paused for 0.2 s; --openai-idle-timeout',
     ],
   ])('is given up, and the message names the option: %s', async (_what, answering, message) => {
     const upstream = await startUpstream(answering);

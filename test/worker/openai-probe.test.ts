@@ -173,7 +173,7 @@ describe('an engine that responds slowly to a probe', () => {
     await looked;
     expect(failure).toMatchObject({
       code: 'deadline_exceeded',
-      message: expect.stringContaining('no answer within 10 s'),
+      message: expect.stringContaining('no response within 10 s'),
     });
   });
 

@@ -36,7 +36,7 @@ describe('sampling', () => {
     ['max_tokens', 2n ** 63n, 'is 9223372036854775808; it must be'],
     ['seed', -1, 'is -1; it must be an integer from 0 to 4294967295'],
     ['seed', 2 ** 32, 'is 4294967296; it must be'],
-    ['stop', '', 'is ""; it must be a text or a JSON array of non-empty texts'],
+    ['stop', '', 'is ""; it must be a non-empty string or a JSON array of non-empty strings'],
     ['stop', '[]', 'is "[]"; it must be'],
     ['stop', '["a",""]', 'is "[\\"a\\",\\"\\"]"; it must be'],
     ['stop', true, 'is true; it must be'],
