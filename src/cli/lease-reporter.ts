@@ -47,7 +47,7 @@ function formatLeaseChange(change: LeaseChange, { id, endpoint, capabilities }: 
     case 'superseded':
       return `superseded ${id}: another process registered it with ${change.server}; standing by, checking again in ${formatSeconds(change.retryInMs)}`;
     case 'misrouted':
-      return `misrouted ${id}: two independent API servers answer at ${change.server}; list them one by one`;
+      return `misrouted ${id}: two independent API servers share the address ${change.server}; list each server by its own address`;
     default:
       return change satisfies never;
   }

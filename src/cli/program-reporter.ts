@@ -7,7 +7,7 @@ import { createChangePrinter, formatSeconds } from './output.js';
 /** Change of a model server that is monitored or run. */
 export type ProgramChange =
   | HealthChange
-  /** The program exited by itself. It is restarted after `retryInMs`; undefined: never. */
+  /** The program exited without being stopped. It is restarted after `retryInMs`; undefined: never. */
   | {
       readonly kind: 'ended';
       readonly program: string;

@@ -69,7 +69,7 @@ export const registerCommand: Command = {
       type: 'flag',
       description: 'with --probe grpc: probe over TLS, with --tls-ca and --tls-cert',
     },
-    restart: { type: 'flag', description: 'restart the program whenever it exits by itself' },
+    restart: { type: 'flag', description: 'restart the program whenever it exits without being stopped' },
     'drain-timeout': {
       type: 'text',
       value: 'TIME',

@@ -54,7 +54,7 @@ export class ResponseRecord {
   toJson({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
     const totalMs = this.#getElapsedMs();
     const [first, ...rest] = this.#parts;
-    if (!first) throw new AnyserveError('internal', `${endpoint}: the response has no parts`);
+    if (!first) throw new AnyserveError('internal', `${endpoint}: the response has no messages`);
     const response = this.#text === undefined && rest.length === 0 ? first : concatTextResponses([first, ...rest]);
     const json = responseToJson(response);
     if (this.#text !== undefined) {

@@ -8,7 +8,7 @@ import type { ProgramChange } from './program-reporter.js';
 export interface SupervisionOptions {
   /** The program and its arguments. */
   readonly program: readonly string[];
-  /** Whether to restart the program when it exits by itself. */
+  /** Whether to restart the program when it exits without being stopped. */
   readonly restart: boolean;
   /** Time for the program to exit after a stop signal, before it is killed, in ms. */
   readonly drainTimeoutMs: number;

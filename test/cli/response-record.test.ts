@@ -71,7 +71,7 @@ describe('ResponseRecord', () => {
 
   it('throws for a response without parts', () => {
     expect(() => new ResponseRecord(new ManualClock(), true).toJson({ endpoint: 'a:1', replicaId: undefined })).toThrow(
-      'a:1: the response has no parts',
+      'a:1: the response has no messages',
     );
   });
 });
