@@ -16,7 +16,7 @@ import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess 
 import { LeaseClient } from './lease-client.js';
 import { type MergedList, mergeLists } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
-import { WatchStream } from './watch-stream.js';
+import { createWatchStream, type WatchStream } from './watch-stream.js';
 
 /** Timeout for the body of a list, in ms. A list of many replicas takes long over a slow link. */
 const LIST_TIMEOUT_MS = 30_000;
@@ -127,7 +127,7 @@ export class ApiClient {
 
   /** Creates a watch of the replicas of one server that match the query. */
   watch(server: ServerAddress, query: CapabilityQuery): WatchStream {
-    return new WatchStream({ servers: this.#servers, server, query, clock: this.#clock });
+    return createWatchStream(query, { servers: this.#servers, server, clock: this.#clock });
   }
 
   /** Closes all connections. */

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
 import { formatEventFrame, parseEventPosition } from '../api/event-frames.js';
 import { type EventQuery, matchesEventQuery, parseEventQuery } from '../api/event-query.js';
+import { formatDroppedEvent, LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
 import { parseTarget } from '../http/request-head.js';
 import type { EventHistory, HistoryEntry } from '../telemetry/event-history.js';
@@ -27,10 +28,7 @@ const PART_UNITS = 64 * 1024;
 /** Time for which new events are collected before they are sent, in ms. */
 const COLLECT_MS = 20;
 
-const DROPPED_FRAME = formatEventFrame({
-  event: 'dropped',
-  data: '{"reason":"the client reads too slowly: events that it has not received are no longer kept"}',
-});
+const DROPPED_EVENT = formatDroppedEvent('events that the client has not received are no longer kept');
 
 /**
  * Creates the handler of `GET /events`: the history of the registry as JSON, oldest first. With `?follow`, server-sent
@@ -74,7 +72,7 @@ function createFollower({ history, streams, clock }: EventsHandlerOptions) {
  * server gets the whole history.
  */
 function resumeQuery(query: EventQuery, { headers }: IncomingMessage, history: ReadableHistory): EventQuery {
-  const header = headers['last-event-id'];
+  const header = headers[LAST_EVENT_ID_HEADER];
   const position = parseEventPosition(typeof header === 'string' ? header : undefined);
   if (!position) return skipForeignNumbers(query, history);
   return { ...query, since: position.epoch === history.epoch ? position.number : 0 };
@@ -104,7 +102,7 @@ function createEventReader(query: EventQuery, history: ReadableHistory): ReadEve
   const { epoch } = history;
   return (stream) => {
     if (history.droppedSeq > readSeq) {
-      stream.end(DROPPED_FRAME);
+      stream.end(DROPPED_EVENT);
       return '';
     }
     let frames = '';

@@ -5,7 +5,7 @@ import { REFUSAL_HEADER } from '../../src/api/api-responses.js';
 import { REGISTRY_HEADER } from '../../src/api/instance-json.js';
 import { MAX_WATCH_EVENT_BYTES, type WatchEvent } from '../../src/api/watch-events.js';
 import { ApiClient } from '../../src/client/api-client.js';
-import { followWatch } from '../../src/client/followed-watch.js';
+import { followStream } from '../../src/client/followed-stream.js';
 import type { WatchStream } from '../../src/client/watch-stream.js';
 import type { AnyserveError } from '../../src/core/errors.js';
 import { toServer } from '../support/api-client.js';
@@ -175,7 +175,7 @@ describe('a followed watch', () => {
     const stop = new AbortController();
     const events: string[] = [];
     const losses: string[] = [];
-    const ended = followWatch(createWatch(), {
+    const ended = followStream(createWatch(), {
       clock,
       random: { fraction: () => 0.5 },
       signal: stop.signal,
