@@ -3,7 +3,7 @@ import type { Cordon } from '../core/cordon.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { parseJson } from '../json/exact-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
-import { parseCordon, serializeCordon } from './cordon-json.js';
+import { parseCordon, serializeCordon, toCordon } from './cordon-json.js';
 import { parseSeq } from './instance-json.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
@@ -69,6 +69,24 @@ export function serializeRenewal({ state, capabilities, seq, cordon }: RenewalRe
     ...(capabilities ? [`"capabilities":[${capabilities.map(({ source }) => source).join()}]`] : []),
   ];
   return `{${members.join()}}`;
+}
+
+/** The response body of a renewal of a replica that was never cordoned. */
+export const RENEWED_BODY = '{"status":"renewed"}';
+
+/** Serializes the response body of a renewal, with the cordon of the replica. */
+export function serializeRenewed(cordon: Cordon): string {
+  return `${RENEWED_BODY.slice(0, -1)},"cordon":${serializeCordon(cordon)}}`;
+}
+
+/** Parses the cordon in the response body of a renewal. Returns undefined if there is none. */
+export function parseRenewedCordon(body: string): Cordon | undefined {
+  if (body === RENEWED_BODY) return undefined;
+  try {
+    return toCordon((JSON.parse(body) as { readonly cordon?: unknown } | null)?.cordon);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Returns a copy of the replica with other capabilities. */

@@ -19,11 +19,11 @@ const MIN_OTHER_RESPONSES_MS = 1000;
 /** Maximum number of bytes read of an error response. A 422 response has an entry for each issue. */
 const MAX_ERROR_BYTES = 256 * 1024;
 
-/** Maximum size of a body that is read only so that the connection can be reused. */
-const MAX_IGNORED_BYTES = 4 * 1024;
+/** Maximum size of a short body, such as one that is read only so that the connection can be reused. */
+const MAX_SHORT_BYTES = 4 * 1024;
 
-/** Timeout for a body that is ignored, in ms. */
-const IGNORED_BODY_TIMEOUT_MS = 1500;
+/** Timeout for a short body, in ms. */
+const SHORT_BODY_TIMEOUT_MS = 1500;
 
 /** Options of a request to the API servers. */
 export interface ApiRequestOptions {
@@ -174,7 +174,12 @@ export class ApiServers {
 
   /** Reads a short body to its end so that the connection can be reused. Closes the connection if the body is long. */
   async ignoreBody(response: HttpResponse): Promise<void> {
-    await this.#connections.readPrefix(response, IGNORED_BODY_TIMEOUT_MS, MAX_IGNORED_BYTES).catch(() => {});
+    await this.readShortBody(response);
+  }
+
+  /** Reads a body of at most 4 KiB. Resolves to an empty text if it can't be read. */
+  readShortBody(response: HttpResponse): Promise<string> {
+    return this.#connections.readPrefix(response, SHORT_BODY_TIMEOUT_MS, MAX_SHORT_BYTES).catch(() => '');
   }
 
   /** Requests `GET /health`. Resolves to the response, which can have any status. Rejects if the server doesn't respond. */

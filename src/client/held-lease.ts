@@ -4,10 +4,12 @@ import type { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
+import type { CordonRelay } from './cordon-relay.js';
 import { EventTooLongError, readEventData } from './event-stream.js';
 import type { OpenLease } from './lease-client.js';
 import { watchLeaseStream } from './lease-stream-watchdog.js';
 import { Renewals } from './renewals.js';
+import type { ServerAddress } from './server-list.js';
 
 /** Timeout for the release of a lease, in ms. After it, the connection is closed without a response. */
 const RELEASE_TIMEOUT_MS = 1000;
@@ -33,6 +35,8 @@ export interface HeldLeaseOptions {
   readonly replica: Replica;
   readonly state: DeclaredState;
   readonly ttlMs: number;
+  /** The cordons that the servers report. */
+  readonly cordons: CordonRelay<ServerAddress>;
   /** Aborted when the keeper gives the lease up. */
   readonly signal: AbortSignal;
   /** Whether to check if the server still lists the replica. */
@@ -99,6 +103,11 @@ export class HeldLease {
     this.#renewals?.replaceCapabilities(capabilities);
   }
 
+  /** Renews the lease at once, if the server doesn't know the newest cordon. Has no effect for a one-way lease. */
+  sendCordon(): void {
+    if (this.#options.cordons.findUnknownTo(this.#lease.server)) this.#renewals?.renewNow();
+  }
+
   /** Reads the lease's stream until it ends for any reason. */
   async follow(): Promise<HeldLeaseEnd> {
     const { body } = this.#lease;
@@ -135,13 +144,20 @@ export class HeldLease {
   }
 
   #createRenewals(): Renewals {
-    const { api, clock, ttlMs, state, onCapabilities, getSeq, onState, onMisrouted } = this.#options;
+    const { api, clock, ttlMs, state, cordons, onCapabilities, getSeq, onState, onMisrouted } = this.#options;
     return new Renewals(state, {
       renew: async (report, signal) => {
-        const renewal = await api.leases.renew(this.#lease, report, signal);
+        const { server } = this.#lease;
+        const { reply, cordon } = await api.leases.renew(
+          this.#lease,
+          { ...report, cordon: cordons.findUnknownTo(server) },
+          signal,
+        );
+        if (reply !== 'renewed') return reply;
         // Packet loss can delay the stream for long while the lease is alive. If it ends, a renewal reports that too.
-        if (renewal === 'renewed') this.#recordSignOfLife();
-        return renewal;
+        this.#recordSignOfLife();
+        cordons.record(server, cordon);
+        return reply;
       },
       ttlMs,
       clock,

@@ -1,8 +1,9 @@
 import type { Readable } from 'node:stream';
 import { formatValidationIssues, parseErrorDetail } from '../api/api-responses.js';
 import { parseReplacedHeader, REGISTRY_HEADER, REPLACED_HEADER } from '../api/instance-json.js';
-import { LEASE_HEADER, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
+import { LEASE_HEADER, parseRenewedCordon, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
 import { type RegistrationTerms, serializeRegistration } from '../api/replica-json.js';
+import type { Cordon } from '../core/cordon.js';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalStatus } from '../core/lease-renewals.js';
@@ -30,6 +31,13 @@ export interface OpenLease {
 
 /** Outcome of a renewal. `misrouted`: the response is from a server with another registry than the lease. */
 export type RenewalReply = RenewalStatus | 'misrouted';
+
+/** Response to a renewal. */
+export interface RenewalResponse {
+  readonly reply: RenewalReply;
+  /** The cordon of the replica, as the server knows it. Undefined if there is none, or the lease was not renewed. */
+  readonly cordon: Cordon | undefined;
+}
 
 /** Opens, renews and releases leases at API servers. */
 export class LeaseClient {
@@ -81,13 +89,14 @@ export class LeaseClient {
     { server, id: lease, registry }: OpenLease,
     report: RenewalReport,
     signal: AbortSignal,
-  ): Promise<RenewalReply> {
+  ): Promise<RenewalResponse> {
     const response = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
     const status = RENEWAL_STATUSES[response.status];
     if (status) {
-      await this.#servers.ignoreBody(response);
-      const isMisrouted = status !== 'renewed' && registry !== undefined && getRegistry(response) !== registry;
-      return isMisrouted ? 'misrouted' : status;
+      const body = await this.#servers.readShortBody(response);
+      if (status === 'renewed') return { reply: status, cordon: parseRenewedCordon(body) };
+      const isMisrouted = registry !== undefined && getRegistry(response) !== registry;
+      return { reply: isMisrouted ? 'misrouted' : status, cordon: undefined };
     }
     const text = await this.#servers.readError(response, RENEWAL_TIMEOUT_MS);
     const refusal = parseRefusal(response.status, text);

@@ -6,6 +6,7 @@ import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
+import { CordonRelay } from './cordon-relay.js';
 import type { LeaseChange } from './lease-change.js';
 import { STAND_BY_POLL_MS, waitUntilFree } from './listed-id.js';
 import { OwnInstance } from './own-instance.js';
@@ -74,6 +75,7 @@ export class LeaseKeeper {
       ttlMs,
       instance: this.#instance,
       claims: new RegistryClaims(),
+      cordons: new CordonRelay(() => this.#sendCordon()),
       getReplica: () => this.#replica,
       getState: () => this.#state,
       isOnlyServer: () => this.#registrations.size === 1,
@@ -193,6 +195,10 @@ export class LeaseKeeper {
   #sendCapabilities(): void {
     this.#instance.nextSeq();
     for (const registration of this.#registrations.values()) registration.sendCapabilities();
+  }
+
+  #sendCordon(): void {
+    for (const registration of this.#registrations.values()) registration.sendCordon();
   }
 
   #createListener(): RegistrationListener {

@@ -76,6 +76,11 @@ export class Renewals {
     this.#skipWait.abort();
   }
 
+  /** Renews the lease at once, or again after the renewal in progress. */
+  renewNow(): void {
+    this.#skipWait.abort();
+  }
+
   /** Stops renewing. */
   stop(): void {
     this.#stop.abort();

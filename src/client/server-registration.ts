@@ -4,6 +4,7 @@ import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
+import type { CordonRelay } from './cordon-relay.js';
 import { HeldLease, type HeldLeaseEnd } from './held-lease.js';
 import type { OpenLease } from './lease-client.js';
 import { waitUntilUnlisted } from './listed-id.js';
@@ -26,6 +27,7 @@ export interface RegistrationContext {
   readonly ttlMs: number;
   readonly instance: OwnInstance;
   readonly claims: RegistryClaims<ServerRegistration>;
+  readonly cordons: CordonRelay<ServerAddress>;
   /** Returns the replica as it is to be registered. */
   readonly getReplica: () => Replica;
   /** Returns the state that the replica declares. */
@@ -152,6 +154,11 @@ export class ServerRegistration {
     }
   }
 
+  /** Sends the newest cordon, if the server doesn't know it. Without a lease, the next registration has it. */
+  sendCordon(): void {
+    this.#held?.sendCordon();
+  }
+
   #renewLeave(): void {
     if (this.#leave.signal.aborted) this.#leave = new AbortController();
     this.#wake();
@@ -189,10 +196,11 @@ export class ServerRegistration {
 
   /** Opens a lease and holds it to its end. Rejects with `server_unreachable` if the lease is lost. */
   async #registerAndHold(signal: AbortSignal): Promise<void> {
-    const { api, clock, ttlMs, instance, claims, listener, getReplica, getState } = this.#context;
+    const { api, clock, ttlMs, instance, claims, cordons, listener, getReplica, getState } = this.#context;
     if (this.#isReplaced) await waitUntilUnlisted({ api, clock, server: this.server, id: getReplica().id, signal });
     const [replica, state] = [getReplica(), getState()];
-    const lease = await api.leases.open(this.server, replica, { ttlMs, state, instance: instance.nextSeq() }, signal);
+    const terms = { ttlMs, state, instance: instance.nextSeq(), cordon: cordons.newest };
+    const lease = await api.leases.open(this.server, replica, terms, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
     this.#isStateAware = lease.id !== undefined;
     if (!this.#isStateAware && getState() !== 'ready') this.#leave.abort();
@@ -217,13 +225,14 @@ export class ServerRegistration {
 
   /** Holds a lease to its end, and reports what has changed since the registration. */
   async #hold(lease: OpenLease, replica: Replica, state: DeclaredState, signal: AbortSignal): Promise<HeldLeaseEnd> {
-    const { api, clock, ttlMs, instance, listener, getState } = this.#context;
+    const { api, clock, ttlMs, instance, cordons, listener, getState } = this.#context;
     const held = new HeldLease(lease, {
       api,
       clock,
       replica,
       state,
       ttlMs,
+      cordons,
       signal,
       watchesList: lease.id === undefined && this.#isReplaced,
       onRegistered: () => listener.onRegistered(this),

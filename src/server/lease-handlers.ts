@@ -1,6 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { serializeCordon } from '../api/cordon-json.js';
-import { parseRenewal, replaceCapabilities } from '../api/lease-renewal.js';
+import { parseRenewal, RENEWED_BODY, replaceCapabilities, serializeRenewed } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
@@ -68,7 +67,7 @@ export function createRenewHandler(
 
 /** Sends the cordon of the replica too, if there ever was one, so that the replica repeats it at other servers. */
 function sendRenewed(response: Response, cordon: Cordon | undefined): void {
-  if (cordon) sendJson(response, 200, `{"status":"renewed","cordon":${serializeCordon(cordon)}}`);
+  if (cordon) sendJson(response, 200, serializeRenewed(cordon));
   else sendRenewedOnly(response);
 }
 
@@ -89,7 +88,7 @@ export function createReleaseHandler(registry: Pick<Registry, 'release'>): Reque
   };
 }
 
-const sendRenewedOnly = createJsonResponse(200, '{"status":"renewed"}');
+const sendRenewedOnly = createJsonResponse(200, RENEWED_BODY);
 const sendReleased = createJsonResponse(200, '{"status":"released"}');
 const sendSuperseded = createErrorResponse('already_exists', 'a newer registration has taken the id of this lease');
 const sendCapabilitiesTooSoon = createErrorResponse(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseRenewal } from '../../src/api/lease-renewal.js';
+import { parseRenewal, parseRenewedCordon, serializeRenewal, serializeRenewed } from '../../src/api/lease-renewal.js';
 import { parseRegistration } from '../../src/api/registration.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 
@@ -24,6 +24,30 @@ describe('parseRenewal', () => {
   ])('rejects %j', (body, message) => {
     const outcome = parseRenewal(body);
     expect(outcome.kind === 'invalid' && serializeValidationIssues(outcome.issues)).toContain(message);
+  });
+});
+
+describe('the cordon in a renewal and its response', () => {
+  const cordon = { cordoned: true, reason: 'é"', atMs: 1_700_000_000_000 };
+
+  it('is parsed as it was serialized', () => {
+    expect(parseRenewal(serializeRenewal({ state: 'ready', seq: 1, cordon }))).toMatchObject({ seq: 1, cordon });
+    expect(parseRenewedCordon(serializeRenewed(cordon))).toEqual(cordon);
+    expect(parseRenewedCordon('{"status":"renewed"}')).toBeUndefined();
+  });
+
+  it.each([
+    '',
+    '[]',
+    'null',
+    '{"cordon":null}',
+    '{"cordon":{"cordoned":1,"at":1}}',
+    '{"cordon":{"cordoned":true,"at":"1"}}',
+    '{"cordon":{"cordoned":true,"at":1e300}}',
+    '{"cordon":{"cordoned":true,"at":1,"reason":"\\ud800"}}',
+    `{"cordon":{"cordoned":true,"at":1,"reason":"${'x'.repeat(257)}"}}`,
+  ])('is ignored by the replica if servers would refuse it: %.60s', (body) => {
+    expect(parseRenewedCordon(body)).toBeUndefined();
   });
 });
 

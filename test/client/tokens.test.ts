@@ -74,7 +74,7 @@ describe('ApiClient', () => {
     });
     token = 'writer';
     const lease = await api.leases.open(toServer(server.url), replica('r1', {}), { ttlMs: 9000 }, signal);
-    expect(await api.leases.renew(lease, { state: 'ready' }, signal)).toBe('renewed');
+    expect(await api.leases.renew(lease, { state: 'ready' }, signal)).toEqual({ reply: 'renewed', cordon: undefined });
     await api.leases.release(lease, signal);
     lease.body.destroy();
     expect(server.registry.replicas()).toEqual([]);
