@@ -70,21 +70,23 @@ export class LeaseExpiry<R extends Replica = Replica> {
     if (lease.declared === 'ready') await store.change(id, { state: 'suspect', sinceEpochMs: clock.epochMs() });
   }
 
-  /**
-   * Records a sign of life, with the state and capabilities that the replica reported. Ends a suspicion. Renews a two-way lease
-   * for another TTL.
-   */
-  async recordSignOfLife(lease: Lease, declared: DeclaredState = lease.declared, replica?: R): Promise<void> {
-    const { store, clock } = this.#options;
-    const isStateChange = declared !== lease.declared || (declared === 'ready' && lease.suspected !== undefined);
-    const nowMs = clock.nowMs();
-    const silentMs = nowMs - lease.seenAtMs;
-    lease.seenAtMs = nowMs;
+  /** Records a sign of life that is not a renewal. Ends a suspicion, and starts the TTL of a two-way lease again. */
+  async recordSignOfLife(lease: Lease): Promise<void> {
+    const isStateChange = lease.declared === 'ready' && lease.suspected !== undefined;
+    this.#endSilence(lease);
+    if (isStateChange) await this.#change(lease, true);
+  }
+
+  /** Renews a lease, with the state and capabilities that the replica reported. Ends a suspicion. */
+  async applyRenewal(lease: Lease, declared: DeclaredState = lease.declared, replica?: R): Promise<void> {
+    const { ttlMs, suspected, replicaId, host } = lease;
+    const isStateChange = declared !== lease.declared || (declared === 'ready' && suspected !== undefined);
     lease.declared = declared;
-    if (lease.suspected !== undefined) this.#endSuspicion(lease, silentMs);
-    const stateChange = isStateChange ? { state: declared, sinceEpochMs: clock.epochMs() } : {};
-    if (!isStateChange && !replica) return;
-    await store.change(lease.id, { ...stateChange, ...(replica && { replica }), instance: lease.instance });
+    const silentMs = this.#endSilence(lease);
+    if (suspected !== undefined && ttlMs !== undefined && silentMs > ttlMs) {
+      this.#options.events.emit({ kind: 'renewed_late', replicaId, host, lateMs: silentMs - ttlMs });
+    }
+    if (isStateChange || replica) await this.#change(lease, isStateChange, replica);
   }
 
   /** Cancels the timer of self-preservation. The timers of leases end with the leases. */
@@ -93,15 +95,25 @@ export class LeaseExpiry<R extends Replica = Replica> {
     this.#cancelPreservationTimer = undefined;
   }
 
-  #endSuspicion(lease: Lease, silentMs: number): void {
-    const { events } = this.#options;
-    const { replicaId, host, ttlMs, declared } = lease;
+  /** Records a sign of life of the holder, and ends a suspicion. Returns how long the holder was silent, in ms. */
+  #endSilence(lease: Lease): number {
+    const { clock, events } = this.#options;
+    const { replicaId, host, declared: state, suspected } = lease;
+    const nowMs = clock.nowMs();
+    const silentMs = nowMs - lease.seenAtMs;
+    lease.seenAtMs = nowMs;
+    if (suspected === undefined) return silentMs;
     lease.suspected = undefined;
-    events.emit({ kind: 'suspicion_ended', replicaId, host, state: declared, silentMs });
-    if (ttlMs !== undefined && silentMs > ttlMs) {
-      events.emit({ kind: 'renewed_late', replicaId, host, lateMs: silentMs - ttlMs });
-    }
+    events.emit({ kind: 'suspicion_ended', replicaId, host, state, silentMs });
     this.watch(lease);
+    return silentMs;
+  }
+
+  /** Writes new capabilities, and the declared state if it is a change, to the store. */
+  async #change(lease: Lease, isStateChange: boolean, replica?: R): Promise<void> {
+    const { store, clock } = this.#options;
+    const stateChange = isStateChange ? { state: lease.declared, sinceEpochMs: clock.epochMs() } : {};
+    await store.change(lease.id, { ...stateChange, ...(replica && { replica }), instance: lease.instance });
   }
 
   #enterSelfPreservation(): void {

@@ -63,14 +63,14 @@ export class LeaseRenewals<R extends Replica = Replica> {
     const lease = this.#options.leases.get(id);
     if (!lease) return this.findRefusal(id) ?? 'unknown';
     if (!recordSeq(lease, seq)) {
-      await this.#options.expiry.recordSignOfLife(lease);
+      await this.#options.expiry.applyRenewal(lease);
       return 'renewed';
     }
     const isTooSoon = update !== undefined && this.#options.clock.nowMs() < lease.nextCapabilityUpdateAtMs;
     if (update && !isTooSoon) return this.#renewWithCapabilities(lease, declared, update);
     const becomesReady = declared === 'ready' && lease.declared !== 'ready';
     const isDelayed = isTooSoon || (becomesReady && !takeReadyTurn(lease, this.#options.clock.nowMs()));
-    await this.#options.expiry.recordSignOfLife(lease, isDelayed ? undefined : declared);
+    await this.#options.expiry.applyRenewal(lease, isDelayed ? undefined : declared);
     return isDelayed ? 'too_soon' : 'renewed';
   }
 
@@ -87,13 +87,13 @@ export class LeaseRenewals<R extends Replica = Replica> {
     const bytes = estimateRegistrationBytes(replica);
     const refusal = checkByteLimits(this.#options.leases, this.#options.limits, { host, bytes, replaced: lease });
     if (refusal) {
-      await this.#options.expiry.recordSignOfLife(lease);
+      await this.#options.expiry.applyRenewal(lease);
       return refusal;
     }
     lease.nextCapabilityUpdateAtMs = this.#options.clock.nowMs() + CAPABILITY_UPDATE_INTERVAL_MS;
     this.#options.leases.resize(lease, bytes);
     try {
-      await this.#options.expiry.recordSignOfLife(lease, declared, replica);
+      await this.#options.expiry.applyRenewal(lease, declared, replica);
     } catch (error) {
       this.#options.leases.resize(lease, bytesBefore);
       throw error;

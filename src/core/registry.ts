@@ -246,7 +246,7 @@ export class Registry<R extends Replica = Replica> {
     this.cordons.emitChange(replica.id, previousCordon, registration.cordon);
   }
 
-  /** Ends the lease of a registration that a newer one replaced. The same process can register again, and takes over nothing. */
+  /** Ends the lease of a registration that a newer one replaced. A re-registration by the same process is not a takeover. */
   #supersede({ lease, instance, replica: { id: replicaId } }: Registration, by: Instance | undefined): void {
     const nowMs = this.#clock.nowMs();
     const ended = this.#leases.end(lease);

@@ -286,6 +286,18 @@ describe('registry', () => {
     expect(events.all.slice(1).map(({ kind }) => kind)).toEqual(['suspected', 'suspicion_ended']);
   });
 
+  it('does not report a late renewal when an acknowledgement ends a suspicion after the TTL', async () => {
+    const clock = new ManualClock();
+    const events = createRecordingEvents();
+    const registry = createRegistry({ clock, events });
+    const lease = await registry.register(replica('r1', {}), { host: 'h', ttlMs: 9000 }, () => {});
+    clock.advance(5000);
+    await registry.accuse(lease, 'unacknowledged', { timerDelayMs: 0, isLossy: true });
+    clock.advance(20_000);
+    await registry.recordSignOfLife(lease);
+    expect(events.all.slice(1).map(({ kind }) => kind)).toEqual(['suspected', 'suspicion_ended']);
+  });
+
   it('notifies every holder when it closes', async () => {
     const registry = createRegistry();
     const ends: unknown[] = [];
