@@ -101,8 +101,8 @@ export class Renewals {
       const renewal = await this.#renew();
       if (signal.aborted) return;
       if (renewal === 'superseded' || renewal === 'unknown') return onEnd(renewal);
-      // Another server that answers at the same address knows nothing about the lease, so its response does not end it. If
-      // only such responses arrive for a whole TTL, the server that granted the lease is gone.
+      // A misrouted renewal does not end the lease: the server that responded knows nothing about it. If only such responses
+      // arrive for a whole TTL, the server that granted the lease is gone.
       if (renewal === 'misrouted' && clock.nowMs() - this.#renewedAtMs >= ttlMs) return onEnd('unknown');
       // Without a response, keep trying: if the server is gone, the lease stream reports it.
       intervalMs = renewal === 'refused' ? 0 : ttlMs / (renewal === 'renewed' ? RENEWALS_PER_TTL : RETRIES_PER_TTL);

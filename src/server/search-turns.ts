@@ -19,7 +19,7 @@ const MAX_WAITING = 256;
 export class SearchTurns {
   readonly #clock: Clock;
   readonly #waiting: (() => void)[] = [];
-  /** Time at which the recorded searches have taken no more than their share. */
+  /** Until this time, past searches exceed their share, apart from the burst. */
   #paidAtMs = 0;
 
   constructor(clock: Clock) {

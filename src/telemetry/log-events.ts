@@ -91,10 +91,10 @@ function formatRegistryEvent(event: RegistryEvent): Line {
       return info(`${quoteId(event.replicaId)} is suspect: ${event.reason} (host ${event.host})`);
     case 'suspicion_ended':
       return info(
-        `${quoteId(event.replicaId)} is ${event.state} again, after ${formatSeconds(event.silentMs)} of silence`,
+        `${quoteId(event.replicaId)} is ${event.state} again after ${formatSeconds(event.silentMs)} of silence`,
       );
     case 'renewed_late':
-      return info(`${quoteId(event.replicaId)} renewed its lease ${formatSeconds(event.lateMs)} late`);
+      return info(`${quoteId(event.replicaId)} renewed its lease ${formatSeconds(event.lateMs)} after its TTL`);
     case 'id_conflict':
       return warn(
         `replica id ${quoteId(event.replicaId)} keeps changing owner: are two processes registering it? ` +
@@ -105,7 +105,9 @@ function formatRegistryEvent(event: RegistryEvent): Line {
       return warn(`refused a registration${id} from ${event.host}: ${event.reason} (${event.code})`);
     }
     case 'self_preservation_entered':
-      return warn('self-preservation: many replicas fell silent at once; they are kept as suspects');
+      return warn(
+        'self-preservation: most hosts fell silent, or this process was paused; silent replicas are kept as suspects',
+      );
     case 'self_preservation_left':
       return info('self-preservation ended: replicas that fall silent are removed again');
     case 'store_failed':

@@ -26,7 +26,7 @@ export interface InferenceServiceOptions extends InferenceCallsOptions {
   isReady(): boolean;
 }
 
-/** Returns a request unchanged. grpc-js declares it as bytes, but the call limits have replaced it by a message object. */
+/** Returns a request unchanged. `BudgetedRequestReader` delivers a {@link ReceivedMessage} where grpc-js declares bytes. */
 const toReceivedMessage = (received: Buffer): ReceivedMessage => received as unknown as ReceivedMessage;
 const keepBytes = (bytes: Buffer): Buffer => bytes;
 

@@ -26,9 +26,9 @@ describe('the log', () => {
     [{ kind: 'suspected', ...about, reason: 'expired' }, '"r1" is suspect: expired (host h)'],
     [
       { kind: 'suspicion_ended', ...about, state: 'ready', silentMs: 1500 },
-      '"r1" is ready again, after 1.5 s of silence',
+      '"r1" is ready again after 1.5 s of silence',
     ],
-    [{ kind: 'renewed_late', ...about, lateMs: 1500 }, '"r1" renewed its lease 1.5 s late'],
+    [{ kind: 'renewed_late', ...about, lateMs: 1500 }, '"r1" renewed its lease 1.5 s after its TTL'],
     [REFUSED, 'refused a registration of "r1" from h: full (unavailable)'],
     [{ kind: 'drain_started', leases: 3, durationMs: 5000 }, 'draining: ending 3 leases over 5.0 s'],
     [{ kind: 'request_failed', method: 'GET', target: '/route', error: 'broken' }, 'GET /route failed: broken'],
