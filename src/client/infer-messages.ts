@@ -1,11 +1,14 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { quote, quoteList } from '../core/quoting.js';
+import { coerceToSpec } from '../inference/coerce-to-spec.js';
 import type { InferenceResponse, Tensor, Tensors, TensorValue } from '../inference/inference-data.js';
 import type { RequestMessage, ResponseMessage } from '../inference/protocol-messages.js';
 import { toInferenceResponse, toRequestMessage } from '../inference/request-response.js';
+import { isPlainValue, toTensor } from '../inference/tensor-value.js';
 import type { InferOptions } from './client-options.js';
 import type { InferenceChannel } from './inference-channel.js';
-import { createInputTensor, type InputSpecs } from './input-spec-cache.js';
+import type { InputSpecs } from './input-spec-cache.js';
 
 /** Input names of text generation calls: AnyServe's prompt, a chat, and Triton's backends for language models. */
 const TEXT_INPUT_NAMES = ['prompt', 'messages', 'text_input'];
@@ -26,6 +29,24 @@ export function createRequestMessage(
   const inputs: Record<string, Tensor> = Object.create(null);
   for (const [name, value] of Object.entries(values)) inputs[name] = createInputTensor(model, name, value, specs);
   return toRequestMessage({ model, version, id, inputs: inputs as Tensors, parameters, outputs, raw });
+}
+
+/**
+ * Creates the tensor of an input. A plain value gets the declared datatype and shape; any other value has its own. Throws
+ * `usage` for an invalid value, because that is the caller's mistake.
+ */
+function createInputTensor(model: string, name: string, value: TensorValue, specs: InputSpecs): Tensor {
+  const label = `input ${quote(name)}`;
+  if (isPlainValue(value) && specs.size > 0 && !specs.has(name)) {
+    const validNames = quoteList([...specs.keys()]);
+    throw new AnyserveError('usage', `model ${quote(model)} has no ${label}; its inputs: ${validNames}`);
+  }
+  const spec = specs.get(name);
+  try {
+    return spec && isPlainValue(value) ? coerceToSpec(label, value, spec) : toTensor(label, value);
+  } catch (cause) {
+    throw new AnyserveError('usage', getErrorMessage(cause), { cause });
+  }
 }
 
 /** Parses a response message. Throws `internal` for a malformed message, so that another replica is tried. */

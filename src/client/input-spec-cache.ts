@@ -1,13 +1,10 @@
-import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
+import { AnyserveError, type ErrorCode } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
-import { quote, quoteList } from '../core/quoting.js';
-import { coerceToSpec } from '../inference/coerce-to-spec.js';
+import { quote } from '../core/quoting.js';
 import { isDatatype } from '../inference/datatype.js';
 import type { ModelMetadataResponse_TensorMetadata as TensorMetadata } from '../inference/gen/open_inference.js';
-import type { Tensor, TensorValue } from '../inference/inference-data.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
-import { isPlainValue, toTensor } from '../inference/tensor-value.js';
 import type { ActiveCalls } from './cancellation.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
@@ -101,24 +98,6 @@ export class InputSpecCache {
         reject(cancellation.reason);
       };
     });
-  }
-}
-
-/**
- * Creates the tensor of an input. A plain value gets the declared datatype and shape; any other value has its own. Throws
- * `usage` for an invalid value, because that is the caller's mistake.
- */
-export function createInputTensor(model: string, name: string, value: TensorValue, specs: InputSpecs): Tensor {
-  const label = `input ${quote(name)}`;
-  if (isPlainValue(value) && specs.size > 0 && !specs.has(name)) {
-    const validNames = quoteList([...specs.keys()]);
-    throw new AnyserveError('usage', `model ${quote(model)} has no ${label}; its inputs: ${validNames}`);
-  }
-  const spec = specs.get(name);
-  try {
-    return spec && isPlainValue(value) ? coerceToSpec(label, value, spec) : toTensor(label, value);
-  } catch (cause) {
-    throw new AnyserveError('usage', getErrorMessage(cause), { cause });
   }
 }
 

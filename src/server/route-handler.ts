@@ -37,10 +37,9 @@ export function createRouteHandler(
     if (!excluded) return sendTooManyExcluded(response);
     const asked = getQuery(request.url);
     const respond = (): void => {
-      let replica: SerializedReplica | undefined;
-      asked.isFast = turns.run(() => {
-        replica = registry.route(asked.query, excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded));
-      });
+      const excludedIds = excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded);
+      const { result: replica, isFast } = turns.run(() => registry.route(asked.query, excludedIds));
+      asked.isFast = isFast;
       if (replica) sendRoute(response, replica);
       else if (isWarming()) sendNoMatchYet(response);
       else sendNoMatch(response);

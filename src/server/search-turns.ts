@@ -31,15 +31,15 @@ export class SearchTurns {
     return this.#waiting.length === 0 && this.#excessMs <= 0;
   }
 
-  /** Runs a search and counts its time. Returns whether that was short. */
-  run(search: () => void): boolean {
+  /** Runs a search and counts its time. Returns its result, and whether it was fast. */
+  run<T>(search: () => T): { readonly result: T; readonly isFast: boolean } {
     const startedAtMs = this.#clock.nowMs();
-    search();
+    const result = search();
     const endedAtMs = this.#clock.nowMs();
     const tookMs = endedAtMs - startedAtMs;
-    if (tookMs < NEGLIGIBLE_MS) return true;
-    this.#paidAtMs = Math.max(this.#paidAtMs, endedAtMs) + tookMs / MAX_SHARE;
-    return false;
+    const isFast = tookMs < NEGLIGIBLE_MS;
+    if (!isFast) this.#paidAtMs = Math.max(this.#paidAtMs, endedAtMs) + tookMs / MAX_SHARE;
+    return { result, isFast };
   }
 
   /** Calls a task that runs a search when it can run, and resolves then. Returns undefined if too many wait. */

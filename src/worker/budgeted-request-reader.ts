@@ -3,9 +3,13 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
 import type { GrpcJsCall } from './grpc-js-workarounds.js';
-import { inflateWithinBudget, isCompressionEncoding } from './inflate.js';
+import {
+  createUnknownEncodingStatus,
+  inflateWithinBudget,
+  isCompressionEncoding,
+  toInflationStatus,
+} from './inflate.js';
 import type { MemoryBudget, Reservation } from './memory-budget.js';
-import { createUnknownEncodingStatus, toInflationStatus } from './public-request-reader.js';
 import { ReceivedMessage } from './received-message.js';
 import type { RequestReader } from './request-watchdog.js';
 

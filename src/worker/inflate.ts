@@ -1,5 +1,6 @@
 import { promisify } from 'node:util';
 import { gunzip, gunzipSync, inflate, inflateSync } from 'node:zlib';
+import { status } from '@grpc/grpc-js';
 import type { MemoryBudget, Reservation } from './memory-budget.js';
 
 /** Supported compression encodings of gRPC messages. */
@@ -78,6 +79,19 @@ export async function inflateWithinBudget(
   // A message of unknown size is inflated in chunks. Concatenating them at the end takes twice the memory for a moment.
   const neededBytes = Math.min(2 * maxBytes, budget.totalBytes);
   return inflateWithReservation(bytes, encoding, { maxBytes, chunkBytes: 64 * 1024 }, budget, neededBytes);
+}
+
+/** Returns the status for a message with an unsupported encoding. */
+export function createUnknownEncodingStatus(encoding: string) {
+  const details = `Received message compressed with unsupported encoding ${JSON.stringify(encoding).slice(0, 100)}; gzip and deflate are supported`;
+  return { code: status.UNIMPLEMENTED, details };
+}
+
+/** Returns the status for a message that can't be inflated. */
+export function toInflationStatus(error: unknown, maxBytes: number) {
+  if (!(error instanceof InflateLimitError)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
+  const details = `Received message that decompresses to a size larger than ${maxBytes}`;
+  return { code: status.RESOURCE_EXHAUSTED, details };
 }
 
 async function inflateWithReservation(

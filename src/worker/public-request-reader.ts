@@ -1,8 +1,12 @@
-import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
 import { FrameDecoder } from './frame-decoder.js';
 import type { GrpcJsCall } from './grpc-js-workarounds.js';
-import { InflateLimitError, inflateSmallMessage, isCompressionEncoding } from './inflate.js';
+import {
+  createUnknownEncodingStatus,
+  inflateSmallMessage,
+  isCompressionEncoding,
+  toInflationStatus,
+} from './inflate.js';
 import type { RequestReader } from './request-watchdog.js';
 
 /** Maximum size of a request of a method that requires no token, compressed and inflated. */
@@ -75,17 +79,4 @@ function inflateContents(contents: Buffer, encoding: string): Buffer | Promise<n
   } catch (error) {
     return Promise.reject(toInflationStatus(error, MAX_PUBLIC_REQUEST_BYTES));
   }
-}
-
-/** Returns the status for a message with an unsupported encoding. */
-export function createUnknownEncodingStatus(encoding: string) {
-  const details = `Received message compressed with unsupported encoding ${JSON.stringify(encoding).slice(0, 100)}; gzip and deflate are supported`;
-  return { code: status.UNIMPLEMENTED, details };
-}
-
-/** Returns the status for a message that can't be inflated. */
-export function toInflationStatus(error: unknown, maxBytes: number) {
-  if (!(error instanceof InflateLimitError)) return { code: status.INTERNAL, details: 'Failed to decompress message' };
-  const details = `Received message that decompresses to a size larger than ${maxBytes}`;
-  return { code: status.RESOURCE_EXHAUSTED, details };
 }
