@@ -105,7 +105,10 @@ function expectsOneText(inputs: Readonly<Record<string, TensorValue>>): boolean 
 /** Mode of delivery of the response: streamed, streamed if the replica supports it, or unary. */
 type Delivery = 'stream' | 'stream or unary' | 'unary';
 
-/** Streams a text to a terminal, and for `--json`, which measures the time to the first token. */
+/**
+ * Chooses the mode of delivery. By default, a text is streamed to a terminal, and with `--json`, which measures the time to
+ * the first token.
+ */
 function chooseDelivery(args: Arguments, { stdout }: CommandIo, isText: boolean): Delivery {
   if (args.hasFlag('stream')) return 'stream';
   const canUseStream = args.hasFlag('json') || stdout.isTTY;

@@ -5,8 +5,8 @@ import { type HttpResponse, ResponseTooLongError } from '../http/http-client.js'
 import type { ServerAddress } from './server-list.js';
 
 /**
- * Converts a response that no API server gives to the request into an error. 429 and 5xx count as temporary: proxies send
- * them too.
+ * Converts an unexpected response, which an API server would not send, to an error. 429 and 5xx count as temporary, because
+ * proxies send them too.
  */
 export function toUnexpectedResponseError(
   server: ServerAddress,
@@ -44,7 +44,7 @@ const REFUSAL_CODES: Readonly<Partial<Record<number, ErrorCode>>> = {
 
 function createNotAnApiServerError(server: ServerAddress, detail: string, cause?: unknown, peer = ''): AnyserveError {
   const { hostname, port } = new URL(server.url);
-  // "localhost" can resolve to ::1, where another program listens than at the API server's 127.0.0.1.
+  // "localhost" can resolve to ::1. Another program can listen there while the API server listens on 127.0.0.1.
   const isIpv6Loopback = hostname === 'localhost' && peer.startsWith('[::1]:');
   const advice = isIpv6Loopback ? `check the URL, or use http://127.0.0.1:${port || 80}` : 'check the URL';
   const message = `${server.name} is not an AnyServe API server (${detail}); ${advice}`;

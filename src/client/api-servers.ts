@@ -10,10 +10,10 @@ import { raceServers } from './server-race.js';
 /** Timeout for a response of an API server, in ms. */
 export const API_RESPONSE_TIMEOUT_MS = 3000;
 
-/** How long a server that failed is asked last, in ms. */
+/** Time for which a failed server is tried after all others, in ms. */
 const ASKED_LAST_FOR_MS = 30_000;
 
-/** Minimum time that the other servers have to respond after the first, in ms. */
+/** Minimum time to wait for the other servers after the first response, in ms. */
 const MIN_OTHER_RESPONSES_MS = 1000;
 
 /** Maximum number of bytes read of an error response. A 422 response has an entry for each issue. */
@@ -43,7 +43,7 @@ export interface ApiRequest<T> {
   readonly timeoutMs?: number | undefined;
   /** Timeout for the body, in ms. Default: `timeoutMs`. */
   readonly bodyTimeoutMs?: number;
-  /** Parses a response. Returns undefined for a response that no API server gives. */
+  /** Parses a response. Returns undefined for a response that an API server would not send. */
   readonly parse: (status: number, body: string, headers: IncomingHttpHeaders) => { readonly value: T } | undefined;
 }
 
@@ -99,8 +99,8 @@ export class ApiServers {
   }
 
   /**
-   * Asks all servers at once. After the first response, the others have as long again, and at least 1 s. Rejects if no
-   * server responds.
+   * Asks all servers at once. After the first response, waits for the others as long as that response took, and at least
+   * 1 s. Rejects if no server responds.
    */
   async askAll<T>({ server: onlyServer, signal }: ApiRequestOptions, ask: AskServer<T>): Promise<AllResponses<T>> {
     const servers = onlyServer ? [onlyServer] : await this.#list.get();

@@ -228,7 +228,10 @@ export class InferenceClient {
     }
   }
 
-  /** Adds the declared and the sent inputs to an error that has no reason. Returns other errors unchanged. */
+  /**
+   * Adds the declared and the sent inputs to the message of an error for which the replica gave no reason. Returns other
+   * errors unchanged.
+   */
   async #explain(
     error: unknown,
     channel: InferenceChannel,

@@ -17,7 +17,10 @@ const RELEASE_TIMEOUT_MS = 1000;
 /** Maximum number of bytes of a lease stream between two events. The longest event contains a replica id. */
 const MAX_EVENT_BYTES = 64 * 1024;
 
-/** Interval of the checks whether a server without lease ids, which removes by id, still lists the replica, in ms. */
+/**
+ * Interval at which the list is checked for the replica, in ms. Only at servers without lease ids: they remove by replica
+ * id, so the end of an old connection can remove a new registration.
+ */
 const LISTING_POLL_MS = 30_000;
 
 /** The end of a lease. `left` means that the keeper gave it up. */
@@ -49,7 +52,7 @@ export interface HeldLeaseOptions {
   readonly getSeq: () => number;
   /** Called when the server has accepted a renewal with this state. */
   readonly onState: (state: DeclaredState) => void;
-  /** Called once, when servers with different registries answer at the server's address. */
+  /** Called once, when servers with different registries respond at the server's address. */
   readonly onMisrouted: () => void;
 }
 
@@ -154,7 +157,7 @@ export class HeldLease {
           signal,
         );
         if (reply !== 'renewed') return reply;
-        // Packet loss can delay the stream for long while the lease is alive. If it ends, a renewal reports that too.
+        // Packet loss can delay the stream for a long time while the lease is alive. If it ends, a renewal reports that too.
         this.#recordSignOfLife();
         cordons.record(server, cordon);
         return reply;

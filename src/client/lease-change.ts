@@ -1,8 +1,8 @@
 import type { AnyserveError } from '../core/errors.js';
 
 /*
- * This file imports nothing of Node.js, because the public types are made of it: they must compile in
- * projects without Node's types.
+ * This file imports nothing of Node.js, because it contains public types, which must compile in projects
+ * without Node's types.
  */
 
 /** A change of a registration that is kept at one or more API servers. `server` names the server. */
@@ -25,7 +25,7 @@ export type LeaseChange =
    */
   | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number }
   /**
-   * Independent API servers answer at this one address, in turn. A load balancer must not do that: list the servers one by
-   * one instead. Reported once per lease.
+   * Independent API servers take turns responding at this address. A load balancer must not do that: list each server by its
+   * own address instead. Reported once per lease.
    */
   | { readonly kind: 'misrouted'; readonly server: string };

@@ -45,8 +45,8 @@ export async function waitUntilFree(listed: ListedId): Promise<boolean> {
 }
 
 /**
- * Waits, at most 2 s, until a server without lease ids has noticed that a connection was closed. Such a server removes by
- * id, and would otherwise remove the next registration.
+ * Waits, at most 2 s, until a server without lease ids has removed the registration of a closed connection. Such a server
+ * removes by replica id, so a late removal would hit the next registration.
  */
 export async function waitUntilUnlisted(listed: ListedId): Promise<void> {
   const { clock, signal } = listed;

@@ -44,8 +44,8 @@ function isRunningIn(group: number, pid: string): boolean {
 }
 
 /**
- * Waits for the end of its standard input, which the system closes however this process ends. Then sends SIGTERM to the
- * group, and after 3 s SIGKILL to what is left of it.
+ * Script of the guard. The system closes its standard input when our process ends for any reason. The script then sends
+ * SIGTERM to the group, and 3 s later SIGKILL to the remaining processes.
  */
 const GUARD_SCRIPT = `
   read -r _

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/ports.js';
 import type { ServerAddress } from './server-list.js';
 
-/** A question that any of several API servers can answer. */
+/** A request that any of several API servers can handle. */
 export interface ServerQuestion<T> {
   /** Sends the request to one server. The signal is aborted when its response is no longer needed. */
   readonly ask: (server: ServerAddress, signal: AbortSignal) => Promise<T>;
@@ -11,10 +11,10 @@ export interface ServerQuestion<T> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Time after which the next server is asked beside one that has not responded, in ms. */
+/** Time to wait for a response before the next server is asked too, in ms. */
 export const NEXT_SERVER_DELAY_MS = 300;
 
-/** How long the other servers have to respond after a response that isn't enough, in ms. */
+/** Timeout for the other servers after a response that isn't enough, in ms. */
 const OTHER_SERVERS_TIMEOUT_MS = 1000;
 
 /** Outcome of a race. */

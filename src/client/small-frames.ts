@@ -1,9 +1,9 @@
 import library from '@grpc/grpc-js/build/src/stream-decoder.js';
 
-/** Maximum size of a received piece that is joined with others, in bytes. Most servers send DATA frames of 16 KiB. */
+/** Maximum size of a received chunk that is joined with earlier ones, in bytes. Most servers send DATA frames of 16 KiB. */
 const MAX_JOINED_BYTES = 8 * 1024;
 
-/** Maximum size of what pieces are joined to, in bytes. Larger buffers come from mmap, and each costs page faults. */
+/** Maximum size of a joined buffer, in bytes. Larger buffers come from mmap, and each costs page faults. */
 const MAX_RESULT_BYTES = 64 * 1024;
 
 /** The members used of the library's decoder. They are internal to the library and can change. */

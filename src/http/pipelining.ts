@@ -19,7 +19,8 @@ export function waitForTurn(request: IncomingMessage, response: ServerResponse, 
   addWaiting(socket, 1);
   // Node resumes the socket at the end of each request that it parses, so this must run after the whole packet.
   process.nextTick(() => socket[waitingRequests] !== 0 && socket.pause());
-  // Node assigns the socket when the previous response is finished. It emits the event from the middle of that work.
+  // Node assigns the socket when the previous response is finished. It emits the event before it has finished, so the next
+  // request waits for the next tick.
   response.once('socket', () => process.nextTick(takeTurn));
 
   function takeTurn(): void {

@@ -46,7 +46,8 @@ export class ProtobufReader {
   /** Reads an unsigned number of 32 bits. The upper bits of a longer one are dropped, as protobuf specifies. */
   readUint32(): number {
     const bytes = this.#bytes;
-    // Beyond the end of the message bytes are undefined, and `!(undefined < 0x80)` continues until the limit throws.
+    // Past the end of the message, bytes are undefined. `!(undefined < 0x80)` is true, so the loop runs until the limit
+    // throws.
     let byte = bytes[this.#position++] as number;
     let number = byte & 0x7f;
     for (let shift = 7; !(byte < 0x80); shift += 7) {
