@@ -23,7 +23,7 @@ export const DEFAULTS = {
   /** Concurrency limit for an engine that batches calls. Fewer concurrent calls would limit its throughput. */
   engineMaxConcurrency: 256,
   maxQueue: 1024,
-  /** Client and worker have the same limit. */
+  /** Maximum size of a message, in bytes, for both client and worker. */
   maxMessageBytes: 64 * 1024 * 1024,
   /** Maximum memory of all requests of a worker together, each from its first byte to the end of its call. */
   maxDecodingBytes: 512 * 1024 * 1024,

@@ -7,12 +7,13 @@ export const HEALTH_CHECK_RETRY_MS = 1000;
 /** Timeout of one check, in ms. A server that has not responded by then has failed it. */
 export const HEALTH_CHECK_TIMEOUT_MS = 1000;
 
-/** A healthy server becomes unhealthy after this many consecutive failed checks. */
+/** Number of consecutive failed checks after which a healthy server becomes unhealthy. */
 const UNHEALTHY_FAILURES = 3;
 
 /**
- * A failed check that took at least this long makes a server unhealthy alone, in ms: as long as three checks with the default
- * timeout and the times between them. Some checks have a timeout of 10 s; a frozen server would be called for 35 s otherwise.
+ * Minimum duration of a single failed check that makes a server unhealthy, in ms: the time of three checks with the default
+ * timeout and the pauses between them. Some checks have a timeout of 10 s, so a frozen server would otherwise get calls for
+ * 35 s.
  */
 const UNHEALTHY_SILENCE_MS =
   UNHEALTHY_FAILURES * HEALTH_CHECK_TIMEOUT_MS + (UNHEALTHY_FAILURES - 1) * HEALTH_CHECK_RETRY_MS;

@@ -7,7 +7,10 @@ import type { Accusation, SelfPreservation } from './self-preservation.js';
 
 /** Evidence that a lease's holder has gone silent. */
 export interface Silence extends Pick<Accusation, 'timerDelayMs' | 'isLossy'> {
-  /** Minimum age of the last renewal, in ms. A lease that was renewed since is not silent. Default: 0. */
+  /**
+   * Minimum time since the last renewal, in ms. A lease with a later renewal is not silent. Applies to leases with a TTL.
+   * Default: 0.
+   */
   readonly minSilentMs?: number;
 }
 

@@ -17,7 +17,7 @@ export type RenewalStatus = 'renewed' | 'superseded' | 'unknown';
  */
 export type RenewalResult = RenewalStatus | 'too_soon' | AnyserveError;
 
-/** Returns a replica with new capabilities, given the present one. */
+/** Returns a replica with new capabilities, given the current one. */
 export type CapabilityUpdate<R extends Replica = Replica> = (present: R) => R;
 
 /** Dependencies of lease renewals. */

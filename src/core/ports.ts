@@ -152,7 +152,7 @@ export interface AttemptTarget {
 
 /** Receives the events of registry, server and calls. Logs, metrics and history subscribe to it. */
 export interface Events<Event = RegistryEvent | ServerEvent | CallEvent> {
-  /** Delivers the event to every subscriber before it returns, so subscribers can stamp it with the present time. */
+  /** Delivers the event to every subscriber before it returns, so subscribers can stamp it with the current time. */
   emit(event: Event): void;
 }
 
@@ -192,7 +192,7 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
   /** Deletes the registration with this lease. Does nothing if it was replaced or deleted. */
   delete(lease: LeaseId, end: LeaseEnd): Promise<void>;
   /**
-   * Calls the listener immediately for each present registration, and later for each change. The returned function
+   * Calls the listener immediately for each existing registration, and later for each change. The returned function
    * unsubscribes.
    */
   subscribe(listener: (event: StoreEvent<R>) => void): () => void;

@@ -289,7 +289,7 @@ export class Registry<R extends Replica = Replica> {
   }
 }
 
-/** Returns an error if a registration is older than the present one of the same process. */
+/** Returns an error if a registration is older than the current one of the same process. */
 function checkSeq(
   instance: NumberedInstance | undefined,
   present: NumberedInstance | undefined,

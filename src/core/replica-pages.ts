@@ -7,8 +7,8 @@ export interface ReplicaPage<R extends Replica = Replica> {
   readonly id: number;
   readonly registrations: readonly Registration<R>[];
   /**
-   * Revision of each registration: the number of the change that put it in the list. No two registrations of a list have
-   * the same one. The same array as in the previous snapshot if no registration of the page changed.
+   * Revision of each registration: the number of the change that put it in the list. Revisions are unique within a list. If
+   * no registration of the page has changed, this is the array of the previous snapshot.
    */
   readonly revisions: readonly number[];
 }

@@ -14,7 +14,7 @@ export type Verdict = 'remove' | 'suspect';
 export interface Accusation {
   /** Host of the replica. A dead host takes all its replicas with it and counts once. */
   readonly host: string;
-  /** Whether the host recently answered a retransmission, so that its network loses packets. Default: false. */
+  /** Whether the host recently acknowledged a retransmission, so that its network loses packets. Default: false. */
   readonly isLossy?: boolean;
   /** Delay of the timer that found the silence, in ms. */
   readonly timerDelayMs: number;
@@ -40,7 +40,7 @@ export interface HostListener {
 export interface SelfPreservation extends HostListener {
   /** Decides what to do with a silent replica. Its host must hold a lease. */
   judge(accusation: Accusation): Verdict;
-  /** End of self-preservation, as monotonic time. In the past while it is off. */
+  /** Monotonic time until which self-preservation is active. A past time means that it is off. */
   readonly activeUntilMs: number;
 }
 

@@ -60,7 +60,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
       readiness.markDraining();
       if (drainMs > 0) await drainLeases({ registry, clock, events, durationMs: drainMs, signal });
       deadPeers.close();
-      // Before the listener: it takes the connections of leases for idle ones, and would cut them.
+      // The registry closes first, because the listener would treat lease connections as idle and cut them.
       await registry.close();
       streams.close();
       await listener.close();

@@ -51,7 +51,7 @@ const RETRANSMITS_OF_DEAD_HOST = 4;
  */
 const RETRANSMITS_OF_LOSSY_HOST = 2;
 
-/** Time for which a host that answered a retransmission counts as lossy, in ms. */
+/** Time for which a host that acknowledged a retransmission counts as lossy, in ms. */
 const LOSSY_FOR_MS = 60_000;
 
 /**
@@ -76,7 +76,10 @@ interface Check {
 
 /** A period without an acknowledgement. */
 interface Wait {
-  /** Time of the last check before the wait, or of the last that saw progress. The wait began up to one check later. */
+  /**
+   * Assumed start: the last check before the wait, or the last check that saw progress. The real start can be up to one
+   * check later.
+   */
   sinceMs: number;
   acknowledgedBytes: number;
   retransmits: number;
@@ -92,7 +95,7 @@ interface Wait {
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;
   readonly #watched = new Map<string, Watched>();
-  /** Time of the last answer of each lossy host to a retransmission. */
+  /** Time at which each lossy host last acknowledged a retransmission. */
   readonly #lossyAtMs = new Map<string, number>();
   #lastCheckAtMs: number;
   #retransmitCount: number | undefined;
@@ -168,7 +171,7 @@ export class DeadPeerDetector {
       this.#retransmitCount = count;
       return isRetransmitting ? RETRANSMIT_CHECK_INTERVAL_MS : CHECK_INTERVAL_MS;
     } finally {
-      // This also runs after a failed check: a wait that the next check finds can have begun only now.
+      // Updated even after a failed check, so that the next check doesn't date a new wait back to an earlier one.
       this.#lastCheckAtMs = check.nowMs;
       for (const [host, atMs] of this.#lossyAtMs) {
         if (check.nowMs - atMs > LOSSY_FOR_MS) this.#lossyAtMs.delete(host);

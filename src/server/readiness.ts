@@ -13,7 +13,7 @@ export interface ReadinessCheck {
   getReason(): string | undefined;
 }
 
-/** Whether the API server accepts registrations. It does when it is serving and every check passes. */
+/** Readiness of the API server: it accepts registrations while it is serving and every check passes. */
 export class Readiness {
   #phase: 'starting' | 'serving' | 'draining' = 'starting';
   readonly #checks: readonly ReadinessCheck[];

@@ -121,7 +121,7 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
     else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id, by) : undefined);
   });
   let unwatch = (): void => {};
-  // Set after `granted`, which the listener uses: if the connection has closed already, it is called at once.
+  // Set only after `granted` is assigned: if the connection has already closed, the listener runs at once and uses it.
   stream.onClosed(() => {
     unwatch();
     granted

@@ -1,12 +1,12 @@
 import type { Clock } from '../core/ports.js';
 
-/** Searches that take less are not counted, in ms. Most take a few microseconds. */
+/** Minimum duration of a search that counts, in ms. Most take a few microseconds. */
 const NEGLIGIBLE_MS = 0.25;
 
-/** Maximum share of the time that searches take in the long run, so that renewals and heartbeats are in time. */
+/** Maximum long-term share of the server's time for searches, so that renewals and heartbeats are on time. */
 const MAX_SHARE = 0.25;
 
-/** Time that searches can take at once, in ms, before the share applies. */
+/** Search time that can be used at once before the share applies, in ms. */
 const BURST_MS = 100;
 
 /** Maximum number of searches that wait. Their requests wait for about a second. */

@@ -8,7 +8,7 @@ import type { QueryNode } from './query-trie.js';
  */
 export class PreparedQuery {
   readonly pairs: CapabilityQuery;
-  /** The index that answered last, and the node that holds the matches there. */
+  /** The index that was used last, and the node that holds the matches there. */
   #index: object | undefined;
   #node: QueryNode | undefined;
   /** The index's count of released pairs at that time. While it stays the same, every pair keeps its number. */

@@ -12,22 +12,22 @@ export interface SearchLimits {
   readonly maxPairs: number;
 }
 
-/** A list longer than this has a bitmap, and lists are intersected by bitmaps. A shorter one is filtered. */
+/** Maximum length of a list that is filtered. Longer lists have bitmaps, and the bitmaps are intersected. */
 export const SHORT_LIST = 2048;
 
 /** Number of samples before the search gives up sampling. If 1 in 20 matches, all samples miss once in 700 queries. */
 const MAX_SAMPLES = 128;
 
 /**
- * Number of members of the list for each sample that the search takes at most. A sample can check all objects of a replica,
- * up to 4,096, so failed samples must not cost more than filtering the list.
+ * Number of list members per sample: a list of n members is sampled at most n / 4 times. A sample can check all objects of a
+ * replica, up to 4,096, so failed samples must not cost more than filtering the list.
  */
 const SIZE_PER_SAMPLE = 4;
 
-/** A list of at most this many members is not sampled, because filtering it costs no more. */
+/** Maximum length of a list that is not sampled, because filtering it costs no more. */
 const MAX_UNSAMPLED = 16;
 
-/** A query that takes more samples than this is worth caching when it is repeated. */
+/** Maximum number of samples of a query that is not worth caching when it is repeated. */
 const CHEAP_SAMPLES = 6;
 
 /** Number of uses of a query after which its result is cached. */

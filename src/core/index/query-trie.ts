@@ -8,7 +8,10 @@ export interface TrieLimits {
   readonly maxResults: number;
   /** Maximum number of matches of a result when it is cached. A result that grows to twice as many is evicted. */
   readonly maxMatches: number;
-  /** Maximum number of matches of all results together, for each registration. {@link MIN_TOTAL_MATCHES} are added. */
+  /**
+   * Total number of cached matches allowed per registration. The limit is this times the number of registrations, plus
+   * {@link MIN_TOTAL_MATCHES}.
+   */
   readonly maxMatchesPerReplica: number;
 }
 
