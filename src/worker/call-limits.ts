@@ -37,7 +37,7 @@ const PUBLIC_REQUEST_TIMEOUT_MS = 10_000;
 const REQUEST_IDLE_TIMEOUT_MS = 30_000;
 
 /**
- * Creates an interceptor that limits what calls hold before a handler gets their requests: the number of calls, the size
+ * Creates an interceptor that limits what calls can use before a handler gets their requests: the number of calls, the size
  * of messages before and after decompression, and the time they take to arrive. It must be the first interceptor, because
  * only the first one receives the library's own call object.
  */

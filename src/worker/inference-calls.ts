@@ -147,7 +147,7 @@ export class InferenceCalls {
 
   #reportFailure(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {
     const request = message ? `inference with model ${quote(message.modelName)}` : 'unreadable inference request';
-    // Requests that callers got wrong must not hide that a model fails.
+    // Invalid requests are limited separately, so that they can't hide failures of a model.
     const kind = error instanceof AnyserveError ? error.code : 'handler';
     this.#options.lines.getLog(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
     this.#options.onFailure(error);

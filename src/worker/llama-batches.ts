@@ -2,9 +2,9 @@ import type { BatchItem, BatchingOptions } from 'node-llama-cpp';
 
 /**
  * Creates a batching strategy, which decides the tokens that a context evaluates together. A block of a prompt is evaluated
- * alone, because its values depend on the batch size, and it can be cached for a later call, whose output must be the same
- * as without the cache. Single tokens, one for each text in progress, are evaluated together. Blocks and tokens take turns,
- * so that a long prompt does not delay other texts.
+ * alone. Its values depend on the batch size, and a later call that finds it in the cache must produce the same output as
+ * without the cache. Single tokens, one for each text in progress, are evaluated together. Blocks and tokens take turns, so
+ * that a long prompt does not delay other texts.
  */
 export function createBlockBatching(): BatchingOptions {
   let wasBlock = false;

@@ -12,8 +12,9 @@ export class OptionalFields {
   readonly #modelsWithAllFields = new Set<Json | undefined>();
 
   /**
-   * Sends a body without the optional fields that this model's server has rejected. If it rejects the request, sends it
-   * again without any of them: if the error names one, or if it can refer to one and the server has never accepted them.
+   * Sends a body without the optional fields that this model's server has rejected. If the server rejects the request, sends
+   * it once more without any optional field in two cases: the error names such a field, or its status can mean one and the
+   * server has never accepted them all for this model.
    */
   async sendAccepted<T>(body: JsonObject, send: (body: JsonObject) => Promise<T>): Promise<T> {
     const model = body.get('model');

@@ -24,10 +24,10 @@ export class PublicCalls {
   readonly #calls = new Set<PublicCall>();
 
   /**
-   * Makes room for one more call. If the limit is reached, it ends a call of the address with the most calls: one address
-   * must not keep the watches of the others out. If the newcomer's address has as many calls, it ends the oldest call whose
-   * request is incomplete: a client that never finishes its requests must not keep health checks out, whose requests arrive
-   * complete. Throws if every request is complete.
+   * Makes room for one more call. If the limit is reached, ends a call of the address with the most calls, so that one
+   * address can't shut out the watches of others. If that address has at most one call more than the new caller's, ends the
+   * oldest call with an incomplete request instead, so that clients that never finish a request can't shut out health
+   * checks. Throws if every request is complete.
    */
   makeRoom(grpcCall: GrpcJsCall, isStream: boolean): void {
     const streams = [...this.#calls].filter((call) => call.isStream);
