@@ -3,7 +3,7 @@ import { formatRegisteredEvent, formatSupersededEvent } from '../../src/api/leas
 import type { RenewalReport } from '../../src/api/lease-renewal.js';
 import type { RegistrationTerms } from '../../src/api/replica-json.js';
 import type { ApiClient } from '../../src/client/api-client.js';
-import type { OpenLease } from '../../src/client/lease-client.js';
+import type { OpenLease, RenewalResponse } from '../../src/client/lease-client.js';
 import type { ServerAddress } from '../../src/client/server-list.js';
 import { AnyserveError } from '../../src/core/errors.js';
 import { asRegistryId, type LeaseId, type ReplicaId } from '../../src/core/ids.js';
@@ -78,11 +78,7 @@ export class SimulatedServer {
     return { server: this.address, body, id: lease, registry: registry.id, replaced };
   }
 
-  async renew(
-    lease: LeaseId,
-    report: RenewalReport,
-    signal: AbortSignal,
-  ): Promise<'renewed' | 'unknown' | 'superseded'> {
+  async renew(lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<RenewalResponse> {
     const registry = await this.#reach(signal);
     const update =
       report.capabilities && ((present: Replica) => ({ ...present, capabilities: report.capabilities ?? [] }));
@@ -90,7 +86,7 @@ export class SimulatedServer {
     await this.#delay();
     if (result === 'too_soon' || result instanceof AnyserveError)
       throw new AnyserveError('resource_exhausted', 'later');
-    return result;
+    return { reply: result, cordon: undefined };
   }
 
   async release(lease: LeaseId, signal: AbortSignal): Promise<void> {
