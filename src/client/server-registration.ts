@@ -66,7 +66,7 @@ export class ServerRegistration {
   readonly #failures: RegistrationFailures;
   readonly #stop = new AbortController();
   /** Aborted to give up the current lease, registration or wait. Replaced when the replica can be registered again. */
-  #leave = new AbortController();
+  #giveUp = new AbortController();
   #held: HeldLease | undefined;
   /** The capabilities that the server accepted for the current lease. */
   #acceptedCapabilities: Replica['capabilities'] | undefined;
@@ -103,7 +103,7 @@ export class ServerRegistration {
   /** Keeps the replica registered until {@link end}. */
   async run(): Promise<void> {
     while (await this.#waitUntilRegistrable()) {
-      const { signal } = this.#leave;
+      const { signal } = this.#giveUp;
       try {
         if (await this.#claim(signal)) await this.#registerAndHold(signal);
       } catch (error) {
@@ -119,26 +119,26 @@ export class ServerRegistration {
   /** Ends the registration and releases the lease. */
   end(): void {
     this.#stop.abort();
-    this.#leave.abort();
+    this.#giveUp.abort();
     this.#wake();
   }
 
   /** Releases the lease, and registers no more until {@link resume}. */
   pause(): void {
     this.#isPaused = true;
-    this.#leave.abort();
+    this.#giveUp.abort();
   }
 
   resume(): void {
     this.#isPaused = false;
-    this.#renewLeave();
+    this.#resetGiveUp();
   }
 
   /** Sends the present state. */
   sendState(): void {
     if (this.#held?.isTwoWay) this.#held.declare(this.#context.getState());
-    else if (this.#context.getState() !== 'ready' && !this.#isStateAware) this.#leave.abort();
-    else if (!this.#isPaused) this.#renewLeave();
+    else if (this.#context.getState() !== 'ready' && !this.#isStateAware) this.#giveUp.abort();
+    else if (!this.#isPaused) this.#resetGiveUp();
   }
 
   /** Sends the present capabilities. Without a lease, the next registration has them. */
@@ -149,8 +149,8 @@ export class ServerRegistration {
       // A one-way lease is given up once, even if more updates follow until it has ended.
       this.#held = undefined;
       this.#isReplaced = true;
-      this.#leave.abort();
-      this.#leave = new AbortController();
+      this.#giveUp.abort();
+      this.#giveUp = new AbortController();
     }
   }
 
@@ -159,8 +159,8 @@ export class ServerRegistration {
     this.#held?.sendCordon();
   }
 
-  #renewLeave(): void {
-    if (this.#leave.signal.aborted) this.#leave = new AbortController();
+  #resetGiveUp(): void {
+    if (this.#giveUp.signal.aborted) this.#giveUp = new AbortController();
     this.#wake();
   }
 
@@ -203,9 +203,9 @@ export class ServerRegistration {
     const lease = await api.leases.open(this.server, replica, terms, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
     this.#isStateAware = lease.id !== undefined;
-    if (!this.#isStateAware && getState() !== 'ready') this.#leave.abort();
+    if (!this.#isStateAware && getState() !== 'ready') this.#giveUp.abort();
     // The registry can have become known, or have changed, after the claim.
-    if (!claims.take(this.#toClaim(lease.registry), this)) this.#leave.abort();
+    if (!claims.take(this.#toClaim(lease.registry), this)) this.#giveUp.abort();
     this.#failures.recordRegistration();
     const grantedAtMs = clock.nowMs();
     const end = await this.#hold(lease, replica, state, signal);
