@@ -50,8 +50,8 @@ export interface HeldLeaseOptions {
   readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
   /** Returns the number of the last change by this process. */
   readonly getSeq: () => number;
-  /** Called when the server has accepted a renewal with this state. */
-  readonly onState: (state: DeclaredState) => void;
+  /** Called when the server has accepted a renewal, and with it a state. */
+  readonly onState: () => void;
   /** Called once, when servers with different registries respond at the server's address. */
   readonly onMisrouted: () => void;
 }
@@ -62,6 +62,8 @@ export class HeldLease {
   readonly #options: HeldLeaseOptions;
   readonly #renewals: Renewals | undefined;
   readonly #streamEnded = new AbortController();
+  #acceptedState: DeclaredState;
+  #acceptedCapabilities: readonly Capability[];
   /** Resolves when the release of the lease has ended; undefined if the lease isn't released. */
   #release: Promise<void> | undefined;
   #recordSignOfLife = (): void => {};
@@ -73,12 +75,24 @@ export class HeldLease {
   constructor(lease: OpenLease, options: HeldLeaseOptions) {
     this.#lease = lease;
     this.#options = options;
+    this.#acceptedState = options.state;
+    this.#acceptedCapabilities = options.replica.capabilities;
     this.#renewals = lease.id === undefined ? undefined : this.#createRenewals();
   }
 
   /** Whether the server can receive new states and capabilities. */
   get isTwoWay(): boolean {
     return this.#renewals !== undefined;
+  }
+
+  /** The state that the server last accepted for this lease. */
+  get acceptedState(): DeclaredState {
+    return this.#acceptedState;
+  }
+
+  /** The capabilities that the server last accepted for this lease. */
+  get acceptedCapabilities(): readonly Capability[] {
+    return this.#acceptedCapabilities;
   }
 
   /** Starts the renewals and the watches. */
@@ -164,9 +178,15 @@ export class HeldLease {
       },
       ttlMs,
       clock,
-      onCapabilities,
+      onCapabilities: (capabilities, error) => {
+        if (!error) this.#acceptedCapabilities = capabilities;
+        onCapabilities(capabilities, error);
+      },
       getSeq,
-      onState,
+      onState: (accepted) => {
+        this.#acceptedState = accepted;
+        onState();
+      },
       onMisrouted,
       onEnd: (end) => {
         if (end === 'superseded') this.#superseded ??= { by: undefined };

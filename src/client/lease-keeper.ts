@@ -208,8 +208,9 @@ export class LeaseKeeper {
       onMisrouted: ({ server }) => this.#notify({ kind: 'misrouted', server: server.name }),
       onLost: (registration, error, retryInMs, isNews) => this.#onLost(registration, error, retryInMs, isNews),
       onSuperseded: (registration, by) => this.#onSuperseded(registration, by),
-      onCapabilities: (registration, replica, error) => this.#onCapabilities(registration, replica, error),
-      onState: () => {
+      onCapabilitiesAccepted: (registration, replica) => this.#onCapabilitiesAccepted(registration, replica),
+      onCapabilitiesRefused: (replica, error) => this.#onCapabilitiesRefused(replica, error),
+      onStateSettled: () => {
         this.#stateAccepted.abort();
         this.#settleUpdateIfAccepted();
       },
@@ -243,21 +244,21 @@ export class LeaseKeeper {
     if (isFree) for (const registration of this.#registrations.values()) registration.resume();
   }
 
-  /** Records that a server has accepted capabilities, or has refused them. Then the last accepted ones apply again. */
-  #onCapabilities(registration: ServerRegistration, registered: Replica, error?: AnyserveError): boolean {
-    if (!error) {
-      this.#wasRegistered = true;
-      this.#refusing.delete(registration);
-      this.#accepted = registered;
-      this.#settleUpdateIfAccepted();
-      return false;
-    }
-    if (this.#replica.capabilities !== registered.capabilities) return true;
-    if (!this.#accepted || this.#accepted.capabilities === registered.capabilities) return false;
+  #onCapabilitiesAccepted(registration: ServerRegistration, registered: Replica): void {
+    this.#wasRegistered = true;
+    this.#refusing.delete(registration);
+    this.#accepted = registered;
+    this.#settleUpdateIfAccepted();
+  }
+
+  /** Returns `retry` if newer capabilities are pending, or the last accepted ones apply again. */
+  #onCapabilitiesRefused(refused: Replica, error: AnyserveError): 'retry' | 'wait' {
+    if (this.#replica.capabilities !== refused.capabilities) return 'retry';
+    if (!this.#accepted || this.#accepted.capabilities === refused.capabilities) return 'wait';
     this.#replica = this.#accepted;
     this.#settleUpdate(error);
     this.#sendCapabilities();
-    return true;
+    return 'retry';
   }
 
   #settleUpdateIfAccepted(): void {

@@ -46,12 +46,14 @@ export interface RegistrationListener {
   onLost(registration: ServerRegistration, error: AnyserveError, retryInMs: number, isNews: boolean): void;
   /** Another process took the id. The listener pauses the registration, or lets it register again. */
   onSuperseded(registration: ServerRegistration, by: Instance | undefined): void;
-  /** The server accepted or refused the capabilities of a replica. Returns whether older capabilities apply again. */
-  onCapabilities(registration: ServerRegistration, replica: Replica, error?: AnyserveError): boolean;
+  /** The server accepted the capabilities of a replica. */
+  onCapabilitiesAccepted(registration: ServerRegistration, replica: Replica): void;
+  /** The server refused the capabilities. Returns `retry` if others apply now, so that a registration can succeed at once. */
+  onCapabilitiesRefused(replica: Replica, error: AnyserveError): 'retry' | 'wait';
   /** The server accepted new capabilities for the same lease. */
   onUpdated(registration: ServerRegistration): void;
-  /** The server accepted a state. */
-  onState(registration: ServerRegistration): void;
+  /** The server accepted a state, or the lease ended, so that nothing is left to accept. */
+  onStateSettled(registration: ServerRegistration): void;
   onMisrouted(registration: ServerRegistration): void;
 }
 
@@ -68,10 +70,6 @@ export class ServerRegistration {
   /** Aborted to give up the current lease, registration or wait. Replaced when the replica can be registered again. */
   #giveUp = new AbortController();
   #held: HeldLease | undefined;
-  /** The capabilities that the server accepted for the current lease. */
-  #acceptedCapabilities: Replica['capabilities'] | undefined;
-  /** The state that the server accepted for the current lease. */
-  #acceptedState: DeclaredState | undefined;
   /** Whether the server last granted a two-way lease. Then it knows states, and doesn't route to an unready replica. */
   #isStateAware = false;
   /** Whether a one-way lease was given up to register again with new capabilities. */
@@ -92,12 +90,12 @@ export class ServerRegistration {
 
   /** Whether there is no lease, or the server has accepted the present capabilities for it. */
   get hasCurrentCapabilities(): boolean {
-    return !this.#held || this.#acceptedCapabilities === this.#context.getReplica().capabilities;
+    return !this.#held || this.#held.acceptedCapabilities === this.#context.getReplica().capabilities;
   }
 
   /** Whether there is no two-way lease, or the server has accepted the present state for it. */
   get hasCurrentState(): boolean {
-    return !this.#held?.isTwoWay || this.#acceptedState === this.#context.getState();
+    return !this.#held?.isTwoWay || this.#held.acceptedState === this.#context.getState();
   }
 
   /** Keeps the replica registered until {@link end}. */
@@ -238,39 +236,37 @@ export class ServerRegistration {
       onRegistered: () => listener.onRegistered(this),
       onCapabilities: (capabilities, error) => this.#onCapabilities({ ...replica, capabilities }, error),
       getSeq: () => instance.seq,
-      onState: (accepted) => {
-        this.#acceptedState = accepted;
-        listener.onState(this);
-      },
+      onState: () => listener.onStateSettled(this),
       onMisrouted: () => listener.onMisrouted(this),
     });
     this.#held = held;
-    this.#acceptedState = state;
-    this.#acceptedCapabilities = replica.capabilities;
     held.start();
     held.declare(getState());
-    listener.onCapabilities(this, replica);
+    listener.onCapabilitiesAccepted(this, replica);
     this.sendCapabilities();
     try {
       return await held.follow();
     } finally {
       this.#held = undefined;
-      listener.onState(this);
+      listener.onStateSettled(this);
       await held.waitForRelease();
     }
   }
 
   #onCapabilities(registered: Replica, error: AnyserveError | undefined): void {
     const { listener } = this.#context;
-    if (!error) this.#acceptedCapabilities = registered.capabilities;
-    listener.onCapabilities(this, registered, error);
-    if (!error) listener.onUpdated(this);
+    if (error) {
+      listener.onCapabilitiesRefused(registered, error);
+      return;
+    }
+    listener.onCapabilitiesAccepted(this, registered);
+    listener.onUpdated(this);
   }
 
   async #handleFailure(error: AnyserveError, signal: AbortSignal): Promise<void> {
     const { listener, getReplica } = this.#context;
-    // If the server refuses new capabilities, the next registration has the last accepted ones.
-    if (error.code === 'unprocessable' && listener.onCapabilities(this, getReplica(), error)) return;
+    const isRetried = error.code === 'unprocessable' && listener.onCapabilitiesRefused(getReplica(), error) === 'retry';
+    if (isRetried) return;
     const retryInMs = this.#failures.computeNextDelayMs(error);
     listener.onLost(this, error, retryInMs, this.#failures.shouldReport(error));
     if (RegistrationFailures.isRefusal(error)) await this.#waitWhileRefused(retryInMs, signal);
