@@ -74,7 +74,7 @@ export function parseCordonRequest(body: string): CordonRequestOutcome {
   return reason === undefined ? createValidationFailure(issues) : { kind: 'cordon', reason };
 }
 
-/** Reads a cordon from a server's parsed JSON. Returns undefined for anything else, also for one that servers would refuse. */
+/** Reads a cordon from a server's parsed JSON. Returns undefined for anything else, including one that servers would refuse. */
 export function toCordon(value: unknown): Cordon | undefined {
   const { cordoned, reason = '', at } = (value ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof cordoned !== 'boolean' || typeof at !== 'number' || !isValidTime(at)) return undefined;

@@ -24,7 +24,7 @@ export function formatEventPosition({ epoch, number }: EventPosition): string {
   return `${epoch}-${number}`;
 }
 
-/** Parses the id of an event, as a client sends it in `Last-Event-ID`. Returns undefined for any other text. */
+/** Parses the id of an event, as a client sends it in `Last-Event-ID`. Returns undefined for any other string. */
 export function parseEventPosition(text: string | undefined): EventPosition | undefined {
   const [, epoch, digits] = /^(.{1,64})-(\d{1,15})$/.exec(text ?? '') ?? [];
   return epoch === undefined ? undefined : { epoch, number: Number(digits) };

@@ -49,7 +49,7 @@ const FIELDS: FieldsByKind = {
 /** All kinds of events in the history. */
 export const HISTORY_EVENT_KINDS = Object.keys(FIELDS) as readonly HistoryEventKind[];
 
-/** Returns whether a text is a kind of event in the history. */
+/** Returns whether a string is a kind of event in the history. */
 export function isHistoryEventKind(text: string): text is HistoryEventKind {
   return Object.hasOwn(FIELDS, text);
 }
@@ -91,7 +91,7 @@ export interface ReceivedHistory {
   readonly events: readonly ReceivedEvent[];
 }
 
-/** Parses the response to `GET /events`. Returns undefined for any other text. */
+/** Parses the response to `GET /events`. Returns undefined for any other string. */
 export function parseHistory(text: string): ReceivedHistory | undefined {
   const body = parsePlainJson(text);
   if (!isPlainObject(body) || typeof body['epoch'] !== 'string' || !Array.isArray(body['events'])) return undefined;
@@ -99,7 +99,7 @@ export function parseHistory(text: string): ReceivedHistory | undefined {
   return { epoch: body['epoch'], events };
 }
 
-/** Parses the data of one event. Returns undefined for any other text. */
+/** Parses the data of one event. Returns undefined for any other string. */
 export function parseReceivedEvent(text: string): ReceivedEvent | undefined {
   return toReceivedEvent(parsePlainJson(text));
 }

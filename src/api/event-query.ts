@@ -14,7 +14,7 @@ export interface EventQuery {
   readonly isFollowed: boolean;
 }
 
-/** Parses the query string of `GET /events`. Returns a text that says what is wrong with an invalid one. */
+/** Parses the query string of `GET /events`. Returns the reason why an invalid one is invalid. */
 export function parseEventQuery(search: string): EventQuery | string {
   const parameters = new URLSearchParams(search);
   const kinds = parameters.getAll('kind');

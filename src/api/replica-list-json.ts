@@ -92,7 +92,7 @@ export function parseReplicaList(body: string): ListedReplica[] | undefined {
   return exact && parseList(exact, EXACT_READER);
 }
 
-/** Parses one entry of such a list. It has no ages, which need the time of the list. Returns undefined for any other text. */
+/** Parses one entry of such a list. It has no ages, which need the time of the list. Returns undefined for any other string. */
 export function parseListedReplica(text: string): ListedReplica | undefined {
   const plain = parsePlainJson(text);
   if (plain !== undefined) return parseEntry(plain, undefined, PLAIN_READER);

@@ -124,7 +124,7 @@ function serializeRange(
   // join() makes a flat string. Concatenation would make a tree of strings, which is slow to encode.
   const text = texts.join(',');
   if (Buffer.byteLength(text) === text.length) return text;
-  // With characters outside ASCII, a text has more bytes than UTF-16 units.
+  // With characters outside ASCII, a string has more bytes than UTF-16 units.
   for (let index = from, n = 0; index < to; index++)
     if (lengths[index] !== 0) lengths[index] = 1 + Buffer.byteLength(texts[++n] as string);
   return text;

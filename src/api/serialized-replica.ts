@@ -6,11 +6,12 @@ import { createListEntry } from './replica-json.js';
 
 /**
  * A replica with its JSON serializations, which are made once at registration rather than for every response. The API
- * server's registry contains only such replicas. The texts are private fields, so that nothing else passes for one.
+ * server's registry contains only such replicas. The serialized strings are private fields, so that nothing else passes for
+ * one.
  *
- * The endpoint and the capability sources are substrings of the list entry. That takes less memory than copies, and
- * keeps no reference to the request body. The id is a copy, because it outlives the replica: lists use it as a key for
- * the place that a later registration of the same id gets.
+ * The endpoint and the capability sources are substrings of the list entry. That takes less memory than copies, and keeps no
+ * reference to the request body. The id is a copy, because it outlives the replica: lists use it as a key for the place that
+ * a later registration of the same id gets.
  */
 export class SerializedReplica implements Replica {
   readonly id: ReplicaId;

@@ -104,7 +104,7 @@ function parseRemoved({ replica_id: id, reason }: Members): WatchEvent | undefin
   return { kind: 'removed', replicaId: asReplicaId(id), reason: typeof reason === 'string' ? reason : 'unknown' };
 }
 
-/** Returns the members of a JSON object; none if the text is anything else. */
+/** Returns the members of a JSON object; none if the string is anything else. */
 function parseMembers(data: string): Members {
   try {
     return (JSON.parse(data) ?? {}) as Members;

@@ -10,14 +10,14 @@ export interface ReloadingPorts {
   readonly log: Log;
 }
 
-/** Conversion of the texts of files to a value. */
+/** Conversion of the contents of files to a value. */
 export interface FileFormat<T> {
-  /** Parses the texts, one per file. Throws `usage` if they are invalid. */
+  /** Parses the contents, one string per file. Throws `usage` if they are invalid. */
   parse(texts: readonly string[]): T;
   /**
-   * Returns whether a text does not end within a line or block. It can still lack lines, if the file is being written. A
-   * reload uses an incomplete text only after the file has not changed for 2 s. The first load uses any text. Default:
-   * whether the text ends with a newline.
+   * Returns whether the content of a file does not end within a line or block. It can still lack lines, if the file is being
+   * written. A reload uses incomplete content only after the file has not changed for 2 s. The first load uses any content.
+   * Default: whether the content ends with a newline.
    */
   isComplete?(text: string): boolean;
 }
@@ -25,7 +25,7 @@ export interface FileFormat<T> {
 /** Minimum time between two checks of the files for changes, in ms. */
 const FILE_CHECK_INTERVAL_MS = 1000;
 
-/** Time without changes after which an incomplete text is used, and an unchanged stamp is trusted, in ms. */
+/** Time without changes after which incomplete content is used, and an unchanged stamp is trusted, in ms. */
 const SETTLE_MS = 2000;
 
 /**
@@ -61,7 +61,7 @@ class ReloadingFiles<T> {
    * trusted.
    */
   #seen: { readonly stamp: string; readonly digest: string | undefined; readonly sinceMs: number; isSettled: boolean };
-  /** Digest of the texts that the value was parsed from. Undefined if it was not computed. */
+  /** Digest of the contents that the value was parsed from. Undefined if it was not computed. */
   #usedDigest: string | undefined;
   #problem: string | undefined;
 
@@ -101,7 +101,7 @@ class ReloadingFiles<T> {
     const stamp = getStamp(this.#files);
     if (stamp.text === this.#seen.stamp && this.#seen.isSettled && this.#problem === undefined) return true;
     const texts = this.#files.map(readRegularFile);
-    // The files changed while they were read, so the texts can belong to different versions. The next check decides.
+    // The files changed while they were read, so the contents can belong to different versions. The next check decides.
     if (getStamp(this.#files).text !== stamp.text) return false;
     const digest = computeDigest(texts);
     if (stamp.text !== this.#seen.stamp || digest !== this.#seen.digest) {
@@ -156,7 +156,7 @@ function getStamp(files: readonly NamedFile[]): Stamp {
   return { text: stamps.join(), changedAtMs };
 }
 
-/** Computes a digest for comparing texts, so that no secrets are kept in memory. */
+/** Computes a digest for comparing contents, so that no secrets are kept in memory. */
 function computeDigest(texts: readonly string[]): string {
   return process.getBuiltinModule('node:crypto').hash('sha256', JSON.stringify(texts));
 }

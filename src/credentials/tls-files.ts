@@ -33,7 +33,7 @@ function listFiles(...files: readonly (NamedFile | undefined)[]): NamedFile[] {
   return files.filter((file) => file !== undefined);
 }
 
-/** Returns whether every block of a PEM text is complete and no other block has begun. */
+/** Returns whether every block of a PEM string is complete and no other block has begun. */
 function isCompletePem(text: string): boolean {
   return hasAllEndLines(text) && /(-----|\n)$/.test(text);
 }
@@ -43,7 +43,7 @@ function hasAllEndLines(text: string): boolean {
 }
 
 /**
- * Converts the texts of the given files, in the order `cert`, `key`, `ca`, to TLS settings, and checks that they can be
+ * Converts the contents of the given files, in the order `cert`, `key`, `ca`, to TLS settings, and checks that they can be
  * used together. Loads Node's modules here, because that takes as long as a short command without TLS.
  */
 function parseTls({ cert, key, ca }: TlsFiles, texts: readonly string[]): ClientTls {

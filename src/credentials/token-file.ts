@@ -12,7 +12,7 @@ export interface TokenLine {
 /** A token: printable ASCII without spaces and without commas, at which gRPC splits header values. */
 const TOKEN = /^[\x21-\x2b\x2d-\x7e]+$/;
 
-/** Returns whether a text is a valid token. */
+/** Returns whether a string is a valid token. */
 export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }

@@ -24,7 +24,7 @@ export function parseCapabilities(objects: readonly JsonObject[]): Capability[] 
   }));
 }
 
-/** Formats a scalar as the text that queries are compared with. Returns undefined for null, objects and arrays. */
+/** Formats a scalar as the string that queries are compared with. Returns undefined for null, objects and arrays. */
 export function formatScalar(value: Json): string | undefined {
   if (typeof value === 'string') return value;
   if (typeof value === 'boolean') return String(value);

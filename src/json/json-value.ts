@@ -9,7 +9,7 @@ export function isJsonObject(value: Json): value is JsonObject {
   return value instanceof Map;
 }
 
-/** A number, with the text that it was written as. */
+/** A number, with the string that it was written as. */
 export class JsonNumber {
   readonly text: string;
 

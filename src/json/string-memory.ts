@@ -39,7 +39,7 @@ export function internString(text: string): string {
  * replicas share them.
  */
 export function internStrings(texts: readonly string[]): string[] {
-  // Each text is looked up once: comparing a copy with its original takes time in proportion to its length.
+  // Each string is looked up once: comparing a copy with its original takes time in proportion to its length.
   const indexes = new Map<string, number>();
   const distinct: string[] = [];
   const unknown: number[] = [];

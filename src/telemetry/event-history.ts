@@ -171,7 +171,7 @@ function estimateBytes({ data, replicaId = '' }: HistoryEntry): number {
   return EVENT_OVERHEAD_BYTES + estimateTextBytes(data) + estimateTextBytes(replicaId);
 }
 
-/** V8 keeps a text in one byte per UTF-16 unit if all of them are below 256, and else in two. */
+/** V8 keeps a string in one byte per UTF-16 unit if all of them are below 256, and else in two. */
 function estimateTextBytes(text: string): number {
   return /[^\0-\xff]/.test(text) ? text.length * 2 : text.length;
 }
