@@ -23,13 +23,13 @@ export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
   };
 
 const OPENAI_OPTION_TYPES: OptionTypes<OpenaiBackendSettings> = {
-  url: 'text',
+  url: 'string',
   key: 'secret',
   tls: 'tls',
-  probePath: 'text',
-  models: 'texts',
-  embeddingModels: 'texts or all',
-  chatModels: 'texts',
+  probePath: 'string',
+  models: 'strings',
+  embeddingModels: 'strings or all',
+  chatModels: 'strings',
   capabilities: 'objects',
   log: 'log',
   signal: 'signal',
@@ -83,8 +83,8 @@ export type LlamaBackendSettings = Pick<LlamaBackendOptions, 'path'> &
   };
 
 const LLAMA_OPTION_TYPES: OptionTypes<LlamaBackendSettings> = {
-  path: 'text',
-  name: 'text',
+  path: 'string',
+  name: 'string',
   embeddings: 'flag',
   capabilities: 'objects',
   log: 'log',

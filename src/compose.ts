@@ -130,12 +130,12 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
 
 function checkApiServerOptions(options: StartApiServerOptions): void {
   checkOptionTypes(options, {
-    host: 'text',
+    host: 'string',
     registerTokens: 'tokens',
     readTokens: 'tokens',
     tls: 'tls',
     store: 'store',
-    allowedHosts: 'texts',
+    allowedHosts: 'strings',
     log: 'log',
   });
   const { port, heartbeatMs, ackTimeoutMs, warmingMs, maxReplicas, maxRegistryBytes, maxStreamsPerPeer } = options;
@@ -232,10 +232,10 @@ export async function startWorker(options: StartWorkerOptions): Promise<Worker> 
 function checkWorkerOptions(options: StartWorkerOptions): void {
   const types = {
     backends: 'objects',
-    host: 'text',
-    id: 'text',
-    advertise: 'text',
-    servers: 'texts',
+    host: 'string',
+    id: 'string',
+    advertise: 'string',
+    servers: 'strings',
     capabilities: 'objects',
     token: 'secret',
     serverTls: 'tls',
@@ -324,11 +324,11 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
 
 function checkKeepRegisteredOptions(options: KeepRegisteredOptions): void {
   const types = {
-    server: 'text or texts',
+    server: 'string or strings',
     token: 'secret',
     tls: 'tls',
-    id: 'text',
-    endpoint: 'text',
+    id: 'string',
+    endpoint: 'string',
     capabilities: 'objects',
     onChange: 'function',
   } as const;

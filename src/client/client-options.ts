@@ -74,7 +74,7 @@ export interface InferOptions extends RequestOptions {
   readonly outputs?: readonly (string | RequestedOutput)[] | undefined;
   /** Sends the tensors as raw bytes. Servers that support it respond with raw bytes too. */
   readonly raw?: boolean | undefined;
-  /** Whether a failed call is retried at another replica. Without `server` there is no other replica. Default: true. */
+  /** Whether a failed call is retried on another replica. Without `server` there is no other replica. Default: true. */
   readonly retryOnFailure?: boolean | undefined;
 }
 
@@ -91,12 +91,12 @@ export interface InferStreamOptions extends InferOptions {
 
 /** Types of the options of {@link ClientOptions} that aren't numbers. */
 export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
-  server: 'text or texts',
+  server: 'string or strings',
   capability: 'scalars',
   token: 'secret',
   tls: 'tls',
   callTls: 'flag',
-  endpoint: 'text',
+  endpoint: 'string',
   callToken: 'secret',
   onRetry: 'function',
   onAttempt: 'function',
@@ -105,8 +105,8 @@ export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
 
 const CALL_OPTION_TYPES: OptionTypes<InferStreamOptions> = {
   signal: 'signal',
-  version: 'text',
-  id: 'text',
+  version: 'string',
+  id: 'string',
   parameters: 'object',
   outputs: 'names or objects',
   raw: 'flag',

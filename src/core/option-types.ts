@@ -5,10 +5,13 @@ const SCALAR_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean'
 
 /** The types of options that aren't numbers: what each accepts, in words, and the check. */
 const TYPES = {
-  text: ['a string', (value) => typeof value === 'string'],
-  texts: ['a list of strings', isListOfStrings],
-  'text or texts': ['a string or a list of strings', (value) => typeof value === 'string' || isListOfStrings(value)],
-  'texts or all': ['a list of strings, or "all"', (value) => value === 'all' || isListOfStrings(value)],
+  string: ['a string', (value) => typeof value === 'string'],
+  strings: ['a list of strings', isListOfStrings],
+  'string or strings': [
+    'a string or a list of strings',
+    (value) => typeof value === 'string' || isListOfStrings(value),
+  ],
+  'strings or all': ['a list of strings, or "all"', (value) => value === 'all' || isListOfStrings(value)],
   flag: ['true or false', (value) => typeof value === 'boolean'],
   function: ['a function', (value) => typeof value === 'function'],
   object: ['an object', isObject],

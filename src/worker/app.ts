@@ -19,8 +19,8 @@ export interface ModelDeclaration<Inputs extends DeclaredTensors = DeclaredTenso
 }
 
 const DECLARATION_TYPES: OptionTypes<ModelDeclaration> = {
-  name: 'text',
-  version: 'text',
+  name: 'string',
+  version: 'string',
   inputs: 'object',
   outputs: 'object',
 };
