@@ -18,7 +18,7 @@ import { type MergedList, mergeLists } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
 import { createWatchStream, type WatchStream } from './watch-stream.js';
 
-/** Timeout for the body of a list, in ms. A list of many replicas takes long over a slow link. */
+/** Timeout for the body of a list, in ms. A list of many replicas takes a long time over a slow link. */
 const LIST_TIMEOUT_MS = 30_000;
 
 /** Maximum size of a route response, which has an endpoint and an id. */

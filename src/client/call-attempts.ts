@@ -23,7 +23,10 @@ export interface RetryingCallerOptions extends AttemptContext {
   readonly random: Random;
 }
 
-/** Maximum number of attempts of a call. So few excluded replicas always fit into the headers of a route request. */
+/**
+ * Maximum number of attempts of a call. It is low enough that the ids of all failed replicas fit into the headers of a route
+ * request.
+ */
 const MAX_ATTEMPTS = 5;
 const BASE_RETRY_DELAY_MS = 100;
 const DISCOVERY_TIMEOUT_MS = 3000;
@@ -34,12 +37,12 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 /** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
 export const WARMING_RETRY_MS = 500;
 
-/** Errors that can pass at the same replica. After any other error, only other replicas are tried. */
+/** Errors after which a retry on the same replica can succeed. After any other error, only other replicas are tried. */
 const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
 
 /**
- * Whether an error can pass at the same replica soon. A replica that didn't respond within the connect timeout would take
- * as long again.
+ * Returns whether a retry on the same replica can succeed soon. After a connect timeout, a retry would probably time out
+ * too.
  */
 function isTransient(error: AnyserveError): boolean {
   return TRANSIENT_CODES.has(error.code) && !(error instanceof ConnectTimeoutError);
@@ -54,7 +57,7 @@ export class CallAttempts {
   readonly #deadlineAtMs: number;
   readonly #failed: Target[] = [];
   readonly #excluded: ReplicaId[] = [];
-  /** The failed attempt that `onRetry` has yet to receive, once the next target is known. */
+  /** Failed attempt to pass to `onRetry` when the next target is known. */
   #unreportedFailure: Omit<FailedAttempt, 'next'> | undefined;
   /** Number of times a target was looked for, whether one was found or not. */
   #rounds = 0;

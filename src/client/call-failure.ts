@@ -44,7 +44,7 @@ export function hasNoReason({ cause }: AnyserveError): boolean {
 
 /**
  * Returns the status text of a server. Node drops a status text that ends in a space or a line break, which HTTP/2 doesn't
- * allow. Many of Triton's status texts do.
+ * allow. Many of Triton's status messages do.
  */
 function describeStatus(error: ServiceError): string {
   if (error.details) return getErrorMessage(error.details);

@@ -73,7 +73,7 @@ function unframeMessage(body: Buffer): Buffer {
   return body.subarray(PREFIX_BYTES);
 }
 
-/** Decodes a percent-encoded status text. Returns a text with an invalid encoding unchanged. */
+/** Decodes a percent-encoded status message. Returns one with an invalid encoding unchanged. */
 function decodeStatusText(text: string | undefined): string | undefined {
   try {
     return text && decodeURIComponent(text);

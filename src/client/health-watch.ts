@@ -75,7 +75,7 @@ export class HealthWatch {
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     try {
       await raceWithAbort(this.#options.probe(controller.signal), controller.signal);
-      return { kind: 'answered' };
+      return { kind: 'responded' };
     } catch (error) {
       const isCertain = error instanceof AnyserveError && error.code === 'unavailable';
       const tookMs = clock.nowMs() - startedAtMs;

@@ -29,7 +29,7 @@ export interface OpenLease {
   readonly replaced: Instance | undefined;
 }
 
-/** Outcome of a renewal. `misrouted`: the response is from a server with another registry than the lease. */
+/** Outcome of a renewal. `misrouted`: the response is from a server with a registry other than that of the lease. */
 export type RenewalReply = RenewalStatus | 'misrouted';
 
 /** Response to a renewal. */

@@ -31,7 +31,7 @@ export interface LeaseKeeperOptions {
   readonly ttlMs?: number | undefined;
 }
 
-/** Interval at which the list of servers is read again, in ms: host names can get other addresses. */
+/** Interval at which the list of servers is read again, in ms, because host names can get other addresses. */
 const SERVER_LIST_INTERVAL_MS = 30_000;
 
 /** Maximum time to wait for the servers to accept the state `draining`, in ms. */
@@ -121,8 +121,8 @@ export class LeaseKeeper {
   }
 
   /**
-   * Declares that the replica takes no new calls and finishes those in progress. {@link stop} is to follow. Resolves when
-   * all servers that have the replica know, at the latest after 1 s.
+   * Declares that the replica takes no new calls and finishes those in progress. Call {@link stop} afterwards. Resolves when
+   * all servers that list the replica have accepted this, or after 1 s.
    */
   async drain(): Promise<void> {
     this.#declare('draining');

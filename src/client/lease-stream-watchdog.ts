@@ -2,7 +2,7 @@ import type { Clock } from '../core/ports.js';
 import type { ApiClient } from './api-client.js';
 import type { ServerAddress } from './server-list.js';
 
-/** Three heartbeats of the Python server. After this long without an event, its server is checked. */
+/** Time without an event after which the server of a stream is checked, in ms: three heartbeats of the Python server. */
 const STREAM_SILENCE_TIMEOUT_MS = 15_000;
 
 /** Delay between two checks of a server that doesn't respond, and before a stream is given up. */

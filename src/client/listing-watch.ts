@@ -20,13 +20,13 @@ export interface ListingWatchOptions {
   readonly isListed: (target: Target) => Promise<boolean>;
 }
 
-/** A call without a message for this long is quiet, and its replica is looked up in the list. */
+/** Time without a message after which a call is quiet and its replica is looked up in the list, in ms. */
 const QUIET_AFTER_MS = 5000;
 
 /** Minimum interval between two lookups of the replicas of quiet calls, in ms. */
 const LISTING_CHECK_INTERVAL_MS = 2000;
 
-/** The wait after a lookup is at least 20 times its duration: a server that can only list all replicas is asked less often. */
+/** Minimum wait after a lookup, as a multiple of its duration: a server that can only list all replicas is asked less often. */
 const WAIT_PER_CHECK_DURATION = 20;
 
 /**

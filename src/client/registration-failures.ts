@@ -2,7 +2,7 @@ import type { AnyserveError, ErrorCode } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
 import { createBackoff } from './backoff.js';
 
-/** A lease held this long was a success: the backoff starts over. */
+/** Minimum duration of a lease that counts as a success and resets the backoff, in ms. */
 const STABLE_AFTER_MS = 30_000;
 
 /** Delay before a server that refused the registration is tried again, in ms. */

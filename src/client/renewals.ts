@@ -22,7 +22,7 @@ export interface RenewalsOptions {
   readonly onEnd: (end: 'superseded' | 'unknown') => void;
   /** Called when the server has accepted a renewal with this state. */
   readonly onState: (state: DeclaredState) => void;
-  /** Called once, when responses of servers with different registries arrive in turn. */
+  /** Called once, when responses of servers with different registries alternate. */
   readonly onMisrouted: () => void;
   /** Called when the server has accepted new capabilities, or with an error if it refuses them. */
   readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;

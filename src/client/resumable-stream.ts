@@ -9,7 +9,7 @@ import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
 import { EventTooLongError, readServerSentEvents } from './event-stream.js';
 import type { ServerAddress } from './server-list.js';
 
-/** Three heartbeats. A stream that carries nothing for this long has lost its server. */
+/** Timeout for the next bytes of a stream, in ms: three heartbeats. */
 const STREAM_SILENCE_MS = 15_000;
 
 /** Size of the rest of an event: its name, its id and line ends. */
@@ -51,7 +51,8 @@ export class ResumableStream<Event extends { readonly kind: string }> {
   /**
    * Connects, and yields events until the connection ends. Always ends with a rejection: `unimplemented` if the server has
    * no such stream, as the Python server; `server_unauthenticated` or `server_permission_denied` if it refuses the token;
-   * `not_an_api_server`; the signal's reason; else `server_unreachable`, also when the stream ends or is silent for 15 s.
+   * `not_an_api_server`; the signal's reason; else `server_unreachable`, including when the stream ends or is silent for 15
+   * s.
    */
   async *connect(signal: AbortSignal): AsyncGenerator<Event, never> {
     const { server, name } = this.#options;

@@ -19,7 +19,7 @@ const UNKNOWN_REGISTRY_POLL_MS = 1000;
 /** Interval at which a waiting keeper checks whether its token has been replaced, in ms. */
 const TOKEN_POLL_MS = 2000;
 
-/** What the registrations of one replica with several servers have in common. */
+/** Context shared by the registrations of one replica with several servers. */
 export interface RegistrationContext {
   readonly api: ApiClient;
   readonly clock: Clock;
@@ -88,12 +88,12 @@ export class ServerRegistration {
     return this.#held !== undefined;
   }
 
-  /** Whether there is no lease, or the server has accepted the present capabilities for it. */
+  /** Whether there is no lease, or the server has accepted the current capabilities for it. */
   get hasCurrentCapabilities(): boolean {
     return !this.#held || this.#held.acceptedCapabilities === this.#context.getReplica().capabilities;
   }
 
-  /** Whether there is no two-way lease, or the server has accepted the present state for it. */
+  /** Whether there is no two-way lease, or the server has accepted the current state for it. */
   get hasCurrentState(): boolean {
     return !this.#held?.isTwoWay || this.#held.acceptedState === this.#context.getState();
   }
@@ -132,14 +132,14 @@ export class ServerRegistration {
     this.#resetGiveUp();
   }
 
-  /** Sends the present state. */
+  /** Sends the current state. */
   sendState(): void {
     if (this.#held?.isTwoWay) this.#held.declare(this.#context.getState());
     else if (this.#context.getState() !== 'ready' && !this.#isStateAware) this.#giveUp.abort();
     else if (!this.#isPaused) this.#resetGiveUp();
   }
 
-  /** Sends the present capabilities. Without a lease, the next registration has them. */
+  /** Sends the current capabilities. Without a lease, the next registration has them. */
   sendCapabilities(): void {
     if (this.hasCurrentCapabilities) return;
     if (this.#held?.isTwoWay) this.#held.replaceCapabilities(this.#context.getReplica().capabilities);
@@ -162,7 +162,7 @@ export class ServerRegistration {
     this.#wake();
   }
 
-  /** Waits until the replica can be registered in its present state. Resolves with false if the registration has ended. */
+  /** Waits until the replica can be registered in its current state. Resolves with false if the registration has ended. */
   async #waitUntilRegistrable(): Promise<boolean> {
     const canRegister = (): boolean => !this.#isPaused && (this.#context.getState() === 'ready' || this.#isStateAware);
     while (!canRegister() && !this.#stop.signal.aborted) {

@@ -1,6 +1,7 @@
 /**
- * Key-value pairs as a flat list: key, value, key, value. Keys are unique. A Map of so few entries takes three times the memory
- * and twice the time to iterate. Values are text, so that the registered number 1 equals the text `1` of a query.
+ * Key-value pairs as a flat list: key, value, key, value. Keys are unique. A Map of so few entries takes three times the
+ * memory and twice the time to iterate. Values are strings, so that the registered number 1 equals the string `1` of a
+ * query.
  */
 export type Pairs = readonly string[];
 

@@ -3,10 +3,10 @@ import { measureMisspelling } from './edit-distance.js';
 /** A key with a value. */
 export type Pair = readonly [key: string, value: string];
 
-/** Maximum number of compared texts that are remembered for each set. */
+/** Maximum number of compared strings that are remembered for each set. */
 const MAX_REMEMBERED_TEXTS = 10_000;
 
-/** Maximum length of a text that is suggested, in UTF-16 units. A longer one is not typed by hand. */
+/** Maximum length of a string that is suggested, in UTF-16 units. A longer one is not typed by hand. */
 const MAX_SUGGESTED_LENGTH = 1024;
 
 /** Distance of a pair that has the requested value and another key. */
@@ -34,13 +34,13 @@ export class QueryPair {
     this.value = value;
   }
 
-  /** Returns whether a pair must still be compared. False if the same text was compared before. */
+  /** Returns whether a pair must still be compared. False if the same string was compared before. */
   isNew(key: string, value: string): boolean {
     if (key === this.key) return addNew(this.#values, value);
     return addNew(value === this.value ? this.#keysOfValue : this.#keys, key);
   }
 
-  /** Keeps a pair as the closest one if it is more similar than the closest one up to now. */
+  /** Keeps a pair as the closest one if it is more similar than the closest one so far. */
   compare(key: string, value: string): void {
     const distance = this.#computeDistance(key, value);
     if (distance === undefined || distance >= this.#distance) return;
@@ -62,7 +62,7 @@ export class QueryPair {
   }
 }
 
-/** Adds a text to a set. Returns false if the set has it already or if it is too long. */
+/** Adds a string to a set. Returns false if the set has it already or if it is too long. */
 function addNew(texts: Set<string>, text: string): boolean {
   if (text.length > MAX_SUGGESTED_LENGTH || texts.has(text)) return false;
   if (texts.size < MAX_REMEMBERED_TEXTS) texts.add(text);

@@ -1,15 +1,18 @@
-/** Maximum length of texts that are compared letter by letter. The comparison takes time in the product of their lengths. */
+/**
+ * Maximum length of strings that are compared character by character. The time is proportional to the product of their
+ * lengths.
+ */
 const MAX_COMPARED = 64;
 
 /**
- * Returns the edit distance between two texts, ignoring case: the number of letters that are added, left out, changed or
- * swapped with the next one (optimal string alignment distance). Returns undefined if the texts are too different for a
- * misspelling: if the distance is more than a third of the expected letters, or more than 3.
+ * Returns the edit distance between two strings, ignoring case: the number of characters that are added, left out, changed
+ * or swapped with the next one (optimal string alignment distance). Returns undefined if the strings are too different for a
+ * misspelling: if the distance is more than a third of the expected characters, or more than 3.
  */
 export function measureMisspelling(expected: string, offered: string): number | undefined {
   const limit = Math.min(3, Math.floor(expected.length / 3));
   if (Math.abs(expected.length - offered.length) > limit) return undefined;
-  // Long texts are only compared for equality, in linear time.
+  // Long strings are only compared for equality, in linear time.
   if (expected.length > MAX_COMPARED) return expected.toLowerCase() === offered.toLowerCase() ? 0 : undefined;
   const distance = computeAlignmentDistance(expected.toLowerCase(), offered.toLowerCase(), limit);
   return distance <= limit ? distance : undefined;

@@ -83,7 +83,7 @@ export function lacksPort(parts: EndpointParts): boolean {
   return parts.kind === 'tcp' && parts.port === undefined;
 }
 
-/** Parses an endpoint that a gRPC client can dial. Throws `usage`, also for the URL of an HTTP server. */
+/** Parses an endpoint that a gRPC client can dial. Throws `usage`, including for the URL of an HTTP server. */
 export function parseDialable(text: string): Endpoint {
   const parts = parseEndpoint(text);
   if (parts?.kind === 'http') {

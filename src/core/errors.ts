@@ -41,7 +41,7 @@ const CODES = {
 /** An error code. Programs branch on the code, never on a message. */
 export type ErrorCode = keyof typeof CODES;
 
-/** Maximum length of a message, in UTF-16 units. Messages quote untrusted texts of any length. */
+/** Maximum length of a message, in UTF-16 units. Messages quote untrusted strings of any length. */
 const MAX_MESSAGE = 4096;
 
 /** The only error class: a code, a one-line message for people, and an optional cause, which is never sent over the network. */

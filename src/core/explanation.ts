@@ -98,7 +98,7 @@ export class Explainer {
     else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#splitReplicaId ??= replica.id;
   }
 
-  /** Returns the findings up to now. */
+  /** Returns the findings so far. */
   getExplanation(): Explanation {
     return {
       query: this.#query,

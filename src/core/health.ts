@@ -23,7 +23,7 @@ const UNHEALTHY_SILENCE_MS =
  * the duration of the check.
  */
 export type HealthCheckResult =
-  | { readonly kind: 'answered' }
+  | { readonly kind: 'responded' }
   | { readonly kind: 'failed' | 'refused'; readonly reason: string; readonly tookMs: number };
 
 /** A change of health that is worth reporting. */
@@ -56,7 +56,7 @@ export interface Diagnosis {
  * reported once.
  */
 export function diagnose(health: HealthState, result: HealthCheckResult): Diagnosis {
-  if (result.kind === 'answered') {
+  if (result.kind === 'responded') {
     const change = health.kind === 'healthy' ? undefined : ({ kind: 'healthy' } as const);
     return { health: { kind: 'healthy', failures: 0 }, change, nextCheckMs: HEALTH_CHECK_INTERVAL_MS };
   }

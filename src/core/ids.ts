@@ -26,12 +26,12 @@ export const MAX_REPLICA_ID_BYTES = 128;
 
 const utf8 = new TextEncoder();
 
-/** Returns the length of a text in UTF-8 bytes. */
+/** Returns the length of a string in UTF-8 bytes. */
 export function countUtf8Bytes(text: string): number {
   return utf8.encode(text).length;
 }
 
-/** Returns whether a text has more UTF-8 bytes than the limit. Encodes the text only if its length is close to the limit. */
+/** Returns whether a string has more UTF-8 bytes than the limit. Encodes the string only if its length is close to the limit. */
 export function isLongerThan(maxBytes: number, text: string): boolean {
   if (text.length > maxBytes) return true;
   return text.length * 3 > maxBytes && countUtf8Bytes(text) > maxBytes;
@@ -57,32 +57,32 @@ export function createReplicaId(
   return `${hostName.slice(0, MAX_HOST_NAME_IN_ID)}-${port}-${instance}`;
 }
 
-/** Casts a text from a list or a query to a replica id, without checks. */
+/** Casts a string from a list or a query to a replica id, without checks. */
 export function asReplicaId(text: string): ReplicaId {
   return text as ReplicaId;
 }
 
-/** Casts a text from the granting server to a lease id, without checks. */
+/** Casts a string from the granting server to a lease id, without checks. */
 export function asLeaseId(text: string): LeaseId {
   return text as LeaseId;
 }
 
-/** Casts a text to the id of an API server, without checks. */
+/** Casts a string to the id of an API server, without checks. */
 export function asServerId(text: string): ServerId {
   return text as ServerId;
 }
 
-/** Casts a text to the id of a registry, without checks. */
+/** Casts a string to the id of a registry, without checks. */
 export function asRegistryId(text: string): RegistryId {
   return text as RegistryId;
 }
 
-/** Casts a text to the id of an instance, without checks. */
+/** Casts a string to the id of an instance, without checks. */
 export function asInstanceId(text: string): InstanceId {
   return text as InstanceId;
 }
 
-/** Casts a text to an endpoint, without checks. The caller that dials it checks it with `parseDialable`. */
+/** Casts a string to an endpoint, without checks. The caller that dials it checks it with `parseDialable`. */
 export function asEndpoint(text: string): Endpoint {
   return text as Endpoint;
 }

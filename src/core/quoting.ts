@@ -1,12 +1,12 @@
-/** Maximum length of a quoted text, in UTF-16 units. The longest ids and endpoints fit. */
+/** Maximum length of a quoted string, in UTF-16 units. The longest ids and endpoints fit. */
 const MAX_QUOTED_UNITS = 256;
 
 /** Maximum number of names that a list in a message shows. */
 const MAX_LISTED_NAMES = 20;
 
 /**
- * Quotes a text for a message, as JSON. Truncates a long text, because anyone can send a model name of 64 MiB. Formats a value of
- * another type as JSON too, because untyped programs can pass one.
+ * Quotes a string for a message, as JSON. Truncates a long string, because anyone can send a model name of 64 MiB. Formats a
+ * value of another type as JSON too, because untyped programs can pass one.
  */
 export function quote(text: unknown): string {
   if (typeof text !== 'string') return truncateText(JSON.stringify(text) ?? String(text), MAX_QUOTED_UNITS);
@@ -23,7 +23,7 @@ export function quoteList(names: readonly string[]): string {
   return names.length > MAX_LISTED_NAMES ? `${listed}, and ${names.length - MAX_LISTED_NAMES} more` : listed;
 }
 
-/** Truncates a text after a number of UTF-16 units. Never splits a surrogate pair. */
+/** Truncates a string after a number of UTF-16 units. Never splits a surrogate pair. */
 export function truncateText(text: string, maxUnits: number): string {
   return text.length <= maxUnits ? text : `${dropSplitSurrogate(text.slice(0, maxUnits))}...`;
 }

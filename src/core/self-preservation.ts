@@ -4,7 +4,7 @@ const WINDOW_MS = 10_000;
 /** Minimum number of silent hosts for a mass failure. With fewer, a broken network looks the same as broken hosts. */
 const MIN_SILENT_HOSTS = 3;
 
-/** If a timer runs later than this, in ms, this process itself was paused. */
+/** Minimum delay of a timer that shows that this process itself was paused, in ms. */
 const PAUSE_THRESHOLD_MS = 1000;
 
 /** Decision about a replica that seems dead. */

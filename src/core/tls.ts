@@ -1,6 +1,6 @@
 import { AnyserveError, getErrorMessage } from './errors.js';
 
-/** TLS settings of a server, as PEM texts. */
+/** TLS settings of a server, as PEM strings. */
 export interface ServerTls {
   /** The certificate of the server, followed by its intermediate certificates. */
   readonly cert: string;
@@ -9,7 +9,7 @@ export interface ServerTls {
   readonly ca?: string | undefined;
 }
 
-/** TLS settings of a client, as PEM texts. */
+/** TLS settings of a client, as PEM strings. */
 export interface ClientTls {
   /** The only authorities to trust. Default: the ones that Node.js trusts. */
   readonly ca?: string | undefined;

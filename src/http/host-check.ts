@@ -133,7 +133,7 @@ function getHostFields(rawHeaders: readonly string[]) {
 /** A host, optionally with a port. */
 const HOST_AND_PORT = /^(\[[^\]]*\]|[^:[\]]+)(?::(\d{0,5}))?$/;
 
-/** Parses a host, optionally with a port. Returns the host, or undefined for any other text. */
+/** Parses a host, optionally with a port. Returns the host, or undefined for any other string. */
 function parseHostAndPort(text: string): Host | undefined {
   const [, host, port = ''] = HOST_AND_PORT.exec(text) ?? [];
   return host === undefined || Number(port) > 65535 ? undefined : parseHost(host);

@@ -42,8 +42,8 @@ export interface HttpResponse {
 }
 
 /**
- * A request on a reused connection that is reset within this time is sent again, because the server was already closing
- * the connection. After that, the request itself has failed.
+ * Maximum time until the reset of a reused connection after which its request is sent again, in ms. The server was already
+ * closing the connection. After a later reset, the request itself has failed.
  */
 const STALE_CONNECTION_MS = 250;
 

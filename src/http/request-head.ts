@@ -41,8 +41,8 @@ export function getHeaderValues(rawHeaders: readonly string[], name: string): re
 const SLASH = 0x2f;
 
 /**
- * Removes the slashes at the end of a text. Uses a loop, because `/\/+$/` takes quadratic time in a run of slashes that is not
- * at the end.
+ * Removes the slashes at the end of a string. Uses a loop, because `/\/+$/` takes quadratic time in a run of slashes that is
+ * not at the end.
  */
 export function trimTrailingSlashes(text: string): string {
   let end = text.length;

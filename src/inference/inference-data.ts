@@ -73,7 +73,7 @@ export interface TensorMetadata {
 /** The outputs that a handler returns, by name: tensors, typed arrays or plain values. */
 export type HandlerOutputs = Readonly<Record<string, TensorValue>>;
 
-/** Marks the class in every copy of the library. A module can import another copy than that of the worker. */
+/** Marks the class in every copy of the library. A module can import a copy other than the worker's. */
 const HANDLER_RESPONSE = Symbol.for('anyserve.HandlerResponse');
 
 /** Outputs with parameters, such as the finish reason and the token counts of a generated text. */

@@ -119,8 +119,8 @@ function stringifyArguments(call: UntrustedJson): UntrustedJson {
 }
 
 /**
- * Merges a piece into a text. Arguments arrive in pieces. A name arrives in pieces from some servers, and others repeat it.
- * All other fields keep their first value.
+ * Merges a piece into a string. Arguments arrive in pieces. A name arrives in pieces from some servers, and others repeat
+ * it. All other fields keep their first value.
  */
 function mergeText(key: string, previous: string, piece: string): string {
   if (key === 'arguments' || key === 'input') return previous + piece;

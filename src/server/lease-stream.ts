@@ -165,7 +165,7 @@ function releaseHttpState(response: Response, socket: NonNullable<Response['sock
   socket.setTimeout(0);
 }
 
-/** Frames a text as a chunk of HTTP/1.1 chunked encoding. */
+/** Frames a string as a chunk of HTTP/1.1 chunked encoding. */
 function toChunk(text: string): string {
   return `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
 }

@@ -24,7 +24,7 @@ export async function readRetransmitCount(): Promise<number | undefined> {
   }
 }
 
-/** Sums up the counters in the text of the kernel's files. Undefined if one of them is missing. */
+/** Sums up the counters in the content of the kernel's files. Undefined if one of them is missing. */
 export function parseRetransmitCount(text: string): number | undefined {
   const lines = text.split('\n').map((line) => line.split(' '));
   const counts = Object.entries(COUNTER_SIGNS).map(([name, sign]) => {

@@ -48,7 +48,7 @@ function createWatchedPage(count: number): { page: Registered[]; looks: number[]
 }
 
 describe('serializePage', () => {
-  it('returns the bytes of JSON.stringify after any changes, also for readers of an older list', () => {
+  it('returns the bytes of JSON.stringify after any changes, even for readers of an older list', () => {
     fc.assert(
       fc.property(fc.array(change, { minLength: 5, maxLength: 40 }), (changes) => {
         const pages = new ReplicaPages<SerializedReplica>();

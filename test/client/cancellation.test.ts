@@ -57,7 +57,7 @@ describe('the attempts of a call', () => {
 });
 
 describe('ActiveCalls', () => {
-  it('cancels a call when its signal aborts, also when the signal was aborted before the call', () => {
+  it('cancels a call when its signal aborts, even if it was aborted before the call', () => {
     const [early, late] = [new AbortController(), new AbortController()];
     const activeCalls = new ActiveCalls();
     early.abort('early');

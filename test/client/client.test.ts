@@ -166,7 +166,7 @@ describe('InferenceClient', () => {
     ['is full', async () => (await startFailingServer(status.RESOURCE_EXHAUSTED)).endpoint],
     ['does not have the model', async () => (await startFailingServer(status.NOT_FOUND)).endpoint],
     ['does not implement the call', async () => (await startFailingServer(status.UNIMPLEMENTED)).endpoint],
-  ])('retries at another replica when one %s', async (_what, start) => {
+  ])('retries on another replica when one %s', async (_what, start) => {
     const server = await startApiServer();
     const [bad, good] = await Promise.all([start(), startWorker('good')]);
     await registerEndpoint(server, 'bad', bad);
@@ -198,7 +198,7 @@ describe('InferenceClient', () => {
     },
   );
 
-  it('retries an internal error only at other replicas, and an unavailable replica also at the same one', async () => {
+  it('retries an internal error only on other replicas, and an unavailable replica on the same one too', async () => {
     const server = await startApiServer();
     const inside = await startFailingServer(status.INTERNAL);
     await registerEndpoint(server, 'r1', inside.endpoint);
@@ -256,7 +256,7 @@ describe('InferenceClient', () => {
     expect(readName(await client.infer('x', {}))).toBe('r1');
   });
 
-  it('retries at another replica when a response is malformed', async () => {
+  it('retries on another replica when a response is malformed', async () => {
     const server = await startApiServer();
     const { endpoint } = await startMethods({
       modelInfer: (_call: unknown, answer: (error: null, message: object) => void) =>
@@ -578,7 +578,7 @@ describe('InferenceClient', () => {
   });
 
   it.each([false, true])(
-    'retries a stream at another replica when one responds with unimplemented; fallBackToUnary: %s',
+    'retries a stream on another replica when one responds with unimplemented; fallBackToUnary: %s',
     async (fallBackToUnary) => {
       const server = await startApiServer();
       const unable = await startTestWorker(

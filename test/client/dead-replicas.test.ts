@@ -175,7 +175,7 @@ describe('a discovered replica', () => {
   });
 });
 
-it('a call to a hung replica that leaves the list is retried at another replica', async () => {
+it('a call to a hung replica that leaves the list is retried on another replica', async () => {
   const server = await startApiServer();
   let called = (): void => {};
   const isCalled = new Promise<void>((resolve) => {

@@ -97,7 +97,7 @@ describe('ListingWatch', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('checks less often when a response takes long', async () => {
+  it('checks less often when a response takes a long time', async () => {
     let respond = (_isListed: boolean): void => {};
     const { clock, beginCall, advance } = startWatch({
       isListed: () =>

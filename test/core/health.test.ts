@@ -8,7 +8,7 @@ import {
   UNKNOWN_HEALTH,
 } from '../../src/core/health.js';
 
-const ANSWERED: HealthCheckResult = { kind: 'answered' };
+const RESPONDED: HealthCheckResult = { kind: 'responded' };
 const createFailed = (reason = 'no answer', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
 const createRefused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
 
@@ -28,60 +28,60 @@ function recordChanges(...looks: HealthCheckResult[]): { changes: (HealthChange 
 
 describe('the health of a server', () => {
   it('is reported once, and checked every 3 s', () => {
-    expect(recordChanges(ANSWERED, ANSWERED, ANSWERED)).toEqual({
+    expect(recordChanges(RESPONDED, RESPONDED, RESPONDED)).toEqual({
       changes: [{ kind: 'healthy' }, undefined, undefined],
       nextMs: [3000, 3000, 3000],
     });
   });
 
   it('is lost after three consecutive failures, with checks every second', () => {
-    expect(recordChanges(ANSWERED, createFailed('a'), createFailed('b'), createFailed('c'), createFailed('d'))).toEqual(
-      {
-        changes: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
-        nextMs: [
-          HEALTH_CHECK_INTERVAL_MS,
-          HEALTH_CHECK_RETRY_MS,
-          HEALTH_CHECK_RETRY_MS,
-          HEALTH_CHECK_RETRY_MS,
-          HEALTH_CHECK_RETRY_MS,
-        ],
-      },
-    );
+    expect(
+      recordChanges(RESPONDED, createFailed('a'), createFailed('b'), createFailed('c'), createFailed('d')),
+    ).toEqual({
+      changes: [{ kind: 'healthy' }, undefined, undefined, { kind: 'unhealthy', reason: 'c' }, undefined],
+      nextMs: [
+        HEALTH_CHECK_INTERVAL_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+        HEALTH_CHECK_RETRY_MS,
+      ],
+    });
     expect(HEALTH_CHECK_RETRY_MS).toBe(1000);
   });
 
   it('is not lost after failures that are not consecutive', () => {
     const { changes } = recordChanges(
-      ANSWERED,
+      RESPONDED,
       createFailed(),
       createFailed(),
-      ANSWERED,
+      RESPONDED,
       createFailed(),
       createFailed(),
-      ANSWERED,
+      RESPONDED,
     );
     expect(changes).toEqual([{ kind: 'healthy' }, ...Array(6).fill(undefined)]);
   });
 
   it('is lost after one failed check of 5 s, as long as three of 1 s take', () => {
     expect(
-      recordChanges(ANSWERED, createFailed('late', 4999), createFailed('late', 4999), ANSWERED).changes.slice(1),
+      recordChanges(RESPONDED, createFailed('late', 4999), createFailed('late', 4999), RESPONDED).changes.slice(1),
     ).toEqual(Array(3).fill(undefined));
-    expect(recordChanges(ANSWERED, createFailed('late', 5000)).changes.at(-1)).toEqual({
+    expect(recordChanges(RESPONDED, createFailed('late', 5000)).changes.at(-1)).toEqual({
       kind: 'unhealthy',
       reason: 'late',
     });
   });
 
   it('is lost after one refusal', () => {
-    expect(recordChanges(ANSWERED, createRefused('gone')).changes).toEqual([
+    expect(recordChanges(RESPONDED, createRefused('gone')).changes).toEqual([
       { kind: 'healthy' },
       { kind: 'unhealthy', reason: 'gone' },
     ]);
   });
 
   it('is restored by one success', () => {
-    expect(recordChanges(ANSWERED, createRefused(), createFailed(), ANSWERED).changes.at(-1)).toEqual({
+    expect(recordChanges(RESPONDED, createRefused(), createFailed(), RESPONDED).changes.at(-1)).toEqual({
       kind: 'healthy',
     });
   });
@@ -94,7 +94,7 @@ describe('the health of a server', () => {
       createFailed('b'),
       createFailed('b'),
       createFailed('b'),
-      ANSWERED,
+      RESPONDED,
     ).changes;
     expect(reasons).toEqual([
       { kind: 'waiting', reason: 'a' },

@@ -56,7 +56,7 @@ describe('a query', () => {
   });
 });
 
-describe('a search that takes long', () => {
+describe('a search that takes a long time', () => {
   it('waits for its turn after others, while a fast query that was sent before does not', () => {
     const clock = new ManualClock();
     const asked: string[] = [];

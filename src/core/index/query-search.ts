@@ -33,7 +33,7 @@ const CHEAP_SAMPLES = 6;
 /** Number of uses of a query after which its result is cached. */
 const USES_BEFORE_CACHED = 2;
 
-/** A result that was too large to cache is measured again after this many queries. */
+/** Number of queries after which a result that was too large to cache is measured again. */
 const USES_AFTER_TOO_LARGE = 1000;
 
 /** Number of uncached queries whose repetitions are counted. */
