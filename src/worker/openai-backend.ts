@@ -85,7 +85,7 @@ async function checkServer(
     });
   } catch (error) {
     const isSlow = error instanceof AnyserveError && error.code === 'deadline_exceeded';
-    if (!isSlow || !server.hasAnsweredSince(startedAtMs)) throw error;
+    if (!isSlow || !server.hasRespondedSince(startedAtMs)) throw error;
   } finally {
     cancel();
   }

@@ -107,7 +107,7 @@ export class OpenaiFailures {
     return this.redactKeys(extractErrorMessage(body)).slice(0, 1000);
   }
 
-  /** Returns a text with all keys redacted. */
+  /** Returns a string with all keys redacted. */
   redactKeys(text: string): string {
     return this.#getSentKeys().reduce((redacted, key) => redacted.replaceAll(key, '***'), text);
   }

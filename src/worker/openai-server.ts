@@ -51,8 +51,8 @@ export class OpenaiServer {
   }
 
   /** Returns whether any byte of a response to a call has arrived since this time. */
-  hasAnsweredSince(timeMs: number): boolean {
-    return this.#transport.hasAnsweredSince(timeMs);
+  hasRespondedSince(timeMs: number): boolean {
+    return this.#transport.hasRespondedSince(timeMs);
   }
 
   /** Returns the type of a listed model: `chat`, `embed`, or another word. Undefined if the server doesn't report it. */
@@ -163,7 +163,7 @@ export class OpenaiServer {
 
   /**
    * Sends a request with a streaming response and yields its events. A server that can't stream sends a single event.
-   * Rejects as {@link post} does, also if the stream breaks off.
+   * Rejects as {@link post} does, and if the stream is closed before it is complete.
    */
   async *streamEvents(path: string, body: JsonObject, signal: AbortSignal): AsyncGenerator<UntrustedJson> {
     const { first, rest } = await this.#optionalFields.sendAccepted(body, async (acceptedBody) => {

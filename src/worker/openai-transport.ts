@@ -35,7 +35,7 @@ const MAX_CONTAINERS = 1_000_000;
 /** Request headers. Without `identity`, some servers compress streams, which delays their events. */
 const PLAIN_HEADERS = { accept: 'application/json', 'accept-encoding': 'identity' };
 
-/** Status, headers and text of a response. The text can be truncated. */
+/** Status, headers and body of a response. The body can be truncated. */
 export interface OpenaiResponse {
   readonly status: number;
   readonly headers: HttpResponse['headers'];
@@ -73,7 +73,7 @@ export class OpenaiTransport {
   }
 
   /** Returns whether any byte of a response to a call has arrived since this time. */
-  hasAnsweredSince(timeMs: number): boolean {
+  hasRespondedSince(timeMs: number): boolean {
     return this.#lastByteAtMs >= timeMs;
   }
 
@@ -219,7 +219,7 @@ export class OpenaiTransport {
 }
 
 /**
- * Returns whether a text has so many objects and arrays that parsing it would take far more memory than the text: `[]`
+ * Returns whether a string has so many objects and arrays that parsing it would take far more memory than the string: `[]`
  * takes 50 bytes.
  */
 function hasTooManyContainers(text: string): boolean {

@@ -41,9 +41,9 @@ const NEUTRAL_VALUES: Readonly<Record<string, (value: ParameterValue) => boolean
 };
 
 /**
- * Parses `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a text, or a
- * JSON array of texts as a text). Throws `invalid_argument` with the parameter's name, and `unimplemented` for a parameter
- * that another replica might support.
+ * Parses `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a string, or a
+ * JSON array of strings as a string). Throws `invalid_argument` with the parameter's name, and `unimplemented` for a
+ * parameter that another replica might support.
  */
 export function parseSampling(parameters: Parameters): Sampling {
   checkParameterNames(parameters, SAMPLING_PARAMETERS);
@@ -126,7 +126,7 @@ function parseStopSequences(value: ParameterValue): readonly string[] {
   );
 }
 
-/** Returns the elements of a JSON array of texts, or undefined for any other text, which is itself a stop sequence. */
+/** Returns the elements of a JSON array of strings, or undefined for any other string, which is itself a stop sequence. */
 function parseTextArray(text: string): string[] | undefined {
   if (!text.startsWith('[')) return undefined;
   try {

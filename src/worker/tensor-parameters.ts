@@ -45,7 +45,7 @@ function rejectUnknown(model: Model, kind: string, name: string, parameters: Par
 
 /**
  * Throws `unimplemented` if the caller requested classes for an output (Triton's `classification`) and the handler returned
- * plain values. Classes are texts of the form `VALUE:INDEX:LABEL`; a handler that supports the parameter returns BYTES.
+ * plain values. Classes are strings of the form `VALUE:INDEX:LABEL`; a handler that supports the parameter returns BYTES.
  */
 export function checkClassification({ outputParameters = {} }: InferenceRequest, name: string, output: Tensor): void {
   const count = outputParameters[name]?.['classification'];

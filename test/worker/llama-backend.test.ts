@@ -162,7 +162,7 @@ describe('a language model in the worker', () => {
     expect(pieces.join('')).toBe(' half\uFFFD');
   });
 
-  it('generates the same text for the same seed, also when streaming', async () => {
+  it('generates the same text for the same seed, even when streaming', async () => {
     const served = await getSharedServing('random');
     const generate = async (seed: number) =>
       readText(await served.call({ prompt: ['hello'] }, { seed, temperature: 1, max_tokens: 60 }));

@@ -37,7 +37,7 @@ describe('the models of an OpenAI-compatible server', () => {
     ]);
   });
 
-  it('include those named for embeddings, also when others are named', async () => {
+  it('include those named for embeddings, even when others are named', async () => {
     const { models } = await startBackend(await startUpstream(undefined, ['a', 'b', 'c']), {
       models: ['a'],
       embeddingModels: ['c'],

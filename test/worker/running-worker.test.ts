@@ -449,7 +449,7 @@ describe('a worker', () => {
     await stopped;
   });
 
-  it('sends its last responses completely, also to a slow reader', async () => {
+  it('sends its last responses completely, even to a slow reader', async () => {
     const size = 24 * 1024 * 1024;
     const app = new App().capability({ type: 'large' }, () => ({ x: new Uint8Array(size) }));
     const { worker } = await startWorker(app, { drainTimeoutMs: 18_000 });

@@ -40,7 +40,7 @@ describe('NO_PROXY', () => {
 });
 
 describe('a proxy without a scheme', () => {
-  it('is an http proxy, also for an https URL', async () => {
+  it('is an http proxy, even for an https URL', async () => {
     expect(await findProxy('http://engine:8000/v1', { HTTP_PROXY: 'proxy:3128' })).toBe('http://proxy:3128/');
     expect(await findProxy('https://engine:8000/v1', { https_proxy: 'proxy:3128' })).toBe('http://proxy:3128/');
   });
