@@ -42,7 +42,7 @@ export function parseBashLine(line: string, wordBreaks: string): BashLine {
   return { words: [...words, word], quote, unreplacedLength };
 }
 
-/** Returns the text that replaces the word at the cursor. Undefined if the open quote cannot contain the value. */
+/** Returns the string that replaces the word at the cursor. Undefined if the open quote cannot contain the value. */
 export function formatBashReplacement(value: string, { quote, unreplacedLength }: BashLine): string | undefined {
   const rest = value.slice(unreplacedLength);
   if (quote === "'") return rest.includes("'") ? undefined : rest;

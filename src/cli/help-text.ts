@@ -41,7 +41,7 @@ function wrapCommandLine(commandLine: string, columns: number): string {
   return fillLines(words, columns - 2, '  ', '    ').join(' \\\n');
 }
 
-/** Wraps a text at a number of columns. `indent` precedes each line after the first. */
+/** Wraps a string at a number of columns. `indent` precedes each line after the first. */
 export function wrapText(text: string, columns: number, indent = ''): string {
   const [start = ''] = /^ */.exec(text) ?? [];
   return fillLines(text.trim().split(' '), columns, start, indent).join('\n');

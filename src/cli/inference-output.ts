@@ -32,7 +32,10 @@ function hasTableOutputs({ outputs }: InferenceResponse): boolean {
   return Object.keys(outputs).some((name) => !SHOWN_WITH_TEXT.has(name));
 }
 
-/** Formats the tool calls, each as a line `tool call: NAME ARGUMENTS`. Calls in another format than OpenAI's are printed as is. */
+/**
+ * Formats the tool calls, each as a line `tool call: NAME ARGUMENTS`. Calls in a format other than OpenAI's are printed as
+ * is.
+ */
 function formatToolCalls({ outputs }: InferenceResponse): string {
   const tensor = outputs['tool_calls'];
   if (tensor?.datatype !== 'BYTES') return '';
@@ -93,7 +96,7 @@ export function createResponseWriter(json: boolean, io: CommandIo) {
   };
 }
 
-/** Creates a printer of a text in pieces. `end` terminates the last line, also of an empty text. */
+/** Creates a printer of a text in pieces. `end` terminates the last line, even of an empty text. */
 export function createTextWriter({ stdout, stdoutClosed }: CommandIo) {
   let isLineOpen: boolean | undefined;
   return {

@@ -66,7 +66,7 @@ function formatStopParameter(texts: readonly [string, ...string[]]): string {
   return texts.length > 1 || texts[0].trimStart().startsWith('[') ? JSON.stringify(texts) : texts[0];
 }
 
-/** Reads the parameter options and adds them to `base`. Throws `usage`, also for a parameter that is given twice. */
+/** Reads the parameter options and adds them to `base`. Throws `usage`, including for a parameter that is given twice. */
 export function readRequestParameters(args: Arguments, base: Parameters = {}): Parameters {
   const parameters: Record<string, ParameterValue> = Object.assign(Object.create(null), base);
   for (const argument of args.getTexts('param')) {

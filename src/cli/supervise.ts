@@ -28,7 +28,7 @@ export interface SupervisionOptions {
 /** Signals forwarded to the program, which can use them to reload or to print its state. */
 const FORWARDED_SIGNALS = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
 
-/** A program that ran for this long counts as a success and resets the restart backoff, in ms. */
+/** Minimum run time of a program that counts as a success and resets the restart backoff, in ms. */
 const BACKOFF_RESET_AFTER_MS = 30_000;
 
 /** Runs a program until it has exited for good. Resolves to its exit code. No process that it started is left then. */

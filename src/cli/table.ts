@@ -75,7 +75,7 @@ export function formatTable(
 }
 
 function createCell(text: string, limit: number): Cell {
-  // Longer texts aren't measured. Only combining marks could make one narrower than the limit.
+  // Longer strings aren't measured. Only combining marks could make one narrower than the limit.
   const width = text.length > limit * 4 ? limit + 1 : measureWidth(text);
   return { text, width: Math.min(width, limit + 1) };
 }

@@ -34,12 +34,12 @@ function parseColumns(env: CommandIo['env']): number | undefined {
   return /^[1-9]\d{0,4}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Returns the number of columns that a text takes. East Asian characters and emoji take two, combining marks none. */
+/** Returns the number of columns that a string takes. East Asian characters and emoji take two, combining marks none. */
 export function measureWidth(text: string): number {
   return measureSimpleText(text) ?? stringWidth(text);
 }
 
-/** Truncates a text to a number of columns, with `…` in place of the rest. Doesn't read the rest of the text. */
+/** Truncates a string to a number of columns, with `…` in place of the rest. Doesn't read the rest of the string. */
 export function truncateToWidth(text: string, columns: number): string {
   let width = 0;
   let end = 0;
@@ -51,16 +51,16 @@ export function truncateToWidth(text: string, columns: number): string {
   return text;
 }
 
-/** Splits a text into graphemes. For a text without marks and emoji, returns only the characters that fit, plus one. */
+/** Splits a string into graphemes. For a string without marks and emoji, returns only the characters that fit, plus one. */
 function splitCharacters(text: string, columns: number): Iterable<string> {
-  // The extra character shows that the text is too long, and whether it is a mark that belongs to the last one.
+  // The extra character shows that the string is too long, and whether it is a mark that belongs to the last one.
   const start = text.slice(0, columns + 1);
   return measureSimpleText(start) === undefined ? splitGraphemes(text) : start;
 }
 
 /**
- * Measures a text whose letters are one UTF-16 unit each and never combine. Returns undefined for any other text. Nearly
- * all texts are simple, and this is a thousand times faster than segmenting into graphemes.
+ * Measures a string whose characters are one UTF-16 unit each and never combine. Returns undefined for any other string.
+ * Nearly all strings are simple, and this is a thousand times faster than segmenting into graphemes.
  */
 function measureSimpleText(text: string): number | undefined {
   let width = 0;
@@ -95,7 +95,7 @@ function isWide(unit: number): boolean {
 
 let segmenter: Intl.Segmenter | undefined;
 
-/** Yields the graphemes of a text. The segmenter is created on first use, which takes milliseconds. */
+/** Yields the graphemes of a string. The segmenter is created on first use, which takes milliseconds. */
 function* splitGraphemes(text: string): Generator<string> {
   segmenter ??= new Intl.Segmenter();
   for (const { segment } of segmenter.segment(text)) yield segment;

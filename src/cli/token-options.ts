@@ -40,8 +40,8 @@ export function readRequiredTokens(args: Arguments, io: CommandIo, option: strin
 }
 
 /**
- * Returns a getter of the parsed file of an option, or of the variable that holds the token. A token is never an
- * argument, because every user of the machine can see those. Throws `usage`, also for an empty variable: it must not disable
+ * Returns a getter of the parsed file of an option, or of the variable that holds the token. A token is never an argument,
+ * because every user of the machine can see those. Throws `usage`, including for an empty variable: it must not disable
  * authentication.
  */
 function createTokenGetter<T>(

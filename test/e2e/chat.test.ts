@@ -58,7 +58,7 @@ describe('chat from a pipe', () => {
     );
   });
 
-  it('reads the lines between triple quotes as one turn, also when the closing quotes are missing', async () => {
+  it('reads the lines between triple quotes as one turn, even when the closing quotes are missing', async () => {
     const talk = await run(['chat', 'chat', ...at], { input: '"""a\n/b\n\nc"""\n/d\n"""\ne\nf\n' });
     expect(talk).toEqual({ code: 0, stdout: 'heard a\n/b\n\nc\nheard /d\nheard e\nf\n', stderr: '' });
   });
