@@ -45,7 +45,7 @@ function formatLeaseChange(change: LeaseChange, { id, endpoint, capabilities }: 
     case 'lost':
       return formatLoss(change, id);
     case 'superseded':
-      return `superseded ${id}: another process registered it with ${change.server}; standing by, checking again in ${formatSeconds(change.retryInMs)}`;
+      return `superseded ${id}: another process registered it with ${change.server}; standing by, checking again in ${formatSeconds(change.checkInMs)}`;
     case 'misrouted':
       return `misrouted ${id}: two independent API servers share the address ${change.server}; list each server by its own address`;
     default:
@@ -76,7 +76,7 @@ function toRecord(change: LeaseChange, { id, endpoint }: Replica): Record<string
         registered_with: change.registeredWith,
       };
     case 'superseded':
-      return { state: 'superseded', ...replica, server: change.server, retry_in_ms: Math.round(change.retryInMs) };
+      return { state: 'superseded', ...replica, server: change.server, check_in_ms: Math.round(change.checkInMs) };
     case 'misrouted':
       return { state: 'misrouted', ...replica, server: change.server };
     default:

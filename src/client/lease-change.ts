@@ -21,9 +21,9 @@ export type LeaseChange =
   | { readonly kind: 'updated'; readonly server: string }
   /**
    * A newer registration by another process has the id. The keeper gives the id up at all servers, looks it up every
-   * `retryInMs`, and takes it back when no server has listed it for 5 s.
+   * `checkInMs`, and takes it back when no server has listed it for 5 s.
    */
-  | { readonly kind: 'superseded'; readonly server: string; readonly retryInMs: number }
+  | { readonly kind: 'superseded'; readonly server: string; readonly checkInMs: number }
   /**
    * Independent API servers take turns responding at this address. A load balancer must not do that: list each server by its
    * own address instead. Reported once per lease.

@@ -3,12 +3,12 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { InstanceId } from '../core/ids.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { DeclaredState, Instance, Replica } from '../core/replica.js';
+import type { DeclaredState, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 import { CordonRelay } from './cordon-relay.js';
+import { IdArbitration } from './id-arbitration.js';
 import type { LeaseChange } from './lease-change.js';
-import { STAND_BY_POLL_MS, waitUntilFree } from './listed-id.js';
 import { OwnInstance } from './own-instance.js';
 import { PendingUpdate } from './pending-update.js';
 import { RegistrationFailures } from './registration-failures.js';
@@ -38,13 +38,14 @@ const SERVER_LIST_INTERVAL_MS = 30_000;
 const DRAIN_ACCEPTED_TIMEOUT_MS = 1000;
 
 /**
- * Keeps one replica registered with every API server, each by a {@link ServerRegistration}. When another process takes the
- * replica id at any server, the keeper gives the id up at all of them, and waits until no server lists it.
+ * Keeps one replica registered with every API server, each by a {@link ServerRegistration}. {@link IdArbitration} decides what
+ * happens when another process takes the replica id.
  */
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
   readonly #context: RegistrationContext;
   readonly #instance: OwnInstance;
+  readonly #arbitration: IdArbitration;
   readonly #stop = new AbortController();
   readonly #registrations = new Map<ServerAddress, ServerRegistration>();
   readonly #running = new Set<Promise<void>>();
@@ -57,7 +58,6 @@ export class LeaseKeeper {
   /** The servers that refused the registration since their last grant. */
   readonly #refusing = new Set<ServerRegistration>();
   #wasRegistered = false;
-  #isStandingBy = false;
   #stateAccepted = new AbortController();
   #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
   #ended: Promise<void> | undefined;
@@ -68,6 +68,15 @@ export class LeaseKeeper {
     this.#instance = new OwnInstance(instanceId, clock.epochMs());
     this.#replica = replica;
     this.#state = ready ? 'ready' : 'unready';
+    this.#arbitration = new IdArbitration({
+      api,
+      clock,
+      id: replica.id,
+      instance: this.#instance,
+      signal: this.#stop.signal,
+      onGiveUp: (server, checkInMs) => this.#giveUpId(server, checkInMs),
+      onFree: () => this.#resume(),
+    });
     this.#context = {
       api,
       clock,
@@ -175,7 +184,7 @@ export class LeaseKeeper {
   }
 
   #start(registration: ServerRegistration): void {
-    if (this.#isStandingBy) registration.pause();
+    if (this.#arbitration.isStandingBy) registration.pause();
     const running = registration.run().catch((error) => this.#fail(error));
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
@@ -207,7 +216,7 @@ export class LeaseKeeper {
       onUpdated: ({ server }) => this.#notify({ kind: 'updated', server: server.name }),
       onMisrouted: ({ server }) => this.#notify({ kind: 'misrouted', server: server.name }),
       onLost: (registration, error, retryInMs, isNews) => this.#onLost(registration, error, retryInMs, isNews),
-      onSuperseded: (registration, by) => this.#onSuperseded(registration, by),
+      onSuperseded: ({ server }, by) => this.#arbitration.recordSuperseded(server, by),
       onCapabilitiesAccepted: (registration, replica) => this.#onCapabilitiesAccepted(registration, replica),
       onCapabilitiesRefused: (replica, error) => this.#onCapabilitiesRefused(replica, error),
       onStateSettled: () => {
@@ -228,20 +237,13 @@ export class LeaseKeeper {
     if (isNews) this.#notify({ kind: 'lost', server: registration.server.name, error, retryInMs, registeredWith });
   }
 
-  /** Gives the id up at all servers, unless this process keeps it, and stands by until it is free. */
-  #onSuperseded({ server }: ServerRegistration, by: Instance | undefined): void {
-    if (this.#isStandingBy || this.#instance.keepsIdAgainst(by)) return;
-    this.#isStandingBy = true;
+  #giveUpId({ name }: ServerAddress, checkInMs: number): void {
     for (const registration of this.#registrations.values()) registration.pause();
-    this.#notify({ kind: 'superseded', server: server.name, retryInMs: STAND_BY_POLL_MS });
-    void this.#standBy();
+    this.#notify({ kind: 'superseded', server: name, checkInMs });
   }
 
-  async #standBy(): Promise<void> {
-    const { api, clock } = this.#options;
-    const isFree = await waitUntilFree({ api, clock, id: this.#replica.id, signal: this.#stop.signal });
-    this.#isStandingBy = false;
-    if (isFree) for (const registration of this.#registrations.values()) registration.resume();
+  #resume(): void {
+    for (const registration of this.#registrations.values()) registration.resume();
   }
 
   #onCapabilitiesAccepted(registration: ServerRegistration, registered: Replica): void {

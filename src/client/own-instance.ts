@@ -34,9 +34,9 @@ export class OwnInstance implements Instance {
   }
 
   /**
-   * Returns whether this process keeps the replica id that another process took. It gives the id up, unless each replaced
-   * the other at some server: then the one that started later keeps it, and of two that started together, the one with the
-   * greater id. Both processes decide the same. A process without an id (undefined) always wins.
+   * Returns whether this process keeps the replica id that another process took at some server. It does if each replaced the
+   * other somewhere, and this one started later, or has the greater id. See `IdArbitration` for the whole rule. A process that
+   * doesn't report itself (undefined) wins.
    */
   keepsIdAgainst(other: Instance | undefined): boolean {
     if (!other || !this.#replaced.has(other.id)) return false;

@@ -19,3 +19,15 @@ it.each<[string, readonly ScalarPairs[], string]>([
   report({ kind: 'updated', server: 'http://api' }, replica('r1', ...capabilities));
   expect(String(stdout.read())).toBe(`updated r1 at http://api: ${text}\n`);
 });
+
+it('shows when a superseded process looks its id up, and not that it tries again', () => {
+  const stdout = new PassThrough();
+  const report = createLeaseReporter(true, { stdout, env: {} });
+  report({ kind: 'superseded', server: 'http://api', checkInMs: 2000 }, replica('r1'));
+  expect(JSON.parse(String(stdout.read()))).toMatchObject({
+    state: 'superseded',
+    replica_id: 'r1',
+    server: 'http://api',
+    check_in_ms: 2000,
+  });
+});
