@@ -1,5 +1,5 @@
 import { type Cordon, MAX_CORDON_AT_MS, MAX_CORDON_REASON_BYTES } from '../core/cordon.js';
-import { isLongerThan } from '../core/ids.js';
+import { isLongerThan, type ReplicaId } from '../core/ids.js';
 import { parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber } from '../json/json-value.js';
 import { detachString } from '../json/string-memory.js';
@@ -72,6 +72,31 @@ export function parseCordonRequest(body: string): CordonRequestOutcome {
   const issues: ValidationIssue[] = [];
   const reason = parseReason(json.get('reason') ?? null, ['body', 'reason'], issues);
   return reason === undefined ? createValidationFailure(issues) : { kind: 'cordon', reason };
+}
+
+/** A server's response to a request to cordon or uncordon a replica. */
+export interface CordonResponse {
+  readonly cordon: Cordon;
+  /** Whether the replica repeats the cordon at other servers and at restarted ones. Otherwise it ends with the server. */
+  readonly isRepeated: boolean;
+}
+
+/** Serializes the response to a request to cordon or uncordon a replica. */
+export function serializeCordonResponse(id: ReplicaId, { cordon, isRepeated }: CordonResponse): string {
+  const status = cordon.cordoned ? 'cordoned' : 'uncordoned';
+  const head = `"status":"${status}","replica_id":${JSON.stringify(id)}`;
+  return `{${head},"cordon":${serializeCordon(cordon)},"repeated_by_replica":${isRepeated}}`;
+}
+
+/** Parses the response to a request to cordon or uncordon a replica. Returns undefined for any other text. */
+export function parseCordonResponse(text: string): CordonResponse | undefined {
+  try {
+    const { cordon: member, repeated_by_replica } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    const cordon = toCordon(member);
+    return cordon && { cordon, isRepeated: repeated_by_replica === true };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Reads a cordon from a server's parsed JSON. Returns undefined for anything else, including one that servers would refuse. */

@@ -30,6 +30,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./registry-command.js')).registryCommand,
   },
   {
+    name: 'cordon',
+    listSummary: 'stop routing calls to a replica',
+    load: async () => (await import('./cordon-command.js')).cordonCommand,
+  },
+  {
+    name: 'uncordon',
+    listSummary: 'route calls to a cordoned replica again',
+    load: async () => (await import('./cordon-command.js')).uncordonCommand,
+  },
+  {
     name: 'infer',
     listSummary: 'call a model',
     load: async () => (await import('./infer-command.js')).inferCommand,

@@ -26,7 +26,9 @@ export function explainNoMatch(
 
 function findReason(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
   const explainer = new Explainer(query);
-  for (const { replica, state, stateAgeMs } of listed) explainer.add({ ...replica, state, stateAgeMs });
+  for (const { replica, state, stateAgeMs, cordon } of listed) {
+    explainer.add({ ...replica, state, stateAgeMs, cordon });
+  }
   return summarizeExplanation(explainer.getExplanation());
 }
 

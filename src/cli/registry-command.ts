@@ -19,7 +19,7 @@ export const registryCommand: Command = {
   summary:
     'Lists replicas in order of registration, with their state, the time since it changed, and the time since the last ' +
     'heartbeat. With KEY=VALUE pairs, lists only replicas with a capability that has all pairs. Requests are routed to ' +
-    'ready replicas, and to suspect ones when no ready one matches.',
+    'ready replicas, and to suspect ones when no ready one matches, but never to cordoned ones.',
   examples: [
     ['anyserve registry', 'list all replicas'],
     ['anyserve registry type=chat', 'list replicas that offer type=chat'],
@@ -68,12 +68,12 @@ function formatReplicas(replicas: readonly MergedReplica[], serverCount: number,
   const hasServers = serverCount > 1;
   const columns = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', ...(hasServers ? ['SERVERS'] : []), 'CAPABILITIES'];
   const rows = replicas.map(({ listed, servers, isConflict }) => {
-    const { replica, state = '-', stateAgeMs, lastSeenAgeMs } = listed;
+    const { replica, state = '-', stateAgeMs, lastSeenAgeMs, cordon } = listed;
     const serverCell = `${servers.length}/${serverCount}${isConflict ? ' conflict' : ''}`;
     return [
       replica.id,
       replica.endpoint,
-      state,
+      cordon?.cordoned ? `${state},cordoned` : state,
       formatOptionalAge(stateAgeMs),
       formatOptionalAge(lastSeenAgeMs),
       ...(hasServers ? [serverCell] : []),

@@ -13,6 +13,7 @@ import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
+import { CordonClient } from './cordon-client.js';
 import { LeaseClient } from './lease-client.js';
 import { type MergedList, mergeLists } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
@@ -46,6 +47,7 @@ export class ApiClient {
   /** The API servers. */
   readonly servers: ServerList;
   readonly leases: LeaseClient;
+  readonly cordons: CordonClient;
   readonly #servers: ApiServers;
   readonly #clock: Clock;
 
@@ -55,6 +57,7 @@ export class ApiClient {
     this.#servers = new ApiServers(this.servers, clock, access);
     this.#clock = clock;
     this.leases = new LeaseClient(this.#servers);
+    this.cordons = new CordonClient(this.#servers);
   }
 
   /** Returns the current token. */

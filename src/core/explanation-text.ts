@@ -33,14 +33,19 @@ export function summarizeExplanation(explanation: Explanation): Reason | undefin
 }
 
 function describeUnroutable(unroutable: readonly UnroutableMatch[], count: number): string {
-  const names = unroutable.map(({ id, state = 'listed', stateAgeMs }) => {
-    return `${quoteId(id)} (${state}${stateAgeMs === undefined ? '' : ` for ${formatAge(stateAgeMs)}`})`;
-  });
+  const names = unroutable.map((match) => `${quoteId(match.id)} (${describeObstacle(match)})`);
   const more = count - names.length;
   const all = more > 0 ? [...names, `${more} more`] : names;
   // A replica that is ready now became ready after the query.
-  const end = unroutable.some(({ state }) => state === 'ready') ? ' now: try again' : '';
+  const end = unroutable.some(({ state, cordon }) => state === 'ready' && !cordon?.cordoned) ? ' now: try again' : '';
   return `${concatList(all)} ${count === 1 ? 'does' : 'do'}${end}`;
+}
+
+/** Describes why a replica gets no calls: its cordon, or else its state. */
+function describeObstacle({ state = 'listed', stateAgeMs, cordon }: UnroutableMatch): string {
+  if (cordon?.cordoned)
+    return cordon.reason === '' ? 'cordoned' : `cordoned: ${JSON.stringify(shorten(cordon.reason))}`;
+  return `${state}${stateAgeMs === undefined ? '' : ` for ${formatAge(stateAgeMs)}`}`;
 }
 
 function describeList({ id, requested: [key, value] }: NonNullable<Explanation['list']>): string {

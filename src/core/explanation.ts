@@ -1,5 +1,6 @@
 import { type Capability, type CapabilityQuery, listPairs, type Pairs } from './capability.js';
 import { type Pair, QueryPair } from './closest-pair.js';
+import type { Cordon } from './cordon.js';
 
 /** The properties of a replica that an explanation uses. */
 export interface ExplainedReplica {
@@ -9,10 +10,12 @@ export interface ExplainedReplica {
   readonly state?: string | undefined;
   /** Time for which the replica has been in that state, in ms. */
   readonly stateAgeMs?: number | undefined;
+  /** The last decision of an operator about it. A cordoned replica is not routable in any state. */
+  readonly cordon?: Cordon | undefined;
 }
 
-/** A replica that matches the query but is not routable, with its state. */
-export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'stateAgeMs'>;
+/** A replica that matches the query but is not routable, with its state and cordon. */
+export type UnroutableMatch = Pick<ExplainedReplica, 'id' | 'state' | 'stateAgeMs' | 'cordon'>;
 
 /** Findings about why no replica matches a query. */
 export interface Explanation {
@@ -139,9 +142,9 @@ export class Explainer {
     }
   }
 
-  #recordUnroutable({ id, state, stateAgeMs }: ExplainedReplica): void {
+  #recordUnroutable({ id, state, stateAgeMs, cordon }: ExplainedReplica): void {
     this.#unroutableCount++;
-    if (this.#unroutable.length < MAX_NAMED) this.#unroutable.push({ id, state, stateAgeMs });
+    if (this.#unroutable.length < MAX_NAMED) this.#unroutable.push({ id, state, stateAgeMs, cordon });
   }
 
   #recordNearMiss({ id }: ExplainedReplica, { pairs }: Capability, matched: readonly QueryPair[]): void {

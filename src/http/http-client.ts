@@ -23,6 +23,8 @@ export interface HttpProxy {
 export interface HttpRequest {
   readonly method: string;
   readonly url: string;
+  /** Request target to send as it is. Default: the path of the URL, which becomes shorter if it has `.` or `..` segments. */
+  readonly target?: string | undefined;
   /** IP address to connect to, if the URL's host name has several. Default: one that the operating system chooses. */
   readonly address?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
@@ -77,7 +79,16 @@ export class HttpConnections {
     }
   }
 
-  #sendOnce({ method, url, address, headers, body, headTimeoutMs, signal }: HttpRequest): Promise<HttpResponse> {
+  #sendOnce({
+    method,
+    url,
+    target,
+    address,
+    headers,
+    body,
+    headTimeoutMs,
+    signal,
+  }: HttpRequest): Promise<HttpResponse> {
     return new Promise((resolve, reject) => {
       const { host, hostname } = new URL(url);
       const options = {
@@ -88,6 +99,7 @@ export class HttpConnections {
           ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
         },
         signal,
+        ...(target !== undefined && { path: target }),
         ...(address !== undefined && { hostname: address, servername: hostname }),
       };
       const request = url.startsWith('https:')

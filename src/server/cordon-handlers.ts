@@ -1,5 +1,5 @@
 import type { Request, Response } from 'express';
-import { parseCordonRequest, serializeCordon } from '../api/cordon-json.js';
+import { parseCordonRequest, serializeCordonResponse } from '../api/cordon-json.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
 import type { Cordon } from '../core/cordon.js';
@@ -72,13 +72,8 @@ async function setCordon(
     return sendError(response, 'not_found', `no replica with the id ${JSON.stringify(id)} is registered`);
   }
   if (cordon === 'too_soon') return sendTooSoon(response);
-  const members = [
-    `"status":"${change.cordoned ? 'cordoned' : 'uncordoned'}"`,
-    `"replica_id":${JSON.stringify(id)}`,
-    `"cordon":${serializeCordon(cordon)}`,
-    `"repeated_by_replica":${isRepeatedByReplica(registry, id)}`,
-  ];
-  sendJson(response, 200, `{${members.join()}}`);
+  const isRepeated = isRepeatedByReplica(registry, id);
+  sendJson(response, 200, serializeCordonResponse(id, { cordon, isRepeated }));
 }
 
 /**

@@ -54,6 +54,19 @@ describe('the reason why no replica matches', () => {
     expect(explain('type=chat', { id: 'r1', capabilities: [createParsedCapability(chat)] })).toBe('"r1" (listed) does');
   });
 
+  it('names matching replicas that are cordoned, with the reason', () => {
+    const cordoned = (id: string, reason: string, state = 'ready'): ExplainedReplica => ({
+      ...replica(id, [chat], state),
+      cordon: { cordoned: true, reason, atMs: 1 },
+    });
+    expect(explain('type=chat', cordoned('r1', ''), cordoned('r2', 'bad "GPU"', 'unready'))).toBe(
+      '"r1" (cordoned) and "r2" (cordoned: "bad \\"GPU\\"") do',
+    );
+    expect(explain('type=chat', cordoned('r1', 'x'.repeat(256)))).toBe(`"r1" (cordoned: "${'x'.repeat(64)}…") does`);
+    const uncordoned = { ...replica('r1', [chat], 'unready'), cordon: { cordoned: false, reason: '', atMs: 1 } };
+    expect(explain('type=chat', uncordoned)).toBe('"r1" (unready for 5s) does');
+  });
+
   it('reports pairs in different objects of a replica, or at different replicas', () => {
     expect(explain('type=chat&gpu=h100', replica('r1', [chat, { gpu: 'h100' }]))).toBe(
       '"r1" has all of these pairs, but in different capability objects',

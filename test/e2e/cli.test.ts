@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.js';
 import { BINARY, type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
 import { until } from '../support/until.js';
 
@@ -103,7 +104,8 @@ describe('the help', () => {
   });
 
   it('fits the width of a terminal, or COLUMNS in a pipe', async () => {
-    for (const name of ['', 'serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker', 'completion']) {
+    const names = COMMANDS.map(({ name }) => name);
+    for (const name of ['', ...names]) {
       const args = name === '' ? ['--help'] : [name, '--help'];
       const { stdout } = await run(args, { env: { COLUMNS: '80' } });
       // A word in quotes is not wrapped, so that it can be copied.

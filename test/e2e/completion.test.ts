@@ -106,6 +106,7 @@ describe.each(SHELLS)('in %s, TAB', (shell) => {
     ['anyserve registry type=chat mod', ['anyserve', 'registry', 'type=chat', 'model=']],
     ['anyserve infer x --cap type=chat,model=l', ['anyserve', 'infer', 'x', '--cap', 'type=chat,model=llama3:8b']],
     ['anyserve infer x --endpoint gp', ['anyserve', 'infer', 'x', '--endpoint', 'gpu7:8001']],
+    ['anyserve cordon r', ['anyserve', 'cordon', 'r1']],
     ['anyserve register --id r', ['anyserve', 'register', '--id', 'r1']],
     ['anyserve serve --register-token-file tok', ['anyserve', 'serve', '--register-token-file', 'tokens.txt']],
     ['anyserve worker ./tok', ['anyserve', 'worker', './tokens.txt']],
@@ -138,7 +139,7 @@ describe.each(SHELLS)('in %s, TAB', (shell) => {
 
 describe('completion', () => {
   it('offers all options of each command', async () => {
-    for (const command of ['serve', 'register', 'route', 'registry', 'infer', 'chat', 'worker']) {
+    for (const command of ['serve', 'register', 'route', 'registry', 'cordon', 'uncordon', 'infer', 'chat', 'worker']) {
       const { stdout } = await run([command, '--help']);
       const options = [...stdout.matchAll(/^ {2,6}(?:-\w, )*(--[\w-]+)/gm)].map(([, name]) => name).sort();
       expect(options.length).toBeGreaterThan(5);

@@ -139,6 +139,7 @@ export const handlerOfAny: Handler = (inputs: Tensors, context: InferenceContext
 
 /** A store of one's own: it keeps all registrations in this process, and mirrors those of another system. */
 class MirroringStore implements RegistrationStore<SerializedReplica> {
+  readonly registryId = undefined;
   readonly #registrations = new Map<LeaseId, Registration<SerializedReplica>>();
   readonly #listeners = new Set<(event: StoreEvent<SerializedReplica>) => void>();
 
