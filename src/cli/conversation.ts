@@ -94,10 +94,10 @@ export class Conversation {
       await this.#client.call(async (client, stopSpinner) => {
         let replica: Pick<typeof client, 'endpoint' | 'replicaId'> = client;
         try {
-          for await (const part of client.inferStream(this.#model, inputs, options)) {
+          for await (const message of client.inferStream(this.#model, inputs, options)) {
             stopSpinner();
-            const piece = record.add(part);
-            await thinking?.write(part);
+            const piece = record.add(message);
+            await thinking?.write(message);
             if (piece !== '') thinking?.end();
             replica = { endpoint: client.endpoint, replicaId: client.replicaId };
             if (!this.#json && record.text !== undefined) await text.write(piece);

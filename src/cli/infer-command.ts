@@ -45,7 +45,7 @@ export const inferCommand: Command = {
     ...PARAMETER_OPTIONS,
     stream: {
       type: 'flag',
-      description: 'print the parts of the response as they arrive; with --json, one object per part',
+      description: 'print the response as it arrives; with --json, one object per message',
     },
     'no-stream': { type: 'flag', description: 'wait for the complete response, even at a terminal' },
     raw: { type: 'flag', description: 'send tensors as raw bytes' },
@@ -82,10 +82,10 @@ export const inferCommand: Command = {
         const isCollected = args.hasFlag('json') && delivery !== 'stream';
         const maxResponseBytes = isCollected ? client.maxMessageBytes : undefined;
         const call = { model, inputs, options };
-        const parts = receiveParts(inferenceClient, call, delivery, { maxResponseBytes, onPart: stopSpinner });
-        if (isCollected) return printRecord(parts, inferenceClient, isText, io);
-        if (isText || delivery === 'stream') return printParts(parts, args.hasFlag('json'), io);
-        return printUnary(parts, io);
+        const messages = receiveMessages(inferenceClient, call, delivery, { maxResponseBytes, onMessage: stopSpinner });
+        if (isCollected) return printRecord(messages, inferenceClient, isText, io);
+        if (isText || delivery === 'stream') return printMessages(messages, args.hasFlag('json'), io);
+        return printUnary(messages, io);
       });
       return 0;
     } finally {
@@ -121,60 +121,61 @@ interface Call {
   readonly options: InferOptions;
 }
 
-/** Makes the call and yields the parts of the response. `onPart` is called for each. */
-async function* receiveParts(
+/** Makes the call and yields the messages of the response. `onMessage` is called for each. */
+async function* receiveMessages(
   client: InferenceClient,
   { model, inputs, options }: Call,
   delivery: Delivery,
-  { maxResponseBytes, onPart }: { readonly maxResponseBytes: number | undefined; readonly onPart: () => void },
+  { maxResponseBytes, onMessage }: { readonly maxResponseBytes: number | undefined; readonly onMessage: () => void },
 ): AsyncGenerator<InferenceResponse> {
   if (delivery === 'unary') {
     const response = await client.infer(model, inputs, options);
-    onPart();
+    onMessage();
     yield response;
     return;
   }
   const streamOptions = { ...options, fallBackToUnary: delivery === 'stream or unary', maxResponseBytes };
-  for await (const part of client.inferStream(model, inputs, streamOptions)) {
-    onPart();
-    yield part;
+  for await (const message of client.inferStream(model, inputs, streamOptions)) {
+    onMessage();
+    yield message;
   }
 }
 
 /** Collects the response and prints it as one JSON object with text, usage and latency. */
 async function printRecord(
-  parts: AsyncGenerator<InferenceResponse>,
+  messages: AsyncGenerator<InferenceResponse>,
   client: InferenceClient,
   isText: boolean,
   { stdout }: CommandIo,
 ): Promise<void> {
   const record = new ResponseRecord(clock, isText);
-  // Saved at each part, because the client forgets a replica that fails.
+  // Saved for each message, because the client forgets a replica that fails.
   let replica: Pick<InferenceClient, 'endpoint' | 'replicaId'> = client;
   try {
-    for await (const part of parts) {
-      record.add(part);
+    for await (const message of messages) {
+      record.add(message);
       replica = { endpoint: client.endpoint, replicaId: client.replicaId };
     }
   } catch (error) {
-    if (error instanceof AnyserveError && record.hasParts) stdout.write(formatJsonLine(record.toJson(replica, error)));
+    if (error instanceof AnyserveError && record.hasMessages)
+      stdout.write(formatJsonLine(record.toJson(replica, error)));
     throw error;
   }
   stdout.write(formatJsonLine(record.toJson(client)));
 }
 
-async function printParts(parts: AsyncGenerator<InferenceResponse>, json: boolean, io: CommandIo): Promise<void> {
+async function printMessages(messages: AsyncGenerator<InferenceResponse>, json: boolean, io: CommandIo): Promise<void> {
   const writer = createResponseWriter(json, io);
   try {
-    for await (const part of parts) await writer.write(part);
+    for await (const message of messages) await writer.write(message);
   } finally {
     writer.end();
   }
 }
 
-async function printUnary(parts: AsyncGenerator<InferenceResponse>, io: CommandIo): Promise<void> {
+async function printUnary(messages: AsyncGenerator<InferenceResponse>, io: CommandIo): Promise<void> {
   const thinking = createThinkingWriter(io);
-  for await (const response of parts) {
+  for await (const response of messages) {
     await thinking.write(response);
     thinking.end();
     io.stdout.write(formatResponse(response, io));

@@ -63,7 +63,7 @@ export function formatJsonLine(json: Json): string {
 }
 
 /**
- * Creates a printer of streamed responses. With `json`, each part is a line of JSON. Otherwise texts are concatenated, tool
+ * Creates a printer of streamed responses. With `json`, each message is a line of JSON. Otherwise texts are concatenated, tool
  * calls take a line each, and other tensors are tables. Reasoning is printed only at a terminal.
  */
 export function createResponseWriter(json: boolean, io: CommandIo) {
@@ -77,17 +77,17 @@ export function createResponseWriter(json: boolean, io: CommandIo) {
     if (!stdout.write(line)) await waitForDrain(stdout, stdoutClosed);
   };
   return {
-    async write(part: InferenceResponse): Promise<void> {
-      if (json) return print(formatJsonLine(responseToJson(part)));
-      await thinking.write(part);
-      const text = readText(part);
-      const calls = formatToolCalls(part);
+    async write(message: InferenceResponse): Promise<void> {
+      if (json) return print(formatJsonLine(responseToJson(message)));
+      await thinking.write(message);
+      const text = readText(message);
+      const calls = formatToolCalls(message);
       if (text !== undefined && (text !== '' || calls === '')) {
         if (text !== '') thinking.end();
         await texts.write(text);
       }
       if (calls !== '') await print(calls);
-      if (text === undefined && hasTableOutputs(part)) await print(formatOutputsTable(part, io));
+      if (text === undefined && hasTableOutputs(message)) await print(formatOutputsTable(message, io));
     },
     end(): void {
       thinking.end();

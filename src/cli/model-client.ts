@@ -19,7 +19,7 @@ import { readClientTls } from './tls-options.js';
 
 /** Client for a model at a given endpoint, with a given capability, or with type=NAME, else model=NAME. */
 export class ModelClient {
-  /** Maximum size of a message, and of all parts of a collected response, in bytes. */
+  /** Maximum size of a message, and of all messages of a collected response, in bytes. */
   readonly maxMessageBytes: number;
   readonly #queries: readonly CapabilityQuery[];
   readonly #clients: readonly InferenceClient[];

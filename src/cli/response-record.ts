@@ -10,12 +10,12 @@ import { responseToJson } from './inference-output.js';
 /** Parameters of a response that count tokens. */
 const USAGE_PARAMETERS = ['prompt_tokens', 'completion_tokens', 'total_tokens'];
 
-/** Collects the parts of a response, its text and its latency. The clock starts when the record is created. */
+/** Collects the messages of a response, its text and its latency. The clock starts when the record is created. */
 export class ResponseRecord {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
   readonly #readText: ReturnType<typeof createTextReader>;
-  readonly #parts: InferenceResponse[] = [];
+  readonly #messages: InferenceResponse[] = [];
   #text: string | undefined;
   #firstTokenMs: number | undefined;
 
@@ -26,20 +26,20 @@ export class ResponseRecord {
     this.#startedAtMs = clock.nowMs();
   }
 
-  /** Text received so far. Undefined until a part has text. */
+  /** Text received so far. Undefined until a message has text. */
   get text(): string | undefined {
     return this.#text;
   }
 
-  /** Whether a part was received. */
-  get hasParts(): boolean {
-    return this.#parts.length > 0;
+  /** Whether a message was received. */
+  get hasMessages(): boolean {
+    return this.#messages.length > 0;
   }
 
-  /** Adds a part and returns the text in it. */
-  add(part: InferenceResponse): string {
-    this.#parts.push(part);
-    const added = this.#readText(part);
+  /** Adds a message and returns the text in it. */
+  add(message: InferenceResponse): string {
+    this.#messages.push(message);
+    const added = this.#readText(message);
     if (added === undefined) return '';
     this.#text = (this.#text ?? '') + added;
     if (added !== '') this.#firstTokenMs ??= this.#getElapsedMs();
@@ -48,12 +48,12 @@ export class ResponseRecord {
 
   /**
    * Returns the response as JSON in the protocol's REST format, extended by the text, the finish reason, the token usage,
-   * the replica that was called, and the latency in ms. For a call that failed midway, returns the parts received and the
+   * the replica that was called, and the latency in ms. For a call that failed midway, returns the messages received and the
    * failure.
    */
   toJson({ endpoint, replicaId }: Pick<InferenceClient, 'endpoint' | 'replicaId'>, failure?: AnyserveError): Json {
     const totalMs = this.#getElapsedMs();
-    const [first, ...rest] = this.#parts;
+    const [first, ...rest] = this.#messages;
     if (!first) throw new AnyserveError('internal', `${endpoint}: the response has no messages`);
     const response = this.#text === undefined && rest.length === 0 ? first : concatTextResponses([first, ...rest]);
     const json = responseToJson(response);

@@ -10,8 +10,8 @@ export function createThinkingWriter({ stdout, stdoutClosed, env }: CommandIo) {
   const { dim } = createColors(stdout, env);
   let isOpen = false;
   return {
-    async write(part: InferenceResponse): Promise<void> {
-      const piece = stdout.isTTY ? readReasoning(part) : undefined;
+    async write(message: InferenceResponse): Promise<void> {
+      const piece = stdout.isTTY ? readReasoning(message) : undefined;
       if (piece === undefined || piece === '') return;
       const label = isOpen ? '' : 'thinking: ';
       isOpen = true;

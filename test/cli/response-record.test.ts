@@ -69,7 +69,7 @@ describe('ResponseRecord', () => {
     expect(toJson(texts).outputs[0].data).toEqual(['a', 'b']);
   });
 
-  it('throws for a response without parts', () => {
+  it('throws for a response without messages', () => {
     expect(() => new ResponseRecord(new ManualClock(), true).toJson({ endpoint: 'a:1', replicaId: undefined })).toThrow(
       'a:1: the response has no messages',
     );
