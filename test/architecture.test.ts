@@ -254,19 +254,19 @@ describe('import rules', () => {
 });
 
 describe('names', () => {
-  it('of files say what is in them', () => {
+  it('say what is in a file', () => {
     const vague = files.filter(({ path }) => /(^|\/)(utils?|common|helpers?|types)(\/|\.ts$)/.test(path));
     expect(vague.map(({ path }) => path)).toEqual([]);
   });
 
-  it('of files are unique', () => {
+  it('are unique among files', () => {
     expect(findDuplicateFiles(listFiles())).toEqual([]);
     expect(findDuplicateFiles(['a/README.md', 'b/README.md', 'a/x.ts', 'b/y.ts', 'b/x.ts'])).toEqual([
       'x.ts: a/x.ts, b/x.ts',
     ]);
   });
 
-  it('of exports are unique', () => {
+  it('are unique among exports', () => {
     expect(findDuplicateExports(files)).toEqual([]);
     const first =
       'export class A {}\nexport type B = 1;\nexport const c = 1, d = 2;\nexport function e() {}\nexport interface F {}';
@@ -278,7 +278,7 @@ describe('names', () => {
 });
 
 describe('sizes', () => {
-  it('of files are at least 20 lines, with few exceptions', () => {
+  it('are at least 20 lines for files, with few exceptions', () => {
     expect(findSmallFiles(files, Object.keys(SMALL_FILES))).toEqual([]);
     const small = parseSourceFile('a/small.ts', 'export const a = 1;');
     const large = parseSourceFile('a/large.ts', ';\n'.repeat(MIN_FILE_LINES));
@@ -290,7 +290,7 @@ describe('sizes', () => {
     ]);
   });
 
-  it('of functions are at most 50 lines', () => {
+  it('are at most 50 lines for functions', () => {
     expect(findLongFunctions(files)).toEqual([]);
     const body = '\n'.repeat(50);
     const text = `function f() {${body}}\nclass A { #m() {${body}}\n n() {${body.slice(1)}} }\nconst g = () => {${body}};`;

@@ -152,7 +152,7 @@ describe('the page serializer', () => {
     expect(serializer.serialize(page)).toBe(serializer.serialize({ ...page }));
   });
 
-  it('keeps no registration in memory, and the bytes of a page only until the next list without it', async () => {
+  it('keeps no registration in memory, and drops the bytes of a page that the next list does not have', async () => {
     const serializer = new PageSerializer();
     const pages = new ReplicaPages<SerializedReplica>();
     pages.put(registration('l1', serializedReplica('r1')));

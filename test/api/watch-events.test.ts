@@ -44,7 +44,7 @@ describe('an event', () => {
     ]);
   });
 
-  it('that a newer server adds is unknown, and one with invalid data is none', () => {
+  it('is unknown if a newer server adds it, and none if its data is invalid', () => {
     expect([parseWatchEvent(undefined, '{}'), parseWatchEvent('load', 'x')]).toEqual(['unknown', 'unknown']);
     for (const [name, data] of [
       ['snapshot', '{"warming":1}'],

@@ -94,7 +94,7 @@ describe('the code cache of a command', () => {
     }
   });
 
-  it('that V8 rejects is replaced at most once an hour', () => {
+  it('is replaced at most once an hour when V8 rejects it', () => {
     const file = fillCache();
     const refused = '[["a.cjs",3],["b.cjs",3]]\nabcdef';
     writeFileSync(file, refused);

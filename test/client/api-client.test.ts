@@ -47,13 +47,13 @@ describe('ApiClient', () => {
     expect(await listReplicas(api)).toEqual([offered]);
   });
 
-  it('tries the next server when one is unreachable, and keeps to the server that answered', async () => {
+  it('tries the next server when one is unreachable, and stays with the server that responded', async () => {
     let pendingRoute = 0;
-    const answering = await startHttpServer((_request, response) => {
+    const responding = await startHttpServer((_request, response) => {
       pendingRoute++;
       response.end('{"endpoint":"a:1","replica_id":"r1"}');
     });
-    const api = createClient('http://127.0.0.1:1', answering);
+    const api = createClient('http://127.0.0.1:1', responding);
     expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
     expect(await api.route(query())).toMatchObject({ route: { endpoint: 'a:1', replicaId: 'r1' } });
     expect(pendingRoute).toBe(2);

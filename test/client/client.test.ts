@@ -67,13 +67,13 @@ async function startMethods(methods: object): Promise<{ readonly endpoint: strin
 async function startFailingServer(code: number) {
   const calls = { count: 0 };
   const { endpoint } = await startMethods({
-    modelInfer: (_call: unknown, answer: (error: object) => void) => {
+    modelInfer: (_call: unknown, respond: (error: object) => void) => {
       calls.count++;
-      answer({ code, details: 'as told' });
+      respond({ code, details: 'as requested' });
     },
     modelStreamInfer: (call: { emit(event: string, error: object): void }) => {
       calls.count++;
-      call.emit('error', { code, details: 'as told' });
+      call.emit('error', { code, details: 'as requested' });
     },
   });
   return { endpoint, calls };
@@ -102,8 +102,8 @@ async function startSilentServer(): Promise<string> {
   return `127.0.0.1:${(server.address() as { port: number }).port}`;
 }
 
-const readName = (answer: { outputs: Readonly<Record<string, { data: ArrayLike<unknown> }>> }): string =>
-  new TextDecoder().decode(answer.outputs['who']?.data[0] as Uint8Array);
+const readName = (response: { outputs: Readonly<Record<string, { data: ArrayLike<unknown> }>> }): string =>
+  new TextDecoder().decode(response.outputs['who']?.data[0] as Uint8Array);
 
 describe('InferenceClient', () => {
   it('requires an endpoint, or a server and a capability', () => {
@@ -192,7 +192,7 @@ describe('InferenceClient', () => {
       const client = createClient({ server: server.url, capability: { type: 'x' } });
       await expect(client.infer('x', {})).rejects.toMatchObject({
         code: name.toLowerCase(),
-        message: `${endpoint}: as told`,
+        message: `${endpoint}: as requested`,
       });
       expect(calls.count).toBe(1);
     },
@@ -205,7 +205,7 @@ describe('InferenceClient', () => {
     const client = createClient({ server: server.url, capability: { type: 'x' } });
     await expect(client.infer('x', {})).rejects.toMatchObject({
       code: 'internal',
-      message: `${inside.endpoint}: as told; no other replica offers {"type":"x"}`,
+      message: `${inside.endpoint}: as requested; no other replica offers {"type":"x"}`,
     });
     expect(inside.calls.count).toBe(1);
     const passing = await startFailingServer(status.UNAVAILABLE);
@@ -259,8 +259,8 @@ describe('InferenceClient', () => {
   it('retries on another replica when a response is malformed', async () => {
     const server = await startApiServer();
     const { endpoint } = await startMethods({
-      modelInfer: (_call: unknown, answer: (error: null, message: object) => void) =>
-        answer(null, {
+      modelInfer: (_call: unknown, respond: (error: null, message: object) => void) =>
+        respond(null, {
           modelName: 'x',
           modelVersion: '',
           id: '',
@@ -329,7 +329,7 @@ describe('InferenceClient', () => {
       await createClient({ endpoint }).infer('x', {});
     }
     const error = await callFromHere().catch((thrown) => thrown);
-    expect(error.stack).toMatch(/^AnyserveError: .*as told\n(.*\n)*.* callFromHere /);
+    expect(error.stack).toMatch(/^AnyserveError: .*as requested\n(.*\n)*.* callFromHere /);
   });
 
   it('rejects with the abort reason when it is cancelled while it connects', async () => {
@@ -375,14 +375,14 @@ describe('InferenceClient', () => {
   it('waits for the model metadata until the deadline of each call', async () => {
     const sent: string[] = [];
     const { endpoint } = await startMethods({
-      modelMetadata: (_call: unknown, answer: (error: null, message: object) => void) => {
+      modelMetadata: (_call: unknown, respond: (error: null, message: object) => void) => {
         const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
         const declared = { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() };
-        setTimeout(() => answer(null, declared), 400);
+        setTimeout(() => respond(null, declared), 400);
       },
-      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, respond: (error: object) => void) => {
         sent.push(call.request.inputs[0]?.datatype ?? '');
-        answer({ code: status.INTERNAL, details: 'seen' });
+        respond({ code: status.INTERNAL, details: 'seen' });
       },
     });
     const client = createClient({ endpoint });
@@ -444,11 +444,11 @@ describe('InferenceClient', () => {
     let asked = 0;
     const sent: string[] = [];
     const { endpoint } = await startMethods({
-      modelMetadata: (_call: unknown, answer: (error: object | null, message?: object) => void) => {
+      modelMetadata: (_call: unknown, respond: (error: object | null, message?: object) => void) => {
         asked++;
-        if (asked === 1) answer({ code: status.UNAVAILABLE, details: 'not yet' });
+        if (asked === 1) respond({ code: status.UNAVAILABLE, details: 'not yet' });
         else
-          answer(null, {
+          respond(null, {
             name: 'x',
             versions: [],
             platform: '',
@@ -457,9 +457,9 @@ describe('InferenceClient', () => {
             properties: new Map(),
           });
       },
-      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, answer: (error: object) => void) => {
+      modelInfer: (call: { request: { inputs: { datatype: string }[] } }, respond: (error: object) => void) => {
         sent.push(call.request.inputs[0]?.datatype ?? '');
-        answer({ code: status.INTERNAL, details: 'seen' });
+        respond({ code: status.INTERNAL, details: 'seen' });
       },
     });
     const client = createClient({ endpoint });
@@ -469,7 +469,7 @@ describe('InferenceClient', () => {
 
   it('uses the model metadata only as a hint', async () => {
     const { endpoint } = await startFailingServer(status.INTERNAL);
-    await expect(createClient({ endpoint }).infer('x', { a: [1] })).rejects.toThrow(`${endpoint}: as told`);
+    await expect(createClient({ endpoint }).infer('x', { a: [1] })).rejects.toThrow(`${endpoint}: as requested`);
     await expect(createClient({ endpoint }).infer('x', { a: [1, 'x'] })).rejects.toMatchObject({ code: 'usage' });
   });
 
@@ -540,14 +540,14 @@ describe('InferenceClient', () => {
   it('loads the model metadata once per connection, and never when all inputs are typed', async () => {
     const methods: string[] = [];
     const { endpoint } = await startMethods({
-      modelMetadata: (_call: unknown, answer: (error: null, message: object) => void) => {
+      modelMetadata: (_call: unknown, respond: (error: null, message: object) => void) => {
         methods.push('metadata');
         const inputs = [{ name: 'a', datatype: 'FP64', shape: [-1n] }];
-        answer(null, { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() });
+        respond(null, { name: 'x', versions: [], platform: '', inputs, outputs: [], properties: new Map() });
       },
-      modelInfer: (_call: unknown, answer: (error: object) => void) => {
+      modelInfer: (_call: unknown, respond: (error: object) => void) => {
         methods.push('infer');
-        answer({ code: status.INTERNAL, details: 'seen' });
+        respond({ code: status.INTERNAL, details: 'seen' });
       },
     });
     const client = createClient({ endpoint });
@@ -559,11 +559,11 @@ describe('InferenceClient', () => {
     const server = await startApiServer();
     const calls: string[] = [];
     const { endpoint } = await startMethods({
-      modelInfer: (_call: unknown, answer: (error: null, message: object) => void) => {
+      modelInfer: (_call: unknown, respond: (error: null, message: object) => void) => {
         calls.push('modelInfer');
         const outputs = [{ name: 'who', datatype: 'BYTES', shape: [1n], parameters: new Map(), contents: undefined }];
         const rawOutputContents = [Buffer.from('\x05\0\0\0unary')];
-        answer(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
+        respond(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
       },
     });
     await registerEndpoint(server, 'unary', endpoint);
@@ -621,8 +621,8 @@ describe('InferenceClient', () => {
     );
     cleanups.push(() => worker.stop());
     const client = createClient({ endpoint: worker.replica.endpoint });
-    const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => client.infer('x', { n: [n] })));
-    expect(answers.map(({ outputs }) => Number(outputs['n']?.data[0]))).toEqual(
+    const responses = await Promise.all(Array.from({ length: 200 }, (_, n) => client.infer('x', { n: [n] })));
+    expect(responses.map(({ outputs }) => Number(outputs['n']?.data[0]))).toEqual(
       Array.from({ length: 200 }, (_, n) => n),
     );
   });

@@ -56,8 +56,8 @@ describe('another program at the address of an API server', () => {
   });
 
   it('is reported with the address that localhost resolved to, and with the address to use instead', () => {
-    const answer = { status: 401, headers: {}, peer: '[::1]:8080' };
-    expect(toUnexpectedResponseError(toServer('http://localhost:8080'), answer, '')).toMatchObject({
+    const response = { status: 401, headers: {}, peer: '[::1]:8080' };
+    expect(toUnexpectedResponseError(toServer('http://localhost:8080'), response, '')).toMatchObject({
       code: 'not_an_api_server',
       message:
         'http://localhost:8080 is not an AnyServe API server (HTTP 401 from [::1]:8080); check the URL, or use http://127.0.0.1:8080',

@@ -15,7 +15,7 @@ it('gives the id up to a process that it has not replaced anywhere, and to one t
   expect(a(9).keepsIdAgainst(undefined)).toBe(false);
 });
 
-it('keeps the id after each replaced the other exactly if it started later, or has the greater id', () => {
+it('keeps the id after mutual takeovers only if it started later, or has the greater id', () => {
   for (const [first, second, keeps] of [
     [a(2), b(1), [true, false]],
     [a(1), b(2), [false, true]],

@@ -77,13 +77,13 @@ async function startGrpcServer(add: (server: GrpcServer) => void): Promise<Endpo
 
 /** Handles `ServerReady`. */
 const implementServerReady =
-  (answer: { ready: boolean } | { code: status; details: string }) =>
+  (response: { ready: boolean } | { code: status; details: string }) =>
   (server: GrpcServer): void =>
     server.addService(
       { ServerReady: INFERENCE_SERVICE.serverReady } as unknown as ServiceDefinition,
       {
-        ServerReady: (_call: unknown, done: (error: unknown, answer?: unknown) => void) =>
-          'ready' in answer ? done(null, answer) : done(answer),
+        ServerReady: (_call: unknown, done: (error: unknown, response?: unknown) => void) =>
+          'ready' in response ? done(null, response) : done(response),
       } as unknown as UntypedServiceImplementation,
     );
 

@@ -63,7 +63,7 @@ it('asks all other servers when a response is not enough, and takes a match of a
   expect((await result).values).toEqual(['yes c']);
 });
 
-it('has no match only after every server has said so', async () => {
+it('reports no match only after every server has responded without one', async () => {
   const { result, getQuestion, listAsked } = startRace('a', 'b');
   getQuestion('a').respond('no a');
   await until('b is asked', () => listAsked().length === 2);

@@ -146,7 +146,7 @@ describe('a replica with several API servers', () => {
       response.writeHead(422).end('{"detail":[{"loc":["body","endpoint"],"msg":"no"}]}');
     });
     const { changes, clock, getFailure } = createKeeper([refusing, a.url]);
-    await until('both have answered', () => asked === 1 && isListed(a));
+    await until('both have responded', () => asked === 1 && isListed(a));
     await until('it waits', () => changes.length === 2);
     for (let s = 0; s < 59; s++) clock.advance(1000);
     expect(asked).toBe(1);
@@ -191,7 +191,7 @@ describe('API servers that share a registry', () => {
     });
   });
 
-  it('are not registered with while they do not know their registry and another lease is held', async () => {
+  it('get no registration while their registry is unknown and another server holds the lease', async () => {
     const a = await startServer();
     let registry = 'unknown';
     const b = await startServerOf(() => registry);
@@ -267,14 +267,14 @@ describe('independent API servers at one address', () => {
     });
     const { clock, listKinds } = createKeeper([url]);
     await until('it is registered', () => listKinds().length === 1);
-    await until('six renewals were answered', () => {
+    await until('six renewals got a response', () => {
       clock.advance(500);
       return turn >= 6;
     });
     expect(listKinds()).toEqual(['registered', 'misrouted']);
   });
 
-  it('lose the lease when the server that granted it never answers again', async () => {
+  it('lose the lease when the server that granted it never responds again', async () => {
     const url = await startFake((request, response) => {
       if (request.method === 'GET') return void response.end();
       if (request.method === 'PUT') return void response.writeHead(404, { 'x-anyserve-registry': 'other' }).end();

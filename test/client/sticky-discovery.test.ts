@@ -11,7 +11,7 @@ const OTHER = { endpoint: '127.0.0.1:2', replicaId: asReplicaId('r2') };
 const SUCCESS: AttemptOutcome = { kind: 'success', firstByteMs: 5 };
 
 /** Creates a sticky discovery over a fake that returns these targets and records its requests and outcomes. */
-function startSticky(answers: (DiscoveryResult | Error)[]) {
+function startSticky(responses: (DiscoveryResult | Error)[]) {
   const clock = new ManualClock();
   const requests: { excluded: string[]; timeoutMs: number }[] = [];
   const outcomes: AttemptOutcome[] = [];
@@ -20,9 +20,9 @@ function startSticky(answers: (DiscoveryResult | Error)[]) {
     lastTarget: undefined,
     async find(excluded, timeoutMs) {
       requests.push({ excluded: [...excluded], timeoutMs });
-      const answer = answers.shift();
-      if (answer === undefined || answer instanceof Error) throw answer;
-      return answer;
+      const response = responses.shift();
+      if (response === undefined || response instanceof Error) throw response;
+      return response;
     },
     reportMessage: () => {},
     reportOutcome: (_target, outcome) => void outcomes.push(outcome),

@@ -98,17 +98,17 @@ describe('a replica that fails without a message', () => {
       Buffer.concat([Buffer.of(0, 0, payload.length, type, flags, 0, 0, 0, stream), payload]);
     const server = createServer((socket: Socket) => {
       let received = Buffer.alloc(0);
-      let answered = 24;
+      let handledTo = 24;
       socket.on('error', () => {});
       socket.write(Buffer.concat([encodeFrame(4, 0, 0, Buffer.alloc(0)), encodeFrame(4, 1, 0, Buffer.alloc(0))]));
       socket.on('data', (chunk: Buffer) => {
         received = Buffer.concat([received, chunk]);
-        while (received.length >= answered + 9) {
-          const length = received.readUIntBE(answered, 3);
-          if (received.length < answered + 9 + length) return;
-          const [type, stream] = [received[answered + 3], received.readUInt32BE(answered + 5)];
+        while (received.length >= handledTo + 9) {
+          const length = received.readUIntBE(handledTo, 3);
+          if (received.length < handledTo + 9 + length) return;
+          const [type, stream] = [received[handledTo + 3], received.readUInt32BE(handledTo + 5)];
           if (type === 1) socket.write(encodeFrame(1, 5, stream, fields));
-          answered += 9 + length;
+          handledTo += 9 + length;
         }
       });
     });

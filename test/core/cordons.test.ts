@@ -159,7 +159,7 @@ it('a large registration cannot be uncordoned again and again', async () => {
   expect(await registry.cordons.set(R1, UNCORDON)).toMatchObject(UNCORDON);
 });
 
-it('of two cordons, all servers and replicas choose the same one', () => {
+it('all servers and replicas choose the same one of two cordons', () => {
   const cordons = [1, 2].flatMap((atMs) =>
     [true, false].flatMap((cordoned) => ['', 'a', 'b'].map((reason) => ({ cordoned, reason, atMs }))),
   );

@@ -14,7 +14,7 @@ describe('errors', () => {
     expect(toErrorCode(99)).toBe('unknown');
   });
 
-  it('are final exactly if another replica would fail in the same way', () => {
+  it('are final if and only if another replica would fail in the same way', () => {
     const final = Array.from({ length: 16 }, (_, at) => toErrorCode(at + 1)).filter(
       (code) => new AnyserveError(code, '').isFinal,
     );

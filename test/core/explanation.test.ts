@@ -239,7 +239,7 @@ describe('measureMisspelling', () => {
     ['ab', 'ac', undefined],
     ['abc', 'abd', 1],
     ['', 'a', undefined],
-  ])('of %j as %j is %s away', (wanted, offered, distance) => {
+  ])('measures %j as %j: %s', (wanted, offered, distance) => {
     expect(measureMisspelling(wanted, offered)).toBe(distance);
   });
 });

@@ -9,7 +9,7 @@ import {
 } from '../../src/core/health.js';
 
 const RESPONDED: HealthCheckResult = { kind: 'responded' };
-const createFailed = (reason = 'no answer', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
+const createFailed = (reason = 'no response', tookMs = 1000): HealthCheckResult => ({ kind: 'failed', reason, tookMs });
 const createRefused = (reason = 'nothing listens there'): HealthCheckResult => ({ kind: 'refused', reason, tookMs: 1 });
 
 /** Returns the reported change after each check, and the delay of the next check. */

@@ -67,7 +67,7 @@ describe('an authorization header', () => {
     [['Bearerabc'], undefined],
     [['Basic abc'], undefined],
     [['Bearer abc', 'Bearer abc'], undefined],
-  ])('of %j has the token %j', (headers, token) => {
+  ])('%j has the token %j', (headers, token) => {
     expect(parseBearerToken(headers)).toBe(token);
   });
 });

@@ -94,7 +94,7 @@ describe('chat from a pipe', () => {
   it('ends with the exit code of the first failure', async () => {
     const failed = await run(['chat', 'chat', ...at], { input: 'Hello\nfail\nmore\n' });
     expect([failed.code, failed.stdout]).toEqual([5, 'heard Hello\nheard \n']);
-    expect(failed.stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
+    expect(failed.stderr).toMatch(/^anyserve: .* failed: as requested \(after one message of the stream\)\n$/);
     const wordless = await run(['chat', 'chat', ...at], { input: 'numbers\n' });
     expect(wordless).toEqual({
       code: 5,
@@ -112,10 +112,10 @@ describe('chat from a pipe', () => {
     waiting.child.stdin?.write('Hello\n');
     await waiting.waitForOutput(/heard Hello\n/);
     expect(await waiting.stop('SIGINT')).toMatchObject({ code: 130, stderr: 'anyserve: interrupted\n' });
-    const answering = start(['chat', 'chat', ...at]);
-    answering.child.stdin?.write('forever\n');
-    await answering.waitForOutput(/heard /);
-    expect((await answering.stop('SIGINT')).code).toBe(130);
+    const responding = start(['chat', 'chat', ...at]);
+    responding.child.stdin?.write('forever\n');
+    await responding.waitForOutput(/heard /);
+    expect((await responding.stop('SIGINT')).code).toBe(130);
     await worker.waitForOutput(/user forever\nthe caller is gone\n$/);
   });
 });
@@ -225,7 +225,9 @@ describe('chat in a terminal', () => {
     const chat = await startChatAtTerminal('chat', ...at);
     await chat.sendLine('one');
     await chat.sendLine('fail');
-    expect(chat.stdout()).toMatch(/heard \r\nanyserve: .* failed: as told \(after one message of the stream\)\r\n/);
+    expect(chat.stdout()).toMatch(
+      /heard \r\nanyserve: .* failed: as requested \(after one message of the stream\)\r\n/,
+    );
     await chat.sendLine('two');
     await worker.waitForOutput(/in parts: user one, assistant heard one, user two\n$/);
     chat.type('\x04');

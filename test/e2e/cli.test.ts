@@ -27,8 +27,8 @@ afterEach(async () => {
 afterAll(stopAll);
 
 async function countRegistered(): Promise<number> {
-  const answer = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
-  return answer.replicas.length;
+  const response = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
+  return response.replicas.length;
 }
 
 /** Starts a long-running command, and waits until its output matches. */
@@ -551,8 +551,8 @@ describe('infer', () => {
     const send = (text: string) =>
       run(['infer', 'chat', '--inputs', '-', '--endpoint', endpoint, '--json'], { input: text });
     const a = '{"name":"a","datatype":"FP32","shape":[2],"data":[1,2]}';
-    const answer = await send(`{"id":"q1","inputs":[${a},${a.replace('"a"', '"b"')}],"outputs":[{"name":"b"}]}`);
-    expect(answer.stdout).toContain(
+    const response = await send(`{"id":"q1","inputs":[${a},${a.replace('"a"', '"b"')}],"outputs":[{"name":"b"}]}`);
+    expect(response.stdout).toContain(
       '{"model_name":"chat","id":"q1","outputs":[{"name":"b","datatype":"FP32","shape":[2],"data":[1,2]}],"replica":',
     );
     for (const field of ['datatype', 'shape', 'data']) {

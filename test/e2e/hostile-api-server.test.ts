@@ -20,9 +20,9 @@ afterEach(async () => {
 afterAll(stopAll);
 
 async function startHostileServer(
-  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  respond: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<string> {
-  const server = createServer(answer);
+  const server = createServer(respond);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => {
     server.closeAllConnections();
@@ -61,13 +61,13 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
         response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(Buffer.alloc(64 * 1024 * 1024))),
     ],
     ['long headers', (_request, response) => response.writeHead(200, { x: 'y'.repeat(100_000) }).end('{}')],
-  ])('route: %s', async (_what, answer) => {
+  ])('route: %s', async (_what, respond) => {
     const startedAtMs = Date.now();
     const { code, stderr, peakMb } = await runMeasured([
       'route',
       'type=chat',
       '--server',
-      await startHostileServer(answer),
+      await startHostileServer(respond),
     ]);
     expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
     expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
@@ -89,8 +89,8 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
     ['60 MB with an error at the end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
   ])(
     'registry: %s',
-    async (_what, answer) => {
-      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await startHostileServer(answer)]);
+    async (_what, respond) => {
+      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await startHostileServer(respond)]);
       expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
       expect(peakMb).toBeLessThan(FOR_LISTS_MB);
     },

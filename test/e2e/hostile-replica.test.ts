@@ -18,12 +18,12 @@ afterAll(stopAll);
 type Answers = Readonly<Record<string, Uint8Array | readonly Uint8Array[]>>;
 
 /** Starts a replica that responds to each method with these messages. The last message of a stream is repeated without end. */
-async function startHostileReplica(answers: Answers): Promise<string> {
+async function startHostileReplica(responses: Answers): Promise<string> {
   const sessions = new Set<Http2Session>();
   const server = createHttp2Server().on('stream', (stream, headers) => {
     stream.on('error', () => {});
     const method = String(headers[':path']).split('/').at(-1) ?? '';
-    const messages = [answers[method] ?? []].flat() as Uint8Array[];
+    const messages = [responses[method] ?? []].flat() as Uint8Array[];
     if (messages.length === 0) {
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12' }, { endStream: true });
       return;
@@ -97,8 +97,8 @@ describe('a hostile replica cannot exhaust the memory of a caller', () => {
     ],
   ])(
     '%s',
-    async (_what, options, answers) => {
-      const at = ['--endpoint', await startHostileReplica(answers), '--timeout', '20s'];
+    async (_what, options, responses) => {
+      const at = ['--endpoint', await startHostileReplica(responses), '--timeout', '20s'];
       const { code, stdout, stderr, peakMb } = await runMeasured(['infer', 'chat', '--prompt', 'x', ...at, ...options]);
       expect({ code, stderr: stderr.slice(0, 3000) }).toMatchObject({
         code: expect.toSatisfy((c) => c === 5 || c === 1),

@@ -27,7 +27,7 @@ async function registerReplica(
   const lease = new AbortController();
   leases.push(lease);
   const headers = { 'content-type': 'application/json' };
-  const { status, headers: answered } = await fetch(`${server}/register`, {
+  const { status, headers: responseHeaders } = await fetch(`${server}/register`, {
     method: 'POST',
     headers,
     body: JSON.stringify({ replica_id: id, endpoint: 'gpu7:8001', capabilities, ttl: 60 }),
@@ -35,7 +35,7 @@ async function registerReplica(
   });
   expect(status).toBe(200);
   if (state === undefined) return;
-  const url = `${server}/leases/${answered.get('x-anyserve-lease')}`;
+  const url = `${server}/leases/${responseHeaders.get('x-anyserve-lease')}`;
   expect((await fetch(url, { method: 'PUT', headers, body: JSON.stringify({ state }) })).status).toBe(200);
 }
 

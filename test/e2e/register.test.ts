@@ -86,12 +86,12 @@ async function countGuards(group: number): Promise<number> {
 }
 
 /** Starts an HTTP server in this process whose status can be changed. */
-async function startHealthServer(): Promise<{ port: number; answer: (status: number) => void }> {
+async function startHealthServer(): Promise<{ port: number; respond: (status: number) => void }> {
   let status = 503;
   const listening = createServer((_request, response) => response.writeHead(status).end());
   return {
     port: await listen(listening),
-    answer: (to) => {
+    respond: (to) => {
       status = to;
     },
   };
@@ -228,12 +228,12 @@ describe('register with a program', () => {
     const url = `http://127.0.0.1:${other.port}/ready`;
     const running = register(1, '--probe', 'http', '--probe-path', url, '--', 'sleep', '60');
     await waitForStderr(running, new RegExp(`waiting for ${url}: responded with HTTP 503\n`));
-    other.answer(200);
+    other.respond(200);
     await waitForStderr(running, /registered r1/);
-    other.answer(500);
+    other.respond(500);
     await waitForStderr(running, new RegExp(`unhealthy, unregistered: ${url}: responded with HTTP 500\n`));
     await until('it is no longer listed', async () => !(await isListed()));
-    other.answer(204);
+    other.respond(204);
     await waitForStderr(running, /^healthy$/m, 2);
     await until('it is back in the list', isListed);
     await running.stop();

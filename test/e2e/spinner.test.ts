@@ -16,7 +16,7 @@ beforeAll(async () => {
     path,
     `export default (app) => app
       .capability({ type: 'slow' }, async function* () { ${pause} yield { text: ['one '] }; yield { text: ['two'] }; })
-      .capability({ type: 'broken' }, async () => { ${pause} throw new Error('no answer today'); });`,
+      .capability({ type: 'broken' }, async () => { ${pause} throw new Error('no response today'); });`,
   );
   await start(['worker', path, '--port', '0', '--server', server]).waitForOutput(/^registered/m);
 });
@@ -43,7 +43,7 @@ describe('a spinner', () => {
       .ended;
     expect(code).toBe(5);
     expect(stdout).toContain('waiting for broken');
-    expect(renderTerminal(stdout)).toMatch(/^anyserve: [^\n]*no answer today[^\n]*\n$/);
+    expect(renderTerminal(stdout)).toMatch(/^anyserve: [^\n]*no response today[^\n]*\n$/);
   });
 
   it('is shown in a conversation too', async () => {

@@ -160,7 +160,7 @@ describe('a text', () => {
   it('ends with a newline when it breaks off', async () => {
     const { code, stdout, stderr } = await runInfer(['--prompt', 'fail', '--stream']);
     expect([code, stdout]).toEqual([5, 'heard \n']);
-    expect(stderr).toMatch(/^anyserve: .* failed: as told \(after one message of the stream\)\n$/);
+    expect(stderr).toMatch(/^anyserve: .* failed: as requested \(after one message of the stream\)\n$/);
   });
 
   it('is printed as JSON with the failure when it breaks off', async () => {
@@ -171,7 +171,7 @@ describe('a text', () => {
       replica: { endpoint: at[1] },
       error: {
         code: 'internal',
-        message: expect.stringContaining('failed: as told (after one message of the stream)'),
+        message: expect.stringContaining('failed: as requested (after one message of the stream)'),
       },
     });
   });
@@ -209,12 +209,12 @@ describe('a replica that cannot stream', () => {
   it('returns its text in a unary call, unless --stream is given', async () => {
     const server = new Server();
     server.addService(INFERENCE_SERVICE as unknown as ServiceDefinition, {
-      modelInfer: ((_call: unknown, answer: (error: null, message: object) => void) => {
+      modelInfer: ((_call: unknown, respond: (error: null, message: object) => void) => {
         const outputs = [
           { name: 'text_output', datatype: 'BYTES', shape: [1n, 1n], parameters: new Map(), contents: undefined },
         ];
         const rawOutputContents = [Buffer.from('\x05\0\0\0Hello')];
-        answer(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
+        respond(null, { modelName: 'x', modelVersion: '', id: '', parameters: new Map(), outputs, rawOutputContents });
       }) as never,
     });
     const port = await new Promise<number>((resolve) =>

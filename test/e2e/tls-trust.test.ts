@@ -95,8 +95,8 @@ describe('a given certificate authority', () => {
   });
 });
 
-describe('without a certificate authority, those of Node.js are used', () => {
-  it('so a private one is refused, for API servers and calls', async () => {
+describe('without a given certificate authority', () => {
+  it('a private authority is refused, for API servers and calls', async () => {
     expect((await run(formatRegistry())).stderr).toMatch(NO_AUTHORITY);
     expect((await run(formatInfer('--tls'))).stderr).toMatch(NO_AUTHORITY);
   });
@@ -104,19 +104,19 @@ describe('without a certificate authority, those of Node.js are used', () => {
   it.each<[string, NodeJS.ProcessEnv]>([
     ['NODE_EXTRA_CA_CERTS', { NODE_EXTRA_CA_CERTS: authority.certFile }],
     ['--use-openssl-ca', { NODE_OPTIONS: '--use-openssl-ca', SSL_CERT_FILE: authority.certFile }],
-  ])('%s adds one for both, but not together with --tls-ca', async (_name, env) => {
+  ])('%s adds an authority for both, but not together with --tls-ca', async (_name, env) => {
     expect(await run(formatRegistry(), { env })).toMatchObject({ code: 0 });
     expect(await run(formatInfer('--tls'), { env })).toMatchObject({ code: 0, stdout: 'Hello\n' });
     expect((await run(formatRegistry('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
     expect((await run(formatInfer('--tls-ca', other.certFile), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
-  it("and gRPC's own variable for root certificates has no effect", async () => {
+  it("gRPC's own variable for root certificates has no effect", async () => {
     const env = { GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: authority.certFile };
     expect((await run(formatInfer('--tls'), { env })).stderr).toMatch(NO_AUTHORITY);
   });
 
-  it('and NODE_TLS_REJECT_UNAUTHORIZED=0 has an effect on API servers, with a warning, but not on calls', async () => {
+  it('NODE_TLS_REJECT_UNAUTHORIZED=0 disables verification for API servers, with a warning, but not for calls', async () => {
     const { code, stderr } = await run(formatRegistry(), { env: UNCHECKED });
     expect(code).toBe(0);
     expect(stderr).toContain(

@@ -233,7 +233,7 @@ async function expectHealthy({ endpoint }: Pick<TestWorker, 'endpoint'>): Promis
   ] as const) {
     const session = connect(`http://${endpoint}`);
     const check = () => call(session, CHECK, { body: frame(body, true), encoding }).status;
-    await until(`a check in ${encoding} is answered`, async () => (await check()) === '0', 2000);
+    await until(`a check in ${encoding} has a response`, async () => (await check()) === '0', 2000);
     session.destroy();
   }
 }

@@ -19,7 +19,7 @@ if (reason) console.warn(`tests that need test networks are skipped: ${reason}`)
 
 afterAll(stopAll);
 
-/** A network with an API server in the middle, a registered replica "stays", and a host for the fault. */
+/** A network with an API server at the hub, a registered replica "stays", and a host for the fault. */
 interface Scene {
   readonly server: ServerProcess;
   readonly host: NetworkHost;

@@ -123,7 +123,7 @@ function read(reader: (text: string) => unknown, text: string): void {
 }
 
 describe.each(Object.entries(READERS))('the time of %s is linear in the length', (_name, reader) => {
-  it.each(Object.entries(SHAPES))('of %s', (_shape, make) => {
+  it.each(Object.entries(SHAPES))('for %s', (_shape, make) => {
     expectLinearTime((length) => {
       const text = make(length);
       return () => read(reader, text);

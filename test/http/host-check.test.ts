@@ -28,8 +28,8 @@ async function ask(line: string, headers: readonly string[], body = ''): Promise
     if (!socket.readableEnded) await once(socket, 'end');
   }
   socket.destroy();
-  const [head = '', answer = ''] = received().split('\r\n\r\n');
-  return { status: Number(head.split(' ')[1]), body: answer };
+  const [head = '', response = ''] = received().split('\r\n\r\n');
+  return { status: Number(head.split(' ')[1]), body: response };
 }
 
 const fetchStatus = async (host: string): Promise<number> =>
@@ -202,9 +202,9 @@ describe('a server that other machines reach', () => {
     ['dash.example', 'https://dash.example', 200],
   ])('responds to a web page: host %s, origin %s gives %i', async (host, origin, expected) => {
     await start({ host: '0.0.0.0', allowedHosts: ['dash.example'] });
-    const answer = await ask('GET /registry HTTP/1.1', [`Host: ${host}`, `Origin: ${origin}`]);
-    expect(answer.status).toBe(expected);
-    if (expected === 421) expect(answer.body).toContain('--allowed-host');
+    const response = await ask('GET /registry HTTP/1.1', [`Host: ${host}`, `Origin: ${origin}`]);
+    expect(response.status).toBe(expected);
+    if (expected === 421) expect(response.body).toContain('--allowed-host');
   });
 
   it.each([

@@ -38,7 +38,7 @@ async function listen(
   return listener;
 }
 
-it('hands requests to the handler, the next one when the response to the last is sent', async () => {
+it('hands a request to the handler when the response to the previous one is sent', async () => {
   const waiting: ServerResponse[] = [];
   const { port } = await listen({ handle: (_request, response) => void waiting.push(response) });
   const { received } = openRawConnection(port, 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
@@ -53,10 +53,10 @@ it('hands requests to the handler, the next one when the response to the last is
   /** Sends a request on another connection, and calls `respond` when it is handled. */
   async function fetchStatus(on: number, respond: () => void): Promise<number> {
     const before = waiting.length;
-    const answered = fetch(`http://127.0.0.1:${on}/b`);
+    const responded = fetch(`http://127.0.0.1:${on}/b`);
     await until('it is handled', () => waiting.length > before);
     respond();
-    return (await answered).status;
+    return (await responded).status;
   }
 });
 

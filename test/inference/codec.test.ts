@@ -11,7 +11,7 @@ import {
   ModelStreamInferResponse,
 } from '../../src/inference/gen/open_inference.js';
 import type { TensorMessage } from '../../src/inference/protocol-messages.js';
-import { answer, contents, part, reencode, request } from '../support/inference-messages.js';
+import { contents, reencode, request, response, streamMessage } from '../support/inference-messages.js';
 import { collectGarbage } from '../support/retained-memory.js';
 
 const RUNS = { numRuns: Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 300) };
@@ -54,8 +54,8 @@ function hasAnswerField(bytes: Uint8Array): boolean {
 /** The three messages, each with our codec and with the generated code. */
 const MESSAGES = [
   ['a request', request, encodeRequest, decodeRequest, ModelInferRequest],
-  ['an answer', answer, encodeResponse, decodeResponse, ModelInferResponse],
-  ['a part of an answer', part, encodeStreamResponse, decodeStreamResponse, generatedPart],
+  ['a response', response, encodeResponse, decodeResponse, ModelInferResponse],
+  ['a message of a response stream', streamMessage, encodeStreamResponse, decodeStreamResponse, generatedPart],
 ] as const;
 
 type AnyCodec = [
@@ -264,14 +264,14 @@ describe('typed contents', () => {
     ['a double cut off', 58, [1, 2, 3, 4]],
     ['a varint cut off', 18, [1, 0x80]],
     ['a varint of eleven bytes', 26, [...new Array(10).fill(0xff), 1]],
-  ])('that hold %s are refused', (_what, tag, bytes) => {
+  ])('are refused if they hold %s', (_what, tag, bytes) => {
     const packed = new BinaryWriter().uint32(tag).bytes(Uint8Array.from(bytes)).finish();
     expect(() => createTensor(packed)).toThrow(RangeError);
     // An element cannot continue in the next piece.
     expect(() => createTensor(packed, packed)).toThrow(RangeError);
   });
 
-  it('of many elements that arrive one by one take no extra memory', () => {
+  it('take no extra memory if many elements arrive one by one', () => {
     const writer = new BinaryWriter();
     for (let n = 0; n < 100_000; n++) writer.uint32(16).int32(n);
     expect(createTensor(writer.finish())?.contents?.intContents).toEqual(
@@ -308,7 +308,7 @@ describe('a message that cannot be written', () => {
 });
 
 describe('a tensor', () => {
-  it('that is longer than its enclosing message is refused', () => {
+  it('is refused if it is longer than its enclosing message', () => {
     const inner = InputTensor.encode({
       name: 'x',
       datatype: '',

@@ -60,7 +60,7 @@ describe('a plain value becomes the declared tensor', () => {
     expect(tensor.data).toEqual(Float32Array.from([value].flat(9) as number[]));
   });
 
-  it('of any datatype', () => {
+  it('for any datatype', () => {
     expect(coerce('BYTES[-1,1]', 'text')).toEqual({
       datatype: 'BYTES',
       shape: [1, 1],

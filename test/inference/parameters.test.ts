@@ -7,7 +7,7 @@ describe('parameters', () => {
     expect({ ...toParameters(toParametersMessage(parameters)) }).toEqual(parameters);
   });
 
-  it('that the protocol cannot carry are refused, with their name', () => {
+  it('are refused with their name if the protocol cannot carry them', () => {
     expect(() => toParametersMessage({ seed: 2n ** 65n })).toThrow('parameter "seed"');
     expect(() => toParametersMessage({ seed: null as never })).toThrow('parameter "seed"');
   });

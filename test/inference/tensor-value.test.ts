@@ -34,7 +34,7 @@ describe('a value is converted to a tensor', () => {
     expect(convert([2n ** 62n])).toEqual({ datatype: 'INT64', shape: [1], data: BigInt64Array.of(2n ** 62n) });
   });
 
-  it('of one element if it is a single value', () => {
+  it('with one element if it is a single value', () => {
     expect(convert(7).shape).toEqual([1]);
     expect(convert('hello').shape).toEqual([1]);
   });

@@ -57,7 +57,7 @@ describe('clients of other implementations', () => {
 });
 
 describe('an inference server of another implementation', () => {
-  it('that returns raw contents can be called with each datatype without loss of precision', async () => {
+  it('can be called with each datatype without loss of precision if it returns raw contents', async () => {
     const server = startPython('oip_server.py');
     await until('it is listening', () => server.output().includes('listening'), 30_000);
     const endpoint = /listening on (\S+)/.exec(server.output())?.[1] ?? '';
@@ -118,7 +118,7 @@ describe('an inference server of another implementation', () => {
     expect(streamed).toEqual({ code: 0, stdout: 'aaa\n', stderr: '' });
   }, 60_000);
 
-  it('that refuses undeclared datatypes and shapes receives plain values in the declared form', async () => {
+  it('receives plain values in the declared form if it refuses undeclared datatypes and shapes', async () => {
     const server = startPython('oip_server.py');
     await until('it is listening', () => server.output().includes('listening'), 30_000);
     const at = ['--endpoint', /listening on (\S+)/.exec(server.output())?.[1] ?? ''];
@@ -160,7 +160,7 @@ describe('the Python server', () => {
         ({ ok }) => ok,
         () => false,
       );
-    await until(`it answers; so far ${api.output()}`, isResponding, 30_000);
+    await until(`it responds; so far ${api.output()}`, isResponding, 30_000);
     const worker = start([
       'worker',
       '--backend',

@@ -50,9 +50,9 @@ describe('a response', () => {
   it('is never cacheable', async () => {
     const { socket } = await startRegistrant(formatRegistrationBody('r1'));
     const paths = ['/route', '/route?model=x', '/registry', '/replicas', '/health', '/livez', '/readyz', '/nope'];
-    const answers = await Promise.all(paths.map((path) => get(path)));
-    expect(answers.map(({ status }) => status)).toEqual([200, 404, 200, 200, 200, 200, 200, 404]);
-    expect(answers.map(({ headers }) => headers.get('cache-control'))).toEqual(paths.map(() => 'no-store'));
+    const responses = await Promise.all(paths.map((path) => get(path)));
+    expect(responses.map(({ status }) => status)).toEqual([200, 404, 200, 200, 200, 200, 200, 404]);
+    expect(responses.map(({ headers }) => headers.get('cache-control'))).toEqual(paths.map(() => 'no-store'));
     socket.destroy();
   });
 
@@ -132,15 +132,15 @@ describe('a response', () => {
     ['/leases/x', 'HEAD', 405, '', 'PUT, DELETE'],
     ['/registry', 'OPTIONS', 405, '{"detail":"Method Not Allowed"}', 'GET'],
   ])('to %s with %s is %i', async (path, method, status, body, allow) => {
-    const answer = await get(path, { method });
-    expect(answer).toMatchObject({ status, body });
-    expect(answer.headers.get('allow')).toBe(allow);
+    const response = await get(path, { method });
+    expect(response).toMatchObject({ status, body });
+    expect(response.headers.get('allow')).toBe(allow);
   });
 
   it('redirects a path with trailing slashes to the path without', async () => {
-    const answer = await get('/route/?a=%zz');
-    expect(answer.status).toBe(307);
-    expect(answer.headers.get('location')).toBe('/route?a=%zz');
+    const response = await get('/route/?a=%zz');
+    expect(response.status).toBe(307);
+    expect(response.headers.get('location')).toBe('/route?a=%zz');
     expect((await get('/registry//', { method: 'HEAD' })).headers.get('location')).toBe('/registry');
   });
 
@@ -340,7 +340,7 @@ describe('a registration', () => {
       'more than 1048576 bytes',
     ],
     ['invalid UTF-8', Buffer.from([0x7b, 0xff]).toString('latin1'), 400, 'error parsing the body'],
-  ])('of %s is refused, and the server keeps running', async (_what, body, status, words) => {
+  ])('is refused for %s, and the server keeps running', async (_what, body, status, words) => {
     const request = `POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
     const { received, socket } = openRawConnection(server.port, request);
     await until('the response arrives', () => received().includes(words));
@@ -351,17 +351,17 @@ describe('a registration', () => {
 
   it('is refused when its content type is not JSON', async () => {
     const body = formatRegistrationBody('r1');
-    const answer = await get('/register', { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
-    expect(answer.status).toBe(422);
-    expect(JSON.parse(answer.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
+    const response = await get('/register', { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
+    expect(response.status).toBe(422);
+    expect(JSON.parse(response.body).detail[0]).toMatchObject({ type: 'model_attributes_type', input: body });
   });
 
   it('with an empty body is refused as missing, with any content type', async () => {
-    const answer = await get('/register', { method: 'POST', headers: { 'content-type': 'text/plain' } });
-    expect(answer.body).toBe('{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}');
+    const response = await get('/register', { method: 'POST', headers: { 'content-type': 'text/plain' } });
+    expect(response.body).toBe('{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}');
   });
 
-  it('whose client disconnects before the body is complete leaves nothing behind', async () => {
+  it('leaves nothing in the registry if its client disconnects before the body is complete', async () => {
     const { socket } = openRawConnection(
       server.port,
       'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"repl',
@@ -390,7 +390,7 @@ describe('a registration', () => {
     await until('all are gone', () => waitUntilRegistered().length === 0);
   });
 
-  it('of 200 replicas at once works, and leaves no stale replica when all disconnect at once', async () => {
+  it('works for 200 replicas at once, and leaves no stale replica when all disconnect at once', async () => {
     const all = await Promise.all(
       Array.from({ length: 200 }, (_, n) => startRegistrant(formatRegistrationBody(`r${n}`))),
     );
@@ -498,7 +498,7 @@ describe('a two-way lease', () => {
     expect(waitUntilRegistered()).toEqual(['r1']);
   });
 
-  it('that is unknown or superseded is answered before its body arrives', async () => {
+  it('gets a response before the body arrives if it is unknown or superseded', async () => {
     const { lease } = await registerTwoWay();
     await registerTwoWay();
     for (const [id, status] of [
@@ -533,8 +533,8 @@ describe('a two-way lease', () => {
   it('refuses an invalid renewal in the same form as an invalid registration', async () => {
     const { lease } = await registerTwoWay();
     const requestLease = async (init: RequestInit) => {
-      const answer = await fetch(toLeaseUrl(lease), init);
-      return [answer.status, await answer.text()];
+      const response = await fetch(toLeaseUrl(lease), init);
+      return [response.status, await response.text()];
     };
     expect(await requestLease({ method: 'PUT', body: '{"state":"dead"}' })).toEqual([
       422,
@@ -562,8 +562,8 @@ describe('a two-way lease', () => {
       { replica_id: 'r1', capabilities: [{ type: 'chat' }] },
       {},
     ]);
-    const answer = await put({ capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] });
-    expect([answer.status, await answer.text()]).toEqual([200, '{"status":"renewed"}']);
+    const response = await put({ capabilities: [{ model: 'a' }, { model: ['b', 'c'] }] });
+    expect([response.status, await response.text()]).toEqual([200, '{"status":"renewed"}']);
     expect((await fetch(`${server.url}/route?model=a`)).status).toBe(200);
     const other = { replica_id: 'r2', capabilities: [{ type: 'chat' }] };
     for (const path of ['/registry', '/replicas']) {

@@ -26,7 +26,7 @@ describe('authorization', () => {
     ['register', [], 'this request needs a register token: send Authorization: Bearer TOKEN'],
     ['read', [], 'this request needs a read token or a register token: send Authorization: Bearer TOKEN'],
     ['read', formatBearer('nobody'), 'unknown token: this request needs a read token or a register token'],
-  ])('of %s with %j: %s', (access, headers, outcome) => {
+  ])('for %s with %j: %s', (access, headers, outcome) => {
     const decision = authorize(access, headers, { register, read });
     expect(decision.kind === 'granted' ? 'granted' : decision.detail).toBe(outcome);
   });

@@ -337,7 +337,7 @@ describe('a failed check', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('does not extend a silence beyond the time it was observed', async () => {
+  it('does not backdate a wait to the last successful check', async () => {
     await advance(1000);
     reason = createFailure('EMFILE');
     await advance(20_000);
@@ -350,7 +350,7 @@ describe('a failed check', () => {
     expect(registry.accuse).toHaveBeenCalled();
   });
 
-  it('of one lease does not affect the others, and is repeated for that lease', async () => {
+  it('for one lease does not affect the others, and is repeated for that lease', async () => {
     const other = { ...socket, remotePort: 4001 };
     watch.watch({ lease: asLeaseId('lease-2'), host: '10.0.0.2', socket: other });
     watch.close();

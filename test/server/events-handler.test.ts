@@ -148,7 +148,7 @@ describe('GET /events', () => {
     expect([response.status, await response.json()]).toEqual([400, { detail: expect.any(String) }]);
   });
 
-  it('answers a HEAD like a GET without a body', async () => {
+  it('responds to a HEAD as to a GET, without a body', async () => {
     await register('r1');
     const [head, get] = await Promise.all(['HEAD', 'GET'].map((method) => fetch(`${server.url}/events`, { method })));
     const body = (await get?.text()) ?? '';

@@ -63,7 +63,7 @@ it('adds a header to the responses of an app, and leaves them otherwise unchange
       ),
     ),
   ];
-  const answer = async (url: string, path: string, init?: RequestInit) => {
+  const fetchResponse = async (url: string, path: string, init?: RequestInit) => {
     const response = await fetch(`${url}${path}`, { redirect: 'manual', ...init });
     const headers = [...response.headers].filter(([name]) => name !== 'date' && name !== 'x-anyserve-registry');
     return [response.status, headers, (await response.text()).replaceAll(url.slice(7), 'host')];
@@ -83,6 +83,6 @@ it('adds a header to the responses of an app, and leaves them otherwise unchange
     expect((await fetch(`${other}${path}`, { redirect: 'manual', ...init })).headers.get('x-anyserve-registry')).toBe(
       'registry',
     );
-    expect(await answer(other, path, init)).toEqual(await answer(ordinary, path, init));
+    expect(await fetchResponse(other, path, init)).toEqual(await fetchResponse(ordinary, path, init));
   }
 });

@@ -85,13 +85,13 @@ describe('an API server over TLS', () => {
 
   it('redirects without a scheme, because a proxy can have changed it', async () => {
     const server = await startSecureServer(good);
-    const answer = await new Promise<string>((resolve) => {
+    const response = await new Promise<string>((resolve) => {
       const socket = connect({ port: server.port, host: '127.0.0.1', ca }, () =>
         socket.end(`GET /registry/ HTTP/1.1\r\nHost: localhost:${server.port}\r\nConnection: close\r\n\r\n`),
       );
       socket.setEncoding('utf8').on('data', resolve);
     });
-    expect(answer).toContain(`location: /registry\r\n`);
+    expect(response).toContain(`location: /registry\r\n`);
   });
 
   it.each([

@@ -24,7 +24,7 @@ async function register(instance: unknown, endpoint = 'h:1') {
   const registration = { replica_id: 'r1', endpoint, capabilities: [{ type: 'chat' }], ttl: 9, instance };
   const connection = openRawConnection(server.port, formatRegisterRequest(JSON.stringify(registration)));
   cleanups.push(() => connection.socket.destroy());
-  await until('the server has answered', () => /alive|detail/.test(connection.received()));
+  await until('the server has responded', () => /alive|detail/.test(connection.received()));
   const lease = /^x-anyserve-lease: (\S+)\r$/im.exec(connection.received())?.[1] ?? '';
   return { ...connection, lease, renew: (body: unknown) => renew(lease, body) };
 }
@@ -59,7 +59,7 @@ it.each([1, 2])('refuses a registration of the same process with the number %d a
   expect(await listDetails()).toMatchObject({ endpoint: 'h:1' });
 });
 
-it('tells each of two processes about the other', async () => {
+it('names each of two processes to the other', async () => {
   const first = await register({ id: 'a', seq: 9, startedMs: 5 });
   const second = await register({ id: 'b', seq: 1, startedMs: 7 });
   await until('the first stream is closed', () => first.socket.readableEnded);
@@ -69,7 +69,7 @@ it('tells each of two processes about the other', async () => {
   expect(second.received()).toMatch(/^x-anyserve-replaced: a;startedMs=5\r$/im);
 });
 
-it('tells a process nothing about one that does not report itself, and the later registration wins', async () => {
+it('does not name a process that registered without an instance, and the later registration wins', async () => {
   const first = await register(undefined);
   const second = await register({ id: 'b', seq: 1 });
   const third = await register(undefined);

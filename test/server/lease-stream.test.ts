@@ -95,7 +95,7 @@ describe('a lease stream', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('that is ended before it is opened sends its events and closes', async () => {
+  it('sends its events and closes if it is ended before it is opened', async () => {
     connection = openRawConnection((server.address() as AddressInfo).port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is superseded', () => opened.length === 1);
     opened[0]?.stream.end('data: last\n\n');

@@ -40,8 +40,8 @@ async function get(path: string) {
   return { status: response.status, headers: response.headers, body: await response.text() };
 }
 
-describe('a registration over the limit', () => {
-  it('of replicas is refused with the limit and a retry time, but a listed replica can register again', async () => {
+describe('a registration over a limit', () => {
+  it('is refused with the limit of replicas and a retry time, but a listed replica can register again', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 2, maxLeasesPerHost: 10 } });
     await register('r1');
     await register('r2');
@@ -52,7 +52,7 @@ describe('a registration over the limit', () => {
     expect(server.registry.replicas().map(({ id }) => id)).toEqual(['r1', 'r2']);
   });
 
-  it('of leases per address is refused until one of them ends', async () => {
+  it('is refused when its address has the most leases allowed, until one of them ends', async () => {
     server = await startTestApiServer({ limits: { maxReplicas: 10, maxLeasesPerHost: 2 } });
     const first = await register('r1');
     await register('r2');
@@ -139,13 +139,13 @@ describe('large bodies', () => {
     const asking = Array.from({ length: 20 }, () => send('GET /livez HTTP/1.1\r\nHost: x\r\n'));
     await get('/livez');
     await get('/livez');
-    const answered: string[] = [];
-    for (const { socket } of registering) socket.once('data', () => answered.push('422'));
-    for (const { socket } of asking) socket.once('data', () => answered.push('200'));
+    const statuses: string[] = [];
+    for (const { socket } of registering) socket.once('data', () => statuses.push('422'));
+    for (const { socket } of asking) socket.once('data', () => statuses.push('200'));
     for (const { socket } of registering) socket.write(faulty.slice(-1));
     for (const { socket } of asking) socket.write('\r\n');
-    await until('all have a response', () => answered.length === 70, 10_000);
-    expect(answered.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
+    await until('all have a response', () => statuses.length === 70, 10_000);
+    expect(statuses.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
   });
 
   it('need no more memory in chunks of one byte', async () => {
@@ -294,9 +294,9 @@ describe('pipelined requests', () => {
     const renewal = `PUT /leases/${lease} HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n{"state":"unready"}`;
     const asking = 'GET /route HTTP/1.1\r\nHost: x\r\nX-Anyserve-Exclude: r1\r\n\r\n';
     const release = `DELETE /leases/${lease} HTTP/1.1\r\nHost: x\r\n\r\n`;
-    const answers = send(`${asking}${renewal}${asking}${release}${renewal}`);
-    await until('all have a response', () => answers.received().split('HTTP/1.1').length === 6);
-    expect(answers.received().match(/(?<=HTTP.1.1 )\d+|(?<="replica_id":)"r\d"|(?<="status":)"\w+"/g)).toEqual([
+    const responses = send(`${asking}${renewal}${asking}${release}${renewal}`);
+    await until('all have a response', () => responses.received().split('HTTP/1.1').length === 6);
+    expect(responses.received().match(/(?<=HTTP.1.1 )\d+|(?<="replica_id":)"r\d"|(?<="status":)"\w+"/g)).toEqual([
       ...['200', '"r2"', '200', '"renewed"', '200', '"r1"', '200', '"released"', '404'],
     ]);
     expect(received()).toContain('alive');
@@ -350,7 +350,7 @@ describe('an API server', () => {
     expect(await get('/readyz')).toMatchObject({ status: 200, body: '{"status":"ready"}' });
   });
 
-  it('that drains is not ready, refuses registrations, handles requests, and ends its leases one by one', async () => {
+  it('is not ready while it drains, refuses registrations, handles requests, and ends its leases one by one', async () => {
     server = await startTestApiServer();
     const leases = await Promise.all(['r1', 'r2', 'r3', 'r4'].map(register));
     const closed = server.close({ drainMs: 1000 });
@@ -371,7 +371,7 @@ describe('an API server', () => {
     server = await startTestApiServer();
   });
 
-  it('whose drain is aborted does not wait', async () => {
+  it('does not wait when its drain is aborted', async () => {
     server = await startTestApiServer();
     const leases = await Promise.all(['r1', 'r2', 'r3'].map(register));
     const insisted = new AbortController();
@@ -382,7 +382,7 @@ describe('an API server', () => {
     server = await startTestApiServer();
   });
 
-  it('that drains without leases does not wait', async () => {
+  it('drains without a wait if it has no leases', async () => {
     server = await startTestApiServer();
     await server.close({ drainMs: 1_000_000 });
     server = await startTestApiServer();

@@ -21,7 +21,7 @@ function createHandler() {
 }
 
 describe('a query', () => {
-  it('that is repeated is the same object, even after thousands of others', () => {
+  it('is the same object when it is repeated, even after thousands of others', () => {
     const { ask, asked } = createHandler();
     for (let round = 0; round < 5; round++) {
       ask('/route?model=qwen2&type=chat');
@@ -33,7 +33,7 @@ describe('a query', () => {
     expect(asked[0]).toEqual(['model', 'qwen2', 'type', 'chat']);
   });
 
-  it('that is long is parsed in the same way', () => {
+  it('is parsed in the same way if it is long', () => {
     const { ask, asked } = createHandler();
     ask(`/route?${'&'.repeat(1000)}a=%ff+%22b%22&%F0%9F%98%80=\u00e9&a`);
     expect(asked).toEqual([['a', '', '😀', 'é']]);

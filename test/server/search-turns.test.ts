@@ -29,13 +29,13 @@ function start() {
 }
 
 describe('searches', () => {
-  it('that are short are not counted', () => {
+  it('are not counted if they are short', () => {
     const { turns, search } = start();
     for (let n = 0; n < 10_000; n++) expect(search(0.2)).toBe(true);
     expect(turns.isFree).toBe(true);
   });
 
-  it('that are long run at once up to 100 ms, then for a quarter of the time', async () => {
+  it('run at once up to 100 ms if they are long, then for a quarter of the time', async () => {
     const { clock, turns, search, request, pass, done } = start();
     for (let n = 0; n < 20; n++) {
       expect(turns.isFree).toBe(true);

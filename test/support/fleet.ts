@@ -22,7 +22,7 @@ export interface ServerProcess {
   fetchPath(path: string): Promise<{ status: number; body: string }>;
 }
 
-/** Starts an API server on this machine, or in the middle of a test network. */
+/** Starts an API server on this machine, or at the hub of a test network. */
 export async function startServer({
   args = [],
   network,
@@ -65,7 +65,7 @@ export function readRemovals({ running }: ServerProcess): string[] {
     .filter((line) => line.includes(' removed "'));
 }
 
-/** Returns the URL of the API server in the middle, as seen from a host. */
+/** Returns the URL of the API server at the hub, as seen from a host. */
 export function getServerUrl(host: NetworkHost): string {
   return `http://${host.middle}:${PORT}`;
 }

@@ -18,9 +18,9 @@ export async function startForwardProxy(userAndPassword: string): Promise<Forwar
     asked.push(`${message.method} ${message.url}`);
     if (!isAuthorized(message)) return void response.writeHead(407).end('who are you');
     const { 'proxy-authorization': _, 'proxy-connection': __, ...headers } = message.headers;
-    const forwarded = request(message.url ?? '', { method: message.method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(response);
+    const forwarded = request(message.url ?? '', { method: message.method, headers }, (upstream) => {
+      response.writeHead(upstream.statusCode ?? 500, upstream.headers);
+      upstream.pipe(response);
     });
     forwarded.on('error', () => response.writeHead(502).end());
     response.on('close', () => forwarded.destroy());

@@ -63,10 +63,10 @@ export const request = fc.record({
 });
 
 /** An inference response in the form of the generated code. */
-export const answer = fc.record({ ...common, outputs: fc.array(tensor, { maxLength: 3 }), rawOutputContents: raw });
+export const response = fc.record({ ...common, outputs: fc.array(tensor, { maxLength: 3 }), rawOutputContents: raw });
 
 /** A message of a response stream in the form of the generated code. */
-export const part = fc.record({ errorMessage: text, inferResponse: fc.option(answer, { nil: undefined }) });
+export const streamMessage = fc.record({ errorMessage: text, inferResponse: fc.option(response, { nil: undefined }) });
 
 /** Tags of packed varint fields by nesting level: none in a message, the shape of a tensor, five fields of its contents. */
 const VARINTS = [[], [26], [10, 18, 26, 34, 42]];

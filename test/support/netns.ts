@@ -20,7 +20,7 @@ export function findNetworkProblem(): string | undefined {
   }
 }
 
-/** A simulated host: a network namespace with a virtual cable to the namespace in the middle. */
+/** A simulated host: a network namespace with a virtual cable to the namespace at the hub. */
 export interface NetworkHost {
   /** Its own address, and the address of the middle on the same cable. */
   readonly address: string;
@@ -34,9 +34,9 @@ export interface NetworkHost {
   setPacketLoss(percent: number): void;
 }
 
-/** A star of network namespaces: the API server runs in the middle, hosts around it. The machine's own network is not touched. */
+/** A star of network namespaces: the API server runs at the hub, hosts around it. The machine's own network is not touched. */
 export interface Network {
-  /** Command prefix that runs a command line in the middle. */
+  /** Command prefix that runs a command line at the hub. */
   readonly through: readonly string[];
   addHost(): NetworkHost;
   /** Kills all processes in the network and removes it. */

@@ -18,7 +18,7 @@ afterEach(async () => {
 export async function startUpstream(
   handleRequest?: UpstreamHandler,
   models?: readonly (string | object)[],
-  others: Omit<Parameters<typeof startOpenaiUpstream>[0], 'answering' | 'models'> = {},
+  others: Omit<Parameters<typeof startOpenaiUpstream>[0], 'handleRequest' | 'models'> = {},
 ): Promise<OpenaiUpstream> {
   const upstream = await startOpenaiUpstream({
     ...others,

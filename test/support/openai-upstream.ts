@@ -54,7 +54,7 @@ export async function startOpenaiUpstream({
   let offered = models;
   let open = 0;
 
-  async function answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function respond(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of message) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString();
@@ -85,7 +85,7 @@ export async function startOpenaiUpstream({
     sendEvents(response, ...words.map(createTextChunk), createFinishChunk('stop'), { choices: [], usage }, '[DONE]');
   }
 
-  const listener = (message: IncomingMessage, response: ServerResponse): void => void answer(message, response);
+  const listener = (message: IncomingMessage, response: ServerResponse): void => void respond(message, response);
   const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   const { port: boundPort } = server.address() as AddressInfo;

@@ -29,7 +29,7 @@ export default (app) => app.capability({ type: 'chat', model: 'parrot' }, async 
     return yield { text: [''], reasoning: ['which tool?'], tool_calls: [JSON.stringify(calls)] };
   }
   yield { text: [context.streaming ? 'heard ' : 'heard ' + order] };
-  if (order === 'fail') throw new Error('as told');
+  if (order === 'fail') throw new Error('as requested');
   if (order === 'die') setTimeout(() => process.exit(1), 20);
   while (order === 'forever' || order === 'die') {
     await new Promise((resolve) => setTimeout(resolve, 5));

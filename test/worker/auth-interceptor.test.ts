@@ -87,7 +87,7 @@ describe('a worker that requires a token', () => {
     expect(await callForStatus(INFERENCE_SERVICE.modelInfer.path, ['Bearer wrong'], large)).toBe(UNAUTHENTICATED);
   });
 
-  it('answers health checks without a token', async () => {
+  it('responds to health checks without a token', async () => {
     expect(await createClient().serverLive()).toBe(true);
     expect(await createClient().serverReady()).toBe(true);
     expect(await callForStatus(HEALTH_CHECK_METHOD.path, [])).toBe(0);

@@ -30,11 +30,11 @@ async function startServer(files: OpenFiles = PLENTY) {
   limits.attach(server);
   const held: (() => void)[] = [];
   server.on('stream', (stream, headers) => {
-    const answer = (): void => {
+    const respond = (): void => {
       if (!stream.destroyed) stream.respond({ ':status': 200 }, { endStream: true });
     };
-    if (headers[':path'] === '/hold') held.push(answer);
-    else answer();
+    if (headers[':path'] === '/hold') held.push(respond);
+    else respond();
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -95,11 +95,11 @@ describe('ConnectionLimits', () => {
     expect(await request(session)).toBe(200);
     clock.advance(4 * 60_000);
     expect(session.closed).toBe(false);
-    const answered = request(session, '/hold');
+    const responded = request(session, '/hold');
     await until('the call has arrived', () => held.length === 1);
     clock.advance(60 * 60_000);
     held[0]?.();
-    expect(await answered).toBe(200);
+    expect(await responded).toBe(200);
     await until('it is asked to disconnect', () => {
       clock.advance(60_000);
       return session.closed || session.destroyed;
@@ -120,7 +120,7 @@ describe('ConnectionLimits', () => {
     server.addService(
       { echo: { ...echo, ...codec } },
       {
-        echo: (call: { request: Buffer }, answer: (error: null, bytes: Buffer) => void) => answer(null, call.request),
+        echo: (call: { request: Buffer }, respond: (error: null, bytes: Buffer) => void) => respond(null, call.request),
       },
     );
     const port = await new Promise<number>((resolve, reject) =>
@@ -146,12 +146,12 @@ describe('ConnectionLimits', () => {
         callers.map(async (caller) => {
           // Between two calls of other callers, so that closing and calling overlap in every way.
           for (let turns = at++ % 7; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
-          const answer = await new Promise((resolve, reject) =>
+          const response = await new Promise((resolve, reject) =>
             caller.makeUnaryRequest('/x/echo', identity, identity, Buffer.of(7), (error, bytes) =>
               error ? reject(error) : resolve(bytes),
             ),
           );
-          expect(answer).toEqual(Buffer.of(7));
+          expect(response).toEqual(Buffer.of(7));
           calls++;
         }),
       );

@@ -56,7 +56,7 @@ describe('a worker', () => {
           pad: 'x'.repeat(padding),
         };
         const stream = session.request(headers, { endStream: true });
-        stream.on('response', (answer) => resolve(answer['grpc-status']));
+        stream.on('response', (response) => resolve(response['grpc-status']));
         stream.on('error', () => resolve('refused')).resume();
       });
     expect(await requestStatus(15 * 1024)).toBe('12');

@@ -51,8 +51,8 @@ beforeAll(() => {
   writeTinyModel(toPath('random'));
   writeTinyModel(toPath('says'), { rows: SAYS });
   writeTinyModel(toPath('endless'), { rows: SAYS, contextLength: ENDLESS });
-  const answers = [['<|assistant|>', '▁Hi', '▁there', '</s>'], ['<|system|>'], ['<|user|>']];
-  writeTinyModel(toPath('chat'), { rows: answers, chatTemplate: TEMPLATE });
+  const responses = [['<|assistant|>', '▁Hi', '▁there', '</s>'], ['<|system|>'], ['<|user|>']];
+  writeTinyModel(toPath('chat'), { rows: responses, chatTemplate: TEMPLATE });
 });
 
 const cleanups: (() => unknown)[] = [];
@@ -315,8 +315,8 @@ describe('a language model in the worker', () => {
   it('accepts parameters that have no effect, and max_completion_tokens for max_tokens', async () => {
     const { call } = await getSharedServing('says');
     const neutral = { user: 'me', n: 1, logprobs: false, tools: '[]' };
-    const answer = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
-    expect(answer.parameters['completion_tokens']).toBe(2);
+    const response = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
+    expect(response.parameters['completion_tokens']).toBe(2);
   });
 });
 
@@ -325,10 +325,10 @@ describe('a model with a chat template', () => {
 
   it('treats a prompt as a single user message, and trims the leading space of the response', async () => {
     const { call } = await getSharedServing('chat');
-    const answer = await call({ prompt: ['hello'] }, GREEDY);
-    expect(readText(answer)).toBe('Hi there');
+    const response = await call({ prompt: ['hello'] }, GREEDY);
+    expect(readText(response)).toBe('Hi there');
     const same = await call(createMessages({ role: 'user', content: 'hello' }), GREEDY);
-    expect([readText(same), { ...same.parameters }]).toEqual(['Hi there', { ...answer.parameters }]);
+    expect([readText(same), { ...same.parameters }]).toEqual(['Hi there', { ...response.parameters }]);
     const parts = createMessages({
       role: 'user',
       content: [
@@ -336,7 +336,7 @@ describe('a model with a chat template', () => {
         { type: 'text', text: 'lo' },
       ],
     });
-    expect({ ...(await call(parts, GREEDY)).parameters }).toEqual({ ...answer.parameters });
+    expect({ ...(await call(parts, GREEDY)).parameters }).toEqual({ ...response.parameters });
   });
 
   it('responds to a chat, and continues a trailing assistant message', async () => {
@@ -345,10 +345,10 @@ describe('a model with a chat template', () => {
       { role: 'system', content: 'be brief' },
       { role: 'user', content: 'hello' },
     ];
-    const answer = await call(createMessages(...chat), GREEDY);
-    expect(readText(answer)).toBe('Hi there');
+    const response = await call(createMessages(...chat), GREEDY);
+    expect(readText(response)).toBe('Hi there');
     const developer = await call(createMessages({ ...chat[0], role: 'developer' }, ...chat.slice(1)), GREEDY);
-    expect({ ...developer.parameters }).toEqual({ ...answer.parameters });
+    expect({ ...developer.parameters }).toEqual({ ...response.parameters });
     const begun = await call(createMessages(...chat, { role: 'assistant', content: 'Hi' }), GREEDY);
     expect(readText(begun)).not.toContain('Hi');
   });
@@ -387,11 +387,11 @@ describe('a model with a chat template', () => {
   it('rejects a message without content, and accepts an empty list of tool calls', async () => {
     const { call } = await getSharedServing('chat');
     await expect(call(createMessages({ role: 'user' }))).rejects.toMatchObject({ code: 'invalid_argument' });
-    const answer = await call(createMessages({ role: 'user', content: 'a', tool_calls: [] }), {
+    const response = await call(createMessages({ role: 'user', content: 'a', tool_calls: [] }), {
       ...GREEDY,
       max_tokens: 1,
     });
-    expect(answer.parameters['completion_tokens']).toBe(1);
+    expect(response.parameters['completion_tokens']).toBe(1);
   });
 });
 
@@ -449,7 +449,7 @@ describe('a model file', () => {
     });
   });
 
-  it('that does not exist is rejected', async () => {
+  it('is rejected if it does not exist', async () => {
     await expect(createBackend('nowhere')).rejects.toMatchObject({
       code: 'usage',
       message: `file not found: ${toPath('nowhere')}`,

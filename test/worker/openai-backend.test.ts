@@ -146,10 +146,10 @@ describe('a chat', () => {
   it('responds to a prompt with the text, the finish reason and the token counts', async () => {
     const upstream = await startUpstream();
     const { client } = await startWorkerFor(upstream, { key: KEY });
-    const answer = await client.infer('chat', toPromptInputs('one two three'));
-    expect(answer.outputs['text']).toMatchObject({ datatype: 'BYTES', shape: [1] });
-    expect(readText(answer)).toBe('one two three');
-    expect({ ...answer.parameters }).toEqual({
+    const response = await client.infer('chat', toPromptInputs('one two three'));
+    expect(response.outputs['text']).toMatchObject({ datatype: 'BYTES', shape: [1] });
+    expect(readText(response)).toBe('one two three');
+    expect({ ...response.parameters }).toEqual({
       finish_reason: 'stop',
       prompt_tokens: 1,
       completion_tokens: 3,
@@ -460,8 +460,8 @@ describe('an upstream that fails', () => {
         'too long',
       ],
     ];
-    for (const [answering, code, message] of breaking) {
-      const { client } = await startWorkerFor(await startUpstream(answering));
+    for (const [handle, code, message] of breaking) {
+      const { client } = await startWorkerFor(await startUpstream(handle));
       const texts: string[] = [];
       const reading = (async () => {
         for await (const part of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(part));

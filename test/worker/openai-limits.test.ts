@@ -81,8 +81,8 @@ describe('a silent engine', () => {
       },
       'its response paused for 0.2 s; --openai-idle-timeout',
     ],
-  ])('is given up, and the message names the option: %s', async (_what, answering, message) => {
-    const upstream = await startUpstream(answering);
+  ])('is given up, and the message names the option: %s', async (_what, handle, message) => {
+    const upstream = await startUpstream(handle);
     const { client } = await startWorkerFor(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
     const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
     await expect(collectParts(client)).rejects.toMatchObject(late);

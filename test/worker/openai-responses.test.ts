@@ -39,14 +39,14 @@ const createToolCall = (id: string, name: string, text: string) => ({
 });
 
 describe('tool calls', () => {
-  it('of a unary response become an output as JSON', async () => {
+  it('become an output as JSON in a unary response', async () => {
     const calls = [createToolCall('a', 'weather', '{"city":"Oslo"}'), createToolCall('b', '__proto__', '{}')];
     const { client } = await startWorkerFor(
       await startUpstream(respondWith({ content: null, tool_calls: calls }, [], 'tool_calls')),
     );
-    const answer = await client.infer('chat', toPromptInputs('x'));
-    expect(answer.parameters).toMatchObject({ finish_reason: 'tool_calls' });
-    const { text, tool_calls: [found = ''] = [] } = readTexts(answer);
+    const response = await client.infer('chat', toPromptInputs('x'));
+    expect(response.parameters).toMatchObject({ finish_reason: 'tool_calls' });
+    const { text, tool_calls: [found = ''] = [] } = readTexts(response);
     expect([text, JSON.parse(found)]).toEqual([[''], calls]);
   });
 
@@ -144,7 +144,7 @@ describe('tool calls', () => {
       ],
       [{ id: 'a', type: 'custom', custom: { name: 'sql', input: 'SELECT 1' }, extra_content: { google: { s: 'x' } } }],
     ],
-  ])('of a stream come with its last message, joined from %s', async (_what, deltas, calls) => {
+  ])('come with the last message of a stream, joined from %s', async (_what, deltas, calls) => {
     const messages = deltas.map((one) => ({ tool_calls: [one] }));
     const { client } = await startWorkerFor(
       await startUpstream(respondWith({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
@@ -155,7 +155,7 @@ describe('tool calls', () => {
     expect(JSON.parse(parts.at(-1)?.['tool_calls']?.[0] ?? '')).toEqual(calls);
   });
 
-  it('that are malformed are an error', async () => {
+  it('are an error if they are malformed', async () => {
     for (const toolCalls of ['text', [1]]) {
       const { client } = await startWorkerFor(
         await startUpstream(respondWith({ content: 'x', tool_calls: toolCalls })),
@@ -189,7 +189,7 @@ describe('texts and reasoning', () => {
     ]);
   });
 
-  it('of a message come from either field and from content parts', async () => {
+  it('come from either field of a message and from content parts', async () => {
     for (const message of [
       { content: 'yes', reasoning: 'hm', reasoning_content: null },
       { content: 'yes', reasoning: 'hm', reasoning_content: 'hm' },
@@ -487,9 +487,9 @@ describe('a stream', () => {
       { choices: [], usage },
     ];
     const { client } = await startWorkerFor(await startUpstream(streamAlways(...chunks, '[DONE]')));
-    const answer = await client.infer('chat', toPromptInputs('x'));
-    expect(readTexts(answer)).toEqual({ text: ['a b'], reasoning: ['hm'] });
-    expect(answer.parameters).toMatchObject({ finish_reason: 'stop', ...usage });
+    const response = await client.infer('chat', toPromptInputs('x'));
+    expect(readTexts(response)).toEqual({ text: ['a b'], reasoning: ['hm'] });
+    expect(response.parameters).toMatchObject({ finish_reason: 'stop', ...usage });
 
     const { client: other } = await startWorkerFor(await startUpstream(streamAlways(createTextChunk('a'))));
     await expect(other.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
@@ -498,7 +498,7 @@ describe('a stream', () => {
     });
   });
 
-  it('of one endless event is aborted, in bounded memory', async () => {
+  it('is aborted in bounded memory if it is one endless event', async () => {
     const { client } = await startWorkerFor(
       await startUpstream(({ body }, response) => {
         if (!body) return undefined;
@@ -630,7 +630,7 @@ it.each([
 });
 
 describe('an invalid vector', () => {
-  const answers: readonly [string, string, number][] = [
+  const responses: readonly [string, string, number][] = [
     ['null', '[{"embedding":null}]', 1],
     ['a null in it', '[{"embedding":[1,null]}]', 1],
     ['NaN', '[{"embedding":[1,NaN]}]', 1],
@@ -653,7 +653,7 @@ describe('an invalid vector', () => {
     ['null for an entry', '[null]', 1],
     ['no list', '{"0":{"embedding":[1]}}', 1],
   ];
-  it.each(answers)('is an error: %s', async (_what, data, count) => {
+  it.each(responses)('is an error: %s', async (_what, data, count) => {
     const upstream = await startUpstream(({ body }, response) => {
       if (body) response.setHeader('content-type', 'application/json').end(`{"data":${data}}`);
       return body && true;

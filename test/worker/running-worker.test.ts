@@ -105,10 +105,10 @@ describe('a worker', () => {
     const channel = new InferenceChannel(client.endpoint as string, { maxMessageBytes: 1e6, clock });
     cleanups.push(() => channel.close());
     for (const raw of [false, true]) {
-      const answer = await channel.call(INFERENCE_SERVICE.modelInfer, asked(raw), {
+      const response = await channel.call(INFERENCE_SERVICE.modelInfer, asked(raw), {
         deadlineEpochMs: clock.epochMs() + 5000,
       });
-      forms.push(answer.rawOutputContents.length > 0, answer.outputs[0]?.contents !== undefined);
+      forms.push(response.rawOutputContents.length > 0, response.outputs[0]?.contents !== undefined);
     }
     expect(forms).toEqual([false, true, true, false]);
   });
@@ -185,7 +185,7 @@ describe('a worker', () => {
     await expect(parts.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(message) });
   });
 
-  it('logs a few of many bad requests, and its own failure in spite of them', async () => {
+  it('limits log lines about bad requests, but still logs its own failure', async () => {
     const app = new App().capability({ type: 'bad' }, () => {
       throw new TypeError('no such weight');
     });
@@ -373,14 +373,14 @@ describe('a worker', () => {
     const { client } = await startWorker(app, { maxConcurrency: 1, maxQueue: 1 });
     const calls = [1, 2, 3].map(() =>
       client.infer('x', {}).then(
-        () => 'answered',
+        () => 'responded',
         (error) => error.code,
       ),
     );
     const first = await Promise.race(calls);
     open();
     expect(first).toBe('resource_exhausted');
-    expect((await Promise.all(calls)).sort()).toEqual(['answered', 'answered', 'resource_exhausted']);
+    expect((await Promise.all(calls)).sort()).toEqual(['resource_exhausted', 'responded', 'responded']);
   });
 
   it('returns its metadata', async () => {
@@ -400,7 +400,7 @@ describe('a worker', () => {
     await expect(client.modelMetadata('nope')).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  it('answers health checks of standard gRPC tools', async () => {
+  it('responds to health checks of standard gRPC tools', async () => {
     const { worker } = await startWorker(arithmetic);
     const SERVING = 1;
     const { protoPath } = await import('grpc-health-check');
@@ -411,7 +411,7 @@ describe('a worker', () => {
             Health: new (
               ...args: unknown[]
             ) => {
-              check(request: object, done: (error: { code: number } | null, answer: object) => void): void;
+              check(request: object, done: (error: { code: number } | null, response: object) => void): void;
               close(): void;
             };
           };
@@ -421,7 +421,7 @@ describe('a worker', () => {
     const health = new loaded.grpc.health.v1.Health(worker.replica.endpoint, credentials.createInsecure());
     cleanups.push(() => health.close());
     const check = (service: string) =>
-      new Promise((resolve) => health.check({ service }, (error, answer) => resolve(error?.code ?? answer)));
+      new Promise((resolve) => health.check({ service }, (error, response) => resolve(error?.code ?? response)));
     expect(await check('')).toEqual({ status: SERVING });
     expect(await check('inference.GRPCInferenceService')).toEqual({ status: SERVING });
     expect(await check('nope')).toBe(status.NOT_FOUND);
@@ -474,10 +474,10 @@ describe('a worker', () => {
       { clock, random },
     );
     cleanups.push(() => client.close());
-    const answer = client.infer('large', {});
+    const response = client.infer('large', {});
     await until('the response has started', () => passed > 100_000);
     const stopped = worker.stop();
-    expect((await answer).outputs['x']?.data).toHaveLength(size);
+    expect((await response).outputs['x']?.data).toHaveLength(size);
     await client.close();
     await stopped;
   });

@@ -69,12 +69,12 @@ describe('parameters of single inputs and outputs', () => {
     expect(context.outputParameters?.['a']).toBeUndefined();
   });
 
-  it('of stream messages are joined with them', async () => {
+  it('are joined with the stream messages that have them', async () => {
     const { outputs } = await client.infer('count', {});
     expect({ ...outputs['n']?.parameters }).toEqual({ p1: 1, p2: 2 });
   });
 
-  it('that request classification reach a handler that supports it, and are rejected where values are returned', async () => {
+  it('reach a handler that supports classification if they request it, and are rejected where values are returned', async () => {
     const outputs = [{ name: 'scores', parameters: { classification: 1 } }];
     const { outputs: given } = await client.infer('classify', {}, { outputs });
     expect(given['scores']?.datatype).toBe('BYTES');
@@ -84,7 +84,7 @@ describe('parameters of single inputs and outputs', () => {
     });
   });
 
-  it('that name shared memory are rejected by name, in unary and streaming calls', async () => {
+  it('are rejected by name if they name shared memory, in unary and streaming calls', async () => {
     const input = createTensor({ shared_memory_region: 'region0', shared_memory_byte_size: 4 });
     const refused = { code: 'unimplemented', message: expect.stringContaining('shared memory region "region0"') };
     await expect(client.infer('echo', { a: input })).rejects.toMatchObject(refused);
