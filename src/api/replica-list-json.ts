@@ -36,7 +36,7 @@ export function* serializeReplicaDetails(
   yield Buffer.from(`{"now":${clock.epochMs / 1000},"replicas":[`);
   let entries: string[] = [];
   for (const replica of replicas) {
-    entries.push(serializeDetails(replica, clock));
+    entries.push(serializeReplicaRow(replica, clock));
     if (entries.length < REPLICAS_PER_CHUNK) continue;
     yield Buffer.from(entries.join(','));
     // The empty first entry makes the next chunk begin with a comma.
@@ -45,7 +45,8 @@ export function* serializeReplicaDetails(
   yield Buffer.from(`${entries.join(',')}]}`);
 }
 
-function serializeDetails(
+/** Serializes one entry of such a list. */
+export function serializeReplicaRow(
   { registration, lease }: KnownReplica<SerializedReplica>,
   { nowMs, epochMs }: ClockReading,
 ): string {

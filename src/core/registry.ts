@@ -8,6 +8,7 @@ import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './leas
 import { createLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, toEndedLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
 import { estimateRegistrationBytes } from './registration-bytes.js';
+import { RegistryChanges } from './registry-changes.js';
 import { checkLeaseLimits, NO_REGISTRY_LIMITS, type RegistryLimits } from './registry-limits.js';
 import {
   type DeclaredState,
@@ -45,6 +46,8 @@ export interface KnownReplica<R extends Replica = Replica> {
 export class Registry<R extends Replica = Replica> {
   /** The operators' decisions which replicas get no calls. */
   readonly cordons: Cordons<R>;
+  /** The changes of the list of registrations. */
+  readonly changes: RegistryChanges<R>;
   readonly #store: RegistrationStore<R>;
   readonly #clock: Clock;
   readonly #ids: Ids;
@@ -69,6 +72,7 @@ export class Registry<R extends Replica = Replica> {
     this.#owner = ids.createServerId();
     this.#events = events;
     this.#limits = limits;
+    this.changes = new RegistryChanges(this.#owner);
     this.#list = new ReplicaList(random);
     this.#leases = new LeaseTable(selfPreservation);
     const leases = this.#leases;
@@ -202,7 +206,12 @@ export class Registry<R extends Replica = Replica> {
   /** Returns the registration of one replica, as in {@link known}. */
   find(id: ReplicaId): KnownReplica<R> | undefined {
     const registration = this.#list.get(id);
-    return registration && { registration, lease: this.#leases.get(registration.lease) };
+    return registration && this.describe(registration);
+  }
+
+  /** Returns a registration with its lease, also one that a newer registration has replaced. */
+  describe(registration: Registration<R>): KnownReplica<R> {
+    return { registration, lease: this.#leases.get(registration.lease) };
   }
 
   /** Ends every lease of this registry and notifies the holders. Does not close the store, because others can use it. */
@@ -214,7 +223,7 @@ export class Registry<R extends Replica = Replica> {
 
   *#knownIn(pages: readonly ReplicaPage<R>[]): Generator<KnownReplica<R>> {
     for (const { registrations } of pages) {
-      for (const registration of registrations) yield { registration, lease: this.#leases.get(registration.lease) };
+      for (const registration of registrations) yield this.describe(registration);
     }
   }
 
@@ -240,6 +249,7 @@ export class Registry<R extends Replica = Replica> {
     const previous = this.#list.get(replica.id);
     const previousCordon = this.cordons.find(replica.id);
     this.#list.put(registration);
+    this.changes.recordPut(registration, previous);
     this.cordons.forget(replica.id);
     if (previous && previous.lease !== lease) this.#supersede(previous, registration.instance);
     this.#events.emit({ kind: 'registered', replicaId: replica.id, endpoint: replica.endpoint });
@@ -264,6 +274,7 @@ export class Registry<R extends Replica = Replica> {
     const previous = this.#list.get(replica.id);
     if (previous?.lease !== lease) return;
     this.#list.put(registration);
+    this.changes.recordPut(registration, previous);
     const { id: replicaId, capabilities } = replica;
     if (replica !== previous.replica) {
       this.#events.emit({ kind: 'capabilities_changed', replicaId, count: capabilities.length });
@@ -281,6 +292,7 @@ export class Registry<R extends Replica = Replica> {
     const registration = this.#list.get(replicaId);
     if (registration?.lease === lease) {
       this.#list.delete(replicaId);
+      this.changes.recordRemoval(registration, reason);
       this.cordons.remember(registration);
       const ended = toEndedLease(active ?? this.#closing.get(lease), this.#clock.nowMs());
       this.#events.emit({ kind: 'removed', replicaId, reason, lease: ended });
