@@ -1,5 +1,6 @@
 import type { Request, RequestHandler } from 'express';
 import type { SerializedReplica } from '../api/serialized-replica.js';
+import { WATCH_PATH } from '../api/watch-events.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { BodyMemory } from '../http/body-memory.js';
@@ -18,6 +19,8 @@ import { createReadyzHandler, handleLivez, type Readiness } from './readiness.js
 import { createRegisterHandler } from './register-handler.js';
 import { emitRefusal, type RegistrationRefusal } from './registration-refusals.js';
 import { createRouteHandler } from './route-handler.js';
+import { createWatchHandler } from './watch-handler.js';
+import { WatchHub } from './watch-hub.js';
 
 /** Options of the resources' handlers. */
 export interface ResourceOptions {
@@ -29,6 +32,8 @@ export interface ResourceOptions {
   readonly warmingMs: number;
   readonly readiness: Readiness;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
+  /** The open watch streams, which the caller drains. Default: an own one. */
+  readonly watches?: WatchHub | undefined;
   /** The last events of the registry. Default: one that stays empty. */
   readonly history?: ReadableHistory | undefined;
   /** The open event streams, which the caller closes. */
@@ -62,7 +67,7 @@ export interface ApiResource {
 export function createApiResources(options: ResourceOptions): readonly ApiResource[] {
   const { registry, clock, events, readiness, warmingMs } = options;
   const { bodies = new BodyMemory(), lists = new ListMemory(), streams = new EventStreams(clock) } = options;
-  const { history = createEmptyHistory(clock) } = options;
+  const { history = createEmptyHistory(clock), watches = new WatchHub({ ...options, streams }) } = options;
   const warmAtMs = clock.nowMs() + warmingMs;
   const isWarming = (): boolean => clock.nowMs() < warmAtMs;
   const readClock = () => ({ nowMs: clock.nowMs(), epochMs: clock.epochMs() });
@@ -97,6 +102,7 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
       access: 'read',
       methods: { GET: createEventsHandler({ history, streams, lists, clock }) },
     },
+    { path: WATCH_PATH, access: 'read', methods: { GET: createWatchHandler({ watches, streams, readiness }) } },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },

@@ -15,13 +15,14 @@ import { carriesLease } from './lease-stream.js';
 import { Readiness, type ReadinessCheck } from './readiness.js';
 import { readRetransmitCount } from './tcp-retransmit-counters.js';
 import { readTcpTable } from './tcp-table.js';
+import { WatchHub } from './watch-hub.js';
 
 /**
  * Options of an API server: those of its HTTP interface, where it listens, and its limits. The request timeout doesn't apply
  * to an open lease.
  */
 export interface ApiServerOptions
-  extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts' | 'streams'>,
+  extends Omit<ApiAppOptions, 'readiness' | 'deadPeers' | 'hosts' | 'streams' | 'watches'>,
     Omit<HostCheckOptions, 'isLocal'>,
     ListenerOptions {
   /** Minimum time without an acknowledgement after which a host can count as dead, in ms. See {@link DeadPeerDetector}. */
@@ -41,7 +42,8 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });
   const streams = new EventStreams(clock);
-  const app = createApiApp({ ...options, readiness, deadPeers, hosts, streams });
+  const watches = new WatchHub({ ...options, deadPeers, streams });
+  const app = createApiApp({ ...options, readiness, deadPeers, hosts, streams, watches });
   const listener = await listen(app, options, connections).catch((error) => {
     deadPeers.close();
     throw error;
@@ -58,7 +60,10 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
     async close({ drainMs = 0, signal } = {}) {
       listener.stopKeepAlive();
       readiness.markDraining();
-      if (drainMs > 0) await drainLeases({ registry, clock, events, durationMs: drainMs, signal });
+      await Promise.all([
+        watches.drain(drainMs, signal),
+        drainMs > 0 && drainLeases({ registry, clock, events, durationMs: drainMs, signal }),
+      ]);
       deadPeers.close();
       // The registry closes first, because the listener would treat lease connections as idle and cut them.
       await registry.close();

@@ -21,9 +21,12 @@ export interface DeadPeerDetectorOptions {
   readonly readRetransmitCount: () => Promise<number | undefined>;
 }
 
-/** The connection of a lease. */
-export interface WatchedLease {
-  readonly lease: LeaseId;
+/** A connection whose peer can die. */
+export interface WatchedConnection {
+  /** The lease that lasts as long as the connection. */
+  readonly lease?: LeaseId | undefined;
+  /** Called when the peer looks dead, for a connection without a lease. */
+  readonly onDead?: (() => void) | undefined;
   /** The host of the peer. */
   readonly host: string;
   readonly socket: Pick<
@@ -61,7 +64,7 @@ const LOSSY_FOR_MS = 60_000;
 const RENEWAL_SILENCE_PER_ACK_TIMEOUT = 1.5;
 
 /** The state of a watched connection. */
-interface Watched extends WatchedLease {
+interface Watched extends WatchedConnection {
   /** Bytes that the kernel had taken at the start of the check. */
   sentBytes: number;
   /** The wait for an acknowledgement, if something was unacknowledged at the last check. */
@@ -114,12 +117,12 @@ export class DeadPeerDetector {
     void this.#checkAndRepeat(0);
   }
 
-  /** Watches the connection of a lease. The returned function stops that. */
-  watch({ lease, host, socket }: WatchedLease): () => void {
+  /** Watches a connection. The returned function stops that. */
+  watch({ lease, onDead, host, socket }: WatchedConnection): () => void {
     const key = getTcpKey(socket);
     if (key === undefined || socket.destroyed) return () => {};
     // Each field is named, so that all objects have the same shape.
-    const watched: Watched = { lease, host, socket, sentBytes: 0, wait: undefined };
+    const watched: Watched = { lease, onDead, host, socket, sentBytes: 0, wait: undefined };
     this.#watched.set(key, watched);
     return () => {
       if (this.#watched.get(key) === watched) this.#watched.delete(key);
@@ -203,7 +206,7 @@ export class DeadPeerDetector {
     return isRetransmitting;
   }
 
-  /** Compares a connection with its state at the last check, and accuses its lease if the peer looks dead. */
+  /** Compares a connection with its state at the last check, and accuses its lease, or calls its listener, if the peer looks dead. */
   async #judge(watched: Watched, entry: TcpEntry, check: Check): Promise<void> {
     const { wait } = watched;
     const acknowledgedBytes = watched.sentBytes - entry.unacknowledgedBytes;
@@ -211,25 +214,27 @@ export class DeadPeerDetector {
       watched.wait = createWait(this.#lastCheckAtMs, acknowledgedBytes, entry);
     } else if (entry.unacknowledgedBytes === 0 || acknowledgedBytes > wait.acknowledgedBytes) {
       if (wait.retransmits > 0) this.#lossyAtMs.set(watched.host, check.nowMs);
-      if (wait.isAccused) await this.#options.registry.recordSignOfLife(watched.lease);
+      if (wait.isAccused && watched.lease !== undefined) await this.#options.registry.recordSignOfLife(watched.lease);
       watched.wait = entry.unacknowledgedBytes === 0 ? undefined : createWait(check.nowMs, acknowledgedBytes, entry);
     } else {
       wait.retransmits = Math.max(wait.retransmits, entry.retransmits);
-      if (this.#isUnanswered(watched.host, wait, entry, check)) await this.#accuse(watched, wait, check);
+      if (this.#isUnanswered(watched, wait, entry, check)) await this.#accuse(watched, wait, check);
     }
   }
 
   /** Returns whether a peer has left everything unacknowledged for long enough to count as dead. */
-  #isUnanswered(host: string, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
+  #isUnanswered({ host, lease }: Watched, wait: Wait, entry: TcpEntry, { nowMs }: Check): boolean {
     const { ackTimeoutMs } = this.#options;
     const waitedMs = nowMs - wait.sinceMs;
-    if (isWindowShut(entry, wait)) return waitedMs > ackTimeoutMs + CHECK_INTERVAL_MS;
+    // A client without a lease that reads slowly is not dead, and its stream has limits for that.
+    if (isWindowShut(entry, wait)) return lease !== undefined && waitedMs > ackTimeoutMs + CHECK_INTERVAL_MS;
     const requiredRetransmits = this.#lossyAtMs.has(host) ? RETRANSMITS_OF_LOSSY_HOST : RETRANSMITS_OF_DEAD_HOST;
     return waitedMs > ackTimeoutMs && entry.retransmits >= requiredRetransmits;
   }
 
-  async #accuse({ lease, host }: Watched, wait: Wait, { timerDelayMs }: Check): Promise<void> {
+  async #accuse({ lease, onDead, host }: Watched, wait: Wait, { timerDelayMs }: Check): Promise<void> {
     wait.isAccused = true;
+    if (lease === undefined) return onDead?.();
     const minSilentMs = this.#options.ackTimeoutMs * RENEWAL_SILENCE_PER_ACK_TIMEOUT;
     const isLossy = this.#lossyAtMs.has(host);
     await this.#options.registry.accuse(lease, 'unacknowledged', { timerDelayMs, minSilentMs, isLossy });

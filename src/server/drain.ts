@@ -12,25 +12,42 @@ export interface DrainOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Time between two batches of ended leases. */
-const DRAIN_STEP_MS = 50;
+/** Time between two batches, in ms. */
+const STEP_MS = 50;
+
+/** How to spread work over time. */
+export type SpreadOptions = Pick<DrainOptions, 'clock' | 'durationMs' | 'signal'>;
+
+/**
+ * Handles all items, spread evenly over the duration. Resolves to their number, or when the signal is aborted to the number of
+ * those that were handled.
+ */
+export async function spreadEvenly<T>(
+  items: readonly T[],
+  handle: (item: T) => unknown,
+  { clock, durationMs, signal }: SpreadOptions,
+): Promise<number> {
+  const startedAtMs = clock.nowMs();
+  let handled = 0;
+  while (handled < items.length && !signal?.aborted) {
+    await new Promise<void>((resolve) => void clock.schedule(STEP_MS, resolve));
+    const share = Math.min(1, (clock.nowMs() - startedAtMs) / durationMs);
+    const due = Math.ceil(items.length * share);
+    const batch = items.slice(handled, due);
+    handled = due;
+    await Promise.all(batch.map(handle));
+  }
+  return handled;
+}
 
 /**
  * Ends all leases of this server, spread evenly over the duration. If all ended at once, all their replicas would
  * register with another server at the same moment.
  */
-export async function drainLeases({ registry, clock, events, durationMs, signal }: DrainOptions): Promise<void> {
+export async function drainLeases({ registry, events, ...spread }: DrainOptions): Promise<void> {
   const leases = [...registry.known()].flatMap(({ registration, lease }) => (lease ? [registration.lease] : []));
   if (leases.length === 0) return;
-  const startedAtMs = clock.nowMs();
-  let ended = 0;
-  events.emit({ kind: 'drain_started', leases: leases.length, durationMs });
-  while (ended < leases.length && !signal?.aborted) {
-    await new Promise<void>((resolve) => void clock.schedule(DRAIN_STEP_MS, resolve));
-    const due = Math.ceil(leases.length * Math.min(1, (clock.nowMs() - startedAtMs) / durationMs));
-    const batch = leases.slice(ended, due);
-    ended = due;
-    await Promise.all(batch.map((lease) => registry.release(lease, 'shutdown')));
-  }
+  events.emit({ kind: 'drain_started', leases: leases.length, durationMs: spread.durationMs });
+  const ended = await spreadEvenly(leases, (lease) => registry.release(lease, 'shutdown'), spread);
   events.emit({ kind: 'drain_ended', leases: leases.length, ended });
 }

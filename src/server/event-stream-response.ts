@@ -7,6 +7,9 @@ const COMMENT_INTERVAL_MS = 5000;
 
 const COMMENT = ':\n\n';
 
+/** Time that a client has to receive the end of a stream, in ms. */
+const END_TIMEOUT_MS = 5000;
+
 /** `X-Accel-Buffering` makes nginx, and proxies that follow it, forward each event at once. */
 const EVENT_STREAM_HEADERS = {
   'content-type': 'text/event-stream',
@@ -18,15 +21,17 @@ const EVENT_STREAM_HEADERS = {
  * Returns the next events of a stream, formatted, or an empty text if there are none now. Called only when the client has
  * received the earlier ones. A return value much larger than 64 KiB takes memory for as long as the client is slow.
  */
-export type ReadEvents = (stream: EventStreamResponse) => string;
+export type ReadEvents = (stream: EventStreamResponse) => string | Uint8Array;
 
 /** The open event streams of an API server, other than those of leases. */
 export class EventStreams {
+  readonly #clock: Clock;
   readonly #heartbeats: HeartbeatWheel;
   readonly #streams = new Set<EventStreamResponse>();
   #isClosed = false;
 
   constructor(clock: Clock) {
+    this.#clock = clock;
     this.#heartbeats = createHeartbeatWheel({ clock, intervalMs: COMMENT_INTERVAL_MS });
   }
 
@@ -40,7 +45,7 @@ export class EventStreams {
    * HEAD ends after its head.
    */
   open(response: ServerResponse, read: ReadEvents): EventStreamResponse {
-    const stream = new EventStreamResponse(response, read, this.#heartbeats);
+    const stream = new EventStreamResponse(response, read, this.#clock, this.#heartbeats);
     this.#streams.add(stream);
     stream.onClosed(() => void this.#streams.delete(stream));
     if (this.#isClosed || response.req.method === 'HEAD') stream.end();
@@ -65,13 +70,15 @@ export class EventStreams {
  */
 export class EventStreamResponse implements HeartbeatMember {
   readonly #response: ServerResponse;
+  readonly #clock: Clock;
   readonly #read: ReadEvents;
   readonly #leaveHeartbeats: () => void;
   readonly #closedListeners: (() => void)[] = [];
   #isOpen = true;
 
-  constructor(response: ServerResponse, read: ReadEvents, heartbeats: HeartbeatWheel) {
+  constructor(response: ServerResponse, read: ReadEvents, clock: Clock, heartbeats: HeartbeatWheel) {
     this.#response = response;
+    this.#clock = clock;
     this.#read = read;
     this.#leaveHeartbeats = heartbeats.join(this);
     response.on('drain', () => this.notify());
@@ -88,11 +95,21 @@ export class EventStreamResponse implements HeartbeatMember {
     else listener();
   }
 
+  /** Whether the client has more unread events than it can be sent at once. */
+  get isBlocked(): boolean {
+    return this.#isOpen && this.#response.writableNeedDrain;
+  }
+
+  /** Number of bytes that wait for the client. */
+  get unsentBytes(): number {
+    return this.#response.writableLength;
+  }
+
   /** Sends the events that are there, if the client can receive them now, or as soon as it can. */
   notify(): void {
     while (this.#isOpen && !this.#response.writableNeedDrain) {
       const events = this.#read(this);
-      if (events === '' || !this.#isOpen) return;
+      if (events.length === 0 || !this.#isOpen) return;
       this.#response.write(events);
     }
   }
@@ -102,11 +119,14 @@ export class EventStreamResponse implements HeartbeatMember {
     if (this.#isOpen && !this.#response.writableNeedDrain) this.#response.write(COMMENT);
   }
 
-  /** Ends the stream with a last event, if any. */
+  /** Ends the stream with a last event, if any. Closes the connection of a client that doesn't receive it within 5 s. */
   end(lastEvent = ''): void {
     if (!this.#isOpen) return;
     this.#close();
-    this.#response.end(lastEvent);
+    const response = this.#response;
+    const cancelTimeout = this.#clock.schedule(END_TIMEOUT_MS, () => response.destroy(), { background: true });
+    response.once('close', cancelTimeout);
+    response.end(lastEvent);
   }
 
   #close(): void {

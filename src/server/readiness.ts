@@ -28,6 +28,11 @@ export class Readiness {
     return this.#checks.flatMap((check) => check.getReason() ?? []);
   }
 
+  /** Returns the reason of one check; undefined if it passes or doesn't exist. */
+  findReason(name: string): string | undefined {
+    return this.#checks.find((check) => check.name === name)?.getReason();
+  }
+
   /** Records that the server listens. */
   markServing(): void {
     this.#phase = 'serving';

@@ -63,6 +63,23 @@ const createUnreadableTable = (code: string): AsyncIterable<TcpEntry> => ({
 });
 
 describe('a host that acknowledges nothing', () => {
+  it('has its connection reported if that carries no lease, but not while its receive window is closed', async () => {
+    await startDetector();
+    const onDead = vi.fn();
+    watch.watch({ host: '10.0.0.2', socket, onDead });
+    await advance(2000);
+    send();
+    entry = { ...entry, isWindowClosed: true };
+    await advance(20_000);
+    expect(onDead).not.toHaveBeenCalled();
+    entry = { ...entry, isWindowClosed: false, retransmits: 4 };
+    await advance(1000);
+    expect(onDead).toHaveBeenCalledOnce();
+    entry = { ...entry, unacknowledgedBytes: 0, retransmits: 0 };
+    await advance(2000);
+    expect([registry.accuse.mock.calls, registry.recordSignOfLife.mock.calls]).toEqual([[], []]);
+  });
+
   it('is accused after four unanswered retransmissions, once the limit has passed', async () => {
     await startDetector();
     await advance(2000);

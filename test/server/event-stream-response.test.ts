@@ -92,6 +92,22 @@ describe('an event stream', () => {
     await until('it is read', () => readBody(connection).length === 1000 * event.length);
   });
 
+  it('closes the connection of a client that does not receive its end within 5 s', async () => {
+    const connection = await open();
+    await until('the head arrives', () => connection.received().endsWith('\r\n\r\n'));
+    connection.socket.pause();
+    for (let n = 0; n < 1000; n++) waiting.push('x'.repeat(60_000));
+    connection.stream.notify();
+    expect([connection.stream.isBlocked, connection.stream.unsentBytes > 10_000]).toEqual([true, true]);
+    connection.stream.end('last');
+    expect(connection.stream.isBlocked).toBe(false);
+    const { response } = opened[0] as (typeof opened)[0];
+    clock.advance(4999);
+    expect(response.destroyed).toBe(false);
+    clock.advance(1);
+    expect([response.destroyed, clock.pending()]).toEqual([true, []]);
+  });
+
   it('is forgotten when the client leaves, and its timer stops', async () => {
     const connection = await open();
     let closedTimes = 0;
