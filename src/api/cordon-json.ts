@@ -88,7 +88,7 @@ export function serializeCordonResponse(id: ReplicaId, { cordon, isRepeated }: C
   return `{${head},"cordon":${serializeCordon(cordon)},"repeated_by_replica":${isRepeated}}`;
 }
 
-/** Parses the response to a request to cordon or uncordon a replica. Returns undefined for any other text. */
+/** Parses the response to a request to cordon or uncordon a replica. Returns undefined for any other string. */
 export function parseCordonResponse(text: string): CordonResponse | undefined {
   try {
     const { cordon: member, repeated_by_replica } = JSON.parse(text) as Readonly<Record<string, unknown>>;

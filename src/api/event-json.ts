@@ -15,7 +15,10 @@ type FieldsByKind = {
   readonly [K in HistoryEventKind]: (event: Extract<RegistryEvent, { readonly kind: K }>) => Fields;
 };
 
-/** The members of each kind of event, besides its number, its time and its kind. None can hold a token or a capability. */
+/**
+ * The members of each kind of event, in addition to its number, its time and its kind. None can hold a token or a
+ * capability.
+ */
 const FIELDS: FieldsByKind = {
   registered: ({ replicaId, endpoint }) => ({ replica_id: replicaId, endpoint }),
   state_changed: ({ replicaId, state }) => ({ replica_id: replicaId, state }),

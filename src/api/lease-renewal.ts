@@ -32,7 +32,7 @@ export interface RenewalReport {
 /** A valid renewal, or the issues of an invalid one. */
 export type RenewalOutcome = ({ readonly kind: 'renewal' } & RenewalReport) | ValidationFailure;
 
-/** The body of nearly all renewals. Matching it avoids parsing. */
+/** Maximum length of the body that nearly all renewals have. Matching it avoids parsing. */
 const MAX_READY_BODY = 64;
 const READY_BODY = /^\{"state":"ready"(?:,"seq":(\d{1,15}))?\}$/;
 

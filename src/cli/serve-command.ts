@@ -5,7 +5,7 @@ import { createLog } from './output.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
 
-/** Largest value of an option that limits a count. */
+/** Maximum value of an option that limits a count. */
 const MAX_COUNT_LIMIT = 10_000_000;
 
 /** `anyserve serve`: runs the API server. */

@@ -10,7 +10,10 @@ export interface Backoff {
 
 const FIRST_CEILING_MS = 1000;
 const BASE_CEILING_MS = 500;
-/** 8 s plus the time an API server needs to register all replicas is within the 10 s that a restart is allowed to cost. */
+/**
+ * Maximum ceiling, in ms. Together with the time that an API server needs to register all replicas, it stays within the 10 s
+ * that a restart is allowed to cost.
+ */
 const MAX_CEILING_MS = 8000;
 
 /**

@@ -8,7 +8,7 @@ import { toUnexpectedResponseError } from './api-failure.js';
 import { type AllResponses, API_RESPONSE_TIMEOUT_MS, type ApiRequestOptions, type ApiServers } from './api-servers.js';
 import type { ServerAddress } from './server-list.js';
 
-/** What one API server did with a request to cordon or uncordon a replica. */
+/** Outcome of a request to cordon or uncordon a replica at one API server. */
 export type CordonOutcome =
   | ({ readonly kind: 'done' } & CordonResponse)
   | { readonly kind: 'refused'; readonly error: AnyserveError };

@@ -27,10 +27,10 @@ export interface GrpcProbeOptions {
 }
 
 /**
- * Creates a probe of a gRPC server. The server is healthy if the gRPC health service says so; without that service, if
- * `ServerReady` of the inference service says so; without either, if it accepts an HTTP/2 connection. A server that
- * responds in another protocol counts as healthy too, unless it has spoken HTTP/2 before. A server that sends nothing at
- * all counts as hanging.
+ * Creates a probe of a gRPC server. The server is healthy if the gRPC health service reports it; without that service, if
+ * `ServerReady` of the inference service reports it; without either, if it accepts an HTTP/2 connection. A server that
+ * responds in another protocol counts as healthy too, unless it has spoken HTTP/2 before. A server that sends nothing at all
+ * counts as hanging.
  */
 export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
   let hasSpokenHttp2 = false;

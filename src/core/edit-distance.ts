@@ -5,8 +5,8 @@
 const MAX_COMPARED = 64;
 
 /**
- * Returns the edit distance between two strings, ignoring case: the number of characters that are added, left out, changed
- * or swapped with the next one (optimal string alignment distance). Returns undefined if the strings are too different for a
+ * Returns the edit distance between two strings, ignoring case: the number of characters that are added, omitted, changed or
+ * swapped with the next one (optimal string alignment distance). Returns undefined if the strings are too different for a
  * misspelling: if the distance is more than a third of the expected characters, or more than 3.
  */
 export function measureMisspelling(expected: string, offered: string): number | undefined {

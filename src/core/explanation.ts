@@ -40,7 +40,10 @@ export interface Explanation {
   readonly list: { readonly id: string; readonly requested: Pair } | undefined;
 }
 
-/** Work limit. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1 s. */
+/**
+ * Maximum amount of work. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1
+ * s.
+ */
 const MAX_WORK_UNITS = 5_000_000;
 
 /** Number of characters of JSON that count as one unit when they are searched. */

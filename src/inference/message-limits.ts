@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { ProtobufReader } from './protobuf-reader.js';
 
-/** Largest value of the option that limits the size of a message, in bytes. gRPC uses signed 32-bit integers. */
+/** Maximum value of the option that limits the size of a message, in bytes. gRPC uses signed 32-bit integers. */
 export const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
 
 /**

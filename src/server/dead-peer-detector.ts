@@ -42,15 +42,16 @@ const CHECK_INTERVAL_MS = 1000;
 const RETRANSMIT_CHECK_INTERVAL_MS = 250;
 
 /**
- * Unanswered retransmissions that show a dead host. The kernel sends them 0.4, 0.8, 1.6 and 3.2 s after the first try. An
- * outage of 2 s swallows three of them, and a packet loss of 20% swallows four in a row about once in 15,000 heartbeats.
+ * Number of unanswered retransmissions that show a dead host. The kernel sends them 0.4, 0.8, 1.6 and 3.2 s after the first
+ * try. An outage of 2 s swallows three of them, and a packet loss of 20% swallows four in a row about once in 15,000
+ * heartbeats.
  */
 const RETRANSMITS_OF_DEAD_HOST = 4;
 
 /**
- * Unanswered retransmissions that are enough for a host that is known to lose packets. An outage makes the kernel measure a
- * long round trip: it then waits up to a second for the first retransmission and 16 s for the fourth. Such a host is only
- * suspected, which costs little if it is wrong.
+ * Number of unanswered retransmissions that are enough for a host that is known to lose packets. An outage makes the kernel
+ * measure a long round trip: it then waits up to a second for the first retransmission and 16 s for the fourth. Such a host
+ * is only suspected, which costs little if it is wrong.
  */
 const RETRANSMITS_OF_LOSSY_HOST = 2;
 

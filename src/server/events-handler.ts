@@ -91,9 +91,9 @@ function findEntries(history: ReadableHistory, query: EventQuery): HistoryEntry[
 }
 
 /**
- * Creates a function that returns the next events each time it is called. The history holds them meanwhile: a stream keeps only
- * the number of its last event. A client that is so slow that the history has dropped events before it could receive them
- * gets a last event that says so. Refused registrations are left out instead, because anyone can cause them.
+ * Creates a function that returns the next events each time it is called. The history holds them meanwhile: a stream keeps
+ * only the number of its last event. A client that is so slow that the history has dropped events before it could receive
+ * them gets a last event that reports this. Refused registrations are omitted instead, because anyone can cause them.
  */
 function createEventReader(query: EventQuery, history: ReadableHistory): ReadEvents {
   const first = query.limit === Number.POSITIVE_INFINITY ? undefined : findEntries(history, query)[0];

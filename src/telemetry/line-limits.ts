@@ -19,7 +19,7 @@ type LimitClock = Pick<Clock, 'nowMs' | 'schedule'>;
 
 /**
  * Limits how many lines others can cause in a log: for each kind, a burst of 10 and then one per second. That line ends with
- * the number of lines that were left out before it.
+ * the number of omitted lines before it.
  */
 export class LineLimits {
   readonly #log: Log;
@@ -80,7 +80,7 @@ class LimitedLog implements Log {
       return;
     }
     this.#last = () => this.#send(level, message);
-    // The last line that is left out is logged when the next one is allowed, even if none follows.
+    // The last omitted line is logged when the next one is allowed, even if none follows.
     if (this.#omitted++ === 0) this.#clock.schedule(Math.max(0, waitMs), () => this.#last(), { background: true });
   }
 

@@ -54,13 +54,13 @@ function findStalledCall(calls: readonly PublicCall[]): PublicCall | undefined {
 
 /**
  * Returns a call of the address with the most calls: the oldest whose request is incomplete, else the oldest. Undefined if
- * the newcomer's address would then have more calls.
+ * the new caller's address would then have more calls.
  */
-function findExcessCall(calls: readonly PublicCall[], newcomer: string): PublicCall | undefined {
+function findExcessCall(calls: readonly PublicCall[], newPeer: string): PublicCall | undefined {
   const counts = new Map<string, number>();
   for (const { peer } of calls) counts.set(peer, (counts.get(peer) ?? 0) + 1);
   const most = Math.max(...counts.values());
-  if (most <= (counts.get(newcomer) ?? 0) + 1) return undefined;
+  if (most <= (counts.get(newPeer) ?? 0) + 1) return undefined;
   const excess = calls.filter(({ peer }) => counts.get(peer) === most);
   return findStalledCall(excess) ?? excess[0];
 }

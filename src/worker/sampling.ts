@@ -12,7 +12,7 @@ export interface Sampling {
   readonly stop: readonly string[];
 }
 
-/** Largest seed. Random generators take 32 bits. */
+/** Maximum seed. Random generators take 32 bits. */
 const MAX_SEED = 2 ** 32 - 1;
 
 /** Maximum number of stop sequences, because each is searched for in every piece of the generated text. */

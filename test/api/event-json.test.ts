@@ -102,7 +102,7 @@ describe('an event of the history', () => {
 });
 
 describe('a received history', () => {
-  it('keeps kinds and members of newer servers, and leaves out what is no event', () => {
+  it('keeps kinds and members of newer servers, and omits entries that are not events', () => {
     const event = { seq: 1, at: 2, kind: 'new', extra: [1] };
     const text = JSON.stringify({ epoch: 'e', events: [event, 1, { seq: 1 }], more: 1 });
     expect(parseHistory(text)).toEqual({
