@@ -14,7 +14,7 @@ const children = [];
 process.stdout.on('error', abort);
 process.once('SIGTERM', abort);
 
-/** Prints a text line by line, each after a name. */
+/** Prints a string line by line, each after a name. */
 export function printLines(name, text, out = process.stdout) {
   for (const line of text.split('\n')) out.write(`${name.padEnd(10)} | ${line}\n`);
 }

@@ -13,9 +13,9 @@ const ENCODINGS = {
 const ALIGNMENT_BYTES = 32;
 
 /**
- * Serializes a GGUF file. Metadata values are texts, booleans, integers, `{ float: 0.5 }`, or arrays: of texts, a
- * Float32Array or an Int32Array. Tensors are `{ name, shape, encoding, data }`: the shape starts with the length of a
- * row, the encoding is F32 or Q8_0, the data is a Float32Array.
+ * Serializes a GGUF file. Metadata values are strings, booleans, integers, `{ float: 0.5 }`, or arrays: of strings, a
+ * Float32Array or an Int32Array. Tensors are `{ name, shape, encoding, data }`: the shape starts with the length of a row,
+ * the encoding is F32 or Q8_0, the data is a Float32Array.
  */
 export function serializeGguf(metadata, tensors) {
   const head = [

@@ -87,7 +87,7 @@ const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 };
 /** The first tokens of every tokenizer of this kind. The 256 bytes follow. */
 const FIRST = ['<unk>', '<s>', '</s>'];
 
-/** Converts the tokenizer to metadata. Its format: the largest length, then a score, a length and a text for each token. */
+/** Converts the tokenizer to metadata. Its format: the largest length, then a score, a length and a string for each token. */
 function parseTokenizer(bytes, vocabulary) {
   const tokens = [];
   const scores = new Float32Array(vocabulary);
