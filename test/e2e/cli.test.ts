@@ -104,8 +104,7 @@ describe('the help', () => {
   });
 
   it('fits the width of a terminal, or COLUMNS in a pipe', async () => {
-    const names = COMMANDS.map(({ name }) => name);
-    for (const name of ['', ...names]) {
+    for (const name of ['', ...COMMANDS.map((command) => command.name)]) {
       const args = name === '' ? ['--help'] : [name, '--help'];
       const { stdout } = await run(args, { env: { COLUMNS: '80' } });
       // A word in quotes is not wrapped, so that it can be copied.
