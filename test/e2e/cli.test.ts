@@ -262,7 +262,7 @@ describe('route and registry', () => {
       /^REPLICA {3}ENDPOINT {10}STATE {3}SINCE {3}SEEN {3}CAPABILITIES\nr1 {8}localhost:50051 {3}ready {3}\ds {6}\ds {5}model=qwen2; model=llama,type=chat; gpu=1,tags=\["a"\]\n$/,
     );
     expect((await run(['registry', '--server', server, '--json'])).stdout).toMatch(
-      /^\{"replicas":\[\{"replica_id":"r1","endpoint":"localhost:50051","capabilities":\[\{"model":"qwen2"\},\{"model":"llama","type":"chat"\},\{"gpu":1,"tags":\["a"\]\}\],"state":"ready","since":[\d.]+,"lease":"\w{8}","peer":"127.0.0.1","ttl":9,"last_seen":[\d.]+\}\]\}\n$/,
+      /^\{"replicas":\[\{"replica_id":"r1","endpoint":"localhost:50051","capabilities":\[\{"model":"qwen2"\},\{"model":"llama","type":"chat"\},\{"gpu":1,"tags":\["a"\]\}\],"state":"ready","since":[\d.]+,"lease":"\w{8}","peer":"127.0.0.1","ttl":9,"last_seen":[\d.]+,"instance":\{"id":"[\w-]+","seq":\d+\}\}\]\}\n$/,
     );
     expect((await run(['route', 'gpu=1', '--server', server])).stdout).toBe(
       'REPLICA   ENDPOINT\nr1        localhost:50051\n',
