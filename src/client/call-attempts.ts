@@ -59,7 +59,7 @@ export class CallAttempts {
   readonly #excluded: ReplicaId[] = [];
   /** Failed attempt to pass to `onRetry` when the next target is known. */
   #unreportedFailure: Omit<FailedAttempt, 'next'> | undefined;
-  /** Number of times a target was looked for, whether one was found or not. */
+  /** Number of lookups of a target, whether one was found or not. Those that wait for a warming server don't count. */
   #rounds = 0;
   #lastError: AnyserveError | undefined;
 
@@ -131,8 +131,8 @@ export class CallAttempts {
     this.#cancellation.end();
   }
 
-  /** Records a failed attempt. Throws its error if no other attempt can follow. */
-  recordFailure(target: Target, error: unknown): void {
+  /** Lets another attempt follow a failed one. Throws its error if none can. */
+  continueAfter(target: Target, error: unknown): void {
     const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
     const isLast = error.isFinal || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
@@ -166,6 +166,7 @@ export class CallAttempts {
     this.#cancellation.throwIfCancelled();
   }
 
+  /** Returns the time until the deadline. After it, throws the error of the last attempt, or `deadline_exceeded`. */
   #requireRemainingMs(): number {
     const remainingMs = this.#deadlineAtMs - this.#context.clock.nowMs();
     if (remainingMs > 0) return remainingMs;

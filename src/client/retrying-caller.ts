@@ -32,7 +32,7 @@ export class RetryingCaller {
         } catch (error) {
           attempt?.recordFailure(error);
           addCallerStack(error);
-          attempts.recordFailure(target, error);
+          attempts.continueAfter(target, error);
           continue;
         }
         attempt.succeed();
@@ -74,7 +74,7 @@ export class RetryingCaller {
         }
         addCallerStack(failure);
         if (messages > 0) throw failure;
-        attempts.recordFailure(target, failure);
+        attempts.continueAfter(target, failure);
       }
     } finally {
       attempts.end();
