@@ -89,7 +89,7 @@ export class Registry<R extends Replica = Replica> {
 
   /**
    * Returns why a host can't get a lease for a replica now; undefined if it can. `unavailable`: the registry is full.
-   * `resource_exhausted`: the host has reached its own limit. The registration that it replaces counts as free.
+   * `resource_exhausted`: the host has reached its own limit. The space of a registration that would be replaced counts as free.
    * `already_exists`: the same process has a newer registration.
    */
   checkRegistration(

@@ -432,12 +432,12 @@ describe('InferenceClient', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     cleanups.push(() => server.close());
     const client = createClient({ endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}` });
-    const parts = client.inferStream('x', {});
-    await parts.next();
+    const messages = client.inferStream('x', {});
+    await messages.next();
     await client.close();
     const late = new Promise<string>((resolve) => setTimeout(() => resolve('open after 2 s'), 2000));
     expect(await Promise.race([isClosed, late])).toBe('closed');
-    await expect(parts.next()).rejects.toThrow('the client is closed');
+    await expect(messages.next()).rejects.toThrow('the client is closed');
   });
 
   it('loads the model metadata again when the first request for it failed', async () => {
@@ -479,9 +479,9 @@ describe('InferenceClient', () => {
     await registerEndpoint(server, 'bad', endpoint);
     const client = createClient({ server: server.url, capability: { type: 'x' } });
     await registerEndpoint(server, 'good', await startWorker('good'));
-    const parts = client.inferStream('x', {});
-    expect(readName((await parts.next()).value as never)).toBe('good');
-    expect((await parts.next()).done).toBe(true);
+    const messages = client.inferStream('x', {});
+    expect(readName((await messages.next()).value as never)).toBe('good');
+    expect((await messages.next()).done).toBe(true);
     const other = await startApiServer();
     await registerEndpoint(other, 'bad', await startBreakingWorker());
     const broken = createClient({ server: other.url, capability: { type: 'x' } }).inferStream('x', {});
@@ -570,9 +570,10 @@ describe('InferenceClient', () => {
     const attempts: FailedAttempt[] = [];
     const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
     const client = createClient({ server: server.url, capability: { type: 'x' }, onRetry });
-    const parts: string[] = [];
-    for await (const part of client.inferStream('x', {}, { fallBackToUnary: true })) parts.push(readName(part));
-    expect([parts, calls, attempts, client.replicaId]).toEqual([['unary'], ['modelInfer'], [], 'unary']);
+    const messages: string[] = [];
+    for await (const message of client.inferStream('x', {}, { fallBackToUnary: true }))
+      messages.push(readName(message));
+    expect([messages, calls, attempts, client.replicaId]).toEqual([['unary'], ['modelInfer'], [], 'unary']);
     await expect(client.inferStream('x', {}).next()).rejects.toMatchObject({ code: 'unimplemented' });
     expect(calls).toHaveLength(1);
   });
@@ -592,9 +593,9 @@ describe('InferenceClient', () => {
       const onRetry = (attempt: FailedAttempt): void => void attempts.push(attempt);
       const client = createClient({ server: server.url, capability: { type: 'x' }, onRetry });
       await registerEndpoint(server, 'able', await startWorker('able'));
-      const parts: string[] = [];
-      for await (const part of client.inferStream('x', {}, { fallBackToUnary })) parts.push(readName(part));
-      expect(parts).toEqual(['able']);
+      const messages: string[] = [];
+      for await (const message of client.inferStream('x', {}, { fallBackToUnary })) messages.push(readName(message));
+      expect(messages).toEqual(['able']);
       expect(attempts.map(({ replicaId, error }) => [replicaId, error.code])).toEqual([['unable', 'unimplemented']]);
     },
   );
@@ -608,9 +609,13 @@ describe('InferenceClient', () => {
     });
     const worker = await startTestWorker(app);
     cleanups.push(() => worker.stop());
-    const parts = createClient({ endpoint: worker.replica.endpoint }).inferStream('x', {}, { fallBackToUnary: true });
-    expect((await parts.next()).done).toBe(false);
-    await expect(parts.next()).rejects.toMatchObject({ code: 'unimplemented' });
+    const messages = createClient({ endpoint: worker.replica.endpoint }).inferStream(
+      'x',
+      {},
+      { fallBackToUnary: true },
+    );
+    expect((await messages.next()).done).toBe(false);
+    await expect(messages.next()).rejects.toMatchObject({ code: 'unimplemented' });
     expect(runs).toBe(1);
   });
 

@@ -109,7 +109,7 @@ describe('keepers and registries', () => {
       await simulation.run(30_000);
       const holders = new Set(simulation.listHolders());
       expect([seed, holders.size, holders.has(undefined)]).toEqual([seed, 1, false]);
-      // It does not change again when servers come and go.
+      // From then on, the process that has the id stays the same.
       const before = [...holders];
       let changes = 0;
       for (let s = 0; s < 30; s++) {

@@ -175,7 +175,7 @@ describe('a decoupled model', () => {
     details: "ModelInfer RPC doesn't support models with decoupled transaction policy",
   };
   const modelInfer = (_call: unknown, done: (error: object) => void): void => done(refusal);
-  type Stream = { write(part: object): void; end(): void };
+  type Stream = { write(message: object): void; end(): void };
 
   it('responds to a unary call with all its stream messages combined', async () => {
     const endpoint = await startMethods({
@@ -263,8 +263,8 @@ describe('the timeout of a call', () => {
 });
 
 describe('a silent stream', () => {
-  type Stream = { write(part: object): void; end(): void };
-  const part = { errorMessage: '', inferResponse: createResponse([]) };
+  type Stream = { write(message: object): void; end(): void };
+  const message = { errorMessage: '', inferResponse: createResponse([]) };
 
   it('is ended before its first message', async () => {
     const endpoint = await startMethods({ modelStreamInfer: () => {} });
@@ -279,14 +279,14 @@ describe('a silent stream', () => {
   it('is ended between two messages, and the error has the number of messages received', async () => {
     const endpoint = await startMethods({
       modelStreamInfer(call: Stream) {
-        call.write(part);
-        call.write(part);
+        call.write(message);
+        call.write(message);
       },
     });
-    const parts = createClient({ endpoint, streamIdleTimeoutMs: 200 }).inferStream('x', {});
-    await parts.next();
-    await parts.next();
-    await expect(parts.next()).rejects.toMatchObject({
+    const messages = createClient({ endpoint, streamIdleTimeoutMs: 200 }).inferStream('x', {});
+    await messages.next();
+    await messages.next();
+    await expect(messages.next()).rejects.toMatchObject({
       code: 'deadline_exceeded',
       message: `${endpoint}: the stream was silent for 200ms; --stream-idle-timeout (streamIdleTimeoutMs) sets the limit (after 2 messages of the stream)`,
     });
@@ -297,7 +297,7 @@ describe('a silent stream', () => {
       async modelStreamInfer(call: Stream) {
         for (let n = 0; n < 5; n++) {
           await new Promise((resolve) => setTimeout(resolve, 100));
-          call.write(part);
+          call.write(message);
         }
         call.end();
       },
@@ -311,8 +311,8 @@ describe('a silent stream', () => {
 
   it('is not limited when the option disables the limit', async () => {
     const endpoint = await startMethods({ modelStreamInfer: (call: Stream) => setTimeout(() => call.end(), 300) });
-    const parts = createClient({ endpoint, firstMessageTimeoutMs: 0, streamIdleTimeoutMs: 0 }).inferStream('x', {});
-    expect((await parts.next()).done).toBe(true);
+    const messages = createClient({ endpoint, firstMessageTimeoutMs: 0, streamIdleTimeoutMs: 0 }).inferStream('x', {});
+    expect((await messages.next()).done).toBe(true);
   });
 });
 
@@ -337,9 +337,9 @@ it('a stream is not read faster than it is consumed', async () => {
     };
     more();
   });
-  const parts = createClient({ endpoint }).inferStream('x', {});
-  for (let n = 0; n < 3; n++) await parts.next();
+  const messages = createClient({ endpoint }).inferStream('x', {});
+  for (let n = 0; n < 3; n++) await messages.next();
   await new Promise((resolve) => setTimeout(resolve, 500));
   expect(written).toBeLessThan(25);
-  await parts.return(undefined);
+  await messages.return(undefined);
 });

@@ -203,7 +203,7 @@ describe('chat in a terminal', () => {
     expect(piped).toEqual({ code: 0, stdout: 'heard think\n', stderr: '' });
   });
 
-  it('ends a response on Ctrl-C and continues the conversation with the received part', async () => {
+  it('ends a response on Ctrl-C and continues the conversation with the received text', async () => {
     const chat = await startChatAtTerminal('chat', ...at);
     chat.type('forever\r');
     await chat.waitForOutput(/heard /);

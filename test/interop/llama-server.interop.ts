@@ -60,15 +60,15 @@ it('a llama.cpp server responds to unary and streaming chats, and the worker pas
   expect(outputs['text'] && tensorToTexts(outputs['text'])).toEqual([' one two']);
   expect({ ...parameters }).toMatchObject({ finish_reason: 'length', completion_tokens: 2 });
 
-  const parts: InferenceResponse[] = [];
+  const messages: InferenceResponse[] = [];
   const dying = async (): Promise<void> => {
-    for await (const part of client.inferStream('tiny', { prompt: ['y'] }, { retryOnFailure: false })) {
-      parts.push(part);
-      if (parts.length === 5) child.kill('SIGKILL');
+    for await (const message of client.inferStream('tiny', { prompt: ['y'] }, { retryOnFailure: false })) {
+      messages.push(message);
+      if (messages.length === 5) child.kill('SIGKILL');
     }
   };
   await expect(dying()).rejects.toMatchObject({ code: 'unavailable' });
-  expect(parts.length).toBeGreaterThan(4);
+  expect(messages.length).toBeGreaterThan(4);
   await client.close();
 }, 90_000);
 

@@ -57,8 +57,8 @@ describe('Triton', { timeout: 60_000 }, () => {
   it('streams the messages of a decoupled model, up to a failure', async () => {
     const streamed = await infer('counter', '--prompt', 'one two three', '--stream');
     expect(streamed).toEqual({ code: 0, stdout: 'one two three \n', stderr: '' });
-    const parts = await infer('counter', '--prompt', 'one two', '--stream', '--json');
-    const texts = parts.stdout
+    const messages = await infer('counter', '--prompt', 'one two', '--stream', '--json');
+    const texts = messages.stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line).outputs[0]?.data);

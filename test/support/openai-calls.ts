@@ -72,8 +72,8 @@ export function readTexts({ outputs }: InferenceResponse): Record<string, string
 export const toPromptInputs = (text: string): Record<string, TensorValue> => ({ prompt: [text] });
 
 /** Makes a streaming call and returns all its messages. */
-export async function collectParts(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
-  const parts: InferenceResponse[] = [];
-  for await (const part of client.inferStream('chat', toPromptInputs('x'), { parameters })) parts.push(part);
-  return parts;
+export async function collectMessages(client: InferenceClient, parameters = {}): Promise<InferenceResponse[]> {
+  const messages: InferenceResponse[] = [];
+  for await (const message of client.inferStream('chat', toPromptInputs('x'), { parameters })) messages.push(message);
+  return messages;
 }

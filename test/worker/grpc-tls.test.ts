@@ -49,9 +49,9 @@ describe('a worker over TLS', () => {
     for (const at of [endpoint, endpoint.replace('127.0.0.1', 'localhost')]) {
       const client = createClient({ endpoint: at, tls: { ca } });
       await client.infer('one', {});
-      let parts = 0;
-      for await (const _part of client.inferStream('one', {})) parts++;
-      expect(parts).toBe(1);
+      let messages = 0;
+      for await (const _message of client.inferStream('one', {})) messages++;
+      expect(messages).toBe(1);
     }
   });
 

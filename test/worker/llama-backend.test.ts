@@ -122,9 +122,9 @@ function readText({ outputs }: InferenceResponse): string {
 
 /** Returns the pieces of a streamed response, and its final parameters. */
 async function collectStream({ stream }: Serving, prompt: string, parameters: InferOptions['parameters'] = {}) {
-  const parts: InferenceResponse[] = [];
-  for await (const part of stream(prompt, parameters)) parts.push(part);
-  return { pieces: parts.map(readText), parameters: { ...parts.at(-1)?.parameters } };
+  const messages: InferenceResponse[] = [];
+  for await (const message of stream(prompt, parameters)) messages.push(message);
+  return { pieces: messages.map(readText), parameters: { ...messages.at(-1)?.parameters } };
 }
 
 const GREEDY = { temperature: 0 };
@@ -220,7 +220,7 @@ describe('a language model in the worker', () => {
 
   it('stops generating when its caller disconnects, and serves the next caller', async () => {
     const served = await startOwnServing('endless', { sequences: 1, contextSize: ENDLESS });
-    for await (const part of served.stream('y', GREEDY)) if (readText(part) === ' and') break;
+    for await (const message of served.stream('y', GREEDY)) if (readText(message) === ' and') break;
     const cancel = new AbortController();
     const endless = served.call({ prompt: ['y'] }, GREEDY, { signal: cancel.signal });
     const failed = expect(endless).rejects.toThrow('enough');

@@ -173,10 +173,10 @@ describe('a chat', () => {
 
   it('streams the tokens as they arrive', async () => {
     const { client } = await startWorkerFor(await startUpstream());
-    const parts: InferenceResponse[] = [];
-    for await (const part of client.inferStream('tiny', toPromptInputs('one two three'))) parts.push(part);
-    expect(parts.map(readText)).toEqual(['one ', 'two ', 'three', '']);
-    expect(parts.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
+    const messages: InferenceResponse[] = [];
+    for await (const message of client.inferStream('tiny', toPromptInputs('one two three'))) messages.push(message);
+    expect(messages.map(readText)).toEqual(['one ', 'two ', 'three', '']);
+    expect(messages.map(({ parameters }) => Object.keys(parameters).length)).toEqual([0, 0, 0, 4]);
   });
 
   it('passes on messages and parameters', async () => {
@@ -239,7 +239,7 @@ describe('a chat', () => {
     });
     const { client } = await startWorkerFor(upstream);
     const texts: string[] = [];
-    for await (const part of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(part));
+    for await (const message of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(message));
     expect(texts).toEqual(['dragons 🐉!', '🐲', '']);
   });
 
@@ -257,11 +257,11 @@ describe('a chat', () => {
       ['text', 'yes'],
       ['reasoning', 'hm'],
     ]);
-    const parts: string[][] = [];
-    for await (const part of client.inferStream('chat', toPromptInputs('x'))) {
-      parts.push(Object.values(part.outputs).flatMap(tensorToTexts));
+    const messages: string[][] = [];
+    for await (const message of client.inferStream('chat', toPromptInputs('x'))) {
+      messages.push(Object.values(message.outputs).flatMap(tensorToTexts));
     }
-    expect(parts).toEqual([['', 'hm'], ['yes'], ['']]);
+    expect(messages).toEqual([['', 'hm'], ['yes'], ['']]);
   });
 
   it('returns the refusal of a model, and the texts of content parts', async () => {
@@ -312,10 +312,10 @@ describe('a chat', () => {
       return body && true;
     });
     const { client } = await startWorkerFor(upstream);
-    const parts: InferenceResponse[] = [];
-    for await (const part of client.inferStream('chat', toPromptInputs('x'))) parts.push(part);
-    expect(parts.map(readText)).toEqual(['all at once', '']);
-    expect({ ...parts[1]?.parameters }).toEqual({ finish_reason: 'length' });
+    const messages: InferenceResponse[] = [];
+    for await (const message of client.inferStream('chat', toPromptInputs('x'))) messages.push(message);
+    expect(messages.map(readText)).toEqual(['all at once', '']);
+    expect({ ...messages[1]?.parameters }).toEqual({ finish_reason: 'length' });
   });
 
   it('keeps 64 concurrent streams separate and in order', async () => {
@@ -323,7 +323,7 @@ describe('a chat', () => {
     const listNumbers = async (stream: number): Promise<string> => {
       const words = Array.from({ length: 50 }, (_, at) => `${stream}:${at}`).join(' ');
       let text = '';
-      for await (const part of client.inferStream('chat', toPromptInputs(words))) text += readText(part);
+      for await (const message of client.inferStream('chat', toPromptInputs(words))) text += readText(message);
       return text === words ? 'whole' : text;
     };
     const all = await Promise.all(Array.from({ length: 64 }, (_, stream) => listNumbers(stream)));
@@ -341,7 +341,7 @@ describe('a chat', () => {
       const { signal } = leaving;
       const called = streaming
         ? (async () => {
-            for await (const _part of client.inferStream('chat', toPromptInputs('x'), { signal })) leaving.abort();
+            for await (const _message of client.inferStream('chat', toPromptInputs('x'), { signal })) leaving.abort();
           })()
         : client.infer('chat', toPromptInputs('x'), { signal });
       called.catch(() => {});
@@ -464,7 +464,7 @@ describe('an upstream that fails', () => {
       const { client } = await startWorkerFor(await startUpstream(handle));
       const texts: string[] = [];
       const reading = (async () => {
-        for await (const part of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(part));
+        for await (const message of client.inferStream('chat', toPromptInputs('x'))) texts.push(readText(message));
       })();
       await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
       expect(texts).toEqual(['a']);
@@ -495,9 +495,9 @@ describe('an upstream that fails', () => {
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('x')] } } as const;
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
-    const parts = model.handle(inputs, context) as AsyncGenerator<HandlerResult>;
-    await parts.next();
-    await expect(parts.next()).rejects.toThrow('out of memory');
+    const messages = model.handle(inputs, context) as AsyncGenerator<HandlerResult>;
+    await messages.next();
+    await expect(messages.next()).rejects.toThrow('out of memory');
     await until('no connection is left open', () => upstream.open() === 0);
   });
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
 import {
-  collectParts,
+  collectMessages,
   readText,
   startBackend,
   startUpstream,
@@ -39,7 +39,7 @@ describe('a continuous response', () => {
       return true;
     });
     const { client } = await startWorkerFor(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
-    expect((await collectParts(client)).map(readText)).toEqual(['a', 'b', '']);
+    expect((await collectMessages(client)).map(readText)).toEqual(['a', 'b', '']);
   });
 
   it('can be a slow unary response', async () => {
@@ -85,7 +85,7 @@ describe('a silent engine', () => {
     const upstream = await startUpstream(handle);
     const { client } = await startWorkerFor(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
     const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
-    await expect(collectParts(client)).rejects.toMatchObject(late);
+    await expect(collectMessages(client)).rejects.toMatchObject(late);
     await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(late);
     await until('no connection is left open', () => upstream.open() === 0);
   });
@@ -96,10 +96,10 @@ describe('a silent engine', () => {
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('one two three')] } } as const;
-    const parts = model?.handle(inputs, context) as AsyncGenerator<{ text?: string[] }>;
-    const texts = [(await parts.next()).value?.text];
+    const messages = model?.handle(inputs, context) as AsyncGenerator<{ text?: string[] }>;
+    const texts = [(await messages.next()).value?.text];
     await new Promise((resolve) => setTimeout(resolve, 400));
-    for await (const part of parts) texts.push(part.text);
+    for await (const message of messages) texts.push(message.text);
     expect(texts.slice(0, 3)).toEqual([['one '], ['two '], ['three']]);
   });
 });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { clock } from '../../src/system.js';
 import { createOpenaiBackend } from '../../src/worker/openai-backend.js';
 import {
-  collectParts,
+  collectMessages,
   readText,
   readTexts,
   startBackend,
@@ -149,10 +149,10 @@ describe('tool calls', () => {
     const { client } = await startWorkerFor(
       await startUpstream(respondWith({}, [{ content: 'Let me see.' }, ...messages], 'tool_calls')),
     );
-    const parts = (await collectParts(client)).map(readTexts);
-    expect(parts.slice(0, -1)).toEqual([{ text: ['Let me see.'] }]);
-    expect(parts.at(-1)?.['text']).toEqual(['']);
-    expect(JSON.parse(parts.at(-1)?.['tool_calls']?.[0] ?? '')).toEqual(calls);
+    const received = (await collectMessages(client)).map(readTexts);
+    expect(received.slice(0, -1)).toEqual([{ text: ['Let me see.'] }]);
+    expect(received.at(-1)?.['text']).toEqual(['']);
+    expect(JSON.parse(received.at(-1)?.['tool_calls']?.[0] ?? '')).toEqual(calls);
   });
 
   it('are an error if they are malformed', async () => {
@@ -162,7 +162,7 @@ describe('tool calls', () => {
       );
       const wrong = { code: 'internal', message: expect.stringMatching(/tool.call/) };
       await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
-      await expect(collectParts(client)).rejects.toMatchObject(wrong);
+      await expect(collectMessages(client)).rejects.toMatchObject(wrong);
     }
   });
 });
@@ -179,7 +179,7 @@ describe('texts and reasoning', () => {
       { content: '\ud83d' },
     ];
     const { client } = await startWorkerFor(await startUpstream(respondWith({}, deltas)));
-    expect((await collectParts(client)).map(readTexts)).toEqual([
+    expect((await collectMessages(client)).map(readTexts)).toEqual([
       { text: [''], reasoning: ['a '] },
       { text: ['b '] },
       { text: [''], reasoning: ['🐲'] },
@@ -246,7 +246,7 @@ describe('content that the text contract does not support', () => {
     const { client } = await startWorkerFor(await startUpstream(respondWith(message)));
     const wrong = { code: 'unimplemented', message: expect.stringContaining(`its response has "${name}"`) };
     await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
-    await expect(collectParts(client)).rejects.toMatchObject(wrong);
+    await expect(collectMessages(client)).rejects.toMatchObject(wrong);
   });
 
   it('is an error when a response has several choices', async () => {
@@ -259,7 +259,7 @@ describe('content that the text contract does not support', () => {
     );
     const wrong = { code: 'internal', message: expect.stringContaining('several choices') };
     await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(wrong);
-    await expect(collectParts(client)).rejects.toMatchObject(wrong);
+    await expect(collectMessages(client)).rejects.toMatchObject(wrong);
   });
 
   it('is listed in left_out when it is not text; fields without a value are ignored', async () => {
@@ -277,7 +277,7 @@ describe('content that the text contract does not support', () => {
     const other = await startWorkerFor(await startUpstream(respondWith(annotated)));
     const named = { left_out: 'annotations,provider_specific_fields' };
     expect((await other.client.infer('chat', toPromptInputs('x'))).parameters).toMatchObject(named);
-    expect((await collectParts(other.client)).at(-1)?.parameters).toMatchObject(named);
+    expect((await collectMessages(other.client)).at(-1)?.parameters).toMatchObject(named);
   });
 });
 
@@ -315,7 +315,7 @@ describe('fields that an upstream rejects', () => {
       return true;
     });
     const { client } = await startWorkerFor(upstream);
-    for (let calls = 0; calls < 2; calls++) expect((await collectParts(client)).map(readText)).toEqual(['x', '']);
+    for (let calls = 0; calls < 2; calls++) expect((await collectMessages(client)).map(readText)).toEqual(['x', '']);
     expect(upstream.requests.map((request) => 'stream_options' in request.body)).toEqual([true, false, false]);
   });
 
@@ -341,10 +341,10 @@ describe('fields that an upstream rejects', () => {
       return true;
     });
     const { client } = await startWorkerFor(upstream);
-    await expect(collectParts(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
-    await collectParts(client);
+    await expect(collectMessages(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
+    await collectMessages(client);
     // By now the worker knows that the server accepts these fields.
-    await expect(collectParts(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
+    await expect(collectMessages(client, { temperature: 9 })).rejects.toThrow('temperature is too high');
     expect(upstream.requests.map((request) => 'stream_options' in request.body)).toEqual([true, false, true, true]);
   });
 });
@@ -379,7 +379,7 @@ describe('an error inside a stream', () => {
         return body && true;
       }),
     );
-    await expect(collectParts(client)).rejects.toMatchObject({ code });
+    await expect(collectMessages(client)).rejects.toMatchObject({ code });
   });
 
   it.each<[string, string, string, string]>([
@@ -400,7 +400,7 @@ describe('an error inside a stream', () => {
         return body && true;
       }),
     );
-    await expect(collectParts(client)).rejects.toMatchObject({ code, message: expect.stringContaining(said) });
+    await expect(collectMessages(client)).rejects.toMatchObject({ code, message: expect.stringContaining(said) });
   });
 });
 
@@ -442,7 +442,7 @@ describe('a stream', () => {
         return true;
       }),
     );
-    expect((await collectParts(client)).map(readText)).toEqual(['a', 'b', '']);
+    expect((await collectMessages(client)).map(readText)).toEqual(['a', 'b', '']);
   });
 
   it('can have empty choices, an index as a string, and an empty chunk after the end', async () => {
@@ -454,9 +454,9 @@ describe('a stream', () => {
         return body && true;
       }),
     );
-    const parts = await collectParts(client);
-    expect(parts.map(readText)).toEqual(['a', '']);
-    expect(parts.at(-1)?.parameters).toMatchObject({ finish_reason: 'stop' });
+    const messages = await collectMessages(client);
+    expect(messages.map(readText)).toEqual(['a', '']);
+    expect(messages.at(-1)?.parameters).toMatchObject({ finish_reason: 'stop' });
   });
 
   it('can be one JSON document with the content type of a stream', async () => {
@@ -468,7 +468,7 @@ describe('a stream', () => {
         return true;
       }),
     );
-    expect((await collectParts(client)).map(readText)).toEqual(['whole', '']);
+    expect((await collectMessages(client)).map(readText)).toEqual(['whole', '']);
   });
 
   it('from a server that always streams becomes one unary response', async () => {
@@ -512,7 +512,7 @@ describe('a stream', () => {
         return true;
       }),
     );
-    await expect(collectParts(client)).rejects.toMatchObject({
+    await expect(collectMessages(client)).rejects.toMatchObject({
       code: 'internal',
       message: expect.stringContaining('has more than'),
     });
@@ -574,13 +574,13 @@ describe('a compressed response', () => {
     const error = { code: 'internal', message: expect.stringContaining('its response is compressed (gzip)') };
     await expect(client.infer('tiny', { input: ['x'] })).rejects.toMatchObject(error);
     const chat = await startWorkerFor(await startUpstream(compressed(200, { 'content-encoding': 'br' })));
-    await expect(collectParts(chat.client)).rejects.toThrow('its response is compressed (br)');
+    await expect(collectMessages(chat.client)).rejects.toThrow('its response is compressed (br)');
   });
 
   it('is not shown when it is an error', async () => {
     const { client } = await startWorkerFor(await startUpstream(compressed(429, { 'content-encoding': 'gzip' })));
     const message = expect.stringMatching(/returned HTTP 429: no reason given$/);
-    await expect(collectParts(client)).rejects.toMatchObject({ code: 'resource_exhausted', message });
+    await expect(collectMessages(client)).rejects.toMatchObject({ code: 'resource_exhausted', message });
   });
 });
 
@@ -597,7 +597,7 @@ it('an error in a list of one, as Google sends it, is read at any status', async
       if (body) send(response);
       return body && true;
     });
-    await expect(collectParts((await startWorkerFor(upstream)).client)).rejects.toMatchObject({
+    await expect(collectMessages((await startWorkerFor(upstream)).client)).rejects.toMatchObject({
       ...rejected,
       message: expect.stringMatching(/: too many( \(after one message of the stream\))?$/),
     });

@@ -67,10 +67,10 @@ describe('a worker', () => {
     const whole = await client.infer('say', {});
     expect(tensorToTexts(whole.outputs['text'] as Tensor)).toEqual(['as a whole', '']);
     expect({ ...whole.parameters }).toEqual({ finish_reason: 'stop', completion_tokens: 2 });
-    const parts: InferenceResponse[] = [];
-    for await (const part of client.inferStream('say', {})) parts.push(part);
-    expect(parts.map(({ outputs }) => tensorToTexts(outputs['text'] as Tensor))).toEqual([['in parts'], ['']]);
-    expect(parts.map(({ parameters }) => ({ ...parameters }))).toEqual([
+    const messages: InferenceResponse[] = [];
+    for await (const message of client.inferStream('say', {})) messages.push(message);
+    expect(messages.map(({ outputs }) => tensorToTexts(outputs['text'] as Tensor))).toEqual([['in parts'], ['']]);
+    expect(messages.map(({ parameters }) => ({ ...parameters }))).toEqual([
       {},
       { finish_reason: 'stop', completion_tokens: 2 },
     ]);
@@ -78,9 +78,9 @@ describe('a worker', () => {
 
   it('streams the messages of a generator, and joins them for a unary call', async () => {
     const { client } = await startWorker(arithmetic);
-    const parts: unknown[] = [];
-    for await (const { outputs } of client.inferStream('count', { n: [3] })) parts.push(outputs['i']?.data);
-    expect(parts).toEqual([Int32Array.of(0), Int32Array.of(1), Int32Array.of(2)]);
+    const messages: unknown[] = [];
+    for await (const { outputs } of client.inferStream('count', { n: [3] })) messages.push(outputs['i']?.data);
+    expect(messages).toEqual([Int32Array.of(0), Int32Array.of(1), Int32Array.of(2)]);
     const { outputs } = await client.infer('count', { n: [3] });
     expect(outputs['i']).toEqual({ datatype: 'INT32', shape: [3], data: Int32Array.of(0, 1, 2) });
   });
@@ -181,8 +181,11 @@ describe('a worker', () => {
       message: expect.stringContaining(message),
     });
     expect(worker.log.lines.at(-1)).toContain(message);
-    const parts = client.inferStream('bad', {});
-    await expect(parts.next()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(message) });
+    const messages = client.inferStream('bad', {});
+    await expect(messages.next()).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining(message),
+    });
   });
 
   it('limits log lines about bad requests, but still logs its own failure', async () => {
@@ -258,9 +261,9 @@ describe('a worker', () => {
     const { client } = await startWorker(app, { maxConcurrency: 1, maxQueue: 0 });
     await expect(client.infer('endless', {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
     await until('the slot is free for a stream', async () => {
-      const parts = client.inferStream('endless', {}, { timeoutMs: 5000 });
-      const first = await parts.next().catch(() => undefined);
-      await parts.return(undefined);
+      const messages = client.inferStream('endless', {}, { timeoutMs: 5000 });
+      const first = await messages.next().catch(() => undefined);
+      await messages.return(undefined);
       return first !== undefined;
     });
     await until('the slot is free again', async () => {
@@ -299,12 +302,12 @@ describe('a worker', () => {
       throw new Error('midway');
     });
     const { client } = await startWorker(app);
-    const parts: unknown[] = [];
+    const messages: unknown[] = [];
     const read = async () => {
-      for await (const { outputs } of client.inferStream('x', {})) parts.push(outputs['i']?.data);
+      for await (const { outputs } of client.inferStream('x', {})) messages.push(outputs['i']?.data);
     };
     await expect(read()).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('midway') });
-    expect(parts).toEqual([Int32Array.of(1)]);
+    expect(messages).toEqual([Int32Array.of(1)]);
   });
 
   it('signals a handler when its caller disconnects and when the deadline passes', async () => {

@@ -43,10 +43,10 @@ const createTensor = (parameters: Tensor['parameters']): Tensor => ({
   ...(parameters && { parameters }),
 });
 
-async function collectParts(model: string, parameters = {}): Promise<InferenceResponse[]> {
-  const parts: InferenceResponse[] = [];
-  for await (const part of client.inferStream(model, {}, { parameters })) parts.push(part);
-  return parts;
+async function collectMessages(model: string, parameters = {}): Promise<InferenceResponse[]> {
+  const messages: InferenceResponse[] = [];
+  for await (const message of client.inferStream(model, {}, { parameters })) messages.push(message);
+  return messages;
 }
 
 describe('parameters of single inputs and outputs', () => {
@@ -107,17 +107,18 @@ describe('parameters of single inputs and outputs', () => {
 
 describe('a caller that requests a marked final response', () => {
   const wants = { triton_enable_empty_final_response: true };
-  const finals = (parts: readonly InferenceResponse[]) => parts.map((part) => part.parameters['triton_final_response']);
+  const finals = (messages: readonly InferenceResponse[]) =>
+    messages.map((message) => message.parameters['triton_final_response']);
 
   it('gets an empty one after the messages of a stream', async () => {
-    const parts = await collectParts('count', wants);
-    expect(finals(parts)).toEqual([false, false, true]);
-    expect(parts.at(-1)).toMatchObject({ model: 'count', outputs: {} });
-    expect(finals(await collectParts('count'))).toEqual([undefined, undefined]);
+    const messages = await collectMessages('count', wants);
+    expect(finals(messages)).toEqual([false, false, true]);
+    expect(messages.at(-1)).toMatchObject({ model: 'count', outputs: {} });
+    expect(finals(await collectMessages('count'))).toEqual([undefined, undefined]);
   });
 
   it('gets the mark on the single response of a model that does not stream', async () => {
-    expect(finals(await collectParts('ignore', wants))).toEqual([true]);
+    expect(finals(await collectMessages('ignore', wants))).toEqual([true]);
   });
 
   it('gets the mark on a unary response', async () => {
