@@ -139,7 +139,7 @@ function checkApiServerOptions(options: StartApiServerOptions): void {
     log: 'log',
   });
   const { port, heartbeatMs, ackTimeoutMs, warmingMs, maxReplicas, maxRegistryBytes, maxStreamsPerPeer } = options;
-  // With an interval of 0, the server would do nothing but send heartbeats.
+  // With an interval of 0, the server would only send heartbeats.
   checkTimes({ heartbeatMs }, 1);
   checkTimes({ ackTimeoutMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);

@@ -59,7 +59,7 @@ export interface RegistrationListener {
 
 /**
  * Keeps one replica registered with one API server: opens a lease, holds it, and opens a new one when it is lost. Asks for
- * a two-way lease. A server that grants only one-way leases, such as the Python server, learns nothing but whether the
+ * a two-way lease. A server that grants only one-way leases, such as the Python server, learns only whether the
  * replica is there.
  */
 export class ServerRegistration {
