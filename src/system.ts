@@ -45,6 +45,17 @@ export function formatTimeOfDay(): string {
   return new Date().toTimeString().slice(0, 8);
 }
 
+/**
+ * Returns the local time of a moment, in ms since 1970: `14:03:07`, or `2026-11-28 14:03:07` if it is not today.
+ */
+export function formatLocalTime(epochMs: number): string {
+  const date = new Date(epochMs);
+  const time = date.toTimeString().slice(0, 8);
+  if (date.toDateString() === new Date().toDateString()) return time;
+  const [month, day] = [date.getMonth() + 1, date.getDate()].map((number) => String(number).padStart(2, '0'));
+  return `${date.getFullYear()}-${month}-${day} ${time}`;
+}
+
 /** Random id of this process: six hexadecimal digits. */
 export const instance = crypto.randomUUID().slice(0, 6);
 

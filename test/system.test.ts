@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { clock } from '../src/system.js';
+import { clock, formatLocalTime } from '../src/system.js';
 
 it('a task without a delay runs in the same turn of the event loop as an immediate queued before it', async () => {
   const ran: string[] = [];
@@ -14,4 +14,10 @@ it('a task without a delay runs in the same turn of the event loop as an immedia
     });
   });
   expect(ran).toEqual(['before', 'task', 'overdue task', 'after']);
+});
+
+it('the local time of a moment has its date only if that is not today', () => {
+  const midnight = new Date().setHours(0, 0, 0, 0);
+  expect(formatLocalTime(midnight + 1000)).toBe('00:00:01');
+  expect(formatLocalTime(new Date(2024, 1, 3, 14, 3, 7).getTime())).toBe('2024-02-03 14:03:07');
 });

@@ -1,5 +1,14 @@
 import { HISTORY_EVENT_KINDS, type HistoryEventKind, isHistoryEventKind } from './event-json.js';
 
+/** Path of the history. */
+export const EVENTS_PATH = '/events';
+
+/** Filters for events: by replica and by kind. An empty filter passes all. */
+export interface EventFilters {
+  readonly replicaIds: Iterable<string>;
+  readonly kinds: Iterable<string>;
+}
+
 /** The parameters of `GET /events`. */
 export interface EventQuery {
   /** Only events of these replicas. Empty: all events. */
@@ -35,10 +44,7 @@ export function parseEventQuery(search: string): EventQuery | string {
 }
 
 /** Serializes the filters of an event query as a query string. */
-export function serializeEventFilters(filters: {
-  readonly replicaIds: Iterable<string>;
-  readonly kinds: Iterable<string>;
-}): string {
+export function serializeEventFilters(filters: EventFilters): string {
   const parameters = new URLSearchParams();
   for (const id of filters.replicaIds) parameters.append('replica_id', id);
   for (const kind of filters.kinds) parameters.append('kind', kind);

@@ -87,10 +87,15 @@ export function parseWatchEvent(
     case 'removed':
       return parseRemoved(parseMembers(data));
     case 'dropped':
-      return { kind: 'dropped', reason: String(parseMembers(data)['reason'] ?? 'no reason given') };
+      return parseDroppedEvent(data);
     default:
       return 'unknown';
   }
+}
+
+/** Parses the data of the last event of a stream that the server ends. */
+export function parseDroppedEvent(data: string): DroppedEvent {
+  return { kind: 'dropped', reason: String(parseMembers(data)['reason'] ?? 'no reason given') };
 }
 
 type Members = Readonly<Record<string, unknown>>;

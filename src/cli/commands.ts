@@ -30,6 +30,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./registry-command.js')).registryCommand,
   },
   {
+    name: 'events',
+    listSummary: 'list or follow what happens to replicas',
+    load: async () => (await import('./events-command.js')).eventsCommand,
+  },
+  {
     name: 'cordon',
     listSummary: 'stop routing calls to a replica',
     load: async () => (await import('./cordon-command.js')).cordonCommand,

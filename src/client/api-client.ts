@@ -14,6 +14,7 @@ import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
 import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
 import { CordonClient } from './cordon-client.js';
+import { EventClient } from './event-client.js';
 import { LeaseClient } from './lease-client.js';
 import { type MergedList, mergeLists } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
@@ -48,6 +49,7 @@ export class ApiClient {
   readonly servers: ServerList;
   readonly leases: LeaseClient;
   readonly cordons: CordonClient;
+  readonly events: EventClient;
   readonly #servers: ApiServers;
   readonly #clock: Clock;
 
@@ -58,6 +60,7 @@ export class ApiClient {
     this.#clock = clock;
     this.leases = new LeaseClient(this.#servers);
     this.cordons = new CordonClient(this.#servers);
+    this.events = new EventClient(this.#servers, clock);
   }
 
   /** Returns the current token. */

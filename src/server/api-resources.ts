@@ -1,4 +1,5 @@
 import type { Request, RequestHandler } from 'express';
+import { EVENTS_PATH } from '../api/event-query.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { WATCH_PATH } from '../api/watch-events.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
@@ -98,7 +99,7 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
       methods: { PUT: createCordonHandler(registry, bodies), DELETE: createUncordonHandler(registry) },
     },
     {
-      path: '/events',
+      path: EVENTS_PATH,
       access: 'read',
       methods: { GET: createEventsHandler({ history, streams, lists, clock }) },
     },

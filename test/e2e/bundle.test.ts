@@ -57,6 +57,7 @@ const COMMANDS_THAT_ASK = [
   ['--help'],
   ['route', 'type=chat'],
   ['registry'],
+  ['events'],
   ['infer', 'chat', '--prompt', 'x'],
 ] as const;
 
@@ -82,11 +83,14 @@ describe('the bundle of the command line', () => {
     },
   );
 
-  it.each([['--help'], ['route', 'type=chat'], ['registry']])('loads neither gRPC nor TLS for %s', async (...args) => {
-    const { ofNode, bundled } = await listLoaded(...args);
-    expect(listPackages(bundled).filter((name) => /grpc|protobuf/.test(name))).toEqual([]);
-    expect(ofNode.filter((name) => /^NativeModule (http2|https|tls|crypto|_tls_wrap)$/.test(name))).toEqual([]);
-  });
+  it.each([['--help'], ['route', 'type=chat'], ['registry'], ['events']])(
+    'loads neither gRPC nor TLS for %s',
+    async (...args) => {
+      const { ofNode, bundled } = await listLoaded(...args);
+      expect(listPackages(bundled).filter((name) => /grpc|protobuf/.test(name))).toEqual([]);
+      expect(ofNode.filter((name) => /^NativeModule (http2|https|tls|crypto|_tls_wrap)$/.test(name))).toEqual([]);
+    },
+  );
 
   it('uses the cached code of an earlier run for each file that a command loads', async () => {
     for (const args of COMMANDS_THAT_ASK) {

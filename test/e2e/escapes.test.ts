@@ -37,6 +37,12 @@ it.each([
     { replicas: [{ replica_id: ACTIVE, endpoint: ACTIVE, capabilities: [{ model: ACTIVE }] }] },
     ['registry'],
   ],
+  [
+    'a history',
+    200,
+    { epoch: ACTIVE, events: [{ seq: 1, at: 1, kind: ACTIVE, replica_id: ACTIVE, other: ACTIVE }] },
+    ['events'],
+  ],
 ])('%s is shown escaped, in stacks and JSON, too', async (_what, status, body, words) => {
   const server = await serveConstant(status, body);
   for (const flags of [[], ['--debug'], ['--json'], ['--json', '--debug']]) {
