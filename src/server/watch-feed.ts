@@ -28,7 +28,7 @@ export interface WatchFeedOptions extends SnapshotOptions {
 
 const NO_EVENTS = Buffer.alloc(0);
 
-/** What all streams with one query read. Bytes that several streams read are made once. */
+/** Changes for all streams with one query. Bytes that several streams read are serialized once. */
 export class WatchFeed {
   readonly #query: CapabilityQuery;
   readonly #options: WatchFeedOptions;

@@ -71,7 +71,7 @@ async function startServerWithoutCordons(): Promise<string> {
 }
 
 describe('anyserve cordon and uncordon', () => {
-  it('take a replica out of the answers of all servers and put it back', async () => {
+  it('take a replica out of the responses of all servers and put it back', async () => {
     await startRegistrant('r1', a, b);
     expect(await runAt([a, b], 'cordon', 'r1', '--reason', 'bad GPU')).toEqual({
       code: 0,

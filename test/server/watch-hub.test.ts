@@ -145,7 +145,7 @@ describe('changes', () => {
     expect(streams[0]?.writes.length).toBe(4);
   });
 
-  it('that a stream is blocked for are sent when it can receive them', async () => {
+  it('wait for a stream that is blocked, and are sent when it can receive them', async () => {
     const { watch } = createHub();
     const [slow, fast] = [watch(), watch()];
     await settle();
@@ -224,7 +224,7 @@ describe('a snapshot', () => {
     expect(slices).toBeGreaterThanOrEqual(8);
   });
 
-  it('that takes too much memory ends its streams, and the next one can have the memory', async () => {
+  it('ends its streams if it takes too much memory, and the next one can have the memory', async () => {
     for (let n = 0; n < 300; n++) {
       void registry.register(serializedReplica(`r${n}`, { text: 'x'.repeat(1_000_000) }), { host: 'h' }, () => {});
     }

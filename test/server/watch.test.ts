@@ -102,7 +102,7 @@ describe('a watch', () => {
     expect((await watchSynced({ search: '?a=b' })).summarize()).toEqual(['snapshot false', 'synced']);
   });
 
-  it('continues after the last event of the client, also when there is nothing new', async () => {
+  it('continues after the last event of the client, even when there is nothing new', async () => {
     const opened = await watchSynced();
     const lease = await register('r1', { type: 'chat' });
     await waitForEvents(opened, 3);
@@ -130,7 +130,7 @@ describe('a watch', () => {
     expect(opened.summarize()).toEqual(['snapshot false', 'put r1 ready', 'put r2 ready', 'synced']);
   });
 
-  it('of HEAD ends after the head', async () => {
+  it('ends after the head for HEAD', async () => {
     const { socket, received } = openRawConnection(server.port, 'HEAD /watch HTTP/1.1\r\nHost: x\r\n\r\n');
     await until('it is complete', () => received().endsWith('\r\n\r\n'));
     expect(received()).toContain('content-type: text/event-stream');
@@ -192,7 +192,7 @@ describe('clients that read nothing', () => {
 });
 
 describe('a server that has just started', () => {
-  it('says that it is warming, and once when it no longer is, also to a client that reconnects', async () => {
+  it('reports that it is warming, and once that it no longer is, including to a client that reconnects', async () => {
     await server.close();
     server = await startTestApiServer({ warmingMs: 300 });
     await register('r1', { type: 'chat' });
@@ -226,7 +226,7 @@ describe('a server that stops', () => {
     expect(watches.slice(0, 20).every((one) => one.summarize().at(-1) === 'synced')).toBe(true);
   });
 
-  it('without a drain ends them at once', async () => {
+  it('ends them at once without a drain', async () => {
     const opened = await watchSynced();
     await server.close();
     await until('it has ended', opened.isEnded);
