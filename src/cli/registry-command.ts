@@ -1,14 +1,12 @@
 import type { MergedReplica } from '../client/merged-list.js';
-import { type Capability, matches } from '../core/capability.js';
+import { matches } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
-import { formatScalar } from '../json/capability-json.js';
-import { parseJson, SERVER_JSON_LIMITS } from '../json/exact-json.js';
-import { isJsonObject, serializeJson } from '../json/json-value.js';
 import { parseQueryWords } from './argument-parsers.js';
 import type { Command, CommandIo } from './command.js';
 import { explainNoMatch } from './no-match.js';
 import { createLog } from './output.js';
+import { formatCapabilities, formatState } from './replica-text.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -23,9 +21,17 @@ export const registryCommand: Command = {
   examples: [
     ['anyserve registry', 'list all replicas'],
     ['anyserve registry type=chat', 'list replicas that offer type=chat'],
+    ['anyserve registry --watch type=chat', 'print them, and each change as it happens'],
     ['anyserve registry --json', 'print the response of the API server'],
   ],
-  options: SERVER_OPTIONS,
+  options: {
+    watch: {
+      type: 'flag',
+      description:
+        'print the replicas and then each change, as lines: + added, ~ changed, - removed; until interrupted',
+    },
+    ...SERVER_OPTIONS,
+  },
   maxWords: 64,
   words: [{ suggests: 'pair' }],
   async run(args, io) {
@@ -33,6 +39,11 @@ export const registryCommand: Command = {
     const query = parseQueryWords(args.words);
     const api = createApiClient(args, io);
     try {
+      if (args.hasFlag('watch')) {
+        // Loaded on demand, because the list doesn't need it.
+        const { watchRegistry } = await import('./watched-registry.js');
+        return await watchRegistry(api, query, { isJson: args.hasFlag('json'), io });
+      }
       const { replicas, failures } = await api.listReplicas({ signal: interrupted });
       for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
       const matching = replicas.filter(({ listed }) => matches(query, listed.replica.capabilities));
@@ -68,16 +79,16 @@ function formatReplicas(replicas: readonly MergedReplica[], serverCount: number,
   const hasServers = serverCount > 1;
   const columns = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', ...(hasServers ? ['SERVERS'] : []), 'CAPABILITIES'];
   const rows = replicas.map(({ listed, servers, isConflict }) => {
-    const { replica, state = '-', stateAgeMs, lastSeenAgeMs, cordon } = listed;
+    const { replica, stateAgeMs, lastSeenAgeMs } = listed;
     const serverCell = `${servers.length}/${serverCount}${isConflict ? ' conflict' : ''}`;
     return [
       replica.id,
       replica.endpoint,
-      cordon?.cordoned ? `${state},cordoned` : state,
+      formatState(listed),
       formatOptionalAge(stateAgeMs),
       formatOptionalAge(lastSeenAgeMs),
       ...(hasServers ? [serverCell] : []),
-      replica.capabilities.map(formatCapability).join('; '),
+      formatCapabilities(replica.capabilities),
     ];
   });
   return formatTable(columns, rows, io);
@@ -85,12 +96,4 @@ function formatReplicas(replicas: readonly MergedReplica[], serverCount: number,
 
 function formatOptionalAge(ms: number | undefined): string {
   return ms === undefined ? '-' : formatAge(ms);
-}
-
-/** Formats a capability as `--cap` accepts it, such as `model=llama,type=chat`. Values other than scalars are JSON. */
-function formatCapability({ source }: Capability): string {
-  const object = parseJson(source, SERVER_JSON_LIMITS);
-  if (!isJsonObject(object)) return source;
-  if (object.size === 0) return '{}';
-  return [...object].map(([key, value]) => `${key}=${formatScalar(value) ?? serializeJson(value)}`).join(',');
 }
