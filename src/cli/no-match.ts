@@ -1,8 +1,7 @@
 import type { ListedReplica } from '../api/replica-list-json.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
-import { WARMING_RETRY_MS } from '../client/call-attempts.js';
-import { describeQuery } from '../client/discovery.js';
+import { describeQuery, WARMING_RETRY_MS } from '../client/discovery.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import { Explainer } from '../core/explanation.js';

@@ -8,7 +8,7 @@ import { Attempt, type AttemptContext } from './attempt.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { FailedAttempt, InferOptions } from './client-options.js';
 import { ConnectTimeoutError } from './connect-channel.js';
-import { createNoMatchError, type DiscoveryResult, describeQuery, type Target } from './discovery.js';
+import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, WARMING_RETRY_MS } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
 export interface RetryingCallerOptions extends AttemptContext {
@@ -33,9 +33,6 @@ const DISCOVERY_TIMEOUT_MS = 3000;
 
 /** Maximum delay of a timer, about 24 days. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
-
-/** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
-export const WARMING_RETRY_MS = 500;
 
 /** Errors after which a retry on the same replica can succeed. After any other error, only other replicas are tried. */
 const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);

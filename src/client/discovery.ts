@@ -4,6 +4,9 @@ import type { ReplicaId } from '../core/ids.js';
 import type { ApiClient } from './api-client.js';
 import type { Cancellation } from './cancellation.js';
 
+/** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
+export const WARMING_RETRY_MS = 500;
+
 /** Target of a call. `replicaId` is undefined for an endpoint that was given instead of discovered. */
 export interface Target {
   readonly endpoint: string;
