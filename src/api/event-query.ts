@@ -1,3 +1,4 @@
+import { detachStrings } from '../json/string-memory.js';
 import { HISTORY_EVENT_KINDS, type HistoryEventKind, isHistoryEventKind } from './event-json.js';
 
 /** Path of the history. */
@@ -35,7 +36,8 @@ export function parseEventQuery(search: string): EventQuery | string {
   if (since === 'invalid') return 'since must be the number of an event';
   if (limit === 'invalid') return 'limit must be a number of events';
   return {
-    replicaIds: new Set(parameters.getAll('replica_id')),
+    // A substring would keep the whole URL in memory.
+    replicaIds: new Set(detachStrings(parameters.getAll('replica_id'))),
     kinds: new Set(kinds.filter(isHistoryEventKind)),
     since: since ?? 0,
     limit: limit ?? Number.POSITIVE_INFINITY,

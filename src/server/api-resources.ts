@@ -101,7 +101,7 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
     {
       path: EVENTS_PATH,
       access: 'read',
-      methods: { GET: createEventsHandler({ history, streams, lists, clock }) },
+      methods: { GET: createEventsHandler({ history, streams, lists, readiness, clock }) },
     },
     { path: WATCH_PATH, access: 'read', methods: { GET: createWatchHandler({ watches, streams, readiness }) } },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },

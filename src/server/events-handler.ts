@@ -4,12 +4,14 @@ import { formatEventFrame, parseEventPosition } from '../api/event-frames.js';
 import { type EventQuery, matchesEventQuery, parseEventQuery } from '../api/event-query.js';
 import { formatDroppedEvent, LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
+import { RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
 import type { EventHistory, HistoryEntry } from '../telemetry/event-history.js';
-import { sendError } from './error-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
 import type { EventStreamResponse, EventStreams, ReadEvents } from './event-stream-response.js';
 import { sendList } from './list-handlers.js';
 import type { ListMemory } from './list-memory.js';
+import type { Readiness } from './readiness.js';
 
 /** The part of a history that requests read. */
 export type ReadableHistory = Omit<EventHistory<never>, 'record'>;
@@ -19,11 +21,21 @@ export interface EventsHandlerOptions {
   readonly history: ReadableHistory;
   readonly streams: EventStreams;
   readonly lists: ListMemory;
+  readonly readiness: Pick<Readiness, 'findReason'>;
   readonly clock: Clock;
 }
 
-/** Approximate size of the parts that events are sent in, in UTF-16 units. */
-const PART_UNITS = 64 * 1024;
+/** Approximate size of the parts that a list is sent in, in UTF-16 units. */
+const LIST_PART_UNITS = 64 * 1024;
+
+/** Approximate size of the parts that a stream reads. Each slow client holds one or two. */
+const STREAM_PART_UNITS = 16 * 1024;
+
+/** Maximum number of streams. */
+const MAX_FOLLOWERS = 1000;
+
+/** The checks that a stream needs. */
+const REQUIRED_CHECKS = ['phase', 'open_files'];
 
 /** Time for which new events are collected before they are sent, in ms. */
 const COLLECT_MS = 20;
@@ -47,7 +59,7 @@ export function createEventsHandler(options: EventsHandlerOptions): RequestHandl
 }
 
 /** Creates a function that turns a response into a stream of the history and of new events. */
-function createFollower({ history, streams, clock }: EventsHandlerOptions) {
+function createFollower({ history, streams, readiness, clock }: EventsHandlerOptions) {
   const followers = new Set<EventStreamResponse>();
   let isNotifying = false;
   history.subscribe(() => {
@@ -60,12 +72,20 @@ function createFollower({ history, streams, clock }: EventsHandlerOptions) {
     clock.schedule(COLLECT_MS, notifyAll, { background: true });
   });
   return (query: EventQuery, request: IncomingMessage, response: ServerResponse): void => {
+    const isReady = REQUIRED_CHECKS.every((name) => readiness.findReason(name) === undefined);
+    if (!isReady || followers.size >= MAX_FOLLOWERS) return void sendNoRoom(response);
     const resumed = resumeQuery(query, request, history);
     const stream = streams.open(response, createEventReader(resumed, history));
     followers.add(stream);
     stream.onClosed(() => void followers.delete(stream));
   };
 }
+
+const sendNoRoom = createErrorResponse(
+  'unavailable',
+  'this API server has no room for another stream of events; try again, or ask for the events without follow',
+  RETRY_LATER_HEADERS,
+);
 
 /**
  * Returns the query for the events after the last one that the client has received. The client of an earlier process of this
@@ -110,7 +130,7 @@ function createEventReader(query: EventQuery, history: ReadableHistory): ReadEve
       readSeq = entry.seq;
       if (!matchesEventQuery(query, entry)) continue;
       frames += formatEventFrame({ position: { epoch, number: entry.seq }, event: entry.kind, data: entry.data });
-      if (frames.length >= PART_UNITS) break;
+      if (frames.length >= STREAM_PART_UNITS) break;
     }
     return frames;
   };
@@ -121,7 +141,7 @@ function* serializeEntries(epoch: string, entries: readonly HistoryEntry[]): Gen
   let text = `{"epoch":${JSON.stringify(epoch)},"events":[`;
   for (const [index, { data }] of entries.entries()) {
     text += index === 0 ? data : `,${data}`;
-    if (text.length < PART_UNITS) continue;
+    if (text.length < LIST_PART_UNITS) continue;
     yield Buffer.from(text);
     text = '';
   }

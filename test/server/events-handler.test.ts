@@ -257,6 +257,22 @@ describe('GET /events?follow', () => {
     expect(readFrames(connection)).toHaveLength(1002);
   });
 
+  it('is refused to more than 1,000 clients, and allowed again when one has left', async () => {
+    const streams = Array.from({ length: 1000 }, () => follow());
+    await until('all are open', () => streams.every((one) => one.received().includes('\r\n\r\n')));
+    const refused = await fetch(`${server.url}/events?follow`);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect(await listNames()).toEqual([]);
+    streams[0]?.socket.destroy();
+    await until('there is room', async () => {
+      const retried = follow();
+      await until('it is answered', () => retried.received().includes('\r\n\r\n'));
+      return retried.received().startsWith('HTTP/1.1 200');
+    });
+    emit('a');
+    await Promise.all(streams.slice(1).map((one) => waitForFrames(one, ['id_conflict a'])));
+  }, 30_000);
+
   it('ends at shutdown, after the last events', async () => {
     await register('r1');
     const connection = follow('&limit=0');
