@@ -24,6 +24,7 @@ export type WatchEvent =
   | { readonly kind: 'snapshot'; readonly isWarming: boolean }
   /** A replica that matches was registered, or changed. */
   | { readonly kind: 'put'; readonly replica: ListedReplica }
+  /** The snapshot is complete, or the client has received all changes that it missed. */
   | { readonly kind: 'synced' }
   /** `reason` is a {@link RemovalReason}, or one that a newer server added. */
   | { readonly kind: 'removed'; readonly replicaId: ReplicaId; readonly reason: string }

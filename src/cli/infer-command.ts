@@ -66,7 +66,7 @@ export const inferCommand: Command = {
     }
     // Loaded on demand, because help and completion don't need it.
     const { ModelClient } = await import('./model-client.js');
-    const client = new ModelClient(model, args, io);
+    const client = new ModelClient(model, args, io, 'route');
     try {
       const { inputs, ...request } = await raceWithAbort(readInferenceInputs(args, io.stdin), io.interrupted);
       const options = {

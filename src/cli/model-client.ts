@@ -2,6 +2,7 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { InferenceClient } from '../client/client.js';
 import type { FailedAttempt } from '../client/client-options.js';
+import type { DiscoveryKind } from '../client/client-targets.js';
 import { type CapabilityQuery, listPairs } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
@@ -32,8 +33,8 @@ export class ModelClient {
   /** Spinner of the call in progress. */
   #spinner: Spinner | undefined;
 
-  /** Throws `usage`. */
-  constructor(model: string, args: Arguments, io: CommandIo) {
+  /** `discoveryKind`: a command that makes one call asks for a route, one that makes several keeps a table. Throws `usage`. */
+  constructor(model: string, args: Arguments, io: CommandIo, discoveryKind: DiscoveryKind) {
     silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
@@ -75,7 +76,7 @@ export class ModelClient {
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
             const capability = Object.fromEntries(listPairs(query));
-            return new InferenceClient({ ...options, server: this.#servers, capability }, system);
+            return new InferenceClient({ ...options, server: this.#servers, capability }, system, discoveryKind);
           });
   }
 

@@ -131,9 +131,22 @@ export class ApiClient {
     );
   }
 
-  /** Creates a watch of the replicas of one server that match the query. */
-  watch(server: ServerAddress, query: CapabilityQuery): WatchStream {
-    return createWatchStream(query, { servers: this.#servers, server, clock: this.#clock });
+  /** Requests the list of one server, without details if it has none. Rejects with `server_unreachable`. */
+  async fetchList(
+    server: ServerAddress,
+    signal: AbortSignal,
+  ): Promise<{ readonly replicas: readonly ListedReplica[]; readonly bytes: number }> {
+    let bytes = 0;
+    const request = createListRequest('/registry', (body) => {
+      bytes = body.length;
+      return parseReplicaList(body);
+    });
+    return { replicas: await this.#servers.get(server, request, signal), bytes };
+  }
+
+  /** Creates a watch of the replicas of one server that match the query. With `isBackground`, the process can exit meanwhile. */
+  watch(server: ServerAddress, query: CapabilityQuery, { isBackground = false } = {}): WatchStream {
+    return createWatchStream(query, { servers: this.#servers, server, clock: this.#clock, isBackground });
   }
 
   /** Closes all connections. */

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { REGISTRY_HEADER } from '../api/instance-json.js';
 import type { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
@@ -229,4 +230,10 @@ function toServerFailure({
 
 function createLateError(): Error {
   return Object.assign(new Error('no response in time'), { code: 'ETIMEDOUT' });
+}
+
+/** Returns the id of the registry that a server reports; undefined if it reports none. */
+export function getRegistryId({ headers }: Pick<HttpResponse, 'headers'>): string | undefined {
+  const id = headers[REGISTRY_HEADER];
+  return typeof id === 'string' ? id : undefined;
 }

@@ -1,8 +1,16 @@
 import type { Writable } from 'node:stream';
 import type { Clock } from '../core/ports.js';
 
-/** Waits for the delay, or until the signal is aborted. Resolves in both cases. */
-export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+/**
+ * Waits for the delay, or until the signal is aborted. Resolves in both cases. A background wait does not keep the process
+ * alive.
+ */
+export function sleep(
+  clock: Clock,
+  delayMs: number,
+  signal?: AbortSignal,
+  options?: { readonly background?: boolean },
+): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const wake = (): void => {
@@ -10,7 +18,7 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
       signal?.removeEventListener('abort', wake);
       resolve();
     };
-    const cancel = clock.schedule(delayMs, wake);
+    const cancel = clock.schedule(delayMs, wake, options);
     signal?.addEventListener('abort', wake, { once: true });
   });
 }

@@ -12,7 +12,7 @@ interface Pooled {
   readonly tls: ClientTls | undefined;
 }
 
-/** Pool of open channels, one per endpoint. A client uses few endpoints, so channels stay open until the pool is closed. */
+/** Pool of open channels, one per endpoint. A channel stays open until its replica has left or the pool is closed. */
 export class ChannelPool {
   readonly #options: ChannelPoolOptions;
   readonly #pooled = new Map<string, Pooled>();
@@ -40,6 +40,12 @@ export class ChannelPool {
     if (this.#pooled.get(channel.endpoint)?.channel !== channel) return;
     channel.closeWhenUnused();
     this.#pooled.delete(channel.endpoint);
+  }
+
+  /** Removes the channel to an endpoint whose replica has left, once its calls have ended. */
+  dropEndpoint(endpoint: string): void {
+    this.#pooled.get(endpoint)?.channel.closeWhenUnused();
+    this.#pooled.delete(endpoint);
   }
 
   /** Closes all channels. Calls in progress must have been cancelled before. */

@@ -2,9 +2,15 @@ import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
 import { checkCallTimeout, checkCounts, type ValueOrGetter } from '../core/options.js';
-import type { CallEvent } from '../core/ports.js';
+import type { CallEvent, Clock, Random } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
+
+/** Clock and source of randomness of a client. */
+export interface ClientEnvironment {
+  readonly clock: Clock;
+  readonly random: Random;
+}
 
 /** A failed attempt of a call that is followed by another attempt. */
 export interface FailedAttempt {
@@ -19,7 +25,7 @@ export interface FailedAttempt {
 
 /** Options of a client. Give either `server` and `capability`, to discover replicas, or `endpoint`, to call one replica. */
 export interface ClientOptions {
-  /** URL of an API server, or of several. If a server doesn't respond, the next one is tried. */
+  /** URL of an API server, or of several. Calls go to the replicas of all of them. */
   readonly server?: string | readonly string[] | undefined;
   /** Capability that the replica must have. Required with `server`. */
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;

@@ -2,12 +2,14 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import { toGetter } from '../core/options.js';
-import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
-import type { ClientOptions } from './client-options.js';
-import { createCapabilityDiscovery, createFixedDiscovery, type Discovery } from './discovery.js';
-import { StickyDiscovery } from './sticky-discovery.js';
+import { ReplicaTable } from './balancing/replica-table.js';
+import { TableDiscovery } from './balancing/table-discovery.js';
+import { TableFeeds } from './balancing/table-feeds.js';
+import type { ClientEnvironment, ClientOptions } from './client-options.js';
+import { createFixedDiscovery, type Discovery, RouteDiscovery } from './discovery.js';
+import { RegistryClaims } from './registry-claims.js';
 
 const SYSTEM_TLS: ClientTls = {};
 
@@ -16,11 +18,16 @@ export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions):
   return callTls ? (toGetter(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
 
-/** Creates the discovery for the options. Throws `usage`. */
+/** Where a client finds targets: in a table that the API servers keep up to date, or by a request for each attempt. */
+export type DiscoveryKind = 'table' | 'route';
+
+/** Creates the discovery for the options. `onRemoved` is called when the replica at an endpoint has left. Throws `usage`. */
 export function createDiscovery(
   { endpoint, server, capability, token, tls }: ClientOptions,
   query: CapabilityQuery,
-  clock: Clock,
+  world: ClientEnvironment,
+  kind: DiscoveryKind,
+  onRemoved: (endpoint: string) => void,
 ): Discovery {
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
@@ -35,6 +42,20 @@ export function createDiscovery(
   if (capability === undefined) {
     throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
-  const api = new ApiClient({ servers, clock, token: toGetter(token), tls: toGetter(tls) });
-  return new StickyDiscovery(createCapabilityDiscovery(api, query), clock);
+  const api = new ApiClient({ servers, clock: world.clock, token: toGetter(token), tls: toGetter(tls) });
+  const route = new RouteDiscovery(api, query);
+  return kind === 'route' ? route : createTableDiscovery(api, query, route, world, onRemoved);
+}
+
+function createTableDiscovery(
+  api: ApiClient,
+  query: CapabilityQuery,
+  fallback: Discovery,
+  { clock, random }: ClientEnvironment,
+  onRemoved: (endpoint: string) => void,
+): Discovery {
+  const table = new ReplicaTable(clock, ({ replica }) => onRemoved(replica.endpoint));
+  const feeds = new TableFeeds(api, query, { table, claims: new RegistryClaims(), clock, random });
+  const [startTable, stopTable] = [() => void feeds.run(), () => feeds.stop()];
+  return new TableDiscovery({ table, startTable, stopTable, fallback, clock, random });
 }

@@ -4,7 +4,7 @@ import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { checkOptionTypes } from '../core/option-types.js';
 import { checkCallTimeout, checkCounts, checkTimes, toGetter } from '../core/options.js';
-import type { Clock, Random } from '../core/ports.js';
+import type { Clock } from '../core/ports.js';
 import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
@@ -15,12 +15,13 @@ import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import {
   CLIENT_OPTION_TYPES,
+  type ClientEnvironment,
   type ClientOptions,
   type InferOptions,
   type InferStreamOptions,
   type RequestOptions,
 } from './client-options.js';
-import { createDiscovery, getCallTls } from './client-targets.js';
+import { createDiscovery, type DiscoveryKind, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import type { Discovery } from './discovery.js';
 import { createRequestMessage, getDefaultTimeoutMs, parseInferResponse } from './infer-messages.js';
@@ -30,12 +31,6 @@ import { ListingWatch } from './listing-watch.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
-
-/** Clock and source of randomness of a client. */
-export interface ClientEnvironment {
-  readonly clock: Clock;
-  readonly random: Random;
-}
 
 /** Client of the Open Inference Protocol. Finds a replica by capability and calls it directly. */
 export class InferenceClient {
@@ -52,7 +47,7 @@ export class InferenceClient {
   readonly #maxMessageBytes: number;
 
   /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
-  constructor(options: ClientOptions, world: ClientEnvironment) {
+  constructor(options: ClientOptions, world: ClientEnvironment, discoveryKind: DiscoveryKind = 'table') {
     checkOptionTypes(options, CLIENT_OPTION_TYPES);
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
@@ -70,7 +65,8 @@ export class InferenceClient {
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
     this.#declaredInputs = new InputSpecCache(world.clock, this.#activeCalls);
-    this.#discovery = createDiscovery(options, query, world.clock);
+    const onRemoved = (endpoint: string): void => this.#channels.dropEndpoint(endpoint);
+    this.#discovery = createDiscovery(options, query, world, discoveryKind, onRemoved);
     this.#channels = new ChannelPool({
       maxMessageBytes,
       clock: world.clock,

@@ -63,24 +63,45 @@ export function createFixedDiscovery(endpoint: string): Discovery {
   };
 }
 
-/** Creates a discovery that asks an API server for a replica with a capability, for each attempt. */
-export function createCapabilityDiscovery(api: ApiClient, query: CapabilityQuery): Discovery {
-  return {
-    hasOthers: true,
-    lastTarget: undefined,
-    async find(excluded, timeoutMs, { signal }) {
-      const result = await api.route(query, excluded, { signal, timeoutMs });
-      return result.kind === 'found' ? { kind: 'found', target: result.route } : result;
-    },
-    reportMessage: () => {},
-    reportOutcome: () => {},
-    async isListed({ replicaId, endpoint }, signal) {
-      if (replicaId === undefined) return true;
-      const found = await api.findReplica(replicaId, { signal });
-      return found !== undefined && found.replica.endpoint === endpoint && found.state !== 'suspect';
-    },
-    close: () => api.close(),
-  };
+/** Asks the API servers for a replica with a capability, for each attempt. */
+export class RouteDiscovery implements Discovery {
+  readonly hasOthers = true;
+  readonly #api: ApiClient;
+  readonly #query: CapabilityQuery;
+  #lastTarget: Target | undefined;
+
+  constructor(api: ApiClient, query: CapabilityQuery) {
+    this.#api = api;
+    this.#query = query;
+  }
+
+  get lastTarget(): Target | undefined {
+    return this.#lastTarget;
+  }
+
+  async find(excluded: readonly ReplicaId[], timeoutMs: number, { signal }: Cancellation): Promise<DiscoveryResult> {
+    const result = await this.#api.route(this.#query, excluded, { signal, timeoutMs });
+    return result.kind === 'found' ? { kind: 'found', target: result.route } : result;
+  }
+
+  reportMessage(target: Target): void {
+    this.#lastTarget = target;
+  }
+
+  reportOutcome(target: Target, { kind }: AttemptOutcome): void {
+    if (kind === 'success') this.#lastTarget = target;
+    else if (kind === 'failure' && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
+  }
+
+  async isListed({ replicaId, endpoint }: Target, signal: AbortSignal): Promise<boolean> {
+    if (replicaId === undefined) return true;
+    const found = await this.#api.findReplica(replicaId, { signal });
+    return found !== undefined && found.replica.endpoint === endpoint && found.state !== 'suspect';
+  }
+
+  close(): void {
+    this.#api.close();
+  }
 }
 
 /** Formats a query for messages, as `{"type":"chat"}`. */

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { formatValidationIssues, parseErrorDetail } from '../api/api-responses.js';
-import { parseReplacedHeader, REGISTRY_HEADER, REPLACED_HEADER } from '../api/instance-json.js';
+import { parseReplacedHeader, REPLACED_HEADER } from '../api/instance-json.js';
 import { LEASE_HEADER, parseRenewedCordon, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
 import { type RegistrationTerms, serializeRegistration } from '../api/replica-json.js';
 import type { Cordon } from '../core/cordon.js';
@@ -10,7 +10,7 @@ import type { RenewalStatus } from '../core/lease-renewals.js';
 import type { Instance, Replica } from '../core/replica.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
-import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
+import { API_RESPONSE_TIMEOUT_MS, type ApiServers, getRegistryId } from './api-servers.js';
 import type { ServerAddress } from './server-list.js';
 
 /** Timeout for a renewal, in ms. Short, so that there is time for another one before the lease expires. */
@@ -50,7 +50,7 @@ export class LeaseClient {
   /** Returns the id of a server's registry; undefined if the server doesn't report it. Rejects with `server_unreachable`. */
   async findRegistry(server: ServerAddress, signal: AbortSignal): Promise<string | undefined> {
     try {
-      return getRegistry(await this.#servers.checkHealth(server, signal));
+      return getRegistryId(await this.#servers.checkHealth(server, signal));
     } catch (error) {
       throw signal.aborted ? signal.reason : toUnreachableError(server, error);
     }
@@ -95,7 +95,7 @@ export class LeaseClient {
     if (status) {
       const body = await this.#servers.readShortBody(response);
       if (status === 'renewed') return { reply: status, cordon: parseRenewedCordon(body) };
-      const isMisrouted = registry !== undefined && getRegistry(response) !== registry;
+      const isMisrouted = registry !== undefined && getRegistryId(response) !== registry;
       return { reply: isMisrouted ? 'misrouted' : status, cordon: undefined };
     }
     const text = await this.#servers.readError(response, RENEWAL_TIMEOUT_MS);
@@ -147,7 +147,7 @@ export class LeaseClient {
         server,
         body: response.body,
         id: typeof lease === 'string' ? asLeaseId(lease) : undefined,
-        registry: getRegistry(response),
+        registry: getRegistryId(response),
         replaced: parseReplacedHeader(headers[REPLACED_HEADER]),
       };
     }
@@ -165,11 +165,6 @@ const RENEWAL_STATUSES: Readonly<Partial<Record<number, RenewalStatus>>> = {
   404: 'unknown',
   409: 'superseded',
 };
-
-function getRegistry({ headers }: HttpResponse): string | undefined {
-  const registry = headers[REGISTRY_HEADER];
-  return typeof registry === 'string' ? registry : undefined;
-}
 
 /** Returns the issues that a server found in a request body, in one line; undefined for any other response. */
 function parseRefusal(status: number, text: string): string | undefined {

@@ -31,7 +31,7 @@ export interface MergedList {
  * the process that more servers list is shown, and the replica is marked as a conflict.
  */
 export function mergeLists(lists: readonly ServerReplicas[]): MergedReplica[] {
-  const entriesById = new Map<ReplicaId, Entry[]>();
+  const entriesById = new Map<ReplicaId, Listing[]>();
   for (const { server, replicas } of lists) {
     for (const listed of replicas) {
       const entries = entriesById.get(listed.replica.id);
@@ -39,16 +39,18 @@ export function mergeLists(lists: readonly ServerReplicas[]): MergedReplica[] {
       else entriesById.set(listed.replica.id, [{ server, listed }]);
     }
   }
-  return [...entriesById.values()].map(mergeEntries);
+  return [...entriesById.values()].map(mergeListings);
 }
 
-interface Entry {
+/** A replica in the list of one API server. */
+export interface Listing {
   readonly server: ServerAddress;
   readonly listed: ListedReplica;
 }
 
-function mergeEntries(entries: readonly Entry[]): MergedReplica {
-  const byProcess = new Map<string, Entry[]>();
+/** Merges the listings of one replica id. */
+export function mergeListings(entries: readonly Listing[]): MergedReplica {
+  const byProcess = new Map<string, Listing[]>();
   for (const entry of entries) {
     const process = getProcess(entry);
     byProcess.set(process, [...(byProcess.get(process) ?? []), entry]);
@@ -59,10 +61,10 @@ function mergeEntries(entries: readonly Entry[]): MergedReplica {
 }
 
 /** Returns what identifies the registering process: its instance id, or the endpoint if it sent none. */
-function getProcess({ listed: { instance, replica } }: Entry): string {
+function getProcess({ listed: { instance, replica } }: Listing): string {
   return instance?.id ?? `endpoint ${replica.endpoint}`;
 }
 
-function getSeq({ listed: { instance } }: Entry): number {
+function getSeq({ listed: { instance } }: Listing): number {
   return instance?.seq ?? 0;
 }

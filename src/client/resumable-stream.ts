@@ -5,7 +5,7 @@ import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
-import { API_RESPONSE_TIMEOUT_MS, type ApiServers } from './api-servers.js';
+import { API_RESPONSE_TIMEOUT_MS, type ApiServers, getRegistryId } from './api-servers.js';
 import { EventTooLongError, readServerSentEvents } from './event-stream.js';
 import type { ServerAddress } from './server-list.js';
 
@@ -20,6 +20,8 @@ export interface ResumableStreamOptions<Event> {
   readonly servers: ApiServers;
   readonly server: ServerAddress;
   readonly clock: Clock;
+  /** Whether the process can exit while the stream is open. Default: false. */
+  readonly isBackground?: boolean | undefined;
   /** Path with the query string. */
   readonly path: string;
   /** Name of the stream in messages: `the API server ended the NAME`. */
@@ -40,12 +42,18 @@ export class ResumableStream<Event extends { readonly kind: string }> {
   readonly server: ServerAddress;
   readonly #options: ResumableStreamOptions<Event>;
   #lastEventId: string | undefined;
+  #registryId: string | undefined;
 
   /** `lastEventId` is the id of the last event that is already known. */
   constructor(options: ResumableStreamOptions<Event>, lastEventId?: string) {
     this.server = options.server;
     this.#options = options;
     this.#lastEventId = lastEventId;
+  }
+
+  /** Id of the registry of the last connection. Undefined if the server doesn't report it. */
+  get registryId(): string | undefined {
+    return this.#registryId;
   }
 
   /**
@@ -55,9 +63,11 @@ export class ResumableStream<Event extends { readonly kind: string }> {
    * s.
    */
   async *connect(signal: AbortSignal): AsyncGenerator<Event, never> {
-    const { server, name } = this.#options;
+    const { server, name, isBackground } = this.#options;
     try {
       const response = await this.#request(signal);
+      this.#registryId = getRegistryId(response);
+      if (isBackground) response.unref();
       yield* this.#readBody(response.body);
       throw new AnyserveError('server_unreachable', `the API server ${server.name} ended the ${name}`);
     } catch (error) {
@@ -89,8 +99,8 @@ export class ResumableStream<Event extends { readonly kind: string }> {
   }
 
   async *#readBody(body: Readable): AsyncGenerator<Event> {
-    const { server, clock, name: streamName, maxEventBytes, parse } = this.#options;
-    const chunks = failOnSilence(body, server, clock);
+    const { server, name: streamName, maxEventBytes, parse } = this.#options;
+    const chunks = failOnSilence(body, this.#options);
     for await (const { event: name, data, id } of readServerSentEvents(chunks, maxEventBytes + MAX_EVENT_FRAME_BYTES)) {
       if (id !== undefined) this.#lastEventId = id;
       const event = parse(name, data);
@@ -115,15 +125,17 @@ function createInvalidEventError(server: ServerAddress, name: string | undefined
 }
 
 /** Yields the chunks of a body. Throws `server_unreachable` when none arrives for 15 s. Closes the body at the end. */
-async function* failOnSilence(body: Readable, server: ServerAddress, clock: Clock): AsyncGenerator<Uint8Array> {
+async function* failOnSilence(
+  body: Readable,
+  { server, clock, isBackground = false }: Pick<ResumableStreamOptions<never>, 'server' | 'clock' | 'isBackground'>,
+): AsyncGenerator<Uint8Array> {
   const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   const message = `the API server ${server.name} sent nothing for ${STREAM_SILENCE_MS / 1000} s`;
   try {
     for (;;) {
       // Time in which the reader is busy doesn't count.
-      const cancelTimeout = clock.schedule(STREAM_SILENCE_MS, () => {
-        body.destroy(new AnyserveError('server_unreachable', message));
-      });
+      const onSilence = (): void => void body.destroy(new AnyserveError('server_unreachable', message));
+      const cancelTimeout = clock.schedule(STREAM_SILENCE_MS, onSilence, { background: isBackground });
       const chunk = await chunks.next().finally(cancelTimeout);
       if (chunk.done) return;
       yield chunk.value;

@@ -9,7 +9,7 @@ export type WatchStream = ResumableStream<WatchEvent>;
 /** Creates a watch of the replicas that match the query. The empty query matches every replica. */
 export function createWatchStream(
   query: CapabilityQuery,
-  connection: Pick<ResumableStreamOptions<WatchEvent>, 'servers' | 'server' | 'clock'>,
+  connection: Pick<ResumableStreamOptions<WatchEvent>, 'servers' | 'server' | 'clock' | 'isBackground'>,
 ): WatchStream {
   const search = serializeQuery(query);
   return new ResumableStream({

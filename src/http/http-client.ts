@@ -41,6 +41,8 @@ export interface HttpResponse {
   /** Address of the server: `127.0.0.1:8080`, `[::1]:8080`. */
   readonly peer: string;
   readonly body: Readable;
+  /** Lets the process exit while the body is still open. */
+  readonly unref: () => void;
 }
 
 /**
@@ -118,7 +120,8 @@ export class HttpConnections {
         // The agent can leave the timeout of an idle connection on a socket that it reuses.
         response.setTimeout(0);
         const peer = formatPeer(response);
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response });
+        const unref = (): void => void response.socket.unref();
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response, unref });
       });
       request.end(body);
     });

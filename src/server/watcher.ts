@@ -46,6 +46,8 @@ export class Watcher {
   #cursor: number;
   #wasWarming: boolean;
   #lastReadAtMs: number;
+  /** Whether the client has come back and is receiving the changes that it missed. */
+  #isCatchingUp: boolean;
 
   constructor(options: WatcherOptions) {
     const { feed, clock, resumeAfter, wasWarming } = options;
@@ -53,6 +55,7 @@ export class Watcher {
     this.#wasWarming = wasWarming;
     this.#lastReadAtMs = clock.nowMs();
     this.#cursor = resumeAfter ?? 0;
+    this.#isCatchingUp = resumeAfter !== undefined;
     if (resumeAfter !== undefined) return;
     const snapshot = feed.getSnapshot();
     const stop = snapshot.addReader(() => this.notify());
@@ -134,7 +137,9 @@ export class Watcher {
     const changes = this.#options.feed.read(this.#cursor);
     if (!changes) return this.#endWith(SLOW);
     this.#cursor = changes.to;
-    return changes.events;
+    if (!this.#isCatchingUp || changes.events.length > 0) return changes.events;
+    this.#isCatchingUp = false;
+    return formatSyncedEvent(this.#position);
   }
 
   #endWith(reason: string): string {

@@ -210,7 +210,8 @@ describe('InferenceClient', () => {
     expect(inside.calls.count).toBe(1);
     const passing = await startFailingServer(status.UNAVAILABLE);
     await registerEndpoint(server, 'r1', passing.endpoint);
-    await expect(client.infer('x', {})).rejects.toMatchObject({ code: 'unavailable' });
+    const other = createClient({ server: server.url, capability: { type: 'x' } });
+    await expect(other.infer('x', {})).rejects.toMatchObject({ code: 'unavailable' });
     expect(passing.calls.count).toBe(5);
   });
 

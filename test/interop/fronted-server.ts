@@ -75,18 +75,29 @@ export const SETUPS: readonly ProxySetup[] = [
 ];
 
 /** Starts an API server and a proxy in front of it, and resolves when the proxy forwards requests. */
-export async function startFronted({ name, config, command, noticesWithinMs }: ProxySetup): Promise<FrontedServer> {
+export async function startFronted(setup: ProxySetup): Promise<FrontedServer> {
   const api = await startServer();
+  const config = setup.config.replace('127.0.0.1:8080', new URL(api.url).host);
+  const url = await startProxy({ ...setup, config });
+  return { name: setup.name, api, url, noticesWithinMs: setup.noticesWithinMs };
+}
+
+/** Starts HAProxy as a load balancer that sends each request to the next of several API servers. Resolves to its URL. */
+export function startLoadBalancer(servers: readonly ServerProcess[]): Promise<string> {
+  const lines = servers.map(({ url }, n) => `    server api${n} ${new URL(url).host}\n`);
+  const config = HAPROXY_DEBIAN.replace('    server api 127.0.0.1:8080\n', `    balance roundrobin\n${lines.join('')}`);
+  return startProxy(createHaproxySetup('as a load balancer', config, 0));
+}
+
+/** Starts a proxy on a free port, and resolves to its URL when it forwards requests. */
+async function startProxy({ name, config, command }: ProxySetup): Promise<string> {
   const port = await findFreePort();
   const folder = mkdtempSync(join(tmpdir(), 'anyserve-proxy-'));
   const file = join(folder, 'proxy.conf');
-  const placed = config
-    .replace(/(listen|bind) :?8000/, `$1 127.0.0.1:${port}`)
-    .replace('127.0.0.1:8080', new URL(api.url).host);
-  writeFileSync(file, placed);
+  writeFileSync(file, config.replace(/(listen|bind) :?8000/, `$1 127.0.0.1:${port}`));
   const proxy = startProgram(command(folder, file));
   const url = `http://127.0.0.1:${port}`;
   const isForwarding = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
   await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, isForwarding, 15_000);
-  return { name, api, url, noticesWithinMs };
+  return url;
 }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
 import { assertHolds, measureTimeUntil, startCurlRegistrant, startServer } from '../support/fleet.js';
 import { until } from '../support/until.js';
-import { type FrontedServer, SETUPS, startFronted } from './fronted-server.js';
+import { type FrontedServer, SETUPS, startFronted, startLoadBalancer } from './fronted-server.js';
 
 let fronted: readonly FrontedServer[];
 
@@ -114,4 +114,21 @@ describe('a proxy in front of an API server', () => {
         agent.destroy();
       }),
   );
+});
+
+describe('a load balancer in front of independent API servers', () => {
+  it('is reported by a registrant, which keeps its lease', async () => {
+    const servers = await Promise.all([startServer(), startServer()]);
+    const url = await startLoadBalancer(servers);
+    const args = ['--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
+    const registrant = start(['register', ...args]);
+    await registrant.waitForOutput(/^registered r1/m);
+    await until('it reports the problem', () => registrant.stdout().includes('misrouted r1'), 20_000);
+    expect(registrant.stdout()).toContain(`two independent API servers share the address ${url}`);
+    const isListed = async (): Promise<boolean> =>
+      (await Promise.all(servers.map((server) => server.listReplicaIds()))).flat().includes('r1');
+    await assertHolds('it is registered with one of them', 11_000, isListed);
+    expect(registrant.stdout().match(/^registered/gm)).toHaveLength(1);
+    await registrant.stop();
+  }, 60_000);
 });

@@ -3,6 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Client, tensorToTexts } from '../../src/index.js';
 import { run, start, stopAll } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
@@ -39,7 +40,7 @@ function startPython(script: string, ...args: string[]) {
   child.stdout.setEncoding('utf8').on('data', keep);
   child.stderr.setEncoding('utf8').on('data', keep);
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-  return { output: () => output, ended };
+  return { child, output: () => output, ended };
 }
 
 describe('clients of other implementations', () => {
@@ -150,17 +151,72 @@ describe('an inference server of another implementation', () => {
   }, 60_000);
 });
 
+/** Starts an API server with only the interface of the Python server. */
+async function startPythonServer() {
+  const port = await findFreePort();
+  const api = startPython('api_server.py', String(port));
+  const url = `http://127.0.0.1:${port}`;
+  const isResponding = (): Promise<boolean> =>
+    fetch(`${url}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  await until(`it responds; so far ${api.output()}`, isResponding, 30_000);
+  return { url, stop: () => api.child.kill('SIGKILL') };
+}
+
 describe('the Python server', () => {
-  it('works with each command that uses an API server', async () => {
-    const port = await findFreePort();
-    const api = startPython('api_server.py', String(port));
-    const server = `http://127.0.0.1:${port}`;
-    const isResponding = (): Promise<boolean> =>
-      fetch(`${server}/health`).then(
-        ({ ok }) => ok,
-        () => false,
+  it('works beside an API server: replicas register with both, and a client goes on with either', async () => {
+    const python = await startPythonServer();
+    const served = start(['serve', '--port', '0']);
+    const ours = await served.waitForOutput(/listening on (\S+)/);
+    const workers = ['w1', 'w2'].map((id) =>
+      start(
+        ['worker', '--backend', 'echo', '--cap', 'type=chat', '--port', '0', '--id', id].concat(
+          ['--server', python.url],
+          ['--server', ours],
+        ),
+      ),
+    );
+    for (const worker of workers) {
+      await until('it is registered with both', () => worker.stdout().split('registered w').length === 3);
+    }
+    const client = new Client({ server: [python.url, ours], capability: { type: 'chat' } });
+    const call = async (): Promise<string | undefined> => {
+      const { outputs } = await client.infer('chat', { prompt: ['Hi'] }, { timeoutMs: 5000 });
+      const [text] = Object.values(outputs);
+      return text && tensorToTexts(text)[0];
+    };
+    try {
+      expect(await call()).toBe('Hi');
+      await served.stop('SIGKILL');
+      expect(await call()).toBe('Hi');
+      expect((await run(['route', 'type=chat', '--server', ours, '--server', python.url])).code).toBe(0);
+      // The Python server can't be watched: its list is requested once a second.
+      await workers[0]?.stop();
+      await until('all calls go to the other replica', async () => {
+        await call();
+        return client.replicaId === 'w2';
+      });
+      for (let n = 0; n < 20; n++) {
+        expect(await call()).toBe('Hi');
+        expect(client.replicaId).toBe('w2');
+      }
+      python.stop();
+      await until('the server is gone', () =>
+        fetch(`${python.url}/health`).then(
+          () => false,
+          () => true,
+        ),
       );
-    await until(`it responds; so far ${api.output()}`, isResponding, 30_000);
+      for (let n = 0; n < 20; n++) expect(await call()).toBe('Hi');
+    } finally {
+      await client.close();
+    }
+  }, 60_000);
+
+  it('works with each command that uses an API server', async () => {
+    const { url: server } = await startPythonServer();
     const worker = start([
       'worker',
       '--backend',

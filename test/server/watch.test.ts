@@ -109,12 +109,12 @@ describe('a watch', () => {
     opened.socket.destroy();
     const lastEventId = opened.events().at(-1)?.id as string;
     const idle = watch({ lastEventId });
-    await until('it is open', () => idle.received().includes('\r\n\r\n'));
+    expect(await waitForEvents(idle, 1)).toEqual(['synced']);
     await server.registry.renew(lease, 'draining');
     await server.registry.release(lease, 'closed');
-    expect(await waitForEvents(idle, 2)).toEqual(['put r1 draining', 'removed r1 closed']);
+    expect(await waitForEvents(idle, 3)).toEqual(['synced', 'put r1 draining', 'removed r1 closed']);
     const behind = watch({ lastEventId });
-    expect(await waitForEvents(behind, 2)).toEqual(['put r1 draining', 'removed r1 closed']);
+    expect(await waitForEvents(behind, 3)).toEqual(['put r1 draining', 'removed r1 closed', 'synced']);
   });
 
   it.each([
@@ -200,13 +200,13 @@ describe('a server that has just started', () => {
     const lastEventId = opened.events().at(-1)?.id as string;
     const resumed = watch({ lastEventId });
     expect(await waitForEvents(opened, 4)).toEqual(['snapshot true', 'put r1 ready', 'synced', 'warm']);
-    expect(await waitForEvents(resumed, 1)).toEqual(['warm']);
+    expect(await waitForEvents(resumed, 2)).toEqual(['synced', 'warm']);
     expect(opened.events().at(-1)?.id).toBe(lastEventId);
     const late = await watchSynced();
     await register('r2', { type: 'chat' });
     expect(await waitForEvents(late, 4)).toEqual(['snapshot false', 'put r1 ready', 'synced', 'put r2 ready']);
     const missed = watch({ lastEventId });
-    expect(await waitForEvents(missed, 2)).toEqual(['warm', 'put r2 ready']);
+    expect(await waitForEvents(missed, 3)).toEqual(['warm', 'put r2 ready', 'synced']);
     expect(opened.summarize().filter((event) => event === 'warm')).toEqual(['warm']);
   });
 });
