@@ -1,8 +1,7 @@
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { InferenceClient } from '../client/client.js';
-import type { FailedAttempt } from '../client/client-options.js';
-import type { DiscoveryKind } from '../client/client-targets.js';
+import type { DiscoveryKind, FailedAttempt } from '../client/client-options.js';
 import { type CapabilityQuery, listPairs } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';

@@ -12,6 +12,9 @@ export interface ClientEnvironment {
   readonly random: Random;
 }
 
+/** Where a client finds targets: in a table that the API servers keep up to date, or by a request for each attempt. */
+export type DiscoveryKind = 'table' | 'route';
+
 /** A failed attempt of a call that is followed by another attempt. */
 export interface FailedAttempt {
   /** Number of the attempt, from 1. */

@@ -7,7 +7,7 @@ import { ApiClient } from './api-client.js';
 import { ReplicaTable } from './balancing/replica-table.js';
 import { TableDiscovery } from './balancing/table-discovery.js';
 import { TableFeeds } from './balancing/table-feeds.js';
-import type { ClientEnvironment, ClientOptions } from './client-options.js';
+import type { ClientEnvironment, ClientOptions, DiscoveryKind } from './client-options.js';
 import { createFixedDiscovery, type Discovery, RouteDiscovery } from './discovery.js';
 import { RegistryClaims } from './registry-claims.js';
 
@@ -17,9 +17,6 @@ const SYSTEM_TLS: ClientTls = {};
 export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions): (() => ClientTls) | undefined {
   return callTls ? (toGetter(tls) ?? (() => SYSTEM_TLS)) : undefined;
 }
-
-/** Where a client finds targets: in a table that the API servers keep up to date, or by a request for each attempt. */
-export type DiscoveryKind = 'table' | 'route';
 
 /** Creates the discovery for the options. `onRemoved` is called when the replica at an endpoint has left. Throws `usage`. */
 export function createDiscovery(

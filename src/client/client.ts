@@ -17,11 +17,12 @@ import {
   CLIENT_OPTION_TYPES,
   type ClientEnvironment,
   type ClientOptions,
+  type DiscoveryKind,
   type InferOptions,
   type InferStreamOptions,
   type RequestOptions,
 } from './client-options.js';
-import { createDiscovery, type DiscoveryKind, getCallTls } from './client-targets.js';
+import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import type { Discovery } from './discovery.js';
 import { createRequestMessage, getDefaultTimeoutMs, parseInferResponse } from './infer-messages.js';

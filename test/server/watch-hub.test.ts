@@ -339,7 +339,7 @@ it('costs nothing a minute after the last client has left', async () => {
   expect([hub.size, dead.length]).toEqual([0, 0]);
   clock.advance(59_000);
   const resumed = watch([], 1);
-  expect(resumed.events).toEqual(['put r2 ready']);
+  expect(resumed.events).toEqual(['put r2 ready', 'synced']);
   resumed.end();
   clock.advance(60_000);
   expect(clock.pending()).toEqual([]);
