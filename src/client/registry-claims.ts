@@ -16,10 +16,13 @@ export class RegistryClaims<Holder extends object> {
     return true;
   }
 
-  /** Gives up the claim of a holder. */
+  /** Gives up the claim of a holder. Without one, no waiting server is woken. */
   release(holder: Holder): void {
-    for (const [registry, current] of this.#holders) if (current === holder) this.#holders.delete(registry);
-    for (const wake of [...this.#waiting]) wake();
+    let isReleased = false;
+    for (const [registry, current] of this.#holders) {
+      if (current === holder) isReleased = this.#holders.delete(registry);
+    }
+    if (isReleased) for (const wake of [...this.#waiting]) wake();
   }
 
   /** Resolves when a claim is given up, or when the signal is aborted. */

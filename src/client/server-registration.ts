@@ -107,6 +107,8 @@ export class ServerRegistration {
       } catch (error) {
         if (signal.aborted) continue;
         if (!(error instanceof AnyserveError)) throw error;
+        // Another server of the same registry takes the lease over during the wait.
+        this.#context.claims.release(this);
         await this.#handleFailure(error, signal);
       } finally {
         this.#context.claims.release(this);

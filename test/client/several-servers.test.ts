@@ -66,6 +66,15 @@ async function startFake(respond: (request: IncomingMessage, response: ServerRes
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+/** Starts a server of a registry with this id, which refuses every registration. */
+function startRefusingServerOf(registry: string): Promise<string> {
+  return startFake((request, response) => {
+    response.setHeader('x-anyserve-registry', registry);
+    if (request.method === 'GET') return void response.end('{"status":"healthy"}');
+    response.writeHead(422).end('{"detail":[{"loc":["body","endpoint"],"msg":"no"}]}');
+  });
+}
+
 /** Starts a server of a registry with this id, which grants leases and counts those that are open. */
 async function startServerOf(getRegistry: () => string) {
   let open = 0;
@@ -189,6 +198,19 @@ describe('API servers that share a registry', () => {
       clock.advance(1000);
       return countOpen() === 2 || a.countOpen() === 1;
     });
+  });
+
+  it('get the lease without a delay when another one has refused it', async () => {
+    const b = await startServerOf(() => 'one');
+    const { clock } = createKeeper([await startRefusingServerOf('one'), b.url]);
+    await until('the second has granted the lease', () => b.countOpen() === 1);
+    expect(clock.nowMs()).toBe(0);
+  });
+
+  it('end the keeper when all refuse it', async () => {
+    const { getFailure } = createKeeper([await startRefusingServerOf('one'), await startRefusingServerOf('one')]);
+    await until('it gives up', () => getFailure() !== undefined);
+    expect(getFailure()).toMatchObject({ code: 'unprocessable' });
   });
 
   it('get no registration while their registry is unknown and another server holds the lease', async () => {
