@@ -131,7 +131,10 @@ export class ApiClient {
     );
   }
 
-  /** Requests the list of one server, without details if it has none. Rejects with `server_unreachable`. */
+  /**
+   * Requests the list of one server, without details if it has none. Rejects with `server_unreachable`. The process can exit
+   * meanwhile.
+   */
   async fetchList(
     server: ServerAddress,
     signal: AbortSignal,
@@ -141,7 +144,8 @@ export class ApiClient {
       bytes = body.length;
       return parseReplicaList(body);
     });
-    return { replicas: await this.#servers.get(server, request, signal), bytes };
+    const background = { ...request, isBackground: true };
+    return { replicas: await this.#servers.get(server, background, signal), bytes };
   }
 
   /** Creates a watch of the replicas of one server that match the query. With `isBackground`, the process can exit meanwhile. */

@@ -44,6 +44,8 @@ export interface ApiRequest<T> {
   readonly timeoutMs?: number | undefined;
   /** Timeout for the body, in ms. Default: `timeoutMs`. */
   readonly bodyTimeoutMs?: number;
+  /** Whether the process can exit before the response. Default: false. */
+  readonly isBackground?: boolean;
   /** Parses a response. Returns undefined for a response that an API server would not send. */
   readonly parse: (status: number, body: string, headers: IncomingHttpHeaders) => { readonly value: T } | undefined;
 }
@@ -120,7 +122,7 @@ export class ApiServers {
           const timeoutMs = Math.max(MIN_OTHER_RESPONSES_MS, this.#clock.nowMs() - startedAtMs);
           cancelTimeout ??= this.#clock.schedule(timeoutMs, () => ended.abort(createLateError()));
         } catch (error) {
-          failures.push({ server, error });
+          failures.push({ server, error: ended.signal.aborted ? ended.signal.reason : error });
         }
       }),
     );
@@ -199,7 +201,9 @@ export class ApiServers {
 
   async #getValue<T>(server: ServerAddress, request: ApiRequest<T>, signal: AbortSignal): Promise<T> {
     const { path, headers = {}, timeoutMs = API_RESPONSE_TIMEOUT_MS, bodyTimeoutMs = timeoutMs, maxBytes } = request;
-    const response = await this.send(server, { method: 'GET', path, headers, headTimeoutMs: timeoutMs, signal });
+    const { isBackground } = request;
+    const head = { method: 'GET', path, headers, headTimeoutMs: timeoutMs, signal, isBackground };
+    const response = await this.send(server, head);
     const body =
       response.status === 200
         ? await this.#connections.readText(response, bodyTimeoutMs, maxBytes)

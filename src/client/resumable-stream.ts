@@ -63,11 +63,10 @@ export class ResumableStream<Event extends { readonly kind: string }> {
    * s.
    */
   async *connect(signal: AbortSignal): AsyncGenerator<Event, never> {
-    const { server, name, isBackground } = this.#options;
+    const { server, name } = this.#options;
     try {
       const response = await this.#request(signal);
       this.#registryId = getRegistryId(response);
-      if (isBackground) response.unref();
       yield* this.#readBody(response.body);
       throw new AnyserveError('server_unreachable', `the API server ${server.name} ended the ${name}`);
     } catch (error) {
@@ -79,7 +78,7 @@ export class ResumableStream<Event extends { readonly kind: string }> {
   }
 
   async #request(signal: AbortSignal): Promise<HttpResponse> {
-    const { servers, server, path, whenMissing } = this.#options;
+    const { servers, server, path, whenMissing, isBackground } = this.#options;
     const response = await servers.send(server, {
       method: 'GET',
       path,
@@ -89,6 +88,7 @@ export class ResumableStream<Event extends { readonly kind: string }> {
       },
       headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
       signal,
+      isBackground,
     });
     const { status, headers } = response;
     if (status === 200 && headers['content-type']?.startsWith('text/event-stream')) return response;

@@ -32,6 +32,8 @@ export interface HttpRequest {
   /** Timeout for the response headers, in ms, including the DNS lookup. */
   readonly headTimeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Whether the process can exit before the end of the response. Default: false. */
+  readonly isBackground?: boolean | undefined;
 }
 
 /** A response whose headers have arrived. The body is a stream. */
@@ -41,8 +43,6 @@ export interface HttpResponse {
   /** Address of the server: `127.0.0.1:8080`, `[::1]:8080`. */
   readonly peer: string;
   readonly body: Readable;
-  /** Lets the process exit while the body is still open. */
-  readonly unref: () => void;
 }
 
 /**
@@ -90,6 +90,7 @@ export class HttpConnections {
     body,
     headTimeoutMs,
     signal,
+    isBackground,
   }: HttpRequest): Promise<HttpResponse> {
     return new Promise((resolve, reject) => {
       const { host, hostname } = new URL(url);
@@ -120,9 +121,10 @@ export class HttpConnections {
         // The agent can leave the timeout of an idle connection on a socket that it reuses.
         response.setTimeout(0);
         const peer = formatPeer(response);
-        const unref = (): void => void response.socket.unref();
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response, unref });
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response });
       });
+      // The agent refs the socket again when another request reuses it.
+      if (isBackground) request.once('socket', (socket) => socket.unref());
       request.end(body);
     });
   }

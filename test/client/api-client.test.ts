@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ApiClient } from '../../src/client/api-client.js';
+import { asReplicaId } from '../../src/core/ids.js';
 import { createApiClient, listReplicas } from '../support/api-client.js';
 import { startTestApiServer } from '../support/api-server.js';
 import { query, serializedReplica } from '../support/replicas.js';
@@ -109,6 +110,14 @@ describe('ApiClient', () => {
     const failure = await api.route(query(), [], { timeoutMs: 300 }).catch((error) => error);
     expect(failure).toMatchObject({ code, message: expect.stringContaining(words) });
     expect(failure.message).not.toContain('\n');
+  });
+
+  it('reports a server that is too slow for a request to all servers as one without a response', async () => {
+    const done = '{"replica_id":"r1","cordon":{"cordoned":true,"reason":"","at":1},"repeated_by_replica":true}';
+    const fast = await startHttpServer((_request, response) => response.end(done));
+    const api = createClient(await startTcpServer(() => {}), fast);
+    const { failures } = await api.cordons.set(asReplicaId('r1'), { cordoned: true, reason: '' });
+    expect(failures.map(({ error }) => error.message)).toEqual([expect.stringContaining(': no response in time')]);
   });
 
   it('rejects with the abort reason of its signal', async () => {
