@@ -27,7 +27,7 @@ const QUIET_AFTER_MS = 5000;
 const LISTING_CHECK_INTERVAL_MS = 2000;
 
 /** Minimum wait after a lookup, as a multiple of its duration: a server that can only list all replicas is asked less often. */
-const WAIT_PER_CHECK_DURATION = 20;
+const WAIT_PER_LOOKUP_DURATION = 20;
 
 /**
  * Fails calls in progress at a replica that is frozen or whose host is gone. Such a replica leaves the list within seconds,
@@ -65,16 +65,13 @@ export class ListingWatch {
   }
 
   async #check(): Promise<void> {
-    const { clock } = this.#options;
-    const startedAtMs = clock.nowMs();
     this.#isChecking = true;
     const quietCalls = new Map<string, WatchedCall>();
     for (const call of this.#calls) if (this.#isQuiet(call)) quietCalls.set(getTargetKey(call.target), call);
-    await Promise.all([...quietCalls.values()].map((call) => this.#checkReplica(call)));
+    const lookupsMs = await Promise.all([...quietCalls.values()].map((call) => this.#checkReplica(call)));
     this.#isChecking = false;
-    const durationMs = clock.nowMs() - startedAtMs;
     if (this.#calls.size > 0) {
-      this.#scheduleCheck(Math.max(LISTING_CHECK_INTERVAL_MS, durationMs * WAIT_PER_CHECK_DURATION));
+      this.#scheduleCheck(Math.max(LISTING_CHECK_INTERVAL_MS, ...lookupsMs.map((ms) => ms * WAIT_PER_LOOKUP_DURATION)));
     }
   }
 
@@ -82,15 +79,25 @@ export class ListingWatch {
     return this.#options.clock.nowMs() - lastMessageAtMs >= QUIET_AFTER_MS;
   }
 
-  /** Fails all quiet calls of a replica if it is unlisted and unresponsive. */
-  async #checkReplica(quietCall: WatchedCall): Promise<void> {
-    try {
-      if (await this.#options.isListed(quietCall.target)) return;
-      if (!(await quietCall.isUnresponsive())) return;
-    } catch {
-      // No API server responds. The calls go on, as they would without a list.
-      return;
-    }
+  /**
+   * Fails all quiet calls of a replica if it is unlisted and unresponsive. Resolves to the duration of the lookup in the list,
+   * in ms. The time until the replica counts as unresponsive is no load on an API server.
+   */
+  async #checkReplica(quietCall: WatchedCall): Promise<number> {
+    const { clock, isListed } = this.#options;
+    const startedAtMs = clock.nowMs();
+    // If no API server responds, the calls go on, as they would without a list.
+    const isUnlisted = await isListed(quietCall.target).then(
+      (isListedNow) => !isListedNow,
+      () => false,
+    );
+    const lookupMs = clock.nowMs() - startedAtMs;
+    if (isUnlisted && (await quietCall.isUnresponsive().catch(() => false))) this.#failQuietCalls(quietCall);
+    return lookupMs;
+  }
+
+  /** Fails all quiet calls of the replica of a call. */
+  #failQuietCalls(quietCall: WatchedCall): void {
     const key = getTargetKey(quietCall.target);
     const message = `${quietCall.target.endpoint}: the replica is no longer listed and does not respond`;
     for (const call of [...this.#calls]) {

@@ -19,7 +19,10 @@ function startWatch({ isListed }: { isListed: (target: Target) => Promise<boolea
     },
   });
   const failures: string[] = [];
-  const beginCall = (target: Target, isUnresponsive = true): WatchedCall & { lastMessageAtMs: number } => {
+  const beginCall = (
+    target: Target,
+    isUnresponsive: boolean | Promise<boolean> = true,
+  ): WatchedCall & { lastMessageAtMs: number } => {
     const made = {
       target,
       lastMessageAtMs: clock.nowMs(),
@@ -111,5 +114,22 @@ describe('ListingWatch', () => {
     respond(true);
     await advance(0);
     expect(clock.pending()).toEqual([10_000]);
+  });
+
+  it('checks as often when it takes long to learn that a replica does not respond', async () => {
+    let respond = (_isUnresponsive: boolean): void => {};
+    const { clock, failures, beginCall, advance } = startWatch({ isListed: async () => false });
+    beginCall(
+      R1,
+      new Promise((resolve) => {
+        respond = resolve;
+      }),
+    );
+    await advance(5000);
+    clock.pause(2500);
+    respond(true);
+    await advance(0);
+    expect(failures).toHaveLength(1);
+    expect(clock.pending()).toEqual([2000]);
   });
 });
