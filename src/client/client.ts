@@ -25,7 +25,12 @@ import {
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import type { Discovery } from './discovery.js';
-import { createRequestMessage, getDefaultTimeoutMs, parseInferResponse } from './infer-messages.js';
+import {
+  checkInferArguments,
+  createRequestMessage,
+  getDefaultTimeoutMs,
+  parseInferResponse,
+} from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
 import { ListingWatch } from './listing-watch.js';
@@ -117,6 +122,11 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferOptions = {},
   ): Promise<InferenceResponse> {
+    try {
+      checkInferArguments(model, inputs);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     const defaultTimeoutMs = getDefaultTimeoutMs(inputs);
     return this.#caller.call(options, defaultTimeoutMs, async (channel, call) => {
       const connecting = channel.connect(call);
@@ -139,6 +149,7 @@ export class InferenceClient {
     inputs: Readonly<Record<string, TensorValue>>,
     options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceResponse> {
+    checkInferArguments(model, inputs);
     return this.#caller.stream(options, DEFAULTS.streamTimeoutMs, (channel, call) =>
       this.#streamOnce(channel, call, model, inputs, options),
     );

@@ -1,5 +1,6 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { checkOptionTypes } from '../core/option-types.js';
 import { quote, quoteList } from '../core/quoting.js';
 import { coerceToSpec } from '../inference/coerce-to-spec.js';
 import type { InferenceResponse, Tensor, Tensors, TensorValue } from '../inference/inference-data.js';
@@ -17,6 +18,11 @@ const TEXT_INPUT_NAMES = ['prompt', 'messages', 'text_input'];
 export function getDefaultTimeoutMs(inputs: Readonly<Record<string, TensorValue>>): number {
   const isText = TEXT_INPUT_NAMES.some((name) => Object.hasOwn(inputs, name));
   return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
+}
+
+/** Checks the arguments of a program without TypeScript. Throws `usage`. */
+export function checkInferArguments(model: unknown, inputs: unknown): void {
+  checkOptionTypes({ model, inputs }, { model: 'string', inputs: 'object' }, ['model', 'inputs']);
 }
 
 /** Creates the request message of an inference. Throws `usage` for a value that doesn't fit the declared input. */

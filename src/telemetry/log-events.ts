@@ -144,9 +144,9 @@ function formatServerEvent(event: ServerEvent): Line {
         `anyone who can reach ${event.host} can register replicas: require a token with --register-token-file`,
       );
     case 'drain_started':
-      return info(`draining: ending ${event.leases} leases over ${formatSeconds(event.durationMs)}`);
+      return info(`draining: ending ${formatLeases(event.leases)} over ${formatSeconds(event.durationMs)}`);
     case 'drain_ended':
-      return info(`drained: ended ${event.ended} of ${event.leases} leases`);
+      return info(`drained: ended ${event.ended} of ${formatLeases(event.leases)}`);
     default:
       return event satisfies never;
   }
@@ -172,4 +172,8 @@ function info(text: string): Line {
 
 function warn(text: string): Line {
   return { level: 'warn', text };
+}
+
+function formatLeases(count: number): string {
+  return count === 1 ? '1 lease' : `${count} leases`;
 }

@@ -65,10 +65,9 @@ export class App implements Backend {
     handler: Handler<DeclaredInputs<Inputs>>,
   ): this;
   capability(capability: ScalarPairs, second: ModelDeclaration | Handler, third?: Handler): this {
-    const [declaration, handle] =
-      typeof second === 'function' ? [{} as ModelDeclaration, second] : [second ?? {}, third];
-    const name = declaration.name ?? capability['type'] ?? capability['model'];
+    const [declaration, handle] = typeof second === 'function' ? [{} as ModelDeclaration, second] : [second, third];
     checkOptionTypes<ModelDeclaration>(declaration, DECLARATION_TYPES);
+    const name = declaration.name ?? capability['type'] ?? capability['model'];
     const json = JSON.stringify(capability);
     if (typeof name !== 'string' || name === '') {
       throw new AnyserveError(

@@ -215,6 +215,17 @@ describe('InferenceClient', () => {
     expect(passing.calls.count).toBe(5);
   });
 
+  it('rejects a call without a model name or inputs, and names what is missing', async () => {
+    const client = createClient({ endpoint: '127.0.0.1:1' }) as unknown as {
+      infer(...args: unknown[]): Promise<unknown>;
+      inferStream(...args: unknown[]): AsyncGenerator;
+    };
+    const missing = { code: 'usage', message: 'option inputs: undefined is not an object' };
+    await expect(client.infer('m')).rejects.toMatchObject(missing);
+    expect(() => client.inferStream('m')).toThrow(missing.message);
+    await expect(client.infer(7, {})).rejects.toMatchObject({ message: 'option model: 7 is not a string' });
+  });
+
   it('explains why a replica whose endpoint is an HTTP URL cannot be called, and does not discover it again', async () => {
     const server = await startApiServer();
     await registerEndpoint(server, 'r1', 'https://engine.test/v1');

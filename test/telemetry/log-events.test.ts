@@ -31,6 +31,7 @@ describe('the log', () => {
     [{ kind: 'renewed_late', ...about, lateMs: 1500 }, '"r1" renewed its lease 1.5 s after its TTL'],
     [REFUSED, 'refused a registration of "r1" from h: full (unavailable)'],
     [{ kind: 'drain_started', leases: 3, durationMs: 5000 }, 'draining: ending 3 leases over 5.0 s'],
+    [{ kind: 'drain_started', leases: 1, durationMs: 5000 }, 'draining: ending 1 lease over 5.0 s'],
     [{ kind: 'request_failed', method: 'GET', target: '/route', error: 'broken' }, 'GET /route failed: broken'],
   ])('writes one line for %o', (event, line) => {
     const log = createRecordingLog();
