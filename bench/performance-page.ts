@@ -58,6 +58,18 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['vs. bare', 'allCutOfBare'],
     ],
   },
+  '`GET /watch`': {
+    results: 'watch',
+    columns: [
+      ['change to watcher, median', 'p50Ms', 'ms'],
+      ['p99', 'p99Ms', 'ms'],
+      ['CPU of a core', 'cpuPercent', '%'],
+      ['heap per watcher', 'heapBytesEach', 'kB', 1000],
+      ['resident per watcher', 'residentBytesEach', 'kB', 1000],
+      ['all have a snapshot after', 'snapshotMs', 'ms'],
+      ['stall, max.', 'stallMs', 'ms'],
+    ],
+  },
   '`GET /registry`': {
     results: 'registry',
     columns: [

@@ -10,6 +10,7 @@ import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { spreadEvenly } from './drain.js';
 import type { EventStreams } from './event-stream-response.js';
 import { ListMemory } from './list-memory.js';
+import { TurnQueue } from './turn-queue.js';
 import { WatchFeed } from './watch-feed.js';
 import { WatchHistory, type WatchHistoryLimits } from './watch-history.js';
 import { Watcher } from './watcher.js';
@@ -43,6 +44,7 @@ export interface WatchHubOptions {
   readonly warmingMs: number;
   readonly historyLimits?: WatchHistoryLimits | undefined;
   readonly maxUnsentBytes?: number | undefined;
+  readonly maxSnapshotBytes?: number | undefined;
 }
 
 /** Sends the changes of the registry to the clients that watch it. It costs nothing while there are none. */
@@ -51,7 +53,8 @@ export class WatchHub {
   readonly #warmAtMs: number;
   /** Number of the last change when the warming time ended; undefined before. */
   #warmRevision: number | undefined;
-  readonly #snapshotMemory = new ListMemory(MAX_SNAPSHOT_BYTES);
+  readonly #snapshotMemory: ListMemory;
+  readonly #turns: TurnQueue;
   readonly #watchers = new Set<Watcher>();
   readonly #feeds = new Map<string, WatchFeed>();
   /** Undefined while nobody has watched for a minute. */
@@ -62,11 +65,12 @@ export class WatchHub {
   #isSending = false;
   #isDraining = false;
   #lastSentAtMs = Number.NEGATIVE_INFINITY;
-  #lastTurn = Promise.resolve();
 
   constructor(options: WatchHubOptions) {
-    const { clock, warmingMs } = options;
+    const { clock, warmingMs, maxSnapshotBytes = MAX_SNAPSHOT_BYTES } = options;
     this.#options = options;
+    this.#turns = new TurnQueue(clock);
+    this.#snapshotMemory = new ListMemory(maxSnapshotBytes);
     this.#warmAtMs = clock.nowMs() + warmingMs;
     if (warmingMs > 0) clock.schedule(warmingMs, () => this.#onWarm(), { background: true });
   }
@@ -156,7 +160,8 @@ export class WatchHub {
     this.#isSending = true;
     const { clock } = this.#options;
     const delayMs = Math.max(0, this.#lastSentAtMs + COLLECT_MS - clock.nowMs());
-    clock.schedule(delayMs, () => this.#send(), { background: true });
+    // Not in the background: Node.js runs an immediate in the background only after the next event.
+    clock.schedule(delayMs, () => this.#send());
   }
 
   #send(): void {
@@ -168,7 +173,7 @@ export class WatchHub {
     const sendSlice = (): void => {
       const endsAtMs = clock.nowMs() + SLICE_MS;
       while (next < watchers.length && clock.nowMs() < endsAtMs) watchers[next++]?.notify();
-      if (next < watchers.length) return void clock.schedule(0, sendSlice, { background: true });
+      if (next < watchers.length) return void clock.schedule(0, sendSlice);
       for (const feed of this.#feeds.values()) feed.releaseReads();
       this.#isSending = false;
       if (this.#history?.latest !== sentRevision) this.#sendSoon();
@@ -204,7 +209,9 @@ export class WatchHub {
       resumeAfter !== undefined &&
       warmingMs > 0 &&
       (this.#warmRevision === undefined || resumeAfter <= this.#warmRevision);
-    return new Watcher({ feed, epoch: registry.changes.epoch, clock, isWarming, resumeAfter, wasWarming });
+    const scheduleTurn = (task: () => void): void => this.#turns.add(task);
+    const { epoch } = registry.changes;
+    return new Watcher({ feed, epoch, clock, isWarming, scheduleTurn, resumeAfter, wasWarming });
   }
 
   #findResumePoint(lastEvent: EventPosition | undefined, history: WatchHistory): number | undefined {
@@ -221,7 +228,7 @@ export class WatchHub {
       clock,
       memory: this.#snapshotMemory,
       serialize: (registration) => this.#serialize(registration),
-      waitForTurn: () => this.#waitForTurn(),
+      waitForTurn: () => this.#turns.wait(),
       readList: () => ({ pages: registry.pages(), revision: registry.changes.revision, epoch }),
     });
   }
@@ -230,12 +237,6 @@ export class WatchHub {
     const { registry, clock } = this.#options;
     const now = { nowMs: clock.nowMs(), epochMs: clock.epochMs() };
     return serializeReplicaRow(registry.describe(registration), now);
-  }
-
-  #waitForTurn(): Promise<void> {
-    const { clock } = this.#options;
-    this.#lastTurn = this.#lastTurn.then(() => new Promise((resolve) => void clock.schedule(0, resolve)));
-    return this.#lastTurn;
   }
 
   #onWarm(): void {

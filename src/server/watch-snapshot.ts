@@ -89,12 +89,12 @@ export class WatchSnapshot {
       if (this.#state === 'failed') return;
       if (part && !this.#add(part)) return;
       if (clock.nowMs() < sliceEndsAtMs) continue;
-      this.#notify();
+      await this.#notify();
       await waitForTurn();
       sliceEndsAtMs = clock.nowMs() + SLICE_MS;
     }
     if (this.#state === 'growing') this.#state = 'complete';
-    this.#notify();
+    await this.#notify();
   }
 
   /** Yields the parts, and undefined after each page. */
@@ -124,7 +124,7 @@ export class WatchSnapshot {
       return true;
     }
     this.#fail();
-    this.#notify();
+    void this.#notify();
     return false;
   }
 
@@ -138,7 +138,16 @@ export class WatchSnapshot {
     this.#parts.length = 0;
   }
 
-  #notify(): void {
-    for (const onProgress of this.#readers) onProgress();
+  /** Notifies all readers. When a whole fleet connects at once, that takes several turns of the event loop. */
+  async #notify(): Promise<void> {
+    const { clock, waitForTurn } = this.#options;
+    let sliceEndsAtMs = clock.nowMs() + SLICE_MS;
+    for (const onProgress of [...this.#readers]) {
+      if (clock.nowMs() >= sliceEndsAtMs) {
+        await waitForTurn();
+        sliceEndsAtMs = clock.nowMs() + SLICE_MS;
+      }
+      onProgress();
+    }
   }
 }

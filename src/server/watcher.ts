@@ -22,6 +22,8 @@ export interface WatcherOptions {
   readonly epoch: string;
   readonly clock: Clock;
   readonly isWarming: () => boolean;
+  /** Calls the function in a later turn of the event loop, in which there is time for a part of a snapshot. */
+  readonly scheduleTurn: (task: () => void) => void;
   /** The last change that the client has received. Undefined for a client that needs a snapshot. */
   readonly resumeAfter: number | undefined;
   /** Whether the client can think that the server is still warming. */
@@ -35,6 +37,8 @@ interface SnapshotReading {
   readonly stop: () => void;
   hasBegun: boolean;
   nextPart: number;
+  /** Whether a part can be sent now. */
+  turn: 'none' | 'scheduled' | 'now';
 }
 
 /** Decides which events one stream gets next. It holds a position, and no events. */
@@ -59,7 +63,7 @@ export class Watcher {
     if (resumeAfter !== undefined) return;
     const snapshot = feed.getSnapshot();
     const stop = snapshot.addReader(() => this.notify());
-    this.#reading = { snapshot, startedAtMs: clock.nowMs(), stop, hasBegun: false, nextPart: 0 };
+    this.#reading = { snapshot, startedAtMs: clock.nowMs(), stop, hasBegun: false, nextPart: 0, turn: 'none' };
   }
 
   /** Number of bytes that wait for the client. */
@@ -116,15 +120,29 @@ export class Watcher {
       return formatSnapshotEvent(this.#wasWarming);
     }
     const part = snapshot.getPart(reading.nextPart);
-    if (part) {
-      reading.nextPart++;
-      return part;
-    }
+    if (part) return this.#takeTurn(reading) ? part : '';
     if (snapshot.hasFailed) return this.#endWith(NO_ROOM);
     if (!snapshot.isComplete) return '';
     this.#cursor = snapshot.revision;
     this.close();
     return formatSyncedEvent(this.#position);
+  }
+
+  /** Returns whether the next part can be sent now. If it can't, waits for a turn. */
+  #takeTurn(reading: SnapshotReading): boolean {
+    if (reading.turn === 'now') {
+      reading.turn = 'none';
+      reading.nextPart++;
+      return true;
+    }
+    if (reading.turn === 'none') {
+      reading.turn = 'scheduled';
+      this.#options.scheduleTurn(() => {
+        reading.turn = 'now';
+        this.notify();
+      });
+    }
+    return false;
   }
 
   #readWarm(): string | undefined {

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { LeaseId } from '../../src/core/ids.js';
+import type { Clock } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import type { EventStreamResponse, ReadEvents } from '../../src/server/event-stream-response.js';
 import { WatchHub, type WatchHubOptions } from '../../src/server/watch-hub.js';
@@ -225,16 +226,17 @@ describe('a snapshot', () => {
   });
 
   it('ends its streams if it takes too much memory, and the next one can have the memory', async () => {
-    for (let n = 0; n < 300; n++) {
-      void registry.register(serializedReplica(`r${n}`, { text: 'x'.repeat(1_000_000) }), { host: 'h' }, () => {});
+    for (let n = 0; n < 30; n++) {
+      void registry.register(serializedReplica(`r${n}`, { text: 'x'.repeat(100_000) }), { host: 'h' }, () => {});
     }
-    const { watch } = createHub();
+    const { watch } = createHub({ maxSnapshotBytes: 1_000_000 });
     const [large, other] = [watch(), watch(['text', 'y'])];
     large.isBlocked = true;
     await until('it is made', async () => {
       await settle();
       large.isBlocked = false;
       large.notify();
+      clock.advance(0);
       large.isBlocked = true;
       return !large.isOpen || large.events.includes('synced');
     });
@@ -247,6 +249,34 @@ describe('a snapshot', () => {
       await settle();
       return alone.events.includes('synced');
     });
+  });
+
+  it('is sent to a fleet in turns of 5 ms, so that other work is not held up', async () => {
+    for (let n = 0; n < 1000; n++) await register(`r${n}`);
+    let spentMs = 0;
+    let longestMs = 0;
+    const busyClock: Clock = {
+      nowMs: () => clock.nowMs() + spentMs,
+      epochMs: () => clock.epochMs(),
+      schedule: (delayMs, task) =>
+        clock.schedule(delayMs, () => {
+          const startMs = spentMs;
+          task();
+          longestMs = Math.max(longestMs, spentMs - startMs);
+        }),
+    };
+    const { watch } = createHub({ clock: busyClock });
+    const streams = Array.from({ length: 20 }, () => watch());
+    for (const { writes } of streams) {
+      writes.push = (...parts) => {
+        spentMs++;
+        return Array.prototype.push.apply(writes, parts);
+      };
+    }
+    await settle();
+    for (const { events } of streams) expect(events.length).toBe(1002);
+    expect(spentMs).toBeGreaterThan(60);
+    expect(longestMs).toBeLessThanOrEqual(6);
   });
 });
 
@@ -304,6 +334,7 @@ describe('a slow client', () => {
     for (let part = 0; part < 6; part++) {
       stream.isBlocked = false;
       stream.notify();
+      clock.advance(0);
       expect([stream.isOpen, stream.isBlocked]).toEqual([true, true]);
       for (let second = 0; second < 20; second++) clock.advance(1000);
     }
