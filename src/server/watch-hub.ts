@@ -50,7 +50,6 @@ export interface WatchHubOptions {
 /** Sends the changes of the registry to the clients that watch it. It costs nothing while there are none. */
 export class WatchHub {
   readonly #options: WatchHubOptions;
-  readonly #warmAtMs: number;
   /** Number of the last change when the warming time ended; undefined before. */
   #warmRevision: number | undefined;
   readonly #snapshotMemory: ListMemory;
@@ -71,7 +70,6 @@ export class WatchHub {
     this.#options = options;
     this.#turns = new TurnQueue(clock);
     this.#snapshotMemory = new ListMemory(maxSnapshotBytes);
-    this.#warmAtMs = clock.nowMs() + warmingMs;
     if (warmingMs > 0) clock.schedule(warmingMs, () => this.#onWarm(), { background: true });
   }
 
@@ -204,11 +202,10 @@ export class WatchHub {
 
   #createWatcher(feed: WatchFeed, resumeAfter: number | undefined): Watcher {
     const { clock, registry, warmingMs } = this.#options;
-    const isWarming = (): boolean => clock.nowMs() < this.#warmAtMs;
-    const wasWarming =
-      resumeAfter !== undefined &&
-      warmingMs > 0 &&
-      (this.#warmRevision === undefined || resumeAfter <= this.#warmRevision);
+    // Not by the clock: a timer can fire a millisecond early, and its streams are notified only once.
+    const isWarming = (): boolean => warmingMs > 0 && this.#warmRevision === undefined;
+    const hasSentWarm = this.#warmRevision !== undefined && (resumeAfter ?? 0) > this.#warmRevision;
+    const wasWarming = resumeAfter !== undefined && warmingMs > 0 && !hasSentWarm;
     const scheduleTurn = (task: () => void): void => this.#turns.add(task);
     const { epoch } = registry.changes;
     return new Watcher({ feed, epoch, clock, isWarming, scheduleTurn, resumeAfter, wasWarming });

@@ -359,6 +359,24 @@ describe('a slow client', () => {
   });
 });
 
+it('reports the end of the warming time even if its timer fires early', async () => {
+  const { watch } = createHub({
+    warmingMs: 1000,
+    clock: {
+      nowMs: () => clock.nowMs(),
+      epochMs: () => clock.epochMs(),
+      schedule: (delayMs, task) => clock.schedule(delayMs === 0 ? 0 : delayMs - 0.5, task),
+    },
+  });
+  const stream = watch();
+  await settle();
+  expect(stream.received).toMatch(/^event: snapshot\ndata: \{"warming":true\}\n/);
+  clock.advance(999.5);
+  expect(stream.events).toEqual(['snapshot', 'synced', 'warm']);
+  clock.advance(5000);
+  expect(stream.events.length).toBe(3);
+});
+
 it('costs nothing a minute after the last client has left', async () => {
   const { hub, watch } = createHub();
   const stream = watch();
