@@ -1,8 +1,10 @@
+import { sleep } from '../client/async-waits.js';
+import { WARMING_RETRY_MS } from '../client/discovery.js';
 import { escapeControls } from '../core/control-characters.js';
 import { clock } from '../system.js';
 import { parseDurationMs, parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
-import { explainNoMatch, fetchReplicas, waitIfWarming } from './no-match.js';
+import { explainNoMatch, fetchReplicas } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -34,7 +36,9 @@ export const routeCommand: Command = {
     try {
       const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.getText('wait') ?? '');
       let response = await api.route(query, [], { signal: interrupted });
-      while (response.kind === 'none' && (await waitIfWarming([query], api, { giveUpAtMs, signal: interrupted }))) {
+      while (response.kind === 'none' && response.isWarming && clock.nowMs() + WARMING_RETRY_MS <= giveUpAtMs) {
+        await sleep(clock, WARMING_RETRY_MS, interrupted);
+        interrupted.throwIfAborted();
         response = await api.route(query, [], { signal: interrupted });
       }
       if (response.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));

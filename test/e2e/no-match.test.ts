@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { run, start, stopAll } from '../support/binary.js';
 import { until } from '../support/until.js';
@@ -48,6 +51,24 @@ async function runWithoutMatch(...args: string[]): Promise<string> {
 }
 
 describe('no match', () => {
+  it('takes one request for a route when the server has been up for long', async () => {
+    const requests: (string | undefined)[] = [];
+    const fake = createServer(({ url }, response) => {
+      requests.push(url);
+      if (url?.startsWith('/route')) response.writeHead(404).end('{"detail":"no matching replica"}');
+      else response.end('{"replicas":[]}');
+    });
+    await once(fake.listen(0, '127.0.0.1'), 'listening');
+    try {
+      const url = `http://127.0.0.1:${(fake.address() as AddressInfo).port}`;
+      expect(await run(['route', 'type=chat', '--server', url])).toMatchObject({ code: 3 });
+    } finally {
+      fake.closeAllConnections();
+      fake.close();
+    }
+    expect(requests).toEqual(['/route?type=chat', '/replicas']);
+  });
+
   it('names replicas that match but are not ready, and since when', async () => {
     await registerReplica('r1', [{ type: 'chat', model: 'llama' }], 'unready');
     await registerReplica('r2', [{ type: 'chat' }], 'draining');
