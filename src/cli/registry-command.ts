@@ -46,7 +46,10 @@ export const registryCommand: Command = {
       }
       const { replicas, failures } = await api.listReplicas({ signal: interrupted });
       for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
-      const matching = replicas.filter(({ listed }) => matches(query, listed.replica.capabilities));
+      // The empty query matches no replica without capabilities, but the list has it.
+      const isShown = ({ listed }: MergedReplica): boolean =>
+        query.length === 0 || matches(query, listed.replica.capabilities);
+      const matching = replicas.filter(isShown);
       const serverCount = (await api.servers.get()).length;
       if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
       else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));

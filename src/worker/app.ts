@@ -65,7 +65,8 @@ export class App implements Backend {
     handler: Handler<DeclaredInputs<Inputs>>,
   ): this;
   capability(capability: ScalarPairs, second: ModelDeclaration | Handler, third?: Handler): this {
-    const [declaration, handle] = typeof second === 'function' ? [{} as ModelDeclaration, second] : [second, third];
+    const [declaration, handle]: [ModelDeclaration, Handler | undefined] =
+      typeof second === 'function' ? [{}, second] : [second === undefined ? {} : second, third];
     checkOptionTypes<ModelDeclaration>(declaration, DECLARATION_TYPES);
     const name = declaration.name ?? capability['type'] ?? capability['model'];
     const json = JSON.stringify(capability);

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { BINARY, type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
+import { startCurlRegistrant } from '../support/fleet.js';
 import { until } from '../support/until.js';
 
 const NOWHERE = 'http://127.0.0.1:1';
@@ -270,6 +271,13 @@ describe('route and registry', () => {
     expect((await run(['route', 'gpu=1', '--json'], { env: { ANYSERVE_SERVER: server } })).stdout).toBe(
       '{"endpoint":"localhost:50051","replica_id":"r1"}\n',
     );
+  });
+
+  it('list a replica without capabilities, which no query matches', async () => {
+    const registrant = await startCurlRegistrant(server, 'empty', { body: { capabilities: [] } });
+    expect((await run(['registry', '--server', server])).stdout).toMatch(/^empty /m);
+    expect((await run(['registry', 'type=chat', '--server', server])).code).toBe(3);
+    await registrant.stop();
   });
 
   it('end with 3 when nothing matches', async () => {

@@ -74,9 +74,14 @@ export function getServerUrl(host: NetworkHost): string {
 export async function startCurlRegistrant(
   server: string,
   id: string,
-  { args = [], ...options }: { args?: readonly string[]; through?: readonly string[] } = {},
+  {
+    args = [],
+    body: members = {},
+    ...options
+  }: { args?: readonly string[]; body?: object; through?: readonly string[] } = {},
 ): Promise<Running> {
-  const body = JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities: [{ type: 'chat' }] });
+  const registration = { replica_id: id, endpoint: `${id}.test:1`, capabilities: [{ type: 'chat' }], ...members };
+  const body = JSON.stringify(registration);
   const curl = ['curl', '-sN', ...args, `${server}/register`, '-H', 'content-type: application/json', '-d', body];
   const registrant = startProgram(curl, options);
   await registrant.waitForOutput(/alive/);
