@@ -101,11 +101,14 @@ export class CallAttempts {
     for (;;) {
       this.#cancellation.throwIfCancelled();
       this.#rounds++;
-      const target = await this.#findOther(error);
-      const isNew = target && !this.#failed.some(({ endpoint }) => endpoint === target.endpoint);
+      let target = await this.#findOther(error);
+      const endpoint = target?.endpoint;
+      const isNew = endpoint !== undefined && !this.#failed.some((failed) => failed.endpoint === endpoint);
       if (!isNew) {
         if (!isTransient(error) || this.#rounds > MAX_ATTEMPTS) throw this.#createNoOtherReplicaError(error);
         await this.#waitBeforeRetry();
+        // Another replica can have registered meanwhile.
+        target = await this.#findOther(error);
       }
       if (!target) continue;
       if (this.#unreportedFailure) this.#context.onRetry?.({ ...this.#unreportedFailure, next: target });

@@ -8,6 +8,9 @@ import type { ReplicaTable } from './replica-table.js';
 /** How long a replica is avoided after a failed attempt while others match, in ms. A dead one has left the list by then. */
 const AVOIDED_FOR_MS = 5000;
 
+/** Timeout for the API servers when the table has only replicas that failed, in ms. */
+const OTHER_REPLICA_TIMEOUT_MS = 1000;
+
 /** Errors caused by the request, for which a replica is not avoided. */
 const CALLER_ERRORS: ReadonlySet<ErrorCode> = new Set(['usage', 'invalid_argument', 'out_of_range', 'too_large']);
 
@@ -62,12 +65,14 @@ export class TableDiscovery implements Discovery {
       startTable();
     }
     const target = table.isLoaded ? this.#choose(excluded) : undefined;
-    if (target) return { kind: 'found', target };
-    // A replica that has just registered is routed to before the table has it.
-    const asked = Promise.resolve(fallback.find(excluded, timeoutMs, cancellation));
+    const isExcluded = target?.replicaId !== undefined && excluded.includes(target.replicaId);
+    if (target && !isExcluded) return { kind: 'found', target };
+    // A replica that has just registered is routed to before the table has it, for example the successor of one that died.
+    const maxMs = target ? Math.min(timeoutMs, OTHER_REPLICA_TIMEOUT_MS) : timeoutMs;
+    const asked = Promise.resolve(fallback.find(excluded, maxMs, cancellation));
     return asked.catch((error): DiscoveryResult => {
       if (!table.isLoaded || cancellation.isCancelled) throw error;
-      return { kind: 'none', isWarming: table.isWarming };
+      return target ? { kind: 'found', target } : { kind: 'none', isWarming: table.isWarming };
     });
   }
 

@@ -103,6 +103,14 @@ describe('TableDiscovery', () => {
     expect(['r1', 'r2']).toContain(await find('r1', 'r2'));
   });
 
+  it('asks the API servers for a replica that the table does not have yet when all others are excluded', async () => {
+    const { load, find, calls } = createDiscovery(() => ({ kind: 'found', target: toTarget('r9') }));
+    load('r1');
+    expect(await find('r1')).toBe('r9');
+    expect(await find()).toBe('r1');
+    expect(calls).toEqual(['start', 'ask']);
+  });
+
   it('avoids a replica for 5 s after a failed attempt, or until it succeeds', async () => {
     const { clock, discovery, load, find } = createDiscovery();
     load('r1', 'r2');
