@@ -17,12 +17,17 @@ export interface HttpClasses {
 export function createHttpClasses(app: Express, getRegistryId: () => string): HttpClasses {
   class Request extends IncomingMessage {}
   class Response<T extends IncomingMessage = IncomingMessage> extends ServerResponse<T> {
-    override writeHead(status: number, ...rest: unknown[]): this {
-      const headers = rest.at(-1);
+    override writeHead(status: number, reason?: unknown, headers?: unknown): this {
+      const list = headers ?? reason;
+      if (!Array.isArray(list)) {
+        this.setHeader(REGISTRY_HEADER, getRegistryId());
+        return super.writeHead(status, reason as string, headers as OutgoingHttpHeaders);
+      }
       // A flat list is the form that Node writes fastest. `setHeader` would make it convert the list.
-      if (Array.isArray(headers)) rest[rest.length - 1] = [...headers, REGISTRY_HEADER, getRegistryId()];
-      else this.setHeader(REGISTRY_HEADER, getRegistryId());
-      return super.writeHead(status, ...(rest as [OutgoingHttpHeaders?]));
+      const complete = list.at(-2) === REGISTRY_HEADER ? list : [...list, REGISTRY_HEADER, getRegistryId()];
+      return headers === undefined
+        ? super.writeHead(status, complete)
+        : super.writeHead(status, reason as string, complete);
     }
   }
   app.request = copyInherited(app.request, Request.prototype, IncomingMessage.prototype);

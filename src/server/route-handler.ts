@@ -1,9 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
 import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
+import { REGISTRY_HEADER, UNKNOWN_REGISTRY } from '../api/instance-json.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
+import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
@@ -25,49 +27,72 @@ const MAX_CACHED_TARGET = 256;
  * before every call. While the server is warming, a response without a match says that it is temporary.
  */
 export function createRouteHandler(
-  registry: Pick<Registry<SerializedReplica>, 'route'>,
+  registry: Pick<Registry<SerializedReplica>, 'route' | 'id'>,
   isWarming: () => boolean,
   clock: Clock,
 ): RequestHandler {
   const getQuery = createQueryCache();
   const turns = new SearchTurns(clock);
+  const getHeaders = createHeaderCache(registry);
+  const sendRoute = (response: ServerResponse, { routeResponse }: SerializedReplica): void => {
+    response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
+  };
+  const search = (asked: CachedQuery, excluded: ReadonlySet<ReplicaId>): SerializedReplica | undefined => {
+    // Reading the clock twice takes longer than most searches.
+    const isTimed = !asked.isFast || ++asked.untimed === MAX_UNTIMED;
+    if (!isTimed) return registry.route(asked.query, excluded);
+    const { result, isFast } = turns.run(() => registry.route(asked.query, excluded));
+    asked.isFast = isFast;
+    asked.untimed = 0;
+    return result;
+  };
+  const respond = (response: ServerResponse, asked: CachedQuery, excluded: readonly ReplicaId[]): void => {
+    const replica = search(asked, excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded));
+    if (replica) sendRoute(response, replica);
+    else if (isWarming()) sendNoMatchYet(response);
+    else sendNoMatch(response);
+  };
   return (request, response) => {
     const excludeHeaders = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
     const excluded = excludeHeaders.length === 0 ? [] : parseExcludeHeader(decodeUtf8(excludeHeaders.join()));
     if (!excluded) return sendTooManyExcluded(response);
     const asked = getQuery(request.url);
-    const respond = (): void => {
-      const excludedIds = excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded);
-      const { result: replica, isFast } = turns.run(() => registry.route(asked.query, excludedIds));
-      asked.isFast = isFast;
-      if (replica) sendRoute(response, replica);
-      else if (isWarming()) sendNoMatchYet(response);
-      else sendNoMatch(response);
-    };
-    if (asked.isFast || turns.isFree) return respond();
+    if (asked.isFast || turns.isFree) return respond(response, asked, excluded);
     const later = turns.runLater(() => {
-      if (!response.destroyed) respond();
+      if (!response.destroyed) respond(response, asked, excluded);
     });
     return later ?? sendTooManySearches(response);
   };
 }
 
-function sendRoute(response: ServerResponse, { routeResponse }: SerializedReplica): void {
-  response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
+function createQuery(query: PreparedQuery): CachedQuery {
+  return { query, isFast: false, untimed: 0 };
 }
+
+/** Number of searches of a fast query of which one is timed. A query can become slow when replicas change. */
+const MAX_UNTIMED = 16;
 
 /** A query, and whether its last search was fast. */
 interface CachedQuery {
   readonly query: PreparedQuery;
   isFast: boolean;
+  /** Number of searches since the last one that was timed. */
+  untimed: number;
 }
 
-const headersByLength: string[][] = [];
-
-/** Returns the headers of a response with this body length in bytes. Cached, in the form that Node writes fastest. */
-function getHeaders(length: number): string[] {
-  headersByLength[length] ??= createJsonHeaders(length);
-  return headersByLength[length];
+/**
+ * Creates a function that returns the headers of a response with a body of this length in bytes. They are cached, in the form
+ * that Node writes fastest, until the registry has another id.
+ */
+function createHeaderCache(registry: Pick<Registry, 'id'>): (length: number) => string[] {
+  let headersByLength: string[][] = [];
+  let id = registry.id;
+  return (length) => {
+    if (registry.id !== id) headersByLength = [];
+    id = registry.id;
+    headersByLength[length] ??= [...createJsonHeaders(length), REGISTRY_HEADER, id ?? UNKNOWN_REGISTRY];
+    return headersByLength[length];
+  };
 }
 
 /**
@@ -80,8 +105,8 @@ function createQueryCache(): (target: string) => CachedQuery {
     const cached = cache.get(target);
     if (cached) return cached;
     const pairs = parseQuery(parseTarget(target).search);
-    if (target.length > MAX_CACHED_TARGET) return { query: new PreparedQuery(detachStrings(pairs)), isFast: false };
-    const asked = { query: new PreparedQuery(pairs), isFast: false };
+    if (target.length > MAX_CACHED_TARGET) return createQuery(new PreparedQuery(detachStrings(pairs)));
+    const asked = createQuery(new PreparedQuery(pairs));
     cache.set(detachString(target), asked);
     return asked;
   };

@@ -6,13 +6,14 @@ import type { Registry } from '../../src/core/registry.js';
 import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
 import { ManualClock } from '../support/manual-clock.js';
+import { TEST_REGISTRY } from '../support/replicas.js';
 import { measureRetainedBytes } from '../support/retained-memory.js';
 
 /** Creates a handler over a registry that records its queries. */
 function createHandler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
-  const handle = createRouteHandler({ route }, () => false, new ManualClock());
+  const handle = createRouteHandler({ route, id: TEST_REGISTRY }, () => false, new ManualClock());
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
@@ -65,7 +66,7 @@ describe('a search that takes a long time', () => {
       if (pairs[0] === 'slow') clock.pause(5);
       return undefined;
     };
-    const handle = createRouteHandler({ route }, () => false, clock);
+    const handle = createRouteHandler({ route, id: TEST_REGISTRY }, () => false, clock);
     const statuses: number[] = [];
     const ask = (url: string): void => {
       const writeHead = (status: number) => {
