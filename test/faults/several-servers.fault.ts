@@ -4,8 +4,9 @@ import { App, Client } from '../../src/index.js';
 import { clock, ids, random } from '../../src/system.js';
 import type { Worker } from '../../src/worker/worker-settings.js';
 import { createApiClient } from '../support/api-client.js';
-import { stopAll } from '../support/binary.js';
+import { start, stopAll } from '../support/binary.js';
 import {
+  assertHolds,
   measureTimeUntil,
   readRemovals,
   type ServerProcess,
@@ -13,6 +14,7 @@ import {
   startServer,
 } from '../support/fleet.js';
 import { findFreePort } from '../support/free-port.js';
+import { createNetwork, findNetworkProblem } from '../support/netns.js';
 import { query, replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 import { startTestWorker } from '../support/worker.js';
@@ -264,6 +266,41 @@ describe('two independent API servers', () => {
     await sleep(500);
     for (const { process } of servers) expect(await process.fetchRoute()).toBe('r1');
   }, 120_000);
+});
+
+describe.skipIf(findNetworkProblem() !== undefined)('a network partition', () => {
+  it('between registrants and one of two servers costs no lookup, and the replicas are back after it', async () => {
+    const network = createNetwork();
+    cleanups.push(() => network.remove());
+    const far = network.addHost();
+    // The near server, the registrants and the callers are in the middle, and the far server is on a host.
+    const near = await startServer({ network });
+    const farServe = ['serve', '--host', '0.0.0.0', '--port', '8080', '--allowed-host', far.address];
+    const farServer = start(farServe, { through: far.through });
+    await farServer.waitForOutput(/listening on/);
+    const urls = [near.url, `http://${far.address}:8080`];
+    const servers = urls.flatMap((url) => ['--server', url]);
+    for (const id of ['r1', 'r2']) {
+      const args = ['register', '--id', id, '--endpoint', 'gpu.test:1', '--cap', 'type=chat', ...servers];
+      const registrant = start(args, { through: network.through });
+      await until('it is registered with both', () => registrant.stdout().match(/^registered/gm)?.length === 2);
+    }
+    const listAt = async (url: string): Promise<string> => {
+      const { stdout } = await start(['registry', '--json', '--server', url], { through: network.through }).ended;
+      return stdout;
+    };
+    const route = async (): Promise<number | null> =>
+      (await start(['route', 'type=chat', '--wait', '0s', ...servers], { through: network.through }).ended).code;
+    far.setPacketLoss(100);
+    await assertHolds('each lookup finds a replica', 15_000, async () => (await route()) === 0);
+    far.setPacketLoss(0);
+    const farHasBoth = async (): Promise<boolean> => {
+      const list = await listAt(urls[1] as string);
+      return list.includes('"r1"') && list.includes('"r2"');
+    };
+    await measureTimeUntil('the far server lists both replicas again', 15_000, farHasBoth);
+    expect(readRemovals(near)).toEqual([]);
+  }, 90_000);
 });
 
 describe('a registrant that shows no instance', () => {
