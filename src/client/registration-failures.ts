@@ -21,6 +21,8 @@ export class RegistrationFailures {
   readonly #backoff;
   /** The refusals since the last registration that were reported. Each is reported once, not at every attempt. */
   readonly #reportedRefusals = new Set<string>();
+  /** Whether a failure was reported since the last registration. */
+  #isOutageReported = false;
 
   constructor(random: Random) {
     this.#backoff = createBackoff(random);
@@ -34,6 +36,7 @@ export class RegistrationFailures {
   /** Records a granted lease. */
   recordRegistration(): void {
     this.#reportedRefusals.clear();
+    this.#isOutageReported = false;
   }
 
   /** Records the end of a lease. */
@@ -46,10 +49,15 @@ export class RegistrationFailures {
     return RegistrationFailures.isRefusal(error) ? REFUSED_RETRY_MS : this.#backoff.computeNextDelayMs();
   }
 
-  /** Returns whether to report a failure, and remembers a refusal as reported. */
-  shouldReport(error: AnyserveError): boolean {
+  /**
+   * Returns whether to report a failure, and remembers that it was reported. A refusal is reported once. Of an outage of this
+   * server, only the beginning is reported while the replica is registered elsewhere.
+   */
+  shouldReport(error: AnyserveError, isRegisteredElsewhere: boolean): boolean {
     if (this.#reportedRefusals.has(error.message)) return false;
     if (RegistrationFailures.isRefusal(error)) this.#reportedRefusals.add(error.message);
+    else if (this.#isOutageReported && isRegisteredElsewhere) return false;
+    this.#isOutageReported = true;
     return true;
   }
 }

@@ -266,11 +266,11 @@ export class ServerRegistration {
   }
 
   async #handleFailure(error: AnyserveError, signal: AbortSignal): Promise<void> {
-    const { listener, getReplica } = this.#context;
+    const { listener, getReplica, isRegisteredElsewhere } = this.#context;
     const isRetried = error.code === 'unprocessable' && listener.onCapabilitiesRefused(getReplica(), error) === 'retry';
     if (isRetried) return;
     const retryInMs = this.#failures.computeNextDelayMs(error);
-    listener.onLost(this, error, retryInMs, this.#failures.shouldReport(error));
+    listener.onLost(this, error, retryInMs, this.#failures.shouldReport(error, isRegisteredElsewhere(this)));
     if (RegistrationFailures.isRefusal(error)) await this.#waitWhileRefused(retryInMs, signal);
     else await sleep(this.#context.clock, retryInMs, signal);
   }

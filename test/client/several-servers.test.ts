@@ -107,6 +107,25 @@ describe('a replica with several API servers', () => {
     expect(isListed(b)).toBe(true);
   });
 
+  it('reports an unreachable server once while it is registered elsewhere, and each attempt while it is not', async () => {
+    const a = await startServer();
+    const down = `http://127.0.0.1:${await findFreePort()}`;
+    const { changes, clock } = createKeeper([a.url, down]);
+    const countLosses = (): number => changes.filter(({ kind, server }) => kind === 'lost' && server === down).length;
+    await until('it is registered', () => isListed(a));
+    for (let n = 0; n < 5; n++) {
+      await until('it waits for the next attempt', () => clock.pending().some((ms) => ms <= 8000));
+      clock.advance(2000);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(countLosses()).toBe(1);
+    await a.close();
+    await until('further attempts are reported', () => {
+      clock.advance(500);
+      return countLosses() > 2;
+    });
+  });
+
   it('is removed everywhere when its keeper stops', async () => {
     const [a, b] = [await startServer(), await startServer()];
     const { keeper } = createKeeper([a.url, b.url]);
