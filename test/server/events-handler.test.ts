@@ -70,15 +70,19 @@ const follow = (search = '', headers = ''): RawConnection =>
 
 /** Returns the events that a stream has received. */
 function readFrames({ received }: RawConnection): { id: string; event: string; data: SentEvent }[] {
-  return received()
-    .split('\r\n\r\n')
-    .slice(1)
-    .join('')
-    .split('\n\n')
-    .flatMap((frame) => {
-      const [, id = '', event = '', data] = /^(?:id: (.*)\n)?event: (.*)\ndata: (.*)$/.exec(frame) ?? [];
-      return data === undefined ? [] : [{ id, event, data: JSON.parse(data) as SentEvent }];
-    });
+  return (
+    received()
+      .split('\r\n\r\n')
+      .slice(1)
+      .join('')
+      .split('\n\n')
+      // What follows the last blank line is incomplete.
+      .slice(0, -1)
+      .flatMap((frame) => {
+        const [, id = '', event = '', data] = /^(?:id: (.*)\n)?event: (.*)\ndata: (.*)$/.exec(frame) ?? [];
+        return data === undefined ? [] : [{ id, event, data: JSON.parse(data) as SentEvent }];
+      })
+  );
 }
 
 const waitForFrames = (connection: RawConnection, names: readonly string[]): Promise<void> =>

@@ -78,9 +78,9 @@ describe('the history', () => {
     expect(kinds.filter((kind) => kind === 'refused').length).toBe(Math.floor((1024 * 1024) / 4350));
   });
 
-  it('takes no more memory than it estimates', () => {
-    const retainedBytes = measureRetainedBytes(() => {
-      history = new EventHistory({
+  it('takes no more memory than it estimates', async () => {
+    const create = (): typeof history =>
+      new EventHistory({
         epoch: 'e',
         clock,
         serialize: ({ kind }, { seq }) => {
@@ -88,10 +88,20 @@ describe('the history', () => {
           return { kind, replicaId: undefined, data, isRefusal: kind === 'refused' };
         },
       });
-      record('a', 30_000);
-      record('refused', 30_000);
-      return history;
-    });
+    const measured: number[] = [];
+    for (let round = 0; round < 4; round++) {
+      // The previous history is garbage from here on, but V8 can free it as late as in the next task.
+      history = create();
+      await new Promise((resolve) => setImmediate(resolve));
+      measured.push(
+        measureRetainedBytes(() => {
+          record('a', 30_000);
+          record('refused', 30_000);
+          return history;
+        }),
+      );
+    }
+    const retainedBytes = Math.max(...measured);
     expect(retainedBytes).toBeLessThan(history.bytes * 1.05);
     expect(retainedBytes).toBeGreaterThan(4 * 1024 * 1024);
   });
