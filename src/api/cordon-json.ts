@@ -1,13 +1,12 @@
 import { type Cordon, MAX_CORDON_AT_MS, MAX_CORDON_REASON_BYTES } from '../core/cordon.js';
 import { isLongerThan, type ReplicaId } from '../core/ids.js';
-import { parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
+import { UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber } from '../json/json-value.js';
 import { detachString } from '../json/string-memory.js';
+import { parseBodyObject } from './body-object.js';
 import {
-  createNonObjectFailure,
   createValidationFailure,
   createValueIssue,
-  toSyntaxIssue,
   type ValidationFailure,
   type ValidationIssue,
 } from './validation-issues.js';
@@ -27,13 +26,13 @@ export function parseCordon(input: Json, issues: ValidationIssue[]): Cordon | un
   }
   const cordoned = input.get('cordoned');
   if (typeof cordoned !== 'boolean') {
-    issues.push(createValueIssue([...loc, 'cordoned'], 'it is true or false', cordoned ?? null));
+    issues.push(createValueIssue([...loc, 'cordoned'], 'it must be true or false', cordoned ?? null));
     return undefined;
   }
   const at = input.get('at') ?? null;
   const atMs = at instanceof JsonNumber ? Number(at.text) : Number.NaN;
   if (!isValidTime(atMs)) {
-    issues.push(createValueIssue([...loc, 'at'], 'it is a time in ms since 1970', at));
+    issues.push(createValueIssue([...loc, 'at'], 'it must be a time in ms since 1970', at));
     return undefined;
   }
   const reason = parseReason(input.get('reason') ?? null, [...loc, 'reason'], issues);
@@ -62,15 +61,11 @@ export type CordonRequestOutcome = { readonly kind: 'cordon'; readonly reason: s
 /** Parses the body of `PUT /replicas/{id}/cordon`: empty, or an object with an optional `reason`. Other keys are ignored. */
 export function parseCordonRequest(body: string): CordonRequestOutcome {
   if (body.trim() === '') return { kind: 'cordon', reason: '' };
-  let json: Json;
-  try {
-    json = parseJson(body, UNTRUSTED_JSON_LIMITS);
-  } catch (error) {
-    return createValidationFailure([toSyntaxIssue(error)]);
-  }
-  if (!isJsonObject(json)) return createNonObjectFailure(json);
+  const parsed = parseBodyObject(body, UNTRUSTED_JSON_LIMITS);
+  if (parsed.kind === 'invalid') return parsed;
+  const { object } = parsed;
   const issues: ValidationIssue[] = [];
-  const reason = parseReason(json.get('reason') ?? null, ['body', 'reason'], issues);
+  const reason = parseReason(object.get('reason') ?? null, ['body', 'reason'], issues);
   return reason === undefined ? createValidationFailure(issues) : { kind: 'cordon', reason };
 }
 

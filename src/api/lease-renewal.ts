@@ -1,18 +1,12 @@
 import type { Capability } from '../core/capability.js';
 import type { Cordon } from '../core/cordon.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
-import { parseJson } from '../json/exact-json.js';
-import { isJsonObject, type Json } from '../json/json-value.js';
+import { parseBodyObject } from './body-object.js';
 import { parseCordon, serializeCordon, toCordon } from './cordon-json.js';
 import { parseSeq } from './instance-json.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
-import {
-  createNonObjectFailure,
-  toSyntaxIssue,
-  type ValidationFailure,
-  type ValidationIssue,
-} from './validation-issues.js';
+import type { ValidationFailure, ValidationIssue } from './validation-issues.js';
 
 /** Response header with the lease id. It is sent on the stream of a two-way lease. */
 export const LEASE_HEADER = 'x-anyserve-lease';
@@ -44,19 +38,15 @@ export function parseRenewal(body: string): RenewalOutcome {
   const ready = body.length <= MAX_READY_BODY ? READY_BODY.exec(body) : null;
   if (ready) return { kind: 'renewal', state: 'ready', seq: ready[1] === undefined ? undefined : Number(ready[1]) };
   if (body.trim() === '') return { kind: 'renewal' };
-  let json: Json;
-  try {
-    json = parseJson(body, REGISTRATION_LIMITS);
-  } catch (error) {
-    return { kind: 'invalid', issues: [toSyntaxIssue(error)] };
-  }
-  if (!isJsonObject(json)) return createNonObjectFailure(json);
+  const parsed = parseBodyObject(body, REGISTRATION_LIMITS);
+  if (parsed.kind === 'invalid') return parsed;
+  const { object } = parsed;
   const issues: ValidationIssue[] = [];
-  const state = parseDeclaredState(json.get('state') ?? null, issues);
-  const objects = json.get('capabilities') ?? null;
+  const state = parseDeclaredState(object.get('state') ?? null, issues);
+  const objects = object.get('capabilities') ?? null;
   const capabilities = objects === null ? undefined : parseCapabilityObjects(objects, issues);
-  const seq = parseSeq(json.get('seq') ?? null, ['body', 'seq'], issues);
-  const cordon = parseCordon(json.get('cordon') ?? null, issues);
+  const seq = parseSeq(object.get('seq') ?? null, ['body', 'seq'], issues);
+  const cordon = parseCordon(object.get('cordon') ?? null, issues);
   return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq, cordon };
 }
 

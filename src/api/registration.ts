@@ -6,11 +6,11 @@ import type { DeclaredState, NumberedInstance } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
+import { parseBodyObject } from './body-object.js';
 import { parseCordon } from './cordon-json.js';
 import { parseInstance } from './instance-json.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
-  createNonObjectFailure,
   createValidationFailure,
   createValueIssue,
   toSyntaxIssue,
@@ -56,22 +56,18 @@ const MAX_TTL_S = 3600;
 export function parseRegistration(body: string): RegistrationOutcome {
   if (body === '')
     return createValidationFailure([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
-  let json: Json;
-  try {
-    json = parseJson(body, REGISTRATION_LIMITS);
-  } catch (error) {
-    return createValidationFailure([toSyntaxIssue(error)]);
-  }
-  if (!isJsonObject(json)) return createNonObjectFailure(json);
+  const parsed = parseBodyObject(body, REGISTRATION_LIMITS);
+  if (parsed.kind === 'invalid') return parsed;
+  const { object } = parsed;
 
   const issues: ValidationIssue[] = [];
-  const id = parseField(json, 'replica_id', issues, (value) => parseId(value, issues));
-  const endpoint = parseField(json, 'endpoint', issues, (value) => parseEndpoint(value, issues));
-  const capabilities = parseField(json, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
-  const ttlMs = parseTtl(json.get('ttl') ?? null, issues);
-  const state = parseDeclaredState(json.get('state') ?? null, issues) ?? 'ready';
-  const instance = parseInstance(json.get('instance') ?? null, issues);
-  const cordon = parseCordon(json.get('cordon') ?? null, issues);
+  const id = parseField(object, 'replica_id', issues, (value) => parseId(value, issues));
+  const endpoint = parseField(object, 'endpoint', issues, (value) => parseEndpoint(value, issues));
+  const capabilities = parseField(object, 'capabilities', issues, (value) => parseCapabilityObjects(value, issues));
+  const ttlMs = parseTtl(object.get('ttl') ?? null, issues);
+  const state = parseDeclaredState(object.get('state') ?? null, issues) ?? 'ready';
+  const instance = parseInstance(object.get('instance') ?? null, issues);
+  const cordon = parseCordon(object.get('cordon') ?? null, issues);
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
     return createValidationFailure(issues);
   }

@@ -8,11 +8,11 @@ import { asReplicaId, type ReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
-import { readRequestBody } from '../http/request-body.js';
 import { parseTarget } from '../http/request-head.js';
 import { detachString } from '../json/string-memory.js';
 import { type AuthorizedHandler, checkIdPrefix } from './authorization.js';
-import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
+import { readRequestText } from './request-text.js';
 
 /** Maximum size of a request to cordon a replica, in bytes. */
 const MAX_CORDON_BYTES = 4096;
@@ -26,24 +26,10 @@ export function createCordonHandler(registry: CordonRegistry, bodies: BodyMemory
     const id = parseCordonedId(request);
     const prefixProblem = checkIdPrefix(prefixes, id, 'cordon');
     if (prefixProblem !== undefined) return sendError(response, 'permission_denied', prefixProblem);
-    const body = await readRequestBody(request, response, MAX_CORDON_BYTES, bodies);
-    switch (body.kind) {
-      case 'aborted':
-        return;
-      case 'no_room':
-        return sendBodyMemoryFull(response);
-      case 'not_utf8':
-        return sendError(response, 'usage', 'There was an error parsing the body');
-      case 'too_large':
-        return sendError(response, 'too_large', `the request has more than ${MAX_CORDON_BYTES} bytes`, {
-          connection: 'close',
-        });
-      case 'text':
-        break;
-      default:
-        body satisfies never;
-    }
-    const outcome = parseCordonRequest(body.text);
+    const options = { name: 'request', maxBytes: MAX_CORDON_BYTES, bodies };
+    const text = await readRequestText(request, response, options);
+    if (text === undefined) return;
+    const outcome = parseCordonRequest(text);
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }

@@ -11,10 +11,10 @@ import type { Events, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
-import { readRequestBody } from '../http/request-body.js';
 import { parseTarget } from '../http/request-head.js';
-import { createErrorResponse, sendBodyMemoryFull, sendError } from './error-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
 import { reportListValues } from './list-value-warning.js';
+import { readRequestText } from './request-text.js';
 
 /**
  * Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state and the capabilities that the
@@ -30,24 +30,10 @@ export function createRenewHandler(
     // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
     const end = registry.findRenewalRefusal(lease);
     if (end) return REFUSAL_RESPONSES[end](response);
-    const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, bodies);
-    switch (body.kind) {
-      case 'aborted':
-        return;
-      case 'no_room':
-        return sendBodyMemoryFull(response);
-      case 'not_utf8':
-        return sendError(response, 'usage', 'There was an error parsing the body');
-      case 'too_large':
-        return sendError(response, 'too_large', `the renewal has more than ${MAX_REGISTRATION_BYTES} bytes`, {
-          connection: 'close',
-        });
-      case 'text':
-        break;
-      default:
-        body satisfies never;
-    }
-    const outcome = parseRenewal(body.text);
+    const options = { name: 'renewal', maxBytes: MAX_REGISTRATION_BYTES, bodies };
+    const text = await readRequestText(request, response, options);
+    if (text === undefined) return;
+    const outcome = parseRenewal(text);
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
