@@ -8,6 +8,9 @@ export interface Backoff {
   reset(): void;
 }
 
+/** A connection that lasted this long was a success, in ms: the backoff starts over. */
+export const STABLE_AFTER_MS = 30_000;
+
 const FIRST_CEILING_MS = 1000;
 const BASE_CEILING_MS = 500;
 /**

@@ -31,9 +31,6 @@ export interface LeaseKeeperOptions {
   readonly ttlMs?: number | undefined;
 }
 
-/** Interval at which the list of servers is read again, in ms, because host names can get other addresses. */
-const SERVER_LIST_INTERVAL_MS = 30_000;
-
 /** Maximum time to wait for the servers to accept the state `draining`, in ms. */
 const DRAIN_ACCEPTED_TIMEOUT_MS = 1000;
 
@@ -101,7 +98,7 @@ export class LeaseKeeper {
     this.#ended ??= new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject };
       if (this.#stop.signal.aborted) resolve();
-      else void this.#followServers();
+      else void this.#options.api.servers.follow((servers) => this.#syncRegistrations(servers), this.#stop.signal);
     });
     return this.#ended;
   }
@@ -155,19 +152,6 @@ export class LeaseKeeper {
 
   get #held(): readonly ServerRegistration[] {
     return [...this.#registrations.values()].filter(({ isHeld }) => isHeld);
-  }
-
-  /** Registers with every server of the list, and reads the list again and again while it can change. */
-  async #followServers(): Promise<void> {
-    const { api, clock } = this.#options;
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      const servers = await api.servers.get();
-      if (signal.aborted) return;
-      this.#syncRegistrations(servers);
-      if (!api.servers.canChange) return;
-      await sleep(clock, SERVER_LIST_INTERVAL_MS, signal);
-    }
   }
 
   /** Begins a registration with each new server, and ends those with servers that have left the list and are lost. */

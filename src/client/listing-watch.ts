@@ -81,7 +81,7 @@ export class ListingWatch {
 
   /**
    * Fails all quiet calls of a replica if it is unlisted and unresponsive. Resolves to the duration of the lookup in the list,
-   * in ms. The time until the replica counts as unresponsive is no load on an API server.
+   * in ms. The time until the replica counts as unresponsive does not load an API server.
    */
   async #checkReplica(quietCall: WatchedCall): Promise<number> {
     const { clock, isListed } = this.#options;

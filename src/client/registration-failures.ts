@@ -1,9 +1,6 @@
 import type { AnyserveError, ErrorCode } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
-import { createBackoff } from './backoff.js';
-
-/** Minimum duration of a lease that counts as a success and resets the backoff, in ms. */
-const STABLE_AFTER_MS = 30_000;
+import { createBackoff, STABLE_AFTER_MS } from './backoff.js';
 
 /** Delay before a server that refused the registration is tried again, in ms. */
 const REFUSED_RETRY_MS = 60_000;

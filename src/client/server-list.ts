@@ -52,20 +52,39 @@ export class ServerList {
     this.#resolveAgainAtMs = this.#entries.some(({ hostName }) => hostName) ? Number.NEGATIVE_INFINITY : Infinity;
   }
 
-  /** Whether the list can change, because it contains host names. */
-  get canChange(): boolean {
-    return this.#resolveAgainAtMs < Infinity;
-  }
-
   /**
    * Returns the servers in the order of the list. Returns a promise only before the host names were resolved for the first
    * time. Later resolutions happen in the background, and keep the known addresses of a name that can't be resolved.
    */
   get(): readonly ServerAddress[] | Promise<readonly ServerAddress[]> {
-    if (this.#clock.nowMs() < this.#resolveAgainAtMs) return this.#servers;
     const isFirst = this.#resolveAgainAtMs === Number.NEGATIVE_INFINITY;
+    const resolving = this.#resolveIfDue();
+    return isFirst && resolving !== undefined ? resolving.then(() => this.#servers) : this.#servers;
+  }
+
+  /**
+   * Calls `onServers` with the servers, and again after each resolution of the host names, until the signal is aborted. Resolves
+   * after the first call if there are no host names. A background wait does not keep the process alive.
+   */
+  async follow(
+    onServers: (servers: readonly ServerAddress[]) => void,
+    signal: AbortSignal,
+    options?: { readonly background?: boolean },
+  ): Promise<void> {
+    while (!signal.aborted) {
+      await this.#resolveIfDue();
+      if (signal.aborted) return;
+      onServers(this.#servers);
+      if (this.#resolveAgainAtMs === Infinity) return;
+      await sleep(this.#clock, this.#resolveAgainAtMs - this.#clock.nowMs(), signal, options);
+    }
+  }
+
+  /** Begins to resolve the host names if it is time to, and returns a promise of the end. */
+  #resolveIfDue(): Promise<void> | undefined {
+    if (this.#clock.nowMs() < this.#resolveAgainAtMs) return undefined;
     this.#resolving ??= this.#resolveAll();
-    return isFirst ? this.#resolving.then(() => this.#servers) : this.#servers;
+    return this.#resolving;
   }
 
   async #resolveAll(): Promise<void> {

@@ -20,9 +20,9 @@ function createList(urls: string[], addresses: Record<string, string[]>) {
 describe('ServerList', () => {
   it('has the servers in the order given, each once, and resolves no addresses', async () => {
     const urls = ['http://127.0.0.1:1/', 'http://[::1]:2', 'http://localhost:3', 'http://127.0.0.1:1'];
-    const { list, listNames, resolved } = createList(urls, {});
+    const { listNames, resolved } = createList(urls, {});
     expect(await listNames()).toEqual(['http://127.0.0.1:1', 'http://[::1]:2', 'http://localhost:3']);
-    expect([list.canChange, resolved]).toEqual([false, []]);
+    expect(resolved).toEqual([]);
   });
 
   it('has a server for each address of a name with several', async () => {
@@ -69,6 +69,35 @@ describe('ServerList', () => {
     expect(await listNames()).toEqual(['http://api:1 (10.0.0.2)', 'http://api:1 (10.0.0.3)']);
     expect((await list.get())[0]).toBe(before[1]);
     expect(resolved).toEqual(['api', 'api']);
+  });
+
+  it('can be followed: reports a new address within 30 s, until the signal is aborted', async () => {
+    const addresses: Record<string, string[]> = { api: ['10.0.0.1', '10.0.0.2'] };
+    const { clock, list } = createList(['http://api:1'], addresses);
+    const reported: (string | undefined)[][] = [];
+    const stop = new AbortController();
+    const following = list.follow((servers) => reported.push(servers.map(({ address }) => address)), stop.signal);
+    const settle = () => new Promise((resolve) => setImmediate(resolve));
+    await settle();
+    addresses['api'] = ['10.0.0.2', '10.0.0.3'];
+    clock.advance(30_000);
+    await settle();
+    expect(reported).toEqual([
+      ['10.0.0.1', '10.0.0.2'],
+      ['10.0.0.2', '10.0.0.3'],
+    ]);
+    stop.abort();
+    await following;
+    clock.advance(30_000);
+    await settle();
+    expect(reported).toHaveLength(2);
+  });
+
+  it('is reported once to a follower if it has no host names', async () => {
+    const { list } = createList(['http://127.0.0.1:1'], {});
+    const reported: (readonly unknown[])[] = [];
+    await list.follow((servers) => reported.push(servers), new AbortController().signal);
+    expect(reported).toEqual([[{ name: 'http://127.0.0.1:1', url: 'http://127.0.0.1:1', address: undefined }]]);
   });
 
   it('keeps the known addresses of a name that can no longer be resolved', async () => {

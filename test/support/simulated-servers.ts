@@ -124,7 +124,10 @@ export function createSimulatedClient(servers: readonly SimulatedServer[]): ApiC
     servers.find(({ address }) => address.name === name) as SimulatedServer;
   const client = {
     token: undefined,
-    servers: { canChange: false, get: () => servers.map(({ address }) => address) },
+    servers: {
+      follow: async (onServers: (addresses: readonly ServerAddress[]) => void) =>
+        onServers(servers.map(({ address }) => address)),
+    },
     leases: {
       findRegistry: (server: ServerAddress, signal: AbortSignal) => find(server).findRegistry(signal),
       open: (server: ServerAddress, replica: Replica, terms: RegistrationTerms, signal: AbortSignal) =>

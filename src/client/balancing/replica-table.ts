@@ -11,7 +11,7 @@ import type { ServerAddress } from '../server-list.js';
  */
 export const UNCONFIRMED_FOR_MS = 15_000;
 
-/** What the table knows of one API server. */
+/** State of one API server. */
 interface ServerView {
   isConnected: boolean;
   isWarming: boolean;

@@ -4,7 +4,7 @@ import { AnyserveError } from '../../core/errors.js';
 import type { Clock, Random } from '../../core/ports.js';
 import type { ApiClient } from '../api-client.js';
 import { sleep } from '../async-waits.js';
-import { createBackoff } from '../backoff.js';
+import { createBackoff, STABLE_AFTER_MS } from '../backoff.js';
 import type { RegistryClaims } from '../registry-claims.js';
 import type { ServerAddress } from '../server-list.js';
 import type { WatchStream } from '../watch-stream.js';
@@ -19,9 +19,6 @@ export interface ServerFeedOptions {
   readonly clock: Clock;
   readonly random: Random;
 }
-
-/** A watch that lasted this long was a success: the backoff starts over. */
-const STABLE_AFTER_MS = 30_000;
 
 /** Keeps a table up to date with the events of one API server, and connects again whenever the connection is lost. */
 export class ServerFeed {

@@ -115,7 +115,7 @@ export class TableDiscovery implements Discovery {
     );
   }
 
-  /** Returns whether a replica is neither excluded nor failed recently; undefined if that is so for all. */
+  /** Returns a filter for replicas that are neither excluded nor failed recently; undefined if it would accept all. */
   #createPreference(excluded: readonly ReplicaId[]): ((target: Target) => boolean) | undefined {
     const failedBeforeMs = this.#options.clock.nowMs() - AVOIDED_FOR_MS;
     for (const [endpoint, atMs] of this.#failedAtMs) if (atMs <= failedBeforeMs) this.#failedAtMs.delete(endpoint);

@@ -1,11 +1,7 @@
 import type { CapabilityQuery } from '../../core/capability.js';
 import type { ApiClient } from '../api-client.js';
-import { sleep } from '../async-waits.js';
 import type { ServerAddress } from '../server-list.js';
 import { ServerFeed, type ServerFeedOptions } from './server-feed.js';
-
-/** Interval at which the list of servers is read again, in ms: host names can get other addresses. */
-const SERVER_LIST_INTERVAL_MS = 30_000;
 
 /** Keeps a table up to date with the events of all API servers. */
 export class TableFeeds {
@@ -21,17 +17,9 @@ export class TableFeeds {
     this.#options = options;
   }
 
-  /** Watches every server of the list, and reads the list again and again while it can change. */
+  /** Watches every server of the list until {@link stop}. Resolves at once if the list can't change. */
   async run(): Promise<void> {
-    const { clock } = this.#options;
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      const servers = await this.#api.servers.get();
-      if (signal.aborted) return;
-      this.#sync(servers);
-      if (!this.#api.servers.canChange) return;
-      await sleep(clock, SERVER_LIST_INTERVAL_MS, signal, { background: true });
-    }
+    await this.#api.servers.follow((servers) => this.#sync(servers), this.#stop.signal, { background: true });
   }
 
   stop(): void {
