@@ -84,16 +84,21 @@ async function startWorker(urls: readonly string[]): Promise<Worker> {
   return worker;
 }
 
-/** Repeats a request at a rate until it is stopped, and counts the failures. */
+/** Repeats a request at a rate until it is stopped, and counts the failures. Requests that a late timer missed are made then. */
 function repeat(perSecond: number, request: () => Promise<void>) {
   const failures: string[] = [];
   const running = new Set<Promise<void>>();
+  const startedAtMs = clock.nowMs();
   let count = 0;
-  const timer = setInterval(() => {
+  const start = (): void => {
     count++;
     const one = request().catch((error) => void failures.push(String(error.message ?? error)));
     running.add(one);
     void one.finally(() => running.delete(one));
+  };
+  const timer = setInterval(() => {
+    const due = Math.floor(((clock.nowMs() - startedAtMs) / 1000) * perSecond);
+    while (count < due) start();
   }, 1000 / perSecond);
   const stop = async (): Promise<void> => {
     clearInterval(timer);
