@@ -1,6 +1,7 @@
 import { HISTORY_EVENT_KINDS, isHistoryEventKind } from '../api/event-json.js';
 import type { EventFilters } from '../api/event-query.js';
 import type { ApiClient } from '../client/api-client.js';
+import { dropSameProcess } from '../client/event-client.js';
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { Arguments, Command, CommandIo } from './command.js';
@@ -83,7 +84,9 @@ async function listEvents(api: ApiClient, filters: EventFilters, options: ListOp
   const { isJson, hasSeveral, format, io } = options;
   const { responses, failures } = await api.events.list(filters, { signal: io.interrupted });
   for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
-  const records = mergeByTime(responses.map(({ server, value }) => ({ server, events: value.events })));
+  const records = mergeByTime(
+    dropSameProcess(responses).map(({ server, value }) => ({ server, events: value.events })),
+  );
   if (isJson) io.stdout.write(records.map(format).join(''));
   else if (records.length > 0) io.stdout.write(formatEventTable(records, hasSeveral, io));
   if (records.length === 0) io.stderr.write('no events\n');

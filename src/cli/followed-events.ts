@@ -1,7 +1,11 @@
+import type { ReceivedEvent } from '../api/event-json.js';
 import type { EventFilters } from '../api/event-query.js';
 import type { ApiClient } from '../client/api-client.js';
 import { waitForDrain } from '../client/async-waits.js';
+import { dropSameProcess } from '../client/event-client.js';
 import { followStream } from '../client/followed-stream.js';
+import { runForEachServer } from '../client/per-server.js';
+import type { ServerAddress } from '../client/server-list.js';
 import type { AnyserveError } from '../core/errors.js';
 import { clock, random } from '../system.js';
 import { type CommandIo, getShutdownExitCode } from './command.js';
@@ -29,31 +33,28 @@ export async function followEvents(
   const print = createPrinter(io, signal);
   const { responses, failures } = await api.events.list(filters, { signal });
   for (const { error } of failures) createLog(io).warn(error.message);
-  const records = mergeByTime(responses.map(({ server, value }) => ({ server, events: value.events })));
+  const processes = dropSameProcess(responses);
+  const records = mergeByTime(processes.map(({ server, value }) => ({ server, events: value.events })));
   for (const record of records) await print(format(record));
-  const histories = new Map(responses.map(({ server, value }) => [server, value]));
+  const histories = new Map(processes.map(({ server, value }) => [server, value]));
+  const sameProcess = new Set(responses.map(({ server }) => server).filter((server) => !histories.has(server)));
   const refusals: AnyserveError[] = [];
-  const servers = [...histories.keys(), ...failures.map(({ server }) => server)];
-  await Promise.all(
-    servers.map((server) => {
-      const stream = api.events.follow(server, filters, histories.get(server));
-      const failure = failures.find((one) => one.server === server)?.error;
-      const reporter = createLossReporter(failure?.message, io);
-      return followStream(stream, {
-        clock,
-        random,
-        signal,
-        onLost: reporter.onLost,
-        onEvent(event) {
-          reporter.onEvent();
-          return print(format({ server, event }));
-        },
-      }).catch((error: AnyserveError) => {
+  const follow = async (server: ServerAddress, ended: AbortSignal): Promise<void> => {
+    if (sameProcess.has(server)) return;
+    const stream = api.events.follow(server, filters, histories.get(server));
+    const reporter = createLossReporter(failures.find((one) => one.server === server)?.error.message, io);
+    const onEvent = (event: ReceivedEvent): Promise<void> => {
+      reporter.onEvent();
+      return print(format({ server, event }));
+    };
+    await followStream(stream, { clock, random, signal: ended, onLost: reporter.onLost, onEvent }).catch(
+      (error: AnyserveError) => {
         refusals.push(error);
-        if (servers.length > 1) createLog(io).warn(error.message);
-      });
-    }),
-  );
+        if (responses.length + failures.length > 1) createLog(io).warn(error.message);
+      },
+    );
+  };
+  await runForEachServer(api.servers, follow, { signal });
   const [refusal] = refusals;
   if (refusal && !signal.aborted) throw refusal;
   return io.interrupted.aborted ? getShutdownExitCode(io.interrupted) : 0;

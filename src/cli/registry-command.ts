@@ -44,13 +44,12 @@ export const registryCommand: Command = {
         const { watchRegistry } = await import('./watched-registry.js');
         return await watchRegistry(api, query, { isJson: args.hasFlag('json'), io });
       }
-      const { replicas, failures } = await api.listReplicas({ signal: interrupted });
+      const { replicas, serverCount, failures } = await api.listReplicas({ signal: interrupted });
       for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
       // The empty query matches no replica without capabilities, but the list has it.
       const isShown = ({ listed }: MergedReplica): boolean =>
         query.length === 0 || matches(query, listed.replica.capabilities);
       const matching = replicas.filter(isShown);
-      const serverCount = (await api.servers.get()).length;
       if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
       else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
       if (matching.length === 0 && query.length > 0) {

@@ -3,6 +3,8 @@ import type { ApiClient } from '../client/api-client.js';
 import { combineFailures } from '../client/api-failure.js';
 import { waitForDrain } from '../client/async-waits.js';
 import { followStream } from '../client/followed-stream.js';
+import { runForEachServer } from '../client/per-server.js';
+import { RegistryClaims } from '../client/registry-claims.js';
 import type { ServerAddress } from '../client/server-list.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { AnyserveError } from '../core/errors.js';
@@ -26,34 +28,35 @@ export async function watchRegistry(
   query: CapabilityQuery,
   { isJson, io }: WatchRegistryOptions,
 ): Promise<number> {
-  const servers = await api.servers.get();
+  const hasSeveral = (await api.servers.get()).length > 1;
   const allFailed = new AbortController();
   const signal = AbortSignal.any([io.interrupted, io.stdoutClosed, allFailed.signal]);
-  /** The last error of each server that has sent nothing yet. */
-  const failures = new Map<ServerAddress, AnyserveError>();
+  const claims = new RegistryClaims();
+  /** The last error of each server that has sent nothing yet; undefined before it failed. */
+  const pending = new Map<ServerAddress, AnyserveError | undefined>();
   let hasEvents = false;
   const reportFailure = (server: ServerAddress, error: AnyserveError, plan: string): void => {
-    failures.set(server, error);
-    if (!hasEvents && failures.size === servers.length) allFailed.abort();
+    pending.set(server, error);
+    if (!hasEvents && [...pending.values()].every(Boolean)) allFailed.abort();
     else createLog(io).warn(`${error.message}${plan}`);
   };
-  const watchServer = async (server: ServerAddress): Promise<void> => {
-    const format = createFormat(servers.length > 1 ? server.name : undefined, server.name, { isJson, io });
+  const watchServer = async (server: ServerAddress, ended: AbortSignal): Promise<void> => {
+    pending.set(server, undefined);
+    const format = createFormat(hasSeveral ? server.name : undefined, server.name, { isJson, io });
     const onEvent = async (event: WatchEvent): Promise<void> => {
       hasEvents = true;
-      failures.delete(server);
       for (const line of format(event)) if (!io.stdout.write(line)) await waitForDrain(io.stdout, signal);
     };
     const onLost = (error: AnyserveError, retryInMs: number): void =>
       reportFailure(server, error, `; retrying in ${formatSeconds(retryInMs)}`);
-    await followStream(api.watch(server, query), { clock, random, signal, onEvent, onLost });
+    await followStream(api.watch(server, query), { clock, random, signal: ended, claims, onEvent, onLost })
+      .catch((error: AnyserveError) => reportFailure(server, error, ''))
+      .finally(() => ended.aborted && !signal.aborted && pending.delete(server));
   };
-  await Promise.all(
-    servers.map((server) => watchServer(server).catch((error: AnyserveError) => reportFailure(server, error, ''))),
-  );
+  await runForEachServer(api.servers, watchServer, { signal });
   if (io.interrupted.aborted) return getShutdownExitCode(io.interrupted);
   if (io.stdoutClosed.aborted) return 0;
-  throw combineFailures([...failures.values()]);
+  throw combineFailures([...pending.values()].filter((error) => error !== undefined));
 }
 
 /** Creates a function that formats the events of one server as lines. */

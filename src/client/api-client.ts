@@ -12,11 +12,17 @@ import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../a
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
-import { type ApiRequest, type ApiRequestOptions, ApiServers, type ServerAccess } from './api-servers.js';
+import {
+  type ApiRequest,
+  type ApiRequestOptions,
+  ApiServers,
+  getRegistryId,
+  type ServerAccess,
+} from './api-servers.js';
 import { CordonClient } from './cordon-client.js';
 import { EventClient } from './event-client.js';
 import { LeaseClient } from './lease-client.js';
-import { type MergedList, mergeLists } from './merged-list.js';
+import { dropSameRegistry, type MergedList, mergeLists, type ServerReplicas } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
 import { createWatchStream, type WatchStream } from './watch-stream.js';
 
@@ -108,7 +114,8 @@ export class ApiClient {
     const { responses, failures } = await this.#servers.askAll(options, (server, signal) =>
       this.#listDetails(server, filter, signal),
     );
-    return { replicas: mergeLists(responses.map(({ server, value }) => ({ server, replicas: value }))), failures };
+    const lists = dropSameRegistry(responses.map(({ server, value }) => ({ server, ...value })));
+    return { replicas: mergeLists(lists), serverCount: lists.length + failures.length, failures };
   }
 
   /**
@@ -159,15 +166,23 @@ export class ApiClient {
   }
 
   /** Lists the replicas of one server. The Python server has only the list without details. */
-  async #listDetails(server: ServerAddress, filter: string, signal: AbortSignal): Promise<ListedReplica[]> {
-    const plain = createListRequest('/registry', parseReplicaList);
-    const detailed: ApiRequest<ListedReplica[] | undefined> = {
+  async #listDetails(server: ServerAddress, filter: string, signal: AbortSignal): Promise<RegistryList> {
+    const plain = createListRequest('/registry', parseRegistryList);
+    const detailed: ApiRequest<RegistryList | undefined> = {
       ...plain,
       path: `/replicas${filter}`,
       parse: (status, ...rest) => (status === 404 ? { value: undefined } : plain.parse(status, ...rest)),
     };
     return (await this.#servers.get(server, detailed, signal)) ?? this.#servers.get(server, plain, signal);
   }
+}
+
+/** The list of one server. */
+type RegistryList = Omit<ServerReplicas, 'server'>;
+
+function parseRegistryList(text: string, headers: IncomingHttpHeaders): RegistryList | undefined {
+  const replicas = parseReplicaList(text);
+  return replicas && { replicas, registryId: getRegistryId({ headers }) };
 }
 
 function parseRouteResult(
@@ -182,13 +197,16 @@ function parseRouteResult(
   return route && { value: { kind: 'found', route } };
 }
 
-function createListRequest<T>(path: string, parseBody: (text: string) => T | undefined): ApiRequest<T> {
+function createListRequest<T>(
+  path: string,
+  parseBody: (text: string, headers: IncomingHttpHeaders) => T | undefined,
+): ApiRequest<T> {
   return {
     path,
     maxBytes: MAX_LIST_BYTES,
     bodyTimeoutMs: LIST_TIMEOUT_MS,
-    parse: (status, body) => {
-      const list = status === 200 ? parseBody(body) : undefined;
+    parse: (status, body, headers) => {
+      const list = status === 200 ? parseBody(body, headers) : undefined;
       return list && { value: list };
     },
   };

@@ -9,7 +9,6 @@ import { TableDiscovery } from './balancing/table-discovery.js';
 import { TableFeeds } from './balancing/table-feeds.js';
 import type { ClientEnvironment, ClientOptions, DiscoveryKind } from './client-options.js';
 import { createFixedDiscovery, type Discovery, RouteDiscovery } from './discovery.js';
-import { RegistryClaims } from './registry-claims.js';
 
 const SYSTEM_TLS: ClientTls = {};
 
@@ -52,7 +51,7 @@ function createTableDiscovery(
   onRemoved: (endpoint: string) => void,
 ): Discovery {
   const table = new ReplicaTable(clock, ({ replica }) => onRemoved(replica.endpoint));
-  const feeds = new TableFeeds(api, query, { table, claims: new RegistryClaims(), clock, random });
+  const feeds = new TableFeeds({ api, query, table, clock, random });
   const [startTable, stopTable] = [() => void feeds.run(), () => feeds.stop()];
   return new TableDiscovery({ table, startTable, stopTable, fallback, clock, random });
 }

@@ -19,6 +19,16 @@ const MAX_HISTORY_BYTES = 64 * 1024 * 1024;
 /** Maximum size of an event, in bytes. Its texts have at most 256 characters. */
 const MAX_EVENT_BYTES = 64 * 1024;
 
+/** The history of one API server. */
+export type ServerHistory = AllResponses<ReceivedHistory>['responses'][number];
+
+/** Drops the histories of servers that are listed twice, under different addresses. */
+export function dropSameProcess(histories: readonly ServerHistory[]): readonly ServerHistory[] {
+  const byEpoch = new Map<string, ServerHistory>();
+  for (const history of histories) if (!byEpoch.has(history.value.epoch)) byEpoch.set(history.value.epoch, history);
+  return [...byEpoch.values()];
+}
+
 /** A stream of the events of one API server. */
 export type ServerEventStream = ResumableStream<ReceivedEvent>;
 

@@ -6,6 +6,8 @@ import type { ServerAddress } from './server-list.js';
 /** The list of one API server. */
 export interface ServerReplicas {
   readonly server: ServerAddress;
+  /** Id of the server's registry; undefined if it reports none. */
+  readonly registryId?: string | undefined;
   readonly replicas: readonly ListedReplica[];
 }
 
@@ -21,6 +23,8 @@ export interface MergedReplica {
 /** The replicas of all API servers. */
 export interface MergedList {
   readonly replicas: readonly MergedReplica[];
+  /** Number of API servers, including those whose lists are missing. Servers of one registry count as one. */
+  readonly serverCount: number;
   /** The servers whose lists are missing, each with the reason. */
   readonly failures: readonly { readonly server: ServerAddress; readonly error: AnyserveError }[];
 }
@@ -40,6 +44,16 @@ export function mergeLists(lists: readonly ServerReplicas[]): MergedReplica[] {
     }
   }
   return [...entriesById.values()].map(mergeListings);
+}
+
+/** Drops the lists of registries that an earlier list is from: one server can be listed under several addresses. */
+export function dropSameRegistry(lists: readonly ServerReplicas[]): readonly ServerReplicas[] {
+  const byRegistry = new Map<string, ServerReplicas>();
+  for (const list of lists) {
+    const key = list.registryId ?? `server ${list.server.name}`;
+    if (!byRegistry.has(key)) byRegistry.set(key, list);
+  }
+  return [...byRegistry.values()];
 }
 
 /** A replica in the list of one API server. */

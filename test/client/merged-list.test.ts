@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { ListedReplica } from '../../src/api/replica-list-json.js';
-import { mergeLists } from '../../src/client/merged-list.js';
+import { dropSameRegistry, mergeLists } from '../../src/client/merged-list.js';
 import { toServer } from '../support/api-client.js';
 import { replica } from '../support/replicas.js';
 
@@ -47,4 +47,15 @@ it('shows the process that more servers list, and marks the conflict', () => {
 
 it('takes registrations without a process for the same one if they have the same endpoint', () => {
   expect(merge({ a: [createListed('r1')], b: [createListed('r1')] })).toMatchObject([{ isConflict: false }]);
+});
+
+it('takes the lists of servers with the same registry for one list', () => {
+  const lists = [
+    { server: toServer('a'), registryId: 'x', replicas: [createListed('r1')] },
+    { server: toServer('b'), registryId: 'x', replicas: [createListed('r1')] },
+    { server: toServer('c'), registryId: 'y', replicas: [] },
+    { server: toServer('python 1'), replicas: [] },
+    { server: toServer('python 2'), replicas: [] },
+  ];
+  expect(dropSameRegistry(lists).map(({ server }) => server.name)).toEqual(['a', 'c', 'python 1', 'python 2']);
 });

@@ -5,7 +5,8 @@ import { REFUSAL_HEADER } from '../../src/api/api-responses.js';
 import { REGISTRY_HEADER } from '../../src/api/instance-json.js';
 import { MAX_WATCH_EVENT_BYTES, type WatchEvent } from '../../src/api/watch-events.js';
 import { ApiClient } from '../../src/client/api-client.js';
-import { followStream } from '../../src/client/followed-stream.js';
+import { type FollowStreamOptions, followStream } from '../../src/client/followed-stream.js';
+import { RegistryClaims } from '../../src/client/registry-claims.js';
 import type { WatchStream } from '../../src/client/watch-stream.js';
 import type { AnyserveError } from '../../src/core/errors.js';
 import { toServer } from '../support/api-client.js';
@@ -171,7 +172,7 @@ describe('a watch', () => {
 
 describe('a followed watch', () => {
   /** Follows a watch. Its backoff has the delays 500, 250, 500, 1000 ms and so on. */
-  function follow() {
+  function follow(options: Partial<FollowStreamOptions<WatchEvent>> = {}) {
     const stop = new AbortController();
     const events: string[] = [];
     const losses: string[] = [];
@@ -181,11 +182,12 @@ describe('a followed watch', () => {
       signal: stop.signal,
       onEvent: ({ kind }) => void events.push(kind),
       onLost: ({ code }, retryInMs) => void losses.push(`${code} ${retryInMs}`),
+      ...options,
     });
     return { stop, events, losses, ended };
   }
 
-  it('connects again with backoff, which starts over after a connection that lasted 10 s', async () => {
+  it('connects again with backoff, which starts over after a connection that lasted 30 s', async () => {
     respond = (response) => response.writeHead(503, EVENT_STREAM).end('{}');
     const { stop, events, losses, ended } = follow();
     await until('it fails', () => losses.length === 1);
@@ -194,7 +196,11 @@ describe('a followed watch', () => {
     respond = (response) => response.writeHead(200, EVENT_STREAM).write('event: warm\ndata: {}\n\n');
     clock.advance(250);
     await until('it connects', () => events.length === 1);
-    clock.advance(10_000);
+    for (let sent = 2; sent <= 4; sent++) {
+      clock.advance(10_000);
+      requests.at(-1)?.response.write('event: warm\ndata: {}\n\n');
+      await until('the event arrives', () => events.length === sent);
+    }
     requests.at(-1)?.response.destroy();
     await until('it is lost', () => losses.length === 3);
     expect(losses).toEqual(['server_unreachable 500', 'server_unreachable 250', 'server_unreachable 500']);
@@ -214,5 +220,31 @@ describe('a followed watch', () => {
     expect(losses[1]).toBe('unimplemented 250');
     stop.abort();
     await ended;
+  });
+
+  it('tries a server again that refuses it at first, if that is asked for', async () => {
+    respond = (response) => response.writeHead(404).end();
+    const { stop, losses, ended } = follow({ retriesRefusals: true });
+    await until('it is refused', () => losses.length === 1);
+    clock.advance(500);
+    await until('it is refused again', () => losses.length === 2);
+    stop.abort();
+    await ended;
+  });
+
+  it('waits while another server with the same registry is followed, and takes its place when that fails', async () => {
+    respond = (response) => response.writeHead(200, EVENT_STREAM).write('event: warm\ndata: {}\n\n');
+    const claims = new RegistryClaims<object>();
+    const first = follow({ claims });
+    await until('the first is followed', () => first.events.length === 1);
+    const second = follow({ claims });
+    const isClosed = (request: number): boolean => requests[request]?.response.destroyed ?? false;
+    await until('the other connection is closed', () => isClosed(1));
+    expect([second.events, second.losses]).toEqual([[], []]);
+    first.stop.abort();
+    await first.ended;
+    await until('the second is followed', () => second.events.length === 1);
+    second.stop.abort();
+    await second.ended;
   });
 });

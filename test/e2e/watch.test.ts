@@ -87,6 +87,22 @@ describe('anyserve registry --watch', () => {
     expect((await watch.stop('SIGINT')).code).toBe(130);
   }, 40_000);
 
+  it('prints a change once when one server is listed under two addresses', async () => {
+    const twice = ['--server', url, '--server', url.replace('127.0.0.1', 'localhost')];
+    const watch = start(['registry', '--watch', ...twice]);
+    await register('r1', 'type=chat', url);
+    await watch.waitForOutput(/\+ (r1)/);
+    const r2 = await register('r2', 'type=chat', url);
+    await watch.waitForOutput(/\+ (r2)/);
+    await r2.stop();
+    await watch.waitForOutput(/- (r2)/);
+    expect(readLines(watch).map((line) => line.slice(0, 4))).toEqual(['+ r1', '+ r2', '- r2']);
+    expect((await watch.stop('SIGINT')).code).toBe(130);
+    expect((await run(['registry', ...twice])).stdout).not.toContain('SERVERS');
+    const events = (await run(['events', '--kind', 'removed', ...twice])).stdout;
+    expect(events.trim().split('\n').slice(1)).toHaveLength(1);
+  });
+
   it('fails when no server can be watched: none listens, or it is one without a watch', async () => {
     await server.stop();
     expect(await run(['registry', '--watch', '--server', url])).toMatchObject({

@@ -1,45 +1,60 @@
 import type { CapabilityQuery } from '../../core/capability.js';
+import type { Clock, Random } from '../../core/ports.js';
 import type { ApiClient } from '../api-client.js';
+import { followStream } from '../followed-stream.js';
+import { runForEachServer } from '../per-server.js';
+import { RegistryClaims } from '../registry-claims.js';
 import type { ServerAddress } from '../server-list.js';
-import { ServerFeed, type ServerFeedOptions } from './server-feed.js';
+import type { ReplicaTable } from './replica-table.js';
+import { createServerFeed } from './server-feed.js';
 
-/** Keeps a table up to date with the events of all API servers. */
+/** Options of {@link TableFeeds}. */
+export interface TableFeedsOptions {
+  readonly api: ApiClient;
+  readonly query: CapabilityQuery;
+  readonly table: ReplicaTable;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Keeps a table up to date with the events of all API servers, one server of each registry. */
 export class TableFeeds {
-  readonly #api: ApiClient;
-  readonly #query: CapabilityQuery;
-  readonly #options: ServerFeedOptions;
+  readonly #options: TableFeedsOptions;
+  readonly #claims = new RegistryClaims<object>();
   readonly #stop = new AbortController();
-  readonly #feeds = new Map<ServerAddress, ServerFeed>();
 
-  constructor(api: ApiClient, query: CapabilityQuery, options: ServerFeedOptions) {
-    this.#api = api;
-    this.#query = query;
+  constructor(options: TableFeedsOptions) {
     this.#options = options;
   }
 
-  /** Watches every server of the list until {@link stop}. Resolves at once if the list can't change. */
-  async run(): Promise<void> {
-    await this.#api.servers.follow((servers) => this.#sync(servers), this.#stop.signal, { background: true });
+  /** Follows the servers until {@link stop}. */
+  run(): Promise<void> {
+    const { signal } = this.#stop;
+    return runForEachServer(this.#options.api.servers, (...task) => this.#feed(...task), { signal, background: true });
   }
 
   stop(): void {
     this.#stop.abort();
-    for (const feed of this.#feeds.values()) feed.stop();
     this.#options.table.close();
   }
 
-  #sync(servers: readonly ServerAddress[]): void {
-    for (const server of servers) {
-      if (this.#feeds.has(server)) continue;
-      const feed = new ServerFeed(server, this.#api, this.#query, this.#options);
-      this.#feeds.set(server, feed);
-      void feed.run();
-    }
-    for (const [server, feed] of this.#feeds) {
-      if (servers.includes(server)) continue;
-      feed.stop();
-      this.#feeds.delete(server);
-      this.#options.table.forget(server);
-    }
+  /** Applies the events of one server until it leaves the list of servers. */
+  async #feed(server: ServerAddress, signal: AbortSignal): Promise<void> {
+    const { table, clock, random } = this.#options;
+    await followStream(createServerFeed(server, this.#options), {
+      clock,
+      random,
+      signal,
+      claims: this.#claims,
+      // The table has the replicas of the other servers meanwhile.
+      retriesRefusals: true,
+      background: true,
+      onEvent(event) {
+        table.connect(server);
+        table.apply(server, event);
+      },
+      onLost: () => table.disconnect(server),
+    });
+    if (!this.#stop.signal.aborted) table.forget(server);
   }
 }
