@@ -19,15 +19,8 @@ export type {
   RequestOptions,
 } from './client/client-options.js';
 export type { LeaseChange } from './client/lease-change.js';
-export {
-  type KeepRegisteredOptions,
-  type KeptRegistration,
-  keepRegistered,
-  type StartApiServerOptions,
-  type StartWorkerOptions,
-  startApiServer,
-  startWorker,
-} from './compose.js';
+export { type KeptRegistration, keepRegistered, startApiServer, startWorker } from './compose.js';
+export type { KeepRegisteredOptions, StartApiServerOptions, StartWorkerOptions } from './compose-options.js';
 export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';

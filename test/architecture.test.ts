@@ -112,9 +112,15 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'server',
       'client',
       'worker',
+      'compose-options.ts',
       'system.ts',
       'version.ts',
     ],
+    packages: [],
+  },
+  // Imports types of every folder, and only the maximum size of a message from `inference`.
+  'compose-options.ts': {
+    folders: ['core', 'json', 'api', 'inference', 'credentials', 'server', 'client', 'worker'],
     packages: [],
   },
   'index.ts': {
@@ -129,6 +135,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'worker',
       'backends.ts',
       'compose.ts',
+      'compose-options.ts',
       'system.ts',
       'node-version.ts',
     ],

@@ -1,5 +1,6 @@
 import type { RequestHandler } from 'express';
-import { toHttpStatus } from '../core/errors.js';
+import { getErrorMessage, toHttpStatus } from '../core/errors.js';
+import type { Events, RegistryEvent } from '../core/ports.js';
 import { sendJson } from '../http/json-response.js';
 
 /** A condition for accepting registrations. */
@@ -11,6 +12,21 @@ export interface ReadinessCheck {
    * registration.
    */
   getReason(): string | undefined;
+}
+
+/** Creates a check that passes once a store's first complete list of registrations has arrived. Emits an event if that fails. */
+export function createFirstListCheck(arrival: Promise<void>, events: Events<RegistryEvent>): ReadinessCheck {
+  let reason: string | undefined = 'the first complete list of registrations has not arrived';
+  arrival.then(
+    () => {
+      reason = undefined;
+    },
+    (error) => {
+      reason = `the store has no complete list of registrations: ${getErrorMessage(error)}`;
+      events.emit({ kind: 'store_failed', error: getErrorMessage(error) });
+    },
+  );
+  return { name: 'first_list', getReason: () => reason };
 }
 
 /** Readiness of the API server: it accepts registrations while it is serving and every check passes. */

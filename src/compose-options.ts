@@ -1,0 +1,160 @@
+import type { SerializedReplica } from './api/serialized-replica.js';
+import type { LeaseChange } from './client/lease-change.js';
+import { checkOptionTypes } from './core/option-types.js';
+import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
+import type { Log, RegistrationStore } from './core/ports.js';
+import type { ClientTls, ServerTls } from './core/tls.js';
+import type { TokenSet } from './credentials/token-set.js';
+import { MAX_MESSAGE_BYTES } from './inference/message-limits.js';
+import type { ScalarPairs } from './json/capability-json.js';
+import type { CloseOptions } from './server/api-server-handle.js';
+import type { WorkerSettings } from './worker/worker-settings.js';
+
+/** Options of an API server. All are optional. */
+export interface StartApiServerOptions {
+  /** Host name or address to listen on. Default: 127.0.0.1. */
+  readonly host?: string | undefined;
+  /** TCP port to listen on. 0 selects a free port. Default: 8080. */
+  readonly port?: number | undefined;
+  /** Time between two heartbeats on a lease stream, in ms. Default: 2,000. */
+  readonly heartbeatMs?: number | undefined;
+  /** Tokens that can register replicas and send queries. Default: no token is required. */
+  readonly registerTokens?: ValueOrGetter<TokenSet> | undefined;
+  /** Tokens that can send queries. Default: queries require no token. */
+  readonly readTokens?: ValueOrGetter<TokenSet> | undefined;
+  /** Certificate and key of the server. With `ca`, clients must present a certificate. Default: plain HTTP. */
+  readonly tls?: ValueOrGetter<ServerTls> | undefined;
+  /** Drop a peer that has acknowledged nothing for this long, in ms. Default: 3,000. */
+  readonly ackTimeoutMs?: number | undefined;
+  /** Time after the start for which a query without matches counts as temporary, in ms. Default: 10,000. */
+  readonly warmingMs?: number | undefined;
+  /** Maximum number of replicas. Default: 100,000. */
+  readonly maxReplicas?: number | undefined;
+  /** Maximum total size of all registrations, in bytes. One address can use a quarter of it. Default: 256 MiB. */
+  readonly maxRegistryBytes?: number | undefined;
+  /** Maximum number of leases per client address. Default: 20,000. */
+  readonly maxStreamsPerPeer?: number | undefined;
+  /**
+   * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator
+   * closes it. A store that gets replicas from outside makes each a `SerializedReplica`. Default: a new one in memory.
+   */
+  readonly store?: RegistrationStore<SerializedReplica> | undefined;
+  /** Additional host names that requests without a token can use for the server. Default: only this machine's names. */
+  readonly allowedHosts?: readonly string[] | undefined;
+  /** Receives a line for each registration and removal. Default: no log. */
+  readonly log?: Log | undefined;
+}
+
+type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
+/** Options of a worker. All but `backends` are optional. */
+export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
+  Partialized<Omit<WorkerSettings, 'backends'>> & {
+    /** Bearer token for the API servers. Default: none. */
+    readonly token?: ValueOrGetter<string> | undefined;
+    /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
+    readonly serverTls?: ValueOrGetter<ClientTls> | undefined;
+    /** Tokens that can call the worker. Default: no token is required. */
+    readonly callTokens?: ValueOrGetter<TokenSet> | undefined;
+    /** Certificate and key of the worker. With `ca`, clients must present a certificate. Default: no TLS. */
+    readonly tls?: ValueOrGetter<ServerTls> | undefined;
+    /** Capabilities to register, in place of those that the model declares. Only for a worker with one model. */
+    readonly capabilities?: readonly ScalarPairs[] | undefined;
+    /** Receives a line for each failed call and for the shutdown. Default: no log. */
+    readonly log?: Log | undefined;
+  };
+
+/** The replica to keep registered, and the API servers. */
+export interface KeepRegisteredOptions {
+  /** URL of the API server, or of several: the replica is registered with each. */
+  readonly server: string | readonly string[];
+  /** Bearer token for the API servers. Default: none. */
+  readonly token?: ValueOrGetter<string> | undefined;
+  /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
+  readonly tls?: ValueOrGetter<ClientTls> | undefined;
+  /** Replica id. It must be unique in the registry. */
+  readonly id: string;
+  /** Address for clients: `host:port`, `[v6]:port` or `unix:PATH`. */
+  readonly endpoint: string;
+  /** Capabilities of the replica. */
+  readonly capabilities: readonly ScalarPairs[];
+  /** Called for each registration, loss of the lease and takeover of the id. */
+  readonly onChange?: ((change: LeaseChange) => void) | undefined;
+}
+
+/** Options of `update` of a kept registration: the values to replace. */
+export interface UpdateOptions {
+  readonly capabilities: readonly ScalarPairs[];
+}
+
+const MAX_PORT = 65_535;
+
+/** Checks the options of `startApiServer`. Throws `usage` with the option's name. */
+export function checkApiServerOptions(options: StartApiServerOptions): void {
+  checkOptionTypes(options, {
+    host: 'string',
+    registerTokens: 'tokens',
+    readTokens: 'tokens',
+    tls: 'tls',
+    store: 'store',
+    allowedHosts: 'strings',
+    log: 'log',
+  });
+  const { port, heartbeatMs, ackTimeoutMs, warmingMs, maxReplicas, maxRegistryBytes, maxStreamsPerPeer } = options;
+  // With an interval of 0, the server would only send heartbeats.
+  checkTimes({ heartbeatMs }, 1);
+  checkTimes({ ackTimeoutMs, warmingMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
+}
+
+/** Checks the options of `close` of an API server. Throws `usage` with the option's name. */
+export function checkCloseOptions(options: CloseOptions): void {
+  checkOptionTypes(options, { signal: 'signal' });
+  checkTimes({ drainMs: options.drainMs });
+}
+
+/** Checks the options of `startWorker`. Throws `usage` with the option's name. */
+export function checkWorkerOptions(options: StartWorkerOptions): void {
+  const types = {
+    backends: 'objects',
+    host: 'string',
+    id: 'string',
+    advertise: 'string',
+    servers: 'strings',
+    capabilities: 'objects',
+    token: 'secret',
+    serverTls: 'tls',
+    callTokens: 'tokens',
+    tls: 'tls',
+    log: 'log',
+    onLeaseChange: 'function',
+  } as const;
+  checkOptionTypes(options, types, ['backends']);
+  const { port, maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs } = options;
+  checkTimes({ drainDelayMs, drainTimeoutMs });
+  checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ maxConcurrency }, 1);
+  checkCounts({ maxQueue }, 0);
+  checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
+  checkCounts({ maxDecodingBytes }, 1);
+}
+
+/** Checks the options of `keepRegistered`. Throws `usage` with the option's name. */
+export function checkKeepRegisteredOptions(options: KeepRegisteredOptions): void {
+  const types = {
+    server: 'string or strings',
+    token: 'secret',
+    tls: 'tls',
+    id: 'string',
+    endpoint: 'string',
+    capabilities: 'objects',
+    onChange: 'function',
+  } as const;
+  checkOptionTypes(options, types, ['server', 'id', 'endpoint', 'capabilities']);
+}
+
+/** Checks the options of `update` of a kept registration. Throws `usage` with the option's name. */
+export function checkUpdateOptions(options: UpdateOptions): void {
+  checkOptionTypes(options, { capabilities: 'objects' }, ['capabilities']);
+}
