@@ -25,6 +25,8 @@ export type OpenaiBackendSettings = Pick<OpenaiSettings, 'url'> &
 const OPENAI_OPTION_TYPES: OptionTypes<OpenaiBackendSettings> = {
   url: 'string',
   key: 'secret',
+  timeoutMs: 'number',
+  idleTimeoutMs: 'number',
   tls: 'tls',
   probePath: 'string',
   models: 'strings',
@@ -37,7 +39,7 @@ const OPENAI_OPTION_TYPES: OptionTypes<OpenaiBackendSettings> = {
 
 /** Creates a backend for an OpenAI-compatible server. Resolves when the server responds. */
 export async function connectOpenaiBackend(settings: OpenaiBackendSettings): Promise<Backend> {
-  checkOptionTypes(settings, OPENAI_OPTION_TYPES, ['url']);
+  checkOptionTypes('connectOpenaiBackend', settings, OPENAI_OPTION_TYPES, ['url']);
   const {
     url,
     key,
@@ -86,13 +88,16 @@ const LLAMA_OPTION_TYPES: OptionTypes<LlamaBackendSettings> = {
   path: 'string',
   name: 'string',
   embeddings: 'flag',
+  threads: 'number',
+  contextSize: 'number',
+  sequences: 'number',
   capabilities: 'objects',
   log: 'log',
 };
 
 /** Creates a backend that runs a GGUF model with llama.cpp. Requires the package node-llama-cpp. */
 export async function loadLlamaBackend(settings: LlamaBackendSettings): Promise<Backend> {
-  checkOptionTypes(settings, LLAMA_OPTION_TYPES, ['path']);
+  checkOptionTypes('loadLlamaBackend', settings, LLAMA_OPTION_TYPES, ['path']);
   const { embeddings = false, capabilities = [], log = SILENT, ...others } = settings;
   checkCounts({ threads: others.threads, contextSize: others.contextSize, sequences: others.sequences }, 1);
   const { createLlamaBackend } = await import('./worker/llama-backend.js');

@@ -1,6 +1,6 @@
 import type { SerializedReplica } from './api/serialized-replica.js';
 import type { LeaseChange } from './client/lease-change.js';
-import { checkOptionTypes } from './core/option-types.js';
+import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
 import type { Log, RegistrationStore } from './core/ports.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
@@ -89,17 +89,26 @@ export interface UpdateOptions {
 
 const MAX_PORT = 65_535;
 
+const API_SERVER_OPTION_TYPES: OptionTypes<StartApiServerOptions> = {
+  host: 'string',
+  port: 'number',
+  heartbeatMs: 'number',
+  registerTokens: 'tokens',
+  readTokens: 'tokens',
+  tls: 'tls',
+  ackTimeoutMs: 'number',
+  warmingMs: 'number',
+  maxReplicas: 'number',
+  maxRegistryBytes: 'number',
+  maxStreamsPerPeer: 'number',
+  store: 'store',
+  allowedHosts: 'strings',
+  log: 'log',
+};
+
 /** Checks the options of `startApiServer`. Throws `usage` with the option's name. */
 export function checkApiServerOptions(options: StartApiServerOptions): void {
-  checkOptionTypes(options, {
-    host: 'string',
-    registerTokens: 'tokens',
-    readTokens: 'tokens',
-    tls: 'tls',
-    store: 'store',
-    allowedHosts: 'strings',
-    log: 'log',
-  });
+  checkOptionTypes('startApiServer', options, API_SERVER_OPTION_TYPES);
   const { port, heartbeatMs, ackTimeoutMs, warmingMs, maxReplicas, maxRegistryBytes, maxStreamsPerPeer } = options;
   // With an interval of 0, the server would only send heartbeats.
   checkTimes({ heartbeatMs }, 1);
@@ -108,29 +117,39 @@ export function checkApiServerOptions(options: StartApiServerOptions): void {
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
 }
 
+const CLOSE_OPTION_TYPES: OptionTypes<CloseOptions> = { drainMs: 'number', signal: 'signal' };
+
 /** Checks the options of `close` of an API server. Throws `usage` with the option's name. */
 export function checkCloseOptions(options: CloseOptions): void {
-  checkOptionTypes(options, { signal: 'signal' });
+  checkOptionTypes('close', options, CLOSE_OPTION_TYPES);
   checkTimes({ drainMs: options.drainMs });
 }
 
+const WORKER_OPTION_TYPES: OptionTypes<StartWorkerOptions> = {
+  backends: 'objects',
+  host: 'string',
+  port: 'number',
+  id: 'string',
+  advertise: 'string',
+  servers: 'strings',
+  capabilities: 'objects',
+  token: 'secret',
+  serverTls: 'tls',
+  callTokens: 'tokens',
+  tls: 'tls',
+  maxConcurrency: 'number',
+  maxQueue: 'number',
+  maxMessageBytes: 'number',
+  maxDecodingBytes: 'number',
+  drainDelayMs: 'number',
+  drainTimeoutMs: 'number',
+  log: 'log',
+  onLeaseChange: 'function',
+};
+
 /** Checks the options of `startWorker`. Throws `usage` with the option's name. */
 export function checkWorkerOptions(options: StartWorkerOptions): void {
-  const types = {
-    backends: 'objects',
-    host: 'string',
-    id: 'string',
-    advertise: 'string',
-    servers: 'strings',
-    capabilities: 'objects',
-    token: 'secret',
-    serverTls: 'tls',
-    callTokens: 'tokens',
-    tls: 'tls',
-    log: 'log',
-    onLeaseChange: 'function',
-  } as const;
-  checkOptionTypes(options, types, ['backends']);
+  checkOptionTypes('startWorker', options, WORKER_OPTION_TYPES, ['backends']);
   const { port, maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs } = options;
   checkTimes({ drainDelayMs, drainTimeoutMs });
   checkCounts({ port }, 0, MAX_PORT);
@@ -140,21 +159,25 @@ export function checkWorkerOptions(options: StartWorkerOptions): void {
   checkCounts({ maxDecodingBytes }, 1);
 }
 
+const KEEP_REGISTERED_OPTION_TYPES: OptionTypes<KeepRegisteredOptions> = {
+  server: 'string or strings',
+  token: 'secret',
+  tls: 'tls',
+  id: 'string',
+  endpoint: 'string',
+  capabilities: 'objects',
+  onChange: 'function',
+};
+
 /** Checks the options of `keepRegistered`. Throws `usage` with the option's name. */
 export function checkKeepRegisteredOptions(options: KeepRegisteredOptions): void {
-  const types = {
-    server: 'string or strings',
-    token: 'secret',
-    tls: 'tls',
-    id: 'string',
-    endpoint: 'string',
-    capabilities: 'objects',
-    onChange: 'function',
-  } as const;
-  checkOptionTypes(options, types, ['server', 'id', 'endpoint', 'capabilities']);
+  const required = ['server', 'id', 'endpoint', 'capabilities'] as const;
+  checkOptionTypes('keepRegistered', options, KEEP_REGISTERED_OPTION_TYPES, required);
 }
+
+const UPDATE_OPTION_TYPES: OptionTypes<UpdateOptions> = { capabilities: 'objects' };
 
 /** Checks the options of `update` of a kept registration. Throws `usage` with the option's name. */
 export function checkUpdateOptions(options: UpdateOptions): void {
-  checkOptionTypes(options, { capabilities: 'objects' }, ['capabilities']);
+  checkOptionTypes('update', options, UPDATE_OPTION_TYPES, ['capabilities']);
 }

@@ -16,6 +16,7 @@ export type {
   FailedAttempt,
   InferOptions,
   InferStreamOptions,
+  ModelRequestOptions,
   RequestOptions,
 } from './client/client-options.js';
 export type { LeaseChange } from './client/lease-change.js';

@@ -42,11 +42,11 @@ const FUNCTIONS = {
     call: async (options: object) => new Client({ endpoint: 'localhost:1', ...options }).close(),
     options: ['timeoutMs', 'firstMessageTimeoutMs', 'streamIdleTimeoutMs', 'maxMessageBytes'],
   },
-  openaiBackend: {
+  connectOpenaiBackend: {
     call: async (options: object) => connectOpenaiBackend({ url: 'no URL', ...options }),
     options: ['timeoutMs', 'idleTimeoutMs'],
   },
-  llamaBackend: {
+  loadLlamaBackend: {
     call: async (options: object) => loadLlamaBackend({ path: 'no file', ...options }),
     options: ['threads', 'contextSize', 'sequences'],
   },
@@ -55,12 +55,23 @@ const FUNCTIONS = {
       (await keepRegistered({ server: 'http://x', id: 'r', endpoint: 'a:1', capabilities: [], ...options })).stop(),
     options: [],
   },
+  update: {
+    call: async (options: object) => {
+      const replica = await keepRegistered({ server: 'http://x', id: 'r', endpoint: 'a:1', capabilities: [] });
+      await replica.update({ capabilities: [], ...options }).finally(() => replica.stop());
+    },
+    options: [],
+  },
   infer: { call: withClient((client, options) => client.infer('m', {}, options)), options: ['timeoutMs'] },
   inferStream: {
     call: withClient((client, options) => client.inferStream('m', {}, options).next()),
     options: ['timeoutMs', 'maxResponseBytes'],
   },
+  serverLive: { call: withClient((client, options) => client.serverLive(options)), options: ['timeoutMs'] },
+  serverReady: { call: withClient((client, options) => client.serverReady(options)), options: ['timeoutMs'] },
+  serverMetadata: { call: withClient((client, options) => client.serverMetadata(options)), options: ['timeoutMs'] },
   modelReady: { call: withClient((client, options) => client.modelReady('m', options)), options: ['timeoutMs'] },
+  modelMetadata: { call: withClient((client, options) => client.modelMetadata('m', options)), options: ['timeoutMs'] },
   close: {
     call: async (options: object) => {
       const server = await startApiServer({ port: 0 });
@@ -120,6 +131,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     tls: [5],
     onChange: [5],
   },
+  update: { capabilities: [undefined, 5, 'x', [5]] },
   Client: {
     server: [5, [5]],
     endpoint: [5],
@@ -142,9 +154,13 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     retryOnFailure: [1],
   },
   inferStream: { fallBackToUnary: ['x'], signal: [5], version: [5] },
+  serverLive: { signal: [5] },
+  serverReady: { signal: [5] },
+  serverMetadata: { signal: [5] },
   modelReady: { signal: [5], version: [5] },
+  modelMetadata: { signal: [5], version: [5] },
   close: { signal: [5] },
-  openaiBackend: {
+  connectOpenaiBackend: {
     url: [undefined, 5],
     key: [5],
     models: ['x'],
@@ -155,8 +171,14 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     signal: [5],
     log: [5],
   },
-  llamaBackend: { path: [undefined, 5], name: [5], embeddings: [5], capabilities: [5], log: [5] },
+  loadLlamaBackend: { path: [undefined, 5], name: [5], embeddings: [5], capabilities: [5], log: [5] },
   capability: { name: [5, null], version: [1], inputs: ['x'], outputs: [5] },
+};
+
+/** Options that aren't numbers, and for which {@link TYPED} has no wrong values. */
+const OTHER_OPTIONS: Readonly<Partial<Record<keyof typeof FUNCTIONS, readonly string[]>>> = {
+  inferStream: ['id', 'parameters', 'outputs', 'raw', 'retryOnFailure'],
+  connectOpenaiBackend: ['tls'],
 };
 
 const TYPED_CASES = Object.entries(TYPED).flatMap(([name, options]) =>
@@ -164,7 +186,7 @@ const TYPED_CASES = Object.entries(TYPED).flatMap(([name, options]) =>
 );
 
 const NAMES = Object.keys(FUNCTIONS);
-const CAPPED: ReadonlySet<string> = new Set(['openaiBackend']);
+const CAPPED: ReadonlySet<string> = new Set(['connectOpenaiBackend']);
 
 const CASES = Object.values(FUNCTIONS).flatMap(({ call, options }, at) =>
   options.flatMap((option) =>
@@ -224,7 +246,7 @@ describe('the library', () => {
     ['startApiServer', 'maxReplicas'],
     ['startWorker', 'maxConcurrency'],
     ['startWorker', 'maxMessageBytes'],
-    ['openaiBackend', 'timeoutMs'],
+    ['connectOpenaiBackend', 'timeoutMs'],
     ['Client', 'maxMessageBytes'],
   ] as const)('%s refuses %s: 0', async (name, option) => {
     const refusal = { code: 'usage', message: expect.stringContaining(`option ${option}: 0 is not `) };
@@ -238,5 +260,137 @@ describe('the library', () => {
       FUNCTIONS.Client.call({ timeoutMs: 0, firstMessageTimeoutMs: 0, streamIdleTimeoutMs: 0 }),
     ];
     expect(await Promise.all(calls)).toEqual([undefined, undefined, undefined]);
+  });
+});
+
+/** Calls a function of the library with its required options and others. Resolves to the error. */
+function refuse(name: keyof typeof FUNCTIONS, options: object): Promise<{ code: string; message: string } | undefined> {
+  return FUNCTIONS[name].call(options).then(
+    () => undefined,
+    (error) => error,
+  );
+}
+
+describe('an option with an unknown name', () => {
+  it.each(NAMES as (keyof typeof FUNCTIONS)[])('is refused by %s, with the list of options', async (name) => {
+    const error = await refuse(name, { xyzzy: false });
+    const [, known = ''] = error?.message.match(`^option xyzzy is unknown to ${name}; its options: (.*)$`) ?? [];
+    expect([error?.code, known.split(', ').sort()]).toEqual([
+      'usage',
+      [...new Set([...FUNCTIONS[name].options, ...Object.keys(TYPED[name]), ...(OTHER_OPTIONS[name] ?? [])])].sort(),
+    ]);
+  });
+
+  it.each([
+    ['startWorker', 'server', 'servers'],
+    ['startWorker', 'maxConcurency', 'maxConcurrency'],
+    ['startApiServer', 'heartbeat', 'heartbeatMs'],
+    ['startApiServer', 'registerToken', 'registerTokens'],
+    ['Client', 'timeout', 'timeoutMs'],
+    ['Client', 'servers', 'server'],
+    ['Client', 'CallTLS', 'callTls'],
+    ['keepRegistered', 'servers', 'server'],
+    ['update', 'capability', 'capabilities'],
+    ['connectOpenaiBackend', 'probe', 'probePath'],
+    ['connectOpenaiBackend', 'model', 'models'],
+    ['loadLlamaBackend', 'context_size', 'contextSize'],
+    ['infer', 'timeoutMS', 'timeoutMs'],
+    ['inferStream', 'fallbackToUnary', 'fallBackToUnary'],
+    ['modelReady', 'versions', 'version'],
+    ['close', 'drain', 'drainMs'],
+    ['capability', 'input', 'inputs'],
+  ] as const)('is refused by %s, which suggests for %s the option %s', async (name, unknown, known) => {
+    const message = `option ${unknown} is unknown to ${name}; did you mean ${known}?`;
+    expect(await refuse(name, { [unknown]: 5 })).toMatchObject({ code: 'usage', message });
+  });
+
+  it('is reported rather than the missing option that it stands for', async () => {
+    const missing = { servers: 'http://x', id: 'r', endpoint: 'a:1', capabilities: [] };
+    await expect(keepRegistered(missing as never)).rejects.toThrow(/^option servers is unknown to keepRegistered/);
+    expect(() => new Client({ servers: 'http://x' } as never)).toThrow(/^option servers is unknown to Client/);
+  });
+
+  it('is refused by a call to which it does not apply', async () => {
+    expect(await refuse('infer', { fallBackToUnary: true })).toMatchObject({ code: 'usage' });
+    expect(await refuse('serverLive', { version: '1' })).toMatchObject({ code: 'usage' });
+    expect(await refuse('modelReady', { parameters: {} })).toMatchObject({ code: 'usage' });
+  });
+
+  it.each([
+    ['startApiServer', 'tls'],
+    ['startWorker', 'tls'],
+    ['startWorker', 'serverTls'],
+    ['Client', 'tls'],
+    ['keepRegistered', 'tls'],
+    ['connectOpenaiBackend', 'tls'],
+  ] as const)('is refused by %s within %s', async (name, option) => {
+    expect(await refuse(name, { [option]: { cart: 'the-secret', key: 'the-secret' } })).toMatchObject({
+      code: 'usage',
+      message: `option ${option}.cart is unknown to ${name}; did you mean ${option}.cert?`,
+    });
+    expect((await refuse(name, { [option]: { rejectUnauthorized: false } }))?.message).toBe(
+      `option ${option}.rejectUnauthorized is unknown to ${name}; its options: ca, cert, key`,
+    );
+  });
+
+  it('is shown in one line, whatever it is', async () => {
+    for (const unknown of ['a\nb', '', 'x'.repeat(10_000), 'constructor', '__proto__', 'toString']) {
+      const error = await refuse('Client', Object.fromEntries([[unknown, 1]]));
+      expect(error).toMatchObject({
+        code: 'usage',
+        message: expect.stringMatching(/^option .* is unknown to Client; /),
+      });
+      expect(error?.message).not.toMatch(/\n/);
+      expect(error?.message.length).toBeLessThan(1000);
+    }
+  });
+
+  it('is accepted while its value is undefined', async () => {
+    await FUNCTIONS.Client.call({ xyzzy: undefined, timeoutMs: undefined });
+    await FUNCTIONS.startWorker.call({ server: undefined, tls: undefined });
+    await FUNCTIONS.close.call({ drain: undefined });
+  });
+});
+
+describe('options', () => {
+  it('can be an object without a prototype', async () => {
+    const options = Object.assign(Object.create(null), { endpoint: 'localhost:1', callTls: false });
+    await new Client(options).close();
+    await expect(async () => new Client(Object.assign(options, { timeout: 5 }))).rejects.toThrow('option timeout is');
+  });
+
+  it('can be an instance of a class, whose methods and accessors are not options', async () => {
+    class Settings {
+      timeoutMs = 5;
+      readonly #endpoint = 'localhost:1';
+      get endpoint(): string {
+        return this.#endpoint;
+      }
+      get description(): string {
+        return `${this.endpoint}, ${this.timeoutMs} ms`;
+      }
+      save(): void {}
+    }
+    const client = new Client(new Settings());
+    expect(client.endpoint).toBe('localhost:1');
+    await client.close();
+    class Wrong extends Settings {
+      override get endpoint(): string {
+        return 5 as never;
+      }
+      timeout = 5;
+    }
+    expect(() => new Client(new Wrong())).toThrow('option timeout is unknown to Client; did you mean timeoutMs?');
+    class Mistyped extends Settings {
+      override get endpoint(): string {
+        return 5 as never;
+      }
+    }
+    expect(() => new Client(new Mistyped())).toThrow('option endpoint: 5 is not a string');
+  });
+
+  it('of a call can be frozen, and are not changed', async () => {
+    const options = Object.freeze({ timeoutMs: 0, signal: AbortSignal.timeout(1000) });
+    expect(await refuse('infer', options)).toMatchObject({ code: 'deadline_exceeded' });
   });
 });

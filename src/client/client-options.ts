@@ -72,10 +72,14 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Options of an inference. */
-export interface InferOptions extends RequestOptions {
+/** Options of a call that is about a model. */
+export interface ModelRequestOptions extends RequestOptions {
   /** Version of the model. Default: the server chooses. */
   readonly version?: string | undefined;
+}
+
+/** Options of an inference. */
+export interface InferOptions extends ModelRequestOptions {
   /** Id of the request, which the response repeats. */
   readonly id?: string | undefined;
   readonly parameters?: Parameters | undefined;
@@ -98,7 +102,7 @@ export interface InferStreamOptions extends InferOptions {
   readonly maxResponseBytes?: number | undefined;
 }
 
-/** Types of the options of {@link ClientOptions} that aren't numbers. */
+/** Types of the options of a client. */
 export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   server: 'string or strings',
   capability: 'scalars',
@@ -107,25 +111,51 @@ export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   callTls: 'flag',
   endpoint: 'string',
   callToken: 'secret',
+  timeoutMs: 'number',
+  firstMessageTimeoutMs: 'number',
+  streamIdleTimeoutMs: 'number',
+  maxMessageBytes: 'number',
   onRetry: 'function',
   onAttempt: 'function',
   waitWhileWarming: 'flag',
 };
 
-const CALL_OPTION_TYPES: OptionTypes<InferStreamOptions> = {
-  signal: 'signal',
-  version: 'string',
+const REQUEST_OPTION_TYPES: OptionTypes<RequestOptions> = { timeoutMs: 'number', signal: 'signal' };
+
+const MODEL_REQUEST_OPTION_TYPES: OptionTypes<ModelRequestOptions> = { ...REQUEST_OPTION_TYPES, version: 'string' };
+
+const INFER_OPTION_TYPES: OptionTypes<InferOptions> = {
+  ...MODEL_REQUEST_OPTION_TYPES,
   id: 'string',
   parameters: 'object',
   outputs: 'names or objects',
   raw: 'flag',
   retryOnFailure: 'flag',
-  fallBackToUnary: 'flag',
 };
 
+const INFER_STREAM_OPTION_TYPES: OptionTypes<InferStreamOptions> = {
+  ...INFER_OPTION_TYPES,
+  fallBackToUnary: 'flag',
+  maxResponseBytes: 'number',
+};
+
+/** The calls of a client, and the types of their options. */
+const CALL_OPTION_TYPES = {
+  infer: INFER_OPTION_TYPES,
+  inferStream: INFER_STREAM_OPTION_TYPES,
+  serverLive: REQUEST_OPTION_TYPES,
+  serverReady: REQUEST_OPTION_TYPES,
+  serverMetadata: REQUEST_OPTION_TYPES,
+  modelReady: MODEL_REQUEST_OPTION_TYPES,
+  modelMetadata: MODEL_REQUEST_OPTION_TYPES,
+};
+
+/** Name of a method of a client that makes a call. */
+export type CallMethod = keyof typeof CALL_OPTION_TYPES;
+
 /** Checks the options of one call. Throws `usage` with the option's name. */
-export function checkCallOptions(options: InferStreamOptions): void {
-  checkOptionTypes(options, CALL_OPTION_TYPES);
+export function checkCallOptions(method: CallMethod, options: InferStreamOptions): void {
+  checkOptionTypes<RequestOptions>(method, options, CALL_OPTION_TYPES[method]);
   if (options.timeoutMs !== undefined) checkCallTimeout(options.timeoutMs);
   if (options.maxResponseBytes !== undefined) checkCounts({ maxResponseBytes: options.maxResponseBytes }, 1);
 }

@@ -20,6 +20,7 @@ import {
   type DiscoveryKind,
   type InferOptions,
   type InferStreamOptions,
+  type ModelRequestOptions,
   type RequestOptions,
 } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
@@ -54,7 +55,7 @@ export class InferenceClient {
 
   /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientEnvironment, discoveryKind: DiscoveryKind = 'table') {
-    checkOptionTypes(options, CLIENT_OPTION_TYPES);
+    checkOptionTypes('Client', options, CLIENT_OPTION_TYPES);
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
       timeoutMs,
@@ -128,7 +129,7 @@ export class InferenceClient {
       return Promise.reject(error);
     }
     const defaultTimeoutMs = getDefaultTimeoutMs(inputs);
-    return this.#caller.call(options, defaultTimeoutMs, async (channel, call) => {
+    return this.#caller.call('infer', options, defaultTimeoutMs, async (channel, call) => {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
       const specs = this.#getSpecs(channel, model, inputs, options, call);
@@ -157,7 +158,7 @@ export class InferenceClient {
 
   /** Returns whether the replica's server is live. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+    return this.#caller.call('serverLive', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
       return live;
     });
@@ -165,15 +166,15 @@ export class InferenceClient {
 
   /** Returns whether the replica's server is ready for calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+    return this.#caller.call('serverReady', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
       return ready;
     });
   }
 
   /** Returns whether a model of the replica is ready for calls. */
-  modelReady(name: string, options: RequestOptions & { version?: string } = {}): Promise<boolean> {
-    return this.#caller.call(options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+  modelReady(name: string, options: ModelRequestOptions = {}): Promise<boolean> {
+    return this.#caller.call('modelReady', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
       const { ready } = await channel.call(
         INFERENCE_SERVICE.modelReady,
         { name, version: options.version ?? '' },
@@ -185,14 +186,14 @@ export class InferenceClient {
 
   /** Returns the name, version and extensions of the replica's server. */
   serverMetadata(options: RequestOptions = {}): Promise<ServerMetadata> {
-    return this.#caller.call(options, DEFAULTS.callTimeoutMs, (channel, call) =>
+    return this.#caller.call('serverMetadata', options, DEFAULTS.callTimeoutMs, (channel, call) =>
       channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
     );
   }
 
   /** Returns the inputs and outputs that a model declares. */
-  modelMetadata(name: string, options: RequestOptions & { version?: string } = {}): Promise<ModelMetadata> {
-    return this.#caller.call(options, DEFAULTS.callTimeoutMs, (channel, call) =>
+  modelMetadata(name: string, options: ModelRequestOptions = {}): Promise<ModelMetadata> {
+    return this.#caller.call('modelMetadata', options, DEFAULTS.callTimeoutMs, (channel, call) =>
       channel.call(INFERENCE_SERVICE.modelMetadata, { name, version: options.version ?? '' }, call),
     );
   }

@@ -20,9 +20,12 @@ export function getDefaultTimeoutMs(inputs: Readonly<Record<string, TensorValue>
   return isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
 }
 
+const ARGUMENT_TYPES = { model: 'string', inputs: 'object' } as const;
+const REQUIRED_ARGUMENTS = ['model', 'inputs'] as const;
+
 /** Checks the arguments of a program without TypeScript. Throws `usage`. */
 export function checkInferArguments(model: unknown, inputs: unknown): void {
-  checkOptionTypes({ model, inputs }, { model: 'string', inputs: 'object' }, ['model', 'inputs']);
+  checkOptionTypes('infer', { model, inputs }, ARGUMENT_TYPES, REQUIRED_ARGUMENTS);
 }
 
 /** Creates the request message of an inference. Throws `usage` for a value that doesn't fit the declared input. */

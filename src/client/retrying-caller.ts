@@ -1,7 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Attempt } from './attempt.js';
 import { CallAttempts, type RetryingCallerOptions } from './call-attempts.js';
-import { checkCallOptions, type InferOptions, type InferStreamOptions } from './client-options.js';
+import { type CallMethod, checkCallOptions, type InferOptions, type InferStreamOptions } from './client-options.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 
 /** Makes calls with retries: discovers a replica, calls it and, if that fails, tries the next one. */
@@ -14,11 +14,12 @@ export class RetryingCaller {
 
   /** Makes a unary call. Rejects with `usage` for invalid options. */
   async call<T>(
+    method: CallMethod,
     options: InferOptions,
     defaultTimeoutMs: number,
     make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
   ): Promise<T> {
-    checkCallOptions(options);
+    checkCallOptions(method, options);
     const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
     try {
       for (;;) {
@@ -49,7 +50,7 @@ export class RetryingCaller {
     defaultTimeoutMs: number,
     make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
-    checkCallOptions(options);
+    checkCallOptions('inferStream', options);
     const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
     try {
       for (;;) {

@@ -1,10 +1,14 @@
 import { AnyserveError } from './errors.js';
+import { checkOptionNames } from './option-names.js';
 import { quote } from './quoting.js';
+import type { ClientTls, ServerTls } from './tls.js';
 
 const SCALAR_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean']);
 
-/** The types of options that aren't numbers: what each accepts, in words, and the check. */
+/** The types of options: what each accepts, in words, and the check. */
 const TYPES = {
+  // `checkTimes` and `checkCounts` check numbers: their errors name the range.
+  number: ['a number', () => true],
   string: ['a string', (value) => typeof value === 'string'],
   strings: ['a list of strings', isListOfStrings],
   'string or strings': [
@@ -17,7 +21,7 @@ const TYPES = {
   object: ['an object', isObject],
   scalars: [
     'an object whose values are strings, numbers or booleans',
-    (value) => isObject(value) && Object.values(value as object).every((item) => SCALAR_TYPES.has(typeof item)),
+    (value) => isObject(value) && Object.values(value).every((item) => SCALAR_TYPES.has(typeof item)),
   ],
   objects: ['a list of objects', (value) => Array.isArray(value) && value.every(isObject)],
   'names or objects': [
@@ -41,24 +45,32 @@ const TYPES = {
 /** Options whose values can be secret. An error shows only their type. */
 const SECRET_TYPES: ReadonlySet<string> = new Set(['secret', 'tokens', 'tls']);
 
-/** The type of each option that isn't a number. */
-export type OptionTypes<Options> = { readonly [Name in keyof Options]?: keyof typeof TYPES };
+/** Names within an option of the type `tls`. */
+const TLS_NAMES: { readonly [Name in keyof ServerTls | keyof ClientTls]: true } = { ca: true, cert: true, key: true };
+
+/** The type of every option of a function. */
+export type OptionTypes<Options> = { readonly [Name in keyof Options]-?: keyof typeof TYPES };
 
 /**
- * Checks the options of a program without TypeScript, or with `any`. Throws `usage` with the option's name unless each given
- * option has its type, and each required one is given.
+ * Checks the options of a program without TypeScript, or with `any`. Throws `usage` with the option's name unless all options
+ * are known, each has its type, and each required one is given. `owner`: the function that has the options.
  */
 export function checkOptionTypes<Options>(
+  owner: string,
   options: Options,
   types: OptionTypes<Options>,
   required: readonly (keyof Options & string)[] = [],
 ): void {
   if (!isObject(options)) throw createTypeError('options', options, 'an object');
-  for (const [name, type] of Object.entries(types) as [keyof Options & string, keyof typeof TYPES][]) {
+  checkOptionNames(owner, options, types);
+  // Not only the options' own keys: an instance of a class can have accessors.
+  for (const name of Object.keys(types) as (keyof Options & string)[]) {
     const value: unknown = options[name];
     if (value === undefined && !required.includes(name)) continue;
+    const type = types[name];
     const [wanted, accepts] = TYPES[type];
     if (!accepts(value)) throw createTypeError(`option ${name}`, value, wanted, SECRET_TYPES.has(type));
+    if (type === 'tls' && isObject(value)) checkOptionNames(owner, value, TLS_NAMES, name);
   }
 }
 
@@ -80,7 +92,7 @@ function nameType(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-function isObject(value: unknown): boolean {
+function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

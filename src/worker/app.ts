@@ -67,7 +67,7 @@ export class App implements Backend {
   capability(capability: ScalarPairs, second: ModelDeclaration | Handler, third?: Handler): this {
     const [declaration, handle]: [ModelDeclaration, Handler | undefined] =
       typeof second === 'function' ? [{}, second] : [second === undefined ? {} : second, third];
-    checkOptionTypes<ModelDeclaration>(declaration, DECLARATION_TYPES);
+    checkOptionTypes<ModelDeclaration>('capability', declaration, DECLARATION_TYPES);
     const name = declaration.name ?? capability['type'] ?? capability['model'];
     const json = JSON.stringify(capability);
     if (typeof name !== 'string' || name === '') {

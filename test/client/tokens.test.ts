@@ -180,7 +180,8 @@ describe('the library', () => {
 
   it('starts servers with token authentication over TLS, and calls them', async () => {
     const authority = createAuthority();
-    const tls = authority.sign('server');
+    const { cert, key } = authority.sign('server');
+    const tls = { cert, key };
     const trusting = { ca: authority.cert };
     const registerTokens = new TokenSet(['writer']);
     const server = await startApiServer({ port: 0, registerTokens, readTokens: () => new TokenSet(['reader']), tls });

@@ -38,6 +38,7 @@ import {
   type Model,
   type ModelDeclaration,
   type ModelMetadata,
+  type ModelRequestOptions,
   type OpenaiBackendSettings,
   type Parameters,
   type ParameterValue,
@@ -230,7 +231,8 @@ export async function callModels(): Promise<void> {
   const parameters: Parameters = { temperature: 0.5, top_k: 1n satisfies ParameterValue };
   const output: RequestedOutput = { name: 'text', parameters };
   const request: RequestOptions = { timeoutMs: 1000 };
-  const infer: InferOptions = { ...request, parameters, outputs: [output] };
+  const modelRequest: ModelRequestOptions = { ...request, version: '1' };
+  const infer: InferOptions = { ...modelRequest, parameters, outputs: [output] };
   const stream: InferStreamOptions = { ...infer, fallBackToUnary: true };
   const inputs: Record<string, TensorValue> = {
     prompt: ['Hello'],
@@ -248,7 +250,7 @@ export async function callModels(): Promise<void> {
     console.log(tensor && tensorToTexts(tensor), data?.length, datatype);
     for await (const part of client.inferStream('chat', inputs, stream)) console.log(part.parameters);
     const server: ServerMetadata = await client.serverMetadata(request);
-    const model: ModelMetadata = await client.modelMetadata('chat');
+    const model: ModelMetadata = await client.modelMetadata('chat', modelRequest);
     const input: TensorMetadata | undefined = model.inputs[0];
     console.log(server.version, input?.shape);
   } catch (error) {
