@@ -32,7 +32,10 @@ export interface StartApiServerOptions {
   readonly maxReplicas?: number | undefined;
   /** Maximum total size of all registrations, in bytes. One address can use a quarter of it. Default: 256 MiB. */
   readonly maxRegistryBytes?: number | undefined;
-  /** Maximum number of leases per client address. Default: 20,000. */
+  /**
+   * Maximum number of leases for each address. The same number limits its `GET /watch` streams, and its streams of
+   * `GET /events?follow`. Of these, one address never gets more than half of all: 5,000 and 500. Default: 20,000.
+   */
   readonly maxStreamsPerPeer?: number | undefined;
   /**
    * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator

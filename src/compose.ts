@@ -58,9 +58,9 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   const limits = { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes };
   const registry = new Registry({ store, clock, random, ids, events, limits });
   const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
-  const times = { heartbeatMs, ackTimeoutMs, warmingMs };
+  const settings = { heartbeatMs, ackTimeoutMs, warmingMs, maxStreamsPerPeer };
   const names = { machineName: system.getHostName(), allowedHosts };
-  const resolved = { registry, host, port, ...names, ...times, tokens, tls: toGetter(tls), events, history, clock };
+  const resolved = { registry, host, port, ...names, ...settings, tokens, tls: toGetter(tls), events, history, clock };
   try {
     const server = await startHttpApi({ ...resolved, readinessChecks: [createFirstListCheck(store.start(), events)] });
     return {

@@ -394,3 +394,29 @@ describe('options', () => {
     expect(await refuse('infer', options)).toMatchObject({ code: 'deadline_exceeded' });
   });
 });
+
+describe('startApiServer', () => {
+  it('limits the leases, the watches and the event streams of an address to maxStreamsPerPeer', async () => {
+    const server = await startApiServer({ port: 0, maxStreamsPerPeer: 1 });
+    const opened = new AbortController();
+    const open = (path: string, body?: object): Promise<Response> =>
+      fetch(`${server.url}${path}`, {
+        method: body ? 'POST' : 'GET',
+        headers: body ? { 'content-type': 'application/json' } : {},
+        body: body ? JSON.stringify(body) : null,
+        signal: opened.signal,
+      });
+    try {
+      for (const path of ['/register', '/watch', '/events?follow']) {
+        const openOne = async (id: string): Promise<number> => {
+          const body = { replica_id: id, endpoint: 'a:1', capabilities: [{ type: 'a' }] };
+          return (await open(path, path === '/register' ? body : undefined)).status;
+        };
+        expect([path, await openOne('r1'), await openOne('r2')]).toEqual([path, 200, 429]);
+      }
+    } finally {
+      opened.abort();
+      await server.close();
+    }
+  });
+});

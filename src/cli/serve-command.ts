@@ -84,7 +84,9 @@ export const serveCommand: Command = {
     'max-streams-per-peer': {
       type: 'text',
       value: 'N',
-      description: 'maximum number of leases for each address',
+      description:
+        'maximum number of leases for each address; also of its /watch streams (never over 5000) and of its followed ' +
+        '/events streams (never over 500)',
       default: String(DEFAULTS.maxStreamsPerPeer),
     },
   },

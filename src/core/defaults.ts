@@ -16,7 +16,7 @@ export const DEFAULTS = {
   maxReplicas: 100_000,
   /** The registrations of 100,000 replicas take about 100 MB. */
   maxRegistryBytes: 256 * 1024 * 1024,
-  /** High, because a whole fleet can share one address (NAT). */
+  /** High, because a whole fleet can share one address (NAT). Leases, watches and event streams are counted separately. */
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,
   maxConcurrency: 64,

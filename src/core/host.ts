@@ -69,6 +69,11 @@ export function isUnspecifiedHost({ name }: Host): boolean {
   return name === '0.0.0.0' || name === '::';
 }
 
+/** Returns the host of the address of a peer. An IPv4 address that arrived over an IPv6 socket is the same host. */
+export function toHost(peerAddress: string | undefined): string {
+  return (peerAddress ?? 'unknown').replace(/^::ffff:/, '');
+}
+
 /** Returns whether a host name or address, with or without brackets, is a loopback host. */
 export function isLoopback(host: string): boolean {
   const parsed = parseHost(host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);

@@ -33,6 +33,8 @@ export interface ResourceOptions {
   readonly warmingMs: number;
   readonly readiness: Readiness;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
+  /** Maximum number of watches, and of followed streams of events, for each peer address. It never gets more than half of all. */
+  readonly maxStreamsPerPeer?: number | undefined;
   /** The open watch streams, which the caller drains. Default: an own one. */
   readonly watches?: WatchHub | undefined;
   /** The last events of the registry. Default: one that stays empty. */
@@ -101,9 +103,9 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
     {
       path: EVENTS_PATH,
       access: 'read',
-      methods: { GET: createEventsHandler({ history, streams, lists, readiness, clock }) },
+      methods: { GET: createEventsHandler({ ...options, history, streams, lists }) },
     },
-    { path: WATCH_PATH, access: 'read', methods: { GET: createWatchHandler({ watches, streams, readiness }) } },
+    { path: WATCH_PATH, access: 'read', methods: { GET: createWatchHandler({ ...options, watches, streams }) } },
     { path: '/health', access: 'open', methods: { GET: handleHealth } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },

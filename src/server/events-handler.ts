@@ -3,6 +3,7 @@ import type { RequestHandler } from 'express';
 import { formatEventFrame, parseEventPosition } from '../api/event-frames.js';
 import { type EventQuery, matchesEventQuery, parseEventQuery } from '../api/event-query.js';
 import { formatDroppedEvent, LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
+import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
 import { RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
@@ -12,6 +13,7 @@ import type { EventStreamResponse, EventStreams, ReadEvents } from './event-stre
 import { sendList } from './list-handlers.js';
 import type { ListMemory } from './list-memory.js';
 import type { Readiness } from './readiness.js';
+import { StreamLimit } from './stream-limit.js';
 
 /** The part of a history that requests read. */
 export type ReadableHistory = Omit<EventHistory<never>, 'record'>;
@@ -23,6 +25,8 @@ export interface EventsHandlerOptions {
   readonly lists: ListMemory;
   readonly readiness: Pick<Readiness, 'findReason'>;
   readonly clock: Clock;
+  /** Maximum number of streams for each peer address. One address never gets more than half of all. */
+  readonly maxStreamsPerPeer?: number | undefined;
 }
 
 /** Approximate size of the parts that a list is sent in, in UTF-16 units. */
@@ -31,8 +35,12 @@ const LIST_PART_UNITS = 64 * 1024;
 /** Approximate size of the parts that a stream reads. Each slow client holds one or two. */
 const STREAM_PART_UNITS = 16 * 1024;
 
-/** Maximum number of streams. */
-const MAX_FOLLOWERS = 1000;
+/** Limits of the streams. */
+const STREAM_LIMITS = {
+  name: 'event streams',
+  max: 1000,
+  whenFull: 'this API server has no room for another stream of events; try again, or ask for the events without follow',
+};
 
 /** The checks that a stream needs. */
 const REQUIRED_CHECKS = ['phase', 'open_files'];
@@ -59,8 +67,9 @@ export function createEventsHandler(options: EventsHandlerOptions): RequestHandl
 }
 
 /** Creates a function that turns a response into a stream of the history and of new events. */
-function createFollower({ history, streams, readiness, clock }: EventsHandlerOptions) {
+function createFollower({ history, streams, readiness, clock, maxStreamsPerPeer }: EventsHandlerOptions) {
   const followers = new Set<EventStreamResponse>();
+  const limit = new StreamLimit({ ...STREAM_LIMITS, maxPerPeer: maxStreamsPerPeer });
   let isNotifying = false;
   history.subscribe(() => {
     if (isNotifying || followers.size === 0) return;
@@ -73,19 +82,22 @@ function createFollower({ history, streams, readiness, clock }: EventsHandlerOpt
   });
   return (query: EventQuery, request: IncomingMessage, response: ServerResponse): void => {
     const isReady = REQUIRED_CHECKS.every((name) => readiness.findReason(name) === undefined);
-    if (!isReady || followers.size >= MAX_FOLLOWERS) return void sendNoRoom(response);
+    if (!isReady) return void sendNoRoom(response);
+    const host = toHost(request.socket.remoteAddress);
+    const refusal = limit.check(host);
+    if (refusal) return void sendError(response, refusal.code, refusal.message, RETRY_LATER_HEADERS);
     const resumed = resumeQuery(query, request, history);
     const stream = streams.open(response, createEventReader(resumed, history));
+    const release = limit.add(host);
     followers.add(stream);
-    stream.onClosed(() => void followers.delete(stream));
+    stream.onClosed(() => {
+      release();
+      followers.delete(stream);
+    });
   };
 }
 
-const sendNoRoom = createErrorResponse(
-  'unavailable',
-  'this API server has no room for another stream of events; try again, or ask for the events without follow',
-  RETRY_LATER_HEADERS,
-);
+const sendNoRoom = createErrorResponse('unavailable', STREAM_LIMITS.whenFull, RETRY_LATER_HEADERS);
 
 /**
  * Returns the query for the events after the last one that the client has received. The client of an earlier process of this

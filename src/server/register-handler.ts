@@ -12,6 +12,7 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import { createNonObjectFailure, serializeValidationIssues, type ValidationIssue } from '../api/validation-issues.js';
 import { getEndpointWarning } from '../core/endpoint.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
+import { toHost } from '../core/host.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
@@ -27,7 +28,7 @@ import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js'
 import { createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
-import { emitRefusal, toHost } from './registration-refusals.js';
+import { emitRefusal } from './registration-refusals.js';
 
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {

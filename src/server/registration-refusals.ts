@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { ErrorCode } from '../core/errors.js';
+import { toHost } from '../core/host.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Events, RegistryEvent } from '../core/ports.js';
 
@@ -18,9 +19,4 @@ export function emitRefusal(
   { code, reason, replicaId }: RegistrationRefusal,
 ): void {
   events.emit({ kind: 'registration_refused', replicaId, host: toHost(socket.remoteAddress), code, reason });
-}
-
-/** Returns the address of the peer. An IPv4 address that arrived over an IPv6 socket is the same host. */
-export function toHost(address: string | undefined): string {
-  return (address ?? 'unknown').replace(/^::ffff:/, '');
 }

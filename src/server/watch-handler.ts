@@ -2,20 +2,31 @@ import type { RequestHandler } from 'express';
 import { parseEventPosition } from '../api/event-frames.js';
 import { parseQuery } from '../api/query.js';
 import { LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
+import { toHost } from '../core/host.js';
 import { RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
 import { detachStrings } from '../json/string-memory.js';
-import { createErrorResponse, sendError } from './error-response.js';
+import { sendError } from './error-response.js';
 import type { EventStreams } from './event-stream-response.js';
 import type { Readiness } from './readiness.js';
+import { StreamLimit } from './stream-limit.js';
 import type { WatchHub } from './watch-hub.js';
 
 /** Options of the watch handler. */
 export interface WatchHandlerOptions {
-  readonly watches: WatchHub;
+  readonly watches: Pick<WatchHub, 'watch'>;
   readonly streams: Pick<EventStreams, 'open'>;
   readonly readiness: Readiness;
+  /** Maximum number of streams for each peer address. One address never gets more than half of all. */
+  readonly maxStreamsPerPeer?: number | undefined;
 }
+
+/** Limits of the streams. With 10,000 different filters, a change costs 10,000 comparisons. */
+const STREAM_LIMITS = {
+  name: 'watches',
+  max: 10_000,
+  whenFull: 'too many clients watch this API server; try again, or use another one',
+};
 
 /** The checks that a watch needs. Unlike a registration, it needs no complete list: it gets what is missing later. */
 const REQUIRED_CHECKS = ['phase', 'open_files'];
@@ -24,24 +35,27 @@ const REQUIRED_CHECKS = ['phase', 'open_files'];
  * Creates the handler of `GET /watch`: server-sent events with all replicas that match the query, whatever their state,
  * and then each change.
  */
-export function createWatchHandler({ watches, streams, readiness }: WatchHandlerOptions): RequestHandler {
+export function createWatchHandler({
+  watches,
+  streams,
+  readiness,
+  maxStreamsPerPeer,
+}: WatchHandlerOptions): RequestHandler {
+  const limit = new StreamLimit({ ...STREAM_LIMITS, maxPerPeer: maxStreamsPerPeer });
   return (request, response) => {
     const reason = REQUIRED_CHECKS.map((name) => readiness.findReason(name)).find((one) => one !== undefined);
     if (reason !== undefined) {
       return sendError(response, 'unavailable', `this API server can't be watched: ${reason}`, RETRY_LATER_HEADERS);
     }
-    if (!watches.hasRoom) return sendTooManyWatches(response);
+    const host = toHost(request.socket.remoteAddress);
+    const refusal = limit.check(host);
+    if (refusal) return sendError(response, refusal.code, refusal.message, RETRY_LATER_HEADERS);
     if (request.method === 'HEAD') return void streams.open(response, () => '');
     const lastEventId = request.headers[LAST_EVENT_ID_HEADER];
     const position = parseEventPosition(typeof lastEventId === 'string' ? lastEventId : undefined);
     // A substring would keep the whole URL in memory.
     const query = detachStrings(parseQuery(parseTarget(request.url).search));
-    watches.watch(query, position, response);
+    const release = limit.add(host);
+    watches.watch(query, position, response).onClosed(release);
   };
 }
-
-const sendTooManyWatches = createErrorResponse(
-  'unavailable',
-  'too many clients watch this API server; try again, or use another one',
-  RETRY_LATER_HEADERS,
-);

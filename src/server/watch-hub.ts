@@ -3,12 +3,13 @@ import type { EventPosition } from '../api/event-frames.js';
 import { serializeReplicaRow } from '../api/replica-list-json.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { type CapabilityQuery, listPairs } from '../core/capability.js';
+import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Registration } from '../core/replica.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { spreadEvenly } from './drain.js';
-import type { EventStreams } from './event-stream-response.js';
+import type { EventStreamResponse, EventStreams } from './event-stream-response.js';
 import { ListMemory } from './list-memory.js';
 import { TurnQueue } from './turn-queue.js';
 import { WatchFeed } from './watch-feed.js';
@@ -23,9 +24,6 @@ const SLICE_MS = 5;
 
 /** Interval at which slow clients are looked for, in ms. */
 const SLOW_CHECK_INTERVAL_MS = 1000;
-
-/** Maximum number of streams. With 10,000 different filters, a change costs 10,000 comparisons. */
-const MAX_WATCHERS = 10_000;
 
 /** Maximum size of all snapshots that are being sent, and of the changes that wait for slow clients, in bytes. */
 const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
@@ -78,16 +76,11 @@ export class WatchHub {
     return this.#watchers.size;
   }
 
-  /** Whether there is room for another stream. */
-  get hasRoom(): boolean {
-    return this.#watchers.size < MAX_WATCHERS;
-  }
-
   /**
    * Turns a response into a stream of the replicas that match a query. It continues after the client's last event, if that
    * is known. Otherwise it begins with a snapshot.
    */
-  watch(query: CapabilityQuery, lastEvent: EventPosition | undefined, response: ServerResponse): void {
+  watch(query: CapabilityQuery, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
     const { streams, deadPeers } = this.#options;
     const history = this.#startHistory();
     const key = createKey(query);
@@ -99,7 +92,7 @@ export class WatchHub {
     if (this.#watchers.size === 1) this.#checkForSlowClients();
     const { socket } = response;
     const onDead = (): void => void response.destroy();
-    const unwatch = socket ? deadPeers.watch({ host: socket.remoteAddress ?? '', socket, onDead }) : () => {};
+    const unwatch = socket ? deadPeers.watch({ host: toHost(socket.remoteAddress), socket, onDead }) : () => {};
     const stream = streams.open(response, (open) => (this.#isDraining ? '' : watcher.read(open)));
     stream.onClosed(() => {
       unwatch();
@@ -108,6 +101,7 @@ export class WatchHub {
       if (--feed.streams === 0) this.#feeds.delete(key);
       if (this.#watchers.size === 0) this.#forgetLater();
     });
+    return stream;
   }
 
   /**

@@ -261,18 +261,28 @@ describe('GET /events?follow', () => {
     expect(readFrames(connection)).toHaveLength(1002);
   });
 
-  it('is refused to more than 1,000 clients, and allowed again when one has left', async () => {
-    const streams = Array.from({ length: 1000 }, () => follow());
-    await until('all are open', () => streams.every((one) => one.received().includes('\r\n\r\n')));
-    const refused = await fetch(`${server.url}/events?follow`);
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+  it('is refused to more than 1,000 clients, of which one address can have 500, and allowed again when one has left', async () => {
+    const followFrom = (address: string): RawConnection => {
+      const text = 'GET /events?follow HTTP/1.0\r\nHost: x\r\n\r\n';
+      const connection = openRawConnection(server.port, text, address);
+      connections.push(connection);
+      return connection;
+    };
+    const getHead = async (connection: RawConnection): Promise<string> => {
+      await until('there is a response', () => connection.received().includes('\r\n\r\n'));
+      return connection.received();
+    };
+    const streams = Array.from({ length: 500 }, () => followFrom('127.0.0.1'));
+    await Promise.all(streams.map(getHead));
+    expect(await getHead(followFrom('127.0.0.1'))).toMatch(
+      /^HTTP\/1.1 429 .*retry-after: 5\r\n.* has 500 event streams/s,
+    );
+    streams.push(...Array.from({ length: 500 }, () => followFrom('127.0.0.2')));
+    await Promise.all(streams.map(getHead));
+    expect(await getHead(followFrom('127.0.0.3'))).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n.*has no room/s);
     expect(await listNames()).toEqual([]);
     streams[0]?.socket.destroy();
-    await until('there is room', async () => {
-      const retried = follow();
-      await until('it is answered', () => retried.received().includes('\r\n\r\n'));
-      return retried.received().startsWith('HTTP/1.1 200');
-    });
+    await until('there is room', async () => (await getHead(followFrom('127.0.0.3'))).startsWith('HTTP/1.1 200'));
     emit('a');
     await Promise.all(streams.slice(1).map((one) => waitForFrames(one, ['id_conflict a'])));
   }, 30_000);

@@ -65,6 +65,49 @@ describe('a registration over a limit', () => {
   });
 });
 
+describe.each([
+  ['a watch', '/watch', 'watches'],
+  ['a followed stream of events', '/events?follow', 'event streams'],
+])('%s', (_what, path, kind) => {
+  /** Opens a stream from an address, and returns its connection when it has a response. */
+  async function open(address: string, method = 'GET'): Promise<RawConnection> {
+    const opened = openRawConnection(server.port, `${method} ${path} HTTP/1.1\r\nHost: x\r\n\r\n`, address);
+    connections.push(opened);
+    await until('there is a response', () => opened.received().includes('\r\n\r\n'));
+    return opened;
+  }
+  const openFromHere = (): Promise<RawConnection> => open('127.0.0.1');
+  const getStatus = ({ received }: RawConnection): string =>
+    received().slice('HTTP/1.1 '.length, 'HTTP/1.1 200'.length);
+
+  it('is refused when its address has the most streams allowed, until one of them ends', async () => {
+    server = await startTestApiServer({ maxStreamsPerPeer: 2 });
+    const first = await openFromHere();
+    expect([getStatus(first), getStatus(await openFromHere())]).toEqual(['200', '200']);
+    for (const method of ['GET', 'HEAD']) {
+      const refused = (await open('127.0.0.1', method)).received();
+      expect(refused).toMatch(/^HTTP\/1.1 429 .*retry-after: 5\r\n/s);
+      if (method === 'GET') expect(refused).toContain(`{"detail":"127.0.0.1 has 2 ${kind}, the maximum for one host"}`);
+    }
+    expect(getStatus(await open('127.0.0.2'))).toBe('200');
+    first.socket.destroy();
+    await until('there is room', async () => getStatus(await openFromHere()) === '200');
+    expect(getStatus(await openFromHere())).toBe('429');
+  });
+
+  it('does not count leases, lists, HEAD requests and streams of the other kind', async () => {
+    server = await startTestApiServer({ maxStreamsPerPeer: 1 });
+    await register('r1');
+    const other = path === '/watch' ? '/events?follow' : '/watch';
+    const stream = send(`GET ${other} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until('it is open', () => stream.received().includes('\r\n\r\n'));
+    expect([(await get('/replicas')).status, (await get('/events')).status]).toEqual([200, 200]);
+    for (let n = 0; n < 3; n++) expect(getStatus(await open('127.0.0.1', 'HEAD'))).toBe('200');
+    expect(getStatus(await openFromHere())).toBe('200');
+    expect((await register('r2')).received()).toContain('alive');
+  });
+});
+
 describe('the bytes of registrations over the limit', () => {
   const formatSizedBody = (id: string): string => formatRegistrationBody(id, [{ padding: 'x'.repeat(250) }]);
 

@@ -1,29 +1,30 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Request, Response } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Readiness } from '../../src/server/readiness.js';
 import { createWatchHandler } from '../../src/server/watch-handler.js';
 import type { WatchHub } from '../../src/server/watch-hub.js';
 
 let server: Server;
+let handle: RequestHandler;
 let reasons: Record<string, string | undefined>;
-let hasRoom: boolean;
+let endings: (() => void)[];
 
 beforeEach(async () => {
   reasons = {};
-  hasRoom = true;
+  endings = [];
   const checks = ['open_files', 'first_list'].map((name) => ({ name, getReason: () => reasons[name] }));
   const readiness = new Readiness(checks);
   readiness.markServing();
   const watches = {
-    get hasRoom() {
-      return hasRoom;
+    watch: (query: readonly string[], _lastEvent: unknown, response: Response) => {
+      response.end(query.join(' '));
+      return { onClosed: (listener: () => void) => void endings.push(listener) };
     },
-    watch: (query: readonly string[], _lastEvent: unknown, response: Response) => response.end(query.join(' ')),
   };
   const streams = { open: () => expect.unreachable() };
-  const handle = createWatchHandler({ watches: watches as unknown as WatchHub, streams, readiness });
+  handle = createWatchHandler({ watches: watches as unknown as WatchHub, streams, readiness });
   server = createServer((request, response) => void handle(request as Request, response as Response, () => {}));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
@@ -49,7 +50,33 @@ it('refuses a watch near the limit of open files', async () => {
   expect(await ask()).toEqual([503, '5', JSON.stringify({ detail })]);
 });
 
-it('refuses a watch when there are too many', async () => {
-  hasRoom = false;
-  expect(await ask()).toMatchObject([503, '5', expect.stringContaining('too many clients watch this API server')]);
+it('refuses the 5,001st watch of an address, and the 10,001st of all, until one ends', () => {
+  const open = (
+    remoteAddress: string,
+  ): [status: number, retryAfter?: string | undefined, body?: string | undefined] => {
+    const request = { method: 'GET', url: '/watch', headers: {}, socket: { remoteAddress } };
+    let status = 200;
+    let body: string | undefined;
+    let fields: readonly string[] = [];
+    const response = {
+      writeHead(newStatus: number, newFields: readonly string[]) {
+        [status, fields] = [newStatus, newFields];
+        return response;
+      },
+      end: (text: string) => {
+        body = text;
+      },
+    };
+    handle(request as unknown as Request, response as unknown as Response, () => {});
+    return status === 200 ? [status] : [status, fields[fields.indexOf('retry-after') + 1], body];
+  };
+  const hasMaximum = (host: string) => JSON.stringify({ detail: `${host} has 5000 watches, the maximum for one host` });
+  for (let n = 0; n < 5000; n++) expect(open('::ffff:10.0.0.1')).toEqual([200]);
+  expect(open('10.0.0.1')).toEqual([429, '5', hasMaximum('10.0.0.1')]);
+  for (let n = 0; n < 5000; n++) expect(open('2001:db8::1')).toEqual([200]);
+  expect(open('2001:db8::1')).toEqual([429, '5', hasMaximum('2001:db8::1')]);
+  expect(open('10.0.0.2')).toEqual([503, '5', expect.stringContaining('too many clients watch this API server')]);
+  endings[0]?.();
+  expect(open('10.0.0.2')).toEqual([200]);
+  expect(open('10.0.0.1')[0]).toBe(503);
 });

@@ -71,9 +71,9 @@ export interface RawConnection {
   received(): string;
 }
 
-/** Connects to loopback and sends a text byte for byte. */
-export function openRawConnection(port: number, text: string): RawConnection {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+/** Connects to loopback from an address (default: 127.0.0.1) and sends a text byte for byte. */
+export function openRawConnection(port: number, text: string, localAddress?: string): RawConnection {
+  const socket = connect({ port, host: '127.0.0.1', localAddress, allowHalfOpen: true });
   let received = '';
   socket.setEncoding('latin1').on('data', (chunk) => {
     received += chunk;
