@@ -11,6 +11,7 @@ export {
   loadLlamaBackend,
   type OpenaiBackendSettings,
 } from './backends.js';
+export type { PickerName } from './client/balancing/pickers/picker.js';
 export type {
   ClientOptions,
   FailedAttempt,
@@ -19,6 +20,7 @@ export type {
   ModelRequestOptions,
   RequestOptions,
 } from './client/client-options.js';
+export type { ClientReplica } from './client/discovery.js';
 export type { LeaseChange } from './client/lease-change.js';
 export { type KeptRegistration, keepRegistered, startApiServer, startWorker } from './compose.js';
 export type { KeepRegisteredOptions, StartApiServerOptions, StartWorkerOptions } from './compose-options.js';

@@ -3,9 +3,10 @@ import type { CallEvent, Clock } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
-import type { AttemptOutcome, Discovery, Target } from './discovery.js';
+import { BrokenConnectionError, NotStartedError } from './connection-errors.js';
+import type { AttemptOutcome, AttemptRecord, Discovery, Target } from './discovery.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import type { ListingWatch, WatchedCall } from './listing-watch.js';
+import type { QuietCallWatch, WatchedCall } from './quiet-calls.js';
 
 /** Timeout for a replica's response on a new connection, in ms. A replica that takes longer counts as dead. */
 const NEW_CONNECTION_TIMEOUT_MS = 2000;
@@ -14,8 +15,8 @@ const NEW_CONNECTION_TIMEOUT_MS = 2000;
 export interface AttemptContext {
   readonly discovery: Discovery;
   readonly channels: ChannelPool;
-  /** Watches calls in progress; undefined if the targets are not discovered. */
-  readonly listing?: ListingWatch | undefined;
+  /** Watches the calls in progress. */
+  readonly quietCalls: QuietCallWatch;
   /** Receives the events of attempts. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   readonly clock: Clock;
@@ -30,11 +31,12 @@ export class Attempt implements WatchedCall {
   readonly #number: number;
   lastMessageAtMs: number;
   readonly #startedAtMs: number;
-  #firstByteMs: number | undefined;
+  #hasMessage = false;
   #hasEnded = false;
   readonly #context: AttemptContext;
   readonly #call: CallCancellation;
   readonly #cancellation: Cancellation;
+  readonly #record: AttemptRecord;
 
   /** Begins the attempt. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   constructor(
@@ -48,12 +50,13 @@ export class Attempt implements WatchedCall {
     this.#call = call;
     this.target = target;
     this.#number = number;
-    this.channel = openChannel(context, target);
+    this.#record = context.discovery.beginAttempt(target);
+    this.channel = this.#openChannel();
     this.#cancellation = call.beginAttempt();
     this.options = { ...time, cancellation: this.#cancellation };
     this.#startedAtMs = context.clock.nowMs();
     this.lastMessageAtMs = this.#startedAtMs;
-    context.listing?.add(this);
+    context.quietCalls.add(this);
     this.#emit({ kind: 'attempt_started', target, attempt: number });
   }
 
@@ -70,22 +73,28 @@ export class Attempt implements WatchedCall {
   /** Records a message of a stream. */
   recordMessage(): void {
     this.lastMessageAtMs = this.#context.clock.nowMs();
-    this.#firstByteMs ??= this.lastMessageAtMs - this.#startedAtMs;
-    this.#context.discovery.reportMessage(this.target);
+    this.#record.recordMessage(this.#hasMessage ? undefined : this.lastMessageAtMs - this.#startedAtMs);
+    this.#hasMessage = true;
   }
 
   /** Ends the attempt with success. */
   succeed(): void {
-    this.#firstByteMs ??= this.#context.clock.nowMs() - this.#startedAtMs;
-    this.#end('ok', { kind: 'success', firstByteMs: this.#firstByteMs });
+    if (!this.#hasMessage) this.recordMessage();
+    this.#end('ok', { kind: 'success' });
   }
 
-  /** Ends the attempt with a failure. A channel that became unavailable is not used again. */
+  /** Ends the attempt with a failure. A channel without a connection is not used again. */
   recordFailure(error: unknown): void {
     const isAbandoned = !(error instanceof AnyserveError) || this.#call.isCancelled;
-    if (!isAbandoned && error.code === 'unavailable') this.#context.channels.drop(this.channel);
+    const isUnusable = error instanceof NotStartedError || error instanceof BrokenConnectionError;
+    if (!isAbandoned && isUnusable) this.#context.channels.drop(this.channel);
     const code = error instanceof AnyserveError ? error.code : 'cancelled';
     this.#end(code, isAbandoned ? { kind: 'abandoned' } : { kind: 'failure', error });
+  }
+
+  /** Takes back an internal error: another replica failed the same call. */
+  forgive(): void {
+    this.#record.forgive();
   }
 
   /** Ends the attempt if it is still in progress, because its caller has left the stream. */
@@ -96,10 +105,10 @@ export class Attempt implements WatchedCall {
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#context.listing?.delete(this);
+    this.#context.quietCalls.delete(this);
     this.#call.endAttempt(this.#cancellation);
     this.channel.release();
-    this.#context.discovery.reportOutcome(this.target, outcome);
+    this.#record.end(outcome);
     if (!this.#context.onAttempt) return;
     const durationMs = this.#context.clock.nowMs() - this.#startedAtMs;
     this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
@@ -115,18 +124,18 @@ export class Attempt implements WatchedCall {
       });
     }
   }
-}
 
-function openChannel({ channels, discovery }: AttemptContext, target: Target): InferenceChannel {
-  try {
-    const channel = channels.get(target.endpoint);
-    channel.acquire();
-    return channel;
-  } catch (cause) {
-    const message = `replica ${quote(target.replicaId ?? target.endpoint)}: ${getErrorMessage(cause)}`;
-    // The next attempt at this replica would fail in the same way, so only another replica is tried.
-    const error = new AnyserveError('failed_precondition', message, { cause });
-    discovery.reportOutcome(target, { kind: 'failure', error });
-    throw error;
+  #openChannel(): InferenceChannel {
+    const { target } = this;
+    try {
+      const channel = this.#context.channels.get(target.endpoint);
+      channel.acquire();
+      return channel;
+    } catch (cause) {
+      const message = `replica ${quote(target.replicaId ?? target.endpoint)}: ${getErrorMessage(cause)}`;
+      const error = new NotStartedError('failed_precondition', message, { cause });
+      this.#record.end({ kind: 'failure', error });
+      throw error;
+    }
   }
 }

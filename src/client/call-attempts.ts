@@ -1,13 +1,15 @@
 import type { CapabilityQuery } from '../core/capability.js';
-import { describeTimeout } from '../core/durations.js';
-import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
+import { describeTimeout, formatDuration } from '../core/durations.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
+import type { RetryBudget } from './balancing/retry-budget.js';
+import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { FailedAttempt, InferOptions } from './client-options.js';
-import { ConnectTimeoutError } from './connect-channel.js';
+import { ConnectTimeoutError } from './connection-errors.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, WARMING_RETRY_MS } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
@@ -19,102 +21,67 @@ export interface RetryingCallerOptions extends AttemptContext {
   readonly waitWhileWarming: boolean;
   /** The calls in progress, which end when the client is closed. */
   readonly activeCalls: ActiveCalls;
+  /** The retries that the client can make. */
+  readonly budget: RetryBudget;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly random: Random;
 }
 
-/**
- * Maximum number of attempts of a call. It is low enough that the ids of all failed replicas fit into the headers of a route
- * request.
- */
-const MAX_ATTEMPTS = 5;
+/** Maximum number of attempts of a call: an input that crashes engines must not visit the whole fleet. */
+const MAX_ATTEMPTS = 3;
+
+/** Maximum number of attempts whose request a replica has received and not refused. */
+const MAX_COMPLETE_ATTEMPTS = 2;
+
 const BASE_RETRY_DELAY_MS = 100;
+const MAX_RETRY_DELAY_MS = 1000;
 const DISCOVERY_TIMEOUT_MS = 3000;
+
+/** Maximum addition to the time for which all replicas asked not to be called, as a part of it. */
+const PUSH_BACK_JITTER = 0.2;
 
 /** Maximum delay of a timer, about 24 days. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Errors after which a retry on the same replica can succeed. After any other error, only other replicas are tried. */
-const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'aborted', 'cancelled']);
-
 /**
- * Returns whether a retry on the same replica can succeed soon. After a connect timeout, a retry would probably time out
- * too.
+ * The attempts of one call: chooses the target of each, and decides whether another follows. A retry is free or takes a
+ * token of the client's budget: see {@link RetryBudget}.
  */
-function isTransient(error: AnyserveError): boolean {
-  return TRANSIENT_CODES.has(error.code) && !(error instanceof ConnectTimeoutError);
-}
-
-/** The attempts of one call: chooses the target of each, and decides whether another follows. */
 export class CallAttempts {
   readonly #context: RetryingCallerOptions;
-  readonly #retryOnFailure: boolean;
+  readonly #options: InferOptions;
   readonly #cancellation: CallCancellation;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
-  readonly #failed: Target[] = [];
+  readonly #failed: FailedTry[] = [];
+  /** The replicas at which attempts have failed. */
   readonly #excluded: ReplicaId[] = [];
   /** Failed attempt to pass to `onRetry` when the next target is known. */
   #unreportedFailure: Omit<FailedAttempt, 'next'> | undefined;
-  /** Number of lookups of a target, whether one was found or not. Those that wait for a warming server don't count. */
-  #rounds = 0;
-  #lastError: AnyserveError | undefined;
+  #completeAttempts = 0;
+  /** Whether the next retry needs no token and no pause. */
+  #isNextFree = false;
+  #hadFreeRetry = false;
 
   /** `defaultTimeoutMs` applies if neither the call nor the client sets a timeout. Throws when the client is closed. */
-  constructor(
-    context: RetryingCallerOptions,
-    { timeoutMs, signal, retryOnFailure = true }: InferOptions,
-    defaultTimeoutMs: number,
-  ) {
+  constructor(context: RetryingCallerOptions, options: InferOptions, defaultTimeoutMs: number) {
+    const { timeoutMs, signal } = options;
     this.#context = context;
-    this.#retryOnFailure = retryOnFailure;
+    this.#options = options;
     this.#cancellation = context.activeCalls.begin(signal);
     this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = context.clock.nowMs() + this.#timeoutMs;
+    context.budget.addCall();
   }
 
   /** Finds the target of the next attempt. Returns no promise if the target is known already. */
   next(): Target | Promise<Target> {
     this.#cancellation.throwIfCancelled();
-    if (this.#lastError) return this.#findAfter(this.#lastError);
-    this.#rounds++;
+    const last = this.#failed.at(-1);
+    if (last) return this.#findAfter(last);
     const found = this.#discover();
     if (!(found instanceof Promise) && found.kind === 'found') return found.target;
     return this.#findFirst(found);
-  }
-
-  /** Finds the first target. Keeps asking an API server that is warming up until the deadline is near. */
-  async #findFirst(firstResult: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
-    const { clock, random, waitWhileWarming, query } = this.#context;
-    for (let found = await firstResult; ; found = await this.#discover()) {
-      if (found.kind === 'found') return found.target;
-      const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
-      if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
-        throw createNoMatchError(query);
-      await sleep(clock, delayMs, this.#cancellation.signal);
-      this.#cancellation.throwIfCancelled();
-    }
-  }
-
-  /** Finds a target that hasn't failed yet. If there is none, waits and takes any target. */
-  async #findAfter(error: AnyserveError): Promise<Target> {
-    for (;;) {
-      this.#cancellation.throwIfCancelled();
-      this.#rounds++;
-      let target = await this.#findOther(error);
-      const endpoint = target?.endpoint;
-      const isNew = endpoint !== undefined && !this.#failed.some((failed) => failed.endpoint === endpoint);
-      if (!isNew) {
-        if (!isTransient(error) || this.#rounds > MAX_ATTEMPTS) throw this.#createNoOtherReplicaError(error);
-        await this.#waitBeforeRetry();
-        // Another replica can have registered meanwhile.
-        target = await this.#findOther(error);
-      }
-      if (!target) continue;
-      if (this.#unreportedFailure) this.#context.onRetry?.({ ...this.#unreportedFailure, next: target });
-      this.#unreportedFailure = undefined;
-      return target;
-    }
   }
 
   /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
@@ -131,22 +98,80 @@ export class CallAttempts {
     this.#cancellation.end();
   }
 
-  /** Lets another attempt follow a failed one. Throws its error if none can. */
-  continueAfter(target: Target, error: unknown): void {
+  /** Lets another attempt follow a failed one. Throws its error if none can. `attempt` is undefined if it could not begin. */
+  continueAfter(target: Target, attempt: Attempt | undefined, error: unknown): void {
     const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
-    const isLast = error.isFinal || error.code === 'deadline_exceeded' || this.#rounds >= MAX_ATTEMPTS;
-    if (!this.#retryOnFailure || isLast || !discovery.hasOthers) throw error;
-    this.#failed.push(target);
+    const kind = classifyFailure(error);
+    if (kind === 'broken' || kind === 'internal') this.#completeAttempts++;
+    if (kind === 'internal') this.#forgiveIfOthersFailed(attempt);
+    const isLast =
+      kind === 'final' || this.#failed.length + 1 >= MAX_ATTEMPTS || this.#completeAttempts >= MAX_COMPLETE_ATTEMPTS;
+    if (isLast || this.#options.retryOnFailure === false || !discovery.hasOthers) throw error;
+    this.#isNextFree = this.#isFree(target, kind);
+    if (!this.#isNextFree && !this.#context.budget.take()) throw createNoBudgetError(error);
+    this.#hadFreeRetry ||= this.#isNextFree;
+    this.#unreportedFailure = { attempt: this.#failed.length + 1, ...target, error };
+    this.#failed.push({ target, attempt, error, kind });
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
-    this.#lastError = error;
-    this.#unreportedFailure = { attempt: this.#failed.length, ...target, error };
   }
 
-  async #findOther(error: AnyserveError): Promise<Target | undefined> {
+  /**
+   * Returns whether a retry needs no token: the first one of a call, after a failure that shows the end of a replica and no
+   * overload, if a replica is left that doesn't fail.
+   */
+  #isFree(target: Target, kind: FailureKind): boolean {
+    const { discovery } = this.#context;
+    if (this.#hadFreeRetry || !discovery.hasHealthyOther(target)) return false;
+    return kind === 'not_started' || kind === 'broken' || discovery.hasLeft(target);
+  }
+
+  /** Takes back the internal errors if several replicas failed this call: its input is the likely cause. */
+  #forgiveIfOthersFailed(attempt: Attempt | undefined): void {
+    const failed = this.#failed.filter(({ kind }) => kind === 'internal');
+    if (failed.length === 0) return;
+    for (const one of failed) one.attempt?.forgive();
+    attempt?.forgive();
+  }
+
+  /** Finds the first target. Keeps asking API servers that are warming up until the deadline is near. */
+  async #findFirst(firstResult: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
+    const { clock, random, waitWhileWarming, query } = this.#context;
+    for (let found = await firstResult; ; found = await this.#discover()) {
+      if (found.kind === 'found') return found.target;
+      if (found.kind === 'pushed_back') await this.#waitForPushBack(found.untilMs, undefined);
+      else {
+        const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
+        if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
+          throw createNoMatchError(query);
+        await sleep(clock, delayMs, this.#cancellation.signal);
+        this.#cancellation.throwIfCancelled();
+      }
+    }
+  }
+
+  /** Finds the target of a retry: one that hasn't failed yet, else one that has, unless it would fail again. */
+  async #findAfter(last: FailedTry): Promise<Target> {
+    if (!this.#isNextFree) await this.#waitBeforeRetry();
+    for (;;) {
+      const found = await this.#findOther(last.error);
+      if (found.kind === 'pushed_back') {
+        await this.#waitForPushBack(found.untilMs, last.error);
+        continue;
+      }
+      const target = found.kind === 'found' ? found.target : last.target;
+      const isNew = !this.#failed.some((failed) => isSame(failed.target, target));
+      const isGone = found.kind === 'none' && this.#context.discovery.hasLeft(target);
+      if (!isNew && (isGone || !canPass(last))) throw this.#createNoOtherReplicaError(last.error);
+      if (this.#unreportedFailure) this.#context.onRetry?.({ ...this.#unreportedFailure, next: target });
+      this.#unreportedFailure = undefined;
+      return target;
+    }
+  }
+
+  async #findOther(error: AnyserveError): Promise<DiscoveryResult> {
     try {
-      const found = await this.#discover();
-      return found.kind === 'found' ? found.target : undefined;
+      return await this.#discover();
     } catch (cause) {
       if (this.#cancellation.isCancelled || cause === error) throw cause;
       const message = `${error.message}; cannot look for another replica: ${getErrorMessage(cause)}`;
@@ -155,14 +180,32 @@ export class CallAttempts {
   }
 
   #discover(): DiscoveryResult | Promise<DiscoveryResult> {
-    const timeoutMs = Math.min(this.#requireRemainingMs(), DISCOVERY_TIMEOUT_MS);
-    return this.#context.discovery.find(this.#excluded, timeoutMs, this.#cancellation);
+    return this.#context.discovery.find({
+      excluded: this.#excluded,
+      affinity: this.#options.affinity,
+      timeoutMs: Math.min(this.#requireRemainingMs(), DISCOVERY_TIMEOUT_MS),
+      cancellation: this.#cancellation,
+    });
   }
 
   async #waitBeforeRetry(): Promise<void> {
     const { clock, random } = this.#context;
-    const delayMs = random.fraction() * BASE_RETRY_DELAY_MS * 2 ** this.#rounds;
-    await sleep(clock, Math.min(delayMs, this.#requireRemainingMs()), this.#cancellation.signal);
+    const ceilingMs = Math.min(MAX_RETRY_DELAY_MS, BASE_RETRY_DELAY_MS * 2 ** (this.#failed.length - 1));
+    const delayMs = Math.min(random.fraction() * ceilingMs, this.#requireRemainingMs());
+    await sleep(clock, delayMs, this.#cancellation.signal);
+    this.#cancellation.throwIfCancelled();
+  }
+
+  /** Waits until a replica can be called again. Throws at once if the deadline is earlier. */
+  async #waitForPushBack(untilMs: number, lastError: AnyserveError | undefined): Promise<void> {
+    const { clock, random, query } = this.#context;
+    const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
+    if (delayMs >= this.#requireRemainingMs()) {
+      const wait = `all replicas that offer ${describeQuery(query)} ask to wait for ${formatDuration(Math.ceil(delayMs))}`;
+      const message = lastError ? `${lastError.message}; ${wait}` : wait;
+      throw new AnyserveError(lastError?.code ?? 'resource_exhausted', message, { cause: lastError });
+    }
+    await sleep(clock, delayMs, this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
   }
 
@@ -170,11 +213,34 @@ export class CallAttempts {
   #requireRemainingMs(): number {
     const remainingMs = this.#deadlineAtMs - this.#context.clock.nowMs();
     if (remainingMs > 0) return remainingMs;
-    throw this.#lastError ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
+    throw this.#failed.at(-1)?.error ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
   }
 
   #createNoOtherReplicaError(error: AnyserveError): AnyserveError {
     const message = `${error.message}; no other replica offers ${describeQuery(this.#context.query)}`;
     return new AnyserveError(error.code, message, { cause: error });
   }
+}
+
+/** A failed attempt of a call. */
+interface FailedTry {
+  readonly target: Target;
+  readonly attempt: Attempt | undefined;
+  readonly error: AnyserveError;
+  readonly kind: FailureKind;
+}
+
+function isSame(one: Target, other: Target): boolean {
+  return one.endpoint === other.endpoint;
+}
+
+/** Returns whether an attempt at the same replica can succeed soon. */
+function canPass({ kind, error }: FailedTry): boolean {
+  if (error instanceof ConnectTimeoutError || error.code === 'failed_precondition') return false;
+  return kind === 'busy' || kind === 'not_started' || kind === 'broken';
+}
+
+function createNoBudgetError(error: AnyserveError): AnyserveError {
+  const message = `${error.message}; not retried: too many calls of this client fail`;
+  return new AnyserveError(error.code, message, { cause: error });
 }

@@ -4,6 +4,7 @@ import { AnyserveError, type ErrorCode, getErrorMessage, toErrorCode } from '../
 import { explainTlsError } from '../core/tls.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { formatTensorSpec, type TensorSpec } from '../inference/tensor-spec.js';
+import { BrokenConnectionError, NotStartedError } from './connection-errors.js';
 
 /** Facts about a call that explain its failure. */
 interface CallContext {
@@ -23,7 +24,24 @@ export function toCallError(error: ServiceError, endpoint: string, context: Call
     describeConnectionFailure(error, context) ??
     describeDeadline(error, context) ??
     describeStatus(error);
-  return new AnyserveError(code, `${endpoint}: ${details}`, { cause: error });
+  const message = `${endpoint}: ${details}`;
+  if (hasNotStarted(error)) return new NotStartedError(code, message, { cause: error });
+  if (hasLostConnection(error)) return new BrokenConnectionError('unavailable', message, { cause: error });
+  return new AnyserveError(code, message, { cause: error });
+}
+
+/** Returns whether the replica did no work: there is no connection, or the server refused the stream. */
+function hasNotStarted({ code, details }: ServiceError): boolean {
+  return code === status.UNAVAILABLE && (details === 'Stream refused by server' || NO_CONNECTION.test(details));
+}
+
+/**
+ * Returns whether the connection broke during a call. When a process dies, the library sometimes reports the end of the stream
+ * before that of the connection, as cancelled.
+ */
+function hasLostConnection({ code, details }: ServiceError): boolean {
+  if (code === status.CANCELLED) return details === 'Call cancelled';
+  return code === status.UNAVAILABLE && LOST_CONNECTION.test(details);
 }
 
 /** Returns whether a call failed because the other end doesn't speak HTTP/2. */
@@ -34,7 +52,7 @@ export function isNotHttp2Error({ details }: ServiceError): boolean {
 /** Creates the error of a call to a server that speaks HTTP/1.1 instead of gRPC. */
 export function createNotGrpcError(cause: ServiceError, endpoint: string): AnyserveError {
   const advice = "is this its HTTP port? Triton's gRPC port is 8001 by default, MLServer's is 8081";
-  return new AnyserveError('unavailable', `${endpoint}: speaks HTTP/1.1, not gRPC: ${advice}`, { cause });
+  return new NotStartedError('unavailable', `${endpoint}: speaks HTTP/1.1, not gRPC: ${advice}`, { cause });
 }
 
 /** Returns whether a replica gave no reason for a failure. */
@@ -77,6 +95,9 @@ const NO_CONNECTION =
 /** Errors of a connection that the other end closed. Which one occurs depends on timing. */
 const CLOSED_CONNECTION =
   /^Failed to connect|ECONNRESET|EPIPE|ECONNABORTED|socket hang up|before secure TLS connection/i;
+
+/** The library's status texts for a connection that broke: its own, and those of the operating system. */
+const LOST_CONNECTION = /^Connection dropped$|^(?:read|write) E[A-Z]+$|^Write error: /;
 
 /**
  * Describes a connection that can't be used; undefined for other failures. The library's text is long and contains the

@@ -5,6 +5,7 @@ import { checkCallTimeout, checkCounts, type ValueOrGetter } from '../core/optio
 import type { CallEvent, Clock, Random } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
+import type { PickerName } from './balancing/pickers/picker.js';
 
 /** Clock and source of randomness of a client. */
 export interface ClientEnvironment {
@@ -58,6 +59,12 @@ export interface ClientOptions {
   /** Called when an attempt of a call starts, and when it ends, with its target, code and duration. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   /**
+   * How the replica of each call is picked: `p2c` (the faster and less busy of two random ones), `random`, `round-robin`,
+   * `least-request` (the fewest calls in progress), or `affinity` (calls with the same key go to the same replica). Default:
+   * `p2c`.
+   */
+  readonly pick?: PickerName | undefined;
+  /**
    * Whether a call without a match waits while the API server is warming up. An API server that has just started doesn't
    * know yet the replicas that are still reconnecting. Default: true.
    */
@@ -80,6 +87,8 @@ export interface ModelRequestOptions extends RequestOptions {
 
 /** Options of an inference. */
 export interface InferOptions extends ModelRequestOptions {
+  /** Key of the call for `pick: 'affinity'`, such as the id of a session. Without a key, the call is picked as `p2c` does. */
+  readonly affinity?: string | undefined;
   /** Id of the request, which the response repeats. */
   readonly id?: string | undefined;
   readonly parameters?: Parameters | undefined;
@@ -115,6 +124,7 @@ export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   firstMessageTimeoutMs: 'number',
   streamIdleTimeoutMs: 'number',
   maxMessageBytes: 'number',
+  pick: 'string',
   onRetry: 'function',
   onAttempt: 'function',
   waitWhileWarming: 'flag',
@@ -126,6 +136,7 @@ const MODEL_REQUEST_OPTION_TYPES: OptionTypes<ModelRequestOptions> = { ...REQUES
 
 const INFER_OPTION_TYPES: OptionTypes<InferOptions> = {
   ...MODEL_REQUEST_OPTION_TYPES,
+  affinity: 'string',
   id: 'string',
   parameters: 'object',
   outputs: 'names or objects',

@@ -4,6 +4,8 @@ import { AnyserveError } from '../core/errors.js';
 import { toGetter } from '../core/options.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
+import { createPicker } from './balancing/pickers/create-picker.js';
+import type { Picker } from './balancing/pickers/picker.js';
 import { ReplicaTable } from './balancing/replica-table.js';
 import { TableDiscovery } from './balancing/table-discovery.js';
 import { TableFeeds } from './balancing/table-feeds.js';
@@ -19,12 +21,13 @@ export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions):
 
 /** Creates the discovery for the options. `onRemoved` is called when the replica at an endpoint has left. Throws `usage`. */
 export function createDiscovery(
-  { endpoint, server, capability, token, tls }: ClientOptions,
+  { endpoint, server, capability, token, tls, pick = 'p2c' }: ClientOptions,
   query: CapabilityQuery,
   world: ClientEnvironment,
   kind: DiscoveryKind,
   onRemoved: (endpoint: string) => void,
 ): Discovery {
+  const picker = createPicker(pick, world.random);
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
     throw new AnyserveError(
@@ -40,18 +43,18 @@ export function createDiscovery(
   }
   const api = new ApiClient({ servers, clock: world.clock, token: toGetter(token), tls: toGetter(tls) });
   const route = new RouteDiscovery(api, query);
-  return kind === 'route' ? route : createTableDiscovery(api, query, route, world, onRemoved);
+  return kind === 'route' ? route : createTableDiscovery(api, query, { fallback: route, picker }, world, onRemoved);
 }
 
 function createTableDiscovery(
   api: ApiClient,
   query: CapabilityQuery,
-  fallback: Discovery,
+  { fallback, picker }: { readonly fallback: Discovery; readonly picker: Picker },
   { clock, random }: ClientEnvironment,
   onRemoved: (endpoint: string) => void,
 ): Discovery {
   const table = new ReplicaTable(clock, ({ replica }) => onRemoved(replica.endpoint));
   const feeds = new TableFeeds({ api, query, table, clock, random });
   const [startTable, stopTable] = [() => void feeds.run(), () => feeds.stop()];
-  return new TableDiscovery({ table, startTable, stopTable, fallback, clock, random });
+  return new TableDiscovery({ table, startTable, stopTable, fallback, picker, clock });
 }

@@ -10,6 +10,7 @@ import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { isPlainValue } from '../inference/tensor-value.js';
+import { RetryBudget } from './balancing/retry-budget.js';
 import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
@@ -25,7 +26,7 @@ import {
 } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
-import type { Discovery } from './discovery.js';
+import type { ClientReplica, Discovery } from './discovery.js';
 import {
   checkInferArguments,
   createRequestMessage,
@@ -34,7 +35,7 @@ import {
 } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
-import { ListingWatch } from './listing-watch.js';
+import { QuietCallWatch } from './quiet-calls.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
@@ -88,14 +89,17 @@ export class InferenceClient {
     const { signal } = this.#closed;
     this.#caller = new RetryingCaller({
       discovery,
-      listing: discovery.hasOthers
-        ? new ListingWatch({ clock: world.clock, isListed: (target) => discovery.isListed(target, signal) })
-        : undefined,
+      quietCalls: new QuietCallWatch({
+        clock: world.clock,
+        isListed: (target) => discovery.isListed(target, signal),
+        hasOther: (target) => discovery.hasHealthyOther(target),
+      }),
       channels: this.#channels,
       query,
       timeoutMs,
       waitWhileWarming,
       activeCalls: this.#activeCalls,
+      budget: new RetryBudget(),
       onRetry,
       onAttempt,
       ...world,
@@ -196,6 +200,14 @@ export class InferenceClient {
     return this.#caller.call('modelMetadata', options, DEFAULTS.callTimeoutMs, (channel, call) =>
       channel.call(INFERENCE_SERVICE.modelMetadata, { name, version: options.version ?? '' }, call),
     );
+  }
+
+  /**
+   * Lists the replicas that match the client's capability, in any state, with what this client has observed of them. Rejects
+   * with `server_unreachable` if no API server responds within 3 s, and with `usage` for a client of an endpoint.
+   */
+  replicas(): Promise<readonly ClientReplica[]> {
+    return this.#discovery.listReplicas();
   }
 
   /** Closes all connections. Calls in progress reject with `cancelled`. */

@@ -2,13 +2,11 @@ import { type ChannelInterface, connectivityState } from '@grpc/grpc-js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
+import { ConnectTimeoutError } from './connection-errors.js';
 import { connectTcp } from './tcp-connect.js';
 
 /** Timeout for a connection, in ms. A replica that takes longer counts as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
-
-/** Error of a replica that hasn't responded within the connect timeout: its process is frozen, or its host is gone. */
-export class ConnectTimeoutError extends AnyserveError {}
 
 /**
  * Waits until a channel is connected or has failed; a call on the failed channel then reports the reason. A host can drop

@@ -13,17 +13,60 @@ export interface Target {
   readonly replicaId: ReplicaId | undefined;
 }
 
-/** Result of a discovery. While `isWarming`, the API server has just started and replicas can still be reconnecting. */
+/** What a call asks of a discovery. */
+export interface DiscoveryRequest {
+  /** Replicas at which attempts of the call have failed. */
+  readonly excluded: readonly ReplicaId[];
+  /** Calls with the same key go to the same replica, if the client picks replicas that way. */
+  readonly affinity?: string | undefined;
+  readonly timeoutMs: number;
+  readonly cancellation: Cancellation;
+}
+
+/**
+ * Result of a discovery. `none` while `isWarming`: the API server has just started, and replicas can still be reconnecting.
+ * `pushed_back`: all replicas that match have asked not to be called before `untilMs` on the monotonic clock.
+ */
 export type DiscoveryResult =
   | { readonly kind: 'found'; readonly target: Target }
-  | { readonly kind: 'none'; readonly isWarming: boolean };
+  | { readonly kind: 'none'; readonly isWarming: boolean }
+  | { readonly kind: 'pushed_back'; readonly untilMs: number };
 
 /** Outcome of an attempt at a target. */
 export type AttemptOutcome =
-  | { readonly kind: 'success'; readonly firstByteMs: number }
+  | { readonly kind: 'success' }
   | { readonly kind: 'failure'; readonly error: AnyserveError }
   /** The caller cancelled the call or left the stream. The target did not cause this. */
   | { readonly kind: 'abandoned' };
+
+/** Receives what happens to one attempt at a target. */
+export interface AttemptRecord {
+  /** Records a message of the target. The first one has the time since the begin of the attempt, in ms. */
+  recordMessage(firstByteMs?: number): void;
+  /** Records the end. Called once. */
+  end(outcome: AttemptOutcome): void;
+  /** Takes back an internal error: other replicas failed the same call. */
+  forgive(): void;
+}
+
+/** A replica that matches the query of a client, with what the client has observed of it. */
+export interface ClientReplica {
+  readonly id: ReplicaId;
+  readonly endpoint: string;
+  /** `ready`, `unready`, `draining` or `suspect`. Newer API servers can send others. */
+  readonly state: string;
+  /** Whether an operator has taken it out of service. */
+  readonly isCordoned: boolean;
+  readonly capabilities: readonly Readonly<Record<string, string>>[];
+  /** Number of calls of this client in progress. */
+  readonly callsInProgress: number;
+  /** Average time to the first byte of a response, in ms; undefined before the first one. */
+  readonly latencyMs: number | undefined;
+  /** Time for which it gets no calls because it failed too often, in ms; 0 if it gets calls. */
+  readonly ejectedForMs: number;
+  /** Time for which it asked not to be called, in ms. */
+  readonly pushedBackForMs: number;
+}
 
 /** Finds the targets of calls, and receives the outcomes of the attempts at them. */
 export interface Discovery {
@@ -35,19 +78,21 @@ export interface Discovery {
    * Finds a target, if possible one that isn't excluded. Returns no promise if it doesn't need to ask an API server.
    * Rejects with `server_unreachable`.
    */
-  find(
-    excluded: readonly ReplicaId[],
-    timeoutMs: number,
-    cancellation: Cancellation,
-  ): DiscoveryResult | Promise<DiscoveryResult>;
-  /** Records a message of a stream that a target sent. */
-  reportMessage(target: Target): void;
-  /** Records the end of an attempt. Called once for each attempt. */
-  reportOutcome(target: Target, outcome: AttemptOutcome): void;
+  find(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult>;
+  /** Records that an attempt at a target begins. */
+  beginAttempt(target: Target): AttemptRecord;
+  /** Whether a target has left, or gets no calls because it failed too often. */
+  hasLeft(target: Target): boolean;
+  /** Whether another target matches that has not failed since its last success, as far as known. */
+  hasHealthyOther(target: Target): boolean;
   /** Returns whether a target is in the list and isn't suspected to be dead. Rejects with `server_unreachable`. */
   isListed(target: Target, signal: AbortSignal): Promise<boolean>;
+  /** Lists the replicas that match. Rejects with `server_unreachable`, and with `usage` if there is no list. */
+  listReplicas(): Promise<readonly ClientReplica[]>;
   close(): void;
 }
+
+const NO_RECORD: AttemptRecord = { recordMessage: () => {}, end: () => {}, forgive: () => {} };
 
 /** Creates a discovery that always returns the same endpoint. */
 export function createFixedDiscovery(endpoint: string): Discovery {
@@ -56,11 +101,17 @@ export function createFixedDiscovery(endpoint: string): Discovery {
     hasOthers: false,
     lastTarget: target,
     find: () => ({ kind: 'found', target }),
-    reportMessage: () => {},
-    reportOutcome: () => {},
+    beginAttempt: () => NO_RECORD,
+    hasLeft: () => false,
+    hasHealthyOther: () => false,
     isListed: async () => true,
+    listReplicas: rejectList,
     close: () => {},
   };
+}
+
+async function rejectList(): Promise<never> {
+  throw new AnyserveError('usage', 'this client has no list of replicas; give it a server and a capability');
 }
 
 /** Asks the API servers for a replica with a capability, for each attempt. */
@@ -79,24 +130,41 @@ export class RouteDiscovery implements Discovery {
     return this.#lastTarget;
   }
 
-  async find(excluded: readonly ReplicaId[], timeoutMs: number, { signal }: Cancellation): Promise<DiscoveryResult> {
-    const result = await this.#api.route(this.#query, excluded, { signal, timeoutMs });
+  async find({ excluded, timeoutMs, cancellation }: DiscoveryRequest): Promise<DiscoveryResult> {
+    const result = await this.#api.route(this.#query, excluded, { signal: cancellation.signal, timeoutMs });
     return result.kind === 'found' ? { kind: 'found', target: result.route } : result;
   }
 
-  reportMessage(target: Target): void {
-    this.#lastTarget = target;
+  beginAttempt(target: Target): AttemptRecord {
+    const recordMessage = (): void => {
+      this.#lastTarget = target;
+    };
+    return {
+      recordMessage,
+      end: ({ kind }) => {
+        if (kind === 'success') recordMessage();
+        else if (kind === 'failure' && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
+      },
+      forgive: () => {},
+    };
   }
 
-  reportOutcome(target: Target, { kind }: AttemptOutcome): void {
-    if (kind === 'success') this.#lastTarget = target;
-    else if (kind === 'failure' && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
+  hasLeft(): boolean {
+    return false;
+  }
+
+  hasHealthyOther(): boolean {
+    return true;
   }
 
   async isListed({ replicaId, endpoint }: Target, signal: AbortSignal): Promise<boolean> {
     if (replicaId === undefined) return true;
     const found = await this.#api.findReplica(replicaId, { signal });
     return found !== undefined && found.replica.endpoint === endpoint && found.state !== 'suspect';
+  }
+
+  listReplicas(): Promise<never> {
+    return rejectList();
   }
 
   close(): void {

@@ -6,10 +6,10 @@ import { type ClientTls, explainTlsError } from '../core/tls.js';
 import { HEALTH_CHECK_METHOD } from '../inference/health-service.js';
 import { type ClientGrpcMethod, INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { raceWithAbort } from './async-waits.js';
+import { toConnectionError } from './connection-errors.js';
 import { callGrpc } from './grpc-call.js';
 import { PROBE_RESPONSE_TIMEOUT_MS, type Probe, toProbeError } from './probe.js';
 import { openSession, openSocket } from './replica-check.js';
-import { toConnectionError } from './tcp-connect.js';
 
 /** Error codes of a server that doesn't have the method, or doesn't allow us to call it. They don't mean unhealthy. */
 const NO_INFORMATION_CODES: ReadonlySet<ErrorCode> = new Set([

@@ -4,7 +4,8 @@ import { HEALTH_CHECK_TIMEOUT_MS } from '../core/health.js';
 import type { Endpoint } from '../core/ids.js';
 import type { ClientTls } from '../core/tls.js';
 import { HttpConnections } from '../http/http-client.js';
-import { connectTcp, toConnectionError } from './tcp-connect.js';
+import { toConnectionError } from './connection-errors.js';
+import { connectTcp } from './tcp-connect.js';
 
 /**
  * Checks a server once over a new connection, because callers will open new connections too. Rejects with the endpoint and

@@ -33,7 +33,7 @@ export class RetryingCaller {
         } catch (error) {
           attempt?.recordFailure(error);
           addCallerStack(error);
-          attempts.continueAfter(target, error);
+          attempts.continueAfter(target, attempt, error);
           continue;
         }
         attempt.succeed();
@@ -75,7 +75,7 @@ export class RetryingCaller {
         }
         addCallerStack(failure);
         if (messages > 0) throw failure;
-        attempts.continueAfter(target, failure);
+        attempts.continueAfter(target, attempt, failure);
       }
     } finally {
       attempts.end();

@@ -1,23 +1,8 @@
 import { connect } from 'node:net';
 import { toSocketAddress } from '../core/endpoint.js';
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
-import { explainTlsError } from '../core/tls.js';
-
-const CONNECTION_ERROR_REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ENOTFOUND: 'no such host',
-  EAI_AGAIN: 'no such host',
-  ENOENT: 'no such socket',
-  ETIMEDOUT: 'no response in time',
-};
-
-/** Converts a system error of a connection into `unavailable`. The message begins with `place`. */
-export function toConnectionError(place: string, error: unknown): AnyserveError {
-  const { code } = error as NodeJS.ErrnoException;
-  const reason = explainTlsError(error) ?? CONNECTION_ERROR_REASONS[code ?? ''] ?? getErrorMessage(error);
-  return new AnyserveError('unavailable', `${place}: ${reason}`, { cause: error });
-}
+import { toConnectionError } from './connection-errors.js';
 
 /**
  * Opens a TCP connection to an endpoint and closes it again. Rejects with `unavailable`, with `deadline_exceeded` after the

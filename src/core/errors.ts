@@ -2,26 +2,26 @@ import { truncateText } from './quoting.js';
 
 /**
  * The closed list of error codes. Each row is the only place where a code is mapped to HTTP, gRPC and the shell: `http` is the
- * status code, `grpc` the canonical status number, `exit` the exit code of the command line. `final` failures would be the same
- * at every replica, so they are not retried.
+ * status code, `grpc` the canonical status number, `exit` the exit code of the command line. No attempt
+ * follows a `final` failure: it would be the same at every replica, or it isn't known whether a repetition is safe.
  */
 const CODES = {
   // The canonical gRPC statuses: the outcomes of a call to a replica.
-  cancelled: { http: 499, grpc: 1, exit: 5, final: false },
-  unknown: { http: 500, grpc: 2, exit: 5, final: false },
+  cancelled: { http: 499, grpc: 1, exit: 5, final: true },
+  unknown: { http: 500, grpc: 2, exit: 5, final: true },
   invalid_argument: { http: 400, grpc: 3, exit: 5, final: true },
-  deadline_exceeded: { http: 504, grpc: 4, exit: 5, final: false },
+  deadline_exceeded: { http: 504, grpc: 4, exit: 5, final: true },
   not_found: { http: 404, grpc: 5, exit: 5, final: false },
-  already_exists: { http: 409, grpc: 6, exit: 5, final: false },
+  already_exists: { http: 409, grpc: 6, exit: 5, final: true },
   permission_denied: { http: 403, grpc: 7, exit: 5, final: true },
   resource_exhausted: { http: 429, grpc: 8, exit: 5, final: false },
-  failed_precondition: { http: 412, grpc: 9, exit: 5, final: false },
-  aborted: { http: 409, grpc: 10, exit: 5, final: false },
+  failed_precondition: { http: 412, grpc: 9, exit: 5, final: true },
+  aborted: { http: 409, grpc: 10, exit: 5, final: true },
   out_of_range: { http: 400, grpc: 11, exit: 5, final: true },
   unimplemented: { http: 501, grpc: 12, exit: 5, final: false },
   internal: { http: 500, grpc: 13, exit: 5, final: false },
   unavailable: { http: 503, grpc: 14, exit: 5, final: false },
-  data_loss: { http: 500, grpc: 15, exit: 5, final: false },
+  data_loss: { http: 500, grpc: 15, exit: 5, final: true },
   unauthenticated: { http: 401, grpc: 16, exit: 5, final: true },
   // AnyServe codes for failures outside of a call.
   failed: { http: 500, grpc: 13, exit: 1, final: true },
@@ -64,7 +64,7 @@ export class AnyserveError extends Error {
     return CODES[this.code].exit;
   }
 
-  /** Whether a retry, at this or another replica, would fail in the same way. */
+  /** Whether no attempt at another replica follows: it would fail in the same way, or a repetition may not be safe. */
   get isFinal(): boolean {
     return CODES[this.code].final;
   }

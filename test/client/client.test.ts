@@ -212,7 +212,7 @@ describe('InferenceClient', () => {
     await registerEndpoint(server, 'r1', passing.endpoint);
     const other = createClient({ server: server.url, capability: { type: 'x' } });
     await expect(other.infer('x', {})).rejects.toMatchObject({ code: 'unavailable' });
-    expect(passing.calls.count).toBe(5);
+    expect(passing.calls.count).toBe(3);
   });
 
   it('rejects a call without a model name or inputs, and names what is missing', async () => {

@@ -132,7 +132,7 @@ it('emits an event at the start and at the end of each attempt', async () => {
     { kind: 'attempt_ended', target: second, attempt: 2, code: 'ok', durationMs: expect.any(Number) },
   ]);
   events.length = 0;
-  for await (const _part of client.inferStream('x', {})) break;
+  for await (const _part of createClient({ endpoint: good, onAttempt }).client.inferStream('x', {})) break;
   expect(events.map((event) => (event.kind === 'attempt_ended' ? event.code : event.kind))).toEqual([
     'attempt_started',
     'cancelled',

@@ -10,9 +10,9 @@ import {
 } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { toConnectionError } from '../../src/client/connection-errors.js';
 import { createGrpcProbe } from '../../src/client/grpc-probe.js';
 import { createHttpProbe, createTcpProbe, type Probe, toProbeError, toProbeUrl } from '../../src/client/probe.js';
-import { toConnectionError } from '../../src/client/tcp-connect.js';
 import type { AnyserveError } from '../../src/core/errors.js';
 import { asEndpoint, type Endpoint } from '../../src/core/ids.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';

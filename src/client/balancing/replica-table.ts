@@ -46,6 +46,11 @@ export class ReplicaTable {
   #connectedMs = 0;
   #connectedSinceMs: number | undefined;
   #cancelExpiry = (): void => {};
+  #onLoaded = (): void => {};
+  /** Resolves when the table is loaded for the first time. */
+  readonly loaded = new Promise<void>((resolve) => {
+    this.#onLoaded = resolve;
+  });
 
   /** `onRemoved` is called when a replica leaves the table, and for its old endpoint when it has a new one. */
   constructor(clock: Clock, onRemoved: (listed: ListedReplica) => void = () => {}) {
@@ -169,6 +174,7 @@ export class ReplicaTable {
     }
     view.arriving = undefined;
     view.isSynced = true;
+    this.#onLoaded();
     this.#scheduleExpiry();
   }
 

@@ -1,18 +1,30 @@
-import type { ErrorCode } from '../../core/errors.js';
-import type { ReplicaId } from '../../core/ids.js';
-import type { Clock, Random } from '../../core/ports.js';
-import type { Cancellation } from '../cancellation.js';
-import type { AttemptOutcome, Discovery, DiscoveryResult, Target } from '../discovery.js';
+import type { ListedReplica } from '../../api/replica-list-json.js';
+import { listPairs } from '../../core/capability.js';
+import { AnyserveError } from '../../core/errors.js';
+import type { Clock } from '../../core/ports.js';
+import { sleep } from '../async-waits.js';
+import type {
+  AttemptOutcome,
+  AttemptRecord,
+  ClientReplica,
+  Discovery,
+  DiscoveryRequest,
+  DiscoveryResult,
+  Target,
+} from '../discovery.js';
+import { Candidates } from './candidates.js';
+import type { CountedFailure } from './ejection.js';
+import type { Picker } from './pickers/picker.js';
+import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
+import { type ReplicaStats, StatsTable } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
-
-/** How long a replica is avoided after a failed attempt while others match, in ms. A dead one has left the list by then. */
-const AVOIDED_FOR_MS = 5000;
+import { classifyFailure } from './retry-rules.js';
 
 /** Timeout for the API servers when the table has only replicas that failed, in ms. */
 const OTHER_REPLICA_TIMEOUT_MS = 1000;
 
-/** Errors caused by the request, for which a replica is not avoided. */
-const CALLER_ERRORS: ReadonlySet<ErrorCode> = new Set(['usage', 'invalid_argument', 'out_of_range', 'too_large']);
+/** Timeout for the first list of replicas, in ms. */
+const LOAD_TIMEOUT_MS = 3000;
 
 /** Options of a {@link TableDiscovery}. */
 export interface TableDiscoveryOptions {
@@ -22,72 +34,68 @@ export interface TableDiscoveryOptions {
   readonly stopTable: () => void;
   /** Asks the API servers: while the table loads, and before the result is that no replica matches. */
   readonly fallback: Discovery;
+  readonly picker: Picker;
   readonly clock: Clock;
-  readonly random: Random;
-}
-
-/** The replicas of the table that calls can go to. */
-interface Candidates {
-  readonly replicas: ReplicaTable['replicas'];
-  readonly ready: readonly Target[];
-  /** Replicas that seem dead, for calls that no ready replica matches. */
-  readonly suspect: readonly Target[];
 }
 
 /**
- * Finds targets in a table of the matching replicas, which the API servers keep up to date. Each ready replica is equally
- * likely. No call waits for an API server, and calls go on while no API server can be reached.
+ * Finds targets in a table of the matching replicas, which the API servers keep up to date. A picker chooses among them. No
+ * call waits for an API server, and calls go on while no API server can be reached.
  */
 export class TableDiscovery implements Discovery {
   readonly hasOthers = true;
   readonly #options: TableDiscoveryOptions;
-  readonly #failedAtMs = new Map<string, number>();
-  #candidates: Candidates | undefined;
+  readonly #stats: StatsTable;
+  readonly #candidates: Candidates;
   #lastTarget: Target | undefined;
   #isStarted = false;
 
   constructor(options: TableDiscoveryOptions) {
     this.#options = options;
+    this.#stats = new StatsTable(options.clock);
+    this.#candidates = new Candidates(options.table, this.#stats);
   }
 
   get lastTarget(): Target | undefined {
     return this.#lastTarget;
   }
 
-  find(
-    excluded: readonly ReplicaId[],
-    timeoutMs: number,
-    cancellation: Cancellation,
-  ): DiscoveryResult | Promise<DiscoveryResult> {
-    const { table, startTable, fallback } = this.#options;
-    if (!this.#isStarted) {
-      this.#isStarted = true;
-      startTable();
-    }
-    const target = table.isLoaded ? this.#choose(excluded) : undefined;
-    const isExcluded = target?.replicaId !== undefined && excluded.includes(target.replicaId);
-    if (target && !isExcluded) return { kind: 'found', target };
-    // A replica that has just registered is routed to before the table has it, for example the successor of one that died.
-    const maxMs = target ? Math.min(timeoutMs, OTHER_REPLICA_TIMEOUT_MS) : timeoutMs;
-    const asked = Promise.resolve(fallback.find(excluded, maxMs, cancellation));
-    return asked.catch((error): DiscoveryResult => {
-      if (!table.isLoaded || cancellation.isCancelled) throw error;
-      return target ? { kind: 'found', target } : { kind: 'none', isWarming: table.isWarming };
-    });
+  find(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult> {
+    const { table } = this.#options;
+    this.#start();
+    if (!table.isLoaded) return this.#askServers(request, undefined);
+    const choice = this.#candidates.choose(request.excluded);
+    if (choice.kind === 'pushed_back') return choice;
+    if (choice.kind === 'none') return this.#askServers(request, undefined);
+    const { target } = this.#options.picker.pick(choice.candidates, request);
+    return choice.isRetry ? this.#askServers(request, target) : { kind: 'found', target };
   }
 
-  reportMessage(target: Target): void {
-    this.#lastTarget = target;
+  beginAttempt(target: Target): AttemptRecord {
+    const stats = this.#stats.get(target.endpoint);
+    stats.inFlight++;
+    return {
+      recordMessage: (firstByteMs) => {
+        this.#lastTarget = target;
+        if (firstByteMs !== undefined) stats.recordFirstByte(firstByteMs);
+      },
+      end: (outcome) => {
+        stats.inFlight--;
+        this.#recordOutcome(target, stats, outcome);
+      },
+      forgive: () => stats.ejection.forgiveInternalError(),
+    };
   }
 
-  reportOutcome(target: Target, outcome: AttemptOutcome): void {
-    if (outcome.kind === 'success') {
-      this.#lastTarget = target;
-      this.#failedAtMs.delete(target.endpoint);
-    } else if (outcome.kind === 'failure' && !CALLER_ERRORS.has(outcome.error.code)) {
-      this.#failedAtMs.set(target.endpoint, this.#options.clock.nowMs());
-      if (this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
-    }
+  hasLeft({ endpoint }: Target): boolean {
+    const { table } = this.#options;
+    if (!table.isLoaded) return false;
+    return this.#stats.get(endpoint).ejection.isEjected(this.#stats.nowMs()) || !this.#candidates.has(endpoint);
+  }
+
+  hasHealthyOther({ endpoint }: Target): boolean {
+    // An API server can know another one before the table is loaded.
+    return !this.#options.table.isLoaded || this.#candidates.hasHealthyOther(endpoint);
   }
 
   async isListed(target: Target, signal: AbortSignal): Promise<boolean> {
@@ -97,47 +105,91 @@ export class TableDiscovery implements Discovery {
     return listed !== undefined && listed.replica.endpoint === target.endpoint && listed.state !== 'suspect';
   }
 
+  async listReplicas(): Promise<readonly ClientReplica[]> {
+    const { table, clock } = this.#options;
+    this.#start();
+    const loaded = new AbortController();
+    void table.loaded.then(() => loaded.abort());
+    await sleep(clock, LOAD_TIMEOUT_MS, loaded.signal);
+    if (!table.isLoaded) throw new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
+    const nowMs = this.#stats.nowMs();
+    return [...table.replicas.values()].map((listed) =>
+      toClientReplica(listed, this.#stats.get(listed.replica.endpoint), nowMs),
+    );
+  }
+
   close(): void {
     this.#options.stopTable();
     this.#options.fallback.close();
   }
 
-  /** Chooses a ready replica, else a suspect one; of these one that has not failed, else any. */
-  #choose(excluded: readonly ReplicaId[]): Target | undefined {
-    const { ready, suspect } = this.#getCandidates();
-    const isPreferred = this.#createPreference(excluded);
-    if (!isPreferred) return this.#pick(ready) ?? this.#pick(suspect);
-    return (
-      this.#pick(ready.filter(isPreferred)) ??
-      this.#pick(suspect.filter(isPreferred)) ??
-      this.#pick(ready) ??
-      this.#pick(suspect)
-    );
+  #start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#options.startTable();
   }
 
-  /** Returns a filter for replicas that are neither excluded nor failed recently; undefined if it would accept all. */
-  #createPreference(excluded: readonly ReplicaId[]): ((target: Target) => boolean) | undefined {
-    const failedBeforeMs = this.#options.clock.nowMs() - AVOIDED_FOR_MS;
-    for (const [endpoint, atMs] of this.#failedAtMs) if (atMs <= failedBeforeMs) this.#failedAtMs.delete(endpoint);
-    if (excluded.length === 0 && this.#failedAtMs.size === 0) return undefined;
-    return ({ replicaId, endpoint }) =>
-      !this.#failedAtMs.has(endpoint) && (replicaId === undefined || !excluded.includes(replicaId));
-  }
-
-  #pick(targets: readonly Target[]): Target | undefined {
-    return targets[Math.floor(this.#options.random.fraction() * targets.length)];
-  }
-
-  #getCandidates(): Candidates {
-    const { replicas } = this.#options.table;
-    if (this.#candidates?.replicas === replicas) return this.#candidates;
-    const [ready, suspect]: [Target[], Target[]] = [[], []];
-    for (const [replicaId, { replica, state = 'ready', cordon }] of replicas) {
-      if (cordon?.cordoned) continue;
-      if (state === 'ready') ready.push({ endpoint: replica.endpoint, replicaId });
-      else if (state === 'suspect') suspect.push({ endpoint: replica.endpoint, replicaId });
+  /**
+   * Asks the API servers. A replica that has just registered is found before the table has it, for example the successor of
+   * one that died. If they know no other, `known` is the result.
+   */
+  async #askServers(request: DiscoveryRequest, known: Target | undefined): Promise<DiscoveryResult> {
+    const { table, fallback } = this.#options;
+    const { timeoutMs, cancellation } = request;
+    const maxMs = known ? Math.min(timeoutMs, OTHER_REPLICA_TIMEOUT_MS) : timeoutMs;
+    try {
+      return await fallback.find({ ...request, timeoutMs: maxMs });
+    } catch (error) {
+      if (!table.isLoaded || cancellation.isCancelled) throw error;
+      return known ? { kind: 'found', target: known } : { kind: 'none', isWarming: table.isWarming };
     }
-    this.#candidates = { replicas, ready, suspect };
-    return this.#candidates;
   }
+
+  #recordOutcome(target: Target, stats: ReplicaStats, outcome: AttemptOutcome): void {
+    if (outcome.kind === 'success') {
+      this.#lastTarget = target;
+      stats.ejection.recordSuccess();
+    } else if (outcome.kind === 'failure') {
+      const isBlamed = this.#recordFailure(stats, outcome.error);
+      if (isBlamed && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
+    }
+  }
+
+  /** Records a failure. Returns false if the caller's request is its likely cause. */
+  #recordFailure(stats: ReplicaStats, error: AnyserveError): boolean {
+    const kind = classifyFailure(error);
+    if (kind === 'final') return false;
+    const pushBackMs = readPushBackMs(error);
+    if (pushBackMs !== undefined && pushBackMs > 0) this.#recordPushBack(stats, pushBackMs);
+    else if (kind === 'internal') this.#countFailure(stats, 'internal');
+    else if (kind === 'not_started' || error.code === 'unavailable') this.#countFailure(stats, 'unavailable');
+    return true;
+  }
+
+  #recordPushBack(stats: ReplicaStats, pushBackMs: number): void {
+    if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, MAX_PUSH_BACK_MS)) return;
+    stats.pushBack(this.#stats.nowMs() + Math.min(pushBackMs, MAX_PUSH_BACK_MS));
+  }
+
+  #countFailure(stats: ReplicaStats, kind: CountedFailure): void {
+    if (stats.ejection.recordFailure(kind)) this.#candidates.eject(stats);
+  }
+}
+
+function toClientReplica(
+  { replica, state = 'ready', cordon }: ListedReplica,
+  { inFlight, latencyMs, ejection, pushedBackUntilMs }: ReplicaStats,
+  nowMs: number,
+): ClientReplica {
+  return {
+    id: replica.id,
+    endpoint: replica.endpoint,
+    state,
+    isCordoned: cordon?.cordoned ?? false,
+    capabilities: replica.capabilities.map(({ pairs }) => Object.fromEntries(listPairs(pairs))),
+    callsInProgress: inFlight,
+    latencyMs,
+    ejectedForMs: Math.max(0, ejection.untilMs - nowMs),
+    pushedBackForMs: Math.max(0, pushedBackUntilMs - nowMs),
+  };
 }

@@ -1,10 +1,18 @@
+import { Metadata } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
+import { createRandomPicker } from '../../../src/client/balancing/pickers/random.js';
 import { ReplicaTable } from '../../../src/client/balancing/replica-table.js';
 import { TableDiscovery } from '../../../src/client/balancing/table-discovery.js';
 import { Cancellation } from '../../../src/client/cancellation.js';
-import type { Discovery, DiscoveryResult, Target } from '../../../src/client/discovery.js';
+import type {
+  AttemptOutcome,
+  Discovery,
+  DiscoveryRequest,
+  DiscoveryResult,
+  Target,
+} from '../../../src/client/discovery.js';
 import { AnyserveError } from '../../../src/core/errors.js';
-import { asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
+import { asEndpoint, asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
 import { toServer } from '../../support/api-client.js';
 import { computeChiSquare } from '../../support/chi-square.js';
 import { ManualClock } from '../../support/manual-clock.js';
@@ -21,15 +29,19 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
   const fallback: Discovery = {
     hasOthers: true,
     lastTarget: undefined,
-    async find(excluded) {
+    async find({ excluded }) {
       calls.push('ask');
       const result = ask(excluded);
       if (result instanceof Error) throw result;
       return result;
     },
-    reportMessage: () => {},
-    reportOutcome: () => {},
+    beginAttempt: () => {
+      throw new Error('the table records all attempts');
+    },
+    hasLeft: () => false,
+    hasHealthyOther: () => false,
     isListed: async () => true,
+    listReplicas: async () => [],
     close: () => void calls.push('close'),
   };
   const discovery = new TableDiscovery({
@@ -37,8 +49,8 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
     startTable: () => void calls.push('start'),
     stopTable: () => void calls.push('stop'),
     fallback,
+    picker: createRandomPicker(createSeededRandom(1)),
     clock,
-    random: createSeededRandom(1),
   });
   const put = (id: string, state = 'ready'): void => {
     const row = { state, stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon: undefined, toText: () => '' };
@@ -52,13 +64,29 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
     table.apply(SERVER, { kind: 'synced' });
   };
   const find = async (...excluded: string[]): Promise<string | undefined> => {
-    const found = await discovery.find(excluded.map(asReplicaId), 3000, new Cancellation());
+    const found = await discovery.find(createRequest(...excluded));
     return found.kind === 'found' ? found.target.replicaId : undefined;
   };
-  return { clock, table, discovery, calls, put, load, find };
+  /** Makes an attempt with this outcome. */
+  const attempt = (id: string, outcome: AttemptOutcome): void => discovery.beginAttempt(toTarget(id)).end(outcome);
+  return { clock, table, discovery, calls, put, load, find, attempt };
 }
 
+const createRequest = (...excluded: string[]): DiscoveryRequest => ({
+  excluded: excluded.map(asReplicaId),
+  timeoutMs: 3000,
+  cancellation: new Cancellation(),
+});
+
 const toTarget = (id: string): Target => ({ endpoint: `${id}.test:50051`, replicaId: asReplicaId(id) });
+/** Creates the error of a replica that asks not to be called for a time. */
+function createPushBackError(seconds: number): AnyserveError {
+  const metadata = new Metadata();
+  metadata.set('retry-after', String(seconds));
+  const cause = Object.assign(new Error('busy'), { metadata });
+  return new AnyserveError('resource_exhausted', 'busy', { cause });
+}
+
 const FAILURE = { kind: 'failure', error: new AnyserveError('unavailable', 'gone') } as const;
 
 describe('TableDiscovery', () => {
@@ -78,7 +106,7 @@ describe('TableDiscovery', () => {
     put('r7', 'suspect');
     const counts = new Map<string, number>();
     for (let n = 0; n < 4000; n++) {
-      const found = discovery.find([], 3000, new Cancellation()) as DiscoveryResult & { readonly kind: 'found' };
+      const found = discovery.find(createRequest()) as DiscoveryResult & { readonly kind: 'found' };
       const id = found.target.replicaId as string;
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
@@ -111,29 +139,87 @@ describe('TableDiscovery', () => {
     expect(calls).toEqual(['start', 'ask']);
   });
 
-  it('avoids a replica for 5 s after a failed attempt, or until it succeeds', async () => {
-    const { clock, discovery, load, find } = createDiscovery();
+  it('ejects a replica after three failures in a row, for 30 s', async () => {
+    const { clock, load, find, attempt } = createDiscovery();
     load('r1', 'r2');
     const countFirst = async (): Promise<number> => {
       let count = 0;
       for (let n = 0; n < 40; n++) if ((await find()) === 'r1') count++;
       return count;
     };
-    discovery.reportOutcome(toTarget('r1'), FAILURE);
-    expect(await countFirst()).toBe(0);
-    clock.advance(5000);
+    attempt('r1', FAILURE);
+    attempt('r1', FAILURE);
+    attempt('r1', { kind: 'success' });
+    attempt('r1', FAILURE);
+    attempt('r1', FAILURE);
     expect(await countFirst()).toBeGreaterThan(0);
-    discovery.reportOutcome(toTarget('r1'), FAILURE);
-    discovery.reportOutcome(toTarget('r1'), { kind: 'success', firstByteMs: 1 });
+    attempt('r1', FAILURE);
+    expect(await countFirst()).toBe(0);
+    clock.advance(29_999);
+    expect(await countFirst()).toBe(0);
+    clock.advance(1);
     expect(await countFirst()).toBeGreaterThan(0);
   });
 
-  it('does not avoid a replica because of an invalid request', async () => {
-    const { discovery, load, find } = createDiscovery();
-    load('r1');
+  it('ejects at most half of the replicas, and never the only one', async () => {
+    const { load, find, attempt } = createDiscovery();
+    load('r1', 'r2', 'r3', 'r4', 'r5');
+    for (let n = 1; n <= 5; n++) for (let failure = 0; failure < 4; failure++) attempt(`r${n}`, FAILURE);
+    const found = new Set<string | undefined>();
+    for (let n = 0; n < 100; n++) found.add(await find());
+    expect([...found].sort()).toEqual(['r3', 'r4', 'r5']);
+    const lone = createDiscovery();
+    lone.load('r1');
+    for (let failure = 0; failure < 4; failure++) lone.attempt('r1', FAILURE);
+    expect(await lone.find()).toBe('r1');
+  });
+
+  it('does not eject a replica because of invalid requests, or of calls that the caller left', async () => {
+    const { load, find, attempt } = createDiscovery();
+    load('r1', 'r2');
     const error = new AnyserveError('invalid_argument', 'no');
-    discovery.reportOutcome(toTarget('r1'), { kind: 'failure', error });
-    expect(await find()).toBe('r1');
+    for (let n = 0; n < 9; n++) {
+      attempt('r1', { kind: 'failure', error });
+      attempt('r2', { kind: 'abandoned' });
+    }
+    const found = new Set<string | undefined>();
+    for (let n = 0; n < 40; n++) found.add(await find());
+    expect(found.size).toBe(2);
+  });
+
+  it('does not call a replica that asked not to be called, and knows when the first of all can be called again', async () => {
+    const { clock, discovery, load, find, attempt } = createDiscovery();
+    load('r1', 'r2');
+    const pushBack = (seconds: number): AttemptOutcome => ({ kind: 'failure', error: createPushBackError(seconds) });
+    attempt('r1', pushBack(2));
+    for (let n = 0; n < 20; n++) expect(await find()).toBe('r2');
+    attempt('r2', pushBack(1));
+    expect(await discovery.find(createRequest())).toEqual({ kind: 'pushed_back', untilMs: clock.nowMs() + 1000 });
+    expect(await discovery.find(createRequest('r1'))).toEqual({ kind: 'pushed_back', untilMs: clock.nowMs() + 1000 });
+    clock.advance(1000);
+    expect(await find()).toBe('r2');
+  });
+
+  it('ejects a replica for 60 s that asks not to be called for longer', async () => {
+    const { clock, load, find, attempt } = createDiscovery();
+    load('r1', 'r2');
+    attempt('r1', { kind: 'failure', error: createPushBackError(3600) });
+    for (let n = 0; n < 20; n++) expect(await find()).toBe('r2');
+    clock.advance(60_000);
+    const found = new Set<string | undefined>();
+    for (let n = 0; n < 40; n++) found.add(await find());
+    expect(found.size).toBe(2);
+  });
+
+  it('leaves out a replica with an HTTP URL if another can be called', async () => {
+    const { table, load, put, find } = createDiscovery();
+    load('r1');
+    const row = { state: 'ready', stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon: undefined };
+    const http = { ...replica('r2', {}), endpoint: asEndpoint('http://r2.test/v1') };
+    table.apply(SERVER, { kind: 'put', replica: { replica: http, ...row, toText: () => '' } });
+    for (let n = 0; n < 20; n++) expect(await find()).toBe('r1');
+    put('r1', 'unready');
+    expect(await find()).toBe('r2');
   });
 
   it('asks the API servers before the result is that no replica matches', async () => {
@@ -145,7 +231,7 @@ describe('TableDiscovery', () => {
   it('has no match when the table is empty and no API server responds', async () => {
     const { discovery, load } = createDiscovery(() => new Error('unreachable'));
     load();
-    const found = await discovery.find([], 3000, new Cancellation());
+    const found = await discovery.find(createRequest());
     expect(found).toEqual({ kind: 'none', isWarming: false });
   });
 
@@ -174,14 +260,40 @@ describe('TableDiscovery', () => {
   });
 
   it('has the target of the last response, until that fails', () => {
-    const { discovery } = createDiscovery();
+    const { discovery, attempt } = createDiscovery();
     expect(discovery.lastTarget).toBeUndefined();
-    discovery.reportMessage(toTarget('r1'));
+    discovery.beginAttempt(toTarget('r1')).recordMessage(5);
     expect(discovery.lastTarget?.replicaId).toBe('r1');
-    discovery.reportOutcome(toTarget('r2'), { kind: 'success', firstByteMs: 1 });
+    attempt('r2', { kind: 'success' });
     expect(discovery.lastTarget?.replicaId).toBe('r2');
-    discovery.reportOutcome(toTarget('r2'), FAILURE);
+    attempt('r2', FAILURE);
     expect(discovery.lastTarget).toBeUndefined();
+  });
+
+  it('lists the replicas of the table, with what it has observed of them', async () => {
+    const { clock, discovery, calls, load, attempt } = createDiscovery();
+    const listing = discovery.listReplicas();
+    expect(calls).toEqual(['start']);
+    load('r1', 'r2');
+    const row = { state: 'ready', isCordoned: false, capabilities: [{}], ejectedForMs: 0, pushedBackForMs: 0 };
+    expect(await listing).toEqual([
+      { id: 'r1', endpoint: 'r1.test:50051', ...row, callsInProgress: 0, latencyMs: undefined },
+      { id: 'r2', endpoint: 'r2.test:50051', ...row, callsInProgress: 0, latencyMs: undefined },
+    ]);
+    discovery.beginAttempt(toTarget('r1')).recordMessage(20);
+    for (let failure = 0; failure < 3; failure++) attempt('r2', FAILURE);
+    clock.advance(10_000);
+    expect(await discovery.listReplicas()).toMatchObject([
+      { id: 'r1', callsInProgress: 1, latencyMs: 20, ejectedForMs: 0 },
+      { id: 'r2', callsInProgress: 0, ejectedForMs: 20_000 },
+    ]);
+  });
+
+  it('cannot list replicas when no API server sends a list within 3 s', async () => {
+    const { clock, discovery } = createDiscovery();
+    const listing = discovery.listReplicas();
+    clock.advance(3000);
+    await expect(listing).rejects.toMatchObject({ code: 'server_unreachable' });
   });
 
   it('stops the table when it is closed', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Target } from '../../src/client/discovery.js';
-import { ListingWatch, type WatchedCall } from '../../src/client/listing-watch.js';
+import { QuietCallWatch, type WatchedCall } from '../../src/client/quiet-calls.js';
 import type { AnyserveError } from '../../src/core/errors.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -8,11 +8,18 @@ import { ManualClock } from '../support/manual-clock.js';
 const R1: Target = { replicaId: asReplicaId('r1'), endpoint: 'r1.test:1' };
 const R2: Target = { replicaId: asReplicaId('r2'), endpoint: 'r2.test:1' };
 
-function startWatch({ isListed }: { isListed: (target: Target) => Promise<boolean> }) {
+function startWatch({
+  isListed,
+  hasOther = true,
+}: {
+  isListed: (target: Target) => Promise<boolean>;
+  hasOther?: boolean;
+}) {
   const clock = new ManualClock();
   const checks: string[] = [];
-  const watch = new ListingWatch({
+  const watch = new QuietCallWatch({
     clock,
+    hasOther: () => hasOther,
     isListed(target) {
       checks.push(target.endpoint);
       return isListed(target);
@@ -40,7 +47,7 @@ function startWatch({ isListed }: { isListed: (target: Target) => Promise<boolea
   return { clock, watch, checks, failures, beginCall, advance };
 }
 
-describe('ListingWatch', () => {
+describe('QuietCallWatch', () => {
   it('checks a replica that was silent for 5 s, once for all its calls, and then every 2 s', async () => {
     const { checks, failures, beginCall, advance } = startWatch({ isListed: async () => true });
     beginCall(R1);
@@ -81,10 +88,43 @@ describe('ListingWatch', () => {
     expect(failures).toEqual([]);
   });
 
-  it('leaves calls alone while no API server is reachable', async () => {
-    const { failures, beginCall, advance } = startWatch({ isListed: () => Promise.reject(new Error('nobody there')) });
+  it.each([
+    ['the replica stays listed', async () => true],
+    ['no API server responds', () => Promise.reject(new Error('nobody there'))],
+  ])(
+    'fails the calls of a replica that was silent for 9 s and does not respond, twice: %s',
+    async (_what, isListed) => {
+      const { failures, beginCall, advance } = startWatch({ isListed });
+      let probes = 0;
+      const call = beginCall(R1);
+      const isUnresponsive = async (): Promise<boolean> => ++probes > 0;
+      Object.assign(call, { isUnresponsive });
+      beginCall(R2, false);
+      for (const ms of [5000, 2000, 1999]) await advance(ms);
+      expect([probes, failures]).toEqual([0, []]);
+      await advance(1);
+      expect(probes).toBe(2);
+      expect(failures).toEqual(['unavailable r1.test:1: the replica does not respond, on a new connection neither']);
+    },
+  );
+
+  it('leaves the calls of a silent replica alone if no other replica can take them', async () => {
+    const { failures, beginCall, advance } = startWatch({ isListed: async () => true, hasOther: false });
     beginCall(R1);
-    await advance(20_000);
+    for (let second = 0; second < 60; second++) await advance(1000);
+    expect(failures).toEqual([]);
+  });
+
+  it('checks a silent replica again 9 s after it has responded', async () => {
+    const { beginCall, failures, advance } = startWatch({ isListed: async () => true });
+    let probes = 0;
+    const call = beginCall(R1);
+    Object.assign(call, { isUnresponsive: async () => ++probes === 1 });
+    for (let second = 0; second < 17; second++) await advance(1000);
+    // The first probe fails and the second succeeds.
+    expect(probes).toBe(2);
+    for (let second = 0; second < 3; second++) await advance(1000);
+    expect(probes).toBe(3);
     expect(failures).toEqual([]);
   });
 

@@ -1,0 +1,117 @@
+import type { ReplicaId } from '../../core/ids.js';
+import type { ReplicaCandidate } from './pickers/picker.js';
+import type { ReplicaStats, StatsTable } from './replica-stats.js';
+import type { ReplicaTable } from './replica-table.js';
+
+/** The candidates for a call, or why there are none. */
+export type CandidateChoice =
+  /** `isRetry`: all of them have failed in this call. */
+  | { readonly kind: 'candidates'; readonly candidates: readonly ReplicaCandidate[]; readonly isRetry: boolean }
+  | { readonly kind: 'pushed_back'; readonly untilMs: number }
+  | { readonly kind: 'none' };
+
+/** Groups of candidates, in the order of preference. */
+interface Groups {
+  readonly replicas: ReplicaTable['replicas'];
+  readonly ready: readonly ReplicaCandidate[];
+  /** Replicas that seem dead, for calls that no ready replica matches. */
+  readonly suspect: readonly ReplicaCandidate[];
+}
+
+/**
+ * The replicas of a table that calls can go to. A call goes to a ready replica, else to a suspect one; if all are ejected, to
+ * an ejected one; if all have failed in this call, to one of those. A replica that asked not to be called is not called.
+ */
+export class Candidates {
+  readonly #table: ReplicaTable;
+  readonly #stats: StatsTable;
+  #groups: Groups | undefined;
+
+  constructor(table: ReplicaTable, stats: StatsTable) {
+    this.#table = table;
+    this.#stats = stats;
+  }
+
+  /** Returns the candidates for a call at which these replicas have failed. */
+  choose(excluded: readonly ReplicaId[]): CandidateChoice {
+    const { ready, suspect } = this.#getGroups();
+    if (excluded.length === 0 && !this.#stats.hasImpaired && ready.length > 0)
+      return { kind: 'candidates', candidates: ready, isRetry: false };
+    const nowMs = this.#stats.nowMs();
+    const isUntried = ({ target }: ReplicaCandidate): boolean =>
+      target.replicaId === undefined || !excluded.includes(target.replicaId);
+    const isOpen = ({ stats }: ReplicaCandidate): boolean => stats.pushedBackUntilMs <= nowMs;
+    const isIn = ({ stats }: ReplicaCandidate): boolean => !stats.ejection.isEjected(nowMs);
+    const filters: ((candidate: ReplicaCandidate) => boolean)[] = [
+      (one) => isUntried(one) && isOpen(one) && isIn(one),
+      (one) => isUntried(one) && isOpen(one),
+      isOpen,
+    ];
+    for (const [rank, filter] of filters.entries()) {
+      for (const group of [ready, suspect]) {
+        const candidates = group.filter(filter);
+        if (candidates.length > 0) return { kind: 'candidates', candidates, isRetry: rank === 2 };
+      }
+    }
+    const all = [...ready, ...suspect];
+    if (all.length === 0) return { kind: 'none' };
+    return { kind: 'pushed_back', untilMs: Math.min(...all.map(({ stats }) => stats.pushedBackUntilMs)) };
+  }
+
+  /** Whether the table has another candidate than this endpoint whose last attempt did not fail. */
+  hasHealthyOther(endpoint: string): boolean {
+    const { ready, suspect } = this.#getGroups();
+    const isHealthy = ({ target, stats }: ReplicaCandidate): boolean =>
+      target.endpoint !== endpoint && !stats.ejection.hasFailed;
+    return ready.some(isHealthy) || suspect.some(isHealthy);
+  }
+
+  /** Whether a candidate has this endpoint. */
+  has(endpoint: string): boolean {
+    const { ready, suspect } = this.#getGroups();
+    const isSame = ({ target }: ReplicaCandidate): boolean => target.endpoint === endpoint;
+    return ready.some(isSame) || suspect.some(isSame);
+  }
+
+  /** Ejects a replica, unless it is the last one or half of the others are ejected already. Returns whether it did. */
+  eject({ ejection }: ReplicaStats, durationMs?: number): boolean {
+    const { ready, suspect } = this.#getGroups();
+    const nowMs = this.#stats.nowMs();
+    const all = [...ready, ...suspect];
+    const ejected = all.filter(({ stats }) => stats.ejection.isEjected(nowMs)).length;
+    if (ejected + 1 > all.length / 2) return false;
+    ejection.eject(nowMs, durationMs);
+    this.#stats.addImpaired(ejection.untilMs);
+    return true;
+  }
+
+  #getGroups(): Groups {
+    const { replicas } = this.#table;
+    if (this.#groups?.replicas === replicas) return this.#groups;
+    const [ready, suspect]: [ReplicaCandidate[], ReplicaCandidate[]] = [[], []];
+    const endpoints = new Set<string>();
+    for (const [replicaId, { replica, state = 'ready', cordon }] of replicas) {
+      const { endpoint } = replica;
+      endpoints.add(endpoint);
+      if (cordon?.cordoned || (state !== 'ready' && state !== 'suspect')) continue;
+      const candidate: ReplicaCandidate = {
+        target: { endpoint, replicaId },
+        weight: 1,
+        stats: this.#stats.get(endpoint),
+      };
+      (state === 'ready' ? ready : suspect).push(candidate);
+    }
+    this.#stats.keepOnly(endpoints);
+    const isAnyCallable = [...ready, ...suspect].some(isCallable);
+    // If there is nothing else, the failure of the call says what is wrong with the endpoint.
+    this.#groups = isAnyCallable
+      ? { replicas, ready: ready.filter(isCallable), suspect: suspect.filter(isCallable) }
+      : { replicas, ready, suspect };
+    return this.#groups;
+  }
+}
+
+/** Returns whether a replica can speak gRPC. An engine that is registered with the URL of its HTTP API is left out. */
+function isCallable({ stats }: ReplicaCandidate): boolean {
+  return stats.isCallable;
+}

@@ -1,0 +1,113 @@
+import { parseDialable } from '../../core/endpoint.js';
+import type { Clock } from '../../core/ports.js';
+import { Ejection } from './ejection.js';
+import { LatencyAverage } from './latency.js';
+
+/** How long the median of the latencies is used before it is computed again, in ms. */
+const MEDIAN_VALID_FOR_MS = 1000;
+
+/** Latency of replicas before the first response of any, in ms. Only the comparison with others counts, so any value does. */
+const UNKNOWN_LATENCY_MS = 1;
+
+/** What a client has observed of one replica. */
+export class ReplicaStats {
+  /** Number of calls in progress. */
+  inFlight = 0;
+  readonly ejection = new Ejection();
+  readonly #latency = new LatencyAverage();
+  /** Whether the endpoint can be that of a gRPC server. */
+  readonly isCallable: boolean;
+  readonly #all: StatsTable;
+  #pushedBackUntilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(endpoint: string, all: StatsTable) {
+    this.isCallable = isDialable(endpoint);
+    this.#all = all;
+  }
+
+  /** Time until which the replica has asked not to be called. */
+  get pushedBackUntilMs(): number {
+    return this.#pushedBackUntilMs;
+  }
+
+  /** Average time to the first byte, in ms; undefined before the first response. */
+  get latencyMs(): number | undefined {
+    return this.#latency.averageMs;
+  }
+
+  /** Returns the expected time to the first byte, in ms. */
+  estimateLatencyMs(): number {
+    return this.#latency.estimateMs(this.#all.nowMs(), this.#all.medianLatencyMs);
+  }
+
+  recordFirstByte(latencyMs: number): void {
+    this.#latency.add(latencyMs, this.#all.nowMs(), this.#all.medianLatencyMs);
+  }
+
+  /** Records that the replica asked not to be called until a time. */
+  pushBack(untilMs: number): void {
+    this.#pushedBackUntilMs = Math.max(this.#pushedBackUntilMs, untilMs);
+    this.#all.addImpaired(untilMs);
+  }
+}
+
+/** The observations of a client, by endpoint. */
+export class StatsTable {
+  readonly #clock: Clock;
+  readonly #byEndpoint = new Map<string, ReplicaStats>();
+  #medianLatencyMs = UNKNOWN_LATENCY_MS;
+  #medianUntilMs = Number.NEGATIVE_INFINITY;
+  #impairedUntilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  nowMs(): number {
+    return this.#clock.nowMs();
+  }
+
+  /** Median of the replicas' latencies, in ms. */
+  get medianLatencyMs(): number {
+    const nowMs = this.nowMs();
+    if (nowMs < this.#medianUntilMs) return this.#medianLatencyMs;
+    const latencies = [...this.#byEndpoint.values()].flatMap(({ latencyMs }) => latencyMs ?? []).sort((a, b) => a - b);
+    this.#medianLatencyMs = latencies[Math.floor(latencies.length / 2)] ?? UNKNOWN_LATENCY_MS;
+    // Before the first responses, each of them changes the median.
+    if (latencies.length > 0) this.#medianUntilMs = nowMs + MEDIAN_VALID_FOR_MS;
+    return this.#medianLatencyMs;
+  }
+
+  /** Whether a replica is ejected, or has asked not to be called. If none is, no list needs to be filtered. */
+  get hasImpaired(): boolean {
+    return this.nowMs() < this.#impairedUntilMs;
+  }
+
+  /** Records that a replica is ejected or not to be called until a time. */
+  addImpaired(untilMs: number): void {
+    this.#impairedUntilMs = Math.max(this.#impairedUntilMs, untilMs);
+  }
+
+  get(endpoint: string): ReplicaStats {
+    let stats = this.#byEndpoint.get(endpoint);
+    if (!stats) {
+      stats = new ReplicaStats(endpoint, this);
+      this.#byEndpoint.set(endpoint, stats);
+    }
+    return stats;
+  }
+
+  /** Forgets the replicas that are not at these endpoints. Their calls in progress are still counted to them. */
+  keepOnly(endpoints: ReadonlySet<string>): void {
+    for (const endpoint of this.#byEndpoint.keys()) if (!endpoints.has(endpoint)) this.#byEndpoint.delete(endpoint);
+  }
+}
+
+function isDialable(endpoint: string): boolean {
+  try {
+    parseDialable(endpoint);
+    return true;
+  } catch {
+    return false;
+  }
+}

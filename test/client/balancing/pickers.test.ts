@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import { createPicker } from '../../../src/client/balancing/pickers/create-picker.js';
+import type { PickerName, ReplicaCandidate } from '../../../src/client/balancing/pickers/picker.js';
+import { StatsTable } from '../../../src/client/balancing/replica-stats.js';
+import { asReplicaId } from '../../../src/core/ids.js';
+import { computeChiSquare } from '../../support/chi-square.js';
+import { ManualClock } from '../../support/manual-clock.js';
+import { createSeededRandom } from '../../support/seeded-random.js';
+
+function createCandidates(count: number, getWeight = (_at: number): number => 1) {
+  const clock = new ManualClock();
+  const stats = new StatsTable(clock);
+  const candidates = Array.from({ length: count }, (_, at): ReplicaCandidate => {
+    const target = { endpoint: `r${at}:1`, replicaId: asReplicaId(`r${at}`) };
+    return { target, weight: getWeight(at), stats: stats.get(target.endpoint) };
+  });
+  return { clock, candidates };
+}
+
+function countPicks(name: PickerName, candidates: readonly ReplicaCandidate[], picks: number): number[] {
+  const picker = createPicker(name, createSeededRandom(7));
+  const counts = new Map<ReplicaCandidate, number>(candidates.map((candidate) => [candidate, 0]));
+  for (let n = 0; n < picks; n++) {
+    const picked = picker.pick(candidates, {});
+    counts.set(picked, (counts.get(picked) ?? 0) + 1);
+  }
+  return [...counts.values()];
+}
+
+describe('every picker', () => {
+  it.each(['p2c', 'random', 'round-robin', 'least-request', 'affinity'] as const)(
+    '%s picks idle replicas in proportion to their weights',
+    (name) => {
+      const equal = countPicks(name, createCandidates(4).candidates, 4000);
+      // The 99.9th percentile with 3 degrees of freedom.
+      expect(computeChiSquare(equal)).toBeLessThan(16.3);
+      const [light = 0, heavy = 0, third = 0] = countPicks(name, createCandidates(3, (at) => 1 + at).candidates, 6000);
+      // The standard deviation of each is about 30.
+      expect(Math.abs(light - 1000)).toBeLessThan(150);
+      expect(Math.abs(heavy - 2000)).toBeLessThan(150);
+      expect(Math.abs(third - 3000)).toBeLessThan(150);
+    },
+  );
+
+  it('has a name that exists', () => {
+    expect(() => createPicker('fastest' as PickerName, createSeededRandom(1))).toThrow(
+      'option pick: "fastest" is not one of p2c, random, round-robin, least-request, affinity',
+    );
+  });
+});
+
+describe('p2c', () => {
+  it('picks the replica with fewer calls in progress, and the faster one', () => {
+    const { candidates } = createCandidates(2);
+    const [busy, slow] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    busy.stats.inFlight = 3;
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+    busy.stats.recordFirstByte(10);
+    slow.stats.recordFirstByte(100);
+    expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
+  });
+
+  it('picks a slow replica again after 10 s', () => {
+    const { clock, candidates } = createCandidates(3);
+    const [, , slow] = candidates as [ReplicaCandidate, ReplicaCandidate, ReplicaCandidate];
+    for (const { stats } of candidates) stats.recordFirstByte(stats === slow.stats ? 1000 : 10);
+    expect(countPicks('p2c', candidates, 50)[2]).toBe(0);
+    clock.advance(9000);
+    expect(countPicks('p2c', candidates, 50)[2]).toBe(0);
+    clock.advance(1000);
+    expect(countPicks('p2c', candidates, 50)[2]).toBeGreaterThan(0);
+  });
+});
+
+describe('least-request', () => {
+  it('picks a replica with the fewest calls in progress for its weight', () => {
+    const { candidates } = createCandidates(3, (at) => (at === 2 ? 4 : 1));
+    candidates.forEach(({ stats }, at) => {
+      stats.inFlight = [2, 1, 3][at] as number;
+    });
+    expect(countPicks('least-request', candidates, 10)).toEqual([0, 0, 10]);
+  });
+});
+
+describe('round-robin', () => {
+  it('spreads the turns of a heavy replica', () => {
+    const { candidates } = createCandidates(2, (at) => (at === 0 ? 3 : 1));
+    const picker = createPicker('round-robin', createSeededRandom(1));
+    const order = Array.from({ length: 8 }, () => picker.pick(candidates, {}).target.replicaId);
+    expect(order.join(' ')).toBe('r0 r0 r1 r0 r0 r0 r1 r0');
+  });
+});
+
+describe('affinity', () => {
+  const picker = createPicker('affinity', createSeededRandom(1));
+  const keys = Array.from({ length: 2000 }, (_, n) => `session ${n}`);
+  const pickAll = (candidates: readonly ReplicaCandidate[]) =>
+    keys.map((affinity) => picker.pick(candidates, { affinity }).target.replicaId);
+
+  it('picks the same replica for a key, whatever the order, and spreads the keys', () => {
+    const { candidates } = createCandidates(10);
+    const picked = pickAll(candidates);
+    expect(pickAll(createCandidates(10).candidates.reverse())).toEqual(picked);
+    const counts = candidates.map(({ target }) => picked.filter((id) => id === target.replicaId).length);
+    // The 99.9th percentile with 9 degrees of freedom.
+    expect(computeChiSquare(counts)).toBeLessThan(27.88);
+  });
+
+  it('moves only the keys of a replica that has left', () => {
+    const { candidates } = createCandidates(10);
+    const before = pickAll(candidates);
+    const after = pickAll(candidates.filter(({ target }) => target.replicaId !== 'r3'));
+    const moved = keys.filter((_, at) => before[at] !== after[at]);
+    expect(moved).toEqual(keys.filter((_, at) => before[at] === 'r3'));
+  });
+
+  it('passes a call on from a replica that is much busier than the others, always to the same one', () => {
+    const { candidates } = createCandidates(10);
+    const [home] = pickAll(candidates);
+    const stats = candidates.find(({ target }) => target.replicaId === home)?.stats as ReplicaCandidate['stats'];
+    stats.inFlight = 8;
+    expect(pickAll(candidates)[0]).toBe(home);
+    stats.inFlight = 9;
+    const [other] = pickAll(candidates);
+    expect(other).not.toBe(home);
+    expect(pickAll(candidates)[0]).toBe(other);
+    for (const one of candidates) one.stats.inFlight = 9;
+    expect(pickAll(candidates)[0]).toBe(home);
+  });
+});

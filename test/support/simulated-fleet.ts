@@ -1,0 +1,180 @@
+import { createPicker } from '../../src/client/balancing/pickers/create-picker.js';
+import type { PickerName } from '../../src/client/balancing/pickers/picker.js';
+import { ReplicaTable } from '../../src/client/balancing/replica-table.js';
+import { RetryBudget } from '../../src/client/balancing/retry-budget.js';
+import { TableDiscovery } from '../../src/client/balancing/table-discovery.js';
+import { ActiveCalls } from '../../src/client/cancellation.js';
+import { ChannelPool } from '../../src/client/channel-pool.js';
+import type { InferStreamOptions } from '../../src/client/client-options.js';
+import { createFixedDiscovery, type Discovery } from '../../src/client/discovery.js';
+import type { CallOptions } from '../../src/client/inference-channel.js';
+import { QuietCallWatch } from '../../src/client/quiet-calls.js';
+import { RetryingCaller } from '../../src/client/retrying-caller.js';
+import { AnyserveError } from '../../src/core/errors.js';
+import { asReplicaId } from '../../src/core/ids.js';
+import type { CallEvent } from '../../src/core/ports.js';
+import { toServer } from './api-client.js';
+import { ManualClock } from './manual-clock.js';
+import { replica } from './replicas.js';
+import { createSeededRandom } from './seeded-random.js';
+
+/** What a simulated replica does with one call: responds or fails after a time. After an infinite time, it hangs. */
+export interface SimulatedResponse {
+  readonly afterMs: number;
+  readonly error?: AnyserveError;
+}
+
+const SERVER = toServer('http://a');
+
+/** Returns the endpoint of a simulated replica. */
+export const toEndpoint = (id: string): string => `${id}.test:50051`;
+
+/** A fleet of simulated replicas, and a real client of it: its table, picker and retries, with a manual clock. */
+export class SimulatedFleet {
+  readonly clock = new ManualClock();
+  readonly random;
+  readonly table = new ReplicaTable(this.clock);
+  readonly discovery: TableDiscovery;
+  readonly attempts: string[] = [];
+  /** Called when an attempt at a replica begins. */
+  onAttempt: (id: string) => void = () => {};
+  readonly #caller: RetryingCaller;
+  readonly #channels: ChannelPool;
+  readonly #responses = new Map<string, () => SimulatedResponse>();
+
+  constructor({ seed = 1, pick = 'p2c' as PickerName, count = 0, timeoutMs = 60_000 } = {}) {
+    const { clock, table } = this;
+    const random = createSeededRandom(seed);
+    this.random = random;
+    this.discovery = new TableDiscovery({
+      table,
+      startTable: () => {},
+      stopTable: () => table.close(),
+      fallback: createUnreachableDiscovery(),
+      picker: createPicker(pick, random),
+      clock,
+    });
+    this.#channels = new ChannelPool({ maxMessageBytes: 1e6, clock });
+    this.#caller = new RetryingCaller({
+      discovery: this.discovery,
+      channels: this.#channels,
+      quietCalls: new QuietCallWatch({ clock, isListed: async () => true, hasOther: () => false }),
+      query: ['type', 'x'],
+      timeoutMs,
+      waitWhileWarming: false,
+      activeCalls: new ActiveCalls(),
+      budget: new RetryBudget(),
+      onAttempt: (event) => this.#recordAttempt(event),
+      clock,
+      random,
+    });
+    table.connect(SERVER);
+    table.apply(SERVER, { kind: 'snapshot', isWarming: false });
+    for (let n = 1; n <= count; n++) this.put(`r${n}`);
+    table.apply(SERVER, { kind: 'synced' });
+  }
+
+  /** Lists a replica, or changes its state. */
+  put(id: string, { state = 'ready', isCordoned = false } = {}): void {
+    const cordon = isCordoned ? { cordoned: true, reason: '', atMs: 1 } : undefined;
+    const row = { state, stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon, toText: () => '' };
+    this.table.apply(SERVER, { kind: 'put', replica: { replica: replica(id, { type: 'x' }), ...row } });
+  }
+
+  remove(id: string): void {
+    this.table.apply(SERVER, { kind: 'removed', replicaId: asReplicaId(id), reason: 'closed' });
+  }
+
+  /** Sets what a replica does with each call. Default: it responds after 10 ms. */
+  setResponse(id: string, respond: () => SimulatedResponse): void {
+    this.#responses.set(toEndpoint(id), respond);
+  }
+
+  /** Makes a call. Resolves to `ok`, or to the code of the error. */
+  async call(options: InferStreamOptions = {}): Promise<string> {
+    try {
+      await this.#caller.call('infer', options, 60_000, (channel, call) => this.#respond(channel.endpoint, call));
+      return 'ok';
+    } catch (error) {
+      if (error instanceof AnyserveError) return error.code;
+      throw error;
+    }
+  }
+
+  /** Makes calls at a rate, for a time. Resolves to their outcomes when all have ended. */
+  async makeCalls(perSecond: number, forMs: number, options: InferStreamOptions = {}): Promise<string[]> {
+    const calls: Promise<string>[] = [];
+    const endAtMs = this.clock.nowMs() + forMs;
+    const start = (): void => {
+      calls.push(this.call(options));
+      if (this.clock.nowMs() < endAtMs) this.clock.schedule(1000 / perSecond, start);
+    };
+    start();
+    await this.run(forMs + 1);
+    const outcomes = Promise.all(calls);
+    let hasEnded = false;
+    void outcomes.then(() => {
+      hasEnded = true;
+    });
+    while (!hasEnded) await this.run(1000);
+    return outcomes;
+  }
+
+  /** Lets time pass. The promises of each timer settle before the next one. */
+  async run(ms: number): Promise<void> {
+    const endAtMs = this.clock.nowMs() + ms;
+    await settle();
+    for (;;) {
+      const nextMs = this.clock.nextDelayMs;
+      if (nextMs > endAtMs - this.clock.nowMs()) break;
+      this.clock.advance(nextMs);
+      await settle();
+    }
+    this.clock.advance(endAtMs - this.clock.nowMs());
+    await settle();
+  }
+
+  close(): void {
+    this.discovery.close();
+    this.#channels.close();
+  }
+
+  /** Responds as the replica at an endpoint does, unless the call is cancelled or its deadline passes before. */
+  #respond(endpoint: string, { deadlineEpochMs, cancellation }: CallOptions): Promise<void> {
+    const { afterMs, error } = this.#responses.get(endpoint)?.() ?? { afterMs: 10 };
+    return new Promise((resolve, reject) => {
+      const remainingMs = deadlineEpochMs - this.clock.epochMs();
+      const isLate = afterMs > remainingMs;
+      const cancel = this.clock.schedule(isLate ? remainingMs : afterMs, () => {
+        if (isLate) reject(new AnyserveError('deadline_exceeded', `${endpoint}: no response`));
+        else if (error) reject(error);
+        else resolve();
+      });
+      if (cancellation) {
+        cancellation.stop = () => {
+          cancel();
+          reject(cancellation.reason);
+        };
+      }
+    });
+  }
+
+  #recordAttempt(event: CallEvent): void {
+    if (event.kind !== 'attempt_started') return;
+    const id = event.target.replicaId as string;
+    this.attempts.push(id);
+    this.onAttempt(id);
+  }
+}
+
+/** Creates a discovery for a client whose API servers can't be reached. */
+function createUnreachableDiscovery(): Discovery {
+  const find = async (): Promise<never> => {
+    throw new AnyserveError('server_unreachable', 'unreachable');
+  };
+  return { ...createFixedDiscovery('unused:1'), find };
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
