@@ -140,6 +140,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     callToken: [5],
     callTls: ['x', 0],
     tls: [5],
+    pick: [5],
     onRetry: [5],
     onAttempt: ['x'],
     waitWhileWarming: [1],
@@ -152,6 +153,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     outputs: ['x', [5]],
     raw: ['x'],
     retryOnFailure: [1],
+    affinity: [5],
   },
   inferStream: { fallBackToUnary: ['x'], signal: [5], version: [5] },
   serverLive: { signal: [5] },
@@ -177,7 +179,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
 
 /** Options that aren't numbers, and for which {@link TYPED} has no wrong values. */
 const OTHER_OPTIONS: Readonly<Partial<Record<keyof typeof FUNCTIONS, readonly string[]>>> = {
-  inferStream: ['id', 'parameters', 'outputs', 'raw', 'retryOnFailure'],
+  inferStream: ['id', 'parameters', 'outputs', 'raw', 'retryOnFailure', 'affinity'],
   connectOpenaiBackend: ['tls'],
 };
 
