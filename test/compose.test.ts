@@ -40,7 +40,7 @@ const FUNCTIONS = {
   },
   Client: {
     call: async (options: object) => new Client({ endpoint: 'localhost:1', ...options }).close(),
-    options: ['timeoutMs', 'firstMessageTimeoutMs', 'streamIdleTimeoutMs', 'maxMessageBytes'],
+    options: ['timeoutMs', 'firstMessageTimeoutMs', 'streamIdleTimeoutMs', 'maxMessageBytes', 'hedgeAfterMs'],
   },
   connectOpenaiBackend: {
     call: async (options: object) => connectOpenaiBackend({ url: 'no URL', ...options }),

@@ -79,6 +79,7 @@ export class Attempt implements WatchedCall {
 
   /** Ends the attempt with success. */
   succeed(): void {
+    if (this.#hasEnded) return;
     if (!this.#hasMessage) this.recordMessage();
     this.#end('ok', { kind: 'success' });
   }
@@ -100,6 +101,12 @@ export class Attempt implements WatchedCall {
   /** Ends the attempt if it is still in progress, because its caller has left the stream. */
   abandon(): void {
     this.#end('cancelled', { kind: 'abandoned' });
+  }
+
+  /** Ends the attempt because another one has won. */
+  cancel(): void {
+    this.abandon();
+    this.#cancellation.cancel(new AnyserveError('cancelled', 'another attempt was faster'));
   }
 
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {

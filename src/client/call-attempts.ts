@@ -5,6 +5,7 @@ import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext } from './attempt.js';
+import type { HedgeBudget } from './balancing/hedging.js';
 import type { RetryBudget } from './balancing/retry-budget.js';
 import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
@@ -23,6 +24,8 @@ export interface RetryingCallerOptions extends AttemptContext {
   readonly activeCalls: ActiveCalls;
   /** The retries that the client can make. */
   readonly budget: RetryBudget;
+  /** When a second attempt of a slow call begins. Undefined: never. */
+  readonly hedging?: { readonly afterMs: number; readonly budget: HedgeBudget } | undefined;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly random: Random;
 }
@@ -86,11 +89,37 @@ export class CallAttempts {
 
   /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   begin(target: Target): Attempt {
+    return this.#begin(target, this.#failed.length + 1);
+  }
+
+  /**
+   * Begins a second attempt while the first one takes long. Returns undefined if no other replica can take it, or if too many
+   * calls are hedged.
+   */
+  beginHedge(first: Target): Attempt | undefined {
+    const { discovery, clock, hedging } = this.#context;
+    const number = this.#failed.length + 2;
+    const isOver = this.#cancellation.isCancelled || clock.nowMs() >= this.#deadlineAtMs;
+    if (isOver || number > MAX_ATTEMPTS || this.#completeAttempts + 2 > MAX_COMPLETE_ATTEMPTS) return undefined;
+    const excluded = first.replicaId === undefined ? this.#excluded : [...this.#excluded, first.replicaId];
+    const target = discovery.findOther({ excluded, affinity: this.#options.affinity });
+    return target && hedging?.budget.take() ? this.#begin(target, number) : undefined;
+  }
+
+  /** Records a failure while another attempt is in progress. */
+  addFailure(attempt: Attempt, error: unknown): void {
+    if (!(error instanceof AnyserveError)) return;
+    const { target } = attempt;
+    const kind = classifyFailure(error);
+    if (isComplete(kind)) this.#completeAttempts++;
+    this.#failed.push({ target, attempt, error, kind });
+    if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
+  }
+
+  #begin(target: Target, number: number): Attempt {
     const deadlineEpochMs = this.#context.clock.epochMs() + this.#requireRemainingMs();
-    return new Attempt(this.#context, target, this.#failed.length + 1, this.#cancellation, {
-      deadlineEpochMs,
-      timeoutMs: this.#timeoutMs,
-    });
+    const time = { deadlineEpochMs, timeoutMs: this.#timeoutMs };
+    return new Attempt(this.#context, target, number, this.#cancellation, time);
   }
 
   /** Ends the call. */
@@ -103,7 +132,7 @@ export class CallAttempts {
     const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
     const kind = classifyFailure(error);
-    if (kind === 'broken' || kind === 'internal') this.#completeAttempts++;
+    if (isComplete(kind)) this.#completeAttempts++;
     if (kind === 'internal') this.#forgiveIfOthersFailed(attempt);
     const isLast =
       kind === 'final' || this.#failed.length + 1 >= MAX_ATTEMPTS || this.#completeAttempts >= MAX_COMPLETE_ATTEMPTS;
@@ -228,6 +257,11 @@ interface FailedTry {
   readonly attempt: Attempt | undefined;
   readonly error: AnyserveError;
   readonly kind: FailureKind;
+}
+
+/** Returns whether a replica received the whole request and did not refuse it. */
+function isComplete(kind: FailureKind): boolean {
+  return kind === 'broken' || kind === 'internal';
 }
 
 function isSame(one: Target, other: Target): boolean {

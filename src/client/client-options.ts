@@ -1,10 +1,11 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
-import { checkCallTimeout, checkCounts, type ValueOrGetter } from '../core/options.js';
+import { checkCallTimeout, checkCounts, checkTimes, type ValueOrGetter } from '../core/options.js';
 import type { CallEvent, Clock, Random } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
+import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { PickerName } from './balancing/pickers/picker.js';
 
 /** Clock and source of randomness of a client. */
@@ -65,6 +66,12 @@ export interface ClientOptions {
    */
   readonly pick?: PickerName | undefined;
   /**
+   * Time without a response, in ms, after which a unary inference is also sent to a second replica. The first response is
+   * used, and the other call is cancelled. At most 5 % of the calls are sent twice. Only for models whose calls can be
+   * repeated without harm. Default: never.
+   */
+  readonly hedgeAfterMs?: number | undefined;
+  /**
    * Whether a call without a match waits while the API server is warming up. An API server that has just started doesn't
    * know yet the replicas that are still reconnecting. Default: true.
    */
@@ -112,7 +119,7 @@ export interface InferStreamOptions extends InferOptions {
 }
 
 /** Types of the options of a client. */
-export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
+const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   server: 'string or strings',
   capability: 'scalars',
   token: 'secret',
@@ -124,11 +131,21 @@ export const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   firstMessageTimeoutMs: 'number',
   streamIdleTimeoutMs: 'number',
   maxMessageBytes: 'number',
+  hedgeAfterMs: 'number',
   pick: 'string',
   onRetry: 'function',
   onAttempt: 'function',
   waitWhileWarming: 'flag',
 };
+
+/** Checks the options of a client. Throws `usage` with the option's name. */
+export function checkClientOptions(options: ClientOptions): void {
+  checkOptionTypes('Client', options, CLIENT_OPTION_TYPES);
+  const { timeoutMs, firstMessageTimeoutMs, streamIdleTimeoutMs, hedgeAfterMs, maxMessageBytes } = options;
+  checkCallTimeout(timeoutMs);
+  checkTimes({ firstMessageTimeoutMs, streamIdleTimeoutMs, hedgeAfterMs });
+  checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
+}
 
 const REQUEST_OPTION_TYPES: OptionTypes<RequestOptions> = { timeoutMs: 'number', signal: 'signal' };
 

@@ -2,22 +2,21 @@ import { createPairs } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import { checkOptionTypes } from '../core/option-types.js';
-import { checkCallTimeout, checkCounts, checkTimes, toGetter } from '../core/options.js';
+import { toGetter } from '../core/options.js';
 import type { Clock } from '../core/ports.js';
 import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } from '../inference/inference-data.js';
-import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { isPlainValue } from '../inference/tensor-value.js';
+import { HedgeBudget } from './balancing/hedging.js';
 import { RetryBudget } from './balancing/retry-budget.js';
 import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import {
-  CLIENT_OPTION_TYPES,
   type ClientEnvironment,
   type ClientOptions,
+  checkClientOptions,
   type DiscoveryKind,
   type InferOptions,
   type InferStreamOptions,
@@ -56,7 +55,7 @@ export class InferenceClient {
 
   /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientEnvironment, discoveryKind: DiscoveryKind = 'table') {
-    checkOptionTypes('Client', options, CLIENT_OPTION_TYPES);
+    checkClientOptions(options);
     const {
       maxMessageBytes = DEFAULTS.maxMessageBytes,
       timeoutMs,
@@ -65,10 +64,8 @@ export class InferenceClient {
       onRetry,
       onAttempt,
       waitWhileWarming = true,
+      hedgeAfterMs,
     } = options;
-    checkCallTimeout(timeoutMs);
-    checkTimes({ firstMessageTimeoutMs, streamIdleTimeoutMs });
-    checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
     const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
@@ -100,6 +97,7 @@ export class InferenceClient {
       waitWhileWarming,
       activeCalls: this.#activeCalls,
       budget: new RetryBudget(),
+      hedging: hedgeAfterMs === undefined ? undefined : { afterMs: hedgeAfterMs, budget: new HedgeBudget() },
       onRetry,
       onAttempt,
       ...world,

@@ -79,6 +79,8 @@ export interface Discovery {
    * Rejects with `server_unreachable`.
    */
   find(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult>;
+  /** Finds a target that isn't excluded, without asking an API server. */
+  findOther(request: Pick<DiscoveryRequest, 'excluded' | 'affinity'>): Target | undefined;
   /** Records that an attempt at a target begins. */
   beginAttempt(target: Target): AttemptRecord;
   /** Whether a target has left, or gets no calls because it failed too often. */
@@ -101,6 +103,7 @@ export function createFixedDiscovery(endpoint: string): Discovery {
     hasOthers: false,
     lastTarget: target,
     find: () => ({ kind: 'found', target }),
+    findOther: () => undefined,
     beginAttempt: () => NO_RECORD,
     hasLeft: () => false,
     hasHealthyOther: () => false,
@@ -133,6 +136,10 @@ export class RouteDiscovery implements Discovery {
   async find({ excluded, timeoutMs, cancellation }: DiscoveryRequest): Promise<DiscoveryResult> {
     const result = await this.#api.route(this.#query, excluded, { signal: cancellation.signal, timeoutMs });
     return result.kind === 'found' ? { kind: 'found', target: result.route } : result;
+  }
+
+  findOther(): undefined {
+    return undefined;
   }
 
   beginAttempt(target: Target): AttemptRecord {

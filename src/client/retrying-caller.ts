@@ -1,5 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Attempt } from './attempt.js';
+import { hedge, type RunningAttempt } from './balancing/hedging.js';
 import { CallAttempts, type RetryingCallerOptions } from './call-attempts.js';
 import { type CallMethod, checkCallOptions, type InferOptions, type InferStreamOptions } from './client-options.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
@@ -21,6 +22,8 @@ export class RetryingCaller {
   ): Promise<T> {
     checkCallOptions(method, options);
     const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
+    const canHedge = this.#options.hedging !== undefined && method === 'infer' && options.retryOnFailure !== false;
+    if (canHedge) this.#options.hedging?.budget.addCall();
     try {
       for (;;) {
         const next = attempts.next();
@@ -29,11 +32,15 @@ export class RetryingCaller {
         let result: T;
         try {
           attempt = attempts.begin(target);
-          result = await make(attempt.channel, attempt.options);
+          result = await (canHedge
+            ? this.#makeHedged(attempts, attempt, make, (last) => {
+                attempt = last;
+              })
+            : make(attempt.channel, attempt.options));
         } catch (error) {
           attempt?.recordFailure(error);
           addCallerStack(error);
-          attempts.continueAfter(target, attempt, error);
+          attempts.continueAfter(attempt?.target ?? target, attempt, error);
           continue;
         }
         attempt.succeed();
@@ -42,6 +49,40 @@ export class RetryingCaller {
     } finally {
       attempts.end();
     }
+  }
+
+  /**
+   * Makes an attempt, and a second one at another replica if it takes long. Rejects with the error of the attempt that failed
+   * last, after it was passed to `onLast`.
+   */
+  #makeHedged<T>(
+    attempts: CallAttempts,
+    first: Attempt,
+    make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+    onLast: (attempt: Attempt) => void,
+  ): Promise<T> {
+    const { clock, hedging } = this.#options;
+    let inProgress = 0;
+    const run = (attempt: Attempt): RunningAttempt<T> => {
+      inProgress++;
+      const succeed = (value: T): T => {
+        attempt.succeed();
+        return value;
+      };
+      const fail = (error: unknown): never => {
+        attempt.recordFailure(error);
+        if (--inProgress === 0) onLast(attempt);
+        else attempts.addFailure(attempt, error);
+        throw error;
+      };
+      const result = make(attempt.channel, attempt.options).then(succeed, fail);
+      return { result, abandon: () => attempt.cancel() };
+    };
+    const beginSecond = (): RunningAttempt<T> | undefined => {
+      const second = attempts.beginHedge(first.target);
+      return second && run(second);
+    };
+    return hedge(run(first), { clock, afterMs: hedging?.afterMs ?? Number.POSITIVE_INFINITY, beginSecond });
   }
 
   /** Makes a streaming call. A failure after the first message is final. Throws `usage` for invalid options. */

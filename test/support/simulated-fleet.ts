@@ -1,3 +1,4 @@
+import { HedgeBudget } from '../../src/client/balancing/hedging.js';
 import { createPicker } from '../../src/client/balancing/pickers/create-picker.js';
 import type { PickerName } from '../../src/client/balancing/pickers/picker.js';
 import { ReplicaTable } from '../../src/client/balancing/replica-table.js';
@@ -36,13 +37,15 @@ export class SimulatedFleet {
   readonly table = new ReplicaTable(this.clock);
   readonly discovery: TableDiscovery;
   readonly attempts: string[] = [];
+  /** Number of simulated calls that replicas are working on. */
+  working = 0;
   /** Called when an attempt at a replica begins. */
   onAttempt: (id: string) => void = () => {};
   readonly #caller: RetryingCaller;
   readonly #channels: ChannelPool;
   readonly #responses = new Map<string, () => SimulatedResponse>();
 
-  constructor({ seed = 1, pick = 'p2c' as PickerName, count = 0, timeoutMs = 60_000 } = {}) {
+  constructor({ seed = 1, pick = 'p2c' as PickerName, count = 0, timeoutMs = 60_000, hedgeAfterMs = 0 } = {}) {
     const { clock, table } = this;
     const random = createSeededRandom(seed);
     this.random = random;
@@ -64,6 +67,7 @@ export class SimulatedFleet {
       waitWhileWarming: false,
       activeCalls: new ActiveCalls(),
       budget: new RetryBudget(),
+      hedging: hedgeAfterMs > 0 ? { afterMs: hedgeAfterMs, budget: new HedgeBudget() } : undefined,
       onAttempt: (event) => this.#recordAttempt(event),
       clock,
       random,
@@ -142,7 +146,8 @@ export class SimulatedFleet {
   /** Responds as the replica at an endpoint does, unless the call is cancelled or its deadline passes before. */
   #respond(endpoint: string, { deadlineEpochMs, cancellation }: CallOptions): Promise<void> {
     const { afterMs, error } = this.#responses.get(endpoint)?.() ?? { afterMs: 10 };
-    return new Promise((resolve, reject) => {
+    this.working++;
+    const response = new Promise<void>((resolve, reject) => {
       const remainingMs = deadlineEpochMs - this.clock.epochMs();
       const isLate = afterMs > remainingMs;
       const cancel = this.clock.schedule(isLate ? remainingMs : afterMs, () => {
@@ -156,6 +161,9 @@ export class SimulatedFleet {
           reject(cancellation.reason);
         };
       }
+    });
+    return response.finally(() => {
+      this.working--;
     });
   }
 

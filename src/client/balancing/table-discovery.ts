@@ -71,6 +71,13 @@ export class TableDiscovery implements Discovery {
     return choice.isRetry ? this.#askServers(request, target) : { kind: 'found', target };
   }
 
+  findOther(request: Pick<DiscoveryRequest, 'excluded' | 'affinity'>): Target | undefined {
+    if (!this.#options.table.isLoaded) return undefined;
+    const choice = this.#candidates.choose(request.excluded);
+    if (choice.kind !== 'candidates' || choice.isRetry) return undefined;
+    return this.#options.picker.pick(choice.candidates, request).target;
+  }
+
   beginAttempt(target: Target): AttemptRecord {
     const stats = this.#stats.get(target.endpoint);
     stats.inFlight++;

@@ -35,6 +35,7 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
       if (result instanceof Error) throw result;
       return result;
     },
+    findOther: () => undefined,
     beginAttempt: () => {
       throw new Error('the table records all attempts');
     },
