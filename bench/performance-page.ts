@@ -103,6 +103,15 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['vs. bare call', 'ofBareCall'],
     ],
   },
+  Calls: {
+    results: 'calls',
+    columns: [
+      ['median', 'p50Ms', 'ms'],
+      ['p99', 'p99Ms', 'ms'],
+      ['most busy vs. mean, p99', 'maxOfMean'],
+      ['attempts per call', 'attemptsPerCall'],
+    ],
+  },
   'Start-up': {
     results: 'startup',
     columns: [

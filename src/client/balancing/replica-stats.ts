@@ -4,9 +4,9 @@ import { Ejection } from './ejection.js';
 import { LatencyAverage } from './latency.js';
 
 /** How long the median of the latencies is used before it is computed again, in ms. */
-const MEDIAN_VALID_FOR_MS = 1000;
+const MEDIAN_VALID_FOR_MS = 100;
 
-/** Latency of replicas before the first response of any, in ms. Only the comparison with others counts, so any value does. */
+/** Latency of all replicas before the first response of any, in ms. Only the comparison with others counts, so any value does. */
 const UNKNOWN_LATENCY_MS = 1;
 
 /** What a client has observed of one replica. */
@@ -35,9 +35,14 @@ export class ReplicaStats {
     return this.#latency.averageMs;
   }
 
+  /** Median of the latencies of all replicas, in ms. */
+  get medianLatencyMs(): number {
+    return this.#all.medianLatencyMs ?? UNKNOWN_LATENCY_MS;
+  }
+
   /** Returns the expected time to the first byte, in ms. */
   estimateLatencyMs(): number {
-    return this.#latency.estimateMs(this.#all.nowMs(), this.#all.medianLatencyMs);
+    return this.#latency.estimateMs(this.#all.nowMs(), this.medianLatencyMs);
   }
 
   recordFirstByte(latencyMs: number): void {
@@ -55,7 +60,7 @@ export class ReplicaStats {
 export class StatsTable {
   readonly #clock: Clock;
   readonly #byEndpoint = new Map<string, ReplicaStats>();
-  #medianLatencyMs = UNKNOWN_LATENCY_MS;
+  #medianLatencyMs: number | undefined;
   #medianUntilMs = Number.NEGATIVE_INFINITY;
   #impairedUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -67,12 +72,12 @@ export class StatsTable {
     return this.#clock.nowMs();
   }
 
-  /** Median of the replicas' latencies, in ms. */
-  get medianLatencyMs(): number {
+  /** Median of the replicas' latencies, in ms. Undefined before the first response. */
+  get medianLatencyMs(): number | undefined {
     const nowMs = this.nowMs();
     if (nowMs < this.#medianUntilMs) return this.#medianLatencyMs;
     const latencies = [...this.#byEndpoint.values()].flatMap(({ latencyMs }) => latencyMs ?? []).sort((a, b) => a - b);
-    this.#medianLatencyMs = latencies[Math.floor(latencies.length / 2)] ?? UNKNOWN_LATENCY_MS;
+    this.#medianLatencyMs = latencies[Math.floor(latencies.length / 2)];
     // Before the first responses, each of them changes the median.
     if (latencies.length > 0) this.#medianUntilMs = nowMs + MEDIAN_VALID_FOR_MS;
     return this.#medianLatencyMs;

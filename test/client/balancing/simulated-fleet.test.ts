@@ -159,6 +159,27 @@ describe('a fleet', () => {
 });
 
 describe('p2c', () => {
+  it('keeps equal replicas equally busy: with 1,000 calls at 100 replicas, the busiest has at most 1.5 times the mean', async () => {
+    const fleet = createFleet({ count: 100, timeoutMs: 600_000 });
+    for (let n = 1; n <= 100; n++) {
+      fleet.setResponse(`r${n}`, () => ({ afterMs: -1000 * Math.log(1 - fleet.random.fraction()) }));
+    }
+    let isOver = false;
+    const callers = Array.from({ length: 1000 }, async () => {
+      while (!isOver) await fleet.call();
+    });
+    await fleet.run(3000);
+    const busiest: number[] = [];
+    for (let sample = 0; sample < 50; sample++) {
+      await fleet.run(100);
+      busiest.push(Math.max(...(await fleet.discovery.listReplicas()).map(({ callsInProgress }) => callsInProgress)));
+    }
+    isOver = true;
+    await fleet.run(60_000);
+    await Promise.all(callers);
+    expect(Math.max(...busiest)).toBeLessThanOrEqual(15);
+  }, 30_000);
+
   it('sends a replica that is ten times slower so few calls that the 99th percentile is at most a third of random', async () => {
     const measureP99Ms = async (pick: 'p2c' | 'random'): Promise<number> => {
       const fleet = createFleet({ count: 10, pick });
