@@ -1,10 +1,10 @@
 import type { ListedReplica } from '../api/replica-list-json.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
-import { describeQuery, WARMING_RETRY_MS } from '../client/discovery.js';
-import type { CapabilityQuery } from '../core/capability.js';
+import { WARMING_RETRY_MS } from '../client/discovery.js';
+import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import { Explainer } from '../core/explanation.js';
+import { explainQuery } from '../core/explainer.js';
 import { type Reason, summarizeExplanation } from '../core/explanation-text.js';
 import { clock } from '../system.js';
 
@@ -16,7 +16,7 @@ export function explainNoMatch(
   queries: readonly CapabilityQuery[],
   listed: readonly ListedReplica[] | undefined,
 ): AnyserveError {
-  const queryText = queries.map(describeQuery).join(' or ');
+  const queryText = queries.map(formatQuery).join(' or ');
   const [reason] = queries.flatMap((query) => findReason(query, listed ?? []) ?? []).sort((a, b) => a.rank - b.rank);
   if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${queryText}; ${reason.text}`);
   const rest = reason ? `; ${reason.text}` : formatReplicaCount(listed?.length);
@@ -24,11 +24,8 @@ export function explainNoMatch(
 }
 
 function findReason(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
-  const explainer = new Explainer(query);
-  for (const { replica, state, stateAgeMs, cordon } of listed) {
-    explainer.add({ ...replica, state, stateAgeMs, cordon });
-  }
-  return summarizeExplanation(explainer.getExplanation());
+  const replicas = listed.map(({ replica, state, stateAgeMs, cordon }) => ({ ...replica, state, stateAgeMs, cordon }));
+  return summarizeExplanation(explainQuery(query, replicas));
 }
 
 /** Limits for retries while the API server is warming up. */

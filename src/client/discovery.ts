@@ -1,4 +1,4 @@
-import { type CapabilityQuery, listPairs } from '../core/capability.js';
+import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ApiClient } from './api-client.js';
@@ -179,9 +179,9 @@ export class RouteDiscovery implements Discovery {
   }
 }
 
-/** Formats a query for messages, as `{"type":"chat"}`. */
+/** Formats a query for messages. See {@link formatQuery}. */
 export function describeQuery(query: CapabilityQuery): string {
-  return JSON.stringify(Object.fromEntries(listPairs(query)));
+  return formatQuery(query);
 }
 
 /** Creates the error for a query that no replica matches. */

@@ -49,3 +49,8 @@ export function listPairs(pairs: Pairs): [key: string, value: string][] {
   for (let i = 0; i < pairs.length; i += 2) entries.push([pairs[i] as string, pairs[i + 1] as string]);
   return entries;
 }
+
+/** Formats a query for messages, as `{"type":"chat"}`. */
+export function formatQuery(query: CapabilityQuery): string {
+  return JSON.stringify(Object.fromEntries(listPairs(query)));
+}

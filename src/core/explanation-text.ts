@@ -1,51 +1,127 @@
+import { formatQuery } from './capability.js';
 import type { Pair } from './closest-pair.js';
 import { formatAge } from './durations.js';
-import type { Explanation, UnroutableMatch } from './explanation.js';
+import type { Explanation } from './explanation.js';
+import { concatTallies, type Match, type MatchTally } from './match-tally.js';
 
 /** Maximum length of an untrusted text in a sentence, in UTF-16 units. */
 const MAX_SHOWN = 64;
 
-/** The most certain reason why no replica matches, as one clause for people. */
+/** Maximum number of replicas that a sentence names. */
+const MAX_NAMED = 3;
+
+/** A reason why no replica matches, as one clause for people. */
 export interface Reason {
   /** Order of the reasons by the probability that the user needs them: 0 is the most probable. */
   readonly rank: number;
   readonly text: string;
 }
 
-/** Returns the most certain reason of an explanation; undefined if no offered capability resembles the query. */
+/** Returns the most certain reason why no replica was found; undefined if no offered capability resembles the query. */
 export function summarizeExplanation(explanation: Explanation): Reason | undefined {
-  const { unroutable, unroutableCount, list, splitReplicaId, offeredBy, nearMiss } = explanation;
-  if (unroutableCount > 0) return { rank: 0, text: describeUnroutable(unroutable, unroutableCount) };
-  if (list) return { rank: 1, text: describeList(list) };
-  if (splitReplicaId !== undefined) {
-    return { rank: 2, text: `${quoteId(splitReplicaId)} has all of these pairs, but in different capability objects` };
-  }
-  if (offeredBy.length > 1 && offeredBy.every((id) => id !== undefined))
-    return { rank: 2, text: describeOwners(explanation) };
-  const suggestion = formatSuggestedPairs(explanation);
-  if (suggestion !== undefined) return { rank: 3, text: suggestion };
-  if (nearMiss) {
-    const [key] = nearMiss.requested;
-    const actual = `${quoteId(nearMiss.id)} has ${formatPair([key, nearMiss.offered])}`;
-    return { rank: 4, text: `wanted ${formatPair(nearMiss.requested)}, ${actual}` };
-  }
-  return undefined;
+  const { others, candidates, query } = explanation;
+  const matches = concatTallies(others, candidates);
+  if (matches.count > 0) return { rank: 0, text: describeFoundLater(matches) };
+  // Every replica differs from a query of one pair in one value, so such a near miss says nothing.
+  return listReasons(explanation).find(({ rank }) => rank < NEAR_MISS_RANK || query.length > 2);
 }
 
-function describeUnroutable(unroutable: readonly UnroutableMatch[], count: number): string {
-  const names = unroutable.map((match) => `${quoteId(match.id)} (${describeObstacle(match)})`);
-  const more = count - names.length;
-  const all = more > 0 ? [...names, `${more} more`] : names;
+/** An explanation for people: whether a replica offers the query's pairs, and sentences about what else was found. */
+export interface ExplanationText {
+  readonly message: string;
+  readonly details: readonly string[];
+}
+
+/** Describes an explanation: which replicas match, or why none does. */
+export function describeExplanation(explanation: Explanation): ExplanationText {
+  const { candidates, others, replicaCount, examinedCount, isTruncated, isWarming } = explanation;
+  const details: string[] = [];
+  const hasMatches = candidates.count + others.count > 0;
+  const reasons = hasMatches ? [] : listReasons(explanation).map(({ text }) => text);
+  if (others.count > 0) {
+    const verbs = others.count === 1 ? 'matches, but gets no calls' : 'match, but get no calls';
+    details.push(`${formatMatches(others)} ${verbs}`);
+  }
+  details.push(...reasons);
+  if (!hasMatches && reasons.length === 0) details.push(describeNoSimilar(replicaCount));
+  if (isTruncated) details.push(`only ${examinedCount} of ${replicaCount} replicas were examined`);
+  if (isWarming) details.push('the API server has just started, so replicas can still be missing');
+  return { message: describeMatches(explanation), details };
+}
+
+function describeMatches({ query, candidates, others }: Explanation): string {
+  const { count, first } = candidates;
+  const queryText = formatQuery(query);
+  if (count === 0) return `no ${others.count > 0 ? 'ready ' : ''}replica offers ${queryText}`;
+  const ids = formatMatchIds(candidates);
+  const noun = count === 1 ? 'replica' : 'replicas';
+  const verb = count === 1 ? 'offers' : 'offer';
+  if (first[0]?.state !== 'suspect') return `${count} ready ${noun} ${verb} ${queryText}: ${ids}`;
+  return `no ready replica offers ${queryText}, but ${count} suspect ${noun} ${count === 1 ? 'does' : 'do'}: ${ids}`;
+}
+
+function describeNoSimilar(replicaCount: number): string {
+  if (replicaCount === 0) return 'no replica is registered';
+  if (replicaCount === 1) return '1 replica is registered, and offers nothing similar';
+  return `${replicaCount} replicas are registered, and none offers anything similar`;
+}
+
+const NEAR_MISS_RANK = 4;
+
+/** Returns the reasons why no replica matches, the most certain first. */
+function listReasons(explanation: Explanation): Reason[] {
+  const { list, splitReplicaId, offeredBy, nearMiss } = explanation;
+  const reasons: Reason[] = [];
+  if (list) reasons.push({ rank: 1, text: describeList(list) });
+  if (splitReplicaId !== undefined) {
+    const text = `${quoteId(splitReplicaId)} has all of these pairs, but in different capability objects`;
+    reasons.push({ rank: 2, text });
+  } else if (offeredBy.length > 1 && offeredBy.every((id) => id !== undefined)) {
+    reasons.push({ rank: 2, text: describeOwners(explanation) });
+  }
+  const suggestion = formatSuggestedPairs(explanation);
+  if (suggestion !== undefined) reasons.push({ rank: 3, text: suggestion });
+  if (nearMiss) reasons.push({ rank: NEAR_MISS_RANK, text: describeNearMiss(nearMiss) });
+  return reasons;
+}
+
+/** Describes matches that a query did not find, as the end of a sentence: `"r1" (unready for 5s) does`. */
+function describeFoundLater(matches: MatchTally): string {
+  const { count, first } = matches;
   // A replica that is ready now became ready after the query.
-  const end = unroutable.some(({ state, cordon }) => state === 'ready' && !cordon?.cordoned) ? ' now: try again' : '';
-  return `${concatList(all)} ${count === 1 ? 'does' : 'do'}${end}`;
+  const isReadyNow = first.some(({ state, cordon }) => state === 'ready' && !cordon?.cordoned);
+  return `${formatMatches(matches)} ${count === 1 ? 'does' : 'do'}${isReadyNow ? ' now: try again' : ''}`;
+}
+
+/** Formats matches with their states, such as `"r1" (unready for 5s) and "r2" (cordoned)`. */
+function formatMatches({ first, count }: MatchTally): string {
+  const names = first.slice(0, MAX_NAMED).map((match) => `${quoteId(match.id)} (${describeState(match)})`);
+  return concatNames(names, count);
+}
+
+/** Formats the ids of matches, such as `"r1", "r2", "r3" and 5 more`. */
+function formatMatchIds({ first, count }: MatchTally): string {
+  return concatNames(
+    first.slice(0, MAX_NAMED).map(({ id }) => quoteId(id)),
+    count,
+  );
+}
+
+function concatNames(names: readonly string[], count: number): string {
+  const more = count - names.length;
+  return concatList(more > 0 ? [...names, `${more} more`] : names);
 }
 
 /** Describes why a replica gets no calls: its cordon, or else its state. */
-function describeObstacle({ state = 'listed', stateAgeMs, cordon }: UnroutableMatch): string {
+function describeState({ state = 'listed', stateAgeMs, cordon }: Match): string {
   if (cordon?.cordoned)
     return cordon.reason === '' ? 'cordoned' : `cordoned: ${JSON.stringify(shorten(cordon.reason))}`;
   return `${state}${stateAgeMs === undefined ? '' : ` for ${formatAge(stateAgeMs)}`}`;
+}
+
+function describeNearMiss({ id, requested, offered }: NonNullable<Explanation['nearMiss']>): string {
+  const [key] = requested;
+  return `wanted ${formatPair(requested)}, ${quoteId(id)} has ${formatPair([key, offered])}`;
 }
 
 function describeList({ id, requested: [key, value] }: NonNullable<Explanation['list']>): string {

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Capability, createPairs, matches } from '../../src/core/capability.js';
+import { type Capability, type CapabilityQuery, createPairs, matches } from '../../src/core/capability.js';
 import { measureMisspelling } from '../../src/core/edit-distance.js';
-import { type ExplainedReplica, Explainer } from '../../src/core/explanation.js';
-import { summarizeExplanation } from '../../src/core/explanation-text.js';
+import { Explainer, explainQuery } from '../../src/core/explainer.js';
+import type { ExplainedReplica } from '../../src/core/explanation.js';
+import { describeExplanation, summarizeExplanation } from '../../src/core/explanation-text.js';
 
 /** Creates a capability as registration does. Only text, numbers and booleans become pairs. */
 function createParsedCapability(object: Readonly<Record<string, unknown>>): Capability {
@@ -23,18 +24,21 @@ function replica(
   return { id, capabilities: objects.map(createParsedCapability), state, stateAgeMs };
 }
 
-/** Returns the reason for a query such as `a=1&b=2`. */
+/** Parses a query such as `a=1&b=2`. */
+function parse(query: string): CapabilityQuery {
+  const words = query.split('&').filter(Boolean);
+  return createPairs(words.map((pair) => pair.split('=') as [string, string]));
+}
+
+/** Returns the reason why a query found nothing. */
 function explain(query: string, ...replicas: ExplainedReplica[]): string | undefined {
-  const explainer = new Explainer(
-    createPairs(
-      query
-        .split('&')
-        .filter(Boolean)
-        .map((pair) => pair.split('=') as [string, string]),
-    ),
-  );
-  for (const one of replicas) explainer.add(one);
-  return summarizeExplanation(explainer.getExplanation())?.text;
+  return summarizeExplanation(explainQuery(parse(query), replicas))?.text;
+}
+
+/** Returns the message and the details for a query. */
+function describeQueryAmong(query: string, ...replicas: ExplainedReplica[]): string[] {
+  const { message, details } = describeExplanation(explainQuery(parse(query), replicas));
+  return [message, ...details];
 }
 
 const chat = { type: 'chat', model: 'llama' };
@@ -130,22 +134,27 @@ describe('the reason why no replica matches', () => {
     expect(explain('a=bcdef', replica('r1', [{ a: 'bcd\nef' }]))).toBe('did you mean a="bcd\\nef"?');
   });
 
-  it('reports as unroutable exactly the replicas that match', () => {
+  it('counts and lists exactly the replicas that match', () => {
     const text = fc.constantFrom('a', 'b', 'ab', 'constructor', '__proto__', '');
     const object = fc.dictionary(text, fc.oneof(text, fc.integer({ min: 0, max: 1 }), fc.constant(['a'])));
+    const state = fc.constantFrom('ready', 'suspect', 'unready');
     fc.assert(
       fc.property(
-        fc.array(fc.array(object, { maxLength: 3 }), { maxLength: 4 }),
+        fc.array(fc.tuple(fc.array(object, { maxLength: 3 }), state), { maxLength: 14 }),
         fc.array(fc.tuple(text, text)),
         (all, pairs) => {
           const query = createPairs(new Map(pairs));
-          const explainer = new Explainer(query);
-          const replicas = all.map((objects, at) => replica(`r${at}`, objects));
-          for (const one of replicas) explainer.add(one);
-          const { unroutableCount: heldCount, unroutable: held, offeredBy } = explainer.getExplanation();
+          const replicas = all.map(([objects, inState], at) => replica(`r${at}`, objects, inState));
+          const { candidates, others, offeredBy } = explainQuery(query, replicas);
           const matching = replicas.filter(({ capabilities }) => matches(query, capabilities));
-          expect(heldCount).toBe(matching.length);
-          expect(held.map(({ id }) => id)).toEqual(matching.slice(0, 3).map(({ id }) => id));
+          const listIds = (...states: string[]): string[] =>
+            states.flatMap((one) => matching.filter((match) => match.state === one).map(({ id }) => id));
+          const ready = listIds('ready');
+          const [chosen, passedOver] =
+            ready.length > 0 ? [ready, listIds('unready', 'suspect')] : [listIds('suspect'), listIds('unready')];
+          expect([candidates.count, others.count]).toEqual([chosen.length, passedOver.length]);
+          expect(candidates.first.map(({ id }) => id)).toEqual(chosen.slice(0, 10));
+          expect(others.first.map(({ id }) => id)).toEqual(passedOver.slice(0, 10));
           if (matching.length > 0) expect(offeredBy.every((id) => id !== undefined)).toBe(true);
         },
       ),
@@ -194,9 +203,118 @@ describe('the reason why no replica matches', () => {
 
   it('reports when it has not examined all replicas', () => {
     const explainer = new Explainer(['a', '1'], 10);
-    for (let at = 0; at < 100; at++) explainer.add(replica(`r${at}`, [{ b: 2 }]));
-    expect(explainer.getExplanation().isTruncated).toBe(true);
-    expect(explainer.getExplanation().replicaCount).toBeLessThan(10);
+    const replicas = Array.from({ length: 100 }, (_, at) => replica(`r${at}`, [{ b: 2 }]));
+    expect([...explainer.examine(replicas)]).toEqual([]);
+    const explanation = explainer.getExplanation({ replicaCount: 100 });
+    expect(explanation).toMatchObject({ isTruncated: true, replicaCount: 100 });
+    expect(explanation.examinedCount).toBeLessThan(10);
+    expect(describeExplanation(explanation).details).toContainEqual(
+      expect.stringMatching(/^only \d of 100 replicas were examined$/),
+    );
+  });
+
+  it('accepts a candidate that was found in another way when it has not examined all replicas', () => {
+    const explainer = new Explainer(['a', '1'], 10);
+    const last = replica('last', [{ a: 1 }]);
+    expect(explainer.needsCandidate).toBe(false);
+    for (const _ of explainer.examine([...Array(100).fill(replica('r', [{ b: 2 }])), last]));
+    expect(explainer.needsCandidate).toBe(true);
+    explainer.recordMatch(last);
+    expect(explainer.needsCandidate).toBe(false);
+    expect(explainer.getExplanation({ replicaCount: 101 }).candidates).toMatchObject({
+      count: 1,
+      first: [{ id: 'last' }],
+    });
+  });
+
+  it.each<[string, string, (at: number) => ExplainedReplica]>([
+    ['small replicas', 'a=1', (at) => replica(`r${at}`, [{ b: at }])],
+    ['replicas without capabilities', 'a=1', (at) => replica(`r${at}`, [])],
+    ['a replica with many objects', 'a=1', (at) => replica('r', at > 0 ? [] : Array(4096).fill({ b: 2, c: 3, d: 4 }))],
+    ['many misspellings', 'model=abcdefghij', (at) => replica(`r${at}`, [{ model: `abcdefgh${at}` }])],
+    [
+      'a query and an object of 32 pairs',
+      Array.from({ length: 32 }, (_, n) => `a-long-key-${n}=v`).join('&'),
+      (at) =>
+        replica(`r${at}`, [Object.fromEntries(Array.from({ length: 32 }, (_, n) => [`a-long-key-${n}${at}`, 1]))]),
+    ],
+    ['long lists', 'model=x', (at) => replica(`r${at}`, [{ model: Array(16_000).fill(`${at}`) }])],
+    ['huge lists', 'model=x', (at) => replica(`r${at}`, at < 10 ? [{ model: Array(250_000).fill(1) }] : [])],
+  ])('is found in steps of less than 5 ms: %s', (_what, query, at) => {
+    const explainer = new Explainer(parse(query));
+    const steps = explainer.examine(Array.from({ length: 500 }, (_, n) => at(n)));
+    const tookMs: number[] = [];
+    for (let done: boolean | undefined; !done; ) {
+      const before = process.cpuUsage();
+      done = steps.next().done;
+      tookMs.push(process.cpuUsage(before).user / 1000);
+    }
+    // A few steps include a garbage collection, or code that isn't compiled yet.
+    const longest = tookMs.sort((a, b) => b - a).slice(2 + Math.floor(tookMs.length / 20));
+    expect(Math.max(0, ...longest)).toBeLessThan(5);
+  });
+});
+
+describe('the description of an explanation', () => {
+  it('names the replicas of which one is picked, and the other matches', () => {
+    expect(describeQueryAmong('type=chat', replica('r1', [chat]))).toEqual([
+      '1 ready replica offers {"type":"chat"}: "r1"',
+    ]);
+    const states = ['ready', 'unready', 'ready', 'suspect', 'ready', 'ready', 'ready'];
+    expect(describeQueryAmong('type=chat', ...states.map((state, at) => replica(`r${at}`, [chat], state)))).toEqual([
+      '5 ready replicas offer {"type":"chat"}: "r0", "r2", "r4" and 2 more',
+      '"r1" (unready for 5s) and "r3" (suspect for 5s) match, but get no calls',
+    ]);
+  });
+
+  it('names suspect replicas as those that are picked if none is ready', () => {
+    expect(describeQueryAmong('', replica('r1', [chat], 'suspect'), replica('r2', [chat], 'draining'))).toEqual([
+      'no ready replica offers {}, but 1 suspect replica does: "r1"',
+      '"r2" (draining for 5s) matches, but gets no calls',
+    ]);
+  });
+
+  it('has the matches that get no calls, and no reason why nothing matches', () => {
+    const cordoned = { ...replica('r1', [chat]), cordon: { cordoned: true, reason: 'disk full', atMs: 1 } };
+    const list = replica('r2', [{ type: ['chat'] }]);
+    expect(describeQueryAmong('type=chat', cordoned, list)).toEqual([
+      'no ready replica offers {"type":"chat"}',
+      '"r1" (cordoned: "disk full") matches, but gets no calls',
+    ]);
+  });
+
+  it('has all reasons why nothing matches, the most certain first', () => {
+    const all = [
+      replica('list', [{ type: 'chat', gpu: ['h100'] }]),
+      replica('apart', [{ type: 'chat' }, { gpu: 'h100' }]),
+      replica('near', [{ type: 'chat', gpu: 'a100' }]),
+    ];
+    expect(describeQueryAmong('type=chat&gpu=h100', ...all)).toEqual([
+      'no replica offers {"type":"chat","gpu":"h100"}',
+      '"list" has a list for gpu, and a list never matches: register a capability for each value, such as gpu=h100',
+      '"apart" has all of these pairs, but in different capability objects',
+      'wanted gpu=h100, "near" has gpu=a100',
+    ]);
+    expect(describeQueryAmong('gpu=h100', replica('near', [{ gpu: 'l4' }]))).toEqual([
+      'no replica offers {"gpu":"h100"}',
+      'wanted gpu=h100, "near" has gpu=l4',
+    ]);
+  });
+
+  it('has the number of replicas when none offers anything similar', () => {
+    const other = replica('r1', [{ b: 2 }]);
+    expect(describeQueryAmong('a=1')[1]).toBe('no replica is registered');
+    expect(describeQueryAmong('a=1', other)[1]).toBe('1 replica is registered, and offers nothing similar');
+    expect(describeQueryAmong('a=1', other, other)[1]).toBe(
+      '2 replicas are registered, and none offers anything similar',
+    );
+  });
+
+  it('reports that the API server has just started', () => {
+    const explanation = new Explainer(['a', '1']).getExplanation({ replicaCount: 0, isWarming: true });
+    expect(describeExplanation(explanation).details).toContain(
+      'the API server has just started, so replicas can still be missing',
+    );
   });
 });
 

@@ -1,0 +1,217 @@
+import { type Capability, type CapabilityQuery, getPairValue, listPairs, type Pairs } from './capability.js';
+import { QueryPair } from './closest-pair.js';
+import type { ExplainedReplica, Explanation } from './explanation.js';
+import { concatTallies, type Match, MatchCounter } from './match-tally.js';
+
+/**
+ * Maximum amount of work. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1
+ * s.
+ */
+const MAX_WORK_UNITS = 5_000_000;
+
+/** Amount of work of a step, about 0.1 ms. A single capability object can take a few ms. */
+const UNITS_PER_STEP = 1000;
+
+/** Number of characters of JSON that count as one unit when they are searched. */
+const CHARACTERS_PER_UNIT = 64;
+
+/** Number of characters of JSON that count as one unit when they are parsed. */
+const PARSED_CHARACTERS_PER_UNIT = 8;
+
+/** Number of units of a letter-by-letter comparison. */
+const UNITS_PER_COMPARISON = 20;
+
+/** Maximum number of letter-by-letter comparisons. Limits the memory for compared strings, too. */
+const MAX_COMPARISONS = 20_000;
+
+/** Maximum amount of JSON that is parsed to find lists, in UTF-16 units. */
+const MAX_PARSED_UNITS = 1_000_000;
+
+/** Maximum length of a capability object that is parsed to find lists, in UTF-16 units. Parsing takes less than 2 ms. */
+const MAX_PARSED_OBJECT = 64 * 1024;
+
+/** Explains a query among a list of replicas, at once. */
+export function explainQuery(query: CapabilityQuery, replicas: readonly ExplainedReplica[]): Explanation {
+  const explainer = new Explainer(query);
+  const steps = explainer.examine(replicas);
+  while (!steps.next().done);
+  return explainer.getExplanation({ replicaCount: replicas.length });
+}
+
+/**
+ * Finds out which replicas a query finds, or why it finds none. Replicas are examined in steps, so that a server can do other
+ * work in between. Memory does not grow with the number of replicas. Total time is limited, for any number of replicas and any
+ * length of values.
+ */
+export class Explainer {
+  readonly #query: CapabilityQuery;
+  readonly #pairs: readonly QueryPair[];
+  readonly #pairByKey: ReadonlyMap<string, QueryPair>;
+  readonly #ready = new MatchCounter();
+  readonly #suspect = new MatchCounter();
+  readonly #unroutable = new MatchCounter();
+  #examinedCount = 0;
+  #isTruncated = false;
+  #unitsLeft: number;
+  /** The step ends when no more units than these are left. */
+  #nextStepAt: number;
+  #parsedLeft = MAX_PARSED_UNITS;
+  #comparisonsLeft = MAX_COMPARISONS;
+  #splitReplicaId: string | undefined;
+  #nearMiss: Explanation['nearMiss'];
+  #list: Explanation['list'];
+
+  constructor(query: CapabilityQuery, maxUnits = MAX_WORK_UNITS) {
+    this.#query = query;
+    this.#pairs = listPairs(query).map(([key, value]) => new QueryPair(key, value));
+    this.#pairByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
+    this.#unitsLeft = maxUnits;
+    this.#nextStepAt = maxUnits - UNITS_PER_STEP;
+  }
+
+  /** Examines replicas until the work limit is reached. Yields after each step of about 0.1 ms. */
+  *examine(replicas: Iterable<ExplainedReplica>): Generator<undefined, void> {
+    for (const replica of replicas) {
+      const scan = new ReplicaScan(replica.id);
+      this.#unitsLeft--;
+      for (const capability of replica.capabilities) {
+        if (this.#unitsLeft <= 0) break;
+        this.#examineCapability(capability, scan);
+        if (this.#endsStep()) yield;
+      }
+      if (this.#unitsLeft <= 0) {
+        this.#isTruncated = true;
+        return;
+      }
+      this.#examinedCount++;
+      this.#recordScan(scan, replica);
+      if (this.#endsStep()) yield;
+    }
+  }
+
+  /** Records a replica that is known to match. */
+  recordMatch(match: Match): void {
+    this.#getCounter(match).add(match);
+  }
+
+  /** Whether the work limit was reached before a candidate was found. */
+  get needsCandidate(): boolean {
+    return this.#isTruncated && this.#ready.count + this.#suspect.count === 0;
+  }
+
+  /** Returns the findings so far. */
+  getExplanation({ replicaCount, isWarming = false }: { replicaCount: number; isWarming?: boolean }): Explanation {
+    const hasReady = this.#ready.count > 0;
+    return {
+      query: this.#query,
+      replicaCount,
+      examinedCount: this.#examinedCount,
+      isTruncated: this.#isTruncated,
+      isWarming,
+      candidates: concatTallies(hasReady ? this.#ready : this.#suspect),
+      others: hasReady ? concatTallies(this.#unroutable, this.#suspect) : concatTallies(this.#unroutable),
+      splitReplicaId: this.#splitReplicaId,
+      offeredBy: this.#pairs.map(({ offeredBy }) => offeredBy),
+      closest: this.#pairs.map(({ offeredBy, closest }) => (offeredBy === undefined ? closest : undefined)),
+      nearMiss: this.#nearMiss,
+      list: this.#list,
+    };
+  }
+
+  /** Returns whether a step has ended, and begins the next one then. */
+  #endsStep(): boolean {
+    if (this.#unitsLeft > this.#nextStepAt) return false;
+    this.#nextStepAt = this.#unitsLeft - UNITS_PER_STEP;
+    return true;
+  }
+
+  #getCounter({ state, cordon }: Match): MatchCounter {
+    if (cordon?.cordoned) return this.#unroutable;
+    if (state === undefined || state === 'ready') return this.#ready;
+    return state === 'suspect' ? this.#suspect : this.#unroutable;
+  }
+
+  #examineCapability(capability: Capability, scan: ReplicaScan): void {
+    const { pairs, source } = capability;
+    this.#unitsLeft -= 1 + (pairs.length / 2) * this.#pairs.length + source.length / CHARACTERS_PER_UNIT;
+    const matched = this.#comparePairs(pairs, scan.id);
+    if (matched.length === this.#pairs.length) scan.isMatch = true;
+    for (const pair of matched) scan.found.add(pair);
+    if (matched.length === this.#pairs.length - 1) this.#recordNearMiss(scan.id, pairs, matched);
+    this.#findList(scan.id, source);
+  }
+
+  #recordScan({ id, isMatch, found }: ReplicaScan, replica: ExplainedReplica): void {
+    if (isMatch) this.recordMatch(replica);
+    else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#splitReplicaId ??= id;
+  }
+
+  /** Returns the pairs of the query among these, and compares the others with the pairs of the query. */
+  #comparePairs(pairs: Pairs, id: string): QueryPair[] {
+    const matched: QueryPair[] = [];
+    for (let i = 0; i < pairs.length; i += 2) {
+      const [key, value] = [pairs[i] as string, pairs[i + 1] as string];
+      const requested = this.#pairByKey.get(key);
+      if (requested?.value === value) {
+        requested.offeredBy ??= id;
+        matched.push(requested);
+      } else {
+        this.#findSimilar(key, value);
+      }
+    }
+    return matched;
+  }
+
+  /** Compares an offered pair with each pair of the query that no replica has, in search of a misspelling. */
+  #findSimilar(key: string, value: string): void {
+    if (this.#comparisonsLeft <= 0) return;
+    for (const requested of this.#pairs) {
+      if (requested.offeredBy !== undefined || !requested.isNew(key, value)) continue;
+      this.#unitsLeft -= UNITS_PER_COMPARISON;
+      requested.compare(key, value);
+      if (--this.#comparisonsLeft <= 0) return;
+    }
+  }
+
+  #recordNearMiss(id: string, pairs: Pairs, matched: readonly QueryPair[]): void {
+    if (this.#nearMiss) return;
+    const missing = this.#pairs.find((pair) => !matched.includes(pair));
+    if (!missing) return;
+    const offered = getPairValue(missing.key, pairs);
+    if (offered !== undefined) this.#nearMiss = { id, requested: [missing.key, missing.value], offered };
+  }
+
+  /**
+   * Searches the lists of a capability object for a value of the query. They are only in its JSON, because `pairs` has
+   * scalars only.
+   */
+  #findList(id: string, source: string): void {
+    const maxLength = Math.min(this.#parsedLeft, MAX_PARSED_OBJECT);
+    if (this.#list || source.length > maxLength || !source.includes('[')) return;
+    this.#parsedLeft -= source.length;
+    this.#unitsLeft -= source.length / PARSED_CHARACTERS_PER_UNIT;
+    let object: Readonly<Record<string, unknown>>;
+    try {
+      object = JSON.parse(source);
+    } catch {
+      return;
+    }
+    const isListed = ({ key, value }: QueryPair): boolean => {
+      const offered = Object.hasOwn(object, key) ? object[key] : undefined;
+      return Array.isArray(offered) && offered.some((item) => typeof item !== 'object' && String(item) === value);
+    };
+    const requested = this.#pairs.find(isListed);
+    if (requested) this.#list = { id, requested: [requested.key, requested.value] };
+  }
+}
+
+/** Findings about the capability objects of one replica. */
+class ReplicaScan {
+  readonly id: string;
+  readonly found = new Set<QueryPair>();
+  isMatch = false;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+}
