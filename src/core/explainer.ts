@@ -72,7 +72,7 @@ export class Explainer {
   /** Examines replicas until the work limit is reached. Yields after each step of about 0.1 ms. */
   *examine(replicas: Iterable<ExplainedReplica>): Generator<undefined, void> {
     for (const replica of replicas) {
-      const scan = new ReplicaScan(replica.id);
+      const scan = new ReplicaScan(replica);
       this.#unitsLeft--;
       for (const capability of replica.capabilities) {
         if (this.#unitsLeft <= 0) break;
@@ -134,32 +134,33 @@ export class Explainer {
   #examineCapability(capability: Capability, scan: ReplicaScan): void {
     const { pairs, source } = capability;
     this.#unitsLeft -= 1 + (pairs.length / 2) * this.#pairs.length + source.length / CHARACTERS_PER_UNIT;
-    const matched = this.#comparePairs(pairs, scan.id);
-    if (matched.length === this.#pairs.length) scan.isMatch = true;
-    for (const pair of matched) scan.found.add(pair);
-    if (matched.length === this.#pairs.length - 1) this.#recordNearMiss(scan.id, pairs, matched);
+    const matchCount = this.#comparePairs(pairs, scan);
+    if (matchCount === this.#pairs.length) scan.isMatch = true;
+    if (matchCount === this.#pairs.length - 1 && !this.#nearMiss) this.#recordNearMiss(scan.id, pairs);
     this.#findList(scan.id, source);
   }
 
   #recordScan({ id, isMatch, found }: ReplicaScan, replica: ExplainedReplica): void {
     if (isMatch) this.recordMatch(replica);
-    else if (found.size === this.#pairs.length && this.#pairs.length > 1) this.#splitReplicaId ??= id;
+    else if (found?.size === this.#pairs.length && this.#pairs.length > 0) this.#splitReplicaId ??= id;
   }
 
-  /** Returns the pairs of the query among these, and compares the others with the pairs of the query. */
-  #comparePairs(pairs: Pairs, id: string): QueryPair[] {
-    const matched: QueryPair[] = [];
+  /** Returns how many of these pairs the query has, and compares the others with the pairs of the query. */
+  #comparePairs(pairs: Pairs, { id, found }: ReplicaScan): number {
+    let matchCount = 0;
     for (let i = 0; i < pairs.length; i += 2) {
-      const [key, value] = [pairs[i] as string, pairs[i + 1] as string];
+      const key = pairs[i] as string;
+      const value = pairs[i + 1] as string;
       const requested = this.#pairByKey.get(key);
       if (requested?.value === value) {
         requested.offeredBy ??= id;
-        matched.push(requested);
+        found?.add(requested);
+        matchCount++;
       } else {
         this.#findSimilar(key, value);
       }
     }
-    return matched;
+    return matchCount;
   }
 
   /** Compares an offered pair with each pair of the query that no replica has, in search of a misspelling. */
@@ -173,9 +174,8 @@ export class Explainer {
     }
   }
 
-  #recordNearMiss(id: string, pairs: Pairs, matched: readonly QueryPair[]): void {
-    if (this.#nearMiss) return;
-    const missing = this.#pairs.find((pair) => !matched.includes(pair));
+  #recordNearMiss(id: string, pairs: Pairs): void {
+    const missing = this.#pairs.find(({ key, value }) => getPairValue(key, pairs) !== value);
     if (!missing) return;
     const offered = getPairValue(missing.key, pairs);
     if (offered !== undefined) this.#nearMiss = { id, requested: [missing.key, missing.value], offered };
@@ -208,10 +208,12 @@ export class Explainer {
 /** Findings about the capability objects of one replica. */
 class ReplicaScan {
   readonly id: string;
-  readonly found = new Set<QueryPair>();
+  /** The pairs of the query that the objects have together. Undefined for a single object. */
+  readonly found: Set<QueryPair> | undefined;
   isMatch = false;
 
-  constructor(id: string) {
+  constructor({ id, capabilities }: ExplainedReplica) {
     this.id = id;
+    this.found = capabilities.length > 1 ? new Set() : undefined;
   }
 }

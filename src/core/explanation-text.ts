@@ -45,7 +45,8 @@ export function describeExplanation(explanation: Explanation): ExplanationText {
   details.push(...reasons);
   if (!hasMatches && reasons.length === 0) details.push(describeNoSimilar(replicaCount));
   if (isTruncated) details.push(`only ${examinedCount} of ${replicaCount} replicas were examined`);
-  if (isWarming) details.push('the API server has just started, so replicas can still be missing');
+  if (isWarming && candidates.count === 0)
+    details.push('the API server has just started, so replicas can still be missing');
   return { message: describeMatches(explanation), details };
 }
 

@@ -1,5 +1,6 @@
 import type { Request, RequestHandler } from 'express';
 import { EVENTS_PATH } from '../api/event-query.js';
+import { EXPLAIN_PATH } from '../api/explanation-json.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { WATCH_PATH } from '../api/watch-events.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
@@ -13,6 +14,7 @@ import { CORDON_PATH, createCordonHandler, createUncordonHandler } from './cordo
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { EventStreams } from './event-stream-response.js';
 import { createEventsHandler, type ReadableHistory } from './events-handler.js';
+import { createExplainHandler } from './explain-handler.js';
 import { createReleaseHandler, createRenewHandler, isLeaseTarget, LEASE_PATH } from './lease-handlers.js';
 import { createRegistryHandler, createReplicasHandler } from './list-handlers.js';
 import { ListMemory } from './list-memory.js';
@@ -95,6 +97,7 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
     },
     { path: '/registry', access: 'read', methods: { GET: createRegistryHandler(registry, lists) } },
     { path: '/replicas', access: 'read', methods: { GET: createReplicasHandler(registry, readClock, lists) } },
+    { path: EXPLAIN_PATH, access: 'read', methods: { GET: createExplainHandler(registry, isWarming, clock) } },
     {
       path: CORDON_PATH,
       access: 'register',

@@ -13,8 +13,8 @@ const BURST_MS = 100;
 const MAX_WAITING = 256;
 
 /**
- * Limits the time that the searches of `GET /route` take together. A query that was never sent before can take milliseconds among
- * 100,000 replicas, and anyone who can read can send a thousand of them per second.
+ * Limits the time that searches take together: those of `GET /route`, or those of `GET /explain`. A query that was never sent before
+ * can take milliseconds among 100,000 replicas, and anyone who can read can send a thousand of them per second.
  */
 export class SearchTurns {
   readonly #clock: Clock;

@@ -310,11 +310,12 @@ describe('the description of an explanation', () => {
     );
   });
 
-  it('reports that the API server has just started', () => {
-    const explanation = new Explainer(['a', '1']).getExplanation({ replicaCount: 0, isWarming: true });
-    expect(describeExplanation(explanation).details).toContain(
-      'the API server has just started, so replicas can still be missing',
-    );
+  it('reports that the API server has just started, unless a replica matches', () => {
+    const explainer = new Explainer(['a', '1']);
+    const describeNow = () => describeExplanation(explainer.getExplanation({ replicaCount: 0, isWarming: true }));
+    expect(describeNow().details).toContain('the API server has just started, so replicas can still be missing');
+    explainer.recordMatch({ id: 'r1', state: 'ready' });
+    expect(describeNow().details).toEqual([]);
   });
 });
 

@@ -47,6 +47,7 @@ it.each([
   ['/registry', 'GET'],
   ['/replicas', 'GET'],
   ['/events', 'GET'],
+  ['/explain', 'GET'],
   ['/health', 'GET'],
   ['/livez', 'GET'],
   ['/readyz', 'GET'],

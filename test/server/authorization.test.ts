@@ -123,7 +123,7 @@ describe('a server that requires tokens', () => {
 
   it('returns the list only with a token, and its health to everyone', async () => {
     server = await startTestApiServer({ tokens: { register, read } });
-    for (const path of ['/route', '/registry', '/replicas']) {
+    for (const path of ['/route', '/registry', '/replicas', '/explain']) {
       expect(fetchStatus(await fetchResponse(`GET ${path}`))).toBe(401);
       expect(fetchStatus(await fetchResponse(`HEAD ${path}`))).toBe(401);
       expect(fetchStatus(await fetchResponse(`HEAD ${path}`, ['Authorization: Bearer reader']))).not.toBe(401);

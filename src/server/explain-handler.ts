@@ -1,0 +1,33 @@
+import type { RequestHandler } from 'express';
+import { serializeExplanation } from '../api/explanation-json.js';
+import { parseQuery } from '../api/query.js';
+import type { Clock } from '../core/ports.js';
+import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
+import { parseTarget } from '../http/request-head.js';
+import { createErrorResponse } from './error-response.js';
+import { type ExplainedRegistry, ExplanationQueue } from './explanation-queue.js';
+
+/**
+ * Creates the handler of `GET /explain`: it responds with the replicas that a query finds, or with the reason why it finds none.
+ * Clients ask it for people, once, and never in a retry loop.
+ */
+export function createExplainHandler(
+  registry: ExplainedRegistry,
+  isWarming: () => boolean,
+  clock: Clock,
+): RequestHandler {
+  const queue = new ExplanationQueue(registry, isWarming, clock);
+  return async (request, response) => {
+    const query = parseQuery(parseTarget(request.url).search);
+    const explaining = queue.add(query, () => !response.destroyed);
+    if (!explaining) return sendTooManyExplanations(response);
+    const explanation = await explaining;
+    if (explanation) sendJson(response, 200, serializeExplanation(explanation));
+  };
+}
+
+const sendTooManyExplanations = createErrorResponse(
+  'unavailable',
+  'too many queries wait to be explained; try again',
+  RETRY_LATER_HEADERS,
+);

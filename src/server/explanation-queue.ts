@@ -1,0 +1,106 @@
+import type { CapabilityQuery } from '../core/capability.js';
+import { Explainer } from '../core/explainer.js';
+import type { ExplainedReplica, Explanation } from '../core/explanation.js';
+import { PreparedQuery } from '../core/index/prepared-query.js';
+import type { Clock } from '../core/ports.js';
+import type { Registry } from '../core/registry.js';
+import type { Registration } from '../core/replica.js';
+import { NO_EXCLUSIONS } from '../core/replica-list.js';
+import type { ReplicaPage } from '../core/replica-pages.js';
+import { SearchTurns } from './search-turns.js';
+
+/** Maximum number of explanations at once: one is being made, the others wait. */
+const MAX_EXPLANATIONS = 16;
+
+/** Maximum time of a turn of the event loop for explanations, in ms. One step of an explanation can exceed it. */
+const SLICE_MS = 2;
+
+/** The part of a registry that explanations read. */
+export type ExplainedRegistry = Pick<Registry, 'pages' | 'find' | 'route'>;
+
+/**
+ * Explains queries, one after the other. An explanation examines all replicas, which takes 0.1 s or more among 100,000. It is made
+ * in slices, and all explanations together take at most a quarter of the server's time, so that other requests are not delayed.
+ */
+export class ExplanationQueue {
+  readonly #registry: ExplainedRegistry;
+  readonly #isWarming: () => boolean;
+  readonly #clock: Clock;
+  readonly #turns: SearchTurns;
+  #length = 0;
+  /** Settles when the last explanation in the queue has ended. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(registry: ExplainedRegistry, isWarming: () => boolean, clock: Clock) {
+    this.#registry = registry;
+    this.#isWarming = isWarming;
+    this.#clock = clock;
+    this.#turns = new SearchTurns(clock);
+  }
+
+  /**
+   * Explains a query. Returns undefined if too many others wait. Resolves to undefined as soon as the explanation is no longer
+   * wanted.
+   */
+  add(query: CapabilityQuery, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
+    if (this.#length >= MAX_EXPLANATIONS) return undefined;
+    this.#length++;
+    const explanation = this.#last
+      .then(() => this.#explain(query, isWanted))
+      .finally(() => {
+        this.#length--;
+      });
+    this.#last = explanation.catch(() => {});
+    return explanation;
+  }
+
+  async #explain(query: CapabilityQuery, isWanted: () => boolean): Promise<Explanation | undefined> {
+    await this.#waitForTurn();
+    if (!isWanted()) return undefined;
+    const pages = this.#registry.pages();
+    const explainer = new Explainer(query);
+    const steps = explainer.examine(listReplicas(pages, this.#clock.epochMs()));
+    while (!this.#turns.run(() => this.#runSlice(steps)).result) {
+      await this.#waitForTurn();
+      if (!isWanted()) return undefined;
+    }
+    if (explainer.needsCandidate) {
+      await this.#waitForTurn();
+      this.#turns.run(() => this.#addCandidate(explainer, query));
+    }
+    const replicaCount = pages.reduce((sum, { registrations }) => sum + registrations.length, 0);
+    return explainer.getExplanation({ replicaCount, isWarming: this.#isWarming() });
+  }
+
+  /** Runs as many steps as fit into a slice. Returns whether they were the last ones. */
+  #runSlice(steps: Iterator<unknown>): boolean {
+    const endsAtMs = this.#clock.nowMs() + SLICE_MS;
+    do {
+      if (steps.next().done) return true;
+    } while (this.#clock.nowMs() < endsAtMs);
+    return false;
+  }
+
+  /** Finds a candidate as a request would, among the replicas that were not examined. */
+  #addCandidate(explainer: Explainer, query: CapabilityQuery): void {
+    const chosen = this.#registry.route(new PreparedQuery(query), NO_EXCLUSIONS);
+    const found = chosen && this.#registry.find(chosen.id);
+    if (found) explainer.recordMatch(toExplained(found.registration, this.#clock.epochMs()));
+  }
+
+  async #waitForTurn(): Promise<void> {
+    if (this.#turns.isFree) await new Promise<void>((resolve) => void this.#clock.schedule(0, resolve));
+    else await this.#turns.runLater(() => {});
+  }
+}
+
+function* listReplicas(pages: readonly ReplicaPage[], epochMs: number): Generator<ExplainedReplica> {
+  for (const { registrations } of pages) {
+    for (const registration of registrations) yield toExplained(registration, epochMs);
+  }
+}
+
+function toExplained({ replica, state, sinceEpochMs, cordon }: Registration, epochMs: number): ExplainedReplica {
+  const { id, capabilities } = replica;
+  return { id, capabilities, state, stateAgeMs: Math.max(0, epochMs - sinceEpochMs), cordon };
+}
