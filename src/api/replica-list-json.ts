@@ -1,4 +1,5 @@
 import type { Cordon } from '../core/cordon.js';
+import type { ExplainedReplica } from '../core/explanation.js';
 import type { KnownReplica } from '../core/registry.js';
 import type { Replica } from '../core/replica.js';
 import { parseJsonObject } from '../json/exact-json.js';
@@ -80,6 +81,11 @@ export interface ListedReplica {
   readonly cordon: Cordon | undefined;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
+}
+
+/** Returns the properties of a listed replica that an explanation uses. */
+export function toExplainedReplica({ replica, state, stateAgeMs, cordon }: ListedReplica): ExplainedReplica {
+  return { id: replica.id, capabilities: replica.capabilities, state, stateAgeMs, cordon };
 }
 
 /**

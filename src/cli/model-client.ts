@@ -11,7 +11,7 @@ import { parseCapQuery, parseDurationMs, parseWholeNumber } from './argument-par
 import { readCallAccess } from './call-options.js';
 import type { Arguments, CommandIo } from './command.js';
 import { silenceGrpcLog } from './grpc-log.js';
-import { explainNoMatch, fetchReplicas, waitIfWarming } from './no-match.js';
+import { explainNoMatch, waitIfWarming } from './no-match.js';
 import { createColors } from './output.js';
 import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
@@ -106,7 +106,7 @@ export class ModelClient {
           isWaitReported = true;
           continue;
         }
-        throw explainNoMatch(this.#queries, await fetchReplicas(api, this.#io.interrupted));
+        throw await explainNoMatch(this.#queries, api, this.#io.interrupted);
       }
     } finally {
       stopSpinner();

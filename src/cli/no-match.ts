@@ -1,31 +1,37 @@
-import type { ListedReplica } from '../api/replica-list-json.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
 import { WARMING_RETRY_MS } from '../client/discovery.js';
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import { explainQuery } from '../core/explainer.js';
-import { type Reason, summarizeExplanation } from '../core/explanation-text.js';
+import type { Explanation } from '../core/explanation.js';
+import { summarizeExplanation } from '../core/explanation-text.js';
 import { clock } from '../system.js';
 
 /**
- * Creates the error for queries that no replica matches. Its message has the best reason that the list of replicas gives,
- * else the number of replicas. `listed` is undefined when the list isn't available.
+ * Creates the error for queries that no replica matches. Its message has the best reason of the explanations, one for each query,
+ * else the number of replicas. `explanations` is undefined when they aren't available.
  */
-export function explainNoMatch(
+export function createNoMatchFailure(
   queries: readonly CapabilityQuery[],
-  listed: readonly ListedReplica[] | undefined,
+  explanations: readonly Explanation[] | undefined,
 ): AnyserveError {
   const queryText = queries.map(formatQuery).join(' or ');
-  const [reason] = queries.flatMap((query) => findReason(query, listed ?? []) ?? []).sort((a, b) => a.rank - b.rank);
+  const reasons = (explanations ?? []).flatMap((explanation) => summarizeExplanation(explanation) ?? []);
+  const [reason] = reasons.sort((a, b) => a.rank - b.rank);
   if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${queryText}; ${reason.text}`);
-  const rest = reason ? `; ${reason.text}` : formatReplicaCount(listed?.length);
+  const rest = reason ? `; ${reason.text}` : formatReplicaCount(explanations?.[0]?.replicaCount);
   return new AnyserveError('no_match', `no replica offers ${queryText}${rest}`);
 }
 
-function findReason(query: CapabilityQuery, listed: readonly ListedReplica[]): Reason | undefined {
-  const replicas = listed.map(({ replica, state, stateAgeMs, cordon }) => ({ ...replica, state, stateAgeMs, cordon }));
-  return summarizeExplanation(explainQuery(query, replicas));
+/** Creates the same error, with the explanations of the API servers if they respond. */
+export async function explainNoMatch(
+  queries: readonly CapabilityQuery[],
+  api: ApiClient,
+  signal: AbortSignal,
+): Promise<AnyserveError> {
+  const explanations = await api.explanations.explain(queries, { signal }).catch(() => undefined);
+  signal.throwIfAborted();
+  return createNoMatchFailure(queries, explanations);
 }
 
 /** Limits for retries while the API server is warming up. */
@@ -49,16 +55,6 @@ export async function waitIfWarming(
   if (response.isWarming) await sleep(clock, WARMING_RETRY_MS, signal);
   signal.throwIfAborted();
   return response.isWarming;
-}
-
-/** Fetches all replicas with their states. Resolves to undefined when the request fails. */
-export async function fetchReplicas(api: ApiClient, signal: AbortSignal): Promise<ListedReplica[] | undefined> {
-  try {
-    const { replicas } = await api.listReplicas({ signal });
-    return replicas.map(({ listed }) => listed);
-  } catch {
-    return undefined;
-  }
 }
 
 function formatReplicaCount(count: number | undefined): string {

@@ -1,10 +1,12 @@
+import { toExplainedReplica } from '../api/replica-list-json.js';
 import type { MergedReplica } from '../client/merged-list.js';
 import { matches } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
+import { explainQuery } from '../core/explainer.js';
 import { parseQueryWords } from './argument-parsers.js';
 import type { Command, CommandIo } from './command.js';
-import { explainNoMatch } from './no-match.js';
+import { createNoMatchFailure } from './no-match.js';
 import { createLog } from './output.js';
 import { formatCapabilities, formatState } from './replica-text.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
@@ -53,10 +55,8 @@ export const registryCommand: Command = {
       if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
       else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
       if (matching.length === 0 && query.length > 0) {
-        throw explainNoMatch(
-          [query],
-          replicas.map(({ listed }) => listed),
-        );
+        const explained = replicas.map(({ listed }) => toExplainedReplica(listed));
+        throw createNoMatchFailure([query], [explainQuery(query, explained)]);
       }
       if (matching.length === 0) stderr.write('no replica is registered\n');
       return 0;

@@ -4,7 +4,7 @@ import { escapeControls } from '../core/control-characters.js';
 import { clock } from '../system.js';
 import { parseDurationMs, parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
-import { explainNoMatch, fetchReplicas } from './no-match.js';
+import { explainNoMatch } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -41,7 +41,7 @@ export const routeCommand: Command = {
         interrupted.throwIfAborted();
         response = await api.route(query, [], { signal: interrupted });
       }
-      if (response.kind === 'none') throw explainNoMatch([query], await fetchReplicas(api, interrupted));
+      if (response.kind === 'none') throw await explainNoMatch([query], api, interrupted);
       const { endpoint, replicaId } = response.route;
       if (args.hasFlag('json'))
         stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);

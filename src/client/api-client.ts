@@ -21,6 +21,7 @@ import {
 } from './api-servers.js';
 import { CordonClient } from './cordon-client.js';
 import { EventClient } from './event-client.js';
+import { ExplanationClient } from './explanation-client.js';
 import { LeaseClient } from './lease-client.js';
 import { dropSameRegistry, type MergedList, mergeLists, type ServerReplicas } from './merged-list.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
@@ -56,6 +57,7 @@ export class ApiClient {
   readonly leases: LeaseClient;
   readonly cordons: CordonClient;
   readonly events: EventClient;
+  readonly explanations: ExplanationClient;
   readonly #servers: ApiServers;
   readonly #clock: Clock;
 
@@ -67,6 +69,7 @@ export class ApiClient {
     this.leases = new LeaseClient(this.#servers);
     this.cordons = new CordonClient(this.#servers);
     this.events = new EventClient(this.#servers, clock);
+    this.explanations = new ExplanationClient(this.#servers, (server, signal) => this.#listDetails(server, '', signal));
   }
 
   /** Returns the current token. */

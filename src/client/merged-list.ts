@@ -46,12 +46,14 @@ export function mergeLists(lists: readonly ServerReplicas[]): MergedReplica[] {
   return [...entriesById.values()].map(mergeListings);
 }
 
-/** Drops the lists of registries that an earlier list is from: one server can be listed under several addresses. */
-export function dropSameRegistry(lists: readonly ServerReplicas[]): readonly ServerReplicas[] {
-  const byRegistry = new Map<string, ServerReplicas>();
-  for (const list of lists) {
-    const key = list.registryId ?? `server ${list.server.name}`;
-    if (!byRegistry.has(key)) byRegistry.set(key, list);
+/** Drops the responses of registries that an earlier response is from: one server can be listed under several addresses. */
+export function dropSameRegistry<T extends Pick<ServerReplicas, 'server' | 'registryId'>>(
+  responses: readonly T[],
+): readonly T[] {
+  const byRegistry = new Map<string, T>();
+  for (const response of responses) {
+    const key = response.registryId ?? `server ${response.server.name}`;
+    if (!byRegistry.has(key)) byRegistry.set(key, response);
   }
   return [...byRegistry.values()];
 }

@@ -51,22 +51,31 @@ async function runWithoutMatch(...args: string[]): Promise<string> {
 }
 
 describe('no match', () => {
-  it('takes one request for a route when the server has been up for long', async () => {
+  it.each([
+    ['an explanation', true, ['/route?type=chat', '/explain?type=chat']],
+    ['the list of a server without explanations', false, ['/route?type=chat', '/explain?type=chat', '/replicas']],
+  ])('takes one request for a route, and one for %s', async (_what, canExplain, targets) => {
     const requests: (string | undefined)[] = [];
+    const tally = { count: 0, replicas: [] };
+    const explanation = { replicas: 7, examined: 7, candidates: tally, others: tally, pairs: [] };
     const fake = createServer(({ url }, response) => {
       requests.push(url);
       if (url?.startsWith('/route')) response.writeHead(404).end('{"detail":"no matching replica"}');
-      else response.end('{"replicas":[]}');
+      else if (!url?.startsWith('/explain')) response.end('{"replicas":[]}');
+      else if (canExplain) response.end(JSON.stringify(explanation));
+      else response.writeHead(404).end('{"detail":"Not Found"}');
     });
     await once(fake.listen(0, '127.0.0.1'), 'listening');
     try {
       const url = `http://127.0.0.1:${(fake.address() as AddressInfo).port}`;
-      expect(await run(['route', 'type=chat', '--server', url])).toMatchObject({ code: 3 });
+      const { code, stderr } = await run(['route', 'type=chat', '--server', url]);
+      expect(code).toBe(3);
+      expect(stderr).toContain(canExplain ? '; 7 replicas are registered, list' : '; no replica is registered');
     } finally {
       fake.closeAllConnections();
       fake.close();
     }
-    expect(requests).toEqual(['/route?type=chat', '/replicas']);
+    expect(requests).toEqual(targets);
   });
 
   it('names replicas that match but are not ready, and since when', async () => {
