@@ -16,9 +16,14 @@ export const routeCommand: Command = {
   examples: [
     ['anyserve route type=chat', 'find any replica that offers type=chat'],
     ['anyserve route model=llama type=chat', 'find a replica with both pairs in one capability'],
+    ['anyserve route --explain type=chat gpu=h100', 'show which replicas match, or why none does'],
     ['anyserve route --json type=chat', 'print JSON'],
   ],
   options: {
+    explain: {
+      type: 'flag',
+      description: 'print which replicas match at each API server, or why none does, instead of picking one',
+    },
     ...SERVER_OPTIONS,
     wait: {
       type: 'text',
@@ -34,6 +39,11 @@ export const routeCommand: Command = {
     const query = parseQueryWords(args.words);
     const api = createApiClient(args, io);
     try {
+      if (args.hasFlag('explain')) {
+        // Loaded on demand, because a route doesn't need it.
+        const { explainRoute } = await import('./explained-route.js');
+        return await explainRoute(api, query, { isJson: args.hasFlag('json'), io });
+      }
       const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.getText('wait') ?? '');
       let response = await api.route(query, [], { signal: interrupted });
       while (response.kind === 'none' && response.isWarming && clock.nowMs() + WARMING_RETRY_MS <= giveUpAtMs) {

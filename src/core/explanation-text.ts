@@ -56,9 +56,11 @@ function describeMatches({ query, candidates, others }: Explanation): string {
   if (count === 0) return `no ${others.count > 0 ? 'ready ' : ''}replica offers ${queryText}`;
   const ids = formatMatchIds(candidates);
   const noun = count === 1 ? 'replica' : 'replicas';
-  const verb = count === 1 ? 'offers' : 'offer';
-  if (first[0]?.state !== 'suspect') return `${count} ready ${noun} ${verb} ${queryText}: ${ids}`;
-  return `no ready replica offers ${queryText}, but ${count} suspect ${noun} ${count === 1 ? 'does' : 'do'}: ${ids}`;
+  const state = first[0]?.state;
+  if (state === 'suspect')
+    return `no ready replica offers ${queryText}, but ${count} suspect ${noun} ${count === 1 ? 'does' : 'do'}: ${ids}`;
+  // The Python server reports no states.
+  return `${count} ${state === undefined ? '' : 'ready '}${noun} ${count === 1 ? 'offers' : 'offer'} ${queryText}: ${ids}`;
 }
 
 function describeNoSimilar(replicaCount: number): string {

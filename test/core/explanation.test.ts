@@ -267,6 +267,13 @@ describe('the description of an explanation', () => {
     ]);
   });
 
+  it('does not call replicas ready at a server that reports no states', () => {
+    const { capabilities } = replica('r1', [chat]);
+    expect(describeQueryAmong('type=chat', { id: 'r1', capabilities }, { id: 'r2', capabilities })).toEqual([
+      '2 replicas offer {"type":"chat"}: "r1" and "r2"',
+    ]);
+  });
+
   it('names suspect replicas as those that are picked if none is ready', () => {
     expect(describeQueryAmong('', replica('r1', [chat], 'suspect'), replica('r2', [chat], 'draining'))).toEqual([
       'no ready replica offers {}, but 1 suspect replica does: "r1"',
