@@ -28,7 +28,7 @@ export class Conversation {
     this.#json = args.hasFlag('json');
     this.#opening = createOpeningMessages(args);
     this.#messages = this.#opening;
-    this.#client = new ModelClient(model, args, io, 'table');
+    this.#client = new ModelClient(model, args, io, { discoveryKind: 'table' });
   }
 
   /**

@@ -7,6 +7,7 @@ import { clock } from '../system.js';
 import type { Arguments, Command, CommandIo } from './command.js';
 import { INPUT_OPTIONS, readInferenceInputs } from './inference-inputs.js';
 import { createResponseWriter, formatJsonLine, formatResponse } from './inference-output.js';
+import { readWaitMs } from './match-wait.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
 import { PARAMETER_OPTIONS } from './request-parameters.js';
 import { ResponseRecord } from './response-record.js';
@@ -50,6 +51,13 @@ export const inferCommand: Command = {
     'no-stream': { type: 'flag', description: 'wait for the complete response, even at a terminal' },
     raw: { type: 'flag', description: 'send tensors as raw bytes' },
     'no-retry': { type: 'flag', description: 'fail when the first call fails' },
+    wait: {
+      type: 'text',
+      value: 'TIME',
+      description:
+        'keep asking for this long until a replica matches, before --timeout begins; when not given, only while an API ' +
+        'server has just started, within --timeout',
+    },
     ...MODEL_CLIENT_OPTIONS,
   },
   // More than are accepted, so that the command can report a prompt without quotes.
@@ -66,7 +74,7 @@ export const inferCommand: Command = {
     }
     // Loaded on demand, because help and completion don't need it.
     const { ModelClient } = await import('./model-client.js');
-    const client = new ModelClient(model, args, io, 'route');
+    const client = new ModelClient(model, args, io, { discoveryKind: 'route', waitMs: readWaitMs(args) });
     try {
       const { inputs, ...request } = await raceWithAbort(readInferenceInputs(args, io.stdin), io.interrupted);
       const options = {

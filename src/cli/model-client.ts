@@ -2,20 +2,30 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { InferenceClient } from '../client/client.js';
 import type { DiscoveryKind, FailedAttempt } from '../client/client-options.js';
-import { type CapabilityQuery, listPairs } from '../core/capability.js';
+import { type CapabilityQuery, formatQuery, listPairs } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError } from '../core/errors.js';
+import { formatDuration } from '../core/durations.js';
+import type { AnyserveError } from '../core/errors.js';
 import * as system from '../system.js';
 import { parseCapQuery, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { readCallAccess } from './call-options.js';
 import type { Arguments, CommandIo } from './command.js';
 import { silenceGrpcLog } from './grpc-log.js';
+import { canFindLater, MatchWait } from './match-wait.js';
 import { explainNoMatch, waitIfWarming } from './no-match.js';
 import { createColors } from './output.js';
 import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
 import { readClientTls } from './tls-options.js';
+
+/** Options of a `ModelClient` that aren't arguments of every command. */
+export interface ModelClientOptions {
+  /** A command that makes one call asks for a route, one that makes several keeps a table. */
+  readonly discoveryKind: DiscoveryKind;
+  /** Time for which a call without a match waits for one, in ms. Undefined: only while the API server has just started. */
+  readonly waitMs?: number | undefined;
+}
 
 /** Client for a model at a given endpoint, with a given capability, or with type=NAME, else model=NAME. */
 export class ModelClient {
@@ -26,17 +36,19 @@ export class ModelClient {
   readonly #servers: readonly string[];
   readonly #access: ServerAccess;
   readonly #timeoutMs: number | undefined;
+  readonly #waitMs: number | undefined;
   readonly #model: string;
   readonly #json: boolean;
   readonly #io: CommandIo;
   /** Spinner of the call in progress. */
   #spinner: Spinner | undefined;
 
-  /** `discoveryKind`: a command that makes one call asks for a route, one that makes several keeps a table. Throws `usage`. */
-  constructor(model: string, args: Arguments, io: CommandIo, discoveryKind: DiscoveryKind) {
+  /** Throws `usage`. */
+  constructor(model: string, args: Arguments, io: CommandIo, { discoveryKind, waitMs }: ModelClientOptions) {
     silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
+    this.#waitMs = waitMs;
     this.#json = args.hasFlag('json');
     this.#servers = args.getTexts('server');
     const timeout = args.getText('timeout');
@@ -84,34 +96,57 @@ export class ModelClient {
    * must call `stopSpinner` before it prints anything.
    */
   async call<T>(make: (client: InferenceClient, stopSpinner: () => void) => Promise<T>): Promise<T> {
+    const signal = this.#io.interrupted;
     const giveUpAtMs = system.clock.nowMs() + (this.#timeoutMs ?? DEFAULTS.callTimeoutMs);
+    const wait = this.#waitMs === undefined ? undefined : new MatchWait(this.#waitMs, { ...system, signal });
     const api = new ApiClient({ ...this.#access, servers: this.#servers, clock: system.clock });
     const spinner = this.#json ? undefined : startSpinner(`waiting for ${this.#model}`, this.#io);
     this.#spinner = spinner;
     const stopSpinner = (): void => spinner?.stop();
-    let isWaitReported = false;
+    const reportWait = createWaitReporter(this.#io, spinner);
     try {
       for (;;) {
-        for (const client of this.#clients) {
-          try {
-            return await make(client, stopSpinner);
-          } catch (error) {
-            if (!(error instanceof AnyserveError) || error.code !== 'no_match') throw error;
-          }
-        }
-        const retryOptions = { giveUpAtMs, signal: this.#io.interrupted };
-        if (await waitIfWarming(this.#queries, api, retryOptions)) {
-          spinner?.clear();
-          if (!isWaitReported) reportWait(this.#io);
-          isWaitReported = true;
-          continue;
-        }
-        throw await explainNoMatch(this.#queries, api, this.#io.interrupted);
+        const outcome = await this.#callFirst((client) => make(client, stopSpinner), wait !== undefined);
+        if ('result' in outcome) return outcome.result;
+        const { failure } = outcome;
+        if (wait) reportWait(this.#describeWait(failure), this.#io.stderr.isTTY === true);
+        const isAskedAgain = wait
+          ? await wait.waitForNext(this.#clients.length)
+          : await waitIfWarming(this.#queries, api, { giveUpAtMs, signal });
+        if (!isAskedAgain)
+          throw failure.code === 'no_match' ? await explainNoMatch(this.#queries, api, signal) : failure;
+        if (!wait) reportWait('the API server has just started; waiting for replicas to register again');
       }
     } finally {
       stopSpinner();
       api.close();
     }
+  }
+
+  /**
+   * Makes a call with the first client that finds a replica. If none does, resolves to the last error, which can be that no API
+   * server is reachable if `isWaiting`.
+   */
+  async #callFirst<T>(
+    make: (client: InferenceClient) => Promise<T>,
+    isWaiting: boolean,
+  ): Promise<{ readonly result: T } | { readonly failure: AnyserveError }> {
+    let failure: AnyserveError | undefined;
+    for (const client of this.#clients) {
+      try {
+        return { result: await make(client) };
+      } catch (error) {
+        if (!canFindLater(error) || (!isWaiting && error.code !== 'no_match')) throw error;
+        failure = error;
+      }
+    }
+    return { failure: failure as AnyserveError };
+  }
+
+  #describeWait({ code, message }: AnyserveError): string {
+    const queryText = this.#queries.map(formatQuery).join(' or ');
+    const reason = code === 'no_match' ? `no replica offers ${queryText} yet` : message;
+    return `${reason}; waiting up to ${formatDuration(this.#waitMs ?? 0)}`;
   }
 
   /** Cancels every call and closes every connection. */
@@ -120,9 +155,14 @@ export class ModelClient {
   }
 }
 
-function reportWait({ stderr, env }: CommandIo): void {
-  const line = 'the API server has just started; waiting for replicas to register again';
-  stderr.write(`${createColors(stderr, env).dim(line)}\n`);
+/** Creates a function that reports once what a call waits for. Returns without a report if `isShown` is false. */
+function createWaitReporter({ stderr, env }: CommandIo, spinner: Spinner | undefined) {
+  let isReported = false;
+  return (line: string, isShown = true): void => {
+    spinner?.clear();
+    if (!isReported && isShown) stderr.write(`${createColors(stderr, env).dim(escapeControls(line))}\n`);
+    isReported = true;
+  };
 }
 
 function reportRetry({ replicaId, error, next }: FailedAttempt, { stderr, env }: CommandIo): void {

@@ -1,12 +1,20 @@
+import type { RouteResponse } from '../api/api-responses.js';
+import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
 import { WARMING_RETRY_MS } from '../client/discovery.js';
+import type { CapabilityQuery } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
+import { AnyserveError } from '../core/errors.js';
 import { clock } from '../system.js';
-import { parseDurationMs, parseQueryWords } from './argument-parsers.js';
+import { parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
+import { readWaitMs, waitForRoute } from './match-wait.js';
 import { explainNoMatch } from './no-match.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
+
+/** Time to keep trying while the API servers have just started, in ms. */
+const WARMING_TIMEOUT_MS = 2000;
 
 /** `anyserve route`: finds a replica by capability. */
 export const routeCommand: Command = {
@@ -16,6 +24,7 @@ export const routeCommand: Command = {
   examples: [
     ['anyserve route type=chat', 'find any replica that offers type=chat'],
     ['anyserve route model=llama type=chat', 'find a replica with both pairs in one capability'],
+    ['anyserve route --wait 60s type=chat', 'wait up to a minute until a replica offers type=chat'],
     ['anyserve route --explain type=chat gpu=h100', 'show which replicas match, or why none does'],
     ['anyserve route --json type=chat', 'print JSON'],
   ],
@@ -28,8 +37,9 @@ export const routeCommand: Command = {
     wait: {
       type: 'text',
       value: 'TIME',
-      description: 'time to keep trying when the API server has just started and replicas are still registering again',
-      default: '2s',
+      description:
+        'keep asking for this long until a replica matches; when not given, 2s, and only while an API server has just ' +
+        'started and replicas are still registering again',
     },
   },
   maxWords: 64,
@@ -37,6 +47,10 @@ export const routeCommand: Command = {
   async run(args, io) {
     const { stdout, interrupted } = io;
     const query = parseQueryWords(args.words);
+    const waitMs = readWaitMs(args);
+    if (args.hasFlag('explain') && args.isGiven('wait')) {
+      throw new AnyserveError('usage', '--explain and --wait exclude each other; give one of them');
+    }
     const api = createApiClient(args, io);
     try {
       if (args.hasFlag('explain')) {
@@ -44,15 +58,10 @@ export const routeCommand: Command = {
         const { explainRoute } = await import('./explained-route.js');
         return await explainRoute(api, query, { isJson: args.hasFlag('json'), io });
       }
-      const giveUpAtMs = clock.nowMs() + parseDurationMs('wait', args.getText('wait') ?? '');
-      let response = await api.route(query, [], { signal: interrupted });
-      while (response.kind === 'none' && response.isWarming && clock.nowMs() + WARMING_RETRY_MS <= giveUpAtMs) {
-        await sleep(clock, WARMING_RETRY_MS, interrupted);
-        interrupted.throwIfAborted();
-        response = await api.route(query, [], { signal: interrupted });
-      }
-      if (response.kind === 'none') throw await explainNoMatch([query], api, interrupted);
-      const { endpoint, replicaId } = response.route;
+      const { endpoint, replicaId } =
+        waitMs === undefined
+          ? await findRoute(api, query, interrupted)
+          : await waitForRoute(api, query, { waitMs, json: args.hasFlag('json'), io });
       if (args.hasFlag('json'))
         stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
@@ -62,3 +71,16 @@ export const routeCommand: Command = {
     }
   },
 };
+
+/** Asks for a replica, again and again while the API servers have just started. */
+async function findRoute(api: ApiClient, query: CapabilityQuery, signal: AbortSignal): Promise<RouteResponse> {
+  const giveUpAtMs = clock.nowMs() + WARMING_TIMEOUT_MS;
+  for (;;) {
+    const result = await api.route(query, [], { signal });
+    if (result.kind === 'found') return result.route;
+    if (!result.isWarming || clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs)
+      throw await explainNoMatch([query], api, signal);
+    await sleep(clock, WARMING_RETRY_MS, signal);
+    signal.throwIfAborted();
+  }
+}
