@@ -9,7 +9,7 @@ export default defineConfig({
     allowOnly: false,
     // Most tests wait for processes and timers. The default, one worker less than cores, leaves half of a machine with 2 cores idle.
     maxWorkers: availableParallelism() + 1,
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });

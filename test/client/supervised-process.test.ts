@@ -80,6 +80,7 @@ describe('SupervisedProcess', () => {
     const parent = `sleep 0.1 & exec setsid sh -c 'echo $$ > "${file}"; exec sleep 60'`;
     const running = await startSupervised('sh', '-c', `(${parent}) & exit 0`);
     await running.ended;
+    await until('the other group is known', () => readFileSync(file, 'utf8').endsWith('\n'));
     await until('the group has ended', () => !isGroupAlive(running.group));
     expect(process.kill(-running.group, 0)).toBe(true);
     process.kill(Number(readFileSync(file, 'utf8')), 'SIGKILL');

@@ -173,4 +173,4 @@ it('a cordon outlives the restart of each API server', async () => {
     await start(['serve', '--port', new URL(url).port]).waitForOutput(/listening on (http:\S+)/);
     await until('it is cordoned at the restarted server', () => isCordoned(url), 20_000);
   }
-}, 60_000);
+});

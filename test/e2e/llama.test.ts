@@ -42,7 +42,7 @@ describe('anyserve worker --llama', () => {
       expect.stringContaining('it has 101 tokens'),
       '',
     ]);
-  }, 30_000);
+  });
 
   it('leaves calls that it cannot serve to another replica', async () => {
     const server = await start(['serve', '--port', '0']).waitForOutput(/listening on (http:\S+)/);
@@ -67,7 +67,7 @@ describe('anyserve worker --llama', () => {
     }
     await echo.stop();
     await llama.stop();
-  }, 60_000);
+  });
 
   it('returns embeddings with --embeddings, under the name that --model gives', async () => {
     const worker = start([
@@ -85,7 +85,7 @@ describe('anyserve worker --llama', () => {
     const { code, stdout } = await run(['infer', 'vectors', '--endpoint', endpoint, '--input', 'input=["a","b"]']);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^embedding {3}FP32\[2,32\] /m)]);
     expect(await worker.stop()).toMatchObject({ code: 0, stderr: expect.stringMatching(/^\S+ loading [^\n]+\n$/) });
-  }, 30_000);
+  });
 
   it.each<[string, string[], string]>([
     ['a missing file', ['--llama', 'nowhere.gguf'], 'file not found: nowhere.gguf'],

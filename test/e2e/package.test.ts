@@ -29,7 +29,7 @@ beforeAll(() => {
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(join(ROOT, 'node_modules', name), link);
   }
-}, 60_000);
+});
 
 /** Compiles a program in the project, strictly and with the declarations of all packages checked. Returns the errors. */
 async function compile(name: string, source: string, options: readonly string[] = []): Promise<string> {

@@ -261,7 +261,7 @@ describe('register with a program', () => {
     process.kill(pid, 'SIGCONT');
     await until('it is back', isListed, 4000);
     expect((await running.stop('SIGTERM')).code).toBe(0);
-  }, 40_000);
+  });
 
   it('does not register a server that only accepts connections, unless the probe is tcp', async () => {
     const port = await findFreePort();
@@ -348,7 +348,7 @@ describe('register with a program', () => {
     expect([await countGuards(first), await countGuards(second)]).toEqual([0, 1]);
     await running.stop('SIGTERM');
     expect(await countGuards(second)).toBe(0);
-  }, 40_000);
+  });
 
   it('forwards any amount of standard input and output', async () => {
     const running = register(1, '--', 'cat');

@@ -85,7 +85,7 @@ describe('anyserve registry --watch', () => {
     await register('r4', 'type=chat', url);
     await untilLine(watch, `+ r4  ready  r4.test:1  type=chat  ${url}`);
     expect((await watch.stop('SIGINT')).code).toBe(130);
-  }, 40_000);
+  });
 
   it('prints a change once when one server is listed under two addresses', async () => {
     const twice = ['--server', url, '--server', url.replace('127.0.0.1', 'localhost')];

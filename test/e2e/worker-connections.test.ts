@@ -44,4 +44,4 @@ it('a worker full of silent connections is unready, and ready again when it has 
   const other = new InferenceClient({ endpoint }, { clock, random });
   expect(await other.serverReady()).toBe(true);
   await Promise.all([client.close(), other.close()]);
-}, 60_000);
+});

@@ -285,7 +285,7 @@ describe('GET /events?follow', () => {
     await until('there is room', async () => (await getHead(followFrom('127.0.0.3'))).startsWith('HTTP/1.1 200'));
     emit('a');
     await Promise.all(streams.slice(1).map((one) => waitForFrames(one, ['id_conflict a'])));
-  }, 30_000);
+  });
 
   it('ends at shutdown, after the last events', async () => {
     await register('r1');

@@ -17,7 +17,7 @@ export interface Running {
   readonly child: ChildProcess;
   stdout(): string;
   stderr(): string;
-  /** Waits until stdout matches, and returns the first group. Rejects after 15 s. */
+  /** Waits until stdout matches, and returns the first group. Rejects after 30 s. */
   waitForOutput(pattern: RegExp): Promise<string>;
   /** Sends a signal and waits until the process has ended. */
   stop(signal?: NodeJS.Signals): Promise<Outcome>;
@@ -89,7 +89,7 @@ function follow(child: ChildProcessWithoutNullStreams): Running {
     stderr: () => stderr,
     ended,
     async waitForOutput(pattern) {
-      await until(`it prints ${pattern}; so far: ${stdout}${stderr}`, () => pattern.test(stdout), 15_000);
+      await until(`it prints ${pattern}; so far: ${stdout}${stderr}`, () => pattern.test(stdout), 30_000);
       return pattern.exec(stdout)?.[1] ?? '';
     },
     async stop(signal = 'SIGTERM') {

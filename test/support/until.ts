@@ -5,7 +5,7 @@
 export async function until(
   what: string | (() => string),
   condition: () => boolean | Promise<boolean>,
-  withinMs = 10_000,
+  withinMs = 30_000,
 ): Promise<void> {
   const deadlineMs = Date.now() + withinMs;
   let cause: unknown;

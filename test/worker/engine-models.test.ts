@@ -66,7 +66,7 @@ it('a worker follows the models that its engine lists, under one lease: it remov
   expect(await client.modelReady('lora-2')).toBe(true);
   expect(findLease()).toBe(before);
   expect(api.log.lines.filter((line) => /removed|unready/.test(line))).toEqual([]);
-}, 30_000);
+});
 
 it('a worker with named models offers only those that its engine lists', async () => {
   const { upstream, api, listOffered } = await startEngineWorker(['a', 'b'], ['a', 'b']);
@@ -78,7 +78,7 @@ it('a worker with named models offers only those that its engine lists', async (
   upstream.offer(['c', 'a']);
   await until('a is back', () => listOffered().length === 1);
   expect(listOffered()).toEqual(formatChatModels('a'));
-}, 30_000);
+});
 
 it('a module offers the models that it declares while it runs', async () => {
   const app = new App().capability({ type: 'add' }, () => ({ sum: [1] }));
