@@ -1,6 +1,6 @@
 import { AnyserveError } from '../core/errors.js';
 import type { Parameters } from '../inference/inference-data.js';
-import { clock } from '../system.js';
+import { clock, ids } from '../system.js';
 import type { Arguments, CommandIo } from './command.js';
 import { createTextWriter, formatJsonLine } from './inference-output.js';
 import { ModelClient } from './model-client.js';
@@ -17,6 +17,8 @@ export class Conversation {
   readonly #version: string | undefined;
   #opening: readonly TextMessage[];
   readonly #json: boolean;
+  /** Key of all turns, so that they go to the same replica: it has the earlier turns in its cache. */
+  readonly #affinity: string = ids.createInstanceId();
   #messages: readonly TextMessage[];
 
   /** Throws `usage`. */
@@ -28,7 +30,7 @@ export class Conversation {
     this.#json = args.hasFlag('json');
     this.#opening = createOpeningMessages(args);
     this.#messages = this.#opening;
-    this.#client = new ModelClient(model, args, io, { discoveryKind: 'table' });
+    this.#client = new ModelClient(model, args, io, { discoveryKind: 'table', pick: 'affinity' });
   }
 
   /**
@@ -84,6 +86,7 @@ export class Conversation {
     const options = {
       parameters: this.#parameters,
       version: this.#version,
+      affinity: this.#affinity,
       fallBackToUnary: true,
       signal,
       maxResponseBytes: this.#client.maxMessageBytes,

@@ -1,5 +1,6 @@
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
+import type { PickerName } from '../client/balancing/pickers/picker.js';
 import { InferenceClient } from '../client/client.js';
 import type { DiscoveryKind, FailedAttempt } from '../client/client-options.js';
 import { type CapabilityQuery, formatQuery, listPairs } from '../core/capability.js';
@@ -23,6 +24,8 @@ import { readClientTls } from './tls-options.js';
 export interface ModelClientOptions {
   /** A command that makes one call asks for a route, one that makes several keeps a table. */
   readonly discoveryKind: DiscoveryKind;
+  /** How the replica of each call is picked. Default: that of the client. */
+  readonly pick?: PickerName | undefined;
   /** Time for which a call without a match waits for one, in ms. Undefined: only while the API server has just started. */
   readonly waitMs?: number | undefined;
 }
@@ -44,7 +47,7 @@ export class ModelClient {
   #spinner: Spinner | undefined;
 
   /** Throws `usage`. */
-  constructor(model: string, args: Arguments, io: CommandIo, { discoveryKind, waitMs }: ModelClientOptions) {
+  constructor(model: string, args: Arguments, io: CommandIo, { discoveryKind, pick, waitMs }: ModelClientOptions) {
     silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
@@ -69,6 +72,7 @@ export class ModelClient {
       firstMessageTimeoutMs: parseDurationMs('first-message-timeout', args.getText('first-message-timeout') ?? '', 0),
       streamIdleTimeoutMs: parseDurationMs('stream-idle-timeout', args.getText('stream-idle-timeout') ?? '', 0),
       maxMessageBytes: this.maxMessageBytes,
+      pick,
       // This class waits itself, after it has tried all queries.
       waitWhileWarming: false,
       onRetry: (attempt: FailedAttempt) => {

@@ -249,6 +249,22 @@ describe('chat in a terminal', () => {
     expect((await chat.ended).stdout).not.toContain('\x1b');
   });
 
+  it('sends all turns to the same replica', async () => {
+    const api = start(['serve', '--port', '0']);
+    const server = await api.waitForOutput(/listening on (http:\S+)/);
+    const ids = ['r1', 'r2', 'r3', 'r4'];
+    const replicas = ids.map((id) => start(['worker', MODEL, '--port', '0', '--id', id, '--server', server]));
+    extras.push(api, ...replicas);
+    await Promise.all(replicas.map((replica) => replica.waitForOutput(/^registered/m)));
+    const input = Array.from({ length: 8 }, (_, turn) => `turn ${turn}\n`).join('');
+    const { stdout, code } = await run(['chat', 'parrot', '--json', '--server', server], { input });
+    const turns = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { replica_id: string });
+    expect([code, turns.length, new Set(turns.map(({ replica_id: id }) => id)).size]).toEqual([0, 8, 1]);
+  });
+
   it('fails over to another replica when one dies between turns or during one', async () => {
     const api = start(['serve', '--port', '0']);
     const server = await api.waitForOutput(/listening on (http:\S+)/);

@@ -26,6 +26,9 @@ const OTHER_REPLICA_TIMEOUT_MS = 1000;
 /** Timeout for the first list of replicas, in ms. */
 const LOAD_TIMEOUT_MS = 3000;
 
+/** Maximum time for which the first call with an affinity key waits for the table, in ms. */
+const AFFINITY_WAIT_MS = 500;
+
 /** Options of a {@link TableDiscovery}. */
 export interface TableDiscoveryOptions {
   readonly table: ReplicaTable;
@@ -63,7 +66,23 @@ export class TableDiscovery implements Discovery {
   find(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult> {
     const { table } = this.#options;
     this.#start();
-    if (!table.isLoaded) return this.#askServers(request, undefined);
+    return table.isLoaded ? this.#findInTable(request) : this.#findBeforeLoad(request);
+  }
+
+  /** Asks the API servers. A call with an affinity key waits for the table, because they would return any replica. */
+  async #findBeforeLoad(request: DiscoveryRequest): Promise<DiscoveryResult> {
+    const { table } = this.#options;
+    if (request.affinity !== undefined) await this.#waitForTable(Math.min(AFFINITY_WAIT_MS, request.timeoutMs));
+    return table.isLoaded ? this.#findInTable(request) : this.#askServers(request, undefined);
+  }
+
+  async #waitForTable(maxMs: number): Promise<void> {
+    const loaded = new AbortController();
+    void this.#options.table.loaded.then(() => loaded.abort());
+    await sleep(this.#options.clock, maxMs, loaded.signal);
+  }
+
+  #findInTable(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult> {
     const choice = this.#candidates.choose(request.excluded);
     if (choice.kind === 'pushed_back') return choice;
     if (choice.kind === 'none') return this.#askServers(request, undefined);
@@ -113,11 +132,9 @@ export class TableDiscovery implements Discovery {
   }
 
   async listReplicas(): Promise<readonly ClientReplica[]> {
-    const { table, clock } = this.#options;
+    const { table } = this.#options;
     this.#start();
-    const loaded = new AbortController();
-    void table.loaded.then(() => loaded.abort());
-    await sleep(clock, LOAD_TIMEOUT_MS, loaded.signal);
+    if (!table.isLoaded) await this.#waitForTable(LOAD_TIMEOUT_MS);
     if (!table.isLoaded) throw new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
     const nowMs = this.#stats.nowMs();
     return [...table.replicas.values()].map((listed) =>

@@ -99,6 +99,21 @@ describe('TableDiscovery', () => {
     expect(calls).toEqual(['start', 'ask']);
   });
 
+  it('waits up to 500 ms for the table when the call has an affinity key', async () => {
+    const { clock, discovery, calls, load } = createDiscovery(() => ({ kind: 'found', target: toTarget('r9') }));
+    const findFor = async (affinity: string): Promise<string | undefined> => {
+      const found = await discovery.find({ ...createRequest(), affinity });
+      return found.kind === 'found' ? found.target.replicaId : undefined;
+    };
+    const first = findFor('a');
+    clock.advance(500);
+    expect(await first).toBe('r9');
+    const second = findFor('a');
+    load('r1');
+    expect(await second).toBe('r1');
+    expect(calls).toEqual(['start', 'ask']);
+  });
+
   it('chooses each ready replica equally often, at once', async () => {
     const { discovery, load, put } = createDiscovery();
     load('r1', 'r2', 'r3', 'r4');
