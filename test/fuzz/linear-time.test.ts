@@ -23,6 +23,7 @@ import { findEndpointProblem, parseDialable } from '../../src/core/endpoint.js';
 import { AnyserveError, getErrorMessage } from '../../src/core/errors.js';
 import { isLoopback } from '../../src/core/host.js';
 import { quote } from '../../src/core/quoting.js';
+import { parseSelector } from '../../src/core/selector-parser.js';
 import { explainTlsError } from '../../src/core/tls.js';
 import { parseBearerToken } from '../../src/credentials/token-set.js';
 import { parseTarget, toOriginForm, trimTrailingSlashes } from '../../src/http/request-head.js';
@@ -128,6 +129,27 @@ describe.each(Object.entries(READERS))('the time of %s is linear in the length',
       const text = make(length);
       return () => read(reader, text);
     }, 8 * 1024);
+  });
+});
+
+describe('the time of parsing a selector is linear in the length', () => {
+  const SELECTORS: typeof SHAPES = {
+    ...SHAPES,
+    'a list of values': (length) => `a in (${repeatUnit('b,', length)}c)`,
+    'a list of quoted values': (length) => `a notin (${repeatUnit('"b\\"",', length)}c)`,
+    'a list without an end': (length) => `a in (${repeatUnit('b , ', length)}`,
+    'a quoted value': (length) => `a="${repeatUnit('b', length)}"`,
+    'a number of many digits': (length) => `a>${repeatUnit('0', length)}1`,
+  };
+
+  it.each(Object.entries(SELECTORS))('for %s', (_shape, make) => {
+    // Longer ones can exceed the limit of 4 KiB, and aren't parsed. So short ones are parsed many times.
+    expectLinearTime((length) => {
+      const text = make(length);
+      return () => {
+        for (let run = 0; run < 1000; run++) read((selector) => parseSelector(selector, 'selector'), text);
+      };
+    }, 480);
   });
 });
 

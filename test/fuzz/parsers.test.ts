@@ -23,6 +23,7 @@ import {
 import { parseAdvertised, parseDialable, toSocketAddress } from '../../src/core/endpoint.js';
 import { AnyserveError, type ErrorCode } from '../../src/core/errors.js';
 import { asReplicaId, parseReplicaId } from '../../src/core/ids.js';
+import { parseSelector } from '../../src/core/selector-parser.js';
 import { isDatatype } from '../../src/inference/datatype.js';
 import { toInferenceRequest } from '../../src/inference/request-response.js';
 import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
@@ -132,6 +133,41 @@ describe('a request of a client', () => {
       fc.property(anyText, (search) => {
         const query = parseQuery(search);
         expect(parseQuery(serializeQuery(query))).toEqual(query);
+      }),
+      RUNS,
+    );
+  });
+
+  it('has a selector, or an error with a position', () => {
+    const piece = fc.constantFrom(
+      'a',
+      'in',
+      'notin',
+      '(',
+      ')',
+      ',',
+      '=',
+      '!',
+      '!=',
+      '>',
+      '<=',
+      '"',
+      '\\\\',
+      ' ',
+      '1',
+      '"é"',
+    );
+    const nearlySelector = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(''));
+    fc.assert(
+      fc.property(fc.oneof(anyText, nearlySelector), (text) => {
+        try {
+          parseSelector(text, 'selector');
+        } catch (error) {
+          if (!(error instanceof AnyserveError)) throw error;
+          const [, position] = /at character (\d+), but (found|the selector ends)/.exec(error.message) ?? [];
+          expect(Number(position)).toBeGreaterThan(0);
+          expect(Number(position)).toBeLessThanOrEqual(text.length + 1);
+        }
       }),
       RUNS,
     );
