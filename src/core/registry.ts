@@ -2,6 +2,8 @@ import { Cordons } from './cordons.js';
 import { AnyserveError } from './errors.js';
 import { createIdConflicts } from './id-conflicts.js';
 import type { LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
+import type { SearchResult } from './index/capability-index.js';
+import type { PreparedFilter } from './index/prepared-filter.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './lease-renewals.js';
@@ -183,6 +185,11 @@ export class Registry<R extends Replica = Replica> {
    */
   route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): R | undefined {
     return this.#list.choose(query, excluded)?.replica;
+  }
+
+  /** Picks a random match of the first of these filters that has one, as {@link route} does for one query. */
+  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>): SearchResult<R> {
+    return this.#list.search(filters, excluded);
   }
 
   /** Returns the routable replicas in the order of registration. A replica that registered again keeps its position. */

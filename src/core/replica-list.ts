@@ -1,5 +1,6 @@
 import type { ReplicaId } from './ids.js';
-import { CapabilityIndex } from './index/capability-index.js';
+import { CapabilityIndex, type SearchResult } from './index/capability-index.js';
+import type { PreparedFilter } from './index/prepared-filter.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import type { Random } from './ports.js';
 import { isRoutable, type Registration, type Replica } from './replica.js';
@@ -55,6 +56,25 @@ export class ReplicaList<R extends Replica = Replica> {
 
   #chooseExcept(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration<R> | undefined {
     return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
+  }
+
+  /**
+   * Chooses a random match of the first of these filters that has one, as {@link choose} does for one query. So a preference
+   * is a filter before another one that has fewer terms.
+   */
+  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>): SearchResult<R> {
+    const result = this.#searchExcept(excluded, filters);
+    return result.kind === 'none' && excluded.size > 0 ? this.#searchExcept(NO_EXCLUSIONS, filters) : result;
+  }
+
+  #searchExcept(excluded: ReadonlySet<ReplicaId>, filters: readonly PreparedFilter[]): SearchResult<R> {
+    for (const index of [this.#ready, this.#suspect]) {
+      for (const filter of filters) {
+        const result = index.search(filter, excluded, this.#random);
+        if (result.kind !== 'none') return result;
+      }
+    }
+    return { kind: 'none' };
   }
 
   /** Returns all registrations in order. */

@@ -23,6 +23,12 @@ export interface Selector {
   readonly terms: readonly SelectorTerm[];
 }
 
+/** Which replicas a caller asks for: the pairs and the selector that one capability object must match. */
+export interface CapabilityFilter {
+  readonly query: CapabilityQuery;
+  readonly selector: Selector;
+}
+
 /** The selector without terms. */
 export const EMPTY_SELECTOR: Selector = { text: '', terms: [] };
 
@@ -32,17 +38,29 @@ export const EMPTY_SELECTOR: Selector = { text: '', terms: [] };
  */
 export function matchesSelector(
   query: CapabilityQuery,
-  { terms }: Selector,
+  selector: Selector,
   capabilities: readonly Capability[],
 ): boolean {
+  const { terms } = selector;
   if (terms.length === 0) return matches(query, capabilities);
   const isSatisfied = ({ pairs }: Capability): boolean => terms.every((term) => holds(term, pairs));
-  if (query.length === 0 && !terms.some(isPositive)) return capabilities.length > 0 && capabilities.every(isSatisfied);
+  if (isNegative({ query, selector })) return capabilities.length > 0 && capabilities.every(isSatisfied);
   return capabilities.some((capability) => isSatisfied(capability) && matches(query, [capability]));
 }
 
+/** Returns whether a filter has no pairs and no positive terms. All objects of a match must satisfy it. */
+export function isNegative({ query, selector }: CapabilityFilter): boolean {
+  return query.length === 0 && !selector.terms.some(isPositive);
+}
+
+/** Combines the terms of two selectors. */
+export function combineSelectors(a: Selector, b: Selector): Selector {
+  if (a.terms.length === 0 || b.terms.length === 0) return a.terms.length === 0 ? b : a;
+  return { text: `${a.text},${b.text}`, terms: [...a.terms, ...b.terms] };
+}
+
 /** Returns whether a term requires that an object has its key. A negative term holds for objects without the key. */
-export function isPositive({ kind }: SelectorTerm): boolean {
+function isPositive({ kind }: SelectorTerm): boolean {
   return kind !== 'notin' && kind !== 'absent';
 }
 

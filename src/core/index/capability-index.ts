@@ -2,12 +2,16 @@ import type { ReplicaId } from '../ids.js';
 import type { Random } from '../ports.js';
 import type { Registration, Replica } from '../replica.js';
 import { Bitmap } from './bitmap.js';
+import { ChangedSlots } from './changed-slots.js';
 import { type Entry, MatchSet } from './match-set.js';
 import { findMatchingNodes } from './matching-nodes.js';
 import { PairTable } from './pair-table.js';
+import type { PreparedFilter } from './prepared-filter.js';
 import type { PreparedQuery } from './prepared-query.js';
 import { QuerySearch, SHORT_LIST } from './query-search.js';
 import { QueryTrie, type TrieLimits } from './query-trie.js';
+import { SelectorCandidates } from './selector-candidates.js';
+import { SELECTOR_LIMITS, SelectorSearch, type SelectorSearchLimits, UNFINISHED } from './selector-search.js';
 
 /** Limits of what an index caches. */
 export interface IndexLimits extends TrieLimits {
@@ -18,6 +22,15 @@ export interface IndexLimits extends TrieLimits {
 const LIMITS: IndexLimits = { maxResults: 4096, maxMatches: 16_000, maxMatchesPerReplica: 64, maxPairs: 16 };
 
 const NO_SLOTS: readonly number[] = [];
+
+/**
+ * Result of a search with a selector. `unfinished`: the search has used its time of this turn of the event loop, and the same
+ * search in a later turn continues it.
+ */
+export type SearchResult<R extends Replica = Replica> =
+  | { readonly kind: 'found'; readonly registration: Registration<R> }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unfinished' };
 
 /**
  * Finds a registration by its capabilities. It has one writer, the registry's `apply`. The README beside this file explains
@@ -34,10 +47,18 @@ export class CapabilityIndex<R extends Replica = Replica> {
   readonly #needsObjectCheck = new Bitmap();
   readonly #trie: QueryTrie;
   readonly #search: QuerySearch;
+  readonly #changes = new ChangedSlots();
+  readonly #selectorSearch: SelectorSearch;
 
-  constructor(limits: IndexLimits = LIMITS) {
+  constructor(limits: IndexLimits = LIMITS, selectorLimits: SelectorSearchLimits = SELECTOR_LIMITS) {
     this.#trie = new QueryTrie(this.#entries, limits);
     this.#search = new QuerySearch(this.#trie, this.#entries, this.#needsObjectCheck, limits);
+    this.#selectorSearch = new SelectorSearch({
+      candidates: new SelectorCandidates(this.#pairs, this.#trie),
+      registrations: this.#registrations,
+      changes: this.#changes,
+      limits: selectorLimits,
+    });
   }
 
   /** Adds a registration. Replaces the registration with the same replica id. */
@@ -68,9 +89,24 @@ export class CapabilityIndex<R extends Replica = Replica> {
    * many of its objects match. Never chooses an excluded one. The excluded must be few: they are searched linearly.
    */
   choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, random: Random): Registration<R> | undefined {
-    const slots = excluded.size > 0 ? [...excluded].flatMap((id) => this.#slotOf.get(id) ?? []) : NO_SLOTS;
-    const slot = this.#chooseSlot(query, slots, random);
+    const slot = this.#chooseSlot(query, this.#findSlots(excluded), random);
     return slot === undefined ? undefined : this.#registrations[slot];
+  }
+
+  /** Chooses a registration that matches a filter, as {@link choose} does for a query. */
+  search(filter: PreparedFilter, excluded: ReadonlySet<ReplicaId>, random: Random): SearchResult<R> {
+    const slots = this.#findSlots(excluded);
+    const slot =
+      filter.selector.terms.length > 0
+        ? this.#selectorSearch.choose(filter, slots, random)
+        : this.#chooseSlot(filter.query, slots, random);
+    if (slot === UNFINISHED) return { kind: 'unfinished' };
+    const registration = slot === undefined ? undefined : this.#registrations[slot];
+    return registration ? { kind: 'found', registration } : { kind: 'none' };
+  }
+
+  #findSlots(ids: ReadonlySet<ReplicaId>): readonly number[] {
+    return ids.size > 0 ? [...ids].flatMap((id) => this.#slotOf.get(id) ?? []) : NO_SLOTS;
   }
 
   #chooseSlot(query: PreparedQuery, excluded: readonly number[], random: Random): number | undefined {
@@ -86,6 +122,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
 
   /** Adds an entry to the list of each of its pairs, and to each cached result that it matches. */
   #add(slot: number, entry: Entry): void {
+    this.#changes.record(slot);
     if (entry.objects.length !== 1) this.#needsObjectCheck.add(slot);
     const nodes = findMatchingNodes(entry.objects, this.#trie);
     const sets = nodes.map((node) => node.matches as MatchSet);
@@ -100,6 +137,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
   }
 
   #remove(slot: number): void {
+    this.#changes.record(slot);
     const entry = this.#entries[slot] as Entry;
     MatchSet.removeFromAll(entry);
     this.#entries[slot] = undefined;
