@@ -21,10 +21,11 @@ export type CapabilityQuery = Pairs;
 
 /** Returns whether the query's pairs are a subset of the pairs of ONE of these capability objects. */
 export function matches(query: CapabilityQuery, capabilities: readonly Capability[]): boolean {
-  return capabilities.some((capability) => isSubset(query, capability.pairs));
+  return capabilities.some((capability) => hasPairs(query, capability.pairs));
 }
 
-function isSubset(query: CapabilityQuery, pairs: Pairs): boolean {
+/** Returns whether the pairs of one capability object have all pairs of a query. */
+export function hasPairs(query: CapabilityQuery, pairs: Pairs): boolean {
   for (let i = 0; i < query.length; i += 2) {
     if (getPairValue(query[i] as string, pairs) !== query[i + 1]) return false;
   }

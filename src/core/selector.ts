@@ -1,4 +1,4 @@
-import { type Capability, type CapabilityQuery, getPairValue, matches, type Pairs } from './capability.js';
+import { type Capability, type CapabilityQuery, getPairValue, hasPairs, matches, type Pairs } from './capability.js';
 import { compareDecimals, type Decimal, toDecimal } from './decimal.js';
 
 /** An operator that compares numbers. */
@@ -41,11 +41,19 @@ export function matchesSelector(
   selector: Selector,
   capabilities: readonly Capability[],
 ): boolean {
-  const { terms } = selector;
-  if (terms.length === 0) return matches(query, capabilities);
-  const isSatisfied = ({ pairs }: Capability): boolean => terms.every((term) => holds(term, pairs));
-  if (isNegative({ query, selector })) return capabilities.length > 0 && capabilities.every(isSatisfied);
-  return capabilities.some((capability) => isSatisfied(capability) && matches(query, [capability]));
+  if (selector.terms.length === 0) return matches(query, capabilities);
+  const mustAllMatch = isNegative({ query, selector });
+  // A loop, because a search calls this for every replica, and closures double its time.
+  for (const { pairs } of capabilities) {
+    const isMatch = hasPairs(query, pairs) && satisfiesAll(selector.terms, pairs);
+    if (isMatch !== mustAllMatch) return isMatch;
+  }
+  return mustAllMatch && capabilities.length > 0;
+}
+
+function satisfiesAll(terms: readonly SelectorTerm[], pairs: Pairs): boolean {
+  for (const term of terms) if (!holds(term, pairs)) return false;
+  return true;
 }
 
 /** Returns whether a filter has no pairs and no positive terms. All objects of a match must satisfy it. */

@@ -1,7 +1,5 @@
 import type { ServerResponse } from 'node:http';
 import type { RequestHandler } from 'express';
-import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
-import { REGISTRY_HEADER, UNKNOWN_REGISTRY } from '../api/instance-json.js';
 import { EXCLUDE_HEADER, MAX_EXCLUDED, parseExcludeHeader, parseQuery } from '../api/query.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { GenerationalCache } from '../core/generational-cache.js';
@@ -10,11 +8,13 @@ import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { NO_EXCLUSIONS } from '../core/replica-list.js';
-import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
-import { getHeaderValues, parseTarget } from '../http/request-head.js';
+import { parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';
+import { createRouteResponder, sendTooManySearches } from './route-responses.js';
+import { NO_ROUTING_HEADERS, readRoutingHeaders } from './routing-headers.js';
 import { SearchTurns } from './search-turns.js';
+import { SelectedRoutes } from './selected-routes.js';
 
 /** Maximum number of cached queries. */
 const MAX_CACHED_QUERIES = 4096;
@@ -24,19 +24,18 @@ const MAX_CACHED_TARGET = 256;
 
 /**
  * Creates the handler of `GET /route`: it responds with one replica that matches the query. Clients send this request
- * before every call. While the server is warming, a response without a match says that it is temporary.
+ * before every call. While the server is warming, a response without a match says that it is temporary. Headers can exclude
+ * replicas, and give a selector and a preference.
  */
 export function createRouteHandler(
-  registry: Pick<Registry<SerializedReplica>, 'route' | 'id'>,
+  registry: Pick<Registry<SerializedReplica>, 'route' | 'search' | 'id'>,
   isWarming: () => boolean,
   clock: Clock,
 ): RequestHandler {
   const getQuery = createQueryCache();
   const turns = new SearchTurns(clock);
-  const getHeaders = createHeaderCache(registry);
-  const sendRoute = (response: ServerResponse, { routeResponse }: SerializedReplica): void => {
-    response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
-  };
+  const send = createRouteResponder(registry, isWarming);
+  const selectedRoutes = new SelectedRoutes({ registry, isWarming, turns });
   const search = (asked: CachedQuery, excluded: ReadonlySet<ReplicaId>): SerializedReplica | undefined => {
     // Reading the clock twice takes longer than most searches.
     const isTimed = !asked.isFast || ++asked.untimed === MAX_UNTIMED;
@@ -46,22 +45,28 @@ export function createRouteHandler(
     asked.untimed = 0;
     return result;
   };
-  const respond = (response: ServerResponse, asked: CachedQuery, excluded: readonly ReplicaId[]): void => {
-    const replica = search(asked, excluded.length === 0 ? NO_EXCLUSIONS : new Set(excluded));
-    if (replica) sendRoute(response, replica);
-    else if (isWarming()) sendNoMatchYet(response);
-    else sendNoMatch(response);
-  };
-  return (request, response) => {
-    const excludeHeaders = getHeaderValues(request.rawHeaders, EXCLUDE_HEADER);
-    const excluded = excludeHeaders.length === 0 ? [] : parseExcludeHeader(decodeUtf8(excludeHeaders.join()));
-    if (!excluded) return sendTooManyExcluded(response);
-    const asked = getQuery(request.url);
-    if (asked.isFast || turns.isFree) return respond(response, asked, excluded);
+  const respond = (
+    response: ServerResponse,
+    target: string,
+    excluded: ReadonlySet<ReplicaId>,
+  ): void | Promise<void> => {
+    const asked = getQuery(target);
+    if (asked.isFast || turns.isFree) return send(response, search(asked, excluded));
     const later = turns.runLater(() => {
-      if (!response.destroyed) respond(response, asked, excluded);
+      if (!response.destroyed) send(response, search(asked, excluded));
     });
     return later ?? sendTooManySearches(response);
+  };
+  return (request, response) => {
+    const headers = readRoutingHeaders(request.rawHeaders);
+    if (headers === NO_ROUTING_HEADERS) return respond(response, request.url, NO_EXCLUSIONS);
+    const excludedIds = parseExcludeHeader(headers.exclude.join());
+    if (!excludedIds) return sendTooManyExcluded(response);
+    const excluded = excludedIds.length === 0 ? NO_EXCLUSIONS : new Set(excludedIds);
+    const isSelected = headers.selector.length > 0 || headers.prefer.length > 0;
+    return isSelected
+      ? selectedRoutes.respond(response, request.url, headers, excluded)
+      : respond(response, request.url, excluded);
   };
 }
 
@@ -78,21 +83,6 @@ interface CachedQuery {
   isFast: boolean;
   /** Number of searches since the last one that was timed. */
   untimed: number;
-}
-
-/**
- * Creates a function that returns the headers of a response with a body of this length in bytes. They are cached, in the form
- * that Node writes fastest, until the registry has another id.
- */
-function createHeaderCache(registry: Pick<Registry, 'id'>): (length: number) => string[] {
-  let headersByLength: string[][] = [];
-  let id = registry.id;
-  return (length) => {
-    if (registry.id !== id) headersByLength = [];
-    id = registry.id;
-    headersByLength[length] ??= [...createJsonHeaders(length), REGISTRY_HEADER, id ?? UNKNOWN_REGISTRY];
-    return headersByLength[length];
-  };
 }
 
 /**
@@ -116,18 +106,3 @@ const sendTooManyExcluded = createErrorResponse(
   'usage',
   `${EXCLUDE_HEADER} names more than ${MAX_EXCLUDED} replicas; give at most ${MAX_EXCLUDED}`,
 );
-const sendTooManySearches = createErrorResponse(
-  'unavailable',
-  'too many new queries wait to be searched; try again',
-  RETRY_LATER_HEADERS,
-);
-const sendNoMatch = createErrorResponse('no_match', NO_MATCH_DETAIL);
-const sendNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, {
-  'retry-after': '1',
-  [WARMING_HEADER]: '1',
-});
-
-/** Decodes a header value as UTF-8. Node returns each byte of it as one character. */
-function decodeUtf8(header: string): string {
-  return Buffer.from(header, 'latin1').toString('utf8');
-}

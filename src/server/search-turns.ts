@@ -21,6 +21,7 @@ export class SearchTurns {
   readonly #waiting: (() => void)[] = [];
   /** Until this time, past searches exceed their share, apart from the burst. */
   #paidAtMs = 0;
+  #isScheduled = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -42,8 +43,8 @@ export class SearchTurns {
     return { result, isFast };
   }
 
-  /** Calls a task that runs a search when it can run, and resolves then. Returns undefined if too many wait. */
-  runLater(task: () => void): Promise<void> | undefined {
+  /** Calls a task that runs a search when it can run, and resolves when the task has ended. Returns undefined if too many wait. */
+  runLater(task: () => void | Promise<void>): Promise<void> | undefined {
     if (this.#waiting.length >= MAX_WAITING) return undefined;
     return new Promise((resolve, reject) => {
       this.#waiting.push(() => {
@@ -53,7 +54,7 @@ export class SearchTurns {
           reject(error);
         }
       });
-      if (this.#waiting.length === 1) this.#scheduleNext();
+      this.#scheduleNext();
     });
   }
 
@@ -61,9 +62,12 @@ export class SearchTurns {
     return this.#paidAtMs - this.#clock.nowMs() - BURST_MS / MAX_SHARE;
   }
 
-  /** Other requests are handled between two searches. */
+  /** Other requests are handled between two searches, also if a task waits again because its search is unfinished. */
   #scheduleNext(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
     this.#clock.schedule(Math.max(0, this.#excessMs), () => {
+      this.#isScheduled = false;
       if (this.#excessMs <= 0) this.#waiting.shift()?.();
       if (this.#waiting.length > 0) this.#scheduleNext();
     });

@@ -1,4 +1,4 @@
-import type { CapabilityQuery } from '../core/capability.js';
+import type { CapabilityFilter } from '../core/selector.js';
 import type { WatchHistory } from './watch-history.js';
 import { type SnapshotOptions, type WatchedList, WatchSnapshot } from './watch-snapshot.js';
 
@@ -15,7 +15,7 @@ const SNAPSHOT_MAX_AGE_MS = 2000;
 export interface WatchedChanges {
   /** Number of the last change. */
   readonly to: number;
-  /** Empty if no change concerns the query. */
+  /** Empty if no change concerns the filter. */
   readonly events: Buffer;
 }
 
@@ -28,9 +28,9 @@ export interface WatchFeedOptions extends SnapshotOptions {
 
 const NO_EVENTS = Buffer.alloc(0);
 
-/** Changes for all streams with one query. Bytes that several streams read are serialized once. */
+/** Changes for all streams with one filter. Bytes that several streams read are serialized once. */
 export class WatchFeed {
-  readonly #query: CapabilityQuery;
+  readonly #filter: CapabilityFilter;
   readonly #options: WatchFeedOptions;
   /** Recent reads by the change that they begin after. */
   readonly #recent = new Map<number, WatchedChanges>();
@@ -38,8 +38,8 @@ export class WatchFeed {
   /** Number of open streams. */
   streams = 0;
 
-  constructor(query: CapabilityQuery, options: WatchFeedOptions) {
-    this.#query = query;
+  constructor(filter: CapabilityFilter, options: WatchFeedOptions) {
+    this.#filter = filter;
     this.#options = options;
   }
 
@@ -72,7 +72,7 @@ export class WatchFeed {
     let bytes = 0;
     let to = from;
     while (to < history.latest && bytes < MAX_READ_BYTES) {
-      const event = history.format(to + 1, this.#query);
+      const event = history.format(to + 1, this.#filter);
       // A large event gets a read for itself, and shares the bytes of the history.
       if (event && bytes > 0 && bytes + event.length > MAX_READ_BYTES) break;
       to++;
@@ -90,7 +90,7 @@ export class WatchFeed {
     const cached = this.#snapshot;
     if (cached && !cached.hasFailed && history.hasAllAfter(cached.revision)) return cached;
     cached?.endCaching();
-    const snapshot = new WatchSnapshot(this.#query, readList(), this.#options);
+    const snapshot = new WatchSnapshot(this.#filter, readList(), this.#options);
     this.#snapshot = snapshot;
     const stopCaching = (): void => {
       snapshot.endCaching();

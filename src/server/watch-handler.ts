@@ -1,7 +1,9 @@
 import type { RequestHandler } from 'express';
 import { parseEventPosition } from '../api/event-frames.js';
 import { parseQuery } from '../api/query.js';
+import { SELECTOR_APPLIED, SELECTOR_HEADER } from '../api/selector-header.js';
 import { LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
+import { AnyserveError } from '../core/errors.js';
 import { toHost } from '../core/host.js';
 import { RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
@@ -9,6 +11,7 @@ import { detachStrings } from '../json/string-memory.js';
 import { sendError } from './error-response.js';
 import type { EventStreams } from './event-stream-response.js';
 import type { Readiness } from './readiness.js';
+import { parseHeader, readRoutingHeaders } from './routing-headers.js';
 import { StreamLimit } from './stream-limit.js';
 import type { WatchHub } from './watch-hub.js';
 
@@ -32,8 +35,8 @@ const STREAM_LIMITS = {
 const REQUIRED_CHECKS = ['phase', 'open_files'];
 
 /**
- * Creates the handler of `GET /watch`: server-sent events with all replicas that match the query, whatever their state,
- * and then each change.
+ * Creates the handler of `GET /watch`: server-sent events with all replicas that match the query and the selector, whatever
+ * their state, and then each change.
  */
 export function createWatchHandler({
   watches,
@@ -50,12 +53,16 @@ export function createWatchHandler({
     const host = toHost(request.socket.remoteAddress);
     const refusal = limit.check(host);
     if (refusal) return sendError(response, refusal.code, refusal.message, RETRY_LATER_HEADERS);
+    const { selector: values } = readRoutingHeaders(request.rawHeaders);
+    const selector = parseHeader(values, SELECTOR_HEADER);
+    if (selector instanceof AnyserveError) return sendError(response, selector.code, selector.message);
+    if (values.length > 0) response.setHeader(SELECTOR_HEADER, SELECTOR_APPLIED);
     if (request.method === 'HEAD') return void streams.open(response, () => '');
     const lastEventId = request.headers[LAST_EVENT_ID_HEADER];
     const position = parseEventPosition(typeof lastEventId === 'string' ? lastEventId : undefined);
     // A substring would keep the whole URL in memory.
     const query = detachStrings(parseQuery(parseTarget(request.url).search));
     const release = limit.add(host);
-    watches.watch(query, position, response).onClosed(release);
+    watches.watch({ query, selector }, position, response).onClosed(release);
   };
 }

@@ -1,9 +1,9 @@
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatPutEvent, formatRemovedEvent, NO_LONGER_MATCHES, type RemovalReason } from '../api/watch-events.js';
-import { type CapabilityQuery, matches } from '../core/capability.js';
 import { estimateRegistrationBytes } from '../core/registration-bytes.js';
 import type { RegistryChange } from '../core/registry-changes.js';
 import type { Registration, Replica } from '../core/replica.js';
+import { type CapabilityFilter, matchesSelector } from '../core/selector.js';
 
 /** Limits on the changes that a client can miss and still get. */
 export interface WatchHistoryLimits {
@@ -23,9 +23,10 @@ const MAX_GAP = 1024;
 /** Serializes the row of a registration. */
 export type SerializeRow = (registration: Registration<SerializedReplica>) => string;
 
-/** Returns whether a replica matches a query. The empty query matches every replica, also one without capabilities. */
-export function isWatched(query: CapabilityQuery, { capabilities }: Replica): boolean {
-  return query.length === 0 || matches(query, capabilities);
+/** Returns whether a replica matches a filter. The empty filter matches every replica, also one without capabilities. */
+export function isWatched({ query, selector }: CapabilityFilter, { capabilities }: Replica): boolean {
+  if (query.length === 0 && selector.terms.length === 0) return true;
+  return matchesSelector(query, selector, capabilities);
 }
 
 /** The last changes of the registry, in order. Each is serialized at most once, whatever the number of its readers. */
@@ -73,10 +74,10 @@ export class WatchHistory {
     this.#start = 0;
   }
 
-  /** Returns the event of a change for a query; undefined if the change doesn't concern the query. */
-  format(revision: number, query: CapabilityQuery): Buffer | undefined {
+  /** Returns the event of a change for a filter; undefined if the change doesn't concern it. */
+  format(revision: number, filter: CapabilityFilter): Buffer | undefined {
     const entry = this.#entries[this.#entries.length - 1 - (this.#latest - revision)];
-    return entry?.format(query, this.#epoch, this.#serialize);
+    return entry?.format(filter, this.#epoch, this.#serialize);
   }
 
   #isOverLimit(): boolean {
@@ -101,13 +102,13 @@ class HistoryEntry {
       (previous && previous.replica !== registration?.replica ? estimateRegistrationBytes(previous.replica) : 0);
   }
 
-  format(query: CapabilityQuery, epoch: string, serialize: SerializeRow): Buffer | undefined {
+  format(filter: CapabilityFilter, epoch: string, serialize: SerializeRow): Buffer | undefined {
     const { registration, previous, reason = 'unknown', replicaId, revision } = this.#change;
     const position = { epoch, number: revision };
-    if (registration && isWatched(query, registration.replica)) {
+    if (registration && isWatched(filter, registration.replica)) {
       return this.#getEvent('put', () => formatPutEvent(serialize(registration), position));
     }
-    if (!previous || !isWatched(query, previous.replica)) return undefined;
+    if (!previous || !isWatched(filter, previous.replica)) return undefined;
     const removal = registration ? NO_LONGER_MATCHES : reason;
     return this.#getEvent(removal, () => formatRemovedEvent(replicaId, removal, position));
   }

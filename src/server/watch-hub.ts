@@ -2,11 +2,12 @@ import type { ServerResponse } from 'node:http';
 import type { EventPosition } from '../api/event-frames.js';
 import { serializeReplicaRow } from '../api/replica-list-json.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
-import { type CapabilityQuery, listPairs } from '../core/capability.js';
+import { listPairs } from '../core/capability.js';
 import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Registration } from '../core/replica.js';
+import type { CapabilityFilter } from '../core/selector.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { spreadEvenly } from './drain.js';
 import type { EventStreamResponse, EventStreams } from './event-stream-response.js';
@@ -77,14 +78,14 @@ export class WatchHub {
   }
 
   /**
-   * Turns a response into a stream of the replicas that match a query. It continues after the client's last event, if that
+   * Turns a response into a stream of the replicas that match a filter. It continues after the client's last event, if that
    * is known. Otherwise it begins with a snapshot.
    */
-  watch(query: CapabilityQuery, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
+  watch(filter: CapabilityFilter, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
     const { streams, deadPeers } = this.#options;
     const history = this.#startHistory();
-    const key = createKey(query);
-    const feed = this.#feeds.get(key) ?? this.#createFeed(query, history);
+    const key = createKey(filter);
+    const feed = this.#feeds.get(key) ?? this.#createFeed(filter, history);
     this.#feeds.set(key, feed);
     feed.streams++;
     const watcher = this.#createWatcher(feed, this.#findResumePoint(lastEvent, history));
@@ -211,10 +212,10 @@ export class WatchHub {
     return history.hasAllAfter(lastEvent.number) ? lastEvent.number : undefined;
   }
 
-  #createFeed(query: CapabilityQuery, history: WatchHistory): WatchFeed {
+  #createFeed(filter: CapabilityFilter, history: WatchHistory): WatchFeed {
     const { registry, clock } = this.#options;
     const { epoch } = registry.changes;
-    return new WatchFeed(query, {
+    return new WatchFeed(filter, {
       history,
       clock,
       memory: this.#snapshotMemory,
@@ -236,7 +237,7 @@ export class WatchHub {
   }
 }
 
-/** Returns a text that is the same for all queries with the same pairs. */
-function createKey(query: CapabilityQuery): string {
-  return JSON.stringify(listPairs(query).sort(([a], [b]) => (a < b ? -1 : 1)));
+/** Returns a text that is the same for all filters with the same pairs and the same text of the selector. */
+function createKey({ query, selector }: CapabilityFilter): string {
+  return JSON.stringify([selector.text, ...listPairs(query).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

@@ -1,8 +1,8 @@
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatPutEvent } from '../api/watch-events.js';
-import type { CapabilityQuery } from '../core/capability.js';
 import type { Clock } from '../core/ports.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
+import type { CapabilityFilter } from '../core/selector.js';
 import type { HeldList, ListMemory } from './list-memory.js';
 import { isWatched, type SerializeRow } from './watch-history.js';
 
@@ -43,12 +43,12 @@ export class WatchSnapshot {
   #isCached = true;
 
   /** Starts to serialize the matches of a list. */
-  constructor(query: CapabilityQuery, list: WatchedList, options: SnapshotOptions) {
+  constructor(filter: CapabilityFilter, list: WatchedList, options: SnapshotOptions) {
     this.revision = list.revision;
     this.startedAtMs = options.clock.nowMs();
     this.#options = options;
     this.#list = options.memory.createList();
-    void this.#grow(query, list);
+    void this.#grow(filter, list);
   }
 
   /** Whether all parts exist. */
@@ -81,11 +81,11 @@ export class WatchSnapshot {
     this.#releaseIfUnused();
   }
 
-  async #grow(query: CapabilityQuery, list: WatchedList): Promise<void> {
+  async #grow(filter: CapabilityFilter, list: WatchedList): Promise<void> {
     const { clock, waitForTurn } = this.#options;
     await waitForTurn();
     let sliceEndsAtMs = clock.nowMs() + SLICE_MS;
-    for (const part of this.#serialize(query, list)) {
+    for (const part of this.#serialize(filter, list)) {
       if (this.#state === 'failed') return;
       if (part && !this.#add(part)) return;
       if (clock.nowMs() < sliceEndsAtMs) continue;
@@ -98,13 +98,13 @@ export class WatchSnapshot {
   }
 
   /** Yields the parts, and undefined after each page. */
-  *#serialize(query: CapabilityQuery, { pages, epoch }: WatchedList): Generator<Buffer | undefined> {
+  *#serialize(filter: CapabilityFilter, { pages, epoch }: WatchedList): Generator<Buffer | undefined> {
     const position = { epoch, number: UNRESUMABLE };
     let events: string[] = [];
     let length = 0;
     for (const { registrations } of pages) {
       for (const registration of registrations) {
-        if (!isWatched(query, registration.replica)) continue;
+        if (!isWatched(filter, registration.replica)) continue;
         const event = formatPutEvent(this.#options.serialize(registration), position);
         events.push(event);
         length += event.length;

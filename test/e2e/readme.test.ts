@@ -9,7 +9,7 @@ import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
-const PAGES = ['README.md', 'docs/tour.md'];
+const PAGES = ['README.md', 'docs/tour.md', 'docs/selectors.md'];
 
 /** Returns the fenced blocks of a page that are in a language, in order. */
 function getBlocks(page: string, language: string): string[] {

@@ -12,6 +12,7 @@ import { formatRegisteredEvent } from '../../src/api/lease-events.js';
 import { parseRenewal } from '../../src/api/lease-renewal.js';
 import { parseExcludeHeader, parseQuery } from '../../src/api/query.js';
 import { parseRegistration } from '../../src/api/registration.js';
+import { parseSelectorHeader } from '../../src/api/selector-header.js';
 import { serializeValidationIssues } from '../../src/api/validation-issues.js';
 import { splitAtDashes } from '../../src/cli/arguments.js';
 import { escapeForStream } from '../../src/cli/output.js';
@@ -75,6 +76,7 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   parseTarget,
   queryFromSearch: parseQuery,
   excludedFromHeader: parseExcludeHeader,
+  selectorFromHeader: (text) => parseSelectorHeader([text], 'header'),
   bearerToken: (text) => parseBearerToken([text]),
   parseJson,
   parseRegistration: (text) => {
@@ -217,9 +219,15 @@ describe('a request of 16 KB', () => {
       .map(([name, make]) => [name, make(LENGTH)] as const)
       .filter(([, text]) => /^[\t\x20-\x7e]*$/.test(text))
       .flatMap(([name, text]) =>
-        ['Host', 'Origin', 'X-Anyserve-Exclude', 'Authorization', 'Content-Type'].map(
-          (field) => [`${field}: ${name}`, formatHeaderRequest(field, text)] as const,
-        ),
+        [
+          'Host',
+          'Origin',
+          'X-Anyserve-Exclude',
+          'X-Anyserve-Selector',
+          'X-Anyserve-Prefer',
+          'Authorization',
+          'Content-Type',
+        ].map((field) => [`${field}: ${name}`, formatHeaderRequest(field, text)] as const),
       ),
   ];
 

@@ -13,7 +13,11 @@ import { measureRetainedBytes } from '../support/retained-memory.js';
 function createHandler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
-  const handle = createRouteHandler({ route, id: TEST_REGISTRY }, () => false, new ManualClock());
+  const handle = createRouteHandler(
+    { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY },
+    () => false,
+    new ManualClock(),
+  );
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
@@ -66,7 +70,11 @@ describe('a search that takes a long time', () => {
       if (pairs[0] === 'slow') clock.pause(5);
       return undefined;
     };
-    const handle = createRouteHandler({ route, id: TEST_REGISTRY }, () => false, clock);
+    const handle = createRouteHandler(
+      { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY },
+      () => false,
+      clock,
+    );
     const statuses: number[] = [];
     const ask = (url: string): void => {
       const writeHead = (status: number) => {

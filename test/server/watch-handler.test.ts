@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Request, RequestHandler, Response } from 'express';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { CapabilityFilter } from '../../src/core/selector.js';
 import { Readiness } from '../../src/server/readiness.js';
 import { createWatchHandler } from '../../src/server/watch-handler.js';
 import type { WatchHub } from '../../src/server/watch-hub.js';
@@ -18,7 +19,7 @@ beforeEach(async () => {
   const readiness = new Readiness(checks);
   readiness.markServing();
   const watches = {
-    watch: (query: readonly string[], _lastEvent: unknown, response: Response) => {
+    watch: ({ query }: CapabilityFilter, _lastEvent: unknown, response: Response) => {
       response.end(query.join(' '));
       return { onClosed: (listener: () => void) => void endings.push(listener) };
     },
@@ -54,7 +55,7 @@ it('refuses the 5,001st watch of an address, and the 10,001st of all, until one 
   const open = (
     remoteAddress: string,
   ): [status: number, retryAfter?: string | undefined, body?: string | undefined] => {
-    const request = { method: 'GET', url: '/watch', headers: {}, socket: { remoteAddress } };
+    const request = { method: 'GET', url: '/watch', headers: {}, rawHeaders: [], socket: { remoteAddress } };
     let status = 200;
     let body: string | undefined;
     let fields: readonly string[] = [];

@@ -4,6 +4,7 @@ import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { LeaseId } from '../../src/core/ids.js';
 import type { Clock } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
+import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import type { EventStreamResponse, ReadEvents } from '../../src/server/event-stream-response.js';
 import { WatchHub, type WatchHubOptions } from '../../src/server/watch-hub.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
@@ -107,7 +108,11 @@ function createHub(options: Partial<WatchHubOptions> = {}) {
     destroy: () => void destroyed++,
   } as unknown as ServerResponse;
   const watch = (query: readonly string[] = [], number?: number): FakeStream => {
-    hub.watch(query, number === undefined ? undefined : { epoch: registry.changes.epoch, number }, response);
+    hub.watch(
+      { query, selector: EMPTY_SELECTOR },
+      number === undefined ? undefined : { epoch: registry.changes.epoch, number },
+      response,
+    );
     return streams.at(-1) as FakeStream;
   };
   return { hub, watch };

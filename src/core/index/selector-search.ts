@@ -17,10 +17,10 @@ export interface SelectorSearchLimits {
 }
 
 /**
- * Each cached result takes a bit for each slot, so all take 132 bytes per replica. 8,000 checks take less than 1 ms on an idle computer, and a few ms on a busy one. If 1 in 20
+ * Each cached result takes a bit for each slot, so all take 132 bytes per replica. 6,000 checks take about 1 ms. If 1 in 20
  * matches, 128 samples miss once in 700 searches.
  */
-export const SELECTOR_LIMITS: SelectorSearchLimits = { maxResults: 1024, maxUnitsPerTurn: 8000, maxSamples: 128 };
+export const SELECTOR_LIMITS: SelectorSearchLimits = { maxResults: 1024, maxUnitsPerTurn: 6000, maxSamples: 128 };
 
 /** Maximum work of sampling. A replica can have thousands of objects. */
 const MAX_SAMPLING_UNITS = 10_000;

@@ -1,0 +1,60 @@
+import { EXCLUDE_HEADER } from '../api/query.js';
+import { PREFER_HEADER, parseSelectorHeader, SELECTOR_HEADER } from '../api/selector-header.js';
+import { AnyserveError } from '../core/errors.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
+
+/** The values of the request headers that say which replicas a request is about. */
+export interface RoutingHeaders {
+  readonly exclude: readonly string[];
+  readonly selector: readonly string[];
+  readonly prefer: readonly string[];
+}
+
+/** Returned for a request without any of the headers. */
+export const NO_ROUTING_HEADERS: RoutingHeaders = { exclude: [], selector: [], prefer: [] };
+
+const FIELDS: ReadonlyMap<string, keyof RoutingHeaders> = new Map([
+  [EXCLUDE_HEADER, 'exclude'],
+  [SELECTOR_HEADER, 'selector'],
+  [PREFER_HEADER, 'prefer'],
+]);
+
+const LENGTHS = [...FIELDS.keys()].map(({ length }) => length);
+const [MIN_LENGTH, MAX_LENGTH] = [Math.min(...LENGTHS), Math.max(...LENGTHS)];
+const UPPER_A = 0x41;
+const LOWER_A = 0x61;
+
+/**
+ * Reads the headers from Node's `rawHeaders`, in one pass, because nearly all requests have none of them. Decodes the values as
+ * UTF-8.
+ */
+export function readRoutingHeaders(rawHeaders: readonly string[]): RoutingHeaders {
+  let headers = NO_ROUTING_HEADERS;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    // The length and the letter after `x-` decide for nearly all headers. Converting a name to lower case takes longer.
+    if (name.length < MIN_LENGTH || name.length > MAX_LENGTH) continue;
+    const letter = name.charCodeAt(2);
+    if (letter !== UPPER_A && letter !== LOWER_A) continue;
+    const field = FIELDS.get(name.toLowerCase());
+    if (field === undefined) continue;
+    headers = { ...headers, [field]: [...headers[field], decodeUtf8(rawHeaders[index + 1] as string)] };
+  }
+  return headers;
+}
+
+/** Parses the header of a selector. Returns an error for an invalid one. */
+export function parseHeader(values: readonly string[], name: string): Selector | AnyserveError {
+  if (values.length === 0) return EMPTY_SELECTOR;
+  try {
+    return parseSelectorHeader(values, name);
+  } catch (error) {
+    if (error instanceof AnyserveError) return error;
+    throw error;
+  }
+}
+
+/** Decodes a header value as UTF-8. Node returns each byte of it as one character. */
+function decodeUtf8(header: string): string {
+  return Buffer.from(header, 'latin1').toString('utf8');
+}
