@@ -136,6 +136,8 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     server: [5, [5]],
     endpoint: [5],
     capability: [5, ['x'], { a: {} }],
+    where: [5],
+    prefer: [5],
     token: [5],
     callToken: [5],
     callTls: ['x', 0],

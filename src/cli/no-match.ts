@@ -1,10 +1,13 @@
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
 import { WARMING_RETRY_MS } from '../client/discovery.js';
+import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Explanation } from '../core/explanation.js';
 import { summarizeExplanation } from '../core/explanation-text.js';
+import { quote } from '../core/quoting.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import { clock } from '../system.js';
 
 /**
@@ -23,14 +26,23 @@ export function createNoMatchFailure(
   return new AnyserveError('no_match', `no replica offers ${queryText}${rest}`);
 }
 
+/** Creates the error for queries that replicas match, but none of these matches the selector. */
+export function createSelectorMismatch(queries: readonly CapabilityQuery[], { text }: Selector): AnyserveError {
+  const queryText = queries.map(formatQuery).join(' or ');
+  return new AnyserveError('no_match', `no replica that offers ${queryText} matches the selector ${quote(text)}`);
+}
+
 /** Creates the same error, with the explanations of the API servers if they respond. */
 export async function explainNoMatch(
   queries: readonly CapabilityQuery[],
   api: ApiClient,
   signal: AbortSignal,
+  selector: Selector = EMPTY_SELECTOR,
 ): Promise<AnyserveError> {
   const explanations = await api.explanations.explain(queries, { signal }).catch(() => undefined);
   signal.throwIfAborted();
+  const isFound = explanations?.some(({ candidates }) => candidates.count > 0) ?? false;
+  if (isFound && selector.terms.length > 0) return createSelectorMismatch(queries, selector);
   return createNoMatchFailure(queries, explanations);
 }
 
@@ -38,6 +50,7 @@ export async function explainNoMatch(
 export interface WarmingRetryOptions {
   readonly giveUpAtMs: number;
   readonly signal: AbortSignal;
+  readonly selection?: RouteSelection | undefined;
 }
 
 /**
@@ -47,10 +60,10 @@ export interface WarmingRetryOptions {
 export async function waitIfWarming(
   [query = []]: readonly CapabilityQuery[],
   api: ApiClient,
-  { giveUpAtMs, signal }: WarmingRetryOptions,
+  { giveUpAtMs, signal, selection }: WarmingRetryOptions,
 ): Promise<boolean> {
   if (clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs) return false;
-  const response = await api.route(query, [], { signal });
+  const response = await api.route(query, [], { signal, selection });
   if (response.kind === 'found') return true;
   if (response.isWarming) await sleep(clock, WARMING_RETRY_MS, signal);
   signal.throwIfAborted();

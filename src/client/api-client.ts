@@ -9,9 +9,11 @@ import {
 } from '../api/api-responses.js';
 import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/query.js';
 import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../api/replica-list-json.js';
+import { SELECTOR_HEADER } from '../api/selector-header.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import {
   type ApiRequest,
   type ApiRequestOptions,
@@ -24,6 +26,7 @@ import { EventClient } from './event-client.js';
 import { ExplanationClient } from './explanation-client.js';
 import { LeaseClient } from './lease-client.js';
 import { dropSameRegistry, type MergedList, mergeLists, type ServerReplicas } from './merged-list.js';
+import { chooseListed, formatSelectionHeaders, type RouteSelection } from './route-selection.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
 import { createWatchStream, type WatchStream } from './watch-stream.js';
 
@@ -40,6 +43,11 @@ const MAX_LIST_BYTES = 64 * 1024 * 1024;
 export type RouteResult =
   | { readonly kind: 'found'; readonly route: RouteResponse }
   | { readonly kind: 'none'; readonly isWarming: boolean };
+
+/** Options of a route request. */
+export interface RouteOptions extends ApiRequestOptions {
+  readonly selection?: RouteSelection | undefined;
+}
 
 /** Options of an {@link ApiClient}. */
 export interface ApiClientOptions extends ServerAccess {
@@ -79,26 +87,39 @@ export class ApiClient {
 
   /**
    * Finds a replica that matches the query and isn't excluded. The first match of any server is taken; `none` is the result
-   * only after all servers that respond have no match. Rejects with `server_unreachable`.
+   * only after all servers that respond have no match. Chooses from the list of a server that ignores selectors, such as the
+   * Python server. Rejects with `server_unreachable`.
    */
   async route(
     query: CapabilityQuery,
     excluded: Iterable<ReplicaId> = [],
-    options: ApiRequestOptions = {},
+    options: RouteOptions = {},
   ): Promise<RouteResult> {
     const search = serializeQuery(query);
     const header = formatExcludeHeader(excluded);
-    const request: ApiRequest<RouteResult> = {
+    const { selection } = options;
+    const selectionHeaders = selection ? formatSelectionHeaders(selection) : {};
+    const mustConfirm = Object.keys(selectionHeaders).length > 0;
+    const request: ApiRequest<RouteResult | typeof SELECTOR_IGNORED> = {
       path: `/route${search && `?${search}`}`,
-      headers: header ? { [EXCLUDE_HEADER]: header } : {},
+      headers: { ...(header && { [EXCLUDE_HEADER]: header }), ...selectionHeaders },
       maxBytes: MAX_ROUTE_BYTES,
       timeoutMs: options.timeoutMs,
-      parse: parseRouteResult,
+      parse: (status, body, headers) => {
+        const result = parseRouteResult(status, body, headers);
+        const isIgnored = mustConfirm && result?.value.kind === 'found' && headers[SELECTOR_HEADER] === undefined;
+        return isIgnored ? { value: SELECTOR_IGNORED } : result;
+      },
     };
     const isFound = ({ kind }: RouteResult): boolean => kind === 'found';
-    const results = await this.#servers.askUntil(isFound, options, (server, signal) =>
-      this.#servers.get(server, request, signal),
-    );
+    const results = await this.#servers.askUntil<RouteResult>(isFound, options, async (server, signal) => {
+      const result = await this.#servers.get(server, request, signal);
+      if (result !== SELECTOR_IGNORED || !selection) return result as RouteResult;
+      const { replicas } = await this.#listDetails(server, '', signal);
+      const filter = { query, selector: selection.selector };
+      const route = chooseListed(replicas, filter, selection, new Set(excluded));
+      return route ? { kind: 'found', route } : { kind: 'none', isWarming: false };
+    });
     const found = results.find(({ kind }) => kind === 'found');
     return found ?? { kind: 'none', isWarming: results.every((result) => result.kind === 'none' && result.isWarming) };
   }
@@ -158,9 +179,17 @@ export class ApiClient {
     return { replicas: await this.#servers.get(server, background, signal), bytes };
   }
 
-  /** Creates a watch of the replicas of one server that match the query. With `isBackground`, the process can exit meanwhile. */
-  watch(server: ServerAddress, query: CapabilityQuery, { isBackground = false } = {}): WatchStream {
-    return createWatchStream(query, { servers: this.#servers, server, clock: this.#clock, isBackground });
+  /**
+   * Creates a watch of the replicas of one server that match the query and the selector. With `isBackground`, the process can
+   * exit meanwhile.
+   */
+  watch(
+    server: ServerAddress,
+    query: CapabilityQuery,
+    { isBackground = false, selector = EMPTY_SELECTOR }: WatchOptions = {},
+  ): WatchStream {
+    const filter = { query, selector };
+    return createWatchStream(filter, { servers: this.#servers, server, clock: this.#clock, isBackground });
   }
 
   /** Closes all connections. */
@@ -178,6 +207,15 @@ export class ApiClient {
     };
     return (await this.#servers.get(server, detailed, signal)) ?? this.#servers.get(server, plain, signal);
   }
+}
+
+/** Result of a route request to a server that ignored the selector. */
+const SELECTOR_IGNORED = 'selector ignored';
+
+/** Options of {@link ApiClient.watch}. */
+interface WatchOptions {
+  readonly isBackground?: boolean;
+  readonly selector?: Selector;
 }
 
 /** The list of one server. */

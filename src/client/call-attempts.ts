@@ -16,6 +16,8 @@ import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, W
 /** Options of a `RetryingCaller`. */
 export interface RetryingCallerOptions extends AttemptContext {
   readonly query: CapabilityQuery;
+  /** Selector that replicas must match, for messages. */
+  readonly where?: string | undefined;
   /** Timeout for every call, in ms; undefined for the default of each kind of call. */
   readonly timeoutMs: number | undefined;
   /** Whether a call without a match waits for replicas to reconnect to an API server that has just started. */
@@ -165,14 +167,14 @@ export class CallAttempts {
 
   /** Finds the first target. Keeps asking API servers that are warming up until the deadline is near. */
   async #findFirst(firstResult: DiscoveryResult | Promise<DiscoveryResult>): Promise<Target> {
-    const { clock, random, waitWhileWarming, query } = this.#context;
+    const { clock, random, waitWhileWarming, query, where } = this.#context;
     for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
       if (found.kind === 'pushed_back') await this.#waitForPushBack(found.untilMs, undefined);
       else {
         const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
         if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
-          throw createNoMatchError(query);
+          throw createNoMatchError(query, where);
         await sleep(clock, delayMs, this.#cancellation.signal);
         this.#cancellation.throwIfCancelled();
       }
@@ -227,10 +229,10 @@ export class CallAttempts {
 
   /** Waits until a replica can be called again. Throws at once if the deadline is earlier. */
   async #waitForPushBack(untilMs: number, lastError: AnyserveError | undefined): Promise<void> {
-    const { clock, random, query } = this.#context;
+    const { clock, random, query, where } = this.#context;
     const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
     if (delayMs >= this.#requireRemainingMs()) {
-      const wait = `all replicas that offer ${describeQuery(query)} ask to wait for ${formatDuration(Math.ceil(delayMs))}`;
+      const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(Math.ceil(delayMs))}`;
       const message = lastError ? `${lastError.message}; ${wait}` : wait;
       throw new AnyserveError(lastError?.code ?? 'resource_exhausted', message, { cause: lastError });
     }
@@ -246,7 +248,8 @@ export class CallAttempts {
   }
 
   #createNoOtherReplicaError(error: AnyserveError): AnyserveError {
-    const message = `${error.message}; no other replica offers ${describeQuery(this.#context.query)}`;
+    const { query, where } = this.#context;
+    const message = `${error.message}; no other replica offers ${describeQuery(query, where)}`;
     return new AnyserveError(error.code, message, { cause: error });
   }
 }

@@ -34,6 +34,10 @@ export interface ClientOptions {
   readonly server?: string | readonly string[] | undefined;
   /** Capability that the replica must have. Required with `server`. */
   readonly capability?: Readonly<Record<string, string | number | boolean>> | undefined;
+  /** Selector that the replica must match in addition to the capability, such as `ctx>=8192, zone in (a,b)`. */
+  readonly where?: string | undefined;
+  /** Selector of the replicas that are called first, if they match. The others are called when none of them can be. */
+  readonly prefer?: string | undefined;
   /** Bearer token for the API servers. */
   readonly token?: ValueOrGetter<string> | undefined;
   /** Trusted authorities and client certificate, for API servers with `https` and for calls to replicas over TLS. */
@@ -122,6 +126,8 @@ export interface InferStreamOptions extends InferOptions {
 const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   server: 'string or strings',
   capability: 'scalars',
+  where: 'string',
+  prefer: 'string',
   token: 'secret',
   tls: 'tls',
   callTls: 'flag',

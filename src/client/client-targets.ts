@@ -2,12 +2,14 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import { toGetter } from '../core/options.js';
+import type { CapabilityFilter } from '../core/selector.js';
+import { parseSelector } from '../core/selector-parser.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
 import { createPicker } from './balancing/pickers/create-picker.js';
-import type { Picker } from './balancing/pickers/picker.js';
+import { createPreference } from './balancing/preference.js';
 import { ReplicaTable } from './balancing/replica-table.js';
-import { TableDiscovery } from './balancing/table-discovery.js';
+import { TableDiscovery, type TableDiscoveryOptions } from './balancing/table-discovery.js';
 import { TableFeeds } from './balancing/table-feeds.js';
 import type { ClientEnvironment, ClientOptions, DiscoveryKind } from './client-options.js';
 import { createFixedDiscovery, type Discovery, RouteDiscovery } from './discovery.js';
@@ -21,19 +23,23 @@ export function getCallTls({ tls, callTls = tls !== undefined }: ClientOptions):
 
 /** Creates the discovery for the options. `onRemoved` is called when the replica at an endpoint has left. Throws `usage`. */
 export function createDiscovery(
-  { endpoint, server, capability, token, tls, pick = 'p2c' }: ClientOptions,
+  { endpoint, server, capability, where = '', prefer = '', token, tls, pick = 'p2c' }: ClientOptions,
   query: CapabilityQuery,
   world: ClientEnvironment,
   kind: DiscoveryKind,
   onRemoved: (endpoint: string) => void,
 ): Discovery {
   const picker = createPicker(pick, world.random);
+  const [selector, preference] = [parseSelector(where, 'where'), parseSelector(prefer, 'prefer')];
   const servers = typeof server === 'string' ? [server] : (server ?? []);
   if (endpoint !== undefined && servers.length > 0) {
     throw new AnyserveError(
       'usage',
       'give either an endpoint or a server: an endpoint is called without asking an API server',
     );
+  }
+  if (endpoint !== undefined && (where !== '' || prefer !== '')) {
+    throw new AnyserveError('usage', 'where and prefer choose among replicas that an API server lists; give a server');
   }
   if (endpoint !== undefined) return createFixedDiscovery(parseDialable(endpoint));
   if (servers.length === 0)
@@ -42,19 +48,22 @@ export function createDiscovery(
     throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
   const api = new ApiClient({ servers, clock: world.clock, token: toGetter(token), tls: toGetter(tls) });
-  const route = new RouteDiscovery(api, query);
-  return kind === 'route' ? route : createTableDiscovery(api, query, { fallback: route, picker }, world, onRemoved);
+  const filter = { query, selector };
+  const route = new RouteDiscovery(api, query, { selector, preference, random: world.random });
+  if (kind === 'route') return route;
+  const isPreferred = createPreference(filter, preference);
+  return createTableDiscovery(api, filter, { fallback: route, picker, isPreferred }, world, onRemoved);
 }
 
 function createTableDiscovery(
   api: ApiClient,
-  query: CapabilityQuery,
-  { fallback, picker }: { readonly fallback: Discovery; readonly picker: Picker },
+  filter: CapabilityFilter,
+  options: Pick<TableDiscoveryOptions, 'fallback' | 'picker' | 'isPreferred'>,
   { clock, random }: ClientEnvironment,
   onRemoved: (endpoint: string) => void,
 ): Discovery {
   const table = new ReplicaTable(clock, ({ replica }) => onRemoved(replica.endpoint));
-  const feeds = new TableFeeds({ api, query, table, clock, random });
+  const feeds = new TableFeeds({ api, filter, table, clock, random });
   const [startTable, stopTable] = [() => void feeds.run(), () => feeds.stop()];
-  return new TableDiscovery({ table, startTable, stopTable, fallback, picker, clock });
+  return new TableDiscovery({ table, startTable, stopTable, ...options, clock });
 }

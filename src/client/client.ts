@@ -93,6 +93,7 @@ export class InferenceClient {
       }),
       channels: this.#channels,
       query,
+      where: options.where,
       timeoutMs,
       waitWhileWarming,
       activeCalls: this.#activeCalls,

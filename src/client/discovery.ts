@@ -1,8 +1,10 @@
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import { quote } from '../core/quoting.js';
 import type { ApiClient } from './api-client.js';
 import type { Cancellation } from './cancellation.js';
+import type { RouteSelection } from './route-selection.js';
 
 /** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
 export const WARMING_RETRY_MS = 500;
@@ -122,11 +124,13 @@ export class RouteDiscovery implements Discovery {
   readonly hasOthers = true;
   readonly #api: ApiClient;
   readonly #query: CapabilityQuery;
+  readonly #selection: RouteSelection | undefined;
   #lastTarget: Target | undefined;
 
-  constructor(api: ApiClient, query: CapabilityQuery) {
+  constructor(api: ApiClient, query: CapabilityQuery, selection?: RouteSelection) {
     this.#api = api;
     this.#query = query;
+    this.#selection = selection;
   }
 
   get lastTarget(): Target | undefined {
@@ -134,7 +138,8 @@ export class RouteDiscovery implements Discovery {
   }
 
   async find({ excluded, timeoutMs, cancellation }: DiscoveryRequest): Promise<DiscoveryResult> {
-    const result = await this.#api.route(this.#query, excluded, { signal: cancellation.signal, timeoutMs });
+    const { signal } = cancellation;
+    const result = await this.#api.route(this.#query, excluded, { signal, timeoutMs, selection: this.#selection });
     return result.kind === 'found' ? { kind: 'found', target: result.route } : result;
   }
 
@@ -179,12 +184,12 @@ export class RouteDiscovery implements Discovery {
   }
 }
 
-/** Formats a query for messages. See {@link formatQuery}. */
-export function describeQuery(query: CapabilityQuery): string {
-  return formatQuery(query);
+/** Formats a query for messages, with a selector if there is one. See {@link formatQuery}. */
+export function describeQuery(query: CapabilityQuery, where = ''): string {
+  return where === '' ? formatQuery(query) : `${formatQuery(query)} where ${quote(where)}`;
 }
 
 /** Creates the error for a query that no replica matches. */
-export function createNoMatchError(query: CapabilityQuery): AnyserveError {
-  return new AnyserveError('no_match', `no replica offers ${describeQuery(query)}`);
+export function createNoMatchError(query: CapabilityQuery, where?: string): AnyserveError {
+  return new AnyserveError('no_match', `no replica offers ${describeQuery(query, where)}`);
 }

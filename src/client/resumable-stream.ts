@@ -24,6 +24,8 @@ export interface ResumableStreamOptions<Event> {
   readonly isBackground?: boolean | undefined;
   /** Path with the query string. */
   readonly path: string;
+  /** Headers of each request. Default: none. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Name of the stream in messages: `the API server ended the NAME`. */
   readonly name: string;
   /** Describes a server without this stream: `the API server NAME cannot be watched`. */
@@ -78,11 +80,12 @@ export class ResumableStream<Event extends { readonly kind: string }> {
   }
 
   async #request(signal: AbortSignal): Promise<HttpResponse> {
-    const { servers, server, path, whenMissing, isBackground } = this.#options;
+    const { servers, server, path, headers: ownHeaders, whenMissing, isBackground } = this.#options;
     const response = await servers.send(server, {
       method: 'GET',
       path,
       headers: {
+        ...ownHeaders,
         accept: 'text/event-stream',
         ...(this.#lastEventId !== undefined && { [LAST_EVENT_ID_HEADER]: this.#lastEventId }),
       },

@@ -1,23 +1,50 @@
 import { serializeQuery } from '../api/query.js';
-import { MAX_WATCH_EVENT_BYTES, parseWatchEvent, WATCH_PATH, type WatchEvent } from '../api/watch-events.js';
-import type { CapabilityQuery } from '../core/capability.js';
+import { formatSelectorHeader, SELECTOR_HEADER } from '../api/selector-header.js';
+import {
+  type DroppedEvent,
+  MAX_WATCH_EVENT_BYTES,
+  NO_LONGER_MATCHES,
+  parseWatchEvent,
+  WATCH_PATH,
+  type WatchEvent,
+} from '../api/watch-events.js';
+import { type CapabilityFilter, matchesSelector } from '../core/selector.js';
 import { ResumableStream, type ResumableStreamOptions } from './resumable-stream.js';
 
 /** A watch of the replicas of one API server. A connection after a lost one can begin with a new snapshot. */
 export type WatchStream = ResumableStream<WatchEvent>;
 
-/** Creates a watch of the replicas that match the query. The empty query matches every replica. */
+/** Creates a watch of the replicas that match the filter. The empty filter matches every replica. */
 export function createWatchStream(
-  query: CapabilityQuery,
+  filter: CapabilityFilter,
   connection: Pick<ResumableStreamOptions<WatchEvent>, 'servers' | 'server' | 'clock' | 'isBackground'>,
 ): WatchStream {
-  const search = serializeQuery(query);
+  const search = serializeQuery(filter.query);
+  const hasSelector = filter.selector.terms.length > 0;
   return new ResumableStream({
     ...connection,
     path: `${WATCH_PATH}${search && `?${search}`}`,
+    headers: hasSelector ? { [SELECTOR_HEADER]: formatSelectorHeader(filter.selector) } : {},
     name: 'watch',
     whenMissing: `cannot be watched: it has no ${WATCH_PATH}`,
     maxEventBytes: MAX_WATCH_EVENT_BYTES,
-    parse: parseWatchEvent,
+    parse: hasSelector ? createFilteringParser(filter) : parseWatchEvent,
   });
+}
+
+/**
+ * Creates a parser for the events of a server that can ignore selectors, as those of earlier versions do. Outside of a
+ * snapshot, a replica that doesn't match is reported as removed.
+ */
+function createFilteringParser({ query, selector }: CapabilityFilter): typeof parseWatchEvent {
+  let isInSnapshot = false;
+  return (name, data) => {
+    const event: WatchEvent | DroppedEvent | 'unknown' | undefined = parseWatchEvent(name, data);
+    if (event === undefined || event === 'unknown') return event;
+    if (event.kind === 'snapshot') isInSnapshot = true;
+    if (event.kind === 'synced') isInSnapshot = false;
+    if (event.kind !== 'put' || matchesSelector(query, selector, event.replica.replica.capabilities)) return event;
+    const { id: replicaId } = event.replica.replica;
+    return isInSnapshot ? 'unknown' : { kind: 'removed', replicaId, reason: NO_LONGER_MATCHES };
+  };
 }

@@ -61,6 +61,15 @@ export function isNegative({ query, selector }: CapabilityFilter): boolean {
   return query.length === 0 && !selector.terms.some(isPositive);
 }
 
+/** Returns whether a match of a filter also satisfies a preference. One object must satisfy both, if the filter is not negative. */
+export function matchesPreference(
+  { query, selector }: CapabilityFilter,
+  preference: Selector,
+  capabilities: readonly Capability[],
+): boolean {
+  return matchesSelector(query, combineSelectors(selector, preference), capabilities);
+}
+
 /** Combines the terms of two selectors. */
 export function combineSelectors(a: Selector, b: Selector): Selector {
   if (a.terms.length === 0 || b.terms.length === 0) return a.terms.length === 0 ? b : a;

@@ -1,5 +1,6 @@
 import type { ReplicaId } from '../../core/ids.js';
 import type { ReplicaCandidate } from './pickers/picker.js';
+import { choosePreferred, type IsPreferred } from './preference.js';
 import type { ReplicaStats, StatsTable } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
 
@@ -14,29 +15,34 @@ export type CandidateChoice =
 interface Groups {
   readonly replicas: ReplicaTable['replicas'];
   readonly ready: readonly ReplicaCandidate[];
+  /** The preferred ones of these, or all if none is preferred. */
+  readonly preferred: readonly ReplicaCandidate[];
   /** Replicas that seem dead, for calls that no ready replica matches. */
   readonly suspect: readonly ReplicaCandidate[];
 }
 
 /**
  * The replicas of a table that calls can go to. A call goes to a ready replica, else to a suspect one; if all are ejected, to
- * an ejected one; if all have failed in this call, to one of those. A replica that asked not to be called is not called.
+ * an ejected one; if all have failed in this call, to one of those. A replica that asked not to be called is not called. Of
+ * the replicas that a call can go to in this order, it goes to a preferred one if there is one.
  */
 export class Candidates {
   readonly #table: ReplicaTable;
   readonly #stats: StatsTable;
+  readonly #isPreferred: IsPreferred | undefined;
   #groups: Groups | undefined;
 
-  constructor(table: ReplicaTable, stats: StatsTable) {
+  constructor(table: ReplicaTable, stats: StatsTable, isPreferred?: IsPreferred) {
     this.#table = table;
     this.#stats = stats;
+    this.#isPreferred = isPreferred;
   }
 
   /** Returns the candidates for a call at which these replicas have failed. */
   choose(excluded: readonly ReplicaId[]): CandidateChoice {
-    const { ready, suspect } = this.#getGroups();
+    const { ready, preferred, suspect } = this.#getGroups();
     if (excluded.length === 0 && !this.#stats.hasImpaired && ready.length > 0)
-      return { kind: 'candidates', candidates: ready, isRetry: false };
+      return { kind: 'candidates', candidates: preferred, isRetry: false };
     const nowMs = this.#stats.nowMs();
     const isUntried = ({ target }: ReplicaCandidate): boolean =>
       target.replicaId === undefined || !excluded.includes(target.replicaId);
@@ -49,7 +55,7 @@ export class Candidates {
     ];
     for (const [rank, filter] of filters.entries()) {
       for (const group of [ready, suspect]) {
-        const candidates = group.filter(filter);
+        const candidates = choosePreferred(group.filter(filter));
         if (candidates.length > 0) return { kind: 'candidates', candidates, isRetry: rank === 2 };
       }
     }
@@ -90,7 +96,8 @@ export class Candidates {
     if (this.#groups?.replicas === replicas) return this.#groups;
     const [ready, suspect]: [ReplicaCandidate[], ReplicaCandidate[]] = [[], []];
     const endpoints = new Set<string>();
-    for (const [replicaId, { replica, state = 'ready', cordon }] of replicas) {
+    for (const [replicaId, listed] of replicas) {
+      const { replica, state = 'ready', cordon } = listed;
       const { endpoint } = replica;
       endpoints.add(endpoint);
       if (cordon?.cordoned || (state !== 'ready' && state !== 'suspect')) continue;
@@ -98,15 +105,16 @@ export class Candidates {
         target: { endpoint, replicaId },
         weight: 1,
         stats: this.#stats.get(endpoint),
+        isPreferred: this.#isPreferred?.(listed) ?? false,
       };
       (state === 'ready' ? ready : suspect).push(candidate);
     }
     this.#stats.keepOnly(endpoints);
     const isAnyCallable = [...ready, ...suspect].some(isCallable);
     // If there is nothing else, the failure of the call says what is wrong with the endpoint.
-    this.#groups = isAnyCallable
-      ? { replicas, ready: ready.filter(isCallable), suspect: suspect.filter(isCallable) }
-      : { replicas, ready, suspect };
+    const isKept = isAnyCallable ? isCallable : () => true;
+    const kept = ready.filter(isKept);
+    this.#groups = { replicas, ready: kept, preferred: choosePreferred(kept), suspect: suspect.filter(isKept) };
     return this.#groups;
   }
 }

@@ -1,7 +1,7 @@
 import type { WatchEvent } from '../../api/watch-events.js';
-import type { CapabilityQuery } from '../../core/capability.js';
 import { AnyserveError } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
+import type { CapabilityFilter } from '../../core/selector.js';
 import type { ApiClient } from '../api-client.js';
 import type { FollowedStream } from '../followed-stream.js';
 import type { ServerAddress } from '../server-list.js';
@@ -10,9 +10,9 @@ import { pollRegistry } from './registry-poller.js';
 /** Creates a watch of the matching replicas of one API server. Polls a server that can't be watched, such as the Python server. */
 export function createServerFeed(
   server: ServerAddress,
-  { api, query, clock }: { readonly api: ApiClient; readonly query: CapabilityQuery; readonly clock: Clock },
+  { api, filter, clock }: { readonly api: ApiClient; readonly filter: CapabilityFilter; readonly clock: Clock },
 ): FollowedStream<WatchEvent> {
-  const watch = api.watch(server, query, { isBackground: true });
+  const watch = api.watch(server, filter.query, { isBackground: true, selector: filter.selector });
   return {
     server,
     get registryId() {
@@ -25,7 +25,7 @@ export function createServerFeed(
         if (!(error instanceof AnyserveError) || error.code !== 'unimplemented') throw error;
       }
       const fetchList = () => api.fetchList(server, signal);
-      yield* pollRegistry({ fetchList, query, clock, signal });
+      yield* pollRegistry({ fetchList, filter, clock, signal });
       throw signal.reason;
     },
   };

@@ -15,6 +15,7 @@ import type {
 import { Candidates } from './candidates.js';
 import type { CountedFailure } from './ejection.js';
 import type { Picker } from './pickers/picker.js';
+import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
 import { type ReplicaStats, StatsTable } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
@@ -38,6 +39,7 @@ export interface TableDiscoveryOptions {
   /** Asks the API servers: while the table loads, and before the result is that no replica matches. */
   readonly fallback: Discovery;
   readonly picker: Picker;
+  readonly isPreferred?: IsPreferred | undefined;
   readonly clock: Clock;
 }
 
@@ -56,7 +58,7 @@ export class TableDiscovery implements Discovery {
   constructor(options: TableDiscoveryOptions) {
     this.#options = options;
     this.#stats = new StatsTable(options.clock);
-    this.#candidates = new Candidates(options.table, this.#stats);
+    this.#candidates = new Candidates(options.table, this.#stats, options.isPreferred);
   }
 
   get lastTarget(): Target | undefined {

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import type { ListedReplica } from '../../../src/api/replica-list-json.js';
 import type { WatchEvent } from '../../../src/api/watch-events.js';
 import { pollRegistry } from '../../../src/client/balancing/registry-poller.js';
+import { EMPTY_SELECTOR } from '../../../src/core/selector.js';
 import { ManualClock } from '../../support/manual-clock.js';
 import { query, replica } from '../../support/replicas.js';
 import { until } from '../../support/until.js';
@@ -32,7 +33,12 @@ function startPolling() {
     return event.kind === 'removed' ? `removed ${event.replicaId}` : event.kind;
   };
   const run = async (): Promise<void> => {
-    const polled = pollRegistry({ fetchList, query: query({ type: 'chat' }), clock, signal: stop.signal });
+    const polled = pollRegistry({
+      fetchList,
+      filter: { query: query({ type: 'chat' }), selector: EMPTY_SELECTOR },
+      clock,
+      signal: stop.signal,
+    });
     for await (const event of polled) events.push(format(event));
   };
   const take = (): string[] => events.splice(0);

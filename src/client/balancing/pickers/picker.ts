@@ -7,6 +7,8 @@ export interface ReplicaCandidate {
   /** Its share of the calls: twice the weight, twice the calls. At least 1. */
   readonly weight: number;
   readonly stats: ReplicaStats;
+  /** Whether it goes before candidates that are not preferred. Undefined: no. */
+  readonly isPreferred?: boolean;
 }
 
 /** What a picker knows about a call. */
