@@ -1,6 +1,7 @@
 import type { RouteResponse } from '../api/api-responses.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
+import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Clock, Random } from '../core/ports.js';
@@ -62,11 +63,19 @@ export function canFindLater(error: unknown): error is AnyserveError {
   return error instanceof AnyserveError && (error.code === 'no_match' || error.code === 'server_unreachable');
 }
 
+/** Options of {@link waitForRoute}. */
+export interface RouteWaitOptions {
+  readonly waitMs: number;
+  readonly json: boolean;
+  readonly selection: RouteSelection;
+  readonly io: CommandIo;
+}
+
 /** Asks for a replica until one matches or the time is over. At a terminal, shows a spinner meanwhile. */
 export async function waitForRoute(
   api: ApiClient,
   query: CapabilityQuery,
-  { waitMs, json, io }: { readonly waitMs: number; readonly json: boolean; readonly io: CommandIo },
+  { waitMs, json, selection, io }: RouteWaitOptions,
 ): Promise<RouteResponse> {
   const signal = io.interrupted;
   const wait = new MatchWait(waitMs, { ...system, signal });
@@ -75,13 +84,14 @@ export async function waitForRoute(
     for (;;) {
       let failure: AnyserveError | undefined;
       try {
-        const result = await api.route(query, [], { signal });
+        const result = await api.route(query, [], { signal, selection });
         if (result.kind === 'found') return result.route;
       } catch (error) {
         if (!canFindLater(error)) throw error;
         failure = error;
       }
-      if (!(await wait.waitForNext())) throw failure ?? (await explainNoMatch([query], api, signal));
+      if (!(await wait.waitForNext()))
+        throw failure ?? (await explainNoMatch([query], api, signal, selection.selector));
     }
   } finally {
     spinner?.stop();

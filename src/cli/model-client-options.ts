@@ -1,6 +1,7 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { CALL_OPTIONS } from './call-options.js';
 import type { CommandOption } from './command.js';
+import { PREFER_OPTION, WHERE_OPTION } from './selector-options.js';
 import { SERVER_OPTIONS } from './server-options.js';
 import { createClientTlsOptions } from './tls-options.js';
 
@@ -13,6 +14,8 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
     suggests: 'capability',
   },
+  where: WHERE_OPTION,
+  prefer: PREFER_OPTION,
   ...SERVER_OPTIONS,
   ...createClientTlsOptions('for https API servers and for replicas'),
   ...CALL_OPTIONS,

@@ -3,6 +3,7 @@ import type { ServerAccess } from '../client/api-servers.js';
 import type { PickerName } from '../client/balancing/pickers/picker.js';
 import { InferenceClient } from '../client/client.js';
 import type { DiscoveryKind, FailedAttempt } from '../client/client-options.js';
+import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery, listPairs } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
@@ -16,6 +17,7 @@ import { silenceGrpcLog } from './grpc-log.js';
 import { canFindLater, MatchWait } from './match-wait.js';
 import { explainNoMatch, waitIfWarming } from './no-match.js';
 import { createColors } from './output.js';
+import { readSelection, readSelectorTexts } from './selector-options.js';
 import { readServerAccess } from './server-options.js';
 import { type Spinner, startSpinner } from './spinner.js';
 import { readClientTls } from './tls-options.js';
@@ -43,6 +45,7 @@ export class ModelClient {
   readonly #model: string;
   readonly #json: boolean;
   readonly #io: CommandIo;
+  readonly #selection: RouteSelection;
   /** Spinner of the call in progress. */
   #spinner: Spinner | undefined;
 
@@ -63,6 +66,7 @@ export class ModelClient {
       2 ** 31 - 1,
     );
     const endpoint = args.getText('endpoint');
+    this.#selection = readSelection(args, endpoint);
     // Without discovery, the token for the API server isn't needed.
     this.#access = endpoint === undefined ? readServerAccess(args, io) : { tls: readClientTls(args, io) };
     const options = {
@@ -91,7 +95,8 @@ export class ModelClient {
         ? [new InferenceClient({ ...options, endpoint }, system)]
         : this.#queries.map((query) => {
             const capability = Object.fromEntries(listPairs(query));
-            return new InferenceClient({ ...options, server: this.#servers, capability }, system, discoveryKind);
+            const target = { server: this.#servers, capability, ...readSelectorTexts(args) };
+            return new InferenceClient({ ...options, ...target }, system, discoveryKind);
           });
   }
 
@@ -116,9 +121,11 @@ export class ModelClient {
         if (wait) reportWait(this.#describeWait(failure), this.#io.stderr.isTTY === true);
         const isAskedAgain = wait
           ? await wait.waitForNext(this.#clients.length)
-          : await waitIfWarming(this.#queries, api, { giveUpAtMs, signal });
+          : await waitIfWarming(this.#queries, api, { giveUpAtMs, signal, selection: this.#selection });
         if (!isAskedAgain)
-          throw failure.code === 'no_match' ? await explainNoMatch(this.#queries, api, signal) : failure;
+          throw failure.code === 'no_match'
+            ? await explainNoMatch(this.#queries, api, signal, this.#selection.selector)
+            : failure;
         if (!wait) reportWait('the API server has just started; waiting for replicas to register again');
       }
     } finally {

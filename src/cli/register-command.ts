@@ -1,5 +1,6 @@
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
+import { LABEL_OPTION } from './label-option.js';
 import { SERVER_OPTIONS } from './server-options.js';
 
 /** `anyserve register`: keeps a model server registered, and optionally runs it. */
@@ -46,6 +47,7 @@ export const registerCommand: Command = {
       repeatable: true,
       suggests: 'capability',
     },
+    label: LABEL_OPTION,
     probe: {
       type: 'text',
       value: 'KIND',

@@ -10,8 +10,9 @@ import { AnyserveError } from '../core/errors.js';
 import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
 import type { Replica } from '../core/replica.js';
 import { clock, getHostName, ids, instance, random } from '../system.js';
-import { parseCap, parseDurationMs } from './argument-parsers.js';
+import { parseDurationMs } from './argument-parsers.js';
 import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
+import { readCapabilities } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
 import { readServerAccess } from './server-options.js';
@@ -166,7 +167,7 @@ function readReplica(args: Arguments): Replica {
   const replica: Replica = {
     id: parseReplicaId(id),
     endpoint,
-    capabilities: args.getTexts('cap').map(parseCap),
+    capabilities: readCapabilities(args),
   };
   if (replica.capabilities.length === 0) requireValue(undefined, '--cap KEY=VALUE, a capability of the model server');
   return replica;

@@ -4,11 +4,13 @@ import { matches } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
 import { explainQuery } from '../core/explainer.js';
+import { matchesSelector } from '../core/selector.js';
 import { parseQueryWords } from './argument-parsers.js';
 import type { Command, CommandIo } from './command.js';
-import { createNoMatchFailure } from './no-match.js';
+import { createNoMatchFailure, createSelectorMismatch } from './no-match.js';
 import { createLog } from './output.js';
 import { formatCapabilities, formatState } from './replica-text.js';
+import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -23,6 +25,7 @@ export const registryCommand: Command = {
   examples: [
     ['anyserve registry', 'list all replicas'],
     ['anyserve registry type=chat', 'list replicas that offer type=chat'],
+    [`anyserve registry --where 'gpu in (a100,h100)'`, 'list replicas with one of these values'],
     ['anyserve registry --watch type=chat', 'print them, and each change as it happens'],
     ['anyserve registry --json', 'print the response of the API server'],
   ],
@@ -32,6 +35,7 @@ export const registryCommand: Command = {
       description:
         'print the replicas and then each change, as lines: + added, ~ changed, - removed; until interrupted',
     },
+    where: WHERE_OPTION,
     ...SERVER_OPTIONS,
   },
   maxWords: 64,
@@ -39,22 +43,26 @@ export const registryCommand: Command = {
   async run(args, io) {
     const { stdout, stderr, interrupted } = io;
     const query = parseQueryWords(args.words);
+    const selector = readSelector(args, 'where');
+    const isFiltered = query.length > 0 || selector.terms.length > 0;
     const api = createApiClient(args, io);
     try {
       if (args.hasFlag('watch')) {
         // Loaded on demand, because the list doesn't need it.
         const { watchRegistry } = await import('./watched-registry.js');
-        return await watchRegistry(api, query, { isJson: args.hasFlag('json'), io });
+        return await watchRegistry(api, { query, selector }, { isJson: args.hasFlag('json'), io });
       }
       const { replicas, serverCount, failures } = await api.listReplicas({ signal: interrupted });
       for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
       // The empty query matches no replica without capabilities, but the list has it.
       const isShown = ({ listed }: MergedReplica): boolean =>
-        query.length === 0 || matches(query, listed.replica.capabilities);
+        !isFiltered || matchesSelector(query, selector, listed.replica.capabilities);
       const matching = replicas.filter(isShown);
       if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
       else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
-      if (matching.length === 0 && query.length > 0) {
+      if (matching.length === 0 && isFiltered) {
+        const isQueryMatched = replicas.some(({ listed }) => matches(query, listed.replica.capabilities));
+        if (isQueryMatched) throw createSelectorMismatch([query], selector);
         const explained = replicas.map(({ listed }) => toExplainedReplica(listed));
         throw createNoMatchFailure([query], [explainQuery(query, explained)]);
       }

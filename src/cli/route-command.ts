@@ -2,6 +2,7 @@ import type { RouteResponse } from '../api/api-responses.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
 import { WARMING_RETRY_MS } from '../client/discovery.js';
+import type { RouteSelection } from '../client/route-selection.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError } from '../core/errors.js';
@@ -10,6 +11,7 @@ import { parseQueryWords } from './argument-parsers.js';
 import type { Command } from './command.js';
 import { readWaitMs, waitForRoute } from './match-wait.js';
 import { explainNoMatch } from './no-match.js';
+import { PREFER_OPTION, readSelection, WHERE_OPTION } from './selector-options.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 import { formatTable } from './table.js';
 
@@ -24,6 +26,7 @@ export const routeCommand: Command = {
   examples: [
     ['anyserve route type=chat', 'find any replica that offers type=chat'],
     ['anyserve route model=llama type=chat', 'find a replica with both pairs in one capability'],
+    [`anyserve route type=chat --where 'ctx>=8192' --prefer zone=a`, 'find one with a long context, rather in zone a'],
     ['anyserve route --wait 60s type=chat', 'wait up to a minute until a replica offers type=chat'],
     ['anyserve route --explain type=chat gpu=h100', 'show which replicas match, or why none does'],
     ['anyserve route --json type=chat', 'print JSON'],
@@ -33,6 +36,8 @@ export const routeCommand: Command = {
       type: 'flag',
       description: 'print which replicas match at each API server, or why none does, instead of picking one',
     },
+    where: WHERE_OPTION,
+    prefer: PREFER_OPTION,
     ...SERVER_OPTIONS,
     wait: {
       type: 'text',
@@ -48,8 +53,12 @@ export const routeCommand: Command = {
     const { stdout, interrupted } = io;
     const query = parseQueryWords(args.words);
     const waitMs = readWaitMs(args);
+    const selection = readSelection(args);
     if (args.hasFlag('explain') && args.isGiven('wait')) {
       throw new AnyserveError('usage', '--explain and --wait exclude each other; give one of them');
+    }
+    if (args.hasFlag('explain') && (args.isGiven('where') || args.isGiven('prefer'))) {
+      throw new AnyserveError('usage', '--explain explains KEY=VALUE pairs only; give it without --where and --prefer');
     }
     const api = createApiClient(args, io);
     try {
@@ -60,8 +69,8 @@ export const routeCommand: Command = {
       }
       const { endpoint, replicaId } =
         waitMs === undefined
-          ? await findRoute(api, query, interrupted)
-          : await waitForRoute(api, query, { waitMs, json: args.hasFlag('json'), io });
+          ? await findRoute(api, query, selection, interrupted)
+          : await waitForRoute(api, query, { waitMs, json: args.hasFlag('json'), selection, io });
       if (args.hasFlag('json'))
         stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
       else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
@@ -73,13 +82,18 @@ export const routeCommand: Command = {
 };
 
 /** Asks for a replica, again and again while the API servers have just started. */
-async function findRoute(api: ApiClient, query: CapabilityQuery, signal: AbortSignal): Promise<RouteResponse> {
+async function findRoute(
+  api: ApiClient,
+  query: CapabilityQuery,
+  selection: RouteSelection,
+  signal: AbortSignal,
+): Promise<RouteResponse> {
   const giveUpAtMs = clock.nowMs() + WARMING_TIMEOUT_MS;
   for (;;) {
-    const result = await api.route(query, [], { signal });
+    const result = await api.route(query, [], { signal, selection });
     if (result.kind === 'found') return result.route;
     if (!result.isWarming || clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs)
-      throw await explainNoMatch([query], api, signal);
+      throw await explainNoMatch([query], api, signal, selection.selector);
     await sleep(clock, WARMING_RETRY_MS, signal);
     signal.throwIfAborted();
   }

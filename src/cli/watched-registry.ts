@@ -6,8 +6,8 @@ import { followStream } from '../client/followed-stream.js';
 import { runForEachServer } from '../client/per-server.js';
 import { RegistryClaims } from '../client/registry-claims.js';
 import type { ServerAddress } from '../client/server-list.js';
-import type { CapabilityQuery } from '../core/capability.js';
 import type { AnyserveError } from '../core/errors.js';
+import type { CapabilityFilter } from '../core/selector.js';
 import { clock, random } from '../system.js';
 import { type CommandIo, getShutdownExitCode } from './command.js';
 import { createLog, formatSeconds } from './output.js';
@@ -25,7 +25,7 @@ export interface WatchRegistryOptions {
  */
 export async function watchRegistry(
   api: ApiClient,
-  query: CapabilityQuery,
+  { query, selector }: CapabilityFilter,
   { isJson, io }: WatchRegistryOptions,
 ): Promise<number> {
   const hasSeveral = (await api.servers.get()).length > 1;
@@ -49,7 +49,14 @@ export async function watchRegistry(
     };
     const onLost = (error: AnyserveError, retryInMs: number): void =>
       reportFailure(server, error, `; retrying in ${formatSeconds(retryInMs)}`);
-    await followStream(api.watch(server, query), { clock, random, signal: ended, claims, onEvent, onLost })
+    await followStream(api.watch(server, query, { selector }), {
+      clock,
+      random,
+      signal: ended,
+      claims,
+      onEvent,
+      onLost,
+    })
       .catch((error: AnyserveError) => reportFailure(server, error, ''))
       .finally(() => ended.aborted && !signal.aborted && pending.delete(server));
   };

@@ -9,6 +9,7 @@ import { VERSION } from '../version.js';
 import type { WorkerOptions } from '../worker/running-worker.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Arguments, type Command, type CommandIo, getShutdownExitCode } from './command.js';
+import { LABEL_OPTION, readLabels } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createLog } from './output.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
@@ -42,6 +43,7 @@ export const workerCommand: Command = {
       repeatable: true,
       suggests: 'capability',
     },
+    label: LABEL_OPTION,
     port: {
       type: 'text',
       value: 'PORT',
@@ -168,6 +170,7 @@ function readWorkerOptions(args: Arguments, io: CommandIo, { backends, capabilit
     servers: registers ? args.getTexts('server') : [],
     serverAccess: registers ? readServerAccess(args, io, WORKER_PREFIX) : {},
     capabilities,
+    labels: readLabels(args),
     callTokens: readRequiredTokens(args, io, 'call-token-file'),
     tls: readServerTls(args, io),
     maxConcurrency: args.getText('max-concurrency') === undefined ? undefined : readNumber('max-concurrency', 1),

@@ -1,4 +1,5 @@
-import { type Capability, createPairs } from '../core/capability.js';
+import { type Capability, createPairs, listPairs, type Pairs } from '../core/capability.js';
+import { parseJson } from './exact-json.js';
 import { type Json, JsonNumber, type JsonObject, serializeJson } from './json-value.js';
 import { internStrings } from './string-memory.js';
 
@@ -22,6 +23,16 @@ export function parseCapabilities(objects: readonly JsonObject[]): Capability[] 
     pairs: interned.slice(ends[index - 1] ?? 0, ends[index]),
     source: serializeJson(object),
   }));
+}
+
+/** Adds labels to capability objects. An object that has the key of a label keeps its own value. */
+export function addLabels(capabilities: readonly Capability[], labels: Pairs): readonly Capability[] {
+  if (labels.length === 0) return capabilities;
+  return capabilities.map(({ source }) => {
+    const object = parseJson(source) as JsonObject;
+    const added = listPairs(labels).filter(([key]) => !object.has(key));
+    return parseCapability(new Map([...object, ...added]));
+  });
 }
 
 /** Formats a scalar as the string that queries are compared with. Returns undefined for null, objects and arrays. */

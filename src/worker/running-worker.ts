@@ -3,7 +3,7 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { sleep } from '../client/async-waits.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import type { Capability } from '../core/capability.js';
+import type { Capability, Pairs } from '../core/capability.js';
 import { parseAdvertisedGrpc, parseDialable } from '../core/endpoint.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
@@ -13,6 +13,7 @@ import type { Clock, Ids, Log, Random } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
+import { addLabels } from '../json/capability-json.js';
 import { LineLimits } from '../telemetry/line-limits.js';
 import { createAdmission } from './admission.js';
 import { BackendHealth } from './backend-health.js';
@@ -27,6 +28,8 @@ export interface WorkerOptions extends WorkerSettings {
   readonly serverAccess?: ServerAccess | undefined;
   /** Capabilities to register instead of those that the worker's only model declares. */
   readonly capabilities?: readonly Capability[] | undefined;
+  /** Pairs to add to every capability. */
+  readonly labels?: Pairs | undefined;
   /** Returns the accepted call tokens. Default: no token is required. */
   readonly callTokens?: (() => TokenSet) | undefined;
   /** Returns the current certificate and key. Default: no TLS. */
@@ -205,12 +208,15 @@ class RunningWorker {
   }
 
   #createReplica(port: number): Replica {
-    const { id, advertise, host } = this.#options;
+    const { id, advertise, host, labels = [] } = this.#options;
     const parse = this.#api ? parseAdvertisedGrpc : parseDialable;
     return {
       id: parseReplicaId(id ?? createReplicaId(this.#world, port)),
       endpoint: parse(advertise ?? `${formatHost(host)}:${port}`),
-      capabilities: this.#models.models.flatMap(({ capabilities }) => capabilities),
+      capabilities: addLabels(
+        this.#models.models.flatMap(({ capabilities }) => capabilities),
+        labels,
+      ),
     };
   }
 
