@@ -5,7 +5,7 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import type { PickerName } from '../src/client/balancing/pickers/picker.js';
+import type { PickerName } from '../src/client/client-options.js';
 import { AnyserveError } from '../src/core/errors.js';
 import { SimulatedFleet, type SimulatedResponse } from '../test/support/simulated-fleet.js';
 import { computeQuantile, roundFigure } from './figures.js';

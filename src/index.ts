@@ -11,16 +11,16 @@ export {
   loadLlamaBackend,
   type OpenaiBackendSettings,
 } from './backends.js';
-export type { PickerName } from './client/balancing/pickers/picker.js';
 export type {
   ClientOptions,
+  ClientReplica,
   FailedAttempt,
   InferOptions,
   InferStreamOptions,
   ModelRequestOptions,
+  PickerName,
   RequestOptions,
 } from './client/client-options.js';
-export type { ClientReplica } from './client/discovery.js';
 export type { LeaseChange } from './client/lease-change.js';
 export { type KeptRegistration, keepRegistered, startApiServer, startWorker } from './compose.js';
 export type { KeepRegisteredOptions, StartApiServerOptions, StartWorkerOptions } from './compose-options.js';

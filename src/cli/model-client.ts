@@ -1,8 +1,7 @@
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
-import type { PickerName } from '../client/balancing/pickers/picker.js';
 import { InferenceClient } from '../client/client.js';
-import type { DiscoveryKind, FailedAttempt } from '../client/client-options.js';
+import type { DiscoveryKind, FailedAttempt, PickerName } from '../client/client-options.js';
 import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery, listPairs } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';

@@ -6,7 +6,6 @@ import type { CallEvent, Clock, Random } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
-import type { PickerName } from './balancing/pickers/picker.js';
 
 /** Clock and source of randomness of a client. */
 export interface ClientEnvironment {
@@ -16,6 +15,9 @@ export interface ClientEnvironment {
 
 /** Where a client finds targets: in a table that the API servers keep up to date, or by a request for each attempt. */
 export type DiscoveryKind = 'table' | 'route';
+
+/** Name of a policy that picks the replica of a call. */
+export type PickerName = 'p2c' | 'random' | 'round-robin' | 'least-request' | 'affinity';
 
 /** A failed attempt of a call that is followed by another attempt. */
 export interface FailedAttempt {
@@ -80,6 +82,25 @@ export interface ClientOptions {
    * know yet the replicas that are still reconnecting. Default: true.
    */
   readonly waitWhileWarming?: boolean | undefined;
+}
+
+/** A replica that matches the query of a client, with what the client has observed of it. */
+export interface ClientReplica {
+  readonly id: ReplicaId;
+  readonly endpoint: string;
+  /** `ready`, `unready`, `draining` or `suspect`. Newer API servers can send others. */
+  readonly state: string;
+  /** Whether an operator has taken it out of service. */
+  readonly isCordoned: boolean;
+  readonly capabilities: readonly Readonly<Record<string, string>>[];
+  /** Number of calls of this client in progress. */
+  readonly callsInProgress: number;
+  /** Average time to the first byte of a response, in ms; undefined before the first one. */
+  readonly latencyMs: number | undefined;
+  /** Time for which it gets no calls because it failed too often, in ms; 0 if it gets calls. */
+  readonly ejectedForMs: number;
+  /** Time for which it asked not to be called, in ms. */
+  readonly pushedBackForMs: number;
 }
 
 /** Options of every call. */

@@ -16,6 +16,7 @@ import { ChannelPool } from './channel-pool.js';
 import {
   type ClientEnvironment,
   type ClientOptions,
+  type ClientReplica,
   checkClientOptions,
   type DiscoveryKind,
   type InferOptions,
@@ -25,7 +26,7 @@ import {
 } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
-import type { ClientReplica, Discovery } from './discovery.js';
+import type { Discovery } from './discovery.js';
 import {
   checkInferArguments,
   createRequestMessage,

@@ -4,6 +4,7 @@ import type { ReplicaId } from '../core/ids.js';
 import { quote } from '../core/quoting.js';
 import type { ApiClient } from './api-client.js';
 import type { Cancellation } from './cancellation.js';
+import type { ClientReplica } from './client-options.js';
 import type { RouteSelection } from './route-selection.js';
 
 /** Delay before an API server that is warming up is asked again, in ms, ±50 %. */
@@ -49,25 +50,6 @@ export interface AttemptRecord {
   end(outcome: AttemptOutcome): void;
   /** Takes back an internal error: other replicas failed the same call. */
   forgive(): void;
-}
-
-/** A replica that matches the query of a client, with what the client has observed of it. */
-export interface ClientReplica {
-  readonly id: ReplicaId;
-  readonly endpoint: string;
-  /** `ready`, `unready`, `draining` or `suspect`. Newer API servers can send others. */
-  readonly state: string;
-  /** Whether an operator has taken it out of service. */
-  readonly isCordoned: boolean;
-  readonly capabilities: readonly Readonly<Record<string, string>>[];
-  /** Number of calls of this client in progress. */
-  readonly callsInProgress: number;
-  /** Average time to the first byte of a response, in ms; undefined before the first one. */
-  readonly latencyMs: number | undefined;
-  /** Time for which it gets no calls because it failed too often, in ms; 0 if it gets calls. */
-  readonly ejectedForMs: number;
-  /** Time for which it asked not to be called, in ms. */
-  readonly pushedBackForMs: number;
 }
 
 /** Finds the targets of calls, and receives the outcomes of the attempts at them. */

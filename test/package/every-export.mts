@@ -9,6 +9,7 @@ import {
   type Capability,
   Client,
   type ClientOptions,
+  type ClientReplica,
   type ClientTls,
   type CloseOptions,
   connectOpenaiBackend,
@@ -42,6 +43,7 @@ import {
   type OpenaiBackendSettings,
   type Parameters,
   type ParameterValue,
+  type PickerName,
   type Registration,
   type RegistrationChange,
   type RegistrationStore,
@@ -128,6 +130,10 @@ export const app = new App()
   .capability({ type: 'typo' }, { inputs: { a: 'INT23' } }, () => ({}))
   // @ts-expect-error: an input that is not declared
   .capability({ type: 'stray' }, { inputs: { a: 'INT32' } }, ({ b }) => ({ b }));
+
+export const pick: PickerName = 'least-request';
+export const formatReplica = ({ id, callsInProgress, latencyMs }: ClientReplica): string =>
+  `${id}: ${callsInProgress} calls, ${latencyMs ?? '-'} ms`;
 
 const declared = { a: 'INT32', b: 'FP32[-1]?' } as const satisfies DeclaredTensors;
 export const handler: Handler<DeclaredInputs<typeof declared>> = ({ a, b }) => ({ c: b?.data ?? a.data });

@@ -1,12 +1,12 @@
 import { HedgeBudget } from '../../src/client/balancing/hedging.js';
 import { createPicker } from '../../src/client/balancing/pickers/create-picker.js';
-import type { PickerName } from '../../src/client/balancing/pickers/picker.js';
+
 import { ReplicaTable } from '../../src/client/balancing/replica-table.js';
 import { RetryBudget } from '../../src/client/balancing/retry-budget.js';
 import { TableDiscovery } from '../../src/client/balancing/table-discovery.js';
 import { ActiveCalls } from '../../src/client/cancellation.js';
 import { ChannelPool } from '../../src/client/channel-pool.js';
-import type { InferStreamOptions } from '../../src/client/client-options.js';
+import type { InferStreamOptions, PickerName } from '../../src/client/client-options.js';
 import { createFixedDiscovery, type Discovery } from '../../src/client/discovery.js';
 import type { CallOptions } from '../../src/client/inference-channel.js';
 import { QuietCallWatch } from '../../src/client/quiet-calls.js';

@@ -3,10 +3,10 @@ import { listPairs } from '../../core/capability.js';
 import { AnyserveError } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
 import { sleep } from '../async-waits.js';
+import type { ClientReplica } from '../client-options.js';
 import type {
   AttemptOutcome,
   AttemptRecord,
-  ClientReplica,
   Discovery,
   DiscoveryRequest,
   DiscoveryResult,

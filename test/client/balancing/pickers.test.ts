@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createPicker } from '../../../src/client/balancing/pickers/create-picker.js';
-import type { PickerName, ReplicaCandidate } from '../../../src/client/balancing/pickers/picker.js';
+import type { ReplicaCandidate } from '../../../src/client/balancing/pickers/picker.js';
 import { StatsTable } from '../../../src/client/balancing/replica-stats.js';
+import type { PickerName } from '../../../src/client/client-options.js';
 import { asReplicaId } from '../../../src/core/ids.js';
 import { computeChiSquare } from '../../support/chi-square.js';
 import { ManualClock } from '../../support/manual-clock.js';

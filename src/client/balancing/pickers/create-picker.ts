@@ -1,10 +1,11 @@
 import { AnyserveError } from '../../../core/errors.js';
 import type { Random } from '../../../core/ports.js';
 import { quote } from '../../../core/quoting.js';
+import type { PickerName } from '../../client-options.js';
 import { createAffinityPicker } from './affinity.js';
 import { createLeastRequestPicker } from './least-request.js';
 import { createP2cPicker } from './p2c.js';
-import type { Picker, PickerName } from './picker.js';
+import type { Picker } from './picker.js';
 import { createRandomPicker } from './random.js';
 import { createRoundRobinPicker } from './round-robin.js';
 

@@ -22,6 +22,3 @@ export interface Picker {
   /** Picks one of the candidates, of which there is at least one. */
   pick(candidates: readonly ReplicaCandidate[], context: PickContext): ReplicaCandidate;
 }
-
-/** Name of a policy. */
-export type PickerName = 'p2c' | 'random' | 'round-robin' | 'least-request' | 'affinity';
