@@ -80,9 +80,10 @@ export class ReplicaTable {
     return this.#merged;
   }
 
-  /** Records that a connection to a server has begun. */
+  /** Records that a connection to a server has begun. Has no effect while it lasts, so it can be called with each event. */
   connect(server: ServerAddress): void {
     const view = this.#servers.get(server);
+    if (view?.isConnected) return;
     if (view) view.isConnected = true;
     else this.#servers.set(server, createView());
     this.#connectedSinceMs ??= this.#clock.nowMs();

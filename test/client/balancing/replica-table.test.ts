@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { ListedReplica } from '../../../src/api/replica-list-json.js';
 import { ReplicaTable, UNCONFIRMED_FOR_MS } from '../../../src/client/balancing/replica-table.js';
 import { asReplicaId } from '../../../src/core/ids.js';
@@ -133,6 +133,19 @@ describe('ReplicaTable', () => {
     expect(listIds()).toEqual(['r1', 'r2']);
     clock.advance(UNCONFIRMED_FOR_MS);
     expect(listIds()).toEqual(['r2']);
+  });
+
+  it('looks for lost replicas when a connection begins, and not with each event of it', () => {
+    const { clock, a, b } = createTable();
+    a.list(['r1']);
+    a.disconnect();
+    b.list([]);
+    const schedule = vi.spyOn(clock, 'schedule');
+    for (let n = 0; n < 100; n++) {
+      b.connect();
+      b.put(`r${n}`);
+    }
+    expect(schedule).not.toHaveBeenCalled();
   });
 
   it('counts the 15 s from when the replica was last confirmed, however often the server is lost', () => {
