@@ -6,8 +6,8 @@ import { until } from './until.js';
 
 const execute = promisify(execFile);
 
-/** Port of each API server that runs in a test network. */
-const PORT = 8080;
+/** Default port of an API server that runs in a test network. */
+const NETWORK_PORT = 8080;
 
 /** An API server in a separate process, observed from outside. */
 export interface ServerProcess {
@@ -22,18 +22,18 @@ export interface ServerProcess {
   fetchPath(path: string): Promise<{ status: number; body: string }>;
 }
 
-/** Starts an API server on this machine, or at the hub of a test network. */
+/** Starts an API server on this machine, on a free port by default, or at the hub of a test network. */
 export async function startServer({
   args = [],
   network,
-  port,
+  port = network ? NETWORK_PORT : 0,
   ...options
 }: StartOptions & { args?: readonly string[]; network?: Network; port?: number } = {}): Promise<ServerProcess> {
-  const place = network ? ['--host', '0.0.0.0', '--port', String(PORT)] : ['--port', String(port ?? 0)];
+  const place = [...(network ? ['--host', '0.0.0.0'] : []), '--port', String(port)];
   const through = [...(network?.through ?? []), ...(options.through ?? [])];
   const running = start(['serve', ...place, ...args], { ...options, through });
   const listening = await running.waitForOutput(/listening on (\S+)/);
-  const url = network ? `http://127.0.0.1:${PORT}` : listening;
+  const url = network ? `http://127.0.0.1:${port}` : listening;
   const [command = 'curl', ...words] = [...(network?.through ?? []), 'curl'];
   async function fetchPath(path: string): Promise<{ status: number; body: string }> {
     const { stdout } = await execute(command, [...words, '-s', '-m', '5', '-w', '\n%{http_code}', `${url}${path}`], {
@@ -65,9 +65,9 @@ export function readRemovals({ running }: ServerProcess): string[] {
     .filter((line) => line.includes(' removed "'));
 }
 
-/** Returns the URL of the API server at the hub, as seen from a host. */
-export function getServerUrl(host: NetworkHost): string {
-  return `http://${host.middle}:${PORT}`;
+/** Returns the URL of an API server at the hub, as seen from a host. */
+export function getServerUrl(host: NetworkHost, port = NETWORK_PORT): string {
+  return `http://${host.middle}:${port}`;
 }
 
 /** Registers a replica with curl, and resolves when it is registered. */
@@ -98,6 +98,27 @@ export async function measureTimeUntil(
   await until(what, holds, limitMs);
   const tookMs = Math.round(performance.now() - beganAtMs);
   console.info(`measured: ${what}: ${tookMs} ms (at most ${limitMs})`);
+  return tookMs;
+}
+
+/**
+ * Waits until a condition holds for each API server. Prints and returns how long that took at each, in ms, and rejects when one
+ * takes longer than the limit. A server for which the condition held once is not asked again.
+ */
+export async function measureTimeAtEach(
+  what: string,
+  limitMs: number,
+  servers: readonly ServerProcess[],
+  holds: (server: ServerProcess) => Promise<boolean>,
+): Promise<number[]> {
+  const beganAtMs = performance.now();
+  const tookMs = await Promise.all(
+    servers.map(async (server) => {
+      await until(`${what}, at ${server.url}`, () => holds(server), limitMs);
+      return Math.round(performance.now() - beganAtMs);
+    }),
+  );
+  console.info(`measured: ${what}: ${tookMs.join(', ')} ms (at most ${limitMs})`);
   return tookMs;
 }
 
