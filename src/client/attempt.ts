@@ -121,15 +121,8 @@ export class Attempt implements WatchedCall {
     this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
   }
 
-  /** Emits an event. An error of the listener does not become the call's; it is reported as an uncaught exception. */
   #emit(event: CallEvent): void {
-    try {
-      this.#context.onAttempt?.(event);
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    notify(this.#context.onAttempt, event);
   }
 
   #openChannel(): InferenceChannel {
@@ -144,5 +137,16 @@ export class Attempt implements WatchedCall {
       this.#record.end({ kind: 'failure', error });
       throw error;
     }
+  }
+}
+
+/** Calls a listener. An error of it does not become the call's; it is reported as an uncaught exception. */
+export function notify<Event>(listener: ((event: Event) => void) | undefined, event: Event): void {
+  try {
+    listener?.(event);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

@@ -4,8 +4,9 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
-import { Attempt, type AttemptContext } from './attempt.js';
+import { Attempt, type AttemptContext, notify } from './attempt.js';
 import type { HedgeBudget } from './balancing/hedging.js';
+import { readPushBackMs } from './balancing/push-back.js';
 import type { RetryBudget } from './balancing/retry-budget.js';
 import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
@@ -114,7 +115,7 @@ export class CallAttempts {
     const { target } = attempt;
     const kind = classifyFailure(error);
     if (isComplete(kind)) this.#completeAttempts++;
-    this.#failed.push({ target, attempt, error, kind });
+    this.#failed.push({ target, attempt, error, kind, failedAtMs: this.#context.clock.nowMs() });
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
   }
 
@@ -143,7 +144,7 @@ export class CallAttempts {
     if (!this.#isNextFree && !this.#context.budget.take()) throw createNoBudgetError(error);
     this.#hadFreeRetry ||= this.#isNextFree;
     this.#unreportedFailure = { attempt: this.#failed.length + 1, ...target, error };
-    this.#failed.push({ target, attempt, error, kind });
+    this.#failed.push({ target, attempt, error, kind, failedAtMs: this.#context.clock.nowMs() });
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
   }
 
@@ -194,10 +195,17 @@ export class CallAttempts {
       const isNew = !this.#failed.some((failed) => isSame(failed.target, target));
       const isGone = found.kind === 'none' && this.#context.discovery.hasLeft(target);
       if (!isNew && (isGone || !canPass(last))) throw this.#createNoOtherReplicaError(last.error);
-      if (this.#unreportedFailure) this.#context.onRetry?.({ ...this.#unreportedFailure, next: target });
+      if (!isNew) await this.#waitForPushBack(this.#getPushedBackUntilMs(target), last.error);
+      if (this.#unreportedFailure) notify(this.#context.onRetry, { ...this.#unreportedFailure, next: target });
       this.#unreportedFailure = undefined;
       return target;
     }
+  }
+
+  /** Returns the time until which a replica that failed asked not to be called. */
+  #getPushedBackUntilMs({ endpoint }: Target): number {
+    const tries = this.#failed.filter(({ target }) => target.endpoint === endpoint);
+    return Math.max(...tries.map(({ error, failedAtMs }) => failedAtMs + (readPushBackMs(error) ?? 0)));
   }
 
   async #findOther(error: AnyserveError): Promise<DiscoveryResult> {
@@ -232,7 +240,7 @@ export class CallAttempts {
     const { clock, random, query, where } = this.#context;
     const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
     if (delayMs >= this.#requireRemainingMs()) {
-      const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(Math.ceil(delayMs))}`;
+      const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(Math.ceil((untilMs - clock.nowMs()) / 1000) * 1000)}`;
       const message = lastError ? `${lastError.message}; ${wait}` : wait;
       throw new AnyserveError(lastError?.code ?? 'resource_exhausted', message, { cause: lastError });
     }
@@ -260,6 +268,7 @@ interface FailedTry {
   readonly attempt: Attempt | undefined;
   readonly error: AnyserveError;
   readonly kind: FailureKind;
+  readonly failedAtMs: number;
 }
 
 /** Returns whether a replica received the whole request and did not refuse it. */

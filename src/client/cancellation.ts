@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * A request to end an operation early, with the reason. It replaces AbortSignal for speed and memory: removing a listener
  * from a signal that many calls share takes time in proportion to the number of calls, and a signal made by
@@ -72,7 +74,11 @@ export class CallCancellation extends Cancellation {
   follow(signal: AbortSignal): void {
     const cancel = (): void => this.cancel(signal.reason);
     if (signal.aborted) cancel();
-    else signal.addEventListener('abort', cancel, { once: true });
+    else {
+      // One signal can cancel many calls, which is no leak.
+      setMaxListeners(0, signal);
+      signal.addEventListener('abort', cancel, { once: true });
+    }
     this.#unfollow = () => signal.removeEventListener('abort', cancel);
   }
 

@@ -26,7 +26,7 @@ export interface QuietCallWatchOptions {
 /** Time without a message after which a call is quiet and its replica is looked up in the list, in ms. */
 const QUIET_AFTER_MS = 5000;
 
-/** Minimum interval between two checks of the replicas of quiet calls, in ms. */
+/** Interval between two checks of the replicas of quiet calls, in ms. */
 const CHECK_INTERVAL_MS = 2000;
 
 /**
@@ -52,7 +52,10 @@ export class QuietCallWatch {
   readonly #options: QuietCallWatchOptions;
   readonly #calls = new Set<WatchedCall>();
   #cancelTimer: (() => void) | undefined;
-  #isChecking = false;
+  /** Keys of the replicas that are being checked. */
+  readonly #checking = new Set<string>();
+  /** Earliest time of the next lookup in the list. */
+  #nextLookupAtMs = Number.NEGATIVE_INFINITY;
   /** When each replica last responded on a new connection. */
   readonly #respondedAtMs = new Map<string, number>();
 
@@ -62,7 +65,7 @@ export class QuietCallWatch {
 
   add(call: WatchedCall): void {
     this.#calls.add(call);
-    if (!this.#cancelTimer && !this.#isChecking) this.#scheduleCheck(QUIET_AFTER_MS);
+    if (!this.#cancelTimer) this.#scheduleCheck(QUIET_AFTER_MS);
   }
 
   delete(call: WatchedCall): void {
@@ -77,12 +80,12 @@ export class QuietCallWatch {
   #scheduleCheck(delayMs: number): void {
     this.#cancelTimer = this.#options.clock.schedule(delayMs, () => {
       this.#cancelTimer = undefined;
-      void this.#check();
+      this.#check();
     });
   }
 
-  async #check(): Promise<void> {
-    this.#isChecking = true;
+  /** Starts a check of each replica with a quiet call, unless one is in progress. */
+  #check(): void {
     const quietCalls = new Map<string, WatchedCall>();
     for (const call of this.#calls) {
       const key = getTargetKey(call.target);
@@ -90,35 +93,43 @@ export class QuietCallWatch {
       if (this.#isQuiet(call) && !(longest && longest.lastMessageAtMs <= call.lastMessageAtMs))
         quietCalls.set(key, call);
     }
-    const lookupsMs = await Promise.all([...quietCalls.values()].map((call) => this.#checkReplica(call)));
-    this.#isChecking = false;
-    if (this.#calls.size > 0) {
-      this.#scheduleCheck(Math.max(CHECK_INTERVAL_MS, ...lookupsMs.map((ms) => ms * WAIT_PER_LOOKUP_DURATION)));
+    for (const [key, call] of quietCalls) {
+      if (this.#checking.has(key)) continue;
+      this.#checking.add(key);
+      void this.#checkReplica(call).finally(() => this.#checking.delete(key));
     }
+    if (this.#calls.size > 0) this.#scheduleCheck(CHECK_INTERVAL_MS);
   }
 
   #isQuiet({ lastMessageAtMs }: WatchedCall): boolean {
     return this.#options.clock.nowMs() - lastMessageAtMs >= QUIET_AFTER_MS;
   }
 
+  /** Fails all quiet calls of a replica that is unlisted or silent, and doesn't respond on a new connection. */
+  async #checkReplica(quietCall: WatchedCall): Promise<void> {
+    if (await this.#isUnlisted(quietCall.target)) {
+      if (await quietCall.isUnresponsive().catch(() => false))
+        this.#failQuietCalls(quietCall, 'the replica is no longer listed and does not respond');
+    } else if (this.#isSilent(quietCall) && this.#options.hasOther(quietCall.target)) {
+      await this.#checkSilentReplica(quietCall);
+    }
+  }
+
   /**
-   * Fails all quiet calls of a replica that is unlisted or silent, and doesn't respond on a new connection. Resolves to the
-   * duration of the lookup in the list, in ms. The time of the other checks does not load an API server.
+   * Returns whether a replica is known to be unlisted. If no API server responds, the calls go on, as they would without a list.
+   * After a lookup that took long, waits for longer before the next one.
    */
-  async #checkReplica(quietCall: WatchedCall): Promise<number> {
-    const { clock, isListed, hasOther } = this.#options;
+  async #isUnlisted(target: Target): Promise<boolean> {
+    const { clock, isListed } = this.#options;
     const startedAtMs = clock.nowMs();
-    // If no API server responds, the calls go on, as they would without a list.
-    const isUnlisted = await isListed(quietCall.target).then(
+    if (startedAtMs < this.#nextLookupAtMs) return false;
+    const isUnlisted = await isListed(target).then(
       (isListedNow) => !isListedNow,
       () => false,
     );
-    const lookupMs = clock.nowMs() - startedAtMs;
-    if (isUnlisted) {
-      if (await quietCall.isUnresponsive().catch(() => false))
-        this.#failQuietCalls(quietCall, 'the replica is no longer listed and does not respond');
-    } else if (this.#isSilent(quietCall) && hasOther(quietCall.target)) await this.#checkSilentReplica(quietCall);
-    return lookupMs;
+    const nowMs = clock.nowMs();
+    this.#nextLookupAtMs = Math.max(this.#nextLookupAtMs, nowMs + (nowMs - startedAtMs) * WAIT_PER_LOOKUP_DURATION);
+    return isUnlisted;
   }
 
   /** Whether a call is silent, and its replica has not responded on a new connection either for as long. */
@@ -133,7 +144,7 @@ export class QuietCallWatch {
       this.#respondedAtMs.set(getTargetKey(silentCall.target), this.#options.clock.nowMs());
       return;
     }
-    this.#failQuietCalls(silentCall, 'the replica does not respond, on a new connection neither');
+    this.#failQuietCalls(silentCall, 'the replica does not respond, nor on a new connection');
   }
 
   /** Fails all quiet calls of the replica of a call. */

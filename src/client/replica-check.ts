@@ -64,7 +64,7 @@ export async function isUnresponsive(
     });
     const call = callGrpc(session, INFERENCE_SERVICE.serverLive, {});
     const { status, response } = await raceWithAbort(Promise.race([call, failure]), timeout);
-    return status === 0 ? response?.live !== true : !ACCESS_DENIED_STATUSES.has(status ?? UNIMPLEMENTED_STATUS);
+    return status === UNAVAILABLE_STATUS || (status === 0 && response?.live !== true);
   } catch (error) {
     return timeout.aborted || UNREACHABLE_HOST_CODES.has((error as NodeJS.ErrnoException).code ?? '');
   } finally {
@@ -73,11 +73,8 @@ export async function isUnresponsive(
   }
 }
 
-/** Number of the gRPC status UNIMPLEMENTED. */
-const UNIMPLEMENTED_STATUS = 12;
-
-/** Numbers of the gRPC statuses PERMISSION_DENIED and UNAUTHENTICATED: the server is alive, but doesn't allow the call. */
-const ACCESS_DENIED_STATUSES: ReadonlySet<number> = new Set([7, 16]);
+/** Number of the gRPC status UNAVAILABLE: a proxy responds in place of the replica. Any other status is from the replica. */
+const UNAVAILABLE_STATUS = 14;
 
 /** System errors for a host that doesn't respond. */
 const UNREACHABLE_HOST_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN']);

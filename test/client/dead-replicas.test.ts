@@ -187,7 +187,7 @@ it('a call to a hung replica that leaves the list is retried on another replica'
   const isCalled = new Promise<void>((resolve) => {
     called = resolve;
   });
-  const hanging = await startBareServer({ modelInfer: called });
+  const hanging = await startBareServer({ modelInfer: called, serverLive: () => {} });
   cleanups.push(() => hanging.server.forceShutdown());
   const release = await registerEndpoint(server, 'r1', hanging.endpoint);
   const attempts: string[] = [];

@@ -104,7 +104,7 @@ describe('QuietCallWatch', () => {
       expect([probes, failures]).toEqual([0, []]);
       await advance(1);
       expect(probes).toBe(2);
-      expect(failures).toEqual(['unavailable r1.test:1: the replica does not respond, on a new connection neither']);
+      expect(failures).toEqual(['unavailable r1.test:1: the replica does not respond, nor on a new connection']);
     },
   );
 
@@ -140,20 +140,35 @@ describe('QuietCallWatch', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('checks less often when a response takes a long time', async () => {
+  it('looks a replica up less often when a response takes a long time', async () => {
     let respond = (_isListed: boolean): void => {};
-    const { clock, beginCall, advance } = startWatch({
+    const { clock, checks, beginCall, advance } = startWatch({
       isListed: () =>
         new Promise((resolve) => {
           respond = resolve;
         }),
+      hasOther: false,
     });
     beginCall(R1);
     await advance(5000);
     clock.pause(500);
     respond(true);
     await advance(0);
-    expect(clock.pending()).toEqual([10_000]);
+    for (let second = 0; second < 9; second++) await advance(1000);
+    expect(checks).toHaveLength(1);
+    for (let second = 0; second < 3; second++) await advance(1000);
+    expect(checks).toHaveLength(2);
+  });
+
+  it('checks a replica while the check of another one takes long', async () => {
+    const { failures, beginCall, advance } = startWatch({ isListed: async () => true });
+    beginCall(R1, new Promise(() => {}));
+    await advance(2500);
+    beginCall(R2);
+    for (let second = 0; second < 12; second++) await advance(1000);
+    expect([...new Set(failures)]).toEqual([
+      'unavailable r2.test:1: the replica does not respond, nor on a new connection',
+    ]);
   });
 
   it('checks as often when it takes long to learn that a replica does not respond', async () => {

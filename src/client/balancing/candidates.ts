@@ -22,8 +22,8 @@ interface Groups {
 }
 
 /**
- * The replicas of a table that calls can go to. A call goes to a ready replica, else to a suspect one; if all are ejected, to
- * an ejected one; if all have failed in this call, to one of those. A replica that asked not to be called is not called. Of
+ * The replicas of a table that calls can go to. A call goes to a ready replica, else to a suspect one; if all have just refused
+ * calls, to one of those; if all are ejected, to an ejected one; if all have failed in this call, to one of those. A replica that asked not to be called is not called. Of
  * the replicas that a call can go to in this order, it goes to a preferred one if there is one.
  */
 export class Candidates {
@@ -48,7 +48,9 @@ export class Candidates {
       target.replicaId === undefined || !excluded.includes(target.replicaId);
     const isOpen = ({ stats }: ReplicaCandidate): boolean => stats.pushedBackUntilMs <= nowMs;
     const isIn = ({ stats }: ReplicaCandidate): boolean => !stats.ejection.isEjected(nowMs);
+    const isWilling = ({ stats }: ReplicaCandidate): boolean => stats.avoidedUntilMs <= nowMs;
     const filters: ((candidate: ReplicaCandidate) => boolean)[] = [
+      (one) => isUntried(one) && isOpen(one) && isIn(one) && isWilling(one),
       (one) => isUntried(one) && isOpen(one) && isIn(one),
       (one) => isUntried(one) && isOpen(one),
       isOpen,
@@ -56,7 +58,7 @@ export class Candidates {
     for (const [rank, filter] of filters.entries()) {
       for (const group of [ready, suspect]) {
         const candidates = choosePreferred(group.filter(filter));
-        if (candidates.length > 0) return { kind: 'candidates', candidates, isRetry: rank === 2 };
+        if (candidates.length > 0) return { kind: 'candidates', candidates, isRetry: rank === filters.length - 1 };
       }
     }
     const all = [...ready, ...suspect];
@@ -64,11 +66,11 @@ export class Candidates {
     return { kind: 'pushed_back', untilMs: Math.min(...all.map(({ stats }) => stats.pushedBackUntilMs)) };
   }
 
-  /** Whether the table has another candidate than this endpoint whose last attempt did not fail. */
+  /** Whether the table has another candidate than this endpoint that was not unavailable since its last success. */
   hasHealthyOther(endpoint: string): boolean {
     const { ready, suspect } = this.#getGroups();
     const isHealthy = ({ target, stats }: ReplicaCandidate): boolean =>
-      target.endpoint !== endpoint && !stats.ejection.hasFailed;
+      target.endpoint !== endpoint && !stats.ejection.wasUnavailable;
     return ready.some(isHealthy) || suspect.some(isHealthy);
   }
 

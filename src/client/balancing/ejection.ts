@@ -23,9 +23,9 @@ export class Ejection {
   #level = 0;
   #untilMs = Number.NEGATIVE_INFINITY;
 
-  /** Whether the last attempt failed. */
-  get hasFailed(): boolean {
-    return this.#unavailable > 0 || this.#internalErrors > 0;
+  /** Whether the replica was unavailable since its last success. One that fails internally is there. */
+  get wasUnavailable(): boolean {
+    return this.#unavailable > 0;
   }
 
   /** Time at which the ejection ends or has ended. */

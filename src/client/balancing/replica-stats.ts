@@ -3,6 +3,10 @@ import type { Clock } from '../../core/ports.js';
 import { Ejection } from './ejection.js';
 import { LatencyAverage } from './latency.js';
 
+/** How long a replica that refused a call is avoided while others match, in ms, and for how long at most. */
+const AVOIDED_FOR_MS = 1000;
+const MAX_AVOIDED_MS = 30_000;
+
 /** How long the median of the latencies is used before it is computed again, in ms. */
 const MEDIAN_VALID_FOR_MS = 100;
 
@@ -19,6 +23,9 @@ export class ReplicaStats {
   readonly isCallable: boolean;
   readonly #all: StatsTable;
   #pushedBackUntilMs = Number.NEGATIVE_INFINITY;
+  #avoidedUntilMs = Number.NEGATIVE_INFINITY;
+  /** Number of calls that the replica could not serve, since its last success. */
+  #refusals = 0;
 
   constructor(endpoint: string, all: StatsTable) {
     this.isCallable = isDialable(endpoint);
@@ -47,6 +54,29 @@ export class ReplicaStats {
 
   recordFirstByte(latencyMs: number): void {
     this.#latency.add(latencyMs, this.#all.nowMs(), this.#all.medianLatencyMs);
+  }
+
+  /** Time until which other replicas are preferred, because this one refused calls. */
+  get avoidedUntilMs(): number {
+    return this.#avoidedUntilMs;
+  }
+
+  /**
+   * Records that the replica refused a call at once. It has few calls in progress, so pickers would send it even more. One that
+   * is busy is avoided for 1 s; one that can't serve the calls is avoided for longer each time.
+   */
+  recordRefusal(kind: 'busy' | 'incapable'): void {
+    const durationMs =
+      kind === 'busy' ? AVOIDED_FOR_MS : Math.min(MAX_AVOIDED_MS, AVOIDED_FOR_MS * 2 ** this.#refusals);
+    if (kind === 'incapable') this.#refusals++;
+    this.#avoidedUntilMs = this.#all.nowMs() + durationMs;
+    this.#all.addImpaired(this.#avoidedUntilMs);
+  }
+
+  recordSuccess(): void {
+    this.#refusals = 0;
+    this.#avoidedUntilMs = Number.NEGATIVE_INFINITY;
+    this.ejection.recordSuccess();
   }
 
   /** Records that the replica asked not to be called until a time. */

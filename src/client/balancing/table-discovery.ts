@@ -19,7 +19,7 @@ import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
 import { type ReplicaStats, StatsTable } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
-import { classifyFailure } from './retry-rules.js';
+import { classifyFailure, type FailureKind } from './retry-rules.js';
 
 /** Timeout for the API servers when the table has only replicas that failed, in ms. */
 const OTHER_REPLICA_TIMEOUT_MS = 1000;
@@ -164,17 +164,23 @@ export class TableDiscovery implements Discovery {
     const { timeoutMs, cancellation } = request;
     const maxMs = known ? Math.min(timeoutMs, OTHER_REPLICA_TIMEOUT_MS) : timeoutMs;
     try {
-      return await fallback.find({ ...request, timeoutMs: maxMs });
+      const found = await fallback.find({ ...request, timeoutMs: maxMs });
+      const isAllowed = found.kind !== 'found' || !this.#isPushedBack(found.target);
+      return isAllowed || !known ? found : { kind: 'found', target: known };
     } catch (error) {
       if (!table.isLoaded || cancellation.isCancelled) throw error;
       return known ? { kind: 'found', target: known } : { kind: 'none', isWarming: table.isWarming };
     }
   }
 
+  #isPushedBack({ endpoint }: Target): boolean {
+    return this.#stats.get(endpoint).pushedBackUntilMs > this.#stats.nowMs();
+  }
+
   #recordOutcome(target: Target, stats: ReplicaStats, outcome: AttemptOutcome): void {
     if (outcome.kind === 'success') {
       this.#lastTarget = target;
-      stats.ejection.recordSuccess();
+      stats.recordSuccess();
     } else if (outcome.kind === 'failure') {
       const isBlamed = this.#recordFailure(stats, outcome.error);
       if (isBlamed && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
@@ -186,9 +192,13 @@ export class TableDiscovery implements Discovery {
     const kind = classifyFailure(error);
     if (kind === 'final') return false;
     const pushBackMs = readPushBackMs(error);
-    if (pushBackMs !== undefined && pushBackMs > 0) this.#recordPushBack(stats, pushBackMs);
-    else if (kind === 'internal') this.#countFailure(stats, 'internal');
-    else if (kind === 'not_started' || error.code === 'unavailable') this.#countFailure(stats, 'unavailable');
+    if (pushBackMs !== undefined && pushBackMs > 0) {
+      this.#recordPushBack(stats, pushBackMs);
+      return true;
+    }
+    if (kind === 'busy' || kind === 'incapable') stats.recordRefusal(kind);
+    const counted = toCountedFailure(kind, error);
+    if (counted && stats.ejection.recordFailure(counted)) this.#candidates.eject(stats);
     return true;
   }
 
@@ -196,10 +206,12 @@ export class TableDiscovery implements Discovery {
     if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, MAX_PUSH_BACK_MS)) return;
     stats.pushBack(this.#stats.nowMs() + Math.min(pushBackMs, MAX_PUSH_BACK_MS));
   }
+}
 
-  #countFailure(stats: ReplicaStats, kind: CountedFailure): void {
-    if (stats.ejection.recordFailure(kind)) this.#candidates.eject(stats);
-  }
+/** Returns as what a failure counts for the ejection of a replica; undefined if it doesn't count. */
+function toCountedFailure(kind: FailureKind, { code }: AnyserveError): CountedFailure | undefined {
+  if (kind === 'internal') return 'internal';
+  return kind === 'not_started' || code === 'unavailable' ? 'unavailable' : undefined;
 }
 
 function toClientReplica(

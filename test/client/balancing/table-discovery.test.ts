@@ -11,7 +11,7 @@ import type {
   DiscoveryResult,
   Target,
 } from '../../../src/client/discovery.js';
-import { AnyserveError } from '../../../src/core/errors.js';
+import { AnyserveError, type ErrorCode } from '../../../src/core/errors.js';
 import { asEndpoint, asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
 import { toServer } from '../../support/api-client.js';
 import { computeChiSquare } from '../../support/chi-square.js';
@@ -168,6 +168,7 @@ describe('TableDiscovery', () => {
     attempt('r1', { kind: 'success' });
     attempt('r1', FAILURE);
     attempt('r1', FAILURE);
+    clock.advance(1000);
     expect(await countFirst()).toBeGreaterThan(0);
     attempt('r1', FAILURE);
     expect(await countFirst()).toBe(0);
@@ -175,6 +176,38 @@ describe('TableDiscovery', () => {
     expect(await countFirst()).toBe(0);
     clock.advance(1);
     expect(await countFirst()).toBeGreaterThan(0);
+  });
+
+  it('avoids a replica that refuses calls while others match: a busy one for 1 s, one that cannot serve them for longer', async () => {
+    const { clock, load, find, attempt } = createDiscovery();
+    load('r1', 'r2');
+    const isAvoided = async (): Promise<boolean> => {
+      for (let n = 0; n < 40; n++) if ((await find()) === 'r1') return false;
+      return true;
+    };
+    const refuse = (code: ErrorCode): void => attempt('r1', { kind: 'failure', error: new AnyserveError(code, 'no') });
+    for (let n = 0; n < 5; n++) refuse('resource_exhausted');
+    expect(await isAvoided()).toBe(true);
+    clock.advance(1000);
+    expect(await isAvoided()).toBe(false);
+    for (let n = 0; n < 3; n++) refuse('not_found');
+    clock.advance(3999);
+    expect(await isAvoided()).toBe(true);
+    clock.advance(1);
+    expect(await isAvoided()).toBe(false);
+    refuse('not_found');
+    attempt('r1', { kind: 'success' });
+    expect(await isAvoided()).toBe(false);
+    refuse('unimplemented');
+    attempt('r2', { kind: 'failure', error: new AnyserveError('unimplemented', 'no') });
+    expect(await isAvoided()).toBe(false);
+  });
+
+  it('does not call a replica that asked not to be called because an API server names it', async () => {
+    const { load, find, attempt } = createDiscovery(() => ({ kind: 'found', target: toTarget('r1') }));
+    load('r1', 'r2');
+    attempt('r1', { kind: 'failure', error: createPushBackError(30) });
+    expect(await find('r2')).toBe('r2');
   });
 
   it('ejects at most half of the replicas, and never the only one', async () => {
