@@ -3,6 +3,7 @@ import type { LeaseChange } from './client/lease-change.js';
 import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
 import type { Log, RegistrationStore } from './core/ports.js';
+import { MAX_WEIGHT } from './core/replica.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import { MAX_MESSAGE_BYTES } from './inference/message-limits.js';
@@ -81,6 +82,8 @@ export interface KeepRegisteredOptions {
   readonly endpoint: string;
   /** Capabilities of the replica. */
   readonly capabilities: readonly ScalarPairs[];
+  /** Share of the calls, from 1 to 1,000: twice the weight, twice the calls. Default: 1. */
+  readonly weight?: number | undefined;
   /** Called for each registration, loss of the lease and takeover of the id. */
   readonly onChange?: ((change: LeaseChange) => void) | undefined;
 }
@@ -136,6 +139,7 @@ const WORKER_OPTION_TYPES: OptionTypes<StartWorkerOptions> = {
   advertise: 'string',
   servers: 'strings',
   capabilities: 'objects',
+  weight: 'number',
   token: 'secret',
   serverTls: 'tls',
   callTokens: 'tokens',
@@ -153,9 +157,11 @@ const WORKER_OPTION_TYPES: OptionTypes<StartWorkerOptions> = {
 /** Checks the options of `startWorker`. Throws `usage` with the option's name. */
 export function checkWorkerOptions(options: StartWorkerOptions): void {
   checkOptionTypes('startWorker', options, WORKER_OPTION_TYPES, ['backends']);
-  const { port, maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs } = options;
+  const { port, weight, maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes } = options;
+  const { drainDelayMs, drainTimeoutMs } = options;
   checkTimes({ drainDelayMs, drainTimeoutMs });
   checkCounts({ port }, 0, MAX_PORT);
+  checkCounts({ weight }, 1, MAX_WEIGHT);
   checkCounts({ maxConcurrency }, 1);
   checkCounts({ maxQueue }, 0);
   checkCounts({ maxMessageBytes }, 1, MAX_MESSAGE_BYTES);
@@ -169,6 +175,7 @@ const KEEP_REGISTERED_OPTION_TYPES: OptionTypes<KeepRegisteredOptions> = {
   id: 'string',
   endpoint: 'string',
   capabilities: 'objects',
+  weight: 'number',
   onChange: 'function',
 };
 
@@ -176,6 +183,7 @@ const KEEP_REGISTERED_OPTION_TYPES: OptionTypes<KeepRegisteredOptions> = {
 export function checkKeepRegisteredOptions(options: KeepRegisteredOptions): void {
   const required = ['server', 'id', 'endpoint', 'capabilities'] as const;
   checkOptionTypes('keepRegistered', options, KEEP_REGISTERED_OPTION_TYPES, required);
+  checkCounts({ weight: options.weight }, 1, MAX_WEIGHT);
 }
 
 const UPDATE_OPTION_TYPES: OptionTypes<UpdateOptions> = { capabilities: 'objects' };

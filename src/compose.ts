@@ -175,6 +175,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     instanceId: ids.createInstanceId(),
     clock,
     random,
+    weight: options.weight,
     onChange: options.onChange,
   });
   const stopped = keeper.run().finally(() => api.close());

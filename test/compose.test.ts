@@ -30,6 +30,7 @@ const FUNCTIONS = {
     call: async (options: object) => (await startWorker({ backends, port: 0, servers: [], ...options })).stop(),
     options: [
       'port',
+      'weight',
       'maxConcurrency',
       'maxQueue',
       'maxMessageBytes',
@@ -53,7 +54,7 @@ const FUNCTIONS = {
   keepRegistered: {
     call: async (options: object) =>
       (await keepRegistered({ server: 'http://x', id: 'r', endpoint: 'a:1', capabilities: [], ...options })).stop(),
-    options: [],
+    options: ['weight'],
   },
   update: {
     call: async (options: object) => {
@@ -249,6 +250,8 @@ describe('the library', () => {
     ['startApiServer', 'heartbeatMs'],
     ['startApiServer', 'maxReplicas'],
     ['startWorker', 'maxConcurrency'],
+    ['startWorker', 'weight'],
+    ['keepRegistered', 'weight'],
     ['startWorker', 'maxMessageBytes'],
     ['connectOpenaiBackend', 'timeoutMs'],
     ['Client', 'maxMessageBytes'],

@@ -2,7 +2,7 @@ import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import type { Cordon } from '../core/cordon.js';
 import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
-import type { DeclaredState, NumberedInstance } from '../core/replica.js';
+import { type DeclaredState, MAX_WEIGHT, type NumberedInstance } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/json-value.js';
@@ -32,6 +32,8 @@ export interface RegistrationRequest {
   readonly instance: NumberedInstance | undefined;
   /** The newest cordon of the id that the replica knows. */
   readonly cordon: Cordon | undefined;
+  /** Share of the calls. */
+  readonly weight: number;
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -68,6 +70,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const state = parseDeclaredState(object.get('state') ?? null, issues) ?? 'ready';
   const instance = parseInstance(object.get('instance') ?? null, issues);
   const cordon = parseCordon(object.get('cordon') ?? null, issues);
+  const weight = parseWeight(object.get('weight') ?? null, issues) ?? 1;
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
     return createValidationFailure(issues);
   }
@@ -76,7 +79,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
     endpoint: asEndpoint(endpoint),
     capabilities,
   });
-  return { kind: 'registration', replica, ttlMs, state, instance, cordon };
+  return { kind: 'registration', replica, ttlMs, state, instance, cordon, weight };
 }
 
 /**
@@ -146,6 +149,20 @@ function parseTtl(input: Json, issues: ValidationIssue[]): number | undefined {
   const seconds = Number(input.text);
   if (seconds >= MIN_TTL_S && seconds <= MAX_TTL_S) return Math.ceil(seconds * 1000);
   issues.push(createValueIssue(loc, `the TTL must be from ${MIN_TTL_S} to ${MAX_TTL_S} seconds`, input));
+  return undefined;
+}
+
+/** Parses the share of the calls. Returns undefined for null. */
+function parseWeight(input: Json, issues: ValidationIssue[]): number | undefined {
+  if (input === null) return undefined;
+  const loc = ['body', 'weight'];
+  if (!(input instanceof JsonNumber)) {
+    issues.push({ type: 'int_type', loc, msg: 'Input should be a valid integer', input });
+    return undefined;
+  }
+  const weight = Number(input.text);
+  if (Number.isInteger(weight) && weight >= 1 && weight <= MAX_WEIGHT) return weight;
+  issues.push(createValueIssue(loc, `the weight must be an integer from 1 to ${MAX_WEIGHT}`, input));
   return undefined;
 }
 

@@ -29,17 +29,20 @@ export interface RegistrationTerms {
   readonly instance?: NumberedInstance | undefined;
   /** The newest cordon of the id that the process knows. Default: not sent. */
   readonly cordon?: Cordon | undefined;
+  /** Share of the calls. Default: 1. */
+  readonly weight?: number | undefined;
 }
 
-/** Serializes the body of `POST /register` for a lease with a TTL. The state `ready` is the default and is omitted. */
+/** Serializes the body of `POST /register` for a lease with a TTL. Defaults are omitted. */
 export function serializeRegistration(
   replica: Replica,
-  { ttlMs, state = 'ready', instance, cordon }: RegistrationTerms,
+  { ttlMs, state = 'ready', instance, cordon, weight = 1 }: RegistrationTerms,
 ): string {
   const stateMember = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
   const instanceMember = instance ? `,"instance":${serializeInstance(instance)}` : '';
   const cordonMember = cordon ? `,"cordon":${serializeCordon(cordon)}` : '';
-  const members = `"ttl":${ttlMs / 1000}${stateMember}${instanceMember}${cordonMember}`;
+  const weightMember = weight === 1 ? '' : `,"weight":${weight}`;
+  const members = `"ttl":${ttlMs / 1000}${stateMember}${instanceMember}${cordonMember}${weightMember}`;
   return `${createListEntry(replica).entry.slice(0, -1)},${members}}`;
 }
 

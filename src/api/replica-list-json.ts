@@ -1,7 +1,7 @@
 import type { Cordon } from '../core/cordon.js';
 import type { ExplainedReplica } from '../core/explanation.js';
 import type { KnownReplica } from '../core/registry.js';
-import type { Replica } from '../core/replica.js';
+import { MAX_WEIGHT, type Replica } from '../core/replica.js';
 import { parseJsonObject } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, serializeJson } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
@@ -51,7 +51,7 @@ export function serializeReplicaRow(
   { registration, lease }: KnownReplica<SerializedReplica>,
   { nowMs, epochMs }: ClockReading,
 ): string {
-  const { replica, state, sinceEpochMs, instance, cordon } = registration;
+  const { replica, state, sinceEpochMs, instance, cordon, weight } = registration;
   const details = {
     state,
     since: sinceEpochMs / 1000,
@@ -62,6 +62,7 @@ export function serializeReplicaRow(
     last_seen: lease ? Math.round(epochMs - Math.max(0, nowMs - lease.seenAtMs)) / 1000 : null,
     ...(instance && { instance: { id: instance.id, seq: instance.seq } }),
     ...(cordon && { cordon: { cordoned: cordon.cordoned, reason: cordon.reason, at: cordon.atMs } }),
+    ...(weight !== 1 && { weight }),
   };
   return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1)}`;
 }
@@ -79,6 +80,8 @@ export interface ListedReplica {
   readonly instance: { readonly id: string; readonly seq: number } | undefined;
   /** The last decision of an operator about the id. Undefined if there was none, or the server doesn't report it. */
   readonly cordon: Cordon | undefined;
+  /** Share of the calls. 1 if the server doesn't report it. */
+  readonly weight: number;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
 }
@@ -162,8 +165,14 @@ function parseEntry<Value, Parsed extends Value>(
     lastSeenAgeMs: computeAgeMs('last_seen'),
     instance: parseListedInstance(reader.getField(entry, 'instance'), reader),
     cordon: parseListedCordon(reader.getField(entry, 'cordon'), reader),
+    weight: toWeight(reader.toNumber(reader.getField(entry, 'weight'))),
     toText: () => reader.toText(entry),
   };
+}
+
+/** Returns 1 for an invalid weight, so that no server can make a client divide by zero. */
+function toWeight(weight: number | undefined): number {
+  return weight !== undefined && Number.isInteger(weight) && weight >= 1 && weight <= MAX_WEIGHT ? weight : 1;
 }
 
 function parseListedInstance<Value, Parsed extends Value>(

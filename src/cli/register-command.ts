@@ -1,7 +1,7 @@
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { LABEL_OPTION } from './label-option.js';
-import { SERVER_OPTIONS } from './server-options.js';
+import { REGISTRATION_OPTIONS, SERVER_OPTIONS } from './server-options.js';
 
 /** `anyserve register`: keeps a model server registered, and optionally runs it. */
 export const registerCommand: Command = {
@@ -48,6 +48,7 @@ export const registerCommand: Command = {
       suggests: 'capability',
     },
     label: LABEL_OPTION,
+    ...REGISTRATION_OPTIONS,
     probe: {
       type: 'text',
       value: 'KIND',

@@ -15,17 +15,18 @@ import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
 import { readCapabilities } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
-import { readServerAccess } from './server-options.js';
+import { readServerAccess, readWeight } from './server-options.js';
 import { runSupervised } from './supervise.js';
 
 /** Keeps a model server registered, and runs it if a program is given, until shutdown. Resolves to the exit code. */
 export async function keepServerRegistered(args: Arguments, io: CommandIo): Promise<number> {
   const replica = readReplica(args);
+  const weight = readWeight(args);
   const program = readProgram(args);
   const access = readServerAccess(args, io);
   const probe = await createProbe(args, replica.endpoint, access.tls);
   if (program) await assertEndpointIsFree(replica.endpoint);
-  const server = new RegisteredServer(args, replica, { access, probe, isRun: program !== undefined }, io);
+  const server = new RegisteredServer(args, replica, { access, probe, weight, isRun: program !== undefined }, io);
   try {
     const exitCode = program
       ? await runSupervised({
@@ -55,6 +56,15 @@ interface ServerProbe {
   readonly timeoutMs?: number;
 }
 
+/** How a server is registered. */
+interface RegistrationSettings {
+  readonly access: ServerAccess;
+  readonly probe: ServerProbe | undefined;
+  readonly weight: number;
+  /** Whether this command runs the server. */
+  readonly isRun: boolean;
+}
+
 /** A model server that is registered while it is healthy. */
 class RegisteredServer {
   /** Aborted when the server must stop: on a signal, or when the registration is rejected. */
@@ -74,11 +84,7 @@ class RegisteredServer {
   constructor(
     args: Arguments,
     replica: Replica,
-    {
-      access,
-      probe,
-      isRun,
-    }: { readonly access: ServerAccess; readonly probe: ServerProbe | undefined; readonly isRun: boolean },
+    { access, probe, weight, isRun }: RegistrationSettings,
     io: CommandIo,
   ) {
     // With a program, stdout carries only the program's output.
@@ -97,6 +103,7 @@ class RegisteredServer {
       clock,
       random,
       ready: false,
+      weight,
       onChange: (change, registered) => {
         if (change.kind === 'registered') this.#isRegistered = true;
         if (change.kind === 'lost') this.#isRegistered = change.registeredWith.length > 0;

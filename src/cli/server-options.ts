@@ -2,7 +2,9 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/host.js';
+import { MAX_WEIGHT } from '../core/replica.js';
 import { clock } from '../system.js';
+import { parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLog } from './output.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
@@ -26,6 +28,21 @@ export const SERVER_OPTIONS = { ...SERVER_AND_TOKEN_OPTIONS, ...createClientTlsO
 
 /** Prefix of a worker's TLS options as a client of the API server. Those without the prefix are for its gRPC server. */
 export const WORKER_PREFIX = 'server-';
+
+/** Options of the commands that register a replica. */
+export const REGISTRATION_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  weight: {
+    type: 'text',
+    value: 'N',
+    description: `share of the calls, from 1 to ${MAX_WEIGHT}: a replica with twice the weight gets twice the calls`,
+    default: '1',
+  },
+};
+
+/** Reads the weight of the replica. Throws `usage`. */
+export function readWeight(args: Arguments): number {
+  return parseWholeNumber('weight', args.getText('weight') ?? '', 1, MAX_WEIGHT);
+}
 
 /** {@link SERVER_OPTIONS} for a worker. */
 export const WORKER_SERVER_OPTIONS = {

@@ -12,7 +12,13 @@ import { type Arguments, type Command, type CommandIo, getShutdownExitCode } fro
 import { LABEL_OPTION, readLabels } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
 import { createLog } from './output.js';
-import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
+import {
+  REGISTRATION_OPTIONS,
+  readServerAccess,
+  readWeight,
+  WORKER_PREFIX,
+  WORKER_SERVER_OPTIONS,
+} from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readRequiredTokens } from './token-options.js';
 import { BACKEND_OPTIONS, type LoadedBackends, loadBackends } from './worker-backends.js';
@@ -62,6 +68,7 @@ export const workerCommand: Command = {
       description: 'unique id of the replica; when not given, made from host name, port and six random letters',
       suggests: 'replica ids',
     },
+    ...REGISTRATION_OPTIONS,
     ...createTokenFileOption('call-token-file', 'file with accepted tokens, one per line; a call needs one of them'),
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
@@ -167,6 +174,7 @@ function readWorkerOptions(args: Arguments, io: CommandIo, { backends, capabilit
     host: args.getText('host') ?? DEFAULTS.host,
     id: args.getText('id'),
     advertise: args.getText('advertise'),
+    weight: readWeight(args),
     servers: registers ? args.getTexts('server') : [],
     serverAccess: registers ? readServerAccess(args, io, WORKER_PREFIX) : {},
     capabilities,

@@ -92,6 +92,8 @@ export interface ClientReplica {
   readonly state: string;
   /** Whether an operator has taken it out of service. */
   readonly isCordoned: boolean;
+  /** Share of the calls: twice the weight, twice the calls. */
+  readonly weight: number;
   readonly capabilities: readonly Readonly<Record<string, string>>[];
   /** Number of calls of this client in progress. */
   readonly callsInProgress: number;

@@ -29,6 +29,8 @@ export interface LeaseKeeperOptions {
   readonly ready?: boolean | undefined;
   /** TTL of the lease, in ms. Default: 9,000. */
   readonly ttlMs?: number | undefined;
+  /** Share of the calls, from 1 to 1,000. Default: 1. */
+  readonly weight?: number | undefined;
 }
 
 /** Maximum time to wait for the servers to accept the state `draining`, in ms. */
@@ -60,7 +62,7 @@ export class LeaseKeeper {
   #ended: Promise<void> | undefined;
 
   constructor(options: LeaseKeeperOptions) {
-    const { api, clock, random, replica, instanceId, ttlMs = DEFAULTS.leaseTtlMs, ready = true } = options;
+    const { api, clock, random, replica, instanceId, ttlMs = DEFAULTS.leaseTtlMs, ready = true, weight } = options;
     this.#options = options;
     this.#instance = new OwnInstance(instanceId, clock.epochMs());
     this.#replica = replica;
@@ -79,6 +81,7 @@ export class LeaseKeeper {
       clock,
       random,
       ttlMs,
+      weight,
       instance: this.#instance,
       claims: new RegistryClaims(),
       cordons: new CordonRelay(() => this.#sendCordon()),

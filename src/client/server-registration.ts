@@ -25,6 +25,8 @@ export interface RegistrationContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly ttlMs: number;
+  /** Share of the calls. Undefined: the default. */
+  readonly weight: number | undefined;
   readonly instance: OwnInstance;
   readonly claims: RegistryClaims<ServerRegistration>;
   readonly cordons: CordonRelay<ServerAddress>;
@@ -196,10 +198,10 @@ export class ServerRegistration {
 
   /** Opens a lease and holds it to its end. Rejects with `server_unreachable` if the lease is lost. */
   async #registerAndHold(signal: AbortSignal): Promise<void> {
-    const { api, clock, ttlMs, instance, claims, cordons, listener, getReplica, getState } = this.#context;
+    const { api, clock, ttlMs, weight, instance, claims, cordons, listener, getReplica, getState } = this.#context;
     if (this.#isReplaced) await waitUntilUnlisted({ api, clock, server: this.server, id: getReplica().id, signal });
     const [replica, state] = [getReplica(), getState()];
-    const terms = { ttlMs, state, instance: instance.nextSeq(), cordon: cordons.newest };
+    const terms = { ttlMs, state, weight, instance: instance.nextSeq(), cordon: cordons.newest };
     const lease = await api.leases.open(this.server, replica, terms, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
     this.#isStateAware = lease.id !== undefined;

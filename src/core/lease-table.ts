@@ -22,10 +22,12 @@ export interface LeaseTerms {
   readonly instance?: NumberedInstance | undefined;
   /** The newest cordon of the id that the replica knows. Default: none. */
   readonly cordon?: Cordon | undefined;
+  /** Share of the calls. Default: 1. */
+  readonly weight?: number | undefined;
 }
 
 /** An active lease that this server granted. */
-export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon'> {
+export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' | 'weight'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;

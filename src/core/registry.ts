@@ -124,7 +124,8 @@ export class Registry<R extends Replica = Replica> {
       const sinceEpochMs = this.#clock.epochMs();
       const { id, declared: state, instance } = lease;
       const cordon = this.cordons.chooseForRegistration(replica.id, terms.cordon);
-      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs, cordon });
+      const { weight = 1 } = terms;
+      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs, cordon, weight });
     } catch (error) {
       this.#leases.end(lease.id);
       throw error;

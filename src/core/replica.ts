@@ -52,7 +52,12 @@ export interface Registration<R extends Replica = Replica> {
   readonly sinceEpochMs: number;
   /** The last decision of an operator about the id. Undefined if there was none. */
   readonly cordon: Cordon | undefined;
+  /** Share of the calls, from 1 to {@link MAX_WEIGHT}: twice the weight, twice the calls. */
+  readonly weight: number;
 }
+
+/** Maximum weight of a registration. The minimum, and the default, is 1. */
+export const MAX_WEIGHT = 1000;
 
 /** A change of a registration during its lease. */
 export type RegistrationChange<R extends Replica = Replica> = Partial<

@@ -36,6 +36,7 @@ export class MemoryStore<R extends Replica = Replica> implements RegistrationSto
       state: change.state ?? previous.state,
       sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
       cordon: chooseNewerCordon(change.cordon, previous.cordon),
+      weight: previous.weight,
     };
     this.#set(registration);
     this.#notify({ kind: 'change', registration });

@@ -105,7 +105,7 @@ class RunningWorker {
   /** Starts the server and the registration. Resolves to the replica when calls are accepted. */
   async start(): Promise<Replica> {
     const { clock, random, ids, log } = this.#world;
-    const { host, callTokens, tls, onLeaseChange, backends } = this.#options;
+    const { host, callTokens, tls, weight, onLeaseChange, backends } = this.#options;
     // Checks the id and the endpoint before the server listens; the port doesn't matter here.
     this.#createReplica(1);
     const server = await this.#listen();
@@ -124,6 +124,7 @@ class RunningWorker {
         clock,
         random,
         ready: this.#isReady,
+        weight,
         onChange: onLeaseChange,
       });
     this.#health.start();

@@ -13,6 +13,8 @@ export interface WorkerSettings {
   readonly id?: string | undefined;
   /** Endpoint to register. Default: the host and port that the worker listens on. */
   readonly advertise?: string | undefined;
+  /** Share of the calls, from 1 to 1,000: twice the weight, twice the calls. Default: 1. */
+  readonly weight?: number | undefined;
   /** API servers to register with. If empty, the worker does not register. */
   readonly servers: readonly string[];
   /** Maximum number of calls that run at once. Default: the largest value of a backend, or 64. */

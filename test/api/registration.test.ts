@@ -28,6 +28,29 @@ describe('registration', () => {
     );
   });
 
+  it.each([
+    ['1', 1],
+    ['1000', 1000],
+    ['2.0', 2],
+    ['null', 1],
+  ])('accepts the weight %s', (weight, expected) => {
+    const outcome = parseRegistration(`{"replica_id":"a","endpoint":"e","capabilities":[],"weight":${weight}}`);
+    expect(outcome).toMatchObject({ kind: 'registration', weight: expected });
+  });
+
+  it.each([
+    ['0', 'value_error', 'Value error, the weight must be an integer from 1 to 1000'],
+    ['1001', 'value_error', 'Value error, the weight must be an integer from 1 to 1000'],
+    ['1.5', 'value_error', 'Value error, the weight must be an integer from 1 to 1000'],
+    ['1e300', 'value_error', 'Value error, the weight must be an integer from 1 to 1000'],
+    ['"2"', 'int_type', 'Input should be a valid integer'],
+    ['true', 'int_type', 'Input should be a valid integer'],
+  ])('rejects the weight %s', (weight, type, msg) => {
+    const body = getValidationBody(`{"replica_id":"a","endpoint":"e","capabilities":[],"weight":${weight}}`);
+    expect(JSON.parse(body ?? '{}').detail).toMatchObject([{ type, loc: ['body', 'weight'], msg }]);
+    expect(body).toContain(`"input":${weight}`);
+  });
+
   // The expected bodies are those of FastAPI 0.165 with Pydantic 2.14.
   it.each([
     ['', '{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}'],

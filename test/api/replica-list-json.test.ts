@@ -50,4 +50,18 @@ describe('the details of replicas', () => {
     expect(lookedUp).toBeGreaterThan(0);
     expect(lookedUp).toBeLessThan(100);
   });
+
+  it('have the weight only if it is not 1, and a list without it or with an invalid one is read as 1', () => {
+    const withWeight = (weight: number): string => {
+      const known = createKnown('r1');
+      return serializeBody([{ ...known, registration: { ...known.registration, weight } }]);
+    };
+    expect(withWeight(1)).not.toContain('weight');
+    expect(withWeight(7)).toContain(',"weight":7}');
+    const readWeight = (body: string) => parseReplicaList(body)?.[0]?.weight;
+    expect([readWeight(withWeight(1)), readWeight(withWeight(7))]).toEqual([1, 7]);
+    for (const wrong of ['0', '-1', '1e300', '1.5', '"7"', 'null', '1001']) {
+      expect([wrong, readWeight(withWeight(7).replace('"weight":7', `"weight":${wrong}`))]).toEqual([wrong, 1]);
+    }
+  });
 });

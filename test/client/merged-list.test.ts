@@ -2,11 +2,10 @@ import { expect, it } from 'vitest';
 import type { ListedReplica } from '../../src/api/replica-list-json.js';
 import { dropSameRegistry, mergeLists } from '../../src/client/merged-list.js';
 import { toServer } from '../support/api-client.js';
-import { replica } from '../support/replicas.js';
+import { listReplica, replica } from '../support/replicas.js';
 
 function createListed(id: string, instance?: ListedReplica['instance'], state = 'ready'): ListedReplica {
-  const listed = replica(id, {});
-  return { replica: listed, state, stateAgeMs: 0, lastSeenAgeMs: 0, instance, cordon: undefined, toText: () => '' };
+  return listReplica(replica(id, {}), { instance, state });
 }
 
 function merge(lists: Record<string, ListedReplica[]>) {

@@ -63,6 +63,13 @@ export function registrationStoreContract(name: string, create: () => Registrati
       expect(events).toHaveLength(4);
     });
 
+    it('keeps the weight of a registration that changes', async () => {
+      const { store, events } = createWatchedStore();
+      await store.put({ ...first, weight: 5 });
+      await store.change(first.lease, { state: 'draining' });
+      expect(events.at(-1)).toMatchObject({ registration: { state: 'draining', weight: 5 } });
+    });
+
     it('keeps the newer of two cordons', async () => {
       const { store, events } = createWatchedStore();
       await store.put(first);

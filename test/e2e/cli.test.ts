@@ -162,6 +162,11 @@ describe('wrong usage', () => {
     ],
     [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
     [['serve', '--port', '1', '--port', '2'], '--port is given 2 times; give it once'],
+    [
+      ['register', '--endpoint', 'h:1', '--cap', 'a=1', '--weight', '0'],
+      '--weight "0": give a whole number from 1 to 1000',
+    ],
+    [['worker', '--backend', 'echo', '--weight', '1001'], '--weight "1001": give a whole number from 1 to 1000'],
     [['serve', '--heartbeat', 'soon'], '--heartbeat "soon": give a time like 5s, 500ms or 2m'],
     [['serve', '--heartbeat', '0'], '--heartbeat "0": too short; give 1ms or more'],
     [['route', '--wait', '1000h'], '--wait "1000h": too long; give 24 days (576h) or less'],

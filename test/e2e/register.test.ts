@@ -447,6 +447,13 @@ describe('register with a probe', () => {
     expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
   });
 
+  it('registers with the weight of --weight', async () => {
+    const running = register(1, '--weight', '5');
+    await running.waitForOutput(/registered r1/);
+    const { replicas } = (await (await fetch(`${server}/replicas`)).json()) as { replicas: { weight: number }[] };
+    expect(replicas.map(({ weight }) => weight)).toEqual([5]);
+  });
+
   it('names the model that is not ready, and reports that it may not exist', async () => {
     const port = await findFreePort();
     const worker = start(['worker', '--backend', 'echo', '--no-register', '--port', `${port}`]);

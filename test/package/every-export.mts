@@ -152,7 +152,7 @@ class MirroringStore implements RegistrationStore<SerializedReplica> {
 
   async start(): Promise<void> {
     const replica = { id: 'mirrored' as ReplicaId, endpoint: 'localhost:1' as Endpoint, capabilities: [] };
-    const rest = { instance: undefined, sinceEpochMs: 0, cordon: undefined };
+    const rest = { instance: undefined, sinceEpochMs: 0, cordon: undefined, weight: 1 };
     // @ts-expect-error: the store of an API server has serialized replicas
     await this.put({ lease: 'l0' as LeaseId, owner: 's0' as ServerId, replica, state: 'ready', ...rest });
     const state: ReplicaState = 'ready';

@@ -1,4 +1,5 @@
 import { serializeRegistryResponse } from '../../src/api/api-responses.js';
+import type { ListedReplica } from '../../src/api/replica-list-json.js';
 import { PageSerializer } from '../../src/api/serialized-page.js';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type CapabilityQuery, createPairs } from '../../src/core/capability.js';
@@ -36,6 +37,22 @@ export function registration<R extends Replica>(lease: string, of: R): Registrat
     state: 'ready',
     sinceEpochMs: 0,
     cordon: undefined,
+    weight: 1,
+  };
+}
+
+/** Creates a row of a server's list. */
+export function listReplica(of: Replica, row: Partial<ListedReplica> = {}): ListedReplica {
+  return {
+    replica: of,
+    state: 'ready',
+    stateAgeMs: 0,
+    lastSeenAgeMs: 0,
+    instance: undefined,
+    cordon: undefined,
+    weight: 1,
+    toText: () => '',
+    ...row,
   };
 }
 

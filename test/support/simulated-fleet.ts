@@ -16,7 +16,7 @@ import { asReplicaId } from '../../src/core/ids.js';
 import type { CallEvent } from '../../src/core/ports.js';
 import { toServer } from './api-client.js';
 import { ManualClock } from './manual-clock.js';
-import { replica } from './replicas.js';
+import { listReplica, replica } from './replicas.js';
 import { createSeededRandom } from './seeded-random.js';
 
 /** What a simulated replica does with one call: responds or fails after a time. After an infinite time, it hangs. */
@@ -79,10 +79,10 @@ export class SimulatedFleet {
   }
 
   /** Lists a replica, or changes its state. */
-  put(id: string, { state = 'ready', isCordoned = false } = {}): void {
+  put(id: string, { state = 'ready', isCordoned = false, weight = 1 } = {}): void {
     const cordon = isCordoned ? { cordoned: true, reason: '', atMs: 1 } : undefined;
-    const row = { state, stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon, toText: () => '' };
-    this.table.apply(SERVER, { kind: 'put', replica: { replica: replica(id, { type: 'x' }), ...row } });
+    const listed = listReplica(replica(id, { type: 'x' }), { state, cordon, weight });
+    this.table.apply(SERVER, { kind: 'put', replica: listed });
   }
 
   remove(id: string): void {

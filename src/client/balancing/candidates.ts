@@ -99,13 +99,13 @@ export class Candidates {
     const [ready, suspect]: [ReplicaCandidate[], ReplicaCandidate[]] = [[], []];
     const endpoints = new Set<string>();
     for (const [replicaId, listed] of replicas) {
-      const { replica, state = 'ready', cordon } = listed;
+      const { replica, state = 'ready', cordon, weight } = listed;
       const { endpoint } = replica;
       endpoints.add(endpoint);
       if (cordon?.cordoned || (state !== 'ready' && state !== 'suspect')) continue;
       const candidate: ReplicaCandidate = {
         target: { endpoint, replicaId },
-        weight: 1,
+        weight,
         stats: this.#stats.get(endpoint),
         isPreferred: this.#isPreferred?.(listed) ?? false,
       };

@@ -215,7 +215,7 @@ function toCountedFailure(kind: FailureKind, { code }: AnyserveError): CountedFa
 }
 
 function toClientReplica(
-  { replica, state = 'ready', cordon }: ListedReplica,
+  { replica, state = 'ready', cordon, weight }: ListedReplica,
   { inFlight, latencyMs, ejection, pushedBackUntilMs }: ReplicaStats,
   nowMs: number,
 ): ClientReplica {
@@ -224,6 +224,7 @@ function toClientReplica(
     endpoint: replica.endpoint,
     state,
     isCordoned: cordon?.cordoned ?? false,
+    weight,
     capabilities: replica.capabilities.map(({ pairs }) => Object.fromEntries(listPairs(pairs))),
     callsInProgress: inFlight,
     latencyMs,

@@ -61,6 +61,20 @@ describe('p2c', () => {
     expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
   });
 
+  it('compares calls in progress in proportion to the weights', () => {
+    const { candidates } = createCandidates(2, (at) => [1, 10][at] as number);
+    const [light, heavy] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    // The weights decide: one call at the heavy replica is no reason to leave it.
+    heavy.stats.inFlight = 1;
+    const [lightPicks = 0] = countPicks('p2c', candidates, 1100);
+    expect(Math.abs(lightPicks - 100)).toBeLessThan(50);
+    heavy.stats.inFlight = 10;
+    expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
+    light.stats.inFlight = 1;
+    heavy.stats.inFlight = 9;
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+  });
+
   it('picks a slow replica again after 10 s', () => {
     const { clock, candidates } = createCandidates(3);
     const [, , slow] = candidates as [ReplicaCandidate, ReplicaCandidate, ReplicaCandidate];

@@ -4,7 +4,7 @@ import type { WatchEvent } from '../../../src/api/watch-events.js';
 import { pollRegistry } from '../../../src/client/balancing/registry-poller.js';
 import { EMPTY_SELECTOR } from '../../../src/core/selector.js';
 import { ManualClock } from '../../support/manual-clock.js';
-import { query, replica } from '../../support/replicas.js';
+import { listReplica, query, replica } from '../../support/replicas.js';
 import { until } from '../../support/until.js';
 
 /** Polls lists that a test sets, and records the events as short texts. */
@@ -14,14 +14,8 @@ function startPolling() {
   const server = { list: [] as string[], bytes: 100, requests: 0, isDown: false };
   const events: string[] = [];
   const createListed = (id: string): ListedReplica => {
-    const row = {
-      state: undefined,
-      stateAgeMs: undefined,
-      lastSeenAgeMs: undefined,
-      instance: undefined,
-      cordon: undefined,
-    };
-    return { replica: replica(id, { type: id.startsWith('chat') ? 'chat' : 'embed' }), ...row, toText: () => '' };
+    const row = { state: undefined, stateAgeMs: undefined, lastSeenAgeMs: undefined };
+    return listReplica(replica(id, { type: id.startsWith('chat') ? 'chat' : 'embed' }), row);
   };
   const fetchList = async () => {
     server.requests++;

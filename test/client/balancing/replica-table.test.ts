@@ -5,19 +5,10 @@ import { ReplicaTable, UNCONFIRMED_FOR_MS } from '../../../src/client/balancing/
 import { asReplicaId } from '../../../src/core/ids.js';
 import { toServer } from '../../support/api-client.js';
 import { ManualClock } from '../../support/manual-clock.js';
-import { replica } from '../../support/replicas.js';
+import { listReplica, replica } from '../../support/replicas.js';
 
 function createListed(id: string, { seq = 1, state = 'ready' } = {}): ListedReplica {
-  const instance = { id: `process of ${id}`, seq };
-  return {
-    replica: replica(id, {}),
-    state,
-    stateAgeMs: 0,
-    lastSeenAgeMs: 0,
-    instance,
-    cordon: undefined,
-    toText: () => '',
-  };
+  return listReplica(replica(id, {}), { state, instance: { id: `process of ${id}`, seq } });
 }
 
 /** Creates a table with a manual clock, and short names for the events of its servers. */

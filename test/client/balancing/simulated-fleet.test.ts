@@ -198,4 +198,18 @@ describe('p2c', () => {
     };
     expect(await measureP99Ms('p2c')).toBeLessThanOrEqual((await measureP99Ms('random')) / 3);
   });
+
+  it('sends replicas with twice the weight twice the calls, idle or busy, although their latencies vary', async () => {
+    for (const perSecond of [5, 50, 500]) {
+      const fleet = createFleet({ count: 3 });
+      for (const id of ['r4', 'r5', 'r6']) fleet.put(id, { weight: 2 });
+      for (let n = 1; n <= 6; n++) {
+        fleet.setResponse(`r${n}`, () => ({ afterMs: 45 + 10 * fleet.random.fraction() }));
+      }
+      await fleet.makeCalls(perSecond, 4_000_000 / perSecond);
+      const heavy = fleet.attempts.filter((id) => ['r4', 'r5', 'r6'].includes(id)).length;
+      const ratio = heavy / (fleet.attempts.length - heavy);
+      expect([perSecond, ratio > 1.9 && ratio < 2.5 ? 'twice' : ratio]).toEqual([perSecond, 'twice']);
+    }
+  }, 60_000);
 });

@@ -16,7 +16,7 @@ import { asEndpoint, asReplicaId, type ReplicaId } from '../../../src/core/ids.j
 import { toServer } from '../../support/api-client.js';
 import { computeChiSquare } from '../../support/chi-square.js';
 import { ManualClock } from '../../support/manual-clock.js';
-import { replica } from '../../support/replicas.js';
+import { listReplica, replica } from '../../support/replicas.js';
 import { createSeededRandom } from '../../support/seeded-random.js';
 
 const SERVER = toServer('http://a');
@@ -54,8 +54,7 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
     clock,
   });
   const put = (id: string, state = 'ready'): void => {
-    const row = { state, stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon: undefined, toText: () => '' };
-    table.apply(SERVER, { kind: 'put', replica: { replica: replica(id, {}), ...row } });
+    table.apply(SERVER, { kind: 'put', replica: listReplica(replica(id, {}), { state }) });
   };
   /** Fills the table with these replicas. */
   const load = (...ids: string[]): void => {
@@ -263,9 +262,8 @@ describe('TableDiscovery', () => {
   it('leaves out a replica with an HTTP URL if another can be called', async () => {
     const { table, load, put, find } = createDiscovery();
     load('r1');
-    const row = { state: 'ready', stateAgeMs: 0, lastSeenAgeMs: 0, instance: undefined, cordon: undefined };
     const http = { ...replica('r2', {}), endpoint: asEndpoint('http://r2.test/v1') };
-    table.apply(SERVER, { kind: 'put', replica: { replica: http, ...row, toText: () => '' } });
+    table.apply(SERVER, { kind: 'put', replica: listReplica(http) });
     for (let n = 0; n < 20; n++) expect(await find()).toBe('r1');
     put('r1', 'unready');
     expect(await find()).toBe('r2');
@@ -324,7 +322,14 @@ describe('TableDiscovery', () => {
     const listing = discovery.listReplicas();
     expect(calls).toEqual(['start']);
     load('r1', 'r2');
-    const row = { state: 'ready', isCordoned: false, capabilities: [{}], ejectedForMs: 0, pushedBackForMs: 0 };
+    const row = {
+      state: 'ready',
+      isCordoned: false,
+      weight: 1,
+      capabilities: [{}],
+      ejectedForMs: 0,
+      pushedBackForMs: 0,
+    };
     expect(await listing).toEqual([
       { id: 'r1', endpoint: 'r1.test:50051', ...row, callsInProgress: 0, latencyMs: undefined },
       { id: 'r2', endpoint: 'r2.test:50051', ...row, callsInProgress: 0, latencyMs: undefined },
