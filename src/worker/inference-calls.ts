@@ -8,6 +8,7 @@ import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/serv
 import type { LineLimits } from '../telemetry/line-limits.js';
 import type { Admission } from './admission.js';
 import { runInference, runUnaryInference } from './inference-run.js';
+import { LoadTrailers } from './load-trailers.js';
 import type { ModelTable } from './model-table.js';
 import type { ReceivedMessage } from './received-message.js';
 import { toServiceError } from './service-error.js';
@@ -34,12 +35,14 @@ export class InferenceCalls {
   readonly #admission: Admission;
   readonly #leaving: AbortSignal;
   readonly #options: InferenceCallsOptions;
+  readonly #trailers: LoadTrailers;
 
   constructor(options: InferenceCallsOptions) {
     this.#models = options.models;
     this.#admission = options.admission;
     this.#leaving = options.leaving;
     this.#options = options;
+    this.#trailers = new LoadTrailers(options.admission.load);
   }
 
   /** Handles a ModelInfer call. */
@@ -68,11 +71,11 @@ export class InferenceCalls {
       if (disconnected.signal.aborted) return;
       received.reservation.resize(bytes.length);
       hasResponded = true;
-      respond(null, bytes);
+      respond(null, bytes, this.#trailers);
     } catch (error) {
       if (disconnected.signal.aborted) return;
       this.#reportFailure(call, message, error);
-      respond(toServiceError(error));
+      respond(toServiceError(error, this.#trailers));
     } finally {
       if (!hasResponded) received.reservation.release();
     }
@@ -85,7 +88,7 @@ export class InferenceCalls {
     let isBusy = false;
     // Without this, a client that leaves an idle stream open would keep a stopping worker alive.
     const onLeaving = (): void => {
-      if (!isBusy) call.end();
+      if (!isBusy) call.end(this.#trailers);
     };
     this.#leaving.addEventListener('abort', onLeaving, { once: true });
     let streamError: ServiceError | undefined;
@@ -99,7 +102,7 @@ export class InferenceCalls {
       }
       // Emitted after the loop: inside it, the error would destroy the iterator and discard pending writes.
       if (streamError) call.emit('error', streamError);
-      else call.end();
+      else call.end(this.#trailers);
     } catch (error) {
       // The stream itself is broken, so the failure can only be logged.
       if (!disconnected.signal.aborted)
@@ -122,7 +125,7 @@ export class InferenceCalls {
     } catch (error) {
       if (signal.aborted) return;
       this.#reportFailure(call, message, error);
-      if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return toServiceError(error);
+      if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return toServiceError(error, this.#trailers);
       // Waits for a slow reader, so that a caller can't send requests faster than it reads responses.
       if (!call.write(createErrorResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
     } finally {

@@ -1,11 +1,11 @@
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
-/** Converts an error to the form that grpc-js sends. An error without a code becomes `internal`. */
-export function toServiceError(error: unknown): ServiceError {
+/** Converts an error to the form that grpc-js sends. An error without a code becomes `internal`. Default: no metadata. */
+export function toServiceError(error: unknown, metadata = new Metadata()): ServiceError {
   const coded = error instanceof AnyserveError ? error : new AnyserveError('internal', getErrorMessage(error));
   const details = formatStatusDetails(coded.message);
-  return Object.assign(new Error(details), { code: coded.grpcStatus, details, metadata: new Metadata() });
+  return Object.assign(new Error(details), { code: coded.grpcStatus, details, metadata });
 }
 
 /**
