@@ -1,5 +1,6 @@
 import type { SerializedReplica } from './api/serialized-replica.js';
 import type { LeaseChange } from './client/lease-change.js';
+import type { ReplicaLoad } from './core/load.js';
 import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
 import type { Log, RegistrationStore } from './core/ports.js';
@@ -84,6 +85,11 @@ export interface KeepRegisteredOptions {
   readonly capabilities: readonly ScalarPairs[];
   /** Share of the calls, from 1 to 1,000: twice the weight, twice the calls. Default: 1. */
   readonly weight?: number | undefined;
+  /**
+   * Returns the current load of the model server, or undefined if it isn't known. It is called every 3 s and reported when it
+   * has changed. Only integers from 0 to 1,000,000,000 are reported. Default: no load.
+   */
+  readonly getLoad?: (() => ReplicaLoad | undefined) | undefined;
   /** Called for each registration, loss of the lease and takeover of the id. */
   readonly onChange?: ((change: LeaseChange) => void) | undefined;
 }
@@ -176,6 +182,7 @@ const KEEP_REGISTERED_OPTION_TYPES: OptionTypes<KeepRegisteredOptions> = {
   endpoint: 'string',
   capabilities: 'objects',
   weight: 'number',
+  getLoad: 'function',
   onChange: 'function',
 };
 

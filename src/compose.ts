@@ -176,6 +176,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     clock,
     random,
     weight: options.weight,
+    getLoad: options.getLoad,
     onChange: options.onChange,
   });
   const stopped = keeper.run().finally(() => api.close());

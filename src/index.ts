@@ -27,6 +27,7 @@ export type { KeepRegisteredOptions, StartApiServerOptions, StartWorkerOptions }
 export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';
+export type { ReplicaLoad } from './core/load.js';
 export type { ValueOrGetter } from './core/options.js';
 export type { AttemptTarget, CallEvent, Log, RegistrationStore, StoreEvent } from './core/ports.js';
 export type { LeaseEnd, Registration, RegistrationChange, Replica, ReplicaState } from './core/replica.js';

@@ -130,6 +130,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     capabilities: [undefined, 5, 'x', [5]],
     token: [5],
     tls: [5],
+    getLoad: [5],
     onChange: [5],
   },
   update: { capabilities: [undefined, 5, 'x', [5]] },

@@ -1,9 +1,11 @@
 import type { Capability } from '../core/capability.js';
 import type { Cordon } from '../core/cordon.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import { parseBodyObject } from './body-object.js';
 import { parseCordon, serializeCordon, toCordon } from './cordon-json.js';
 import { parseSeq } from './instance-json.js';
+import { parseLoad, serializeLoad } from './load-json.js';
 import { parseCapabilityObjects, parseDeclaredState, REGISTRATION_LIMITS } from './registration.js';
 import { SerializedReplica } from './serialized-replica.js';
 import type { ValidationFailure, ValidationIssue } from './validation-issues.js';
@@ -21,22 +23,25 @@ export interface RenewalReport {
   readonly seq?: number | undefined;
   /** The newest cordon of the replica id, if the server doesn't know it. */
   readonly cordon?: Cordon | undefined;
+  /** The load, if it has changed since the last report. */
+  readonly load?: ReplicaLoad | undefined;
 }
 
 /** A valid renewal, or the issues of an invalid one. */
 export type RenewalOutcome = ({ readonly kind: 'renewal' } & RenewalReport) | ValidationFailure;
 
 /** Maximum length of the body that nearly all renewals have. Matching it avoids parsing. */
-const MAX_READY_BODY = 64;
-const READY_BODY = /^\{"state":"ready"(?:,"seq":(\d{1,15}))?\}$/;
+const MAX_READY_BODY = 160;
+const READY_BODY =
+  /^\{"state":"ready"(?:,"seq":(\d{1,15}))?(?:,"load":\{"running":(\d{1,9}),"waiting":(\d{1,9})(?:,"limit":(\d{1,9}))?\})?\}$/;
 
 /**
- * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities`, `seq` and `cordon`, each
- * optional. Other keys are ignored.
+ * Parses the body of `PUT /leases/{lease}`: empty, or an object with `state`, `capabilities`, `seq`, `cordon` and `load`,
+ * each optional. Other keys are ignored.
  */
 export function parseRenewal(body: string): RenewalOutcome {
   const ready = body.length <= MAX_READY_BODY ? READY_BODY.exec(body) : null;
-  if (ready) return { kind: 'renewal', state: 'ready', seq: ready[1] === undefined ? undefined : Number(ready[1]) };
+  if (ready) return { kind: 'renewal', state: 'ready', seq: toNumber(ready[1]), load: toReadyLoad(ready) };
   if (body.trim() === '') return { kind: 'renewal' };
   const parsed = parseBodyObject(body, REGISTRATION_LIMITS);
   if (parsed.kind === 'invalid') return parsed;
@@ -47,14 +52,25 @@ export function parseRenewal(body: string): RenewalOutcome {
   const capabilities = objects === null ? undefined : parseCapabilityObjects(objects, issues);
   const seq = parseSeq(object.get('seq') ?? null, ['body', 'seq'], issues);
   const cordon = parseCordon(object.get('cordon') ?? null, issues);
-  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq, cordon };
+  const load = parseLoad(object.get('load') ?? null, issues);
+  return issues.length > 0 ? { kind: 'invalid', issues } : { kind: 'renewal', state, capabilities, seq, cordon, load };
+}
+
+function toReadyLoad([, , running, waiting, limit]: readonly (string | undefined)[]): ReplicaLoad | undefined {
+  if (running === undefined) return undefined;
+  return { running: Number(running), waiting: Number(waiting), limit: toNumber(limit) };
+}
+
+function toNumber(digits: string | undefined): number | undefined {
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** Serializes the body of a renewal. */
-export function serializeRenewal({ state, capabilities, seq, cordon }: RenewalReport): string {
+export function serializeRenewal({ state, capabilities, seq, cordon, load }: RenewalReport): string {
   const members = [
     ...(state === undefined ? [] : [`"state":${JSON.stringify(state)}`]),
     ...(seq === undefined ? [] : [`"seq":${seq}`]),
+    ...(load ? [`"load":${serializeLoad(load)}`] : []),
     ...(cordon ? [`"cordon":${serializeCordon(cordon)}`] : []),
     ...(capabilities ? [`"capabilities":[${capabilities.map(({ source }) => source).join()}]`] : []),
   ];

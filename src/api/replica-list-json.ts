@@ -1,11 +1,13 @@
 import type { Cordon } from '../core/cordon.js';
 import type { ExplainedReplica } from '../core/explanation.js';
+import { type ReplicaLoad, toLoad } from '../core/load.js';
 import type { KnownReplica } from '../core/registry.js';
 import { MAX_WEIGHT, type Replica } from '../core/replica.js';
 import { parseJsonObject } from '../json/exact-json.js';
 import { isJsonObject, type Json, JsonNumber, type JsonObject, serializeJson } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
 import { toCordon } from './cordon-json.js';
+import { serializeLoad } from './load-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import type { SerializedReplica } from './serialized-replica.js';
 
@@ -64,7 +66,8 @@ export function serializeReplicaRow(
     ...(cordon && { cordon: { cordoned: cordon.cordoned, reason: cordon.reason, at: cordon.atMs } }),
     ...(weight !== 1 && { weight }),
   };
-  return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1)}`;
+  const load = lease?.load ? `,"load":${serializeLoad(lease.load)}` : '';
+  return `${replica.listEntry.slice(0, -1)},${JSON.stringify(details).slice(1, -1)}${load}}`;
 }
 
 /** An entry of the replica list, as parsed by a client of the API server. */
@@ -82,6 +85,8 @@ export interface ListedReplica {
   readonly cordon: Cordon | undefined;
   /** Share of the calls. 1 if the server doesn't report it. */
   readonly weight: number;
+  /** The load that the replica last reported to the server. Undefined if it has reported none. */
+  readonly load: ReplicaLoad | undefined;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
 }
@@ -166,6 +171,7 @@ function parseEntry<Value, Parsed extends Value>(
     instance: parseListedInstance(reader.getField(entry, 'instance'), reader),
     cordon: parseListedCordon(reader.getField(entry, 'cordon'), reader),
     weight: toWeight(reader.toNumber(reader.getField(entry, 'weight'))),
+    load: parseListedLoad(reader.getField(entry, 'load'), reader),
     toText: () => reader.toText(entry),
   };
 }
@@ -192,4 +198,13 @@ function parseListedCordon<Value, Parsed extends Value>(
   if (value === undefined || !reader.isObject(value)) return undefined;
   const getField = (name: string): Value | undefined => reader.getField(value, name);
   return toCordon({ cordoned: getField('cordoned'), reason: getField('reason'), at: reader.toNumber(getField('at')) });
+}
+
+function parseListedLoad<Value, Parsed extends Value>(
+  value: Value | undefined,
+  reader: ListReader<Value, Parsed>,
+): ReplicaLoad | undefined {
+  if (value === undefined || !reader.isObject(value)) return undefined;
+  const getNumber = (name: keyof ReplicaLoad): number | undefined => reader.toNumber(reader.getField(value, name));
+  return toLoad({ running: getNumber('running'), waiting: getNumber('waiting'), limit: getNumber('limit') });
 }

@@ -1,6 +1,7 @@
 import { type LeaseEvent, parseLeaseEvent } from '../api/lease-events.js';
 import type { Capability } from '../core/capability.js';
 import type { AnyserveError } from '../core/errors.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
@@ -50,6 +51,8 @@ export interface HeldLeaseOptions {
   readonly onCapabilities: (capabilities: readonly Capability[], error?: AnyserveError) => void;
   /** Returns the number of the last change by this process. */
   readonly getSeq: () => number;
+  /** Returns the current load of the replica. Undefined if it isn't known. */
+  readonly getLoad: () => ReplicaLoad | undefined;
   /** Called when the server has accepted a renewal, and with it a state. */
   readonly onState: () => void;
   /** Called once, when servers with different registries respond at the server's address. */
@@ -161,7 +164,7 @@ export class HeldLease {
   }
 
   #createRenewals(): Renewals {
-    const { api, clock, ttlMs, state, cordons, onCapabilities, getSeq, onState, onMisrouted } = this.#options;
+    const { api, clock, ttlMs, state, cordons, onCapabilities, getSeq, getLoad, onState, onMisrouted } = this.#options;
     return new Renewals(state, {
       renew: async (report, signal) => {
         const { server } = this.#lease;
@@ -183,6 +186,7 @@ export class HeldLease {
         onCapabilities(capabilities, error);
       },
       getSeq,
+      getLoad,
       onState: (accepted) => {
         this.#acceptedState = accepted;
         onState();

@@ -2,6 +2,7 @@ import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { InstanceId } from '../core/ids.js';
+import { type ReplicaLoad, toLoad } from '../core/load.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
@@ -31,6 +32,8 @@ export interface LeaseKeeperOptions {
   readonly ttlMs?: number | undefined;
   /** Share of the calls, from 1 to 1,000. Default: 1. */
   readonly weight?: number | undefined;
+  /** Returns the current load, which two-way leases report. Numbers that are no integers are not reported. Default: no load. */
+  readonly getLoad?: (() => ReplicaLoad | undefined) | undefined;
 }
 
 /** Maximum time to wait for the servers to accept the state `draining`, in ms. */
@@ -87,6 +90,7 @@ export class LeaseKeeper {
       cordons: new CordonRelay(() => this.#sendCordon()),
       getReplica: () => this.#replica,
       getState: () => this.#state,
+      getLoad: () => this.#getLoad(),
       isOnlyServer: () => this.#registrations.size === 1,
       isRegisteredElsewhere: (registration) => this.#held.some((other) => other !== registration),
       listener: this.#createListener(),
@@ -261,15 +265,27 @@ export class LeaseKeeper {
     update?.settle(error);
   }
 
-  /** Calls the listener. Its errors are reported as uncaught exceptions, so that they don't count as connection failures. */
+  /** Calls the listener. */
   #notify(change: LeaseChange): void {
-    try {
-      this.#options.onChange?.(change, this.#replica);
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    callUser(() => this.#options.onChange?.(change, this.#replica));
+  }
+
+  /** Copies the load, because the numbers of the original can change. */
+  #getLoad(): ReplicaLoad | undefined {
+    const { getLoad } = this.#options;
+    return getLoad && toLoad(callUser(getLoad));
+  }
+}
+
+/** Calls a function of the user. Its errors are reported as uncaught exceptions, so that they don't count as connection failures. */
+function callUser<T>(call: () => T): T | undefined {
+  try {
+    return call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+    return undefined;
   }
 }
 

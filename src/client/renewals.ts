@@ -1,6 +1,7 @@
 import type { RenewalReport } from '../api/lease-renewal.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
+import { isSameLoad, type ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
 import { sleep } from './async-waits.js';
@@ -15,6 +16,8 @@ export interface RenewalsOptions {
   readonly renew: (report: RenewalReport, signal: AbortSignal) => Promise<RenewalReply>;
   /** Returns the number of the last change by this process. */
   readonly getSeq: () => number;
+  /** Returns the current load of the replica. Undefined if it isn't known. */
+  readonly getLoad: () => ReplicaLoad | undefined;
   /** TTL of the lease, in ms. */
   readonly ttlMs: number;
   readonly clock: Clock;
@@ -37,7 +40,7 @@ const RETRIES_PER_TTL = 9;
 /** Delay before a retry when the server refused capabilities because they came too soon or it had no room, in ms. */
 const CAPABILITIES_RETRY_MS = 1000;
 
-/** Renews a two-way lease, and reports the state and the capabilities of its replica. */
+/** Renews a two-way lease, and reports the state, the capabilities and the load of its replica. */
 export class Renewals {
   readonly #options: RenewalsOptions;
   readonly #stop = new AbortController();
@@ -48,6 +51,8 @@ export class Renewals {
   #capabilities: readonly Capability[] | undefined;
   /** Earliest time to send the capabilities. */
   #capabilitiesAtMs = 0;
+  /** The load that the server last accepted. */
+  #load: ReplicaLoad | undefined;
   #renewedAtMs = 0;
   /** Whether the last response was from a server with another registry. */
   #isMisrouted = false;
@@ -111,14 +116,16 @@ export class Renewals {
 
   /** Sends one renewal. Returns `refused` if the server rejected all of it because of the capabilities. */
   async #renew(): Promise<RenewalReply | 'refused' | undefined> {
-    const { renew, clock, getSeq } = this.#options;
+    const { renew, clock, getSeq, getLoad } = this.#options;
     const state = this.#state;
+    const load = getLoad();
     const capabilities = clock.nowMs() >= this.#capabilitiesAtMs ? this.#capabilities : undefined;
     try {
-      const report = { state, seq: getSeq() };
+      const report = { state, seq: getSeq(), load: isSameLoad(load, this.#load) ? undefined : load };
       const renewal = await renew(capabilities ? { ...report, capabilities } : report, this.#stop.signal);
       if (renewal === 'misrouted') this.#isMisrouted = true;
       if (renewal !== 'renewed') return renewal;
+      this.#load = load;
       this.#recordRenewal(state);
       if (capabilities) this.#settle(capabilities);
       return renewal;

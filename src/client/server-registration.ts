@@ -1,5 +1,6 @@
 import { UNKNOWN_REGISTRY } from '../api/instance-json.js';
 import { AnyserveError } from '../core/errors.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { Clock, Random } from '../core/ports.js';
 import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
@@ -34,6 +35,8 @@ export interface RegistrationContext {
   readonly getReplica: () => Replica;
   /** Returns the state that the replica declares. */
   readonly getState: () => DeclaredState;
+  /** Returns the current load of the replica. Undefined if it isn't known. */
+  readonly getLoad: () => ReplicaLoad | undefined;
   /** Returns whether this is the only API server, so that no other can share its registry. */
   readonly isOnlyServer: () => boolean;
   /** Returns whether the replica is registered with another server. */
@@ -227,7 +230,7 @@ export class ServerRegistration {
 
   /** Holds a lease to its end, and reports what has changed since the registration. */
   async #hold(lease: OpenLease, replica: Replica, state: DeclaredState, signal: AbortSignal): Promise<HeldLeaseEnd> {
-    const { api, clock, ttlMs, instance, cordons, listener, getState } = this.#context;
+    const { api, clock, ttlMs, instance, cordons, listener, getState, getLoad } = this.#context;
     const held = new HeldLease(lease, {
       api,
       clock,
@@ -240,6 +243,7 @@ export class ServerRegistration {
       onRegistered: () => listener.onRegistered(this),
       onCapabilities: (capabilities, error) => this.#onCapabilities({ ...replica, capabilities }, error),
       getSeq: () => instance.seq,
+      getLoad,
       onState: () => listener.onStateSettled(this),
       onMisrouted: () => listener.onMisrouted(this),
     });

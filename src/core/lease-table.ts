@@ -1,5 +1,6 @@
 import type { Cordon } from './cordon.js';
 import type { LeaseId, ReplicaId } from './ids.js';
+import type { ReplicaLoad } from './load.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, Instance, LeaseEnd, NumberedInstance } from './replica.js';
 import type { HostListener } from './self-preservation.js';
@@ -46,6 +47,8 @@ export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' 
   declared: DeclaredState;
   /** Reason of the current suspicion; undefined while the lease is not suspected. */
   suspected: InferredEnd | undefined;
+  /** The load that the holder last reported. Change it with `ReplicaLoads`. */
+  load: ReplicaLoad | undefined;
   /** Cancels the timer of the lease. */
   cancelTimer: () => void;
 }
@@ -74,6 +77,7 @@ export function createLease(
     seenAtMs: nowMs,
     declared: state,
     suspected: undefined,
+    load: undefined,
     cancelTimer: NO_TIMER,
   };
 }

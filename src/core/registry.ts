@@ -24,6 +24,7 @@ import {
   type Replica,
 } from './replica.js';
 import { ReplicaList } from './replica-list.js';
+import { ReplicaLoads } from './replica-loads.js';
 import type { ReplicaPage } from './replica-pages.js';
 import { createSelfPreservation } from './self-preservation.js';
 
@@ -41,13 +42,15 @@ export interface RegistryOptions<R extends Replica = Replica> {
 export interface KnownReplica<R extends Replica = Replica> {
   readonly registration: Registration<R>;
   /** Undefined if the lease has ended or another server granted it. */
-  readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs'> | undefined;
+  readonly lease: Pick<Lease, 'host' | 'ttlMs' | 'seenAtMs' | 'load'> | undefined;
 }
 
 /** The live replicas. Grants and ends their leases, and picks a replica for a query. Returns replicas of the type that it was given. */
 export class Registry<R extends Replica = Replica> {
   /** The operators' decisions which replicas get no calls. */
   readonly cordons: Cordons<R>;
+  /** The loads that replicas report. */
+  readonly loads: ReplicaLoads;
   /** The changes of the list of registrations. */
   readonly changes: RegistryChanges<R>;
   readonly #store: RegistrationStore<R>;
@@ -78,6 +81,7 @@ export class Registry<R extends Replica = Replica> {
     this.#list = new ReplicaList(random);
     this.#leases = new LeaseTable(selfPreservation);
     const leases = this.#leases;
+    this.loads = new ReplicaLoads(leases);
     this.#expiry = new LeaseExpiry({ store, clock, events, leases, selfPreservation });
     this.#renewals = new LeaseRenewals({ clock, list: this.#list, leases, expiry: this.#expiry, limits });
     this.cordons = new Cordons({ store, clock, events, list: this.#list, leases });

@@ -85,16 +85,3 @@ export type LeaseEnd =
 
 /** Reasons that are inferred from silence, and can be wrong. */
 export type InferredEnd = Extract<LeaseEnd, 'expired' | 'unacknowledged'>;
-
-/**
- * Load that a replica reports. Source of the names: the model server protocol of the Gateway API Inference Extension, which
- * asks for the running requests and for the requests that wait in a queue.
- */
-export interface ReplicaLoad {
-  /** Number of calls that run. */
-  readonly running: number;
-  /** Number of calls that wait until others have finished. */
-  readonly waiting: number;
-  /** Maximum number of calls that run at once. Undefined if it isn't known. */
-  readonly limit: number | undefined;
-}

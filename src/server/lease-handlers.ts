@@ -17,11 +17,11 @@ import { reportListValues } from './list-value-warning.js';
 import { readRequestText } from './request-text.js';
 
 /**
- * Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state and the capabilities that the
- * replica reports.
+ * Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state, the capabilities and the
+ * load that the replica reports.
  */
 export function createRenewHandler(
-  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findRenewalRefusal' | 'cordons'>,
+  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findRenewalRefusal' | 'cordons' | 'loads'>,
   events: Events<ServerEvent>,
   bodies: BodyMemory,
 ): RequestHandler {
@@ -37,7 +37,7 @@ export function createRenewHandler(
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
-    const { state, capabilities, seq, cordon } = outcome;
+    const { state, capabilities, seq, cordon, load } = outcome;
     const offer =
       capabilities &&
       ((current: SerializedReplica): SerializedReplica => {
@@ -46,6 +46,7 @@ export function createRenewHandler(
       });
     if (cordon) await registry.cordons.adopt(lease, cordon);
     const renewal = await registry.renew(lease, state, offer, seq);
+    if (load && renewal === 'renewed') registry.loads.record(lease, load);
     if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
     else sendRefusedRenewal(response, renewal, capabilities !== undefined);
   };

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { ReplicaLoad } from '../core/replica.js';
+import type { ReplicaLoad } from '../core/load.js';
 
 /** Admission control: limits how many calls run at once and how many wait, and rejects the rest immediately. */
 export interface Admission {

@@ -1,5 +1,5 @@
 import { Metadata } from '@grpc/grpc-js';
-import type { ReplicaLoad } from '../core/replica.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { LOAD_KEYS } from '../inference/service-definition.js';
 
 /**

@@ -15,7 +15,7 @@ import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { addLabels } from '../json/capability-json.js';
 import { LineLimits } from '../telemetry/line-limits.js';
-import { createAdmission } from './admission.js';
+import { type Admission, createAdmission } from './admission.js';
 import { BackendHealth } from './backend-health.js';
 import { type GrpcServer, startGrpcServer } from './grpc-server.js';
 import { createModelTable, type ModelTable } from './model-table.js';
@@ -70,6 +70,7 @@ class RunningWorker {
   readonly #options: WorkerOptions;
   readonly #world: WorkerEnvironment;
   readonly #models: ModelTable;
+  readonly #admission: Admission;
   readonly #api: ApiClient | undefined;
   readonly #health: BackendHealth;
   /** Aborted when streams must end. */
@@ -87,6 +88,7 @@ class RunningWorker {
     this.#options = options;
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
+    this.#admission = createAdmission({ maxConcurrency: getMaxConcurrency(options), maxQueue: options.maxQueue });
     this.#api =
       options.servers.length > 0
         ? new ApiClient({ ...options.serverAccess, servers: options.servers, clock: world.clock })
@@ -125,6 +127,7 @@ class RunningWorker {
         random,
         ready: this.#isReady,
         weight,
+        getLoad: () => this.#admission.load,
         onChange: onLeaseChange,
       });
     this.#health.start();
@@ -169,12 +172,11 @@ class RunningWorker {
 
   #listen(): Promise<GrpcServer> {
     const { clock, log, version } = this.#world;
-    const { maxQueue } = this.#options;
     const lines = new LineLimits(log, clock);
     return startGrpcServer({
       ...this.#options,
       models: this.#models,
-      admission: createAdmission({ maxConcurrency: getMaxConcurrency(this.#options), maxQueue }),
+      admission: this.#admission,
       clock,
       lines,
       version,

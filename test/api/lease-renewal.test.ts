@@ -8,7 +8,7 @@ describe('parseRenewal', () => {
     ['', undefined],
     ['  ', undefined],
     ['{}', undefined],
-    ['{"state":null,"load":{"queue":3}}', undefined],
+    ['{"state":null,"load":null,"queue":3}', undefined],
     ['{"state":"ready"}', 'ready'],
     ['{"state":"unready"}', 'unready'],
     ['{"state":"draining"}', 'draining'],
@@ -24,6 +24,35 @@ describe('parseRenewal', () => {
   ])('rejects %j', (body, message) => {
     const outcome = parseRenewal(body);
     expect(outcome.kind === 'invalid' && serializeValidationIssues(outcome.issues)).toContain(message);
+  });
+});
+
+describe('the load in a renewal', () => {
+  const LOADS = [
+    { running: 3, waiting: 0, limit: 16 },
+    { running: 0, waiting: 1_000_000_000, limit: undefined },
+  ];
+
+  it.each(LOADS)('is parsed as it was serialized: %j', (load) => {
+    for (const report of [{ state: 'ready', seq: 7, load } as const, { state: 'draining', load } as const]) {
+      const body = serializeRenewal(report);
+      expect(parseRenewal(body)).toEqual({ kind: 'renewal', ...report });
+      // With a space, the body is none of those that need no parser.
+      expect(parseRenewal(` ${body}`)).toEqual(parseRenewal(body));
+    }
+  });
+
+  it.each([
+    ['3', 'dict_type', ['body', 'load']],
+    ['[]', 'dict_type', ['body', 'load']],
+    ['{"running":1}', 'missing', ['body', 'load', 'waiting']],
+    ['{"running":-1,"waiting":0}', 'value_error', ['body', 'load', 'running']],
+    ['{"running":1.5,"waiting":0}', 'value_error', ['body', 'load', 'running']],
+    ['{"running":1,"waiting":"0"}', 'value_error', ['body', 'load', 'waiting']],
+    ['{"running":1,"waiting":0,"limit":1000000001}', 'value_error', ['body', 'load', 'limit']],
+  ])('is refused: %s', (load, type, loc) => {
+    const outcome = parseRenewal(`{"state":"ready","load":${load}}`);
+    expect(outcome).toMatchObject({ kind: 'invalid', issues: [{ type, loc }] });
   });
 });
 

@@ -49,6 +49,7 @@ import {
   type RegistrationStore,
   type Replica,
   type ReplicaId,
+  type ReplicaLoad,
   type ReplicaState,
   type RequestedOutput,
   type RequestOptions,
@@ -132,6 +133,7 @@ export const app = new App()
   .capability({ type: 'stray' }, { inputs: { a: 'INT32' } }, ({ b }) => ({ b }));
 
 export const pick: PickerName = 'least-request';
+export const load: ReplicaLoad = { running: 3, waiting: 0, limit: 16 };
 export const formatReplica = ({ id, callsInProgress, latencyMs }: ClientReplica): string =>
   `${id}: ${callsInProgress} calls, ${latencyMs ?? '-'} ms`;
 

@@ -51,6 +51,7 @@ export function listReplica(of: Replica, row: Partial<ListedReplica> = {}): List
     instance: undefined,
     cordon: undefined,
     weight: 1,
+    load: undefined,
     toText: () => '',
     ...row,
   };

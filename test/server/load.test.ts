@@ -1,0 +1,82 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseReplicaList } from '../../src/api/replica-list-json.js';
+import type { LeaseId } from '../../src/core/ids.js';
+import { App, keepRegistered, startWorker } from '../../src/index.js';
+import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { serializedReplica } from '../support/replicas.js';
+import { until } from '../support/until.js';
+
+let server: TestApiServer;
+const cleanups: (() => unknown)[] = [];
+
+beforeEach(async () => {
+  server = await startTestApiServer();
+  cleanups.push(() => server.close());
+});
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const register = (id: string): Promise<LeaseId> =>
+  server.registry.register(serializedReplica(id, { type: 'chat' }), { host: 'h', ttlMs: 60_000 }, () => {});
+
+const renew = (lease: LeaseId, body: string) => fetch(`${server.url}/leases/${lease}`, { method: 'PUT', body });
+
+/** Returns the load of a replica in the list. */
+async function findLoad(id: string): Promise<unknown> {
+  const listed = parseReplicaList(await (await fetch(`${server.url}/replicas`)).text());
+  return listed?.find(({ replica }) => replica.id === id)?.load;
+}
+
+describe('the load of a replica', () => {
+  it('is in the list of replicas, and no change of the registry', async () => {
+    const lease = await register('r1');
+    await register('r2');
+    const { revision } = server.registry.changes;
+    const registry = await (await fetch(`${server.url}/registry`)).text();
+    const response = await renew(lease, '{"state":"ready","load":{"running":3,"waiting":1,"limit":4}}');
+    expect([response.status, await response.text()]).toEqual([200, '{"status":"renewed"}']);
+    expect(await findLoad('r1')).toEqual({ running: 3, waiting: 1, limit: 4 });
+    expect(await findLoad('r2')).toBeUndefined();
+    expect((await renew(lease, '{"state":"ready"}')).status).toBe(200);
+    expect(await findLoad('r1')).toEqual({ running: 3, waiting: 1, limit: 4 });
+    expect(server.registry.changes.revision).toBe(revision);
+    expect(await (await fetch(`${server.url}/registry`)).text()).toBe(registry);
+  });
+
+  it('is refused with the place of the error if it is invalid, and then changes nothing', async () => {
+    const lease = await register('r1');
+    const response = await renew(lease, '{"state":"unready","load":{"running":-3,"waiting":1}}');
+    expect([response.status, await response.json()]).toMatchObject([
+      422,
+      { detail: [{ type: 'value_error', loc: ['body', 'load', 'running'], input: -3 }] },
+    ]);
+    expect(server.registry.replicas()).toHaveLength(1);
+    expect(await findLoad('r1')).toBeUndefined();
+  });
+
+  it('ends with its lease', async () => {
+    const lease = await register('r1');
+    await renew(lease, '{"load":{"running":3,"waiting":1}}');
+    await register('r1');
+    expect(await findLoad('r1')).toBeUndefined();
+    server.registry.loads.record(lease, { running: 1, waiting: 0 });
+    expect(await findLoad('r1')).toBeUndefined();
+  });
+});
+
+it('is reported by a worker, and by a program that keeps a model server registered', async () => {
+  const app = new App().capability({ type: 'chat' }, () => ({ ok: [true] }));
+  const worker = await startWorker({ backends: [app], id: 'w1', port: 0, maxConcurrency: 5, servers: [server.url] });
+  const load = { running: 2, waiting: 7, limit: 8 };
+  const place = { server: server.url, id: 'k1', endpoint: 'k1.test:1' };
+  const kept = await keepRegistered({ ...place, capabilities: [{ type: 'chat' }], getLoad: () => load });
+  cleanups.push(
+    () => worker.stop(),
+    () => kept.stop(),
+  );
+  const findLoads = async () => [await findLoad('w1'), await findLoad('k1')];
+  await until('both have reported it', async () => !(await findLoads()).includes(undefined), 10_000);
+  expect(await findLoads()).toEqual([{ running: 0, waiting: 0, limit: 5 }, load]);
+}, 15_000);
