@@ -1,6 +1,8 @@
 import { asReplicaId, type ReplicaId } from '../core/ids.js';
+import { type ReplicaLoad, toLoad } from '../core/load.js';
 import type { LeaseEnd } from '../core/replica.js';
 import { type EventPosition, formatEventFrame } from './event-frames.js';
+import { serializeLoad } from './load-json.js';
 import { type ListedReplica, parseListedReplica } from './replica-list-json.js';
 
 /** Path of the stream of changes. */
@@ -28,8 +30,16 @@ export type WatchEvent =
   | { readonly kind: 'synced' }
   /** `reason` is a {@link RemovalReason}, or one that a newer server added. */
   | { readonly kind: 'removed'; readonly replicaId: ReplicaId; readonly reason: string }
+  /** Replicas that match have reported other loads. The list stays the same. */
+  | { readonly kind: 'load'; readonly loads: readonly ReportedLoad[] }
   /** The server is no longer warming. */
   | { readonly kind: 'warm' };
+
+/** The load that a replica has reported. */
+export interface ReportedLoad {
+  readonly replicaId: ReplicaId;
+  readonly load: ReplicaLoad;
+}
 
 /** The last event of a stream that the server ends, with the reason. */
 export interface DroppedEvent {
@@ -62,6 +72,16 @@ export function formatWarmEvent(position: EventPosition): string {
   return formatEventFrame({ event: 'warm', data: '{}', position });
 }
 
+/** Serializes one of the loads of a `load` event. */
+export function serializeReplicaLoad(replicaId: ReplicaId, load: ReplicaLoad): string {
+  return `{"replica_id":${JSON.stringify(replicaId)},${serializeLoad(load).slice(1)}`;
+}
+
+/** Formats a `load` event. It has no position: a client that misses it gets later ones. */
+export function formatLoadEvent(loads: readonly string[]): string {
+  return formatEventFrame({ event: 'load', data: `{"loads":[${loads.join()}]}` });
+}
+
 /** Formats the last event of a stream that the server ends. */
 export function formatDroppedEvent(reason: string): string {
   return formatEventFrame({ event: 'dropped', data: JSON.stringify({ reason }) });
@@ -87,6 +107,8 @@ export function parseWatchEvent(
       return { kind: name };
     case 'removed':
       return parseRemoved(parseMembers(data));
+    case 'load':
+      return parseLoads(parseMembers(data));
     case 'dropped':
       return parseDroppedEvent(data);
     default:
@@ -108,6 +130,16 @@ function parseSnapshot({ warming }: Members): WatchEvent | undefined {
 function parseRemoved({ replica_id: id, reason }: Members): WatchEvent | undefined {
   if (typeof id !== 'string') return undefined;
   return { kind: 'removed', replicaId: asReplicaId(id), reason: typeof reason === 'string' ? reason : 'unknown' };
+}
+
+/** Leaves out loads that aren't valid. */
+function parseLoads({ loads }: Members): WatchEvent | undefined {
+  if (!Array.isArray(loads)) return undefined;
+  const valid = loads.flatMap((entry: Members | null): ReportedLoad[] => {
+    const [id, load] = [entry?.['replica_id'], toLoad(entry)];
+    return typeof id === 'string' && load ? [{ replicaId: asReplicaId(id), load }] : [];
+  });
+  return { kind: 'load', loads: valid };
 }
 
 /** Returns the members of a JSON object; none if the string is anything else. */

@@ -1,5 +1,5 @@
 import type { ListedReplica } from '../api/replica-list-json.js';
-import type { WatchEvent } from '../api/watch-events.js';
+import { serializeReplicaLoad, type WatchEvent } from '../api/watch-events.js';
 import { escapeControls } from '../core/control-characters.js';
 import type { ReplicaId } from '../core/ids.js';
 import { truncateText } from '../core/quoting.js';
@@ -38,6 +38,8 @@ export class ListTracker {
         return this.#put(event.replica);
       case 'removed':
         return this.#remove(event.replicaId, event.reason);
+      case 'load':
+        return [];
       case 'warm':
         this.#isWarming = false;
         return this.#removeUnconfirmed();
@@ -98,6 +100,8 @@ function formatMembers(event: WatchEvent): string {
       return `,"replica":${event.replica.toText()}`;
     case 'removed':
       return `,"replica_id":${JSON.stringify(event.replicaId)},"reason":${JSON.stringify(event.reason)}`;
+    case 'load':
+      return `,"loads":[${event.loads.map(({ replicaId, load }) => serializeReplicaLoad(replicaId, load)).join()}]`;
     case 'synced':
     case 'warm':
       return '';

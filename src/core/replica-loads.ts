@@ -6,7 +6,7 @@ import { isSameLoad, type ReplicaLoad } from './load.js';
 export type LoadListener = (lease: Pick<Lease, 'id' | 'replicaId' | 'load'>) => void;
 
 /**
- * The loads that the holders of this server's leases report. A load is part of the lease and ends with it. It is no change of
+ * The loads that the holders of this server's leases report. A load is part of the lease and ends with it. It does not change
  * the registration: no store and no event has it.
  */
 export class ReplicaLoads {

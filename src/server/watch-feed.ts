@@ -30,7 +30,7 @@ const NO_EVENTS = Buffer.alloc(0);
 
 /** Changes for all streams with one filter. Bytes that several streams read are serialized once. */
 export class WatchFeed {
-  readonly #filter: CapabilityFilter;
+  readonly filter: CapabilityFilter;
   readonly #options: WatchFeedOptions;
   /** Recent reads by the change that they begin after. */
   readonly #recent = new Map<number, WatchedChanges>();
@@ -39,7 +39,7 @@ export class WatchFeed {
   streams = 0;
 
   constructor(filter: CapabilityFilter, options: WatchFeedOptions) {
-    this.#filter = filter;
+    this.filter = filter;
     this.#options = options;
   }
 
@@ -72,7 +72,7 @@ export class WatchFeed {
     let bytes = 0;
     let to = from;
     while (to < history.latest && bytes < MAX_READ_BYTES) {
-      const event = history.format(to + 1, this.#filter);
+      const event = history.format(to + 1, this.filter);
       // A large event gets a read for itself, and shares the bytes of the history.
       if (event && bytes > 0 && bytes + event.length > MAX_READ_BYTES) break;
       to++;
@@ -90,7 +90,7 @@ export class WatchFeed {
     const cached = this.#snapshot;
     if (cached && !cached.hasFailed && history.hasAllAfter(cached.revision)) return cached;
     cached?.endCaching();
-    const snapshot = new WatchSnapshot(this.#filter, readList(), this.#options);
+    const snapshot = new WatchSnapshot(this.filter, readList(), this.#options);
     this.#snapshot = snapshot;
     const stopCaching = (): void => {
       snapshot.endCaching();

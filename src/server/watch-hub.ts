@@ -15,6 +15,7 @@ import { ListMemory } from './list-memory.js';
 import { TurnQueue } from './turn-queue.js';
 import { WatchFeed } from './watch-feed.js';
 import { WatchHistory, type WatchHistoryLimits } from './watch-history.js';
+import { WatchLoads } from './watch-loads.js';
 import { Watcher } from './watcher.js';
 
 /** Time for which changes are collected before they are sent, in ms. */
@@ -35,7 +36,7 @@ const IDLE_HISTORY_MS = 60_000;
 
 /** Options of a {@link WatchHub}. */
 export interface WatchHubOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'changes' | 'pages' | 'describe'>;
+  readonly registry: Pick<Registry<SerializedReplica>, 'changes' | 'pages' | 'describe' | 'find' | 'loads'>;
   readonly clock: Clock;
   readonly streams: Pick<EventStreams, 'open'>;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
@@ -55,6 +56,7 @@ export class WatchHub {
   readonly #turns: TurnQueue;
   readonly #watchers = new Set<Watcher>();
   readonly #feeds = new Map<string, WatchFeed>();
+  readonly #loads: WatchLoads;
   /** Undefined while nobody has watched for a minute. */
   #history: WatchHistory | undefined;
   #cancelForgetting = (): void => {};
@@ -69,6 +71,11 @@ export class WatchHub {
     this.#options = options;
     this.#turns = new TurnQueue(clock);
     this.#snapshotMemory = new ListMemory(maxSnapshotBytes);
+    this.#loads = new WatchLoads({
+      ...options,
+      waitForTurn: () => this.#turns.wait(),
+      listReceivers: () => (this.#isDraining ? [] : [...this.#watchers]),
+    });
     if (warmingMs > 0) clock.schedule(warmingMs, () => this.#onWarm(), { background: true });
   }
 
@@ -90,6 +97,7 @@ export class WatchHub {
     feed.streams++;
     const watcher = this.#createWatcher(feed, this.#findResumePoint(lastEvent, history));
     this.#watchers.add(watcher);
+    this.#loads.start();
     if (this.#watchers.size === 1) this.#checkForSlowClients();
     const { socket } = response;
     const onDead = (): void => void response.destroy();
@@ -140,6 +148,7 @@ export class WatchHub {
 
   #forgetLater(): void {
     this.#cancelSlowCheck();
+    this.#loads.stop();
     const forget = (): void => {
       this.#unsubscribe();
       this.#history = undefined;

@@ -1,7 +1,9 @@
 import { formatDroppedEvent, formatSnapshotEvent, formatSyncedEvent, formatWarmEvent } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
+import type { CapabilityFilter } from '../core/selector.js';
 import type { EventStreamResponse } from './event-stream-response.js';
 import type { WatchFeed } from './watch-feed.js';
+import type { LoadReceiver } from './watch-loads.js';
 import type { WatchSnapshot } from './watch-snapshot.js';
 
 /** Timeout for a client that has unread events, in ms. */
@@ -41,8 +43,8 @@ interface SnapshotReading {
   turn: 'none' | 'scheduled' | 'now';
 }
 
-/** Decides which events one stream gets next. It holds a position, and no events. */
-export class Watcher {
+/** Decides which events one stream gets next. It holds a position, and no events other than loads. */
+export class Watcher implements LoadReceiver {
   readonly #options: WatcherOptions;
   #stream: EventStreamResponse | undefined;
   #reading: SnapshotReading | undefined;
@@ -52,6 +54,8 @@ export class Watcher {
   #lastReadAtMs: number;
   /** Whether the client has come back and is receiving the changes that it missed. */
   #isCatchingUp: boolean;
+  /** The `load` events that are sent next. */
+  #loads: Buffer[] = [];
 
   constructor(options: WatcherOptions) {
     const { feed, clock, resumeAfter, wasWarming } = options;
@@ -64,6 +68,10 @@ export class Watcher {
     const snapshot = feed.getSnapshot();
     const stop = snapshot.addReader(() => this.notify());
     this.#reading = { snapshot, startedAtMs: clock.nowMs(), stop, hasBegun: false, nextPart: 0, turn: 'none' };
+  }
+
+  get filter(): CapabilityFilter {
+    return this.#options.feed.filter;
   }
 
   /** Number of bytes that wait for the client. */
@@ -81,11 +89,19 @@ export class Watcher {
     this.#stream?.notify();
   }
 
+  sendLoads(events: readonly Buffer[]): void {
+    if (this.#reading || !this.#stream || this.#stream.isBlocked) return;
+    this.#loads = [...events];
+    this.notify();
+  }
+
   /** Returns the next events; empty if there are none now. */
   read(stream: EventStreamResponse): string | Buffer {
     this.#stream = stream;
     this.#lastReadAtMs = this.#options.clock.nowMs();
-    return this.#reading ? this.#readSnapshot(this.#reading) : (this.#readWarm() ?? this.#readChanges());
+    if (this.#reading) return this.#readSnapshot(this.#reading);
+    const changes = this.#readWarm() ?? this.#readChanges();
+    return changes.length > 0 ? changes : (this.#loads.shift() ?? changes);
   }
 
   /** Drops a client that is too slow. */
@@ -110,6 +126,7 @@ export class Watcher {
   close(): void {
     this.#reading?.stop();
     this.#reading = undefined;
+    this.#loads = [];
   }
 
   #readSnapshot(reading: SnapshotReading): string | Buffer {

@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import {
   formatDroppedEvent,
+  formatLoadEvent,
   formatPutEvent,
   formatRemovedEvent,
   formatSnapshotEvent,
   formatSyncedEvent,
   formatWarmEvent,
   parseWatchEvent,
+  serializeReplicaLoad,
 } from '../../src/api/watch-events.js';
 import { asReplicaId } from '../../src/core/ids.js';
 
@@ -44,14 +46,30 @@ describe('an event', () => {
     ]);
   });
 
+  it('with loads is parsed as it was formatted, without loads that are invalid', () => {
+    const loads = [
+      { replicaId: asReplicaId('r"1'), load: { running: 3, waiting: 0, limit: 4 } },
+      { replicaId: asReplicaId('r2'), load: { running: 0, waiting: 7, limit: undefined } },
+    ];
+    const texts = loads.map(({ replicaId, load }) => serializeReplicaLoad(replicaId, load));
+    const invalid = ['null', '5', '{"replica_id":"r3"}', '{"running":1,"waiting":1}', '[]'];
+    expect(parse(formatLoadEvent([...texts, ...invalid]))).toEqual([
+      'event: load\ndata: {"loads":[{"replica_id":"r\\"1","running":3,"waiting":0,"limit":4},' +
+        `{"replica_id":"r2","running":0,"waiting":7},${invalid.join()}]}\n\n`,
+      { kind: 'load', loads },
+    ]);
+  });
+
   it('is unknown if a newer server adds it, and none if its data is invalid', () => {
-    expect([parseWatchEvent(undefined, '{}'), parseWatchEvent('load', 'x')]).toEqual(['unknown', 'unknown']);
+    expect([parseWatchEvent(undefined, '{}'), parseWatchEvent('future', 'x')]).toEqual(['unknown', 'unknown']);
     for (const [name, data] of [
       ['snapshot', '{"warming":1}'],
       ['put', '{"replica_id":"r1"}'],
       ['put', '[]'],
       ['removed', '{"reason":"closed"}'],
       ['removed', 'null'],
+      ['load', '{}'],
+      ['load', 'x'],
     ]) {
       expect(parseWatchEvent(name, data as string), data).toBeUndefined();
     }

@@ -68,7 +68,7 @@ describe('a watch', () => {
     await until('it is requested', () => requests.length === 1);
     await send('event: snapshot\ndata: {"warming": true}\n\n: alive\n\n');
     await send(`event: put\ndata: ${ROW}\nid: e-0\n\nevent: synced\ndata: {}\nid: e-7\n\n`);
-    await send('event: load\ndata: nothing known\n\n');
+    await send('event: future\ndata: nothing known\n\n');
     await send('event: removed\ndata: {"replica_id": "r1", "reason": "closed"}\nid: e-8\n\n');
     await send('event: warm\ndata: {}\nid: e-8\n\n');
     await until('all arrive', () => events.length === 5);

@@ -5,6 +5,7 @@ import { App, keepRegistered, startWorker } from '../../src/index.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { serializedReplica } from '../support/replicas.js';
 import { until } from '../support/until.js';
+import { openWatch, type RawWatch } from '../support/watch-client.js';
 
 let server: TestApiServer;
 const cleanups: (() => unknown)[] = [];
@@ -27,6 +28,15 @@ const renew = (lease: LeaseId, body: string) => fetch(`${server.url}/leases/${le
 async function findLoad(id: string): Promise<unknown> {
   const listed = parseReplicaList(await (await fetch(`${server.url}/replicas`)).text());
   return listed?.find(({ replica }) => replica.id === id)?.load;
+}
+
+/** Returns the loads that a watch has received: `r1 3/0`. */
+function listLoads(watch: RawWatch): string[][] {
+  type Loads = { replica_id: string; running: number; waiting: number }[];
+  return watch.events().flatMap(({ event, data }) => {
+    if (event !== 'load') return [];
+    return [(data['loads'] as Loads).map(({ replica_id: id, running, waiting }) => `${id} ${running}/${waiting}`)];
+  });
 }
 
 describe('the load of a replica', () => {
@@ -63,6 +73,26 @@ describe('the load of a replica', () => {
     expect(await findLoad('r1')).toBeUndefined();
     server.registry.loads.record(lease, { running: 1, waiting: 0 });
     expect(await findLoad('r1')).toBeUndefined();
+  });
+});
+
+it('is sent to the streams of its matches, and is in the rows of a new stream', async () => {
+  const leases = await Promise.all(['r1', 'r2'].map(register));
+  const watches = ['', '?type=chat', '?type=other'].map((search) => openWatch(server.port, { search }));
+  cleanups.push(() => watches.forEach(({ socket }) => void socket.destroy()));
+  await until('all are synced', () => watches.every((watch) => watch.summarize().includes('synced')));
+  await renew(leases[0] as LeaseId, '{"state":"ready","load":{"running":3,"waiting":1,"limit":4}}');
+  await until('it is sent', () => watches.slice(0, 2).every((watch) => listLoads(watch).length > 0));
+  await renew(leases[1] as LeaseId, '{"state":"unready"}');
+  await until('the change is sent', () => watches[0]?.summarize().at(-1) === 'put r2 unready');
+  expect(watches.map(listLoads)).toEqual([[['r1 3/1']], [['r1 3/1']], []]);
+  expect(watches[0]?.events().find(({ event }) => event === 'load')?.id).toBeUndefined();
+  // Streams share a snapshot for 2 s.
+  await until('a new stream has it', async () => {
+    const late = openWatch(server.port);
+    cleanups.push(() => late.socket.destroy());
+    await until('it is synced', () => late.summarize().includes('synced'));
+    return JSON.stringify(late.events()[1]?.data['load']) === '{"running":3,"waiting":1,"limit":4}';
   });
 });
 

@@ -84,6 +84,8 @@ function createHub(options: Partial<WatchHubOptions> = {}) {
         described++;
         return registry.describe(registration);
       },
+      find: (id) => registry.find(id),
+      loads: registry.loads,
     },
     clock,
     streams: {
@@ -214,6 +216,8 @@ describe('a snapshot', () => {
           clock.pause(0.1);
           return registry.describe(registration);
         },
+        find: (id) => registry.find(id),
+        loads: registry.loads,
       },
     });
     const stream = watch();

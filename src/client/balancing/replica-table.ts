@@ -136,6 +136,8 @@ export class ReplicaTable {
       case 'removed':
         this.#remove(view, event.replicaId);
         break;
+      case 'load':
+        break;
       case 'warm':
         view.isWarming = false;
         // From now on, a replica that the server does not list is missing, not on its way back.
