@@ -2,6 +2,7 @@ import { type Capability, MAX_PAIRS } from '../core/capability.js';
 import type { Cordon } from '../core/cordon.js';
 import { findEndpointProblem } from '../core/endpoint.js';
 import { asEndpoint, asReplicaId, isLongerThan, MAX_REPLICA_ID_BYTES } from '../core/ids.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { type DeclaredState, MAX_WEIGHT, type NumberedInstance } from '../core/replica.js';
 import { formatScalar, parseCapabilities } from '../json/capability-json.js';
 import { type JsonLimits, JsonSyntaxError, parseJson, UNTRUSTED_JSON_LIMITS } from '../json/exact-json.js';
@@ -9,6 +10,7 @@ import { isJsonObject, type Json, JsonNumber, type JsonObject } from '../json/js
 import { parseBodyObject } from './body-object.js';
 import { parseCordon } from './cordon-json.js';
 import { parseInstance } from './instance-json.js';
+import { parseLoad } from './load-json.js';
 import { SerializedReplica } from './serialized-replica.js';
 import {
   createValidationFailure,
@@ -34,6 +36,8 @@ export interface RegistrationRequest {
   readonly cordon: Cordon | undefined;
   /** Share of the calls. */
   readonly weight: number;
+  /** The load. Undefined if the replica doesn't report it. */
+  readonly load: ReplicaLoad | undefined;
 }
 
 /** Maximum size of a registration, in bytes. */
@@ -71,6 +75,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
   const instance = parseInstance(object.get('instance') ?? null, issues);
   const cordon = parseCordon(object.get('cordon') ?? null, issues);
   const weight = parseWeight(object.get('weight') ?? null, issues) ?? 1;
+  const load = parseLoad(object.get('load') ?? null, issues);
   if (id === undefined || endpoint === undefined || capabilities === undefined || issues.length > 0) {
     return createValidationFailure(issues);
   }
@@ -79,7 +84,7 @@ export function parseRegistration(body: string): RegistrationOutcome {
     endpoint: asEndpoint(endpoint),
     capabilities,
   });
-  return { kind: 'registration', replica, ttlMs, state, instance, cordon, weight };
+  return { kind: 'registration', replica, ttlMs, state, instance, cordon, weight, load };
 }
 
 /**

@@ -1,12 +1,14 @@
 import type { Capability } from '../core/capability.js';
 import type { Cordon } from '../core/cordon.js';
 import { asEndpoint, asReplicaId } from '../core/ids.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { DeclaredState, NumberedInstance, Replica } from '../core/replica.js';
 import { parseCapabilities } from '../json/capability-json.js';
 import { isJsonObject, type Json } from '../json/json-value.js';
 import { isPlainObject, type PlainJson, type PlainObject } from '../json/plain-json.js';
 import { serializeCordon } from './cordon-json.js';
 import { serializeInstance } from './instance-json.js';
+import { serializeLoad } from './load-json.js';
 
 /** Creates the list entry of a replica. `head` is the part before the first capability object. */
 export function createListEntry({ id, endpoint, capabilities }: Replica): {
@@ -31,18 +33,21 @@ export interface RegistrationTerms {
   readonly cordon?: Cordon | undefined;
   /** Share of the calls. Default: 1. */
   readonly weight?: number | undefined;
+  /** The load. Default: not sent. */
+  readonly load?: ReplicaLoad | undefined;
 }
 
 /** Serializes the body of `POST /register` for a lease with a TTL. Defaults are omitted. */
 export function serializeRegistration(
   replica: Replica,
-  { ttlMs, state = 'ready', instance, cordon, weight = 1 }: RegistrationTerms,
+  { ttlMs, state = 'ready', instance, cordon, weight = 1, load }: RegistrationTerms,
 ): string {
   const stateMember = state === 'ready' ? '' : `,"state":${JSON.stringify(state)}`;
   const instanceMember = instance ? `,"instance":${serializeInstance(instance)}` : '';
   const cordonMember = cordon ? `,"cordon":${serializeCordon(cordon)}` : '';
   const weightMember = weight === 1 ? '' : `,"weight":${weight}`;
-  const members = `"ttl":${ttlMs / 1000}${stateMember}${instanceMember}${cordonMember}${weightMember}`;
+  const loadMember = load ? `,"load":${serializeLoad(load)}` : '';
+  const members = `"ttl":${ttlMs / 1000}${stateMember}${instanceMember}${cordonMember}${weightMember}${loadMember}`;
   return `${createListEntry(replica).entry.slice(0, -1)},${members}}`;
 }
 

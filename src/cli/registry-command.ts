@@ -20,7 +20,7 @@ export const registryCommand: Command = {
   usage: '[KEY=VALUE ...]',
   summary:
     'Lists replicas in order of registration, with their state, the time since it changed, and the time since the last ' +
-    'heartbeat. With KEY=VALUE pairs, lists only replicas with a capability that has all pairs. Requests are routed to ' +
+    'heartbeat. RUNNING and WAITING are the calls of replicas that report them. With KEY=VALUE pairs, lists only replicas with a capability that has all pairs. Requests are routed to ' +
     'ready replicas, and to suspect ones when no ready one matches, but never to cordoned ones.',
   examples: [
     ['anyserve registry', 'list all replicas'],
@@ -84,12 +84,21 @@ function formatJson(replicas: readonly MergedReplica[], serverCount: number): st
   return `{"replicas":[${entries.join(',')}]}`;
 }
 
-/** Formats a table. With several API servers, the column SERVERS has the number of those that list the replica. */
+/**
+ * Formats a table. With several API servers, the column SERVERS has the number of those that list the replica. The columns
+ * RUNNING and WAITING are there if a replica reports its load.
+ */
 function formatReplicas(replicas: readonly MergedReplica[], serverCount: number, io: CommandIo): string {
   const hasServers = serverCount > 1;
-  const columns = ['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN', ...(hasServers ? ['SERVERS'] : []), 'CAPABILITIES'];
+  const hasLoads = replicas.some(({ listed }) => listed.load);
+  const columns = [
+    ...['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN'],
+    ...(hasLoads ? ['RUNNING', 'WAITING'] : []),
+    ...(hasServers ? ['SERVERS'] : []),
+    'CAPABILITIES',
+  ];
   const rows = replicas.map(({ listed, servers, isConflict }) => {
-    const { replica, stateAgeMs, lastSeenAgeMs } = listed;
+    const { replica, stateAgeMs, lastSeenAgeMs, load } = listed;
     const serverCell = `${servers.length}/${serverCount}${isConflict ? ' conflict' : ''}`;
     return [
       replica.id,
@@ -97,6 +106,7 @@ function formatReplicas(replicas: readonly MergedReplica[], serverCount: number,
       formatState(listed),
       formatOptionalAge(stateAgeMs),
       formatOptionalAge(lastSeenAgeMs),
+      ...(hasLoads ? [formatOptionalCount(load?.running), formatOptionalCount(load?.waiting)] : []),
       ...(hasServers ? [serverCell] : []),
       formatCapabilities(replica.capabilities),
     ];
@@ -106,4 +116,8 @@ function formatReplicas(replicas: readonly MergedReplica[], serverCount: number,
 
 function formatOptionalAge(ms: number | undefined): string {
   return ms === undefined ? '-' : formatAge(ms);
+}
+
+function formatOptionalCount(count: number | undefined): string {
+  return count === undefined ? '-' : String(count);
 }

@@ -31,13 +31,18 @@ export type HeldLeaseEnd =
   /** `by` is the process that took the replica id, if it is known. */
   | { readonly kind: 'superseded'; readonly by: Instance | undefined };
 
-/** Options of a {@link HeldLease}. */
-export interface HeldLeaseOptions {
-  readonly api: ApiClient;
-  readonly clock: Clock;
-  /** The replica and its state, as registered with the lease. */
+/** The replica, its state and its load, as registered with a lease. */
+export interface RegisteredReplica {
   readonly replica: Replica;
   readonly state: DeclaredState;
+  /** Undefined if it isn't known. */
+  readonly load: ReplicaLoad | undefined;
+}
+
+/** Options of a {@link HeldLease}. */
+export interface HeldLeaseOptions extends RegisteredReplica {
+  readonly api: ApiClient;
+  readonly clock: Clock;
   readonly ttlMs: number;
   /** The cordons that the servers report. */
   readonly cordons: CordonRelay<ServerAddress>;
@@ -164,8 +169,9 @@ export class HeldLease {
   }
 
   #createRenewals(): Renewals {
-    const { api, clock, ttlMs, state, cordons, onCapabilities, getSeq, getLoad, onState, onMisrouted } = this.#options;
-    return new Renewals(state, {
+    const { api, clock, ttlMs, state, load, cordons, onCapabilities, getSeq, getLoad, onState, onMisrouted } =
+      this.#options;
+    return new Renewals(state, load, {
       renew: async (report, signal) => {
         const { server } = this.#lease;
         const { reply, cordon } = await api.leases.renew(

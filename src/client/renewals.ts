@@ -58,8 +58,10 @@ export class Renewals {
   #isMisrouted = false;
   #hasReportedMisrouting = false;
 
-  constructor(state: DeclaredState, options: RenewalsOptions) {
+  /** `state` and `load` are those of the registration. */
+  constructor(state: DeclaredState, load: ReplicaLoad | undefined, options: RenewalsOptions) {
     this.#state = state;
+    this.#load = load;
     this.#options = options;
   }
 

@@ -6,7 +6,7 @@ import type { DeclaredState, Instance, Replica } from '../core/replica.js';
 import type { ApiClient } from './api-client.js';
 import { sleep } from './async-waits.js';
 import type { CordonRelay } from './cordon-relay.js';
-import { HeldLease, type HeldLeaseEnd } from './held-lease.js';
+import { HeldLease, type HeldLeaseEnd, type RegisteredReplica } from './held-lease.js';
 import type { OpenLease } from './lease-client.js';
 import { waitUntilUnlisted } from './listed-id.js';
 import type { OwnInstance } from './own-instance.js';
@@ -201,10 +201,11 @@ export class ServerRegistration {
 
   /** Opens a lease and holds it to its end. Rejects with `server_unreachable` if the lease is lost. */
   async #registerAndHold(signal: AbortSignal): Promise<void> {
-    const { api, clock, ttlMs, weight, instance, claims, cordons, listener, getReplica, getState } = this.#context;
+    const { api, clock, ttlMs, weight, instance, claims, cordons, listener, getReplica, getState, getLoad } =
+      this.#context;
     if (this.#isReplaced) await waitUntilUnlisted({ api, clock, server: this.server, id: getReplica().id, signal });
-    const [replica, state] = [getReplica(), getState()];
-    const terms = { ttlMs, state, weight, instance: instance.nextSeq(), cordon: cordons.newest };
+    const [replica, state, load] = [getReplica(), getState(), getLoad()];
+    const terms = { ttlMs, state, weight, load, instance: instance.nextSeq(), cordon: cordons.newest };
     const lease = await api.leases.open(this.server, replica, terms, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
     this.#isStateAware = lease.id !== undefined;
@@ -213,7 +214,7 @@ export class ServerRegistration {
     if (!claims.take(this.#toClaim(lease.registry), this)) this.#giveUp.abort();
     this.#failures.recordRegistration();
     const grantedAtMs = clock.nowMs();
-    const end = await this.#hold(lease, replica, state, signal);
+    const end = await this.#hold(lease, { replica, state, load }, signal);
     this.#failures.recordLeaseEnd(clock.nowMs() - grantedAtMs);
     switch (end.kind) {
       case 'lost':
@@ -229,13 +230,13 @@ export class ServerRegistration {
   }
 
   /** Holds a lease to its end, and reports what has changed since the registration. */
-  async #hold(lease: OpenLease, replica: Replica, state: DeclaredState, signal: AbortSignal): Promise<HeldLeaseEnd> {
+  async #hold(lease: OpenLease, registered: RegisteredReplica, signal: AbortSignal): Promise<HeldLeaseEnd> {
     const { api, clock, ttlMs, instance, cordons, listener, getState, getLoad } = this.#context;
+    const { replica } = registered;
     const held = new HeldLease(lease, {
+      ...registered,
       api,
       clock,
-      replica,
-      state,
       ttlMs,
       cordons,
       signal,

@@ -25,10 +25,12 @@ export interface LeaseTerms {
   readonly cordon?: Cordon | undefined;
   /** Share of the calls. Default: 1. */
   readonly weight?: number | undefined;
+  /** The load of the replica. Default: unknown. */
+  readonly load?: ReplicaLoad | undefined;
 }
 
 /** An active lease that this server granted. */
-export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' | 'weight'> {
+export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' | 'weight' | 'load'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
@@ -59,7 +61,7 @@ const NO_TIMER = (): void => {};
 export function createLease(
   id: LeaseId,
   { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
-  { host, ttlMs, state = 'ready', instance }: LeaseTerms,
+  { host, ttlMs, state = 'ready', instance, load }: LeaseTerms,
   holder: LeaseHolder,
   nowMs: number,
 ): Lease {
@@ -77,7 +79,7 @@ export function createLease(
     seenAtMs: nowMs,
     declared: state,
     suspected: undefined,
-    load: undefined,
+    load,
     cancelTimer: NO_TIMER,
   };
 }

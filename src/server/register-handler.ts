@@ -104,7 +104,7 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   const { socket } = response;
   // The client left while its request was read. A lease would end at once, and would first supersede a live one.
   if (!socket || socket.destroyed) return;
-  const { replica, ttlMs, state, instance, cordon, weight } = request;
+  const { replica, ttlMs, state, instance, cordon, weight, load } = request;
   const { registry, deadPeers, events, heartbeats } = options;
   const host = toHost(socket.remoteAddress);
   const refusal = findRefusal(request, host, options);
@@ -117,7 +117,8 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   emitWarnings(replica, host, events);
   const stream = createLeaseStream(response, heartbeats);
   const replaced = registry.find(replica.id)?.registration.instance;
-  const granted = registry.register(replica, { host, ttlMs, state, instance, cordon, weight }, (end, by) => {
+  const terms = { host, ttlMs, state, instance, cordon, weight, load };
+  const granted = registry.register(replica, terms, (end, by) => {
     if (end === 'unacknowledged') stream.destroy();
     else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id, by) : undefined);
   });

@@ -51,6 +51,14 @@ describe('registration', () => {
     expect(body).toContain(`"input":${weight}`);
   });
 
+  it('can have a load, which is checked', () => {
+    const parse = (load: string) =>
+      parseRegistration(`{"replica_id":"a","endpoint":"e","capabilities":[],"load":${load}}`);
+    expect(parse('{"running":1,"waiting":2}')).toMatchObject({ load: { running: 1, waiting: 2, limit: undefined } });
+    expect(parse('null')).toMatchObject({ kind: 'registration', load: undefined });
+    expect(parse('{"running":1}')).toMatchObject({ kind: 'invalid', issues: [{ loc: ['body', 'load', 'waiting'] }] });
+  });
+
   // The expected bodies are those of FastAPI 0.165 with Pydantic 2.14.
   it.each([
     ['', '{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}'],

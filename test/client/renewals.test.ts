@@ -13,11 +13,11 @@ afterEach(() => {
 });
 
 /** Starts renewals at a server that records the reports. While it is down, it accepts none. */
-function startRenewals(getLoad: () => ReplicaLoad | undefined) {
+function startRenewals(getLoad: () => ReplicaLoad | undefined, registered?: ReplicaLoad) {
   const clock = new ManualClock();
   const server = { isDown: false };
   const reports: RenewalReport[] = [];
-  const renewals = new Renewals('ready', {
+  const renewals = new Renewals('ready', registered, {
     renew: async (report) => {
       reports.push(report);
       if (server.isDown) throw new Error('down');
@@ -58,6 +58,14 @@ describe('a renewal', () => {
     load = { running: 4, waiting: 1, limit: 4 };
     expect(await renew()).toEqual(load);
     expect(await renew()).toBeUndefined();
+  });
+
+  it('does not report the load of the registration again', async () => {
+    let load = { running: 1, waiting: 0 };
+    const { renew } = startRenewals(() => load, { running: 1, waiting: 0 });
+    expect(await renew()).toBeUndefined();
+    load = { running: 2, waiting: 0 };
+    expect(await renew()).toEqual(load);
   });
 
   it('reports it again until the server has accepted it', async () => {

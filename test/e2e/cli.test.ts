@@ -278,6 +278,19 @@ describe('route and registry', () => {
     );
   });
 
+  it('shows the load in columns if a replica reports it', async () => {
+    await startRegistrant('r1', 'type=chat');
+    const load = { running: 3, waiting: 12, limit: 4 };
+    const registrant = await startCurlRegistrant(server, 'busy', { body: { load } });
+    const { stdout } = await run(['registry', '--server', server]);
+    expect(stdout.replaceAll(/ {2,}/g, '  ').replaceAll(/\b\ds\b/g, '<time>')).toBe(
+      'REPLICA  ENDPOINT  STATE  SINCE  SEEN  RUNNING  WAITING  CAPABILITIES\n' +
+        'r1  localhost:50051  ready  <time>  <time>  -  -  type=chat\n' +
+        'busy  busy.test:1  ready  <time>  <time>  3  12  type=chat\n',
+    );
+    await registrant.stop();
+  });
+
   it('list a replica without capabilities, which no query matches', async () => {
     const registrant = await startCurlRegistrant(server, 'empty', { body: { capabilities: [] } });
     expect((await run(['registry', '--server', server])).stdout).toMatch(/^empty /m);
