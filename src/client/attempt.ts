@@ -1,6 +1,8 @@
+import type { Metadata } from '@grpc/grpc-js';
 import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 import type { CallEvent, Clock } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
+import { readLoad } from './balancing/known-load.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import { BrokenConnectionError, NotStartedError } from './connection-errors.js';
@@ -44,7 +46,7 @@ export class Attempt implements WatchedCall {
     target: Target,
     number: number,
     call: CallCancellation,
-    time: Omit<CallOptions, 'cancellation'>,
+    time: Omit<CallOptions, 'cancellation' | 'onTrailers'>,
   ) {
     this.#context = context;
     this.#call = call;
@@ -53,7 +55,7 @@ export class Attempt implements WatchedCall {
     this.#record = context.discovery.beginAttempt(target);
     this.channel = this.#openChannel();
     this.#cancellation = call.beginAttempt();
-    this.options = { ...time, cancellation: this.#cancellation };
+    this.options = { ...time, cancellation: this.#cancellation, onTrailers: (trailers) => this.#recordLoad(trailers) };
     this.#startedAtMs = context.clock.nowMs();
     this.lastMessageAtMs = this.#startedAtMs;
     context.quietCalls.add(this);
@@ -107,6 +109,11 @@ export class Attempt implements WatchedCall {
   cancel(): void {
     this.abandon();
     this.#cancellation.cancel(new AnyserveError('cancelled', 'another attempt was faster'));
+  }
+
+  #recordLoad(trailers: Metadata): void {
+    const load = readLoad(trailers);
+    if (load) this.#record.recordLoad(load);
   }
 
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {

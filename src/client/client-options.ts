@@ -1,5 +1,6 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
 import { checkCallTimeout, checkCounts, checkTimes, type ValueOrGetter } from '../core/options.js';
 import type { CallEvent, Clock, Random } from '../core/ports.js';
@@ -99,6 +100,10 @@ export interface ClientReplica {
   readonly callsInProgress: number;
   /** Average time to the first byte of a response, in ms; undefined before the first one. */
   readonly latencyMs: number | undefined;
+  /** The newest load that the replica or an API server has reported; undefined if there is none. */
+  readonly load: ReplicaLoad | undefined;
+  /** Age of the load, in ms. */
+  readonly loadAgeMs: number | undefined;
   /** Time for which it gets no calls because it failed too often, in ms; 0 if it gets calls. */
   readonly ejectedForMs: number;
   /** Time for which it asked not to be called, in ms. */

@@ -1,6 +1,7 @@
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { quote } from '../core/quoting.js';
 import type { ApiClient } from './api-client.js';
 import type { Cancellation } from './cancellation.js';
@@ -46,6 +47,8 @@ export type AttemptOutcome =
 export interface AttemptRecord {
   /** Records a message of the target. The first one has the time since the begin of the attempt, in ms. */
   recordMessage(firstByteMs?: number): void;
+  /** Records the load that the target reports in its response. */
+  recordLoad(load: ReplicaLoad): void;
   /** Records the end. Called once. */
   end(outcome: AttemptOutcome): void;
   /** Takes back an internal error: other replicas failed the same call. */
@@ -78,7 +81,7 @@ export interface Discovery {
   close(): void;
 }
 
-const NO_RECORD: AttemptRecord = { recordMessage: () => {}, end: () => {}, forgive: () => {} };
+const NO_RECORD: AttemptRecord = { recordMessage: () => {}, recordLoad: () => {}, end: () => {}, forgive: () => {} };
 
 /** Creates a discovery that always returns the same endpoint. */
 export function createFixedDiscovery(endpoint: string): Discovery {
@@ -134,12 +137,12 @@ export class RouteDiscovery implements Discovery {
       this.#lastTarget = target;
     };
     return {
+      ...NO_RECORD,
       recordMessage,
       end: ({ kind }) => {
         if (kind === 'success') recordMessage();
         else if (kind === 'failure' && this.#lastTarget?.endpoint === target.endpoint) this.#lastTarget = undefined;
       },
-      forgive: () => {},
     };
   }
 

@@ -35,6 +35,8 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Cancels this attempt of the call. */
   readonly cancellation?: Cancellation | undefined;
+  /** Called with the trailing metadata of each response. */
+  readonly onTrailers?: ((trailers: Metadata) => void) | undefined;
 }
 
 /** Options of a streaming call on a channel. */
@@ -125,11 +127,12 @@ export class InferenceChannel {
     request: Request,
     options: CallOptions,
   ): Promise<Response> {
-    const { deadlineEpochMs, cancellation } = options;
+    const { deadlineEpochMs, cancellation, onTrailers } = options;
     return new Promise((resolve, reject) => {
       cancellation?.throwIfCancelled();
       const bytes = this.#checkSize(method.requestSerialize(request));
-      const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response) => {
+      const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response, trailers) => {
+        onTrailers?.(trailers);
         if (error) this.#toCallError(error, options).then(reject, reject);
         else resolve(response as Response);
       });
@@ -169,6 +172,7 @@ export class InferenceChannel {
         ? new AnyserveError(error.code, `${this.endpoint}: ${error.message}`, { cause: error })
         : await this.#toCallError(error as ServiceError, options);
     } finally {
+      if (call.trailers) options.onTrailers?.(call.trailers);
       call.cancel();
     }
   }

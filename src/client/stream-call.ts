@@ -66,6 +66,11 @@ export class StreamCall<Response> implements InterceptingListener {
     return this.#decode(this.#waiting.shift() as Buffer);
   }
 
+  /** The trailing metadata; undefined before the end of the call. */
+  get trailers(): Metadata | undefined {
+    return this.#ended?.metadata;
+  }
+
   /** Whether {@link next} can settle without waiting. */
   get isReady(): boolean {
     return this.#waiting.length > 0 || this.#ended !== undefined;

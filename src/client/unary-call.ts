@@ -9,8 +9,12 @@ import {
 import { getErrorMessage } from '../core/errors.js';
 import type { ClientGrpcMethod } from '../inference/service-definition.js';
 
-/** Called once when a call ends, with its error or its response. */
-export type UnaryCallback<Response> = (error: ServiceError | undefined, response: Response | undefined) => void;
+/** Called once when a call ends, with its error or its response, and with its trailing metadata. */
+export type UnaryCallback<Response> = (
+  error: ServiceError | undefined,
+  response: Response | undefined,
+  trailers: Metadata,
+) => void;
 
 /**
  * A unary call on a channel of the gRPC library. It behaves like the library's `Client.makeUnaryRequest`, which is the
@@ -63,14 +67,14 @@ export class UnaryCall<Response> implements InterceptingListener {
   onReceiveStatus(ended: StatusObject): void {
     if (this.#isDone) return;
     this.#isDone = true;
+    const { metadata } = ended;
     const { code, details } = this.#failure ?? ended;
-    if (code !== status.OK) this.#callback(createServiceError({ code, details, metadata: ended.metadata }), undefined);
-    else if (this.#response !== undefined) this.#callback(undefined, this.#response);
-    else
-      this.#callback(
-        createServiceError({ ...ended, code: status.UNIMPLEMENTED, details: 'No message received' }),
-        undefined,
-      );
+    if (code !== status.OK) this.#callback(createServiceError({ code, details, metadata }), undefined, metadata);
+    else if (this.#response !== undefined) this.#callback(undefined, this.#response, metadata);
+    else {
+      const missing = { code: status.UNIMPLEMENTED, details: 'No message received', metadata };
+      this.#callback(createServiceError(missing), undefined, metadata);
+    }
   }
 
   #fail(code: status, details: string): void {

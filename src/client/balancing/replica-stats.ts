@@ -1,6 +1,8 @@
 import { parseDialable } from '../../core/endpoint.js';
+import type { ReplicaLoad } from '../../core/load.js';
 import type { Clock } from '../../core/ports.js';
 import { Ejection } from './ejection.js';
+import { KnownLoad } from './known-load.js';
 import { LatencyAverage } from './latency.js';
 
 /** How long a replica that refused a call is avoided while others match, in ms, and for how long at most. */
@@ -18,6 +20,8 @@ export class ReplicaStats {
   /** Number of calls in progress. */
   inFlight = 0;
   readonly ejection = new Ejection();
+  /** The load that the replica reports: the calls of all its clients. */
+  readonly load = new KnownLoad();
   readonly #latency = new LatencyAverage();
   /** Whether the endpoint can be that of a gRPC server. */
   readonly isCallable: boolean;
@@ -50,6 +54,16 @@ export class ReplicaStats {
   /** Returns the expected time to the first byte, in ms. */
   estimateLatencyMs(): number {
     return this.#latency.estimateMs(this.#all.nowMs(), this.medianLatencyMs);
+  }
+
+  /** The load that the replica reported in the last 10 s. */
+  get recentLoad(): ReplicaLoad | undefined {
+    return this.load.getRecent(this.#all.nowMs());
+  }
+
+  /** Whether the replica reported in the last 10 s that calls wait. */
+  get hasWaitingCalls(): boolean {
+    return this.load.isWaiting && (this.recentLoad?.waiting ?? 0) > 0;
   }
 
   recordFirstByte(latencyMs: number): void {

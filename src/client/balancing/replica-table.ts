@@ -1,6 +1,7 @@
 import type { ListedReplica } from '../../api/replica-list-json.js';
 import type { WatchEvent } from '../../api/watch-events.js';
-import type { ReplicaId } from '../../core/ids.js';
+import type { Endpoint, ReplicaId } from '../../core/ids.js';
+import type { ReplicaLoad } from '../../core/load.js';
 import type { Clock } from '../../core/ports.js';
 import { type Listing, mergeListings } from '../merged-list.js';
 import type { ServerAddress } from '../server-list.js';
@@ -46,6 +47,7 @@ export class ReplicaTable {
   #connectedMs = 0;
   #connectedSinceMs: number | undefined;
   #cancelExpiry = (): void => {};
+  #onLoad: (endpoint: Endpoint, load: ReplicaLoad) => void = () => {};
   #onLoaded = (): void => {};
   /** Resolves when the table is loaded for the first time. */
   readonly loaded = new Promise<void>((resolve) => {
@@ -78,6 +80,11 @@ export class ReplicaTable {
   get replicas(): ReadonlyMap<ReplicaId, ListedReplica> {
     this.#merged ??= this.#merge();
     return this.#merged;
+  }
+
+  /** Calls the listener with each load that a server reports. There is one listener. */
+  followLoads(listener: (endpoint: Endpoint, load: ReplicaLoad) => void): void {
+    this.#onLoad = listener;
   }
 
   /** Records that a connection to a server has begun. Has no effect while it lasts, so it can be called with each event. */
@@ -137,6 +144,7 @@ export class ReplicaTable {
         this.#remove(view, event.replicaId);
         break;
       case 'load':
+        for (const { replicaId, load } of event.loads) this.#reportLoad(view, replicaId, load);
         break;
       case 'warm':
         view.isWarming = false;
@@ -163,6 +171,13 @@ export class ReplicaTable {
       if (previous.replica.endpoint !== listed.replica.endpoint) this.#onRemoved(previous);
     } else view.replicas.set(listed.replica.id, { listed, unconfirmedSinceMs: undefined });
     this.#merged = undefined;
+    // Only a list has current loads. A server repeats old rows to a client that comes back.
+    if (view.arriving && listed.load) this.#reportLoad(view, listed.replica.id, listed.load);
+  }
+
+  #reportLoad({ replicas }: ServerView, id: ReplicaId, load: ReplicaLoad): void {
+    const entry = replicas.get(id);
+    if (entry) this.#onLoad(entry.listed.replica.endpoint, load);
   }
 
   /**

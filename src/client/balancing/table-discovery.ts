@@ -14,6 +14,7 @@ import type {
 } from '../discovery.js';
 import { Candidates } from './candidates.js';
 import type { CountedFailure } from './ejection.js';
+import { SERVER_LOAD_AGE_MS } from './known-load.js';
 import type { Picker } from './pickers/picker.js';
 import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
@@ -59,6 +60,9 @@ export class TableDiscovery implements Discovery {
     this.#options = options;
     this.#stats = new StatsTable(options.clock);
     this.#candidates = new Candidates(options.table, this.#stats, options.isPreferred);
+    options.table.followLoads((endpoint, load) => {
+      this.#stats.get(endpoint).load.record(load, this.#stats.nowMs() - SERVER_LOAD_AGE_MS);
+    });
   }
 
   get lastTarget(): Target | undefined {
@@ -107,6 +111,7 @@ export class TableDiscovery implements Discovery {
         this.#lastTarget = target;
         if (firstByteMs !== undefined) stats.recordFirstByte(firstByteMs);
       },
+      recordLoad: (load) => stats.load.record(load, this.#stats.nowMs()),
       end: (outcome) => {
         stats.inFlight--;
         this.#recordOutcome(target, stats, outcome);
@@ -216,9 +221,10 @@ function toCountedFailure(kind: FailureKind, { code }: AnyserveError): CountedFa
 
 function toClientReplica(
   { replica, state = 'ready', cordon, weight }: ListedReplica,
-  { inFlight, latencyMs, ejection, pushedBackUntilMs }: ReplicaStats,
+  { inFlight, latencyMs, load, ejection, pushedBackUntilMs }: ReplicaStats,
   nowMs: number,
 ): ClientReplica {
+  const known = load.describe(nowMs);
   return {
     id: replica.id,
     endpoint: replica.endpoint,
@@ -228,6 +234,8 @@ function toClientReplica(
     capabilities: replica.capabilities.map(({ pairs }) => Object.fromEntries(listPairs(pairs))),
     callsInProgress: inFlight,
     latencyMs,
+    load: known?.load,
+    loadAgeMs: known?.ageMs,
     ejectedForMs: Math.max(0, ejection.untilMs - nowMs),
     pushedBackForMs: Math.max(0, pushedBackUntilMs - nowMs),
   };

@@ -75,6 +75,44 @@ describe('p2c', () => {
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
   });
 
+  it('compares the reported loads of equal replicas: the calls that wait, then those that run', () => {
+    const { candidates } = createCandidates(2);
+    const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    one.stats.load.record({ running: 0, waiting: 2 }, 0);
+    // Nothing is known about the other.
+    expect(countPicks('p2c', candidates, 100)[0]).toBeGreaterThan(0);
+    other.stats.load.record({ running: 9, waiting: 1 }, 0);
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+    one.stats.load.record({ running: 8, waiting: 1 }, 0);
+    expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
+    one.stats.inFlight = 1;
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+  });
+
+  it('ignores a load that is more than 10 s old', () => {
+    const { clock, candidates } = createCandidates(2);
+    const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    one.stats.load.record({ running: 0, waiting: 2 }, 0);
+    other.stats.load.record({ running: 0, waiting: 0 }, 0);
+    clock.advance(10_000);
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+    clock.advance(1);
+    expect(countPicks('p2c', candidates, 100)[0]).toBeGreaterThan(0);
+  });
+
+  it('compares reported loads in proportion to the weights', () => {
+    const { candidates } = createCandidates(2, (at) => 1 + at);
+    const [light, heavy] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    const pickWith = (lightRunning: number, heavyRunning: number): number[] => {
+      light.stats.load.record({ running: lightRunning, waiting: 0 }, 0);
+      heavy.stats.load.record({ running: heavyRunning, waiting: 0 }, 0);
+      return countPicks('p2c', candidates, 10);
+    };
+    expect(pickWith(5, 8)).toEqual([0, 10]);
+    expect(pickWith(4, 10)).toEqual([10, 0]);
+    expect(pickWith(5, 10).every((picks) => picks > 0)).toBe(true);
+  });
+
   it('picks a slow replica again after 10 s', () => {
     const { clock, candidates } = createCandidates(3);
     const [, , slow] = candidates as [ReplicaCandidate, ReplicaCandidate, ReplicaCandidate];
@@ -140,6 +178,23 @@ describe('affinity', () => {
     expect(other).not.toBe(home);
     expect(pickAll(candidates)[0]).toBe(other);
     for (const one of candidates) one.stats.inFlight = 9;
+    expect(pickAll(candidates)[0]).toBe(home);
+  });
+
+  it('passes a call on from a replica that reports waiting calls, for 10 s, unless calls wait everywhere', () => {
+    const { clock, candidates } = createCandidates(10);
+    const [home] = pickAll(candidates);
+    const stats = candidates.find(({ target }) => target.replicaId === home)?.stats as ReplicaCandidate['stats'];
+    stats.load.record({ running: 4, waiting: 0 }, 0);
+    expect(pickAll(candidates)[0]).toBe(home);
+    stats.load.record({ running: 4, waiting: 1 }, 0);
+    const [other] = pickAll(candidates);
+    expect(other).not.toBe(home);
+    for (const one of candidates) one.stats.load.record({ running: 4, waiting: 1 }, 0);
+    expect(pickAll(candidates)[0]).toBe(home);
+    for (const one of candidates) if (one.stats !== stats) one.stats.load.record({ running: 4, waiting: 0 }, 0);
+    expect(pickAll(candidates)[0]).toBe(other);
+    clock.advance(10_001);
     expect(pickAll(candidates)[0]).toBe(home);
   });
 });

@@ -343,6 +343,44 @@ describe('TableDiscovery', () => {
     ]);
   });
 
+  it('knows the newest load of each replica, from responses and from API servers', async () => {
+    const { clock, table, discovery, load } = createDiscovery();
+    const listLoads = async () =>
+      (await discovery.listReplicas()).map(({ id, load: known, loadAgeMs }) => `${id} ${known?.running} ${loadAgeMs}`);
+    const report = (id: string, running: number): void => {
+      const loads = [{ replicaId: asReplicaId(id), load: { running, waiting: 0 } }];
+      table.apply(SERVER, { kind: 'load', loads });
+    };
+    load('r1', 'r2');
+    report('r1', 1);
+    report('unknown', 1);
+    expect(await listLoads()).toEqual(['r1 1 5000', 'r2 undefined undefined']);
+    const record = discovery.beginAttempt(toTarget('r1'));
+    record.recordLoad({ running: 2, waiting: 0 });
+    clock.advance(4000);
+    report('r1', 3);
+    expect(await listLoads()).toEqual(['r1 2 4000', 'r2 undefined undefined']);
+    clock.advance(1000);
+    report('r1', 4);
+    expect(await listLoads()).toEqual(['r1 4 5000', 'r2 undefined undefined']);
+  });
+
+  it('takes loads from the rows of a list, but not from rows that a server can repeat', async () => {
+    const { table, discovery, load } = createDiscovery();
+    const put = (id: string, running: number): void => {
+      const listed = listReplica(replica(id, {}), { load: { running, waiting: 0, limit: undefined } });
+      table.apply(SERVER, { kind: 'put', replica: listed });
+    };
+    load();
+    table.apply(SERVER, { kind: 'snapshot', isWarming: false });
+    put('r1', 1);
+    table.apply(SERVER, { kind: 'synced' });
+    put('r1', 2);
+    put('r2', 3);
+    const replicas = await discovery.listReplicas();
+    expect(replicas.map(({ load: known }) => known?.running)).toEqual([1, undefined]);
+  });
+
   it('cannot list replicas when no API server sends a list within 3 s', async () => {
     const { clock, discovery } = createDiscovery();
     const listing = discovery.listReplicas();

@@ -5,7 +5,7 @@ const MIN_BUSY_CALLS = 8;
 
 /**
  * Sends calls with the same key to the same replica, in every process that has the same table. When a replica leaves, only its
- * keys move. A replica that is much busier than the others passes calls on to the next choice of the key. Calls without a
+ * keys move. A replica that is much busier than the others, or reports that calls wait, passes calls on to the next choice of the key. Calls without a
  * key go where the other picker says.
  *
  * Source: D. Thaler and C. Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998 (rendezvous hashing).
@@ -18,7 +18,7 @@ export function createAffinityPicker(withoutKey: Picker): Picker {
       const keyHash = hashText(affinity);
       const inFlight = candidates.reduce((total, { stats }) => total + stats.inFlight, 0);
       const maxCalls = Math.max(MIN_BUSY_CALLS, (2 * inFlight) / candidates.length);
-      const isFree = ({ stats }: ReplicaCandidate): boolean => stats.inFlight <= maxCalls;
+      const isFree = ({ stats }: ReplicaCandidate): boolean => stats.inFlight <= maxCalls && !stats.hasWaitingCalls;
       return findHighest(candidates.filter(isFree), keyHash) ?? (findHighest(candidates, keyHash) as ReplicaCandidate);
     },
   };

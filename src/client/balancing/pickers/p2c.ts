@@ -3,8 +3,9 @@ import type { Picker, ReplicaCandidate } from './picker.js';
 import { pickRandomIndex } from './random.js';
 
 /**
- * Power of two choices: of two random candidates, picks the one whose calls in progress should be done earlier. Source: M.
- * Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+ * Power of two choices: of two random candidates, picks the one whose calls in progress should be done earlier. If they are
+ * equal, picks the one that reports the lower load: the calls of other clients. Source: M. Mitzenmacher, "The Power of Two
+ * Choices in Randomized Load Balancing", 2001.
  */
 export function createP2cPicker(random: Random): Picker {
   return {
@@ -13,7 +14,7 @@ export function createP2cPicker(random: Random): Picker {
       const one = candidates[first] as ReplicaCandidate;
       if (candidates.length === 1) return one;
       const other = candidates[pickRandomIndex(candidates, random, first)] as ReplicaCandidate;
-      return isFaster(other, one) ? other : one;
+      return (compareWaits(other, one) || compareLoads(other, one)) < 0 ? other : one;
     },
   };
 }
@@ -24,12 +25,12 @@ export function createP2cPicker(random: Random): Picker {
  */
 const SIGNIFICANT_FACTOR = 2;
 
-/** Returns whether a new call would probably take less time at the first of two candidates. */
-function isFaster(a: ReplicaCandidate, b: ReplicaCandidate): boolean {
+/** Returns a negative number if a new call would probably take less time at the first of two candidates; 0 if it takes as long. */
+function compareWaits(a: ReplicaCandidate, b: ReplicaCandidate): number {
   const latencyA = getSignificantLatencyMs(a);
   const latencyB = getSignificantLatencyMs(b);
-  if (latencyA === latencyB) return isLessBusy(a, b);
-  return latencyA * (countCalls(a) + 1) < latencyB * (countCalls(b) + 1);
+  if (latencyA === latencyB) return compareCalls(a, a.stats.inFlight, b, b.stats.inFlight);
+  return latencyA * (a.stats.inFlight / a.weight + 1) - latencyB * (b.stats.inFlight / b.weight + 1);
 }
 
 /** Returns the latency of a candidate that is slow, and otherwise the median. */
@@ -39,16 +40,19 @@ function getSignificantLatencyMs({ stats }: ReplicaCandidate): number {
   return latencyMs > SIGNIFICANT_FACTOR * medianLatencyMs ? latencyMs : medianLatencyMs;
 }
 
-/**
- * Returns whether the first of two candidates, even with the new call, would have no more calls than the second. With equal
- * weights, this is the same as fewer calls. With others, the candidates stay equal until the difference is a whole call, so
- * that the weights decide while there are few calls.
- */
-function isLessBusy(a: ReplicaCandidate, b: ReplicaCandidate): boolean {
-  return (a.stats.inFlight + 1) / a.weight <= countCalls(b);
+/** Compares the loads that two candidates report: the calls that wait, then those that run. */
+function compareLoads(a: ReplicaCandidate, b: ReplicaCandidate): number {
+  const [loadA, loadB] = [a.stats.recentLoad, b.stats.recentLoad];
+  if (!loadA || !loadB) return 0;
+  return compareCalls(a, loadA.waiting, b, loadB.waiting) || compareCalls(a, loadA.running, b, loadB.running);
 }
 
-/** Returns the number of calls in progress in proportion to the weight. */
-function countCalls({ stats, weight }: ReplicaCandidate): number {
-  return stats.inFlight / weight;
+/**
+ * Compares the calls of two candidates in proportion to the weights. The first has fewer if this is so even with one more call.
+ * With equal weights, each call counts. With others, the candidates are equal until the difference is a whole call, so that
+ * the weights decide while there are few calls.
+ */
+function compareCalls(a: ReplicaCandidate, callsA: number, b: ReplicaCandidate, callsB: number): number {
+  if ((callsA + 1) / a.weight <= callsB / b.weight) return -1;
+  return (callsB + 1) / b.weight <= callsA / a.weight ? 1 : 0;
 }
