@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Client } from '../../src/index.js';
 import { type Running, start, stopAll } from '../support/binary.js';
 import { type ServerProcess, startServer } from '../support/fleet.js';
-import { repeatRequests } from '../support/repeated-requests.js';
+import { type RepeatedRequests, repeatRequests } from '../support/repeated-requests.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -14,6 +14,13 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   await stopAll();
 });
+
+/** Repeats a request until it is stopped, at the latest at the end of the test. */
+function repeat(perSecond: number, request: () => Promise<void>): RepeatedRequests {
+  const requests = repeatRequests(perSecond, request);
+  cleanups.push(() => requests.stop());
+  return requests;
+}
 
 /** A model that responds after `ms` milliseconds. */
 const WAITING_MODEL = `export default (app) => app.capability({ type: 'wait' }, { inputs: { ms: 'INT32' } }, async ({ ms }) => {
@@ -50,10 +57,10 @@ async function startFleet(workerCount: number): Promise<Fleet> {
 describe('a fleet of four workers', () => {
   it('fails no call when one is killed, also not of 300 long ones in progress', async () => {
     const { workers, call } = await startFleet(4);
-    const long = repeatRequests(300, () => call(10_000));
+    const long = repeat(300, () => call(10_000));
     await until('300 calls are in progress', () => long.getCount() >= 300);
     const longCalls = long.stop();
-    const short = repeatRequests(100, () => call(5));
+    const short = repeat(100, () => call(5));
     await until('short calls are made', () => short.getCount() > 100);
     await workers[0]?.stop('SIGKILL');
     await longCalls;
@@ -69,7 +76,7 @@ describe('a fleet of four workers', () => {
     'fails no call when one freezes, and each takes at most 15 s longer: with %s',
     async (_with, isServerGone) => {
       const { server, workers, call } = await startFleet(4);
-      const short = repeatRequests(100, () => call(5));
+      const short = repeat(100, () => call(5));
       await until('calls are made', () => short.getCount() > 100);
       if (isServerGone) await server.running.stop('SIGKILL');
       workers[0]?.child.kill('SIGSTOP');
@@ -86,7 +93,7 @@ describe('a fleet of four workers', () => {
   it('fails no call while no API server is there for 30 s', async () => {
     const { server, call } = await startFleet(4);
     await server.running.stop('SIGKILL');
-    const short = repeatRequests(100, () => call(5));
+    const short = repeat(100, () => call(5));
     await new Promise((resolve) => setTimeout(resolve, 30_000));
     await short.stop();
     expect(short.failures).toEqual([]);

@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { App, Client } from '../../src/index.js';
-import { clock } from '../../src/system.js';
 import type { Worker } from '../../src/worker/worker-settings.js';
 import { createApiClient } from '../support/api-client.js';
 import { start, stopAll } from '../support/binary.js';
@@ -8,6 +7,7 @@ import { assertHolds, measureTimeUntil, readRemovals, startCurlRegistrant, start
 import { findOldRegistrations, findSelfTakeovers } from '../support/instance-checks.js';
 import { createNetwork, findNetworkProblem } from '../support/netns.js';
 import { RunRecorder } from '../support/recorded-run.js';
+import { repeatRequests } from '../support/repeated-requests.js';
 import { query, replica } from '../support/replicas.js';
 import { keepRegistered, type RestartableServer, startServers } from '../support/restartable-server.js';
 import { findLostTableEntries, findMissingReplicas, measureLongestOmission } from '../support/run-checks.js';
@@ -64,30 +64,6 @@ async function startWorker(urls: readonly string[], recorder: RunRecorder): Prom
   };
 }
 
-/** Repeats a request at a rate until it is stopped, and counts the failures. Requests that a late timer missed are made then. */
-function repeat(perSecond: number, request: () => Promise<void>) {
-  const failures: string[] = [];
-  const running = new Set<Promise<void>>();
-  const startedAtMs = clock.nowMs();
-  let count = 0;
-  const start = (): void => {
-    count++;
-    const one = request().catch((error) => void failures.push(String(error.message ?? error)));
-    running.add(one);
-    void one.finally(() => running.delete(one));
-  };
-  const timer = setInterval(() => {
-    const due = Math.floor(((clock.nowMs() - startedAtMs) / 1000) * perSecond);
-    while (count < due) start();
-  }, 1000 / perSecond);
-  const stop = async (): Promise<void> => {
-    clearInterval(timer);
-    await Promise.all(running);
-  };
-  cleanups.push(stop);
-  return { failures, stop, getCount: () => count };
-}
-
 /** Starts lookups and calls through all servers. */
 function startLoad(urls: readonly string[]) {
   const api = createApiClient(urls);
@@ -96,14 +72,18 @@ function startLoad(urls: readonly string[]) {
     () => api.close(),
     () => client.close(),
   );
-  const lookups = repeat(200, async () => {
+  const lookups = repeatRequests(200, async () => {
     const found = await api.route(query({ type: 'idle' }));
     if (found.kind === 'none') throw new Error('no match for replicas that are alive');
   });
-  const calls = repeat(100, async () => {
+  const calls = repeatRequests(100, async () => {
     const { outputs } = await client.infer('double', { x: [21] });
     if (outputs['y']?.data[0] !== 42) throw new Error(`wrong result: ${JSON.stringify(outputs)}`);
   });
+  cleanups.push(
+    () => lookups.stop(),
+    () => calls.stop(),
+  );
   return { lookups, calls };
 }
 
@@ -177,7 +157,7 @@ describe('three independent API servers', () => {
     await until('the servers know the workers', isComplete);
     const client = new Client({ server: urls, capability: { type: 'double' } });
     cleanups.push(() => client.close());
-    const calls = repeat(100, async () => {
+    const calls = repeatRequests(100, async () => {
       await client.infer('double', { x: [21] }, { retryOnFailure: false });
     });
     await servers[0]?.stop('SIGKILL');
