@@ -9,6 +9,9 @@ import { runMeasured } from '../support/peak-memory.js';
 /** A command that makes one request uses about 70 MB. */
 const FOR_SMALL_ANSWERS_MB = 160;
 
+/** While events arrive as fast as possible, Node.js 24 lets its young generation grow by 150 MB. 400 MB are sent. */
+const FOR_STREAMS_MB = 320;
+
 /** The list of 100,000 replicas uses about 400 MB. A response that is refused must not use much more. */
 const FOR_LISTS_MB = 900;
 
@@ -108,7 +111,7 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
     );
     const registering = ['register', '--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'a=b', '--server', server];
     const { stdout, stderr, peakMb } = await runMeasured(registering, { stopAfterMs: 4000 });
-    expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
+    expect(peakMb).toBeLessThan(FOR_STREAMS_MB);
     expect((stdout + stderr).length).toBeLessThan(10_000);
   });
 });
