@@ -111,12 +111,15 @@ export class CallAttempts {
 
   /** Records a failure while another attempt is in progress. */
   addFailure(attempt: Attempt, error: unknown): void {
-    if (!(error instanceof AnyserveError)) return;
-    const { target } = attempt;
+    if (error instanceof AnyserveError) this.#addFailure(attempt.target, attempt, error);
+  }
+
+  #addFailure(target: Target, attempt: Attempt | undefined, error: AnyserveError): FailureKind {
     const kind = classifyFailure(error);
     if (isComplete(kind)) this.#completeAttempts++;
     this.#failed.push({ target, attempt, error, kind, failedAtMs: this.#context.clock.nowMs() });
     if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
+    return kind;
   }
 
   #begin(target: Target, number: number): Attempt {
@@ -134,18 +137,15 @@ export class CallAttempts {
   continueAfter(target: Target, attempt: Attempt | undefined, error: unknown): void {
     const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
-    const kind = classifyFailure(error);
-    if (isComplete(kind)) this.#completeAttempts++;
-    if (kind === 'internal') this.#forgiveIfOthersFailed(attempt);
+    const kind = this.#addFailure(target, attempt, error);
+    if (kind === 'internal') this.#forgiveIfOthersFailed();
     const isLast =
-      kind === 'final' || this.#failed.length + 1 >= MAX_ATTEMPTS || this.#completeAttempts >= MAX_COMPLETE_ATTEMPTS;
+      kind === 'final' || this.#failed.length >= MAX_ATTEMPTS || this.#completeAttempts >= MAX_COMPLETE_ATTEMPTS;
     if (isLast || this.#options.retryOnFailure === false || !discovery.hasOthers) throw error;
     this.#isNextFree = this.#isFree(target, kind);
     if (!this.#isNextFree && !this.#context.budget.take()) throw createNoBudgetError(error);
     this.#hadFreeRetry ||= this.#isNextFree;
-    this.#unreportedFailure = { attempt: this.#failed.length + 1, ...target, error };
-    this.#failed.push({ target, attempt, error, kind, failedAtMs: this.#context.clock.nowMs() });
-    if (target.replicaId !== undefined) this.#excluded.push(target.replicaId);
+    this.#unreportedFailure = { attempt: this.#failed.length, ...target, error };
   }
 
   /**
@@ -159,11 +159,9 @@ export class CallAttempts {
   }
 
   /** Takes back the internal errors if several replicas failed this call: its input is the likely cause. */
-  #forgiveIfOthersFailed(attempt: Attempt | undefined): void {
+  #forgiveIfOthersFailed(): void {
     const failed = this.#failed.filter(({ kind }) => kind === 'internal');
-    if (failed.length === 0) return;
-    for (const one of failed) one.attempt?.forgive();
-    attempt?.forgive();
+    if (failed.length > 1) for (const { attempt } of failed) attempt?.forgive();
   }
 
   /** Finds the first target. Keeps asking API servers that are warming up until the deadline is near. */
@@ -240,7 +238,8 @@ export class CallAttempts {
     const { clock, random, query, where } = this.#context;
     const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
     if (delayMs >= this.#requireRemainingMs()) {
-      const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(Math.ceil((untilMs - clock.nowMs()) / 1000) * 1000)}`;
+      const seconds = Math.ceil((untilMs - clock.nowMs()) / 1000);
+      const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(seconds * 1000)}`;
       const message = lastError ? `${lastError.message}; ${wait}` : wait;
       throw new AnyserveError(lastError?.code ?? 'resource_exhausted', message, { cause: lastError });
     }

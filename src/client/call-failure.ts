@@ -30,7 +30,7 @@ export function toCallError(error: ServiceError, endpoint: string, context: Call
   return new AnyserveError(code, message, { cause: error });
 }
 
-/** Returns whether the replica did no work: there is no connection, or the server refused the stream. */
+/** Returns whether the replica did no work, because the connection failed or the server refused the stream. */
 function hasNotStarted({ code, details }: ServiceError): boolean {
   return code === status.UNAVAILABLE && (details === 'Stream refused by server' || NO_CONNECTION.test(details));
 }

@@ -75,7 +75,7 @@ export class CallCancellation extends Cancellation {
     const cancel = (): void => this.cancel(signal.reason);
     if (signal.aborted) cancel();
     else {
-      // One signal can cancel many calls, which is no leak.
+      // One signal can cancel many calls. Node.js would warn about a leak of listeners.
       setMaxListeners(0, signal);
       signal.addEventListener('abort', cancel, { once: true });
     }

@@ -17,7 +17,7 @@ export interface Target {
   readonly replicaId: ReplicaId | undefined;
 }
 
-/** What a call asks of a discovery. */
+/** A request for the target of an attempt. */
 export interface DiscoveryRequest {
   /** Replicas at which attempts of the call have failed. */
   readonly excluded: readonly ReplicaId[];
@@ -76,7 +76,7 @@ export interface Discovery {
   hasHealthyOther(target: Target): boolean;
   /** Returns whether a target is in the list and isn't suspected to be dead. Rejects with `server_unreachable`. */
   isListed(target: Target, signal: AbortSignal): Promise<boolean>;
-  /** Lists the replicas that match. Rejects with `server_unreachable`, and with `usage` if there is no list. */
+  /** Lists the replicas that match. Rejects with `server_unreachable`, and with `usage` for a client without a list. */
   listReplicas(): Promise<readonly ClientReplica[]>;
   close(): void;
 }

@@ -22,8 +22,9 @@ export class RetryingCaller {
   ): Promise<T> {
     checkCallOptions(method, options);
     const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
-    const canHedge = this.#options.hedging !== undefined && method === 'infer' && options.retryOnFailure !== false;
-    if (canHedge) this.#options.hedging?.budget.addCall();
+    const canRepeat = method === 'infer' && options.retryOnFailure !== false;
+    const hedging = canRepeat ? this.#options.hedging : undefined;
+    hedging?.budget.addCall();
     try {
       for (;;) {
         const next = attempts.next();
@@ -32,8 +33,8 @@ export class RetryingCaller {
         let result: T;
         try {
           attempt = attempts.begin(target);
-          result = await (canHedge
-            ? this.#makeHedged(attempts, attempt, make, (last) => {
+          result = await (hedging
+            ? this.#makeHedged(attempts, attempt, make, hedging.afterMs, (last) => {
                 attempt = last;
               })
             : make(attempt.channel, attempt.options));
@@ -59,9 +60,9 @@ export class RetryingCaller {
     attempts: CallAttempts,
     first: Attempt,
     make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+    afterMs: number,
     onLast: (attempt: Attempt) => void,
   ): Promise<T> {
-    const { clock, hedging } = this.#options;
     let inProgress = 0;
     const run = (attempt: Attempt): RunningAttempt<T> => {
       inProgress++;
@@ -82,7 +83,7 @@ export class RetryingCaller {
       const second = attempts.beginHedge(first.target);
       return second && run(second);
     };
-    return hedge(run(first), { clock, afterMs: hedging?.afterMs ?? Number.POSITIVE_INFINITY, beginSecond });
+    return hedge(run(first), { clock: this.#options.clock, afterMs, beginSecond });
   }
 
   /** Makes a streaming call. A failure after the first message is final. Throws `usage` for invalid options. */

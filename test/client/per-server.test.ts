@@ -21,7 +21,7 @@ class ChangingList {
 
 const [a, b] = [toServer('a'), toServer('b')];
 
-/** Runs tasks that end when they are told to. */
+/** Runs tasks that each end when the test calls their function in `end`. */
 function run(list: ChangingList) {
   const stop = new AbortController();
   const log: string[] = [];

@@ -19,7 +19,7 @@ import { ManualClock } from './manual-clock.js';
 import { listReplica, replica } from './replicas.js';
 import { createSeededRandom } from './seeded-random.js';
 
-/** What a simulated replica does with one call: responds or fails after a time. After an infinite time, it hangs. */
+/** The response of a simulated replica to one call: a success, or an error, after a time. */
 export interface SimulatedResponse {
   readonly afterMs: number;
   readonly error?: AnyserveError;

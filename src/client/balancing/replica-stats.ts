@@ -15,7 +15,7 @@ const MEDIAN_VALID_FOR_MS = 100;
 /** Latency of all replicas before the first response of any, in ms. Only the comparison with others counts, so any value does. */
 const UNKNOWN_LATENCY_MS = 1;
 
-/** What a client has observed of one replica. */
+/** The observations of a client about one replica: its calls, latency, refusals and failures. */
 export class ReplicaStats {
   /** Number of calls in progress. */
   inFlight = 0;
@@ -127,12 +127,12 @@ export class StatsTable {
     return this.#medianLatencyMs;
   }
 
-  /** Whether a replica is ejected, or has asked not to be called. If none is, no list needs to be filtered. */
+  /** Whether a replica is ejected, avoided, or has asked not to be called. Otherwise, no list needs to be filtered. */
   get hasImpaired(): boolean {
     return this.nowMs() < this.#impairedUntilMs;
   }
 
-  /** Records that a replica is ejected or not to be called until a time. */
+  /** Records that a replica gets no calls, or fewer, until a time. */
   addImpaired(untilMs: number): void {
     this.#impairedUntilMs = Math.max(this.#impairedUntilMs, untilMs);
   }

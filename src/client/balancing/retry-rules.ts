@@ -3,7 +3,7 @@ import { BrokenConnectionError, NotStartedError } from '../connection-errors.js'
 import { readPushBackMs } from './push-back.js';
 
 /**
- * What a failure means for a retry:
+ * Kinds of failures, by what they mean for a retry:
  * - `not_started`: the replica did no work, for example because it can't be connected to.
  * - `broken`: the connection broke after the request was sent.
  * - `busy`: the replica refuses calls for now.

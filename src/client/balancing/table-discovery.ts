@@ -45,8 +45,8 @@ export interface TableDiscoveryOptions {
 }
 
 /**
- * Finds targets in a table of the matching replicas, which the API servers keep up to date. A picker chooses among them. No
- * call waits for an API server, and calls go on while no API server can be reached.
+ * Finds targets in a table of the matching replicas, which the API servers keep up to date. A picker chooses among them. A
+ * call waits for an API server only before the table is loaded, or if no other replica is left for it.
  */
 export class TableDiscovery implements Discovery {
   readonly hasOthers = true;

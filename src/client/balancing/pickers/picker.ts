@@ -11,7 +11,7 @@ export interface ReplicaCandidate {
   readonly isPreferred?: boolean;
 }
 
-/** What a picker knows about a call. */
+/** The properties of a call that a picker uses. */
 export interface PickContext {
   /** Calls with the same key go to the same replica, if the picker supports that. */
   readonly affinity?: string | undefined;
