@@ -29,7 +29,15 @@ export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';
 export type { ReplicaLoad } from './core/load.js';
 export type { ValueOrGetter } from './core/options.js';
-export type { AttemptTarget, CallEvent, Log, RegistrationStore, StoreEvent } from './core/ports.js';
+export type {
+  AttemptTarget,
+  AttemptTrace,
+  CallEvent,
+  Log,
+  RegistrationStore,
+  StoreEvent,
+  Tracer,
+} from './core/ports.js';
 export type { LeaseEnd, Registration, RegistrationChange, Replica, ReplicaState } from './core/replica.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';

@@ -147,6 +147,7 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     pick: [5],
     onRetry: [5],
     onAttempt: ['x'],
+    tracer: [5, {}],
     waitWhileWarming: [1],
   },
   infer: {

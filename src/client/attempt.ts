@@ -1,52 +1,82 @@
-import type { Metadata } from '@grpc/grpc-js';
 import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
-import type { CallEvent, Clock } from '../core/ports.js';
+import type { ReplicaLoad } from '../core/load.js';
+import type { AttemptTrace, CallEvent, Clock, Tracer } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
-import { readLoad } from './balancing/known-load.js';
 import type { CallCancellation, Cancellation } from './cancellation.js';
-import type { ChannelPool } from './channel-pool.js';
 import { BrokenConnectionError, NotStartedError } from './connection-errors.js';
 import type { AttemptOutcome, AttemptRecord, Discovery, Target } from './discovery.js';
-import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import type { QuietCallWatch, WatchedCall } from './quiet-calls.js';
 
 /** Timeout for a replica's response on a new connection, in ms. A replica that takes longer counts as dead. */
 const NEW_CONNECTION_TIMEOUT_MS = 2000;
 
+/** What attempts use to reach a target: a gRPC channel, or the connections to an HTTP server. */
+export interface CallChannel {
+  /** Returns whether the target doesn't respond on a new connection either, within the timeout. */
+  isUnresponsive(timeoutMs: number): Promise<boolean>;
+  /** Adds a use. A channel stays open until each use is released. */
+  acquire(): void;
+  release(): void;
+}
+
+/** The channels of a client. */
+export interface CallChannels<Channel extends CallChannel> {
+  /** Returns the channel to an endpoint. Throws `usage` for an endpoint that isn't valid. */
+  get(endpoint: string): Channel;
+  /** Removes a channel that failed, so that the next call to its endpoint opens a new one. */
+  drop(channel: Channel): void;
+}
+
+/** Options of an attempt, for the code that makes the request. */
+export interface AttemptOptions {
+  /** Deadline of the call, in ms since 1970. */
+  readonly deadlineEpochMs: number;
+  /** Timeout of the call with all its attempts, in ms, for the message when the deadline passes. */
+  readonly timeoutMs: number;
+  /** Cancels the attempt. */
+  readonly cancellation: Cancellation;
+  /** Headers to send with the request, of a tracer. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
+  /** Called with the load that a response reports. */
+  readonly onLoad: (load: ReplicaLoad) => void;
+}
+
 /** The parts of a client that its attempts use. */
-export interface AttemptContext {
+export interface AttemptContext<Channel extends CallChannel> {
   readonly discovery: Discovery;
-  readonly channels: ChannelPool;
+  readonly channels: CallChannels<Channel>;
   /** Watches the calls in progress. */
   readonly quietCalls: QuietCallWatch;
   /** Receives the events of attempts. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
+  readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
 }
 
 /** One attempt of a call at one target, with its own channel and cancellation, so that attempts can run side by side. */
-export class Attempt implements WatchedCall {
+export class Attempt<Channel extends CallChannel = CallChannel> implements WatchedCall {
   readonly target: Target;
-  readonly channel: InferenceChannel;
-  readonly options: CallOptions;
+  readonly channel: Channel;
+  readonly options: AttemptOptions;
   /** Number of the attempt within its call, from 1. */
   readonly #number: number;
   lastMessageAtMs: number;
   readonly #startedAtMs: number;
   #hasMessage = false;
   #hasEnded = false;
-  readonly #context: AttemptContext;
+  readonly #context: AttemptContext<Channel>;
   readonly #call: CallCancellation;
   readonly #cancellation: Cancellation;
   readonly #record: AttemptRecord;
+  readonly #trace: AttemptTrace | undefined;
 
   /** Begins the attempt. Throws `failed_precondition` for a target whose endpoint isn't valid. */
   constructor(
-    context: AttemptContext,
+    context: AttemptContext<Channel>,
     target: Target,
     number: number,
     call: CallCancellation,
-    time: Omit<CallOptions, 'cancellation' | 'onTrailers'>,
+    { deadlineEpochMs, timeoutMs }: Pick<AttemptOptions, 'deadlineEpochMs' | 'timeoutMs'>,
   ) {
     this.#context = context;
     this.#call = call;
@@ -55,7 +85,14 @@ export class Attempt implements WatchedCall {
     this.#record = context.discovery.beginAttempt(target);
     this.channel = this.#openChannel();
     this.#cancellation = call.beginAttempt();
-    this.options = { ...time, cancellation: this.#cancellation, onTrailers: (trailers) => this.#recordLoad(trailers) };
+    this.#trace = callListener(() => context.tracer?.startAttempt({ target, attempt: number }));
+    this.options = {
+      deadlineEpochMs,
+      timeoutMs,
+      cancellation: this.#cancellation,
+      headers: this.#trace?.headers,
+      onLoad: (load) => this.#record.recordLoad(load),
+    };
     this.#startedAtMs = context.clock.nowMs();
     this.lastMessageAtMs = this.#startedAtMs;
     context.quietCalls.add(this);
@@ -111,11 +148,6 @@ export class Attempt implements WatchedCall {
     this.#cancellation.cancel(new AnyserveError('cancelled', 'another attempt was faster'));
   }
 
-  #recordLoad(trailers: Metadata): void {
-    const load = readLoad(trailers);
-    if (load) this.#record.recordLoad(load);
-  }
-
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
@@ -123,16 +155,17 @@ export class Attempt implements WatchedCall {
     this.#call.endAttempt(this.#cancellation);
     this.channel.release();
     this.#record.end(outcome);
-    if (!this.#context.onAttempt) return;
+    if (!this.#context.onAttempt && !this.#trace) return;
     const durationMs = this.#context.clock.nowMs() - this.#startedAtMs;
+    callListener(() => this.#trace?.end({ code, durationMs }));
     this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
   }
 
   #emit(event: CallEvent): void {
-    notify(this.#context.onAttempt, event);
+    callListener(() => this.#context.onAttempt?.(event));
   }
 
-  #openChannel(): InferenceChannel {
+  #openChannel(): Channel {
     const { target } = this;
     try {
       const channel = this.#context.channels.get(target.endpoint);
@@ -148,12 +181,13 @@ export class Attempt implements WatchedCall {
 }
 
 /** Calls a listener. An error of it does not become the call's; it is reported as an uncaught exception. */
-export function notify<Event>(listener: ((event: Event) => void) | undefined, event: Event): void {
+export function callListener<Result>(call: () => Result): Result | undefined {
   try {
-    listener?.(event);
+    return call();
   } catch (error) {
     queueMicrotask(() => {
       throw error;
     });
+    return undefined;
   }
 }

@@ -4,18 +4,18 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
-import { Attempt, type AttemptContext, notify } from './attempt.js';
+import { Attempt, type AttemptContext, type CallChannel, callListener } from './attempt.js';
 import type { HedgeBudget } from './balancing/hedging.js';
 import { readPushBackMs } from './balancing/push-back.js';
 import type { RetryBudget } from './balancing/retry-budget.js';
 import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
-import type { FailedAttempt, InferOptions } from './client-options.js';
+import type { CallSettings, FailedAttempt } from './client-options.js';
 import { ConnectTimeoutError } from './connection-errors.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, WARMING_RETRY_MS } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
-export interface RetryingCallerOptions extends AttemptContext {
+export interface RetryingCallerOptions<Channel extends CallChannel> extends AttemptContext<Channel> {
   readonly query: CapabilityQuery;
   /** Selector that replicas must match, for messages. */
   readonly where?: string | undefined;
@@ -53,9 +53,9 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
  * The attempts of one call: chooses the target of each, and decides whether another follows. A retry is free or takes a
  * token of the client's budget: see {@link RetryBudget}.
  */
-export class CallAttempts {
-  readonly #context: RetryingCallerOptions;
-  readonly #options: InferOptions;
+export class CallAttempts<Channel extends CallChannel> {
+  readonly #context: RetryingCallerOptions<Channel>;
+  readonly #options: CallSettings;
   readonly #cancellation: CallCancellation;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
@@ -70,7 +70,7 @@ export class CallAttempts {
   #hadFreeRetry = false;
 
   /** `defaultTimeoutMs` applies if neither the call nor the client sets a timeout. Throws when the client is closed. */
-  constructor(context: RetryingCallerOptions, options: InferOptions, defaultTimeoutMs: number) {
+  constructor(context: RetryingCallerOptions<Channel>, options: CallSettings, defaultTimeoutMs: number) {
     const { timeoutMs, signal } = options;
     this.#context = context;
     this.#options = options;
@@ -91,7 +91,7 @@ export class CallAttempts {
   }
 
   /** Begins an attempt at a target. Throws `failed_precondition` for a target whose endpoint isn't valid. */
-  begin(target: Target): Attempt {
+  begin(target: Target): Attempt<Channel> {
     return this.#begin(target, this.#failed.length + 1);
   }
 
@@ -99,7 +99,7 @@ export class CallAttempts {
    * Begins a second attempt while the first one takes long. Returns undefined if no other replica can take it, or if too many
    * calls are hedged.
    */
-  beginHedge(first: Target): Attempt | undefined {
+  beginHedge(first: Target): Attempt<Channel> | undefined {
     const { discovery, clock, hedging } = this.#context;
     const number = this.#failed.length + 2;
     const isOver = this.#cancellation.isCancelled || clock.nowMs() >= this.#deadlineAtMs;
@@ -110,11 +110,11 @@ export class CallAttempts {
   }
 
   /** Records a failure while another attempt is in progress. */
-  addFailure(attempt: Attempt, error: unknown): void {
+  addFailure(attempt: Attempt<Channel>, error: unknown): void {
     if (error instanceof AnyserveError) this.#addFailure(attempt.target, attempt, error);
   }
 
-  #addFailure(target: Target, attempt: Attempt | undefined, error: AnyserveError): FailureKind {
+  #addFailure(target: Target, attempt: Attempt<Channel> | undefined, error: AnyserveError): FailureKind {
     const kind = classifyFailure(error);
     if (isComplete(kind)) this.#completeAttempts++;
     this.#failed.push({ target, attempt, error, kind, failedAtMs: this.#context.clock.nowMs() });
@@ -122,7 +122,7 @@ export class CallAttempts {
     return kind;
   }
 
-  #begin(target: Target, number: number): Attempt {
+  #begin(target: Target, number: number): Attempt<Channel> {
     const deadlineEpochMs = this.#context.clock.epochMs() + this.#requireRemainingMs();
     const time = { deadlineEpochMs, timeoutMs: this.#timeoutMs };
     return new Attempt(this.#context, target, number, this.#cancellation, time);
@@ -134,7 +134,7 @@ export class CallAttempts {
   }
 
   /** Lets another attempt follow a failed one. Throws its error if none can. `attempt` is undefined if it could not begin. */
-  continueAfter(target: Target, attempt: Attempt | undefined, error: unknown): void {
+  continueAfter(target: Target, attempt: Attempt<Channel> | undefined, error: unknown): void {
     const { discovery } = this.#context;
     if (!(error instanceof AnyserveError) || this.#cancellation.isCancelled) throw error;
     const kind = this.#addFailure(target, attempt, error);
@@ -194,10 +194,16 @@ export class CallAttempts {
       const isGone = found.kind === 'none' && this.#context.discovery.hasLeft(target);
       if (!isNew && (isGone || !canPass(last))) throw this.#createNoOtherReplicaError(last.error);
       if (!isNew) await this.#waitForPushBack(this.#getPushedBackUntilMs(target), last.error);
-      if (this.#unreportedFailure) notify(this.#context.onRetry, { ...this.#unreportedFailure, next: target });
-      this.#unreportedFailure = undefined;
+      this.#reportFailure(target);
       return target;
     }
+  }
+
+  /** Reports the last failure to the client's listener, with the target of the next attempt. */
+  #reportFailure(next: Target): void {
+    const failure = this.#unreportedFailure;
+    this.#unreportedFailure = undefined;
+    if (failure) callListener(() => this.#context.onRetry?.({ ...failure, next }));
   }
 
   /** Returns the time until which a replica that failed asked not to be called. */

@@ -3,7 +3,7 @@ import type { ReplicaId } from '../core/ids.js';
 import type { ReplicaLoad } from '../core/load.js';
 import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
 import { checkCallTimeout, checkCounts, checkTimes, type ValueOrGetter } from '../core/options.js';
-import type { CallEvent, Clock, Random } from '../core/ports.js';
+import type { CallEvent, Clock, Random, Tracer } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
@@ -66,6 +66,8 @@ export interface ClientOptions {
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   /** Called when an attempt of a call starts, and when it ends, with its target, code and duration. */
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
+  /** Traces the attempts of calls, and adds headers to their requests. */
+  readonly tracer?: Tracer | undefined;
   /**
    * How the replica of each call is picked: `p2c` (the faster and less busy of two random ones), `random`, `round-robin`,
    * `least-request` (the fewest calls in progress), or `affinity` (calls with the same key go to the same replica). Default:
@@ -73,9 +75,9 @@ export interface ClientOptions {
    */
   readonly pick?: PickerName | undefined;
   /**
-   * Time without a response, in ms, after which a unary inference is also sent to a second replica. The first response is
-   * used, and the other call is cancelled. At most 5 % of the calls are sent twice. Only for models whose calls can be
-   * repeated without harm. Default: never.
+   * Time without a response, in ms, after which an inference is also sent to a second replica. The replica that responds first
+   * is used (for a stream: with its first message), and the other call is cancelled. At most 5 % of the calls are sent twice.
+   * Only for models whose calls can be repeated without harm. Default: never.
    */
   readonly hedgeAfterMs?: number | undefined;
   /**
@@ -109,6 +111,9 @@ export interface ClientReplica {
   /** Time for which it asked not to be called, in ms. */
   readonly pushedBackForMs: number;
 }
+
+/** The options of a call that its attempts depend on. */
+export type CallSettings = Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'>;
 
 /** Options of every call. */
 export interface RequestOptions {
@@ -169,6 +174,7 @@ const CLIENT_OPTION_TYPES: OptionTypes<ClientOptions> = {
   pick: 'string',
   onRetry: 'function',
   onAttempt: 'function',
+  tracer: 'tracer',
   waitWhileWarming: 'flag',
 };
 

@@ -14,9 +14,11 @@ import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import {
+  type CallMethod,
   type ClientEnvironment,
   type ClientOptions,
   type ClientReplica,
+  checkCallOptions,
   checkClientOptions,
   type DiscoveryKind,
   type InferOptions,
@@ -35,7 +37,7 @@ import {
 } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
 import { InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
-import { QuietCallWatch } from './quiet-calls.js';
+import { watchQuietCalls } from './quiet-calls.js';
 import { RetryingCaller } from './retrying-caller.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
@@ -44,7 +46,7 @@ import type { StreamTimeouts } from './stream-watchdog.js';
 export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
-  readonly #caller: RetryingCaller;
+  readonly #caller: RetryingCaller<InferenceChannel>;
   readonly #declaredInputs: InputSpecCache;
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
@@ -64,6 +66,7 @@ export class InferenceClient {
       streamIdleTimeoutMs = DEFAULTS.streamIdleTimeoutMs,
       onRetry,
       onAttempt,
+      tracer,
       waitWhileWarming = true,
       hedgeAfterMs,
     } = options;
@@ -83,15 +86,9 @@ export class InferenceClient {
     this.#hasTimeout = timeoutMs !== undefined;
     this.#streamTimeouts = { firstMessageTimeoutMs, streamIdleTimeoutMs };
     this.#maxMessageBytes = maxMessageBytes;
-    const discovery = this.#discovery;
-    const { signal } = this.#closed;
     this.#caller = new RetryingCaller({
-      discovery,
-      quietCalls: new QuietCallWatch({
-        clock: world.clock,
-        isListed: (target) => discovery.isListed(target, signal),
-        hasOther: (target) => discovery.hasHealthyOther(target),
-      }),
+      discovery: this.#discovery,
+      quietCalls: watchQuietCalls(this.#discovery, world.clock, this.#closed.signal),
       channels: this.#channels,
       query,
       where: options.where,
@@ -102,6 +99,7 @@ export class InferenceClient {
       hedging: hedgeAfterMs === undefined ? undefined : { afterMs: hedgeAfterMs, budget: new HedgeBudget() },
       onRetry,
       onAttempt,
+      tracer,
       ...world,
     });
   }
@@ -129,11 +127,11 @@ export class InferenceClient {
   ): Promise<InferenceResponse> {
     try {
       checkInferArguments(model, inputs);
+      checkCallOptions('infer', options);
     } catch (error) {
       return Promise.reject(error);
     }
-    const defaultTimeoutMs = getDefaultTimeoutMs(inputs);
-    return this.#caller.call('infer', options, defaultTimeoutMs, async (channel, call) => {
+    return this.#caller.call(options, getDefaultTimeoutMs(inputs), async (channel, call) => {
       const connecting = channel.connect(call);
       if (connecting !== undefined) await connecting;
       const specs = this.#getSpecs(channel, model, inputs, options, call);
@@ -155,6 +153,7 @@ export class InferenceClient {
     options: InferStreamOptions = {},
   ): AsyncGenerator<InferenceResponse> {
     checkInferArguments(model, inputs);
+    checkCallOptions('inferStream', options);
     return this.#caller.stream(options, DEFAULTS.streamTimeoutMs, (channel, call) =>
       this.#streamOnce(channel, call, model, inputs, options),
     );
@@ -162,7 +161,7 @@ export class InferenceClient {
 
   /** Returns whether the replica's server is live. */
   serverLive(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call('serverLive', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+    return this.#request('serverLive', options, async (channel, call) => {
       const { live } = await channel.call(INFERENCE_SERVICE.serverLive, {}, call);
       return live;
     });
@@ -170,7 +169,7 @@ export class InferenceClient {
 
   /** Returns whether the replica's server is ready for calls. */
   serverReady(options: RequestOptions = {}): Promise<boolean> {
-    return this.#caller.call('serverReady', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+    return this.#request('serverReady', options, async (channel, call) => {
       const { ready } = await channel.call(INFERENCE_SERVICE.serverReady, {}, call);
       return ready;
     });
@@ -178,7 +177,7 @@ export class InferenceClient {
 
   /** Returns whether a model of the replica is ready for calls. */
   modelReady(name: string, options: ModelRequestOptions = {}): Promise<boolean> {
-    return this.#caller.call('modelReady', options, DEFAULTS.callTimeoutMs, async (channel, call) => {
+    return this.#request('modelReady', options, async (channel, call) => {
       const { ready } = await channel.call(
         INFERENCE_SERVICE.modelReady,
         { name, version: options.version ?? '' },
@@ -190,14 +189,14 @@ export class InferenceClient {
 
   /** Returns the name, version and extensions of the replica's server. */
   serverMetadata(options: RequestOptions = {}): Promise<ServerMetadata> {
-    return this.#caller.call('serverMetadata', options, DEFAULTS.callTimeoutMs, (channel, call) =>
+    return this.#request('serverMetadata', options, (channel, call) =>
       channel.call(INFERENCE_SERVICE.serverMetadata, {}, call),
     );
   }
 
   /** Returns the inputs and outputs that a model declares. */
   modelMetadata(name: string, options: ModelRequestOptions = {}): Promise<ModelMetadata> {
-    return this.#caller.call('modelMetadata', options, DEFAULTS.callTimeoutMs, (channel, call) =>
+    return this.#request('modelMetadata', options, (channel, call) =>
       channel.call(INFERENCE_SERVICE.modelMetadata, { name, version: options.version ?? '' }, call),
     );
   }
@@ -216,6 +215,16 @@ export class InferenceClient {
     this.#closed.abort();
     this.#discovery.close();
     this.#channels.close();
+  }
+
+  /** Makes a call that asks a replica about itself. */
+  async #request<T>(
+    method: CallMethod,
+    options: RequestOptions,
+    make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+  ): Promise<T> {
+    checkCallOptions(method, options);
+    return this.#caller.call(options, DEFAULTS.callTimeoutMs, make, { canHedge: false });
   }
 
   /** Makes one attempt of a streaming inference. */

@@ -8,6 +8,7 @@ import {
 import { parseDialable, toGrpcTarget } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
@@ -17,6 +18,7 @@ import {
   INFERENCE_SERVICE,
   STATUS_ON_STREAM_ERROR_KEY,
 } from '../inference/service-definition.js';
+import { readLoad } from './balancing/known-load.js';
 import { createNotGrpcError, isNotHttp2Error, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
 import { createChannelSecurity } from './channel-credentials.js';
@@ -35,8 +37,10 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Cancels this attempt of the call. */
   readonly cancellation?: Cancellation | undefined;
-  /** Called with the trailing metadata of each response. */
-  readonly onTrailers?: ((trailers: Metadata) => void) | undefined;
+  /** Metadata to send with the call. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Called with the load that a response reports. */
+  readonly onLoad?: ((load: ReplicaLoad) => void) | undefined;
 }
 
 /** Options of a streaming call on a channel. */
@@ -127,17 +131,17 @@ export class InferenceChannel {
     request: Request,
     options: CallOptions,
   ): Promise<Response> {
-    const { deadlineEpochMs, cancellation, onTrailers } = options;
+    const { deadlineEpochMs, cancellation, headers, onLoad } = options;
     return new Promise((resolve, reject) => {
       cancellation?.throwIfCancelled();
       const bytes = this.#checkSize(method.requestSerialize(request));
       const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response, trailers) => {
-        onTrailers?.(trailers);
+        reportLoad(trailers, onLoad);
         if (error) this.#toCallError(error, options).then(reject, reject);
         else resolve(response as Response);
       });
       if (cancellation) cancellation.stop = () => call.cancel();
-      call.start(this.#createMetadata(), bytes);
+      call.start(this.#createMetadata(headers), bytes);
     });
   }
 
@@ -148,7 +152,7 @@ export class InferenceChannel {
     await this.connect(options);
     cancellation?.throwIfCancelled();
     const bytes = this.#checkSize(method.requestSerialize(request));
-    const metadata = this.#createMetadata().clone();
+    const metadata = this.#createMetadata(options.headers).clone();
     metadata.set(STATUS_ON_STREAM_ERROR_KEY, 'true');
     const call = new StreamCall<StreamResponseMessage>(
       this.#client.getChannel(),
@@ -172,7 +176,7 @@ export class InferenceChannel {
         ? new AnyserveError(error.code, `${this.endpoint}: ${error.message}`, { cause: error })
         : await this.#toCallError(error as ServiceError, options);
     } finally {
-      if (call.trailers) options.onTrailers?.(call.trailers);
+      if (call.trailers) reportLoad(call.trailers, options.onLoad);
       call.cancel();
     }
   }
@@ -205,10 +209,11 @@ export class InferenceChannel {
   }
 
   /** Creates the metadata of a call. The library copies it for each call. */
-  #createMetadata(): Metadata {
-    if (!this.#token) return NO_METADATA;
+  #createMetadata(headers?: Readonly<Record<string, string>>): Metadata {
+    if (!this.#token && !headers) return NO_METADATA;
     const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${this.#token()}`);
+    for (const [name, value] of Object.entries(headers ?? {})) metadata.set(name, value);
+    if (this.#token) metadata.set('authorization', `Bearer ${this.#token()}`);
     return metadata;
   }
 
@@ -230,4 +235,9 @@ export class InferenceChannel {
         this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_DEADLINE_TOLERANCE_MS ? call.timeoutMs : undefined,
     });
   }
+}
+
+function reportLoad(trailers: Metadata, onLoad: CallOptions['onLoad']): void {
+  const load = onLoad && readLoad(trailers);
+  if (load) onLoad(load);
 }

@@ -1,7 +1,7 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { BrokenConnectionError } from './connection-errors.js';
-import type { Target } from './discovery.js';
+import type { Discovery, Target } from './discovery.js';
 
 /** A call in progress at a replica. */
 export interface WatchedCall {
@@ -155,6 +155,15 @@ export class QuietCallWatch {
       call.fail(new BrokenConnectionError('unavailable', `${target.endpoint}: ${reason}`));
     }
   }
+}
+
+/** Creates the watch over the calls to the targets of a discovery. The signal ends its requests. */
+export function watchQuietCalls(discovery: Discovery, clock: Clock, signal: AbortSignal): QuietCallWatch {
+  return new QuietCallWatch({
+    clock,
+    isListed: (target) => discovery.isListed(target, signal),
+    hasOther: (target) => discovery.hasHealthyOther(target),
+  });
 }
 
 function getTargetKey({ replicaId, endpoint }: Target): string {

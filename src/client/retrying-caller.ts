@@ -1,127 +1,144 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Attempt } from './attempt.js';
+import type { Attempt, AttemptOptions, CallChannel } from './attempt.js';
 import { hedge, type RunningAttempt } from './balancing/hedging.js';
 import { CallAttempts, type RetryingCallerOptions } from './call-attempts.js';
-import { type CallMethod, checkCallOptions, type InferOptions, type InferStreamOptions } from './client-options.js';
-import type { CallOptions, InferenceChannel } from './inference-channel.js';
+import type { CallSettings } from './client-options.js';
+
+/** A call at a replica that has begun to respond. */
+export interface OpenCall<Channel extends CallChannel, T> {
+  readonly response: T;
+  /** The attempt, which is still in progress: record its success or failure, then {@link end} the call. */
+  readonly attempt: Attempt<Channel>;
+  end(): void;
+}
+
+/** Makes the request of an attempt. Resolves when the replica has responded. */
+type MakeRequest<Channel extends CallChannel, T> = (attempt: Attempt<Channel>) => Promise<T>;
 
 /** Makes calls with retries: discovers a replica, calls it and, if that fails, tries the next one. */
-export class RetryingCaller {
-  readonly #options: RetryingCallerOptions;
+export class RetryingCaller<Channel extends CallChannel> {
+  readonly #options: RetryingCallerOptions<Channel>;
 
-  constructor(options: RetryingCallerOptions) {
+  constructor(options: RetryingCallerOptions<Channel>) {
     this.#options = options;
   }
 
-  /** Makes a unary call. Rejects with `usage` for invalid options. */
+  /** Makes a unary call. With `canHedge`, a call that takes long can be sent to a second replica. */
   async call<T>(
-    method: CallMethod,
-    options: InferOptions,
+    settings: CallSettings,
     defaultTimeoutMs: number,
-    make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+    make: (channel: Channel, options: AttemptOptions) => Promise<T>,
+    { canHedge = true } = {},
   ): Promise<T> {
-    checkCallOptions(method, options);
-    const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
-    const canRepeat = method === 'infer' && options.retryOnFailure !== false;
-    const hedging = canRepeat ? this.#options.hedging : undefined;
-    hedging?.budget.addCall();
+    const makeRequest: MakeRequest<Channel, T> = ({ channel, options }) => make(channel, options);
+    const { response, attempt, end } = await this.open(settings, defaultTimeoutMs, makeRequest, { canHedge });
+    attempt.succeed();
+    end();
+    return response;
+  }
+
+  /** Makes a streaming call. A failure after the first message is final. */
+  async *stream<T>(
+    settings: CallSettings,
+    defaultTimeoutMs: number,
+    make: (channel: Channel, options: AttemptOptions) => AsyncGenerator<T>,
+  ): AsyncGenerator<T> {
+    const { response, attempt, end } = await this.open(settings, defaultTimeoutMs, async (made) => {
+      const messages = make(made.channel, made.options);
+      const first = await messages.next();
+      if (!first.done) made.recordMessage();
+      return { messages, first };
+    });
+    const { messages, first } = response;
+    let count = 0;
     try {
-      for (;;) {
-        const next = attempts.next();
-        const target = next instanceof Promise ? await next : next;
-        let attempt: Attempt | undefined;
-        let result: T;
-        try {
-          attempt = attempts.begin(target);
-          result = await (hedging
-            ? this.#makeHedged(attempts, attempt, make, hedging.afterMs, (last) => {
-                attempt = last;
-              })
-            : make(attempt.channel, attempt.options));
-        } catch (error) {
-          attempt?.recordFailure(error);
-          addCallerStack(error);
-          attempts.continueAfter(attempt?.target ?? target, attempt, error);
-          continue;
-        }
-        attempt.succeed();
-        return result;
+      for (let next = first; !next.done; next = await messages.next()) {
+        if (count++ > 0) attempt.recordMessage();
+        yield next.value;
       }
+      attempt.succeed();
+    } catch (error) {
+      const failure = createBrokenStreamError(error, count);
+      attempt.recordFailure(failure);
+      addCallerStack(failure);
+      throw failure;
     } finally {
-      attempts.end();
+      await messages.return(undefined);
+      attempt.abandon();
+      end();
     }
   }
 
   /**
-   * Makes an attempt, and a second one at another replica if it takes long. Rejects with the error of the attempt that failed
-   * last, after it was passed to `onLast`.
+   * Makes attempts until a replica has responded. The attempt that did stays in progress: its caller reads the rest of the
+   * response, and no other attempt follows.
    */
-  #makeHedged<T>(
-    attempts: CallAttempts,
-    first: Attempt,
-    make: (channel: InferenceChannel, call: CallOptions) => Promise<T>,
+  async open<T>(
+    settings: CallSettings,
+    defaultTimeoutMs: number,
+    make: MakeRequest<Channel, T>,
+    { canHedge = true } = {},
+  ): Promise<OpenCall<Channel, T>> {
+    const attempts = new CallAttempts(this.#options, settings, defaultTimeoutMs);
+    const end = (): void => attempts.end();
+    const hedging = canHedge && settings.retryOnFailure !== false ? this.#options.hedging : undefined;
+    hedging?.budget.addCall();
+    let hasResponse = false;
+    try {
+      for (;;) {
+        const next = attempts.next();
+        const target = next instanceof Promise ? await next : next;
+        let attempt: Attempt<Channel> | undefined;
+        try {
+          attempt = attempts.begin(target);
+          const response = await (hedging
+            ? this.#makeHedged(attempts, attempt, make, hedging.afterMs, (last) => {
+                attempt = last;
+              })
+            : make(attempt));
+          hasResponse = true;
+          return { response, attempt, end };
+        } catch (error) {
+          attempt?.recordFailure(error);
+          addCallerStack(error);
+          attempts.continueAfter(attempt?.target ?? target, attempt, error);
+        }
+      }
+    } finally {
+      if (!hasResponse) end();
+    }
+  }
+
+  /**
+   * Makes an attempt, and a second one at another replica if it takes long. `onLast` receives the attempt that responded, or
+   * that failed last.
+   */
+  async #makeHedged<T>(
+    attempts: CallAttempts<Channel>,
+    first: Attempt<Channel>,
+    make: MakeRequest<Channel, T>,
     afterMs: number,
-    onLast: (attempt: Attempt) => void,
+    onLast: (attempt: Attempt<Channel>) => void,
   ): Promise<T> {
     let inProgress = 0;
-    const run = (attempt: Attempt): RunningAttempt<T> => {
+    const run = (attempt: Attempt<Channel>): RunningAttempt<{ attempt: Attempt<Channel>; response: T }> => {
       inProgress++;
-      const succeed = (value: T): T => {
-        attempt.succeed();
-        return value;
-      };
       const fail = (error: unknown): never => {
         attempt.recordFailure(error);
         if (--inProgress === 0) onLast(attempt);
         else attempts.addFailure(attempt, error);
         throw error;
       };
-      const result = make(attempt.channel, attempt.options).then(succeed, fail);
+      const result = make(attempt).then((response) => ({ attempt, response }), fail);
       return { result, abandon: () => attempt.cancel() };
     };
-    const beginSecond = (): RunningAttempt<T> | undefined => {
+    const beginSecond = (): ReturnType<typeof run> | undefined => {
       const second = attempts.beginHedge(first.target);
       return second && run(second);
     };
-    return hedge(run(first), { clock: this.#options.clock, afterMs, beginSecond });
-  }
-
-  /** Makes a streaming call. A failure after the first message is final. Throws `usage` for invalid options. */
-  async *stream<T>(
-    options: InferStreamOptions,
-    defaultTimeoutMs: number,
-    make: (channel: InferenceChannel, call: CallOptions) => AsyncGenerator<T>,
-  ): AsyncGenerator<T> {
-    checkCallOptions('inferStream', options);
-    const attempts = new CallAttempts(this.#options, options, defaultTimeoutMs);
-    try {
-      for (;;) {
-        const target = await attempts.next();
-        let messages = 0;
-        let failure: unknown;
-        let attempt: Attempt | undefined;
-        try {
-          attempt = attempts.begin(target);
-          for await (const message of make(attempt.channel, attempt.options)) {
-            messages++;
-            attempt.recordMessage();
-            yield message;
-          }
-          attempt.succeed();
-          return;
-        } catch (error) {
-          failure = messages > 0 ? createBrokenStreamError(error, messages) : error;
-          attempt?.recordFailure(failure);
-        } finally {
-          attempt?.abandon();
-        }
-        addCallerStack(failure);
-        if (messages > 0) throw failure;
-        attempts.continueAfter(target, attempt, failure);
-      }
-    } finally {
-      attempts.end();
-    }
+    const { attempt, response } = await hedge(run(first), { clock: this.#options.clock, afterMs, beginSecond });
+    onLast(attempt);
+    return response;
   }
 }
 

@@ -30,6 +30,7 @@ const TYPES = {
   ],
   signal: ['an AbortSignal', (value) => hasFunctions(value, 'addEventListener', 'removeEventListener')],
   log: ['an object with the functions info and warn', (value) => hasFunctions(value, 'info', 'warn')],
+  tracer: ['an object with the function startAttempt', (value) => hasFunctions(value, 'startAttempt')],
   store: ['a store of registrations', (value) => hasFunctions(value, 'start', 'put', 'change', 'delete', 'subscribe')],
   secret: [
     'a string or a function that returns it',

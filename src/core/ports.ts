@@ -144,6 +144,23 @@ export type CallEvent =
       readonly durationMs: number;
     };
 
+/**
+ * Traces the attempts of calls, for example as spans of OpenTelemetry. It's called in the call itself, so it must be fast. An
+ * error that it throws does not become the call's; it is reported as an uncaught exception.
+ */
+export interface Tracer {
+  /** Called when an attempt starts. */
+  startAttempt(attempt: { readonly target: AttemptTarget; readonly attempt: number }): AttemptTrace;
+}
+
+/** The trace of one attempt. */
+export interface AttemptTrace {
+  /** Headers to send with the request (gRPC: metadata), such as `traceparent`. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Called once when the attempt has ended. */
+  end(result: { readonly code: 'ok' | ErrorCode; readonly durationMs: number }): void;
+}
+
 /** The replica that an attempt calls. A client of a fixed endpoint doesn't know its id. */
 export interface AttemptTarget {
   readonly endpoint: string;

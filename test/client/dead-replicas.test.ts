@@ -1,10 +1,12 @@
+import { createServer as createHttp2Server } from 'node:http2';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { InferenceClient } from '../../src/client/client.js';
 import type { ClientOptions, FailedAttempt } from '../../src/client/client-options.js';
 import { asEndpoint } from '../../src/core/ids.js';
-import type { CallEvent } from '../../src/core/ports.js';
+import type { CallEvent, Tracer } from '../../src/core/ports.js';
+import { INFERENCE_SERVICE } from '../../src/inference/service-definition.js';
 import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
@@ -48,6 +50,22 @@ async function startWorker(name: string): Promise<string> {
   const worker = await startTestWorker(new App().capability({ type: 'x' }, () => ({ who: [name] })));
   cleanups.push(() => worker.stop());
   return worker.replica.endpoint;
+}
+
+/** Starts a gRPC server that is live, and reports the header `traceparent` of each call. */
+async function startHeaderServer(onCall: (traceparent: string | undefined) => void): Promise<string> {
+  const server = createHttp2Server();
+  server.on('stream', (stream, headers) => {
+    onCall(headers['traceparent']?.toString());
+    const isLive = headers[':path'] === INFERENCE_SERVICE.serverLive.path;
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': isLive ? '0' : '3' }));
+    // A message of 2 bytes: field 1, `live`, is true.
+    stream.end(isLive ? Buffer.from([0, 0, 0, 0, 2, 8, 1]) : undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => server.close());
+  return `127.0.0.1:${(server.address() as { port: number }).port}`;
 }
 
 /** Starts a server that behaves like a stopped process: the kernel accepts its connections, and nothing responds. */
@@ -137,6 +155,33 @@ it('emits an event at the start and at the end of each attempt', async () => {
     'attempt_started',
     'cancelled',
   ]);
+});
+
+describe('a tracer', () => {
+  it('adds headers to the request of each attempt, and receives how each ends', async () => {
+    const received: (string | undefined)[] = [];
+    const grpcServer = await startHeaderServer((traceparent) => received.push(traceparent));
+    const server = await startApiServer();
+    await registerEndpoint(server, 'r1', '127.0.0.1:1');
+    await registerEndpoint(server, 'r2', grpcServer);
+    const ended: unknown[] = [];
+    const tracer: Tracer = {
+      startAttempt: ({ target, attempt }) => ({
+        headers: { traceparent: `${target.replicaId}-${attempt}` },
+        end: ({ code, durationMs }) => ended.push([attempt, code, durationMs >= 0]),
+      }),
+    };
+    const { client } = createClient({ server: server.url, capability: { type: 'x' }, tracer });
+    expect(await client.serverLive()).toBe(true);
+    await expect(client.inferStream('x', { a: Float32Array.of(1) }).next()).rejects.toThrow();
+    expect(received[0]).toBe('r2-2');
+    expect(ended.slice(0, 2)).toEqual([
+      [1, 'unavailable', true],
+      [2, 'ok', true],
+    ]);
+    const ofStream = received.slice(1);
+    expect(ofStream.some((header) => header?.startsWith('r2-'))).toBe(true);
+  });
 });
 
 describe('a discovered replica', () => {

@@ -4,6 +4,7 @@ import {
   type ApiServer,
   App,
   type AttemptTarget,
+  type AttemptTrace,
   type Backend,
   type CallEvent,
   type Capability,
@@ -71,6 +72,7 @@ import {
   type Tensors,
   type TensorValue,
   TokenSet,
+  type Tracer,
   tensorToTexts,
   type ValueOrGetter,
   type Worker,
@@ -234,7 +236,10 @@ export async function callModels(): Promise<void> {
     const target: AttemptTarget = event.target;
     console.log(event.attempt, target.endpoint, event.kind === 'attempt_ended' ? event.code : 'started');
   };
-  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, onRetry, onAttempt };
+  const trace: AttemptTrace = { headers: { traceparent: '00-0-0-01' }, end: ({ code }) => console.log(code) };
+  const tracer: Tracer = { startAttempt: () => trace };
+  const watch = { onRetry, onAttempt, tracer };
+  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, ...watch };
   const client = new Client(options);
   const parameters: Parameters = { temperature: 0.5, top_k: 1n satisfies ParameterValue };
   const output: RequestedOutput = { name: 'text', parameters };

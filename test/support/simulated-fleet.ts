@@ -8,7 +8,7 @@ import { ActiveCalls } from '../../src/client/cancellation.js';
 import { ChannelPool } from '../../src/client/channel-pool.js';
 import type { InferStreamOptions, PickerName } from '../../src/client/client-options.js';
 import { createFixedDiscovery, type Discovery } from '../../src/client/discovery.js';
-import type { CallOptions } from '../../src/client/inference-channel.js';
+import type { CallOptions, InferenceChannel } from '../../src/client/inference-channel.js';
 import { QuietCallWatch } from '../../src/client/quiet-calls.js';
 import { RetryingCaller } from '../../src/client/retrying-caller.js';
 import { AnyserveError } from '../../src/core/errors.js';
@@ -41,7 +41,7 @@ export class SimulatedFleet {
   working = 0;
   /** Called when an attempt at a replica begins. */
   onAttempt: (id: string) => void = () => {};
-  readonly #caller: RetryingCaller;
+  readonly #caller: RetryingCaller<InferenceChannel>;
   readonly #channels: ChannelPool;
   readonly #responses = new Map<string, () => SimulatedResponse>();
 
@@ -97,7 +97,7 @@ export class SimulatedFleet {
   /** Makes a call. Resolves to `ok`, or to the code of the error. */
   async call(options: InferStreamOptions = {}): Promise<string> {
     try {
-      await this.#caller.call('infer', options, 60_000, (channel, call) => this.#respond(channel.endpoint, call));
+      await this.#caller.call(options, 60_000, (channel, call) => this.#respond(channel.endpoint, call));
       return 'ok';
     } catch (error) {
       if (error instanceof AnyserveError) return error.code;
