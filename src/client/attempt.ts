@@ -10,7 +10,7 @@ import type { QuietCallWatch, WatchedCall } from './quiet-calls.js';
 /** Timeout for a replica's response on a new connection, in ms. A replica that takes longer counts as dead. */
 const NEW_CONNECTION_TIMEOUT_MS = 2000;
 
-/** What attempts use to reach a target: a gRPC channel, or the connections to an HTTP server. */
+/** A way to reach a target: a gRPC channel, or the connections to an HTTP server. */
 export interface CallChannel {
   /** Returns whether the target doesn't respond on a new connection either, within the timeout. */
   isUnresponsive(timeoutMs: number): Promise<boolean>;

@@ -6,6 +6,7 @@ import type { CapabilityFilter } from '../core/selector.js';
 import { parseSelector } from '../core/selector-parser.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
+import { Fleet } from './balancing/fleet.js';
 import { createPicker } from './balancing/pickers/create-picker.js';
 import { createPreference } from './balancing/preference.js';
 import { ReplicaTable } from './balancing/replica-table.js';
@@ -64,6 +65,6 @@ function createTableDiscovery(
 ): Discovery {
   const table = new ReplicaTable(clock, ({ replica }) => onRemoved(replica.endpoint));
   const feeds = new TableFeeds({ api, filter, table, clock, random });
-  const [startTable, stopTable] = [() => void feeds.run(), () => feeds.stop()];
-  return new TableDiscovery({ table, startTable, stopTable, ...options, clock });
+  const source = new Fleet({ table, startTable: () => void feeds.run(), stopTable: () => feeds.stop(), clock });
+  return new TableDiscovery({ source, ...options, clock });
 }

@@ -1,6 +1,6 @@
+import { Fleet } from '../../src/client/balancing/fleet.js';
 import { HedgeBudget } from '../../src/client/balancing/hedging.js';
 import { createPicker } from '../../src/client/balancing/pickers/create-picker.js';
-
 import { ReplicaTable } from '../../src/client/balancing/replica-table.js';
 import { RetryBudget } from '../../src/client/balancing/retry-budget.js';
 import { TableDiscovery } from '../../src/client/balancing/table-discovery.js';
@@ -50,9 +50,7 @@ export class SimulatedFleet {
     const random = createSeededRandom(seed);
     this.random = random;
     this.discovery = new TableDiscovery({
-      table,
-      startTable: () => {},
-      stopTable: () => table.close(),
+      source: new Fleet({ table, startTable: () => {}, stopTable: () => table.close(), clock }),
       fallback: createUnreachableDiscovery(),
       picker: createPicker(pick, random),
       clock,

@@ -1,8 +1,8 @@
 import type { ReplicaId } from '../../core/ids.js';
+import type { ReplicaSource } from './fleet.js';
 import type { ReplicaCandidate } from './pickers/picker.js';
 import { choosePreferred, type IsPreferred } from './preference.js';
 import type { ReplicaStats, StatsTable } from './replica-stats.js';
-import type { ReplicaTable } from './replica-table.js';
 
 /** The candidates for a call, or why there are none. */
 export type CandidateChoice =
@@ -13,7 +13,7 @@ export type CandidateChoice =
 
 /** Groups of candidates, in the order of preference. */
 interface Groups {
-  readonly replicas: ReplicaTable['replicas'];
+  readonly replicas: ReplicaSource['replicas'];
   readonly ready: readonly ReplicaCandidate[];
   /** The preferred ones of these, or all if none is preferred. */
   readonly preferred: readonly ReplicaCandidate[];
@@ -27,14 +27,14 @@ interface Groups {
  * the replicas that a call can go to in this order, it goes to a preferred one if there is one.
  */
 export class Candidates {
-  readonly #table: ReplicaTable;
+  readonly #source: ReplicaSource;
   readonly #stats: StatsTable;
   readonly #isPreferred: IsPreferred | undefined;
   #groups: Groups | undefined;
 
-  constructor(table: ReplicaTable, stats: StatsTable, isPreferred?: IsPreferred) {
-    this.#table = table;
-    this.#stats = stats;
+  constructor(source: ReplicaSource, isPreferred?: IsPreferred) {
+    this.#source = source;
+    this.#stats = source.stats;
     this.#isPreferred = isPreferred;
   }
 
@@ -94,14 +94,12 @@ export class Candidates {
   }
 
   #getGroups(): Groups {
-    const { replicas } = this.#table;
+    const { replicas } = this.#source;
     if (this.#groups?.replicas === replicas) return this.#groups;
     const [ready, suspect]: [ReplicaCandidate[], ReplicaCandidate[]] = [[], []];
-    const endpoints = new Set<string>();
     for (const [replicaId, listed] of replicas) {
       const { replica, state = 'ready', cordon, weight } = listed;
       const { endpoint } = replica;
-      endpoints.add(endpoint);
       if (cordon?.cordoned || (state !== 'ready' && state !== 'suspect')) continue;
       const candidate: ReplicaCandidate = {
         target: { endpoint, replicaId },
@@ -111,7 +109,6 @@ export class Candidates {
       };
       (state === 'ready' ? ready : suspect).push(candidate);
     }
-    this.#stats.keepOnly(endpoints);
     const isAnyCallable = [...ready, ...suspect].some(isCallable);
     // If there is nothing else, the failure of the call says what is wrong with the endpoint.
     const isKept = isAnyCallable ? isCallable : () => true;

@@ -14,12 +14,11 @@ import type {
 } from '../discovery.js';
 import { Candidates } from './candidates.js';
 import type { CountedFailure } from './ejection.js';
-import { SERVER_LOAD_AGE_MS } from './known-load.js';
+import type { ReplicaSource } from './fleet.js';
 import type { Picker } from './pickers/picker.js';
 import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
-import { type ReplicaStats, StatsTable } from './replica-stats.js';
-import type { ReplicaTable } from './replica-table.js';
+import type { ReplicaStats, StatsTable } from './replica-stats.js';
 import { classifyFailure, type FailureKind } from './retry-rules.js';
 
 /** Timeout for the API servers when the table has only replicas that failed, in ms. */
@@ -33,12 +32,13 @@ const AFFINITY_WAIT_MS = 500;
 
 /** Options of a {@link TableDiscovery}. */
 export interface TableDiscoveryOptions {
-  readonly table: ReplicaTable;
-  /** Starts to fill the table. Called once, before the first use. */
-  readonly startTable: () => void;
-  readonly stopTable: () => void;
-  /** Asks the API servers: while the table loads, and before the result is that no replica matches. */
-  readonly fallback: Discovery;
+  /** The replicas that match. It is started by the first use. */
+  readonly source: ReplicaSource;
+  /**
+   * Asks the API servers: while the list loads, and before the result is that no replica matches. Without it, calls wait for
+   * the list.
+   */
+  readonly fallback?: Discovery | undefined;
   readonly picker: Picker;
   readonly isPreferred?: IsPreferred | undefined;
   readonly clock: Clock;
@@ -54,15 +54,11 @@ export class TableDiscovery implements Discovery {
   readonly #stats: StatsTable;
   readonly #candidates: Candidates;
   #lastTarget: Target | undefined;
-  #isStarted = false;
 
   constructor(options: TableDiscoveryOptions) {
     this.#options = options;
-    this.#stats = new StatsTable(options.clock);
-    this.#candidates = new Candidates(options.table, this.#stats, options.isPreferred);
-    options.table.followLoads((endpoint, load) => {
-      this.#stats.get(endpoint).load.record(load, this.#stats.nowMs() - SERVER_LOAD_AGE_MS);
-    });
+    this.#stats = options.source.stats;
+    this.#candidates = new Candidates(options.source, options.isPreferred);
   }
 
   get lastTarget(): Target | undefined {
@@ -70,21 +66,22 @@ export class TableDiscovery implements Discovery {
   }
 
   find(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult> {
-    const { table } = this.#options;
-    this.#start();
-    return table.isLoaded ? this.#findInTable(request) : this.#findBeforeLoad(request);
+    const { source } = this.#options;
+    source.start();
+    return source.isLoaded ? this.#findInTable(request) : this.#findBeforeLoad(request);
   }
 
-  /** Asks the API servers. A call with an affinity key waits for the table, because they would return any replica. */
+  /** Asks the API servers. A call with an affinity key waits for the list, because they would return any replica. */
   async #findBeforeLoad(request: DiscoveryRequest): Promise<DiscoveryResult> {
-    const { table } = this.#options;
-    if (request.affinity !== undefined) await this.#waitForTable(Math.min(AFFINITY_WAIT_MS, request.timeoutMs));
-    return table.isLoaded ? this.#findInTable(request) : this.#askServers(request, undefined);
+    const { source, fallback } = this.#options;
+    if (!fallback) await this.#waitForList(Math.min(LOAD_TIMEOUT_MS, request.timeoutMs));
+    else if (request.affinity !== undefined) await this.#waitForList(Math.min(AFFINITY_WAIT_MS, request.timeoutMs));
+    return source.isLoaded ? this.#findInTable(request) : this.#askServers(request, undefined);
   }
 
-  async #waitForTable(maxMs: number): Promise<void> {
+  async #waitForList(maxMs: number): Promise<void> {
     const loaded = new AbortController();
-    void this.#options.table.loaded.then(() => loaded.abort());
+    void this.#options.source.loaded.then(() => loaded.abort());
     await sleep(this.#options.clock, maxMs, loaded.signal);
   }
 
@@ -97,7 +94,7 @@ export class TableDiscovery implements Discovery {
   }
 
   findOther(request: Pick<DiscoveryRequest, 'excluded' | 'affinity'>): Target | undefined {
-    if (!this.#options.table.isLoaded) return undefined;
+    if (!this.#options.source.isLoaded) return undefined;
     const choice = this.#candidates.choose(request.excluded);
     if (choice.kind !== 'candidates' || choice.isRetry) return undefined;
     return this.#options.picker.pick(choice.candidates, request).target;
@@ -121,43 +118,37 @@ export class TableDiscovery implements Discovery {
   }
 
   hasLeft({ endpoint }: Target): boolean {
-    const { table } = this.#options;
-    if (!table.isLoaded) return false;
+    if (!this.#options.source.isLoaded) return false;
     return this.#stats.get(endpoint).ejection.isEjected(this.#stats.nowMs()) || !this.#candidates.has(endpoint);
   }
 
   hasHealthyOther({ endpoint }: Target): boolean {
-    // An API server can know another one before the table is loaded.
-    return !this.#options.table.isLoaded || this.#candidates.hasHealthyOther(endpoint);
+    // An API server can know another one before the list is complete.
+    return !this.#options.source.isLoaded || this.#candidates.hasHealthyOther(endpoint);
   }
 
   async isListed(target: Target, signal: AbortSignal): Promise<boolean> {
-    const { table, fallback } = this.#options;
-    if (!table.isLoaded || target.replicaId === undefined) return fallback.isListed(target, signal);
-    const listed = table.replicas.get(target.replicaId);
-    return listed !== undefined && listed.replica.endpoint === target.endpoint && listed.state !== 'suspect';
+    const { source, fallback } = this.#options;
+    const isUnknown = !source.isLoaded || target.replicaId === undefined;
+    if (isUnknown && fallback) return fallback.isListed(target, signal);
+    const listed = target.replicaId && source.replicas.get(target.replicaId);
+    return !!listed && listed.replica.endpoint === target.endpoint && listed.state !== 'suspect';
   }
 
   async listReplicas(): Promise<readonly ClientReplica[]> {
-    const { table } = this.#options;
-    this.#start();
-    if (!table.isLoaded) await this.#waitForTable(LOAD_TIMEOUT_MS);
-    if (!table.isLoaded) throw new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
+    const { source } = this.#options;
+    source.start();
+    if (!source.isLoaded) await this.#waitForList(LOAD_TIMEOUT_MS);
+    if (!source.isLoaded) throw createNoListError();
     const nowMs = this.#stats.nowMs();
-    return [...table.replicas.values()].map((listed) =>
+    return [...source.replicas.values()].map((listed) =>
       toClientReplica(listed, this.#stats.get(listed.replica.endpoint), nowMs),
     );
   }
 
   close(): void {
-    this.#options.stopTable();
-    this.#options.fallback.close();
-  }
-
-  #start(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    this.#options.startTable();
+    this.#options.source.close();
+    this.#options.fallback?.close();
   }
 
   /**
@@ -165,16 +156,20 @@ export class TableDiscovery implements Discovery {
    * one that died. If they know no other, `known` is the result.
    */
   async #askServers(request: DiscoveryRequest, known: Target | undefined): Promise<DiscoveryResult> {
-    const { table, fallback } = this.#options;
+    const { source, fallback } = this.#options;
     const { timeoutMs, cancellation } = request;
+    if (!fallback) {
+      if (!source.isLoaded) throw createNoListError();
+      return known ? { kind: 'found', target: known } : { kind: 'none', isWarming: source.isWarming };
+    }
     const maxMs = known ? Math.min(timeoutMs, OTHER_REPLICA_TIMEOUT_MS) : timeoutMs;
     try {
       const found = await fallback.find({ ...request, timeoutMs: maxMs });
       const isAllowed = found.kind !== 'found' || !this.#isPushedBack(found.target);
       return isAllowed || !known ? found : { kind: 'found', target: known };
     } catch (error) {
-      if (!table.isLoaded || cancellation.isCancelled) throw error;
-      return known ? { kind: 'found', target: known } : { kind: 'none', isWarming: table.isWarming };
+      if (!source.isLoaded || cancellation.isCancelled) throw error;
+      return known ? { kind: 'found', target: known } : { kind: 'none', isWarming: source.isWarming };
     }
   }
 
@@ -211,6 +206,10 @@ export class TableDiscovery implements Discovery {
     if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, MAX_PUSH_BACK_MS)) return;
     stats.pushBack(this.#stats.nowMs() + Math.min(pushBackMs, MAX_PUSH_BACK_MS));
   }
+}
+
+function createNoListError(): AnyserveError {
+  return new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
 }
 
 /** Returns as what a failure counts for the ejection of a replica; undefined if it doesn't count. */

@@ -1,5 +1,6 @@
 import { Metadata } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
+import { Fleet } from '../../../src/client/balancing/fleet.js';
 import { createRandomPicker } from '../../../src/client/balancing/pickers/random.js';
 import { ReplicaTable } from '../../../src/client/balancing/replica-table.js';
 import { TableDiscovery } from '../../../src/client/balancing/table-discovery.js';
@@ -45,10 +46,10 @@ function createDiscovery(ask: (excluded: readonly ReplicaId[]) => DiscoveryResul
     listReplicas: async () => [],
     close: () => void calls.push('close'),
   };
+  const [startTable, stopTable] = [() => void calls.push('start'), () => void calls.push('stop')];
+  const source = new Fleet({ table, startTable, stopTable, clock });
   const discovery = new TableDiscovery({
-    table,
-    startTable: () => void calls.push('start'),
-    stopTable: () => void calls.push('stop'),
+    source,
     fallback,
     picker: createRandomPicker(createSeededRandom(1)),
     clock,
