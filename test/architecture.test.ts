@@ -17,7 +17,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
   credentials: { folders: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   http: {
     folders: ['core', 'json'],
-    packages: ['node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
+    packages: ['node:dns', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
   },
   telemetry: { folders: ['core'], packages: [] },
   server: {
