@@ -7,7 +7,7 @@ import { listPairs } from '../src/core/capability.js';
 import { CapabilityIndex } from '../src/core/index/capability-index.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import type { Registration } from '../src/core/replica.js';
-import { NO_EXCLUSIONS } from '../src/core/replica-list.js';
+import { NO_EXCLUSIONS } from '../src/core/routable-replicas.js';
 import { createLinearIndex } from '../test/support/linear-index.js';
 import { prepareQuery, registration, replica } from '../test/support/replicas.js';
 import { createSeededRandom } from '../test/support/seeded-random.js';

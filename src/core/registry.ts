@@ -9,6 +9,7 @@ import { LeaseExpiry, type Silence } from './lease-expiry.js';
 import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './lease-renewals.js';
 import { createLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, toEndedLease } from './lease-table.js';
 import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
+import type { Protocol } from './protocol.js';
 import { estimateRegistrationBytes } from './registration-bytes.js';
 import { RegistryChanges } from './registry-changes.js';
 import { checkLeaseLimits, NO_REGISTRY_LIMITS, type RegistryLimits } from './registry-limits.js';
@@ -186,15 +187,15 @@ export class Registry<R extends Replica = Replica> {
 
   /**
    * Picks a random matching replica: a ready one, or a suspect if no ready one matches. Each match is equally likely. Picks
-   * excluded replicas only if no other matches.
+   * excluded replicas only if no other matches. Without a protocol, picks one with a URL only if no other matches at all.
    */
-  route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): R | undefined {
-    return this.#list.choose(query, excluded)?.replica;
+  route(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, protocol?: Protocol): R | undefined {
+    return this.#list.choose(query, excluded, protocol)?.replica;
   }
 
   /** Picks a random match of the first of these filters that has one, as {@link route} does for one query. */
-  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>): SearchResult<R> {
-    return this.#list.search(filters, excluded);
+  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>, protocol?: Protocol): SearchResult<R> {
+    return this.#list.search(filters, excluded, protocol);
   }
 
   /** Returns the routable replicas in the order of registration. A replica that registered again keeps its position. */

@@ -1,23 +1,24 @@
 import type { ReplicaId } from './ids.js';
-import { CapabilityIndex, type SearchResult } from './index/capability-index.js';
+import type { SearchResult } from './index/capability-index.js';
 import type { PreparedFilter } from './index/prepared-filter.js';
 import type { PreparedQuery } from './index/prepared-query.js';
 import type { Random } from './ports.js';
-import { isRoutable, type Registration, type Replica } from './replica.js';
+import { getOtherProtocol, getProtocol, type Protocol } from './protocol.js';
+import type { Registration, Replica } from './replica.js';
 import { type ReplicaPage, ReplicaPages } from './replica-pages.js';
+import { RoutableReplicas } from './routable-replicas.js';
 
-/** The empty set of excluded replicas. */
-export const NO_EXCLUSIONS: ReadonlySet<ReplicaId> = new Set();
-
-/** All registrations in the order in which their replicas first registered, with indexes to choose one for a query. */
+/**
+ * All registrations in the order in which their replicas first registered, with indexes to choose one for a query. Each protocol
+ * has its own indexes. So a caller that asks for one is served as fast as if there were no other, and a fleet with one protocol
+ * pays nothing for the other.
+ */
 export class ReplicaList<R extends Replica = Replica> {
   readonly #all = new ReplicaPages<R>();
-  readonly #ready = new CapabilityIndex<R>();
-  readonly #suspect = new CapabilityIndex<R>();
-  readonly #random: Random;
+  readonly #routable: Readonly<Record<Protocol, RoutableReplicas<R>>>;
 
   constructor(random: Random) {
-    this.#random = random;
+    this.#routable = { grpc: new RoutableReplicas(random), http: new RoutableReplicas(random) };
   }
 
   get size(): number {
@@ -28,53 +29,34 @@ export class ReplicaList<R extends Replica = Replica> {
     return this.#all.get(id);
   }
 
-  /** Adds a registration, or replaces the one with the same replica id. Keeps it only in the index of its state, and in none if it is cordoned. */
+  /** Adds a registration, or replaces the one with the same replica id, whose endpoint can have the other protocol. */
   put(registration: Registration<R>): void {
-    const { replica, state } = registration;
+    const { id, endpoint } = registration.replica;
+    const protocol = getProtocol(endpoint);
     this.#all.put(registration);
-    const canBeChosen = isRoutable(registration);
-    if (canBeChosen && state === 'ready') this.#ready.put(registration);
-    else this.#ready.delete(replica.id);
-    if (canBeChosen && state === 'suspect') this.#suspect.put(registration);
-    else this.#suspect.delete(replica.id);
+    this.#routable[protocol].put(registration);
+    this.#routable[getOtherProtocol(protocol)].delete(id);
   }
 
   delete(id: ReplicaId): void {
     this.#all.delete(id);
-    this.#ready.delete(id);
-    this.#suspect.delete(id);
+    this.#routable.grpc.delete(id);
+    this.#routable.http.delete(id);
   }
 
   /**
-   * Chooses a random match: a ready one, or a suspect if no ready one matches. Each match is equally likely. Chooses an excluded
-   * one only if no other matches: for a caller that saw all of them fail, a second try is better than nothing.
+   * Chooses a match of a protocol as {@link RoutableReplicas.choose} does. Without a protocol, chooses one with a URL only if no
+   * other replica matches at all: such callers expect `host:port`.
    */
-  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>): Registration<R> | undefined {
-    const found = this.#chooseExcept(excluded, query);
-    return found ?? (excluded.size > 0 ? this.#chooseExcept(NO_EXCLUSIONS, query) : undefined);
+  choose(query: PreparedQuery, excluded: ReadonlySet<ReplicaId>, protocol?: Protocol): Registration<R> | undefined {
+    const found = this.#routable[protocol ?? 'grpc'].choose(query, excluded);
+    return found ?? (protocol === undefined ? this.#routable.http.choose(query, excluded) : undefined);
   }
 
-  #chooseExcept(excluded: ReadonlySet<ReplicaId>, query: PreparedQuery): Registration<R> | undefined {
-    return this.#ready.choose(query, excluded, this.#random) ?? this.#suspect.choose(query, excluded, this.#random);
-  }
-
-  /**
-   * Chooses a random match of the first of these filters that has one, as {@link choose} does for one query. So a preference
-   * is a filter before another one that has fewer terms.
-   */
-  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>): SearchResult<R> {
-    const result = this.#searchExcept(excluded, filters);
-    return result.kind === 'none' && excluded.size > 0 ? this.#searchExcept(NO_EXCLUSIONS, filters) : result;
-  }
-
-  #searchExcept(excluded: ReadonlySet<ReplicaId>, filters: readonly PreparedFilter[]): SearchResult<R> {
-    for (const index of [this.#ready, this.#suspect]) {
-      for (const filter of filters) {
-        const result = index.search(filter, excluded, this.#random);
-        if (result.kind !== 'none') return result;
-      }
-    }
-    return { kind: 'none' };
+  /** Chooses a match of the first of these filters that has one. Protocols count as in {@link choose}. */
+  search(filters: readonly PreparedFilter[], excluded: ReadonlySet<ReplicaId>, protocol?: Protocol): SearchResult<R> {
+    const result = this.#routable[protocol ?? 'grpc'].search(filters, excluded);
+    return result.kind === 'none' && protocol === undefined ? this.#routable.http.search(filters, excluded) : result;
   }
 
   /** Returns all registrations in order. */

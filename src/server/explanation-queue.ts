@@ -5,8 +5,8 @@ import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Registration } from '../core/replica.js';
-import { NO_EXCLUSIONS } from '../core/replica-list.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
+import { NO_EXCLUSIONS } from '../core/routable-replicas.js';
 import { SearchTurns } from './search-turns.js';
 
 /** Maximum number of explanations at once: one is being made, the others wait. */

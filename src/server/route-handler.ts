@@ -7,7 +7,7 @@ import type { ReplicaId } from '../core/ids.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
-import { NO_EXCLUSIONS } from '../core/replica-list.js';
+import { NO_EXCLUSIONS } from '../core/routable-replicas.js';
 import { parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse } from './error-response.js';

@@ -5,7 +5,8 @@ import { CapabilityIndex, type SearchResult } from '../../../src/core/index/capa
 import { PreparedFilter } from '../../../src/core/index/prepared-filter.js';
 import { SELECTOR_LIMITS, type SelectorSearchLimits } from '../../../src/core/index/selector-search.js';
 import type { Random } from '../../../src/core/ports.js';
-import { NO_EXCLUSIONS, ReplicaList } from '../../../src/core/replica-list.js';
+import { ReplicaList } from '../../../src/core/replica-list.js';
+import { NO_EXCLUSIONS } from '../../../src/core/routable-replicas.js';
 import { parseSelector } from '../../../src/core/selector-parser.js';
 import { computeChiSquare } from '../../support/chi-square.js';
 import {
