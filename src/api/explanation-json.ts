@@ -1,9 +1,10 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { listPairs } from '../core/capability.js';
 import type { Pair } from '../core/closest-pair.js';
-import type { Explanation } from '../core/explanation.js';
+import type { Explanation, ProtocolMatches } from '../core/explanation.js';
 import { describeExplanation } from '../core/explanation-text.js';
 import type { Match, MatchTally } from '../core/match-tally.js';
+import { isProtocol, type Protocol } from '../core/protocol.js';
 import { truncateText } from '../core/quoting.js';
 import { isPlainObject, type PlainJson, type PlainObject, parsePlainJson } from '../json/plain-json.js';
 import { toCordon } from './cordon-json.js';
@@ -23,7 +24,7 @@ const MAX_OFFERED = 1024;
  */
 export function serializeExplanation(explanation: Explanation): string {
   const { query, replicaCount, examinedCount, isTruncated, isWarming, candidates, others } = explanation;
-  const { splitReplicaId, offeredBy, closest, nearMiss, list } = explanation;
+  const { protocol, otherProtocol, splitReplicaId, offeredBy, closest, nearMiss, list } = explanation;
   const { message, details } = describeExplanation(explanation);
   return JSON.stringify({
     message: truncateText(message, MAX_TEXT),
@@ -34,6 +35,8 @@ export function serializeExplanation(explanation: Explanation): string {
     warming: isWarming,
     candidates: toTallyJson(candidates),
     others: toTallyJson(others),
+    protocol,
+    other_protocol: otherProtocol && { protocol: otherProtocol.protocol, ...toTallyJson(otherProtocol) },
     pairs: listPairs(query).map(([key, value], index) => {
       const similar = closest[index];
       return { key, value, offered_by: offeredBy[index], closest: similar && { key: similar[0], value: similar[1] } };
@@ -79,12 +82,14 @@ export function parseExplanation(text: string, query: CapabilityQuery): Explanat
   const offered = getString(nearMiss, 'offered');
   return {
     query,
+    protocol: toProtocol(body),
     replicaCount,
     examinedCount: examined,
     isTruncated: truncated === true,
     isWarming: warming === true,
     candidates,
     others,
+    otherProtocol: toProtocolMatches(body['other_protocol']),
     splitReplicaId: getString(body['split'], 'replica_id'),
     offeredBy: rows.map((row) => getString(row, 'offered_by')),
     closest: rows.map((row) => toPair(row?.['closest'])),
@@ -96,6 +101,16 @@ export function parseExplanation(text: string, query: CapabilityQuery): Explanat
 function toTally(value: PlainJson | undefined): MatchTally | undefined {
   if (!isPlainObject(value) || typeof value['count'] !== 'number') return undefined;
   return { count: value['count'], first: toObjects(value['replicas']).flatMap((row) => toMatch(row) ?? []) };
+}
+
+function toProtocol(value: PlainJson | undefined): Protocol | undefined {
+  const name = getString(value, 'protocol');
+  return name !== undefined && isProtocol(name) ? name : undefined;
+}
+
+function toProtocolMatches(value: PlainJson | undefined): ProtocolMatches | undefined {
+  const [protocol, tally] = [toProtocol(value), toTally(value)];
+  return protocol && tally && { protocol, ...tally };
 }
 
 function toMatch(row: PlainObject): Match | undefined {

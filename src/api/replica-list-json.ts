@@ -1,6 +1,7 @@
 import type { Cordon } from '../core/cordon.js';
 import type { ExplainedReplica } from '../core/explanation.js';
 import { type ReplicaLoad, toLoad } from '../core/load.js';
+import { getProtocol } from '../core/protocol.js';
 import type { KnownReplica } from '../core/registry.js';
 import { MAX_WEIGHT, type Replica } from '../core/replica.js';
 import { parseJsonObject } from '../json/exact-json.js';
@@ -93,7 +94,8 @@ export interface ListedReplica {
 
 /** Returns the properties of a listed replica that an explanation uses. */
 export function toExplainedReplica({ replica, state, stateAgeMs, cordon }: ListedReplica): ExplainedReplica {
-  return { id: replica.id, capabilities: replica.capabilities, state, stateAgeMs, cordon };
+  const { id, capabilities, endpoint } = replica;
+  return { id, capabilities, protocol: getProtocol(endpoint), state, stateAgeMs, cordon };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
-import type { Selector } from '../core/selector.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import { parseSelector } from '../core/selector-parser.js';
 
 /**
@@ -19,6 +19,7 @@ export const SELECTOR_APPLIED = 'applied';
  * hold. So it makes no difference whether a proxy joins two headers with a comma. Throws `usage`.
  */
 export function parseSelectorHeader(values: readonly string[], name: string): Selector {
+  if (values.length === 0) return EMPTY_SELECTOR;
   const selectors = values.map((value) => decodeHeader(value, name)).filter((text) => text.trim() !== '');
   return parseSelector(selectors.join(','), name);
 }

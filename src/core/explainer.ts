@@ -1,7 +1,8 @@
 import { type Capability, type CapabilityQuery, getPairValue, listPairs, type Pairs } from './capability.js';
 import { QueryPair } from './closest-pair.js';
 import type { ExplainedReplica, Explanation } from './explanation.js';
-import { concatTallies, type Match, MatchCounter } from './match-tally.js';
+import { concatTallies, ProtocolCounter } from './match-tally.js';
+import { getOtherProtocol, type Protocol } from './protocol.js';
 
 /**
  * Maximum amount of work. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1
@@ -30,9 +31,13 @@ const MAX_PARSED_UNITS = 1_000_000;
 /** Maximum length of a capability object that is parsed to find lists, in UTF-16 units. Parsing takes less than 2 ms. */
 const MAX_PARSED_OBJECT = 64 * 1024;
 
-/** Explains a query among a list of replicas, at once. */
-export function explainQuery(query: CapabilityQuery, replicas: readonly ExplainedReplica[]): Explanation {
-  const explainer = new Explainer(query);
+/** Explains a query, of any protocol or of one, among a list of replicas, at once. */
+export function explainQuery(
+  query: CapabilityQuery,
+  replicas: readonly ExplainedReplica[],
+  protocol?: Protocol,
+): Explanation {
+  const explainer = new Explainer(query, protocol);
   const steps = explainer.examine(replicas);
   while (!steps.next().done);
   return explainer.getExplanation({ replicaCount: replicas.length });
@@ -45,11 +50,13 @@ export function explainQuery(query: CapabilityQuery, replicas: readonly Explaine
  */
 export class Explainer {
   readonly #query: CapabilityQuery;
+  readonly #protocol: Protocol | undefined;
   readonly #pairs: readonly QueryPair[];
   readonly #pairByKey: ReadonlyMap<string, QueryPair>;
-  readonly #ready = new MatchCounter();
-  readonly #suspect = new MatchCounter();
-  readonly #unroutable = new MatchCounter();
+  readonly #matches: Readonly<Record<Protocol, ProtocolCounter>> = {
+    grpc: new ProtocolCounter(),
+    http: new ProtocolCounter(),
+  };
   #examinedCount = 0;
   #isTruncated = false;
   #unitsLeft: number;
@@ -61,8 +68,9 @@ export class Explainer {
   #nearMiss: Explanation['nearMiss'];
   #list: Explanation['list'];
 
-  constructor(query: CapabilityQuery, maxUnits = MAX_WORK_UNITS) {
+  constructor(query: CapabilityQuery, protocol?: Protocol, maxUnits = MAX_WORK_UNITS) {
     this.#query = query;
+    this.#protocol = protocol;
     this.#pairs = listPairs(query).map(([key, value]) => new QueryPair(key, value));
     this.#pairByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
     this.#unitsLeft = maxUnits;
@@ -90,26 +98,36 @@ export class Explainer {
   }
 
   /** Records a replica that is known to match. */
-  recordMatch(match: Match): void {
-    this.#getCounter(match).add(match);
+  recordMatch(match: Omit<ExplainedReplica, 'capabilities'>): void {
+    this.#matches[match.protocol].add(match);
   }
 
   /** Whether the work limit was reached before a candidate was found. */
   get needsCandidate(): boolean {
-    return this.#isTruncated && this.#ready.count + this.#suspect.count === 0;
+    return this.#isTruncated && this.#matches[this.#chooseProtocol()].routableCount === 0;
   }
 
   /** Returns the findings so far. */
   getExplanation({ replicaCount, isWarming = false }: { replicaCount: number; isWarming?: boolean }): Explanation {
-    const hasReady = this.#ready.count > 0;
+    const protocol = this.#chooseProtocol();
+    const otherProtocol = getOtherProtocol(protocol);
+    const { [protocol]: own, [otherProtocol]: other } = this.#matches;
+    const hasReady = own.ready.count > 0;
     return {
       query: this.#query,
+      protocol: this.#protocol,
       replicaCount,
       examinedCount: this.#examinedCount,
       isTruncated: this.#isTruncated,
       isWarming,
-      candidates: concatTallies(hasReady ? this.#ready : this.#suspect),
-      others: hasReady ? concatTallies(this.#unroutable, this.#suspect) : concatTallies(this.#unroutable),
+      candidates: concatTallies(hasReady ? own.ready : own.suspect),
+      others: concatTallies(
+        own.unroutable,
+        ...(hasReady ? [own.suspect] : []),
+        ...(this.#protocol === undefined ? [other.unroutable] : []),
+      ),
+      otherProtocol:
+        other.routableCount > 0 ? { protocol: otherProtocol, ...concatTallies(other.ready, other.suspect) } : undefined,
       splitReplicaId: this.#splitReplicaId,
       offeredBy: this.#pairs.map(({ offeredBy }) => offeredBy),
       closest: this.#pairs.map(({ offeredBy, closest }) => (offeredBy === undefined ? closest : undefined)),
@@ -125,10 +143,10 @@ export class Explainer {
     return true;
   }
 
-  #getCounter({ state, cordon }: Match): MatchCounter {
-    if (cordon?.cordoned) return this.#unroutable;
-    if (state === undefined || state === 'ready') return this.#ready;
-    return state === 'suspect' ? this.#suspect : this.#unroutable;
+  /** Returns the protocol of the candidates: the one that was asked for, or as a request without one gets it. */
+  #chooseProtocol(): Protocol {
+    const { grpc, http } = this.#matches;
+    return this.#protocol ?? (grpc.routableCount === 0 && http.routableCount > 0 ? 'http' : 'grpc');
   }
 
   #examineCapability(capability: Capability, scan: ReplicaScan): void {

@@ -1,8 +1,9 @@
 import { formatQuery } from './capability.js';
 import type { Pair } from './closest-pair.js';
 import { formatAge } from './durations.js';
-import type { Explanation } from './explanation.js';
+import type { Explanation, ProtocolMatches } from './explanation.js';
 import { concatTallies, type Match, type MatchTally } from './match-tally.js';
+import { PROTOCOL_NAMES, type Protocol } from './protocol.js';
 
 /** Maximum length of an untrusted text in a sentence, in UTF-16 units. */
 const MAX_SHOWN = 64;
@@ -15,13 +16,18 @@ export interface Reason {
   /** Order of the reasons by the probability that the user needs them: 0 is the most probable. */
   readonly rank: number;
   readonly text: string;
+  /** The protocol of the matches, if it is another one than was asked for. */
+  readonly otherProtocol?: Protocol;
 }
 
 /** Returns the most certain reason why no replica was found; undefined if no offered capability resembles the query. */
 export function summarizeExplanation(explanation: Explanation): Reason | undefined {
-  const { others, candidates, query } = explanation;
+  const { others, candidates, otherProtocol, query } = explanation;
   const matches = concatTallies(others, candidates);
   if (matches.count > 0) return { rank: 0, text: describeFoundLater(matches) };
+  if (otherProtocol) {
+    return { rank: 1, text: describeOtherProtocol(otherProtocol), otherProtocol: otherProtocol.protocol };
+  }
   // Every replica differs from a query of one pair in one value, so such a near miss says nothing.
   return listReasons(explanation).find(({ rank }) => rank < NEAR_MISS_RANK || query.length > 2);
 }
@@ -34,14 +40,15 @@ export interface ExplanationText {
 
 /** Describes an explanation: which replicas match, or why none does. */
 export function describeExplanation(explanation: Explanation): ExplanationText {
-  const { candidates, others, replicaCount, examinedCount, isTruncated, isWarming } = explanation;
+  const { candidates, others, otherProtocol, replicaCount, examinedCount, isTruncated, isWarming } = explanation;
   const details: string[] = [];
-  const hasMatches = candidates.count + others.count > 0;
+  const hasMatches = candidates.count + others.count > 0 || otherProtocol !== undefined;
   const reasons = hasMatches ? [] : listReasons(explanation).map(({ text }) => text);
   if (others.count > 0) {
     const verbs = others.count === 1 ? 'matches, but gets no calls' : 'match, but get no calls';
     details.push(`${formatMatches(others)} ${verbs}`);
   }
+  if (otherProtocol) details.push(describeOtherProtocol(otherProtocol));
   details.push(...reasons);
   if (!hasMatches && reasons.length === 0) details.push(describeNoSimilar(replicaCount));
   if (isTruncated) details.push(`only ${examinedCount} of ${replicaCount} replicas were examined`);
@@ -50,17 +57,26 @@ export function describeExplanation(explanation: Explanation): ExplanationText {
   return { message: describeMatches(explanation), details };
 }
 
-function describeMatches({ query, candidates, others }: Explanation): string {
+function describeMatches({ query, protocol, candidates, others }: Explanation): string {
   const { count, first } = candidates;
   const queryText = formatQuery(query);
-  if (count === 0) return `no ${others.count > 0 ? 'ready ' : ''}replica offers ${queryText}`;
+  const kind = protocol ? `${PROTOCOL_NAMES[protocol]} ` : '';
+  if (count === 0) return `no ${others.count > 0 ? 'ready ' : ''}${kind}replica offers ${queryText}`;
   const ids = formatMatchIds(candidates);
-  const noun = count === 1 ? 'replica' : 'replicas';
+  const noun = count === 1 ? `${kind}replica` : `${kind}replicas`;
   const state = first[0]?.state;
-  if (state === 'suspect')
-    return `no ready replica offers ${queryText}, but ${count} suspect ${noun} ${count === 1 ? 'does' : 'do'}: ${ids}`;
+  if (state === 'suspect') {
+    const verb = count === 1 ? 'does' : 'do';
+    return `no ready ${kind}replica offers ${queryText}, but ${count} suspect ${noun} ${verb}: ${ids}`;
+  }
   // The Python server reports no states.
   return `${count} ${state === undefined ? '' : 'ready '}${noun} ${count === 1 ? 'offers' : 'offer'} ${queryText}: ${ids}`;
+}
+
+/** Describes matches with the other protocol: `"r3" offers it over HTTP`. */
+function describeOtherProtocol(matches: ProtocolMatches): string {
+  const verb = matches.count === 1 ? 'offers' : 'offer';
+  return `${formatMatchIds(matches)} ${verb} it over ${PROTOCOL_NAMES[matches.protocol]}`;
 }
 
 function describeNoSimilar(replicaCount: number): string {
@@ -69,21 +85,21 @@ function describeNoSimilar(replicaCount: number): string {
   return `${replicaCount} replicas are registered, and none offers anything similar`;
 }
 
-const NEAR_MISS_RANK = 4;
+const NEAR_MISS_RANK = 5;
 
 /** Returns the reasons why no replica matches, the most certain first. */
 function listReasons(explanation: Explanation): Reason[] {
   const { list, splitReplicaId, offeredBy, nearMiss } = explanation;
   const reasons: Reason[] = [];
-  if (list) reasons.push({ rank: 1, text: describeList(list) });
+  if (list) reasons.push({ rank: 2, text: describeList(list) });
   if (splitReplicaId !== undefined) {
     const text = `${quoteId(splitReplicaId)} has all of these pairs, but in different capability objects`;
-    reasons.push({ rank: 2, text });
+    reasons.push({ rank: 3, text });
   } else if (offeredBy.length > 1 && offeredBy.every((id) => id !== undefined)) {
-    reasons.push({ rank: 2, text: describeOwners(explanation) });
+    reasons.push({ rank: 3, text: describeOwners(explanation) });
   }
   const suggestion = formatSuggestedPairs(explanation);
-  if (suggestion !== undefined) reasons.push({ rank: 3, text: suggestion });
+  if (suggestion !== undefined) reasons.push({ rank: 4, text: suggestion });
   if (nearMiss) reasons.push({ rank: NEAR_MISS_RANK, text: describeNearMiss(nearMiss) });
   return reasons;
 }

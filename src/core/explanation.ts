@@ -1,15 +1,24 @@
 import type { Capability, CapabilityQuery } from './capability.js';
 import type { Pair } from './closest-pair.js';
 import type { Match, MatchTally } from './match-tally.js';
+import type { Protocol } from './protocol.js';
 
 /** The properties of a replica that an explanation uses. */
 export interface ExplainedReplica extends Match {
   readonly capabilities: readonly Capability[];
+  readonly protocol: Protocol;
+}
+
+/** Matches with one protocol. */
+export interface ProtocolMatches extends MatchTally {
+  readonly protocol: Protocol;
 }
 
 /** Findings about which replicas a query finds, or why it finds none. */
 export interface Explanation {
   readonly query: CapabilityQuery;
+  /** The protocol that was asked for. Undefined for any. */
+  readonly protocol: Protocol | undefined;
   /** Number of registered replicas. */
   readonly replicaCount: number;
   /** Number of replicas that were examined. */
@@ -22,6 +31,11 @@ export interface Explanation {
   readonly candidates: MatchTally;
   /** The other matches, which get no calls. */
   readonly others: MatchTally;
+  /**
+   * Routable matches with the other protocol. If none was asked for, those that are picked only when all candidates have left.
+   * Undefined if there are none.
+   */
+  readonly otherProtocol: ProtocolMatches | undefined;
   /** Id of the first replica that has all pairs, but in different capability objects. */
   readonly splitReplicaId: string | undefined;
   /** For each pair of the query, the id of the first replica that has it; undefined if none has. */

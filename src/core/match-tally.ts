@@ -35,6 +35,28 @@ export class MatchCounter implements MatchTally {
   }
 }
 
+/** Counts the matches with one protocol by their state. */
+export class ProtocolCounter {
+  readonly ready = new MatchCounter();
+  readonly suspect = new MatchCounter();
+  readonly unroutable = new MatchCounter();
+
+  /** Number of matches that can be picked. */
+  get routableCount(): number {
+    return this.ready.count + this.suspect.count;
+  }
+
+  add(match: Match): void {
+    this.#getCounter(match).add(match);
+  }
+
+  #getCounter({ state, cordon }: Match): MatchCounter {
+    if (cordon?.cordoned) return this.unroutable;
+    if (state === undefined || state === 'ready') return this.ready;
+    return state === 'suspect' ? this.suspect : this.unroutable;
+  }
+}
+
 /** Returns a tally of the matches of several, which have none in common. */
 export function concatTallies(...tallies: readonly MatchTally[]): MatchTally {
   const count = tallies.reduce((sum, tally) => sum + tally.count, 0);

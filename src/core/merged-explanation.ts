@@ -1,6 +1,6 @@
 import { listPairs } from './capability.js';
 import { type Pair, QueryPair } from './closest-pair.js';
-import type { Explanation } from './explanation.js';
+import type { Explanation, ProtocolMatches } from './explanation.js';
 import type { MatchTally } from './match-tally.js';
 
 /**
@@ -16,12 +16,14 @@ export function mergeExplanations(explanations: readonly [Explanation, ...Explan
   const offeredBy = first.offeredBy.map((_, at) => findFirst(explanations, (one) => one.offeredBy[at]));
   return {
     query: first.query,
+    protocol: first.protocol,
     replicaCount: Math.max(...explanations.map(({ replicaCount }) => replicaCount)),
     examinedCount: Math.max(...explanations.map(({ examinedCount }) => examinedCount)),
     isTruncated: explanations.some(({ isTruncated }) => isTruncated),
     isWarming: explanations.every(({ isWarming }) => isWarming),
     candidates,
     others,
+    otherProtocol: mergeOtherProtocol(explanations, candidateIds),
     splitReplicaId: findFirst(explanations, (one) => one.splitReplicaId),
     offeredBy,
     closest: listPairs(first.query).map((pair, at) =>
@@ -46,6 +48,16 @@ function findFirst<T>(
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** The protocol is the same in all explanations: only URLs are left out when no protocol is asked for. */
+function mergeOtherProtocol(
+  explanations: readonly Explanation[],
+  candidateIds: ReadonlySet<string>,
+): ProtocolMatches | undefined {
+  const found = explanations.flatMap(({ otherProtocol }) => otherProtocol ?? []);
+  const tally = mergeTallies(found.map((one) => dropMatches(one, candidateIds)));
+  return found[0] && tally.count > 0 ? { protocol: found[0].protocol, ...tally } : undefined;
 }
 
 function mergeTallies(tallies: readonly MatchTally[]): MatchTally {

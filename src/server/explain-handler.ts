@@ -1,14 +1,17 @@
 import type { RequestHandler } from 'express';
 import { serializeExplanation } from '../api/explanation-json.js';
+import { parseProtocolHeader } from '../api/protocol-header.js';
 import { parseQuery } from '../api/query.js';
+import { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
-import { createErrorResponse } from './error-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
 import { type ExplainedRegistry, ExplanationQueue } from './explanation-queue.js';
+import { parseHeader, readRoutingHeaders } from './routing-headers.js';
 
 /**
- * Creates the handler of `GET /explain`: it responds with the replicas that a query finds, or with the reason why it finds none.
+ * Creates the handler of `GET /explain`: it responds with the replicas that a query finds, or with the reason why it finds none. A header can ask for a protocol.
  * Clients ask it for people, once, and never in a retry loop.
  */
 export function createExplainHandler(
@@ -19,7 +22,10 @@ export function createExplainHandler(
   const queue = new ExplanationQueue(registry, isWarming, clock);
   return async (request, response) => {
     const query = parseQuery(parseTarget(request.url).search);
-    const explaining = queue.add(query, () => !response.destroyed);
+    const headers = readRoutingHeaders(request.rawHeaders);
+    const protocol = parseHeader(() => parseProtocolHeader(headers.protocol));
+    if (protocol instanceof AnyserveError) return sendError(response, protocol.code, protocol.message);
+    const explaining = queue.add({ query, protocol }, () => !response.destroyed);
     if (!explaining) return sendTooManyExplanations(response);
     const explanation = await explaining;
     if (explanation) sendJson(response, 200, serializeExplanation(explanation));

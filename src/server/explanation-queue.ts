@@ -1,10 +1,11 @@
-import type { CapabilityQuery } from '../core/capability.js';
 import { Explainer } from '../core/explainer.js';
 import type { ExplainedReplica, Explanation } from '../core/explanation.js';
 import { PreparedQuery } from '../core/index/prepared-query.js';
 import type { Clock } from '../core/ports.js';
+import { getProtocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
 import type { Registration } from '../core/replica.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
 import { NO_EXCLUSIONS } from '../core/routable-replicas.js';
 import { SearchTurns } from './search-turns.js';
@@ -14,6 +15,9 @@ const MAX_EXPLANATIONS = 16;
 
 /** Maximum time of a turn of the event loop for explanations, in ms. One step of an explanation can exceed it. */
 const SLICE_MS = 2;
+
+/** A query and the protocol that is asked for. */
+export type ExplainedQuery = Pick<ReplicaFilter, 'query' | 'protocol'>;
 
 /** The part of a registry that explanations read. */
 export type ExplainedRegistry = Pick<Registry, 'pages' | 'find' | 'route'>;
@@ -42,7 +46,7 @@ export class ExplanationQueue {
    * Explains a query. Returns undefined if too many others wait. Resolves to undefined as soon as the explanation is no longer
    * wanted.
    */
-  add(query: CapabilityQuery, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
+  add(query: ExplainedQuery, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
     if (this.#length >= MAX_EXPLANATIONS) return undefined;
     this.#length++;
     const explanation = this.#last
@@ -54,11 +58,11 @@ export class ExplanationQueue {
     return explanation;
   }
 
-  async #explain(query: CapabilityQuery, isWanted: () => boolean): Promise<Explanation | undefined> {
+  async #explain(asked: ExplainedQuery, isWanted: () => boolean): Promise<Explanation | undefined> {
     await this.#waitForTurn();
     if (!isWanted()) return undefined;
     const pages = this.#registry.pages();
-    const explainer = new Explainer(query);
+    const explainer = new Explainer(asked.query, asked.protocol);
     const steps = explainer.examine(listReplicas(pages, this.#clock.epochMs()));
     while (!this.#turns.run(() => this.#runSlice(steps)).result) {
       await this.#waitForTurn();
@@ -66,7 +70,7 @@ export class ExplanationQueue {
     }
     if (explainer.needsCandidate) {
       await this.#waitForTurn();
-      this.#turns.run(() => this.#addCandidate(explainer, query));
+      this.#turns.run(() => this.#addCandidate(explainer, asked));
     }
     const replicaCount = pages.reduce((sum, { registrations }) => sum + registrations.length, 0);
     return explainer.getExplanation({ replicaCount, isWarming: this.#isWarming() });
@@ -82,8 +86,8 @@ export class ExplanationQueue {
   }
 
   /** Finds a candidate as a request would, among the replicas that were not examined. */
-  #addCandidate(explainer: Explainer, query: CapabilityQuery): void {
-    const chosen = this.#registry.route(new PreparedQuery(query), NO_EXCLUSIONS);
+  #addCandidate(explainer: Explainer, { query, protocol }: ExplainedQuery): void {
+    const chosen = this.#registry.route(new PreparedQuery(query), NO_EXCLUSIONS, protocol);
     const found = chosen && this.#registry.find(chosen.id);
     if (found) explainer.recordMatch(toExplained(found.registration, this.#clock.epochMs()));
   }
@@ -101,6 +105,13 @@ function* listReplicas(pages: readonly ReplicaPage[], epochMs: number): Generato
 }
 
 function toExplained({ replica, state, sinceEpochMs, cordon }: Registration, epochMs: number): ExplainedReplica {
-  const { id, capabilities } = replica;
-  return { id, capabilities, state, stateAgeMs: Math.max(0, epochMs - sinceEpochMs), cordon };
+  const { id, capabilities, endpoint } = replica;
+  return {
+    id,
+    capabilities,
+    protocol: getProtocol(endpoint),
+    state,
+    stateAgeMs: Math.max(0, epochMs - sinceEpochMs),
+    cordon,
+  };
 }

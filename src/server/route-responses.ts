@@ -1,29 +1,41 @@
 import type { ServerResponse } from 'node:http';
 import { NO_MATCH_DETAIL, WARMING_HEADER } from '../api/api-responses.js';
 import { REGISTRY_HEADER, UNKNOWN_REGISTRY } from '../api/instance-json.js';
+import { formatProtocolHeader } from '../api/protocol-header.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
+import type { Protocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
 import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
-import { createErrorResponse } from './error-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
 
 type Headers = Readonly<Record<string, string>>;
+
+/**
+ * Outcome of a route request. If replicas match except that they have another protocol than the requested one, `none` has that
+ * protocol.
+ */
+export type RouteOutcome =
+  | { readonly kind: 'found'; readonly replica: SerializedReplica }
+  | { readonly kind: 'none'; readonly otherProtocol: Protocol | undefined };
 
 /** Creates a function that responds to a route request: with the replica that was chosen, or that there is none. */
 export function createRouteResponder(
   registry: Pick<Registry, 'id'>,
   isWarming: () => boolean,
   headers: Headers = {},
-): (response: ServerResponse, replica: SerializedReplica | undefined) => void {
+): (response: ServerResponse, outcome: RouteOutcome) => void {
   const getHeaders = createHeaderCache(registry, headers);
   const sendNoMatch = createErrorResponse('no_match', NO_MATCH_DETAIL, headers);
-  const sendNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, {
-    ...headers,
-    'retry-after': '1',
-    [WARMING_HEADER]: '1',
-  });
-  return (response, replica) => {
-    if (!replica) return isWarming() ? sendNoMatchYet(response) : sendNoMatch(response);
-    const { routeResponse } = replica;
+  const warmingHeaders = { ...headers, 'retry-after': '1', [WARMING_HEADER]: '1' };
+  const sendNoMatchYet = createErrorResponse('no_match', NO_MATCH_DETAIL, warmingHeaders);
+  return (response, outcome) => {
+    if (outcome.kind === 'none') {
+      const { otherProtocol } = outcome;
+      if (!otherProtocol) return isWarming() ? sendNoMatchYet(response) : sendNoMatch(response);
+      const otherHeaders = { ...(isWarming() ? warmingHeaders : headers), ...formatProtocolHeader(otherProtocol) };
+      return sendError(response, 'no_match', NO_MATCH_DETAIL, otherHeaders);
+    }
+    const { routeResponse } = outcome.replica;
     response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
   };
 }

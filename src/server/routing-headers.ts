@@ -1,26 +1,29 @@
+import { PROTOCOL_HEADER } from '../api/protocol-header.js';
 import { EXCLUDE_HEADER } from '../api/query.js';
-import { PREFER_HEADER, parseSelectorHeader, SELECTOR_HEADER } from '../api/selector-header.js';
+import { PREFER_HEADER, SELECTOR_HEADER } from '../api/selector-header.js';
 import { AnyserveError } from '../core/errors.js';
-import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 
 /** The values of the request headers that say which replicas a request is about. */
 export interface RoutingHeaders {
   readonly exclude: readonly string[];
   readonly selector: readonly string[];
   readonly prefer: readonly string[];
+  readonly protocol: readonly string[];
 }
 
 /** Returned for a request without any of the headers. */
-export const NO_ROUTING_HEADERS: RoutingHeaders = { exclude: [], selector: [], prefer: [] };
+export const NO_ROUTING_HEADERS: RoutingHeaders = { exclude: [], selector: [], prefer: [], protocol: [] };
 
 const FIELDS: ReadonlyMap<string, keyof RoutingHeaders> = new Map([
   [EXCLUDE_HEADER, 'exclude'],
   [SELECTOR_HEADER, 'selector'],
   [PREFER_HEADER, 'prefer'],
+  [PROTOCOL_HEADER, 'protocol'],
 ]);
 
 const LENGTHS = [...FIELDS.keys()].map(({ length }) => length);
 const [MIN_LENGTH, MAX_LENGTH] = [Math.min(...LENGTHS), Math.max(...LENGTHS)];
+const ASCII = /^[\t -~]*$/;
 const UPPER_A = 0x41;
 const LOWER_A = 0x61;
 
@@ -29,7 +32,7 @@ const LOWER_A = 0x61;
  * UTF-8.
  */
 export function readRoutingHeaders(rawHeaders: readonly string[]): RoutingHeaders {
-  let headers = NO_ROUTING_HEADERS;
+  let headers: Record<keyof RoutingHeaders, string[]> | undefined;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
     // The length and the letter after `x-` decide for nearly all headers. Converting a name to lower case takes longer.
@@ -38,23 +41,23 @@ export function readRoutingHeaders(rawHeaders: readonly string[]): RoutingHeader
     if (letter !== UPPER_A && letter !== LOWER_A) continue;
     const field = FIELDS.get(name.toLowerCase());
     if (field === undefined) continue;
-    headers = { ...headers, [field]: [...headers[field], decodeUtf8(rawHeaders[index + 1] as string)] };
+    headers ??= { exclude: [], selector: [], prefer: [], protocol: [] };
+    headers[field].push(decodeUtf8(rawHeaders[index + 1] as string));
   }
-  return headers;
+  return headers ?? NO_ROUTING_HEADERS;
 }
 
-/** Parses the header of a selector. Returns an error for an invalid one. */
-export function parseHeader(values: readonly string[], name: string): Selector | AnyserveError {
-  if (values.length === 0) return EMPTY_SELECTOR;
+/** Calls a parser of a header. Returns its error if the header is invalid. */
+export function parseHeader<T>(parse: () => T): T | AnyserveError {
   try {
-    return parseSelectorHeader(values, name);
+    return parse();
   } catch (error) {
     if (error instanceof AnyserveError) return error;
     throw error;
   }
 }
 
-/** Decodes a header value as UTF-8. Node returns each byte of it as one character. */
+/** Decodes a header value as UTF-8. Node returns each byte of it as one character. Most values are ASCII. */
 function decodeUtf8(header: string): string {
-  return Buffer.from(header, 'latin1').toString('utf8');
+  return ASCII.test(header) ? header : Buffer.from(header, 'latin1').toString('utf8');
 }

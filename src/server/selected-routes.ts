@@ -1,16 +1,18 @@
 import type { ServerResponse } from 'node:http';
 import { parseQuery } from '../api/query.js';
-import { PREFER_HEADER, SELECTOR_APPLIED, SELECTOR_HEADER } from '../api/selector-header.js';
+import { PREFER_HEADER, parseSelectorHeader, SELECTOR_APPLIED, SELECTOR_HEADER } from '../api/selector-header.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { AnyserveError } from '../core/errors.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import type { ReplicaId } from '../core/ids.js';
 import { PreparedFilter } from '../core/index/prepared-filter.js';
+import { getOtherProtocol, type Protocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
+import { NO_EXCLUSIONS } from '../core/routable-replicas.js';
 import { parseTarget } from '../http/request-head.js';
 import { detachString, detachStrings } from '../json/string-memory.js';
 import { sendError } from './error-response.js';
-import { createRouteResponder, sendTooManySearches } from './route-responses.js';
+import { createRouteResponder, type RouteOutcome, sendTooManySearches } from './route-responses.js';
 import { parseHeader, type RoutingHeaders } from './routing-headers.js';
 import type { SearchTurns } from './search-turns.js';
 
@@ -18,9 +20,10 @@ import type { SearchTurns } from './search-turns.js';
 const MAX_CACHED = 1024;
 const MAX_CACHED_LENGTH = 4096;
 
-/** The filters of a request, the preferred one first, and whether the last search was fast. */
+/** The filters of a request, the preferred one first, its protocol, and whether the last search was fast. */
 interface Selection {
   readonly filters: readonly PreparedFilter[];
+  readonly protocol: Protocol | undefined;
   isFast: boolean;
 }
 
@@ -35,7 +38,7 @@ export interface SelectedRoutesOptions {
 export class SelectedRoutes {
   readonly #registry: SelectedRoutesOptions['registry'];
   readonly #turns: SearchTurns;
-  readonly #send: (response: ServerResponse, replica: SerializedReplica | undefined) => void;
+  readonly #send: (response: ServerResponse, outcome: RouteOutcome) => void;
   readonly #cache = new GenerationalCache<string, Selection>(MAX_CACHED);
 
   constructor({ registry, isWarming, turns }: SelectedRoutesOptions) {
@@ -49,35 +52,50 @@ export class SelectedRoutes {
     response: ServerResponse,
     target: string,
     headers: RoutingHeaders,
+    protocol: Protocol | undefined,
     excluded: ReadonlySet<ReplicaId>,
   ): void | Promise<void> {
-    const selection = this.#getSelection(target, headers);
+    const selection = this.#getSelection(target, headers, protocol);
     if (selection instanceof AnyserveError) return sendError(response, selection.code, selection.message);
     const search = (): void | Promise<void> => {
       if (response.destroyed) return;
-      const { result, isFast } = this.#turns.run(() => this.#registry.search(selection.filters, excluded));
+      const { result, isFast } = this.#turns.run(() => this.#find(selection, excluded));
       selection.isFast = isFast && result.kind !== 'unfinished';
       if (result.kind === 'unfinished') return this.#searchLater(response, search);
-      this.#send(response, result.kind === 'found' ? result.registration.replica : undefined);
+      this.#send(response, result);
     };
     return selection.isFast || this.#turns.isFree ? search() : this.#searchLater(response, search);
+  }
+
+  /** Finds a match, or else whether the other protocol has one. */
+  #find(
+    { filters, protocol }: Selection,
+    excluded: ReadonlySet<ReplicaId>,
+  ): RouteOutcome | { readonly kind: 'unfinished' } {
+    const result = this.#registry.search(filters, excluded, protocol);
+    if (result.kind === 'found') return { kind: 'found', replica: result.registration.replica };
+    if (result.kind === 'unfinished') return result;
+    const otherProtocol = protocol && getOtherProtocol(protocol);
+    const other = otherProtocol && this.#registry.search(filters, NO_EXCLUSIONS, otherProtocol);
+    if (other?.kind === 'unfinished') return other;
+    return { kind: 'none', otherProtocol: other?.kind === 'found' ? otherProtocol : undefined };
   }
 
   #searchLater(response: ServerResponse, search: () => void | Promise<void>): void | Promise<void> {
     return this.#turns.runLater(search) ?? sendTooManySearches(response);
   }
 
-  #getSelection(target: string, headers: RoutingHeaders): Selection | AnyserveError {
-    const key = JSON.stringify([headers.selector, headers.prefer, target]);
+  #getSelection(target: string, headers: RoutingHeaders, protocol: Protocol | undefined): Selection | AnyserveError {
+    const key = JSON.stringify([headers.selector, headers.prefer, protocol, target]);
     const cached = this.#cache.get(key);
     if (cached) return cached;
-    const selector = parseHeader(headers.selector, SELECTOR_HEADER);
-    const preference = parseHeader(headers.prefer, PREFER_HEADER);
+    const selector = parseHeader(() => parseSelectorHeader(headers.selector, SELECTOR_HEADER));
+    const preference = parseHeader(() => parseSelectorHeader(headers.prefer, PREFER_HEADER));
     if (selector instanceof AnyserveError) return selector;
     if (preference instanceof AnyserveError) return preference;
     const filter = { query: detachStrings(parseQuery(parseTarget(target).search)), selector };
     const preferred = preference.terms.length > 0 ? [new PreparedFilter(filter, preference)] : [];
-    const selection = { filters: [...preferred, new PreparedFilter(filter)], isFast: false };
+    const selection = { filters: [...preferred, new PreparedFilter(filter)], protocol, isFast: false };
     if (key.length <= MAX_CACHED_LENGTH) this.#cache.set(detachString(key), selection);
     return selection;
   }

@@ -1,4 +1,4 @@
-import type { CapabilityFilter } from '../core/selector.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
 import type { WatchHistory } from './watch-history.js';
 import { type SnapshotOptions, type WatchedList, WatchSnapshot } from './watch-snapshot.js';
 
@@ -30,7 +30,7 @@ const NO_EVENTS = Buffer.alloc(0);
 
 /** Changes for all streams with one filter. Bytes that several streams read are serialized once. */
 export class WatchFeed {
-  readonly filter: CapabilityFilter;
+  readonly filter: ReplicaFilter;
   readonly #options: WatchFeedOptions;
   /** Recent reads by the change that they begin after. */
   readonly #recent = new Map<number, WatchedChanges>();
@@ -38,7 +38,7 @@ export class WatchFeed {
   /** Number of open streams. */
   streams = 0;
 
-  constructor(filter: CapabilityFilter, options: WatchFeedOptions) {
+  constructor(filter: ReplicaFilter, options: WatchFeedOptions) {
     this.filter = filter;
     this.#options = options;
   }

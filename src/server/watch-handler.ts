@@ -1,7 +1,8 @@
 import type { RequestHandler } from 'express';
 import { parseEventPosition } from '../api/event-frames.js';
+import { parseProtocolHeader } from '../api/protocol-header.js';
 import { parseQuery } from '../api/query.js';
-import { SELECTOR_APPLIED, SELECTOR_HEADER } from '../api/selector-header.js';
+import { parseSelectorHeader, SELECTOR_APPLIED, SELECTOR_HEADER } from '../api/selector-header.js';
 import { LAST_EVENT_ID_HEADER } from '../api/watch-events.js';
 import { AnyserveError } from '../core/errors.js';
 import { toHost } from '../core/host.js';
@@ -35,8 +36,8 @@ const STREAM_LIMITS = {
 const REQUIRED_CHECKS = ['phase', 'open_files'];
 
 /**
- * Creates the handler of `GET /watch`: server-sent events with all replicas that match the query and the selector, whatever
- * their state, and then each change.
+ * Creates the handler of `GET /watch`: server-sent events with all replicas that match the query, the selector and the protocol,
+ * whatever their state, and then each change.
  */
 export function createWatchHandler({
   watches,
@@ -53,16 +54,18 @@ export function createWatchHandler({
     const host = toHost(request.socket.remoteAddress);
     const refusal = limit.check(host);
     if (refusal) return sendError(response, refusal.code, refusal.message, RETRY_LATER_HEADERS);
-    const { selector: values } = readRoutingHeaders(request.rawHeaders);
-    const selector = parseHeader(values, SELECTOR_HEADER);
+    const headers = readRoutingHeaders(request.rawHeaders);
+    const protocol = parseHeader(() => parseProtocolHeader(headers.protocol));
+    if (protocol instanceof AnyserveError) return sendError(response, protocol.code, protocol.message);
+    const selector = parseHeader(() => parseSelectorHeader(headers.selector, SELECTOR_HEADER));
     if (selector instanceof AnyserveError) return sendError(response, selector.code, selector.message);
-    if (values.length > 0) response.setHeader(SELECTOR_HEADER, SELECTOR_APPLIED);
+    if (headers.selector.length > 0) response.setHeader(SELECTOR_HEADER, SELECTOR_APPLIED);
     if (request.method === 'HEAD') return void streams.open(response, () => '');
     const lastEventId = request.headers[LAST_EVENT_ID_HEADER];
     const position = parseEventPosition(typeof lastEventId === 'string' ? lastEventId : undefined);
     // A substring would keep the whole URL in memory.
     const query = detachStrings(parseQuery(parseTarget(request.url).search));
     const release = limit.add(host);
-    watches.watch({ query, selector }, position, response).onClosed(release);
+    watches.watch({ query, selector, protocol }, position, response).onClosed(release);
   };
 }

@@ -2,8 +2,8 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatPutEvent, formatRemovedEvent, NO_LONGER_MATCHES, type RemovalReason } from '../api/watch-events.js';
 import { estimateRegistrationBytes } from '../core/registration-bytes.js';
 import type { RegistryChange } from '../core/registry-changes.js';
-import type { Registration, Replica } from '../core/replica.js';
-import { type CapabilityFilter, matchesSelector } from '../core/selector.js';
+import type { Registration } from '../core/replica.js';
+import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 
 /** Limits on the changes that a client can miss and still get. */
 export interface WatchHistoryLimits {
@@ -22,12 +22,6 @@ const MAX_GAP = 1024;
 
 /** Serializes the row of a registration. */
 export type SerializeRow = (registration: Registration<SerializedReplica>) => string;
-
-/** Returns whether a replica matches a filter. The empty filter matches every replica, also one without capabilities. */
-export function isWatched({ query, selector }: CapabilityFilter, { capabilities }: Replica): boolean {
-  if (query.length === 0 && selector.terms.length === 0) return true;
-  return matchesSelector(query, selector, capabilities);
-}
 
 /** The last changes of the registry, in order. Each is serialized at most once, whatever the number of its readers. */
 export class WatchHistory {
@@ -75,7 +69,7 @@ export class WatchHistory {
   }
 
   /** Returns the event of a change for a filter; undefined if the change doesn't concern it. */
-  format(revision: number, filter: CapabilityFilter): Buffer | undefined {
+  format(revision: number, filter: ReplicaFilter): Buffer | undefined {
     const entry = this.#entries[this.#entries.length - 1 - (this.#latest - revision)];
     return entry?.format(filter, this.#epoch, this.#serialize);
   }
@@ -102,7 +96,7 @@ class HistoryEntry {
       (previous && previous.replica !== registration?.replica ? estimateRegistrationBytes(previous.replica) : 0);
   }
 
-  format(filter: CapabilityFilter, epoch: string, serialize: SerializeRow): Buffer | undefined {
+  format(filter: ReplicaFilter, epoch: string, serialize: SerializeRow): Buffer | undefined {
     const { registration, previous, reason = 'unknown', replicaId, revision } = this.#change;
     const position = { epoch, number: revision };
     if (registration && isWatched(filter, registration.replica)) {

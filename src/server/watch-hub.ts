@@ -7,7 +7,7 @@ import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import type { Registration } from '../core/replica.js';
-import type { CapabilityFilter } from '../core/selector.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { spreadEvenly } from './drain.js';
 import type { EventStreamResponse, EventStreams } from './event-stream-response.js';
@@ -88,7 +88,7 @@ export class WatchHub {
    * Turns a response into a stream of the replicas that match a filter. It continues after the client's last event, if that
    * is known. Otherwise it begins with a snapshot.
    */
-  watch(filter: CapabilityFilter, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
+  watch(filter: ReplicaFilter, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
     const { streams, deadPeers } = this.#options;
     const history = this.#startHistory();
     const key = createKey(filter);
@@ -221,7 +221,7 @@ export class WatchHub {
     return history.hasAllAfter(lastEvent.number) ? lastEvent.number : undefined;
   }
 
-  #createFeed(filter: CapabilityFilter, history: WatchHistory): WatchFeed {
+  #createFeed(filter: ReplicaFilter, history: WatchHistory): WatchFeed {
     const { registry, clock } = this.#options;
     const { epoch } = registry.changes;
     return new WatchFeed(filter, {
@@ -246,7 +246,7 @@ export class WatchHub {
   }
 }
 
-/** Returns a text that is the same for all filters with the same pairs and the same text of the selector. */
-function createKey({ query, selector }: CapabilityFilter): string {
-  return JSON.stringify([selector.text, ...listPairs(query).sort(([a], [b]) => (a < b ? -1 : 1))]);
+/** Returns a text that is the same for all filters with the same pairs, the same text of the selector and the same protocol. */
+function createKey({ query, selector, protocol }: ReplicaFilter): string {
+  return JSON.stringify([selector.text, protocol, ...listPairs(query).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

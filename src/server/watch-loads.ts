@@ -2,9 +2,8 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatLoadEvent, serializeReplicaLoad } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
+import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 import type { LoadListener } from '../core/replica-loads.js';
-import type { CapabilityFilter } from '../core/selector.js';
-import { isWatched } from './watch-history.js';
 
 /** Minimum time between two reports of loads to a stream, in ms. */
 const LOAD_INTERVAL_MS = 5000;
@@ -18,7 +17,7 @@ const SLICE_MS = 2;
 /** A stream that receives loads. */
 export interface LoadReceiver {
   /** The same object for all streams with the same filter. */
-  readonly filter: CapabilityFilter;
+  readonly filter: ReplicaFilter;
   /** Sends `load` events, if the client can receive them now. */
   sendLoads(events: readonly Buffer[]): void;
 }
@@ -104,7 +103,7 @@ export class WatchLoads {
   }
 
   /** Formats the loads of the replicas that match a filter. */
-  async #format(filter: CapabilityFilter, loads: readonly SerializedLoad[]): Promise<Buffer[]> {
+  async #format(filter: ReplicaFilter, loads: readonly SerializedLoad[]): Promise<Buffer[]> {
     const events: Buffer[] = [];
     let matching: string[] = [];
     let bytes = 0;
@@ -136,8 +135,8 @@ export class WatchLoads {
   }
 }
 
-function groupByFilter(receivers: readonly LoadReceiver[]): Map<CapabilityFilter, LoadReceiver[]> {
-  const groups = new Map<CapabilityFilter, LoadReceiver[]>();
+function groupByFilter(receivers: readonly LoadReceiver[]): Map<ReplicaFilter, LoadReceiver[]> {
+  const groups = new Map<ReplicaFilter, LoadReceiver[]>();
   for (const receiver of receivers) {
     const group = groups.get(receiver.filter);
     if (group) group.push(receiver);

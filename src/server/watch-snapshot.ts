@@ -1,10 +1,10 @@
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatPutEvent } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
+import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 import type { ReplicaPage } from '../core/replica-pages.js';
-import type { CapabilityFilter } from '../core/selector.js';
 import type { HeldList, ListMemory } from './list-memory.js';
-import { isWatched, type SerializeRow } from './watch-history.js';
+import type { SerializeRow } from './watch-history.js';
 
 /** Size of a part, in bytes, unless a single event is larger. */
 const PART_BYTES = 64 * 1024;
@@ -43,7 +43,7 @@ export class WatchSnapshot {
   #isCached = true;
 
   /** Starts to serialize the matches of a list. */
-  constructor(filter: CapabilityFilter, list: WatchedList, options: SnapshotOptions) {
+  constructor(filter: ReplicaFilter, list: WatchedList, options: SnapshotOptions) {
     this.revision = list.revision;
     this.startedAtMs = options.clock.nowMs();
     this.#options = options;
@@ -81,7 +81,7 @@ export class WatchSnapshot {
     this.#releaseIfUnused();
   }
 
-  async #grow(filter: CapabilityFilter, list: WatchedList): Promise<void> {
+  async #grow(filter: ReplicaFilter, list: WatchedList): Promise<void> {
     const { clock, waitForTurn } = this.#options;
     await waitForTurn();
     let sliceEndsAtMs = clock.nowMs() + SLICE_MS;
@@ -98,7 +98,7 @@ export class WatchSnapshot {
   }
 
   /** Yields the parts, and undefined after each page. */
-  *#serialize(filter: CapabilityFilter, { pages, epoch }: WatchedList): Generator<Buffer | undefined> {
+  *#serialize(filter: ReplicaFilter, { pages, epoch }: WatchedList): Generator<Buffer | undefined> {
     const position = { epoch, number: UNRESUMABLE };
     let events: string[] = [];
     let length = 0;

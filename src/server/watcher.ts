@@ -1,6 +1,6 @@
 import { formatDroppedEvent, formatSnapshotEvent, formatSyncedEvent, formatWarmEvent } from '../api/watch-events.js';
 import type { Clock } from '../core/ports.js';
-import type { CapabilityFilter } from '../core/selector.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
 import type { EventStreamResponse } from './event-stream-response.js';
 import type { WatchFeed } from './watch-feed.js';
 import type { LoadReceiver } from './watch-loads.js';
@@ -70,7 +70,7 @@ export class Watcher implements LoadReceiver {
     this.#reading = { snapshot, startedAtMs: clock.nowMs(), stop, hasBegun: false, nextPart: 0, turn: 'none' };
   }
 
-  get filter(): CapabilityFilter {
+  get filter(): ReplicaFilter {
     return this.#options.feed.filter;
   }
 

@@ -11,19 +11,32 @@ const explainedReplica: fc.Arbitrary<ExplainedReplica> = fc.record(
   {
     id: text,
     capabilities: fc.array(fc.dictionary(text, fc.oneof(text, fc.boolean())).map(createCapability), { maxLength: 2 }),
+    protocol: fc.constantFrom('grpc', 'http'),
     state: fc.constantFrom('ready', 'suspect', 'unready', 'draining'),
     stateAgeMs: fc.nat(),
     cordon: fc.record({ cordoned: fc.boolean(), reason: text, atMs: fc.nat() }),
   },
-  { requiredKeys: ['id', 'capabilities'] },
+  { requiredKeys: ['id', 'capabilities', 'protocol'] },
 );
+
+const protocol = fc.constantFrom(undefined, 'grpc', 'http');
 
 /** An explanation with a list and a near miss. */
 const EXPLANATION = explainQuery(
   ['gpu', 'h100', 'type', 'chat'],
   [
-    { id: 'r1', capabilities: [{ pairs: ['type', 'chat'], source: '{"type":"chat","gpu":["h100"]}' }] },
-    { id: 'r3', capabilities: [createCapability({ type: 'chat', gpu: 'a100' })], state: 'ready', stateAgeMs: 1200.4 },
+    {
+      id: 'r1',
+      protocol: 'grpc',
+      capabilities: [{ pairs: ['type', 'chat'], source: '{"type":"chat","gpu":["h100"]}' }],
+    },
+    {
+      id: 'r3',
+      protocol: 'grpc',
+      capabilities: [createCapability({ type: 'chat', gpu: 'a100' })],
+      state: 'ready',
+      stateAgeMs: 1200.4,
+    },
   ],
 );
 
@@ -51,13 +64,31 @@ describe('the body of an explanation', () => {
     });
   });
 
+  it('has the protocol that was asked for, and the matches with the other one', () => {
+    const replicas: ExplainedReplica[] = [
+      { id: 'h1', protocol: 'http', capabilities: [createCapability({ a: '1' })], state: 'ready', stateAgeMs: 5 },
+    ];
+    expect(JSON.parse(serializeExplanation(explainQuery(['a', '1'], replicas, 'grpc')))).toMatchObject({
+      message: 'no gRPC replica offers {"a":"1"}',
+      details: ['"h1" offers it over HTTP'],
+      candidates: { count: 0, replicas: [] },
+      protocol: 'grpc',
+      other_protocol: { protocol: 'http', count: 1, replicas: [{ replica_id: 'h1', state: 'ready', state_age_ms: 5 }] },
+    });
+  });
+
   it('is parsed as the explanation that was serialized', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(text, text)), fc.array(explainedReplica, { maxLength: 6 }), (pairs, replicas) => {
-        const query = createPairs(new Map(pairs));
-        const explanation = explainQuery(query, replicas);
-        expect(parseExplanation(serializeExplanation(explanation), query)).toEqual(explanation);
-      }),
+      fc.property(
+        fc.array(fc.tuple(text, text)),
+        fc.array(explainedReplica, { maxLength: 6 }),
+        protocol,
+        (pairs, replicas, protocol) => {
+          const query = createPairs(new Map(pairs));
+          const explanation = explainQuery(query, replicas, protocol);
+          expect(parseExplanation(serializeExplanation(explanation), query)).toEqual(explanation);
+        },
+      ),
     );
   });
 
@@ -65,7 +96,7 @@ describe('the body of an explanation', () => {
     const long = '\u0001'.repeat(16_000);
     const explanation = explainQuery(
       ['a', long, 'b', 'c'],
-      [{ id: 'r', capabilities: [createCapability({ a: `${long}x`, b: 'c' })] }],
+      [{ id: 'r', protocol: 'grpc', capabilities: [createCapability({ a: `${long}x`, b: 'c' })] }],
     );
     expect(serializeExplanation(explanation).length).toBeLessThan(256 * 1024);
   });

@@ -5,6 +5,7 @@ import { measureMisspelling } from '../../src/core/edit-distance.js';
 import { Explainer, explainQuery } from '../../src/core/explainer.js';
 import type { ExplainedReplica } from '../../src/core/explanation.js';
 import { describeExplanation, summarizeExplanation } from '../../src/core/explanation-text.js';
+import type { Protocol } from '../../src/core/protocol.js';
 
 /** Creates a capability as registration does. Only text, numbers and booleans become pairs. */
 function createParsedCapability(object: Readonly<Record<string, unknown>>): Capability {
@@ -21,7 +22,12 @@ function replica(
   state = 'ready',
   stateAgeMs = 5200,
 ): ExplainedReplica {
-  return { id, capabilities: objects.map(createParsedCapability), state, stateAgeMs };
+  return { id, capabilities: objects.map(createParsedCapability), protocol: 'grpc', state, stateAgeMs };
+}
+
+/** Creates a ready replica with a URL. */
+function urlReplica(...args: Parameters<typeof replica>): ExplainedReplica {
+  return { ...replica(...args), protocol: 'http' };
 }
 
 /** Parses a query such as `a=1&b=2`. */
@@ -55,7 +61,9 @@ describe('the reason why no replica matches', () => {
     );
     expect(explain('', replica('r1', [{}], 'unready'), replica('r2', []))).toBe('"r1" (unready for 5s) does');
     expect(explain('type=chat', replica('r1', [chat], 'ready', 0))).toBe('"r1" (ready for 0s) does now: try again');
-    expect(explain('type=chat', { id: 'r1', capabilities: [createParsedCapability(chat)] })).toBe('"r1" (listed) does');
+    expect(explain('type=chat', { id: 'r1', protocol: 'grpc', capabilities: [createParsedCapability(chat)] })).toBe(
+      '"r1" (listed) does',
+    );
   });
 
   it('names matching replicas that are cordoned, with the reason', () => {
@@ -202,7 +210,7 @@ describe('the reason why no replica matches', () => {
   });
 
   it('reports when it has not examined all replicas', () => {
-    const explainer = new Explainer(['a', '1'], 10);
+    const explainer = new Explainer(['a', '1'], undefined, 10);
     const replicas = Array.from({ length: 100 }, (_, at) => replica(`r${at}`, [{ b: 2 }]));
     expect([...explainer.examine(replicas)]).toEqual([]);
     const explanation = explainer.getExplanation({ replicaCount: 100 });
@@ -214,7 +222,7 @@ describe('the reason why no replica matches', () => {
   });
 
   it('accepts a candidate that was found in another way when it has not examined all replicas', () => {
-    const explainer = new Explainer(['a', '1'], 10);
+    const explainer = new Explainer(['a', '1'], undefined, 10);
     const last = replica('last', [{ a: 1 }]);
     expect(explainer.needsCandidate).toBe(false);
     for (const _ of explainer.examine([...Array(100).fill(replica('r', [{ b: 2 }])), last]));
@@ -268,8 +276,8 @@ describe('the description of an explanation', () => {
   });
 
   it('does not call replicas ready at a server that reports no states', () => {
-    const { capabilities } = replica('r1', [chat]);
-    expect(describeQueryAmong('type=chat', { id: 'r1', capabilities }, { id: 'r2', capabilities })).toEqual([
+    const [first, second] = ['r1', 'r2'].map((id) => ({ ...replica(id, [chat]), state: undefined }));
+    expect(describeQueryAmong('type=chat', first as ExplainedReplica, second as ExplainedReplica)).toEqual([
       '2 replicas offer {"type":"chat"}: "r1" and "r2"',
     ]);
   });
@@ -321,8 +329,72 @@ describe('the description of an explanation', () => {
     const explainer = new Explainer(['a', '1']);
     const describeNow = () => describeExplanation(explainer.getExplanation({ replicaCount: 0, isWarming: true }));
     expect(describeNow().details).toContain('the API server has just started, so replicas can still be missing');
-    explainer.recordMatch({ id: 'r1', state: 'ready' });
+    explainer.recordMatch({ id: 'r1', protocol: 'grpc', state: 'ready' });
     expect(describeNow().details).toEqual([]);
+  });
+});
+
+describe('an explanation of replicas with two protocols', () => {
+  const both = [replica('g1', [chat]), urlReplica('h1', [chat]), urlReplica('h2', [chat], 'suspect')];
+  const describeFor = (protocol: Protocol | undefined, replicas: readonly ExplainedReplica[], query = 'type=chat') => {
+    const { message, details } = describeExplanation(explainQuery(parse(query), replicas, protocol));
+    return [message, ...details];
+  };
+
+  it('has the candidates of the protocol that was asked for', () => {
+    expect(describeFor('grpc', both)).toEqual([
+      '1 ready gRPC replica offers {"type":"chat"}: "g1"',
+      '"h1" and "h2" offer it over HTTP',
+    ]);
+    expect(describeFor('http', both)).toEqual([
+      '1 ready HTTP replica offers {"type":"chat"}: "h1"',
+      '"h2" (suspect for 5s) matches, but gets no calls',
+      '"g1" offers it over gRPC',
+    ]);
+  });
+
+  it('has those that a request without a protocol gets', () => {
+    expect(describeFor(undefined, both)).toEqual([
+      '1 ready replica offers {"type":"chat"}: "g1"',
+      '"h1" and "h2" offer it over HTTP',
+    ]);
+    expect(describeFor(undefined, both.slice(1))).toEqual([
+      '1 ready replica offers {"type":"chat"}: "h1"',
+      '"h2" (suspect for 5s) matches, but gets no calls',
+    ]);
+    expect(describeFor(undefined, [replica('g1', [chat], 'suspect'), urlReplica('h1', [chat])])).toEqual([
+      'no ready replica offers {"type":"chat"}, but 1 suspect replica does: "g1"',
+      '"h1" offers it over HTTP',
+    ]);
+  });
+
+  it('says that only replicas with the other protocol match', () => {
+    const replicas = [urlReplica('h1', [chat]), replica('g1', [{ type: 'embed' }])];
+    expect(describeFor('grpc', replicas)).toEqual([
+      'no gRPC replica offers {"type":"chat"}',
+      '"h1" offers it over HTTP',
+    ]);
+    expect(summarizeExplanation(explainQuery(parse('type=chat'), replicas, 'grpc'))).toEqual({
+      rank: 1,
+      text: '"h1" offers it over HTTP',
+      otherProtocol: 'http',
+    });
+    const unready = [urlReplica('h1', [chat]), replica('g1', [chat], 'unready')];
+    expect(describeFor('grpc', unready)).toEqual([
+      'no ready gRPC replica offers {"type":"chat"}',
+      '"g1" (unready for 5s) matches, but gets no calls',
+      '"h1" offers it over HTTP',
+    ]);
+  });
+
+  it('leaves out replicas with the other protocol that get no calls either', () => {
+    expect(describeFor('grpc', [replica('g1', [chat]), urlReplica('h1', [chat], 'unready')])).toEqual([
+      '1 ready gRPC replica offers {"type":"chat"}: "g1"',
+    ]);
+    expect(describeFor(undefined, [replica('g1', [chat]), urlReplica('h1', [chat], 'unready')])).toEqual([
+      '1 ready replica offers {"type":"chat"}: "g1"',
+      '"h1" (unready for 5s) matches, but gets no calls',
+    ]);
   });
 });
 

@@ -7,7 +7,7 @@ import { mergeExplanations } from '../../src/core/merged-explanation.js';
 import { createCapability, type ScalarPairs } from '../../src/json/capability-json.js';
 
 function replica(id: string, capabilities: readonly ScalarPairs[], state = 'ready'): ExplainedReplica {
-  return { id, capabilities: capabilities.map(createCapability), state, stateAgeMs: 5000 };
+  return { id, capabilities: capabilities.map(createCapability), protocol: 'grpc', state, stateAgeMs: 5000 };
 }
 
 /** Explains a query at servers with these lists. */
@@ -53,6 +53,16 @@ describe('the explanations of several servers', () => {
       candidates: { count: 1, first: [{ id: 'r1', state: 'ready' }] },
       others: { count: 0, first: [] },
     });
+  });
+
+  it('name a match with the other protocol, unless another server would pick it', () => {
+    const [grpc, url] = [replica('r1', [{ a: '1' }]), { ...replica('r2', [{ a: '1' }]), protocol: 'http' as const }];
+    expect(explainAt(['a', '1'], [grpc, url], [grpc]).otherProtocol).toMatchObject({
+      protocol: 'http',
+      count: 1,
+      first: [{ id: 'r2' }],
+    });
+    expect(explainAt(['a', '1'], [grpc, url], [url]).otherProtocol).toBeUndefined();
   });
 
   it('count at least as many as the server with the most', () => {

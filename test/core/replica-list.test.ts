@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createPairs } from '../../src/core/capability.js';
-import { asEndpoint, asReplicaId, type ReplicaId } from '../../src/core/ids.js';
+import { asReplicaId, type ReplicaId } from '../../src/core/ids.js';
 import { PreparedFilter } from '../../src/core/index/prepared-filter.js';
 import { PreparedQuery } from '../../src/core/index/prepared-query.js';
 import type { Protocol } from '../../src/core/protocol.js';
@@ -16,7 +16,7 @@ import {
   type PlainObject,
   type PlainSelector,
 } from '../support/plain-selector.js';
-import { prepareQuery, registration, replica } from '../support/replicas.js';
+import { prepareQuery, registration, replica, withEndpoint } from '../support/replicas.js';
 import { createSeededRandom } from '../support/seeded-random.js';
 
 /** A replica of the plain list. */
@@ -55,9 +55,9 @@ class TwoLists {
     const protocol = this.pick(2) === 0 ? 'http' : 'grpc';
     const state = STATES[this.pick(STATES.length)] as ReplicaState;
     const isCordoned = this.pick(8) === 0;
-    const endpoint = asEndpoint(protocol === 'http' ? `http://${id}:8000/v1` : `${id}:50051`);
+    const endpoint = protocol === 'http' ? `http://${id}:8000/v1` : `${id}:50051`;
     const cordon = isCordoned ? { cordoned: true, reason: '', atMs: 1 } : undefined;
-    this.list.put({ ...registration('lease', { ...replica(id, ...objects), endpoint }), state, cordon });
+    this.list.put({ ...registration('lease', withEndpoint(replica(id, ...objects), endpoint)), state, cordon });
     this.plain.set(id, { id, protocol, state, isCordoned, objects });
   }
 
@@ -121,7 +121,7 @@ describe('a choice by protocol', () => {
   it('follows a replica that registers again with an endpoint of the other protocol', () => {
     const list = new ReplicaList(createSeededRandom(1));
     const put = (endpoint: string): void =>
-      list.put(registration('lease', { ...replica('r1', { type: 'chat' }), endpoint: asEndpoint(endpoint) }));
+      list.put(registration('lease', withEndpoint(replica('r1', { type: 'chat' }), endpoint)));
     const query = prepareQuery({ type: 'chat' });
     const choose = (protocol?: Protocol): string | undefined =>
       list.choose(query, NO_EXCLUSIONS, protocol)?.replica.endpoint;

@@ -106,7 +106,8 @@ describe('GET /explain', () => {
       },
       end: () => response,
     } as unknown as Response;
-    for (let n = 0; n < 17; n++) void handle({ url: '/explain?a=1' } as Request, response, () => {});
+    const request = { url: '/explain?a=1', rawHeaders: [] as string[] } as Request;
+    for (let n = 0; n < 17; n++) void handle(request, response, () => {});
     expect(heads).toEqual([[503, expect.arrayContaining(['retry-after', '5'])]]);
   });
 });

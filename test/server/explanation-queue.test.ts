@@ -5,7 +5,7 @@ import { type ExplainedRegistry, ExplanationQueue } from '../../src/server/expla
 import { ManualClock } from '../support/manual-clock.js';
 import { listPage, registration, replica } from '../support/replicas.js';
 
-const QUERY = ['model', 'x'];
+const QUERY = { query: ['model', 'x'] };
 
 interface Options {
   readonly replicas?: readonly Replica[];

@@ -22,6 +22,11 @@ export function replica(id: string, ...capabilities: ScalarPairs[]): Replica {
   };
 }
 
+/** Returns the replica with another endpoint. */
+export function withEndpoint(of: Replica, endpoint: string): Replica {
+  return { ...of, endpoint: asEndpoint(endpoint) };
+}
+
 /** Creates the same replica as the API server's registry has it. */
 export function serializedReplica(id: string, ...capabilities: ScalarPairs[]): SerializedReplica {
   return new SerializedReplica(replica(id, ...capabilities));
