@@ -1,4 +1,5 @@
 import type { Capability } from '../core/capability.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { HandlerResult, Parameters, Tensors } from '../inference/inference-data.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
 
@@ -60,6 +61,11 @@ export interface Backend {
   check?(signal: AbortSignal): Promise<void>;
   /** Timeout for a check, in ms. Default: 1,000. */
   readonly checkTimeoutMs?: number;
+  /**
+   * Calls the listener with each load that the engine behind this backend reports, and with undefined when it is no longer
+   * known. If this is the worker's only backend, the worker reports this load instead of its own.
+   */
+  watchLoad?(listener: (load: ReplicaLoad | undefined) => void): void;
   /** Maximum number of calls that run at once, if the worker's options don't set it. Default: 64. */
   readonly maxConcurrency?: number;
   /** Releases the backend's connections and memory. */

@@ -1,6 +1,7 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServiceError, sendUnaryData } from '@grpc/grpc-js';
 import { waitForDrain } from '../client/async-waits.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { quote } from '../core/quoting.js';
 import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '../inference/protocol-messages.js';
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
@@ -19,6 +20,8 @@ import { rejectSharedMemory } from './tensor-parameters.js';
 export interface InferenceCallsOptions {
   readonly models: ModelTable;
   readonly admission: Admission;
+  /** Load to report with each response. It always has the current numbers. */
+  readonly load: ReplicaLoad;
   /** Limits the lines about failed calls, which any caller can cause. */
   readonly lines: LineLimits;
   /** Aborted when the worker stops. Streams then end after their current request. */
@@ -42,7 +45,7 @@ export class InferenceCalls {
     this.#admission = options.admission;
     this.#leaving = options.leaving;
     this.#options = options;
-    this.#trailers = new LoadTrailers(options.admission.load);
+    this.#trailers = new LoadTrailers(options.load);
   }
 
   /** Handles a ModelInfer call. */

@@ -1,8 +1,10 @@
 import { sleep } from '../client/async-waits.js';
+import { EngineLoad } from '../client/engine/engine-load.js';
 import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, type ErrorCode } from '../core/errors.js';
+import type { ReplicaLoad } from '../core/load.js';
 import { quote, quoteList } from '../core/quoting.js';
 import type { Backend, Model } from './backend.js';
 import { EngineModels, listEngineCapabilities } from './engine-models.js';
@@ -31,11 +33,13 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
     const offered = selectModels(server, options, listed);
     if (offered.length === 0) throw createNoModelError(server);
     const engineModels = new EngineModels(listed, createModels(server, options, offered));
+    const load = watchEngineLoad(server, options);
     return {
       get models() {
         return engineModels.models;
       },
       watchModels: (listener) => engineModels.watch(listener),
+      watchLoad: load.watch,
       maxConcurrency: DEFAULTS.engineMaxConcurrency,
       checkTimeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
       check: async (checkSignal) => {
@@ -50,12 +54,32 @@ export async function createOpenaiBackend(options: OpenaiBackendOptions, signal:
         if (engineModels.models.length > 0) return;
         throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
       },
-      close: async () => server.close(),
+      close: async () => {
+        load.stop();
+        server.close();
+      },
     };
   } catch (error) {
     server.close();
     throw error;
   }
+}
+
+/** Reads the load of the engine while anything listens. With `--probe-path none`, nothing but calls is sent to the server. */
+function watchEngineLoad(server: OpenaiServer, { clock }: OpenaiBackendOptions) {
+  let onLoad: (load: ReplicaLoad | undefined) => void = () => {};
+  const engineLoad = new EngineLoad({
+    clock,
+    fetchMetrics: (signal) => server.fetchMetrics(signal),
+    onLoad: (load) => onLoad(load),
+  });
+  return {
+    watch: (listener: typeof onLoad) => {
+      onLoad = listener;
+      if (server.isProbed) engineLoad.start();
+    },
+    stop: () => engineLoad.stop(),
+  };
 }
 
 /**

@@ -215,6 +215,11 @@ export class OpenaiServer {
     }
   }
 
+  /** Fetches the engine's metrics. Resolves to undefined if it has none, and rejects if it doesn't respond in time. */
+  fetchMetrics(signal: AbortSignal): Promise<string | undefined> {
+    return this.#transport.fetchMetrics(signal);
+  }
+
   /** Closes all connections. */
   close(): void {
     this.#transport.close();

@@ -26,6 +26,9 @@ const ENGINE_QUERY_TIMEOUT_MS = 3000;
 /** Maximum size of a list of models or a document about the engine. */
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
 
+/** Maximum size of the metrics of an engine. */
+const MAX_METRICS_BYTES = 4 * 1024 * 1024;
+
 /** Maximum size of the body of an error response. */
 const MAX_ERROR_BYTES = 64 * 1024;
 
@@ -53,6 +56,8 @@ export class OpenaiTransport {
   /** The last two keys, to redact them in responses. */
   #sentKeys: readonly string[] = [];
   readonly #connections: HttpConnections;
+  /** For the metrics, so that reading them neither waits for calls nor delays them. */
+  readonly #metricsConnections: HttpConnections;
   #lastByteAtMs = Number.NEGATIVE_INFINITY;
 
   /** Creates errors for failures of this server. */
@@ -70,6 +75,7 @@ export class OpenaiTransport {
     this.#key = toGetter(options.key);
     if (this.#key) parseOpenaiKey(this.#key());
     this.#connections = new HttpConnections(toGetter(options.tls), options.proxy);
+    this.#metricsConnections = new HttpConnections(toGetter(options.tls), options.proxy);
   }
 
   /** Returns whether any byte of a response to a call has arrived since this time. */
@@ -80,6 +86,7 @@ export class OpenaiTransport {
   /** Closes all connections. */
   close(): void {
     this.#connections.close();
+    this.#metricsConnections.close();
   }
 
   get #authorization(): Record<string, string> {
@@ -117,6 +124,22 @@ export class OpenaiTransport {
       get: (base, path) => query('GET', `${baseUrls[base]}${path}`),
       post: (base, path, body) => query('POST', `${baseUrls[base]}${path}`, body),
     };
+  }
+
+  /** Fetches the engine's metrics. Resolves to undefined if it has none, and rejects if it doesn't respond in time. */
+  async fetchMetrics(signal: AbortSignal): Promise<string | undefined> {
+    const response = await this.#metricsConnections.send({
+      method: 'GET',
+      url: `${this.root}/metrics`,
+      headers: { ...PLAIN_HEADERS, accept: 'text/plain', ...this.#authorization },
+      signal,
+      headTimeoutMs: ENGINE_QUERY_TIMEOUT_MS,
+    });
+    if (response.status === 200) {
+      return this.#metricsConnections.readText(response, ENGINE_QUERY_TIMEOUT_MS, MAX_METRICS_BYTES);
+    }
+    response.body.destroy();
+    return undefined;
   }
 
   /** Fetches a document, with or without the key. */

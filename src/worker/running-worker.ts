@@ -20,6 +20,7 @@ import { BackendHealth } from './backend-health.js';
 import { type GrpcServer, startGrpcServer } from './grpc-server.js';
 import { createModelTable, type ModelTable } from './model-table.js';
 import { getMaxConcurrency, listCurrentModels, listServedModels } from './served-models.js';
+import { WorkerLoad } from './worker-load.js';
 import type { Worker, WorkerSettings } from './worker-settings.js';
 
 /** Options of a worker: the settings, and the access to API servers, tokens and certificates. */
@@ -71,6 +72,7 @@ class RunningWorker {
   readonly #world: WorkerEnvironment;
   readonly #models: ModelTable;
   readonly #admission: Admission;
+  readonly #load: WorkerLoad;
   readonly #api: ApiClient | undefined;
   readonly #health: BackendHealth;
   /** Aborted when streams must end. */
@@ -89,6 +91,7 @@ class RunningWorker {
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
     this.#admission = createAdmission({ maxConcurrency: getMaxConcurrency(options), maxQueue: options.maxQueue });
+    this.#load = new WorkerLoad(this.#admission.load);
     this.#api =
       options.servers.length > 0
         ? new ApiClient({ ...options.serverAccess, servers: options.servers, clock: world.clock })
@@ -127,7 +130,7 @@ class RunningWorker {
         random,
         ready: this.#isReady,
         weight,
-        getLoad: () => this.#admission.load,
+        getLoad: () => this.#load,
         onChange: onLeaseChange,
       });
     this.#health.start();
@@ -136,6 +139,8 @@ class RunningWorker {
         () => void this.update().catch((error) => log.warn(`cannot update the models: ${getErrorMessage(error)}`)),
       );
     }
+    // With other backends, the engine's load isn't that of the worker.
+    if (backends.length === 1) backends[0]?.watchLoad?.((load) => this.#load.setEngineLoad(load));
     this.#keeper?.run().catch((error) => this.#stopUnregistered(server, error));
     return replica;
   }
@@ -177,6 +182,7 @@ class RunningWorker {
       ...this.#options,
       models: this.#models,
       admission: this.#admission,
+      load: this.#load,
       clock,
       lines,
       version,

@@ -44,7 +44,7 @@ async function startLlamaServer(id: string, options: readonly string[], workerOp
   const args = ['worker', '--openai', url, '--port', '0', '--id', id, '--server', server, ...workerOptions];
   const worker = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
   await worker.waitForOutput(/^registered/m);
-  return { child, endpoint: await worker.waitForOutput(/^serving on (\S+)/m) };
+  return { child, url, endpoint: await worker.waitForOutput(/^serving on (\S+)/m) };
 }
 
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--server', server]);
@@ -70,6 +70,31 @@ it('a llama.cpp server responds to unary and streaming chats, and the worker pas
   await expect(dying()).rejects.toMatchObject({ code: 'unavailable' });
   expect(messages.length).toBeGreaterThan(4);
   await client.close();
+}, 90_000);
+
+it('a worker in front of a llama.cpp server reports the calls of others', async () => {
+  const { url } = await startLlamaServer('load', [], []);
+  const isOver = new AbortController();
+  const headers = { authorization: 'Bearer the-key' };
+  const body = JSON.stringify({ model: 'tiny', prompt: 'y' });
+  const { signal } = isOver;
+  // The server runs four calls at once. A call ends when its context is full, which takes this model less than a second.
+  const calls = Array.from({ length: 8 }, async () => {
+    while (!signal.aborted) {
+      await fetch(`${url}/completions`, { method: 'POST', headers, body, signal }).then(
+        (response) => response.text(),
+        () => {},
+      );
+    }
+  });
+  await until('the load is listed', async () => {
+    const { stdout } = await run(['registry', '--json', '--server', server]);
+    const { replicas } = JSON.parse(stdout);
+    const load = replicas.find((replica: { replica_id: string }) => replica.replica_id === 'load')?.load;
+    return load?.running > 0 && load.waiting > 0;
+  });
+  isOver.abort();
+  await Promise.all(calls);
 }, 90_000);
 
 it('a llama.cpp server returns embeddings', async () => {

@@ -17,6 +17,7 @@ params.n_ctx = 2048
 params.n_parallel = 4
 params.cpuparams.n_threads = 1
 params.api_keys = ["the-key"]
+params.endpoint_metrics = True
 
 server = xllamacpp.Server(params)
 print(f"listening on {server.listening_address}", flush=True)

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NO_PARAMETERS, type RequestMessage } from '../../src/inference/protocol-messages.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../../src/inference/service-definition.js';
 import { App } from '../../src/worker/app.js';
+import type { Backend } from '../../src/worker/backend.js';
 import { LoadTrailers } from '../../src/worker/load-trailers.js';
 import { startTestWorker } from '../support/worker.js';
 
@@ -38,10 +39,10 @@ function createRequest(modelName: string): RequestMessage {
 }
 
 /** Makes a call and resolves to its status code and its load: `0: 1 running, 0 waiting, limit 2`. */
-function call(modelName: string): Promise<string> {
+function call(modelName: string, caller = client): Promise<string> {
   const { path, requestSerialize, responseDeserialize } = INFERENCE_SERVICE.modelInfer;
   return new Promise((resolve) => {
-    client
+    caller
       .makeUnaryRequest(path, requestSerialize, responseDeserialize, createRequest(modelName), () => {})
       .on('status', (status) => resolve(format(status)));
   });
@@ -96,6 +97,24 @@ describe('the load of a worker', () => {
     expect(await waiting).toMatch(/^0: [12] running, 0 waiting, limit 2$/);
     finish[1]?.();
     await Promise.all(slow);
+  });
+
+  it('is that of its engine, if the engine is the only backend', async () => {
+    const app = new App().capability({ model: 'fast' }, () => ({ ok: [true] }));
+    const other = new App().capability({ model: 'other' }, () => ({ ok: [true] }));
+    const engine: Backend = { models: app.models, watchLoad: (listener) => listener({ running: 3, waiting: 4 }) };
+    for (const [backends, load] of [
+      [[engine], '3 running, 4 waiting'],
+      [[engine, other], '0 running, 0 waiting'],
+    ] as const) {
+      const worker = await startTestWorker(engine, { backends });
+      const engineClient = new GrpcClient(worker.replica.endpoint, credentials.createInsecure());
+      cleanups.push(
+        () => worker.stop(),
+        () => engineClient.close(),
+      );
+      expect(await call('fast', engineClient)).toBe(`0: ${load}, limit 64`);
+    }
   });
 
   it('takes no new objects for each response', () => {
