@@ -57,7 +57,7 @@ export async function connectOpenaiBackend(settings: OpenaiBackendSettings): Pro
   checkTimes({ timeoutMs, idleTimeoutMs }, 1);
   const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
     import('./worker/openai-backend.js'),
-    import('./worker/upstream-proxy.js'),
+    import('./client/engine/upstream-proxy.js'),
   ]);
   const options = {
     url,

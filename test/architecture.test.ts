@@ -30,6 +30,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       '@grpc/grpc-js',
       '@grpc/grpc-js/build/src/stream-decoder.js',
       'eventsource-parser',
+      'https-proxy-agent',
       'node:child_process',
       'node:dns/promises',
       'node:events',
@@ -41,6 +42,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'node:os',
       'node:stream',
       'node:tls',
+      'proxy-from-env',
     ],
   },
   worker: {
@@ -63,10 +65,8 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'node:url',
       'node:util',
       'node:zlib',
-      'https-proxy-agent',
       'node-llama-cpp',
       'node:stream',
-      'proxy-from-env',
     ],
   },
   cli: {
@@ -99,7 +99,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
   'system.ts': { folders: ['core'], packages: ['node:crypto', 'node:os'] },
   'version.ts': { folders: [], packages: [] },
   'node-version.ts': { folders: ['../bin/node-version.ts'], packages: [] },
-  'backends.ts': { folders: ['core', 'json', 'api', 'inference', 'worker', 'system.ts'], packages: [] },
+  'backends.ts': { folders: ['core', 'json', 'api', 'inference', 'client', 'worker', 'system.ts'], packages: [] },
   'compose.ts': {
     folders: [
       'core',

@@ -127,7 +127,7 @@ async function createEngine(
   }
   const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
     import('../worker/openai-backend.js'),
-    import('../worker/upstream-proxy.js'),
+    import('../client/engine/upstream-proxy.js'),
   ]);
   const proxy = await resolveUpstreamProxy(url, io.env);
   if (proxy)
@@ -196,7 +196,7 @@ async function readOpenaiKey(
   { env }: CommandIo,
   log: Log,
 ): Promise<string | (() => string) | undefined> {
-  const { parseOpenaiKey } = await import('../worker/openai-access.js');
+  const { parseOpenaiKey } = await import('../client/engine/openai-access.js');
   const path = args.getText('openai-key-file');
   if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
   const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);

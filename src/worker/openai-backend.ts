@@ -1,20 +1,26 @@
 import { sleep } from '../client/async-waits.js';
+import { Engine } from '../client/engine/engine.js';
+import { checkEngine, ENGINE_CHECK_TIMEOUT_MS, toPermanentError } from '../client/engine/engine-check.js';
 import { EngineLoad } from '../client/engine/engine-load.js';
-import { HTTP_PROBE_TIMEOUT_MS } from '../client/probe.js';
+import type { UpstreamProxy } from '../client/engine/upstream-proxy.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
-import { AnyserveError, type ErrorCode } from '../core/errors.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaLoad } from '../core/load.js';
+import type { Clock } from '../core/ports.js';
 import { quote, quoteList } from '../core/quoting.js';
 import type { Backend, Model } from './backend.js';
 import { EngineModels, listEngineCapabilities } from './engine-models.js';
 import { createOpenaiChat } from './openai-chat.js';
 import { createOpenaiEmbedding } from './openai-embedding.js';
-import { OpenaiServer, type OpenaiServerOptions } from './openai-server.js';
+import { OpenaiServer } from './openai-server.js';
 import type { OpenaiSettings } from './openai-settings.js';
 
 /** Options of a backend for an OpenAI-compatible server. */
-export interface OpenaiBackendOptions extends OpenaiServerOptions, OpenaiSettings {
+export interface OpenaiBackendOptions extends OpenaiSettings {
+  /** Forward proxy. Default: direct connections. */
+  readonly proxy?: UpstreamProxy | undefined;
+  readonly clock: Clock;
   /** Capabilities to register for each model in addition to its type and name. */
   readonly capabilities: readonly Capability[];
 }
@@ -27,128 +33,96 @@ const ENGINE_RETRY_DELAY_MS = 1000;
  * takes time to load. Rejects if the response shows that it is not an OpenAI-compatible server.
  */
 export async function createOpenaiBackend(options: OpenaiBackendOptions, signal: AbortSignal): Promise<Backend> {
-  const server = new OpenaiServer(options);
+  const engine = new Engine(options);
   try {
-    const listed = await waitForModels(server, options, signal);
-    const offered = selectModels(server, options, listed);
-    if (offered.length === 0) throw createNoModelError(server);
-    const engineModels = new EngineModels(listed, createModels(server, options, offered));
-    const load = watchEngineLoad(server, options);
-    return {
-      get models() {
-        return engineModels.models;
-      },
-      watchModels: (listener) => engineModels.watch(listener),
-      watchLoad: load.watch,
-      maxConcurrency: DEFAULTS.engineMaxConcurrency,
-      checkTimeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
-      check: async (checkSignal) => {
-        await checkServer(server, options, checkSignal, async (signal) => {
-          const names = await server.listModels(signal);
-          if (!names) return;
-          engineModels.update(names, () => {
-            const offered = selectModels(server, options, names).filter(({ name }) => isListed(name, names));
-            return createModels(server, options, offered);
-          });
-        });
-        if (engineModels.models.length > 0) return;
-        throw new AnyserveError('unavailable', `${server.url} no longer offers any model`);
-      },
-      close: async () => {
-        load.stop();
-        server.close();
-      },
-    };
+    const listed = await waitForModels(engine, options, signal);
+    const offered = selectModels(engine, options, listed);
+    if (offered.length === 0) throw createNoModelError(engine);
+    return createBackend(engine, listed, offered, options);
   } catch (error) {
-    server.close();
+    engine.close();
     throw error;
   }
 }
 
+function createBackend(
+  engine: Engine,
+  listed: readonly string[],
+  offered: readonly OfferedModel[],
+  options: OpenaiBackendOptions,
+): Backend {
+  const server = new OpenaiServer(engine.connection, options);
+  const engineModels = new EngineModels(listed, createModels(server, options, offered));
+  const load = watchEngineLoad(engine, options);
+  const refreshModels = async (signal: AbortSignal): Promise<void> => {
+    const names = await engine.listModels(signal);
+    if (!names) return;
+    engineModels.update(names, () => {
+      const stillOffered = selectModels(engine, options, names).filter(({ name }) => isListed(name, names));
+      return createModels(server, options, stillOffered);
+    });
+  };
+  return {
+    get models() {
+      return engineModels.models;
+    },
+    watchModels: (listener) => engineModels.watch(listener),
+    watchLoad: load.watch,
+    maxConcurrency: DEFAULTS.engineMaxConcurrency,
+    checkTimeoutMs: ENGINE_CHECK_TIMEOUT_MS,
+    check: async (signal) => {
+      const hasWorkedSince = (timeMs: number): boolean => server.hasRespondedSince(timeMs);
+      await checkEngine(engine, { clock: options.clock, refreshModels, hasWorkedSince }, signal);
+      if (engineModels.models.length > 0) return;
+      throw new AnyserveError('unavailable', `${engine.url} no longer offers any model`);
+    },
+    close: async () => {
+      load.stop();
+      engine.close();
+    },
+  };
+}
+
 /** Reads the load of the engine while anything listens. With `--probe-path none`, nothing but calls is sent to the server. */
-function watchEngineLoad(server: OpenaiServer, { clock }: OpenaiBackendOptions) {
+function watchEngineLoad(engine: Engine, { clock }: OpenaiBackendOptions) {
   let onLoad: (load: ReplicaLoad | undefined) => void = () => {};
   const engineLoad = new EngineLoad({
     clock,
-    fetchMetrics: (signal) => server.fetchMetrics(signal),
+    fetchMetrics: (signal) => engine.connection.fetchMetrics(signal),
     onLoad: (load) => onLoad(load),
   });
   return {
     watch: (listener: typeof onLoad) => {
       onLoad = listener;
-      if (server.isProbed) engineLoad.start();
+      if (engine.isProbed) engineLoad.start();
     },
     stop: () => engineLoad.stop(),
   };
 }
 
-/**
- * Checks the health of the server with its probe and with `refreshModels`, which fetches the list of models. A server whose
- * check times out counts as busy, not unhealthy, if it responded to a call in the meantime.
- */
-async function checkServer(
-  server: OpenaiServer,
-  { clock }: OpenaiBackendOptions,
-  checkSignal: AbortSignal,
-  refreshModels: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
-  if (!server.isProbed) return;
-  const startedAtMs = clock.nowMs();
-  const timeLimit = new AbortController();
-  const timeoutError = new AnyserveError(
-    'deadline_exceeded',
-    `${server.url}: no response within ${HTTP_PROBE_TIMEOUT_MS / 1000} s`,
-  );
-  const cancel = clock.schedule(HTTP_PROBE_TIMEOUT_MS, () => timeLimit.abort(timeoutError));
-  const signal = AbortSignal.any([checkSignal, timeLimit.signal]);
-  try {
-    await server.probe(signal);
-    // A server with its own probe path can have a slow list of models, or none.
-    await refreshModels(signal).catch((error) => {
-      if (!server.hasProbePath) throw error;
-    });
-  } catch (error) {
-    const isSlow = error instanceof AnyserveError && error.code === 'deadline_exceeded';
-    if (!isSlow || !server.hasRespondedSince(startedAtMs)) throw error;
-  } finally {
-    cancel();
-  }
-}
-
-/** Errors of an engine that is still loading. They disappear without intervention. */
-const TEMPORARY_ERRORS: ReadonlySet<ErrorCode> = new Set([
-  'unavailable',
-  'deadline_exceeded',
-  'internal',
-  'resource_exhausted',
-]);
-
 /** Waits for the server and returns the names of its models; empty if it has no list. */
-async function waitForModels(
-  server: OpenaiServer,
-  options: OpenaiBackendOptions,
-  signal: AbortSignal,
-): Promise<string[]> {
+async function waitForModels(engine: Engine, options: OpenaiBackendOptions, signal: AbortSignal): Promise<string[]> {
   let loggedMessage = '';
   for (;;) {
     try {
-      const listed = await server.listModels(signal);
-      await server.probe(signal);
-      if (listed?.length !== 0) return checkListedModels(server, options, listed);
-      throw new AnyserveError('unavailable', `${server.url}: it has no model yet`);
+      const listed = await engine.listModels(signal);
+      await engine.probe(signal);
+      if (listed?.length !== 0) return checkListedModels(engine, options, listed);
+      throw new AnyserveError('unavailable', `${engine.url}: it has no model yet`);
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof AnyserveError) || error.code === 'usage') throw error;
-      if (!TEMPORARY_ERRORS.has(error.code)) throw new AnyserveError('failed', error.message, { cause: error });
-      if (error.message !== loggedMessage) options.log.info(`waiting for ${error.message}`);
-      loggedMessage = error.message;
+      const permanent = toPermanentError(error);
+      if (permanent !== undefined) throw permanent;
+      const message = getErrorMessage(error);
+      if (message !== loggedMessage) options.log.info(`waiting for ${message}`);
+      loggedMessage = message;
       await sleep(options.clock, ENGINE_RETRY_DELAY_MS, signal);
     }
   }
 }
 
 function checkListedModels(
-  { url }: OpenaiServer,
+  { url }: Engine,
   { models, embeddingModels, chatModels = [] }: OpenaiBackendOptions,
   listed: string[] | undefined,
 ): string[] {
@@ -182,7 +156,7 @@ interface OfferedModel {
 
 /** Returns the models to serve, each with its type: the user's, else the server's, else `chat`. */
 function selectModels(
-  server: OpenaiServer,
+  engine: Engine,
   options: OpenaiBackendOptions,
   listed: readonly string[],
 ): readonly OfferedModel[] {
@@ -190,7 +164,7 @@ function selectModels(
   const offered: OfferedModel[] = [];
   for (const name of selectNames(options, listed)) {
     const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
-    const type = server.getType(name) ?? server.getType(`${name}:latest`);
+    const type = engine.getType(name) ?? engine.getType(`${name}:latest`);
     if (includesName(chatModels)) offered.push({ name, type: 'chat' });
     else if (embeddingModels === 'all' || includesName(embeddingModels) || type === 'embed')
       offered.push({ name, type: 'embed' });
@@ -200,7 +174,7 @@ function selectModels(
   return offered;
 }
 
-function createNoModelError({ url }: OpenaiServer): AnyserveError {
+function createNoModelError({ url }: Engine): AnyserveError {
   return new AnyserveError('usage', `${url} has no model for chat or embeddings; name one with --type NAME=chat`);
 }
 

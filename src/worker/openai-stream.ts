@@ -25,6 +25,8 @@ export interface ChunkTimeouts {
 /** Thrown when an engine sends nothing for too long. */
 export class EngineTimeoutError extends Error {
   override readonly name = 'EngineTimeoutError';
+  /** As that of an HTTP client's timeout. */
+  readonly code = 'ETIMEDOUT';
   readonly isFirstByte: boolean;
 
   constructor(isFirstByte: boolean) {

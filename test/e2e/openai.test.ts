@@ -96,7 +96,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
       .ended;
     expect(code).toBe(1);
     expect(stderr).toBe(
-      `anyserve: ${upstream.url} returned HTTP 401: not the key: Bearer ***; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file\n`,
+      `anyserve: ${upstream.url} returned HTTP 401: not the key: Bearer ***; give AnyServe the key in ANYSERVE_OPENAI_KEY or with --openai-key-file\n`,
     );
   });
 

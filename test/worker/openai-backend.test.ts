@@ -96,7 +96,7 @@ describe('the models of an OpenAI-compatible server', () => {
     });
     await expect(startBackend(closed, { key: KEY })).rejects.toMatchObject({
       code: 'failed',
-      message: `${closed.url} returned HTTP 401: no key *** here; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
+      message: `${closed.url} returned HTTP 401: no key *** here; give AnyServe the key in ANYSERVE_OPENAI_KEY or with --openai-key-file`,
     });
     const other = await startUpstream((_request, response) => {
       sendJson(response, 404, {});
@@ -407,7 +407,7 @@ describe('an upstream that fails', () => {
     const closed = await startUpstream(startRefusing(401, { error: `wrong key: ${KEY}` }));
     const { client, worker } = await startWorkerFor(closed, { key: KEY });
     await expect(client.infer('chat', toPromptInputs('x'))).rejects.toThrow(
-      /wrong key: \*\*\*; give the worker a key in ANYSERVE_OPENAI_KEY/,
+      /wrong key: \*\*\*; give AnyServe the key in ANYSERVE_OPENAI_KEY/,
     );
     expect(worker.log.lines.join()).not.toContain(KEY);
   });

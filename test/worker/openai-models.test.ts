@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { detectModelType, parseModelList } from '../../src/worker/openai-models.js';
+import { detectModelType, parseModelList } from '../../src/client/engine/openai-models.js';
 import { startBackend, startUpstream } from '../support/openai-calls.js';
 import { sendJson } from '../support/openai-upstream.js';
 

@@ -1,14 +1,13 @@
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import { toGetter } from '../core/options.js';
-import { explainTlsError } from '../core/tls.js';
-import type { HttpResponse } from '../http/http-client.js';
-import { extractErrorMessage, UpstreamError } from '../inference/openai-errors.js';
-import type { OpenaiSettings } from './openai-settings.js';
-import { EngineTimeoutError } from './openai-stream.js';
+import { AnyserveError, getErrorMessage } from '../../core/errors.js';
+import { toGetter } from '../../core/options.js';
+import { explainTlsError } from '../../core/tls.js';
+import type { HttpResponse } from '../../http/http-client.js';
+import { extractErrorMessage, UpstreamError } from '../../inference/openai-errors.js';
+import type { EngineSettings } from './engine-settings.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
-/** Limits and proxy, for messages. */
-export interface OpenaiFailuresOptions extends Pick<OpenaiSettings, 'timeoutMs' | 'idleTimeoutMs' | 'tls'> {
+/** TLS and proxy, for messages. */
+interface OpenaiFailuresOptions extends Pick<EngineSettings, 'tls'> {
   readonly proxy?: UpstreamProxy | undefined;
 }
 
@@ -26,33 +25,38 @@ export class OpenaiFailures {
     this.#getSentKeys = getSentKeys;
   }
 
-  /** Converts the failure of a connection to an error for callers, or returns the signal's reason if we aborted it. */
-  toConnectionError(
-    error: unknown,
-    signal: AbortSignal,
-    fallbackReason?: string,
-    timeoutReason = this.#describeTimeout(),
-  ): unknown {
+  /**
+   * Converts the failure of a connection to an error for callers, or returns the signal's reason if we aborted it.
+   * `timeoutReason` is the text for a timeout of ours, `reason` that for all other failures but those of TLS.
+   */
+  toConnectionError(error: unknown, signal: AbortSignal, timeoutReason: string, reason?: string): unknown {
     if (signal.aborted) return signal.reason;
     if (error instanceof AnyserveError) return this.addUrl(error);
     const { code = '', syscall } = error as NodeJS.ErrnoException;
     // The error has a syscall if the system timed out, and none if we did.
-    const isTimeout = (code === 'ETIMEDOUT' && syscall === undefined) || error instanceof EngineTimeoutError;
-    if (isTimeout) {
-      const reason =
-        error instanceof EngineTimeoutError && !error.isFirstByte ? this.#describeIdleTimeout() : timeoutReason;
-      return new AnyserveError('deadline_exceeded', `${this.#place}: ${reason}`, { cause: error });
+    if (code === 'ETIMEDOUT' && syscall === undefined) {
+      return new AnyserveError('deadline_exceeded', `${this.#place}: ${timeoutReason}`, { cause: error });
     }
     const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');
     const advice = code === 'ECONNRESET' && !this.#hasResponded ? this.#adviseOnReset() : '';
-    const reason = tls ?? fallbackReason ?? `${REASONS[code] ?? getErrorMessage(error)}${advice}`;
-    return new AnyserveError('unavailable', `${this.#place}: ${reason}`, { cause: error });
+    const text = tls ?? reason ?? `${REASONS[code] ?? getErrorMessage(error)}${advice}`;
+    return new AnyserveError('unavailable', `${this.#place}: ${text}`, { cause: error });
   }
 
   /** Adds the server's URL to the message of an error that doesn't begin with it. */
   addUrl(error: AnyserveError): AnyserveError {
     const namesServer = error.message.startsWith(this.#url);
     return namesServer ? error : new AnyserveError(error.code, `${this.#url}: ${error.message}`);
+  }
+
+  /** Runs a function that parses a response, and adds the server's URL to its error. */
+  addUrlToErrors<T>(parse: () => T): T {
+    try {
+      return parse();
+    } catch (error) {
+      if (error instanceof AnyserveError) throw this.addUrl(error);
+      throw this.createIncompatibleError(getErrorMessage(error), error);
+    }
   }
 
   /** Checks the head of a response. Throws `internal` for a compressed body, which is not what the request accepts. */
@@ -71,15 +75,6 @@ export class OpenaiFailures {
   #adviseOnReset(): string {
     if (!this.#url.startsWith('https:')) return '; does it use https?';
     return toGetter(this.#options.tls)?.().cert ? '; does it accept the certificate of --openai-tls-cert?' : '';
-  }
-
-  #describeTimeout(): string {
-    return `no response within ${this.#options.timeoutMs / 1000} s; --openai-timeout sets this limit`;
-  }
-
-  #describeIdleTimeout(): string {
-    const limit = `${this.#options.idleTimeoutMs / 1000} s`;
-    return `its response paused for ${limit}; --openai-idle-timeout sets this limit`;
   }
 
   /** The server and the proxy in front of it, for messages. */
@@ -129,7 +124,7 @@ function getCompression({ 'content-encoding': encoding }: HttpResponse['headers'
 /** Returns advice for an error response, or an empty text. */
 function formatAdvice(status: number, headers: HttpResponse['headers']): string {
   const { location, 'retry-after': retryAfter } = headers;
-  if (status === 401) return '; give the worker a key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
+  if (status === 401) return '; give AnyServe the key in ANYSERVE_OPENAI_KEY or with --openai-key-file';
   if (status === 407) return '; give the proxy its user and password in the URL of HTTP_PROXY or HTTPS_PROXY';
   if (status < 400 && location !== undefined) return `; it redirects to ${location}, use the base URL of that`;
   if (retryAfter === undefined) return '';

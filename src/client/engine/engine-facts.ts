@@ -1,4 +1,4 @@
-import type { UntrustedJson } from '../inference/openai-errors.js';
+import type { UntrustedJson } from '../../inference/openai-errors.js';
 import { detectModelType, type ListedModel } from './openai-models.js';
 
 /** An engine with a cheap `/health` that fails while the engine can't be called. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { resolveUpstreamProxy } from '../../src/worker/upstream-proxy.js';
+import { resolveUpstreamProxy } from '../../../src/client/engine/upstream-proxy.js';
 
 afterEach(() => vi.unstubAllEnvs());
 

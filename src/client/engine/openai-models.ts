@@ -1,4 +1,4 @@
-import type { UntrustedJson } from '../inference/openai-errors.js';
+import type { UntrustedJson } from '../../inference/openai-errors.js';
 
 /** Maximum number of models in a list: the maximum number of capabilities in a registration. */
 const MAX_MODELS = 4096;

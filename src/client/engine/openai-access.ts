@@ -1,6 +1,6 @@
-import { AnyserveError } from '../core/errors.js';
-import { quote } from '../core/quoting.js';
-import { trimTrailingSlashes } from '../http/request-head.js';
+import { AnyserveError } from '../../core/errors.js';
+import { quote } from '../../core/quoting.js';
+import { trimTrailingSlashes } from '../../http/request-head.js';
 
 /** Parses the base URL of an OpenAI-compatible server. Throws `usage`; the message never contains a password. */
 export function parseOpenaiUrl(text: string): string {

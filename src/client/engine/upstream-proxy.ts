@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
-import { AnyserveError } from '../core/errors.js';
-import type { HttpProxy } from '../http/http-client.js';
+import { AnyserveError } from '../../core/errors.js';
+import type { HttpProxy } from '../../http/http-client.js';
 
 /** A forward proxy for requests to an upstream server. */
 export interface UpstreamProxy extends HttpProxy {
