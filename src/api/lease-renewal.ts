@@ -23,7 +23,7 @@ export interface RenewalReport {
   readonly seq?: number | undefined;
   /** The newest cordon of the replica id, if the server doesn't know it. */
   readonly cordon?: Cordon | undefined;
-  /** The load, if it has changed since the last report. */
+  /** The load, if it is known. */
   readonly load?: ReplicaLoad | undefined;
 }
 

@@ -31,12 +31,11 @@ export type HeldLeaseEnd =
   /** `by` is the process that took the replica id, if it is known. */
   | { readonly kind: 'superseded'; readonly by: Instance | undefined };
 
-/** The replica, its state and its load, as registered with a lease. */
+/** The replica and its state, as registered with a lease. */
 export interface RegisteredReplica {
   readonly replica: Replica;
   readonly state: DeclaredState;
   /** Undefined if it isn't known. */
-  readonly load: ReplicaLoad | undefined;
 }
 
 /** Options of a {@link HeldLease}. */
@@ -169,9 +168,8 @@ export class HeldLease {
   }
 
   #createRenewals(): Renewals {
-    const { api, clock, ttlMs, state, load, cordons, onCapabilities, getSeq, getLoad, onState, onMisrouted } =
-      this.#options;
-    return new Renewals(state, load, {
+    const { api, clock, ttlMs, state, cordons, onCapabilities, getSeq, getLoad, onState, onMisrouted } = this.#options;
+    return new Renewals(state, {
       renew: async (report, signal) => {
         const { server } = this.#lease;
         const { reply, cordon } = await api.leases.renew(

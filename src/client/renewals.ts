@@ -1,7 +1,7 @@
 import type { RenewalReport } from '../api/lease-renewal.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
-import { isSameLoad, type ReplicaLoad } from '../core/load.js';
+import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { DeclaredState } from '../core/replica.js';
 import { sleep } from './async-waits.js';
@@ -51,17 +51,14 @@ export class Renewals {
   #capabilities: readonly Capability[] | undefined;
   /** Earliest time to send the capabilities. */
   #capabilitiesAtMs = 0;
-  /** The load that the server last accepted. */
-  #load: ReplicaLoad | undefined;
   #renewedAtMs = 0;
   /** Whether the last response was from a server with another registry. */
   #isMisrouted = false;
   #hasReportedMisrouting = false;
 
-  /** `state` and `load` are those of the registration. */
-  constructor(state: DeclaredState, load: ReplicaLoad | undefined, options: RenewalsOptions) {
+  /** `state` is that of the registration. */
+  constructor(state: DeclaredState, options: RenewalsOptions) {
     this.#state = state;
-    this.#load = load;
     this.#options = options;
   }
 
@@ -120,14 +117,12 @@ export class Renewals {
   async #renew(): Promise<RenewalReply | 'refused' | undefined> {
     const { renew, clock, getSeq, getLoad } = this.#options;
     const state = this.#state;
-    const load = getLoad();
     const capabilities = clock.nowMs() >= this.#capabilitiesAtMs ? this.#capabilities : undefined;
     try {
-      const report = { state, seq: getSeq(), load: isSameLoad(load, this.#load) ? undefined : load };
+      const report = { state, seq: getSeq(), load: getLoad() };
       const renewal = await renew(capabilities ? { ...report, capabilities } : report, this.#stop.signal);
       if (renewal === 'misrouted') this.#isMisrouted = true;
       if (renewal !== 'renewed') return renewal;
-      this.#load = load;
       this.#recordRenewal(state);
       if (capabilities) this.#settle(capabilities);
       return renewal;

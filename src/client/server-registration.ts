@@ -204,8 +204,8 @@ export class ServerRegistration {
     const { api, clock, ttlMs, weight, instance, claims, cordons, listener, getReplica, getState, getLoad } =
       this.#context;
     if (this.#isReplaced) await waitUntilUnlisted({ api, clock, server: this.server, id: getReplica().id, signal });
-    const [replica, state, load] = [getReplica(), getState(), getLoad()];
-    const terms = { ttlMs, state, weight, load, instance: instance.nextSeq(), cordon: cordons.newest };
+    const [replica, state] = [getReplica(), getState()];
+    const terms = { ttlMs, state, weight, load: getLoad(), instance: instance.nextSeq(), cordon: cordons.newest };
     const lease = await api.leases.open(this.server, replica, terms, signal);
     if (lease.replaced) instance.recordReplaced(lease.replaced);
     this.#isStateAware = lease.id !== undefined;
@@ -214,7 +214,7 @@ export class ServerRegistration {
     if (!claims.take(this.#toClaim(lease.registry), this)) this.#giveUp.abort();
     this.#failures.recordRegistration();
     const grantedAtMs = clock.nowMs();
-    const end = await this.#hold(lease, { replica, state, load }, signal);
+    const end = await this.#hold(lease, { replica, state }, signal);
     this.#failures.recordLeaseEnd(clock.nowMs() - grantedAtMs);
     switch (end.kind) {
       case 'lost':

@@ -1,8 +1,8 @@
 import type { LeaseId } from './ids.js';
 import type { Lease, LeaseTable } from './lease-table.js';
-import { isSameLoad, type ReplicaLoad } from './load.js';
+import type { ReplicaLoad } from './load.js';
 
-/** Called with a lease whose holder has reported another load. */
+/** Called with a lease whose holder has reported its load. */
 export type LoadListener = (lease: Pick<Lease, 'id' | 'replicaId' | 'load'>) => void;
 
 /**
@@ -20,12 +20,12 @@ export class ReplicaLoads {
   /** Records the load that the holder of a lease reports. Has no effect after the end of the lease. */
   record(id: LeaseId, load: ReplicaLoad): void {
     const lease = this.#leases.get(id);
-    if (!lease || isSameLoad(lease.load, load)) return;
+    if (!lease) return;
     lease.load = load;
     for (const listener of this.#listeners) listener(lease);
   }
 
-  /** Calls the listener for each later change of a load. The returned function unsubscribes. */
+  /** Calls the listener for each later report, also of an unchanged load. The returned function unsubscribes. */
   subscribe(listener: LoadListener): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);

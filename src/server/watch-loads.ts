@@ -1,5 +1,6 @@
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatLoadEvent, serializeReplicaLoad } from '../api/watch-events.js';
+import { isSameLoad, type ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
@@ -7,6 +8,12 @@ import type { LoadListener } from '../core/replica-loads.js';
 
 /** Minimum time between two reports of loads to a stream, in ms. */
 const LOAD_INTERVAL_MS = 5000;
+
+/**
+ * Minimum time after which an unchanged load is sent again, in ms. Clients forget a load that is not repeated, so that they don't
+ * believe one that is no longer reported, or whose change they have missed.
+ */
+const REPEAT_AFTER_MS = 30_000;
 
 /** Size from which the loads of a report are split into several events, in bytes. Clients accept events of 2 MiB. */
 const MAX_EVENT_BYTES = 1024 * 1024;
@@ -41,13 +48,15 @@ interface SerializedLoad {
 type LoadedLease = Parameters<LoadListener>[0];
 
 /**
- * Sends the loads that replicas report to the streams of their matches: those that have changed, at most every 5 s. A load is
- * soon outdated, so a stream that can't receive it now gets the next one instead.
+ * Sends the loads that replicas report to the streams of their matches: those that have changed, at most every 5 s, and the
+ * others every 30 s. A load is soon outdated, so a stream that can't receive it now gets the next one instead.
  */
 export class WatchLoads {
   readonly #options: WatchLoadsOptions;
-  /** The leases whose load has changed since the last report. */
-  readonly #changed = new Set<LoadedLease>();
+  /** The leases whose load has changed since the last report, or has to be repeated. */
+  readonly #pending = new Set<LoadedLease>();
+  /** The loads that were last sent, and when. */
+  readonly #sent = new WeakMap<LoadedLease, { readonly load: ReplicaLoad | undefined; readonly atMs: number }>();
   #unsubscribe: (() => void) | undefined;
   #isScheduled = false;
   #lastReportAtMs = Number.NEGATIVE_INFINITY;
@@ -59,7 +68,8 @@ export class WatchLoads {
   /** Begins to collect loads. Without loads, this costs nothing. */
   start(): void {
     this.#unsubscribe ??= this.#options.registry.loads.subscribe((lease) => {
-      this.#changed.add(lease);
+      if (this.#isKnown(lease)) return;
+      this.#pending.add(lease);
       this.#reportLater();
     });
   }
@@ -67,7 +77,14 @@ export class WatchLoads {
   stop(): void {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
-    this.#changed.clear();
+    this.#pending.clear();
+  }
+
+  /** Whether the streams have received the load of a lease a short time ago. */
+  #isKnown(lease: LoadedLease): boolean {
+    const sent = this.#sent.get(lease);
+    if (!sent || this.#options.clock.nowMs() - sent.atMs >= REPEAT_AFTER_MS) return false;
+    return isSameLoad(sent.load, lease.load);
   }
 
   #reportLater(): void {
@@ -79,24 +96,26 @@ export class WatchLoads {
   }
 
   async #report(): Promise<void> {
-    const loads = await this.#serializeChanged();
+    const loads = await this.#serializePending();
     for (const [filter, receivers] of groupByFilter(this.#options.listReceivers())) {
       const events = await this.#format(filter, loads);
       if (events.length > 0) await this.#forEach(receivers, (receiver) => receiver.sendLoads(events));
     }
     this.#lastReportAtMs = this.#options.clock.nowMs();
     this.#isScheduled = false;
-    if (this.#changed.size > 0) this.#reportLater();
+    if (this.#pending.size > 0) this.#reportLater();
   }
 
-  /** Returns the changed loads of the leases that still hold their registration. */
-  async #serializeChanged(): Promise<SerializedLoad[]> {
+  /** Returns the pending loads of the leases that still hold their registration. */
+  async #serializePending(): Promise<SerializedLoad[]> {
     const loads: SerializedLoad[] = [];
-    const changed = [...this.#changed];
-    this.#changed.clear();
-    await this.#forEach(changed, ({ id, replicaId, load }) => {
+    const pending = [...this.#pending];
+    this.#pending.clear();
+    await this.#forEach(pending, (lease) => {
+      const { id, replicaId, load } = lease;
       const registration = this.#options.registry.find(replicaId)?.registration;
       if (registration?.lease !== id || !load) return;
+      this.#sent.set(lease, { load, atMs: this.#options.clock.nowMs() });
       loads.push({ replica: registration.replica, text: serializeReplicaLoad(replicaId, load) });
     });
     return loads;

@@ -100,6 +100,18 @@ describe('loads', () => {
     expect(stream.reports[2]).toBe('r3 0/0');
   });
 
+  it('are repeated after 30 s as long as they are reported, also if they have not changed', async () => {
+    const stream = new Receiver(ALL);
+    const [busy, gone] = await Promise.all(['busy', 'gone'].map((id) => register(id)));
+    report(gone as LeaseId, 1);
+    for (let renewal = 0; renewal <= 20; renewal++) {
+      report(busy as LeaseId, 9);
+      await advance(0);
+      await advance(3000);
+    }
+    expect(stream.reports).toEqual(['gone 1/0, busy 9/0', 'busy 9/0', 'busy 9/0']);
+  });
+
   it('are sent to the streams whose filter matches, serialized once for the same filter', async () => {
     const [all, chats, others, embeds] = [ALL, CHAT, CHAT, createFilter({ type: 'embed' })].map(
       (of) => new Receiver(of),
