@@ -1,7 +1,6 @@
 import type { ListedReplica } from '../../api/replica-list-json.js';
 import type { ReplicaId } from '../../core/ids.js';
 import type { Clock } from '../../core/ports.js';
-import { SERVER_LOAD_AGE_MS } from './known-load.js';
 import { StatsTable } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
 
@@ -40,9 +39,7 @@ export class Fleet implements ReplicaSource {
   constructor(options: FleetOptions) {
     this.#options = options;
     this.stats = new StatsTable(options.clock);
-    options.table.followLoads((endpoint, load) => {
-      this.stats.get(endpoint).load.record(load, this.stats.nowMs() - SERVER_LOAD_AGE_MS);
-    });
+    options.table.followLoads((endpoint, load) => this.stats.get(endpoint).recordListedLoad(load));
   }
 
   get replicas(): ReplicaSource['replicas'] {

@@ -56,14 +56,24 @@ export class ReplicaStats {
     return this.#latency.estimateMs(this.#all.nowMs(), this.medianLatencyMs);
   }
 
-  /** The load that the replica reported in the last 10 s. */
-  get recentLoad(): ReplicaLoad | undefined {
-    return this.load.getRecent(this.#all.nowMs());
+  /** The load of the replica, by its newest report and the calls in progress. Undefined if there is no recent report. */
+  get currentLoad(): ReplicaLoad | undefined {
+    return this.load.estimate(this.inFlight, this.#all.nowMs());
   }
 
-  /** Whether the replica reported in the last 10 s that calls wait. */
+  /** Whether the replica reported that calls wait, and they probably still do. */
   get hasWaitingCalls(): boolean {
-    return this.load.isWaiting && (this.recentLoad?.waiting ?? 0) > 0;
+    return this.load.isWaiting && (this.currentLoad?.waiting ?? 0) > 0;
+  }
+
+  /** Records the load in the response of a call in progress, which does not count that call. */
+  recordResponseLoad(load: ReplicaLoad): void {
+    this.load.recordResponse(load, this.inFlight - 1, this.#all.nowMs());
+  }
+
+  /** Records the load that an API server sent. */
+  recordListedLoad(load: ReplicaLoad): void {
+    this.load.recordListed(load, this.inFlight, this.#all.nowMs());
   }
 
   recordFirstByte(latencyMs: number): void {

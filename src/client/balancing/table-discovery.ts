@@ -108,7 +108,7 @@ export class TableDiscovery implements Discovery {
         this.#lastTarget = target;
         if (firstByteMs !== undefined) stats.recordFirstByte(firstByteMs);
       },
-      recordLoad: (load) => stats.load.record(load, this.#stats.nowMs()),
+      recordLoad: (load) => stats.recordResponseLoad(load),
       end: (outcome) => {
         stats.inFlight--;
         this.#recordOutcome(target, stats, outcome);

@@ -78,22 +78,22 @@ describe('p2c', () => {
   it('compares the reported loads of equal replicas: the calls that wait, then those that run', () => {
     const { candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    one.stats.load.record({ running: 0, waiting: 2 }, 0);
+    one.stats.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
     // Nothing is known about the other.
     expect(countPicks('p2c', candidates, 100)[0]).toBeGreaterThan(0);
-    other.stats.load.record({ running: 9, waiting: 1 }, 0);
+    other.stats.load.recordResponse({ running: 9, waiting: 1 }, 0, 0);
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
-    one.stats.load.record({ running: 8, waiting: 1 }, 0);
+    one.stats.load.recordResponse({ running: 8, waiting: 1 }, 0, 0);
     expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
     one.stats.inFlight = 1;
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
   });
 
-  it('ignores a load that is more than 10 s old', () => {
+  it('ignores the load in a response that is more than 10 s old', () => {
     const { clock, candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    one.stats.load.record({ running: 0, waiting: 2 }, 0);
-    other.stats.load.record({ running: 0, waiting: 0 }, 0);
+    one.stats.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
+    other.stats.load.recordResponse({ running: 0, waiting: 0 }, 0, 0);
     clock.advance(10_000);
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
     clock.advance(1);
@@ -104,13 +104,28 @@ describe('p2c', () => {
     const { candidates } = createCandidates(2, (at) => 1 + at);
     const [light, heavy] = candidates as [ReplicaCandidate, ReplicaCandidate];
     const pickWith = (lightRunning: number, heavyRunning: number): number[] => {
-      light.stats.load.record({ running: lightRunning, waiting: 0 }, 0);
-      heavy.stats.load.record({ running: heavyRunning, waiting: 0 }, 0);
+      light.stats.load.recordResponse({ running: lightRunning, waiting: 0 }, 0, 0);
+      heavy.stats.load.recordResponse({ running: heavyRunning, waiting: 0 }, 0, 0);
       return countPicks('p2c', candidates, 10);
     };
     expect(pickWith(5, 8)).toEqual([0, 10]);
     expect(pickWith(4, 10)).toEqual([10, 0]);
     expect(pickWith(5, 10).every((picks) => picks > 0)).toBe(true);
+  });
+
+  it('does not count its own calls of a burst that is over, so it avoids no replica because of them', () => {
+    const { candidates } = createCandidates(2);
+    const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
+    one.stats.inFlight = 21;
+    one.stats.recordResponseLoad({ running: 16, waiting: 5, limit: 16 });
+    other.stats.inFlight = 1;
+    other.stats.recordResponseLoad({ running: 0, waiting: 0, limit: 16 });
+    one.stats.inFlight = 0;
+    other.stats.inFlight = 0;
+    // One call of another client is left.
+    expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
+    other.stats.load.recordResponse({ running: 1, waiting: 0, limit: 16 }, 0, 0);
+    expect(countPicks('p2c', candidates, 100).every((picks) => picks > 0)).toBe(true);
   });
 
   it('picks a slow replica again after 10 s', () => {
@@ -185,16 +200,22 @@ describe('affinity', () => {
     const { clock, candidates } = createCandidates(10);
     const [home] = pickAll(candidates);
     const stats = candidates.find(({ target }) => target.replicaId === home)?.stats as ReplicaCandidate['stats'];
-    stats.load.record({ running: 4, waiting: 0 }, 0);
+    stats.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(home);
-    stats.load.record({ running: 4, waiting: 1 }, 0);
+    stats.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
     const [other] = pickAll(candidates);
     expect(other).not.toBe(home);
-    for (const one of candidates) one.stats.load.record({ running: 4, waiting: 1 }, 0);
+    for (const one of candidates) one.stats.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(home);
-    for (const one of candidates) if (one.stats !== stats) one.stats.load.record({ running: 4, waiting: 0 }, 0);
+    for (const one of candidates)
+      if (one.stats !== stats) one.stats.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(other);
     clock.advance(10_001);
+    expect(pickAll(candidates)[0]).toBe(home);
+    stats.inFlight = 4;
+    stats.recordResponseLoad({ running: 2, waiting: 1 });
+    expect(pickAll(candidates)[0]).toBe(other);
+    stats.inFlight = 0;
     expect(pickAll(candidates)[0]).toBe(home);
   });
 });

@@ -40,9 +40,9 @@ function getSignificantLatencyMs({ stats }: ReplicaCandidate): number {
   return latencyMs > SIGNIFICANT_FACTOR * medianLatencyMs ? latencyMs : medianLatencyMs;
 }
 
-/** Compares the loads that two candidates report: the calls that wait, then those that run. */
+/** Compares the loads of two candidates, by their reports: the calls that wait, then those that run. */
 function compareLoads(a: ReplicaCandidate, b: ReplicaCandidate): number {
-  const [loadA, loadB] = [a.stats.recentLoad, b.stats.recentLoad];
+  const [loadA, loadB] = [a.stats.currentLoad, b.stats.currentLoad];
   if (!loadA || !loadB) return 0;
   return compareCalls(a, loadA.waiting, b, loadB.waiting) || compareCalls(a, loadA.running, b, loadB.running);
 }
