@@ -4,16 +4,18 @@ import {
   parseErrorDetail,
   parseRegistryResponse,
   parseRouteResponse,
-  type RouteResponse,
   WARMING_HEADER,
 } from '../api/api-responses.js';
+import { PROTOCOL_HEADER, readProtocolHeader } from '../api/protocol-header.js';
 import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/query.js';
 import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../api/replica-list-json.js';
 import { SELECTOR_HEADER } from '../api/selector-header.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
-import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
+import { hasProtocol } from '../core/protocol.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
+import { EMPTY_SELECTOR } from '../core/selector.js';
 import {
   type ApiRequest,
   type ApiRequestOptions,
@@ -26,7 +28,14 @@ import { EventClient } from './event-client.js';
 import { ExplanationClient } from './explanation-client.js';
 import { LeaseClient } from './lease-client.js';
 import { dropSameRegistry, type MergedList, mergeLists, type ServerReplicas } from './merged-list.js';
-import { chooseListed, formatSelectionHeaders, type RouteSelection } from './route-selection.js';
+import {
+  chooseListed,
+  formatSelectionHeaders,
+  mergeRouteResults,
+  needsConfirmation,
+  type RouteResult,
+  type RouteSelection,
+} from './route-selection.js';
 import { type ResolveHost, type ServerAddress, ServerList } from './server-list.js';
 import { createWatchStream, type WatchStream } from './watch-stream.js';
 
@@ -38,11 +47,6 @@ const MAX_ROUTE_BYTES = 64 * 1024;
 
 /** Maximum size of a list. 100,000 replicas with one capability each take 15 MB, or 26 MB with all their details. */
 const MAX_LIST_BYTES = 64 * 1024 * 1024;
-
-/** Result of a route request. While `isWarming`, the servers have just started and replicas can still be reconnecting. */
-export type RouteResult =
-  | { readonly kind: 'found'; readonly route: RouteResponse }
-  | { readonly kind: 'none'; readonly isWarming: boolean };
 
 /** Options of a route request. */
 export interface RouteOptions extends ApiRequestOptions {
@@ -87,8 +91,8 @@ export class ApiClient {
 
   /**
    * Finds a replica that matches the query and isn't excluded. The first match of any server is taken; `none` is the result
-   * only after all servers that respond have no match. Chooses from the list of a server that ignores selectors, such as the
-   * Python server. Rejects with `server_unreachable`.
+   * only after all servers that respond have no match. Chooses from the list of a server that ignores selectors or protocols, such
+   * as the Python server. Rejects with `server_unreachable`.
    */
   async route(
     query: CapabilityQuery,
@@ -98,30 +102,29 @@ export class ApiClient {
     const search = serializeQuery(query);
     const header = formatExcludeHeader(excluded);
     const { selection } = options;
-    const selectionHeaders = selection ? formatSelectionHeaders(selection) : {};
-    const mustConfirm = Object.keys(selectionHeaders).length > 0;
-    const request: ApiRequest<RouteResult | typeof SELECTOR_IGNORED> = {
+    const mustConfirm = selection !== undefined && needsConfirmation(selection);
+    const request: ApiRequest<RouteResult | typeof SELECTION_IGNORED> = {
       path: `/route${search && `?${search}`}`,
-      headers: { ...(header && { [EXCLUDE_HEADER]: header }), ...selectionHeaders },
+      headers: { ...(header && { [EXCLUDE_HEADER]: header }), ...(selection && formatSelectionHeaders(selection)) },
       maxBytes: MAX_ROUTE_BYTES,
       timeoutMs: options.timeoutMs,
       parse: (status, body, headers) => {
         const result = parseRouteResult(status, body, headers);
-        const isIgnored = mustConfirm && result?.value.kind === 'found' && headers[SELECTOR_HEADER] === undefined;
-        return isIgnored ? { value: SELECTOR_IGNORED } : result;
+        if (result?.value.kind !== 'found') return result;
+        const isSelected = !mustConfirm || headers[SELECTOR_HEADER] !== undefined;
+        const isRight = isSelected && hasProtocol(result.value.route.endpoint, selection?.protocol);
+        return isRight ? result : { value: SELECTION_IGNORED };
       },
     };
     const isFound = ({ kind }: RouteResult): boolean => kind === 'found';
     const results = await this.#servers.askUntil<RouteResult>(isFound, options, async (server, signal) => {
       const result = await this.#servers.get(server, request, signal);
-      if (result !== SELECTOR_IGNORED || !selection) return result as RouteResult;
+      if (result !== SELECTION_IGNORED || !selection) return result as RouteResult;
       const { replicas } = await this.#listDetails(server, '', signal);
       const filter = { query, selector: selection.selector };
-      const route = chooseListed(replicas, filter, selection, new Set(excluded));
-      return route ? { kind: 'found', route } : { kind: 'none', isWarming: false };
+      return chooseListed(replicas, filter, selection, new Set(excluded));
     });
-    const found = results.find(({ kind }) => kind === 'found');
-    return found ?? { kind: 'none', isWarming: results.every((result) => result.kind === 'none' && result.isWarming) };
+    return mergeRouteResults(results);
   }
 
   /** Lists the ids of the routable replicas of one server. Rejects with `server_unreachable`. */
@@ -180,15 +183,15 @@ export class ApiClient {
   }
 
   /**
-   * Creates a watch of the replicas of one server that match the query and the selector. With `isBackground`, the process can
+   * Creates a watch of the replicas of one server that match the query, the selector and the protocol. With `isBackground`, the process can
    * exit meanwhile.
    */
   watch(
     server: ServerAddress,
     query: CapabilityQuery,
-    { isBackground = false, selector = EMPTY_SELECTOR }: WatchOptions = {},
+    { isBackground = false, selector = EMPTY_SELECTOR, protocol }: WatchOptions = {},
   ): WatchStream {
-    const filter = { query, selector };
+    const filter = { query, selector, protocol };
     return createWatchStream(filter, { servers: this.#servers, server, clock: this.#clock, isBackground });
   }
 
@@ -209,13 +212,12 @@ export class ApiClient {
   }
 }
 
-/** Result of a route request to a server that ignored the selector. */
-const SELECTOR_IGNORED = 'selector ignored';
+/** Result of a route request to a server that ignored the selector or the protocol. */
+const SELECTION_IGNORED = 'selection ignored';
 
 /** Options of {@link ApiClient.watch}. */
-interface WatchOptions {
+interface WatchOptions extends Partial<Pick<ReplicaFilter, 'selector' | 'protocol'>> {
   readonly isBackground?: boolean;
-  readonly selector?: Selector;
 }
 
 /** The list of one server. */
@@ -232,7 +234,8 @@ function parseRouteResult(
   headers: IncomingHttpHeaders,
 ): { readonly value: RouteResult } | undefined {
   if (status === 404 && parseErrorDetail(body) === NO_MATCH_DETAIL) {
-    return { value: { kind: 'none', isWarming: headers[WARMING_HEADER] !== undefined } };
+    const otherProtocol = readProtocolHeader(headers[PROTOCOL_HEADER]);
+    return { value: { kind: 'none', isWarming: headers[WARMING_HEADER] !== undefined, otherProtocol } };
   }
   const route = status === 200 ? parseRouteResponse(body) : undefined;
   return route && { value: { kind: 'found', route } };

@@ -173,7 +173,7 @@ export class CallAttempts<Channel extends CallChannel> {
       else {
         const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
         if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
-          throw createNoMatchError(query, where);
+          throw createNoMatchError(query, { where, otherProtocol: found.otherProtocol });
         await sleep(clock, delayMs, this.#cancellation.signal);
         this.#cancellation.throwIfCancelled();
       }

@@ -2,7 +2,8 @@ import type { CapabilityQuery } from '../core/capability.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import { toGetter } from '../core/options.js';
-import type { CapabilityFilter } from '../core/selector.js';
+import type { Protocol } from '../core/protocol.js';
+import type { ReplicaFilter } from '../core/replica-filter.js';
 import { parseSelector } from '../core/selector-parser.js';
 import type { ClientTls } from '../core/tls.js';
 import { ApiClient } from './api-client.js';
@@ -14,6 +15,9 @@ import { TableDiscovery, type TableDiscoveryOptions } from './balancing/table-di
 import { TableFeeds } from './balancing/table-feeds.js';
 import type { ClientEnvironment, ClientOptions, DiscoveryKind } from './client-options.js';
 import { createFixedDiscovery, type Discovery, RouteDiscovery } from './discovery.js';
+
+/** The protocol of all calls. Replicas with another one are left out, whatever a server responds. */
+const PROTOCOL: Protocol = 'grpc';
 
 const SYSTEM_TLS: ClientTls = {};
 
@@ -49,8 +53,8 @@ export function createDiscovery(
     throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
   const api = new ApiClient({ servers, clock: world.clock, token: toGetter(token), tls: toGetter(tls) });
-  const filter = { query, selector };
-  const route = new RouteDiscovery(api, query, { selector, preference, random: world.random });
+  const filter = { query, selector, protocol: PROTOCOL };
+  const route = new RouteDiscovery(api, query, { selector, preference, protocol: PROTOCOL, random: world.random });
   if (kind === 'route') return route;
   const isPreferred = createPreference(filter, preference);
   return createTableDiscovery(api, filter, { fallback: route, picker, isPreferred }, world, onRemoved);
@@ -58,7 +62,7 @@ export function createDiscovery(
 
 function createTableDiscovery(
   api: ApiClient,
-  filter: CapabilityFilter,
+  filter: ReplicaFilter,
   options: Pick<TableDiscoveryOptions, 'fallback' | 'picker' | 'isPreferred'>,
   { clock, random }: ClientEnvironment,
   onRemoved: (endpoint: string) => void,

@@ -2,6 +2,7 @@ import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ReplicaLoad } from '../core/load.js';
+import { getOtherProtocol, PROTOCOL_NAMES, type Protocol } from '../core/protocol.js';
 import { quote } from '../core/quoting.js';
 import type { ApiClient } from './api-client.js';
 import type { Cancellation } from './cancellation.js';
@@ -28,12 +29,13 @@ export interface DiscoveryRequest {
 }
 
 /**
- * Result of a discovery. `none` while `isWarming`: the API server has just started, and replicas can still be reconnecting.
+ * Result of a discovery. `none` while `isWarming`: the API server has just started, and replicas can still be reconnecting. `none`
+ * with `otherProtocol`: replicas match, but they have that protocol instead of the client's.
  * `pushed_back`: all replicas that match have asked not to be called before `untilMs` on the monotonic clock.
  */
 export type DiscoveryResult =
   | { readonly kind: 'found'; readonly target: Target }
-  | { readonly kind: 'none'; readonly isWarming: boolean }
+  | { readonly kind: 'none'; readonly isWarming: boolean; readonly otherProtocol?: Protocol | undefined }
   | { readonly kind: 'pushed_back'; readonly untilMs: number };
 
 /** Outcome of an attempt at a target. */
@@ -174,7 +176,20 @@ export function describeQuery(query: CapabilityQuery, where = ''): string {
   return where === '' ? formatQuery(query) : `${formatQuery(query)} where ${quote(where)}`;
 }
 
-/** Creates the error for a query that no replica matches. */
-export function createNoMatchError(query: CapabilityQuery, where?: string): AnyserveError {
-  return new AnyserveError('no_match', `no replica offers ${describeQuery(query, where)}`);
+/** Creates the error for a query that no replica matches, except possibly replicas with another protocol than the client's. */
+export function createNoMatchError(
+  query: CapabilityQuery,
+  { where, otherProtocol }: { readonly where?: string | undefined; readonly otherProtocol?: Protocol | undefined } = {},
+): AnyserveError {
+  const queryText = describeQuery(query, where);
+  if (!otherProtocol) return new AnyserveError('no_match', `no replica offers ${queryText}`);
+  const [name, otherName] = [PROTOCOL_NAMES[getOtherProtocol(otherProtocol)], PROTOCOL_NAMES[otherProtocol]];
+  const rest = `one does over ${otherName}: ${OTHER_PROTOCOL_ADVICE[otherProtocol]}`;
+  return new AnyserveError('no_match', `no ${name} replica offers ${queryText}; ${rest}`);
 }
+
+/** How to find a replica with a protocol that the caller did not ask for. */
+export const OTHER_PROTOCOL_ADVICE: Readonly<Record<Protocol, string>> = {
+  http: 'find its URL with "anyserve route --url"',
+  grpc: 'find its endpoint with "anyserve route"',
+};

@@ -1,10 +1,12 @@
 import { EXPLAIN_PATH, parseExplanation } from '../api/explanation-json.js';
+import { formatProtocolHeader } from '../api/protocol-header.js';
 import { serializeQuery } from '../api/query.js';
 import { toExplainedReplica } from '../api/replica-list-json.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { explainQuery } from '../core/explainer.js';
 import type { Explanation } from '../core/explanation.js';
 import { mergeExplanations } from '../core/merged-explanation.js';
+import type { Protocol } from '../core/protocol.js';
 import {
   type AllResponses,
   type ApiRequest,
@@ -34,12 +36,18 @@ export interface AllExplanations {
   readonly failures: AllResponses<unknown>['failures'];
 }
 
+/** Options of an explanation. */
+export interface ExplainOptions extends ApiRequestOptions {
+  /** The protocol that is asked for. Default: any, rather gRPC. */
+  readonly protocol?: Protocol | undefined;
+}
+
 /** Explanations of a server, or its list if it makes none. */
 type ServerFindings = ServerExplanations | ServerReplicas;
 
 /**
  * Asks API servers which replicas queries find, or why they find none. The list of a server without explanations, such as the
- * Python server, is explained here. Ask for people only, and never in a retry loop: a server examines all its replicas.
+ * Python server, or without explanations for a protocol, is explained here. Ask for people only, and never in a retry loop: a server examines all its replicas.
  */
 export class ExplanationClient {
   readonly #servers: ApiServers;
@@ -54,27 +62,29 @@ export class ExplanationClient {
   }
 
   /** Explains queries at each server. Rejects with `server_unreachable` if no server responds. */
-  async explainEach(queries: readonly CapabilityQuery[], options: ApiRequestOptions = {}): Promise<AllExplanations> {
+  async explainEach(queries: readonly CapabilityQuery[], options: ExplainOptions = {}): Promise<AllExplanations> {
     const { findings, failures } = await this.#find(queries, options);
-    const servers = findings.map((one) => ('explanations' in one ? one : explainLists(queries, [one])));
+    const servers = findings.map((one) =>
+      'explanations' in one ? one : explainLists(queries, [one], options.protocol),
+    );
     return { servers, failures };
   }
 
   /** Explains queries among the replicas of all servers: returns one explanation for each query. Rejects in the same way. */
-  async explain(queries: readonly CapabilityQuery[], options: ApiRequestOptions = {}): Promise<Explanation[]> {
+  async explain(queries: readonly CapabilityQuery[], options: ExplainOptions = {}): Promise<Explanation[]> {
     const { findings } = await this.#find(queries, options);
     const explained = findings.filter((one) => 'explanations' in one);
     const lists = findings.filter((one) => 'replicas' in one);
-    const all = [...explained, ...(lists.length > 0 ? [explainLists(queries, lists)] : [])];
+    const all = [...explained, ...(lists.length > 0 ? [explainLists(queries, lists, options.protocol)] : [])];
     return queries.map((_, at) => {
       const [first, ...others] = all.map(({ explanations }) => explanations[at] as Explanation);
       return mergeExplanations([first as Explanation, ...others]);
     });
   }
 
-  async #find(queries: readonly CapabilityQuery[], options: ApiRequestOptions) {
+  async #find(queries: readonly CapabilityQuery[], options: ExplainOptions) {
     const { responses, failures } = await this.#servers.askAll(options, (server, signal) =>
-      this.#askServer(server, queries, signal),
+      this.#askServer(server, queries, options.protocol, signal),
     );
     return { findings: dropSameRegistry(responses.map(({ value }) => value)), failures };
   }
@@ -82,12 +92,13 @@ export class ExplanationClient {
   async #askServer(
     server: ServerAddress,
     queries: readonly CapabilityQuery[],
+    protocol: Protocol | undefined,
     signal: AbortSignal,
   ): Promise<ServerFindings> {
     const explanations: Explanation[] = [];
     let registryId: string | undefined;
     for (const query of queries) {
-      const found = await this.#servers.get(server, createExplainRequest(query), signal);
+      const found = await this.#servers.get(server, createExplainRequest(query, protocol), signal);
       if (!found) return { server, ...(await this.#list(server, signal)) };
       explanations.push(found.explanation);
       registryId = found.registryId;
@@ -101,24 +112,33 @@ interface Explained {
   readonly registryId: string | undefined;
 }
 
-/** Creates a request whose value is undefined if the server makes no explanations. */
-function createExplainRequest(query: CapabilityQuery): ApiRequest<Explained | undefined> {
+/** Creates a request whose value is undefined if the server makes no explanations, or ignores the protocol. */
+function createExplainRequest(
+  query: CapabilityQuery,
+  protocol: Protocol | undefined,
+): ApiRequest<Explained | undefined> {
   const search = serializeQuery(query);
   return {
     path: `${EXPLAIN_PATH}${search && `?${search}`}`,
+    headers: formatProtocolHeader(protocol),
     maxBytes: MAX_EXPLANATION_BYTES,
     timeoutMs: EXPLAIN_TIMEOUT_MS,
     parse(status, body, headers) {
       if (status === 404) return { value: undefined };
       const explanation = status === 200 ? parseExplanation(body, query) : undefined;
+      if (explanation && explanation.protocol !== protocol) return { value: undefined };
       return explanation && { value: { explanation, registryId: getRegistryId({ headers }) } };
     },
   };
 }
 
 /** Explains queries among the replicas of lists, as the first server. */
-function explainLists(queries: readonly CapabilityQuery[], lists: readonly ServerReplicas[]): ServerExplanations {
+function explainLists(
+  queries: readonly CapabilityQuery[],
+  lists: readonly ServerReplicas[],
+  protocol: Protocol | undefined,
+): ServerExplanations {
   const [{ server, registryId }] = lists as readonly [ServerReplicas, ...ServerReplicas[]];
   const replicas = mergeLists(lists).map(({ listed }) => toExplainedReplica(listed));
-  return { server, registryId, explanations: queries.map((query) => explainQuery(query, replicas)) };
+  return { server, registryId, explanations: queries.map((query) => explainQuery(query, replicas, protocol)) };
 }

@@ -161,7 +161,6 @@ describe('InferenceClient', () => {
     ['is unreachable', async () => '127.0.0.1:1'],
     ['does not respond', startSilentServer],
     ['has an invalid endpoint', async () => 'nonsense'],
-    ['has an HTTP URL as its endpoint', async () => 'http://127.0.0.1:1'],
     ['fails with an internal error', async () => (await startFailingServer(status.INTERNAL)).endpoint],
     ['is full', async () => (await startFailingServer(status.RESOURCE_EXHAUSTED)).endpoint],
     ['does not have the model', async () => (await startFailingServer(status.NOT_FOUND)).endpoint],
@@ -226,15 +225,13 @@ describe('InferenceClient', () => {
     await expect(client.infer(7, {})).rejects.toMatchObject({ message: 'option model: 7 is not a string' });
   });
 
-  it('explains why a replica whose endpoint is an HTTP URL cannot be called, and does not discover it again', async () => {
+  it('finds no replica if only one with an HTTP URL matches, and says so', async () => {
     const server = await startApiServer();
     await registerEndpoint(server, 'r1', 'https://engine.test/v1');
     const client = createClient({ server: server.url, capability: { type: 'x' } });
     await expect(client.infer('x', {})).rejects.toMatchObject({
-      code: 'failed_precondition',
-      message: expect.stringMatching(
-        /^replica "r1": "https:\/\/engine.test\/v1" is the URL of an HTTP server, .*; no other/,
-      ),
+      code: 'no_match',
+      message: 'no gRPC replica offers {"type":"x"}; one does over HTTP: find its URL with "anyserve route --url"',
     });
   });
 

@@ -1,5 +1,3 @@
-import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { InferenceClient } from '../../src/client/client.js';
@@ -11,6 +9,7 @@ import { clock, random } from '../../src/system.js';
 import { App } from '../../src/worker/app.js';
 import { createApiClient, toServer } from '../support/api-client.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { type ListedRow, startIgnoringServer } from '../support/ignoring-server.js';
 import { query, replica, serializedReplica } from '../support/replicas.js';
 import { createSeededRandom } from '../support/seeded-random.js';
 import { until } from '../support/until.js';
@@ -41,24 +40,11 @@ const REPLICAS = [
   { replica_id: 'r4', endpoint: 'd:1', capabilities: [{ type: 'embed', ctx: 65536, zone: 'a' }] },
 ];
 
-/** Starts a server that ignores selectors, as the Python server does: it always routes to the first replica. */
-async function startIgnoringServer(replicas: readonly object[] = REPLICAS): Promise<string> {
-  const { endpoint, replica_id } = replicas[0] as (typeof REPLICAS)[number];
-  const responses: Readonly<Record<string, object>> = {
-    '/route': { endpoint, replica_id },
-    '/registry': { replicas },
-  };
-  const server = createServer(({ url }: IncomingMessage, response) => {
-    const body = responses[url?.split('?')[0] ?? ''];
-    response.writeHead(body ? 200 : 404, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(body ?? { detail: 'Not Found' }));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanups.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+/** Starts a server that ignores selectors. Returns its URL. */
+async function startUnaware(replicas: readonly ListedRow[] = REPLICAS, watchEvents?: string): Promise<string> {
+  const { url, close } = await startIgnoringServer(replicas, watchEvents);
+  cleanups.push(close);
+  return url;
 }
 
 /** Returns the ids that many requests for a route of type=chat are answered with. */
@@ -97,7 +83,7 @@ describe('a route request with a selection', () => {
   });
 
   it('is answered from the list of a server that ignores selectors', async () => {
-    const url = await startIgnoringServer();
+    const url = await startUnaware();
     for (const [selection, excluded, ids] of EXPECTED) {
       expect(await routeOften(url, selection, excluded), selection.selector.text).toEqual(ids);
     }
@@ -110,16 +96,7 @@ describe('a watch with a selector', () => {
     const row = (id: string, ctx: number): string =>
       `event: put\ndata: {"replica_id":"${id}","endpoint":"a:1","capabilities":[{"ctx":${ctx}}],"state":"ready"}\n\n`;
     const snapshot = `event: snapshot\ndata: {"warming":false}\n\n${row('r1', 1)}${row('r2', 2)}event: synced\ndata: {}\n\n`;
-    const server = createServer((_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write(`${snapshot}${row('r2', 1)}${row('r1', 2)}`);
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    cleanups.push(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const url = await startUnaware(REPLICAS, `${snapshot}${row('r2', 1)}${row('r1', 2)}`);
     const api = createApiClient([url]);
     cleanups.push(() => api.close());
     const { selector } = select('ctx>1');
@@ -175,7 +152,7 @@ describe('a client with a selector', () => {
           const lease = await server.registry.register(one, { host: 'h' }, () => {});
           if (id === 'r3') expireFirst = () => server.registry.release(lease, 'released');
         }
-      } else url = await startIgnoringServer(list);
+      } else url = await startUnaware(list);
       const options = { server: url, capability: { type: 'x' }, pick: 'random' } as const;
       const limited = createClient({ ...options, where: 'ctx>=2' });
       expect(await callOften(limited)).toEqual(['r2', 'r3']);

@@ -2,7 +2,7 @@ import type { ListedReplica } from '../../api/replica-list-json.js';
 import type { WatchEvent } from '../../api/watch-events.js';
 import type { ReplicaId } from '../../core/ids.js';
 import type { Clock } from '../../core/ports.js';
-import { type CapabilityFilter, matchesSelector } from '../../core/selector.js';
+import { matchesFilter, type ReplicaFilter } from '../../core/replica-filter.js';
 import { sleep } from '../async-waits.js';
 
 /** Interval of the requests to a server without `GET /watch`, in ms. */
@@ -16,7 +16,7 @@ const LARGE_LIST_BYTES = 1024 * 1024;
 export interface RegistryPollerOptions {
   /** Requests the list of the server. `bytes` is the size of the response. Rejects if the server doesn't respond. */
   readonly fetchList: () => Promise<{ readonly replicas: readonly ListedReplica[]; readonly bytes: number }>;
-  readonly filter: CapabilityFilter;
+  readonly filter: ReplicaFilter;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -28,11 +28,10 @@ export interface RegistryPollerOptions {
  */
 export async function* pollRegistry(options: RegistryPollerOptions): AsyncGenerator<WatchEvent> {
   const { fetchList, filter, clock, signal } = options;
-  const { query, selector } = filter;
   let present: ReadonlySet<ReplicaId> | undefined;
   while (!signal.aborted) {
     const { replicas, bytes } = await fetchList();
-    const matching = replicas.filter(({ replica }) => matchesSelector(query, selector, replica.capabilities));
+    const matching = replicas.filter(({ replica }) => matchesFilter(filter, replica));
     const ids = new Set(matching.map(({ replica }) => replica.id));
     for (const replicaId of present ?? []) {
       if (!ids.has(replicaId)) yield { kind: 'removed', replicaId, reason: 'no-longer-listed' };

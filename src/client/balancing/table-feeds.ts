@@ -1,5 +1,5 @@
 import type { Clock, Random } from '../../core/ports.js';
-import type { CapabilityFilter } from '../../core/selector.js';
+import type { ReplicaFilter } from '../../core/replica-filter.js';
 import type { ApiClient } from '../api-client.js';
 import { followStream } from '../followed-stream.js';
 import { runForEachServer } from '../per-server.js';
@@ -11,7 +11,7 @@ import { createServerFeed } from './server-feed.js';
 /** Options of {@link TableFeeds}. */
 export interface TableFeedsOptions {
   readonly api: ApiClient;
-  readonly filter: CapabilityFilter;
+  readonly filter: ReplicaFilter;
   readonly table: ReplicaTable;
   readonly clock: Clock;
   readonly random: Random;
