@@ -1,7 +1,7 @@
 import { getErrorMessage } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
+import { ClientConnection, type ConnectionOwner } from './client-connection.js';
 import type { Exchange, ExchangeHolder } from './engine-call.js';
-import { type ConnectionOwner, EngineConnection } from './engine-connection.js';
 import { type ConnectorSettings, OriginConnector } from './origin-connector.js';
 
 /** Settings that all pools of a client share. */
@@ -27,9 +27,9 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
   readonly #settings: PoolSettings;
   readonly #onEmpty: () => void;
   readonly #connector: OriginConnector;
-  readonly #connections = new Set<EngineConnection>();
+  readonly #connections = new Set<ClientConnection>();
   /** The connection used last is at the end, and used first. Closed ones can be among them. */
-  #idle: EngineConnection[] = [];
+  #idle: ClientConnection[] = [];
   readonly #waiting = new Set<Exchange>();
   #cancelSweep: (() => void) | undefined;
 
@@ -63,7 +63,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
     this.#waiting.delete(exchange);
   }
 
-  release(connection: EngineConnection, keepAliveMs: number): void {
+  release(connection: ClientConnection, keepAliveMs: number): void {
     const next = this.#takeWaiting();
     if (next) return void connection.start(next);
     connection.expiresAtMs = this.clock.nowMs() + Math.min(IDLE_TIMEOUT_MS, keepAliveMs - KEEP_ALIVE_MARGIN_MS);
@@ -71,7 +71,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
     this.#cancelSweep ??= this.clock.schedule(IDLE_TIMEOUT_MS, () => this.#sweep(), { background: true });
   }
 
-  remove(connection: EngineConnection): void {
+  remove(connection: ClientConnection): void {
     this.#connections.delete(connection);
     // A request that is sent again takes the place of its connection, before those that wait.
     queueMicrotask(() => this.#refill());
@@ -85,7 +85,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
     for (const connection of this.#connections) connection.interrupt(reason);
   }
 
-  #takeIdle(): EngineConnection | undefined {
+  #takeIdle(): ClientConnection | undefined {
     if (this.#idle.length === 0) return undefined;
     const nowMs = this.clock.nowMs();
     const { tls } = this.#connector;
@@ -117,7 +117,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
   /** Closes idle connections in time. One timer serves all of them. */
   #sweep(): void {
     const nowMs = this.clock.nowMs();
-    const [expired, kept] = [[] as EngineConnection[], [] as EngineConnection[]];
+    const [expired, kept] = [[] as ClientConnection[], [] as ClientConnection[]];
     let nextMs = Number.POSITIVE_INFINITY;
     for (const idle of this.#idle) {
       const isKept = idle.isOpen && idle.expiresAtMs > nowMs;
@@ -132,7 +132,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
 
   #connect(exchange: Exchange): void {
     try {
-      const connection = new EngineConnection(this.#connector.open(), this);
+      const connection = new ClientConnection(this.#connector.open(), this);
       this.#connections.add(connection);
       connection.start(exchange);
     } catch (error) {

@@ -13,9 +13,9 @@ export interface ConnectionOwner {
   readonly clock: Clock;
   readonly connectTimeoutMs: number;
   /** Takes back a connection that can be used again. `keepAliveMs` is the time that the server keeps it. */
-  release(connection: EngineConnection, keepAliveMs: number): void;
+  release(connection: ClientConnection, keepAliveMs: number): void;
   /** Removes a closed connection. */
-  remove(connection: EngineConnection): void;
+  remove(connection: ClientConnection): void;
   /** Sends a request again, over a new connection. */
   retry(exchange: Exchange): void;
 }
@@ -35,7 +35,7 @@ const STALE_CONNECTION_MS = 250;
 const NO_REQUEST: SerializedRequest = { head: '', body: [], bodyBytes: 0 };
 
 /** A connection to an engine. It carries one call at a time. */
-export class EngineConnection implements ExchangeHolder {
+export class ClientConnection implements ExchangeHolder {
   /** Time from which the connection can't be used, in ms of the clock. */
   expiresAtMs = 0;
   /** TLS settings that the connection was opened with. */
