@@ -69,6 +69,10 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'node:stream',
     ],
   },
+  gateway: {
+    folders: ['core', 'json', 'inference', 'http', 'credentials', 'telemetry', 'client'],
+    packages: ['node:buffer'],
+  },
   cli: {
     folders: [
       'core',

@@ -513,6 +513,20 @@ describe('a handler', () => {
     expect([(await recordResult(client, server)).body, server.sockets.length]).toEqual(['ok', 1]);
   });
 
+  it('that has paused while it waits for a connection receives nothing until it resumes', async () => {
+    const server = await startScript();
+    const client = createClient({ maxConnections: 1 });
+    const [first, waiting] = [recordCall(client, server.origin), recordCall(client, server.origin)];
+    waiting.pause();
+    await first.ended;
+    await until('the second request is sent', () => (server.received[0]?.split('GET').length ?? 0) > 2);
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(waiting.heads.length).toBe(0);
+    waiting.resume();
+    await waiting.ended;
+    expect(waiting.body).toBe('ok');
+  });
+
   it('that has paused before the response receives it after it resumes', async () => {
     const server = await startScript();
     const client = createClient();

@@ -1,0 +1,91 @@
+import { BodyReader, type ByteRange } from './body-pieces.js';
+import { prepareNames, type WantedNames } from './member-names.js';
+import { TopLevelScanner } from './top-level-scanner.js';
+import { Utf8Check } from './utf8-check.js';
+
+/** The model that a body names, and the bytes that name it. In JSON they include the quotes. */
+export interface NamedModel extends ByteRange {
+  readonly name: string;
+}
+
+/** A body that can't be routed. The message says why, without any text of the body, which can be private. */
+export interface RefusedBody {
+  readonly kind: 'refused';
+  readonly message: string;
+}
+
+/** Members of a JSON object that matter for routing. */
+export interface ScannedJsonBody {
+  readonly kind: 'json';
+  /** Undefined if the object has no member `model`. */
+  readonly model: NamedModel | undefined;
+  /** Whether the object has `"stream": true`. */
+  readonly isStream: boolean;
+  /** Values of the other wanted members that the object has. Of a repeated one, the last, as in `JSON.parse`. */
+  readonly values: ReadonlyMap<string, unknown>;
+}
+
+/** Names of the members that are always wanted. The model is the first. */
+const MODEL_NAME = 'model';
+const STREAM_NAME = 'stream';
+
+/**
+ * Finds the model in a JSON object, and other members, by a single scan of its bytes. Finds the same as `JSON.parse`, except that it
+ * refuses repeated models. Does not notice an error within a member that isn't wanted, which the engine then reports.
+ */
+export class JsonBodyScanner {
+  readonly #wanted: WantedNames;
+
+  /** `wanted` are the names of other members to find. They are ASCII in lower case. */
+  constructor(wanted: readonly string[] = []) {
+    this.#wanted = prepareNames([MODEL_NAME, STREAM_NAME, ...wanted]);
+  }
+
+  /** Scans a body. */
+  scan(pieces: readonly Buffer[]): ScannedJsonBody | RefusedBody {
+    const scanner = new TopLevelScanner(this.#wanted);
+    const utf8 = new Utf8Check();
+    for (const piece of pieces) {
+      scanner.push(piece);
+      utf8.push(piece);
+    }
+    if (!utf8.isComplete) return refuseBody('the body is not valid UTF-8');
+    if (!scanner.isComplete) return refuseSyntax(scanner.problemAt ?? scanner.length);
+    const [found] = scanner.members;
+    // Parsers disagree about which one counts, and for Go's parser `Model` is the same name.
+    if (found && (found.count > 1 || scanner.names.otherCases.has(0)))
+      return refuseBody('the body has more than one "model"');
+    return this.#readMembers(scanner.members, pieces);
+  }
+
+  #readMembers(members: TopLevelScanner['members'], pieces: readonly Buffer[]): ScannedJsonBody | RefusedBody {
+    const reader = new BodyReader(pieces);
+    const values = new Map<string, unknown>();
+    for (const [index, member] of members.entries()) {
+      if (!member) continue;
+      try {
+        const text = reader.slice(member.start, member.end).toString();
+        values.set(this.#wanted.names[index] as string, JSON.parse(text));
+      } catch {
+        return refuseSyntax(member.start);
+      }
+    }
+    const [found] = members;
+    const name = values.get(MODEL_NAME);
+    if (found && typeof name !== 'string') return refuseBody('"model" is not a string');
+    const model = found && { name: name as string, start: found.start, end: found.end };
+    const isStream = values.get(STREAM_NAME) === true;
+    values.delete(MODEL_NAME);
+    values.delete(STREAM_NAME);
+    return { kind: 'json', model, isStream, values };
+  }
+}
+
+/** Creates the refusal of a body. */
+export function refuseBody(message: string): RefusedBody {
+  return { kind: 'refused', message };
+}
+
+function refuseSyntax(position: number): RefusedBody {
+  return refuseBody(`the body is not a JSON object: unexpected byte or end at position ${position}`);
+}
