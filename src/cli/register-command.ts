@@ -1,14 +1,18 @@
+import { MODEL_TYPES } from '../client/engine/model-type.js';
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { LABEL_OPTION } from './label-option.js';
+import { OPENAI_ACCESS_OPTIONS } from './openai-options.js';
 import { REGISTRATION_OPTIONS, SERVER_OPTIONS } from './server-options.js';
 
 /** `anyserve register`: keeps a model server registered, and optionally runs it. */
 export const registerCommand: Command = {
   name: 'register',
-  usage: '[--id ID] --endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] [-- PROGRAM [ARG ...]]',
+  usage:
+    '[--id ID] (--endpoint HOST:PORT --cap KEY=VALUE[,KEY=VALUE ...] [--cap ...] | --openai URL) [-- PROGRAM [ARG ...]]',
   summary:
-    'Keeps a model server registered until the command ends; Ctrl-C unregisters it. A PROGRAM after -- is started, ' +
+    'Keeps a model server registered until the command ends; Ctrl-C unregisters it. With --openai, the endpoint is the URL ' +
+    'of an engine with the HTTP API of OpenAI, and the capabilities are the models that it lists, also later. A PROGRAM after -- is started, ' +
     'registered while it is healthy, and unregistered when it is unhealthy or has exited. Ctrl-C and SIGTERM ' +
     'unregister it first, and then stop it; a second one kills it. The exit code is that of PROGRAM.',
   examples: [
@@ -25,6 +29,14 @@ export const registerCommand: Command = {
     [
       'anyserve register --id r1 --endpoint localhost:8001 --cap model=qwen2 --probe http --probe-path /v2/health/ready',
       'monitor a server that is already running',
+    ],
+    [
+      'anyserve register --openai http://gpu7:8000/v1 --label zone=a',
+      'register the HTTP API of an engine, with the models that it lists',
+    ],
+    [
+      'anyserve register --openai http://localhost:8000/v1 --advertise http://gpu7:8000/v1 -- vllm serve Qwen/Qwen3-8B',
+      'run an engine, and register it under the address that callers use',
     ],
   ],
   options: {
@@ -43,11 +55,32 @@ export const registerCommand: Command = {
     cap: {
       type: 'text',
       value: 'CAP',
-      description: 'capability: KEY=VALUE pairs, or a JSON object',
+      description:
+        'capability: KEY=VALUE pairs, or a JSON object; with --openai, extends and overrides those of the models, or of the one it names',
       repeatable: true,
       suggests: 'capability',
     },
     label: LABEL_OPTION,
+    openai: {
+      type: 'text',
+      value: 'URL',
+      description:
+        'register this OpenAI-compatible server, such as http://localhost:8000/v1, with the models that it lists',
+    },
+    advertise: {
+      type: 'text',
+      value: 'URL',
+      description: 'with --openai: URL where callers reach the server, if it differs from that of --openai',
+    },
+    type: {
+      type: 'text',
+      value: 'NAME=TYPE',
+      description:
+        `type of a model of --openai (${MODEL_TYPES.join(', ')}); overrides the type that the server reports; ` +
+        'when neither says it, chat',
+      repeatable: true,
+    },
+    ...OPENAI_ACCESS_OPTIONS,
     ...REGISTRATION_OPTIONS,
     probe: {
       type: 'text',
@@ -59,9 +92,10 @@ export const registerCommand: Command = {
     },
     'probe-path': {
       type: 'text',
-      value: 'PATH',
-      description: 'with --probe http: path at the endpoint, or a complete URL',
-      default: '/health',
+      value: 'PATH|none',
+      description:
+        'with --probe http: path at the endpoint, or a complete URL; when not given, /health. With --openai: path below its ' +
+        'URL or, if not found there, the parent of its /v1; when not given, /models, and /health of vLLM, SGLang, llama.cpp and TGI',
     },
     'probe-model': {
       type: 'text',

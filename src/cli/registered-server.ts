@@ -2,31 +2,36 @@ import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
 import { HealthWatch } from '../client/health-watch.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import { createHttpProbe, createTcpProbe, HTTP_PROBE_TIMEOUT_MS, type Probe, toProbeUrl } from '../client/probe.js';
 import { findListener } from '../client/tcp-listener.js';
+import type { Capability } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
-import { parseAdvertised } from '../core/endpoint.js';
-import { AnyserveError } from '../core/errors.js';
-import { createReplicaId, type Endpoint, parseReplicaId } from '../core/ids.js';
-import type { Replica } from '../core/replica.js';
-import { clock, getHostName, ids, instance, random } from '../system.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { Endpoint } from '../core/ids.js';
+import type { Log } from '../core/ports.js';
+import { clock, ids, random } from '../system.js';
 import { parseDurationMs } from './argument-parsers.js';
 import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
-import { readCapabilities } from './label-option.js';
+import { readEndpointRegistration, requireValue } from './endpoint-registration.js';
+import { readEngineRegistration } from './engine-registration.js';
 import { createLeaseReporter } from './lease-reporter.js';
+import { createLog } from './output.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
+import type { Registrable, ServerProbe } from './registrable.js';
 import { readServerAccess, readWeight } from './server-options.js';
 import { runSupervised } from './supervise.js';
 
 /** Keeps a model server registered, and runs it if a program is given, until shutdown. Resolves to the exit code. */
 export async function keepServerRegistered(args: Arguments, io: CommandIo): Promise<number> {
-  const replica = readReplica(args);
   const weight = readWeight(args);
   const program = readProgram(args);
   const access = readServerAccess(args, io);
-  const probe = await createProbe(args, replica.endpoint, access.tls);
-  if (program) await assertEndpointIsFree(replica.endpoint);
-  const server = new RegisteredServer(args, replica, { access, probe, weight, isRun: program !== undefined }, io);
+  const engineUrl = args.getText('openai');
+  const registrable =
+    engineUrl === undefined
+      ? await readEndpointRegistration(args, access.tls)
+      : await readEngineRegistration(engineUrl, args, io);
+  if (program) await assertEndpointIsFree(registrable.address);
+  const server = new RegisteredServer(args, registrable, { access, weight, isRun: program !== undefined }, io);
   try {
     const exitCode = program
       ? await runSupervised({
@@ -49,17 +54,9 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
   }
 }
 
-/** Health probe of a server. */
-interface ServerProbe {
-  readonly probe: Probe;
-  /** Timeout of one probe, in ms. Default: that of the health watch. */
-  readonly timeoutMs?: number;
-}
-
 /** How a server is registered. */
 interface RegistrationSettings {
   readonly access: ServerAccess;
-  readonly probe: ServerProbe | undefined;
   readonly weight: number;
   /** Whether this command runs the server. */
   readonly isRun: boolean;
@@ -71,7 +68,7 @@ class RegisteredServer {
   readonly stop: AbortSignal;
   /** Prints a change of the server. */
   readonly report: (change: ProgramChange) => void;
-  readonly #replica: Replica;
+  readonly #registrable: Registrable;
   readonly #probe: ServerProbe | undefined;
   readonly #api: ApiClient;
   readonly #keeper: LeaseKeeper;
@@ -79,20 +76,27 @@ class RegisteredServer {
   readonly #rejected = new AbortController();
   readonly #stdout: CommandIo['stdout'];
   readonly #json: boolean;
+  readonly #log: Log;
   #isRegistered = false;
+  #failure: unknown;
 
   constructor(
     args: Arguments,
-    replica: Replica,
-    { access, probe, weight, isRun }: RegistrationSettings,
+    registrable: Registrable,
+    { access, weight, isRun }: RegistrationSettings,
     io: CommandIo,
   ) {
     // With a program, stdout carries only the program's output.
     const reportIo = isRun ? { ...io, stdout: io.stderr } : io;
     this.#stdout = reportIo.stdout;
     this.#json = args.hasFlag('json');
-    this.#replica = replica;
-    this.#probe = probe;
+    this.#log = createLog(io);
+    this.#registrable = registrable;
+    this.#probe = registrable.createProbe({
+      update: (capabilities) => this.#update({ capabilities }),
+      fail: (error) => this.#fail(error),
+    });
+    const { replica } = registrable;
     this.report = createProgramReporter(this.#json, replica, reportIo);
     const reportLease = createLeaseReporter(this.#json, reportIo);
     this.#api = new ApiClient({ ...access, servers: args.getTexts('server'), clock });
@@ -104,6 +108,7 @@ class RegisteredServer {
       random,
       ready: false,
       weight,
+      getLoad: registrable.getLoad,
       onChange: (change, registered) => {
         if (change.kind === 'registered') this.#isRegistered = true;
         if (change.kind === 'lost') this.#isRegistered = change.registeredWith.length > 0;
@@ -140,7 +145,7 @@ class RegisteredServer {
   async leave(): Promise<void> {
     await this.#keeper.stop();
     if (!this.#json && this.#isRegistered && !this.#rejected.signal.aborted) {
-      this.#stdout.write(`unregistered ${escapeControls(this.#replica.id)}\n`);
+      this.#stdout.write(`unregistered ${escapeControls(this.#registrable.replica.id)}\n`);
     }
   }
 
@@ -153,36 +158,30 @@ class RegisteredServer {
     return exitCode;
   }
 
-  /** Ends the registration. Rejects with the reason if the API server rejected it. */
+  /** Ends the registration. Rejects with the reason if the server can't be registered, or the API server rejected it. */
   async end(): Promise<void> {
     await this.#keeper.stop();
     await this.#leaseEnded;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Ends the registration and closes every connection. */
   async close(): Promise<void> {
     await this.#keeper.stop();
+    this.#registrable.close?.();
     this.#api.close();
   }
-}
 
-function readReplica(args: Arguments): Replica {
-  const endpoint = parseAdvertised(
-    requireValue(args.getText('endpoint'), '--endpoint HOST:PORT, the address where callers reach the model server'),
-  );
-  const id = args.getText('id') ?? createReplicaId({ hostName: getHostName(), instance }, getPortLabel(endpoint));
-  const replica: Replica = {
-    id: parseReplicaId(id),
-    endpoint,
-    capabilities: readCapabilities(args),
-  };
-  if (replica.capabilities.length === 0) requireValue(undefined, '--cap KEY=VALUE, a capability of the model server');
-  return replica;
-}
+  #update(change: { readonly capabilities: readonly Capability[] }): void {
+    this.#keeper.update(change).catch((error) => {
+      if (!this.stop.aborted) this.#log.warn(`cannot update the models: ${getErrorMessage(error)}`);
+    });
+  }
 
-/** Returns the port of an endpoint for use in an id; `replica` if it has none. */
-function getPortLabel(endpoint: Endpoint): string {
-  return /:(\d+)\/?$/.exec(endpoint)?.[1] ?? 'replica';
+  #fail(error: unknown): void {
+    this.#failure = error;
+    this.#rejected.abort('SIGTERM');
+  }
 }
 
 /** Throws when another process already listens at the endpoint. It would be registered instead of the program. */
@@ -203,46 +202,4 @@ function readProgram(args: Arguments): readonly string[] | undefined {
     throw new AnyserveError('usage', `--${option} requires a program; give one after --`);
   }
   return program;
-}
-
-/** Creates the health probe. Undefined: the model server always counts as healthy. Throws `usage`. */
-async function createProbe(
-  args: Arguments,
-  endpoint: Endpoint,
-  tls: ServerAccess['tls'],
-): Promise<ServerProbe | undefined> {
-  const model = args.getText('probe-model');
-  const kind = args.getText('probe') ?? (args.program || model !== undefined ? 'grpc' : 'none');
-  if (kind !== 'http' && args.isGiven('probe-path')) {
-    throw new AnyserveError('usage', '--probe-path requires --probe http');
-  }
-  const isSecure = args.hasFlag('probe-tls');
-  if (isSecure && kind !== 'grpc') throw new AnyserveError('usage', '--probe-tls requires --probe grpc');
-  if (model !== undefined && kind !== 'grpc') throw new AnyserveError('usage', '--probe-model requires --probe grpc');
-  switch (kind) {
-    case 'none':
-      return undefined;
-    case 'grpc':
-      return {
-        probe: (await import('../client/grpc-probe.js')).createGrpcProbe(endpoint, {
-          tls: isSecure ? (tls ?? (() => ({}))) : undefined,
-          model,
-        }),
-      };
-    case 'tcp':
-      return { probe: createTcpProbe(endpoint) };
-    case 'http':
-      return {
-        probe: createHttpProbe(toProbeUrl(endpoint, args.getText('probe-path') ?? ''), tls),
-        // Longer than the probe's own timeout, so that the probe reports the reason.
-        timeoutMs: HTTP_PROBE_TIMEOUT_MS + 1000,
-      };
-    default:
-      throw new AnyserveError('usage', `--probe ${JSON.stringify(kind)}: unknown kind; give grpc, tcp, http or none`);
-  }
-}
-
-function requireValue(value: string | undefined, description: string): string {
-  if (value === undefined || value === '') throw new AnyserveError('usage', `missing ${description}`);
-  return value;
 }

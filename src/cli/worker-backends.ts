@@ -2,14 +2,13 @@ import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
-import { createReloadingGetter } from '../credentials/reloading-files.js';
 import { clock } from '../system.js';
 import type { Backend } from '../worker/backend.js';
 import type { OpenaiBackendOptions } from '../worker/openai-backend.js';
 import { parseCap, parseDurationMs } from './argument-parsers.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
 import { createLlamaFromArguments, LLAMA_OPTIONS } from './llama-options.js';
-import { createClientTlsOptions, readClientTls } from './tls-options.js';
+import { addModelType, OPENAI_ACCESS_OPTIONS, readModelTypes, readOpenaiAccess } from './openai-options.js';
 
 /** Options of `anyserve worker` for the models that it serves. */
 export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -46,13 +45,7 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     description: 'type of a model of --openai, embed or chat; overrides the type that the server reports',
     repeatable: true,
   },
-  'openai-key-file': {
-    type: 'text',
-    value: 'FILE',
-    description:
-      'file with the API key for --openai; when not given, ANYSERVE_OPENAI_KEY or OPENAI_API_KEY holds the key',
-  },
-  ...createClientTlsOptions('for an https URL of --openai', 'openai-'),
+  ...OPENAI_ACCESS_OPTIONS,
   'openai-timeout': {
     type: 'text',
     value: 'TIME',
@@ -125,29 +118,21 @@ async function createEngine(
     }
     return llama;
   }
-  const [{ createOpenaiBackend }, { resolveUpstreamProxy }] = await Promise.all([
-    import('../worker/openai-backend.js'),
-    import('../client/engine/upstream-proxy.js'),
-  ]);
-  const proxy = await resolveUpstreamProxy(url, io.env);
-  if (proxy)
-    log.info(`connecting to ${url} through proxy ${proxy.name}; set NO_PROXY for hosts to connect to directly`);
+  const { createOpenaiBackend } = await import('../worker/openai-backend.js');
+  const access = await readOpenaiAccess(url, args, io, log);
   const timeoutMs = parseDurationMs('openai-timeout', args.getText('openai-timeout') ?? '', 1);
   const idle = args.getText('openai-idle-timeout');
   return createOpenaiBackend(
     {
-      url,
-      key: await readOpenaiKey(args, io, log),
+      ...access,
       timeoutMs,
       idleTimeoutMs:
         idle === undefined
           ? Math.min(DEFAULTS.upstreamIdleTimeoutMs, timeoutMs)
           : parseDurationMs('openai-idle-timeout', idle, 1),
-      tls: readClientTls(args, io, 'openai-'),
-      proxy,
       probePath: args.getText('probe-path'),
       models: args.getTexts('model'),
-      ...readModelTypes(args),
+      ...readServedTypes(args),
       capabilities,
       clock,
       log,
@@ -171,34 +156,10 @@ const OPENAI_OPTIONS: readonly string[] = [
 ];
 
 /** Reads which models are for embeddings and which for chat. Throws `usage` for another type, or if a model has two types. */
-function readModelTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddingModels' | 'chatModels'> {
+function readServedTypes(args: Arguments): Pick<OpenaiBackendOptions, 'embeddingModels' | 'chatModels'> {
+  const types = readModelTypes(args, ['embed', 'chat']);
   const embeddings = args.getTexts('embeddings');
-  const named: Record<'embed' | 'chat', string[]> = { embed: embeddings.filter((name) => name !== ''), chat: [] };
-  for (const argument of args.getTexts('type')) {
-    // A name can contain `=`, a type can't.
-    const separator = argument.lastIndexOf('=');
-    const [name, type] = [argument.slice(0, Math.max(0, separator)), argument.slice(separator + 1)];
-    if (name === '' || (type !== 'embed' && type !== 'chat')) {
-      throw new AnyserveError('usage', `--type ${JSON.stringify(argument)}: expected NAME=embed or NAME=chat`);
-    }
-    named[type].push(name);
-  }
-  const ambiguous = named.chat.find((name) => named.embed.includes(name));
-  if (ambiguous !== undefined) {
-    throw new AnyserveError('usage', `model ${JSON.stringify(ambiguous)} has two types, chat and embed; give one`);
-  }
-  return { embeddingModels: embeddings.includes('') ? 'all' : named.embed, chatModels: named.chat };
-}
-
-/** Reads the API key for the server. A file is reloaded when it changes. The key is never an argument, which others could see. */
-async function readOpenaiKey(
-  args: Arguments,
-  { env }: CommandIo,
-  log: Log,
-): Promise<string | (() => string) | undefined> {
-  const { parseOpenaiKey } = await import('../client/engine/openai-access.js');
-  const path = args.getText('openai-key-file');
-  if (path === undefined) return env['ANYSERVE_OPENAI_KEY'] || env['OPENAI_API_KEY'] || undefined;
-  const parse = ([text = '']: readonly string[]): string => parseOpenaiKey(text, `--openai-key-file ${path}`);
-  return createReloadingGetter([{ option: 'openai-key-file', path, isSecret: true }], { parse }, { clock, log });
+  for (const name of embeddings) if (name !== '') addModelType(types, name, 'embed');
+  const listModels = (type: string): string[] => [...types.keys()].filter((name) => types.get(name) === type);
+  return { embeddingModels: embeddings.includes('') ? 'all' : listModels('embed'), chatModels: listModels('chat') };
 }

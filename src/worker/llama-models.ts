@@ -1,4 +1,5 @@
 import type { LlamaModel, Token } from 'node-llama-cpp';
+import { createModelPairs, listEngineCapabilities } from '../client/engine/engine-capabilities.js';
 import type { Capability } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Random } from '../core/ports.js';
@@ -13,7 +14,6 @@ import {
 } from '../inference/text-contract.js';
 import { createAdmission } from './admission.js';
 import type { Handler, Model } from './backend.js';
-import { listEngineCapabilities } from './engine-models.js';
 import { createBlockBatching } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { tokenizePrompt } from './llama-prompt.js';
@@ -119,7 +119,7 @@ function createModel(
   type: string,
   behaviour: Pick<Model, 'inputs' | 'outputs' | 'handle'>,
 ): Model {
-  const offered = listEngineCapabilities(type, name, capabilities, [name]);
+  const offered = listEngineCapabilities(createModelPairs(name, { type }), capabilities, [name]);
   const ignoresTensorParameters = true;
   return { name, versions: [], platform: 'llama.cpp', capabilities: offered, ignoresTensorParameters, ...behaviour };
 }

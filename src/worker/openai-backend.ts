@@ -1,5 +1,6 @@
 import { sleep } from '../client/async-waits.js';
 import { Engine } from '../client/engine/engine.js';
+import { createModelPairs, listEngineCapabilities } from '../client/engine/engine-capabilities.js';
 import { checkEngine, ENGINE_CHECK_TIMEOUT_MS, toPermanentError } from '../client/engine/engine-check.js';
 import { EngineLoad } from '../client/engine/engine-load.js';
 import type { UpstreamProxy } from '../client/engine/upstream-proxy.js';
@@ -10,7 +11,7 @@ import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import { quote, quoteList } from '../core/quoting.js';
 import type { Backend, Model } from './backend.js';
-import { EngineModels, listEngineCapabilities } from './engine-models.js';
+import { EngineModels } from './engine-models.js';
 import { createOpenaiChat } from './openai-chat.js';
 import { createOpenaiEmbedding } from './openai-embedding.js';
 import { OpenaiServer } from './openai-server.js';
@@ -71,7 +72,8 @@ function createBackend(
     maxConcurrency: DEFAULTS.engineMaxConcurrency,
     checkTimeoutMs: ENGINE_CHECK_TIMEOUT_MS,
     check: async (signal) => {
-      const hasWorkedSince = (timeMs: number): boolean => server.hasRespondedSince(timeMs);
+      const hasWorkedSince = (timeMs: number): boolean =>
+        server.hasRespondedSince(timeMs) || load.hasWorkedSince(timeMs);
       await checkEngine(engine, { clock: options.clock, refreshModels, hasWorkedSince }, signal);
       if (engineModels.models.length > 0) return;
       throw new AnyserveError('unavailable', `${engine.url} no longer offers any model`);
@@ -96,6 +98,7 @@ function watchEngineLoad(engine: Engine, { clock }: OpenaiBackendOptions) {
       onLoad = listener;
       if (engine.isProbed) engineLoad.start();
     },
+    hasWorkedSince: (timeMs: number) => engineLoad.hasWorkedSince(timeMs),
     stop: () => engineLoad.stop(),
   };
 }
@@ -164,7 +167,7 @@ function selectModels(
   const offered: OfferedModel[] = [];
   for (const name of selectNames(options, listed)) {
     const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
-    const type = engine.getType(name) ?? engine.getType(`${name}:latest`);
+    const type = engine.getFacts(name).type ?? engine.getFacts(`${name}:latest`).type;
     if (includesName(chatModels)) offered.push({ name, type: 'chat' });
     else if (embeddingModels === 'all' || includesName(embeddingModels) || type === 'embed')
       offered.push({ name, type: 'embed' });
@@ -193,7 +196,7 @@ function createModels(
       name,
       versions: [],
       platform: 'openai',
-      capabilities: listEngineCapabilities(type, name, capabilities, names),
+      capabilities: listEngineCapabilities(createModelPairs(name, { type }), capabilities, names),
       preferred,
       ignoresTensorParameters: true,
       ...(type === 'chat' ? createOpenaiChat(server, name) : createOpenaiEmbedding(server, name)),

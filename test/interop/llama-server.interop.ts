@@ -29,8 +29,8 @@ afterAll(async () => {
   await stopAll();
 });
 
-/** Starts a llama.cpp server and a registered worker in front of it. */
-async function startLlamaServer(id: string, options: readonly string[], workerOptions: readonly string[]) {
+/** Starts a llama.cpp server. */
+async function startLlamaServer(options: readonly string[]) {
   const child = spawn(PYTHON, [getInteropPath('llama_server.py'), model, ...options], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
@@ -40,7 +40,12 @@ async function startLlamaServer(id: string, options: readonly string[], workerOp
     output += chunk;
   });
   await until('llama.cpp listens', () => output.includes('listening on'), 60_000);
-  const url = `${/listening on (\S+)/.exec(output)?.[1]}/v1`;
+  return { child, url: `${/listening on (\S+)/.exec(output)?.[1]}/v1` };
+}
+
+/** Starts a llama.cpp server and a registered worker in front of it. */
+async function startLlamaWorker(id: string, options: readonly string[], workerOptions: readonly string[]) {
+  const { child, url } = await startLlamaServer(options);
   const args = ['worker', '--openai', url, '--port', '0', '--id', id, '--server', server, ...workerOptions];
   const worker = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
   await worker.waitForOutput(/^registered/m);
@@ -50,7 +55,7 @@ async function startLlamaServer(id: string, options: readonly string[], workerOp
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--server', server]);
 
 it('a llama.cpp server responds to unary and streaming chats, and the worker passes on its errors', async () => {
-  const { child, endpoint } = await startLlamaServer('chat', [], []);
+  const { child, endpoint } = await startLlamaWorker('chat', [], []);
   expect(await infer('chat', '--prompt', 'x', '--stream')).toEqual({ code: 0, stdout: ' one two three\n', stderr: '' });
   const refused = await infer('chat', '--prompt', 'x'.repeat(5000));
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/HTTP 400: request \(\d+ tokens\) exceeds/) });
@@ -73,7 +78,7 @@ it('a llama.cpp server responds to unary and streaming chats, and the worker pas
 }, 90_000);
 
 it('a worker in front of a llama.cpp server reports the calls of others', async () => {
-  const { url } = await startLlamaServer('load', [], []);
+  const { url } = await startLlamaWorker('load', [], []);
   const isOver = new AbortController();
   const headers = { authorization: 'Bearer the-key' };
   const body = JSON.stringify({ model: 'tiny', prompt: 'y' });
@@ -97,8 +102,23 @@ it('a worker in front of a llama.cpp server reports the calls of others', async 
   await Promise.all(calls);
 }, 90_000);
 
+it('a llama.cpp server is registered with its own URL, its model and its context length', async () => {
+  const { url } = await startLlamaServer([]);
+  const args = ['register', '--openai', url, '--id', 'http', '--server', server];
+  const registered = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
+  await registered.waitForOutput(/^registered/m);
+  const { stdout } = await run(['registry', '--json', '--server', server]);
+  const { replicas } = JSON.parse(stdout);
+  expect(replicas.find((replica: { replica_id: string }) => replica.replica_id === 'http')).toMatchObject({
+    endpoint: url,
+    // The context of 2048 tokens, shared by four calls at once.
+    capabilities: [{ type: 'chat', model: 'tiny', ctx: 512 }],
+  });
+  await registered.stop();
+}, 90_000);
+
 it('a llama.cpp server returns embeddings', async () => {
-  await startLlamaServer('embed', ['embeddings'], ['--embeddings']);
+  await startLlamaWorker('embed', ['embeddings'], ['--embeddings']);
   const { stderr, stdout } = await infer('embed', '--input', 'input=["x","y"]', '--json');
   expect(stderr).toBe('');
   expect(JSON.parse(stdout).outputs[0]).toMatchObject({

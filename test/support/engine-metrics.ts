@@ -43,6 +43,9 @@ llamacpp:n_busy_slots_per_decode 1.9
 `,
   tgi: `# TYPE tgi_request_count counter
 tgi_request_count 4721
+# TYPE tgi_batch_inference_count counter
+tgi_batch_inference_count{method="prefill"} 44
+tgi_batch_inference_count{method="decode"} 862
 # TYPE tgi_queue_size gauge
 tgi_queue_size 5
 # TYPE tgi_batch_current_size gauge

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { detectModelType, parseModelList } from '../../src/client/engine/openai-models.js';
+import { detectModelType } from '../../src/client/engine/model-type.js';
+import { parseModelList } from '../../src/client/engine/openai-models.js';
 import { startBackend, startUpstream } from '../support/openai-calls.js';
 import { sendJson } from '../support/openai-upstream.js';
 

@@ -1,5 +1,6 @@
 import type { UntrustedJson } from '../../inference/openai-errors.js';
-import { detectModelType, type ListedModel } from './openai-models.js';
+import { type ModelFacts, readModelFacts } from './model-facts.js';
+import type { ListedModel } from './openai-models.js';
 
 /** An engine with a cheap `/health` that fails while the engine can't be called. */
 export type KnownEngine = 'vLLM' | 'SGLang' | 'llama.cpp' | 'TGI';
@@ -33,35 +34,45 @@ export function detectEngine(
 /** Information from an engine's own endpoints. */
 export interface EngineFacts {
   readonly engine: KnownEngine | undefined;
-  /** Types of models by name. */
-  readonly types: ReadonlyMap<string, string>;
-  /** Type of all models. */
-  readonly commonType: string | undefined;
+  /** Facts of models by name. */
+  readonly models: ReadonlyMap<string, ModelFacts>;
+  /** Facts of all models. */
+  readonly common: ModelFacts;
   /** The only model of an engine without a list. */
   readonly onlyModel: string | undefined;
 }
 
-/** Queries an engine for the types of the models whose list entry has none, and whether it is TGI. */
+/** Queries an engine for facts of these models that their list entries don't contain, and whether it is TGI. */
 export async function queryEngineFacts(
   engine: KnownEngine | undefined,
-  untyped: readonly string[],
+  names: readonly string[],
   queries: EngineQueries,
 ): Promise<EngineFacts> {
-  const facts = { engine, types: new Map<string, string>(), commonType: undefined, onlyModel: undefined };
-  if (engine === 'SGLang') {
-    return { ...facts, commonType: detectModelType(await queries.get('root', '/get_model_info')) };
+  const models = new Map<string, ModelFacts>();
+  const facts = { engine, models, common: {}, onlyModel: undefined };
+  switch (engine) {
+    case 'SGLang':
+      return { ...facts, common: readModelFacts(await queries.get('root', '/get_model_info')) };
+    case 'vLLM':
+      return { ...facts, common: readVllmPaths(await queries.get('root', '/openapi.json')) };
+    case 'llama.cpp':
+      // A router has no properties of its own.
+      return names.length === 1 ? { ...facts, common: readModelFacts(await queries.get('root', '/props')) } : facts;
+    case 'TGI':
+    case undefined:
+      break;
+    default:
+      engine satisfies never;
   }
-  if (engine === 'vLLM') return { ...facts, commonType: getTypeFromPaths(await queries.get('root', '/openapi.json')) };
-  if (engine === 'llama.cpp') return facts;
   const [litellm, lmStudio, ollama, info] = await Promise.all([
     queries.get('base', '/model/info'),
     queries.get('root', '/api/v0/models'),
     queries.get('root', '/api/tags'),
     queries.get('root', '/info'),
   ]);
-  for (const entry of listEntries(litellm?.data)) addType(facts.types, entry.model_name, detectModelType(entry));
-  for (const entry of listEntries(lmStudio?.data)) addType(facts.types, entry.id, detectModelType(entry));
-  if (Array.isArray(ollama?.models)) await queryOllama(facts.types, untyped, queries);
+  for (const entry of listEntries(litellm?.data)) addFacts(models, entry.model_name, entry);
+  for (const entry of listEntries(lmStudio?.data)) addFacts(models, entry.id, entry);
+  if (Array.isArray(ollama?.models)) await queryOllama(models, names, queries);
   return { ...facts, ...parseInfo(info) };
 }
 
@@ -73,14 +84,14 @@ export async function queryOnlyModel(queries: EngineQueries): Promise<Partial<En
 /** Parses the `/info` of TGI, or of TEI, which has no list of models. Returns nothing for another server's. */
 function parseInfo(info: UntrustedJson): Partial<EngineFacts> {
   const isTgi = String(info?.router ?? '').startsWith('text-generation') || info?.max_total_tokens !== undefined;
-  if (isTgi) return { engine: 'TGI', commonType: 'chat' };
+  if (isTgi) return { engine: 'TGI', common: { ...readModelFacts(info), type: 'chat' } };
   const isTei = typeof info?.model_type === 'object' && typeof info.model_id === 'string';
-  return isTei ? { commonType: detectModelType(info), onlyModel: info.model_id } : {};
+  return isTei ? { common: readModelFacts(info), onlyModel: info.model_id } : {};
 }
 
-/** Queries Ollama for the type of each model, which its list doesn't contain. Ollama loads no model for this. */
+/** Queries Ollama for the facts of each model, which its list doesn't contain. Ollama loads no model for this. */
 async function queryOllama(
-  types: Map<string, string>,
+  models: Map<string, ModelFacts>,
   names: readonly string[],
   queries: EngineQueries,
 ): Promise<void> {
@@ -89,21 +100,21 @@ async function queryOllama(
     await Promise.all(
       queried.slice(from, from + 16).map(async (name) => {
         const details = await queries.post('root', '/api/show', JSON.stringify({ model: name }));
-        addType(types, name, detectModelType({ capabilities: details?.capabilities }));
+        addFacts(models, name, { capabilities: details?.capabilities });
       }),
     );
   }
 }
 
-/** Returns the model type from vLLM's paths. vLLM serves only those of the type it runs; older versions serve all. */
-function getTypeFromPaths(openApi: UntrustedJson): string | undefined {
+/** Reads the type from vLLM's paths. vLLM serves only those of the type it runs; older versions serve all. */
+function readVllmPaths(openApi: UntrustedJson): ModelFacts {
   const paths = openApi?.paths;
-  if (typeof paths !== 'object' || paths === null) return undefined;
-  return '/v1/embeddings' in paths && !('/v1/chat/completions' in paths) ? 'embed' : undefined;
+  if (typeof paths !== 'object' || paths === null) return {};
+  return '/v1/embeddings' in paths && !('/v1/chat/completions' in paths) ? { type: 'embed' } : {};
 }
 
-function addType(types: Map<string, string>, name: unknown, type: string | undefined): void {
-  if (typeof name === 'string' && type !== undefined) types.set(name, type);
+function addFacts(models: Map<string, ModelFacts>, name: unknown, details: UntrustedJson): void {
+  if (typeof name === 'string') models.set(name, { ...models.get(name), ...readModelFacts(details) });
 }
 
 function listEntries(list: UntrustedJson): readonly UntrustedJson[] {

@@ -1,7 +1,7 @@
 import type { ReplicaLoad } from '../../core/load.js';
 import type { Clock } from '../../core/ports.js';
 import { sleep } from '../async-waits.js';
-import { parseEngineLoad } from './engine-metrics.js';
+import { parseEngineMetrics } from './engine-metrics.js';
 
 /** Interval at which the metrics of an engine are read, in ms. */
 const READ_INTERVAL_MS = 2000;
@@ -29,6 +29,8 @@ export class EngineLoad {
   readonly #options: EngineLoadOptions;
   readonly #stop = new AbortController();
   #isKnown = false;
+  #work: number | undefined;
+  #workedAtMs = Number.NEGATIVE_INFINITY;
   #readAtMs = 0;
   #running: Promise<void> | undefined;
 
@@ -46,6 +48,11 @@ export class EngineLoad {
     this.#stop.abort();
   }
 
+  /** Returns whether there is a sign since this time that the engine works on calls. */
+  hasWorkedSince(timeMs: number): boolean {
+    return this.#workedAtMs >= timeMs;
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
@@ -60,11 +67,12 @@ export class EngineLoad {
     const { signal } = this.#stop;
     const text = await fetchMetrics(signal).catch(() => null);
     if (signal.aborted) return 0;
-    const load = text ? parseEngineLoad(text) : undefined;
-    if (load) {
+    const metrics = text ? parseEngineMetrics(text) : undefined;
+    if (metrics) {
       this.#isKnown = true;
       this.#readAtMs = clock.nowMs();
-      onLoad(load);
+      this.#recordWork(metrics.work);
+      onLoad(metrics.load);
       return READ_INTERVAL_MS;
     }
     // An engine that doesn't respond once is often only busy, so its last load stays for a while.
@@ -74,5 +82,11 @@ export class EngineLoad {
     }
     if (text !== null) return UNKNOWN_INTERVAL_MS;
     return this.#isKnown ? READ_INTERVAL_MS : RETRY_DELAY_MS;
+  }
+
+  /** Compares the engine's counters with those of the previous reading. A restart of the engine sets them back. */
+  #recordWork(work: number | undefined): void {
+    if (work !== undefined && this.#work !== undefined && work > this.#work) this.#workedAtMs = this.#readAtMs;
+    this.#work = work;
   }
 }

@@ -3,16 +3,26 @@ import { quote } from '../../core/quoting.js';
 import { EngineConnection, type EngineConnectionOptions, type EngineDocument } from './engine-connection.js';
 import { detectEngine, type EngineFacts, type KnownEngine, queryEngineFacts, queryOnlyModel } from './engine-facts.js';
 import type { EngineSettings } from './engine-settings.js';
-import { parseModelList } from './openai-models.js';
+import type { ModelFacts } from './model-facts.js';
+import { type ListedModel, parseModelList } from './openai-models.js';
 
 /** Options of an {@link Engine}. */
-export interface EngineOptions extends EngineConnectionOptions, Pick<EngineSettings, 'probePath'> {}
+export interface EngineOptions extends EngineConnectionOptions, Pick<EngineSettings, 'probePath'> {
+  /** Whether to query all facts of each model, not only the types of those whose list entries have none. Default: false. */
+  readonly wantsAllFacts?: boolean | undefined;
+}
 
 /** An OpenAI-compatible server: its models and its health. No request generates a token. */
 export class Engine {
   readonly connection: EngineConnection;
   readonly #probePath: string | undefined;
-  readonly #types = new Map<string, string | undefined>();
+  readonly #wantsAllFacts: boolean;
+  /** Facts of the listed models. */
+  #facts: ReadonlyMap<string, ModelFacts> = new Map();
+  /** Facts that were queried, for each listed model that needed a query. */
+  readonly #queriedFacts = new Map<string, ModelFacts>();
+  /** Whether to query the facts again: after a failure, another server can respond at the URL. */
+  #isStale = false;
   #engine: KnownEngine | undefined;
   /** Whether an engine without a list of models has reported its only model. */
   #withoutList: 'not queried' | 'unknown' | 'one model' = 'not queried';
@@ -22,6 +32,7 @@ export class Engine {
   /** Throws `usage` for a URL, a key or a probe path that can't be used. */
   constructor(options: EngineOptions) {
     this.#probePath = options.probePath;
+    this.#wantsAllFacts = options.wantsAllFacts ?? false;
     if (this.#probePath !== undefined) checkProbePath(this.#probePath);
     this.connection = new EngineConnection(options);
   }
@@ -41,9 +52,9 @@ export class Engine {
     return this.#probePath !== undefined && this.#probePath !== '/models';
   }
 
-  /** Returns the type of a listed model: `chat`, `embed`, or another word. Undefined if the server doesn't report it. */
-  getType(model: string): string | undefined {
-    return this.#types.get(model);
+  /** Returns what the server says about a listed model. */
+  getFacts(model: string): ModelFacts {
+    return this.#facts.get(model) ?? {};
   }
 
   /** Returns the names of the server's models, or undefined if it has no list. */
@@ -58,41 +69,55 @@ export class Engine {
     const models = this.connection.failures.addUrlToErrors(() => parseModelList(this.connection.parseDocument(text)));
     if (!models) throw this.connection.failures.createIncompatibleError('its list of models is not a list');
     this.#engine ??= detectEngine(models, headers);
-    const names = new Set(models.map(({ name }) => name));
-    // The names of an engine can change with each list.
-    for (const listedName of this.#types.keys()) if (!names.has(listedName)) this.#types.delete(listedName);
-    for (const { name, type } of models) if (type !== undefined) this.#types.set(name, type);
-    const untyped = models.map(({ name }) => name).filter((name) => !this.#types.has(name));
-    if (untyped.length > 0) await this.#queryFacts(untyped, signal);
+    await this.#queryNewModels(models, signal);
+    this.#facts = new Map(models.map(({ name, facts }) => [name, { ...this.#queriedFacts.get(name), ...facts }]));
     return models.map(({ name }) => name);
   }
 
-  /** Requests the list of models. After a failure, another server can respond at the URL. */
+  /** Queries facts of the models that have not been queried yet. */
+  async #queryNewModels(models: readonly ListedModel[], signal: AbortSignal): Promise<void> {
+    const names = new Set(models.map(({ name }) => name));
+    // The names of an engine can change with each list.
+    for (const listedName of this.#queriedFacts.keys())
+      if (!names.has(listedName)) this.#queriedFacts.delete(listedName);
+    const incomplete = models.filter(({ facts }) => this.#wantsAllFacts || facts.type === undefined);
+    const unknown = incomplete.filter(({ name }) => this.#isStale || !this.#queriedFacts.has(name));
+    this.#isStale = false;
+    if (unknown.length === 0) return;
+    const { models: found, common } = await this.#queryFacts(
+      unknown.map(({ name }) => name),
+      signal,
+    );
+    for (const { name } of unknown) {
+      this.#queriedFacts.set(name, { ...this.#queriedFacts.get(name), ...common, ...found.get(name) });
+    }
+  }
+
+  /** Requests the list of models. */
   async #requestList(signal: AbortSignal): Promise<EngineDocument> {
     try {
       return await this.connection.get(`${this.url}/models`, true, signal);
     } catch (error) {
       this.#withoutList = 'not queried';
+      this.#isStale = true;
       throw error;
     }
   }
 
-  /** Queries the types of models that have not been queried yet. */
-  async #queryFacts(untyped: readonly string[], signal: AbortSignal): Promise<Partial<EngineFacts>> {
-    const facts = await queryEngineFacts(this.#engine, untyped, this.connection.createEngineQueries(signal));
+  async #queryFacts(names: readonly string[], signal: AbortSignal): Promise<EngineFacts> {
+    const facts = await queryEngineFacts(this.#engine, names, this.connection.createEngineQueries(signal));
     this.#engine ??= facts.engine;
-    for (const name of untyped) this.#types.set(name, facts.types.get(name) ?? facts.commonType);
     return facts;
   }
 
   /** Returns the only model of an engine without a list. An engine that doesn't report one is not queried again. */
   async #queryOnlyModel(signal: AbortSignal): Promise<string | undefined> {
     if (this.#withoutList === 'unknown') return undefined;
-    const { onlyModel, commonType } =
+    const { onlyModel, common = {} } =
       this.#withoutList === 'not queried'
         ? await this.#queryFacts([], signal)
         : await queryOnlyModel(this.connection.createEngineQueries(signal));
-    if (onlyModel !== undefined) this.#types.set(onlyModel, commonType);
+    if (onlyModel !== undefined) this.#facts = new Map([[onlyModel, common]]);
     if (this.#withoutList === 'not queried') this.#withoutList = onlyModel === undefined ? 'unknown' : 'one model';
     return onlyModel;
   }

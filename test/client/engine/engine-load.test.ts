@@ -83,3 +83,19 @@ it('is unknown as soon as the metrics no longer have it', async () => {
   await respond(undefined, 2000);
   expect([loads, clock.pending()]).toEqual([[1, undefined], [60_000]]);
 });
+
+it('shows that the engine works by counters that grow', async () => {
+  const formatWork = (tokens: number): string => `${format(1)}tgi_batch_inference_count ${tokens}\n`;
+  const { clock, reader, respond } = await startReader(formatWork(5));
+  expect(reader.hasWorkedSince(0)).toBe(false);
+  await respond(formatWork(5), 2000);
+  expect(reader.hasWorkedSince(0)).toBe(false);
+  await respond(formatWork(6), 2000);
+  expect([reader.hasWorkedSince(clock.nowMs()), reader.hasWorkedSince(clock.nowMs() + 1)]).toEqual([true, false]);
+  // After a restart of the engine, the counters begin at 0.
+  await respond(formatWork(1), 2000);
+  expect(reader.hasWorkedSince(clock.nowMs())).toBe(false);
+  await respond(format(1), 2000);
+  await respond(formatWork(2), 2000);
+  expect(reader.hasWorkedSince(clock.nowMs())).toBe(false);
+});

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { parseEngineLoad } from '../../../src/client/engine/engine-metrics.js';
-import { MAX_LOAD } from '../../../src/core/load.js';
+import { parseEngineMetrics } from '../../../src/client/engine/engine-metrics.js';
+import { MAX_LOAD, type ReplicaLoad } from '../../../src/core/load.js';
 import { ENGINE_METRICS } from '../../support/engine-metrics.js';
 
 const RUNNING = 'vllm:num_requests_running';
 const WAITING = 'vllm:num_requests_waiting 1\n';
+
+const parseLoad = (text: string): ReplicaLoad | undefined => parseEngineMetrics(text)?.load;
 
 describe('the load in metrics', () => {
   it.each([
@@ -14,9 +16,9 @@ describe('the load in metrics', () => {
     ['TGI', ENGINE_METRICS.tgi, 8, 5],
     ['SGLang behind its router', ENGINE_METRICS.sglang.replaceAll('sglang:', 'sglang_'), 162, 2826],
   ])('is read: %s', (_engine, text, running, waiting) => {
-    expect(parseEngineLoad(text)).toEqual({ running, waiting, limit: undefined });
-    expect(parseEngineLoad(text.replaceAll('\n', '\r\n'))).toEqual({ running, waiting, limit: undefined });
-    expect(parseEngineLoad(text.trimEnd())).toEqual({ running, waiting, limit: undefined });
+    expect(parseLoad(text)).toEqual({ running, waiting, limit: undefined });
+    expect(parseLoad(text.replaceAll('\n', '\r\n'))).toEqual({ running, waiting, limit: undefined });
+    expect(parseLoad(text.trimEnd())).toEqual({ running, waiting, limit: undefined });
   });
 
   it('of SGLang does not count the series of a priority beside their total', () => {
@@ -26,7 +28,7 @@ sglang:num_running_reqs{tp_rank="0",priority="7"} 3
 sglang:num_queue_reqs{priority="",tp_rank="0"} 1
 sglang:num_queue_reqs{priority="7",tp_rank="0"} 1
 `;
-    expect(parseEngineLoad(text)).toEqual({ running: 5, waiting: 1, limit: undefined });
+    expect(parseLoad(text)).toEqual({ running: 5, waiting: 1, limit: undefined });
   });
 
   it.each<[string, number | undefined]>([
@@ -47,18 +49,27 @@ sglang:num_queue_reqs{priority="7",tp_rank="0"} 1
     [`${RUNNING} ${MAX_LOAD + 1}`, undefined],
     ['', undefined],
   ])('with a line %j is %s', (line, running) => {
-    expect(parseEngineLoad(`${WAITING}${line}\n`)?.running).toBe(running);
+    expect(parseLoad(`${WAITING}${line}\n`)?.running).toBe(running);
+  });
+
+  it.each([
+    ['vLLM', ENGINE_METRICS.vllm, 1_263_648],
+    ['SGLang', ENGINE_METRICS.sglang, 7_557_572],
+    ['llama.cpp', ENGINE_METRICS.llamaCpp, 39_080],
+    ['TGI', ENGINE_METRICS.tgi, 906],
+  ])('comes with counters of the engine’s work: %s', (_engine, text, work) => {
+    expect(parseEngineMetrics(text)?.work).toBe(work);
   });
 
   it('needs both numbers of one engine', () => {
-    expect(parseEngineLoad(`${RUNNING} 1\ntgi_queue_size 2\n`)).toBeUndefined();
+    expect(parseLoad(`${RUNNING} 1\ntgi_queue_size 2\n`)).toBeUndefined();
   });
 
   it('takes time in proportion to the length of the text', () => {
     const parseMs = (lines: number): number => {
       const text = `${RUNNING}{m="${'}'.repeat(40)}"} 1\n`.repeat(lines) + 'x'.repeat(100 * lines) + WAITING;
       const startedAtMs = performance.now();
-      for (let n = 0; n < 5; n++) parseEngineLoad(text);
+      for (let n = 0; n < 5; n++) parseLoad(text);
       return performance.now() - startedAtMs;
     };
     parseMs(1000);
