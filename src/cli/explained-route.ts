@@ -5,8 +5,17 @@ import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Explanation } from '../core/explanation.js';
 import { describeExplanation } from '../core/explanation-text.js';
+import type { Protocol } from '../core/protocol.js';
 import type { CommandIo } from './command.js';
 import { createLog } from './output.js';
+
+/** Options of {@link explainRoute}. */
+export interface ExplainedRouteOptions {
+  readonly isJson: boolean;
+  /** The protocol to ask for. Undefined: any, rather gRPC. */
+  readonly protocol: Protocol | undefined;
+  readonly io: CommandIo;
+}
 
 /**
  * Prints which replicas a query finds at each API server, or why it finds none. Resolves to the exit code, which is the one of
@@ -15,9 +24,9 @@ import { createLog } from './output.js';
 export async function explainRoute(
   api: ApiClient,
   query: CapabilityQuery,
-  { isJson, io }: { readonly isJson: boolean; readonly io: CommandIo },
+  { isJson, protocol, io }: ExplainedRouteOptions,
 ): Promise<number> {
-  const { servers, failures } = await api.explanations.explainEach([query], { signal: io.interrupted });
+  const { servers, failures } = await api.explanations.explainEach([query], { signal: io.interrupted, protocol });
   for (const { error } of failures) createLog(io).warn(`incomplete explanation: ${error.message}`);
   const hasSeveral = servers.length + failures.length > 1;
   const format = isJson ? formatJson : formatText;

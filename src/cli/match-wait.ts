@@ -90,8 +90,7 @@ export async function waitForRoute(
         if (!canFindLater(error)) throw error;
         failure = error;
       }
-      if (!(await wait.waitForNext()))
-        throw failure ?? (await explainNoMatch([query], api, signal, selection.selector));
+      if (!(await wait.waitForNext())) throw failure ?? (await explainNoMatch([query], api, signal, selection));
     }
   } finally {
     spinner?.stop();

@@ -65,7 +65,7 @@ export class ModelClient {
       2 ** 31 - 1,
     );
     const endpoint = args.getText('endpoint');
-    this.#selection = readSelection(args, endpoint);
+    this.#selection = readSelection(args, 'grpc', endpoint);
     // Without discovery, the token for the API server isn't needed.
     this.#access = endpoint === undefined ? readServerAccess(args, io) : { tls: readClientTls(args, io) };
     const options = {
@@ -123,7 +123,7 @@ export class ModelClient {
           : await waitIfWarming(this.#queries, api, { giveUpAtMs, signal, selection: this.#selection });
         if (!isAskedAgain)
           throw failure.code === 'no_match'
-            ? await explainNoMatch(this.#queries, api, signal, this.#selection.selector)
+            ? await explainNoMatch(this.#queries, api, signal, this.#selection)
             : failure;
         if (!wait) reportWait('the API server has just started; waiting for replicas to register again');
       }

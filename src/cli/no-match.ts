@@ -1,13 +1,14 @@
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
-import { WARMING_RETRY_MS } from '../client/discovery.js';
+import { OTHER_PROTOCOL_ADVICE, WARMING_RETRY_MS } from '../client/discovery.js';
 import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Explanation } from '../core/explanation.js';
 import { summarizeExplanation } from '../core/explanation-text.js';
+import { getOtherProtocol, PROTOCOL_NAMES } from '../core/protocol.js';
 import { quote } from '../core/quoting.js';
-import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
+import type { Selector } from '../core/selector.js';
 import { clock } from '../system.js';
 
 /**
@@ -22,6 +23,11 @@ export function createNoMatchFailure(
   const reasons = (explanations ?? []).flatMap((explanation) => summarizeExplanation(explanation) ?? []);
   const [reason] = reasons.sort((a, b) => a.rank - b.rank);
   if (reason?.rank === 0) return new AnyserveError('no_match', `no ready replica offers ${queryText}; ${reason.text}`);
+  if (reason?.otherProtocol) {
+    const name = PROTOCOL_NAMES[getOtherProtocol(reason.otherProtocol)];
+    const rest = `${reason.text}: ${OTHER_PROTOCOL_ADVICE[reason.otherProtocol]}`;
+    return new AnyserveError('no_match', `no ${name} replica offers ${queryText}; ${rest}`);
+  }
   const rest = reason ? `; ${reason.text}` : formatReplicaCount(explanations?.[0]?.replicaCount);
   return new AnyserveError('no_match', `no replica offers ${queryText}${rest}`);
 }
@@ -37,9 +43,9 @@ export async function explainNoMatch(
   queries: readonly CapabilityQuery[],
   api: ApiClient,
   signal: AbortSignal,
-  selector: Selector = EMPTY_SELECTOR,
+  { selector, protocol }: Pick<RouteSelection, 'selector' | 'protocol'>,
 ): Promise<AnyserveError> {
-  const explanations = await api.explanations.explain(queries, { signal }).catch(() => undefined);
+  const explanations = await api.explanations.explain(queries, { signal, protocol }).catch(() => undefined);
   signal.throwIfAborted();
   const isFound = explanations?.some(({ candidates }) => candidates.count > 0) ?? false;
   if (isFound && selector.terms.length > 0) return createSelectorMismatch(queries, selector);

@@ -28,6 +28,7 @@ export const routeCommand: Command = {
     ['anyserve route model=llama type=chat', 'find a replica with both pairs in one capability'],
     [`anyserve route type=chat --where 'ctx>=8192' --prefer zone=a`, 'find one with a long context, rather in zone a'],
     ['anyserve route --wait 60s type=chat', 'wait up to a minute until a replica offers type=chat'],
+    ['anyserve route --url model=qwen2', 'print the URL of a replica with an HTTP API, for curl and the like'],
     ['anyserve route --explain type=chat gpu=h100', 'show which replicas match, or why none does'],
     ['anyserve route --json type=chat', 'print JSON'],
   ],
@@ -35,6 +36,12 @@ export const routeCommand: Command = {
     explain: {
       type: 'flag',
       description: 'print which replicas match at each API server, or why none does, instead of picking one',
+    },
+    url: {
+      type: 'flag',
+      description:
+        'only replicas whose endpoint is the URL of an HTTP API, and print only the URL; when not given, these are picked ' +
+        'when no other replica matches',
     },
     where: WHERE_OPTION,
     prefer: PREFER_OPTION,
@@ -53,7 +60,7 @@ export const routeCommand: Command = {
     const { stdout, interrupted } = io;
     const query = parseQueryWords(args.words);
     const waitMs = readWaitMs(args);
-    const selection = readSelection(args);
+    const selection = readSelection(args, args.hasFlag('url') ? 'http' : undefined);
     if (args.hasFlag('explain') && args.isGiven('wait')) {
       throw new AnyserveError('usage', '--explain and --wait exclude each other; give one of them');
     }
@@ -65,7 +72,11 @@ export const routeCommand: Command = {
       if (args.hasFlag('explain')) {
         // Loaded on demand, because a route doesn't need it.
         const { explainRoute } = await import('./explained-route.js');
-        return await explainRoute(api, query, { isJson: args.hasFlag('json'), io });
+        return await explainRoute(api, query, {
+          isJson: args.hasFlag('json'),
+          protocol: selection.protocol,
+          io,
+        });
       }
       const { endpoint, replicaId } =
         waitMs === undefined
@@ -73,6 +84,7 @@ export const routeCommand: Command = {
           : await waitForRoute(api, query, { waitMs, json: args.hasFlag('json'), selection, io });
       if (args.hasFlag('json'))
         stdout.write(`${escapeControls(JSON.stringify({ endpoint, replica_id: replicaId }))}\n`);
+      else if (args.hasFlag('url')) stdout.write(`${escapeControls(endpoint)}\n`);
       else stdout.write(formatTable(['REPLICA', 'ENDPOINT'], [[replicaId, endpoint]], io));
       return 0;
     } finally {
@@ -93,7 +105,7 @@ async function findRoute(
     const result = await api.route(query, [], { signal, selection });
     if (result.kind === 'found') return result.route;
     if (!result.isWarming || clock.nowMs() + WARMING_RETRY_MS > giveUpAtMs)
-      throw await explainNoMatch([query], api, signal, selection.selector);
+      throw await explainNoMatch([query], api, signal, selection);
     await sleep(clock, WARMING_RETRY_MS, signal);
     signal.throwIfAborted();
   }

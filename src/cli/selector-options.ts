@@ -1,6 +1,7 @@
 import type { ClientOptions } from '../client/client-options.js';
 import type { RouteSelection } from '../client/route-selection.js';
 import { AnyserveError } from '../core/errors.js';
+import type { Protocol } from '../core/protocol.js';
 import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import { parseSelector } from '../core/selector-parser.js';
 import { random } from '../system.js';
@@ -21,14 +22,14 @@ export const PREFER_OPTION: CommandOption = {
   description: 'of the replicas that match, choose those that match this selector too, if there are any',
 };
 
-/** Reads both selectors. Throws `usage`, also if the replica at an endpoint is given. */
-export function readSelection(args: Arguments, endpoint?: string): RouteSelection {
+/** Reads both selectors. `protocol` is the one to ask for. Throws `usage`, also if the replica at an endpoint is given. */
+export function readSelection(args: Arguments, protocol: Protocol | undefined, endpoint?: string): RouteSelection {
   const { where, prefer } = readSelectorTexts(args);
   if ((where ?? prefer) !== undefined && endpoint !== undefined) {
     const message = '--where and --prefer choose among the replicas of an API server; --endpoint names one';
     throw new AnyserveError('usage', message);
   }
-  return { selector: readSelector(args, 'where'), preference: readSelector(args, 'prefer'), random };
+  return { selector: readSelector(args, 'where'), preference: readSelector(args, 'prefer'), protocol, random };
 }
 
 /** Returns the selectors as they were given. */

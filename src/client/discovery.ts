@@ -190,6 +190,6 @@ export function createNoMatchError(
 
 /** How to find a replica with a protocol that the caller did not ask for. */
 export const OTHER_PROTOCOL_ADVICE: Readonly<Record<Protocol, string>> = {
-  http: 'find its URL with "anyserve route --url"',
-  grpc: 'find its endpoint with "anyserve route"',
+  http: 'find a URL with "anyserve route --url"',
+  grpc: 'find an endpoint with "anyserve route"',
 };

@@ -231,7 +231,7 @@ describe('InferenceClient', () => {
     const client = createClient({ server: server.url, capability: { type: 'x' } });
     await expect(client.infer('x', {})).rejects.toMatchObject({
       code: 'no_match',
-      message: 'no gRPC replica offers {"type":"x"}; one does over HTTP: find its URL with "anyserve route --url"',
+      message: 'no gRPC replica offers {"type":"x"}; one does over HTTP: find a URL with "anyserve route --url"',
     });
   });
 

@@ -186,7 +186,7 @@ describe.each(KINDS)('a client, at %s', (kind) => {
     const client = createClient(await start(kind, [row('h1', 'http://127.0.0.1:1/v1')]), discoveryKind);
     const failure = {
       code: 'no_match',
-      message: 'no gRPC replica offers {"type":"chat"}; one does over HTTP: find its URL with "anyserve route --url"',
+      message: 'no gRPC replica offers {"type":"chat"}; one does over HTTP: find a URL with "anyserve route --url"',
     };
     // The first call finds no table yet.
     for (let n = 0; n < 2; n++) await expect(client.infer('chat', { prompt: ['a'] })).rejects.toMatchObject(failure);
