@@ -11,7 +11,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 const OUT = here('../dist/bundle');
 
 /** Long-running commands are not bundled: they share modules with users' modules that import this package. */
-const LONG_RUNNING = /^\.\/(?:register|serve|worker)-command\.js$/;
+const LONG_RUNNING = /^\.\/(?:gateway|register|serve|worker)-command\.js$/;
 
 const leaveLongRunning: Plugin = {
   name: 'leave long-running commands',

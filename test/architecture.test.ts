@@ -71,7 +71,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
   },
   gateway: {
     folders: ['core', 'json', 'inference', 'http', 'credentials', 'telemetry', 'client'],
-    packages: ['node:buffer'],
+    packages: ['node:buffer', 'node:http', 'node:net'],
   },
   cli: {
     folders: [
@@ -83,7 +83,9 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'telemetry',
       'client',
       'worker',
+      'gateway',
       'compose.ts',
+      'compose-gateway.ts',
       'system.ts',
       'version.ts',
     ],
@@ -122,6 +124,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     ],
     packages: [],
   },
+  'compose-gateway.ts': { folders: ['core', 'credentials', 'client', 'gateway', 'system.ts'], packages: [] },
   // Imports types of every folder, and only the maximum size of a message from `inference`.
   'compose-options.ts': {
     folders: ['core', 'json', 'api', 'inference', 'credentials', 'server', 'client', 'worker'],

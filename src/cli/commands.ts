@@ -60,6 +60,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./worker-command.js')).workerCommand,
   },
   {
+    name: 'gateway',
+    listSummary: "serve OpenAI's API with the replicas of a fleet",
+    load: async () => (await import('./gateway-command.js')).gatewayCommand,
+  },
+  {
     name: 'completion',
     listSummary: 'print a completion script for bash, zsh or fish',
     load: async () => (await import('./completion-command.js')).completionCommand,

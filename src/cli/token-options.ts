@@ -39,6 +39,19 @@ export function readRequiredTokens(args: Arguments, io: CommandIo, option: strin
   });
 }
 
+/** Returns a getter of the parsed file of an option, which is read again when it changes. Undefined if it is not given. */
+export function readSecretFile<T>(
+  args: Arguments,
+  io: CommandIo,
+  option: string,
+  parse: (text: string, where: string) => T,
+): (() => T) | undefined {
+  const path = args.getText(option);
+  if (path === undefined) return undefined;
+  const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
+  return createReloadingGetter([{ option, path, isSecret: true }], format, { clock, log: createLog(io) });
+}
+
 /**
  * Returns a getter of the parsed file of an option, or of the variable that holds the token. A token is never an argument,
  * because every user of the machine can see those. Throws `usage`, including for an empty variable: it must not disable
@@ -50,11 +63,8 @@ function createTokenGetter<T>(
   option: string,
   parse: (text: string, where: string) => T,
 ): (() => T) | undefined {
-  const path = args.getText(option);
-  if (path !== undefined) {
-    const format = { parse: ([text = '']: readonly string[]): T => parse(text, `--${option} ${path}`) };
-    return createReloadingGetter([{ option, path, isSecret: true }], format, { clock, log: createLog(io) });
-  }
+  const fromFile = readSecretFile(args, io, option, parse);
+  if (fromFile) return fromFile;
   const variable = getTokenVariable(option);
   const text = io.env[variable];
   if (text === undefined) return undefined;

@@ -78,6 +78,7 @@ export class CallAttempts<Channel extends CallChannel> {
     this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = context.clock.nowMs() + this.#timeoutMs;
     context.budget.addCall();
+    options.onBegin?.((reason) => this.#cancellation.cancel(reason));
   }
 
   /** Finds the target of the next attempt. Returns no promise if the target is known already. */

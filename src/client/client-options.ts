@@ -113,7 +113,10 @@ export interface ClientReplica {
 }
 
 /** The options of a call that its attempts depend on. */
-export type CallSettings = Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'>;
+export interface CallSettings extends Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'> {
+  /** Receives a function that cancels the call. It costs less than a signal. */
+  readonly onBegin?: ((cancel: (reason: unknown) => void) => void) | undefined;
+}
 
 /** Options of every call. */
 export interface RequestOptions {

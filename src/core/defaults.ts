@@ -19,6 +19,11 @@ export const DEFAULTS = {
   /** High, because a whole fleet can share one address (NAT). Leases, watches and event streams are counted separately. */
   maxStreamsPerPeer: 20_000,
   workerPort: 50051,
+  gatewayPort: 8000,
+  /** Maximum size of a request body of the gateway. Images and audio are sent in requests. */
+  maxGatewayBodyBytes: 100 * 1024 * 1024,
+  /** Maximum size of all request bodies in the gateway together. */
+  maxGatewayBufferBytes: 512 * 1024 * 1024,
   maxConcurrency: 64,
   /** Concurrency limit for an engine that batches calls. Fewer concurrent calls would limit its throughput. */
   engineMaxConcurrency: 256,

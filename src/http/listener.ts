@@ -21,7 +21,9 @@ export interface ListenerOptions {
   readonly tls?: (() => ServerTls) | undefined;
   /** Timeout for receiving a whole request, in ms. Default: 10,000. */
   readonly requestTimeoutMs?: number | undefined;
-  /** Timeout for a client that reads nothing of its response, in ms. Default: 30,000. */
+  /** Timeout for receiving the head of a request, in ms. Default: `requestTimeoutMs`. */
+  readonly headTimeoutMs?: number | undefined;
+  /** Timeout for a connection without traffic during a response, in ms. 0: none. Default: 30,000. */
   readonly idleTimeoutMs?: number | undefined;
   readonly clock: Clock;
 }
@@ -104,15 +106,15 @@ export async function startListener(options: ListenerOptions, handlers: Listener
 
 /** Creates a server that doesn't listen yet, and a function that stops polling for changed certificates. */
 function createNodeServer(
-  { tls, clock, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS }: ListenerOptions,
+  { tls, clock, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS, headTimeoutMs = requestTimeoutMs }: ListenerOptions,
   classes: ListenerHandlers['classes'],
 ): { readonly server: Server; readonly stopPolling: () => void } {
   const serverOptions = {
     ...classes,
-    headersTimeout: requestTimeoutMs,
+    headersTimeout: headTimeoutMs,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    connectionsCheckingInterval: requestTimeoutMs / 4,
+    connectionsCheckingInterval: headTimeoutMs / 4,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
   if (!tls) return { server: createServer(serverOptions), stopPolling: () => {} };

@@ -1,6 +1,7 @@
 import type { ServiceError } from '@grpc/grpc-js';
 import type { AnyserveError } from '../../core/errors.js';
 import { parseRetryInfoMs } from '../../inference/retry-info.js';
+import { HttpStatusError } from '../http-calls/http-failure.js';
 
 /** A longer time counts as an ejection of this time, in ms. */
 export const MAX_PUSH_BACK_MS = 60_000;
@@ -11,9 +12,10 @@ const MAX_CAUSES = 5;
 /**
  * Returns for how long a replica asks not to be called, in ms; undefined if it doesn't ask. Reads the trailers
  * `grpc-retry-pushback-ms` (gRFC A6, where a negative number means that the call must not be retried), `retry-after` (RFC
- * 9110, in seconds) and the `google.rpc.RetryInfo` of the status.
+ * 9110, in seconds) and the `google.rpc.RetryInfo` of the status; of an HTTP response, the header `retry-after`.
  */
 export function readPushBackMs(error: AnyserveError): number | undefined {
+  if (error instanceof HttpStatusError) return error.pushBackMs;
   const metadata = findMetadata(error);
   if (!metadata) return undefined;
   const [pushBack] = metadata.get('grpc-retry-pushback-ms');

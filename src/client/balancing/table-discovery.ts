@@ -117,6 +117,11 @@ export class TableDiscovery implements Discovery {
     };
   }
 
+  /** Number of replicas in the list, in any state. */
+  get count(): number {
+    return this.#options.source.replicas.size;
+  }
+
   hasLeft({ endpoint }: Target): boolean {
     if (!this.#options.source.isLoaded) return false;
     return this.#stats.get(endpoint).ejection.isEjected(this.#stats.nowMs()) || !this.#candidates.has(endpoint);

@@ -1,0 +1,54 @@
+import { ApiClient } from './client/api-client.js';
+import type { ServerAccess } from './client/api-servers.js';
+import type { PickerName } from './client/client-options.js';
+import { HttpCaller } from './client/http-calls/http-caller.js';
+import { HttpChannels } from './client/http-calls/http-channel.js';
+import { ModelFleet } from './client/model-fleet.js';
+import { DEFAULTS } from './core/defaults.js';
+import type { Selector } from './core/selector.js';
+import type { ClientTls } from './core/tls.js';
+import type { UpstreamKeys } from './credentials/upstream-keys.js';
+import { type Gateway, type GatewaySettings, startGateway } from './gateway/gateway.js';
+import { createAddressCheck } from './gateway/upstream-addresses.js';
+import { clock, random } from './system.js';
+
+/** Options of a gateway. */
+export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity'> {
+  readonly servers: readonly string[];
+  readonly access: ServerAccess;
+  /** Replicas that calls can go to. */
+  readonly selector: Selector;
+  readonly pick: PickerName;
+  readonly hedgeAfterMs?: number | undefined;
+  readonly upstreamKeys?: (() => UpstreamKeys) | undefined;
+  /** Networks of the addresses that are connected to. Empty: all but link-local addresses. */
+  readonly upstreamNetworks: readonly string[];
+  readonly upstreamTls?: (() => ClientTls) | undefined;
+}
+
+/** Starts a gateway in this process. Resolves when it listens. Throws `usage` for invalid options. */
+export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
+  const { servers, access, selector, pick, hedgeAfterMs, upstreamKeys, upstreamNetworks, upstreamTls } = options;
+  const channels = new HttpChannels({
+    clock,
+    tls: upstreamTls,
+    checkAddress: createAddressCheck(upstreamNetworks, (origin) => upstreamKeys?.().has(origin) ?? false),
+    getAuthorization: (origin) => {
+      const key = upstreamKeys?.().get(origin);
+      return key && `Bearer ${key}`;
+    },
+    firstByteTimeoutMs: DEFAULTS.upstreamTimeoutMs,
+    idleTimeoutMs: DEFAULTS.upstreamIdleTimeoutMs,
+  });
+  const fleet = new ModelFleet({
+    api: new ApiClient({ ...access, servers, clock }),
+    query: [],
+    selector,
+    pick,
+    onRemoved: (endpoint) => channels.dropEndpoint(endpoint),
+    clock,
+    random,
+  });
+  const caller = new HttpCaller({ channels, hedgeAfterMs, clock, random });
+  return startGateway({ ...options, hasAffinity: pick === 'affinity' }, { fleet, caller }, clock);
+}

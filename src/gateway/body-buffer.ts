@@ -1,0 +1,59 @@
+import type { IncomingMessage } from 'node:http';
+
+/** The result of reading a body: its pieces, or why it was not read. */
+export type BodyResult =
+  | { readonly kind: 'read'; readonly pieces: readonly Buffer[]; readonly bytes: number }
+  | { readonly kind: 'too_large' | 'no_room' | 'aborted' };
+
+/** Maximum size of a body that is not counted, in bytes. A connection takes as much memory. */
+const MAX_UNCOUNTED_BYTES = 16 * 1024;
+
+/** Limits the memory of the request bodies that are in the gateway, from their first byte to the end of their calls. */
+export class BodyBuffer {
+  readonly #maxBodyBytes: number;
+  #freeBytes: number;
+
+  constructor(limits: { readonly maxBodyBytes: number; readonly maxTotalBytes: number }) {
+    this.#maxBodyBytes = limits.maxBodyBytes;
+    this.#freeBytes = limits.maxTotalBytes;
+  }
+
+  /** Reads a body in pieces, which are not joined. The caller {@link release}s the bytes that were read. */
+  read(request: IncomingMessage): Promise<BodyResult> {
+    return new Promise((resolve) => {
+      const pieces: Buffer[] = [];
+      let bytes = 0;
+      let isDone = false;
+      const finish = (result: BodyResult): void => {
+        if (isDone) return;
+        isDone = true;
+        if (result.kind !== 'read') this.release(bytes);
+        resolve(result);
+      };
+      request.on('data', (piece: Buffer) => {
+        // The rest of a refused body is read and discarded, because the response needs the connection.
+        if (isDone) return;
+        if (bytes + piece.length > this.#maxBodyBytes) return finish({ kind: 'too_large' });
+        if (!this.#reserve(bytes, piece.length)) return finish({ kind: 'no_room' });
+        bytes += piece.length;
+        pieces.push(piece);
+      });
+      request.on('end', () => finish({ kind: 'read', pieces, bytes }));
+      request.on('close', () => finish({ kind: 'aborted' }));
+    });
+  }
+
+  /** Gives back the memory of a body. */
+  release(bytes: number): void {
+    if (bytes > MAX_UNCOUNTED_BYTES) this.#freeBytes += bytes;
+  }
+
+  #reserve(bytes: number, added: number): boolean {
+    const total = bytes + added;
+    if (total <= MAX_UNCOUNTED_BYTES) return true;
+    const needed = bytes > MAX_UNCOUNTED_BYTES ? added : total;
+    if (needed > this.#freeBytes) return false;
+    this.#freeBytes -= needed;
+    return true;
+  }
+}

@@ -1,0 +1,36 @@
+import { HttpStatusError } from '../client/http-calls/http-failure.js';
+import { type AnyserveError, toHttpStatus } from '../core/errors.js';
+import type { OpenaiError } from './openai-error.js';
+
+/** Maximum number of errors in a chain of causes. */
+const MAX_CAUSES = 5;
+
+/** Tells OpenAI's clients not to repeat a call that was already tried at another replica. */
+export const NO_RETRY_HEADER = { 'x-should-retry': 'false' };
+
+/** Returns the response of the replica that failed last; undefined if there was none. */
+export function findStatusError(error: AnyserveError): HttpStatusError | undefined {
+  let cause: unknown = error;
+  for (let depth = 0; depth < MAX_CAUSES && cause instanceof Error; depth++) {
+    if (cause instanceof HttpStatusError) return cause;
+    cause = cause.cause;
+  }
+  return undefined;
+}
+
+/** Converts the error of a call that has no response of a replica. */
+export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiError {
+  const { code, message } = error;
+  const status = code === 'server_unreachable' || code === 'no_match' ? 503 : toHttpStatus(code);
+  const isRequest = status < 500 && status !== 429;
+  return {
+    status,
+    message,
+    type: isRequest ? 'invalid_request_error' : 'server_error',
+    code,
+    headers: {
+      ...(status === 503 && { 'retry-after': '1' }),
+      ...(attempts > 1 && NO_RETRY_HEADER),
+    },
+  };
+}

@@ -1,0 +1,255 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { HttpCaller } from '../client/http-calls/http-caller.js';
+import type { ModelFleet } from '../client/model-fleet.js';
+import type { Clock } from '../core/ports.js';
+import { type Listener, type ListenerOptions, startListener } from '../http/listener.js';
+import { ConnectionLimit, countOpenFiles } from '../http/open-files.js';
+import { getHeaderValues, parseTarget, toOriginForm } from '../http/request-head.js';
+import type { Aliases } from './aliases.js';
+import { BodyBuffer } from './body-buffer.js';
+import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
+import { createRequestFilter } from './forwarded-headers.js';
+import { type FinishedCall, ModelCalls } from './model-calls.js';
+import { ModelList } from './model-list.js';
+import { createRequestError, type OpenaiError, sendOpenaiError, serializeOpenaiError } from './openai-error.js';
+import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
+
+/** Settings of a gateway. */
+export interface GatewaySettings extends Pick<ListenerOptions, 'host' | 'port' | 'tls'> {
+  readonly aliases: Aliases;
+  /** Paths after `/v1` that are forwarded too, such as `/tokenize`. */
+  readonly allowedPaths: readonly string[];
+  /** Names of request headers that are passed on too. */
+  readonly passedHeaders: readonly string[];
+  /** Finds the caller of a key. Undefined: no key is required. */
+  readonly findCaller?: FindCaller | undefined;
+  /** Origin of web pages that can call the gateway; `*` for all. Undefined: none. */
+  readonly corsOrigin?: string | undefined;
+  readonly hasAffinity: boolean;
+  readonly maxBodyBytes: number;
+  /** Maximum total size of the request bodies in memory. */
+  readonly maxTotalBytes: number;
+  readonly onFinish: (call: FinishedCall) => void;
+}
+
+/** The parts that a gateway calls replicas with. It closes them. */
+export interface GatewayUpstream {
+  readonly fleet: ModelFleet;
+  readonly caller: HttpCaller;
+}
+
+/** A gateway that listens. */
+export interface Gateway {
+  readonly url: string;
+  readonly port: number;
+  /** Reports that it is not ready, lets calls finish for at most this long, and closes all connections. */
+  close(drainMs?: number): Promise<void>;
+}
+
+/** Timeout for receiving the head of a request, and for all of it, in ms. A large body over a slow connection takes minutes. */
+const HEAD_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 600_000;
+
+/** Starts a gateway. Resolves when it accepts requests. Throws `failed` when it can't listen on the address. */
+export async function startGateway(
+  settings: GatewaySettings,
+  upstream: GatewayUpstream,
+  clock: Clock,
+): Promise<Gateway> {
+  const front = new GatewayFront(settings, upstream, clock);
+  const connections = new ConnectionLimit(await countOpenFiles());
+  const listener = await startListener(
+    {
+      ...settings,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      headTimeoutMs: HEAD_TIMEOUT_MS,
+      // An engine can take minutes. A caller that doesn't read is found by the relay.
+      idleTimeoutMs: 0,
+      clock,
+    },
+    {
+      handle: (request, response) => front.handle(request, response),
+      formatError: (detail) => serializeOpenaiError(createRequestError(detail)),
+      connections,
+    },
+  );
+  upstream.fleet.start();
+  return {
+    url: listener.url,
+    port: listener.port,
+    async close(drainMs = 0) {
+      await front.drain(listener, drainMs);
+      await listener.close();
+      upstream.caller.close();
+      upstream.fleet.close();
+    },
+  };
+}
+
+/** Handles the requests of a gateway: health, the list of models, and calls of models. */
+class GatewayFront {
+  readonly #settings: GatewaySettings;
+  readonly #fleet: ModelFleet;
+  readonly #models: ModelList;
+  readonly #calls: ModelCalls;
+  readonly #paths: ReadonlyMap<string, CallPath>;
+  readonly #clock: Clock;
+  #isDraining = false;
+  #callsInProgress = 0;
+  #onIdle = (): void => {};
+
+  constructor(settings: GatewaySettings, { fleet, caller }: GatewayUpstream, clock: Clock) {
+    this.#settings = settings;
+    this.#fleet = fleet;
+    this.#clock = clock;
+    this.#models = new ModelList(fleet, settings.aliases, clock.epochMs());
+    this.#paths = createCallPaths(settings.allowedPaths);
+    this.#calls = new ModelCalls({
+      ...settings,
+      fleet,
+      caller,
+      bodies: new BodyBuffer(settings),
+      filterHeaders: createRequestFilter(settings.passedHeaders),
+      clock,
+    });
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    const error = this.#dispatch(request, response);
+    if (error) sendOpenaiError(response, error);
+  }
+
+  /** Hands a request to the code for its path. Returns the error of one that is refused. */
+  #dispatch(request: IncomingMessage, response: ServerResponse): OpenaiError | undefined {
+    const { path, search } = parseTarget(toOriginForm(request.url ?? '/'));
+    const pathProblem = findPathProblem(path);
+    if (pathProblem !== undefined) return createRequestError(pathProblem);
+    if (path === '/livez' || path === '/readyz') return this.#sendHealth(response, path === '/readyz');
+    if (this.#allowOrigin(request, response)) return undefined;
+    const { findCaller } = this.#settings;
+    const caller = findCaller ? findCaller(getHeaderValues(request.rawHeaders, 'authorization')) : ANONYMOUS;
+    if (!caller) return UNKNOWN_KEY;
+    const isModels = path === MODELS_PATH || path.startsWith(`${MODELS_PATH}/`);
+    const callPath = this.#paths.get(path);
+    if (!isModels && !callPath) return createPathError(path);
+    const method = callPath ? 'POST' : 'GET';
+    if (request.method !== method) return createMethodError(request, method);
+    if (!callPath) void this.#sendModels(response, path, caller);
+    else return this.#call(request, response, { path: callPath, search, caller });
+    return undefined;
+  }
+
+  #call(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, search, caller }: { readonly path: CallPath; readonly search: string; readonly caller: Caller },
+  ): OpenaiError | undefined {
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding !== 'identity') return createEncodingError(encoding);
+    this.#callsInProgress++;
+    response.once('close', () => {
+      if (--this.#callsInProgress === 0) this.#onIdle();
+    });
+    void this.#calls.handle(request, response, path, search === '' ? '' : `?${search}`, caller);
+    return undefined;
+  }
+
+  /** Refuses to be ready, and waits until no call is in progress, for at most `maxMs`. */
+  async drain(listener: Listener, maxMs: number): Promise<void> {
+    this.#isDraining = true;
+    listener.stopKeepAlive();
+    if (this.#callsInProgress === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+      this.#clock.schedule(maxMs, resolve);
+    });
+  }
+
+  #sendHealth(response: ServerResponse, isReadiness: boolean): undefined {
+    const reason = isReadiness ? this.#findUnreadyReason() : undefined;
+    const body = JSON.stringify(reason === undefined ? { status: 'ok' } : { status: 'unavailable', reason });
+    response.writeHead(reason === undefined ? 200 : 503, { 'content-type': 'application/json' }).end(body);
+  }
+
+  #findUnreadyReason(): string | undefined {
+    if (this.#isDraining) return 'shutting down';
+    return this.#fleet.isLoaded ? undefined : 'no API server has sent a list of replicas';
+  }
+
+  /** Sends the list of models, or one entry of it. */
+  async #sendModels(response: ServerResponse, path: string, caller: Caller): Promise<void> {
+    if (!this.#fleet.isLoaded) await this.#fleet.waitForList();
+    const isVisible = (model: string): boolean => this.#calls.isOffered(model, caller);
+    const name = decodeName(path.slice(MODELS_PATH.length + 1));
+    const entry =
+      path === MODELS_PATH
+        ? { object: 'list', data: this.#models.list(isVisible) }
+        : this.#models.find(name, isVisible);
+    if (entry) sendJson(response, entry);
+    else sendOpenaiError(response, this.#calls.createUnknownModelError(name, caller));
+  }
+
+  /** Adds the headers that let web pages of the allowed origin read the response. Returns whether it has responded. */
+  #allowOrigin(request: IncomingMessage, response: ServerResponse): boolean {
+    const { corsOrigin } = this.#settings;
+    if (corsOrigin === undefined || request.headers.origin === undefined) return false;
+    response.setHeader('access-control-allow-origin', corsOrigin);
+    if (request.method !== 'OPTIONS') return false;
+    response.writeHead(204, {
+      'access-control-allow-methods': 'GET, POST',
+      'access-control-allow-headers':
+        request.headers['access-control-request-headers'] ?? 'authorization, content-type',
+      'access-control-max-age': '600',
+    });
+    response.end();
+    return true;
+  }
+}
+
+const MODELS_PATH = '/v1/models';
+
+const UNKNOWN_KEY: OpenaiError = {
+  status: 401,
+  message: 'this gateway needs a key that it knows: send Authorization: Bearer KEY',
+  type: 'authentication_error',
+  code: 'invalid_api_key',
+  headers: { 'www-authenticate': 'Bearer' },
+};
+
+function createPathError(path: string): OpenaiError {
+  if (isStatefulPath(path)) {
+    const message = 'this request is about something that one engine keeps, and the gateway does not know which one';
+    return createRequestError(`${message}; call that engine directly`);
+  }
+  return createRequestError(`the gateway does not forward ${path.slice(0, 200)}; see --allow-path`, {
+    status: 404,
+    code: 'unknown_path',
+  });
+}
+
+function createMethodError({ method }: IncomingMessage, expected: string): OpenaiError {
+  const error = createRequestError(`${method} is not supported here; use ${expected}`, { status: 405 });
+  return { ...error, headers: { allow: expected } };
+}
+
+function createEncodingError(encoding: string): OpenaiError {
+  return createRequestError(
+    `a request body encoded with ${encoding.slice(0, 100)} is not supported; send it as it is`,
+    {
+      status: 415,
+    },
+  );
+}
+
+function decodeName(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function sendJson(response: ServerResponse, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': String(body.length) }).end(body);
+}

@@ -1,0 +1,72 @@
+import type { ModelFleet } from '../client/model-fleet.js';
+import { measureMisspelling } from '../core/edit-distance.js';
+import { quote } from '../core/quoting.js';
+import type { Aliases } from './aliases.js';
+import type { OpenaiError } from './openai-error.js';
+
+/** Maximum number of models that an unknown name is compared with, and of names that are suggested. */
+const MAX_COMPARED = 1000;
+const MAX_SUGGESTED = 3;
+
+/** An entry of `GET /v1/models`. */
+interface ModelEntry {
+  readonly id: string;
+  readonly object: 'model';
+  /** Time in seconds since 1970. It is the gateway's start, because the registry doesn't know when models were made. */
+  readonly created: number;
+  readonly owned_by: string;
+}
+
+/** The list of models that callers can name: those of the fleet, and the aliases of which one target is offered. */
+export class ModelList {
+  readonly #fleet: ModelFleet;
+  readonly #aliases: Aliases;
+  readonly #created: number;
+
+  constructor(fleet: ModelFleet, aliases: Aliases, startedEpochMs: number) {
+    this.#fleet = fleet;
+    this.#aliases = aliases;
+    this.#created = Math.floor(startedEpochMs / 1000);
+  }
+
+  /** Lists the names, sorted. `isVisible` says whether the caller can call a model. */
+  list(isVisible: (model: string) => boolean): readonly ModelEntry[] {
+    const names = new Set(this.#fleet.listModels().filter(isVisible));
+    for (const [name, targets] of this.#aliases) if (targets.some(isVisible)) names.add(name);
+    return [...names].sort().map((id) => this.#createEntry(id));
+  }
+
+  /** Finds one name; undefined if the caller can't call it. */
+  find(name: string, isVisible: (model: string) => boolean): ModelEntry | undefined {
+    const targets = this.#aliases.get(name) ?? [name];
+    return targets.some(isVisible) ? this.#createEntry(name) : undefined;
+  }
+
+  #createEntry(id: string): ModelEntry {
+    return { id, object: 'model', created: this.#created, owned_by: 'anyserve' };
+  }
+}
+
+/** Creates the error for a model that no replica offers, with the offered names that are most like it. */
+export function createUnknownModelError(model: string, offered: readonly string[]): OpenaiError {
+  const names = findSimilar(model, offered.slice(0, MAX_COMPARED));
+  const hint = names.length > 0 ? `; did you mean ${names.map(quote).join(' or ')}?` : '';
+  return {
+    status: 404,
+    message: `no replica offers the model ${quote(model)}${hint}`,
+    type: 'invalid_request_error',
+    code: 'model_not_found',
+    param: 'model',
+  };
+}
+
+function findSimilar(model: string, names: readonly string[]): readonly string[] {
+  const scored: [name: string, distance: number][] = [];
+  for (const name of names) {
+    const isPart = model.length >= 3 && name.toLowerCase().includes(model.toLowerCase());
+    const distance = measureMisspelling(model, name) ?? (isPart ? 4 : undefined);
+    if (distance !== undefined) scored.push([name, distance]);
+  }
+  scored.sort(([, a], [, b]) => a - b);
+  return scored.slice(0, MAX_SUGGESTED).map(([name]) => name);
+}

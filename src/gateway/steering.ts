@@ -1,0 +1,88 @@
+import { parseConditions, QUERY_HEADER } from '../client/call-conditions.js';
+import { type CallConditions, NO_CONDITIONS } from '../client/model-fleet.js';
+import { getErrorMessage } from '../core/errors.js';
+import { GenerationalCache } from '../core/generational-cache.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
+import { getHeaderValues } from '../http/request-head.js';
+import type { RequestModel } from './request-model.js';
+
+/** A caller of the gateway, and what it can ask for. */
+export interface Caller {
+  /** Name of the key, for logs; undefined without keys. */
+  readonly name: string | undefined;
+  /** Whether it can choose among replicas, and learns which one has responded. */
+  readonly canSteer: boolean;
+  /** Selector that the replicas of all its calls must match. */
+  readonly selector: Selector;
+}
+
+/** The caller of a gateway without keys. */
+export const ANONYMOUS: Caller = { name: undefined, canSteer: true, selector: EMPTY_SELECTOR };
+
+/** Finds the caller by the values of a request's `authorization` headers; undefined for an unknown key. */
+export type FindCaller = (authorization: readonly string[]) => Caller | undefined;
+
+/** Which replicas of a model a request wants. */
+export interface Steering {
+  readonly conditions: CallConditions;
+  /** Stands for the conditions: the same text for the same conditions. */
+  readonly text: string;
+  /** Calls with the same key go to the same replica. */
+  readonly affinity: string | undefined;
+}
+
+/** Request headers that choose among the replicas of a model. */
+const SELECTOR_HEADER = 'x-anyserve-selector';
+const PREFER_HEADER = 'x-anyserve-prefer';
+const AFFINITY_HEADER = 'x-anyserve-affinity';
+
+const HEADER_PREFIX = /^x-anyserve-/i;
+
+/** Maximum number of different conditions that are kept parsed. */
+const MAX_CONDITIONS = 1000;
+
+/** Maximum number of bytes of a request that stand for its conversation. */
+const AFFINITY_BYTES = 1024;
+
+const NOT_STEERED: Steering = { conditions: NO_CONDITIONS, text: '', affinity: undefined };
+
+/** Reads the headers with which callers choose among replicas. */
+export class SteeringHeaders {
+  readonly #parsed = new GenerationalCache<string, CallConditions>(MAX_CONDITIONS);
+
+  /** Reads the headers of a request. A caller that can't steer has only the selector of its key. */
+  read(rawHeaders: readonly string[], caller: Caller): Steering | { readonly problem: string } {
+    const isSteered = caller.canSteer && hasSteeringHeader(rawHeaders);
+    if (!isSteered && caller.selector.terms.length === 0) return NOT_STEERED;
+    const get = (name: string): readonly string[] => (isSteered ? getHeaderValues(rawHeaders, name) : []);
+    const [query, selector, preference] = [get(QUERY_HEADER), get(SELECTOR_HEADER), get(PREFER_HEADER)];
+    const [affinity] = get(AFFINITY_HEADER);
+    if (query.length > 1) return { problem: `more than one header ${QUERY_HEADER}` };
+    const text = JSON.stringify([caller.selector.text, query, selector, preference]);
+    try {
+      let conditions = this.#parsed.get(text);
+      if (!conditions) {
+        conditions = parseConditions({ query: query[0] ?? '', selector, preference }, caller.selector);
+        this.#parsed.set(text, conditions);
+      }
+      return { conditions, text, affinity };
+    } catch (error) {
+      return { problem: getErrorMessage(error) };
+    }
+  }
+}
+
+function hasSteeringHeader(rawHeaders: readonly string[]): boolean {
+  for (let index = 0; index < rawHeaders.length; index += 2)
+    if (HEADER_PREFIX.test(rawHeaders[index] as string)) return true;
+  return false;
+}
+
+/**
+ * Returns the key of the conversation that a request continues: its `prompt_cache_key`, its `user`, or the beginning of its body.
+ * The first messages of a conversation are the same in each of its requests, so an engine that has them cached can reuse them.
+ */
+export function getAffinityKey({ promptCacheKey, user }: RequestModel, pieces: readonly Buffer[]): string | undefined {
+  if (promptCacheKey !== undefined) return promptCacheKey;
+  return user ?? pieces[0]?.toString('latin1', 0, AFFINITY_BYTES);
+}

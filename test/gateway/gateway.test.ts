@@ -1,0 +1,381 @@
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { CallerKeys } from '../../src/credentials/caller-keys.js';
+import { startTestGateway } from '../support/gateway.js';
+import { type HttpEngine, type ReceivedRequest, sendJson, startHttpEngine } from '../support/http-engine.js';
+import { until } from '../support/until.js';
+
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function startGateway(...args: Parameters<typeof startTestGateway>) {
+  const started = await startTestGateway(...args);
+  cleanups.push(() => started.close());
+  return started;
+}
+
+async function startEngine(...args: Parameters<typeof startHttpEngine>): Promise<HttpEngine> {
+  const engine = await startHttpEngine(...args);
+  cleanups.push(() => engine.close());
+  return engine;
+}
+
+/** Starts an engine that responds with its name. */
+const startNamedEngine = (name: string): Promise<HttpEngine> =>
+  startEngine((_request, response) => sendJson(response, { engine: name }));
+
+const CHAT = '/v1/chat/completions';
+
+interface ErrorBody {
+  readonly error: { readonly message: string; readonly type: string; readonly code: string | null };
+}
+
+const readError = async (response: Response): Promise<ErrorBody['error']> =>
+  ((await response.json()) as ErrorBody).error;
+
+describe('a call', () => {
+  it('passes the bytes, the query string and the listed headers, and no credential', async () => {
+    const { register, post, waitForModels } = await startGateway({ passedHeaders: ['X-Mine'] });
+    const engine = await startNamedEngine('a');
+    await register('a', engine.url);
+    await waitForModels('m');
+    const body = '{ "messages":[{"role":"user","content":"\\u00e4 ☃"}],\n "model" : "m", "unknown": 1.0 }';
+    await post(`${CHAT}?api-version=2`, body, {
+      authorization: 'Bearer secret',
+      cookie: 'a=b',
+      'api-key': 'secret',
+      'x-mine': '1',
+      'x-request-id': 'id1',
+      traceparent: '00-1-2-01',
+      'x-stainless-lang': 'js',
+    });
+    const received = engine.requests.at(-1) as ReceivedRequest;
+    expect([received.url, received.body]).toEqual([`${CHAT}?api-version=2`, body]);
+    const { host, connection, 'user-agent': _agent, ...headers } = received.headers;
+    expect([host, connection]).toEqual([new URL(engine.origin).host, undefined]);
+    expect(headers).toEqual({
+      accept: '*/*',
+      'accept-encoding': 'identity',
+      'content-type': 'application/json',
+      'content-length': String(Buffer.byteLength(body)),
+      'x-mine': '1',
+      'x-request-id': 'id1',
+      traceparent: '00-1-2-01',
+      'x-stainless-lang': 'js',
+    });
+  });
+
+  it('returns the status, headers and bytes of the engine', async () => {
+    const { register, gateway, waitForModels } = await startGateway();
+    const engine = await startEngine((_request, response) => {
+      response.sendDate = false;
+      response.writeHead(422, 'Not Like This', [
+        'Set-Cookie',
+        'a=1',
+        'X-Case',
+        'Kept',
+        'Set-Cookie',
+        'b=2',
+        'X-Anyserve-Mine',
+        'no',
+        'Content-Length',
+        '4',
+      ]);
+      response.end('{"e"');
+    });
+    await register('a', engine.url);
+    await waitForModels('m');
+    const received = await new Promise<{ status: unknown; reason: unknown; raw: string[]; body: string }>(
+      (resolve, reject) => {
+        const sent = httpRequest(`${gateway.url}${CHAT}`, { method: 'POST' }, (response) => {
+          let body = '';
+          response.on('data', (piece) => {
+            body += piece;
+          });
+          response.on('end', () =>
+            resolve({ status: response.statusCode, reason: response.statusMessage, raw: response.rawHeaders, body }),
+          );
+        });
+        sent.on('error', reject);
+        sent.end('{"model":"m"}');
+      },
+    );
+    expect([received.status, received.reason, received.body]).toEqual([422, 'Not Like This', '{"e"']);
+    expect(received.raw.slice(0, 8)).toEqual([
+      'Set-Cookie',
+      'a=1',
+      'X-Case',
+      'Kept',
+      'Set-Cookie',
+      'b=2',
+      'Content-Length',
+      '4',
+    ]);
+    expect(received.raw).toContain('x-anyserve-replica');
+    expect(received.raw).not.toContain('X-Anyserve-Mine');
+  });
+
+  it('of an alias has the model of the first target that is offered, at its place in the body', async () => {
+    const { register, post, waitForModels } = await startGateway({
+      aliases: new Map([['gpt', ['absent', 'm"1']]]),
+    });
+    const engine = await startNamedEngine('a');
+    await register('a', engine.url, { model: 'm"1' });
+    await waitForModels('gpt', 'm"1');
+    const response = await post(CHAT, '{"a":"gpt","model":"gpt","z":[1]}');
+    expect(response.status).toBe(200);
+    expect(engine.requests[0]?.body).toBe('{"a":"gpt","model":"m\\"1","z":[1]}');
+  });
+
+  it.each([
+    [
+      'closes the connection',
+      (_request: unknown, _response: unknown, raw: { socket: { destroy(): void } }) => raw.socket.destroy(),
+    ],
+    ['is overloaded', (_request: unknown, response: Parameters<typeof sendJson>[0]) => sendJson(response, {}, 503)],
+    ['fails', (_request: unknown, response: Parameters<typeof sendJson>[0]) => sendJson(response, {}, 500)],
+    [
+      'has lost the model',
+      (_request: unknown, response: Parameters<typeof sendJson>[0]) =>
+        sendJson(response, { error: { message: 'model m not found' } }, 404),
+    ],
+    [
+      'breaks off its response',
+      (_request: unknown, response: Parameters<typeof sendJson>[0]) => {
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' });
+        response.write('{"engine":');
+        setTimeout(() => response.destroy(), 20);
+      },
+    ],
+  ] as const)('goes to another replica when one %s', async (_what, respond) => {
+    const { register, post, waitForModels, finished } = await startGateway();
+    const bad = await startEngine(respond as never);
+    const good = await startNamedEngine('good');
+    await register('bad', bad.url);
+    await register('good', good.url);
+    await waitForModels('m');
+    for (let call = 0; call < 2; call++)
+      expect(await (await post(CHAT, { model: 'm' })).json()).toEqual({ engine: 'good' });
+    expect(bad.requests.length).toBe(1);
+    expect(finished.map(({ attempts }) => attempts).sort()).toEqual([1, 2]);
+  });
+
+  it('that fails everywhere gets the last response as it came, and clients are told not to repeat it', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    for (const id of ['a', 'b']) {
+      const engine = await startEngine((_request, response) =>
+        sendJson(response, { from: id }, 500, { 'x-mine': '1' }),
+      );
+      await register(id, engine.url);
+    }
+    await waitForModels('m');
+    const response = await post(CHAT, { model: 'm' });
+    const { from } = (await response.json()) as { from: string };
+    const { headers } = response;
+    expect([response.status, headers.get('x-mine'), headers.get('x-should-retry')]).toEqual([500, '1', 'false']);
+    expect(['a', 'b']).toContain(from);
+  });
+
+  it('is cancelled at the engine when the caller leaves', async () => {
+    const { register, gateway, waitForModels, finished } = await startGateway();
+    let isClosed = false;
+    const engine = await startEngine((_request, response) =>
+      response.on('close', () => {
+        isClosed = true;
+      }),
+    );
+    await register('a', engine.url);
+    await waitForModels('m');
+    const abort = new AbortController();
+    const call = fetch(`${gateway.url}${CHAT}`, { method: 'POST', body: '{"model":"m"}', signal: abort.signal });
+    await until('the engine has the call', () => engine.requests.length === 1);
+    abort.abort();
+    await expect(call).rejects.toThrow();
+    await until('it is cancelled', () => isClosed);
+    await until('it has ended', () => finished.length === 1);
+    expect(finished[0]).toMatchObject({ status: 499, attempts: 1, failure: undefined });
+  });
+
+  it.each([
+    ['no model', '{"a":1}', 400],
+    ['two models', '{"model":"m","model":"m"}', 400],
+    ['a model that is not a string', '{"model":5}', 400],
+    ['a body that is not JSON', 'model=m', 400],
+    ['a large body', `{"model":"m","a":"${'x'.repeat(1024 * 1024)}"}`, 413],
+  ])('with %s is refused', async (_what, body, status) => {
+    const { post } = await startGateway();
+    const response = await post(CHAT, body);
+    expect([response.status, (await readError(response)).type]).toEqual([status, 'invalid_request_error']);
+  });
+
+  it('of an unknown model is refused with the closest name', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    await register('a', 'http://127.0.0.1:1/v1', { model: 'llama-3.1-8b' });
+    await waitForModels('llama-3.1-8b');
+    const response = await post(CHAT, { model: 'lama-3.1-8b' });
+    const error = await readError(response);
+    expect([response.status, error.code]).toEqual([404, 'model_not_found']);
+    expect(error.message).toContain('did you mean "llama-3.1-8b"?');
+  });
+
+  it('that continues a stored response needs a model with one replica', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    const [a, b] = [await startNamedEngine('a'), await startNamedEngine('b')];
+    await register('a', a.url);
+    await waitForModels('m');
+    const body = { model: 'm', previous_response_id: 'r' };
+    expect((await post('/v1/responses', body)).status).toBe(200);
+    await register('b', b.url);
+    await until('it is refused', async () => (await post('/v1/responses', body)).status === 400);
+  });
+});
+
+describe('a stream', () => {
+  it('passes each event when it arrives', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    const waiting: (() => void)[] = [];
+    const engine = await startEngine(async (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      for (let n = 0; n < 3; n++) {
+        response.write(`data: ${n}\n\n`);
+        await new Promise<void>((resolve) => waiting.push(resolve));
+      }
+      response.end('data: [DONE]\n\n');
+    });
+    await register('a', engine.url);
+    await waitForModels('m');
+    const response = await post(CHAT, { model: 'm', stream: true });
+    const received: string[] = [];
+    for await (const piece of response.body as unknown as AsyncIterable<Uint8Array>) {
+      received.push(Buffer.from(piece).toString());
+      await until('the engine waits', () => waiting.length > 0);
+      waiting.shift()?.();
+      if (received.length === 3) break;
+    }
+    expect(received).toEqual(['data: 0\n\n', 'data: 1\n\n', 'data: 2\n\n']);
+  });
+
+  it('that breaks off ends with an error event, and without the end of the response', async () => {
+    const { register, gateway, waitForModels, finished } = await startGateway();
+    const engine = await startEngine((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"n":0}\n\ndata: {"n"');
+      setTimeout(() => response.destroy(), 50);
+    });
+    await register('a', engine.url);
+    await waitForModels('m');
+    const raw = await exchange(
+      gateway.port,
+      `POST ${CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 27\r\n\r\n{"model":"m","stream":true}`,
+    );
+    const body = raw.slice(raw.indexOf('\r\n\r\n') + 4);
+    expect(body).toMatch(/data: \{"n":0\}\n\ndata: \{"n"/);
+    expect(body).toMatch(
+      /\n\nevent: error\ndata: \{"error":\{"message":"[^"]+","type":"server_error","param":null,"code":"incomplete_response"\}\}\n\n/,
+    );
+    expect(body.endsWith('0\r\n\r\n')).toBe(false);
+    expect(finished[0]?.failure).toContain('the response is incomplete');
+  });
+});
+
+describe('a key', () => {
+  const KEYS = ['# callers', 'alice key-of-alice-1234567 steer', 'bob key-of-bob-1234567890 where=zone=b'];
+  const findCaller = (authorization: readonly string[]) => new CallerKeys(KEYS, 'keys').find(authorization);
+
+  it('is required, and restricts the replicas of its caller', async () => {
+    const { register, post, waitForModels, finished, gateway } = await startGateway(
+      { findCaller },
+      'key-of-alice-1234567',
+    );
+    const [a, b] = [await startNamedEngine('a'), await startNamedEngine('b')];
+    await register('a', a.url, { model: 'm', zone: 'a' });
+    await register('a2', a.url, { model: 'only-a', zone: 'a' });
+    await register('b', b.url, { model: 'm', zone: 'b' });
+    await waitForModels('m', 'only-a');
+    const bob = { authorization: 'Bearer key-of-bob-1234567890' };
+    for (let call = 0; call < 3; call++) {
+      const response = await post(CHAT, { model: 'm' }, { ...bob, 'x-anyserve-query': 'zone=a' });
+      expect([await response.json(), response.headers.get('x-anyserve-replica')]).toEqual([{ engine: 'b' }, null]);
+    }
+    const hidden = await post(CHAT, { model: 'only-a' }, bob);
+    expect([hidden.status, (await readError(hidden)).code]).toEqual([404, 'model_not_found']);
+    const models = await (await fetch(`${gateway.url}/v1/models`, { headers: bob })).json();
+    expect((models as { data: { id: string }[] }).data.map(({ id }) => id)).toEqual(['m']);
+    const steered = await post(CHAT, { model: 'm' }, { 'x-anyserve-selector': 'zone%3Db' });
+    expect([await steered.json(), steered.headers.get('x-anyserve-replica')]).toEqual([{ engine: 'b' }, 'b']);
+    expect(finished.map(({ caller }) => caller)).toEqual(['bob', 'bob', 'bob', 'bob', 'alice']);
+    for (const authorization of [
+      '',
+      'Bearer x',
+      'Basic a2V5',
+      'Bearer key-of-alice-12345678',
+      'Bearer key-of-alice-123456',
+    ]) {
+      const refused = await post(CHAT, { model: 'm' }, { authorization });
+      expect([refused.status, (await readError(refused)).code]).toEqual([401, 'invalid_api_key']);
+    }
+  });
+});
+
+describe('a path', () => {
+  it.each([
+    ['/v1/load_lora_adapter', 404],
+    ['/v1/chat/completions/../../load_lora_adapter', 400],
+    ['/v1/chat/%2e%2e/completions', 400],
+    ['/v1%2fchat/completions', 400],
+    ['/v1//chat/completions', 400],
+    ['/admin', 404],
+    ['/v1/files', 400],
+    ['/v1/responses/resp_1', 400],
+  ])('%s is refused', async (path, status) => {
+    const { gateway } = await startGateway();
+    const raw = await exchange(
+      gateway.port,
+      `POST ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+    );
+    expect(raw).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  });
+
+  it('can be allowed', async () => {
+    const { register, post, waitForModels } = await startGateway({ allowedPaths: ['/tokenize'] });
+    const engine = await startNamedEngine('a');
+    await register('a', engine.url);
+    await waitForModels('m');
+    expect((await post('/v1/tokenize', { model: 'm' })).status).toBe(200);
+  });
+});
+
+it('readiness follows the API server and the shutdown, and calls finish before it', async () => {
+  const { gateway, register, post, waitForModels } = await startGateway();
+  let respond = (): void => {};
+  const engine = await startEngine((_request, response) => {
+    respond = () => sendJson(response, { done: true });
+  });
+  await register('a', engine.url);
+  await waitForModels('m');
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
+  const call = post(CHAT, { model: 'm' });
+  await until('the engine has the call', () => engine.requests.length === 1);
+  const closed = gateway.close(10_000);
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
+  respond();
+  expect(await (await call).json()).toEqual({ done: true });
+  await closed;
+});
+
+/** Sends bytes and returns everything that comes back until the connection is closed. */
+function exchange(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let received = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(text));
+    socket.on('data', (piece) => {
+      received += piece.toString('latin1');
+    });
+    socket.on('error', reject);
+    socket.on('close', () => resolve(received));
+  });
+}
