@@ -17,6 +17,9 @@ const MAX_CACHE_FILE_BYTES = 16 * 1024 * 1024;
 /** Maximum number of versions of the program and of Node.js whose code is cached. */
 const MAX_CACHED_VERSIONS = 4;
 
+/** Name of the folder of a version: `v20.19.0-linux-x64-0f3c...`. */
+const VERSION_FOLDER = /^v\d+\.\d+\.\d+\S*-\w+-\w+-\w/;
+
 /** Minimum age, in ms, at which code that V8 rejects is replaced. V8 rejects code from other CPUs or flags. */
 const REPLACE_REJECTED_AFTER_MS = 60 * 60 * 1000;
 
@@ -142,10 +145,11 @@ function createExclusively(path) {
   return fs.openSync(path, 'wx', 0o600);
 }
 
-/** Removes the folders of all but the most recently used versions. */
+/** Removes the folders of all but the most recently used versions. Leaves everything else in the folder alone. */
 function removeOldVersions(folder) {
   const versions = fs
     .readdirSync(folder)
+    .filter((name) => VERSION_FOLDER.test(name))
     .map((name) => join(folder, name))
     .map((path) => ({ path, changedAtMs: fs.lstatSync(path).mtimeMs }));
   versions.sort((a, b) => b.changedAtMs - a.changedAtMs);

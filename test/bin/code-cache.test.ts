@@ -173,11 +173,15 @@ describe('the code cache of a command', () => {
     expect(listFiles(findCacheFolder())).toEqual([file]);
   });
 
-  it('is removed when newer versions exist', () => {
-    mkdirSync(findCacheFolder(), { mode: 0o700 });
-    for (let old = 0; old < 6; old++) mkdirSync(join(findCacheFolder(), `v1.0.${old}`), { mode: 0o700 });
+  it('is removed when newer versions exist, and nothing else is', () => {
+    const others = ['models', 'v1', 'v1.0.0'];
+    for (const folder of ['', ...others]) mkdirSync(join(findCacheFolder(), folder), { mode: 0o700 });
+    for (let old = 0; old < 6; old++)
+      mkdirSync(join(findCacheFolder(), `v1.0.${old}-linux-x64-0f3c`), { mode: 0o700 });
     const file = fillCache();
-    expect(readdirSync(findCacheFolder())).toHaveLength(4);
+    const left = readdirSync(findCacheFolder());
+    expect(left.filter((name) => others.includes(name))).toEqual(others);
+    expect(left).toHaveLength(others.length + 4);
     expect(existsSync(file)).toBe(true);
   });
 });
