@@ -89,6 +89,15 @@ describe('p2c', () => {
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
   });
 
+  it('asks a third replica when two are equal', () => {
+    const { candidates } = createCandidates(3);
+    candidates.forEach(({ stats }, at) => {
+      stats.load.recordResponse({ running: [5, 5, 1][at] as number, waiting: 0 }, 0, 0);
+    });
+    // 5/6 instead of 2/3: the third one is sometimes the one that was not picked.
+    expect(countPicks('p2c', candidates, 600)[2]).toBeGreaterThan(450);
+  });
+
   it('ignores the load in a response that is more than 10 s old', () => {
     const { clock, candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
@@ -156,6 +165,18 @@ describe('round-robin', () => {
     const picker = createPicker('round-robin', createSeededRandom(1));
     const order = Array.from({ length: 8 }, () => picker.pick(candidates, {}).target.replicaId);
     expect(order.join(' ')).toBe('r0 r0 r1 r0 r0 r0 r1 r0');
+  });
+
+  it('spreads the turns of replicas that come back at the same time', () => {
+    const { candidates } = createCandidates(40);
+    const picker = createPicker('round-robin', createSeededRandom(1));
+    for (let n = 0; n < 60; n++) picker.pick(candidates, {});
+    const [back, stayed] = [candidates.slice(0, 10), candidates.slice(10)];
+    for (let n = 0; n < 100; n++) picker.pick(stayed, {});
+    const round = Array.from({ length: 40 }, () => picker.pick(candidates, {}));
+    expect(back.every((one) => round.includes(one))).toBe(true);
+    const inARow = round.map((one) => (back.includes(one) ? 'b' : ' ')).join('');
+    expect(inARow).not.toContain('bbbb');
   });
 });
 
