@@ -98,6 +98,18 @@ describe('p2c', () => {
     expect(countPicks('p2c', candidates, 600)[2]).toBeGreaterThan(450);
   });
 
+  it('asks a third replica when two are slow', () => {
+    const { clock, candidates } = createCandidates(10);
+    candidates.forEach(({ stats }, at) => {
+      stats.recordFirstByte(at < 6 ? 10 : 1000 + at);
+    });
+    // Then the median is computed again.
+    clock.advance(100);
+    const slowPicks = countPicks('p2c', candidates, 3000).slice(6);
+    // 4/10 * 3/9 of the choices are between two of them: 400. A third one is slow as well in 3/9 of these cases.
+    expect(slowPicks.reduce((total, picks) => total + picks, 0)).toBeLessThan(200);
+  });
+
   it('ignores the load in a response that is more than 10 s old', () => {
     const { clock, candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
