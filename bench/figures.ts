@@ -1,3 +1,5 @@
+import type { Random } from '../src/core/ports.js';
+
 /** Returns a quantile of the values; the fraction 0.5 is the median. */
 export function computeQuantile(values: readonly number[], fraction: number): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -22,4 +24,9 @@ export function readMonotonicUs(): number {
 /** Rounds a number to three significant digits. */
 export function roundFigure(value: number): number {
   return Number(value.toPrecision(3));
+}
+
+/** Returns an exponentially distributed number with a mean, such as the time of a call or between two calls. */
+export function takeExponential(random: Random, mean: number): number {
+  return -mean * Math.log(1 - random.fraction());
 }

@@ -106,11 +106,40 @@ const TABLES: Readonly<Record<string, Table>> = {
   Calls: {
     results: 'calls',
     columns: [
-      ['median', 'p50Ms', 'ms'],
-      ['p99', 'p99Ms', 'ms'],
-      ['most busy vs. mean, p99', 'maxOfMean'],
-      ['attempts per call', 'attemptsPerCall'],
+      ['p99 with p2c', 'p2cP99Ms', 'ms'],
+      ['least-request', 'leastRequestP99Ms', 'ms'],
+      ['round-robin', 'roundRobinP99Ms', 'ms'],
+      ['random', 'randomP99Ms', 'ms'],
+      ['attempts per call with p2c', 'p2cAttempts'],
     ],
+  },
+  'How evenly calls are spread': {
+    results: 'calls',
+    columns: [
+      ['p2c', 'p2cMaxOfMean'],
+      ['least-request', 'leastRequestMaxOfMean'],
+      ['round-robin', 'roundRobinMaxOfMean'],
+      ['random', 'randomMaxOfMean'],
+    ],
+  },
+  'Calls that keep their replica': {
+    results: 'calls',
+    columns: [
+      ['while it is away', 'keptAwayPercent', '%'],
+      ['when its successor is there', 'keptBackPercent', '%'],
+    ],
+  },
+  'Ten real workers': {
+    results: 'calls',
+    columns: [
+      ['one is slow: median', 'slowP50Ms', 'ms'],
+      ['p99', 'slowP99Ms', 'ms'],
+      ['one is killed: p99', 'killedP99Ms', 'ms'],
+      ['longest', 'killedMaxMs', 'ms'],
+      ['failed calls', 'killedFailed'],
+      ['attempts per call', 'killedAttempts'],
+    ],
+    formatName: (what) => what.replace('real workers: ', ''),
   },
   'Start-up': {
     results: 'startup',

@@ -8,45 +8,51 @@ import { ActiveCalls } from '../../src/client/cancellation.js';
 import { ChannelPool } from '../../src/client/channel-pool.js';
 import type { InferStreamOptions, PickerName } from '../../src/client/client-options.js';
 import { createFixedDiscovery, type Discovery } from '../../src/client/discovery.js';
-import type { CallOptions, InferenceChannel } from '../../src/client/inference-channel.js';
+import type { InferenceChannel } from '../../src/client/inference-channel.js';
 import { QuietCallWatch } from '../../src/client/quiet-calls.js';
 import { RetryingCaller } from '../../src/client/retrying-caller.js';
 import { AnyserveError } from '../../src/core/errors.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import type { CallEvent } from '../../src/core/ports.js';
 import { toServer } from './api-client.js';
-import { ManualClock } from './manual-clock.js';
 import { listReplica, replica } from './replicas.js';
 import { createSeededRandom } from './seeded-random.js';
-
-/** The response of a simulated replica to one call: a success, or an error, after a time. */
-export interface SimulatedResponse {
-  readonly afterMs: number;
-  readonly error?: AnyserveError;
-}
+import { SimulatedReplicas, type SimulatedResponse } from './simulated-replicas.js';
 
 const SERVER = toServer('http://a');
 
 /** Returns the endpoint of a simulated replica. */
 export const toEndpoint = (id: string): string => `${id}.test:50051`;
 
-/** A fleet of simulated replicas, and a real client of it: its table, picker and retries, with a manual clock. */
+/**
+ * A fleet of simulated replicas, and a real client of it: its table, picker and retries, with a manual clock. Several clients can
+ * share the `replicas` of one fleet.
+ */
 export class SimulatedFleet {
-  readonly clock = new ManualClock();
+  readonly replicas: SimulatedReplicas;
+  readonly clock;
   readonly random;
-  readonly table = new ReplicaTable(this.clock);
+  readonly table: ReplicaTable;
   readonly discovery: TableDiscovery;
   readonly attempts: string[] = [];
-  /** Number of simulated calls that replicas are working on. */
-  working = 0;
   /** Called when an attempt at a replica begins. */
   onAttempt: (id: string) => void = () => {};
   readonly #caller: RetryingCaller<InferenceChannel>;
   readonly #channels: ChannelPool;
-  readonly #responses = new Map<string, () => SimulatedResponse>();
 
-  constructor({ seed = 1, pick = 'p2c' as PickerName, count = 0, timeoutMs = 60_000, hedgeAfterMs = 0 } = {}) {
-    const { clock, table } = this;
+  constructor({
+    seed = 1,
+    pick = 'p2c' as PickerName,
+    count = 0,
+    timeoutMs = 60_000,
+    hedgeAfterMs = 0,
+    replicas = new SimulatedReplicas(),
+  } = {}) {
+    const { clock } = replicas;
+    const table = new ReplicaTable(clock);
+    this.replicas = replicas;
+    this.clock = clock;
+    this.table = table;
     const random = createSeededRandom(seed);
     this.random = random;
     this.discovery = new TableDiscovery({
@@ -87,15 +93,25 @@ export class SimulatedFleet {
     this.table.apply(SERVER, { kind: 'removed', replicaId: asReplicaId(id), reason: 'closed' });
   }
 
+  /** Number of calls that run or wait at the replicas. */
+  get working(): number {
+    return this.replicas.calls.reduce((total, calls) => total + calls, 0);
+  }
+
+  /** Limits how many calls a replica runs at once. Default: unlimited. */
+  setSlots(id: string, slots: number): void {
+    this.replicas.get(toEndpoint(id)).slots = slots;
+  }
+
   /** Sets what a replica does with each call. Default: it responds after 10 ms. */
   setResponse(id: string, respond: () => SimulatedResponse): void {
-    this.#responses.set(toEndpoint(id), respond);
+    this.replicas.get(toEndpoint(id)).respond = respond;
   }
 
   /** Makes a call. Resolves to `ok`, or to the code of the error. */
   async call(options: InferStreamOptions = {}): Promise<string> {
     try {
-      await this.#caller.call(options, 60_000, (channel, call) => this.#respond(channel.endpoint, call));
+      await this.#caller.call(options, 60_000, (channel, call) => this.replicas.get(channel.endpoint).handle(call));
       return 'ok';
     } catch (error) {
       if (error instanceof AnyserveError) return error.code;
@@ -122,47 +138,14 @@ export class SimulatedFleet {
     return outcomes;
   }
 
-  /** Lets time pass. The promises of each timer settle before the next one. */
-  async run(ms: number): Promise<void> {
-    const endAtMs = this.clock.nowMs() + ms;
-    await settle();
-    for (;;) {
-      const nextMs = this.clock.nextDelayMs;
-      if (nextMs > endAtMs - this.clock.nowMs()) break;
-      this.clock.advance(nextMs);
-      await settle();
-    }
-    this.clock.advance(endAtMs - this.clock.nowMs());
-    await settle();
+  /** Lets time pass. */
+  run(ms: number): Promise<void> {
+    return this.replicas.run(ms);
   }
 
   close(): void {
     this.discovery.close();
     this.#channels.close();
-  }
-
-  /** Responds as the replica at an endpoint does, unless the call is cancelled or its deadline passes before. */
-  #respond(endpoint: string, { deadlineEpochMs, cancellation }: CallOptions): Promise<void> {
-    const { afterMs, error } = this.#responses.get(endpoint)?.() ?? { afterMs: 10 };
-    this.working++;
-    const response = new Promise<void>((resolve, reject) => {
-      const remainingMs = deadlineEpochMs - this.clock.epochMs();
-      const isLate = afterMs > remainingMs;
-      const cancel = this.clock.schedule(isLate ? remainingMs : afterMs, () => {
-        if (isLate) reject(new AnyserveError('deadline_exceeded', `${endpoint}: no response`));
-        else if (error) reject(error);
-        else resolve();
-      });
-      if (cancellation) {
-        cancellation.stop = () => {
-          cancel();
-          reject(cancellation.reason);
-        };
-      }
-    });
-    return response.finally(() => {
-      this.working--;
-    });
   }
 
   #recordAttempt(event: CallEvent): void {
@@ -179,8 +162,4 @@ function createUnreachableDiscovery(): Discovery {
     throw new AnyserveError('server_unreachable', 'unreachable');
   };
   return { ...createFixedDiscovery('unused:1'), find };
-}
-
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

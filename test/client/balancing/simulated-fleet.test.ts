@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { BrokenConnectionError, NotStartedError } from '../../../src/client/connection-errors.js';
 import { AnyserveError, type ErrorCode } from '../../../src/core/errors.js';
-import { SimulatedFleet, type SimulatedResponse } from '../../support/simulated-fleet.js';
+import { SimulatedFleet } from '../../support/simulated-fleet.js';
+import type { SimulatedResponse } from '../../support/simulated-replicas.js';
 
 const fleets: SimulatedFleet[] = [];
 
