@@ -69,7 +69,7 @@ export interface ClientOptions {
   /** Traces the attempts of calls, and adds headers to their requests. */
   readonly tracer?: Tracer | undefined;
   /**
-   * How the replica of each call is picked: `p2c` (the faster and less busy of two random ones), `random`, `round-robin`,
+   * How the replica of each call is picked: `p2c` (the faster and less busy of two random ones, or of three if those are equal or slow), `random`, `round-robin`,
    * `least-request` (the fewest calls in progress), or `affinity` (calls with the same key go to the same replica). Default:
    * `p2c`.
    */
