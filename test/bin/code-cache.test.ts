@@ -176,8 +176,7 @@ describe('the code cache of a command', () => {
   it('is removed when newer versions exist, and nothing else is', () => {
     const others = ['models', 'v1', 'v1.0.0'];
     for (const folder of ['', ...others]) mkdirSync(join(findCacheFolder(), folder), { mode: 0o700 });
-    for (let old = 0; old < 6; old++)
-      mkdirSync(join(findCacheFolder(), `v1.0.${old}-linux-x64-0f3c`), { mode: 0o700 });
+    for (let old = 0; old < 6; old++) mkdirSync(join(findCacheFolder(), `v1.0.${old}-linux-x64-0f3c`), { mode: 0o700 });
     const file = fillCache();
     const left = readdirSync(findCacheFolder());
     expect(left.filter((name) => others.includes(name))).toEqual(others);
