@@ -27,6 +27,17 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['payload per replica', 'payloadBytesEach', 'B'],
     ],
   },
+  Selectors: {
+    results: 'selectors',
+    columns: [
+      ['new selector, median', 'newP50Us', 'µs'],
+      ['p99', 'newP99Us', 'µs'],
+      ['slowest', 'newMaxUs', 'ms', 1000],
+      ['longest turn', 'turnMaxUs', 'ms', 1000],
+      ['repeated, median', 'repeatedP50Us', 'µs'],
+      ['slowest', 'repeatedMaxUs', 'µs'],
+    ],
+  },
   '`GET /route`': {
     results: 'route',
     columns: [

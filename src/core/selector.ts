@@ -83,7 +83,11 @@ function isPositive({ kind }: SelectorTerm): boolean {
 
 /** Returns whether a term holds for the pairs of one capability object. */
 function holds(term: SelectorTerm, pairs: Pairs): boolean {
-  const value = getPairValue(term.key, pairs);
+  return holdsForValue(term, getPairValue(term.key, pairs));
+}
+
+/** Returns whether a term holds for an object with this value of its key; undefined if the object does not have the key. */
+export function holdsForValue(term: SelectorTerm, value: string | undefined): boolean {
   switch (term.kind) {
     case 'in':
       return value !== undefined && term.values.has(value);

@@ -12,6 +12,39 @@ export class Bitmap {
     this.words[index] = (this.words[index] as number) | (1 << (number & 31));
   }
 
+  /** Adds the members of another bitmap. */
+  addAll({ words: added }: Bitmap): void {
+    if (added.length > this.words.length) {
+      const grown = new Uint32Array(added.length);
+      grown.set(this.words);
+      this.words = grown;
+    }
+    for (let index = 0; index < added.length; index++) {
+      this.words[index] = (this.words[index] as number) | (added[index] as number);
+    }
+  }
+
+  /** Removes the members of another bitmap. */
+  removeAll({ words: removed }: Bitmap): void {
+    const length = Math.min(removed.length, this.words.length);
+    for (let index = 0; index < length; index++) {
+      this.words[index] = (this.words[index] as number) & ~(removed[index] as number);
+    }
+  }
+
+  /** Removes the members that another bitmap doesn't have. */
+  keepCommon({ words: kept }: Bitmap): void {
+    for (let index = 0; index < this.words.length; index++) {
+      this.words[index] = (this.words[index] as number) & (kept[index] ?? 0);
+    }
+  }
+
+  clone(): Bitmap {
+    const clone = new Bitmap();
+    clone.words = this.words.slice();
+    return clone;
+  }
+
   has(number: number): boolean {
     return (((this.words[number >>> 5] ?? 0) >>> (number & 31)) & 1) === 1;
   }

@@ -43,6 +43,8 @@ export class CapabilityIndex<R extends Replica = Replica> {
   readonly #entries: (Entry | undefined)[] = [];
   readonly #slotOf = new Map<ReplicaId, number>();
   readonly #freeSlots: number[] = [];
+  /** The slots that have a registration. */
+  readonly #used = new Bitmap();
   /** The slots whose replica doesn't have exactly one capability object. Its pairs can be spread over several objects. */
   readonly #needsObjectCheck = new Bitmap();
   readonly #trie: QueryTrie;
@@ -54,7 +56,12 @@ export class CapabilityIndex<R extends Replica = Replica> {
     this.#trie = new QueryTrie(this.#entries, limits);
     this.#search = new QuerySearch(this.#trie, this.#entries, this.#needsObjectCheck, limits);
     this.#selectorSearch = new SelectorSearch({
-      candidates: new SelectorCandidates(this.#pairs, this.#trie),
+      candidates: new SelectorCandidates({
+        pairs: this.#pairs,
+        trie: this.#trie,
+        used: this.#used,
+        needsObjectCheck: this.#needsObjectCheck,
+      }),
       registrations: this.#registrations,
       changes: this.#changes,
       limits: selectorLimits,
@@ -123,6 +130,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
   /** Adds an entry to the list of each of its pairs, and to each cached result that it matches. */
   #add(slot: number, entry: Entry): void {
     this.#changes.record(slot);
+    this.#used.add(slot);
     if (entry.objects.length !== 1) this.#needsObjectCheck.add(slot);
     const nodes = findMatchingNodes(entry.objects, this.#trie);
     const sets = nodes.map((node) => node.matches as MatchSet);
@@ -143,6 +151,7 @@ export class CapabilityIndex<R extends Replica = Replica> {
     this.#entries[slot] = undefined;
     this.#registrations[slot] = undefined;
     this.#freeSlots.push(slot);
+    this.#used.delete(slot);
     this.#needsObjectCheck.delete(slot);
     for (const object of entry.objects) {
       for (const pair of object) {

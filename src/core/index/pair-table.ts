@@ -9,9 +9,12 @@ interface Keys {
   otherKeys: Map<string, number> | undefined;
 }
 
+const NO_NUMBERS: ReadonlySet<number> = new Set();
+
 /** Interns key-value pairs as numbers, so that sets of pairs are compared as numbers. A pair keeps its number while it is in use. */
 export class PairTable {
   readonly #byValue = new Map<string, Keys>();
+  readonly #byKey = new Map<string, Set<number>>();
   readonly #pairs: [key: string, value: string][] = [];
   readonly #uses: number[] = [];
   readonly #free: number[] = [];
@@ -27,6 +30,16 @@ export class PairTable {
     const keys = this.#byValue.get(value);
     if (keys === undefined || keys.key === key) return keys?.number;
     return keys.otherKeys?.get(key);
+  }
+
+  /** Returns the numbers of the pairs with a key. */
+  listNumbers(key: string): ReadonlySet<number> {
+    return this.#byKey.get(key) ?? NO_NUMBERS;
+  }
+
+  /** Returns the value of a pair. */
+  getValue(number: number): string {
+    return (this.#pairs[number] as [string, string])[1];
   }
 
   /** Returns the numbers of a query's pairs, ascending; undefined if no replica has one of the pairs. */
@@ -59,6 +72,9 @@ export class PairTable {
     if (uses > 0) return false;
     const [key, value] = this.#pairs[number] as [string, string];
     this.#remove(key, value);
+    const ofKey = this.#byKey.get(key) as Set<number>;
+    ofKey.delete(number);
+    if (ofKey.size === 0) this.#byKey.delete(key);
     this.#free.push(number);
     this.#releases++;
     return true;
@@ -68,6 +84,9 @@ export class PairTable {
     const number = this.#free.pop() ?? this.#pairs.length;
     this.#pairs[number] = [key, value];
     this.#uses[number] = 0;
+    const ofKey = this.#byKey.get(key);
+    if (ofKey) ofKey.add(number);
+    else this.#byKey.set(key, new Set([number]));
     const keys = this.#byValue.get(value);
     if (!keys) this.#byValue.set(value, { key, number, otherKeys: undefined });
     else if (keys.key === undefined) {

@@ -1,87 +1,77 @@
-import type { SelectorTerm } from '../selector.js';
 import { Bitmap } from './bitmap.js';
 import type { MatchSet } from './match-set.js';
-import type { PairTable } from './pair-table.js';
 import type { PreparedFilter } from './prepared-filter.js';
-import { SHORT_LIST } from './query-search.js';
-import type { QueryNode, QueryTrie } from './query-trie.js';
+import type { QueryNode } from './query-trie.js';
+import { TermSlots, type TermSlotsOptions } from './term-slots.js';
+
+/** Number of candidates that are compared with a filter, because other lists would take longer. */
+const FEW_CANDIDATES = 64;
+
+/** Slots that include all matches of a filter. If they are exact, those whose replica has one capability object match. */
+export interface FoundCandidates {
+  readonly slots: Bitmap;
+  readonly isExact: boolean;
+}
 
 /** Finds the registrations that can match a filter from the lists of pairs, without comparing their capabilities. */
 export class SelectorCandidates {
-  readonly #pairs: PairTable;
-  readonly #trie: QueryTrie;
+  readonly #options: TermSlotsOptions;
 
-  constructor(pairs: PairTable, trie: QueryTrie) {
-    this.#pairs = pairs;
-    this.#trie = trie;
+  constructor(options: TermSlotsOptions) {
+    this.#options = options;
   }
 
   /** Returns the shortest list of the filter's pairs, or all entries if it has no pairs. Undefined if nothing can match. */
   findList({ query }: PreparedFilter): MatchSet | undefined {
     let shortest: MatchSet | undefined;
     for (let index = 0; index < query.pairs.length; index += 2) {
-      const number = this.#pairs.find(query.pairs[index] as string, query.pairs[index + 1] as string);
+      const number = this.#options.pairs.find(query.pairs[index] as string, query.pairs[index + 1] as string);
       if (number === undefined) return undefined;
-      const list = getMatches(this.#trie.getList(number));
+      const list = getMatches(this.#options.trie.getList(number));
       if (!shortest || list.size < shortest.size) shortest = list;
     }
-    return shortest ?? getMatches(this.#trie.root);
+    return shortest ?? getMatches(this.#options.trie.root);
   }
 
-  /**
-   * Returns slots that include all matches: those in the lists of all pairs and, for each term `in`, in the list of one of
-   * its values.
-   */
-  findAll({ query, selector }: PreparedFilter): Bitmap {
-    const nodes = this.#findNodes(query.pairs);
-    if (!nodes) return new Bitmap();
-    const bitmaps = nodes[0] ? [toBitmap([getMatches(nodes[0])])] : [];
+  /** Finds the slots that can match. */
+  findAll({ query, selector }: PreparedFilter): FoundCandidates {
+    const numbers = this.#options.pairs.findAll(query.pairs);
+    if (!numbers) return { slots: new Bitmap(), isExact: true };
+    const nodes = numbers.map((number) => this.#options.trie.getList(number));
+    const shortest = nodes.reduce<QueryNode | undefined>(pickShorter, undefined);
     // Checking few candidates takes less time than intersecting long lists.
-    if (nodes[0] && getMatches(nodes[0]).size <= SHORT_LIST) return bitmaps[0] as Bitmap;
-    bitmaps.push(...selector.terms.flatMap((term) => this.#findWithTerm(term) ?? []));
-    const all = bitmaps[0] ?? toBitmap([getMatches(this.#trie.root)]);
-    for (const bitmap of [...bitmaps.slice(1), ...nodes.slice(1).map(({ bitmap }) => bitmap)]) {
-      if (bitmap) intersect(all, bitmap);
-    }
-    return all;
+    if (shortest && getMatches(shortest).size <= FEW_CANDIDATES)
+      return { slots: toBitmap(getMatches(shortest)), isExact: false };
+    const terms = new TermSlots(this.#options);
+    const found = [
+      ...numbers.map((number) => terms.unite([number])),
+      ...selector.terms.map((term) => terms.find(term)),
+    ];
+    const slots = new Bitmap();
+    slots.addAll(this.#options.used);
+    for (const one of found) if (one) slots.keepCommon(one);
+    return { slots, isExact: !found.includes(undefined) };
   }
 
-  /** Returns the nodes of the lists of these pairs, the shortest first; undefined if no replica has one of the pairs. */
-  #findNodes(pairs: PreparedFilter['query']['pairs']): QueryNode[] | undefined {
-    const numbers = this.#pairs.findAll(pairs);
-    return numbers?.map((number) => this.#trie.getList(number)).sort((a, b) => getMatches(a).size - getMatches(b).size);
+  /** Returns those of these slots that must be compared with a filter even if the candidates are exact. */
+  keepThoseToCheck(slots: Bitmap): Bitmap {
+    const kept = new Bitmap();
+    kept.addAll(this.#options.needsObjectCheck);
+    kept.keepCommon(slots);
+    return kept;
   }
+}
 
-  /** Returns the slots with one of the values of a term `in`; undefined for other terms, or if reading the lists takes long. */
-  #findWithTerm(term: SelectorTerm): Bitmap | undefined {
-    if (term.kind !== 'in') return undefined;
-    const lists: MatchSet[] = [];
-    let size = 0;
-    term.values.forEach((value) => {
-      const number = this.#pairs.find(term.key, value);
-      if (number === undefined) return;
-      const list = getMatches(this.#trie.getList(number));
-      size += list.size;
-      lists.push(list);
-    });
-    // A replica with several objects is in several lists, so they can be longer than the list of all entries.
-    return size <= getMatches(this.#trie.root).size ? toBitmap(lists) : undefined;
-  }
+function pickShorter(one: QueryNode | undefined, other: QueryNode): QueryNode {
+  return one && getMatches(one).size <= getMatches(other).size ? one : other;
 }
 
 function getMatches(node: QueryNode): MatchSet {
   return node.matches as MatchSet;
 }
 
-function toBitmap(lists: readonly MatchSet[]): Bitmap {
+function toBitmap({ slots }: MatchSet): Bitmap {
   const bitmap = new Bitmap();
-  for (const { slots } of lists) for (const slot of slots) bitmap.add(slot);
+  for (const slot of slots) bitmap.add(slot);
   return bitmap;
-}
-
-/** Removes the members of a bitmap that another one doesn't have. */
-function intersect({ words }: Bitmap, other: Bitmap): void {
-  for (let index = 0; index < words.length; index++) {
-    words[index] = (words[index] as number) & (other.words[index] ?? 0);
-  }
 }

@@ -1,9 +1,10 @@
 import type { Random } from '../ports.js';
 import type { Registration } from '../replica.js';
-import type { Bitmap } from './bitmap.js';
+import { Bitmap } from './bitmap.js';
 import type { ChangedSlots } from './changed-slots.js';
 import type { PreparedFilter } from './prepared-filter.js';
 import { RankedBitmap } from './ranked-bitmap.js';
+import type { SelectorCandidates } from './selector-candidates.js';
 
 /** The registrations of an index by slot. A free slot has none. */
 export type RegistrationTable = readonly (Registration | undefined)[];
@@ -28,6 +29,8 @@ export class WorkBudget {
   }
 }
 
+const NO_SLOTS = new Bitmap();
+
 /**
  * All matches of a filter, found in small parts and kept up to date. Begins with the slots that can match, and removes those
  * that don't. Then it checks the slots that changed since, again whenever it is used.
@@ -36,25 +39,26 @@ export class SelectorResult {
   readonly #filter: PreparedFilter;
   readonly #registrations: RegistrationTable;
   readonly #changes: ChangedSlots;
-  readonly #findCandidates: () => Bitmap;
+  readonly #candidates: SelectorCandidates;
   #matches: RankedBitmap;
-  /** The first slot that can still be a candidate to be checked, and the next change. */
+  /** The slots that are compared with the filter. */
+  #toCheck: Bitmap;
+  /** The first slot that can still have to be checked, and the next change. */
   #nextSlot = 0;
   #nextChange: number;
 
-  /** `findCandidates` returns slots that include all matches. */
   constructor(
     filter: PreparedFilter,
     registrations: RegistrationTable,
     changes: ChangedSlots,
-    findCandidates: () => Bitmap,
+    candidates: SelectorCandidates,
   ) {
     this.#filter = filter;
     this.#registrations = registrations;
     this.#changes = changes;
-    this.#findCandidates = findCandidates;
+    this.#candidates = candidates;
     this.#nextChange = changes.remember();
-    this.#matches = new RankedBitmap(findCandidates());
+    [this.#matches, this.#toCheck] = this.#findCandidates();
   }
 
   /** Works on the result within the budget. Returns whether it is complete. */
@@ -80,18 +84,25 @@ export class SelectorResult {
 
   /** Finds the next candidate to be checked. */
   #findNext(): number | undefined {
-    const { words } = this.#matches;
+    const { words } = this.#toCheck;
     for (let index = this.#nextSlot >>> 5; index < words.length; index++) {
       const word = (words[index] as number) & (-1 << (this.#nextSlot & 31));
       if (word !== 0) return index * 32 + 31 - Math.clz32(word & -word);
       this.#nextSlot = (index + 1) * 32;
     }
+    this.#toCheck = NO_SLOTS;
     return undefined;
   }
 
   #restart(): void {
     this.#nextChange = this.#changes.position;
     this.#nextSlot = 0;
-    this.#matches = new RankedBitmap(this.#findCandidates());
+    [this.#matches, this.#toCheck] = this.#findCandidates();
+  }
+
+  #findCandidates(): [matches: RankedBitmap, toCheck: Bitmap] {
+    const { slots, isExact } = this.#candidates.findAll(this.#filter);
+    const toCheck = isExact ? this.#candidates.keepThoseToCheck(slots) : slots.clone();
+    return [new RankedBitmap(slots), toCheck];
   }
 }

@@ -96,7 +96,7 @@ export class SelectorSearch {
 
   #createResult(filter: PreparedFilter): SelectorResult {
     const { candidates, registrations, changes } = this.#options;
-    const result = new SelectorResult(filter, registrations, changes, () => candidates.findAll(filter));
+    const result = new SelectorResult(filter, registrations, changes, candidates);
     this.#results.set(filter.key, result);
     return result;
   }

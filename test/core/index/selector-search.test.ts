@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { createPairs } from '../../../src/core/capability.js';
 import { asReplicaId, type ReplicaId } from '../../../src/core/ids.js';
+import { Bitmap } from '../../../src/core/index/bitmap.js';
 import { CapabilityIndex, type SearchResult } from '../../../src/core/index/capability-index.js';
+import { PairTable } from '../../../src/core/index/pair-table.js';
 import { PreparedFilter } from '../../../src/core/index/prepared-filter.js';
 import { SELECTOR_LIMITS, type SelectorSearchLimits } from '../../../src/core/index/selector-search.js';
+import { TermSlots } from '../../../src/core/index/term-slots.js';
 import type { Random } from '../../../src/core/ports.js';
 import { ReplicaList } from '../../../src/core/replica-list.js';
 import { NO_EXCLUSIONS } from '../../../src/core/routable-replicas.js';
@@ -137,6 +140,45 @@ describe('a search with a selector', () => {
     expect([...counts.keys()].filter((id) => !/^r\d+$/.test(id ?? ''))).toEqual([]);
     // The 0.999 quantile for 57 degrees of freedom.
     expect(computeChiSquare([...counts.values()])).toBeLessThan(95.8);
+  });
+
+  it.each([
+    ['a key has few values', 50, 1],
+    ['a key has too many values for its lists', 5000, 1],
+    ['replicas have several objects', 50, 3],
+  ])('finds exactly the matches when %s', (_what, values, objects) => {
+    const random = createSeededRandom(3);
+    const index = new CapabilityIndex();
+    const size = 6000;
+    for (let n = 0; n < size; n++) {
+      const pairs = Array.from({ length: objects }, (_, at) => ({
+        n: String((n * objects + at) % values),
+        even: n % 2 === 0,
+      }));
+      index.put(registration(`l${n}`, replica(`r${n}`, ...pairs)));
+    }
+    const search = (selector: string) => finish(() => index.search(prepare({}, selector), NO_EXCLUSIONS, random));
+    expect(search(`n<0`).id).toBeUndefined();
+    expect(search(`n>=${values},even=true`).id).toBeUndefined();
+    expect(search('!n').id).toBeUndefined();
+    expect(search(`n>7,n<9,even!=${objects === 1}`).id === undefined).toBe(objects === 1);
+    expect(search(`n notin (${Array.from({ length: values }, (_, n) => n).slice(0, 40)}),n<40`).id).toBeUndefined();
+  });
+
+  it('examines no more values and lists than its bounds allow', () => {
+    const pairs = new PairTable();
+    const trie = { root: { matches: { size: 100 } }, getList: () => ({ matches: { size: 3000, slots: [] } }) };
+    const used = new Bitmap();
+    const terms = new TermSlots({ pairs, trie: trie as never, used, needsObjectCheck: new Bitmap() });
+    for (let n = 0; n < 3000; n++) pairs.useAll(['many', String(n)]);
+    for (let n = 0; n < 3; n++) pairs.useAll(['few', String(n)]);
+    const [many, few] = parseSelector('many>5,few=1', 'where').terms;
+    expect(terms.find(many as never)).toBeUndefined();
+    // The lists of a filter can have 4,096 members together.
+    expect([terms.find(few as never), terms.find(few as never)].map((slots) => slots !== undefined)).toEqual([
+      true,
+      false,
+    ]);
   });
 
   it('uses the cached result of the same pairs and terms, however they are given', () => {
