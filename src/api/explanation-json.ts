@@ -1,7 +1,7 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { listPairs } from '../core/capability.js';
 import type { Pair } from '../core/closest-pair.js';
-import type { Explanation, ProtocolMatches } from '../core/explanation.js';
+import type { Explanation, ProtocolMatches, SelectorMiss } from '../core/explanation.js';
 import { describeExplanation } from '../core/explanation-text.js';
 import type { Match, MatchTally } from '../core/match-tally.js';
 import { isProtocol, type Protocol } from '../core/protocol.js';
@@ -24,7 +24,8 @@ const MAX_OFFERED = 1024;
  */
 export function serializeExplanation(explanation: Explanation): string {
   const { query, replicaCount, examinedCount, isTruncated, isWarming, candidates, others } = explanation;
-  const { protocol, otherProtocol, splitReplicaId, offeredBy, closest, nearMiss, list } = explanation;
+  const { selector, protocol, otherProtocol, splitReplicaId, offeredBy, closest, nearMiss, selectorMiss, list } =
+    explanation;
   const { message, details } = describeExplanation(explanation);
   return JSON.stringify({
     message: truncateText(message, MAX_TEXT),
@@ -35,6 +36,7 @@ export function serializeExplanation(explanation: Explanation): string {
     warming: isWarming,
     candidates: toTallyJson(candidates),
     others: toTallyJson(others),
+    selector: selector === '' ? undefined : selector,
     protocol,
     other_protocol: otherProtocol && { protocol: otherProtocol.protocol, ...toTallyJson(otherProtocol) },
     pairs: listPairs(query).map(([key, value], index) => {
@@ -47,6 +49,12 @@ export function serializeExplanation(explanation: Explanation): string {
       replica_id: nearMiss.id,
       ...toPairJson(nearMiss.requested),
       offered: truncateText(nearMiss.offered, MAX_OFFERED),
+    },
+    selector_miss: selectorMiss && {
+      replica_id: selectorMiss.id,
+      term: selectorMiss.term,
+      key: selectorMiss.key,
+      offered: selectorMiss.offered && truncateText(selectorMiss.offered, MAX_OFFERED),
     },
   });
 }
@@ -82,6 +90,7 @@ export function parseExplanation(text: string, query: CapabilityQuery): Explanat
   const offered = getString(nearMiss, 'offered');
   return {
     query,
+    selector: getString(body, 'selector') ?? '',
     protocol: toProtocol(body),
     replicaCount,
     examinedCount: examined,
@@ -94,8 +103,15 @@ export function parseExplanation(text: string, query: CapabilityQuery): Explanat
     offeredBy: rows.map((row) => getString(row, 'offered_by')),
     closest: rows.map((row) => toPair(row?.['closest'])),
     nearMiss: near && offered !== undefined ? { ...near, offered } : undefined,
+    selectorMiss: toSelectorMiss(body['selector_miss']),
     list,
   };
+}
+
+function toSelectorMiss(value: PlainJson | undefined): SelectorMiss | undefined {
+  const [id, term, key] = [getString(value, 'replica_id'), getString(value, 'term'), getString(value, 'key')];
+  if (id === undefined || term === undefined || key === undefined) return undefined;
+  return { id, term, key, offered: getString(value, 'offered') };
 }
 
 function toTally(value: PlainJson | undefined): MatchTally | undefined {

@@ -3,17 +3,15 @@ import type { ApiClient } from '../client/api-client.js';
 import type { CapabilityQuery } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError } from '../core/errors.js';
+import type { ExplainedConditions } from '../core/explainer.js';
 import type { Explanation } from '../core/explanation.js';
 import { describeExplanation } from '../core/explanation-text.js';
-import type { Protocol } from '../core/protocol.js';
 import type { CommandIo } from './command.js';
 import { createLog } from './output.js';
 
 /** Options of {@link explainRoute}. */
-export interface ExplainedRouteOptions {
+export interface ExplainedRouteOptions extends ExplainedConditions {
   readonly isJson: boolean;
-  /** The protocol to ask for. Undefined: any, rather gRPC. */
-  readonly protocol: Protocol | undefined;
   readonly io: CommandIo;
 }
 
@@ -24,9 +22,9 @@ export interface ExplainedRouteOptions {
 export async function explainRoute(
   api: ApiClient,
   query: CapabilityQuery,
-  { isJson, protocol, io }: ExplainedRouteOptions,
+  { isJson, io, ...conditions }: ExplainedRouteOptions,
 ): Promise<number> {
-  const { servers, failures } = await api.explanations.explainEach([query], { signal: io.interrupted, protocol });
+  const { servers, failures } = await api.explanations.explainEach([query], { signal: io.interrupted, ...conditions });
   for (const { error } of failures) createLog(io).warn(`incomplete explanation: ${error.message}`);
   const hasSeveral = servers.length + failures.length > 1;
   const format = isJson ? formatJson : formatText;

@@ -32,10 +32,19 @@ export function createNoMatchFailure(
   return new AnyserveError('no_match', `no replica offers ${queryText}${rest}`);
 }
 
-/** Creates the error for queries that replicas match, but none of these matches the selector. */
-export function createSelectorMismatch(queries: readonly CapabilityQuery[], { text }: Selector): AnyserveError {
+/** Creates the error for queries that replicas match, but none of these matches the selector. The explanation says why. */
+export function createSelectorMismatch(
+  queries: readonly CapabilityQuery[],
+  { text }: Selector,
+  explanation: Explanation,
+): AnyserveError {
   const queryText = queries.map(formatQuery).join(' or ');
-  return new AnyserveError('no_match', `no replica that offers ${queryText} matches the selector ${quote(text)}`);
+  const reason = summarizeExplanation(explanation);
+  const hint = reason ? `; ${reason.text}` : '';
+  return new AnyserveError(
+    'no_match',
+    `no replica that offers ${queryText} matches the selector ${quote(text)}${hint}`,
+  );
 }
 
 /** Creates the same error, with the explanations of the API servers if they respond. */
@@ -45,10 +54,10 @@ export async function explainNoMatch(
   signal: AbortSignal,
   { selector, protocol }: Pick<RouteSelection, 'selector' | 'protocol'>,
 ): Promise<AnyserveError> {
-  const explanations = await api.explanations.explain(queries, { signal, protocol }).catch(() => undefined);
+  const explanations = await api.explanations.explain(queries, { signal, protocol, selector }).catch(() => undefined);
   signal.throwIfAborted();
-  const isFound = explanations?.some(({ candidates }) => candidates.count > 0) ?? false;
-  if (isFound && selector.terms.length > 0) return createSelectorMismatch(queries, selector);
+  const missed = explanations?.find(({ selectorMiss }) => selectorMiss !== undefined);
+  if (missed) return createSelectorMismatch(queries, selector, missed);
   return createNoMatchFailure(queries, explanations);
 }
 

@@ -1,6 +1,5 @@
 import { toExplainedReplica } from '../api/replica-list-json.js';
 import type { MergedReplica } from '../client/merged-list.js';
-import { matches } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatAge } from '../core/durations.js';
 import { explainQuery } from '../core/explainer.js';
@@ -61,10 +60,10 @@ export const registryCommand: Command = {
       if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
       else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
       if (matching.length === 0 && isFiltered) {
-        const isQueryMatched = replicas.some(({ listed }) => matches(query, listed.replica.capabilities));
-        if (isQueryMatched) throw createSelectorMismatch([query], selector);
         const explained = replicas.map(({ listed }) => toExplainedReplica(listed));
-        throw createNoMatchFailure([query], [explainQuery(query, explained)]);
+        const explanation = explainQuery(query, explained, { selector });
+        if (explanation.selectorMiss) throw createSelectorMismatch([query], selector, explanation);
+        throw createNoMatchFailure([query], [explanation]);
       }
       if (matching.length === 0) stderr.write('no replica is registered\n');
       return 0;

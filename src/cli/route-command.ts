@@ -64,8 +64,8 @@ export const routeCommand: Command = {
     if (args.hasFlag('explain') && args.isGiven('wait')) {
       throw new AnyserveError('usage', '--explain and --wait exclude each other; give one of them');
     }
-    if (args.hasFlag('explain') && (args.isGiven('where') || args.isGiven('prefer'))) {
-      throw new AnyserveError('usage', '--explain explains KEY=VALUE pairs only; give it without --where and --prefer');
+    if (args.hasFlag('explain') && args.isGiven('prefer')) {
+      throw new AnyserveError('usage', '--explain does not explain preferences; give it without --prefer');
     }
     const api = createApiClient(args, io);
     try {
@@ -74,6 +74,7 @@ export const routeCommand: Command = {
         const { explainRoute } = await import('./explained-route.js');
         return await explainRoute(api, query, {
           isJson: args.hasFlag('json'),
+          selector: selection.selector,
           protocol: selection.protocol,
           io,
         });

@@ -2,11 +2,12 @@ import { EXPLAIN_PATH, parseExplanation } from '../api/explanation-json.js';
 import { formatProtocolHeader } from '../api/protocol-header.js';
 import { serializeQuery } from '../api/query.js';
 import { toExplainedReplica } from '../api/replica-list-json.js';
+import { formatSelectorHeader, SELECTOR_HEADER } from '../api/selector-header.js';
 import type { CapabilityQuery } from '../core/capability.js';
-import { explainQuery } from '../core/explainer.js';
+import { type ExplainedConditions, explainQuery } from '../core/explainer.js';
 import type { Explanation } from '../core/explanation.js';
 import { mergeExplanations } from '../core/merged-explanation.js';
-import type { Protocol } from '../core/protocol.js';
+import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import {
   type AllResponses,
   type ApiRequest,
@@ -37,17 +38,15 @@ export interface AllExplanations {
 }
 
 /** Options of an explanation. */
-export interface ExplainOptions extends ApiRequestOptions {
-  /** The protocol that is asked for. Default: any, rather gRPC. */
-  readonly protocol?: Protocol | undefined;
-}
+export interface ExplainOptions extends ApiRequestOptions, ExplainedConditions {}
 
 /** Explanations of a server, or its list if it makes none. */
 type ServerFindings = ServerExplanations | ServerReplicas;
 
 /**
  * Asks API servers which replicas queries find, or why they find none. The list of a server without explanations, such as the
- * Python server, or without explanations for a protocol, is explained here. Ask for people only, and never in a retry loop: a server examines all its replicas.
+ * Python server, or without explanations for a protocol or a selector, is explained here.
+ * Ask for people only, and never in a retry loop: a server examines all its replicas.
  */
 export class ExplanationClient {
   readonly #servers: ApiServers;
@@ -64,9 +63,7 @@ export class ExplanationClient {
   /** Explains queries at each server. Rejects with `server_unreachable` if no server responds. */
   async explainEach(queries: readonly CapabilityQuery[], options: ExplainOptions = {}): Promise<AllExplanations> {
     const { findings, failures } = await this.#find(queries, options);
-    const servers = findings.map((one) =>
-      'explanations' in one ? one : explainLists(queries, [one], options.protocol),
-    );
+    const servers = findings.map((one) => ('explanations' in one ? one : explainLists(queries, [one], options)));
     return { servers, failures };
   }
 
@@ -75,7 +72,7 @@ export class ExplanationClient {
     const { findings } = await this.#find(queries, options);
     const explained = findings.filter((one) => 'explanations' in one);
     const lists = findings.filter((one) => 'replicas' in one);
-    const all = [...explained, ...(lists.length > 0 ? [explainLists(queries, lists, options.protocol)] : [])];
+    const all = [...explained, ...(lists.length > 0 ? [explainLists(queries, lists, options)] : [])];
     return queries.map((_, at) => {
       const [first, ...others] = all.map(({ explanations }) => explanations[at] as Explanation);
       return mergeExplanations([first as Explanation, ...others]);
@@ -84,7 +81,7 @@ export class ExplanationClient {
 
   async #find(queries: readonly CapabilityQuery[], options: ExplainOptions) {
     const { responses, failures } = await this.#servers.askAll(options, (server, signal) =>
-      this.#askServer(server, queries, options.protocol, signal),
+      this.#askServer(server, queries, options, signal),
     );
     return { findings: dropSameRegistry(responses.map(({ value }) => value)), failures };
   }
@@ -92,13 +89,13 @@ export class ExplanationClient {
   async #askServer(
     server: ServerAddress,
     queries: readonly CapabilityQuery[],
-    protocol: Protocol | undefined,
+    conditions: ExplainedConditions,
     signal: AbortSignal,
   ): Promise<ServerFindings> {
     const explanations: Explanation[] = [];
     let registryId: string | undefined;
     for (const query of queries) {
-      const found = await this.#servers.get(server, createExplainRequest(query, protocol), signal);
+      const found = await this.#servers.get(server, createExplainRequest(query, conditions), signal);
       if (!found) return { server, ...(await this.#list(server, signal)) };
       explanations.push(found.explanation);
       registryId = found.registryId;
@@ -112,33 +109,38 @@ interface Explained {
   readonly registryId: string | undefined;
 }
 
-/** Creates a request whose value is undefined if the server makes no explanations, or ignores the protocol. */
+/** Creates a request whose value is undefined if the server makes no explanations, or ignores the conditions. */
 function createExplainRequest(
   query: CapabilityQuery,
-  protocol: Protocol | undefined,
+  { selector = EMPTY_SELECTOR, protocol }: ExplainedConditions,
 ): ApiRequest<Explained | undefined> {
   const search = serializeQuery(query);
   return {
     path: `${EXPLAIN_PATH}${search && `?${search}`}`,
-    headers: formatProtocolHeader(protocol),
+    headers: { ...formatProtocolHeader(protocol), ...formatSelectorHeaders(selector) },
     maxBytes: MAX_EXPLANATION_BYTES,
     timeoutMs: EXPLAIN_TIMEOUT_MS,
     parse(status, body, headers) {
       if (status === 404) return { value: undefined };
       const explanation = status === 200 ? parseExplanation(body, query) : undefined;
-      if (explanation && explanation.protocol !== protocol) return { value: undefined };
+      const isForAll = explanation && (explanation.protocol !== protocol || explanation.selector !== selector.text);
+      if (isForAll) return { value: undefined };
       return explanation && { value: { explanation, registryId: getRegistryId({ headers }) } };
     },
   };
+}
+
+function formatSelectorHeaders(selector: Selector): Record<string, string> {
+  return selector.terms.length === 0 ? {} : { [SELECTOR_HEADER]: formatSelectorHeader(selector) };
 }
 
 /** Explains queries among the replicas of lists, as the first server. */
 function explainLists(
   queries: readonly CapabilityQuery[],
   lists: readonly ServerReplicas[],
-  protocol: Protocol | undefined,
+  conditions: ExplainedConditions,
 ): ServerExplanations {
   const [{ server, registryId }] = lists as readonly [ServerReplicas, ...ServerReplicas[]];
   const replicas = mergeLists(lists).map(({ listed }) => toExplainedReplica(listed));
-  return { server, registryId, explanations: queries.map((query) => explainQuery(query, replicas, protocol)) };
+  return { server, registryId, explanations: queries.map((query) => explainQuery(query, replicas, conditions)) };
 }

@@ -3,6 +3,7 @@ import { QueryPair } from './closest-pair.js';
 import type { ExplainedReplica, Explanation } from './explanation.js';
 import { concatTallies, ProtocolCounter } from './match-tally.js';
 import { getOtherProtocol, type Protocol } from './protocol.js';
+import { EMPTY_SELECTOR, formatTerm, holdsForValue, matchesSelector, type Selector } from './selector.js';
 
 /**
  * Maximum amount of work. Comparing an offered pair with a pair of the query is one unit. A million units take less than 0.1
@@ -31,13 +32,21 @@ const MAX_PARSED_UNITS = 1_000_000;
 /** Maximum length of a capability object that is parsed to find lists, in UTF-16 units. Parsing takes less than 2 ms. */
 const MAX_PARSED_OBJECT = 64 * 1024;
 
-/** Explains a query, of any protocol or of one, among a list of replicas, at once. */
+/** What is asked for beside the pairs of a query. */
+export interface ExplainedConditions {
+  /** Default: no selector. */
+  readonly selector?: Selector | undefined;
+  /** Default: any protocol, rather gRPC. */
+  readonly protocol?: Protocol | undefined;
+}
+
+/** Explains a query among a list of replicas, at once. */
 export function explainQuery(
   query: CapabilityQuery,
   replicas: readonly ExplainedReplica[],
-  protocol?: Protocol,
+  conditions: ExplainedConditions = {},
 ): Explanation {
-  const explainer = new Explainer(query, protocol);
+  const explainer = new Explainer(query, conditions);
   const steps = explainer.examine(replicas);
   while (!steps.next().done);
   return explainer.getExplanation({ replicaCount: replicas.length });
@@ -50,6 +59,7 @@ export function explainQuery(
  */
 export class Explainer {
   readonly #query: CapabilityQuery;
+  readonly #selector: Selector;
   readonly #protocol: Protocol | undefined;
   readonly #pairs: readonly QueryPair[];
   readonly #pairByKey: ReadonlyMap<string, QueryPair>;
@@ -66,10 +76,16 @@ export class Explainer {
   #comparisonsLeft = MAX_COMPARISONS;
   #splitReplicaId: string | undefined;
   #nearMiss: Explanation['nearMiss'];
+  #selectorMiss: Explanation['selectorMiss'];
   #list: Explanation['list'];
 
-  constructor(query: CapabilityQuery, protocol?: Protocol, maxUnits = MAX_WORK_UNITS) {
+  constructor(
+    query: CapabilityQuery,
+    { selector = EMPTY_SELECTOR, protocol }: ExplainedConditions = {},
+    maxUnits = MAX_WORK_UNITS,
+  ) {
     this.#query = query;
+    this.#selector = selector;
     this.#protocol = protocol;
     this.#pairs = listPairs(query).map(([key, value]) => new QueryPair(key, value));
     this.#pairByKey = new Map(this.#pairs.map((pair) => [pair.key, pair]));
@@ -115,6 +131,7 @@ export class Explainer {
     const hasReady = own.ready.count > 0;
     return {
       query: this.#query,
+      selector: this.#selector.text,
       protocol: this.#protocol,
       replicaCount,
       examinedCount: this.#examinedCount,
@@ -132,6 +149,7 @@ export class Explainer {
       offeredBy: this.#pairs.map(({ offeredBy }) => offeredBy),
       closest: this.#pairs.map(({ offeredBy, closest }) => (offeredBy === undefined ? closest : undefined)),
       nearMiss: this.#nearMiss,
+      selectorMiss: this.#selectorMiss,
       list: this.#list,
     };
   }
@@ -153,14 +171,21 @@ export class Explainer {
     const { pairs, source } = capability;
     this.#unitsLeft -= 1 + (pairs.length / 2) * this.#pairs.length + source.length / CHARACTERS_PER_UNIT;
     const matchCount = this.#comparePairs(pairs, scan);
-    if (matchCount === this.#pairs.length) scan.isMatch = true;
+    if (matchCount === this.#pairs.length) {
+      scan.isMatch = true;
+      this.#unitsLeft -= this.#selector.terms.length;
+      if (!this.#selectorMiss) this.#recordSelectorMiss(scan.id, pairs);
+    }
     if (matchCount === this.#pairs.length - 1 && !this.#nearMiss) this.#recordNearMiss(scan.id, pairs);
     this.#findList(scan.id, source);
   }
 
   #recordScan({ id, isMatch, found }: ReplicaScan, replica: ExplainedReplica): void {
-    if (isMatch) this.recordMatch(replica);
-    else if (found?.size === this.#pairs.length && this.#pairs.length > 0) this.#splitReplicaId ??= id;
+    const { capabilities } = replica;
+    if (isMatch) {
+      const isSelected = matchesSelector(this.#query, this.#selector, capabilities);
+      if (isSelected || this.#selector.terms.length === 0) this.recordMatch(replica);
+    } else if (found?.size === this.#pairs.length && this.#pairs.length > 0) this.#splitReplicaId ??= id;
   }
 
   /** Returns how many of these pairs the query has, and compares the others with the pairs of the query. */
@@ -190,6 +215,13 @@ export class Explainer {
       requested.compare(key, value);
       if (--this.#comparisonsLeft <= 0) return;
     }
+  }
+
+  /** Records the first term of the selector that an object with all pairs does not satisfy. */
+  #recordSelectorMiss(id: string, pairs: Pairs): void {
+    const term = this.#selector.terms.find((one) => !holdsForValue(one, getPairValue(one.key, pairs)));
+    if (!term) return;
+    this.#selectorMiss = { id, term: formatTerm(term), key: term.key, offered: getPairValue(term.key, pairs) };
   }
 
   #recordNearMiss(id: string, pairs: Pairs): void {

@@ -1,7 +1,7 @@
 import { formatQuery } from './capability.js';
 import type { Pair } from './closest-pair.js';
 import { formatAge } from './durations.js';
-import type { Explanation, ProtocolMatches } from './explanation.js';
+import type { Explanation, ProtocolMatches, SelectorMiss } from './explanation.js';
 import { concatTallies, type Match, type MatchTally } from './match-tally.js';
 import { PROTOCOL_NAMES, type Protocol } from './protocol.js';
 
@@ -57,9 +57,10 @@ export function describeExplanation(explanation: Explanation): ExplanationText {
   return { message: describeMatches(explanation), details };
 }
 
-function describeMatches({ query, protocol, candidates, others }: Explanation): string {
+function describeMatches({ query, selector, protocol, candidates, others }: Explanation): string {
   const { count, first } = candidates;
-  const queryText = formatQuery(query);
+  const queryText =
+    selector === '' ? formatQuery(query) : `${formatQuery(query)} where ${JSON.stringify(shorten(selector))}`;
   const kind = protocol ? `${PROTOCOL_NAMES[protocol]} ` : '';
   if (count === 0) return `no ${others.count > 0 ? 'ready ' : ''}${kind}replica offers ${queryText}`;
   const ids = formatMatchIds(candidates);
@@ -89,13 +90,14 @@ const NEAR_MISS_RANK = 5;
 
 /** Returns the reasons why no replica matches, the most certain first. */
 function listReasons(explanation: Explanation): Reason[] {
-  const { list, splitReplicaId, offeredBy, nearMiss } = explanation;
+  const { list, splitReplicaId, offeredBy, nearMiss, selectorMiss } = explanation;
   const reasons: Reason[] = [];
+  if (selectorMiss) reasons.push({ rank: 1, text: describeSelectorMiss(selectorMiss) });
   if (list) reasons.push({ rank: 2, text: describeList(list) });
   if (splitReplicaId !== undefined) {
     const text = `${quoteId(splitReplicaId)} has all of these pairs, but in different capability objects`;
     reasons.push({ rank: 3, text });
-  } else if (offeredBy.length > 1 && offeredBy.every((id) => id !== undefined)) {
+  } else if (!selectorMiss && offeredBy.length > 1 && offeredBy.every((id) => id !== undefined)) {
     reasons.push({ rank: 3, text: describeOwners(explanation) });
   }
   const suggestion = formatSuggestedPairs(explanation);
@@ -141,6 +143,11 @@ function describeState({ state = 'listed', stateAgeMs, cordon }: Match): string 
 function describeNearMiss({ id, requested, offered }: NonNullable<Explanation['nearMiss']>): string {
   const [key] = requested;
   return `wanted ${formatPair(requested)}, ${quoteId(id)} has ${formatPair([key, offered])}`;
+}
+
+function describeSelectorMiss({ id, term, key, offered }: SelectorMiss): string {
+  const has = offered === undefined ? `no ${formatTerm(key)}` : formatPair([key, offered]);
+  return `wanted ${shorten(term)}, ${quoteId(id)} has ${has}`;
 }
 
 function describeList({ id, requested: [key, value] }: NonNullable<Explanation['list']>): string {

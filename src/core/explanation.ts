@@ -14,9 +14,19 @@ export interface ProtocolMatches extends MatchTally {
   readonly protocol: Protocol;
 }
 
+/** A replica that has the pairs of a query, and the term of the selector that it does not satisfy. */
+export interface SelectorMiss {
+  readonly id: string;
+  readonly term: string;
+  readonly key: string;
+  readonly offered: string | undefined;
+}
+
 /** Findings about which replicas a query finds, or why it finds none. */
 export interface Explanation {
   readonly query: CapabilityQuery;
+  /** The selector that was asked for. Empty for none. */
+  readonly selector: string;
   /** The protocol that was asked for. Undefined for any. */
   readonly protocol: Protocol | undefined;
   /** Number of registered replicas. */
@@ -44,6 +54,8 @@ export interface Explanation {
   readonly closest: readonly (Pair | undefined)[];
   /** The first capability object that has all pairs except one, with another value for the key of that pair. */
   readonly nearMiss: { readonly id: string; readonly requested: Pair; readonly offered: string } | undefined;
+  /** The first object that has all pairs, but does not satisfy a term of the selector. `offered` is undefined if it lacks the key. */
+  readonly selectorMiss: SelectorMiss | undefined;
   /** The first list that contains a value of the query. Lists never match. */
   readonly list: { readonly id: string; readonly requested: Pair } | undefined;
 }

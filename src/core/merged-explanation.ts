@@ -16,6 +16,7 @@ export function mergeExplanations(explanations: readonly [Explanation, ...Explan
   const offeredBy = first.offeredBy.map((_, at) => findFirst(explanations, (one) => one.offeredBy[at]));
   return {
     query: first.query,
+    selector: first.selector,
     protocol: first.protocol,
     replicaCount: Math.max(...explanations.map(({ replicaCount }) => replicaCount)),
     examinedCount: Math.max(...explanations.map(({ examinedCount }) => examinedCount)),
@@ -35,6 +36,7 @@ export function mergeExplanations(explanations: readonly [Explanation, ...Explan
         : undefined,
     ),
     nearMiss: findFirst(explanations, (one) => one.nearMiss),
+    selectorMiss: findFirst(explanations, (one) => one.selectorMiss),
     list: findFirst(explanations, (one) => one.list),
   };
 }

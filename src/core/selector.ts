@@ -70,6 +70,33 @@ export function matchesPreference(
   return matchesSelector(query, combineSelectors(selector, preference), capabilities);
 }
 
+/** Formats a term as it is written in a selector. */
+export function formatTerm(term: SelectorTerm): string {
+  switch (term.kind) {
+    case 'in':
+    case 'notin':
+      return formatValues(term.key, term.kind, [...term.values].map(quoteValue));
+    case 'exists':
+      return quoteValue(term.key);
+    case 'absent':
+      return `!${quoteValue(term.key)}`;
+    case 'compare':
+      return `${quoteValue(term.key)}${term.operator}${term.number.text}`;
+    default:
+      return term satisfies never;
+  }
+}
+
+function formatValues(key: string, kind: 'in' | 'notin', values: readonly string[]): string {
+  const name = quoteValue(key);
+  return values.length === 1 ? `${name}${kind === 'in' ? '=' : '!='}${values}` : `${name} ${kind} (${values})`;
+}
+
+/** Quotes a key or value that can't be written as it is. */
+function quoteValue(text: string): string {
+  return /^[\p{L}\p{N}_./:@-]+$/u.test(text) ? text : JSON.stringify(text);
+}
+
 /** Combines the terms of two selectors. */
 export function combineSelectors(a: Selector, b: Selector): Selector {
   if (a.terms.length === 0 || b.terms.length === 0) return a.terms.length === 0 ? b : a;

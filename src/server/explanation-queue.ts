@@ -1,6 +1,6 @@
 import { Explainer } from '../core/explainer.js';
 import type { ExplainedReplica, Explanation } from '../core/explanation.js';
-import { PreparedQuery } from '../core/index/prepared-query.js';
+import { PreparedFilter } from '../core/index/prepared-filter.js';
 import type { Clock } from '../core/ports.js';
 import { getProtocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
@@ -16,11 +16,8 @@ const MAX_EXPLANATIONS = 16;
 /** Maximum time of a turn of the event loop for explanations, in ms. One step of an explanation can exceed it. */
 const SLICE_MS = 2;
 
-/** A query and the protocol that is asked for. */
-export type ExplainedQuery = Pick<ReplicaFilter, 'query' | 'protocol'>;
-
 /** The part of a registry that explanations read. */
-export type ExplainedRegistry = Pick<Registry, 'pages' | 'find' | 'route'>;
+export type ExplainedRegistry = Pick<Registry, 'pages' | 'search'>;
 
 /**
  * Explains queries, one after the other. An explanation examines all replicas, which takes 0.1 s or more among 100,000. It is made
@@ -46,7 +43,7 @@ export class ExplanationQueue {
    * Explains a query. Returns undefined if too many others wait. Resolves to undefined as soon as the explanation is no longer
    * wanted.
    */
-  add(query: ExplainedQuery, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
+  add(query: ReplicaFilter, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
     if (this.#length >= MAX_EXPLANATIONS) return undefined;
     this.#length++;
     const explanation = this.#last
@@ -58,11 +55,11 @@ export class ExplanationQueue {
     return explanation;
   }
 
-  async #explain(asked: ExplainedQuery, isWanted: () => boolean): Promise<Explanation | undefined> {
+  async #explain(asked: ReplicaFilter, isWanted: () => boolean): Promise<Explanation | undefined> {
     await this.#waitForTurn();
     if (!isWanted()) return undefined;
     const pages = this.#registry.pages();
-    const explainer = new Explainer(asked.query, asked.protocol);
+    const explainer = new Explainer(asked.query, asked);
     const steps = explainer.examine(listReplicas(pages, this.#clock.epochMs()));
     while (!this.#turns.run(() => this.#runSlice(steps)).result) {
       await this.#waitForTurn();
@@ -86,10 +83,9 @@ export class ExplanationQueue {
   }
 
   /** Finds a candidate as a request would, among the replicas that were not examined. */
-  #addCandidate(explainer: Explainer, { query, protocol }: ExplainedQuery): void {
-    const chosen = this.#registry.route(new PreparedQuery(query), NO_EXCLUSIONS, protocol);
-    const found = chosen && this.#registry.find(chosen.id);
-    if (found) explainer.recordMatch(toExplained(found.registration, this.#clock.epochMs()));
+  #addCandidate(explainer: Explainer, filter: ReplicaFilter): void {
+    const result = this.#registry.search([new PreparedFilter(filter)], NO_EXCLUSIONS, filter.protocol);
+    if (result.kind === 'found') explainer.recordMatch(toExplained(result.registration, this.#clock.epochMs()));
   }
 
   async #waitForTurn(): Promise<void> {

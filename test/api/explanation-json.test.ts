@@ -4,6 +4,7 @@ import { parseExplanation, serializeExplanation } from '../../src/api/explanatio
 import { createPairs } from '../../src/core/capability.js';
 import { explainQuery } from '../../src/core/explainer.js';
 import type { ExplainedReplica } from '../../src/core/explanation.js';
+import { parseSelector } from '../../src/core/selector-parser.js';
 import { createCapability } from '../../src/json/capability-json.js';
 
 const text = fc.constantFrom('a', 'b', 'model', 'modle', '1', '__proto__', '', 'é\n"');
@@ -68,7 +69,7 @@ describe('the body of an explanation', () => {
     const replicas: ExplainedReplica[] = [
       { id: 'h1', protocol: 'http', capabilities: [createCapability({ a: '1' })], state: 'ready', stateAgeMs: 5 },
     ];
-    expect(JSON.parse(serializeExplanation(explainQuery(['a', '1'], replicas, 'grpc')))).toMatchObject({
+    expect(JSON.parse(serializeExplanation(explainQuery(['a', '1'], replicas, { protocol: 'grpc' })))).toMatchObject({
       message: 'no gRPC replica offers {"a":"1"}',
       details: ['"h1" offers it over HTTP'],
       candidates: { count: 0, replicas: [] },
@@ -83,9 +84,11 @@ describe('the body of an explanation', () => {
         fc.array(fc.tuple(text, text)),
         fc.array(explainedReplica, { maxLength: 6 }),
         protocol,
-        (pairs, replicas, protocol) => {
+        fc.constantFrom('', 'a', 'a=1', '!a', 'a>0'),
+        (pairs, replicas, protocol, where) => {
           const query = createPairs(new Map(pairs));
-          const explanation = explainQuery(query, replicas, protocol);
+          const selector = parseSelector(where, 'where');
+          const explanation = explainQuery(query, replicas, { protocol, selector });
           expect(parseExplanation(serializeExplanation(explanation), query)).toEqual(explanation);
         },
       ),

@@ -126,6 +126,10 @@ describe('a request with a protocol', () => {
     const explain = (protocol?: Protocol) => api.explanations.explain([query({ type: 'chat' })], { protocol });
     expect(await explain('grpc')).toMatchObject([{ candidates: { count: 0 }, otherProtocol: { protocol: 'http' } }]);
     expect(await explain()).toMatchObject([{ candidates: { count: 1 }, otherProtocol: undefined }]);
+    const selector = parseSelector('ctx>1', 'where');
+    expect(await api.explanations.explain([query({ type: 'chat' })], { selector })).toMatchObject([
+      { candidates: { count: 0 }, selectorMiss: { id: 'h1', term: 'ctx>1' } },
+    ]);
   });
 });
 

@@ -6,6 +6,7 @@ import { Explainer, explainQuery } from '../../src/core/explainer.js';
 import type { ExplainedReplica } from '../../src/core/explanation.js';
 import { describeExplanation, summarizeExplanation } from '../../src/core/explanation-text.js';
 import type { Protocol } from '../../src/core/protocol.js';
+import { parseSelector } from '../../src/core/selector-parser.js';
 
 /** Creates a capability as registration does. Only text, numbers and booleans become pairs. */
 function createParsedCapability(object: Readonly<Record<string, unknown>>): Capability {
@@ -48,6 +49,56 @@ function describeQueryAmong(query: string, ...replicas: ExplainedReplica[]): str
 }
 
 const chat = { type: 'chat', model: 'llama' };
+
+describe('a query with a selector', () => {
+  const explainWhere = (where: string, ...replicas: ExplainedReplica[]): string[] => {
+    const selector = parseSelector(where, 'where');
+    const { message, details } = describeExplanation(explainQuery(parse('type=chat'), replicas, { selector }));
+    return [message, ...details];
+  };
+
+  it.each([
+    ['ctx>=8192', { ctx: 4096 }, 'wanted ctx>=8192, "r1" has ctx=4096'],
+    ['gpu in (h100,a100)', { gpu: 't4' }, 'wanted gpu in (h100,a100), "r1" has gpu=t4'],
+    ['gpu=h100', { gpu: 't4' }, 'wanted gpu=h100, "r1" has gpu=t4'],
+    ['zone!=a', { zone: 'a' }, 'wanted zone!=a, "r1" has zone=a'],
+    ['zone notin (a,b)', { zone: 'b' }, 'wanted zone notin (a,b), "r1" has zone=b'],
+    ['spot', {}, 'wanted spot, "r1" has no spot'],
+    ['!spot', { spot: true }, 'wanted !spot, "r1" has spot=true'],
+    ['ctx>1,zone=a', { ctx: 2, zone: 'b' }, 'wanted zone=a, "r1" has zone=b'],
+    ['model="a b"', { model: 'x' }, 'wanted model="a b", "r1" has model=x'],
+  ])('%s says which term a replica with %j does not satisfy', (where, pairs, expected) => {
+    const [message, ...details] = explainWhere(where, replica('r1', [{ type: 'chat', ...pairs }]));
+    expect(message).toBe(`no replica offers {"type":"chat"} where ${JSON.stringify(where)}`);
+    expect(details).toEqual([expected]);
+  });
+
+  it('counts the replicas that match both as candidates', () => {
+    const [large, small] = [
+      replica('large', [{ type: 'chat', ctx: 9000 }]),
+      replica('small', [{ type: 'chat', ctx: 1 }]),
+    ];
+    expect(explainWhere('ctx>=8192', small, large)).toEqual([
+      '1 ready replica offers {"type":"chat"} where "ctx>=8192": "large"',
+    ]);
+    expect(explainWhere('ctx>=8192', small, { ...large, state: 'draining' })).toEqual([
+      'no ready replica offers {"type":"chat"} where "ctx>=8192"',
+      '"large" (draining for 5s) matches, but gets no calls',
+    ]);
+  });
+
+  it('needs one object with the pairs and the terms, and all objects for negative terms alone', () => {
+    const split = replica('r1', [
+      { type: 'chat', ctx: 1 },
+      { type: 'embed', ctx: 9000 },
+    ]);
+    expect(explainWhere('ctx>=8192', split)[1]).toBe('wanted ctx>=8192, "r1" has ctx=1');
+    const selector = parseSelector('zone!=a', 'where');
+    const mixed = replica('r1', [{ zone: 'b' }, { zone: 'a' }]);
+    const { candidates, selectorMiss } = explainQuery([], [mixed], { selector });
+    expect([candidates.count, selectorMiss]).toEqual([0, { id: 'r1', term: 'zone!=a', key: 'zone', offered: 'a' }]);
+  });
+});
 
 describe('the reason why no replica matches', () => {
   it('names matching replicas that are unready, draining or suspect, and for how long', () => {
@@ -210,7 +261,7 @@ describe('the reason why no replica matches', () => {
   });
 
   it('reports when it has not examined all replicas', () => {
-    const explainer = new Explainer(['a', '1'], undefined, 10);
+    const explainer = new Explainer(['a', '1'], {}, 10);
     const replicas = Array.from({ length: 100 }, (_, at) => replica(`r${at}`, [{ b: 2 }]));
     expect([...explainer.examine(replicas)]).toEqual([]);
     const explanation = explainer.getExplanation({ replicaCount: 100 });
@@ -222,7 +273,7 @@ describe('the reason why no replica matches', () => {
   });
 
   it('accepts a candidate that was found in another way when it has not examined all replicas', () => {
-    const explainer = new Explainer(['a', '1'], undefined, 10);
+    const explainer = new Explainer(['a', '1'], {}, 10);
     const last = replica('last', [{ a: 1 }]);
     expect(explainer.needsCandidate).toBe(false);
     for (const _ of explainer.examine([...Array(100).fill(replica('r', [{ b: 2 }])), last]));
@@ -337,7 +388,7 @@ describe('the description of an explanation', () => {
 describe('an explanation of replicas with two protocols', () => {
   const both = [replica('g1', [chat]), urlReplica('h1', [chat]), urlReplica('h2', [chat], 'suspect')];
   const describeFor = (protocol: Protocol | undefined, replicas: readonly ExplainedReplica[], query = 'type=chat') => {
-    const { message, details } = describeExplanation(explainQuery(parse(query), replicas, protocol));
+    const { message, details } = describeExplanation(explainQuery(parse(query), replicas, { protocol }));
     return [message, ...details];
   };
 
@@ -374,7 +425,7 @@ describe('an explanation of replicas with two protocols', () => {
       'no gRPC replica offers {"type":"chat"}',
       '"h1" offers it over HTTP',
     ]);
-    expect(summarizeExplanation(explainQuery(parse('type=chat'), replicas, 'grpc'))).toEqual({
+    expect(summarizeExplanation(explainQuery(parse('type=chat'), replicas, { protocol: 'grpc' }))).toEqual({
       rank: 1,
       text: '"h1" offers it over HTTP',
       otherProtocol: 'http',

@@ -63,7 +63,16 @@ describe('--where and --prefer', () => {
     expect(replicas.map(({ replica_id: id }) => id).sort()).toEqual(['r1', 'r2']);
     expect(await runCommand('registry', 'type=chat', '--where', 'ctx>1e6')).toMatchObject({
       code: 3,
-      stderr: 'anyserve: no replica that offers {"type":"chat"} matches the selector "ctx>1e6"\n',
+      stderr: expect.stringMatching(
+        /^anyserve: no replica that offers {"type":"chat"} matches the selector "ctx>1e6"; wanted ctx>1e6, "r\d" has ctx=\d+\n$/,
+      ),
+    });
+    const explained = await runCommand('route', '--explain', 'type=chat', '--where', 'zone=d');
+    expect(explained).toMatchObject({
+      code: 3,
+      stdout: expect.stringMatching(
+        /^no replica offers {"type":"chat"} where "zone=d"\n {2}wanted zone=d, "r\d" has zone=[abc]\n$/,
+      ),
     });
   });
 
@@ -81,7 +90,7 @@ describe('--where and --prefer', () => {
       '--where: expected a value ("" is the empty one) at character 3, but the selector ends there',
     ],
     [['infer', 'chat', '--prefer', 'a b'], '--prefer: expected an operator'],
-    [['route', '--explain', 'a=1', '--prefer', 'zone=a'], '--explain explains KEY=VALUE pairs only'],
+    [['route', '--explain', 'a=1', '--prefer', 'zone=a'], '--explain does not explain preferences'],
     [['route', 'type=chat', '--wait', '1s', '--where'], 'where'],
     [['registry', '--where', '!'], '--where: expected a key at character 2'],
     [['infer', 'chat', 'Hi', '--where', 'a', '--endpoint', 'localhost:1'], '--where and --prefer choose among'],

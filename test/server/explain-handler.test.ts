@@ -19,8 +19,8 @@ async function register(id: string, ...capabilities: Parameters<typeof serialize
   return server.registry.register(serializedReplica(id, ...capabilities), { host: 'h' }, () => {});
 }
 
-async function explain(search: string): Promise<Record<string, unknown>> {
-  const response = await fetch(`${server.url}/explain?${search}`);
+async function explain(search: string, headers: Record<string, string> = {}): Promise<Record<string, unknown>> {
+  const response = await fetch(`${server.url}/explain?${search}`, { headers });
   expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json']);
   return (await response.json()) as Record<string, unknown>;
 }
@@ -49,6 +49,21 @@ describe('GET /explain', () => {
         ],
       },
     });
+  });
+
+  it('says which term of a selector no replica satisfies', async () => {
+    await register('r1', { type: 'chat', ctx: 4096 });
+    expect(await explain('type=chat', { 'X-Anyserve-Selector': 'ctx%3E%3D8192' })).toMatchObject({
+      message: 'no replica offers {"type":"chat"} where "ctx>=8192"',
+      details: ['wanted ctx>=8192, "r1" has ctx=4096'],
+      selector: 'ctx>=8192',
+      selector_miss: { replica_id: 'r1', term: 'ctx>=8192', key: 'ctx', offered: '4096' },
+    });
+    expect(await explain('type=chat', { 'X-Anyserve-Selector': 'ctx<8192' })).toMatchObject({
+      candidates: { count: 1 },
+    });
+    const refused = await fetch(`${server.url}/explain`, { headers: { 'X-Anyserve-Selector': 'a in (' } });
+    expect(refused.status).toBe(400);
   });
 
   it('has the reasons why no replica matches', async () => {
@@ -96,7 +111,7 @@ describe('GET /explain', () => {
   });
 
   it('has a 503 with Retry-After while 16 others are being explained', async () => {
-    const registry = { pages: () => [], find: () => undefined, route: () => undefined };
+    const registry = { pages: () => [], search: () => ({ kind: 'none' as const }) };
     const handle = createExplainHandler(registry, () => false, new ManualClock());
     const heads: unknown[][] = [];
     const response = {

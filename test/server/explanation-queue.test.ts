@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Explanation } from '../../src/core/explanation.js';
 import type { Registration, Replica } from '../../src/core/replica.js';
+import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import { type ExplainedRegistry, ExplanationQueue } from '../../src/server/explanation-queue.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { listPage, registration, replica } from '../support/replicas.js';
 
-const QUERY = { query: ['model', 'x'] };
+const QUERY = { query: ['model', 'x'], selector: EMPTY_SELECTOR };
 
 interface Options {
   readonly replicas?: readonly Replica[];
@@ -20,11 +21,10 @@ function createQueue({ replicas = [replica('r1', { model: 'x' })], examineMs = 0
   const registrations = replicas.map((one) => registration('lease', one));
   const registry: ExplainedRegistry = {
     pages: () => [{ ...listPage(registrations), registrations: iterateSlowly() }],
-    find: (id) => {
-      const found = registrations.find((one) => one.replica.id === id);
-      return found && { registration: found, lease: undefined };
+    search: () => {
+      const last = registrations.at(-1);
+      return last ? { kind: 'found', registration: last } : { kind: 'none' };
     },
-    route: () => replicas.at(-1),
   };
   function iterateSlowly(): readonly Registration[] {
     const onRead = (one: Registration): Registration => {
