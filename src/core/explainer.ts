@@ -32,7 +32,7 @@ const MAX_PARSED_UNITS = 1_000_000;
 /** Maximum length of a capability object that is parsed to find lists, in UTF-16 units. Parsing takes less than 2 ms. */
 const MAX_PARSED_OBJECT = 64 * 1024;
 
-/** What is asked for beside the pairs of a query. */
+/** The conditions of a request beside the pairs of its query. */
 export interface ExplainedConditions {
   /** Default: no selector. */
   readonly selector?: Selector | undefined;

@@ -102,7 +102,7 @@ function listReasons(explanation: Explanation): Reason[] {
   }
   const suggestion = formatSuggestedPairs(explanation);
   if (suggestion !== undefined) reasons.push({ rank: 4, text: suggestion });
-  if (nearMiss) reasons.push({ rank: NEAR_MISS_RANK, text: describeNearMiss(nearMiss) });
+  if (nearMiss && !selectorMiss) reasons.push({ rank: NEAR_MISS_RANK, text: describeNearMiss(nearMiss) });
   return reasons;
 }
 
