@@ -78,7 +78,7 @@ export class ApiClient {
     this.servers = new ServerList(servers, clock, resolveHost);
     this.#servers = new ApiServers(this.servers, clock, access);
     this.#clock = clock;
-    this.leases = new LeaseClient(this.#servers);
+    this.leases = new LeaseClient(this.#servers, clock);
     this.cordons = new CordonClient(this.#servers);
     this.events = new EventClient(this.#servers, clock);
     this.explanations = new ExplanationClient(this.#servers, (server, signal) => this.#listDetails(server, '', signal));

@@ -161,6 +161,7 @@ export class HeldLease {
   }
 
   #handleEvent(event: LeaseEvent): void {
+    this.#lease.connection?.handleEvent(event);
     if (event.status === 'superseded') this.#superseded = { by: event.by };
     if (event.status !== 'registered' || this.#isRegistered) return;
     this.#isRegistered = true;

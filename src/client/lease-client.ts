@@ -1,26 +1,34 @@
 import type { Readable } from 'node:stream';
 import { formatValidationIssues, parseErrorDetail } from '../api/api-responses.js';
 import { parseReplacedHeader, REPLACED_HEADER } from '../api/instance-json.js';
+import { LEASE_PROTOCOL } from '../api/lease-events.js';
 import { LEASE_HEADER, parseRenewedCordon, type RenewalReport, serializeRenewal } from '../api/lease-renewal.js';
 import { type RegistrationTerms, serializeRegistration } from '../api/replica-json.js';
 import type { Cordon } from '../core/cordon.js';
 import { AnyserveError } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalStatus } from '../core/lease-renewals.js';
+import type { Clock } from '../core/ports.js';
 import type { Instance, Replica } from '../core/replica.js';
 import type { HttpResponse } from '../http/http-client.js';
 import { toUnexpectedResponseError, toUnreachableError } from './api-failure.js';
 import { API_RESPONSE_TIMEOUT_MS, type ApiServers, getRegistryId } from './api-servers.js';
+import { LeaseConnection } from './lease-connection.js';
 import type { ServerAddress } from './server-list.js';
 
 /** Timeout for a renewal, in ms. Short, so that there is time for another one before the lease expires. */
 const RENEWAL_TIMEOUT_MS = 1500;
+
+/** Statuses with which a proxy refuses a request to switch to another protocol. */
+const UPGRADE_REFUSALS: ReadonlySet<number> = new Set([400, 403, 501]);
 
 /** The client's side of an open lease stream. */
 export interface OpenLease {
   /** The server that granted the lease. */
   readonly server: ServerAddress;
   readonly body: Readable;
+  /** Set if the server takes renewals on the stream. */
+  readonly connection?: LeaseConnection | undefined;
   /** Id of a two-way lease; undefined for a one-way lease, the only kind that the Python server grants. */
   readonly id: LeaseId | undefined;
   /** Id of the server's registry. Undefined if the server doesn't report it. */
@@ -42,15 +50,21 @@ export interface RenewalResponse {
 /** Opens, renews and releases leases at API servers. */
 export class LeaseClient {
   readonly #servers: ApiServers;
+  readonly #clock: Clock;
+  /** Servers that have reported a registry, which the Python server doesn't. */
+  readonly #withRegistry = new WeakSet<ServerAddress>();
 
-  constructor(servers: ApiServers) {
+  constructor(servers: ApiServers, clock: Clock) {
     this.#servers = servers;
+    this.#clock = clock;
   }
 
   /** Returns the id of a server's registry; undefined if the server doesn't report it. Rejects with `server_unreachable`. */
   async findRegistry(server: ServerAddress, signal: AbortSignal): Promise<string | undefined> {
     try {
-      return getRegistryId(await this.#servers.checkHealth(server, signal));
+      const registry = getRegistryId(await this.#servers.checkHealth(server, signal));
+      if (registry !== undefined) this.#withRegistry.add(server);
+      return registry;
     } catch (error) {
       throw signal.aborted ? signal.reason : toUnreachableError(server, error);
     }
@@ -82,15 +96,19 @@ export class LeaseClient {
   }
 
   /**
-   * Renews a two-way lease with a report. Rejects with `unprocessable` if the server refuses the report, with
+   * Renews a two-way lease with a report: on its stream if the server takes renewals there, else with a request. Rejects with `unprocessable` if the server refuses the report, with
    * `resource_exhausted` if the report comes too soon or the server has no room for it, or if the server doesn't respond.
    */
-  async renew(
-    { server, id: lease, registry }: OpenLease,
-    report: RenewalReport,
-    signal: AbortSignal,
-  ): Promise<RenewalResponse> {
-    const response = await this.#send('PUT', server, lease, signal, serializeRenewal(report));
+  async renew(lease: OpenLease, report: RenewalReport, signal: AbortSignal): Promise<RenewalResponse> {
+    const renewed = await lease.connection?.renew(report);
+    if (renewed) return { reply: 'renewed', cordon: renewed.cordon };
+    if (signal.aborted) throw signal.reason;
+    return this.#renewByRequest(lease, report, signal);
+  }
+
+  async #renewByRequest(lease: OpenLease, report: RenewalReport, signal: AbortSignal): Promise<RenewalResponse> {
+    const { server, registry } = lease;
+    const response = await this.#send('PUT', lease, signal, serializeRenewal(report));
     const status = RENEWAL_STATUSES[response.status];
     if (status) {
       const body = await this.#servers.readShortBody(response);
@@ -110,21 +128,18 @@ export class LeaseClient {
   }
 
   /** Releases a two-way lease. Rejects if the server doesn't respond. */
-  async release({ server, id: lease }: OpenLease, signal: AbortSignal): Promise<void> {
-    await this.#servers.ignoreBody(await this.#send('DELETE', server, lease, signal));
+  async release(lease: OpenLease, signal: AbortSignal): Promise<void> {
+    await this.#servers.ignoreBody(await this.#send('DELETE', lease, signal));
   }
 
-  #send(
-    method: string,
-    server: ServerAddress,
-    lease: LeaseId | undefined,
-    signal: AbortSignal,
-    body?: string,
-  ): Promise<HttpResponse> {
+  #send(method: string, lease: OpenLease, signal: AbortSignal, body?: string): Promise<HttpResponse> {
+    const { server, id = '', connection } = lease;
+    // If the server takes renewals on the stream, requests are rare, and their connection isn't kept.
+    const close = connection?.isOpenForRenewals ? { connection: 'close' } : {};
     return this.#servers.send(server, {
       method,
-      path: `/leases/${encodeURIComponent(lease ?? '')}`,
-      headers: { 'content-type': 'application/json' },
+      path: `/leases/${encodeURIComponent(id)}`,
+      headers: { 'content-type': 'application/json', ...close },
       headTimeoutMs: RENEWAL_TIMEOUT_MS,
       signal,
       ...(body !== undefined && { body }),
@@ -132,20 +147,40 @@ export class LeaseClient {
   }
 
   async #register(server: ServerAddress, body: string, signal: AbortSignal): Promise<OpenLease> {
-    const response = await this.#servers.send(server, {
+    // The Python server loses the body of a request that asks for another protocol.
+    const upgrade = this.#withRegistry.has(server) ? LEASE_PROTOCOL : undefined;
+    const response = await this.#sendRegistration(server, body, signal, upgrade);
+    if (!upgrade || !UPGRADE_REFUSALS.has(response.status)) return this.#toOpenLease(server, response);
+    await this.#servers.ignoreBody(response);
+    return this.#toOpenLease(server, await this.#sendRegistration(server, body, signal));
+  }
+
+  #sendRegistration(
+    server: ServerAddress,
+    body: string,
+    signal: AbortSignal,
+    upgrade?: string | undefined,
+  ): Promise<HttpResponse> {
+    return this.#servers.send(server, {
       method: 'POST',
       path: '/register',
       headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
       body,
       headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
       signal,
+      upgrade,
     });
-    const { status, headers } = response;
-    if (status === 200 && headers['content-type']?.startsWith('text/event-stream')) {
+  }
+
+  /** Returns the lease that a response grants. Throws if it grants none. */
+  async #toOpenLease(server: ServerAddress, response: HttpResponse): Promise<OpenLease> {
+    const { status, headers, upgraded } = response;
+    if (upgraded || (status === 200 && headers['content-type']?.startsWith('text/event-stream'))) {
       const lease = headers[LEASE_HEADER];
       return {
         server,
         body: response.body,
+        connection: upgraded && new LeaseConnection(upgraded, this.#clock),
         id: typeof lease === 'string' ? asLeaseId(lease) : undefined,
         registry: getRegistryId(response),
         replaced: parseReplacedHeader(headers[REPLACED_HEADER]),

@@ -7,7 +7,7 @@ import {
   type RequestOptions,
 } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
-import { addAbortSignal, type Readable } from 'node:stream';
+import { addAbortSignal, type Duplex, type Readable } from 'node:stream';
 import { ByteCollector, decodeUtf8 } from '../core/byte-collector.js';
 import { type ClientTls, createTlsVerification, MIN_TLS_VERSION } from '../core/tls.js';
 
@@ -29,6 +29,8 @@ export interface HttpRequest {
   readonly address?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** Protocol to switch to, if the server supports it. */
+  readonly upgrade?: string | undefined;
   /** Timeout for the response headers, in ms, including the DNS lookup. */
   readonly headTimeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -43,6 +45,8 @@ export interface HttpResponse {
   /** Address of the server: `127.0.0.1:8080`, `[::1]:8080`. */
   readonly peer: string;
   readonly body: Readable;
+  /** The connection, if the server has switched to the protocol that was asked for. The body is the same stream. */
+  readonly upgraded?: Duplex | undefined;
 }
 
 /**
@@ -81,26 +85,13 @@ export class HttpConnections {
     }
   }
 
-  #sendOnce({
-    method,
-    url,
-    target,
-    address,
-    headers,
-    body,
-    headTimeoutMs,
-    signal,
-    isBackground,
-  }: HttpRequest): Promise<HttpResponse> {
+  #sendOnce(sent: HttpRequest): Promise<HttpResponse> {
+    const { method, url, target, address, body, upgrade, headTimeoutMs, signal, isBackground } = sent;
     return new Promise((resolve, reject) => {
-      const { host, hostname } = new URL(url);
+      const { hostname } = new URL(url);
       const options = {
         method,
-        headers: {
-          ...(address !== undefined && { host }),
-          ...headers,
-          ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
-        },
+        headers: createHeaders(sent),
         signal,
         ...(target !== undefined && { path: target }),
         ...(address !== undefined && { hostname: address, servername: hostname }),
@@ -118,11 +109,14 @@ export class HttpConnections {
       });
       request.once('response', (response: IncomingMessage) => {
         clearDeadline();
-        // The agent can leave the timeout of an idle connection on a socket that it reuses.
-        response.setTimeout(0);
-        const peer = formatPeer(response);
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, peer, body: response });
+        resolve(toHttpResponse(response, response));
       });
+      if (upgrade !== undefined) {
+        request.once('upgrade', (response: IncomingMessage, socket: Duplex, head: Buffer) => {
+          clearDeadline();
+          resolve(toUpgradedResponse(response, socket, head));
+        });
+      }
       // The agent refs the socket again when another request reuses it.
       if (isBackground) request.once('socket', (socket) => socket.unref());
       request.end(body);
@@ -178,6 +172,29 @@ export class HttpConnections {
     this.#https?.destroy();
     this.#proxy?.tunnel?.destroy();
   }
+}
+
+function createHeaders({ url, address, headers, body, upgrade }: HttpRequest): Record<string, string | number> {
+  return {
+    ...(address !== undefined && { host: new URL(url).host }),
+    ...headers,
+    ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
+    ...(upgrade !== undefined && { connection: 'Upgrade', upgrade }),
+  };
+}
+
+function toHttpResponse(response: IncomingMessage, body: Readable): HttpResponse {
+  // The agent can leave the timeout of an idle connection on a socket that it reuses.
+  response.setTimeout(0);
+  return { status: response.statusCode ?? 0, headers: response.headers, peer: formatPeer(response), body };
+}
+
+/** Creates the response of a server that has switched protocols. `head` are the first bytes of the new protocol. */
+function toUpgradedResponse(response: IncomingMessage, socket: Duplex, head: Buffer): HttpResponse {
+  // The reader of the stream gets the error too.
+  socket.on('error', () => {});
+  if (head.length > 0) socket.unshift(head);
+  return { ...toHttpResponse(response, socket), upgraded: socket };
 }
 
 function formatPeer({ socket }: IncomingMessage): string {

@@ -13,14 +13,11 @@ import { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
 import { parseTarget, toOriginForm, trimTrailingSlashes } from '../http/request-head.js';
 import { type ApiResource, createApiResources, type ResourceOptions } from './api-resources.js';
-import type { AccessTokens } from './authorization.js';
 import { sendError } from './error-response.js';
 import { guardResource } from './resource-guard.js';
 
 /** Options of the API server's HTTP interface. */
 export interface ApiAppOptions extends ResourceOptions {
-  /** The tokens that requests need. Default: none. */
-  readonly tokens?: AccessTokens | undefined;
   /** Checks the host names in requests. Default: only names that always resolve to this machine. */
   readonly hosts?: HostCheck | undefined;
 }

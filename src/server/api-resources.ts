@@ -9,7 +9,7 @@ import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
 import { isPath } from '../http/request-head.js';
 import { EventHistory } from '../telemetry/event-history.js';
-import type { AuthorizedHandler } from './authorization.js';
+import type { AccessTokens, AuthorizedHandler } from './authorization.js';
 import { CORDON_PATH, createCordonHandler, createUncordonHandler } from './cordon-handlers.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { EventStreams } from './event-stream-response.js';
@@ -31,6 +31,8 @@ export interface ResourceOptions {
   readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
   readonly heartbeatMs: number;
+  /** The tokens that requests need. Default: none. */
+  readonly tokens?: AccessTokens | undefined;
   /** Time after the start for which "no match" counts as temporary, in ms: replicas can still be reconnecting. */
   readonly warmingMs: number;
   readonly readiness: Readiness;

@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { parseRenewal, RENEWED_BODY, replaceCapabilities, serializeRenewed } from '../api/lease-renewal.js';
+import { parseRenewal, RENEWED_BODY, serializeRenewed } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { serializeValidationIssues } from '../api/validation-issues.js';
@@ -13,7 +13,7 @@ import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendError } from './error-response.js';
-import { reportListValues } from './list-value-warning.js';
+import { type RenewingRegistry, renewLease } from './renew-lease.js';
 import { readRequestText } from './request-text.js';
 
 /**
@@ -21,7 +21,7 @@ import { readRequestText } from './request-text.js';
  * load that the replica reports.
  */
 export function createRenewHandler(
-  registry: Pick<Registry<SerializedReplica>, 'renew' | 'findRenewalRefusal' | 'cordons' | 'loads'>,
+  registry: RenewingRegistry & Pick<Registry<SerializedReplica>, 'findRenewalRefusal'>,
   events: Events<ServerEvent>,
   bodies: BodyMemory,
 ): RequestHandler {
@@ -37,18 +37,9 @@ export function createRenewHandler(
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
-    const { state, capabilities, seq, cordon, load } = outcome;
-    const offer =
-      capabilities &&
-      ((current: SerializedReplica): SerializedReplica => {
-        reportListValues({ id: current.id, capabilities }, events);
-        return replaceCapabilities(current, capabilities);
-      });
-    if (cordon) await registry.cordons.adopt(lease, cordon);
-    const renewal = await registry.renew(lease, state, offer, seq);
-    if (load && renewal === 'renewed') registry.loads.record(lease, load);
+    const renewal = await renewLease(registry, lease, outcome, events);
     if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
-    else sendRefusedRenewal(response, renewal, capabilities !== undefined);
+    else sendRefusedRenewal(response, renewal, outcome.capabilities !== undefined);
   };
 }
 

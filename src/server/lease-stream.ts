@@ -1,8 +1,9 @@
 import type { Duplex } from 'node:stream';
-import type { Response } from 'express';
-import { ALIVE_EVENT } from '../api/lease-events.js';
+import type { Request, Response } from 'express';
+import { ALIVE_EVENT, LEASE_PROTOCOL, MAX_RENEWAL_LINE_BYTES } from '../api/lease-events.js';
 import { hasPipelinedRequest } from '../http/pipelining.js';
 import type { HeartbeatMember, HeartbeatWheel } from './heartbeat-wheel.js';
+import { respondToLines } from './line-reader.js';
 
 /** A stream of server-sent events that stays open as long as its lease. */
 export interface LeaseStream {
@@ -11,8 +12,11 @@ export interface LeaseStream {
    * happened, calls the listener at once.
    */
   onClosed(listener: () => void): void;
-  /** Sends the response head, the first event and a heartbeat, and then a heartbeat at every interval. */
-  open(firstEvent: string, headers?: Readonly<Record<string, string>>): void;
+  /**
+   * Sends the response head, the first event and a heartbeat, and then a heartbeat at every interval. With `renew`, switches to
+   * {@link LEASE_PROTOCOL}: `renew` is called for each renewal, and resolves to the event that responds to it.
+   */
+  open(firstEvent: string, headers?: Readonly<Record<string, string>>, renew?: (line: string) => Promise<string>): void;
   /** Sends the last event, if any, and closes the connection. Before {@link open}, that happens right after opening. */
   end(lastEvent?: string): void;
   /** Destroys the connection without sending anything, because the peer can't receive it. */
@@ -24,6 +28,8 @@ export interface LeaseStream {
  * hours of heartbeats.
  */
 const MAX_UNSENT_BYTES = 16 * 1024;
+
+const UPGRADE_HEADERS = { connection: 'Upgrade', upgrade: LEASE_PROTOCOL };
 
 /** `X-Accel-Buffering` makes nginx, and proxies that follow it, forward each event at once. */
 const STREAM_HEADERS = {
@@ -43,9 +49,14 @@ export function carriesLease(socket: Duplex & { readonly [leased]?: true }): boo
   return socket[leased] === true;
 }
 
+/** Returns whether the sender of a request wants to renew the lease on its stream. */
+export function canTakeRenewals({ headers, httpVersion, socket }: Request): boolean {
+  return headers.upgrade?.toLowerCase() === LEASE_PROTOCOL && httpVersion === '1.1' && !hasPipelinedRequest(socket);
+}
+
 /**
  * Turns a response into a lease stream and takes over its connection. The request must have been read. From then on the
- * connection carries events to the peer, and the peer can only close it.
+ * connection carries events to the peer. The peer can close it, and send renewals if the stream is opened for them.
  */
 export function createLeaseStream(response: Response, heartbeats: HeartbeatWheel): LeaseStream {
   return new ResponseStream(response, heartbeats);
@@ -100,14 +111,20 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
     socket.on('close', onSocketClosed);
   }
 
-  open(firstEvent: string, headers: Readonly<Record<string, string>> = {}): void {
+  open(
+    firstEvent: string,
+    headers: Readonly<Record<string, string>> = {},
+    renew?: (line: string) => Promise<string>,
+  ): void {
     const [response, socket] = [this.#response, this.#socket];
     if (this.#state === 'closed' || !response || !socket) return;
     this.#response = undefined;
     socket.cork();
-    response.writeHead(200, { ...headers, ...STREAM_HEADERS });
+    if (renew) response.writeHead(101, { ...headers, ...UPGRADE_HEADERS });
+    else response.writeHead(200, { ...headers, ...STREAM_HEADERS });
     response.flushHeaders();
     this.#isChunked = response.chunkedEncoding;
+    if (renew) this.#takeRenewals(socket, renew);
     socket.write(this.#frame(firstEvent));
     if (this.#state === 'waiting') {
       this.#state = 'open';
@@ -119,9 +136,18 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
   }
 
   beat(): void {
+    this.#write(this.#isChunked ? ALIVE_CHUNK : ALIVE_BYTES);
+  }
+
+  #takeRenewals(socket: NonNullable<Response['socket']>, renew: (line: string) => Promise<string>): void {
+    socket.off('data', noop);
+    respondToLines(socket, MAX_RENEWAL_LINE_BYTES, renew, (event) => this.#state === 'open' && this.#write(event));
+  }
+
+  #write(bytes: string | Buffer): void {
     const socket = this.#socket;
     if (!socket || socket.writableLength > MAX_UNSENT_BYTES) this.destroy();
-    else socket.write(this.#isChunked ? ALIVE_CHUNK : ALIVE_BYTES);
+    else socket.write(bytes);
   }
 
   end(lastEvent = ''): void {
@@ -155,11 +181,12 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
 
 /**
  * Makes Node consider the request complete, so that it releases the request and the response. They are a third of the
- * memory of a stream. Skipped in two cases. Without chunked encoding or keep-alive, Node would close the connection. With
- * a pipelined request, Node would send its response between the events.
+ * memory of a stream. Skipped in two cases. Without an upgrade, chunked encoding or keep-alive, Node would close the connection.
+ * With a pipelined request, Node would send its response between the events.
  */
 function releaseHttpState(response: Response, socket: NonNullable<Response['socket']>): void {
-  if (!response.shouldKeepAlive || !response.chunkedEncoding || hasPipelinedRequest(socket)) return;
+  const staysOpen = response.chunkedEncoding || response.statusCode === 101;
+  if (!response.shouldKeepAlive || !staysOpen || hasPipelinedRequest(socket)) return;
   response.emit('finish');
   // Node now treats the connection as idle and has set the keep-alive timeout.
   socket.setTimeout(0);

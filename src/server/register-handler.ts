@@ -1,6 +1,6 @@
 import type { Request, Response } from 'express';
 import { formatReplacedHeader, REPLACED_HEADER } from '../api/instance-json.js';
-import { formatRegisteredEvent, formatSupersededEvent } from '../api/lease-events.js';
+import { formatRegisteredEvent, formatSupersededEvent, NOT_RENEWED_EVENT } from '../api/lease-events.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
   MAX_REGISTRATION_BYTES,
@@ -13,7 +13,7 @@ import { createNonObjectFailure, serializeValidationIssues, type ValidationIssue
 import { getEndpointWarning } from '../core/endpoint.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import { toHost } from '../core/host.js';
-import type { ReplicaId } from '../core/ids.js';
+import type { LeaseId, ReplicaId } from '../core/ids.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Registry } from '../core/registry.js';
 import { isSameInstance, type Replica } from '../core/replica.js';
@@ -21,18 +21,23 @@ import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { readRequestBody } from '../http/request-body.js';
-import { type AuthorizedHandler, checkIdPrefix } from './authorization.js';
+import { getHeaderValues } from '../http/request-head.js';
+import { type AccessTokens, type AuthorizedHandler, authorize, checkIdPrefix } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { BODY_MEMORY_FULL, sendBodyMemoryFull, sendError } from './error-response.js';
 import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js';
-import { createLeaseStream } from './lease-stream.js';
+import { canTakeRenewals, createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
 import { emitRefusal } from './registration-refusals.js';
+import { type RenewingRegistry, renewByLine } from './renew-lease.js';
 
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'checkRegistration' | 'find' | 'register' | 'release'>;
+  readonly registry: RenewingRegistry &
+    Pick<Registry<SerializedReplica>, 'checkRegistration' | 'find' | 'register' | 'release'>;
+  /** The tokens that requests need. Default: none. */
+  readonly tokens?: AccessTokens | undefined;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
   readonly readiness: Readiness;
   readonly clock: Clock;
@@ -132,10 +137,26 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   });
   const lease = await granted;
   unwatch = deadPeers.watch({ lease, host, socket });
-  stream.open(formatRegisteredEvent(replica.id), {
+  const headers = {
     ...(ttlMs !== undefined && { [LEASE_HEADER]: lease }),
     ...(replaced && !isSameInstance(replaced, instance) && { [REPLACED_HEADER]: formatReplacedHeader(replaced) }),
-  });
+  };
+  const takesRenewals = ttlMs !== undefined && canTakeRenewals(response.req);
+  const renew = takesRenewals ? createLineRenewer(lease, response.req.rawHeaders, options) : undefined;
+  stream.open(formatRegisteredEvent(replica.id), headers, renew);
+}
+
+/** Creates the handler of renewals on a stream. A token that is no longer accepted can't renew the lease, as in a request. */
+function createLineRenewer(
+  lease: LeaseId,
+  rawHeaders: readonly string[],
+  { registry, events, tokens = {} }: RegisterHandlerOptions,
+): (line: string) => Promise<string> {
+  const authorization = getHeaderValues(rawHeaders, 'authorization');
+  return async (line) => {
+    if (authorize('register', authorization, tokens).kind === 'refused') return NOT_RENEWED_EVENT;
+    return renewByLine(registry, lease, line, events).catch(() => NOT_RENEWED_EVENT);
+  };
 }
 
 /** Returns why a registration can't be accepted: the server isn't ready, the registry has no room, or a newer one exists. */

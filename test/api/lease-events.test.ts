@@ -2,10 +2,15 @@ import { describe, expect, it } from 'vitest';
 import {
   ALIVE_EVENT,
   formatRegisteredEvent,
+  formatRenewedEvent,
   formatSupersededEvent,
+  NOT_RENEWED_EVENT,
   parseLeaseEvent,
+  RENEWED_EVENT,
 } from '../../src/api/lease-events.js';
 import { asInstanceId, asReplicaId } from '../../src/core/ids.js';
+
+const parse = (event: string) => parseLeaseEvent(event.slice('data: '.length).trimEnd());
 
 describe('lease events', () => {
   it('have the whitespace of the Python server', () => {
@@ -25,9 +30,15 @@ describe('lease events', () => {
 
   it('name the process that superseded a registration, if they can', () => {
     const by = { id: asInstanceId('a1'), startedMs: 7 };
-    const parse = (event: string) => parseLeaseEvent(event.slice('data: '.length).trimEnd());
     expect(parse(formatSupersededEvent(asReplicaId('r1'), by))).toEqual({ status: 'superseded', by });
     expect(parse(formatSupersededEvent(asReplicaId('r1')))).toEqual({ status: 'superseded', by: undefined });
+  });
+
+  it('respond to a renewal with the cordon that the server knows', () => {
+    const cordon = { cordoned: true, reason: 'disk full', atMs: 7 };
+    expect(parse(formatRenewedEvent(cordon))).toEqual({ status: 'renewed', cordon });
+    expect(parse(RENEWED_EVENT)).toEqual({ status: 'renewed', cordon: undefined });
+    expect(parse(NOT_RENEWED_EVENT)).toEqual({ status: 'not_renewed' });
   });
 
   it.each([

@@ -1,3 +1,4 @@
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
@@ -44,4 +45,35 @@ it('a worker full of silent connections is unready, and ready again when it has 
   const other = new InferenceClient({ endpoint }, { clock, random });
   expect(await other.serverReady()).toBe(true);
   await Promise.all([client.close(), other.close()]);
+});
+
+/** Counts the connections of a process to servers with these ports. */
+async function countConnections(pid: number, ports: readonly number[]): Promise<number> {
+  const folder = `/proc/${pid}/fd`;
+  const links = (await readdir(folder)).map((fd) => readlink(`${folder}/${fd}`).catch(() => ''));
+  const inodes = new Set((await Promise.all(links)).flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []));
+  const rows = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((row) => row.trim().split(/\s+/));
+  return rows.filter(([, , remote = '', , , , , , , inode = '']) => {
+    return inodes.has(inode) && ports.includes(Number.parseInt(remote.split(':')[1] ?? '', 16));
+  }).length;
+}
+
+it.skipIf(process.platform !== 'linux')('a worker with three API servers has three connections to them', async () => {
+  const servers = Array.from({ length: 3 }, () => start(['serve', '--port', '0']));
+  const urls = await Promise.all(servers.map((server) => server.waitForOutput(/listening on (\S+)/)));
+  const options = urls.flatMap((url) => ['--server', url]);
+  const worker = start(['worker', '--backend', 'echo', '--cap', 'type=echo', '--port', '0', ...options]);
+  for (const url of urls) await worker.waitForOutput(new RegExp(`^(registered) .* ${url}$`, 'm'));
+  const ports = urls.map((url) => Number(new URL(url).port));
+  const isRenewedAgain = async (url: string): Promise<boolean> => {
+    const { replicas } = (await (await fetch(`${url}/replicas`)).json()) as { replicas: Record<string, number>[] };
+    const { since = 0, last_seen: seenAt = 0 } = replicas[0] ?? {};
+    return seenAt - since > 5;
+  };
+  const counts = new Set<number>();
+  await until('it has renewed its leases twice', async () => {
+    counts.add(await countConnections(worker.child.pid ?? 0, ports));
+    return (await Promise.all(urls.map(isRenewedAgain))).every(Boolean);
+  });
+  expect([...counts]).toEqual([3]);
 });
