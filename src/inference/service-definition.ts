@@ -52,6 +52,9 @@ export const LOAD_KEYS = {
   limit: 'anyserve-limit',
 } as const;
 
+/** Key of the trailing metadata with the time for which a replica asks not to be called, in ms (gRFC A6). */
+export const PUSH_BACK_KEY = 'grpc-retry-pushback-ms';
+
 const REQUEST_CODEC = { serialize: encodeRequest, deserialize: decodeRequest };
 const RESPONSE_CODEC = { serialize: encodeResponse, deserialize: decodeResponse };
 const STREAM_RESPONSE_CODEC = { serialize: encodeStreamResponse, deserialize: decodeStreamResponse };

@@ -7,7 +7,7 @@ import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import type { LineLimits } from '../telemetry/line-limits.js';
-import type { Admission } from './admission.js';
+import { type Admission, QueueFullError } from './admission.js';
 import { runInference, runUnaryInference } from './inference-run.js';
 import { LoadTrailers } from './load-trailers.js';
 import type { ModelTable } from './model-table.js';
@@ -78,7 +78,7 @@ export class InferenceCalls {
     } catch (error) {
       if (disconnected.signal.aborted) return;
       this.#reportFailure(call, message, error);
-      respond(toServiceError(error, this.#trailers));
+      respond(this.#toServiceError(error));
     } finally {
       if (!hasResponded) received.reservation.release();
     }
@@ -128,7 +128,7 @@ export class InferenceCalls {
     } catch (error) {
       if (signal.aborted) return;
       this.#reportFailure(call, message, error);
-      if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return toServiceError(error, this.#trailers);
+      if (call.metadata.get(STATUS_ON_STREAM_ERROR_KEY)[0] === 'true') return this.#toServiceError(error);
       // Waits for a slow reader, so that a caller can't send requests faster than it reads responses.
       if (!call.write(createErrorResponse(message, getErrorMessage(error)))) await waitForDrain(call, signal);
     } finally {
@@ -149,6 +149,11 @@ export class InferenceCalls {
     } finally {
       release();
     }
+  }
+
+  #toServiceError(error: unknown): ServiceError {
+    const pushBackMs = error instanceof QueueFullError ? error.pushBackMs : undefined;
+    return toServiceError(error, pushBackMs === undefined ? this.#trailers : this.#trailers.withPushBack(pushBackMs));
   }
 
   #reportFailure(call: { getPeer(): string }, message: RequestMessage | undefined, error: unknown): void {

@@ -1,6 +1,6 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { ReplicaLoad } from '../core/load.js';
-import { LOAD_KEYS } from '../inference/service-definition.js';
+import { LOAD_KEYS, PUSH_BACK_KEY } from '../inference/service-definition.js';
 
 /**
  * Trailing metadata with the load of a worker, for all its responses. The gRPC library copies the metadata of each response
@@ -22,6 +22,14 @@ export class LoadTrailers extends Metadata {
       [LOAD_KEYS.waiting]: '0',
       ...(load.limit !== undefined && { [LOAD_KEYS.limit]: String(load.limit) }),
     };
+  }
+
+  /** Returns trailing metadata that also asks the caller to send no call for this time. */
+  withPushBack(pushBackMs: number): Metadata {
+    const metadata = new Metadata();
+    for (const [key, value] of Object.entries(this.toHttp2Headers())) metadata.set(key, value);
+    metadata.set(PUSH_BACK_KEY, String(pushBackMs));
+    return metadata;
   }
 
   override clone(): Metadata {

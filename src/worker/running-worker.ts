@@ -90,7 +90,10 @@ class RunningWorker {
     this.#options = options;
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
-    this.#admission = createAdmission({ maxConcurrency: getMaxConcurrency(options), maxQueue: options.maxQueue });
+    this.#admission = createAdmission(
+      { maxConcurrency: getMaxConcurrency(options), maxQueue: options.maxQueue },
+      world.clock,
+    );
     this.#load = new WorkerLoad(this.#admission.load);
     this.#api =
       options.servers.length > 0

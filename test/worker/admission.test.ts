@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createAdmission } from '../../src/worker/admission.js';
+import { ManualClock } from '../support/manual-clock.js';
 
 const NEVER = new AbortController().signal;
 
@@ -55,6 +56,44 @@ describe('createAdmission', () => {
     release();
     await admission.acquire(NEVER);
     await expect(admission.acquire(NEVER)).rejects.toMatchObject({ code: 'resource_exhausted' });
+  });
+
+  it.each([
+    { what: 'half of the time until the queue is empty', runMs: 400, maxQueue: 6, pushBackMs: 600 },
+    { what: 'at most 10 s', runMs: 60_000, maxQueue: 6, pushBackMs: 10_000 },
+    { what: 'no time below 100 ms', runMs: 60, maxQueue: 6, pushBackMs: undefined },
+    { what: 'no time without a queue, because a slot could be idle meanwhile', runMs: 400, maxQueue: 0 },
+  ])('asks callers to wait when the queue is full: $what', async ({ runMs, maxQueue, pushBackMs }) => {
+    const clock = new ManualClock();
+    const admission = createAdmission({ maxConcurrency: 2, maxQueue }, clock);
+    const fill = (): void => {
+      for (let n = 0; n < 2 + maxQueue; n++) void admission.acquire(NEVER);
+    };
+    const release = await admission.acquire(NEVER);
+    clock.advance(runMs);
+    release();
+    fill();
+    await expect(admission.acquire(NEVER)).rejects.toMatchObject({ pushBackMs });
+  });
+
+  it('does not ask callers to wait before it knows how long calls run', async () => {
+    const clock = new ManualClock();
+    const admission = createAdmission({ maxConcurrency: 1, maxQueue: 2 }, clock);
+    for (let n = 0; n < 3; n++) void admission.acquire(NEVER);
+    clock.advance(5000);
+    await expect(admission.acquire(NEVER)).rejects.toMatchObject({ pushBackMs: undefined });
+  });
+
+  it('averages the duration of calls', async () => {
+    const clock = new ManualClock();
+    const admission = createAdmission({ maxConcurrency: 1, maxQueue: 2 }, clock);
+    for (const runMs of [1000, 1000, 3000]) {
+      const release = await admission.acquire(NEVER);
+      clock.advance(runMs);
+      release();
+    }
+    for (let n = 0; n < 3; n++) void admission.acquire(NEVER);
+    await expect(admission.acquire(NEVER)).rejects.toMatchObject({ pushBackMs: 1200 });
   });
 
   it('rejects a call that is already cancelled', async () => {

@@ -5,22 +5,25 @@ import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../../src/inferen
 import { App } from '../../src/worker/app.js';
 import type { Backend } from '../../src/worker/backend.js';
 import { LoadTrailers } from '../../src/worker/load-trailers.js';
+import { ManualClock } from '../support/manual-clock.js';
 import { startTestWorker } from '../support/worker.js';
 
 const cleanups: (() => unknown)[] = [];
 /** The calls that the model has begun, and not yet finished. */
 let finish: (() => void)[];
 let client: GrpcClient;
+let clock: ManualClock;
 
 beforeEach(async () => {
   finish = [];
+  clock = new ManualClock();
   const app = new App()
     .capability({ model: 'fast' }, () => ({ ok: [true] }))
     .capability({ model: 'slow' }, async () => {
       await new Promise<void>((resolve) => finish.push(resolve));
       return { ok: [true] };
     });
-  const worker = await startTestWorker(app, { maxConcurrency: 2, maxQueue: 1 });
+  const worker = await startTestWorker(app, { maxConcurrency: 2, maxQueue: 1 }, clock);
   client = new GrpcClient(worker.replica.endpoint, credentials.createInsecure());
   cleanups.push(
     () => worker.stop(),
@@ -64,7 +67,8 @@ function stream(modelName: string, wantsStatus = false): Promise<string> {
 
 function format({ code, metadata }: StatusObject): string {
   const [running, waiting, limit] = ['running', 'waiting', 'limit'].map((key) => metadata.get(`anyserve-${key}`)[0]);
-  return `${code}: ${running} running, ${waiting} waiting, limit ${limit}`;
+  const pushBack = metadata.get('grpc-retry-pushback-ms').map((ms) => `, push-back ${ms}`);
+  return `${code}: ${running} running, ${waiting} waiting, limit ${limit}${pushBack}`;
 }
 
 /** Waits until the model has begun this number of calls. */
@@ -115,6 +119,23 @@ describe('the load of a worker', () => {
       );
       expect(await call('fast', engineClient)).toBe(`0: ${load}, limit 64`);
     }
+  });
+
+  it('is followed by a push-back if the queue is full and the duration of calls is known', async () => {
+    const first = call('slow');
+    await waitForCalls(1);
+    clock.advance(2000);
+    finish[0]?.();
+    await first;
+    const slow = [call('slow'), stream('slow')];
+    await waitForCalls(3);
+    const waiting = call('fast');
+    await waitUntilOneWaits();
+    expect(await call('fast')).toBe('8: 2 running, 1 waiting, limit 2, push-back 500');
+    expect(await stream('fast', true)).toBe('8: 2 running, 1 waiting, limit 2, push-back 500');
+    expect(await call('unknown')).toBe('5: 2 running, 1 waiting, limit 2');
+    for (const one of finish) one();
+    await Promise.all([...slow, waiting]);
   });
 
   it('takes no new objects for each response', () => {

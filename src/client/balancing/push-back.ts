@@ -1,6 +1,7 @@
 import type { ServiceError } from '@grpc/grpc-js';
 import type { AnyserveError } from '../../core/errors.js';
 import { parseRetryInfoMs } from '../../inference/retry-info.js';
+import { PUSH_BACK_KEY } from '../../inference/service-definition.js';
 import { HttpStatusError } from '../http-calls/http-failure.js';
 
 /** A longer time counts as an ejection of this time, in ms. */
@@ -18,7 +19,7 @@ export function readPushBackMs(error: AnyserveError): number | undefined {
   if (error instanceof HttpStatusError) return error.pushBackMs;
   const metadata = findMetadata(error);
   if (!metadata) return undefined;
-  const [pushBack] = metadata.get('grpc-retry-pushback-ms');
+  const [pushBack] = metadata.get(PUSH_BACK_KEY);
   if (typeof pushBack === 'string') return /^-?\d{1,15}$/.test(pushBack) ? Number(pushBack) : -1;
   const [retryAfter] = metadata.get('retry-after');
   if (typeof retryAfter === 'string' && /^\d{1,15}$/.test(retryAfter)) return Number(retryAfter) * 1000;
