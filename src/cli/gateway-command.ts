@@ -2,7 +2,7 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import { CallerKeys } from '../credentials/caller-keys.js';
 import { parseUpstreamKeys } from '../credentials/upstream-keys.js';
-import type { FinishedCall } from '../gateway/model-calls.js';
+import type { FinishedCall } from '../gateway/model-call.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Arguments, type Command, type CommandIo, waitForShutdown } from './command.js';
 import { createLog } from './output.js';

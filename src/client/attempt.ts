@@ -53,11 +53,18 @@ export interface AttemptContext<Channel extends CallChannel> {
   readonly clock: Clock;
 }
 
+const SUCCESS: AttemptOutcome = { kind: 'success' };
+
 /** One attempt of a call at one target, with its own channel and cancellation, so that attempts can run side by side. */
 export class Attempt<Channel extends CallChannel = CallChannel> implements WatchedCall {
   readonly target: Target;
   readonly channel: Channel;
-  readonly options: AttemptOptions;
+  /** Cancels this attempt. */
+  readonly cancellation: Cancellation;
+  /** Deadline of the call, in ms since 1970. */
+  readonly deadlineEpochMs: number;
+  /** Timeout of the call with all its attempts, in ms. */
+  readonly timeoutMs: number;
   /** Number of the attempt within its call, from 1. */
   readonly #number: number;
   lastMessageAtMs: number;
@@ -66,7 +73,6 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
   #hasEnded = false;
   readonly #context: AttemptContext<Channel>;
   readonly #call: CallCancellation;
-  readonly #cancellation: Cancellation;
   readonly #record: AttemptRecord;
   readonly #trace: AttemptTrace | undefined;
 
@@ -76,7 +82,8 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
     target: Target,
     number: number,
     call: CallCancellation,
-    { deadlineEpochMs, timeoutMs }: Pick<AttemptOptions, 'deadlineEpochMs' | 'timeoutMs'>,
+    deadlineEpochMs: number,
+    timeoutMs: number,
   ) {
     this.#context = context;
     this.#call = call;
@@ -84,19 +91,31 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
     this.#number = number;
     this.#record = context.discovery.beginAttempt(target);
     this.channel = this.#openChannel();
-    this.#cancellation = call.beginAttempt();
-    this.#trace = callListener(() => context.tracer?.startAttempt({ target, attempt: number }));
-    this.options = {
-      deadlineEpochMs,
-      timeoutMs,
-      cancellation: this.#cancellation,
-      headers: this.#trace?.headers,
-      onLoad: (load) => this.#record.recordLoad(load),
-    };
+    this.cancellation = call.beginAttempt();
+    this.deadlineEpochMs = deadlineEpochMs;
+    this.timeoutMs = timeoutMs;
+    const { tracer } = context;
+    this.#trace = tracer && callListener(() => tracer.startAttempt({ target, attempt: number }));
     this.#startedAtMs = context.clock.nowMs();
     this.lastMessageAtMs = this.#startedAtMs;
     context.quietCalls.add(this);
-    this.#emit({ kind: 'attempt_started', target, attempt: number });
+    if (context.onAttempt) this.#emit({ kind: 'attempt_started', target, attempt: number });
+  }
+
+  /** Options for the code that makes the request. */
+  get options(): AttemptOptions {
+    return {
+      deadlineEpochMs: this.deadlineEpochMs,
+      timeoutMs: this.timeoutMs,
+      cancellation: this.cancellation,
+      headers: this.tracingHeaders,
+      onLoad: (load) => this.#record.recordLoad(load),
+    };
+  }
+
+  /** Headers to send with the request, of a tracer. */
+  get tracingHeaders(): Readonly<Record<string, string>> | undefined {
+    return this.#trace?.headers;
   }
 
   /** Returns whether the replica doesn't respond on a new connection either. */
@@ -106,7 +125,7 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
 
   /** Ends this attempt with an error. Other attempts of the call go on, and another can follow. */
   fail(error: AnyserveError): void {
-    this.#cancellation.cancel(error);
+    this.cancellation.cancel(error);
   }
 
   /** Records a message of a stream. */
@@ -120,7 +139,7 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
   succeed(): void {
     if (this.#hasEnded) return;
     if (!this.#hasMessage) this.recordMessage();
-    this.#end('ok', { kind: 'success' });
+    this.#end('ok', SUCCESS);
   }
 
   /** Ends the attempt with a failure. A channel without a connection is not used again. */
@@ -145,14 +164,14 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
   /** Ends the attempt because another one has won. */
   cancel(): void {
     this.abandon();
-    this.#cancellation.cancel(new AnyserveError('cancelled', 'another attempt was faster'));
+    this.cancellation.cancel(new AnyserveError('cancelled', 'another attempt was faster'));
   }
 
   #end(code: 'ok' | ErrorCode, outcome: AttemptOutcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#context.quietCalls.delete(this);
-    this.#call.endAttempt(this.#cancellation);
+    this.#call.endAttempt(this.cancellation);
     this.channel.release();
     this.#record.end(outcome);
     if (!this.#context.onAttempt && !this.#trace) return;

@@ -78,7 +78,7 @@ export class CallAttempts<Channel extends CallChannel> {
     this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = context.clock.nowMs() + this.#timeoutMs;
     context.budget.addCall();
-    options.onBegin?.((reason) => this.#cancellation.cancel(reason));
+    options.onBegin?.(this.#cancellation);
   }
 
   /** Finds the target of the next attempt. Returns no promise if the target is known already. */
@@ -125,8 +125,7 @@ export class CallAttempts<Channel extends CallChannel> {
 
   #begin(target: Target, number: number): Attempt<Channel> {
     const deadlineEpochMs = this.#context.clock.epochMs() + this.#requireRemainingMs();
-    const time = { deadlineEpochMs, timeoutMs: this.#timeoutMs };
-    return new Attempt(this.#context, target, number, this.#cancellation, time);
+    return new Attempt(this.#context, target, number, this.#cancellation, deadlineEpochMs, this.#timeoutMs);
   }
 
   /** Ends the call. */

@@ -39,10 +39,13 @@ export class Cancellation {
   }
 }
 
+const NO_ATTEMPTS: readonly Cancellation[] = [];
+
 /** The cancellation of a call. Cancels every attempt of the call; cancelling one attempt does not affect the others. */
 export class CallCancellation extends Cancellation {
   readonly #calls: Set<CallCancellation>;
-  readonly #attempts: Cancellation[] = [];
+  /** Replaced, not changed: an array that grows reserves room for 16 more, and most calls have one attempt. */
+  #attempts: readonly Cancellation[] = NO_ATTEMPTS;
   #unfollow = doNothing;
 
   /** Adds itself to the calls in progress. */
@@ -60,14 +63,14 @@ export class CallCancellation extends Cancellation {
   beginAttempt(): Cancellation {
     const attempt = new Cancellation();
     if (this.isCancelled) attempt.cancel(this.reason);
-    this.#attempts.push(attempt);
+    this.#attempts = [...this.#attempts, attempt];
     return attempt;
   }
 
   /** Forgets an attempt that has ended. */
   endAttempt(attempt: Cancellation): void {
-    const index = this.#attempts.indexOf(attempt);
-    if (index >= 0) this.#attempts.splice(index, 1);
+    const others = this.#attempts.filter((other) => other !== attempt);
+    this.#attempts = others.length > 0 ? others : NO_ATTEMPTS;
   }
 
   /** Cancels the call when the signal is aborted, until {@link end}. */

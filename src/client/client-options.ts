@@ -7,6 +7,7 @@ import type { CallEvent, Clock, Random, Tracer } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
 import { MAX_MESSAGE_BYTES } from '../inference/message-limits.js';
+import type { Cancellation } from './cancellation.js';
 
 /** Clock and source of randomness of a client. */
 export interface ClientEnvironment {
@@ -114,8 +115,8 @@ export interface ClientReplica {
 
 /** The options of a call that its attempts depend on. */
 export interface CallSettings extends Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'> {
-  /** Receives a function that cancels the call. It costs less than a signal. */
-  readonly onBegin?: ((cancel: (reason: unknown) => void) => void) | undefined;
+  /** Receives the cancellation of the call, which ends its attempts and then its response. It costs less than a signal. */
+  readonly onBegin?: ((cancellation: Cancellation) => void) | undefined;
 }
 
 /** Options of every call. */

@@ -9,7 +9,8 @@ import type { Aliases } from './aliases.js';
 import { BodyBuffer } from './body-buffer.js';
 import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
 import { createRequestFilter } from './forwarded-headers.js';
-import { type FinishedCall, ModelCalls } from './model-calls.js';
+import type { FinishedCall } from './model-call.js';
+import { ModelCalls } from './model-calls.js';
 import { ModelList } from './model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError, serializeOpenaiError } from './openai-error.js';
 import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
@@ -97,6 +98,9 @@ class GatewayFront {
   #isDraining = false;
   #callsInProgress = 0;
   #onIdle = (): void => {};
+  readonly #onCallEnd = (): void => {
+    if (--this.#callsInProgress === 0) this.#onIdle();
+  };
 
   constructor(settings: GatewaySettings, { fleet, caller }: GatewayUpstream, clock: Clock) {
     this.#settings = settings;
@@ -135,21 +139,21 @@ class GatewayFront {
     const method = callPath ? 'POST' : 'GET';
     if (request.method !== method) return createMethodError(request, method);
     if (!callPath) void this.#sendModels(response, path, caller);
-    else return this.#call(request, response, { path: callPath, search, caller });
+    else return this.#call(request, response, callPath, search, caller);
     return undefined;
   }
 
   #call(
     request: IncomingMessage,
     response: ServerResponse,
-    { path, search, caller }: { readonly path: CallPath; readonly search: string; readonly caller: Caller },
+    path: CallPath,
+    search: string,
+    caller: Caller,
   ): OpenaiError | undefined {
     const encoding = request.headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity') return createEncodingError(encoding);
     this.#callsInProgress++;
-    response.once('close', () => {
-      if (--this.#callsInProgress === 0) this.#onIdle();
-    });
+    response.on('close', this.#onCallEnd);
     void this.#calls.handle(request, response, path, search === '' ? '' : `?${search}`, caller);
     return undefined;
   }

@@ -18,15 +18,20 @@ export function prepareNames(names: readonly string[]): WantedNames {
 
 /** Recognizes the names of wanted members, in any spelling that JSON allows. Most other names differ in length. */
 export class MemberNames {
-  /** The indexes of wanted names that occurred in another case. */
-  readonly otherCases = new Set<number>();
   readonly #wanted: WantedNames;
+  /** The indexes of wanted names that occurred in another case. Usually none does. */
+  #otherCases: Set<number> | undefined;
   /** The part of a name that was in previous pieces. */
   #prefix: Buffer | undefined;
   #isTooLong = false;
 
   constructor(wanted: WantedNames) {
     this.#wanted = wanted;
+  }
+
+  /** Returns whether a wanted name occurred in another case. */
+  hasOtherCase(index: number): boolean {
+    return this.#otherCases?.has(index) ?? false;
   }
 
   /** Keeps the beginning of a name that goes on in the next piece. A name that is too long to be wanted takes no memory. */
@@ -55,7 +60,7 @@ export class MemberNames {
     const index = this.#wanted.indexes.get(name);
     if (index !== undefined) return index;
     const otherCase = this.#wanted.indexes.get(name.toLowerCase());
-    if (otherCase !== undefined) this.otherCases.add(otherCase);
+    if (otherCase !== undefined) this.#otherCases = (this.#otherCases ?? new Set()).add(otherCase);
     return -1;
   }
 }

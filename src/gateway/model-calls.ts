@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
+import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
@@ -9,26 +10,13 @@ import type { BodyBuffer } from './body-buffer.js';
 import { findStatusError, NO_RETRY_HEADER, toOpenaiError } from './call-error.js';
 import type { CallPath } from './call-paths.js';
 import { filterResponseHeaders } from './forwarded-headers.js';
+import { ABORTED_STATUS, type FinishedCall, ModelCall } from './model-call.js';
 import { createUnknownModelError } from './model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError } from './openai-error.js';
-import { type RequestModel, readRequestModel, replaceModel } from './request-model.js';
+import { readRequestModel, replaceModel } from './request-model.js';
 import { relayResponse } from './response-relay.js';
 import type { Caller } from './steering.js';
 import { getAffinityKey, type Steering, SteeringHeaders } from './steering.js';
-
-/** A finished call, for logs and metrics. */
-export interface FinishedCall {
-  readonly caller: string | undefined;
-  readonly path: string;
-  readonly model: string | undefined;
-  readonly replicaId: string | undefined;
-  readonly status: number;
-  readonly attempts: number;
-  readonly durationMs: number;
-  readonly responseBytes: number;
-  /** Why the response is incomplete; undefined if it is complete. */
-  readonly failure: string | undefined;
-}
 
 /** Options of {@link ModelCalls}. */
 export interface ModelCallsOptions {
@@ -83,56 +71,45 @@ export class ModelCalls {
     search: string,
     caller: Caller,
   ): Promise<void> {
-    const call = new ModelCall(request, response, path, search, caller);
-    const { bodies, onFinish, clock } = this.#options;
-    const startedAtMs = clock.nowMs();
+    const { bodies, clock } = this.#options;
+    const call = new ModelCall(request, response, path, search, caller, clock.nowMs());
     const body = await bodies.read(request);
-    const finish = (status: number, responseBytes: number, error: unknown): void =>
-      onFinish({
-        caller: caller.name,
-        path: path.path,
-        model: call.model,
-        replicaId: call.replicaId,
-        status,
-        attempts: call.attempts,
-        durationMs: clock.nowMs() - startedAtMs,
-        responseBytes,
-        failure: error === undefined ? undefined : getErrorMessage(error),
-      });
+    if (body.kind === 'aborted') return this.#finish(call, ABORTED_STATUS, 0, undefined);
+    if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind]);
     try {
-      if (body.kind === 'aborted') return finish(499, 0, undefined);
-      if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind], finish);
-      const result = await this.#open(call, body.pieces);
-      if ('error' in result) return this.#refuse(call, result.error, finish);
-      this.#relay(call, result.opened, finish);
+      const opened = await this.#open(call, body.pieces);
+      if ('status' in opened) this.#refuse(call, opened);
+      else this.#relay(call, opened);
     } catch (error) {
-      this.#fail(call, error, finish);
+      this.#fail(call, error);
     } finally {
-      if (body.kind === 'read') bodies.release(body.bytes);
+      bodies.release(body.bytes);
     }
   }
 
-  /** Opens a call at a replica of the requested model, or of the first alias target that has one. */
-  async #open(
-    call: ModelCall,
-    pieces: readonly Buffer[],
-  ): Promise<{ readonly opened: OpenHttpCall } | { readonly error: OpenaiError }> {
+  /**
+   * Opens a call at a replica of the requested model, or of the first alias target that has one. Returns the error of a request
+   * that is refused.
+   */
+  async #open(call: ModelCall, pieces: readonly Buffer[]): Promise<OpenHttpCall | OpenaiError> {
     const { fleet, aliases, hasAffinity } = this.#options;
     const read = readRequestModel(pieces, call.contentType);
-    if (read.kind === 'refused') return { error: createRequestError(read.message) };
+    if (read.kind === 'refused') return createRequestError(read.message);
     const { name } = read.model;
     call.model = name;
     const steering = this.#steering.read(call.request.rawHeaders, call.caller);
-    if ('problem' in steering) return { error: createRequestError(steering.problem) };
+    if ('problem' in steering) return createRequestError(steering.problem);
     if (!fleet.isLoaded) await fleet.waitForList();
-    const targets = aliases.get(name) ?? [name];
-    if (read.hasPreviousResponse && this.#countReplicas(targets, steering) !== 1) return { error: STATEFUL_ERROR };
+    const targets = aliases.get(name);
+    if (read.hasPreviousResponse && this.#countReplicas(targets ?? [name], steering) !== 1) return STATEFUL_ERROR;
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
+    const { isStream } = read;
+    if (!targets) return this.#openAt(call, name, pieces, { isStream, steering, affinity });
     for (const target of targets) {
       const body = target === name ? pieces : replaceModel(pieces, read, target);
       const isLast = target === targets.at(-1);
       try {
-        return { opened: await this.#openAt(call, target, read, { steering, body, affinity }) };
+        return await this.#openAt(call, target, body, { isStream, steering, affinity });
       } catch (error) {
         if (isLast || !isWorthAnother(error) || call.isAbandoned) throw error;
       }
@@ -142,33 +119,32 @@ export class ModelCalls {
 
   #openAt(
     call: ModelCall,
-    target: string,
-    { isStream }: RequestModel,
-    { steering, body, affinity }: { steering: Steering; body: readonly Buffer[]; affinity: string | undefined },
+    model: string,
+    body: readonly Buffer[],
+    { isStream, steering, affinity }: { isStream: boolean; steering: Steering; affinity: string | undefined },
   ): Promise<OpenHttpCall> {
     const { fleet, caller, filterHeaders } = this.#options;
-    const discovery = fleet.getDiscovery(target, 'http', steering.conditions, steering.text);
-    const timeoutMs = call.path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
+    const { request, path, search } = call;
+    const discovery = fleet.getDiscovery(model, 'http', steering.conditions, steering.text);
+    const timeoutMs = path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
     return caller.open(
       discovery,
       {
-        method: call.request.method ?? 'POST',
-        path: call.path.path + call.search,
-        headers: filterHeaders(call.request.rawHeaders),
+        method: request.method ?? 'POST',
+        path: path.path + search,
+        headers: filterHeaders(request.rawHeaders),
         body,
-        model: target,
+        model,
         onAttempt: () => call.attempts++,
       },
-      { affinity, onBegin: (cancel) => call.cancelWith(() => cancel(createAbandonedError())) },
+      { affinity, onBegin: (cancellation) => call.cancelWith(cancellation) },
       isStream ? DEFAULTS.streamTimeoutMs : timeoutMs,
     );
   }
 
-  #relay(call: ModelCall, opened: OpenHttpCall, finish: Finish): void {
-    const { attempt, response: incoming, end } = opened;
+  #relay(call: ModelCall, { attempt, response: incoming, end }: OpenHttpCall): void {
     const { replicaId } = attempt.target;
     call.replicaId = replicaId;
-    call.cancelWith(() => incoming.fail(createAbandonedError()));
     const added =
       call.caller.canSteer && replicaId !== undefined ? [REPLICA_HEADER, encodeURIComponent(replicaId)] : [];
     relayResponse(incoming, call.response, added, ({ error, bytes }) => {
@@ -176,36 +152,40 @@ export class ModelCalls {
       else if (call.isAbandoned) attempt.abandon();
       else attempt.recordFailure(error);
       end();
-      finish(call.isAbandoned ? 499 : incoming.head.status, bytes, call.isAbandoned ? undefined : error);
+      this.#finish(call, incoming.head.status, bytes, error);
     });
   }
 
   /** Responds to a call that no replica has taken: with the response of the replica that failed last, if there is one. */
-  #fail(call: ModelCall, thrown: unknown, finish: Finish): void {
-    if (call.isAbandoned) {
-      finish(499, 0, undefined);
-      return;
-    }
+  #fail(call: ModelCall, thrown: unknown): void {
     const error = thrown instanceof AnyserveError ? thrown : new AnyserveError('internal', getErrorMessage(thrown));
     const failed = findStatusError(error);
-    if (failed) {
-      const { status, reason, headers, body } = failed.response;
-      const noRetry = call.attempts > 1 ? Object.entries(NO_RETRY_HEADER).flat() : [];
-      call.response.writeHead(status, reason, [...filterResponseHeaders(headers), ...noRetry]);
-      for (const piece of body) call.response.write(piece);
-      call.response.end();
-      finish(status, 0, error);
-      return;
-    }
-    const { model = '', caller } = call;
-    const isUnknown = error.code === 'no_match' && !this.#isNamed(model, caller);
-    const openaiError = isUnknown ? this.createUnknownModelError(model, caller) : toOpenaiError(error, call.attempts);
-    this.#refuse(call, openaiError, finish);
+    if (call.isAbandoned) this.#finish(call, ABORTED_STATUS, 0, undefined);
+    else if (failed) this.#sendFailed(call, failed, error);
+    else this.#refuse(call, this.#toOpenaiError(call, error));
   }
 
-  #refuse(call: ModelCall, error: OpenaiError, finish: Finish): void {
+  #sendFailed(call: ModelCall, { response: { status, reason, headers, body } }: HttpStatusError, error: unknown): void {
+    const noRetry = call.attempts > 1 ? Object.entries(NO_RETRY_HEADER).flat() : [];
+    call.response.writeHead(status, reason, [...filterResponseHeaders(headers), ...noRetry]);
+    for (const piece of body) call.response.write(piece);
+    call.response.end();
+    this.#finish(call, status, 0, error);
+  }
+
+  #toOpenaiError({ model = '', caller, attempts }: ModelCall, error: AnyserveError): OpenaiError {
+    const isUnknown = error.code === 'no_match' && !this.#isNamed(model, caller);
+    return isUnknown ? this.createUnknownModelError(model, caller) : toOpenaiError(error, attempts);
+  }
+
+  #refuse(call: ModelCall, error: OpenaiError): void {
     sendOpenaiError(call.response, error);
-    finish(error.status, 0, error.status >= 500 ? error.message : undefined);
+    this.#finish(call, error.status, 0, error.status >= 500 ? error.message : undefined);
+  }
+
+  #finish(call: ModelCall, status: number, responseBytes: number, error: unknown): void {
+    const { onFinish, clock } = this.#options;
+    onFinish(call.describe(status, responseBytes, error, clock.nowMs()));
   }
 
   #countReplicas(targets: readonly string[], { conditions, text }: Steering): number {
@@ -213,8 +193,6 @@ export class ModelCalls {
     return Math.max(0, ...targets.map((target) => fleet.countReplicas(target, 'http', conditions, text)));
   }
 }
-
-type Finish = (status: number, responseBytes: number, error: unknown) => void;
 
 const BODY_ERRORS: Readonly<Record<'too_large' | 'no_room', OpenaiError>> = {
   too_large: createRequestError('the request body is too large; --max-body-bytes of the gateway sets the limit', {
@@ -238,46 +216,4 @@ const STATEFUL_ERROR = createRequestError(
 /** Returns whether the next model of an alias can do better than the one that has failed. */
 function isWorthAnother(error: unknown): boolean {
   return error instanceof AnyserveError && (!error.isFinal || error.code === 'no_match');
-}
-
-function createAbandonedError(): AnyserveError {
-  return new AnyserveError('cancelled', 'the caller has closed the connection');
-}
-
-/** A call in progress. */
-class ModelCall {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly path: CallPath;
-  readonly search: string;
-  readonly caller: Caller;
-  model: string | undefined;
-  replicaId: string | undefined;
-  attempts = 0;
-  /** Whether the caller has closed its connection before the end of the response. */
-  isAbandoned = false;
-  #cancel = (): void => {};
-
-  constructor(request: IncomingMessage, response: ServerResponse, path: CallPath, search: string, caller: Caller) {
-    this.request = request;
-    this.response = response;
-    this.path = path;
-    this.search = search;
-    this.caller = caller;
-    response.once('close', () => {
-      if (response.writableFinished) return;
-      this.isAbandoned = true;
-      this.#cancel();
-    });
-  }
-
-  get contentType(): string | undefined {
-    return this.request.headers['content-type'];
-  }
-
-  /** Sets what happens when the caller closes its connection from now on. */
-  cancelWith(cancel: () => void): void {
-    this.#cancel = cancel;
-    if (this.isAbandoned) cancel();
-  }
 }

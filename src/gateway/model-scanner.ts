@@ -25,9 +25,14 @@ export interface ScannedJsonBody {
   readonly values: ReadonlyMap<string, unknown>;
 }
 
-/** Names of the members that are always wanted. The model is the first. */
+/** Names of the members that are always wanted, and their places among the wanted names. */
 const MODEL_NAME = 'model';
 const STREAM_NAME = 'stream';
+const MODEL = 0;
+const STREAM = 1;
+
+/** The values of a body without other wanted members, as most are. */
+const NO_VALUES: ReadonlyMap<string, unknown> = new Map();
 
 /**
  * Finds the model in a JSON object, and other members, by a single scan of its bytes. Finds the same as `JSON.parse`, except that it
@@ -53,31 +58,33 @@ export class JsonBodyScanner {
     if (!scanner.isComplete) return refuseSyntax(scanner.problemAt ?? scanner.length);
     const [found] = scanner.members;
     // Parsers disagree about which one counts, and for Go's parser `Model` is the same name.
-    if (found && (found.count > 1 || scanner.names.otherCases.has(0)))
+    if (found && (found.count > 1 || scanner.names.hasOtherCase(MODEL)))
       return refuseBody('the body has more than one "model"');
     return this.#readMembers(scanner.members, pieces);
   }
 
   #readMembers(members: TopLevelScanner['members'], pieces: readonly Buffer[]): ScannedJsonBody | RefusedBody {
     const reader = new BodyReader(pieces);
-    const values = new Map<string, unknown>();
-    for (const [index, member] of members.entries()) {
+    let name: unknown;
+    let isStream = false;
+    let values: Map<string, unknown> | undefined;
+    for (let index = 0; index < members.length; index++) {
+      const member = members[index];
       if (!member) continue;
+      let value: unknown;
       try {
-        const text = reader.slice(member.start, member.end).toString();
-        values.set(this.#wanted.names[index] as string, JSON.parse(text));
+        value = JSON.parse(reader.slice(member.start, member.end).toString());
       } catch {
         return refuseSyntax(member.start);
       }
+      if (index === MODEL) name = value;
+      else if (index === STREAM) isStream = value === true;
+      else values = (values ?? new Map()).set(this.#wanted.names[index] as string, value);
     }
-    const [found] = members;
-    const name = values.get(MODEL_NAME);
+    const found = members[MODEL];
     if (found && typeof name !== 'string') return refuseBody('"model" is not a string');
     const model = found && { name: name as string, start: found.start, end: found.end };
-    const isStream = values.get(STREAM_NAME) === true;
-    values.delete(MODEL_NAME);
-    values.delete(STREAM_NAME);
-    return { kind: 'json', model, isStream, values };
+    return { kind: 'json', model, isStream, values: values ?? NO_VALUES };
   }
 }
 

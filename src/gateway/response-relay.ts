@@ -29,7 +29,8 @@ export function relayResponse(
   onEnd: (end: RelayEnd) => void,
 ): void {
   const { status, reason, headers: received } = incoming.head;
-  const headers = [...filterResponseHeaders(received), ...addedHeaders];
+  const headers = filterResponseHeaders(received);
+  headers.push(...addedHeaders);
   response.sendDate = false;
   if (incoming.isComplete) {
     sendWhole(incoming, response, headers, onEnd);
@@ -59,12 +60,18 @@ function sendWhole(
     headers.push('content-length', String(bytes));
   response.cork();
   response.writeHead(head.status, head.reason, headers);
-  if (bytes <= MAX_STRING_BYTES) response.write(pieces.map((piece) => piece.toString('latin1')).join(''), 'latin1');
+  if (bytes <= MAX_STRING_BYTES) response.write(toLatin1(pieces), 'latin1');
   else for (const piece of pieces) response.write(piece);
   // Before `end`, which would add an empty string to what is written, and so make it several buffers.
   response.uncork();
   response.end();
   onEnd({ error: undefined, bytes });
+}
+
+function toLatin1(pieces: readonly Buffer[]): string {
+  let text = '';
+  for (const piece of pieces) text += piece.toString('latin1');
+  return text;
 }
 
 class Relay implements BodySink {

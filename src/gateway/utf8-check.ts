@@ -1,10 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** Checks whether a body in pieces is valid UTF-8. A character can be in several pieces. */
 export class Utf8Check {
   isValid = true;
   /** The bytes so far of a character that the last piece did not complete. */
-  #partial: Buffer = Buffer.alloc(0);
+  #partial: Buffer = NO_BYTES;
 
   /** Whether the bytes so far are valid UTF-8 that ends with a whole character. */
   get isComplete(): boolean {
@@ -25,7 +27,7 @@ export class Utf8Check {
     this.#partial = Buffer.concat([this.#partial, piece.subarray(0, used)]);
     if (this.#partial.length < length) return used;
     if (!isUtf8(this.#partial)) this.isValid = false;
-    this.#partial = Buffer.alloc(0);
+    this.#partial = NO_BYTES;
     return used;
   }
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type GatewayOptions, startHttpGateway } from '../../src/compose-gateway.js';
 import { EMPTY_SELECTOR } from '../../src/core/selector.js';
-import type { FinishedCall } from '../../src/gateway/model-calls.js';
+import type { FinishedCall } from '../../src/gateway/model-call.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
 import { startTestApiServer } from './api-server.js';
 import { replica, withEndpoint } from './replicas.js';

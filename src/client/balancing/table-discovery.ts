@@ -20,6 +20,7 @@ import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
 import type { ReplicaStats, StatsTable } from './replica-stats.js';
 import { classifyFailure, type FailureKind } from './retry-rules.js';
+import { type AttemptOwner, TableAttempt } from './table-attempt.js';
 
 /** Timeout for the API servers when the table has only replicas that failed, in ms. */
 const OTHER_REPLICA_TIMEOUT_MS = 1000;
@@ -48,7 +49,7 @@ export interface TableDiscoveryOptions {
  * Finds targets in a table of the matching replicas, which the API servers keep up to date. A picker chooses among them. A
  * call waits for an API server only before the table is loaded, or if no other replica is left for it.
  */
-export class TableDiscovery implements Discovery {
+export class TableDiscovery implements Discovery, AttemptOwner {
   readonly hasOthers = true;
   readonly #options: TableDiscoveryOptions;
   readonly #stats: StatsTable;
@@ -101,20 +102,11 @@ export class TableDiscovery implements Discovery {
   }
 
   beginAttempt(target: Target): AttemptRecord {
-    const stats = this.#stats.get(target.endpoint);
-    stats.inFlight++;
-    return {
-      recordMessage: (firstByteMs) => {
-        this.#lastTarget = target;
-        if (firstByteMs !== undefined) stats.recordFirstByte(firstByteMs);
-      },
-      recordLoad: (load) => stats.recordResponseLoad(load),
-      end: (outcome) => {
-        stats.inFlight--;
-        this.#recordOutcome(target, stats, outcome);
-      },
-      forgive: () => stats.ejection.forgiveInternalError(),
-    };
+    return new TableAttempt(this, target, this.#stats.get(target.endpoint));
+  }
+
+  recordResponse(target: Target): void {
+    this.#lastTarget = target;
   }
 
   /** Number of replicas in the list, in any state. */
@@ -182,7 +174,7 @@ export class TableDiscovery implements Discovery {
     return this.#stats.get(endpoint).pushedBackUntilMs > this.#stats.nowMs();
   }
 
-  #recordOutcome(target: Target, stats: ReplicaStats, outcome: AttemptOutcome): void {
+  recordOutcome(target: Target, stats: ReplicaStats, outcome: AttemptOutcome): void {
     if (outcome.kind === 'success') {
       this.#lastTarget = target;
       stats.recordSuccess();

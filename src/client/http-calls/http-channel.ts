@@ -1,10 +1,8 @@
-import { formatDuration } from '../../core/durations.js';
 import { AnyserveError } from '../../core/errors.js';
-import type { Clock } from '../../core/ports.js';
 import { EngineClient, type EngineClientOptions } from '../../http/engine-client/engine-client.js';
 import type { Attempt, CallChannel, CallChannels } from '../attempt.js';
-import { toStatusError } from './http-failure.js';
-import { IncomingResponse } from './incoming-response.js';
+import { HttpAttempt, type ResponseLimits } from './http-attempt.js';
+import type { IncomingResponse } from './incoming-response.js';
 
 /** A request to a replica with an HTTP endpoint. */
 export interface HttpCall {
@@ -21,14 +19,9 @@ export interface HttpCall {
 }
 
 /** Options of {@link HttpChannels}. */
-export interface HttpChannelsOptions extends EngineClientOptions {
-  readonly clock: Clock;
+export interface HttpChannelsOptions extends EngineClientOptions, ResponseLimits {
   /** Returns the `authorization` header for an origin; undefined for none. */
   readonly getAuthorization: (origin: string) => string | undefined;
-  /** Timeout for the first byte of a response, in ms. 0: the timeout of the call. */
-  readonly firstByteTimeoutMs: number;
-  /** Maximum time between two bytes of a response, in ms. 0: the timeout of the call. */
-  readonly idleTimeoutMs: number;
 }
 
 /** The connections of a client to replicas with HTTP endpoints. */
@@ -89,34 +82,17 @@ export class HttpChannel implements CallChannel {
    * `HttpStatusError` for a response after which another replica is tried.
    */
   request(call: HttpCall, attempt: Attempt<HttpChannel>): Promise<IncomingResponse> {
-    const { cancellation, headers: tracing } = attempt.options;
-    const headers = [...call.headers];
     const authorization = this.#options.getAuthorization(this.#origin);
-    if (authorization !== undefined) headers.push('authorization', authorization);
-    for (const [name, value] of Object.entries(tracing ?? {})) headers.push(name, value);
     const request = {
       origin: this.#origin,
       method: call.method,
       path: this.#basePath + call.path,
-      headers,
+      headers: addHeaders(call.headers, authorization, attempt.tracingHeaders),
       body: call.body,
     };
     return new Promise((resolve, reject) => {
-      const watchdog = new ResponseWatchdog(this.#options, attempt, (error) => response.fail(error));
-      const response: IncomingResponse = new IncomingResponse({
-        onBytes: () => attempt.recordMessage(),
-        onAccept: () => {
-          const error = this.#findStatusError(response, call.model);
-          if (error) reject(error);
-          else resolve(response);
-        },
-        onFailure: reject,
-        onDone: () => watchdog.stop(),
-      });
-      cancellation.stop = () => response.fail(cancellation.reason);
-      cancellation.throwIfCancelled();
-      response.attach(this.#client.send(request, response));
-      watchdog.start();
+      const httpAttempt = new HttpAttempt(this.#options, attempt, call.model, { resolve, reject });
+      httpAttempt.start((handler) => this.#client.send(request, handler));
     });
   }
 
@@ -146,61 +122,17 @@ export class HttpChannel implements CallChannel {
   acquire(): void {}
 
   release(): void {}
-
-  #findStatusError({ head, pieces, isComplete }: IncomingResponse, model: string): AnyserveError | undefined {
-    if (head.status < 400) return undefined;
-    const epochMs = this.#options.clock.epochMs();
-    const error = toStatusError({ ...head, body: pieces }, this.endpoint, model, epochMs);
-    return error && !isComplete
-      ? new AnyserveError('internal', `${this.endpoint}: HTTP ${head.status} with an endless body`)
-      : error;
-  }
 }
 
-/**
- * Ends a response that goes silent, or takes longer than the call has time. It has one timer per attempt, which is moved only
- * when it fires.
- */
-class ResponseWatchdog {
-  readonly #limits: Pick<HttpChannelsOptions, 'clock' | 'firstByteTimeoutMs' | 'idleTimeoutMs'>;
-  readonly #attempt: Attempt<HttpChannel>;
-  readonly #fail: (error: AnyserveError) => void;
-  readonly #startedAtMs: number;
-  #cancelTimer = (): void => {};
-
-  constructor(
-    limits: Pick<HttpChannelsOptions, 'clock' | 'firstByteTimeoutMs' | 'idleTimeoutMs'>,
-    attempt: Attempt<HttpChannel>,
-    fail: (error: AnyserveError) => void,
-  ) {
-    this.#limits = limits;
-    this.#attempt = attempt;
-    this.#fail = fail;
-    this.#startedAtMs = attempt.lastMessageAtMs;
-  }
-
-  start(): void {
-    const { clock } = this.#limits;
-    const { deadlineEpochMs, timeoutMs } = this.#attempt.options;
-    const untilDeadlineMs = deadlineEpochMs - clock.epochMs();
-    const { limitMs, message } = this.#getSilenceLimit();
-    const untilSilentMs =
-      limitMs === 0 ? Number.POSITIVE_INFINITY : this.#attempt.lastMessageAtMs + limitMs - clock.nowMs();
-    if (untilDeadlineMs <= 0)
-      this.#fail(new AnyserveError('deadline_exceeded', `no response within ${formatDuration(timeoutMs)}`));
-    else if (untilSilentMs <= 0)
-      this.#fail(new AnyserveError('deadline_exceeded', `${message} for ${formatDuration(limitMs)}`));
-    else this.#cancelTimer = clock.schedule(Math.min(untilDeadlineMs, untilSilentMs), () => this.start());
-  }
-
-  stop(): void {
-    this.#cancelTimer();
-  }
-
-  #getSilenceLimit(): { readonly limitMs: number; readonly message: string } {
-    const { firstByteTimeoutMs, idleTimeoutMs } = this.#limits;
-    return this.#attempt.lastMessageAtMs === this.#startedAtMs
-      ? { limitMs: firstByteTimeoutMs, message: 'no byte of the response arrived' }
-      : { limitMs: idleTimeoutMs, message: 'the response was silent' };
-  }
+/** Adds the headers of this replica to those of a call, which are returned as they are if there are none. */
+function addHeaders(
+  headers: readonly string[],
+  authorization: string | undefined,
+  tracing: Readonly<Record<string, string>> | undefined,
+): readonly string[] {
+  if (authorization === undefined && !tracing) return headers;
+  const added = [...headers];
+  if (authorization !== undefined) added.push('authorization', authorization);
+  for (const [name, value] of Object.entries(tracing ?? {})) added.push(name, value);
+  return added;
 }

@@ -23,6 +23,9 @@ const WINDOW_BYTES = 2048;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: (.*))?$/;
 const STATUS_LINE_START = 'HTTP/1.';
 
+/** The status line of almost every response. It is recognized at once, because the pattern costs more than a header. */
+const OK_LINE = 'HTTP/1.1 200 OK';
+
 /** Maximum number of digits of a content length. Longer numbers are not exact. */
 const CONTENT_LENGTH = /^\d{1,15}$/;
 
@@ -106,6 +109,11 @@ export class HeadReader {
   }
 
   #readStatusLine(line: string): void {
+    if (line === OK_LINE) {
+      this.status = 200;
+      this.reason = 'OK';
+      return;
+    }
     const [, minor, digits, reason = ''] = STATUS_LINE.exec(line) ?? [];
     if (digits === undefined || !isFieldValue(reason)) throw new BadResponseError('its status line is not valid');
     // The request does not ask for another protocol.

@@ -1,0 +1,91 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Cancellation } from '../client/cancellation.js';
+import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import type { CallPath } from './call-paths.js';
+import type { Caller } from './steering.js';
+
+/** A finished call, for logs and metrics. */
+export interface FinishedCall {
+  readonly caller: string | undefined;
+  readonly path: string;
+  readonly model: string | undefined;
+  readonly replicaId: string | undefined;
+  readonly status: number;
+  readonly attempts: number;
+  readonly durationMs: number;
+  readonly responseBytes: number;
+  /** Why the response is incomplete; undefined if it is complete. */
+  readonly failure: string | undefined;
+}
+
+/** Status of a call whose caller has left, in logs. Source: nginx. */
+export const ABORTED_STATUS = 499;
+
+/** A call in progress. */
+export class ModelCall {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly path: CallPath;
+  /** The query string with its `?`. */
+  readonly search: string;
+  readonly caller: Caller;
+  model: string | undefined;
+  replicaId: string | undefined;
+  attempts = 0;
+  /** Whether the caller has closed its connection before the end of the response. */
+  isAbandoned = false;
+  readonly #startedAtMs: number;
+  #cancellation: Cancellation | undefined;
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: CallPath,
+    search: string,
+    caller: Caller,
+    startedAtMs: number,
+  ) {
+    this.request = request;
+    this.response = response;
+    this.path = path;
+    this.search = search;
+    this.caller = caller;
+    this.#startedAtMs = startedAtMs;
+    response.on('close', () => this.#onClose());
+  }
+
+  get contentType(): string | undefined {
+    return this.request.headers['content-type'];
+  }
+
+  /** Sets what is cancelled when the caller closes its connection. */
+  cancelWith(cancellation: Cancellation): void {
+    this.#cancellation = cancellation;
+    if (this.isAbandoned) this.#cancel();
+  }
+
+  /** Describes the call at its end. */
+  describe(status: number, responseBytes: number, error: unknown, nowMs: number): FinishedCall {
+    return {
+      caller: this.caller.name,
+      path: this.path.path,
+      model: this.model,
+      replicaId: this.replicaId,
+      status: this.isAbandoned ? ABORTED_STATUS : status,
+      attempts: this.attempts,
+      durationMs: nowMs - this.#startedAtMs,
+      responseBytes,
+      failure: error === undefined || this.isAbandoned ? undefined : getErrorMessage(error),
+    };
+  }
+
+  #onClose(): void {
+    if (this.response.writableFinished) return;
+    this.isAbandoned = true;
+    this.#cancel();
+  }
+
+  #cancel(): void {
+    this.#cancellation?.cancel(new AnyserveError('cancelled', 'the caller has closed the connection'));
+  }
+}
