@@ -2,10 +2,10 @@ import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import { CallerKeys } from '../credentials/caller-keys.js';
 import { parseUpstreamKeys } from '../credentials/upstream-keys.js';
-import type { FinishedCall } from '../gateway/model-call.js';
+import { clock } from '../system.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
-import { type Arguments, type Command, type CommandIo, waitForShutdown } from './command.js';
-import { createLog } from './output.js';
+import { CallLog } from './call-log.js';
+import { type Arguments, type Command, waitForShutdown } from './command.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
@@ -127,6 +127,7 @@ export const gatewayCommand: Command = {
     // Loaded on demand, because help and completion don't need it.
     const { startHttpGateway } = await import('../compose-gateway.js');
     const { parseAliases } = await import('../gateway/aliases.js');
+    const log = new CallLog(io, clock);
     const gateway = await startHttpGateway({
       servers: args.getTexts('server'),
       access,
@@ -148,12 +149,13 @@ export const gatewayCommand: Command = {
       corsOrigin: args.getText('cors'),
       maxBodyBytes: parseWholeNumber('max-body-bytes', args.getText('max-body-bytes') ?? '', 1024, 2 ** 31 - 1),
       maxTotalBytes: parseWholeNumber('buffer-limit', args.getText('buffer-limit') ?? '', 1024 * 1024, 2 ** 40),
-      onFinish: createCallLog(io),
+      onFinish: (call) => log.add(call),
     });
     const { url } = gateway;
     io.stdout.write(args.hasFlag('json') ? `${JSON.stringify({ listening: url })}\n` : `listening on ${url}/v1\n`);
     const exitCode = await waitForShutdown(io);
     await gateway.close(drainMs);
+    log.flush();
     return exitCode;
   },
 };
@@ -168,22 +170,4 @@ function readPicker(args: Arguments): (typeof PICKERS)[number] {
 function parsePath(text: string): string {
   if (/^\/[\w./-]+$/.test(text) && !text.includes('..')) return text;
   throw new AnyserveError('usage', `--allow-path: "${text}" is not a path; give the part after /v1, such as /tokenize`);
-}
-
-/** Creates the log of calls: a line for each, without its text. */
-function createCallLog(io: CommandIo): (call: FinishedCall) => void {
-  const log = createLog(io);
-  return ({ caller, path, model, replicaId, status, attempts, durationMs, failure }) => {
-    const parts = [
-      `${path} ${model ?? '-'}: ${status}`,
-      `${durationMs.toFixed(1)} ms`,
-      replicaId !== undefined && `replica ${replicaId}`,
-      attempts > 1 && `${attempts} attempts`,
-      caller !== undefined && `key ${caller}`,
-      failure,
-    ];
-    const line = parts.filter((part) => part).join(', ');
-    if (status >= 500 || failure !== undefined) log.warn(line);
-    else log.info(line);
-  };
 }
