@@ -98,6 +98,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'node:fs/promises',
       'node:readline',
       'node:stream',
+      'node:v8',
       'string-width',
       'yargs',
     ],

@@ -10,6 +10,7 @@ import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { readSecretFile } from './token-options.js';
+import { limitYoungGeneration } from './young-generation.js';
 
 const PICKERS = ['p2c', 'random', 'round-robin', 'least-request', 'affinity'] as const;
 
@@ -124,6 +125,7 @@ export const gatewayCommand: Command = {
     const hedgeAfter = args.getText('hedge-after');
     const access = readServerAccess(args, io, WORKER_PREFIX);
     const callerKeys = readSecretFile(args, io, 'key-file', (text, where) => new CallerKeys(text.split('\n'), where));
+    limitYoungGeneration([...process.execArgv, io.env['NODE_OPTIONS'] ?? '']);
     // Loaded on demand, because help and completion don't need it.
     const { startHttpGateway } = await import('../compose-gateway.js');
     const { parseAliases } = await import('../gateway/aliases.js');
