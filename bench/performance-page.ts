@@ -169,6 +169,44 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['p99', 'p99Ms', 'ms'],
     ],
   },
+  Gateway: {
+    results: 'gateway',
+    columns: [
+      ['calls/s at 32 connections', 'perSecond32'],
+      ['at 256', 'perSecond256'],
+      ['sequential, median', 'p50Us', 'ms', 1000],
+      ['added, median', 'addedP50Us', 'ms', 1000],
+      ['added, p99', 'addedP99Us', 'ms', 1000],
+      ['CPU per call at 32', 'cpu32Us', 'µs'],
+      ['at 256', 'cpu256Us', 'µs'],
+      ['CPU per large call', 'largeCpuUs', 'µs'],
+    ],
+  },
+  'AnyServe as a multiple of each': {
+    results: 'gateway',
+    columns: [
+      ['calls/s at 32', 'perSecond32OfThis'],
+      ['at 256', 'perSecond256OfThis'],
+      ['sequential, median', 'p50OfThis'],
+      ['CPU per call at 32', 'cpu32OfThis'],
+      ['at 256', 'cpu256OfThis'],
+      ['CPU per large call', 'largeCpuOfThis'],
+      ['CPU per token', 'tokenCpuOfThis'],
+    ],
+  },
+  'Streams and memory of gateways': {
+    results: 'gateway',
+    columns: [
+      ['CPU per token', 'tokenCpuUs', 'µs'],
+      ['token later, median', 'tokenAddedP50Us', 'ms', 1000],
+      ['p99', 'tokenAddedP99Us', 'ms', 1000],
+      ['memory after the start', 'idleBytes', 'MB', 1e6],
+      ['after 20,000 calls', 'callsBytes', 'MB', 1e6],
+      ['after large bodies and 200 streams', 'streamsBytes', 'MB', 1e6],
+      ['per open stream', 'openStreamBytes', 'kB', 1000],
+      ['heap growth per call', 'heapBytesPerCall', 'B'],
+    ],
+  },
 };
 
 /** Returns the performance page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */

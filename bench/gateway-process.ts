@@ -1,0 +1,103 @@
+/** Processes of the gateway benchmarks: programs that don't report when they are ready, with what they use. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { openSync, readdirSync, readFileSync } from 'node:fs';
+
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
+/** Options of {@link startUntil}. */
+interface StartUntilOptions {
+  /** The only core that the process can run on. */
+  readonly core: number;
+  /** Returns whether the process is ready. A rejection counts as no. */
+  readonly isReady: () => Promise<boolean>;
+  /** File that its output goes to. Default: none. */
+  readonly logFile?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Time in which a program must be ready, in ms. LiteLLM takes half a minute. */
+const START_TIMEOUT_MS = 120_000;
+
+/** Starts a program and waits until it is ready. It is killed when the benchmark ends. */
+export async function startUntil(
+  command: readonly [string, ...string[]],
+  { core, isReady, logFile = '/dev/null', env }: StartUntilOptions,
+): Promise<ChildProcess> {
+  const log = openSync(logFile, 'w');
+  const child = spawn('taskset', ['-c', String(core), ...command], {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, ...env },
+  });
+  children.add(child);
+  let end: string | undefined;
+  child.once('error', (error) => {
+    end = error.message;
+  });
+  child.once('exit', (code, signal) => {
+    children.delete(child);
+    end = `it ended with ${code ?? signal}`;
+  });
+  const giveUpAtMs = performance.now() + START_TIMEOUT_MS;
+  while (!(await isReady().catch(() => false))) {
+    if (performance.now() > giveUpAtMs) end = 'it was not ready in time';
+    if (end !== undefined) throw new Error(`${command.join(' ')}: ${end}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return child;
+}
+
+/** Ends a process, and resolves when it has ended. */
+export async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await ended;
+}
+
+/** Ticks of the clock in which Linux counts processor time, in µs. */
+const TICK_US = 10_000;
+
+/** Returns the processor time that a process and its children have used, in µs. */
+export function readProcessorUs(pid: number): number {
+  const sum = listTree(pid).reduce((total, each) => {
+    // The name of the program, in parentheses, can contain spaces.
+    const [, rest = ''] = readProc(each, 'stat').split(') ');
+    const fields = rest.split(' ');
+    return total + Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+  }, 0);
+  return sum * TICK_US;
+}
+
+/** Returns the memory of a process and its children that is in RAM, in bytes. */
+export function readResidentBytes(pid: number): number {
+  return listTree(pid).reduce(
+    (total, each) => total + 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readProc(each, 'status'))?.[1] ?? 0),
+    0,
+  );
+}
+
+function listTree(pid: number): number[] {
+  const children = listThreads(pid).flatMap((thread) => readProc(pid, `task/${thread}/children`).split(' '));
+  return [pid, ...children.filter((child) => child.trim() !== '').flatMap((child) => listTree(Number(child)))];
+}
+
+function listThreads(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
+/** Returns a file of a process; empty if it has ended. */
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
