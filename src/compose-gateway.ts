@@ -9,7 +9,7 @@ import type { Selector } from './core/selector.js';
 import type { ClientTls } from './core/tls.js';
 import type { UpstreamKeys } from './credentials/upstream-keys.js';
 import { type Gateway, type GatewaySettings, startGateway } from './gateway/gateway.js';
-import { createAddressCheck } from './gateway/upstream-addresses.js';
+import { createAddressCheck } from './http/engine-client/address-check.js';
 import { clock, random } from './system.js';
 
 /** Options of a gateway. */
@@ -32,7 +32,11 @@ export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
   const channels = new HttpChannels({
     clock,
     tls: upstreamTls,
-    checkAddress: createAddressCheck(upstreamNetworks, (origin) => upstreamKeys?.().has(origin) ?? false),
+    checkAddress: createAddressCheck(
+      upstreamNetworks,
+      '--upstream-allow',
+      (origin) => upstreamKeys?.().has(origin) ?? false,
+    ),
     getAuthorization: (origin) => {
       const key = upstreamKeys?.().get(origin);
       return key && `Bearer ${key}`;

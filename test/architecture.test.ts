@@ -125,7 +125,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     ],
     packages: [],
   },
-  'compose-gateway.ts': { folders: ['core', 'credentials', 'client', 'gateway', 'system.ts'], packages: [] },
+  'compose-gateway.ts': { folders: ['core', 'credentials', 'http', 'client', 'gateway', 'system.ts'], packages: [] },
   // Imports types of every folder, and only the maximum size of a message from `inference`.
   'compose-options.ts': {
     folders: ['core', 'json', 'api', 'inference', 'credentials', 'server', 'client', 'worker'],

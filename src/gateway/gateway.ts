@@ -1,5 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createRequestFilter } from '../client/http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../client/http-calls/http-caller.js';
+import { decodeModelName, ModelList } from '../client/http-calls/model-list.js';
+import {
+  createRequestError,
+  type OpenaiError,
+  sendOpenaiError,
+  serializeOpenaiError,
+} from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import type { Clock } from '../core/ports.js';
 import { type Listener, type ListenerOptions, startListener } from '../http/listener.js';
@@ -8,11 +16,8 @@ import { getHeaderValues, parseTarget, toOriginForm } from '../http/request-head
 import type { Aliases } from './aliases.js';
 import { BodyBuffer } from './body-buffer.js';
 import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
-import { createRequestFilter } from './forwarded-headers.js';
 import type { FinishedCall } from './model-call.js';
 import { ModelCalls } from './model-calls.js';
-import { ModelList } from './model-list.js';
-import { createRequestError, type OpenaiError, sendOpenaiError, serializeOpenaiError } from './openai-error.js';
 import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
 
 /** Settings of a gateway. */
@@ -184,7 +189,7 @@ class GatewayFront {
   async #sendModels(response: ServerResponse, path: string, caller: Caller): Promise<void> {
     if (!this.#fleet.isLoaded) await this.#fleet.waitForList();
     const isVisible = (model: string): boolean => this.#calls.isOffered(model, caller);
-    const name = decodeName(path.slice(MODELS_PATH.length + 1));
+    const name = decodeModelName(path.slice(MODELS_PATH.length + 1));
     const entry =
       path === MODELS_PATH
         ? { object: 'list', data: this.#models.list(isVisible) }
@@ -243,14 +248,6 @@ function createEncodingError(encoding: string): OpenaiError {
       status: 415,
     },
   );
-}
-
-function decodeName(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 function sendJson(response: ServerResponse, value: unknown): void {

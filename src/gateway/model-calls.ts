@@ -1,22 +1,23 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { getAffinityKey } from '../client/http-calls/affinity-key.js';
+import { findStatusError, NO_RETRY_HEADER, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
+import { filterResponseHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
+import { createUnknownModelError } from '../client/http-calls/model-list.js';
+import { createRequestError, type OpenaiError, sendOpenaiError } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { Aliases } from './aliases.js';
 import type { BodyBuffer } from './body-buffer.js';
-import { findStatusError, NO_RETRY_HEADER, toOpenaiError } from './call-error.js';
 import type { CallPath } from './call-paths.js';
-import { filterResponseHeaders } from './forwarded-headers.js';
 import { ABORTED_STATUS, type FinishedCall, ModelCall } from './model-call.js';
-import { createUnknownModelError } from './model-list.js';
-import { createRequestError, type OpenaiError, sendOpenaiError } from './openai-error.js';
 import { readRequestModel, replaceModel } from './request-model.js';
 import { relayResponse } from './response-relay.js';
 import type { Caller } from './steering.js';
-import { getAffinityKey, type Steering, SteeringHeaders } from './steering.js';
+import { type Steering, SteeringHeaders } from './steering.js';
 
 /** Options of {@link ModelCalls}. */
 export interface ModelCallsOptions {
@@ -207,11 +208,6 @@ const BODY_ERRORS: Readonly<Record<'too_large' | 'no_room', OpenaiError>> = {
     headers: { 'retry-after': '1' },
   },
 };
-
-const STATEFUL_ERROR = createRequestError(
-  'previous_response_id refers to a response that one engine keeps, and several replicas offer this model; send the whole input',
-  { param: 'previous_response_id' },
-);
 
 /** Returns whether the next model of an alias can do better than the one that has failed. */
 function isWorthAnother(error: unknown): boolean {

@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http';
+import { filterResponseHeaders } from '../client/http-calls/forwarded-headers.js';
 import { getHeader } from '../client/http-calls/http-failure.js';
 import type { BodySink, IncomingResponse } from '../client/http-calls/incoming-response.js';
+import { serializeOpenaiError } from '../client/http-calls/openai-error.js';
 import { AnyserveError } from '../core/errors.js';
-import { filterResponseHeaders } from './forwarded-headers.js';
-import { serializeOpenaiError } from './openai-error.js';
 
 /** Timeout for a caller that reads nothing of its response, in ms. */
 const READ_TIMEOUT_MS = 30_000;

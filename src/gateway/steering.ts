@@ -4,7 +4,6 @@ import { getErrorMessage } from '../core/errors.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import { EMPTY_SELECTOR, type Selector } from '../core/selector.js';
 import { getHeaderValues } from '../http/request-head.js';
-import type { RequestModel } from './request-model.js';
 
 /** A caller of the gateway, and what it can ask for. */
 export interface Caller {
@@ -41,9 +40,6 @@ const HEADER_PREFIX = /^x-anyserve-/i;
 /** Maximum number of different conditions that are kept parsed. */
 const MAX_CONDITIONS = 1000;
 
-/** Maximum number of bytes of a request that stand for its conversation. */
-const AFFINITY_BYTES = 1024;
-
 const NOT_STEERED: Steering = { conditions: NO_CONDITIONS, text: '', affinity: undefined };
 
 /** Reads the headers with which callers choose among replicas. */
@@ -76,13 +72,4 @@ function hasSteeringHeader(rawHeaders: readonly string[]): boolean {
   for (let index = 0; index < rawHeaders.length; index += 2)
     if (HEADER_PREFIX.test(rawHeaders[index] as string)) return true;
   return false;
-}
-
-/**
- * Returns the key of the conversation that a request continues: its `prompt_cache_key`, its `user`, or the beginning of its body.
- * The first messages of a conversation are the same in each of its requests, so an engine that has them cached can reuse them.
- */
-export function getAffinityKey({ promptCacheKey, user }: RequestModel, pieces: readonly Buffer[]): string | undefined {
-  if (promptCacheKey !== undefined) return promptCacheKey;
-  return user ?? pieces[0]?.toString('latin1', 0, AFFINITY_BYTES);
 }

@@ -1,12 +1,18 @@
-import { HttpStatusError } from '../client/http-calls/http-failure.js';
-import { type AnyserveError, toHttpStatus } from '../core/errors.js';
-import type { OpenaiError } from './openai-error.js';
+import { type AnyserveError, toHttpStatus } from '../../core/errors.js';
+import { HttpStatusError } from './http-failure.js';
+import { createRequestError, type OpenaiError } from './openai-error.js';
 
 /** Maximum number of errors in a chain of causes. */
 const MAX_CAUSES = 5;
 
 /** Tells OpenAI's clients not to repeat a call that was already tried at another replica. */
 export const NO_RETRY_HEADER = { 'x-should-retry': 'false' };
+
+/** The error for a request that only the engine of the response before it can handle. */
+export const STATEFUL_ERROR = createRequestError(
+  'previous_response_id refers to a response that one engine keeps, and several replicas offer this model; send the whole input',
+  { param: 'previous_response_id' },
+);
 
 /** Returns the response of the replica that failed last; undefined if there was none. */
 export function findStatusError(error: AnyserveError): HttpStatusError | undefined {

@@ -1,7 +1,6 @@
-import type { ModelFleet } from '../client/model-fleet.js';
-import { measureMisspelling } from '../core/edit-distance.js';
-import { quote } from '../core/quoting.js';
-import type { Aliases } from './aliases.js';
+import { measureMisspelling } from '../../core/edit-distance.js';
+import { quote } from '../../core/quoting.js';
+import type { ModelFleet } from '../model-fleet.js';
 import type { OpenaiError } from './openai-error.js';
 
 /** Maximum number of models that an unknown name is compared with, and of names that are suggested. */
@@ -12,18 +11,21 @@ const MAX_SUGGESTED = 3;
 interface ModelEntry {
   readonly id: string;
   readonly object: 'model';
-  /** Time in seconds since 1970. It is the gateway's start, because the registry doesn't know when models were made. */
+  /** Time in seconds since 1970. It is when the list was created, because the registry doesn't know when models were made. */
   readonly created: number;
   readonly owned_by: string;
 }
 
+/** Other names of models: for each, the models that it stands for. */
+type ModelAliases = ReadonlyMap<string, readonly string[]>;
+
 /** The list of models that callers can name: those of the fleet, and the aliases of which one target is offered. */
 export class ModelList {
   readonly #fleet: ModelFleet;
-  readonly #aliases: Aliases;
+  readonly #aliases: ModelAliases;
   readonly #created: number;
 
-  constructor(fleet: ModelFleet, aliases: Aliases, startedEpochMs: number) {
+  constructor(fleet: ModelFleet, aliases: ModelAliases, startedEpochMs: number) {
     this.#fleet = fleet;
     this.#aliases = aliases;
     this.#created = Math.floor(startedEpochMs / 1000);
@@ -44,6 +46,15 @@ export class ModelList {
 
   #createEntry(id: string): ModelEntry {
     return { id, object: 'model', created: this.#created, owned_by: 'anyserve' };
+  }
+}
+
+/** Decodes the name of a model in a path. Text that is not percent-encoded stays as it is. */
+export function decodeModelName(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 

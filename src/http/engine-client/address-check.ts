@@ -1,7 +1,7 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
-import { AnyserveError } from '../core/errors.js';
-import { quote } from '../core/quoting.js';
-import { type AddressCheck, isLinkLocal } from '../http/engine-client/upstream-address.js';
+import { AnyserveError } from '../../core/errors.js';
+import { quote } from '../../core/quoting.js';
+import { type AddressCheck, isLinkLocal } from './upstream-address.js';
 
 /** Addresses that are not reachable from the internet: RFC 1918, RFC 4193, RFC 6598 and loopback. */
 const PRIVATE = createAddressList(
@@ -10,11 +10,16 @@ const PRIVATE = createAddressList(
 );
 
 /**
- * Creates the check of the addresses that a gateway connects to. `allowed`: networks such as `10.0.0.0/8`; empty for all but
- * link-local addresses. A key is not sent in plaintext to a public address. Throws `usage` for an invalid network.
+ * Creates the check of the addresses that engines can have. `allowed`: networks such as `10.0.0.0/8`; empty for all but link-local
+ * addresses. A key is not sent in plaintext to a public address. Throws `usage` for an invalid network; its message begins with
+ * `place`, the name of the option.
  */
-export function createAddressCheck(allowed: readonly string[], hasKey: (origin: string) => boolean): AddressCheck {
-  const list = allowed.length > 0 ? createAddressList(allowed, '--upstream-allow: ') : undefined;
+export function createAddressCheck(
+  allowed: readonly string[],
+  place: string,
+  hasKey: (origin: string) => boolean,
+): AddressCheck {
+  const list = allowed.length > 0 ? createAddressList(allowed, `${place}: `) : undefined;
   return (address, origin) => {
     const isAllowed = list ? isListed(list, address) : !isLinkLocal(address);
     const isExposed = origin.startsWith('http:') && hasKey(origin) && !isListed(PRIVATE, address);
