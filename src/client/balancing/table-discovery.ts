@@ -2,7 +2,7 @@ import type { ListedReplica } from '../../api/replica-list-json.js';
 import { listPairs } from '../../core/capability.js';
 import { AnyserveError } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
-import { sleep } from '../async-waits.js';
+import { raceWithAbort, sleep } from '../async-waits.js';
 import type { ClientReplica } from '../client-options.js';
 import type {
   AttemptOutcome,
@@ -75,8 +75,11 @@ export class TableDiscovery implements Discovery, AttemptOwner {
   /** Asks the API servers. A call with an affinity key waits for the list, because they would return any replica. */
   async #findBeforeLoad(request: DiscoveryRequest): Promise<DiscoveryResult> {
     const { source, fallback } = this.#options;
-    if (!fallback) await this.#waitForList(Math.min(LOAD_TIMEOUT_MS, request.timeoutMs));
-    else if (request.affinity !== undefined) await this.#waitForList(Math.min(AFFINITY_WAIT_MS, request.timeoutMs));
+    const maxMs = fallback ? AFFINITY_WAIT_MS : LOAD_TIMEOUT_MS;
+    if (!fallback || request.affinity !== undefined) {
+      const isOver = this.#waitForList(Math.min(maxMs, request.timeoutMs));
+      await raceWithAbort(isOver, request.cancellation.signal);
+    }
     return source.isLoaded ? this.#findInTable(request) : this.#askServers(request, undefined);
   }
 

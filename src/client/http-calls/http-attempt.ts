@@ -23,7 +23,8 @@ export interface AttemptResult {
 
 /**
  * One attempt of a call at a replica with an HTTP endpoint: decides whether its response is accepted, and ends a response that goes
- * silent or takes longer than the call has time. It has one timer, which is moved only when it fires. It is one object, because a
+ * silent or takes longer than the call has time. While its caller doesn't read, a response can't be silent. There is one timer, which is
+ * moved only when it fires, at least once within the shorter limit. It is one object, because a
  * gateway makes tens of thousands of attempts a second, and each function in their place would take memory too.
  */
 export class HttpAttempt implements ResponseListener {
@@ -94,10 +95,13 @@ export class HttpAttempt implements ResponseListener {
     const hasBegun = lastMessageAtMs !== this.#startedAtMs;
     const limitMs = hasBegun ? idleTimeoutMs : firstByteTimeoutMs;
     const untilDeadlineMs = deadlineEpochMs - clock.epochMs();
-    const untilSilentMs = limitMs === 0 ? Number.POSITIVE_INFINITY : lastMessageAtMs + limitMs - clock.nowMs();
+    const silentSinceMs = this.response.isPaused ? clock.nowMs() : lastMessageAtMs;
+    const untilSilentMs = limitMs === 0 ? Number.POSITIVE_INFINITY : silentSinceMs + limitMs - clock.nowMs();
+    // The idle limit begins to count with the first byte, which doesn't move the timer.
+    const maxWaitMs = idleTimeoutMs || Number.POSITIVE_INFINITY;
     if (untilDeadlineMs <= 0) this.#fail(`no response within ${formatDuration(timeoutMs)}`);
     else if (untilSilentMs > 0)
-      this.#cancelTimer = clock.schedule(Math.min(untilDeadlineMs, untilSilentMs), () => this.#watch());
+      this.#cancelTimer = clock.schedule(Math.min(untilDeadlineMs, untilSilentMs, maxWaitMs), () => this.#watch());
     else if (hasBegun) this.#fail(`the response was silent for ${formatDuration(limitMs)}`);
     else this.#fail(`no byte of the response arrived for ${formatDuration(limitMs)}`);
   }

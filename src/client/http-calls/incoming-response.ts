@@ -38,6 +38,8 @@ const MAX_ERROR_BYTES = 1024 * 1024;
 export class IncomingResponse implements EngineHandler {
   head: EngineResponseHead = { status: 0, reason: '', headers: [] };
   isComplete = false;
+  /** Whether nothing is read from the engine, because the caller doesn't read either. */
+  isPaused = false;
   readonly #listener: ResponseListener;
   #call: EngineCall | undefined;
   #pieces: Buffer[] = [];
@@ -74,10 +76,12 @@ export class IncomingResponse implements EngineHandler {
 
   /** Stops reading the body from the engine. */
   pause(): void {
+    this.isPaused = true;
     this.#call?.pause();
   }
 
   resume(): void {
+    this.isPaused = false;
     this.#call?.resume();
   }
 
